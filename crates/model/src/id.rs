@@ -1,0 +1,175 @@
+//! Ids: a run is a UUID; tasks, workspaces and environments are 24 hexadecimal digits.
+//!
+//! Source: the vendor's examples (processing and orchestration APIs).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Random;
+
+/// What is wrong with a text that should be an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+pub struct IdError {
+    text: String,
+    expected: &'static str,
+}
+
+impl IdError {
+    fn new(text: &str, expected: &'static str) -> Self {
+        // An id that is wrong may be anything at all, so only its beginning is repeated.
+        Self { text: text.chars().take(64).collect(), expected }
+    }
+}
+
+/// The id of one run (the API calls it execution id): a UUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(uuid::Uuid);
+
+impl RunId {
+    /// A new id from random bytes.
+    pub fn random(random: &dyn Random) -> Self {
+        Self(random.uuid())
+    }
+}
+
+impl FromStr for RunId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        // The hyphenated form alone: a run has one name.
+        match text.len() {
+            36 => uuid::Uuid::try_parse(text).map(Self).map_err(|_| IdError::new(text, "a run id (a UUID)")),
+            _ => Err(IdError::new(text, "a run id (a UUID)")),
+        }
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.to_string()
+    }
+}
+
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; 12]);
+
+        impl $name {
+            /// A new id from random bytes.
+            pub fn random(random: &dyn Random) -> Self {
+                let mut bytes = [0; 12];
+                random.fill(&mut bytes);
+                Self(bytes)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                bytes_of_hex(text).map(Self).ok_or_else(|| IdError::new(text, $expected))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+    };
+}
+
+hex_id!(
+    /// The id of a task: 24 hexadecimal digits. The orchestration API calls it `executable`.
+    TaskId,
+    "a task id (24 hexadecimal digits)"
+);
+hex_id!(
+    /// The id of a workspace: 24 hexadecimal digits.
+    WorkspaceId,
+    "a workspace id (24 hexadecimal digits)"
+);
+hex_id!(
+    /// The id of an environment: 24 hexadecimal digits.
+    EnvironmentId,
+    "an environment id (24 hexadecimal digits)"
+);
+
+fn bytes_of_hex(text: &str) -> Option<[u8; 12]> {
+    if text.len() != 24 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 12];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_task_id(text: &str, expected: Option<&str>) {
+        assert_eq!(text.parse::<TaskId>().ok().map(|id| id.to_string()).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_task_id_is_24_hexadecimal_digits() {
+        check_task_id("57f64991e4b0b689a64feed0", Some("57f64991e4b0b689a64feed0"));
+        check_task_id("57F64991E4B0B689A64FEED0", Some("57f64991e4b0b689a64feed0"));
+        check_task_id("57f64991e4b0b689a64feed", None);
+        check_task_id("57f64991e4b0b689a64feedg", None);
+        check_task_id("../../../../etc/passwd00", None);
+        check_task_id("", None);
+    }
+
+    #[test]
+    fn a_run_id_has_one_form() {
+        assert!("7b2b122e-d6b8-42de-b0ba-fa2f0d36306e".parse::<RunId>().is_ok());
+        assert!("7b2b122ed6b842deb0bafa2f0d36306e".parse::<RunId>().is_err());
+        assert!("{7b2b122e-d6b8-42de-b0ba-fa2f0d36306e}".parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn an_error_repeats_the_beginning_of_the_text_only() {
+        let error = "x".repeat(1000).parse::<RunId>().unwrap_err().to_string();
+        assert!(error.len() < 120, "{error}");
+    }
+}

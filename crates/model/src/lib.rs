@@ -1,0 +1,32 @@
+//! The words of Runlog: ids, time, records, runs, pages, and the bodies of the HTTP API.
+//!
+//! Everything here is a value. There is no I/O, no clock and no randomness in this crate: whoever needs the
+//! time is handed a [`Clock`], whoever needs random bytes is handed a [`Random`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`id`] | ids of runs, tasks, workspaces and environments |
+//! | [`time`] | [`Timestamp`], [`TimeRange`], [`Clock`] |
+//! | [`record`] | one line of a run's log |
+//! | [`run`] | one execution of a task |
+//! | [`page`] | where a page of a log ends |
+//! | [`text`] | the TEXT form of a log |
+//! | [`place`] | environments, workspaces, tasks, and who may do what there |
+//! | [`wire`] | request and response bodies |
+
+pub mod id;
+pub mod page;
+pub mod place;
+pub mod random;
+pub mod record;
+pub mod run;
+pub mod text;
+pub mod time;
+pub mod wire;
+
+pub use id::{EnvironmentId, RunId, TaskId, WorkspaceId};
+pub use page::{FileFormat, PageEnd, RecordOrder};
+pub use random::Random;
+pub use record::{Record, Severity};
+pub use run::{ExecutionStatus, ExecutionType, Run, RunStatus, Runtime, UserType};
+pub use time::{Clock, TimeRange, Timestamp};

@@ -1,0 +1,250 @@
+//! Where a page of a run's log ends.
+//!
+//! A page is the newest part of the asked range. It is cut so that a client that does only what the guide says,
+//! sending the header back as the end of its next request, gets each record once (decision 0001).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// Most records one page holds.
+///
+/// Unit: records. Source: "Fetching run logs periodically", the 206 case.
+pub const PAGE_RECORDS_MAX: u64 = 100_000;
+
+/// Where a page of a run's log ends, and whether an older page exists.
+///
+/// Pages arrive newest first: the next request keeps its start and takes `next_end` as its end, which is inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageEnd {
+    /// 200: this page reaches the start of the range.
+    Complete,
+    /// 206: older records remain, up to `next_end` (header `X-Log-Next-Request-End-Time`).
+    Partial {
+        /// The latest instant of the next page.
+        next_end: Timestamp,
+    },
+}
+
+impl PageEnd {
+    /// The header's text: whole seconds in the documented form, milliseconds only where the cut needs them.
+    pub fn next_end_text(self) -> Option<String> {
+        match self {
+            Self::Complete => None,
+            Self::Partial { next_end } if next_end.is_whole_second() => Some(next_end.to_seconds_text()),
+            Self::Partial { next_end } => Some(next_end.to_string()),
+        }
+    }
+}
+
+/// A page: how many records it holds and where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageCut {
+    /// Records in the page.
+    pub records: u64,
+    /// Whether an older page exists.
+    pub end: PageEnd,
+}
+
+/// Cuts a page out of the newest records.
+///
+/// `newest_first` gives (instant, records at that instant), later instants first, each instant once. It is read
+/// only as far as the cut needs. `records_max` is at least 1.
+///
+/// The cut is the smallest whole second T for which at most `records_max` records are later than T; when one
+/// second alone holds more, it is the smallest such millisecond; when one millisecond alone holds more, the page
+/// is that millisecond whole, so that there is progress.
+pub fn cut_page<E>(
+    newest_first: impl IntoIterator<Item = Result<(Timestamp, u64), E>>,
+    records_max: u64,
+) -> Result<PageCut, E> {
+    let mut records = 0;
+    // Records down to and including the last second that fits, and the one down to the last millisecond.
+    let mut whole_seconds: Option<(u64, i64)> = None;
+    let mut last_instant: Option<Timestamp> = None;
+    for instant in newest_first {
+        let (instant, count) = instant?;
+        let second = second_before(instant);
+        if let Some(last) = last_instant.filter(|last| second_before(*last) != second) {
+            whole_seconds = Some((records, second_before(last)));
+        }
+        if records + count > records_max {
+            return Ok(partial(whole_seconds, records, last_instant, (instant, count)));
+        }
+        records += count;
+        last_instant = Some(instant);
+    }
+    Ok(PageCut { records, end: PageEnd::Complete })
+}
+
+fn partial(
+    whole_seconds: Option<(u64, i64)>,
+    records: u64,
+    last_instant: Option<Timestamp>,
+    (instant, count): (Timestamp, u64),
+) -> PageCut {
+    let (records, next_end) = match (whole_seconds, last_instant) {
+        (Some((records, second)), _) => (records, Timestamp::clamped(second * 1000)),
+        (None, Some(last)) => (records, last.plus_millis(-1)),
+        (None, None) => (count, instant.plus_millis(-1)),
+    };
+    PageCut { records, end: PageEnd::Partial { next_end } }
+}
+
+/// The whole second T whose page would start with this instant: the latest second that is before it.
+fn second_before(instant: Timestamp) -> i64 {
+    (instant.as_millis() - 1).div_euclid(1000)
+}
+
+/// The form of a log file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum FileFormat {
+    /// One JSON array of records, one record a line.
+    #[default]
+    Json,
+    /// Lines for people: see [`crate::text`].
+    Text,
+}
+
+/// The order of the records in a file or a live page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RecordOrder {
+    /// Newest first: by time, then by arrival, both descending.
+    #[default]
+    Desc,
+    /// Oldest first: by time, then by arrival.
+    Asc,
+}
+
+/// A word that is none of those allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not one of {allowed}")]
+pub struct WordError {
+    found: String,
+    allowed: &'static str,
+}
+
+impl WordError {
+    pub(crate) fn new(found: &str, allowed: &'static str) -> Self {
+        Self { found: found.chars().take(64).collect(), allowed }
+    }
+}
+
+/// Any case is read.
+impl FromStr for FileFormat {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        match text.to_ascii_uppercase().as_str() {
+            "JSON" => Ok(Self::Json),
+            "TEXT" => Ok(Self::Text),
+            _ => Err(WordError::new(text, "JSON, TEXT")),
+        }
+    }
+}
+
+impl fmt::Display for FileFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "JSON",
+            Self::Text => "TEXT",
+        })
+    }
+}
+
+/// Any case is read.
+impl FromStr for RecordOrder {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        match text.to_ascii_uppercase().as_str() {
+            "DESC" => Ok(Self::Desc),
+            "ASC" => Ok(Self::Asc),
+            _ => Err(WordError::new(text, "DESC, ASC")),
+        }
+    }
+}
+
+impl fmt::Display for RecordOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Desc => "DESC",
+            Self::Asc => "ASC",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cut(times_ms: &[i64], records_max: u64) -> PageCut {
+        let mut counts = BTreeMap::<i64, u64>::new();
+        times_ms.iter().for_each(|ms| *counts.entry(*ms).or_default() += 1);
+        let newest_first = counts.into_iter().rev().map(|(ms, count)| Ok((Timestamp::clamped(ms), count)));
+        cut_page::<Infallible>(newest_first, records_max).unwrap_or_else(|never| match never {})
+    }
+
+    #[track_caller]
+    fn check(times_ms: &[i64], records_max: u64, records: u64, header: Option<&str>) {
+        let page = cut(times_ms, records_max);
+        assert_eq!((page.records, page.end.next_end_text().as_deref()), (records, header));
+    }
+
+    #[test]
+    fn a_log_that_fits_is_complete() {
+        check(&[], 2, 0, None);
+        check(&[1000, 2000], 2, 2, None);
+    }
+
+    #[test]
+    fn the_cut_is_a_whole_second() {
+        check(&[500, 1500, 2500, 3500], 2, 2, Some("1970-01-01T00:00:02Z"));
+        // A record at the very second belongs to the older page, because the end of a range is inside it.
+        check(&[500, 2000, 2500, 3500], 2, 2, Some("1970-01-01T00:00:02Z"));
+        check(&[500, 2000, 2000, 2500], 2, 1, Some("1970-01-01T00:00:02Z"));
+    }
+
+    #[test]
+    fn one_full_second_is_cut_at_a_millisecond() {
+        check(&[1100, 1200, 1300], 2, 2, Some("1970-01-01T00:00:01.199Z"));
+    }
+
+    #[test]
+    fn one_full_millisecond_is_given_whole() {
+        check(&[1100, 1200, 1200, 1200], 2, 3, Some("1970-01-01T00:00:01.199Z"));
+        check(&[1200, 1200, 1200], 2, 3, Some("1970-01-01T00:00:01.199Z"));
+    }
+
+    proptest! {
+        /// A client that sends the header back as the next end gets each record once, whatever the log.
+        #[test]
+        fn pages_are_exact(mut times_ms in prop::collection::vec(0..5_000_i64, 0..200), records_max in 1..50_u64) {
+            times_ms.sort_unstable();
+            let all = times_ms.clone();
+            let mut pages = Vec::new();
+            loop {
+                let page = cut(&times_ms, records_max);
+                let rest = times_ms.len() - page.records as usize;
+                pages.splice(0..0, times_ms.drain(rest..));
+                let PageEnd::Partial { next_end } = page.end else { break };
+                prop_assert!(page.records > 0);
+                let header: Timestamp = page.end.next_end_text().unwrap().parse().unwrap();
+                prop_assert_eq!(header, next_end);
+                prop_assert!(times_ms.iter().all(|ms| *ms <= header.as_millis()));
+                prop_assert!(pages.iter().all(|ms| *ms > header.as_millis()));
+            }
+            prop_assert_eq!(pages, all);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Where runs belong, and who may do what there: environments hold workspaces, workspaces hold tasks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::page::WordError;
+use crate::{EnvironmentId, TaskId, WorkspaceId};
+
+/// An environment, such as development or production.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Its id.
+    pub id: EnvironmentId,
+    /// Its name, unique in the archive.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// True for the environment that is used when none is named.
+    pub is_default: bool,
+}
+
+/// A workspace: tasks that share an owner and rights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// The environment it is in.
+    pub environment: Environment,
+    /// Its name, unique in its environment.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The name of its owner.
+    pub owner: String,
+}
+
+/// A task: a job with its settings, that runs again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// The workspace it is in.
+    pub workspace: Workspace,
+    /// Its name.
+    pub name: String,
+    /// Its version, such as `1.0`.
+    pub version: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+}
+
+/// What a caller may do in a workspace. Source: workspace permissions API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Right {
+    /// The console's Author. Needed, with `Execute` and `View`, to read run logs.
+    Author,
+    /// The console's Executor.
+    Execute,
+    /// The console's Viewer.
+    View,
+    /// May give rights to others.
+    Manage,
+    /// May push runs and their logs.
+    Publish,
+}
+
+impl Right {
+    /// Every right.
+    pub const ALL: [Self; 5] = [Self::Author, Self::Execute, Self::View, Self::Manage, Self::Publish];
+    /// What reading a run log needs. Source: "Fetching run logs periodically", before you begin.
+    pub const READ_LOGS: [Self; 3] = [Self::Author, Self::View, Self::Execute];
+
+    /// Its name on the wire, upper case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Author => "AUTHOR",
+            Self::Execute => "EXECUTE",
+            Self::View => "VIEW",
+            Self::Manage => "MANAGE",
+            Self::Publish => "PUBLISH",
+        }
+    }
+
+    /// The console's word for it, as the guides use it.
+    pub fn console_name(self) -> &'static str {
+        match self {
+            Self::Author => "Author",
+            Self::Execute => "Executor",
+            Self::View => "Viewer",
+            Self::Manage => "Manager",
+            Self::Publish => "Publisher",
+        }
+    }
+}
+
+/// Any case is read; the console's words (`Viewer`, `Executor`) as well.
+impl FromStr for Right {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let named =
+            |right: &Self| right.name().eq_ignore_ascii_case(text) || right.console_name().eq_ignore_ascii_case(text);
+        Self::ALL.into_iter().find(named).ok_or_else(|| WordError::new(text, "AUTHOR, EXECUTE, VIEW, MANAGE, PUBLISH"))
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The rights of one caller in one workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rights(u8);
+
+impl Rights {
+    /// No right at all.
+    pub const NONE: Self = Self(0);
+    /// Every right.
+    pub const ALL: Self = Self(0b1_1111);
+
+    /// True when `right` is among them.
+    pub fn has(self, right: Right) -> bool {
+        self.0 & (1 << right as u8) != 0
+    }
+
+    /// The first of `needed` that is not among them.
+    pub fn missing(self, needed: &[Right]) -> Option<Right> {
+        needed.iter().copied().find(|right| !self.has(*right))
+    }
+
+    /// The rights one by one, in the order of [`Right::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Right> {
+        Right::ALL.into_iter().filter(move |right| self.has(*right))
+    }
+}
+
+impl FromIterator<Right> for Rights {
+    fn from_iter<I: IntoIterator<Item = Right>>(rights: I) -> Self {
+        Self(rights.into_iter().fold(0, |bits, right| bits | 1 << right as u8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_right_is_named() {
+        let rights: Rights = [Right::View, Right::Author].into_iter().collect();
+        assert_eq!(rights.missing(&Right::READ_LOGS), Some(Right::Execute));
+        assert_eq!(Rights::ALL.missing(&Right::ALL), None);
+        assert_eq!(Rights::ALL.iter().collect::<Rights>(), Rights::ALL);
+    }
+
+    #[test]
+    fn the_consoles_words_are_read() {
+        assert_eq!("viewer".parse(), Ok(Right::View));
+        assert_eq!("EXECUTE".parse(), Ok(Right::Execute));
+        assert!("OWNER".parse::<Right>().is_err());
+    }
+}

@@ -1,0 +1,262 @@
+//! A record: one entry of a run's log, in the form of the run-log API.
+
+use std::fmt;
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Timestamp;
+
+/// One entry of a run's log. A message may have several lines.
+///
+/// Source: `data` of `GET /monitoring/executions/{id}/logs`. Only the time is required. Fields that the API does
+/// not name are kept in `extra` and given back as they came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// When it was logged (`logTimestamp`, epoch milliseconds on the wire).
+    pub time: Timestamp,
+    /// `TRACE` to `FATAL`, or whatever the engine wrote.
+    pub severity: Option<String>,
+    /// What kind of log it belongs to (`logType`).
+    pub log_type: Option<String>,
+    /// The text (`logMessage`).
+    pub message: Option<String>,
+    /// The component or class that logged it (`bundleName`).
+    pub bundle_name: Option<String>,
+    /// Its version (`bundleVersion`).
+    pub bundle_version: Option<String>,
+    /// The pod or host it ran on (`podName`).
+    pub pod_name: Option<String>,
+    /// Fields beyond those of the API.
+    pub extra: Option<Box<Map<String, Value>>>,
+}
+
+impl Record {
+    /// A record that has a time and nothing else.
+    pub fn at(time: Timestamp) -> Self {
+        Self {
+            time,
+            severity: None,
+            log_type: None,
+            message: None,
+            bundle_name: None,
+            bundle_version: None,
+            pod_name: None,
+            extra: None,
+        }
+    }
+}
+
+/// The severities that logs use, least first, for counting; what is none of them counts as `Other`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Severity {
+    /// No severity, or one that is not named here.
+    Other,
+    /// Finest.
+    Trace,
+    /// For developers.
+    Debug,
+    /// Ordinary progress.
+    Info,
+    /// Odd, but the run goes on.
+    Warn,
+    /// Something failed.
+    Error,
+    /// The run cannot go on.
+    Fatal,
+}
+
+impl Severity {
+    /// Every severity, least first.
+    pub const ALL: [Self; 7] =
+        [Self::Other, Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
+
+    /// The severity that a record's text names, in any case.
+    pub fn of(text: Option<&str>) -> Self {
+        let Some(text) = text else { return Self::Other };
+        Self::ALL.into_iter().skip(1).find(|severity| severity.name().eq_ignore_ascii_case(text)).unwrap_or(Self::Other)
+    }
+
+    /// Its name in a log, upper case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Other => "OTHER",
+            Self::Trace => "TRACE",
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+        }
+    }
+}
+
+/// How many records a log has of each severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SeverityCounts([u64; 7]);
+
+impl SeverityCounts {
+    /// Counts one more record.
+    pub fn add(&mut self, severity: Severity) {
+        self.0[severity as usize] += 1;
+    }
+
+    /// Adds another log's counts.
+    pub fn add_all(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+    }
+
+    /// The records of one severity.
+    pub fn of(&self, severity: Severity) -> u64 {
+        self.0[severity as usize]
+    }
+
+    /// The records of all severities.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The counts in the order of [`Severity::ALL`].
+    pub fn as_array(&self) -> [u64; 7] {
+        self.0
+    }
+
+    /// From counts in the order of [`Severity::ALL`].
+    pub fn from_array(counts: [u64; 7]) -> Self {
+        Self(counts)
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("logTimestamp", &self.time.as_millis())?;
+        let texts = [
+            ("severity", &self.severity),
+            ("logType", &self.log_type),
+            ("logMessage", &self.message),
+            ("bundleName", &self.bundle_name),
+            ("bundleVersion", &self.bundle_version),
+            ("podName", &self.pod_name),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                map.serialize_entry(name, text)?;
+            }
+        }
+        for (name, value) in self.extra.iter().flat_map(|extra| extra.iter()) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(RecordVisitor)
+    }
+}
+
+struct RecordVisitor;
+
+impl<'de> Visitor<'de> for RecordVisitor {
+    type Value = Record;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record: a JSON object with logTimestamp")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
+        let mut time = None;
+        let mut record = Record::at(Timestamp::MIN);
+        while let Some(name) = map.next_key::<String>()? {
+            let text = match name.as_str() {
+                "logTimestamp" => {
+                    time = Some(time_of(&map.next_value()?).map_err(de::Error::custom)?);
+                    continue;
+                }
+                "severity" => &mut record.severity,
+                "logType" => &mut record.log_type,
+                "logMessage" => &mut record.message,
+                "bundleName" => &mut record.bundle_name,
+                "bundleVersion" => &mut record.bundle_version,
+                "podName" => &mut record.pod_name,
+                _ => {
+                    let value = map.next_value()?;
+                    record.extra.get_or_insert_default().insert(name, value);
+                    continue;
+                }
+            };
+            *text = map.next_value::<TextOrNull>().map_err(|error| in_field(&name, error))?.0;
+        }
+        record.time = time.ok_or_else(|| de::Error::missing_field("logTimestamp"))?;
+        Ok(record)
+    }
+}
+
+fn time_of(value: &Value) -> Result<Timestamp, String> {
+    let integral = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64);
+    let epoch_ms = value.as_i64().or_else(|| value.as_f64().and_then(integral));
+    epoch_ms.and_then(|ms| Timestamp::from_millis(ms).ok()).ok_or_else(|| {
+        let shown: String = value.to_string().chars().take(64).collect();
+        format!("field logTimestamp: {shown} is not a time in epoch milliseconds (an integer, like 1614696623123)")
+    })
+}
+
+fn in_field<E: de::Error>(name: &str, error: E) -> E {
+    // The position belongs to the whole line, which the caller of the parser adds.
+    E::custom(format_args!("field {name}: {error}"))
+}
+
+/// A string; `null` counts as absent.
+struct TextOrNull(Option<String>);
+
+impl<'de> Deserialize<'de> for TextOrNull {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::<String>::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_error(line: &str, expected: &str) {
+        let error = serde_json::from_str::<Record>(line).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_record_is_written_as_it_was_read() {
+        let line = r#"{"logTimestamp":1614696623123,"severity":"INFO","logType":"JOB","logMessage":"a\nb","bundleName":"b","bundleVersion":"1","podName":"p","thread":{"id":7}}"#;
+        let record: Record = serde_json::from_str(line).unwrap();
+        assert_eq!(record.message.as_deref(), Some("a\nb"));
+        assert_eq!(serde_json::to_string(&record).unwrap(), line);
+    }
+
+    #[test]
+    fn only_the_time_is_required_and_null_is_absent() {
+        let record: Record = serde_json::from_str(r#"{"logTimestamp":1614696623123.0,"severity":null}"#).unwrap();
+        assert_eq!(serde_json::to_string(&record).unwrap(), r#"{"logTimestamp":1614696623123}"#);
+    }
+
+    #[test]
+    fn an_error_names_the_field() {
+        check_error("{}", "logTimestamp");
+        check_error(r#"{"logTimestamp":"yesterday"}"#, "logTimestamp");
+        check_error(r#"{"logTimestamp":1.5}"#, "logTimestamp");
+        check_error(r#"{"logTimestamp":1,"severity":3}"#, "severity");
+        check_error("[]", "a record");
+    }
+
+    #[test]
+    fn severities_are_known_in_any_case() {
+        assert_eq!(Severity::of(Some("error")), Severity::Error);
+        assert_eq!(Severity::of(Some("NOTICE")), Severity::Other);
+        assert_eq!(Severity::of(None), Severity::Other);
+    }
+}

@@ -1,0 +1,67 @@
+//! The TEXT form of a log.
+//!
+//! `2021-08-19T10:11:12.345Z | INFO  | logType | bundleName | message`, a field that is absent left empty, the
+//! further lines of a message as they are. The vendor documents no line form; this one is close to the one that
+//! engines write to disk (decision 0004).
+
+use std::io::{self, Write};
+
+use crate::{Record, Timestamp};
+
+/// The fields of a record that its line shows.
+#[derive(Debug, Clone, Copy)]
+pub struct TextLine<'a> {
+    /// When it was logged.
+    pub time: Timestamp,
+    /// Its severity.
+    pub severity: Option<&'a str>,
+    /// What kind of log it belongs to.
+    pub log_type: Option<&'a str>,
+    /// The component that logged it.
+    pub bundle_name: Option<&'a str>,
+    /// The text.
+    pub message: Option<&'a str>,
+}
+
+impl TextLine<'_> {
+    /// Writes the line, with a line break at its end.
+    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{} | {:<5} | {} | {} | {}",
+            self.time,
+            self.severity.unwrap_or_default(),
+            self.log_type.unwrap_or_default(),
+            self.bundle_name.unwrap_or_default(),
+            self.message.unwrap_or_default()
+        )
+    }
+}
+
+impl<'a> From<&'a Record> for TextLine<'a> {
+    fn from(record: &'a Record) -> Self {
+        Self {
+            time: record.time,
+            severity: record.severity.as_deref(),
+            log_type: record.log_type.as_deref(),
+            bundle_name: record.bundle_name.as_deref(),
+            message: record.message.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_as_documented() {
+        let record: Record = serde_json::from_str(
+            r#"{"logTimestamp":1629367872345,"severity":"INFO","logType":"JOB","logMessage":"one\ntwo"}"#,
+        )
+        .unwrap();
+        let mut out = Vec::new();
+        TextLine::from(&record).write_to(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "2021-08-19T10:11:12.345Z | INFO  | JOB |  | one\ntwo\n");
+    }
+}

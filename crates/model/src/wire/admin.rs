@@ -1,0 +1,152 @@
+//! Bodies of Runlog's own administration: places, people, accounts and tokens.
+
+use serde::{Deserialize, Serialize};
+
+use crate::place::Right;
+use crate::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
+
+/// `POST /runlog/v1/environments`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewEnvironment {
+    /// Its id; a new one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<EnvironmentId>,
+    /// Its name, unique in the archive.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// `POST /runlog/v1/workspaces`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewWorkspace {
+    /// Its id; a new one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<WorkspaceId>,
+    /// The environment it is in; the default one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_id: Option<EnvironmentId>,
+    /// Its name, unique in its environment.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The name of its owner; the caller when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+/// `POST /runlog/v1/tasks`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewTask {
+    /// Its id; a new one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<TaskId>,
+    /// The workspace it is in.
+    pub workspace_id: WorkspaceId,
+    /// Its name.
+    pub name: String,
+    /// Its version; `1.0` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// `POST /runlog/v1/users`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewUser {
+    /// The name, unique in the archive.
+    pub name: String,
+    /// True for an administrator, who may do everything.
+    #[serde(default)]
+    pub administrator: bool,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserBody {
+    /// The id, a UUID.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// True for an administrator.
+    pub administrator: bool,
+}
+
+/// `POST /runlog/v1/tokens`: a personal access token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// Whose it is; the caller's when absent. Only administrators make tokens for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+}
+
+/// A personal access token. The token itself is shown once, when it is made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenBody {
+    /// The id, a UUID, to revoke it by.
+    pub id: String,
+    /// What it is for.
+    pub name: String,
+    /// Whose it is.
+    pub user_id: String,
+    /// When it was made.
+    pub created_date: Timestamp,
+    /// When it was last used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_date: Option<Timestamp>,
+    /// The token, only in the answer that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// `POST /account/service-accounts`. Source: the vendor's service accounts file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewServiceAccount {
+    /// The name, unique in the archive.
+    pub name: String,
+    /// Permissions for the whole archive, such as `EXECUTION_LOGS_DELETE`.
+    #[serde(default)]
+    pub permissions: Vec<String>,
+}
+
+/// A service account. The secret is shown once, when it is made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountBody {
+    /// The id, a UUID; also the OAuth client id.
+    pub id: String,
+    /// The secret, only in the answer that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The name.
+    pub name: String,
+    /// Permissions for the whole archive.
+    pub permissions: Vec<String>,
+    /// When it was made.
+    pub created_date: Timestamp,
+    /// When it was last changed.
+    pub last_modified_date: Timestamp,
+    /// When it was last used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_date: Option<Timestamp>,
+}
+
+/// The body of `…/permissions`: the rights, and nothing around them.
+pub type RightsBody = Vec<Right>;

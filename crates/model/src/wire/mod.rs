@@ -1,0 +1,14 @@
+//! Request and response bodies of the HTTP API, as they are written.
+//!
+//! Absent fields are left out, never `null`. What Runlog writes is strict; what the client reads from other
+//! services is read leniently, in the client.
+
+pub mod admin;
+pub mod error;
+pub mod executions;
+pub mod logs;
+pub mod oauth;
+pub mod places;
+pub mod push;
+
+pub use error::ErrorBody;
