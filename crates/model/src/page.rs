@@ -49,49 +49,69 @@ pub struct PageCut {
     pub end: PageEnd,
 }
 
-/// Cuts a page out of the newest records.
-///
-/// `newest_first` gives (instant, records at that instant), later instants first, each instant once. It is read
-/// only as far as the cut needs. `records_max` is at least 1.
+/// Finds where a page ends, from the times of a run's records, newest first.
 ///
 /// The cut is the smallest whole second T for which at most `records_max` records are later than T; when one
 /// second alone holds more, it is the smallest such millisecond; when one millisecond alone holds more, the page
 /// is that millisecond whole, so that there is progress.
-pub fn cut_page<E>(
-    newest_first: impl IntoIterator<Item = Result<(Timestamp, u64), E>>,
+#[derive(Debug, Clone)]
+pub struct PageCutter {
     records_max: u64,
-) -> Result<PageCut, E> {
-    let mut records = 0;
-    // Records down to and including the last second that fits, and the one down to the last millisecond.
-    let mut whole_seconds: Option<(u64, i64)> = None;
-    let mut last_instant: Option<Timestamp> = None;
-    for instant in newest_first {
-        let (instant, count) = instant?;
-        let second = second_before(instant);
-        if let Some(last) = last_instant.filter(|last| second_before(*last) != second) {
-            whole_seconds = Some((records, second_before(last)));
-        }
-        if records + count > records_max {
-            return Ok(partial(whole_seconds, records, last_instant, (instant, count)));
-        }
-        records += count;
-        last_instant = Some(instant);
-    }
-    Ok(PageCut { records, end: PageEnd::Complete })
+    records: u64,
+    current: Option<Timestamp>,
+    /// Records later than the current instant.
+    before_instant: u64,
+    /// The last whole second that can be a cut, and the records later than it.
+    whole_second: Option<(i64, u64)>,
 }
 
-fn partial(
-    whole_seconds: Option<(u64, i64)>,
-    records: u64,
-    last_instant: Option<Timestamp>,
-    (instant, count): (Timestamp, u64),
-) -> PageCut {
-    let (records, next_end) = match (whole_seconds, last_instant) {
-        (Some((records, second)), _) => (records, Timestamp::clamped(second * 1000)),
-        (None, Some(last)) => (records, last.plus_millis(-1)),
-        (None, None) => (count, instant.plus_millis(-1)),
-    };
-    PageCut { records, end: PageEnd::Partial { next_end } }
+impl PageCutter {
+    /// A page of at most so many records; at least 1.
+    pub fn new(records_max: u64) -> Self {
+        Self { records_max: records_max.max(1), records: 0, current: None, before_instant: 0, whole_second: None }
+    }
+
+    /// Takes `count` records of one instant, none later than those taken before; tells the cut once it is certain.
+    pub fn take(&mut self, instant: Timestamp, count: u64) -> Option<PageCut> {
+        if let Some(last) = self.current.filter(|last| *last != instant) {
+            if second_before(last) != second_before(instant) {
+                self.whole_second = Some((second_before(last), self.records));
+            }
+            if self.records > self.records_max {
+                // One millisecond alone was more than a page: it is given whole.
+                return Some(PageCut::partial(self.records, instant));
+            }
+            self.before_instant = self.records;
+        }
+        if self.records + count > self.records_max {
+            match (self.whole_second, self.current) {
+                (Some((second, records)), _) => {
+                    return Some(PageCut::partial(records, Timestamp::clamped(second * 1000)));
+                }
+                (None, Some(last)) if last != instant => {
+                    return Some(PageCut::partial(self.records, instant));
+                }
+                (None, Some(_)) if self.before_instant > 0 => {
+                    return Some(PageCut::partial(self.before_instant, instant));
+                }
+                _ => {}
+            }
+        }
+        self.current = Some(instant);
+        self.records += count;
+        None
+    }
+
+    /// The page when there are no older records.
+    pub fn complete(self) -> PageCut {
+        PageCut { records: self.records, end: PageEnd::Complete }
+    }
+}
+
+impl PageCut {
+    fn partial(records: u64, next_end: Timestamp) -> Self {
+        Self { records, end: PageEnd::Partial { next_end } }
+    }
 }
 
 /// The whole second T whose page would start with this instant: the latest second that is before it.
@@ -182,17 +202,32 @@ impl fmt::Display for RecordOrder {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::convert::Infallible;
 
     use proptest::prelude::*;
 
     use super::*;
 
-    fn cut(times_ms: &[i64], records_max: u64) -> PageCut {
+    /// `times_ms` ascending; `step` records of an instant are taken at a time.
+    fn cut_in_steps(times_ms: &[i64], records_max: u64, step: u64) -> PageCut {
         let mut counts = BTreeMap::<i64, u64>::new();
         times_ms.iter().for_each(|ms| *counts.entry(*ms).or_default() += 1);
-        let newest_first = counts.into_iter().rev().map(|(ms, count)| Ok((Timestamp::clamped(ms), count)));
-        cut_page::<Infallible>(newest_first, records_max).unwrap_or_else(|never| match never {})
+        let mut cutter = PageCutter::new(records_max);
+        for (ms, mut count) in counts.into_iter().rev() {
+            while count > 0 {
+                let taken = count.min(step);
+                if let Some(page) = cutter.take(Timestamp::clamped(ms), taken) {
+                    return page;
+                }
+                count -= taken;
+            }
+        }
+        cutter.complete()
+    }
+
+    fn cut(times_ms: &[i64], records_max: u64) -> PageCut {
+        let page = cut_in_steps(times_ms, records_max, 1);
+        assert_eq!(page, cut_in_steps(times_ms, records_max, u64::MAX));
+        page
     }
 
     #[track_caller]
@@ -217,13 +252,13 @@ mod tests {
 
     #[test]
     fn one_full_second_is_cut_at_a_millisecond() {
-        check(&[1100, 1200, 1300], 2, 2, Some("1970-01-01T00:00:01.199Z"));
+        check(&[1100, 1200, 1300], 2, 2, Some("1970-01-01T00:00:01.100Z"));
     }
 
     #[test]
     fn one_full_millisecond_is_given_whole() {
-        check(&[1100, 1200, 1200, 1200], 2, 3, Some("1970-01-01T00:00:01.199Z"));
-        check(&[1200, 1200, 1200], 2, 3, Some("1970-01-01T00:00:01.199Z"));
+        check(&[1100, 1200, 1200, 1200], 2, 3, Some("1970-01-01T00:00:01.100Z"));
+        check(&[1200, 1200, 1200], 2, 3, None);
     }
 
     proptest! {
