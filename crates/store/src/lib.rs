@@ -1,1 +1,47 @@
+//! The archive: objects and catalog behind one [`Store`].
+//!
+//! Objects hold bytes, the catalog holds truth. The object goes first and the row second: an orphan object is swept
+//! later, an orphan row would be a lie. Nobody but this crate opens a database or an object.
+//!
+//! ```text
+//! begin_batch ▸ push … ▸ commit     records ▸ segment objects ▸ one transaction: batch, segments, slices, run
+//! request_page ▸ token              the cut is found from the catalog and the times of a few slices
+//! run_jobs                          wanted page ▸ slices merged ▸ page file ▸ row says built
+//! page_status ▸ open_page ▸ bytes   any range of the plain bytes, or the compressed file as it is
+//! ```
+//!
+//! # Errors
+//!
+//! Every call fails with [`Error`], whose [`ErrorKind`] says what the caller does next. `Conflict` means: someone
+//! was first, read again. `Unavailable` means: nothing was acknowledged, call again. `Corrupt` means: stored bytes
+//! do not decode, stop and look; nothing is ever left out in silence.
 
+mod batch;
+mod catalog;
+mod error;
+mod jobs;
+mod keys;
+pub mod limits;
+mod merge;
+mod page;
+mod page_file;
+mod people;
+mod places;
+mod read;
+mod runs;
+mod secret;
+mod segment;
+mod settings;
+mod slices;
+mod store;
+
+pub use batch::BatchWriter;
+pub use error::{Error, ErrorKind, Result};
+pub use page::{PageFile, PageRequest, PageStatus, PageTicket};
+pub use page_file::PageReader;
+pub use people::{Caller, CallerKind};
+pub use places::TaskFilter;
+pub use read::{LiveQuery, LiveSlice, RecordReader};
+pub use runs::RunFilter;
+pub use settings::StoreSettings;
+pub use store::Store;

@@ -1,0 +1,123 @@
+//! What can go wrong in the archive, by what the caller does next.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A failure of the archive. `Display` says what happened and to what; the cause is in `source`.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What the caller does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The caller sent something wrong: fix it and call again.
+    Invalid,
+    /// No such run, task, token or page.
+    NotFound,
+    /// The token has passed its hour: ask for a new one.
+    Expired,
+    /// Someone else changed it first, or the name is taken: read again, then retry.
+    Conflict,
+    /// The catalog or the objects are away, full or busy: retry later.
+    Unavailable,
+    /// Stored bytes do not decode: stop and look.
+    Corrupt,
+}
+
+/// The result of every call of the store.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure without a cause below it.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// A failure with the cause that explains it.
+    pub fn caused(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// What the caller does next.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Conflict, message)
+    }
+
+    pub(crate) fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// A row that should be there and is not counts as corrupt here: lookups that may miss use `fetch_optional`.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let kind = match &error {
+            sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
+            sqlx::Error::Database(database) if database.is_unique_violation() => ErrorKind::Conflict,
+            sqlx::Error::Database(database) if database.message().contains("malformed") => ErrorKind::Corrupt,
+            _ => ErrorKind::Unavailable,
+        };
+        Self::caused(kind, "the catalog did not answer", error)
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        let kind = match &error {
+            // A catalog row names the object, so its absence is a fault of the archive and not of the caller.
+            object_store::Error::NotFound { .. } => ErrorKind::Corrupt,
+            _ => ErrorKind::Unavailable,
+        };
+        Self::caused(kind, "the object store did not answer", error)
+    }
+}
+
+impl From<parquet::errors::ParquetError> for Error {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Self::caused(ErrorKind::Corrupt, "a segment does not decode", error)
+    }
+}
+
+impl From<arrow_schema::ArrowError> for Error {
+    fn from(error: arrow_schema::ArrowError) -> Self {
+        Self::caused(ErrorKind::Corrupt, "a segment does not decode", error)
+    }
+}
+
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::caused(ErrorKind::Unavailable, "work on the archive was broken off", error)
+    }
+}

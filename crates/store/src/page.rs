@@ -1,0 +1,188 @@
+//! Pages: a caller asks for one, gets a token, and later the file.
+
+use runlog_model::page::{PageCut, PageCutter};
+use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
+use sha2::{Digest, Sha256};
+use sqlx::FromRow;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::merge::Merge;
+use crate::runs::no_such_run;
+use crate::slices::Scope;
+use crate::store::Store;
+use crate::{limits, secret};
+
+/// Which page of which run's log is wanted, and in what form.
+#[derive(Debug, Clone)]
+pub struct PageRequest {
+    /// The run.
+    pub run_id: RunId,
+    /// The range of time; the page is the newest part of it.
+    pub range: TimeRange,
+    /// The form of the file.
+    pub format: FileFormat,
+    /// The order of the records in the file.
+    pub order: RecordOrder,
+    /// The name under which it is downloaded.
+    pub file_name: String,
+}
+
+/// What the caller gets for a [`PageRequest`].
+#[derive(Clone)]
+pub struct PageTicket {
+    /// Asks for the file, for an hour. A UUID.
+    pub token: String,
+    /// Records in the page.
+    pub records: u64,
+    /// Where the page ends.
+    pub end: PageEnd,
+    /// True when the run is final and the settle delay has passed: the log does not grow any more.
+    pub settled: bool,
+}
+
+/// How far a page's file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageStatus {
+    /// It is being built.
+    InProgress,
+    /// It is there.
+    Ready(PageFile),
+}
+
+/// A page file that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageFile {
+    /// The key to open it by; letters and digits.
+    pub key: String,
+    /// The name under which it is downloaded.
+    pub file_name: String,
+}
+
+#[derive(FromRow)]
+struct TokenRow {
+    page_key: String,
+    run_id: String,
+    file_name: String,
+    expires_at: i64,
+}
+
+#[derive(FromRow)]
+struct StateRow {
+    built_at: Option<i64>,
+    attempts: i64,
+    claimed_until: i64,
+}
+
+impl Store {
+    /// Finds where the page ends and has its file built. `NotFound`: no such run.
+    pub async fn request_page(&self, request: &PageRequest) -> Result<PageTicket> {
+        let run = self.run(request.run_id).await?.ok_or_else(|| no_such_run(request.run_id))?;
+        let scope = Scope { run_id: run.id, range: request.range, arrivals: run.records as i64 };
+        let cut = self.cut(scope).await?;
+        let page = Scope { range: page_range(request.range, cut.end), ..scope };
+        let token = self.random().uuid().to_string();
+        self.want_page(request, page, cut.records, &token).await?;
+        self.page_wanted().notify_one();
+        Ok(PageTicket { token, records: cut.records, end: cut.end, settled: self.is_settled(&run) })
+    }
+
+    /// How far the file of a token is. `NotFound`: unknown, or the token of another run. `Expired`: past its hour.
+    pub async fn page_status(&self, run_id: RunId, token: &str) -> Result<PageStatus> {
+        let row: Option<TokenRow> =
+            sqlx::query_as("SELECT page_key, run_id, file_name, expires_at FROM page_tokens WHERE token_hash = $1")
+                .bind(secret::hash(token))
+                .fetch_optional(self.catalog().read())
+                .await?;
+        let row = row
+            .filter(|row| row.run_id == run_id.to_string())
+            .ok_or_else(|| Error::not_found("this run has no such token: generate the log again"))?;
+        if row.expires_at <= self.now().as_millis() {
+            return Err(Error::new(ErrorKind::Expired, "the token has expired: generate the log again"));
+        }
+        let state: Option<StateRow> =
+            sqlx::query_as("SELECT built_at, attempts, claimed_until FROM page_files WHERE key = $1")
+                .bind(&row.page_key)
+                .fetch_optional(self.catalog().read())
+                .await?;
+        match state {
+            None => Err(Error::new(ErrorKind::Expired, "the file has expired: generate the log again")),
+            Some(StateRow { built_at: Some(_), .. }) => {
+                Ok(PageStatus::Ready(PageFile { key: row.page_key, file_name: row.file_name }))
+            }
+            Some(state)
+                if state.attempts >= limits::PAGE_ATTEMPTS_MAX && state.claimed_until < self.now().as_millis() =>
+            {
+                Err(Error::corrupt("the log file could not be built"))
+            }
+            Some(_) => Ok(PageStatus::InProgress),
+        }
+    }
+
+    async fn cut(&self, scope: Scope) -> Result<PageCut> {
+        let mut merge = Merge::new(self, scope, RecordOrder::Desc);
+        let mut cutter = PageCutter::new(self.settings().page_records_max);
+        while let Some(stretch) = merge.next().await? {
+            for time in stretch.times() {
+                if let Some(cut) = cutter.take(Timestamp::clamped(time), 1) {
+                    return Ok(cut);
+                }
+            }
+        }
+        Ok(cutter.complete())
+    }
+
+    /// Writes down that the page is wanted, once for every page, and who may ask for it.
+    async fn want_page(&self, request: &PageRequest, page: Scope, records: u64, token: &str) -> Result<()> {
+        let now = self.now();
+        let life_ms = self.settings().page_life_ms;
+        let key = page_key(page, request.format, request.order);
+        let mut transaction = self.catalog().begin().await?;
+        // A link may be made at the token's last moment, and is then valid for as long again.
+        sqlx::query(
+            "INSERT INTO page_files (key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records,
+                    wanted_at, keep_until)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (key) DO UPDATE SET keep_until = excluded.keep_until,
+                    attempts = CASE WHEN page_files.claimed_until < excluded.wanted_at THEN 0 ELSE page_files.attempts END",
+        )
+        .bind(&key)
+        .bind(page.run_id.to_string())
+        .bind(page.range.first_ms())
+        .bind(page.range.last_ms())
+        .bind(page.arrivals)
+        .bind(request.format.to_string())
+        .bind(request.order.to_string())
+        .bind(records as i64)
+        .bind(now.as_millis())
+        .bind(now.plus_millis(3 * life_ms).as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "INSERT INTO page_tokens (token_hash, page_key, run_id, file_name, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(secret::hash(token))
+        .bind(&key)
+        .bind(page.run_id.to_string())
+        .bind(&request.file_name)
+        .bind(now.plus_millis(life_ms).as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// The range of the page itself: from right after the cut to the end of the asked range.
+fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
+    match end {
+        PageEnd::Complete => asked,
+        PageEnd::Partial { next_end } => TimeRange { start: Some(next_end.plus_millis(1)), end: asked.end },
+    }
+}
+
+/// Names a page by what is in it.
+fn page_key(page: Scope, format: FileFormat, order: RecordOrder) -> String {
+    let (first_ms, last_ms) = (page.range.first_ms(), page.range.last_ms());
+    let content = format!("{} {first_ms} {last_ms} {} {format} {order}", page.run_id, page.arrivals);
+    secret::hex(&Sha256::digest(content)[..20])
+}

@@ -1,0 +1,312 @@
+//! Places: environments hold workspaces, workspaces hold tasks.
+
+use runlog_model::place::{Environment, Task, Workspace};
+use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
+use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
+use sqlx::{FromRow, QueryBuilder, Sqlite};
+
+use crate::error::{Error, Result};
+use crate::people::{checked_name, json_of, name_taken, words};
+use crate::store::Store;
+
+/// Which tasks are wanted. Absent parts ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct TaskFilter {
+    /// Those of one environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// Those of these workspaces.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those whose name begins so, in any case.
+    pub name: Option<String>,
+    /// At most so many.
+    pub limit: u64,
+    /// After so many.
+    pub offset: u64,
+}
+
+impl Store {
+    /// Makes an environment; the first one is the default. Repeatable with the same id and name.
+    pub async fn create_environment(&self, new: &NewEnvironment) -> Result<Environment> {
+        let known = self.environments().await?;
+        let id = new.id.unwrap_or_else(|| EnvironmentId::random(self.random()));
+        if let Some(environment) = known.iter().find(|environment| environment.id == id) {
+            return same_or_conflict(environment.clone(), environment.name == new.name.trim(), "environment");
+        }
+        let environment = Environment {
+            id,
+            name: checked_name(&new.name)?,
+            description: new.description.clone(),
+            is_default: known.is_empty(),
+        };
+        sqlx::query(
+            "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(environment.id.to_string())
+        .bind(&environment.name)
+        .bind(&environment.description)
+        .bind(environment.is_default)
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await
+        .map_err(|error| name_taken(error, "environment", &new.name))?;
+        Ok(environment)
+    }
+
+    /// Every environment, by name.
+    pub async fn environments(&self) -> Result<Vec<Environment>> {
+        let rows: Vec<EnvironmentRow> =
+            sqlx::query_as("SELECT id, name, description, is_default FROM environments ORDER BY name")
+                .fetch_all(self.catalog().read())
+                .await?;
+        rows.into_iter().map(EnvironmentRow::into_environment).collect()
+    }
+
+    /// Makes a workspace in the environment that is named, or in the default one, which is made when there is none.
+    /// Repeatable with the same id and name.
+    pub async fn create_workspace(&self, new: &NewWorkspace, owner: &str) -> Result<Workspace> {
+        if let Some(id) = new.id
+            && let Some(workspace) = self.workspace(id).await?
+        {
+            let same = workspace.name == new.name.trim();
+            return same_or_conflict(workspace, same, "workspace");
+        }
+        let workspace = Workspace {
+            id: new.id.unwrap_or_else(|| WorkspaceId::random(self.random())),
+            environment: self.environment_or_default(new.environment_id).await?,
+            name: checked_name(&new.name)?,
+            description: new.description.clone(),
+            owner: new.owner.clone().unwrap_or_else(|| owner.to_owned()),
+        };
+        sqlx::query(
+            "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(workspace.id.to_string())
+        .bind(workspace.environment.id.to_string())
+        .bind(&workspace.name)
+        .bind(&workspace.description)
+        .bind(&workspace.owner)
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await
+        .map_err(|error| name_taken(error, "workspace", &new.name))?;
+        Ok(workspace)
+    }
+
+    /// Every workspace, by name.
+    pub async fn workspaces(&self) -> Result<Vec<Workspace>> {
+        let rows: Vec<WorkspaceRow> = sqlx::query_as(
+            "SELECT w.id, w.name, w.description, w.owner,
+                    e.id AS environment_id, e.name AS environment_name, e.description AS environment_description,
+                    e.is_default AS environment_is_default
+             FROM workspaces w JOIN environments e ON e.id = w.environment_id ORDER BY w.name, w.id",
+        )
+        .fetch_all(self.catalog().read())
+        .await?;
+        rows.into_iter().map(WorkspaceRow::into_workspace).collect()
+    }
+
+    /// The workspace with this id.
+    pub async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>> {
+        let row: Option<WorkspaceRow> = sqlx::query_as(
+            "SELECT w.id, w.name, w.description, w.owner,
+                    e.id AS environment_id, e.name AS environment_name, e.description AS environment_description,
+                    e.is_default AS environment_is_default
+             FROM workspaces w JOIN environments e ON e.id = w.environment_id WHERE w.id = $1",
+        )
+        .bind(id.to_string())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        row.map(WorkspaceRow::into_workspace).transpose()
+    }
+
+    /// Makes a task. Repeatable with the same id, workspace and name.
+    pub async fn create_task(&self, new: &NewTask) -> Result<Task> {
+        if let Some(id) = new.id
+            && let Some(task) = self.task(id).await?
+        {
+            let same = task.name == new.name.trim() && task.workspace.id == new.workspace_id;
+            return same_or_conflict(task, same, "task");
+        }
+        let workspace = self
+            .workspace(new.workspace_id)
+            .await?
+            .ok_or_else(|| Error::not_found(format!("there is no workspace {}", new.workspace_id)))?;
+        let task = Task {
+            id: new.id.unwrap_or_else(|| TaskId::random(self.random())),
+            workspace,
+            name: checked_name(&new.name)?,
+            version: new.version.clone().unwrap_or_else(|| "1.0".to_owned()),
+            description: new.description.clone(),
+            tags: new.tags.clone(),
+        };
+        sqlx::query(
+            "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(task.id.to_string())
+        .bind(task.workspace.id.to_string())
+        .bind(&task.name)
+        .bind(&task.version)
+        .bind(&task.description)
+        .bind(json_of(&task.tags))
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(task)
+    }
+
+    /// The tasks that `filter` asks for, by name, and how many there are without limit and offset.
+    pub async fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<Task>, u64)> {
+        let mut counting = QueryBuilder::new(format!("SELECT COUNT(*) {TASK_SOURCE}"));
+        push_task_filter(&mut counting, filter);
+        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+
+        let mut listing = QueryBuilder::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE}"));
+        push_task_filter(&mut listing, filter);
+        listing.push(" ORDER BY t.name, t.id LIMIT ").push_bind(filter.limit as i64);
+        listing.push(" OFFSET ").push_bind(filter.offset as i64);
+        let rows: Vec<TaskRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        let tasks = rows.into_iter().map(TaskRow::into_task).collect::<Result<_>>()?;
+        Ok((tasks, total as u64))
+    }
+
+    /// The task with this id.
+    pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
+        let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.id = "));
+        query.push_bind(id.to_string());
+        let row: Option<TaskRow> = query.build_query_as().fetch_optional(self.catalog().read()).await?;
+        row.map(TaskRow::into_task).transpose()
+    }
+
+    async fn environment_or_default(&self, id: Option<EnvironmentId>) -> Result<Environment> {
+        let known = self.environments().await?;
+        match id {
+            Some(id) => known
+                .into_iter()
+                .find(|environment| environment.id == id)
+                .ok_or_else(|| Error::not_found(format!("there is no environment {id}"))),
+            None => match known.into_iter().find(|environment| environment.is_default) {
+                Some(environment) => Ok(environment),
+                None => {
+                    let new = NewEnvironment { id: None, name: "default".to_owned(), description: None };
+                    self.create_environment(&new).await
+                }
+            },
+        }
+    }
+}
+
+const TASK_COLUMNS: &str = "t.id AS task_id, t.name AS task_name, t.version AS task_version,
+    t.description AS task_description, t.tags AS task_tags, w.id, w.name, w.description, w.owner,
+    e.id AS environment_id, e.name AS environment_name, e.description AS environment_description,
+    e.is_default AS environment_is_default";
+
+const TASK_SOURCE: &str = "FROM tasks t JOIN workspaces w ON w.id = t.workspace_id
+    JOIN environments e ON e.id = w.environment_id WHERE TRUE";
+
+fn push_task_filter(query: &mut QueryBuilder<Sqlite>, filter: &TaskFilter) {
+    if let Some(id) = filter.environment_id {
+        query.push(" AND e.id = ").push_bind(id.to_string());
+    }
+    push_workspaces(query, "w.id", filter.workspace_ids.as_deref());
+    if let Some(name) = &filter.name {
+        query.push(" AND lower(substr(t.name, 1, ").push_bind(name.chars().count() as i64);
+        query.push(")) = ").push_bind(name.to_lowercase());
+    }
+}
+
+/// Adds `AND column IN (…)`, when only some workspaces are wanted.
+pub(crate) fn push_workspaces(query: &mut QueryBuilder<Sqlite>, column: &str, ids: Option<&[WorkspaceId]>) {
+    let Some(ids) = ids else { return };
+    if ids.is_empty() {
+        query.push(" AND FALSE");
+        return;
+    }
+    query.push(format!(" AND {column} IN ("));
+    let mut list = query.separated(", ");
+    ids.iter().for_each(|id| {
+        list.push_bind(id.to_string());
+    });
+    query.push(")");
+}
+
+fn same_or_conflict<T>(known: T, same: bool, what: &str) -> Result<T> {
+    match same {
+        true => Ok(known),
+        false => Err(Error::conflict(format!("there is already another {what} with this id"))),
+    }
+}
+
+#[derive(FromRow)]
+struct EnvironmentRow {
+    id: String,
+    name: String,
+    description: Option<String>,
+    is_default: bool,
+}
+
+impl EnvironmentRow {
+    fn into_environment(self) -> Result<Environment> {
+        Ok(Environment {
+            id: self.id.parse().map_err(|_| Error::corrupt("an environment id does not decode"))?,
+            name: self.name,
+            description: self.description,
+            is_default: self.is_default,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct WorkspaceRow {
+    id: String,
+    name: String,
+    description: Option<String>,
+    owner: String,
+    environment_id: String,
+    environment_name: String,
+    environment_description: Option<String>,
+    environment_is_default: bool,
+}
+
+impl WorkspaceRow {
+    fn into_workspace(self) -> Result<Workspace> {
+        let environment = EnvironmentRow {
+            id: self.environment_id,
+            name: self.environment_name,
+            description: self.environment_description,
+            is_default: self.environment_is_default,
+        };
+        Ok(Workspace {
+            id: self.id.parse().map_err(|_| Error::corrupt("a workspace id does not decode"))?,
+            environment: environment.into_environment()?,
+            name: self.name,
+            description: self.description,
+            owner: self.owner,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct TaskRow {
+    task_id: String,
+    task_name: String,
+    task_version: String,
+    task_description: Option<String>,
+    task_tags: String,
+    #[sqlx(flatten)]
+    workspace: WorkspaceRow,
+}
+
+impl TaskRow {
+    fn into_task(self) -> Result<Task> {
+        Ok(Task {
+            id: self.task_id.parse().map_err(|_| Error::corrupt("a task id does not decode"))?,
+            workspace: self.workspace.into_workspace()?,
+            name: self.task_name,
+            version: self.task_version,
+            description: self.task_description,
+            tags: words(&self.task_tags)?,
+        })
+    }
+}

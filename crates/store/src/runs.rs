@@ -1,0 +1,333 @@
+//! Runs: how they begin and end, and lists of them.
+
+use runlog_model::record::SeverityCounts;
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{
+    ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
+};
+use sqlx::{FromRow, QueryBuilder, Sqlite};
+
+use crate::error::{Error, Result};
+use crate::people::{Caller, CallerKind};
+use crate::places::push_workspaces;
+use crate::store::Store;
+
+/// Which runs are wanted. Absent parts ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Those of one task.
+    pub task_id: Option<TaskId>,
+    /// Those of these workspaces.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those of one status.
+    pub status: Option<RunStatus>,
+    /// Those that began in, ended in, or went on across this range.
+    pub overlapping: TimeRange,
+    /// At most so many.
+    pub limit: u64,
+    /// After so many.
+    pub offset: u64,
+}
+
+impl Store {
+    /// Begins a run, or learns more of one that has begun. True when it is new.
+    ///
+    /// `NotFound`: no such task. `Conflict`: the run belongs to another task.
+    pub async fn start_run(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
+        let task = self.task(start.task_id).await?.ok_or_else(|| {
+            Error::not_found(format!("there is no task {}: make it first (runlog admin task create)", start.task_id))
+        })?;
+        if let Some(status) = start.status.filter(|status| status.is_final()) {
+            return Err(Error::invalid(format!("status {status}: a run ends with POST /runlog/v1/runs/{id}/finish")));
+        }
+        let mut transaction = self.catalog().begin().await?;
+        let known = fetch(&mut *transaction, id).await?;
+        let is_new = known.is_none();
+        let run = match known {
+            Some(run) if run.task_id != task.id => {
+                return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
+            }
+            Some(run) => started_again(run, start),
+            None => {
+                let now = self.now();
+                let waits = start.status == Some(RunStatus::Dispatching);
+                let started_at = start.start_timestamp.or((!waits).then_some(now));
+                Run {
+                    id,
+                    task_id: task.id,
+                    task_version: start.task_version.clone().unwrap_or(task.version),
+                    workspace_id: task.workspace.id,
+                    execution_type: start.execution_type.unwrap_or(ExecutionType::Manual),
+                    status: start.status.unwrap_or(RunStatus::Executing).detailed(),
+                    triggered_at: start.trigger_timestamp.or(started_at).unwrap_or(now),
+                    started_at,
+                    finished_at: None,
+                    final_since: None,
+                    user_id: start.user_id.clone().unwrap_or_else(|| by.name.clone()),
+                    user_type: start.user_type.unwrap_or(match by.kind {
+                        CallerKind::User => UserType::Human,
+                        CallerKind::ServiceAccount => UserType::Service,
+                    }),
+                    plan_id: start.plan_id.clone(),
+                    runtime: start.runtime.clone(),
+                    error_message: None,
+                    error_type: None,
+                    misfired_reason: None,
+                    timeout_minutes: start.timeout,
+                    parallel_execution_allowed: start.parallel_execution_allowed,
+                    api_version: start.api_version.clone(),
+                    container_id: start.container_id.clone(),
+                    processed_rows: None,
+                    rejected_rows: None,
+                    records: 0,
+                    severities: SeverityCounts::default(),
+                    last_record_stored_at: None,
+                }
+            }
+        };
+        save(&mut *transaction, &run).await?;
+        transaction.commit().await?;
+        Ok((run, is_new))
+    }
+
+    /// Ends a run. Repeatable with the same status.
+    ///
+    /// `NotFound`: no such run. `Invalid`: the status is not final. `Conflict`: it has ended with another status.
+    pub async fn finish_run(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
+        if !finish.status.is_final() {
+            return Err(Error::invalid(format!("status {} is not final", finish.status)));
+        }
+        let mut transaction = self.catalog().begin().await?;
+        let mut run = fetch(&mut *transaction, id).await?.ok_or_else(|| no_such_run(id))?;
+        if run.status.is_final() && run.status.coarse() != finish.status {
+            return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
+        }
+        let now = self.now();
+        run.status = finish.status.detailed();
+        run.final_since = run.final_since.or(Some(now));
+        run.finished_at = finish.finish_timestamp.or(run.finished_at).or(Some(now));
+        run.error_message = finish.error_message.clone().or(run.error_message);
+        run.error_type = finish.error_type.clone().or(run.error_type);
+        run.misfired_reason = finish.misfired_execution_reason.clone().or(run.misfired_reason);
+        run.processed_rows = finish.number_of_processed_rows.or(run.processed_rows);
+        run.rejected_rows = finish.number_of_rejected_rows.or(run.rejected_rows);
+        save(&mut *transaction, &run).await?;
+        transaction.commit().await?;
+        Ok(run)
+    }
+
+    /// The run with this id.
+    pub async fn run(&self, id: RunId) -> Result<Option<Run>> {
+        fetch(self.catalog().read(), id).await
+    }
+
+    /// The runs that `filter` asks for, newest first, and how many there are without limit and offset.
+    pub async fn runs(&self, filter: &RunFilter) -> Result<(Vec<Run>, u64)> {
+        let mut counting = QueryBuilder::new("SELECT COUNT(*) FROM runs WHERE TRUE");
+        push_run_filter(&mut counting, filter);
+        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+
+        let mut listing = QueryBuilder::new("SELECT * FROM runs WHERE TRUE");
+        push_run_filter(&mut listing, filter);
+        listing.push(" ORDER BY triggered_at DESC, id DESC LIMIT ").push_bind(filter.limit as i64);
+        listing.push(" OFFSET ").push_bind(filter.offset as i64);
+        let rows: Vec<RunRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        Ok((rows.into_iter().map(RunRow::into_run).collect::<Result<_>>()?, total as u64))
+    }
+
+    /// True when the run is final and the settle delay has passed: its log does not grow any more.
+    pub fn is_settled(&self, run: &Run) -> bool {
+        run.final_since.is_some_and(|since| self.now().millis_since(since) >= self.settings().settle_ms)
+    }
+}
+
+pub(crate) fn no_such_run(id: RunId) -> Error {
+    Error::not_found(format!("there is no run {id}"))
+}
+
+/// What a repeated start adds: it fills what was unknown, and moves a waiting run to executing.
+fn started_again(mut run: Run, start: &StartRun) -> Run {
+    if !run.status.is_final() {
+        run.status = start.status.unwrap_or(RunStatus::Executing).detailed();
+    }
+    run.task_version = start.task_version.clone().unwrap_or(run.task_version);
+    run.execution_type = start.execution_type.unwrap_or(run.execution_type);
+    run.triggered_at = start.trigger_timestamp.unwrap_or(run.triggered_at);
+    run.started_at = start.start_timestamp.or(run.started_at);
+    run.user_id = start.user_id.clone().unwrap_or(run.user_id);
+    run.user_type = start.user_type.unwrap_or(run.user_type);
+    run.plan_id = start.plan_id.clone().or(run.plan_id);
+    run.runtime = start.runtime.clone().or(run.runtime);
+    run.timeout_minutes = start.timeout.or(run.timeout_minutes);
+    run.parallel_execution_allowed = start.parallel_execution_allowed.or(run.parallel_execution_allowed);
+    run.api_version = start.api_version.clone().or(run.api_version);
+    run.container_id = start.container_id.clone().or(run.container_id);
+    run
+}
+
+fn push_run_filter(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
+    if let Some(id) = filter.task_id {
+        query.push(" AND task_id = ").push_bind(id.to_string());
+    }
+    push_workspaces(query, "workspace_id", filter.workspace_ids.as_deref());
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(end) = filter.overlapping.end {
+        query.push(" AND triggered_at <= ").push_bind(end.as_millis());
+    }
+    if let Some(start) = filter.overlapping.start {
+        // A final run without an end time was rejected before it began: it is where it was asked for.
+        query.push(" AND (finished_at >= ").push_bind(start.as_millis());
+        query.push(" OR triggered_at >= ").push_bind(start.as_millis());
+        query.push(" OR final_since IS NULL)");
+    }
+}
+
+pub(crate) async fn fetch<'c>(executor: impl sqlx::SqliteExecutor<'c>, id: RunId) -> Result<Option<Run>> {
+    let row: Option<RunRow> =
+        sqlx::query_as("SELECT * FROM runs WHERE id = $1").bind(id.to_string()).fetch_optional(executor).await?;
+    row.map(RunRow::into_run).transpose()
+}
+
+/// Writes what is known of a run; the counts of its records are the business of [`crate::batch`].
+async fn save<'c>(executor: impl sqlx::SqliteExecutor<'c>, run: &Run) -> Result<()> {
+    let runtime = run.runtime.as_ref().map(serde_json::to_string).transpose();
+    let runtime = runtime.map_err(|_| Error::invalid("the runtime has no JSON form"))?;
+    sqlx::query(
+        "INSERT INTO runs (id, task_id, workspace_id, task_version, execution_type, execution_status, status,
+                triggered_at, started_at, finished_at, final_since, user_id, user_type, plan_id, runtime,
+                error_message, error_type, misfired_reason, timeout_minutes, parallel_execution_allowed,
+                api_version, container_id, processed_rows, rejected_rows)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+                $23, $24)
+         ON CONFLICT (id) DO UPDATE SET
+                task_version = excluded.task_version, execution_type = excluded.execution_type,
+                execution_status = excluded.execution_status, status = excluded.status,
+                triggered_at = excluded.triggered_at, started_at = excluded.started_at,
+                finished_at = excluded.finished_at, final_since = excluded.final_since,
+                user_id = excluded.user_id, user_type = excluded.user_type, plan_id = excluded.plan_id,
+                runtime = excluded.runtime, error_message = excluded.error_message,
+                error_type = excluded.error_type, misfired_reason = excluded.misfired_reason,
+                timeout_minutes = excluded.timeout_minutes,
+                parallel_execution_allowed = excluded.parallel_execution_allowed,
+                api_version = excluded.api_version, container_id = excluded.container_id,
+                processed_rows = excluded.processed_rows, rejected_rows = excluded.rejected_rows",
+    )
+    .bind(run.id.to_string())
+    .bind(run.task_id.to_string())
+    .bind(run.workspace_id.to_string())
+    .bind(&run.task_version)
+    .bind(run.execution_type.as_str())
+    .bind(run.status.as_str())
+    .bind(run.status.coarse().as_str())
+    .bind(run.triggered_at.as_millis())
+    .bind(run.started_at.map(Timestamp::as_millis))
+    .bind(run.finished_at.map(Timestamp::as_millis))
+    .bind(run.final_since.map(Timestamp::as_millis))
+    .bind(&run.user_id)
+    .bind(run.user_type.as_str())
+    .bind(&run.plan_id)
+    .bind(runtime)
+    .bind(&run.error_message)
+    .bind(&run.error_type)
+    .bind(&run.misfired_reason)
+    .bind(run.timeout_minutes.map(saturating))
+    .bind(run.parallel_execution_allowed)
+    .bind(&run.api_version)
+    .bind(&run.container_id)
+    .bind(run.processed_rows.map(saturating))
+    .bind(run.rejected_rows.map(saturating))
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+fn saturating(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// An instant as the catalog keeps it.
+pub(crate) fn instant(epoch_ms: i64) -> Result<Timestamp> {
+    Timestamp::from_millis(epoch_ms).map_err(|error| Error::corrupt(format!("a time in the catalog: {error}")))
+}
+
+#[derive(FromRow)]
+struct RunRow {
+    id: String,
+    task_id: String,
+    workspace_id: String,
+    task_version: String,
+    execution_type: String,
+    execution_status: String,
+    triggered_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    final_since: Option<i64>,
+    user_id: String,
+    user_type: String,
+    plan_id: Option<String>,
+    runtime: Option<String>,
+    error_message: Option<String>,
+    error_type: Option<String>,
+    misfired_reason: Option<String>,
+    timeout_minutes: Option<i64>,
+    parallel_execution_allowed: Option<bool>,
+    api_version: Option<String>,
+    container_id: Option<String>,
+    processed_rows: Option<i64>,
+    rejected_rows: Option<i64>,
+    records: i64,
+    last_record_stored_at: Option<i64>,
+    severity_other: i64,
+    severity_trace: i64,
+    severity_debug: i64,
+    severity_info: i64,
+    severity_warn: i64,
+    severity_error: i64,
+    severity_fatal: i64,
+}
+
+impl RunRow {
+    fn into_run(self) -> Result<Run> {
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.id));
+        let runtime = self.runtime.as_deref().map(serde_json::from_str::<Runtime>).transpose();
+        let counts = [
+            self.severity_other,
+            self.severity_trace,
+            self.severity_debug,
+            self.severity_info,
+            self.severity_warn,
+            self.severity_error,
+            self.severity_fatal,
+        ];
+        Ok(Run {
+            id: self.id.parse().map_err(|_| undecodable("id"))?,
+            task_id: self.task_id.parse().map_err(|_| undecodable("task id"))?,
+            workspace_id: self.workspace_id.parse().map_err(|_| undecodable("workspace id"))?,
+            execution_type: self.execution_type.parse().map_err(|_| undecodable("execution type"))?,
+            status: self.execution_status.parse().map_err(|_| undecodable("status"))?,
+            user_type: self.user_type.parse().map_err(|_| undecodable("user type"))?,
+            runtime: runtime.map_err(|_| undecodable("runtime"))?,
+            task_version: self.task_version,
+            triggered_at: instant(self.triggered_at)?,
+            started_at: self.started_at.map(instant).transpose()?,
+            finished_at: self.finished_at.map(instant).transpose()?,
+            final_since: self.final_since.map(instant).transpose()?,
+            user_id: self.user_id,
+            plan_id: self.plan_id,
+            error_message: self.error_message,
+            error_type: self.error_type,
+            misfired_reason: self.misfired_reason,
+            timeout_minutes: self.timeout_minutes.map(|minutes| minutes as u64),
+            parallel_execution_allowed: self.parallel_execution_allowed,
+            api_version: self.api_version,
+            container_id: self.container_id,
+            processed_rows: self.processed_rows.map(|rows| rows as u64),
+            rejected_rows: self.rejected_rows.map(|rows| rows as u64),
+            records: self.records as u64,
+            severities: SeverityCounts::from_array(counts.map(|count| count as u64)),
+            last_record_stored_at: self.last_record_stored_at.map(instant).transpose()?,
+        })
+    }
+}

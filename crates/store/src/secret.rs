@@ -1,0 +1,67 @@
+//! Secrets that are given to callers: made here, kept as hashes.
+//!
+//! A secret is a prefix that names its kind, 24 random bytes in hexadecimal, and a checksum, so that a mistyped or
+//! cut one is known without asking the catalog. It has 192 random bits, so a plain SHA-256 keeps it safe: a slow
+//! password hash guards against guessing, which these do not allow.
+
+use runlog_model::Random;
+use sha2::{Digest, Sha256};
+
+/// The prefix of personal access tokens.
+pub(crate) const TOKEN: &str = "rlp_";
+/// The prefix of service account secrets.
+pub(crate) const ACCOUNT_SECRET: &str = "rls_";
+
+/// A new secret of the kind that `prefix` names.
+pub(crate) fn make(prefix: &str, random: &dyn Random) -> String {
+    let mut bytes = [0; 24];
+    random.fill(&mut bytes);
+    let body = format!("{prefix}{}", hex(&bytes));
+    let checksum = checksum(&body);
+    body + &checksum
+}
+
+/// True when `secret` has the prefix and its own checksum.
+pub(crate) fn is_well_formed(prefix: &str, secret: &str) -> bool {
+    secret.is_ascii()
+        && secret.len() == prefix.len() + 56
+        && secret.starts_with(prefix)
+        && checksum(&secret[..prefix.len() + 48]) == secret[prefix.len() + 48..]
+}
+
+/// What the catalog keeps of a secret.
+pub(crate) fn hash(secret: &str) -> String {
+    hex(&Sha256::digest(secret))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn checksum(body: &str) -> String {
+    hex(&Sha256::digest(body)[..4])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counting;
+
+    impl Random for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.iter_mut().enumerate().for_each(|(index, byte)| *byte = index as u8);
+        }
+    }
+
+    #[test]
+    fn a_mistyped_secret_is_known_at_once() {
+        let secret = make(TOKEN, &Counting);
+        assert!(is_well_formed(TOKEN, &secret));
+        assert!(!is_well_formed(ACCOUNT_SECRET, &secret));
+        assert!(!is_well_formed(TOKEN, &secret[..secret.len() - 1]));
+        assert!(!is_well_formed(TOKEN, &secret.replace("01", "10")));
+        assert!(!is_well_formed(TOKEN, "rlp_é"));
+    }
+}

@@ -1,0 +1,108 @@
+//! The store: what holds the catalog and the objects together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use runlog_model::{Clock, Random, Timestamp};
+use tokio::sync::Notify;
+
+use crate::catalog::Catalog;
+use crate::error::{Error, ErrorKind, Result};
+use crate::settings::StoreSettings;
+
+/// An open archive. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: StoreSettings,
+    catalog: Catalog,
+    objects: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    page_wanted: Notify,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the archive in a folder, and makes it when it is not there.
+    ///
+    /// Fails with `Unavailable` when the folder cannot be written, with `Corrupt` when a newer version wrote it.
+    pub async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
+        let folder = &settings.data_folder;
+        let object_folder = folder.join("objects");
+        tokio::fs::create_dir_all(&object_folder).await.map_err(|error| {
+            Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", object_folder.display()), error)
+        })?;
+        // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
+        let objects = LocalFileSystem::new_with_prefix(&object_folder)?.with_fsync(true).with_automatic_cleanup(true);
+        let catalog = Catalog::open(&folder.join("catalog.sqlite")).await?;
+        let inner = Inner { settings, catalog, objects: Arc::new(objects), clock, random, page_wanted: Notify::new() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Checks that the catalog answers and that an object can be written and removed.
+    pub async fn check(&self) -> Result<()> {
+        sqlx::query("SELECT 1").fetch_one(self.catalog().read()).await?;
+        let probe = Path::from(format!("probes/{}", self.random().uuid()));
+        self.objects().put(&probe, bytes::Bytes::from_static(b"probe").into()).await?;
+        self.objects().delete(&probe).await?;
+        Ok(())
+    }
+
+    /// Closes the catalog. Calls after this fail with `Unavailable`.
+    pub async fn close(&self) {
+        self.inner.catalog.close().await;
+    }
+
+    /// The key of that name for signing: 32 random bytes, made at the first call and kept in the catalog.
+    pub async fn signing_key(&self, name: &str) -> Result<Vec<u8>> {
+        let mut fresh = vec![0; 32];
+        self.random().fill(&mut fresh);
+        sqlx::query("INSERT INTO signing_keys (name, value, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(name)
+            .bind(fresh)
+            .bind(self.now().as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        let key = sqlx::query_scalar("SELECT value FROM signing_keys WHERE name = $1")
+            .bind(name)
+            .fetch_one(self.catalog().write())
+            .await?;
+        Ok(key)
+    }
+
+    pub(crate) fn settings(&self) -> &StoreSettings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.objects
+    }
+
+    pub(crate) fn random(&self) -> &dyn Random {
+        &*self.inner.random
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn page_wanted(&self) -> &Notify {
+        &self.inner.page_wanted
+    }
+}
