@@ -55,7 +55,7 @@ impl Store {
     }
 
     /// Builds the page that has been wanted for longest; false when none is wanted.
-    pub(crate) async fn build_wanted_page(&self) -> Result<bool> {
+    pub async fn build_wanted_page(&self) -> Result<bool> {
         let Some(page) = self.claim_page().await? else { return Ok(false) };
         let key = keys::page_file(&page.key, self.random().uuid());
         let (store, object_key) = (self.clone(), key.clone());

@@ -1,0 +1,166 @@
+//! An archive in a temporary folder, with one run that is going on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use runlog_model::wire::admin::{NewTask, NewWorkspace};
+use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
+use runlog_model::{Clock, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp};
+use runlog_store::{Caller, CallerKind, Result, Store, StoreSettings};
+
+/// A clock that stands until it is moved.
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn advance_ms(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The same bytes in every test run.
+pub(crate) struct TestRandom(AtomicU64);
+
+impl Random for TestRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let mut number = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+            number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            chunk.copy_from_slice(&(number ^ (number >> 27)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+pub(crate) struct Archive {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) run_id: RunId,
+    pub(crate) task_id: TaskId,
+    pub(crate) caller: Caller,
+    random: Arc<TestRandom>,
+    settings: StoreSettings,
+    _folder: tempfile::TempDir,
+}
+
+impl Archive {
+    pub(crate) async fn new() -> Self {
+        Self::with_page_limit(100_000).await
+    }
+
+    pub(crate) async fn with_page_limit(page_records_max: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { page_records_max, ..StoreSettings::in_folder(folder.path()) };
+        let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
+        let random = Arc::new(TestRandom(AtomicU64::new(1)));
+        let store = Store::open(settings.clone(), clock.clone(), random.clone()).await.unwrap();
+        let workspace =
+            NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
+        let workspace = store.create_workspace(&workspace, "admin").await.unwrap();
+        let task = NewTask {
+            id: None,
+            workspace_id: workspace.id,
+            name: "nightly".to_owned(),
+            version: None,
+            description: None,
+            tags: Vec::new(),
+        };
+        let task_id = store.create_task(&task).await.unwrap().id;
+        let caller = Caller {
+            kind: CallerKind::User,
+            id: "00000000-0000-4000-8000-000000000001".to_owned(),
+            name: "admin".to_owned(),
+            administrator: true,
+            permissions: Vec::new(),
+        };
+        let run_id = RunId::random(&*random);
+        store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+        Self { store, clock, run_id, task_id, caller, random, settings, _folder: folder }
+    }
+
+    pub(crate) async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = Store::open(self.settings.clone(), self.clock.clone(), self.random.clone()).await.unwrap();
+    }
+
+    pub(crate) async fn start_another_run(&self) -> RunId {
+        let id = RunId::random(&*self.random);
+        self.store.start_run(id, &StartRun::of_task(self.task_id), &self.caller).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn finish(&self, status: RunStatus) -> Result<Run> {
+        let finish = FinishRun {
+            status,
+            finish_timestamp: None,
+            error_message: None,
+            error_type: None,
+            misfired_execution_reason: None,
+            number_of_processed_rows: None,
+            number_of_rejected_rows: None,
+        };
+        self.store.finish_run(self.run_id, &finish).await
+    }
+
+    pub(crate) async fn push(&self, batch_id: &str, records: &[Record]) -> StoredBatch {
+        let mut batch = self.store.begin_batch(self.run_id, Some(batch_id)).await.unwrap();
+        for record in records {
+            batch.push(record.clone()).await.unwrap();
+        }
+        batch.commit().await.unwrap()
+    }
+
+    pub(crate) async fn records(&self) -> Vec<Record> {
+        let mut reader = self.store.read_records(self.run_id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+        let mut records = Vec::new();
+        while let Some(more) = reader.next().await.unwrap() {
+            records.extend(more);
+        }
+        records
+    }
+
+    /// Builds every wanted page, and tells how many.
+    pub(crate) async fn build_all(&self) -> usize {
+        let mut built = 0;
+        while self.store.build_wanted_page().await.unwrap() {
+            built += 1;
+        }
+        built
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How many segment objects there are.
+    pub(crate) fn objects(&self) -> usize {
+        files_below(&self.segments()).len()
+    }
+
+    pub(crate) fn remove_objects(&self) {
+        for file in files_below(&self.segments()) {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    fn segments(&self) -> PathBuf {
+        self.settings.data_folder.join("objects").join("segments")
+    }
+}
+
+pub(crate) fn record(time_ms: i64, message: &str) -> Record {
+    Record { message: Some(message.to_owned()), ..Record::at(Timestamp::clamped(time_ms)) }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] })
+        .collect()
+}
