@@ -1,0 +1,1 @@
+//! Splits the body of a page file into its entries, as it arrives.

@@ -1,0 +1,71 @@
+//! What can go wrong between us and a service, by what the caller does next.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A failed call. `Display` says what happened and where; the cause is in `source`. Never holds a secret.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What the caller does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request or the settings are wrong: change them.
+    Invalid,
+    /// The credentials are not accepted: give others.
+    Unauthorized,
+    /// The credentials are known and lack a right: have it granted.
+    Forbidden,
+    /// The service knows no such run, task or page.
+    NotFound,
+    /// The service limits requests and kept doing so: try later, or at a slower pace.
+    Limited,
+    /// The service is away, broken or slow: try later.
+    Unavailable,
+    /// The service broke its contract: look at what it sent.
+    Protocol,
+    /// A download was refused by our own rules: check the link, or widen the rule.
+    Refused,
+    /// A file or folder of ours could not be read or written: look at the disk.
+    Storage,
+}
+
+/// The result of every call of the client.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure without a cause below it.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// A failure with the cause that explains it.
+    pub fn caused(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { kind, message: message.into(), source: Some(source.into()) }
+    }
+
+    /// What the caller does next.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
