@@ -1,1 +1,25 @@
+//! Speaks HTTP for the archive: the run-log API of Talend Cloud, and Runlog's own.
+//!
+//! ```text
+//! request ▸ request.rs (id, log line, panic, error body) ▸ auth.rs (who) ▸ routes/<noun>.rs (what) ▸ Store
+//! ```
+//!
+//! Every route stands in one list, `routes.rs`, with what its caller needs, every limit in `limits.rs`, and every
+//! failure becomes a status in one place, `error.rs`. What is absent here: the archive itself, which is the store's.
 
+mod access;
+mod app;
+mod auth;
+mod error;
+mod limits;
+mod links;
+mod query;
+mod request;
+mod routes;
+mod server;
+mod settings;
+
+pub use app::App;
+pub use routes::{Access, Route, router, routes};
+pub use server::{ServeError, serve};
+pub use settings::ServerSettings;

@@ -99,6 +99,21 @@ pub struct FinishRun {
     pub number_of_rejected_rows: Option<u64>,
 }
 
+impl FinishRun {
+    /// The end of a run of which only the status is known.
+    pub fn with_status(status: RunStatus) -> Self {
+        Self {
+            status,
+            finish_timestamp: None,
+            error_message: None,
+            error_type: None,
+            misfired_execution_reason: None,
+            number_of_processed_rows: None,
+            number_of_rejected_rows: None,
+        }
+    }
+}
+
 /// Answer to `POST /runlog/v1/runs/{runId}/records`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBatch {

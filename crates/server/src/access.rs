@@ -1,0 +1,66 @@
+//! What a caller may: the checks of rights, and the words that say which one is missing.
+
+use runlog_model::place::{Right, Task, Workspace};
+use runlog_model::{Run, RunId, TaskId, WorkspaceId};
+use runlog_store::Caller;
+
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+
+/// Reads an id of a path; 400 names it.
+pub(crate) fn id<T: std::str::FromStr<Err: ToString>>(name: &str, text: &str) -> ApiResult<T> {
+    text.parse().map_err(|error: T::Err| ApiError::invalid(format!("{name}: {}", error.to_string())))
+}
+
+/// The run of a path, if the caller has these rights on its workspace. 400, then 404, then 403.
+pub(crate) async fn run(app: &App, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Run> {
+    let run_id: RunId = id("executionId", text)?;
+    let run = app.store().run(run_id).await?.ok_or_else(|| no_run(run_id))?;
+    require(app, caller, run.workspace_id, rights).await?;
+    Ok(run)
+}
+
+/// The task with an id, if the caller has these rights on its workspace.
+pub(crate) async fn task(app: &App, caller: &Caller, task_id: TaskId, rights: &[Right]) -> ApiResult<Task> {
+    let task = app.store().task(task_id).await?;
+    let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {task_id} in this archive")))?;
+    require(app, caller, task.workspace.id, rights).await?;
+    Ok(task)
+}
+
+/// The workspace of a path, if the caller has these rights on it.
+pub(crate) async fn workspace(app: &App, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Workspace> {
+    let workspace_id: WorkspaceId = id("workspaceId", text)?;
+    let workspace = app.store().workspace(workspace_id).await?;
+    let workspace = workspace
+        .ok_or_else(|| ApiError::not_found(format!("there is no workspace {workspace_id} in this archive")))?;
+    require(app, caller, workspace_id, rights).await?;
+    Ok(workspace)
+}
+
+/// 403 that names what is missing, unless the caller has all of these rights on a workspace.
+pub(crate) async fn require(app: &App, caller: &Caller, workspace: WorkspaceId, rights: &[Right]) -> ApiResult<()> {
+    let held = app.store().rights(caller, workspace).await?;
+    let missing: Vec<&str> =
+        rights.iter().filter(|right| !held.has(**right)).map(|right| right.console_name()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (word, missing) = (if missing.len() == 1 { "right" } else { "rights" }, missing.join(", "));
+    Err(ApiError::forbidden(format!("{} lacks the {word} {missing} on workspace {workspace}", caller.name))
+        .with_detail(format!(
+            "whoever manages the workspace can grant it: runlog admin rights grant --workspace {workspace} …"
+        )))
+}
+
+/// 403 unless the caller is an administrator.
+pub(crate) fn administrator(caller: &Caller) -> ApiResult<()> {
+    match caller.administrator {
+        true => Ok(()),
+        false => Err(ApiError::forbidden(format!("{} is no administrator of this archive", caller.name))),
+    }
+}
+
+fn no_run(run_id: RunId) -> ApiError {
+    ApiError::not_found(format!("there is no run {run_id} in this archive"))
+}

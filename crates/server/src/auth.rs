@@ -1,0 +1,127 @@
+//! Who calls: personal access tokens, and the access tokens that service accounts get for their secret.
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use runlog_store::{Caller, CallerKind};
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::request::CallerId;
+
+/// What personal access tokens begin with; everything else is taken for an access token.
+const PERSONAL_TOKEN_PREFIX: &str = "rlp_";
+
+/// Who made this request; there in handlers of routes that need a token.
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticated(pub(crate) Caller);
+
+impl<S: Sync> FromRequestParts<S> for Authenticated {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        // A route that asks for its caller and is listed as public is a fault, and must not let anyone in.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::unauthorized("this needs a token"))
+    }
+}
+
+/// Lets a request pass whose token is known.
+pub(crate) async fn require_token(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    match authenticate(&app, request.headers()).await {
+        Ok(caller) => {
+            let id = CallerId(caller.id.clone());
+            request.extensions_mut().insert(Authenticated(caller));
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(id);
+            response
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {
+    let token = bearer(headers)?;
+    let caller = if token.starts_with(PERSONAL_TOKEN_PREFIX) {
+        app.store().caller_by_token(token).await?
+    } else {
+        let account = app.access_tokens().account(token, app.now_seconds())?;
+        app.store().caller(CallerKind::ServiceAccount, &account).await?
+    };
+    caller.ok_or_else(|| ApiError::unauthorized("this token is not known here, or was revoked"))
+}
+
+fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
+        ApiError::unauthorized("a token is needed").with_detail("send the header Authorization: Bearer <token>")
+    })?;
+    let text = value.to_str().unwrap_or_default().trim();
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Ok(token.trim()),
+        _ => Err(ApiError::unauthorized("the Authorization header is not of the form Bearer <token>")),
+    }
+}
+
+/// Makes and reads the access tokens of service accounts (JWT, HS256).
+pub(crate) struct AccessTokens {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    /// The service account.
+    sub: String,
+    /// Seconds since 1970.
+    iat: i64,
+    /// Seconds since 1970.
+    exp: i64,
+    /// Makes two tokens of one second differ.
+    jti: String,
+}
+
+impl AccessTokens {
+    pub(crate) fn new(key: &[u8]) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        // The library would look at the system's clock; `account` looks at the one that is handed in.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        Self { encoding: EncodingKey::from_secret(key), decoding: DecodingKey::from_secret(key), validation }
+    }
+
+    /// A token of an account that is accepted for so many seconds.
+    pub(crate) fn issue(&self, account: &str, now: i64, seconds: i64, id: String) -> ApiResult<String> {
+        let claims = Claims { sub: account.to_owned(), iat: now, exp: now + seconds, jti: id };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|error| ApiError {
+            cause: Some(std::sync::Arc::new(error)),
+            ..ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "no access token could be made")
+        })
+    }
+
+    fn account(&self, token: &str, now: i64) -> ApiResult<String> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+            .map_err(|_| ApiError::unauthorized("this token is not known here"))?
+            .claims;
+        match claims.exp > now {
+            true => Ok(claims.sub),
+            false => Err(ApiError::unauthorized("this access token has expired")
+                .with_detail("ask for a new one at POST /security/oauth/token")),
+        }
+    }
+}
+
+/// Lets a request pass whose caller is an administrator.
+pub(crate) async fn require_administrator(
+    Authenticated(caller): Authenticated,
+    request: Request,
+    next: Next,
+) -> Response {
+    match crate::access::administrator(&caller) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}

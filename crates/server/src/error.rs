@@ -1,0 +1,107 @@
+//! Failures as answers: the one place where a failure becomes a status.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use runlog_store::ErrorKind;
+
+/// A failure that the caller is told about. The body gets its request id where every answer passes, in `request.rs`.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    /// What happened, for the caller.
+    pub(crate) message: String,
+    /// What to do next, for the caller.
+    pub(crate) detail: Option<String>,
+    /// The causes, for the service's log only.
+    pub(crate) cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// The result of a handler.
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), detail: None, cause: None }
+    }
+
+    /// 400: the caller sent something wrong, and is told what and where.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 401: nobody is known by these credentials.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, message)
+    }
+
+    /// 403: the caller is known and may not.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// 404: no such thing in the archive.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// This failure, with what to do next.
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
+
+impl From<runlog_store::Error> for ApiError {
+    fn from(error: runlog_store::Error) -> Self {
+        let status = status_of(error.kind());
+        // What the service did wrong is for its log; its callers get a request id to ask with.
+        let message = match error.kind() {
+            ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::Conflict => error.to_string(),
+            ErrorKind::Unavailable => "the archive is away or busy; nothing was changed, try again".to_owned(),
+            ErrorKind::Corrupt => "the archive could not read what it holds; its log says more".to_owned(),
+        };
+        let cause = status.is_server_error().then(|| Arc::new(error) as Arc<dyn StdError + Send + Sync>);
+        Self { status, message, detail: None, cause }
+    }
+}
+
+fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+        // Talend Cloud answers 404 to a token that has passed its hour; the message says which it is.
+        ErrorKind::NotFound | ErrorKind::Expired => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_did_wrong_is_not_told() {
+        let error = runlog_store::Error::caused(ErrorKind::Corrupt, "bad /secret/path", "because");
+        let answer = ApiError::from(error);
+        assert_eq!(answer.status, 500);
+        assert!(!answer.message.contains("secret"), "{}", answer.message);
+        assert!(answer.cause.is_some());
+    }
+
+    #[test]
+    fn an_expired_token_is_not_found() {
+        assert_eq!(status_of(ErrorKind::Expired), 404);
+    }
+}

@@ -1,0 +1,122 @@
+//! Query parameters, read as CONTRACT-abiding clients send them: unknown ones are ignored, an empty one is absent, the
+//! first of several counts, and a wrong one is named in the answer.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use runlog_model::{TimeRange, Timestamp};
+
+use crate::error::{ApiError, ApiResult};
+
+/// The query of a request.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Query(pairs) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::invalid("the query cannot be read; percent-encode its values"))?;
+        Ok(Self(pairs))
+    }
+}
+
+impl Params {
+    /// A text; none when absent or empty.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// `true` or `false`, in any case.
+    pub(crate) fn flag(&self, name: &str) -> ApiResult<bool> {
+        match self.text(name) {
+            None => Ok(false),
+            Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(text) => Err(wrong(name, text, "true or false")),
+        }
+    }
+
+    /// A time, RFC 3339.
+    pub(crate) fn time(&self, name: &str) -> ApiResult<Option<Timestamp>> {
+        // A plus sign that was not encoded arrives as a space.
+        let read =
+            |text: &str| text.replace(' ', "+").parse().map_err(|error| ApiError::invalid(format!("{name}: {error}")));
+        self.text(name).map(read).transpose()
+    }
+
+    /// `startTime` and `endTime`, both inside.
+    pub(crate) fn time_range(&self) -> ApiResult<TimeRange> {
+        let range = TimeRange { start: self.time("startTime")?, end: self.time("endTime")? };
+        match (range.start, range.end) {
+            (Some(start), Some(end)) if start > end => {
+                Err(ApiError::invalid(format!("startTime {start} is later than endTime {end}")))
+            }
+            _ => Ok(range),
+        }
+    }
+
+    /// A whole number, also written as `50.0`.
+    pub(crate) fn number(&self, name: &str, allowed: RangeInclusive<u64>) -> ApiResult<Option<u64>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let digits = text.split_once('.').filter(|(_, rest)| !rest.is_empty() && rest.bytes().all(|b| b == b'0'));
+        let whole = digits.map_or(text, |(whole, _)| whole);
+        let number = whole.parse().ok().filter(|number| allowed.contains(number));
+        match number {
+            Some(number) => Ok(Some(number)),
+            None => Err(wrong(name, text, &in_words(&allowed))),
+        }
+    }
+
+    /// A word of a closed list, in any case that the list knows.
+    pub(crate) fn word<T: FromStr<Err: ToString>>(&self, name: &str) -> ApiResult<Option<T>> {
+        let read = |text: &str| {
+            text.parse().map_err(|error: T::Err| ApiError::invalid(format!("{name}: {}", error.to_string())))
+        };
+        self.text(name).map(read).transpose()
+    }
+}
+
+fn in_words(allowed: &RangeInclusive<u64>) -> String {
+    match *allowed.end() {
+        u64::MAX => format!("a whole number from {}", allowed.start()),
+        end => format!("a whole number from {} to {end}", allowed.start()),
+    }
+}
+
+fn wrong(name: &str, text: &str, expected: &str) -> ApiError {
+    let shown: String = text.chars().take(64).collect();
+    ApiError::invalid(format!("{name}: {shown:?} is not {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Option<u64> {
+        let params = Params(vec![("count".to_owned(), text.to_owned())]);
+        params.number("count", 0..=200).ok().flatten()
+    }
+
+    #[test]
+    fn numbers_are_whole() {
+        assert_eq!(["0", "0.0", "50", "200.00"].map(number), [Some(0), Some(0), Some(50), Some(200)]);
+        assert_eq!(["633.92", "-1", "abc", "201", "1.", "1e2", ""].map(number), [None; 7]);
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        let params = Params(vec![("startTime".to_owned(), "yesterday".to_owned())]);
+        assert!(params.time("startTime").unwrap_err().message.contains("startTime"));
+        assert!(params.time("endTime").unwrap().is_none());
+    }
+
+    #[test]
+    fn an_offset_survives_a_plus_that_was_not_encoded() {
+        let params = Params(vec![("startTime".to_owned(), "2021-09-01T09:01:45 02:00".to_owned())]);
+        assert_eq!(params.time("startTime").unwrap().unwrap().to_seconds_text(), "2021-09-01T07:01:45Z");
+    }
+}

@@ -1,0 +1,113 @@
+//! What surrounds every request: its id, its line in the log, panics, and the body of errors.
+
+use std::panic::AssertUnwindSafe;
+
+use axum::Json;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use runlog_model::wire::error::ErrorBody;
+use tracing::{error, info, warn};
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// The header that carries a request's id, both ways.
+pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that a client may give its request. Unit: bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Who made the request, for its line in the log; left by authentication.
+#[derive(Debug, Clone)]
+pub(crate) struct CallerId(pub(crate) String);
+
+/// Handles a request inside all that.
+pub(crate) async fn surround(State(app): State<App>, request: Request, next: Next) -> Response {
+    let begun = app.now();
+    let id = request_id(request.headers()).unwrap_or_else(|| app.random().uuid().to_string());
+    let method = request.method().clone();
+    // The template and not the path: links carry their signature in it, and logs are searched by route.
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answer.unwrap_or_else(|_| panicked());
+    let problem = problem_of(&method, &response);
+    if let Some(problem) = &problem {
+        response = with_error_body(response, problem, &id, method == Method::HEAD);
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    }
+    let caller = response.extensions().get::<CallerId>().map(|caller| caller.0.as_str()).unwrap_or("-");
+    let (status, duration_ms) = (response.status().as_u16(), app.now().millis_since(begun));
+    let cause = problem.as_ref().and_then(|problem| problem.cause.as_deref());
+    match (response.status().is_server_error(), cause) {
+        (true, Some(cause)) => {
+            let chain = chain(cause);
+            error!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, caller.id = %caller, error = %chain, "request failed");
+        }
+        (true, None) => {
+            warn!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, caller.id = %caller, "request failed");
+        }
+        _ => {
+            info!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, caller.id = %caller, "request");
+        }
+    }
+    response
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(&REQUEST_ID_HEADER)?.to_str().ok()?;
+    let is_sane = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (!id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(is_sane)).then(|| id.to_owned())
+}
+
+fn panicked() -> Response {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the service broke while it handled this request").into_response()
+}
+
+/// The failure that an answer stands for; also those that the framework makes without our words.
+fn problem_of(method: &Method, response: &Response) -> Option<ApiError> {
+    if let Some(problem) = response.extensions().get::<ApiError>() {
+        return Some(problem.clone());
+    }
+    let status = response.status();
+    let message = match status {
+        StatusCode::METHOD_NOT_ALLOWED => format!("{method} is not allowed here; the Allow header names what is"),
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is too large".to_owned(),
+        _ if status.is_client_error() || status.is_server_error() => {
+            status.canonical_reason().unwrap_or("request failed").to_lowercase()
+        }
+        _ => return None,
+    };
+    Some(ApiError::new(status, message))
+}
+
+fn with_error_body(response: Response, problem: &ApiError, id: &str, without_body: bool) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let body = ErrorBody {
+        status: problem.status.as_u16(),
+        message: Some(problem.message.clone()),
+        detail: problem.detail.clone(),
+        request_id: Some(id.to_owned()),
+    };
+    let mut answer = if without_body { ().into_response() } else { Json(body).into_response() };
+    for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
+        parts.headers.remove(name);
+    }
+    answer.headers_mut().extend(parts.headers);
+    *answer.status_mut() = parts.status;
+    *answer.extensions_mut() = parts.extensions;
+    if parts.status == StatusCode::UNAUTHORIZED {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,116 @@
+//! `/runlog/v1/…`: places, users and their tokens.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use runlog_model::wire::admin::{NewEnvironment, NewTask, NewToken, NewUser, NewWorkspace, TokenBody, UserBody};
+use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
+use runlog_store::{Caller, CallerKind, TaskFilter};
+
+use super::json::JsonBody;
+use crate::access;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::{ApiError, ApiResult};
+
+/// What making something answers: 201 and the thing.
+type Made<T> = ApiResult<(StatusCode, Json<T>)>;
+
+fn made<T>(body: T) -> Made<T> {
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+/// `GET /runlog/v1/environments`.
+pub(crate) async fn environments(State(app): State<App>) -> ApiResult<Json<Vec<EnvironmentBody>>> {
+    Ok(Json(app.store().environments().await?.iter().map(Into::into).collect()))
+}
+
+/// `POST /runlog/v1/environments`.
+pub(crate) async fn create_environment(
+    State(app): State<App>,
+    JsonBody(new): JsonBody<NewEnvironment>,
+) -> Made<EnvironmentBody> {
+    made((&app.store().create_environment(&new).await?).into())
+}
+
+/// `GET /runlog/v1/workspaces`.
+pub(crate) async fn workspaces(State(app): State<App>) -> ApiResult<Json<Vec<WorkspaceBody>>> {
+    Ok(Json(app.store().workspaces().await?.iter().map(Into::into).collect()))
+}
+
+/// `POST /runlog/v1/workspaces`.
+pub(crate) async fn create_workspace(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    JsonBody(new): JsonBody<NewWorkspace>,
+) -> Made<WorkspaceBody> {
+    made((&app.store().create_workspace(&new, &caller.name).await?).into())
+}
+
+/// `GET /runlog/v1/tasks`: all of them, by name.
+pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem>>> {
+    let all =
+        TaskFilter { environment_id: None, workspace_ids: None, name: None, limit: i64::MAX.unsigned_abs(), offset: 0 };
+    let (tasks, _) = app.store().tasks(&all).await?;
+    Ok(Json(tasks.iter().map(Into::into).collect()))
+}
+
+/// `POST /runlog/v1/tasks`.
+pub(crate) async fn create_task(State(app): State<App>, JsonBody(new): JsonBody<NewTask>) -> Made<TaskItem> {
+    made((&app.store().create_task(&new).await?).into())
+}
+
+/// `GET /runlog/v1/users`.
+pub(crate) async fn users(State(app): State<App>) -> ApiResult<Json<Vec<UserBody>>> {
+    Ok(Json(app.store().users().await?))
+}
+
+/// `POST /runlog/v1/users`.
+pub(crate) async fn create_user(State(app): State<App>, JsonBody(new): JsonBody<NewUser>) -> Made<UserBody> {
+    made(app.store().create_user(&new).await?)
+}
+
+/// `GET /runlog/v1/tokens`: an administrator sees all, others their own.
+pub(crate) async fn tokens(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+) -> ApiResult<Json<Vec<TokenBody>>> {
+    let of = (!caller.administrator).then_some(caller.id.as_str());
+    Ok(Json(app.store().tokens(of).await?))
+}
+
+/// `POST /runlog/v1/tokens`: for oneself, or, as an administrator, for another user.
+pub(crate) async fn create_token(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    JsonBody(new): JsonBody<NewToken>,
+) -> Made<TokenBody> {
+    let user = match &new.user_id {
+        Some(id) if *id != caller.id => {
+            access::administrator(&caller)?;
+            id
+        }
+        _ => own_id(&caller)?,
+    };
+    made(app.store().create_token(user, &new.name).await?)
+}
+
+fn own_id(caller: &Caller) -> ApiResult<&String> {
+    match caller.kind {
+        CallerKind::User => Ok(&caller.id),
+        CallerKind::ServiceAccount => {
+            Err(ApiError::forbidden("service accounts have no personal access tokens; name a user with userId"))
+        }
+    }
+}
+
+/// `DELETE /runlog/v1/tokens/{id}`.
+pub(crate) async fn revoke_token(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<StatusCode> {
+    let of = (!caller.administrator).then_some(caller.id.as_str());
+    app.store().revoke_token(&id, of).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

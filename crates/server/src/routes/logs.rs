@@ -1,0 +1,142 @@
+//! `/monitoring/executions/{id}/logs`: pages of a run's log as files, and live.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use runlog_model::place::Right;
+use runlog_model::wire::logs::{FileStatus, GeneratedLog, LOG_SETTLED_HEADER, LivePage, LogStatus, NEXT_END_HEADER};
+use runlog_model::{PageEnd, Run};
+use runlog_store::{LiveQuery, PageRequest, PageStatus};
+use serde::Deserialize;
+
+use super::json;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::{ApiError, ApiResult};
+use crate::query::Params;
+use crate::{access, limits, links};
+
+/// `POST …/logs`: asks for the newest page of a range; 206 and the header when older records remain.
+pub(crate) async fn generate(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Response> {
+    let range = params.time_range()?;
+    let format = params.word("fileFormat")?.unwrap_or_default();
+    let order = params.word("order")?.unwrap_or(app.settings().file_order);
+    let with_task = params.flag("newFileName")?;
+    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
+    let ticket = app.store().request_page(&request).await?;
+
+    let status = match ticket.end {
+        PageEnd::Complete => StatusCode::OK,
+        PageEnd::Partial { .. } => StatusCode::PARTIAL_CONTENT,
+    };
+    let body = Json(GeneratedLog { size: ticket.records, token: ticket.token });
+    let settled = [(LOG_SETTLED_HEADER, if ticket.settled { "true" } else { "false" })];
+    Ok(match ticket.end.next_end_text() {
+        Some(next_end) => (status, settled, [(NEXT_END_HEADER, next_end)], body).into_response(),
+        None => (status, settled, body).into_response(),
+    })
+}
+
+/// The name under which the file is downloaded. Source: `newFileName` of the vendor's file.
+fn file_name(run: &Run, with_task: bool) -> String {
+    match with_task {
+        true => format!("{}_{}.log", run.task_id, run.id),
+        false => format!("{}.log", run.id),
+    }
+}
+
+/// `POST …/logs/status`: how far the file of a page token is, and its link once it is there.
+pub(crate) async fn status(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Json<LogStatus>> {
+    let body = json::read(body, limits::TOKEN_BODY_BYTES_MAX).await?;
+    let token = page_token(&body)?;
+    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    Ok(Json(match app.store().page_status(run.id, &token).await? {
+        PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
+        PageStatus::Ready(file) => {
+            let base = links::base_url(app.settings(), &headers);
+            let expires = app.now_seconds() + app.settings().link_seconds;
+            LogStatus { status: FileStatus::Ready, presigned_url: Some(app.links().sign(&base, &file, expires)) }
+        }
+    }))
+}
+
+/// The token of a status body: a JSON string, an object with `token`, or the bare text.
+fn page_token(body: &[u8]) -> ApiResult<String> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Object { token: String },
+    }
+    let wrong = || {
+        ApiError::invalid(
+            "the body is not the token of a page: send the token that POST …/logs gave, bare, in quotes, or as {\"token\": \"…\"}",
+        )
+    };
+    let text = std::str::from_utf8(body).map_err(|_| wrong())?.trim();
+    let token = match serde_json::from_str::<Form>(text) {
+        Ok(Form::Text(token) | Form::Object { token }) => token,
+        Err(_) => text.to_owned(),
+    };
+    let token = token.trim();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
+    match !token.is_empty() && token.bytes().all(is_plain) {
+        true => Ok(token.to_owned()),
+        false => Err(wrong()),
+    }
+}
+
+/// `GET …/logs`: records at once, without a file.
+pub(crate) async fn live(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Json<LivePage>> {
+    let query = LiveQuery {
+        range: params.time_range()?,
+        order: params.word("order")?.unwrap_or_default(),
+        start_index: params.number("startIndex", 0..=u64::MAX)?.unwrap_or(0),
+        count: params.number("count", 0..=limits::LIVE_PAGE_MAX)?.unwrap_or(limits::LIVE_PAGE_DEFAULT),
+    };
+    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let slice = app.store().live_page(run.id, &query).await?;
+    let size = slice.records.len() as u64;
+    let next = query.start_index.saturating_add(size);
+    Ok(Json(LivePage {
+        size,
+        total_size: slice.total,
+        total_size_filtered: slice.filtered,
+        next_index: (size > 0 && next < slice.filtered).then_some(next),
+        data: slice.records,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page_token;
+
+    #[test]
+    fn a_token_is_read_in_every_form_that_clients_send() {
+        for body in ["abc-1", "\"abc-1\"", " abc-1\n", r#"{"token": "abc-1"}"#] {
+            assert_eq!(page_token(body.as_bytes()).unwrap(), "abc-1", "{body}");
+        }
+        for body in ["", "\"\"", "{}", "[\"abc\"]", "a b", "{\"token\": 1}", "null x"] {
+            assert!(page_token(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `POST /security/oauth/token`: an access token for a service account.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use runlog_model::wire::oauth::TokenResponse;
+use serde::Deserialize;
+
+use super::json;
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::limits;
+
+/// The body, as JSON or as a form. What is not named here is ignored.
+#[derive(Deserialize, Default)]
+struct TokenForm {
+    grant_type: Option<String>,
+    audience: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+/// Trades a client id and its secret for a token that lives half an hour.
+pub(crate) async fn token(State(app): State<App>, headers: HeaderMap, body: Body) -> ApiResult<Response> {
+    let body = json::read(body, limits::JSON_BODY_BYTES_MAX).await?;
+    let form = token_form(&body)?;
+    let (id, secret) = credentials(&headers, &form)?;
+    let account = app.store().caller_by_secret(&id, &secret).await?;
+    let account = account.ok_or_else(|| ApiError::unauthorized("client id or secret is wrong"))?;
+    check_request(&app, &form)?;
+
+    let seconds = app.settings().access_token_seconds;
+    let access_token =
+        app.access_tokens().issue(&account.id, app.now_seconds(), seconds, app.random().uuid().to_string())?;
+    let expires_in = match app.settings().expires_in_as_string {
+        true => seconds.to_string().into(),
+        false => seconds.into(),
+    };
+    let body = TokenResponse { access_token, token_type: "Bearer".to_owned(), expires_in };
+    Ok((StatusCode::OK, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// Reads either form by what the body looks like: clients send both under the other's `Content-Type`.
+fn token_form(body: &[u8]) -> ApiResult<TokenForm> {
+    match body.trim_ascii().first() {
+        None => Ok(TokenForm::default()),
+        Some(b'{') => json::parse(body),
+        Some(_) => serde_urlencoded::from_bytes(body)
+            .map_err(|_| ApiError::invalid("the body is neither JSON nor a form; it names grant_type and audience")),
+    }
+}
+
+fn credentials(headers: &HeaderMap, form: &TokenForm) -> ApiResult<(String, String)> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let pair = value.to_str().ok().and_then(basic);
+        return pair.ok_or_else(|| {
+            ApiError::unauthorized("the Authorization header is not of the form Basic <base64 of id:secret>")
+        });
+    }
+    match (&form.client_id, &form.client_secret) {
+        (Some(id), Some(secret)) => Ok((id.clone(), secret.clone())),
+        _ => Err(ApiError::unauthorized("client id and secret are needed")
+            .with_detail("send them as Basic credentials, or as client_id and client_secret in the form")),
+    }
+}
+
+fn basic(value: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = value.trim().split_once(' ')?;
+    let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (id, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((id.to_owned(), secret.to_owned()))
+}
+
+fn check_request(app: &App, form: &TokenForm) -> ApiResult<()> {
+    match form.grant_type.as_deref() {
+        Some("client_credentials") => {}
+        Some(_) => return Err(ApiError::invalid("grant_type: only client_credentials is known here")),
+        None => return Err(ApiError::invalid("grant_type is missing; send client_credentials")),
+    }
+    let without_slash = |url: &str| url.trim_end_matches('/').to_owned();
+    match (&form.audience, &app.settings().public_url) {
+        (Some(audience), Some(url)) if without_slash(audience) != without_slash(url) => {
+            Err(ApiError::invalid(format!("audience: this service is {url}")))
+        }
+        _ => Ok(()),
+    }
+}

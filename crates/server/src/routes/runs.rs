@@ -1,0 +1,50 @@
+//! `/runlog/v1/runs/{id}`: engines tell that a run begins and ends.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use runlog_model::RunId;
+use runlog_model::place::Right;
+use runlog_model::wire::executions::TaskExecution;
+use runlog_model::wire::push::{FinishRun, StartRun};
+
+use super::json::JsonBody;
+use crate::access;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::ApiResult;
+
+/// `PUT /runlog/v1/runs/{runId}`: a run begins; 201 when it is new, 200 when it was known.
+pub(crate) async fn start(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    JsonBody(start): JsonBody<StartRun>,
+) -> ApiResult<(StatusCode, Json<TaskExecution>)> {
+    let run_id: RunId = access::id("runId", &id)?;
+    access::task(&app, &caller, start.task_id, &[Right::Publish]).await?;
+    let (run, is_new) = app.store().start_run(run_id, &start, &caller).await?;
+    Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json((&run).into())))
+}
+
+/// `GET /runlog/v1/runs/{runId}`: what the archive knows of it.
+pub(crate) async fn one(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<Json<TaskExecution>> {
+    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    Ok(Json((&run).into()))
+}
+
+/// `POST /runlog/v1/runs/{runId}/finish`: a run ends.
+pub(crate) async fn finish(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    JsonBody(finish): JsonBody<FinishRun>,
+) -> ApiResult<Json<TaskExecution>> {
+    let run = access::run(&app, &caller, &id, &[Right::Publish]).await?;
+    let run = app.store().finish_run(run.id, &finish).await?;
+    Ok(Json((&run).into()))
+}

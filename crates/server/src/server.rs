@@ -1,0 +1,65 @@
+//! Runs the service on a listener until it is told to stop.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use hyper_util::rt::TokioTimer;
+use runlog_model::{Clock, Random};
+use runlog_store::Store;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::app::App;
+use crate::limits;
+use crate::routes::router;
+use crate::settings::ServerSettings;
+
+/// What can go wrong with the service as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The archive did not give its keys.
+    #[error("the archive cannot be served")]
+    Store(#[from] runlog_store::Error),
+    /// The listener does not listen.
+    #[error("the listener broke")]
+    Listener(#[from] std::io::Error),
+}
+
+/// Serves the archive, and builds its pages, until `stop` is cancelled.
+///
+/// Requests that were accepted by then are finished, for at most [`ServerSettings::stop_seconds_max`].
+pub async fn serve(
+    listener: TcpListener,
+    store: Store,
+    settings: ServerSettings,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let stop_time_max = Duration::from_secs(settings.stop_seconds_max);
+    let app = App::new(store.clone(), settings, clock, random).await?;
+    let (jobs_stop, handle) = (CancellationToken::new(), Handle::new());
+    let jobs = tokio::spawn({
+        let (store, stop) = (store.clone(), jobs_stop.clone());
+        async move { store.run_jobs(stop).await }
+    });
+    tokio::spawn({
+        let handle = handle.clone();
+        async move {
+            stop.cancelled().await;
+            info!("stopping; requests that were accepted are finished");
+            handle.graceful_shutdown(Some(stop_time_max));
+        }
+    });
+
+    listener.set_nonblocking(true)?;
+    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME_MAX);
+    let served = server.serve(router(app).into_make_service()).await;
+    jobs_stop.cancel();
+    // A job that broke has said so in the log; pages that were not built are built by the next start.
+    let _ = jobs.await;
+    Ok(served?)
+}

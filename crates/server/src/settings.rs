@@ -1,0 +1,40 @@
+//! What an operator may set.
+
+use runlog_model::RecordOrder;
+
+/// Settings of the service; each has a documented default.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// The address under which clients reach the service, such as `https://runlog.example.com`, for the links it
+    /// makes. Default: what the client asked for (its `Host` header), over plain HTTP.
+    pub public_url: Option<String>,
+    /// The order of the records in a file, when the request names none. Default: newest first (decision 0002).
+    pub file_order: RecordOrder,
+    /// Sends `expires_in` as text, as the vendor's file has it. Default: a number, as RFC 6749 has it.
+    pub expires_in_as_string: bool,
+    /// How long an access token is accepted. Unit: seconds. Default: 1800, as the vendor's.
+    pub access_token_seconds: i64,
+    /// How long a link is accepted. Unit: seconds. Default: 3600, as the vendor's.
+    pub link_seconds: i64,
+    /// The longest window of a list of executions. Unit: days. Default: 60, as the vendor's.
+    pub window_days_max: i64,
+    /// The name of the account in answers that carry one. Default: `runlog`.
+    pub account_id: String,
+    /// How long requests that were accepted may go on after the service is told to stop. Unit: seconds. Default: 30.
+    pub stop_seconds_max: u64,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            file_order: RecordOrder::Desc,
+            expires_in_as_string: false,
+            access_token_seconds: 1_800,
+            link_seconds: 3_600,
+            window_days_max: 60,
+            account_id: "runlog".to_owned(),
+            stop_seconds_max: 30,
+        }
+    }
+}
