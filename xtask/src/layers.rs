@@ -23,7 +23,7 @@ const HIDDEN: [(&str, &[&str]); 12] = [
     ("arrow-array", &["store", "analysis"]),
     ("datafusion", &["analysis"]),
     ("reqwest", &["client", "collector"]),
-    ("governor", &["client", "server"]),
+    ("hyper-util", &["server"]),
     ("axum", &["server"]),
     ("axum-server", &["server"]),
     ("tower-http", &["server"]),

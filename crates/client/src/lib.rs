@@ -1,8 +1,41 @@
 //! Speaks the run-log API of Talend Cloud, or of another Runlog, and hides what is hard about it: paging, waiting,
 //! expiry, pace and retry.
+//!
+//! ```text
+//! PageWalk ▸ RequestedPage         one POST a page, each from the header of the one before
+//! Client::fetch_page ▸ bytes       how far it is ▸ link ▸ guarded download
+//! entries ▸ reconcile ▸ one log    bytes ▸ entries ▸ sorted chunks on disk ▸ merged by time, none lost, none twice
+//! ```
+//!
+//! What is absent here: where the result goes, which is the collector's business, and the archive, which the client
+//! does not know. The clock, randomness and waiting are handed in.
 
+mod access;
+mod admin;
+mod client;
+mod download;
 pub mod entries;
 mod error;
+mod executions;
+mod fetch_page;
+mod lenient;
+mod logs;
+mod pace;
+mod push;
 pub mod reconcile;
+mod retry;
+mod settings;
+mod wait;
+mod walk;
 
+pub use admin::PermissionHolder;
+pub use client::Client;
+pub use download::DownloadSink;
 pub use error::{Error, ErrorKind, Result};
+pub use executions::{Execution, ExecutionFilter, ExecutionList, LivePage, LiveQuery};
+pub use fetch_page::PageEvent;
+pub use logs::{GeneratedPage, PageRequest};
+pub use push::ContentEncoding;
+pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, TokenForm, region_url};
+pub use wait::{TokioWait, Wait};
+pub use walk::{PageWalk, RequestedPage};

@@ -34,8 +34,7 @@ impl PageEnd {
     pub fn next_end_text(self) -> Option<String> {
         match self {
             Self::Complete => None,
-            Self::Partial { next_end } if next_end.is_whole_second() => Some(next_end.to_seconds_text()),
-            Self::Partial { next_end } => Some(next_end.to_string()),
+            Self::Partial { next_end } => Some(next_end.to_api_text()),
         }
     }
 }

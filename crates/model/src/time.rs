@@ -55,6 +55,11 @@ impl Timestamp {
         format!("{:.0}", self.floor_to_second().jiff())
     }
 
+    /// The text that requests carry: the documented form where it says all, milliseconds where there are some.
+    pub fn to_api_text(self) -> String {
+        if self.is_whole_second() { self.to_seconds_text() } else { self.to_string() }
+    }
+
     /// This instant without its fraction of a second.
     pub fn floor_to_second(self) -> Self {
         Self(self.0.div_euclid(1000) * 1000)

@@ -1,0 +1,140 @@
+//! Administration of a Runlog: places, people, tokens and rights.
+
+use http::Method;
+use runlog_model::WorkspaceId;
+use runlog_model::place::Right;
+use runlog_model::wire::admin::{
+    NewEnvironment, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace, ServiceAccountBody, TokenBody,
+    UserBody,
+};
+use runlog_model::wire::executions::ListPage;
+use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
+
+use crate::client::Client;
+use crate::error::Result;
+
+/// Most tasks that the API gives at once.
+const LIST_PAGE_MAX: u64 = 100;
+
+/// Whose rights in a workspace.
+#[derive(Debug, Clone, Copy)]
+pub enum PermissionHolder<'a> {
+    /// A user's, by id.
+    User(&'a str),
+    /// A service account's, by id.
+    ServiceAccount(&'a str),
+}
+
+impl Client {
+    /// `GET /orchestration/environments`.
+    pub async fn environments(&self) -> Result<Vec<EnvironmentBody>> {
+        self.get_json(&["orchestration", "environments"], &[]).await
+    }
+
+    /// `POST /runlog/v1/environments`.
+    pub async fn create_environment(&self, new: &NewEnvironment) -> Result<EnvironmentBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "environments"], new).await?.json()
+    }
+
+    /// `GET /orchestration/workspaces`.
+    pub async fn workspaces(&self) -> Result<Vec<WorkspaceBody>> {
+        self.get_json(&["orchestration", "workspaces"], &[]).await
+    }
+
+    /// `POST /runlog/v1/workspaces`.
+    pub async fn create_workspace(&self, new: &NewWorkspace) -> Result<WorkspaceBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "workspaces"], new).await?.json()
+    }
+
+    /// All tasks of a workspace, or of all that the caller may view: `GET /orchestration/executables/tasks`.
+    pub async fn tasks(&self, workspace: Option<WorkspaceId>, name: Option<&str>) -> Result<Vec<TaskItem>> {
+        let mut tasks = Vec::new();
+        loop {
+            let mut query = vec![("limit", LIST_PAGE_MAX.to_string()), ("offset", tasks.len().to_string())];
+            query.extend(workspace.map(|id| ("workspaceId", id.to_string())));
+            query.extend(name.map(|name| ("name", name.to_owned())));
+            let page: ListPage<TaskItem> = self.get_json(&["orchestration", "executables", "tasks"], &query).await?;
+            let is_last = page.items.is_empty();
+            tasks.extend(page.items);
+            if is_last || tasks.len() as u64 >= page.total {
+                return Ok(tasks);
+            }
+        }
+    }
+
+    /// `POST /runlog/v1/tasks`.
+    pub async fn create_task(&self, new: &NewTask) -> Result<TaskItem> {
+        self.send_json(Method::POST, &["runlog", "v1", "tasks"], new).await?.json()
+    }
+
+    /// `GET /runlog/v1/users`.
+    pub async fn users(&self) -> Result<Vec<UserBody>> {
+        self.get_json(&["runlog", "v1", "users"], &[]).await
+    }
+
+    /// `POST /runlog/v1/users`.
+    pub async fn create_user(&self, new: &NewUser) -> Result<UserBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "users"], new).await?.json()
+    }
+
+    /// `GET /runlog/v1/tokens`.
+    pub async fn tokens(&self) -> Result<Vec<TokenBody>> {
+        self.get_json(&["runlog", "v1", "tokens"], &[]).await
+    }
+
+    /// `POST /runlog/v1/tokens`; the answer holds the token, this once.
+    pub async fn create_token(&self, new: &NewToken) -> Result<TokenBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "tokens"], new).await?.json()
+    }
+
+    /// `DELETE /runlog/v1/tokens/{id}`.
+    pub async fn revoke_token(&self, id: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &["runlog", "v1", "tokens", id], &[])).await.map(drop)
+    }
+
+    /// `GET /account/service-accounts`.
+    pub async fn service_accounts(&self) -> Result<Vec<ServiceAccountBody>> {
+        self.get_json(&["account", "service-accounts"], &[]).await
+    }
+
+    /// `POST /account/service-accounts`; the answer holds the secret, this once.
+    pub async fn create_service_account(&self, new: &NewServiceAccount) -> Result<ServiceAccountBody> {
+        self.send_json(Method::POST, &["account", "service-accounts"], new).await?.json()
+    }
+
+    /// `DELETE /account/service-accounts/{id}`.
+    pub async fn delete_service_account(&self, id: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &["account", "service-accounts", id], &[])).await.map(drop)
+    }
+
+    /// The rights of someone in a workspace: `GET /security/workspaces/{id}/…/permissions`.
+    pub async fn permissions(&self, workspace: WorkspaceId, of: PermissionHolder<'_>) -> Result<Vec<Right>> {
+        let workspace = workspace.to_string();
+        self.get_json(&permissions_path(&workspace, of), &[]).await
+    }
+
+    /// Gives someone these rights and only these: `PUT`.
+    pub async fn set_permissions(
+        &self,
+        workspace: WorkspaceId,
+        of: PermissionHolder<'_>,
+        rights: &[Right],
+    ) -> Result<()> {
+        let workspace = workspace.to_string();
+        self.send_json(Method::PUT, &permissions_path(&workspace, of), &rights).await.map(drop)
+    }
+
+    /// Takes all rights away: `DELETE`.
+    pub async fn delete_permissions(&self, workspace: WorkspaceId, of: PermissionHolder<'_>) -> Result<()> {
+        let workspace = workspace.to_string();
+        self.send(self.request(Method::DELETE, &permissions_path(&workspace, of), &[])).await.map(drop)
+    }
+}
+
+fn permissions_path<'a>(workspace: &'a str, of: PermissionHolder<'a>) -> [&'a str; 6] {
+    let (kind, id) = match of {
+        PermissionHolder::User(id) => ("users", id),
+        PermissionHolder::ServiceAccount(id) => ("service-accounts", id),
+    };
+    ["security", "workspaces", workspace, kind, id, "permissions"]
+}

@@ -1,0 +1,20 @@
+//! Waiting, handed in, so that tests need not.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+/// How the client lets time pass.
+pub trait Wait: Send + Sync {
+    /// Ends when so much time has passed.
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Waits for real.
+#[derive(Debug, Clone, Copy)]
+pub struct TokioWait;
+
+impl Wait for TokioWait {
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(time))
+    }
+}
