@@ -66,7 +66,9 @@ mod tests {
     fn a_pause_gives_the_full_pace_again() {
         let pacer = Pacer::new(None);
         let pace = Pace { per_second: 2, per_minute: 600 };
-        (0..4).for_each(|_| drop(pacer.book(pace, 0)));
+        (0..4).for_each(|_| {
+            pacer.book(pace, 0);
+        });
         assert_eq!(
             [pacer.book(pace, 10_000), pacer.book(pace, 10_000), pacer.book(pace, 10_000)],
             [10_000, 10_000, 11_000]

@@ -1,0 +1,114 @@
+//! A chunk: entries in a file, each with its time and its rank among those of its instant.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use super::Chunk;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How much of a chunk is read or written at a time. Unit: bytes. A merge has few chunks open at once.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Time, rank, length.
+const HEAD_BYTES: usize = 8 + 8 + 4;
+
+/// Where an entry stands: its time, then its rank in its page among entries of the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    pub(super) time_ms: i64,
+    pub(super) rank: u64,
+}
+
+/// Writes entries to a file, in the order in which they are to be read.
+pub(super) fn write<'a>(
+    folder: &Path,
+    name: String,
+    newest_first: bool,
+    entries: impl Iterator<Item = (Position, &'a [u8])>,
+) -> Result<Chunk> {
+    let path = folder.join(&name);
+    let mut chunk = Chunk { file: name, bytes: 0, first_ms: i64::MAX, last_ms: i64::MIN, newest_first };
+    let write = || -> std::io::Result<()> {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&path)?);
+        for (position, entry) in entries {
+            out.write_all(&position.time_ms.to_le_bytes())?;
+            out.write_all(&position.rank.to_le_bytes())?;
+            // An entry is far shorter than what 32 bits count; see ENTRY_BYTES_MAX.
+            out.write_all(&(entry.len() as u32).to_le_bytes())?;
+            out.write_all(entry)?;
+            chunk.bytes += (HEAD_BYTES + entry.len()) as u64;
+            chunk.first_ms = chunk.first_ms.min(position.time_ms);
+            chunk.last_ms = chunk.last_ms.max(position.time_ms);
+        }
+        out.flush()
+    };
+    write().map_err(|error| storage("write", &path, error))?;
+    Ok(chunk)
+}
+
+/// Writes a chunk anew for a file that turned out to go the other way. It fits into memory, as it did before.
+pub(super) fn turned(folder: &Path, chunk: &Chunk) -> Result<Chunk> {
+    let mut reader = ChunkReader::open(folder, chunk)?;
+    let mut entries = Vec::new();
+    while let Some(Position { time_ms, rank }) = reader.position() {
+        entries.push((Position { time_ms, rank: u64::MAX - rank }, reader.entry().to_vec()));
+        reader.advance()?;
+    }
+    entries.sort_unstable_by_key(|(position, _)| *position);
+    let name = format!("turned-{}", chunk.file);
+    write(folder, name, !chunk.newest_first, entries.iter().map(|(position, entry)| (*position, entry.as_slice())))
+}
+
+/// Reads a chunk, entry after entry.
+pub(super) struct ChunkReader {
+    input: BufReader<File>,
+    path: std::path::PathBuf,
+    entry: Vec<u8>,
+    position: Option<Position>,
+}
+
+impl ChunkReader {
+    /// Opens a chunk, and stands on its first entry.
+    pub(super) fn open(folder: &Path, chunk: &Chunk) -> Result<Self> {
+        let path = folder.join(&chunk.file);
+        let file = File::open(&path).map_err(|error| storage("read", &path, error))?;
+        let input = BufReader::with_capacity(BUFFER_BYTES, file);
+        let mut reader = Self { input, path, entry: Vec::new(), position: None };
+        reader.advance()?;
+        Ok(reader)
+    }
+
+    /// Where the entry stands that the reader is on; none after the last.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// The entry that the reader is on.
+    pub(super) fn entry(&self) -> &[u8] {
+        &self.entry
+    }
+
+    /// Goes to the next entry.
+    pub(super) fn advance(&mut self) -> Result<()> {
+        self.position = self.read().map_err(|error| storage("read", &self.path, error))?;
+        Ok(())
+    }
+
+    fn read(&mut self) -> std::io::Result<Option<Position>> {
+        let mut head = [0; HEAD_BYTES];
+        match self.input.read(&mut head[..1])? {
+            0 => return Ok(None),
+            _ => self.input.read_exact(&mut head[1..])?,
+        }
+        let (time, rest) = head.split_at(8);
+        let (rank, length) = rest.split_at(8);
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        self.entry.resize(number(length) as usize, 0);
+        self.input.read_exact(&mut self.entry)?;
+        Ok(Some(Position { time_ms: number(time) as i64, rank: number(rank) }))
+    }
+}
+
+pub(super) fn storage(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::caused(ErrorKind::Storage, format!("cannot {what} {}", path.display()), error)
+}

@@ -1,0 +1,128 @@
+//! Reconciliation against a simple model: whatever the pages, each instant has the largest multiset that one page holds.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::prelude::*;
+use runlog_client::DownloadSink;
+use runlog_client::reconcile::{LogOrder, Merged, PageSpool, SpoolSettings, SpooledPage, merge};
+
+/// A record: its time and its text.
+type Entry = (i64, String);
+
+fn json(entry: &Entry) -> String {
+    format!(r#"{{"logTimestamp":{},"logMessage":"{}"}}"#, entry.0, entry.1)
+}
+
+fn file(entries: &[Entry]) -> String {
+    format!("[{}]", entries.iter().map(json).collect::<Vec<_>>().join(","))
+}
+
+/// Spools page files, newest page first, and merges them.
+fn reconcile(files: &[String], order: LogOrder, memory_bytes: usize, piece: usize) -> (Vec<String>, Merged) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings { folder: folder.path().to_owned(), order, memory_bytes };
+    let spool = |(index, file): (usize, &String)| -> SpooledPage {
+        let mut spool = PageSpool::new(settings.clone(), index as u32, index as u32);
+        file.as_bytes().chunks(piece).for_each(|piece| spool.write(piece).unwrap());
+        spool.finish().unwrap()
+    };
+    let pages: Vec<SpooledPage> = files.iter().enumerate().map(spool).collect();
+    let mut log = Vec::new();
+    let merged = merge(folder.path(), &pages, order, &mut |entry| {
+        log.push(String::from_utf8(entry.to_vec()).unwrap());
+        Ok(())
+    });
+    (log, merged.unwrap())
+}
+
+/// The times of some records, few enough to meet often, and their texts, few enough to be equal often.
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    prop::collection::vec((0_i64..6, "[ab]"), 0..40)
+}
+
+proptest! {
+    /// A log cut anywhere, even inside an instant, comes back exactly, in both orders.
+    #[test]
+    fn disjoint_pages_give_the_exact_log(
+        log in entries(), limit in 1_usize..20, newest_first: bool, memory in 1_usize..400, piece in 1_usize..200,
+    ) {
+        let mut by_time = log;
+        by_time.sort_by_key(|entry| entry.0);
+        // Pages that end inside an instant hold different records of it; numbers tell them apart.
+        let by_time: Vec<Entry> =
+            by_time.into_iter().enumerate().map(|(number, (time, text))| (time, format!("{text}{number}"))).collect();
+        let pages: Vec<Vec<Entry>> = by_time.rchunks(limit).map(|page| {
+            let mut page = page.to_vec();
+            if newest_first { page.reverse(); }
+            page
+        }).collect();
+        let files: Vec<String> = pages.iter().map(|page| file(page)).collect();
+
+        let (log, merged) = reconcile(&files, LogOrder::Time, memory, piece);
+        // Pages without two times do not tell their direction, unless others do.
+        let tells = pages.iter().any(|page| page.first().map(|entry| entry.0) != page.last().map(|entry| entry.0));
+        if newest_first || tells {
+            prop_assert_eq!(&log, &by_time.iter().map(json).collect::<Vec<_>>());
+        }
+        prop_assert_eq!(merged, Merged { entries: by_time.len() as u64, repeated: 0 });
+
+        let (log, _) = reconcile(&files, LogOrder::Received, memory, piece);
+        prop_assert_eq!(log, pages.concat().iter().map(json).collect::<Vec<_>>());
+    }
+
+    /// Whatever the pages hold, of each entry there are as many as the page that holds most of them.
+    #[test]
+    fn any_pages_give_the_union(pages in prop::collection::vec(entries(), 0..5), memory in 1_usize..400) {
+        let mut expected: BTreeMap<Entry, usize> = BTreeMap::new();
+        for page in &pages {
+            let mut counts: HashMap<&Entry, usize> = HashMap::new();
+            page.iter().for_each(|entry| *counts.entry(entry).or_default() += 1);
+            for (entry, count) in counts {
+                let most = expected.entry(entry.clone()).or_default();
+                *most = count.max(*most);
+            }
+        }
+        let expected: Vec<String> =
+            expected.iter().flat_map(|(entry, count)| std::iter::repeat_n(json(entry), *count)).collect();
+        let files: Vec<String> = pages.iter().map(|page| file(page)).collect();
+        let all: usize = pages.iter().map(Vec::len).sum();
+        for order in [LogOrder::Time, LogOrder::Received] {
+            let (mut log, merged) = reconcile(&files, order, memory, 64);
+            prop_assert_eq!(merged.repeated, (all - expected.len()) as u64);
+            log.sort();
+            prop_assert_eq!(&log, &expected);
+        }
+    }
+}
+
+#[test]
+fn entries_without_a_time_stand_beside_their_neighbours() {
+    let file = r#"[{"a":1},{"logTimestamp":7},{"b":2},{"logTimestamp":9}]"#.to_owned();
+    let (log, merged) = reconcile(&[file], LogOrder::Time, 1 << 20, 1_000);
+    assert_eq!(log, [r#"{"a":1}"#, r#"{"logTimestamp":7}"#, r#"{"b":2}"#, r#"{"logTimestamp":9}"#]);
+    assert_eq!(merged.entries, 4);
+}
+
+#[test]
+fn a_repeated_entry_is_known_whatever_the_order_of_its_fields() {
+    let newer = r#"[{"logTimestamp":1,"logMessage":"x"}]"#.to_owned();
+    let older = r#"[{"logMessage":"x", "logTimestamp":1},{"logTimestamp":0}]"#.to_owned();
+    let (log, merged) = reconcile(&[newer, older], LogOrder::Time, 1 << 20, 1_000);
+    assert_eq!(log, [r#"{"logTimestamp":0}"#, r#"{"logMessage":"x", "logTimestamp":1}"#]);
+    assert_eq!(merged, Merged { entries: 2, repeated: 1 });
+}
+
+#[test]
+fn a_download_that_starts_again_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Time, memory_bytes: 1 };
+    let mut spool = PageSpool::new(settings, 0, 0);
+    spool.write(br#"[{"logTimestamp":1},{"logTimestamp":2},{"logTi"#).unwrap();
+    spool.restart().unwrap();
+    spool.write(br#"[{"logTimestamp":1}]"#).unwrap();
+    let page = spool.finish().unwrap();
+    assert_eq!((page.entries, page.chunks.len()), (1, 1));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
