@@ -33,27 +33,32 @@ impl PageWalk {
         Self { client, next: Some(first), index: 0, overlap_ms }
     }
 
-    /// A walk that goes on with this page.
-    pub fn at(client: Client, index: u32, request: PageRequest, overlap_ms: i64) -> Self {
-        Self { client, next: Some(request), index, overlap_ms }
+    /// A walk that goes on after a page that was asked for before, by what the service had answered to it.
+    pub fn after(
+        client: Client,
+        index: u32,
+        request: PageRequest,
+        next_end: Option<&str>,
+        overlap_ms: i64,
+    ) -> Result<Self> {
+        let mut walk = Self { client, next: None, index: index + 1, overlap_ms };
+        walk.next = walk.request_after(&request, next_end)?;
+        Ok(walk)
     }
 
     /// Asks for the next page. None when the last one was complete.
     pub async fn next(&mut self) -> Result<Option<RequestedPage>> {
         let Some(request) = self.next.take() else { return Ok(None) };
         let page = self.client.generate(&request).await?;
-        self.next = match &page.next_end {
-            Some(next_end) => Some(PageRequest { end: Some(self.end_after(&request, next_end)?), ..request.clone() }),
-            None => None,
-        };
+        self.next = self.request_after(&request, page.next_end.as_deref())?;
         let index = self.index;
         self.index += 1;
         Ok(Some(RequestedPage { index, request, page }))
     }
 
-    /// The request that the walk will make next.
-    pub fn upcoming(&self) -> Option<&PageRequest> {
-        self.next.as_ref()
+    fn request_after(&self, request: &PageRequest, next_end: Option<&str>) -> Result<Option<PageRequest>> {
+        let end = next_end.map(|next_end| self.end_after(request, next_end)).transpose()?;
+        Ok(end.map(|end| PageRequest { end: Some(end), ..request.clone() }))
     }
 
     fn end_after(&self, request: &PageRequest, next_end: &str) -> Result<String> {

@@ -1,0 +1,185 @@
+//! What a fetch has done so far, in a folder beside its output: never a token, never a link.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use runlog_client::reconcile::{LogOrder, SpooledPage};
+use runlog_client::{GeneratedPage, PageRequest};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::error::{FetchError, Result, storage};
+
+/// The file in the folder.
+const FILE: &str = "checkpoint.json";
+
+/// A folder with pages on disk, and what is known of them.
+pub(crate) struct Checkpoint {
+    folder: PathBuf,
+    state: State,
+    /// Goes with the folder at the end, when it is a temporary one.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct State {
+    /// The form of this file.
+    version: u32,
+    fetch: Identity,
+    /// Pages that were asked for, newest first, and then the ends of pages that were asked for again.
+    pages: Vec<PageState>,
+}
+
+/// What makes two fetches the same, so that one can go on from the other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Identity {
+    pub(crate) service: String,
+    pub(crate) run: String,
+    pub(crate) start: Option<String>,
+    /// The end that the user asked for.
+    pub(crate) end: Option<String>,
+    pub(crate) order: LogOrder,
+    pub(crate) overlap_ms: i64,
+    /// The end that was fixed when the fetch began, when the run was not waited for.
+    pub(crate) fixed_end: Option<String>,
+}
+
+/// A page that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PageState {
+    /// Names it.
+    pub(crate) id: u32,
+    /// How far back it reaches.
+    pub(crate) age: u32,
+    /// The end that it was asked with.
+    pub(crate) end: Option<String>,
+    /// The end of the next page, as the service wrote it; none on the last.
+    pub(crate) next_end: Option<String>,
+    /// What is on disk of it, once it is whole.
+    pub(crate) spooled: Option<SpooledPage>,
+}
+
+const VERSION: u32 = 1;
+
+impl Checkpoint {
+    /// Opens the folder of a fetch, new or from before.
+    pub(crate) fn open(folder: PathBuf, fetch: Identity) -> Result<Self> {
+        fs::create_dir_all(&folder).map_err(storage("make", &folder))?;
+        let mut state = match read(&folder)? {
+            Some(state) => same(state, &fetch, &folder)?,
+            None => State { version: VERSION, fetch, pages: Vec::new() },
+        };
+        for page in &mut state.pages {
+            // The files of a page are written before it is noted; a crash of the machine may still have lost some.
+            let is_whole = page.spooled.as_ref().is_none_or(|spooled| is_on_disk(&folder, spooled));
+            if !is_whole {
+                page.spooled = None;
+            }
+        }
+        Ok(Self { folder, state, _temporary: None })
+    }
+
+    /// A fetch that cannot be gone on with, because its output is a pipe.
+    pub(crate) fn temporary(fetch: Identity) -> Result<Self> {
+        let temporary = tempfile::Builder::new().prefix("runlog-fetch-").tempdir();
+        let temporary = temporary.map_err(storage("make a temporary folder in", &std::env::temp_dir()))?;
+        let state = State { version: VERSION, fetch, pages: Vec::new() };
+        Ok(Self { folder: temporary.path().to_owned(), state, _temporary: Some(temporary) })
+    }
+
+    /// The folder, for the files of pages.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The end that was fixed when the fetch began.
+    pub(crate) fn fixed_end(&self) -> Option<&str> {
+        self.state.fetch.fixed_end.as_deref()
+    }
+
+    /// All pages that were asked for.
+    pub(crate) fn pages(&self) -> &[PageState] {
+        &self.state.pages
+    }
+
+    /// The pages that are on disk.
+    pub(crate) fn spooled(&self) -> Vec<SpooledPage> {
+        self.state.pages.iter().filter_map(|page| page.spooled.clone()).collect()
+    }
+
+    /// Notes that a page was asked for.
+    pub(crate) fn requested(&mut self, id: u32, age: u32, request: &PageRequest, page: &GeneratedPage) -> Result<()> {
+        let (end, next_end) = (request.end.clone(), page.next_end.clone());
+        self.state.pages.push(PageState { id, age, end, next_end, spooled: None });
+        self.write()
+    }
+
+    /// Notes that a page is on disk.
+    pub(crate) fn done(&mut self, spooled: SpooledPage) -> Result<()> {
+        if let Some(page) = self.state.pages.iter_mut().find(|page| page.id == spooled.id) {
+            page.spooled = Some(spooled);
+        }
+        self.write()
+    }
+
+    /// Removes the folder: the result is in place.
+    pub(crate) fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.folder).map_err(storage("remove", &self.folder))
+    }
+
+    fn write(&self) -> Result<()> {
+        let path = self.folder.join(FILE);
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+            serde_json::to_writer(&mut file, &self.state)?;
+            file.flush()?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(storage("write", &path))
+    }
+}
+
+fn read(folder: &Path) -> Result<Option<State>> {
+    let path = folder.join(FILE);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(storage("read", &path)(error)),
+    };
+    match serde_json::from_slice::<State>(&text) {
+        Ok(state) if state.version == VERSION => Ok(Some(state)),
+        _ => {
+            warn!("{} cannot be read; its pages are fetched anew", path.display());
+            Ok(None)
+        }
+    }
+}
+
+fn same(mut state: State, fetch: &Identity, folder: &Path) -> Result<State> {
+    let found = &state.fetch;
+    let different = [
+        (found.service != fetch.service, "of another service"),
+        (found.run != fetch.run, "of another run"),
+        (found.start != fetch.start || found.end != fetch.end, "of another range of time"),
+        (found.order != fetch.order, "in another order"),
+        (found.overlap_ms != fetch.overlap_ms, "with another overlap"),
+    ];
+    if let Some((_, what)) = different.into_iter().find(|(differs, _)| *differs) {
+        return Err(FetchError::OtherFetch { path: folder.to_owned(), what });
+    }
+    if found.fixed_end.is_some() != fetch.fixed_end.is_some() {
+        // The run has ended since, or is no longer waited for: the pages of before have other ends.
+        state.fetch = fetch.clone();
+        state.pages.clear();
+    }
+    Ok(state)
+}
+
+fn is_on_disk(folder: &Path, page: &SpooledPage) -> bool {
+    page.chunks.iter().all(|chunk| fs::metadata(folder.join(&chunk.file)).is_ok_and(|file| file.len() == chunk.bytes))
+}

@@ -1,0 +1,62 @@
+//! What can go wrong with a fetch, by what the user does next.
+
+use std::path::{Path, PathBuf};
+
+/// A fetch that gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The service did not play its part; its kind says what to do.
+    #[error(transparent)]
+    Upstream(#[from] runlog_client::Error),
+    /// The service counts other records than came. The pages stay on disk, so that another try is cheap.
+    #[error(
+        "the log is not complete: the service counts {expected} records and {got} came; \
+         try again, or take it as it is with --allow-incomplete"
+    )]
+    Incomplete {
+        /// What the service counts.
+        expected: u64,
+        /// What came.
+        got: u64,
+    },
+    /// The service does not count its records.
+    #[error(
+        "nobody can say whether the log is complete: the service does not count it; take the {got} records that came with --allow-incomplete"
+    )]
+    Uncounted {
+        /// What came.
+        got: u64,
+        /// Why there is no count.
+        source: runlog_client::Error,
+    },
+    /// A file or folder of ours.
+    #[error("cannot {doing} {}", path.display())]
+    Storage {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The folder beside the output holds something else.
+    #[error("{} holds the pages of another fetch ({what}); remove it or choose another output", path.display())]
+    OtherFetch {
+        /// The folder.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+    },
+    /// A task of ours broke.
+    #[error("a page's task broke")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// The result of a fetch.
+pub type Result<T, E = FetchError> = std::result::Result<T, E>;
+
+/// Makes the failure of something done to a path.
+pub(crate) fn storage(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FetchError {
+    let path = path.to_owned();
+    move |source| FetchError::Storage { doing, path, source }
+}
