@@ -1,1 +1,124 @@
-fn main() {}
+//! `runlog`: the archive of run logs, and its client, in one program.
+
+mod arguments;
+mod command;
+mod connection;
+mod edge;
+mod exit;
+mod progress;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// An archive of run logs: keeps the logs of data-integration runs, serves them through the run-log API of Talend
+/// Cloud, and brings whole logs back from there
+#[derive(Debug, Parser)]
+#[command(name = "runlog", version, after_help = exit::EXIT_CODES_HELP, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the whole path on real logs: serves, pushes, fetches back, compares
+    Demo(command::demo::DemoArgs),
+    /// Serves an archive
+    Serve(command::serve::ServeArgs),
+    /// Brings one run's log back, whole
+    Fetch(command::fetch::FetchArgs),
+    /// Lists the runs of a task
+    Runs(command::runs::RunsArgs),
+    /// Shows the newest records of a run, and goes on while it runs
+    Tail(command::tail::TailArgs),
+    /// Sends a log into an archive
+    Push(command::push::PushArgs),
+    /// Manages environments, workspaces, tasks, accounts, tokens and rights of an archive
+    Admin(command::admin::AdminArgs),
+    /// Prints completions for a shell
+    Completions(command::completions::CompletionsArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(run(arguments.command)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+async fn run(command: Command) -> Outcome {
+    let stop = stop_on_signals()?;
+    match command {
+        Command::Demo(args) => command::demo::run(args, stop).await,
+        Command::Serve(args) => command::serve::run(args, stop).await,
+        Command::Fetch(args) => until_stopped(command::fetch::run(args), stop).await,
+        Command::Runs(args) => until_stopped(command::runs::run(args), stop).await,
+        Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
+        Command::Push(args) => until_stopped(command::push::run(args), stop).await,
+        Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
+        Command::Completions(args) => command::completions::run(args, Arguments::command()),
+    }
+}
+
+/// Does a piece of work until it ends or a signal comes. What it had finished by then is on disk or at the service.
+async fn until_stopped(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
+    tokio::select! {
+        outcome = work => outcome,
+        () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here")),
+    }
+}
+
+/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the program at once.
+fn stop_on_signals() -> Outcome<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            if cancelled.is_cancelled() {
+                std::process::exit(Exit::Interrupted as i32);
+            }
+            cancelled.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn is_broken_pipe(failure: &Failure) -> bool {
+    let of_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    failure.error.chain().any(of_pipe)
+}
+
+fn report(failure: &Failure) {
+    let mut causes = failure.error.chain().map(ToString::to_string);
+    let first = causes.next().unwrap_or_default();
+    terminal::note(format!("{} {first}", terminal::styled(terminal::BAD, "error:")));
+    let mut shown = first;
+    for cause in causes {
+        // A cause that the line above already says adds nothing.
+        if !shown.contains(&cause) {
+            terminal::note(format!("  because {cause}"));
+            shown = cause;
+        }
+    }
+}

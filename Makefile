@@ -1,0 +1,27 @@
+# The two that matter: `make demo` and `make test`. Each sets up what a fresh Debian machine with Rust lacks.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check release bench
+
+help: ## Lists what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Starts Runlog, archives ten real run logs, fetches them back and proves that nothing is missing
+	@.ci/setup build
+	cargo build --locked
+	@target/debug/runlog demo
+
+test: ## Runs all tests
+	@.ci/setup test
+	cargo test --workspace --locked
+
+check: ## Runs what a change must pass: format, lints and tests
+	.ci/run
+
+release: ## Builds target/release/runlog, for production
+	@.ci/setup build
+	cargo build --locked --release
+
+bench: ## Measures fetch and page against other tools (minutes; see bench/README.md)
+	@.ci/setup test
+	bench/fetch/run
+	bench/page/run

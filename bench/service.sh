@@ -1,0 +1,27 @@
+# Sourced by the benchmarks: builds Runlog, starts it with an empty archive on a free port, makes a workspace and a task.
+# Gives $runlog, $work (a temporary folder), $RUNLOG_API_URL, $RUNLOG_TOKEN, $task; all is gone at the end.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cargo build --release --locked --manifest-path "$root/Cargo.toml"
+runlog=${CARGO_TARGET_DIR:-$root/target}/release/runlog
+work=$(mktemp -d)
+"$runlog" serve --listen 127.0.0.1:0 --data "$work/data" --settle 0s 2>"$work/serve.log" &
+service=$!
+trap 'kill $service; wait $service || true; rm -rf "$work"' EXIT
+until RUNLOG_API_URL=$(sed -n 's/.*listens on \(http:[^,]*\),.*/\1/p' "$work/serve.log") && [ -n "$RUNLOG_API_URL" ]; do
+    kill -0 $service || { cat "$work/serve.log" >&2; exit 1; }
+    sleep 0.1
+done
+RUNLOG_TOKEN=$(cat "$work/data/admin.token")
+export RUNLOG_API_URL RUNLOG_TOKEN
+environment=$("$runlog" admin environments create bench --json | jq -r .id)
+workspace=$("$runlog" admin workspaces create bench --environment "$environment" --json | jq -r .id)
+task=$("$runlog" admin tasks create bench --workspace "$workspace" --json | jq -r .executable)
+
+# archive_log RECORDS: pushes a made-up log of so many records as a finished run, and prints the run's id.
+archive_log() {
+    run=$(cat /proc/sys/kernel/random/uuid)
+    python3 "$root/bench/make_log.py" "$1" |
+        "$runlog" push "$run" - --task "$task" --finish execution_successful >"$work/push.log"
+    echo "$run"
+}

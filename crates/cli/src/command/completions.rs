@@ -1,0 +1,20 @@
+//! `runlog completions`: what a shell needs to complete commands and arguments.
+
+use crate::exit::Outcome;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  runlog completions bash > ~/.local/share/bash-completion/completions/runlog
+  runlog completions zsh  > ~/.zfunc/_runlog
+  runlog completions fish > ~/.config/fish/completions/runlog.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+/// Prints the script.
+pub(crate) fn run(args: CompletionsArgs, mut command: clap::Command) -> Outcome {
+    clap_complete::generate(args.shell, &mut command, "runlog", &mut std::io::stdout());
+    Ok(())
+}

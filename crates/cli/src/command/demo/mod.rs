@@ -1,0 +1,199 @@
+//! `runlog demo`: the main job on real logs. A service is started, ten logs are pushed into it, and each is fetched
+//! back by a client that knows only the contract, and compared record by record.
+
+mod guide;
+mod samples;
+mod stage;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use runlog_analysis::Summary;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::progress::Bar;
+use crate::terminal::{self, BAD, FAINT, GOOD, STRONG, note, result_json, result_line, styled, table};
+
+use guide::Guide;
+use samples::SAMPLES;
+use stage::Stage;
+use verify::{Fetched, fetch_and_verify};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  runlog demo             the table, and what to try next
+  runlog demo --keep      leaves the service running and prints the guide's two scenarios as lines to paste
+  runlog demo --json      one line of JSON once the service is filled, for scripts; with --keep it goes on serving")]
+pub(crate) struct DemoArgs {
+    /// Leaves the service running until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// Prints one line of JSON instead: url, token, clientId, clientSecret, environmentId, workspaceId, taskId, runs
+    #[arg(long)]
+    json: bool,
+}
+
+/// The line of `--json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    url: &'a str,
+    token: &'a str,
+    client_id: &'a str,
+    client_secret: &'a str,
+    environment_id: String,
+    workspace_id: String,
+    task_id: String,
+    runs: Vec<ShownRun<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownRun<'a> {
+    id: &'a str,
+    status: &'a str,
+    records: u64,
+    pages: u32,
+    file: &'a Path,
+}
+
+/// Plays the demonstration; fails when anything came back other than it was pushed.
+pub(crate) async fn run(args: DemoArgs, stop: CancellationToken) -> Outcome {
+    let folder = tempfile::Builder::new().prefix("runlog-demo-").tempdir().context("no temporary folder")?;
+    let folder: PathBuf = folder.keep();
+    let stage = Stage::set(&folder, stop.clone()).await?;
+    let played = play(&args, &stage).await;
+    if played.is_ok() && args.keep {
+        stop.cancelled().await;
+    }
+    stage.clear().await?;
+    played
+}
+
+async fn play(args: &DemoArgs, stage: &Stage) -> Outcome {
+    let mut fetched = Vec::new();
+    for sample in SAMPLES {
+        let bar = Bar::telling();
+        bar.tell(format!("{}: pushing", sample.name));
+        stage.push(sample).await?;
+        bar.tell(format!("{}: fetching and comparing", sample.name));
+        fetched.push(fetch_and_verify(stage, sample).await?);
+    }
+    match args.json {
+        true => result_json(&shown(stage, &fetched))?,
+        false => tell(args, stage, &fetched)?,
+    }
+    match fetched.iter().filter(|run| run.difference.is_some()).count() {
+        0 => Ok(()),
+        different => {
+            Err(Failure::new(Exit::Incomplete, format!("{different} runs came back other than they were pushed")))
+        }
+    }
+}
+
+fn shown<'a>(stage: &'a Stage, fetched: &'a [Fetched]) -> Shown<'a> {
+    let runs = fetched.iter().map(|run| ShownRun {
+        id: run.sample.run_id,
+        status: run.status.as_str(),
+        records: run.records,
+        pages: run.pages,
+        file: &run.file,
+    });
+    Shown {
+        url: &stage.url,
+        token: &stage.token,
+        client_id: &stage.client_id,
+        client_secret: &stage.client_secret,
+        environment_id: stage.environment.to_string(),
+        workspace_id: stage.workspace.to_string(),
+        task_id: stage.task.to_string(),
+        runs: runs.collect(),
+    }
+}
+
+fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched]) -> Outcome {
+    let head = ["run", "log", "status", "pages", "records", "size", "fetched in", "verified"];
+    result_line(table(&head, &[3, 4, 5, 6], fetched.iter().map(row).collect()))?;
+    for run in fetched {
+        if let Some(difference) = &run.difference {
+            result_line(styled(BAD, format!("{}: {difference}", run.sample.run_id)))?;
+        }
+    }
+    if let Some(largest) = fetched.iter().max_by_key(|run| run.records) {
+        result_line(format!("\nWhat the largest says: {}", sentence(&largest.summary)))?;
+    }
+    result_line(format!("The logs lie in {}", stage.logs.display()))?;
+    match args.keep {
+        true => tell_how_to_go_on(stage, fetched),
+        false => tell_what_to_try(),
+    }
+}
+
+fn row(run: &Fetched) -> Vec<String> {
+    let verdict = match run.difference {
+        None => styled(GOOD, "verified"),
+        Some(_) => styled(BAD, "different"),
+    };
+    vec![
+        run.sample.run_id.to_owned(),
+        styled(FAINT, run.sample.name),
+        run.status.to_string(),
+        run.pages.to_string(),
+        terminal::count(run.records),
+        terminal::bytes(run.bytes),
+        terminal::duration(run.took_ms),
+        verdict,
+    ]
+}
+
+/// What a person with a pager wants to know of a log first.
+fn sentence(summary: &Summary) -> String {
+    use runlog_model::Severity;
+    let count = |severity| terminal::count(summary.severities.of(severity));
+    let mut text = format!("{} errors and {} warnings", count(Severity::Error), count(Severity::Warn));
+    if let Some(problem) = &summary.first_problem {
+        text += &format!("; the first error came at {}: {}", problem.time, terminal::shortened(&problem.message, 90));
+    }
+    if let Some(gap) = &summary.longest_gap {
+        text += &format!("; nothing was logged for {} from {}", terminal::duration(gap.duration_ms), gap.start);
+    }
+    text
+}
+
+fn tell_what_to_try() -> Outcome {
+    result_line(format!(
+        "\n{}\n  runlog demo --keep     the same, and the service stays: try curl, or any client of Talend Cloud\n  \
+         runlog serve           an archive of your own, in ./runlog-data\n  \
+         runlog fetch --help    bring back a log from Talend Cloud",
+        styled(STRONG, "What to try next")
+    ))?;
+    Ok(())
+}
+
+fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
+    let by_size = |a: &&Fetched, b: &&Fetched| a.records.cmp(&b.records);
+    let (small, large) = (fetched.iter().min_by(by_size), fetched.iter().max_by(by_size));
+    let (Some(small), Some(large)) = (small, large) else { return Ok(()) };
+    let guide = Guide {
+        url: &stage.url,
+        token_command: format!("cat {}", stage.token_file().display()),
+        small_run: small.sample.run_id,
+        large_run: large.sample.run_id,
+    };
+    let parts = [
+        ("The service runs on; lines for bash, with curl and jq", guide.preparation()),
+        ("Scenario 1 of the guide: a log that comes in one page", guide.scenario_1()),
+        ("Scenario 2: a log that comes in several, put together in the order received", guide.scenario_2()),
+        ("The same with Runlog", format!("RUNLOG_API_URL=$API RUNLOG_TOKEN=$TOKEN runlog fetch {}", guide.large_run)),
+    ];
+    for (head, lines) in parts {
+        let indented: Vec<String> = lines.lines().map(|line| format!("  {line}")).collect();
+        result_line(format!("\n{}\n{}", styled(STRONG, head), indented.join("\n")))?;
+    }
+    result_line("\nCtrl-C stops it")?;
+    note("serving…");
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The scene of the demonstration: a service on a free port with an archive of its own, a task, and a service account.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use runlog_client::{Client, ClientSettings, Credentials, PermissionHolder, TokioWait};
+use runlog_model::place::Right;
+use runlog_model::wire::admin::{NewEnvironment, NewServiceAccount, NewTask, NewWorkspace};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{EnvironmentId, RunStatus, TaskId, WorkspaceId};
+use runlog_server::ServerSettings;
+use runlog_store::{Store, StoreSettings};
+use secrecy::SecretString;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::samples::Sample;
+use crate::command::push::push_log;
+use crate::command::serve::{ADMIN_TOKEN_FILE, serve_until, write_admin_token};
+use crate::edge::{SystemClock, SystemRandom};
+use crate::exit::Outcome;
+
+/// A running service, and what its clients need to know.
+pub(crate) struct Stage {
+    /// The service's address.
+    pub(crate) url: String,
+    /// The administrator's token.
+    pub(crate) token: String,
+    /// Of the service account that fetches.
+    pub(crate) client_id: String,
+    /// Its secret.
+    pub(crate) client_secret: String,
+    /// Where the task's workspace is.
+    pub(crate) environment: EnvironmentId,
+    /// Where the task is.
+    pub(crate) workspace: WorkspaceId,
+    /// The task whose runs are shown.
+    pub(crate) task: TaskId,
+    /// The folder of the fetched logs.
+    pub(crate) logs: PathBuf,
+    data: PathBuf,
+    administrator: Client,
+    service: JoinHandle<Outcome>,
+    stop: CancellationToken,
+}
+
+impl Stage {
+    /// Starts the service in a folder, and makes what the runs need.
+    pub(crate) async fn set(folder: &Path, stop: CancellationToken) -> Outcome<Self> {
+        let (data, logs) = (folder.join("data"), folder.join("logs"));
+        std::fs::create_dir_all(&logs).context("cannot make the folder of the logs")?;
+        // The samples ended long ago and nothing more will come: their logs need not settle.
+        let settings = StoreSettings { settle_ms: 0, ..StoreSettings::in_folder(&data) };
+        let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
+        let token = store.ensure_administrator().await?.context("the archive of the demonstration is not new")?;
+        write_admin_token(&data, &token)?;
+
+        let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
+        let url = format!("http://{}", listener.local_addr().context("the listener has no address")?);
+        let stop = stop.child_token();
+        let service = tokio::spawn(serve_until(listener, store, ServerSettings::default(), stop.clone()));
+
+        let administrator = client(&url, Credentials::PersonalToken(SecretString::from(token.clone())))?;
+        let environment = administrator.create_environment(&new_environment()).await?.id;
+        let workspace = administrator.create_workspace(&new_workspace(environment)).await?.id;
+        let task = administrator.create_task(&new_task(workspace)).await?.executable;
+        let account = NewServiceAccount { name: "demo".to_owned(), permissions: Vec::new() };
+        let account = administrator.create_service_account(&account).await?;
+        let holder = PermissionHolder::ServiceAccount(&account.id);
+        administrator.set_permissions(workspace, holder, &Right::READ_LOGS).await?;
+        let client_secret = account.secret.context("the service account came without its secret")?;
+        let client_id = account.id;
+        Ok(Self {
+            url,
+            token,
+            client_id,
+            client_secret,
+            environment,
+            workspace,
+            task,
+            logs,
+            data,
+            administrator,
+            service,
+            stop,
+        })
+    }
+
+    /// Pushes a sample as an engine would: the run starts, its log arrives, the run ends.
+    pub(crate) async fn push(&self, sample: &Sample) -> Outcome {
+        let (run, outline) = (sample.run_id()?, sample.outline()?);
+        let start = StartRun { start_timestamp: Some(outline.first), ..StartRun::of_task(self.task) };
+        self.administrator.start_run(run, &start).await?;
+        push_log(&self.administrator, run, sample.log()?).await?;
+        let status = if outline.error.is_some() { RunStatus::Failed } else { RunStatus::Successful };
+        let finish = FinishRun {
+            finish_timestamp: Some(outline.last),
+            error_message: outline.error,
+            ..FinishRun::with_status(status)
+        };
+        self.administrator.finish_run(run, &finish).await?;
+        Ok(())
+    }
+
+    /// A client that knows the address, a client id and its secret, and nothing else.
+    pub(crate) fn stranger(&self) -> Outcome<Client> {
+        let client_secret = SecretString::from(self.client_secret.clone());
+        client(&self.url, Credentials::ServiceAccount { client_id: self.client_id.clone(), client_secret })
+    }
+
+    /// The file with the administrator's token.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.data.join(ADMIN_TOKEN_FILE)
+    }
+
+    /// Stops the service and removes its archive; the fetched logs stay.
+    pub(crate) async fn clear(self) -> Outcome {
+        self.stop.cancel();
+        self.service.await.context("the service broke")??;
+        std::fs::remove_dir_all(&self.data).with_context(|| format!("cannot remove {}", self.data.display()))?;
+        Ok(())
+    }
+}
+
+fn client(url: &str, credentials: Credentials) -> Outcome<Client> {
+    let url = Url::parse(url).context("the service's address")?;
+    let mut settings = ClientSettings::new(url, credentials);
+    // The demonstration's own service needs no mercy.
+    settings.pace = None;
+    Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
+}
+
+fn new_environment() -> NewEnvironment {
+    NewEnvironment { id: None, name: "demo".to_owned(), description: None }
+}
+
+fn new_workspace(environment: EnvironmentId) -> NewWorkspace {
+    let name = "data engineering".to_owned();
+    NewWorkspace { id: None, environment_id: Some(environment), name, description: None, owner: None }
+}
+
+fn new_task(workspace_id: WorkspaceId) -> NewTask {
+    let description = Some("joins orders with customers and writes Parquet".to_owned());
+    NewTask { id: None, workspace_id, name: "nightly orders".to_owned(), version: None, description, tags: Vec::new() }
+}

@@ -1,0 +1,208 @@
+//! `runlog fetch`: one run's log, whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use runlog_collector::{Completeness, FetchReport, FetchRequest, Form, LogOrder, Output, fetch_run};
+use runlog_model::{RunId, TimeRange, Timestamp};
+
+use crate::arguments::Span;
+use crate::connection::ConnectArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::progress::FetchBar;
+use crate::terminal::{self, BAD, GOOD, note, styled};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Waits until the run has ended and its log has settled, asks for page after page, puts them together so that each record
+stands as often as it was logged, compares the count with the service's own, and only then puts the file in place.
+Interrupted, the same command goes on where it was.
+
+Examples:
+  export RUNLOG_TOKEN=…
+  runlog fetch 6c0e5a34-… --region eu                       the log of a run, as 6c0e5a34-….ndjson
+  runlog fetch 6c0e5a34-… --format text -o run.log
+  runlog fetch 6c0e5a34-… -o - | jq -r 'select(.severity == \"ERROR\").logMessage'
+  runlog fetch 6c0e5a34-… --from 2026-11-01T07:00:00Z --to 2026-11-01T08:00:00Z
+
+Exit codes: 0 whole, 3 credentials or rights, 4 no such run, 5 service away (try later), 6 incomplete,
+7 service broke its contract or download refused, 130 interrupted")]
+pub(crate) struct FetchArgs {
+    /// The run (task execution id)
+    run_id: RunId,
+    /// Only records of this time or later, such as 2026-11-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Only records of this time or earlier
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    /// Form of the file
+    #[arg(long, value_enum, default_value = "ndjson")]
+    format: Format,
+    /// The file, or - for standard output [default: RUN_ID with the format's ending, in this folder]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Order of the records: by time, oldest first; or page after page, as received
+    #[arg(long, value_enum, default_value = "time")]
+    order: Order,
+    /// Takes what there is now, though the run may still be going on
+    #[arg(long)]
+    no_wait: bool,
+    /// How long after the run's end its log may still grow
+    #[arg(long, default_value = "30s", value_name = "TIME")]
+    settle: Span,
+    /// Asks for so much of the time before each page again, for services that cut pages badly
+    #[arg(long, value_name = "TIME")]
+    overlap: Option<Span>,
+    /// Writes the file even if the service counts other than what came; the exit code is still 6
+    #[arg(long)]
+    allow_incomplete: bool,
+    /// Pages that are built and downloaded at once
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pages_in_flight: u8,
+    /// Prints the report as one line of JSON, on standard error when the log goes to standard output
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One JSON object a line
+    Ndjson,
+    /// One JSON array, one record a line
+    Json,
+    /// Lines for people
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// By time, oldest first
+    Time,
+    /// Page after page, as received
+    Received,
+}
+
+impl FetchArgs {
+    fn request(&self) -> FetchRequest {
+        let output = match self.output.as_deref() {
+            Some(path) if path == Path::new("-") => Output::StandardOutput,
+            Some(path) => Output::File(path.to_owned()),
+            None => Output::File(PathBuf::from(format!("{}.{}", self.run_id, self.format.ending()))),
+        };
+        FetchRequest {
+            range: TimeRange { start: self.from, end: self.to },
+            form: self.format.form(),
+            order: self.order.log_order(),
+            settle: (!self.no_wait).then(|| self.settle.duration()),
+            overlap: self.overlap.map(Span::duration).unwrap_or_default(),
+            allow_incomplete: self.allow_incomplete,
+            pages_in_flight: usize::from(self.pages_in_flight),
+            ..FetchRequest::new(self.run_id, output)
+        }
+    }
+}
+
+impl Format {
+    fn form(self) -> Form {
+        match self {
+            Self::Ndjson => Form::Ndjson,
+            Self::Json => Form::Json,
+            Self::Text => Form::Text,
+        }
+    }
+
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Json => "json",
+            Self::Text => "log",
+        }
+    }
+}
+
+impl Order {
+    fn log_order(self) -> LogOrder {
+        match self {
+            Self::Time => LogOrder::Time,
+            Self::Received => LogOrder::Received,
+        }
+    }
+}
+
+/// Fetches the log, and tells what came of it.
+pub(crate) async fn run(args: FetchArgs) -> Outcome {
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(Failure::new(Exit::Usage, format!("--from {from} is later than --to {to}")));
+    }
+    let client = args.connect.client()?;
+    let request = args.request();
+    let output = request.output.clone();
+    let bar = Arc::new(FetchBar::new());
+    let report = fetch_run(&client, request, bar.clone()).await.map_err(|error| failure(error, &args))?;
+    bar.clear();
+    tell(&args, &output, &report)?;
+    match report.completeness {
+        Completeness::Different { .. } | Completeness::Unknown => {
+            Err(Failure::new(Exit::Incomplete, "the log was taken as it is, though it may not be complete"))
+        }
+        Completeness::Verified | Completeness::SoFar => Ok(()),
+    }
+}
+
+fn failure(error: runlog_collector::FetchError, args: &FetchArgs) -> Failure {
+    use runlog_collector::FetchError;
+    let exit = match &error {
+        FetchError::Upstream(error) => crate::exit::exit_of(error.kind()),
+        FetchError::Incomplete { .. } | FetchError::Uncounted { .. } => Exit::Incomplete,
+        FetchError::OtherFetch { .. } => Exit::Usage,
+        FetchError::Storage { .. } | FetchError::Broken(_) => Exit::Failed,
+    };
+    Failure { exit, error: error.into() }.while_doing(format!("run {} was not fetched", args.run_id))
+}
+
+fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
+    let is_in_pipe = matches!(output, Output::StandardOutput);
+    if args.json {
+        let line = serde_json::to_string(report).map_err(anyhow::Error::from)?;
+        match is_in_pipe {
+            true => note(line),
+            false => terminal::result_line(line)?,
+        }
+        return Ok(());
+    }
+    let place = match output {
+        Output::File(path) => format!(" in {}", path.display()),
+        Output::StandardOutput => String::new(),
+    };
+    let records = terminal::count(report.records);
+    let pages = if report.pages == 1 { "1 page".to_owned() } else { format!("{} pages", report.pages) };
+    let verdict = match report.completeness {
+        Completeness::Verified => styled(GOOD, "complete: the service counts as many"),
+        Completeness::SoFar => "all there was when it was asked; the run may write more".to_owned(),
+        Completeness::Different { expected } => {
+            styled(BAD, format!("not complete: the service counts {}", terminal::count(expected)))
+        }
+        Completeness::Unknown => styled(BAD, "nobody can say whether it is complete: the service does not count"),
+    };
+    note(format!("{records} records of run {} ({}), from {pages}{place}; {verdict}", report.run_id, report.status));
+    if report.records == 0 {
+        note("the log is empty: the run logged nothing in that range of time");
+    }
+    if report.pages_kept > 0 {
+        note(format!("{} pages stood on disk from before and were not fetched again", report.pages_kept));
+    }
+    if report.repeated > 0 {
+        note(format!("{} records came in two pages and stand once", terminal::count(report.repeated)));
+    }
+    if report.records_without_time > 0 {
+        let count = terminal::count(report.records_without_time);
+        note(format!("{count} records have no time and stand beside their neighbours"));
+    }
+    Ok(())
+}

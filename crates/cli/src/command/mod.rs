@@ -1,0 +1,10 @@
+//! One file for each command.
+
+pub(crate) mod admin;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod fetch;
+pub(crate) mod push;
+pub(crate) mod runs;
+pub(crate) mod serve;
+pub(crate) mod tail;

@@ -1,0 +1,184 @@
+//! `runlog push`: a log from a file or a pipe, into an archive.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bytes::Bytes;
+use runlog_client::{Client, ContentEncoding};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{ExecutionType, RunId, RunStatus, TaskId, Timestamp};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::connection::ConnectArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::progress::Bar;
+use crate::terminal::{self, result_json, result_line};
+
+/// Most bytes of plain text in one batch: a part of memory, and what is sent again when a request breaks.
+const BATCH_BYTES: usize = 8 << 20;
+/// Level of zstd for batches: the network is seldom quicker than this.
+const ZSTD_LEVEL: i32 = 1;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The log is NDJSON: one JSON object a line, with logTimestamp in epoch milliseconds, and, where known, severity, logType,
+logMessage, bundleName, bundleVersion and podName. Files that end in .gz or .zst are unpacked. Sending the same log to
+the same run again stores nothing twice.
+
+Examples:
+  runlog push 6c0e5a34-… run.ndjson --task 57f64991e4b0b689a64feed2 --finish execution_failed
+  my-job | runlog push 6c0e5a34-… - --task 57f64991e4b0b689a64feed2")]
+pub(crate) struct PushArgs {
+    /// The run that the log is of, a UUID
+    run_id: RunId,
+    /// The log, or - for standard input
+    file: PathBuf,
+    /// The task that the run is of: starts the run if the archive does not know it
+    #[arg(long, value_name = "TASK_ID")]
+    task: Option<TaskId>,
+    /// What started the run: MANUAL, SCHEDULED, WEBHOOK or PLAN
+    #[arg(long, value_name = "TYPE", requires = "task")]
+    execution_type: Option<ExecutionType>,
+    /// When the run began [default: now]
+    #[arg(long, value_name = "TIME", requires = "task")]
+    started_at: Option<Timestamp>,
+    /// Ends the run with this status once the log is stored, such as execution_successful or execution_failed
+    #[arg(long, value_name = "STATUS")]
+    finish: Option<RunStatus>,
+    /// When the run ended [default: now]
+    #[arg(long, value_name = "TIME", requires = "finish")]
+    finished_at: Option<Timestamp>,
+    /// Why it failed
+    #[arg(long, value_name = "TEXT", requires = "finish")]
+    error_message: Option<String>,
+    /// Prints the result as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// What was sent.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Pushed {
+    /// Records that the archive holds now and did not before.
+    pub(crate) stored: u64,
+    /// Records of batches that it had already.
+    pub(crate) repeated: u64,
+    batches: u64,
+    bytes: u64,
+}
+
+/// Starts the run if asked to, sends its log, and ends it if asked to.
+pub(crate) async fn run(args: PushArgs) -> Outcome {
+    let client = args.connect.client()?;
+    if let Some(task) = args.task {
+        let start = StartRun {
+            execution_type: args.execution_type,
+            start_timestamp: args.started_at,
+            ..StartRun::of_task(task)
+        };
+        client.start_run(args.run_id, &start).await?;
+    }
+    let pushed = push_log(&client, args.run_id, open(&args.file)?).await?;
+    if let Some(status) = args.finish {
+        let finish = FinishRun {
+            finish_timestamp: args.finished_at,
+            error_message: args.error_message,
+            ..FinishRun::with_status(status)
+        };
+        client.finish_run(args.run_id, &finish).await?;
+    }
+    if args.json {
+        return Ok(result_json(&pushed)?);
+    }
+    let repeated = match pushed.repeated {
+        0 => String::new(),
+        records => format!(", {} were there already", terminal::count(records)),
+    };
+    Ok(result_line(format!("stored {} records of run {}{repeated}", terminal::count(pushed.stored), args.run_id))?)
+}
+
+/// Sends a log in batches, one after another, so that records arrive in their order.
+pub(crate) async fn push_log(client: &Client, run: RunId, log: impl BufRead) -> Outcome<Pushed> {
+    let bar = Bar::counting("pushing", "records");
+    let mut batches = Batches { log, number: 0, lines: 0 };
+    let mut pushed = Pushed::default();
+    while let Some(batch) = batches.next().context("cannot read the log")? {
+        let first_line = batches.lines + 1 - batch.lines;
+        let body = zstd::encode_all(batch.text.as_slice(), ZSTD_LEVEL).context("cannot compress a batch")?;
+        let answer = client.push_records(run, &batch.id, Bytes::from(body), ContentEncoding::Zstd).await;
+        let answer = answer.map_err(|error| {
+            let stored = terminal::count(pushed.stored + pushed.repeated);
+            Failure::from(error).while_doing(format!(
+                "the batch of lines {first_line} to {} was not stored ({stored} records before it are); \
+                 line numbers below count from {first_line}",
+                batches.lines
+            ))
+        })?;
+        pushed.batches += 1;
+        pushed.bytes += batch.text.len() as u64;
+        match answer.repeated {
+            true => pushed.repeated += answer.stored,
+            false => pushed.stored += answer.stored,
+        }
+        bar.set(pushed.stored + pushed.repeated);
+    }
+    Ok(pushed)
+}
+
+/// Whole lines of a log, some megabytes at a time.
+struct Batches<R> {
+    log: R,
+    number: u64,
+    lines: u64,
+}
+
+struct Batch {
+    id: String,
+    text: Vec<u8>,
+    lines: u64,
+}
+
+impl<R: BufRead> Batches<R> {
+    fn next(&mut self) -> std::io::Result<Option<Batch>> {
+        let mut text = Vec::with_capacity(BATCH_BYTES / 4);
+        let mut lines = 0;
+        while text.len() < BATCH_BYTES && self.log.read_until(b'\n', &mut text)? > 0 {
+            lines += 1;
+        }
+        if text.is_empty() {
+            return Ok(None);
+        }
+        // The same log sent again has the same ids; two equal stretches of one log have not, because of the number.
+        let digest = Sha256::digest(&text);
+        let id =
+            format!("push-{}-{}", self.number, digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        self.number += 1;
+        self.lines += lines;
+        Ok(Some(Batch { id, text, lines }))
+    }
+}
+
+fn open(path: &Path) -> Outcome<Box<dyn BufRead>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(BufReader::new(std::io::stdin())));
+    }
+    let file = File::open(path)
+        .with_context(|| format!("cannot read {}", path.display()))
+        .map_err(|error| Failure { exit: Exit::Usage, error })?;
+    unpacked(path, file)
+}
+
+fn unpacked(path: &Path, file: impl Read + 'static) -> Outcome<Box<dyn BufRead>> {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    Ok(match ending {
+        Some("zst") => Box::new(BufReader::new(zstd::Decoder::new(file)?)),
+        Some("gz") => Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file))),
+        _ => Box::new(BufReader::with_capacity(1 << 16, file)),
+    })
+}

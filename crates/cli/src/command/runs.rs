@@ -1,0 +1,100 @@
+//! `runlog runs`: the runs of a task.
+
+use runlog_client::{Client, Execution, ExecutionFilter};
+use runlog_model::{RunStatus, TaskId, Timestamp};
+
+use crate::connection::ConnectArgs;
+use crate::exit::Outcome;
+use crate::terminal::{self, BAD, GOOD, note, result_json, result_line, styled, table};
+
+/// Most runs that the API gives at once. Source: `limit` of the list of executions.
+const LIST_PAGE_MAX: u64 = 100;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  runlog runs 57f64991e4b0b689a64feed2
+  runlog runs 57f64991e4b0b689a64feed2 --status execution_failed --last-days 7
+  runlog runs 57f64991e4b0b689a64feed2 --json | jq -r .executionId | xargs -n1 runlog fetch")]
+pub(crate) struct RunsArgs {
+    /// The task
+    task_id: TaskId,
+    /// Runs that were going on at this time or later, such as 2026-11-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Runs that were going on at this time or earlier
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    /// Runs of so many days up to now, 1 to 60
+    #[arg(long, value_name = "DAYS", conflicts_with_all = ["from", "to"], value_parser = clap::value_parser!(u32).range(1..=60))]
+    last_days: Option<u32>,
+    /// Only runs with this status, such as execution_failed
+    #[arg(long)]
+    status: Option<RunStatus>,
+    /// Most runs to list
+    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    limit: u64,
+    /// One JSON object a line, as the API gives them
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Lists the runs, newest first.
+pub(crate) async fn run(args: RunsArgs) -> Outcome {
+    let client = args.connect.client()?;
+    let (runs, total) = list(&client, &args).await?;
+    if args.json {
+        runs.iter().try_for_each(|run| result_json(&run.raw))?;
+    } else if !runs.is_empty() {
+        let rows = runs.iter().map(row).collect();
+        result_line(table(&["run", "status", "started", "duration", "by", "error"], &[3], rows))?;
+    }
+    if runs.is_empty() {
+        note("no runs there; without --from and --last-days the service looks at its own last days, 60 at most");
+    } else if total > runs.len() as u64 {
+        note(format!("{} of {} runs; --limit shows more", terminal::count(runs.len() as u64), terminal::count(total)));
+    }
+    Ok(())
+}
+
+async fn list(client: &Client, args: &RunsArgs) -> Outcome<(Vec<Execution>, u64)> {
+    let mut runs = Vec::new();
+    loop {
+        let limit = (args.limit - runs.len() as u64).min(LIST_PAGE_MAX);
+        let filter = ExecutionFilter {
+            from: args.from,
+            to: args.to,
+            last_days: args.last_days,
+            status: args.status,
+            limit,
+            offset: runs.len() as u64,
+        };
+        let page = client.task_executions(args.task_id, &filter).await?;
+        let is_last = page.items.is_empty() || limit == 0;
+        runs.extend(page.items);
+        if is_last || runs.len() as u64 >= page.total.min(args.limit) {
+            return Ok((runs, page.total));
+        }
+    }
+}
+
+fn row(run: &Execution) -> Vec<String> {
+    let status = match (run.is_final(), run.status) {
+        (true, Some(RunStatus::Successful)) => styled(GOOD, &run.status_text),
+        (true, _) => styled(BAD, &run.status_text),
+        (false, _) => run.status_text.clone(),
+    };
+    let started = run.started_at.or(run.triggered_at);
+    let ended = started.zip(run.finished_at);
+    let duration = ended.map(|(started, finished)| terminal::duration(finished.millis_since(started)));
+    vec![
+        run.id().to_owned(),
+        status,
+        started.map(|time| time.to_string()).unwrap_or_default(),
+        duration.unwrap_or_default(),
+        run.text("userId").unwrap_or_default().to_owned(),
+        terminal::shortened(run.text("errorMessage").unwrap_or_default(), 60),
+    ]
+}

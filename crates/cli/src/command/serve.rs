@@ -1,0 +1,135 @@
+//! `runlog serve`: the archive behind its API, until it is told to stop.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use runlog_server::ServerSettings;
+use runlog_store::{Store, StoreSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::Span;
+use crate::edge::{SystemClock, SystemRandom};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::terminal::note;
+
+/// Name of the file in the data folder that holds the first administrator's token.
+pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  runlog serve                                    data in ./runlog-data, on 127.0.0.1:8480
+  runlog serve --listen 0.0.0.0:8480 --data /var/lib/runlog --public-url https://runlog.example.com
+  export RUNLOG_TOKEN=$(cat runlog-data/admin.token)    then try `runlog admin workspaces list`")]
+pub(crate) struct ServeArgs {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, env = "RUNLOG_LISTEN", default_value = "127.0.0.1:8480", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Folder that holds the archive; made at the first start
+    #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER")]
+    data: PathBuf,
+    /// How long after a run's end its log may still grow: only then is a page called settled
+    #[arg(long, env = "RUNLOG_SETTLE", default_value = "30s", value_name = "TIME")]
+    settle: Span,
+    /// Address under which clients reach this service, for the links it makes [default: what the client asked for]
+    #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<url::Url>,
+    /// Most records in one page
+    #[arg(long, env = "RUNLOG_PAGE_RECORDS", default_value_t = runlog_model::page::PAGE_RECORDS_MAX, value_name = "COUNT",
+          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    page_records: u64,
+    /// Sends `expires_in` of access tokens as text, for clients that follow the vendor's file to the letter
+    #[arg(long, env = "RUNLOG_EXPIRES_IN_AS_STRING")]
+    expires_in_as_string: bool,
+    /// Form of the service's own log, on standard error
+    #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// The form of the service's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line, for other programs.
+    Json,
+}
+
+/// Runs the command until Ctrl-C or SIGTERM; a second one ends it at once.
+pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
+    write_logs(args.log_format);
+    let settings = StoreSettings {
+        page_records_max: args.page_records,
+        settle_ms: args.settle.as_millis(),
+        ..StoreSettings::in_folder(&args.data)
+    };
+    let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await.map_err(|error| {
+        Failure::from(error).while_doing(format!("cannot open the archive in {}", args.data.display()))
+    })?;
+    if let Some(token) = store.ensure_administrator().await? {
+        let file = write_admin_token(&args.data, &token)?;
+        note(format!("made an administrator; the token is in {} (for your eyes only)", file.display()));
+    }
+    let listener = TcpListener::bind(args.listen)
+        .map_err(|error| Failure { exit: Exit::Unavailable, error: error.into() })
+        .map_err(|failure| {
+            failure.while_doing(format!("cannot listen on {}; --listen takes another address", args.listen))
+        })?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    note(format!(
+        "runlog {} listens on http://{address}, archive in {}",
+        env!("CARGO_PKG_VERSION"),
+        args.data.display()
+    ));
+    let server = ServerSettings {
+        public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
+        expires_in_as_string: args.expires_in_as_string,
+        ..ServerSettings::default()
+    };
+    serve_until(listener, store.clone(), server, stop).await?;
+    store.close().await;
+    note("stopped; everything that was accepted is stored");
+    Ok(())
+}
+
+/// Serves an open archive on a listener until told to stop.
+pub(crate) async fn serve_until(
+    listener: TcpListener,
+    store: Store,
+    settings: ServerSettings,
+    stop: CancellationToken,
+) -> Outcome {
+    runlog_server::serve(listener, store, settings, Arc::new(SystemClock), Arc::new(SystemRandom), stop)
+        .await
+        .map_err(|error| Failure::from(anyhow::Error::from(error)))
+}
+
+/// Writes the token where only the owner of the folder reads it; the file is whole or not there.
+pub(crate) fn write_admin_token(data: &Path, token: &str) -> Outcome<PathBuf> {
+    let path = data.join(ADMIN_TOKEN_FILE);
+    let write = || -> std::io::Result<()> {
+        // Temporary files of this library have mode 0600 from the start.
+        let mut file = tempfile::NamedTempFile::new_in(data)?;
+        writeln!(file, "{token}")?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        Ok(())
+    };
+    write().with_context(|| {
+        format!("cannot write {}; `runlog admin recover --data {}` makes another token", path.display(), data.display())
+    })?;
+    Ok(path)
+}
+
+fn write_logs(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RUNLOG_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_ansi(crate::terminal::error_output_has_colours()).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,155 @@
+//! `runlog tail`: the newest records of a run, and those that follow.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anstyle::Style;
+use runlog_client::{Client, LivePage, LiveQuery};
+use runlog_model::text::TextLine;
+use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange, Timestamp};
+
+use crate::arguments::Span;
+use crate::connection::ConnectArgs;
+use crate::exit::Outcome;
+use crate::terminal::{self, BAD, FAINT, note};
+
+/// Most records that the live endpoint gives at once.
+const LIVE_PAGE_MAX: u64 = 200;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  runlog tail 6c0e5a34-…              the newest 50 records
+  runlog tail 6c0e5a34-… -n 200 -f    the newest 200, then what follows until the run ends
+  runlog tail 6c0e5a34-… -f --json | jq 'select(.severity == \"ERROR\")'")]
+pub(crate) struct TailArgs {
+    /// The run
+    run_id: RunId,
+    /// Goes on until the run has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the newest records to begin with
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
+    records: u64,
+    /// How often to look for more
+    #[arg(long, default_value = "2s", value_name = "TIME")]
+    every: Span,
+    /// One JSON object a line, as the API gives them
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Shows the records, oldest first.
+pub(crate) async fn run(args: TailArgs) -> Outcome {
+    let client = args.connect.client()?;
+    let (newest, total) = newest(&client, args.run_id, args.records).await?;
+    let mut tail = Tail { run: args.run_id, json: args.json, last: None, shown_at_last: 0, seen: total };
+    tail.show(&newest)?;
+    if args.follow {
+        tail.follow(&client, args.every.duration()).await?;
+    }
+    Ok(())
+}
+
+/// The newest records of a run, oldest first, and how many it has in all.
+async fn newest(client: &Client, run: RunId, count: u64) -> Outcome<(Vec<Record>, u64)> {
+    let mut records = Vec::new();
+    loop {
+        let wanted = (count - records.len() as u64).min(LIVE_PAGE_MAX);
+        let query = LiveQuery {
+            range: TimeRange::ALL,
+            order: RecordOrder::Desc,
+            start_index: records.len() as u64,
+            count: wanted.max(1),
+        };
+        let page = client.live_page(run, &query).await?;
+        let is_last = page.records.len() < query.count as usize;
+        records.extend(page.records.into_iter().take(wanted as usize));
+        if is_last || records.len() as u64 >= count {
+            records.reverse();
+            return Ok((records, page.total));
+        }
+    }
+}
+
+/// What was shown so far.
+struct Tail {
+    run: RunId,
+    json: bool,
+    /// The time of the newest record shown, and how many of that instant were.
+    last: Option<Timestamp>,
+    shown_at_last: u64,
+    /// Records that the run had when it was last asked.
+    seen: u64,
+}
+
+impl Tail {
+    async fn follow(&mut self, client: &Client, every: Duration) -> Outcome {
+        let mut late = 0;
+        loop {
+            // Asked before the records, so that a run found final has no records after the last look.
+            let is_final = client.execution(self.run).await?.is_final();
+            late += self.catch_up(client).await?;
+            if is_final {
+                break;
+            }
+            tokio::time::sleep(every).await;
+        }
+        note(format!("run {} has ended", self.run));
+        if late > 0 {
+            let late = terminal::count(late);
+            note(format!(
+                "{late} records came late, with a time before others shown; `runlog fetch {}` has them",
+                self.run
+            ));
+        }
+        Ok(())
+    }
+
+    /// Shows what is newer than what was shown; tells how many records came that are older.
+    async fn catch_up(&mut self, client: &Client) -> Outcome<u64> {
+        let mut shown = 0;
+        loop {
+            let range = TimeRange { start: self.last, end: None };
+            let start_index = if self.last.is_some() { self.shown_at_last } else { 0 };
+            let query = LiveQuery { range, order: RecordOrder::Asc, start_index, count: LIVE_PAGE_MAX };
+            let page: LivePage = client.live_page(self.run, &query).await?;
+            shown += page.records.len() as u64;
+            self.show(&page.records)?;
+            if page.records.is_empty() {
+                let arrived = page.total.saturating_sub(self.seen);
+                self.seen = page.total;
+                return Ok(arrived.saturating_sub(shown));
+            }
+        }
+    }
+
+    fn show(&mut self, records: &[Record]) -> Outcome {
+        let mut out = anstream::stdout().lock();
+        for record in records {
+            match self.json {
+                true => {
+                    serde_json::to_writer(&mut out, record).map_err(std::io::Error::from)?;
+                    out.write_all(b"\n")?;
+                }
+                false => write_line(&mut out, record)?,
+            }
+            self.shown_at_last = if self.last == Some(record.time) { self.shown_at_last + 1 } else { 1 };
+            self.last = Some(record.time);
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn write_line(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
+    let style = match Severity::of(record.severity.as_deref()) {
+        Severity::Error | Severity::Fatal => BAD,
+        Severity::Trace | Severity::Debug => FAINT,
+        _ => Style::new(),
+    };
+    write!(out, "{style}")?;
+    TextLine::from(record).write_to(out)?;
+    write!(out, "{style:#}")
+}

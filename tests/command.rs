@@ -1,0 +1,1 @@
+//! Each command, by what it prints and how it ends.

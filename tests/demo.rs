@@ -1,0 +1,84 @@
+//! `runlog demo`: the main job on real logs, and the guide's lines as it prints them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{bash, runlog, succeeded};
+
+/// A `runlog demo --keep` that is stopped when this goes.
+struct Kept(Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn every_sample_run_comes_back_as_it_was_pushed() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = succeeded(runlog(&["demo"]).env("TMPDIR", folder.path()).output().unwrap());
+    assert_eq!(shown.matches("verified").count(), 11, "ten runs and a head: {shown}");
+    assert!(shown.contains("208,429"), "{shown}");
+    assert!(!shown.contains('\x1b'), "no colours in a pipe");
+}
+
+#[test]
+fn the_printed_lines_of_the_guide_work_as_pasted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = runlog(&["demo", "--keep"]);
+    command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut demo = Kept(command.spawn().unwrap());
+    let mut shown = BufReader::new(demo.0.stdout.take().unwrap());
+    let mut lines = String::new();
+    // The last line says how to stop it; the service runs on behind it.
+    while !lines.ends_with("Ctrl-C stops it\n") {
+        assert!(shown.read_line(&mut lines).unwrap() > 0, "{lines}");
+    }
+    let pasted: Vec<&str> = lines.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    let start = pasted.iter().position(|line| line.starts_with("API=")).unwrap();
+    let counts = bash(&pasted[start..].join("\n"), folder.path());
+    assert!(counts.contains(" large.ndjson") && counts.contains("208429"), "{counts}");
+}
+
+#[test]
+fn a_script_gets_one_line_of_json_once_the_service_is_filled() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = runlog(&["demo", "--keep", "--json"]);
+    command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut demo = Kept(command.spawn().unwrap());
+    let mut out = BufReader::new(demo.0.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let demo_service: Value = serde_json::from_str(&line).unwrap();
+
+    for name in ["url", "token", "clientId", "clientSecret", "environmentId", "workspaceId", "taskId"] {
+        assert!(demo_service[name].is_string(), "{name}: {line}");
+    }
+    let runs = demo_service["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 10);
+    let large = runs.iter().max_by_key(|run| run["records"].as_u64()).unwrap();
+    assert_eq!((large["records"].as_u64(), large["pages"].as_u64()), (Some(208_429), Some(3)));
+    for run in runs {
+        let mut log = String::new();
+        std::fs::File::open(run["file"].as_str().unwrap()).unwrap().read_to_string(&mut log).unwrap();
+        assert_eq!(Some(log.lines().count() as u64), run["records"].as_u64());
+    }
+    // A client that knows only the contract: the client's id and secret give a token, the token a list of runs.
+    let text = |name: &str| demo_service[name].as_str().unwrap().to_owned();
+    let total = bash(
+        &format!(
+            r#"TOKEN=$(curl -sf -u "{}:{}" -H 'Content-Type: application/json' -d '{{"audience":"{url}","grant_type":"client_credentials"}}' {url}/security/oauth/token | jq -r .access_token)
+            curl -sf -H "Authorization: Bearer $TOKEN" "{url}/processing/executables/tasks/{}/executions?from=1795400000000&to=1795500000000" | jq .total"#,
+            text("clientId"),
+            text("clientSecret"),
+            text("taskId"),
+            url = text("url"),
+        ),
+        folder.path(),
+    );
+    assert_eq!(total, "10\n");
+}
