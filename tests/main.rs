@@ -1,5 +1,7 @@
 //! Runlog from outside: the real binary, real HTTP, real files.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
 mod command;
 mod demo;
 mod guide;

@@ -8,27 +8,27 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The program under test.
-pub const RUNLOG: &str = env!("CARGO_BIN_EXE_runlog");
+pub(crate) const RUNLOG: &str = env!("CARGO_BIN_EXE_runlog");
 
 /// A running `runlog serve`; it is stopped, and its folder removed, when this goes.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
     /// None once it was given away.
     folder: Option<TempDir>,
     /// Its address, such as `http://127.0.0.1:40123`.
-    pub url: String,
+    pub(crate) url: String,
     /// The administrator's token.
-    pub token: String,
+    pub(crate) token: String,
 }
 
 impl Service {
     /// Starts the service with more arguments than the address and the data folder, and waits until it listens.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), arguments)
     }
 
     /// The same on a folder that may hold an archive already.
-    pub fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+    pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let mut child = runlog(&["serve", "--listen", "127.0.0.1:0"])
             .arg("--data")
             .arg(folder.path().join("data"))
@@ -45,12 +45,12 @@ impl Service {
     }
 
     /// A folder beside the archive, for files of the test.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.as_ref().unwrap().path()
     }
 
     /// The program with the service's address and the administrator's token.
-    pub fn runlog(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn runlog(&self, arguments: &[&str]) -> Command {
         let mut command = runlog(arguments);
         command.env("RUNLOG_API_URL", &self.url).env("RUNLOG_TOKEN", &self.token).current_dir(self.folder());
         command
@@ -58,18 +58,18 @@ impl Service {
 
     /// What the program prints, when it succeeds.
     #[track_caller]
-    pub fn succeed(&self, arguments: &[&str]) -> String {
+    pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         succeeded(self.runlog(arguments).output().unwrap())
     }
 
     /// The JSON that the program prints, when it succeeds.
     #[track_caller]
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.succeed(arguments)).unwrap()
     }
 
     /// Makes an environment, a workspace and a task; gives the ids of the workspace and the task.
-    pub fn make_task(&self) -> (String, String) {
+    pub(crate) fn make_task(&self) -> (String, String) {
         let id = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
         let environment = id(&self.json(&["admin", "environments", "create", "test", "--json"]), "id");
         let workspace =
@@ -80,7 +80,7 @@ impl Service {
     }
 
     /// Stops it as Ctrl-C does, and gives back its folder.
-    pub fn stop(mut self) -> TempDir {
+    pub(crate) fn stop(mut self) -> TempDir {
         Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(self.child.wait().unwrap().success());
         self.folder.take().unwrap()
@@ -95,7 +95,7 @@ impl Drop for Service {
 }
 
 /// The program without the settings of whoever runs the tests.
-pub fn runlog(arguments: &[&str]) -> Command {
+pub(crate) fn runlog(arguments: &[&str]) -> Command {
     let mut command = Command::new(RUNLOG);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RUNLOG_")) {
         command.env_remove(name);
@@ -106,7 +106,7 @@ pub fn runlog(arguments: &[&str]) -> Command {
 
 /// Standard output of a program that succeeded; the test fails with both outputs when it did not.
 #[track_caller]
-pub fn succeeded(output: Output) -> String {
+pub(crate) fn succeeded(output: Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\nstdout: {text}\nstderr: {errors}", output.status);
@@ -115,13 +115,13 @@ pub fn succeeded(output: Output) -> String {
 
 /// Runs lines in bash, in a folder, and gives what they print.
 #[track_caller]
-pub fn bash(lines: &str, folder: &Path) -> String {
+pub(crate) fn bash(lines: &str, folder: &Path) -> String {
     let script = format!("set -euo pipefail\n{lines}\n");
     succeeded(Command::new("bash").args(["-c", &script]).current_dir(folder).output().unwrap())
 }
 
 /// Writes lines to a file and gives its path.
-pub fn write_lines(path: PathBuf, lines: &[String]) -> PathBuf {
+pub(crate) fn write_lines(path: PathBuf, lines: &[String]) -> PathBuf {
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
     lines.iter().for_each(|line| writeln!(file, "{line}").unwrap());
     file.flush().unwrap();

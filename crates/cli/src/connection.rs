@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use runlog_client::{Client, ClientSettings, Credentials, TokioWait};
+use runlog_client::{Client, ClientSettings, Credentials, Pace, TokioWait};
 use secrecy::SecretString;
 use url::Url;
 
@@ -33,6 +33,12 @@ pub(crate) struct ConnectArgs {
     /// File with its secret [or the variable RUNLOG_CLIENT_SECRET with the secret itself]
     #[arg(long, env = "RUNLOG_CLIENT_SECRET_FILE", value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
+    /// Most requests in a second and in a minute; 0 for no limit [default: what Talend Cloud allows, 8,600]
+    #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
+    pace: Option<Paced>,
+    /// How often a request is sent again that was limited or met a broken service or connection
+    #[arg(long, env = "RUNLOG_RETRIES", value_name = "COUNT", default_value_t = 6)]
+    retries: u32,
     /// One more host that downloads may come from; can be repeated
     #[arg(long = "allow-host", env = "RUNLOG_ALLOW_HOSTS", value_name = "HOST", value_delimiter = ',')]
     allow_hosts: Vec<String>,
@@ -41,11 +47,29 @@ pub(crate) struct ConnectArgs {
     allow_private_addresses: bool,
 }
 
+/// A pace, or none.
+#[derive(Debug, Clone, Copy)]
+struct Paced(Option<Pace>);
+
+fn pace(text: &str) -> Result<Paced, String> {
+    let error = || format!("{text:?} is neither 0 nor two numbers like 8,600");
+    if text == "0" {
+        return Ok(Paced(None));
+    }
+    let (second, minute) = text.split_once(',').ok_or_else(error)?;
+    let number = |text: &str| text.trim().parse().ok().filter(|number| *number > 0).ok_or_else(error);
+    Ok(Paced(Some(Pace { per_second: number(second)?, per_minute: number(minute)? })))
+}
+
 impl ConnectArgs {
     /// A client for the service.
     pub(crate) fn client(&self) -> Outcome<Client> {
         let url = self.url()?;
         let mut settings = ClientSettings::new(url, self.credentials()?);
+        settings.retries_max = self.retries;
+        if let Some(Paced(pace)) = self.pace {
+            settings.pace = pace;
+        }
         settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
         settings.download.allow_private_addresses |= self.allow_private_addresses;
         Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)

@@ -39,11 +39,7 @@ pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn
     let range = counted_range(&request, &checkpoint);
 
     let mut gathering = Gathering::new(client, &request, &mut checkpoint, Arc::clone(&progress));
-    match gathering.all_pages(range.end.map(Timestamp::to_api_text)).await {
-        // Some services have no log file for a run that logged nothing; the count says whether that is so.
-        Err(FetchError::Upstream(error)) if error.kind() == ErrorKind::NotFound => {}
-        done => done?,
-    }
+    gathering.all_pages(range.end.map(Timestamp::to_api_text)).await?;
     let (merged, completeness) = merge_and_count(client, &request, range, &mut gathering, progress.as_ref()).await?;
     let bytes = gathering.bytes;
 

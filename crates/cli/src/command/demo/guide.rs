@@ -10,6 +10,8 @@ pub(crate) struct Guide<'a> {
     pub(crate) small_run: &'a str,
     /// A run whose log needs several pages.
     pub(crate) large_run: &'a str,
+    /// Where this program is; it need not be in the shell's path.
+    pub(crate) program: String,
 }
 
 impl Guide<'_> {
@@ -26,6 +28,11 @@ impl Guide<'_> {
     /// Scenario 2: a log that comes in several (206), put together in the order received.
     pub(crate) fn scenario_2(&self) -> String {
         SCENARIO_2.trim().replace("RUN_ID", self.large_run)
+    }
+
+    /// The second scenario, left to Runlog.
+    pub(crate) fn with_runlog(&self) -> String {
+        format!("RUNLOG_API_URL=$API RUNLOG_TOKEN=$TOKEN {} fetch {}", self.program, self.large_run)
     }
 }
 

@@ -182,12 +182,13 @@ fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
         token_command: format!("cat {}", stage.token_file().display()),
         small_run: small.sample.run_id,
         large_run: large.sample.run_id,
+        program: std::env::current_exe().context("the program does not know where it is")?.display().to_string(),
     };
     let parts = [
         ("The service runs on; lines for bash, with curl and jq", guide.preparation()),
         ("Scenario 1 of the guide: a log that comes in one page", guide.scenario_1()),
         ("Scenario 2: a log that comes in several, put together in the order received", guide.scenario_2()),
-        ("The same with Runlog", format!("RUNLOG_API_URL=$API RUNLOG_TOKEN=$TOKEN runlog fetch {}", guide.large_run)),
+        ("The same with Runlog", guide.with_runlog()),
     ];
     for (head, lines) in parts {
         let indented: Vec<String> = lines.lines().map(|line| format!("  {line}")).collect();

@@ -1,0 +1,430 @@
+//! A fetch against a service that follows a script: each fault ends in the right recovery or in a clear error, and
+//! nothing is lost.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
+mod support;
+
+use axum::http::StatusCode;
+use proptest::prelude::*;
+use runlog_client::ErrorKind;
+use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, Result};
+use runlog_model::Clock;
+use support::{At, Cut, Fault, FileForm, SECRET, Script, Stage, expected, line, plain_log, status_fault};
+
+/// Plays a script that the client should get through, and checks that the log is whole.
+#[track_caller]
+fn recovers(script: Script) -> impl Future<Output = Stage> {
+    let log = script.log.clone();
+    async move {
+        let stage = Stage::set(script).await;
+        let report = stage.fetch().await.unwrap();
+        assert_eq!(stage.fetched(), expected(&log));
+        assert_eq!((report.records, report.completeness), (log.len() as u64, Completeness::Verified));
+        assert_eq!(std::fs::read_dir(stage.folder.path()).unwrap().count(), 1, "only the result is left");
+        stage
+    }
+}
+
+/// Plays a script that no client gets through, and gives the error; nothing stands at the output then.
+async fn fails(stage: &Stage) -> (ErrorKind, String) {
+    failure(stage, stage.fetch().await)
+}
+
+fn failure(stage: &Stage, outcome: Result<FetchReport>) -> (ErrorKind, String) {
+    assert!(!stage.output().exists());
+    let error = outcome.unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains(SECRET), "{shown}");
+    match error {
+        FetchError::Upstream(error) => (error.kind(), error.to_string()),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn every_form_of_file_and_either_order_is_understood() {
+    for form in
+        [FileForm::Array, FileForm::Lines, FileForm::Envelope, FileForm::Gzip, FileForm::GzipUnsaid, FileForm::Zstd]
+    {
+        for newest_first in [true, false] {
+            recovers(Script { form, newest_first, ..Script::of(plain_log(45)) }).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_log_is_an_empty_file() {
+    recovers(Script::of(Vec::new())).await;
+    // Some services have no log file for a run that logged nothing.
+    recovers(Script::of(Vec::new()).with(At::Generate, 0, status_fault(StatusCode::NOT_FOUND, &[]))).await;
+}
+
+#[tokio::test]
+async fn the_next_page_is_asked_for_with_the_header_as_it_came() {
+    let stage = recovers(Script::of(plain_log(25))).await;
+    let ends = stage.seen(At::Generate);
+    assert_eq!(ends[0], "");
+    assert!(ends[1..].iter().all(|end| end.ends_with('Z') && !end.contains('.')), "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_run_is_waited_for_until_it_has_ended_and_settled() {
+    let going = r#"{"status":"executing"}"#.to_owned();
+    let odd = r#"{"status":"PONDERING"}"#.to_owned();
+    let ended = r#"{"status":"execution_failed","finishTimestamp":1800000010000}"#.to_owned();
+    let script = Script::of(plain_log(5))
+        .with(At::Execution, 1, Fault::Answer(200, vec![], going))
+        .with(At::Execution, 2, Fault::Answer(200, vec![], odd))
+        .with(At::Execution, 3, Fault::Answer(200, vec![], ended));
+    let stage = recovers(script).await;
+    // Its end lies in the future of our clock: the delay counts from when it was seen, 5 s after the first question.
+    assert!(stage.time.now().as_millis() >= 1_800_000_000_000 + 5_000 + 30_000);
+}
+
+#[tokio::test]
+async fn an_access_token_that_expires_is_renewed() {
+    let building = |number| (At::Status, number, Fault::Word("IN_PROGRESS"));
+    // The page takes longer than the token lives, so that it is renewed before it ends.
+    let mut script = Script { token_life: Some(300), ..Script::of(plain_log(45)) };
+    script.faults.extend((1..60).map(building));
+    let stage = recovers(script).await;
+    assert!(stage.count(At::Token) >= 2);
+}
+
+#[tokio::test]
+async fn an_access_token_that_is_refused_is_renewed_once() {
+    let script = Script { token_life: Some(1_800), ..Script::of(plain_log(5)) };
+    let stage = recovers(script.with(At::Generate, 1, status_fault(StatusCode::UNAUTHORIZED, &[]))).await;
+    assert_eq!(stage.count(At::Token), 2);
+
+    let script = Script { token_life: Some(1_800), ..Script::of(plain_log(5)) };
+    let stage = Stage::set(script.with(At::Generate, 0, status_fault(StatusCode::UNAUTHORIZED, &[]))).await;
+    assert_eq!(fails(&stage).await.0, ErrorKind::Unauthorized);
+    assert_eq!(stage.count(At::Generate), 2);
+}
+
+#[tokio::test]
+async fn a_link_that_has_expired_is_replaced() {
+    let script = Script::of(plain_log(5)).with(At::File, 1, status_fault(StatusCode::FORBIDDEN, &[]));
+    let stage = recovers(script).await;
+    assert_eq!((stage.count(At::Generate), stage.count(At::File)), (1, 2));
+    // When the new link is refused as well, the page is asked for again.
+    let script = Script::of(plain_log(5)).with(At::File, 1, status_fault(StatusCode::FORBIDDEN, &[])).with(
+        At::File,
+        2,
+        status_fault(StatusCode::FORBIDDEN, &[]),
+    );
+    let stage = recovers(script).await;
+    assert_eq!((stage.count(At::Generate), stage.count(At::File)), (2, 3));
+    // And when that is, there is an end.
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::File, 0, status_fault(StatusCode::FORBIDDEN, &[]))).await;
+    assert!(fails(&stage).await.1.contains("refused with 403"));
+}
+
+#[tokio::test]
+async fn a_page_token_that_is_lost_is_replaced_once() {
+    for status in [StatusCode::NOT_FOUND, StatusCode::BAD_REQUEST] {
+        // A bad request is first answered with the token in quotes.
+        let refusals = if status == StatusCode::NOT_FOUND { 1 } else { 2 };
+        let mut script = Script::of(plain_log(5));
+        script.faults.extend((1..=refusals).map(|number| (At::Status, number, status_fault(status, &[]))));
+        let stage = recovers(script).await;
+        assert_eq!(stage.count(At::Generate), 2);
+    }
+    let stage =
+        Stage::set(Script::of(plain_log(5)).with(At::Status, 0, status_fault(StatusCode::NOT_FOUND, &[]))).await;
+    assert_eq!(fails(&stage).await.0, ErrorKind::NotFound);
+    assert_eq!(stage.count(At::Generate), 2);
+}
+
+#[tokio::test]
+async fn the_token_is_sent_in_quotes_when_bare_is_refused() {
+    let script = Script::of(plain_log(5)).with(At::Status, 1, status_fault(StatusCode::BAD_REQUEST, &[]));
+    let stage = recovers(script).await;
+    assert_eq!(stage.seen(At::Status), ["page-0", "\"page-0\""]);
+    assert_eq!(stage.count(At::Generate), 1);
+}
+
+#[tokio::test]
+async fn a_page_that_is_never_ready_has_an_end() {
+    for word in ["IN_PROGRESS", "PONDERING", ""] {
+        let stage = Stage::set(Script::of(plain_log(5)).with(At::Status, 0, Fault::Word(word))).await;
+        let (kind, message) = fails(&stage).await;
+        assert_eq!(kind, ErrorKind::Unavailable);
+        assert!(message.contains("not READY") && message.contains("try again later"), "{message}");
+        assert!(stage.count(At::Status) < 150, "asked {} times", stage.count(At::Status));
+    }
+}
+
+#[tokio::test]
+async fn a_limit_is_kept_as_the_service_asks() {
+    let before = 1_800_000_000_000;
+    let script = Script::of(plain_log(5)).with(
+        At::Generate,
+        1,
+        status_fault(StatusCode::TOO_MANY_REQUESTS, &[("retry-after", "77")]),
+    );
+    let stage = recovers(script).await;
+    assert!(stage.time.now().as_millis() >= before + 77_000);
+    let limited = status_fault(StatusCode::TOO_MANY_REQUESTS, &[]);
+    recovers(Script::of(plain_log(5)).with(At::Generate, 1, limited.clone()).with(At::Status, 1, limited.clone()))
+        .await;
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::Generate, 0, limited)).await;
+    assert_eq!(fails(&stage).await.0, ErrorKind::Limited);
+    assert_eq!(stage.count(At::Generate), 7);
+}
+
+#[tokio::test]
+async fn a_broken_service_is_asked_again_and_has_an_end() {
+    for at in [At::Execution, At::Generate, At::Status, At::File, At::Live] {
+        let broken = status_fault(StatusCode::BAD_GATEWAY, &[]);
+        let script = Script::of(plain_log(5)).with(at, 1, broken.clone()).with(at, 2, broken.clone());
+        recovers(script).await;
+    }
+    let broken = status_fault(StatusCode::INTERNAL_SERVER_ERROR, &[]);
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::File, 0, broken)).await;
+    assert_eq!(fails(&stage).await.0, ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_goes_on_where_it_was() {
+    let cut = Fault::CutAfter(200);
+    let stage = recovers(Script::of(plain_log(9)).with(At::File, 1, cut.clone()).with(At::File, 2, cut.clone())).await;
+    assert_eq!(stage.seen(At::File), ["", "bytes=200-", "bytes=400-"]);
+    // A service that gives no parts gives the whole again.
+    let script = Script { takes_ranges: false, ..Script::of(plain_log(9)) };
+    recovers(script.with(At::File, 1, cut.clone())).await;
+    // What is packed starts again: the rest of it could not be unpacked.
+    let script = Script { form: FileForm::Zstd, ..Script::of(plain_log(9)) };
+    let stage = recovers(script.with(At::File, 1, Fault::CutAfter(20))).await;
+    assert_eq!(stage.seen(At::File), ["", ""]);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_without_a_word_is_noticed() {
+    recovers(Script::of(plain_log(9)).with(At::File, 1, Fault::CutUnsaid(300))).await;
+    let stage = Stage::set(Script::of(plain_log(9)).with(At::File, 0, Fault::CutUnsaid(300))).await;
+    let (kind, message) = fails(&stage).await;
+    assert_eq!(kind, ErrorKind::Protocol);
+    assert!(message.contains("ends in the middle"), "{message}");
+}
+
+#[tokio::test]
+async fn a_header_that_leads_nowhere_is_an_error() {
+    for (next_end, words) in [
+        (None, "not from when"),
+        (Some("yesterday"), "not a time"),
+        (Some("2023-11-14T22:13:25Z"), "do not go back in time"),
+    ] {
+        let script = Script::of(plain_log(100)).with(At::Generate, 0, Fault::NextEnd(next_end));
+        let stage = Stage::set(script).await;
+        let (kind, message) = fails(&stage).await;
+        assert_eq!(kind, ErrorKind::Protocol);
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn links_to_where_they_should_not_lead_are_refused() {
+    for link in [
+        "https://evil.example/x?signature=hush-hush",
+        "http://169.254.169.254/latest?signature=hush-hush",
+        "http://bucket.s3.amazonaws.com/x?signature=hush-hush",
+        "https://10.0.0.1/x?signature=hush-hush",
+        "file:///etc/passwd",
+    ] {
+        let stage = Stage::set(Script::of(plain_log(5)).with(At::Status, 0, Fault::Link(link.to_owned()))).await;
+        let (kind, message) = fails(&stage).await;
+        assert_eq!(kind, ErrorKind::Refused, "{link}: {message}");
+        let location = vec![("location", link.to_owned())];
+        let stage =
+            Stage::set(Script::of(plain_log(5)).with(At::File, 0, Fault::Answer(302, location, String::new()))).await;
+        assert_eq!(fails(&stage).await.0, ErrorKind::Refused, "redirect to {link}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_inside_is_refused_even_when_it_is_allowed() {
+    let link = "https://localhost:9/x?signature=hush-hush".to_owned();
+    let script = Script::of(plain_log(5)).with(At::Status, 0, Fault::Link(link));
+    let stage = Stage::set_with(script, |settings| settings.download.allowed_hosts.push("localhost".to_owned())).await;
+    let (kind, message) = fails(&stage).await;
+    assert_eq!(kind, ErrorKind::Refused);
+    assert!(message.contains("not a public address"), "{message}");
+}
+
+#[tokio::test]
+async fn redirects_are_followed_and_have_an_end() {
+    let to_itself = vec![("location", "?again".to_owned())];
+    let redirect = Fault::Answer(307, to_itself, String::new());
+    recovers(Script::of(plain_log(5)).with(At::File, 1, redirect.clone()).with(At::File, 2, redirect.clone())).await;
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::File, 0, redirect)).await;
+    assert!(fails(&stage).await.1.contains("redirects"));
+}
+
+#[tokio::test]
+async fn bombs_and_endless_files_are_refused() {
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::File, 0, Fault::Bomb)).await;
+    let (kind, message) = fails(&stage).await;
+    assert_eq!(kind, ErrorKind::Refused);
+    assert!(message.contains("unpacks to more than"), "{message}");
+    let small = |settings: &mut runlog_client::ClientSettings| settings.download.bytes_max = 100;
+    let stage = Stage::set_with(Script::of(plain_log(9)), small).await;
+    assert!(fails(&stage).await.1.contains("larger than 100 bytes"));
+}
+
+#[tokio::test]
+async fn a_service_that_counts_others_is_not_believed_whole() {
+    let more = r#"{"totalSize":7,"totalSizeFiltered":7,"data":[]}"#.to_owned();
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::Live, 0, Fault::Answer(200, vec![], more))).await;
+    match stage.fetch().await.unwrap_err() {
+        FetchError::Incomplete { expected: 7, got: 5 } => {}
+        other => panic!("{other}"),
+    }
+    assert!(!stage.output().exists());
+    let request = FetchRequest { allow_incomplete: true, ..stage.request() };
+    let report = stage.fetch_as(request).await.unwrap();
+    assert_eq!((report.records, report.completeness), (5, Completeness::Different { expected: 7 }));
+    assert_eq!(report.pages_kept, 1, "the page is not fetched again");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_count_is_told() {
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::Live, 0, status_fault(StatusCode::FORBIDDEN, &[]))).await;
+    assert!(matches!(stage.fetch().await.unwrap_err(), FetchError::Uncounted { got: 5, .. }));
+    let request = FetchRequest { allow_incomplete: true, ..stage.request() };
+    assert_eq!(stage.fetch_as(request).await.unwrap().completeness, Completeness::Unknown);
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_where_it_was_whatever_broke() {
+    for at in [At::Generate, At::Status, At::File, At::Live] {
+        for number in 1..5 {
+            let log = plain_log(45);
+            let stage = Stage::set(Script::of(log.clone())).await;
+            // From the n-th request on, the endpoint is gone for good.
+            let gone = status_fault(StatusCode::FORBIDDEN, &[]);
+            stage.change(|script| script.faults.extend((number..200).map(|number| (at, number, gone.clone()))));
+            let broken = stage.fetch().await;
+            let files_before = stage.count(At::File);
+            stage.change(|script| script.faults.clear());
+            stage.forget_requests();
+            let report = stage.fetch().await.unwrap();
+            assert_eq!(stage.fetched(), expected(&log), "{at:?} {number}");
+            if broken.is_err() && at == At::Live {
+                assert_eq!((stage.count(At::File), report.pages_kept), (0, report.pages), "after {files_before} files");
+            }
+            // Requests that were on their way when the first fetch ended may be seen after it.
+            assert!(stage.count(At::File) as u32 >= report.pages - report.pages_kept);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_another_fetch_is_not_taken_for_this_one() {
+    let stage = Stage::set(Script::of(plain_log(45)).with(At::Live, 0, status_fault(StatusCode::FORBIDDEN, &[]))).await;
+    stage.fetch().await.unwrap_err();
+    let mut request = stage.request();
+    request.range.start = Some("2023-11-14T22:13:21Z".parse().unwrap());
+    let error = stage.fetch_as(request).await.unwrap_err().to_string();
+    assert!(error.contains("another range of time") && error.contains("remove it"), "{error}");
+    // A damaged note is no note: everything is fetched anew.
+    std::fs::write(stage.folder.path().join("run.ndjson.runlog-part/checkpoint.json"), "{").unwrap();
+    stage.change(|script| script.faults.clear());
+    assert_eq!(stage.fetch().await.unwrap().pages_kept, 0);
+}
+
+#[tokio::test]
+async fn nothing_secret_is_written_down() {
+    let stage = Stage::set(Script::of(plain_log(45)).with(At::Live, 0, status_fault(StatusCode::FORBIDDEN, &[]))).await;
+    stage.fetch().await.unwrap_err();
+    let note = std::fs::read_to_string(stage.folder.path().join("run.ndjson.runlog-part/checkpoint.json")).unwrap();
+    assert!(!note.contains(SECRET) && !note.contains("page-0\""), "{note}");
+}
+
+#[tokio::test]
+async fn the_overlap_can_be_asked_for_from_the_start() {
+    let log = plain_log(45);
+    let stage = Stage::set(Script { cut: Cut::WholeSeconds, limit: 25, ..Script::of(log.clone()) }).await;
+    let request = FetchRequest { overlap: std::time::Duration::from_secs(1), ..stage.request() };
+    let report = stage.fetch_as(request).await.unwrap();
+    assert_eq!(stage.fetched(), expected(&log));
+    assert!(report.repeated > 0);
+}
+
+#[tokio::test]
+async fn a_range_is_kept_on_both_ends() {
+    let log = plain_log(45);
+    let stage = Stage::set(Script::of(log.clone())).await;
+    let mut request = stage.request();
+    request.range.start = Some("2023-11-14T22:13:21Z".parse().unwrap());
+    request.range.end = Some("2023-11-14T22:13:22Z".parse().unwrap());
+    stage.fetch_as(request).await.unwrap();
+    let inside: String = log[10..=20].iter().map(|record| line(record) + "\n").collect();
+    assert_eq!(stage.fetched(), inside);
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_waited_for_is_fetched_up_to_now() {
+    let stage = Stage::set(Script::of(plain_log(5))).await;
+    let request = FetchRequest { settle: None, ..stage.request() };
+    let report = stage.fetch_as(request).await.unwrap();
+    assert_eq!(report.completeness, Completeness::SoFar);
+    assert_eq!(stage.seen(At::Generate), ["2027-01-15T08:00:00Z"]);
+}
+
+/// Times that meet often, also in one second and one millisecond, out of order.
+fn logs() -> impl Strategy<Value = Vec<(i64, String)>> {
+    let time = prop_oneof![0_i64..5, 0_i64..3_000, 0_i64..60_000, Just(1_500), Just(2_000)];
+    prop::collection::vec((time, "[ab]{1,2}"), 0..120)
+        .prop_map(|log| log.into_iter().map(|(ms, text)| (1_700_000_000_000 + ms, text)).collect())
+}
+
+/// The most records in any stretch of two seconds: with fewer than a page holds, every cut can be recovered.
+fn densest(log: &[(i64, String)]) -> usize {
+    let in_stretch = |start: i64| log.iter().filter(|record| (start..=start + 2_000).contains(&record.0)).count();
+    log.iter().map(|record| in_stretch(record.0)).max().unwrap_or(0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    /// Whatever the log and however the service cuts, the result is the exact log, or an error that says what is missing.
+    #[test]
+    fn the_result_is_the_log_or_an_error(
+        log in logs(), limit in 1_u64..50, newest_first: bool, in_flight in 1_usize..4,
+        cut in prop::sample::select(vec![Cut::Exact, Cut::MiddleInside, Cut::MiddleOutside, Cut::WholeSeconds]),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let outcome = runtime.block_on(async {
+            let stage = Stage::set(Script { limit, cut, newest_first, ..Script::of(log.clone()) }).await;
+            let request = FetchRequest { pages_in_flight: in_flight, ..stage.request() };
+            stage.fetch_as(request).await.map(|report| (report, stage.fetched()))
+        });
+        let can_be_recovered = cut == Cut::Exact || densest(&log) < limit as usize;
+        match outcome {
+            Ok((report, fetched)) => {
+                prop_assert_eq!(report.records, log.len() as u64);
+                let (mut lines, mut wanted): (Vec<_>, Vec<_>) = (fetched.lines().collect(), Vec::new());
+                let exact = expected(&log);
+                wanted.extend(exact.lines());
+                if newest_first {
+                    prop_assert_eq!(&lines, &wanted);
+                }
+                // Files that do not tell their direction may turn equal times round; nothing is lost by that.
+                lines.sort_unstable();
+                wanted.sort_unstable();
+                prop_assert_eq!(lines, wanted);
+            }
+            Err(FetchError::Incomplete { expected, got }) => {
+                prop_assert!(!can_be_recovered, "{expected} expected, {got} came");
+                prop_assert_eq!(expected, log.len() as u64);
+            }
+            Err(FetchError::Upstream(error)) => {
+                prop_assert!(!can_be_recovered && error.kind() == ErrorKind::Protocol, "{}", error);
+            }
+            Err(other) => prop_assert!(false, "{}", other),
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! A service that plays the run-log API over a made-up log, on loopback, with the faults that a test writes into its
+//! script. Time stands until someone waits.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::routing::{get, post};
+use runlog_client::{Client, ClientSettings, Credentials, Wait};
+use runlog_collector::{FetchReport, FetchRequest, NoProgress, Output, Result, fetch_run};
+use runlog_model::page::{PageCutter, PageEnd};
+use runlog_model::{Clock, Random, RunId, Timestamp};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use url::Url;
+
+/// The run that every test fetches.
+pub(crate) const RUN: &str = "6c0e5a34-0000-4000-8000-000000000001";
+/// What must never be seen.
+pub(crate) const SECRET: &str = "hush-hush";
+
+/// How the service cuts its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// As Runlog does.
+    Exact,
+    /// After the last record that fits; its time is the next end, and inside.
+    MiddleInside,
+    /// The same, and the end is outside.
+    MiddleOutside,
+    /// The same as the first, with the next end cut down to its second.
+    WholeSeconds,
+}
+
+/// The form of a page file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileForm {
+    Array,
+    Lines,
+    Envelope,
+    GzipUnsaid,
+    Gzip,
+    Zstd,
+}
+
+/// An endpoint of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum At {
+    Token,
+    Execution,
+    Generate,
+    Status,
+    File,
+    Live,
+}
+
+/// What the service does instead of its duty.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// Answers with this status, these headers and this body.
+    Answer(u16, Vec<(&'static str, String)>, String),
+    /// Says that the page is in this status.
+    Word(&'static str),
+    /// Gives this link.
+    Link(String),
+    /// Gives this header for the next end; none leaves it out.
+    NextEnd(Option<&'static str>),
+    /// Ends the body after so many bytes, and says its full length.
+    CutAfter(usize),
+    /// Ends the body after so many bytes, and says nothing.
+    CutUnsaid(usize),
+    /// A body that unpacks to far more than it is.
+    Bomb,
+}
+
+/// What the service has and does.
+pub(crate) struct Script {
+    pub(crate) log: Vec<(i64, String)>,
+    pub(crate) limit: u64,
+    pub(crate) cut: Cut,
+    pub(crate) newest_first: bool,
+    pub(crate) form: FileForm,
+    /// The n-th request to an endpoint, from 1, meets a fault; 0 stands for every request.
+    pub(crate) faults: Vec<(At, usize, Fault)>,
+    /// Seconds that an access token lives; none for a personal token.
+    pub(crate) token_life: Option<i64>,
+    pub(crate) takes_ranges: bool,
+}
+
+impl Script {
+    pub(crate) fn of(log: Vec<(i64, String)>) -> Self {
+        Self {
+            log,
+            limit: 10,
+            cut: Cut::Exact,
+            newest_first: true,
+            form: FileForm::Array,
+            faults: Vec::new(),
+            token_life: None,
+            takes_ranges: true,
+        }
+    }
+
+    pub(crate) fn with(mut self, at: At, number: usize, fault: Fault) -> Self {
+        self.faults.push((at, number, fault));
+        self
+    }
+}
+
+/// A log of so many records, one every 100 ms.
+pub(crate) fn plain_log(records: i64) -> Vec<(i64, String)> {
+    (0..records).map(|number| (1_700_000_000_000 + number * 100, format!("record {number}"))).collect()
+}
+
+/// The line of a record.
+pub(crate) fn line((time, text): &(i64, String)) -> String {
+    json!({"logTimestamp": time, "severity": "INFO", "logMessage": text}).to_string()
+}
+
+/// The log as it should come out: by time, then arrival.
+pub(crate) fn expected(log: &[(i64, String)]) -> String {
+    let mut sorted = log.to_vec();
+    sorted.sort_by_key(|record| record.0);
+    sorted.iter().map(|record| line(record) + "\n").collect()
+}
+
+/// Time that stands until someone waits.
+#[derive(Clone)]
+pub(crate) struct TestTime(Arc<AtomicI64>);
+
+impl Clock for TestTime {
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Wait for TestTime {
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.0.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+        Box::pin(tokio::task::yield_now())
+    }
+}
+
+/// The same numbers every time.
+#[derive(Default)]
+pub(crate) struct TestRandom(AtomicU64);
+
+impl Random for TestRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.iter_mut().for_each(|byte| *byte = (self.0.fetch_add(37, Ordering::SeqCst) % 251) as u8);
+    }
+}
+
+/// A running service, and a client of it.
+pub(crate) struct Stage {
+    shared: Arc<Shared>,
+    pub(crate) client: Client,
+    pub(crate) time: TestTime,
+    pub(crate) folder: TempDir,
+    task: tokio::task::JoinHandle<()>,
+}
+
+struct Shared {
+    script: Mutex<Script>,
+    seen: Mutex<Vec<(At, String)>>,
+    pages: Mutex<HashMap<String, Vec<u8>>>,
+    time: TestTime,
+    issued: AtomicI64,
+    address: SocketAddr,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Stage {
+    pub(crate) async fn set(script: Script) -> Self {
+        Self::set_with(script, |_| ()).await
+    }
+
+    pub(crate) async fn set_with(script: Script, change: impl FnOnce(&mut ClientSettings)) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let time = TestTime(Arc::new(AtomicI64::new(1_800_000_000_000)));
+        let credentials = match script.token_life {
+            None => Credentials::PersonalToken(SecretString::from(SECRET)),
+            Some(_) => Credentials::ServiceAccount {
+                client_id: "client".to_owned(),
+                client_secret: SecretString::from(SECRET),
+            },
+        };
+        let shared = Arc::new(Shared {
+            script: Mutex::new(script),
+            seen: Mutex::default(),
+            pages: Mutex::default(),
+            time: time.clone(),
+            issued: AtomicI64::new(0),
+            address,
+        });
+        let router = Router::new()
+            .route("/security/oauth/token", post(token))
+            .route("/processing/executions/{id}", get(execution))
+            .route("/monitoring/executions/{id}/logs", post(generate).get(live))
+            .route("/monitoring/executions/{id}/logs/status", post(status))
+            .route("/files/{key}", get(file))
+            .with_state(Arc::clone(&shared));
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let mut settings = ClientSettings::new(Url::parse(&format!("http://{address}")).unwrap(), credentials);
+        change(&mut settings);
+        let client =
+            Client::new(settings, Arc::new(time.clone()), Arc::new(TestRandom::default()), Arc::new(time.clone()));
+        Self { shared, client: client.unwrap(), time, folder: tempfile::tempdir().unwrap(), task }
+    }
+
+    /// Where the log goes.
+    pub(crate) fn output(&self) -> PathBuf {
+        self.folder.path().join("run.ndjson")
+    }
+
+    pub(crate) fn request(&self) -> FetchRequest {
+        let request = FetchRequest::new(RUN.parse::<RunId>().unwrap(), Output::File(self.output()));
+        FetchRequest { page_memory_bytes: 500, ..request }
+    }
+
+    pub(crate) async fn fetch(&self) -> Result<FetchReport> {
+        self.fetch_as(self.request()).await
+    }
+
+    pub(crate) async fn fetch_as(&self, request: FetchRequest) -> Result<FetchReport> {
+        fetch_run(&self.client, request, Arc::new(NoProgress)).await
+    }
+
+    pub(crate) fn fetched(&self) -> String {
+        std::fs::read_to_string(self.output()).unwrap()
+    }
+
+    /// How often an endpoint was asked.
+    pub(crate) fn count(&self, at: At) -> usize {
+        self.shared.seen.lock().unwrap().iter().filter(|(seen, _)| *seen == at).count()
+    }
+
+    /// What was sent to an endpoint.
+    pub(crate) fn seen(&self, at: At) -> Vec<String> {
+        let seen = self.shared.seen.lock().unwrap();
+        seen.iter().filter(|(seen, _)| *seen == at).map(|(_, what)| what.clone()).collect()
+    }
+
+    /// Changes what the service does from now on.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.shared.script.lock().unwrap());
+    }
+
+    pub(crate) fn forget_requests(&self) {
+        self.shared.seen.lock().unwrap().clear();
+    }
+}
+
+type App = State<Arc<Shared>>;
+type Answer = Response<Body>;
+
+fn answer(status: u16, headers: &[(&'static str, String)], body: impl Into<Body>) -> Answer {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, value);
+    }
+    response.body(body.into()).unwrap()
+}
+
+fn json_answer(status: u16, body: &Value) -> Answer {
+    answer(status, &[("content-type", "application/json".to_owned())], body.to_string())
+}
+
+impl Shared {
+    /// Notes a request, and gives the fault that it meets.
+    fn note(&self, at: At, what: String) -> Option<Fault> {
+        let mut seen = self.seen.lock().unwrap();
+        seen.push((at, what));
+        let number = seen.iter().filter(|(seen, _)| *seen == at).count();
+        let script = self.script.lock().unwrap();
+        let met = script.faults.iter().find(|(fault_at, n, _)| *fault_at == at && (*n == 0 || *n == number));
+        met.map(|(_, _, fault)| fault.clone())
+    }
+
+    fn check_token(&self, headers: &HeaderMap) -> Option<Answer> {
+        let life = self.script.lock().unwrap().token_life;
+        let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_good = match life {
+            None => sent == format!("Bearer {SECRET}"),
+            Some(seconds) => {
+                let issued = sent.strip_prefix("Bearer access-").and_then(|ms| ms.parse::<i64>().ok());
+                issued.is_some_and(|ms| {
+                    self.time.now().as_millis() < ms + seconds * 1_000 && ms >= self.issued.load(Ordering::SeqCst)
+                })
+            }
+        };
+        (!is_good).then(|| json_answer(401, &json!({"status": 401, "message": "token expired"})))
+    }
+}
+
+fn failed(fault: Option<&Fault>) -> Option<Answer> {
+    match fault {
+        Some(Fault::Answer(status, headers, body)) => Some(answer(*status, headers, body.clone())),
+        _ => None,
+    }
+}
+
+async fn token(State(app): App, _: HeaderMap) -> Answer {
+    if let Some(failed) = failed(app.note(At::Token, String::new()).as_ref()) {
+        return failed;
+    }
+    let now = app.time.now().as_millis();
+    app.issued.store(now, Ordering::SeqCst);
+    let life = app.script.lock().unwrap().token_life.unwrap_or(1_800);
+    json_answer(
+        200,
+        &json!({"access_token": format!("access-{now}"), "token_type": "Bearer", "expires_in": life.to_string()}),
+    )
+}
+
+async fn execution(State(app): App, headers: HeaderMap) -> Answer {
+    if let Some(answer) = failed(app.note(At::Execution, String::new()).as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    let ended = app.script.lock().unwrap().log.iter().map(|record| record.0).max().unwrap_or(1_700_000_000_000);
+    let ended = Timestamp::clamped(ended).to_string();
+    json_answer(200, &json!({"executionId": RUN, "status": "execution_failed", "finishTimestamp": ended}))
+}
+
+struct Wanted {
+    start: i64,
+    end: i64,
+}
+
+fn wanted(query: &HashMap<String, String>, cut: Cut) -> Wanted {
+    let time = |name: &str| query.get(name).map(|text| text.parse::<Timestamp>().unwrap().as_millis());
+    let outside = i64::from(cut == Cut::MiddleOutside);
+    Wanted { start: time("startTime").unwrap_or(i64::MIN), end: time("endTime").map_or(i64::MAX, |end| end - outside) }
+}
+
+fn in_range(script: &Script, wanted: &Wanted) -> Vec<(i64, String)> {
+    let inside = |record: &&(i64, String)| (wanted.start..=wanted.end).contains(&record.0);
+    let mut records: Vec<_> = script.log.iter().filter(inside).cloned().collect();
+    records.sort_by_key(|record| record.0);
+    records.reverse();
+    records
+}
+
+/// How many of the newest records make the page, and the next end.
+fn cut(script: &Script, newest_first: &[(i64, String)]) -> (usize, Option<String>) {
+    let limit = usize::try_from(script.limit).unwrap();
+    if script.cut == Cut::Exact {
+        let mut cutter = PageCutter::new(script.limit);
+        for record in newest_first {
+            if let Some(page) = cutter.take(Timestamp::clamped(record.0), 1) {
+                return (usize::try_from(page.records).unwrap(), page.end.next_end_text());
+            }
+        }
+        return match cutter.complete().end {
+            PageEnd::Complete => (newest_first.len(), None),
+            PageEnd::Partial { .. } => unreachable!("a complete page is complete"),
+        };
+    }
+    if newest_first.len() <= limit {
+        return (newest_first.len(), None);
+    }
+    let last = Timestamp::clamped(newest_first[limit - 1].0);
+    let text = if script.cut == Cut::WholeSeconds { last.to_seconds_text() } else { last.to_string() };
+    (limit, Some(text))
+}
+
+fn file_of(script: &Script, page: &[(i64, String)]) -> Vec<u8> {
+    let mut lines: Vec<String> = page.iter().map(line).collect();
+    if !script.newest_first {
+        lines.reverse();
+    }
+    let plain = match script.form {
+        FileForm::Lines => lines.iter().map(|line| format!("{line}\n")).collect(),
+        FileForm::Envelope => format!("{{\"size\": {}, \"data\": [{}]}}", lines.len(), lines.join(", ")),
+        _ => format!("[\n{}\n]\n", lines.join(",\n")),
+    };
+    match script.form {
+        FileForm::Gzip | FileForm::GzipUnsaid => {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packed.write_all(plain.as_bytes()).unwrap();
+            packed.finish().unwrap()
+        }
+        FileForm::Zstd => zstd::encode_all(plain.as_bytes(), 1).unwrap(),
+        _ => plain.into_bytes(),
+    }
+}
+
+async fn generate(
+    State(app): App,
+    Path(_): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Answer {
+    let fault = app.note(At::Generate, query.get("endTime").cloned().unwrap_or_default());
+    if let Some(answer) = failed(fault.as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    let script = app.script.lock().unwrap();
+    let records = in_range(&script, &wanted(&query, script.cut));
+    let (count, next_end) = cut(&script, &records);
+    let token = format!("page-{}", app.pages.lock().unwrap().len());
+    app.pages.lock().unwrap().insert(token.clone(), file_of(&script, &records[..count]));
+    let body = json!({"size": count.to_string(), "token": token});
+    let mut answer = json_answer(if next_end.is_some() { 206 } else { 200 }, &body);
+    let next_end = match fault {
+        Some(Fault::NextEnd(text)) => text.map(str::to_owned),
+        _ => next_end,
+    };
+    if let Some(text) = next_end {
+        answer.headers_mut().insert("X-Log-Next-Request-End-Time", text.parse().unwrap());
+    }
+    answer
+}
+
+async fn status(State(app): App, headers: HeaderMap, body: Bytes) -> Answer {
+    let sent = String::from_utf8(body.to_vec()).unwrap();
+    let fault = app.note(At::Status, sent.clone());
+    if let Some(answer) = failed(fault.as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    let token = sent.trim_matches('"').to_owned();
+    if !app.pages.lock().unwrap().contains_key(&token) {
+        return json_answer(404, &json!({"status": 404, "message": "unknown token"}));
+    }
+    match fault {
+        Some(Fault::Word(word)) => json_answer(200, &json!({ "status": word })),
+        Some(Fault::Link(link)) => json_answer(200, &json!({"status": "READY", "presignedURL": link})),
+        _ => {
+            let link = format!("http://{}/files/{token}?signature={SECRET}", app.address);
+            json_answer(200, &json!({"status": "READY", "presignedURL": link}))
+        }
+    }
+}
+
+async fn file(State(app): App, Path(key): Path<String>, headers: HeaderMap) -> Answer {
+    assert!(!headers.contains_key(header::AUTHORIZATION), "a link is followed without a token");
+    let range = headers.get(header::RANGE).map(|range| range.to_str().unwrap().to_owned()).unwrap_or_default();
+    let fault = app.note(At::File, range.clone());
+    if let Some(answer) = failed(fault.as_ref()) {
+        return answer;
+    }
+    let bytes = app.pages.lock().unwrap()[&key].clone();
+    let script = app.script.lock().unwrap();
+    let length = bytes.len();
+    let start: Option<usize> = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')?.parse().ok());
+    let start = start.filter(|_| script.takes_ranges);
+    let mut answered = match start {
+        None => answer(200, &[], bytes[..].to_vec()),
+        Some(start) => {
+            let range = format!("bytes {start}-{}/{length}", length - 1);
+            answer(206, &[("content-range", range)], bytes[start..].to_vec())
+        }
+    };
+    let whole = bytes[start.unwrap_or(0)..].to_vec();
+    match fault {
+        Some(Fault::CutAfter(count)) => {
+            let left = whole.len();
+            let first = futures::stream::iter([Ok(whole[..count.min(left)].to_vec())]);
+            // What was sent so far goes out before the connection breaks.
+            let broken = futures::stream::once(async {
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                }
+                Err(std::io::Error::other("cut"))
+            });
+            *answered.body_mut() = Body::from_stream(futures::StreamExt::chain(first, broken));
+            answered.headers_mut().insert(header::CONTENT_LENGTH, left.into());
+        }
+        Some(Fault::CutUnsaid(count)) => *answered.body_mut() = Body::from(whole[..count].to_vec()),
+        Some(Fault::Bomb) => {
+            let zeros = vec![b' '; 200 << 20];
+            *answered.body_mut() = Body::from(zstd::encode_all(zeros.as_slice(), 1).unwrap());
+            answered.headers_mut().insert(header::CONTENT_ENCODING, "zstd".parse().unwrap());
+        }
+        _ => {}
+    }
+    match script.form {
+        FileForm::Gzip => answered.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap()),
+        FileForm::Zstd => answered.headers_mut().insert(header::CONTENT_ENCODING, "zstd".parse().unwrap()),
+        _ => answered.headers_mut().insert(header::ETAG, format!("\"{key}\"").parse().unwrap()),
+    };
+    answered
+}
+
+async fn live(State(app): App, Query(query): Query<HashMap<String, String>>, headers: HeaderMap) -> Answer {
+    if let Some(answer) = failed(app.note(At::Live, String::new()).as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    let script = app.script.lock().unwrap();
+    let inside = in_range(&script, &wanted(&query, script.cut)).len();
+    json_answer(
+        200,
+        &json!({"size": 0, "totalSize": script.log.len(), "totalSizeFiltered": inside, "nextIndex": null, "data": []}),
+    )
+}
+
+/// Any status that is not one of the test's own making.
+pub(crate) fn status_fault(status: StatusCode, headers: &[(&'static str, &str)]) -> Fault {
+    let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    Fault::Answer(
+        status.as_u16(),
+        headers,
+        json!({"status": status.as_u16(), "message": "as the script has it"}).to_string(),
+    )
+}
