@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 SAMPLE = Path(__file__).parent.parent / "fixtures/runs/etl-run-debug.ndjson.zst"
-FIRST_MS = 1_790_000_000_000
+# The last record falls on a whole second, and so does every page's end.
+FIRST_MS = 1_790_000_000_010
 STEP_MS = 10
 
 

@@ -11,7 +11,7 @@ use crate::support::{Service, runlog, succeeded, write_lines};
 const RUN: &str = "00000000-0000-4000-8000-000000000001";
 
 fn record(time: i64, message: &str) -> String {
-    json!({"logTimestamp": time, "severity": "INFO", "logMessage": message}).to_string()
+    format!(r#"{{"logTimestamp":{time},"severity":"INFO","logMessage":"{message}"}}"#)
 }
 
 /// A service with a task, and a log of three records in a file.

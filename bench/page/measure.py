@@ -11,7 +11,7 @@ import time
 import urllib.parse
 import urllib.request
 
-FIRST_MS = 1_790_000_000_000
+FIRST_MS = 1_790_000_000_010
 STEP_MS = 10
 
 
@@ -24,7 +24,7 @@ def post(path: str, body: bytes = b"") -> dict:
 
 def page_seconds(run: str, records: int, round_: int) -> float:
     """Asks for the newest page that ends so many seconds before the end of the log."""
-    end_ms = FIRST_MS + records * STEP_MS - round_ * 1000
+    end_ms = FIRST_MS + (records - 1) * STEP_MS - round_ * 1000
     end = datetime.datetime.fromtimestamp(end_ms / 1000, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     path = f"/monitoring/executions/{run}/logs"
     begun = time.monotonic()

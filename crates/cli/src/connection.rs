@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use runlog_client::{Client, ClientSettings, Credentials, Pace, TokioWait};
+use runlog_client::{Client, ClientSettings, Credentials, Pace, PaceSetting, TokioWait};
 use secrecy::SecretString;
 use url::Url;
 
@@ -33,9 +33,10 @@ pub(crate) struct ConnectArgs {
     /// File with its secret [or the variable RUNLOG_CLIENT_SECRET with the secret itself]
     #[arg(long, env = "RUNLOG_CLIENT_SECRET_FILE", value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
-    /// Most requests in a second and in a minute; 0 for no limit [default: what Talend Cloud allows, 8,600]
+    /// Most requests in a second and in a minute, 0 for no limit [default: 8,600 as Talend Cloud allows, or what a
+    /// Runlog says]
     #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
-    pace: Option<Paced>,
+    pace: Option<PaceSetting>,
     /// How often a request is sent again that was limited or met a broken service or connection
     #[arg(long, env = "RUNLOG_RETRIES", value_name = "COUNT", default_value_t = 6)]
     retries: u32,
@@ -47,18 +48,14 @@ pub(crate) struct ConnectArgs {
     allow_private_addresses: bool,
 }
 
-/// A pace, or none.
-#[derive(Debug, Clone, Copy)]
-struct Paced(Option<Pace>);
-
-fn pace(text: &str) -> Result<Paced, String> {
+fn pace(text: &str) -> Result<PaceSetting, String> {
     let error = || format!("{text:?} is neither 0 nor two numbers like 8,600");
     if text == "0" {
-        return Ok(Paced(None));
+        return Ok(PaceSetting::Unlimited);
     }
     let (second, minute) = text.split_once(',').ok_or_else(error)?;
     let number = |text: &str| text.trim().parse().ok().filter(|number| *number > 0).ok_or_else(error);
-    Ok(Paced(Some(Pace { per_second: number(second)?, per_minute: number(minute)? })))
+    Ok(PaceSetting::Fixed(Pace { per_second: number(second)?, per_minute: number(minute)? }))
 }
 
 impl ConnectArgs {
@@ -67,9 +64,7 @@ impl ConnectArgs {
         let url = self.url()?;
         let mut settings = ClientSettings::new(url, self.credentials()?);
         settings.retries_max = self.retries;
-        if let Some(Paced(pace)) = self.pace {
-            settings.pace = pace;
-        }
+        settings.pace = self.pace.unwrap_or(settings.pace);
         settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
         settings.download.allow_private_addresses |= self.allow_private_addresses;
         Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)

@@ -181,6 +181,7 @@ impl Client {
         };
         let mut response = request.send().await.map_err(broken)?;
         let (status, headers) = (response.status(), response.headers().clone());
+        self.0.pacer.hear(&headers);
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {

@@ -36,6 +36,6 @@ pub use executions::{Execution, ExecutionFilter, ExecutionList, LivePage, LiveQu
 pub use fetch_page::PageEvent;
 pub use logs::{GeneratedPage, PageRequest};
 pub use push::ContentEncoding;
-pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, TokenForm, region_url};
+pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
 pub use wait::{TokioWait, Wait};
 pub use walk::{PageWalk, RequestedPage};

@@ -1,12 +1,14 @@
 //! How many requests go out in a second and in a minute.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::HeaderMap;
 use runlog_model::Clock;
+use runlog_model::wire::logs::PACE_HEADER;
 
-use crate::settings::Pace;
+use crate::settings::{Pace, PaceSetting};
 use crate::wait::Wait;
 
 const SECOND_MS: i64 = 1_000;
@@ -14,19 +16,41 @@ const MINUTE_MS: i64 = 60_000;
 
 /// Gives each request the earliest time at which neither bound is broken. Requests get their times in their order.
 pub(crate) struct Pacer {
-    pace: Option<Pace>,
+    /// None when the service takes as many requests as come.
+    pace: Mutex<Option<Pace>>,
+    /// True when the caller set the pace, so that the service's word does not change it.
+    is_set: bool,
     /// When the last requests of a minute were or will be sent, in epoch milliseconds, oldest first.
     sent: Mutex<VecDeque<i64>>,
 }
 
 impl Pacer {
-    pub(crate) fn new(pace: Option<Pace>) -> Self {
-        Self { pace, sent: Mutex::default() }
+    pub(crate) fn new(set: PaceSetting) -> Self {
+        let (pace, is_set) = match set {
+            PaceSetting::AsServiceSays => (Some(Pace::default()), false),
+            PaceSetting::Fixed(pace) => (Some(pace), true),
+            PaceSetting::Unlimited => (None, true),
+        };
+        Self { pace: Mutex::new(pace), is_set, sent: Mutex::default() }
+    }
+
+    /// Takes the service's word for how many requests it takes.
+    pub(crate) fn hear(&self, headers: &HeaderMap) {
+        let said = headers.get(PACE_HEADER).filter(|_| !self.is_set).and_then(|value| value.to_str().ok());
+        let pace = match said.map(|text| (text.trim(), text.split_once(','))) {
+            Some(("0", _)) => None,
+            Some((_, Some((second, minute)))) => match (second.trim().parse(), minute.trim().parse()) {
+                (Ok(per_second @ 1..), Ok(per_minute @ 1..)) => Some(Pace { per_second, per_minute }),
+                _ => return,
+            },
+            _ => return,
+        };
+        *locked(&self.pace) = pace;
     }
 
     /// Waits for the next request's time.
     pub(crate) async fn take(&self, clock: &dyn Clock, wait: &dyn Wait) {
-        let Some(pace) = self.pace else { return };
+        let Some(pace) = *locked(&self.pace) else { return };
         let now = clock.now().as_millis();
         let at = self.book(pace, now);
         if at > now {
@@ -35,8 +59,7 @@ impl Pacer {
     }
 
     fn book(&self, pace: Pace, now: i64) -> i64 {
-        // A panic elsewhere leaves the queue whole: it is changed in single steps.
-        let mut sent = self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut sent = locked(&self.sent);
         let after = |count: usize, window_ms: i64| match sent.len().checked_sub(count.max(1)) {
             Some(index) => sent[index] + window_ms,
             None => now,
@@ -50,13 +73,34 @@ impl Pacer {
     }
 }
 
+/// What the locks guard is changed in single steps, so that a panic elsewhere leaves it whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn the_services_word_counts_unless_the_caller_set_the_pace() {
+        let said = |set: PaceSetting, text: &'static str| {
+            let pacer = Pacer::new(set);
+            pacer.hear(&HeaderMap::from_iter([(PACE_HEADER.parse().unwrap(), http::HeaderValue::from_static(text))]));
+            *locked(&pacer.pace)
+        };
+        let usual = Some(Pace::default());
+        assert_eq!(said(PaceSetting::AsServiceSays, "0"), None);
+        assert_eq!(said(PaceSetting::AsServiceSays, "2, 50"), Some(Pace { per_second: 2, per_minute: 50 }));
+        assert_eq!(said(PaceSetting::AsServiceSays, "0,0"), usual);
+        assert_eq!(said(PaceSetting::AsServiceSays, "fast"), usual);
+        assert_eq!(said(PaceSetting::Fixed(Pace::default()), "0"), usual);
+        assert_eq!(said(PaceSetting::Unlimited, "2,50"), None);
+    }
+
+    #[test]
     fn neither_second_nor_minute_is_overdrawn() {
-        let pacer = Pacer::new(None);
+        let pacer = Pacer::new(PaceSetting::Unlimited);
         let pace = Pace { per_second: 2, per_minute: 5 };
         let times: Vec<i64> = (0..8).map(|_| pacer.book(pace, 0)).collect();
         assert_eq!(times, [0, 0, 1_000, 1_000, 2_000, 60_000, 60_000, 61_000]);
@@ -64,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_pause_gives_the_full_pace_again() {
-        let pacer = Pacer::new(None);
+        let pacer = Pacer::new(PaceSetting::Unlimited);
         let pace = Pace { per_second: 2, per_minute: 600 };
         (0..4).for_each(|_| {
             pacer.book(pace, 0);

@@ -14,8 +14,8 @@ pub struct ClientSettings {
     pub base_url: Url,
     /// Who calls.
     pub credentials: Credentials,
-    /// How many requests the client allows itself; none for no limit.
-    pub pace: Option<Pace>,
+    /// How many requests the client allows itself.
+    pub pace: PaceSetting,
     /// How often a request is sent again that was limited, or met a broken service or connection. Default: 6.
     pub retries_max: u32,
     /// How long the answer to a request may take, downloads aside. Default: one minute.
@@ -42,7 +42,18 @@ pub enum Credentials {
     },
 }
 
-/// How many requests the client allows itself. Default: what monitoring allows, 8 a second and 600 a minute.
+/// How many requests the client allows itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaceSetting {
+    /// What monitoring in Talend Cloud allows, until the service says what it takes (Runlog does).
+    AsServiceSays,
+    /// This pace, whatever the service says.
+    Fixed(Pace),
+    /// As many as come; the service's own limits are still kept.
+    Unlimited,
+}
+
+/// A number of requests in a time. Default: what monitoring allows, 8 a second and 600 a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Most requests in any second.
@@ -104,7 +115,7 @@ impl ClientSettings {
         Self {
             base_url,
             credentials,
-            pace: Some(Pace::default()),
+            pace: PaceSetting::AsServiceSays,
             retries_max: 6,
             request_time_max: Duration::from_secs(60),
             build_time_max: Duration::from_secs(900),

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use runlog_model::wire::error::ErrorBody;
+use runlog_model::wire::logs::PACE_HEADER;
 use tracing::{error, info, warn};
 
 use crate::app::App;
@@ -41,6 +42,8 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
+    // Nothing is limited here, so that clients need not hold themselves back.
+    response.headers_mut().insert(PACE_HEADER, HeaderValue::from_static("0"));
     let caller = response.extensions().get::<CallerId>().map(|caller| caller.0.as_str()).unwrap_or("-");
     let (status, duration_ms) = (response.status().as_u16(), app.now().millis_since(begun));
     let cause = problem.as_ref().and_then(|problem| problem.cause.as_deref());

@@ -11,6 +11,10 @@ pub const NEXT_END_HEADER: &str = "x-log-next-request-end-time";
 /// delay has passed, `false` before. Talend Cloud does not send it.
 pub const LOG_SETTLED_HEADER: &str = "x-runlog-log-settled";
 
+/// The header in which Runlog says how many requests it takes from a caller, as `per second,per minute`, or `0` for as
+/// many as come. Talend Cloud does not send it.
+pub const PACE_HEADER: &str = "x-runlog-pace";
+
 /// Answer to `POST …/logs`, 200 and 206.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GeneratedLog {

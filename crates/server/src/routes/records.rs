@@ -1,6 +1,7 @@
 //! `POST /runlog/v1/runs/{id}/records`: a batch of records as NDJSON, read as it arrives.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +12,12 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use futures::TryStreamExt;
+use memchr::memchr;
 use runlog_model::Record;
 use runlog_model::place::Right;
 use runlog_model::wire::push::StoredBatch;
 use runlog_store::BatchWriter;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
 use crate::app::App;
@@ -26,6 +28,9 @@ use crate::{access, limits};
 
 /// What every failure of a batch ends with, so that nobody has to guess.
 const NOTHING_STORED: &str = "nothing of this batch was stored";
+
+/// How much of a body is read at a time. Unit: bytes.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Stores a batch whole or not at all, and answers once it is durable.
 pub(crate) async fn push(
@@ -86,13 +91,23 @@ fn content_coding(headers: &HeaderMap) -> ApiResult<Coding> {
 
 /// The lines of a body, unpacked, one in memory at a time.
 struct Lines {
-    reader: Pin<Box<dyn AsyncBufRead + Send>>,
-    line: Vec<u8>,
-    /// The number of the last line read, from 1.
+    reader: Pin<Box<dyn AsyncRead + Send>>,
+    /// What was read last, and how far it was given.
+    chunk: Vec<u8>,
+    at: usize,
+    /// A line that began in an earlier chunk.
+    begun: Vec<u8>,
+    /// The number of the last line given, from 1.
     number: u64,
     coding: Coding,
     received: Arc<AtomicU64>,
     unpacked: u64,
+}
+
+/// Where a line stands.
+enum Line {
+    InChunk(Range<usize>),
+    Begun,
 }
 
 impl Lines {
@@ -103,60 +118,72 @@ impl Lines {
             counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         });
         let plain = StreamReader::new(bytes);
-        let reader: Pin<Box<dyn AsyncBufRead + Send>> = match coding {
+        let reader: Pin<Box<dyn AsyncRead + Send>> = match coding {
             Coding::Identity => Box::pin(plain),
             Coding::Gzip => {
                 let mut decoder = GzipDecoder::new(plain);
                 decoder.multiple_members(true);
-                Box::pin(BufReader::with_capacity(1 << 16, decoder))
+                Box::pin(decoder)
             }
             Coding::Zstd => {
                 let mut decoder = ZstdDecoder::new(plain);
                 decoder.multiple_members(true);
-                Box::pin(BufReader::with_capacity(1 << 16, decoder))
+                Box::pin(decoder)
             }
         };
-        Self { reader, line: Vec::new(), number: 0, coding, received, unpacked: 0 }
+        let (chunk, begun) = (Vec::with_capacity(CHUNK_BYTES), Vec::new());
+        Self { reader, chunk, at: 0, begun, number: 0, coding, received, unpacked: 0 }
     }
 
-    /// The next line that is not blank.
+    /// The next line that is not blank, without its line break.
     async fn next(&mut self) -> ApiResult<Option<&[u8]>> {
-        loop {
-            self.line.clear();
-            if !self.read_line().await? {
-                return Ok(None);
-            }
+        self.begun.clear();
+        let line = loop {
+            let rest = &self.chunk[self.at..];
+            let Some(ahead) = memchr(b'\n', rest) else {
+                self.begun.extend_from_slice(rest);
+                self.check_bounds()?;
+                if self.read_chunk().await? {
+                    continue;
+                }
+                if self.begun.trim_ascii().is_empty() {
+                    return Ok(None);
+                }
+                self.number += 1;
+                break Line::Begun;
+            };
+            let range = self.at..self.at + ahead;
+            self.at = range.end + 1;
             self.number += 1;
-            if !self.line.trim_ascii().is_empty() {
-                return Ok(Some(self.line.trim_ascii()));
+            if !self.begun.is_empty() {
+                self.begun.extend_from_slice(&self.chunk[range]);
+                if !self.begun.trim_ascii().is_empty() {
+                    break Line::Begun;
+                }
+                self.begun.clear();
+            } else if !self.chunk[range.clone()].trim_ascii().is_empty() {
+                break Line::InChunk(range);
             }
-        }
+        };
+        Ok(Some(match line {
+            Line::InChunk(range) => &self.chunk[range],
+            Line::Begun => &self.begun,
+        }))
     }
 
-    /// Reads up to a line break or the end; false at the end.
-    async fn read_line(&mut self) -> ApiResult<bool> {
-        loop {
-            let filled = tokio::time::timeout(limits::BODY_SILENCE_MAX, self.reader.fill_buf()).await;
-            let number = self.number + 1;
-            let filled = filled.map_err(|_| timed_out())?.map_err(|error| broken(number, self.coding, &error))?;
-            if filled.is_empty() {
-                return Ok(!self.line.is_empty());
-            }
-            let end = filled.iter().position(|byte| *byte == b'\n');
-            let taken = end.map_or(filled.len(), |end| end + 1);
-            self.line.extend_from_slice(&filled[..taken]);
-            self.reader.as_mut().consume(taken);
-            self.unpacked += taken as u64;
-            self.check_bounds()?;
-            if end.is_some() {
-                return Ok(true);
-            }
-        }
+    /// Reads on; false at the end of the body.
+    async fn read_chunk(&mut self) -> ApiResult<bool> {
+        self.chunk.clear();
+        self.at = 0;
+        let read = tokio::time::timeout(limits::BODY_SILENCE_MAX, self.reader.read_buf(&mut self.chunk)).await;
+        let read = read.map_err(|_| timed_out())?.map_err(|error| broken(self.number + 1, self.coding, &error))?;
+        self.unpacked += read as u64;
+        Ok(read > 0)
     }
 
     fn check_bounds(&self) -> ApiResult<()> {
         let too_large = |message| Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-        if self.line.len() > limits::LINE_BYTES_MAX {
+        if self.begun.len() > limits::LINE_BYTES_MAX {
             let number = self.number + 1;
             return too_large(format!("line {number} is longer than {} bytes", limits::LINE_BYTES_MAX));
         }

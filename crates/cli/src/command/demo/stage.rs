@@ -127,9 +127,7 @@ impl Stage {
 
 fn client(url: &str, credentials: Credentials) -> Outcome<Client> {
     let url = Url::parse(url).context("the service's address")?;
-    let mut settings = ClientSettings::new(url, credentials);
-    // The demonstration's own service needs no mercy.
-    settings.pace = None;
+    let settings = ClientSettings::new(url, credentials);
     Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
 }
 

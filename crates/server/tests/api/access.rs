@@ -1,0 +1,223 @@
+//! Who may do what: every route, every right, and the order in which refusals come.
+
+use crate::support::{Ask, RUN, Stage, lines};
+use axum::http::Method;
+use runlog_model::place::Right;
+use runlog_server::{Access, routes};
+
+/// What each route asks of its caller. A new route fails the test below until it stands here.
+const EXPECTED: &[(&str, &str, Access)] = &[
+    ("POST", "/monitoring/executions/{id}/logs", Access::Token),
+    ("POST", "/monitoring/executions/{id}/logs/status", Access::Token),
+    ("GET", "/monitoring/executions/{id}/logs", Access::Token),
+    ("GET", "/processing/executables/tasks/{id}/executions", Access::Token),
+    ("GET", "/processing/executions/{id}", Access::Token),
+    ("GET", "/orchestration/environments", Access::Token),
+    ("GET", "/orchestration/workspaces", Access::Token),
+    ("GET", "/orchestration/executables/tasks", Access::Token),
+    ("POST", "/security/oauth/token", Access::ClientSecret),
+    ("GET", "/account/service-accounts", Access::Token),
+    ("POST", "/account/service-accounts", Access::Token),
+    ("GET", "/account/service-accounts/{id}", Access::Token),
+    ("DELETE", "/account/service-accounts/{id}", Access::Token),
+    ("GET", "/security/workspaces/{workspace_id}/users/{id}/permissions", Access::Token),
+    ("POST", "/security/workspaces/{workspace_id}/users/{id}/permissions", Access::Token),
+    ("PUT", "/security/workspaces/{workspace_id}/users/{id}/permissions", Access::Token),
+    ("DELETE", "/security/workspaces/{workspace_id}/users/{id}/permissions", Access::Token),
+    ("GET", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions", Access::Token),
+    ("POST", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions", Access::Token),
+    ("PUT", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions", Access::Token),
+    ("DELETE", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions", Access::Token),
+    ("GET", "/runlog/v1/downloads/{key}/{file_name}", Access::SignedLink),
+    ("PUT", "/runlog/v1/runs/{id}", Access::Token),
+    ("GET", "/runlog/v1/runs/{id}", Access::Token),
+    ("POST", "/runlog/v1/runs/{id}/records", Access::Token),
+    ("POST", "/runlog/v1/runs/{id}/finish", Access::Token),
+    ("GET", "/runlog/v1/environments", Access::Administrator),
+    ("POST", "/runlog/v1/environments", Access::Administrator),
+    ("GET", "/runlog/v1/workspaces", Access::Administrator),
+    ("POST", "/runlog/v1/workspaces", Access::Administrator),
+    ("GET", "/runlog/v1/tasks", Access::Administrator),
+    ("POST", "/runlog/v1/tasks", Access::Administrator),
+    ("GET", "/runlog/v1/users", Access::Administrator),
+    ("POST", "/runlog/v1/users", Access::Administrator),
+    ("GET", "/runlog/v1/tokens", Access::Token),
+    ("POST", "/runlog/v1/tokens", Access::Token),
+    ("DELETE", "/runlog/v1/tokens/{id}", Access::Token),
+    ("GET", "/healthz", Access::Public),
+    ("GET", "/readyz", Access::Public),
+    ("GET", "/", Access::Public),
+];
+
+#[tokio::test]
+async fn every_route_asks_for_what_it_should() {
+    let stage = Stage::new().await;
+    let nobody = stage.user("nobody", &[]).await;
+    let found: Vec<_> =
+        routes().into_iter().map(|route| (route.method.to_string(), route.path, route.access)).collect();
+    let expected: Vec<_> =
+        EXPECTED.iter().map(|(method, path, access)| ((*method).to_owned(), *path, *access)).collect();
+    assert_eq!(found, expected);
+    for (method, path, access) in found {
+        let method: Method = method.parse().unwrap();
+        let path = path.replace("{id}", RUN).replace("{workspace_id}", &stage.workspace.to_string());
+        let path = path.replace("{key}", "k").replace("{file_name}", "f");
+        let send = |ask| stage.send(method.clone(), &path, ask);
+        match access {
+            Access::Public => assert!(send(Ask::with(&[])).await.status.is_success(), "{path}"),
+            Access::SignedLink => send(Ask::with(&[])).await.is_error(403, &["altered"]),
+            Access::ClientSecret => send(Ask::with(&[])).await.is_error(401, &["client id and secret"]),
+            Access::Token | Access::Administrator => {
+                send(Ask::with(&[])).await.is_error(401, &["Authorization: Bearer"]);
+                for wrong in ["Basic YTpi", "Bearer", "Bearer ", "token", "Bearer rlp_0000", "Bearer a.b.c"] {
+                    send(Ask::with(&[("authorization", wrong)])).await.is_error(401, &[]);
+                }
+            }
+        }
+        if access == Access::Administrator {
+            send(Ask::with(&[]).by(&nobody)).await.is_error(403, &["no administrator"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_right_is_needed_where_it_should_be_and_its_lack_is_named() {
+    use Right::{Author, Execute, Manage, Publish, View};
+    let stage = Stage::new().await;
+    stage.push(&lines([1_000])).await;
+    let (task, workspace) = (stage.task, stage.workspace);
+    let start = format!(r#"{{"taskId":"{task}"}}"#);
+    let logs = format!("/monitoring/executions/{RUN}/logs");
+    let table: Vec<(Method, String, &str, &[Right])> = vec![
+        (Method::POST, logs.clone(), "", &[Author, View, Execute]),
+        (Method::POST, format!("{logs}/status"), "t", &[Author, View, Execute]),
+        (Method::GET, logs, "", &[Author, View, Execute]),
+        (Method::GET, format!("/processing/executables/tasks/{task}/executions"), "", &[View]),
+        (Method::GET, format!("/processing/executions/{RUN}"), "", &[View]),
+        (Method::GET, format!("/runlog/v1/runs/{RUN}"), "", &[View]),
+        (Method::PUT, format!("/runlog/v1/runs/{RUN}"), &start, &[Publish]),
+        (Method::POST, format!("/runlog/v1/runs/{RUN}/records"), "", &[Publish]),
+        (Method::POST, format!("/runlog/v1/runs/{RUN}/finish"), r#"{"status":"execution_failed"}"#, &[Publish]),
+        (Method::GET, format!("/security/workspaces/{workspace}/users/x/permissions"), "", &[Manage]),
+    ];
+    for (number, (method, path, body, needed)) in table.into_iter().enumerate() {
+        for lacking in needed {
+            let held: Vec<Right> = Right::ALL.into_iter().filter(|right| right != lacking).collect();
+            let token = stage.user(&format!("{number} without {lacking}"), &held).await;
+            let answer = stage.send(method.clone(), &path, Ask::with(&[]).by(&token).body(body.to_owned())).await;
+            answer.is_error(403, &[lacking.console_name(), &workspace.to_string()]);
+        }
+        let token = stage.user(&format!("{number} with all it needs"), needed).await;
+        let answer = stage.send(method.clone(), &path, Ask::with(&[]).by(&token).body(body.to_owned())).await;
+        assert!(![401, 403].contains(&answer.status.as_u16()), "{method} {path}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn refusals_come_in_their_order() {
+    let stage = Stage::new().await;
+    stage.push(&lines([1_000])).await;
+    let nobody = stage.user("nobody", &[]).await;
+    let get = async |run: &str, token: &str, query: &str| {
+        stage.send(Method::POST, &format!("/monitoring/executions/{run}/logs{query}"), Ask::with(&[]).by(token)).await
+    };
+    get("not-a-run", "", "?startTime=x").await.is_error(401, &[]);
+    get(RUN, &nobody, "?startTime=x").await.is_error(400, &["startTime"]);
+    get("not-a-run", &nobody, "").await.is_error(400, &["not-a-run"]);
+    get("6c0e5a34-0000-4000-8000-00000000ffff", &nobody, "").await.is_error(404, &["there is no run"]);
+    get(RUN, &nobody, "").await.is_error(403, &["Author, Viewer, Executor"]);
+}
+
+#[tokio::test]
+async fn lists_show_what_the_caller_may_view() {
+    let stage = Stage::new().await;
+    let (viewer, nobody) = (stage.user("viewer", &[Right::View]).await, stage.user("nobody", &[]).await);
+    for path in ["/orchestration/environments", "/orchestration/workspaces"] {
+        let seen = stage.send(Method::GET, path, Ask::with(&[]).by(&viewer)).await.json();
+        assert_eq!(seen.as_array().unwrap().len(), 1, "{path}");
+        let unseen = stage.send(Method::GET, path, Ask::with(&[]).by(&nobody)).await.json();
+        assert_eq!(unseen.as_array().unwrap().len(), 0, "{path}");
+    }
+    let tasks = "/orchestration/executables/tasks?name=night";
+    assert_eq!(stage.send(Method::GET, tasks, Ask::with(&[]).by(&viewer)).await.json()["total"], 1);
+    assert_eq!(stage.send(Method::GET, tasks, Ask::with(&[]).by(&nobody)).await.json()["total"], 0);
+}
+
+#[tokio::test]
+async fn tokens_of_others_are_for_administrators() {
+    let stage = Stage::new().await;
+    let kim = stage.user("kim", &[]).await;
+    let own = stage.send(Method::POST, "/runlog/v1/tokens", Ask::with(&[]).by(&kim).body(r#"{"name":"second"}"#)).await;
+    assert_eq!(own.status, 201);
+    let list = stage.send(Method::GET, "/runlog/v1/tokens", Ask::with(&[]).by(&kim)).await.json();
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    assert!(list.as_array().unwrap().iter().all(|token| token.get("token").is_none()), "a token is shown once");
+    let all = stage.get("/runlog/v1/tokens").await.json();
+    let foreign = all.as_array().unwrap().iter().find(|token| token["userId"] != own.json()["userId"]).unwrap();
+    let (user, id) = (foreign["userId"].as_str().unwrap(), foreign["id"].as_str().unwrap());
+    let body = format!(r#"{{"name":"theirs","userId":"{user}"}}"#);
+    stage
+        .send(Method::POST, "/runlog/v1/tokens", Ask::with(&[]).by(&kim).body(body))
+        .await
+        .is_error(403, &["administrator"]);
+    stage.send(Method::DELETE, &format!("/runlog/v1/tokens/{id}"), Ask::with(&[]).by(&kim)).await.is_error(404, &[]);
+    let own_id = own.json()["id"].as_str().unwrap().to_owned();
+    let gone = stage.send(Method::DELETE, &format!("/runlog/v1/tokens/{own_id}"), Ask::with(&[]).by(&kim)).await;
+    assert_eq!(gone.status, 204);
+    let revoked = own.json()["token"].as_str().unwrap().to_owned();
+    stage.send(Method::GET, "/runlog/v1/tokens", Ask::with(&[]).by(&revoked)).await.is_error(401, &["revoked"]);
+}
+
+#[tokio::test]
+async fn a_service_account_trades_its_secret_for_a_token_that_expires() {
+    let stage = Stage::new().await;
+    let made = stage.post("/account/service-accounts", r#"{"name":"monitor"}"#).await;
+    assert_eq!((made.status.as_u16(), made.header("location").is_empty()), (201, false));
+    let (id, secret) =
+        (made.json()["id"].as_str().unwrap().to_owned(), made.json()["secret"].as_str().unwrap().to_owned());
+    let basic = format!(
+        "Basic {}",
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{id}:{secret}"))
+    );
+    let json = r#"{"audience":"https://api.eu.cloud.talend.com","grant_type":"client_credentials"}"#;
+    let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+    let oauth = "/security/oauth/token";
+    let by_form = stage.send(Method::POST, oauth, Ask::with(&[]).body(form)).await;
+    assert_eq!(by_form.status, 200, "{}", by_form.text());
+    let by_json = stage.send(Method::POST, oauth, Ask::with(&[("authorization", &basic)]).body(json)).await.json();
+    assert_eq!((by_json["token_type"].as_str(), by_json["expires_in"].as_u64()), (Some("Bearer"), Some(1_800)));
+    let token = by_json["access_token"].as_str().unwrap().to_owned();
+
+    let list = || stage.send(Method::GET, "/orchestration/workspaces", Ask::with(&[]).by(&token));
+    assert_eq!(list().await.status, 200);
+    stage.clock.advance_ms(1_799_999);
+    assert_eq!(list().await.status, 200);
+    stage.clock.advance_ms(1);
+    list().await.is_error(401, &["expired"]);
+
+    let wrong = Ask::with(&[("authorization", "Basic YTpi")]).body(json);
+    stage.send(Method::POST, oauth, wrong).await.is_error(401, &["wrong"]);
+    for body in ["{", r#"{"audience":"x"}"#, r#"{"grant_type":"password"}"#] {
+        let answer = stage.send(Method::POST, oauth, Ask::with(&[("authorization", &basic)]).body(body)).await;
+        answer.is_error(400, &[]);
+    }
+    assert_eq!(stage.ask(Method::DELETE, &format!("/account/service-accounts/{id}"), "").await.status, 204);
+    let gone = Ask::with(&[("authorization", &basic)]).body(json);
+    stage.send(Method::POST, oauth, gone).await.is_error(401, &[]);
+}
+
+#[tokio::test]
+async fn a_manager_of_a_workspace_grants_rights_in_it() {
+    let stage = Stage::new().await;
+    let manager = stage.user("manager", &[Right::Manage]).await;
+    let kim = stage.post("/runlog/v1/users", r#"{"name":"kim"}"#).await.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/security/workspaces/{}/users/{kim}/permissions", stage.workspace);
+    let send = |method, body: &'static str| stage.send(method, &path, Ask::with(&[]).by(&manager).body(body));
+    assert_eq!(send(Method::POST, r#"["VIEW","AUTHOR"]"#).await.status, 201);
+    assert_eq!(send(Method::GET, "").await.json(), serde_json::json!(["AUTHOR", "VIEW"]));
+    assert_eq!(send(Method::PUT, r#"["EXECUTE"]"#).await.status, 204);
+    assert_eq!(send(Method::GET, "").await.json(), serde_json::json!(["EXECUTE"]));
+    assert_eq!(send(Method::DELETE, "").await.status, 204);
+    assert_eq!(send(Method::GET, "").await.json(), serde_json::json!([]));
+    send(Method::POST, r#"["OWN"]"#).await.is_error(400, &["OWN"]);
+}

@@ -1,0 +1,209 @@
+//! Pages of a log: asked for, built, downloaded.
+
+use crate::support::{Ask, RUN, Stage, lines};
+use axum::http::Method;
+
+const SECOND: i64 = 1_630_479_705_000;
+
+fn logs() -> String {
+    format!("/monitoring/executions/{RUN}/logs")
+}
+
+#[tokio::test]
+async fn pages_are_partial_until_one_reaches_the_beginning() {
+    let stage = Stage::with(|settings| settings.page_records_max = 10, |_| ()).await;
+    stage.push(&lines((0..25).map(|number| SECOND + number * 1_000))).await;
+    let (mut query, mut seen) = (String::new(), Vec::new());
+    for expected in [(206, 10), (206, 10), (200, 5)] {
+        let page = stage.post(&format!("{}{query}", logs()), "").await;
+        assert_eq!((page.status.as_u16(), page.json()["size"].as_u64().unwrap()), expected);
+        let records = stage.send(Method::GET, &stage.link(&query).await, Ask::with(&[])).await.json();
+        seen.extend(records.as_array().unwrap().iter().map(|record| record["logTimestamp"].as_i64().unwrap()));
+        query = format!("?endTime={}", page.header("x-log-next-request-end-time"));
+    }
+    let newest_first: Vec<i64> = (0..25).rev().map(|number| SECOND + number * 1_000).collect();
+    assert_eq!(seen, newest_first);
+}
+
+#[tokio::test]
+async fn a_page_says_whether_the_log_can_still_grow() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND])).await;
+    let settled = async || stage.post(&logs(), "").await.header("x-runlog-log-settled").to_owned();
+    assert_eq!(settled().await, "false");
+    let finish = format!("/runlog/v1/runs/{RUN}/finish");
+    assert_eq!(stage.post(&finish, r#"{"status":"execution_failed"}"#).await.status, 200);
+    assert_eq!(settled().await, "false");
+    stage.clock.advance_ms(30_000);
+    assert_eq!(settled().await, "true");
+}
+
+#[tokio::test]
+async fn files_have_the_names_and_forms_that_are_asked_for() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND, SECOND + 1])).await;
+    let file = async |query: &str| stage.send(Method::GET, &stage.link(query).await, Ask::with(&[])).await;
+    let json = file("").await;
+    assert_eq!(json.header("content-type"), "application/json");
+    assert_eq!(json.header("content-disposition"), format!("attachment; filename=\"{RUN}.log\""));
+    assert_eq!((json.header("x-content-type-options"), json.header("cache-control")), ("nosniff", "no-store"));
+    let named = file("?newFileName=true&order=asc").await;
+    assert_eq!(named.header("content-disposition"), format!("attachment; filename=\"{}_{RUN}.log\"", stage.task));
+    assert_eq!(named.json()[0]["logTimestamp"], SECOND);
+    let text = file("?fileFormat=TEXT").await;
+    assert_eq!(text.header("content-type"), "text/plain; charset=utf-8");
+    assert!(text.text().starts_with("2021-09-01T07:01:45.001Z |"), "{}", text.text());
+}
+
+#[tokio::test]
+async fn a_link_gives_any_part_and_compressed_to_those_who_take_it() {
+    let stage = Stage::new().await;
+    stage.push(&lines((0..1_000).map(|number| SECOND + number))).await;
+    let link = stage.link("").await;
+    let get = |headers: &[(&'static str, &str)]| {
+        let ask = Ask::with(headers);
+        stage.send(Method::GET, &link, ask)
+    };
+    let whole = get(&[]).await;
+    assert_eq!(whole.json().as_array().unwrap().len(), 1_000);
+    let (length, etag) = (whole.body.len(), whole.header("etag").to_owned());
+    assert_eq!(whole.header("content-length"), length.to_string());
+
+    let part = get(&[("range", "bytes=100-199")]).await;
+    assert_eq!((part.status.as_u16(), &part.body[..]), (206, &whole.body[100..200]));
+    assert_eq!(part.header("content-range"), format!("bytes 100-199/{length}"));
+    assert_eq!(get(&[("range", "bytes=-5"), ("if-range", &etag)]).await.body, whole.body[length - 5..]);
+    assert_eq!(get(&[("range", "bytes=-5"), ("if-range", "\"other\"")]).await.status, 200);
+    get(&[("range", "bytes=9999999-")]).await.is_error(416, &["outside"]);
+
+    let packed = get(&[("accept-encoding", "gzip, zstd")]).await;
+    assert_eq!(packed.header("content-encoding"), "zstd");
+    assert_eq!(zstd::decode_all(&packed.body[..]).unwrap(), whole.body);
+    let ranged = get(&[("accept-encoding", "zstd"), ("range", "bytes=0-0")]).await;
+    assert_eq!((ranged.header("content-encoding"), &ranged.body[..]), ("", &b"["[..]));
+
+    let head = stage.send(Method::HEAD, &link, Ask::with(&[])).await;
+    assert_eq!((head.status.as_u16(), head.header("content-length"), head.body.len()), (200, &*length.to_string(), 0));
+}
+
+#[tokio::test]
+async fn altered_and_expired_links_are_told_apart() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND])).await;
+    let link = stage.link("").await;
+    let refused = |link: String| {
+        let stage = &stage;
+        async move { stage.send(Method::GET, &link, Ask::with(&[])).await }
+    };
+    refused(link.replace(".log", ".exe")).await.is_error(403, &["altered"]);
+    refused(link.replace("signature=", "signature=0")).await.is_error(403, &["altered"]);
+    refused(link.split('&').next().unwrap().to_owned()).await.is_error(403, &["altered"]);
+    let later = link.replacen("expires=1", "expires=2", 1);
+    refused(later).await.is_error(403, &["altered"]);
+    stage.clock.advance_ms(3_600_000);
+    refused(link).await.is_error(403, &["expired"]);
+}
+
+#[tokio::test]
+async fn the_token_of_a_page_is_taken_in_every_form() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND])).await;
+    let page = stage.post(&logs(), "").await.json();
+    let token = page["token"].as_str().unwrap();
+    let status = format!("{}/status", logs());
+    assert_eq!(stage.post(&status, token.to_owned()).await.json()["status"], "IN_PROGRESS");
+    while stage.store.build_wanted_page().await.unwrap() {}
+    for body in [token.to_owned(), format!("\"{token}\""), format!("{{\"token\": \"{token}\"}}"), format!("{token}\n")]
+    {
+        for kind in ["application/json", "text/plain", "application/x-www-form-urlencoded"] {
+            let ask = Ask::with(&[("content-type", kind)]).by(&stage.admin).body(body.clone());
+            assert_eq!(stage.send(Method::POST, &status, ask).await.json()["status"], "READY", "{body} as {kind}");
+        }
+    }
+    for body in ["", "[1]", "two words", "{\"tokens\":\"x\"}"] {
+        stage.post(&status, body).await.is_error(400, &["token"]);
+    }
+    stage.post(&status, "6c0e5a34-0000-4000-8000-0000000000ff").await.is_error(404, &[]);
+    stage.clock.advance_ms(3_600_001);
+    stage.post(&status, token.to_owned()).await.is_error(404, &["expired"]);
+}
+
+#[tokio::test]
+async fn live_pages_count_and_go_on() {
+    let stage = Stage::new().await;
+    stage.push(&lines((0..120).map(|number| SECOND + number))).await;
+    let page = async |query: &str| stage.get(&format!("{}{query}", logs())).await.json();
+    let first = page("").await;
+    assert_eq!(
+        (first["size"].as_u64(), first["totalSize"].as_u64(), first["nextIndex"].as_u64()),
+        (Some(50), Some(120), Some(50))
+    );
+    assert_eq!(first["data"][0]["logTimestamp"], SECOND + 119);
+    let last = page("?count=200&order=ASC&startIndex=100").await;
+    assert_eq!((last["size"].as_u64(), last.get("nextIndex")), (Some(20), None));
+    let range = page("?startTime=2021-09-01T07:01:45.010Z&endTime=2021-09-01T09:01:45.019%2B02:00&count=0.0").await;
+    assert_eq!((range["totalSizeFiltered"].as_u64(), range["size"].as_u64()), (Some(10), Some(0)));
+}
+
+#[tokio::test]
+async fn bad_input_is_named() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND])).await;
+    let (logs, task) = (logs(), stage.task);
+    let executions = format!("/processing/executables/tasks/{task}/executions");
+    for (method, path, words) in [
+        (Method::POST, format!("{logs}?startTime=yesterday"), "startTime"),
+        (Method::POST, format!("{logs}?endTime=2021-13-01T00:00:00Z"), "endTime"),
+        (
+            Method::POST,
+            format!("{logs}?startTime=2021-09-02T00:00:00Z&endTime=2021-09-01T00:00:00Z"),
+            "later than endTime",
+        ),
+        (Method::POST, format!("{logs}?fileFormat=XML"), "fileFormat"),
+        (Method::POST, format!("{logs}?order=UP"), "order"),
+        (Method::POST, format!("{logs}?newFileName=maybe"), "newFileName"),
+        (Method::GET, format!("{logs}?count=201"), "count"),
+        (Method::GET, format!("{logs}?count=633.92"), "count"),
+        (Method::GET, format!("{logs}?startIndex=-1"), "startIndex"),
+        (Method::GET, format!("{executions}?limit=101"), "limit"),
+        (Method::GET, format!("{executions}?offset=abc"), "offset"),
+        (Method::GET, format!("{executions}?lastDays=61"), "lastDays"),
+        (Method::GET, format!("{executions}?status=done"), "status"),
+        (Method::GET, format!("{executions}?from=0&to=1795434850000"), "60 days"),
+        (Method::GET, "/processing/executables/tasks/xyz/executions".to_owned(), "taskId"),
+        (Method::GET, "/processing/executions/5".to_owned(), "executionId"),
+        (Method::PUT, "/runlog/v1/runs/5".to_owned(), ""),
+    ] {
+        stage.ask(method, &path, "").await.is_error(400, &[words]);
+    }
+    for ok in ["?unknown=1&talendVersion=x", "?startTime=", "?order=asc&order=UP"] {
+        assert_eq!(stage.post(&format!("{logs}{ok}"), "").await.status, 200, "{ok}");
+    }
+    let run = format!("/runlog/v1/runs/{RUN}");
+    for (body, words) in [
+        ("", "EOF"),
+        ("[]", "the body"),
+        (r#"{"taskId":"57f64991e4b0b689a64feed2","colour":"red"}"#, "colour"),
+        (r#"{"taskId":"x"}"#, "x"),
+        (r#"{"taskId":"57f64991e4b0b689a64feed2","executionType":"WHIM"}"#, "WHIM"),
+    ] {
+        stage.ask(Method::PUT, &run, body).await.is_error(400, &[words]);
+    }
+    stage.post(&format!("{run}/finish"), r#"{"status":"executing"}"#).await.is_error(400, &["final"]);
+}
+
+#[tokio::test]
+async fn runs_are_listed_newest_first() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND])).await;
+    let path = format!("/processing/executables/tasks/{}/executions", stage.task);
+    let list = stage.get(&path).await.json();
+    assert_eq!(
+        (list["total"].as_u64(), list["limit"].as_u64(), list["offset"].as_u64()),
+        (Some(1), Some(100), Some(0))
+    );
+    assert_eq!((&list["items"][0]["executionId"], &list["items"][0]["status"]), (&RUN.into(), &"executing".into()));
+    assert_eq!(stage.get(&format!("{path}?status=execution_failed")).await.json()["total"], 0);
+    let one = stage.get(&format!("/processing/executions/{RUN}")).await.json();
+    assert_eq!(one["jobId"], stage.task.to_string());
+}

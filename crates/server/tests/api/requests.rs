@@ -1,0 +1,179 @@
+//! What surrounds every request, pushed logs, and stopping.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use crate::support::{Ask, RUN, Stage, lines};
+use axum::body::Body;
+use axum::http::Method;
+use runlog_server::{ServerSettings, serve};
+use tokio_util::sync::CancellationToken;
+
+fn records() -> String {
+    format!("/runlog/v1/runs/{RUN}/records")
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(text.as_bytes()).unwrap();
+    packed.finish().unwrap()
+}
+
+async fn total(stage: &Stage) -> u64 {
+    stage.get(&format!("/monitoring/executions/{RUN}/logs?count=0")).await.json()["totalSize"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn every_error_has_the_same_body_and_an_id() {
+    let stage = Stage::new().await;
+    stage.get("/nothing/here").await.is_error(404, &["nothing at this address"]);
+    let wrong_method = stage.ask(Method::PATCH, "/healthz", "").await;
+    wrong_method.is_error(405, &["PATCH is not allowed"]);
+    assert!(wrong_method.header("allow").contains("GET"));
+    assert_eq!(stage.ask(Method::OPTIONS, "/healthz", "").await.status, 405);
+    let head = stage.ask(Method::HEAD, "/healthz", "").await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
+    let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(2 << 20));
+    stage.post("/runlog/v1/users", large).await.is_error(413, &["longer than"]);
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_id_that_it_came_with_if_it_is_sane() {
+    let stage = Stage::new().await;
+    let id = async |sent: &str| {
+        let answer = stage.send(Method::GET, "/healthz", Ask::with(&[("x-request-id", sent)])).await;
+        answer.header("x-request-id").to_owned()
+    };
+    assert_eq!(id("night-shift.7_a").await, "night-shift.7_a");
+    for odd in ["two words", "", &"x".repeat(129), "a\u{7f}b"] {
+        let ask = Ask::with(&[("x-request-id", &odd.replace('\u{7f}', ";"))]);
+        let given = stage.send(Method::GET, "/healthz", ask).await.header("x-request-id").to_owned();
+        assert_eq!(given.len(), 36, "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_once_whole() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let path = format!("{}?batch=a", records());
+    assert_eq!(stage.post(&path, lines(0..10)).await.json(), serde_json::json!({"stored": 10}));
+    let again = stage.post(&path, lines(0..10)).await.json();
+    assert_eq!(again, serde_json::json!({"stored": 10, "repeated": true}));
+    stage.post(&path, lines(0..11)).await.is_error(409, &["batch", "new id"]);
+    assert_eq!(total(&stage).await, 10);
+    stage.post(&format!("{}?batch=a%20b", records()), "").await.is_error(400, &["batch"]);
+}
+
+#[tokio::test]
+async fn a_bad_line_is_named_and_nothing_of_its_batch_is_stored() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    for (line, words) in [
+        ("{\"logTimestamp\":\"soon\"}", "logTimestamp"),
+        ("{\"severity\":\"INFO\"}", "logTimestamp"),
+        ("{\"logTimestamp\":1,\"severity\":5}", "severity"),
+        ("not json", "expected"),
+        ("[1]", "a record"),
+        ("{\"logTimestamp\":1", "EOF"),
+        ("{\"logTimestamp\":1}{\"logTimestamp\":2}", "trailing"),
+    ] {
+        let answer = stage.post(&records(), format!("{}\n\n{line}\n{}", lines([1]), lines([2]))).await;
+        answer.is_error(400, &["line 4", words, "nothing of this batch was stored"]);
+    }
+    assert_eq!(total(&stage).await, 0);
+}
+
+#[tokio::test]
+async fn bodies_come_plain_packed_and_with_any_line_break() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let text = lines([1, 2]);
+    let send = |coding: &str, body: Vec<u8>| {
+        stage.send(
+            Method::POST,
+            "/runlog/v1/runs/6c0e5a34-0000-4000-8000-000000000001/records",
+            Ask::with(&[("content-encoding", coding)]).by(&stage.admin).body(body),
+        )
+    };
+    for (coding, body) in [
+        ("identity", text.clone().into_bytes()),
+        ("identity", text.replace('\n', "\r\n").trim_end().as_bytes().to_vec()),
+        ("gzip", gzip(&text)),
+        ("GZIP", [gzip(&lines([1])), gzip(&lines([2]))].concat()),
+        ("zstd", zstd::encode_all(text.as_bytes(), 1).unwrap()),
+    ] {
+        assert_eq!(send(coding, body).await.json()["stored"], 2, "{coding}");
+    }
+    assert_eq!(send("identity", Vec::new()).await.json()["stored"], 0);
+    send("br", Vec::new()).await.is_error(415, &["br", "gzip, zstd"]);
+    send("gzip", text.into_bytes()).await.is_error(400, &["unpacked", "nothing of this batch"]);
+    let whole = gzip(&lines(0..1_000));
+    send("gzip", whole[..whole.len() / 2].to_vec()).await.is_error(400, &["nothing of this batch"]);
+    assert_eq!(total(&stage).await, 10);
+}
+
+#[tokio::test]
+async fn bombs_and_endless_lines_are_refused() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let bomb = zstd::encode_all(vec![b'\n'; 300 << 20].as_slice(), 1).unwrap();
+    let ask = Ask::with(&[("content-encoding", "zstd")]).by(&stage.admin).body(bomb);
+    stage.send(Method::POST, &records(), ask).await.is_error(413, &["unpacks to more"]);
+    stage.post(&records(), vec![b'x'; 17 << 20]).await.is_error(413, &["line 1 is longer"]);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_stores_nothing() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let parts = [Ok(lines(0..100)), Err(std::io::Error::other("gone"))];
+    stage.post(&records(), Body::from_stream(futures::stream::iter(parts))).await.is_error(400, &["broke off"]);
+    assert_eq!(total(&stage).await, 0);
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_was_accepted() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let service = tokio::spawn(serve(
+        listener,
+        stage.store.clone(),
+        ServerSettings::default(),
+        stage.clock.clone(),
+        stage.random.clone(),
+        stop.clone(),
+    ));
+    let (first, second) = (lines([1]), lines([2]));
+    let length = first.len() + second.len();
+    let (token, path) = (stage.admin.clone(), records());
+    let (halfway, is_halfway) = tokio::sync::oneshot::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let pushed = tokio::task::spawn_blocking(move || {
+        let mut connection = TcpStream::connect(address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).unwrap();
+        // The service says that it goes on with this request: from here on it is accepted.
+        let mut answer = [0; 25];
+        connection.read_exact(&mut answer).unwrap();
+        connection.write_all(first.as_bytes()).unwrap();
+        halfway.send(()).unwrap();
+        may_go_on.recv().unwrap();
+        connection.write_all(second.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    is_halfway.await.unwrap();
+    stop.cancel();
+    go_on.send(()).unwrap();
+    let answer = pushed.await.unwrap();
+    assert!(answer.contains("200 OK") && answer.ends_with(r#"{"stored":2}"#), "{answer}");
+    service.await.unwrap().unwrap();
+    assert!(TcpStream::connect(address).is_err());
+}

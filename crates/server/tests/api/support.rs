@@ -1,0 +1,215 @@
+//! The service in this process, over an archive in a temporary folder, at a time that stands until it is moved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use runlog_model::place::Right;
+use runlog_model::wire::admin::{NewTask, NewUser, NewWorkspace};
+use runlog_model::{Clock, Random, TaskId, Timestamp, WorkspaceId};
+use runlog_server::{App, ServerSettings, router};
+use runlog_store::{CallerKind, Store, StoreSettings};
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// The run of most tests.
+pub(crate) const RUN: &str = "6c0e5a34-0000-4000-8000-000000000001";
+
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn advance_ms(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct TestRandom(AtomicU64);
+
+impl Random for TestRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        for byte in bytes {
+            let number = self.0.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            *byte = (number >> 56) as u8;
+        }
+    }
+}
+
+/// The service, a task, and the administrator's token.
+pub(crate) struct Stage {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) random: Arc<TestRandom>,
+    pub(crate) admin: String,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) task: TaskId,
+    router: Router,
+    _folder: TempDir,
+}
+
+/// What the service answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// Checks that this is an error as every error is, with these words.
+    #[track_caller]
+    pub(crate) fn is_error(&self, status: u16, words: &[&str]) {
+        let text = self.text();
+        assert_eq!(self.status.as_u16(), status, "{text}");
+        let body = self.json();
+        assert_eq!(
+            (body["status"].as_u64(), body["requestId"].as_str()),
+            (Some(status.into()), Some(self.header("x-request-id")))
+        );
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text}");
+        }
+    }
+}
+
+/// A request, with what most of them have.
+pub(crate) struct Ask<'a> {
+    pub(crate) token: &'a str,
+    pub(crate) headers: Vec<(&'a str, String)>,
+    pub(crate) body: Body,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| (), |_| ()).await
+    }
+
+    pub(crate) async fn with(
+        change: impl FnOnce(&mut StoreSettings),
+        server: impl FnOnce(&mut ServerSettings),
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = StoreSettings::in_folder(folder.path());
+        change(&mut settings);
+        let mut server_settings = ServerSettings::default();
+        server(&mut server_settings);
+        let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
+        let random = Arc::new(TestRandom::default());
+        let store = Store::open(settings, clock.clone(), random.clone()).await.unwrap();
+        let admin = store.ensure_administrator().await.unwrap().unwrap();
+        let new =
+            NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
+        let workspace = store.create_workspace(&new, "admin").await.unwrap().id;
+        let new = NewTask {
+            id: None,
+            workspace_id: workspace,
+            name: "nightly".to_owned(),
+            version: None,
+            description: None,
+            tags: Vec::new(),
+        };
+        let task = store.create_task(&new).await.unwrap().id;
+        let app = App::new(store.clone(), server_settings, clock.clone(), random.clone()).await.unwrap();
+        Self { store, clock, random, admin, workspace, task, router: router(app), _folder: folder }
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, ask: Ask<'_>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", "runlog.test");
+        if !ask.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", ask.token));
+        }
+        for (name, value) in ask.headers {
+            request = request.header(name, value);
+        }
+        let response = self.router.clone().oneshot(request.body(ask.body).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Asks as the administrator.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(method, path, Ask { token: &self.admin, headers: Vec::new(), body: body.into() }).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.ask(Method::POST, path, body).await
+    }
+
+    /// Starts the run, and pushes these records.
+    pub(crate) async fn push(&self, lines: &str) {
+        self.start().await;
+        let answer = self.post(&format!("/runlog/v1/runs/{RUN}/records"), lines.to_owned()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    pub(crate) async fn start(&self) {
+        let body = format!(r#"{{"taskId":"{}"}}"#, self.task);
+        let answer = self.ask(Method::PUT, &format!("/runlog/v1/runs/{RUN}"), body).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+    }
+
+    /// Asks for a page, has it built, and gives its link without the host.
+    pub(crate) async fn link(&self, query: &str) -> String {
+        let page = self.post(&format!("/monitoring/executions/{RUN}/logs{query}"), "").await.json();
+        while self.store.build_wanted_page().await.unwrap() {}
+        let token = page["token"].as_str().unwrap().to_owned();
+        let ready = self.post(&format!("/monitoring/executions/{RUN}/logs/status"), token).await.json();
+        let link = ready["presignedURL"].as_str().unwrap_or_else(|| panic!("{ready}")).to_owned();
+        link.strip_prefix("http://runlog.test").unwrap().to_owned()
+    }
+
+    /// A user with these rights in the workspace, and a token.
+    pub(crate) async fn user(&self, name: &str, rights: &[Right]) -> String {
+        let user = self.store.create_user(&NewUser { name: name.to_owned(), administrator: false }).await.unwrap();
+        let rights = rights.iter().copied().collect();
+        self.store.grant(self.workspace, CallerKind::User, &user.id, rights).await.unwrap();
+        self.store.create_token(&user.id, "test").await.unwrap().token.unwrap()
+    }
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn with(headers: &[(&'a str, &str)]) -> Self {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Self { token: "", headers, body: Body::empty() }
+    }
+
+    pub(crate) fn by(mut self, token: &'a str) -> Self {
+        self.token = token;
+        self
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
+/// Records at these times.
+pub(crate) fn lines(times: impl IntoIterator<Item = i64>) -> String {
+    times.into_iter().map(|time| format!("{{\"logTimestamp\":{time},\"logMessage\":\"at {time}\"}}\n")).collect()
+}
