@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Times commands against each other: `compare.py ROUNDS NAME=COMMAND…`, the first is what the others are held against.
+"""Times commands against each other: `compare.py ROUNDS LAST NAME=COMMAND…`, the first is what the others are held
+against.
 
-Each round runs every command once, in turns, so that a noisy machine is noisy for all of them. `{start}` in a command
-is a time that differs in each run, so that no service answers from what it built before. Prints the median wall
+Each round runs every command once, in turns, so that a noisy machine is noisy for all of them. `{end}` in a command is
+a time that is a second earlier in each run, going back from LAST (seconds since 1970), so that a service has to build
+its pages anew for each. Prints the median wall
 time and the median of the largest resident memory of the command's process, and both as a ratio to the first."""
 
 import itertools
@@ -25,12 +27,13 @@ def run(command: str) -> tuple[float, float]:
 
 def main() -> None:
     rounds = int(sys.argv[1])
-    commands = dict(argument.split("=", 1) for argument in sys.argv[2:])
+    last = int(sys.argv[2])
+    commands = dict(argument.split("=", 1) for argument in sys.argv[3:])
     figures = {name: [] for name in commands}
-    starts = (f"2020-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}Z" for n in itertools.count())
+    ends = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last - back)) for back in itertools.count())
     for _ in range(rounds):
         for name, command in commands.items():
-            figures[name].append(run(command.replace("{start}", next(starts))))
+            figures[name].append(run(command.replace("{end}", next(ends))))
     medians = {name: [statistics.median(column) for column in zip(*runs)] for name, runs in figures.items()}
     base = next(iter(medians.values()))
     print(f"{'':34}{'median':>10}{'fastest':>10}{'slowest':>10}{'ratio':>8}{'memory':>10}{'ratio':>8}")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Fetches a run's log as the guide says, and no more: ask, poll, download, send the header back, put the pages one
-after another. `follow_guide.py RUN_ID START OUTPUT`, with RUNLOG_API_URL and RUNLOG_TOKEN."""
+after another. `follow_guide.py RUN_ID END OUTPUT`, with RUNLOG_API_URL and RUNLOG_TOKEN."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ import time
 
 import requests
 
-run, start, output = sys.argv[1:]
+run, end, output = sys.argv[1:]
 logs = f"{os.environ['RUNLOG_API_URL']}/monitoring/executions/{run}/logs"
 headers = {"Authorization": f"Bearer {os.environ['RUNLOG_TOKEN']}"}
-params = {"startTime": start}
+params = {"startTime": "2020-01-01T00:00:00Z", "endTime": end}
 with open(output, "wb") as out:
     while True:
         page = requests.post(logs, params=params, headers=headers)

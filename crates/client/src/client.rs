@@ -77,8 +77,8 @@ impl Client {
         let downloader = Downloader::new(&settings)?;
         let access = Access::new(settings.credentials.clone());
         let pacer = Pacer::new(settings.pace);
-        // Until a page has told better: a short one of a service nearby.
-        let build_ms = AtomicU64::new(200);
+        // Until a page has told better: at once.
+        let build_ms = AtomicU64::new(0);
         Ok(Self(Arc::new(Shared { settings, http, downloader, access, pacer, clock, random, wait, build_ms })))
     }
 

@@ -13,7 +13,7 @@ use crate::retry::jittered;
 use crate::walk::RequestedPage;
 
 /// The shortest time between two questions how far a page is.
-const POLL_MIN: Duration = Duration::from_millis(50);
+const POLL_MIN: Duration = Duration::from_millis(20);
 /// The longest.
 const POLL_MAX: Duration = Duration::from_secs(10);
 /// How often a link that is refused is replaced, before the page is given up.
@@ -76,15 +76,17 @@ impl Client {
         on_event: &(dyn Fn(PageEvent) + Sync),
     ) -> Result<SecretString> {
         let begun = self.clock().now();
-        let mut delay = self.build_time().clamp(POLL_MIN, POLL_MAX);
-        let mut step = (delay / 4).max(POLL_MIN);
+        let first = self.build_time().min(POLL_MAX);
+        let (mut delay, mut step) = (first, (first / 4).max(POLL_MIN));
         loop {
             self.sleep(delay).await;
             let word = match self.log_status(run, token).await? {
                 LogStatus::Ready(link) => {
                     let taken = self.clock().now().millis_since(begun).max(0).unsigned_abs();
-                    // A little less than it took, so that a service that became quicker is noticed.
-                    self.learn_build_time(Duration::from_millis(taken) * 9 / 10);
+                    // Ready at the first question, it may have been ready long before.
+                    let was_first = delay == first;
+                    let next = if was_first { first / 2 } else { Duration::from_millis(taken) * 9 / 10 };
+                    self.learn_build_time(next);
                     return Ok(link);
                 }
                 LogStatus::Building(word) => word,

@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use runlog_client::reconcile::{Merged, merge};
-use runlog_client::{Client, ErrorKind, Execution};
+use runlog_client::reconcile::{LogOrder, Merged, SpooledPage, merge};
+use runlog_client::{Client, Error, ErrorKind, Execution};
 use runlog_model::{TimeRange, Timestamp};
 
 use crate::checkpoint::{Checkpoint, Identity};
@@ -16,7 +16,7 @@ use crate::gather::Gathering;
 use crate::progress::{FetchEvent, Progress};
 use crate::ready::when_settled;
 use crate::render::Renderer;
-use crate::request::{Completeness, FetchReport, FetchRequest, Output};
+use crate::request::{Completeness, FetchReport, FetchRequest, Form, Output};
 
 /// The file in the checkpoint's folder that becomes the result.
 const RESULT_FILE: &str = "result";
@@ -86,8 +86,14 @@ async fn merge_and_count(
     let mut asked_again = false;
     loop {
         progress.tell(FetchEvent::Merging);
-        let merged = write_result(request, gathering.checkpoint())?;
-        let expected = match count(client, request.run_id, range).await {
+        let pages = gathering.checkpoint().spooled();
+        let folder = gathering.checkpoint().folder().to_owned();
+        let (form, order) = (request.form, request.order);
+        // The service counts while the pages are put together.
+        let merging = tokio::task::spawn_blocking(move || write_result(&folder, &pages, form, order));
+        let (merged, counted) = tokio::join!(merging, count(client, request.run_id, range));
+        let merged = merged??;
+        let expected = match counted {
             Ok(expected) => expected,
             Err(_) if request.allow_incomplete => return Ok((merged, Completeness::Unknown)),
             Err(source) => return Err(FetchError::Uncounted { got: merged.entries, source }),
@@ -110,16 +116,12 @@ async fn merge_and_count(
     }
 }
 
-fn write_result(request: &FetchRequest, checkpoint: &Checkpoint) -> Result<Merged> {
-    let path = checkpoint.folder().join(RESULT_FILE);
+fn write_result(folder: &Path, pages: &[SpooledPage], form: Form, order: LogOrder) -> Result<Merged> {
+    let path = folder.join(RESULT_FILE);
     let file = File::create(&path).map_err(storage("write", &path))?;
-    let mut renderer = Renderer::new(BufWriter::with_capacity(1 << 18, file), request.form);
-    let mut give = |entry: &[u8]| {
-        let cannot =
-            |error| runlog_client::Error::caused(ErrorKind::Storage, format!("cannot write {}", path.display()), error);
-        renderer.write(entry).map_err(cannot)
-    };
-    let merged = merge(checkpoint.folder(), &checkpoint.spooled(), request.order, &mut give)?;
+    let mut renderer = Renderer::new(BufWriter::with_capacity(1 << 18, file), form);
+    let cannot_write = |error| Error::caused(ErrorKind::Storage, format!("cannot write {}", path.display()), error);
+    let merged = merge(folder, pages, order, &mut |entry| renderer.write(entry).map_err(cannot_write))?;
     let file = renderer.finish().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
     file.and_then(|file| file.sync_all()).map_err(storage("write", &path))?;
     Ok(merged)

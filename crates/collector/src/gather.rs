@@ -64,7 +64,7 @@ impl<'a> Gathering<'a> {
             }
         };
         loop {
-            self.make_room().await?;
+            // The next page is asked for before there is room for it: the service builds it in the meantime.
             let next = match walk.next().await {
                 // Some services have no log file for a run that logged nothing; the count will say whether that is so.
                 Err(error) if error.kind() == ErrorKind::NotFound && self.checkpoint.pages().is_empty() => None,
@@ -73,6 +73,7 @@ impl<'a> Gathering<'a> {
             let Some(page) = next else { break };
             let page = if page.index == 0 { self.settled(page).await? } else { page };
             self.checkpoint.requested(page.index, page.index, &page.request, &page.page)?;
+            self.make_room().await?;
             self.start(page.index, page);
         }
         self.finish().await

@@ -1,10 +1,12 @@
 //! Writes the entries of a log in the form that is wanted.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use runlog_client::entries;
+use runlog_model::Timestamp;
 use runlog_model::text::TextLine;
-use runlog_model::{Record, Timestamp};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::request::Form;
@@ -47,9 +49,31 @@ impl<W: Write> Renderer<W> {
     }
 }
 
+/// What a line shows of an entry, without copies where its texts have no escapes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    log_timestamp: i64,
+    #[serde(borrow, default)]
+    severity: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    log_type: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    bundle_name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    log_message: Option<Cow<'a, str>>,
+}
+
 fn write_line(out: &mut impl Write, entry: &[u8]) -> io::Result<()> {
-    if let Ok(record) = serde_json::from_slice::<Record>(entry) {
-        return TextLine::from(&record).write_to(out);
+    if let Ok(shown) = serde_json::from_slice::<Shown<'_>>(entry) {
+        let line = TextLine {
+            time: Timestamp::clamped(shown.log_timestamp),
+            severity: shown.severity.as_deref(),
+            log_type: shown.log_type.as_deref(),
+            bundle_name: shown.bundle_name.as_deref(),
+            message: shown.log_message.as_deref(),
+        };
+        return line.write_to(out);
     }
     // An entry that is not quite a record is still a line, with what can be read of it.
     let value: Value = serde_json::from_slice(entry).unwrap_or_default();

@@ -87,7 +87,7 @@ async fn an_access_token_that_expires_is_renewed() {
     let building = |number| (At::Status, number, Fault::Word("IN_PROGRESS"));
     // The page takes longer than the token lives, so that it is renewed before it ends.
     let mut script = Script { token_life: Some(300), ..Script::of(plain_log(45)) };
-    script.faults.extend((1..60).map(building));
+    script.faults.extend((1..100).map(building));
     let stage = recovers(script).await;
     assert!(stage.count(At::Token) >= 2);
 }

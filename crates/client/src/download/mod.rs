@@ -261,6 +261,8 @@ impl Downloader {
             progress.taken += count as u64;
             on_bytes(count as u64);
             self.check_bounds(progress.taken, received.load(Ordering::Relaxed), is_packed)?;
+            // Bytes come as quickly as they are taken: without a pause, other pages' requests would wait for this file.
+            tokio::task::yield_now().await;
         }
         let received = received.load(Ordering::Relaxed);
         match announced.filter(|announced| *announced != received) {
