@@ -110,7 +110,8 @@ impl Client {
     /// The rights of someone in a workspace: `GET /security/workspaces/{id}/…/permissions`.
     pub async fn permissions(&self, workspace: WorkspaceId, of: PermissionHolder<'_>) -> Result<Vec<Right>> {
         let workspace = workspace.to_string();
-        self.get_json(&permissions_path(&workspace, of), &[]).await
+        let body: PermissionBody = self.get_json(&permissions_path(&workspace, of), &[]).await?;
+        Ok(body.permissions)
     }
 
     /// Gives someone these rights and only these: `PUT`.

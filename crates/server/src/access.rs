@@ -1,11 +1,12 @@
 //! What a caller may: the checks of rights, and the words that say which one is missing.
 
 use runlog_model::place::{Right, Task, Workspace};
-use runlog_model::{Run, RunId, TaskId, WorkspaceId};
+use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
 use runlog_store::Caller;
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
+use crate::query::Params;
 
 /// Reads an id of a path; 400 names it.
 pub(crate) fn id<T: std::str::FromStr<Err: ToString>>(name: &str, text: &str) -> ApiResult<T> {
@@ -38,6 +39,34 @@ pub(crate) async fn workspace(app: &App, caller: &Caller, text: &str, rights: &[
     Ok(workspace)
 }
 
+/// The part of the archive that a list is asked for, as far as the caller may view it.
+pub(crate) struct Place {
+    pub(crate) environment_id: Option<EnvironmentId>,
+    /// None for all.
+    pub(crate) workspace_ids: Option<Vec<WorkspaceId>>,
+}
+
+/// Reads `environmentId` and `workspaceId`. A workspace of another environment is a contradiction, and 400.
+pub(crate) async fn viewed_place(app: &App, caller: &Caller, params: &Params) -> ApiResult<Place> {
+    let environment_id: Option<EnvironmentId> =
+        params.text("environmentId").map(|text| id("environmentId", text)).transpose()?;
+    let wanted: Option<WorkspaceId> = params.text("workspaceId").map(|text| id("workspaceId", text)).transpose()?;
+    if let (Some(environment_id), Some(wanted)) = (environment_id, wanted) {
+        let found = app.store().workspace(wanted).await?;
+        if found.is_some_and(|workspace| workspace.environment.id != environment_id) {
+            let message = format!("workspaceId: workspace {wanted} is not in environment {environment_id}");
+            return Err(ApiError::invalid(message));
+        }
+    }
+    let viewed = app.store().workspaces_with(caller, Right::View).await?;
+    let workspace_ids = match (wanted, viewed) {
+        (None, viewed) => viewed,
+        (Some(wanted), None) => Some(vec![wanted]),
+        (Some(wanted), Some(viewed)) => Some(viewed.into_iter().filter(|id| *id == wanted).collect()),
+    };
+    Ok(Place { environment_id, workspace_ids })
+}
+
 /// 403 that names what is missing, unless the caller has all of these rights on a workspace.
 pub(crate) async fn require(app: &App, caller: &Caller, workspace: WorkspaceId, rights: &[Right]) -> ApiResult<()> {
     let held = app.store().rights(caller, workspace).await?;
@@ -58,6 +87,14 @@ pub(crate) fn administrator(caller: &Caller) -> ApiResult<()> {
     match caller.administrator {
         true => Ok(()),
         false => Err(ApiError::forbidden(format!("{} is no administrator of this archive", caller.name))),
+    }
+}
+
+/// 403 unless the caller has a permission for the whole archive; administrators have all.
+pub(crate) fn permission(caller: &Caller, permission: &str) -> ApiResult<()> {
+    match caller.administrator || caller.permissions.iter().any(|held| held == permission) {
+        true => Ok(()),
+        false => Err(ApiError::forbidden(format!("{} lacks the permission {permission}", caller.name))),
     }
 }
 

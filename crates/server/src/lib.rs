@@ -11,6 +11,7 @@ mod access;
 mod app;
 mod auth;
 mod error;
+mod fiql;
 mod limits;
 mod links;
 mod query;

@@ -7,8 +7,10 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use runlog_model::{TimeRange, Timestamp};
+use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ApiResult};
+use crate::limits;
 
 /// The query of a request.
 pub(crate) struct Params(Vec<(String, String)>);
@@ -25,6 +27,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// The fields of a body as if they were parameters, so that both are read alike. `null` is absent.
+    pub(crate) fn from_body(body: &Map<String, Value>) -> Self {
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+            other => Some(other.to_string()),
+        };
+        Self(body.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect())
+    }
+
+    /// `limit` and `offset` of a list.
+    pub(crate) fn limit_and_offset(&self) -> ApiResult<(u64, u64)> {
+        let limit = self.number("limit", 1..=limits::LIST_PAGE_MAX)?.unwrap_or(limits::LIST_PAGE_MAX);
+        Ok((limit, self.number("offset", 0..=i64::MAX.unsigned_abs())?.unwrap_or(0)))
+    }
+
     /// A text; none when absent or empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim()).filter(|value| !value.is_empty())

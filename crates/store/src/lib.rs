@@ -18,7 +18,9 @@
 
 mod batch;
 mod catalog;
+mod delete;
 mod error;
+mod figures;
 mod jobs;
 mod keys;
 pub mod limits;
@@ -36,7 +38,9 @@ mod slices;
 mod store;
 
 pub use batch::BatchWriter;
+pub use delete::DeletedLog;
 pub use error::{Error, ErrorKind, Result};
+pub use figures::{ArchiveFigures, TaskFigures};
 pub use page::{PageFile, PageRequest, PageStatus, PageTicket};
 pub use page_file::PageReader;
 pub use people::{Caller, CallerKind};

@@ -306,6 +306,23 @@ impl Store {
         row.map(AccountRow::into_body).transpose()
     }
 
+    /// Gives a service account another name and other permissions; its id and its secret stay.
+    pub async fn update_service_account(&self, id: &str, new: &NewServiceAccount) -> Result<()> {
+        let done =
+            sqlx::query("UPDATE service_accounts SET name = $2, permissions = $3, modified_at = $4 WHERE id = $1")
+                .bind(id)
+                .bind(checked_name(&new.name)?)
+                .bind(json_of(&new.permissions))
+                .bind(self.now().as_millis())
+                .execute(self.catalog().write())
+                .await
+                .map_err(|error| name_taken(error, "service account", &new.name))?;
+        match done.rows_affected() {
+            0 => Err(Error::not_found("there is no service account with this id")),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes a service account and its rights.
     pub async fn delete_service_account(&self, id: &str) -> Result<()> {
         let mut transaction = self.catalog().begin().await?;

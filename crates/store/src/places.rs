@@ -18,6 +18,10 @@ pub struct TaskFilter {
     pub workspace_ids: Option<Vec<WorkspaceId>>,
     /// Those whose name begins so, in any case.
     pub name: Option<String>,
+    /// Those whose name holds this, in any case.
+    pub name_part: Option<String>,
+    /// Those that have all of these tags.
+    pub tags: Vec<String>,
     /// At most so many.
     pub limit: u64,
     /// After so many.
@@ -214,6 +218,26 @@ fn push_task_filter(query: &mut QueryBuilder<Sqlite>, filter: &TaskFilter) {
         query.push(" AND lower(substr(t.name, 1, ").push_bind(name.chars().count() as i64);
         query.push(")) = ").push_bind(name.to_lowercase());
     }
+    if let Some(part) = &filter.name_part {
+        query.push(" AND lower(t.name) LIKE ").push_bind(containing(&part.to_lowercase())).push(" ESCAPE '!'");
+    }
+    for tag in &filter.tags {
+        query.push(" AND ");
+        push_tag(query, tag);
+    }
+}
+
+/// Adds the condition that a task has a tag. Tags are kept as a JSON array of words.
+pub(crate) fn push_tag(query: &mut QueryBuilder<Sqlite>, tag: &str) {
+    let word = json_of(&[tag.to_owned()]);
+    let word = word.trim_start_matches('[').trim_end_matches(']');
+    query.push("tags LIKE ").push_bind(containing(word)).push(" ESCAPE '!'");
+}
+
+/// A pattern for every text that holds this one.
+fn containing(text: &str) -> String {
+    let escaped = text.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    format!("%{escaped}%")
 }
 
 /// Adds `AND column IN (…)`, when only some workspaces are wanted.

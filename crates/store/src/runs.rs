@@ -3,13 +3,13 @@
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{
-    ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
+    EnvironmentId, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
 };
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use crate::error::{Error, Result};
 use crate::people::{Caller, CallerKind};
-use crate::places::push_workspaces;
+use crate::places::{push_tag, push_workspaces};
 use crate::store::Store;
 
 /// Which runs are wanted. Absent parts ask for all.
@@ -19,6 +19,10 @@ pub struct RunFilter {
     pub task_id: Option<TaskId>,
     /// Those of these workspaces.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those of one environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// Those of tasks that have all of these tags.
+    pub tags: Vec<String>,
     /// Those of one status.
     pub status: Option<RunStatus>,
     /// Those that began in, ended in, or went on across this range.
@@ -170,6 +174,15 @@ fn push_run_filter(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
         query.push(" AND task_id = ").push_bind(id.to_string());
     }
     push_workspaces(query, "workspace_id", filter.workspace_ids.as_deref());
+    if let Some(id) = filter.environment_id {
+        query.push(" AND workspace_id IN (SELECT id FROM workspaces WHERE environment_id = ");
+        query.push_bind(id.to_string()).push(")");
+    }
+    for tag in &filter.tags {
+        query.push(" AND task_id IN (SELECT id FROM tasks WHERE ");
+        push_tag(query, tag);
+        query.push(")");
+    }
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
     }

@@ -148,5 +148,27 @@ pub struct ServiceAccountBody {
     pub last_used_date: Option<Timestamp>,
 }
 
-/// The body of `…/permissions`: the rights, and nothing around them.
+/// The body that gives rights: `POST` and `PUT` of `…/permissions`.
 pub type RightsBody = Vec<Right>;
+
+/// What someone may do in a workspace: `GET` of `…/permissions`. Source: `Permission` of the vendor's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionBody {
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// The user, or the service account.
+    pub user_id: String,
+    /// The rights.
+    pub permissions: RightsBody,
+}
+
+/// Answer to `GET /account/service-accounts/count`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CountBody {
+    /// The account they are of.
+    pub tenant_id: String,
+    /// How many there are.
+    pub count: u64,
+}

@@ -60,3 +60,12 @@ pub struct LivePage {
     /// The records.
     pub data: Vec<Record>,
 }
+
+/// Answer to `DELETE …/logs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedLogBody {
+    /// Records that the log had.
+    pub records: u64,
+    /// Bytes of objects that are free again.
+    pub bytes: u64,
+}

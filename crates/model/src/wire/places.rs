@@ -1,6 +1,7 @@
 //! Bodies of `/orchestration/…`: environments, workspaces and tasks.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::place::{Environment, Task, Workspace};
 use crate::{EnvironmentId, TaskId, WorkspaceId};
@@ -76,5 +77,60 @@ impl From<&Workspace> for WorkspaceBody {
 impl From<&Task> for TaskItem {
     fn from(task: &Task) -> Self {
         Self { executable: task.id, name: task.name.clone(), workspace: (&task.workspace).into() }
+    }
+}
+
+/// A task by its id. Connections, parameters and resources are the vendor's business, and empty here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskBody {
+    /// Its id.
+    pub id: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it runs. The archive knows no artifacts; the task stands in for its own.
+    pub artifact: ArtifactBody,
+    /// What it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The workspace it is in.
+    pub workspace: WorkspaceBody,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Empty.
+    pub connections: Map<String, Value>,
+    /// Empty.
+    pub parameters: Map<String, Value>,
+    /// Empty.
+    pub resources: Map<String, Value>,
+}
+
+/// What a task runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactBody {
+    /// Its id.
+    pub id: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl From<&Task> for TaskBody {
+    fn from(task: &Task) -> Self {
+        let (name, version) = (task.name.clone(), task.version.clone());
+        Self {
+            id: task.id,
+            name: name.clone(),
+            version: version.clone(),
+            artifact: ArtifactBody { id: task.id, name, version },
+            description: task.description.clone(),
+            workspace: (&task.workspace).into(),
+            tags: task.tags.clone(),
+            connections: Map::new(),
+            parameters: Map::new(),
+            resources: Map::new(),
+        }
     }
 }

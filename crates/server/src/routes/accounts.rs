@@ -4,10 +4,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use runlog_model::wire::admin::{NewServiceAccount, ServiceAccountBody};
+use runlog_model::wire::admin::{CountBody, NewServiceAccount, ServiceAccountBody};
 use runlog_store::Caller;
 
 use super::json::JsonBody;
+use super::logs::DELETE_LOGS;
+use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
@@ -16,9 +18,16 @@ use crate::error::{ApiError, ApiResult};
 const MANAGE_ACCOUNTS: &str = "TMC_SERVICE_ACCOUNT_MANAGEMENT";
 
 fn may_manage(caller: &Caller) -> ApiResult<()> {
-    match caller.administrator || caller.permissions.iter().any(|permission| permission == MANAGE_ACCOUNTS) {
-        true => Ok(()),
-        false => Err(ApiError::forbidden(format!("{} lacks the permission {MANAGE_ACCOUNTS}", caller.name))),
+    access::permission(caller, MANAGE_ACCOUNTS)
+}
+
+/// Nobody gives what they lack.
+fn may_give(caller: &Caller, permissions: &[String]) -> ApiResult<()> {
+    match permissions.iter().find(|permission| access::permission(caller, permission).is_err()) {
+        None => Ok(()),
+        Some(lacking) => {
+            Err(ApiError::forbidden(format!("{} cannot give the permission {lacking}, which it lacks", caller.name)))
+        }
     }
 }
 
@@ -38,12 +47,7 @@ pub(crate) async fn create(
     JsonBody(new): JsonBody<NewServiceAccount>,
 ) -> ApiResult<Response> {
     may_manage(&caller)?;
-    if let Some(missing) = new.permissions.iter().find(|it| !caller.administrator && !caller.permissions.contains(it)) {
-        return Err(ApiError::forbidden(format!(
-            "{} cannot give the permission {missing}, which it lacks",
-            caller.name
-        )));
-    }
+    may_give(&caller, &new.permissions)?;
     let made = app.store().create_service_account(&new).await?;
     let location = format!("/account/service-accounts/{}", made.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(made)).into_response())
@@ -58,6 +62,32 @@ pub(crate) async fn one(
     may_manage(&caller)?;
     let account = app.store().service_account(&id).await?;
     account.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no service account {id}")))
+}
+
+/// `PUT /account/service-accounts/{id}`: another name, other permissions.
+pub(crate) async fn update(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    JsonBody(new): JsonBody<NewServiceAccount>,
+) -> ApiResult<StatusCode> {
+    may_manage(&caller)?;
+    may_give(&caller, &new.permissions)?;
+    app.store().update_service_account(&id, &new).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /account/service-accounts/count`.
+pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Json<CountBody>> {
+    may_manage(&caller)?;
+    let count = app.store().service_accounts().await?.len() as u64;
+    Ok(Json(CountBody { tenant_id: app.settings().account_id.clone(), count }))
+}
+
+/// `GET /account/service-accounts/permissions`: those that mean something here.
+pub(crate) async fn permissions(Authenticated(caller): Authenticated) -> ApiResult<Json<[&'static str; 2]>> {
+    may_manage(&caller)?;
+    Ok(Json([MANAGE_ACCOUNTS, DELETE_LOGS]))
 }
 
 /// `DELETE /account/service-accounts/{id}`: its access tokens end with it.

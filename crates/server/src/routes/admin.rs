@@ -49,8 +49,7 @@ pub(crate) async fn create_workspace(
 
 /// `GET /runlog/v1/tasks`: all of them, by name.
 pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem>>> {
-    let all =
-        TaskFilter { environment_id: None, workspace_ids: None, name: None, limit: i64::MAX.unsigned_abs(), offset: 0 };
+    let all = TaskFilter { limit: i64::MAX.unsigned_abs(), ..TaskFilter::default() };
     let (tasks, _) = app.store().tasks(&all).await?;
     Ok(Json(tasks.iter().map(Into::into).collect()))
 }

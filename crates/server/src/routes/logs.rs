@@ -6,7 +6,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use runlog_model::place::Right;
-use runlog_model::wire::logs::{FileStatus, GeneratedLog, LOG_SETTLED_HEADER, LivePage, LogStatus, NEXT_END_HEADER};
+use runlog_model::wire::logs::{
+    DeletedLogBody, FileStatus, GeneratedLog, LOG_SETTLED_HEADER, LivePage, LogStatus, NEXT_END_HEADER,
+};
 use runlog_model::{PageEnd, Run};
 use runlog_store::{LiveQuery, PageRequest, PageStatus};
 use serde::Deserialize;
@@ -17,6 +19,9 @@ use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 use crate::query::Params;
 use crate::{access, limits, links};
+
+/// The permission to delete logs. Source: the vendor's file, `DELETE …/logs`.
+pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
 
 /// `POST …/logs`: asks for the newest page of a range; 206 and the header when older records remain.
 pub(crate) async fn generate(
@@ -124,6 +129,18 @@ pub(crate) async fn live(
         next_index: (size > 0 && next < slice.filtered).then_some(next),
         data: slice.records,
     }))
+}
+
+/// `DELETE …/logs`: the log is gone, the run stays known.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<Json<DeletedLogBody>> {
+    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    access::permission(&caller, DELETE_LOGS)?;
+    let deleted = app.store().delete_log(run.id).await?;
+    Ok(Json(DeletedLogBody { records: deleted.records, bytes: deleted.bytes }))
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::place::{Right, Rights};
-use runlog_model::wire::admin::RightsBody;
+use runlog_model::wire::admin::{PermissionBody, RightsBody};
 use runlog_store::CallerKind;
 
 use super::json::JsonBody;
 use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 
 /// The rights of a user.
 pub(crate) const OF_USER: &str = "/security/workspaces/{workspace_id}/users/{id}/permissions";
@@ -38,9 +38,21 @@ impl Holder {
 type Ids = Path<(String, String)>;
 type Body = JsonBody<RightsBody>;
 
-async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Json<RightsBody>> {
+async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Json<PermissionBody>> {
     let workspace = access::workspace(app, &caller.0, &holder.workspace, &[Right::Manage]).await?;
-    Ok(Json(app.store().granted(workspace.id, holder.kind, &holder.id).await?.iter().collect()))
+    let permissions = app.store().granted(workspace.id, holder.kind, &holder.id).await?.iter().collect();
+    Ok(Json(PermissionBody { workspace_id: workspace.id, user_id: holder.id, permissions }))
+}
+
+/// Gives rights to someone who has none there.
+async fn add(app: &App, caller: Authenticated, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
+    let workspace = access::workspace(app, &caller.0, &holder.workspace, &[Right::Manage]).await?;
+    if app.store().granted(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {
+        let message = format!("{} has rights on workspace {} already; change them with PUT", holder.id, workspace.id);
+        return Err(ApiError::new(StatusCode::CONFLICT, message));
+    }
+    app.store().grant(workspace.id, holder.kind, &holder.id, rights).await?;
+    Ok(StatusCode::CREATED)
 }
 
 async fn set(app: &App, caller: Authenticated, holder: Holder, rights: Rights) -> ApiResult<()> {
@@ -48,22 +60,26 @@ async fn set(app: &App, caller: Authenticated, holder: Holder, rights: Rights) -
     Ok(app.store().grant(workspace.id, holder.kind, &holder.id, rights).await?)
 }
 
-/// `GET`: the rights, a bare array.
-pub(crate) async fn of_user(State(app): State<App>, caller: Authenticated, ids: Ids) -> ApiResult<Json<RightsBody>> {
+/// `GET`: the rights.
+pub(crate) async fn of_user(
+    State(app): State<App>,
+    caller: Authenticated,
+    ids: Ids,
+) -> ApiResult<Json<PermissionBody>> {
     show(&app, caller, Holder::user(ids)).await
 }
 
-/// `POST`: these rights and only these, 201.
+/// `POST`: these rights, for someone who has none there; 201.
 pub(crate) async fn grant_user(
     State(app): State<App>,
     caller: Authenticated,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
-    set(&app, caller, Holder::user(ids), rights.into_iter().collect()).await.map(|()| StatusCode::CREATED)
+    add(&app, caller, Holder::user(ids), rights.into_iter().collect()).await
 }
 
-/// `PUT`: the same, 204.
+/// `PUT`: these rights and only these; 204.
 pub(crate) async fn replace_user(
     State(app): State<App>,
     caller: Authenticated,
@@ -78,22 +94,26 @@ pub(crate) async fn revoke_user(State(app): State<App>, caller: Authenticated, i
     set(&app, caller, Holder::user(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// `GET`: the rights, a bare array.
-pub(crate) async fn of_account(State(app): State<App>, caller: Authenticated, ids: Ids) -> ApiResult<Json<RightsBody>> {
+/// `GET`: the rights.
+pub(crate) async fn of_account(
+    State(app): State<App>,
+    caller: Authenticated,
+    ids: Ids,
+) -> ApiResult<Json<PermissionBody>> {
     show(&app, caller, Holder::account(ids)).await
 }
 
-/// `POST`: these rights and only these, 201.
+/// `POST`: these rights, for someone who has none there; 201.
 pub(crate) async fn grant_account(
     State(app): State<App>,
     caller: Authenticated,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
-    set(&app, caller, Holder::account(ids), rights.into_iter().collect()).await.map(|()| StatusCode::CREATED)
+    add(&app, caller, Holder::account(ids), rights.into_iter().collect()).await
 }
 
-/// `PUT`: the same, 204.
+/// `PUT`: these rights and only these; 204.
 pub(crate) async fn replace_account(
     State(app): State<App>,
     caller: Authenticated,

@@ -3,28 +3,40 @@
 use std::collections::HashSet;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use runlog_model::place::{Right, Workspace};
 use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
+use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
 use runlog_store::{Caller, TaskFilter};
+use serde_json::{Map, Value};
 
+use super::executions::tags;
+use super::json::JsonBody;
+use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::ApiResult;
+use crate::fiql::Fiql;
 use crate::query::Params;
-use crate::{access, limits};
 
 /// `GET /orchestration/environments`: a bare array.
 pub(crate) async fn environments(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    params: Params,
 ) -> ApiResult<Json<Vec<EnvironmentBody>>> {
+    let query = Fiql::read(&params, &["name", "description"])?;
     let mut environments = app.store().environments().await?;
     if !caller.administrator {
         let viewed: HashSet<_> = viewed(&app, &caller).await?.iter().map(|it| it.environment.id).collect();
         environments.retain(|environment| viewed.contains(&environment.id));
     }
+    environments.retain(|it| {
+        query.fits(|field| match field {
+            "name" => &it.name,
+            _ => it.description.as_deref().unwrap_or_default(),
+        })
+    });
     Ok(Json(environments.iter().map(Into::into).collect()))
 }
 
@@ -32,29 +44,63 @@ pub(crate) async fn environments(
 pub(crate) async fn workspaces(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    params: Params,
 ) -> ApiResult<Json<Vec<WorkspaceBody>>> {
-    Ok(Json(viewed(&app, &caller).await?.iter().map(Into::into).collect()))
+    let query = Fiql::read(&params, &["name", "description", "owner", "environment.name"])?;
+    let mut workspaces = viewed(&app, &caller).await?;
+    workspaces.retain(|it| {
+        query.fits(|field| match field {
+            "name" => &it.name,
+            "owner" => &it.owner,
+            "environment.name" => &it.environment.name,
+            _ => it.description.as_deref().unwrap_or_default(),
+        })
+    });
+    Ok(Json(workspaces.iter().map(Into::into).collect()))
 }
 
-/// `GET /orchestration/executables/tasks`: by name.
+/// `GET /orchestration/executables/tasks`, and `/processing/executables/tasks`: by name.
 pub(crate) async fn tasks(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     params: Params,
 ) -> ApiResult<Json<ListPage<TaskItem>>> {
-    let limit = params.number("limit", 1..=limits::LIST_PAGE_MAX)?.unwrap_or(limits::LIST_PAGE_MAX);
-    let offset = params.number("offset", 0..=u64::MAX)?.unwrap_or(0);
-    let read_id = |name| params.text(name).map(|text| access::id(name, text)).transpose();
-    let workspace = read_id("workspaceId")?;
-    let environment_id = params.text("environmentId").map(|text| access::id("environmentId", text)).transpose()?;
-    let viewed = app.store().workspaces_with(&caller, Right::View).await?;
-    let workspace_ids = match (workspace, viewed) {
-        (None, viewed) => viewed,
-        (Some(wanted), None) => Some(vec![wanted]),
-        (Some(wanted), Some(viewed)) => Some(viewed.into_iter().filter(|id| *id == wanted).collect()),
-    };
     let name = params.text("name").map(str::to_owned);
-    let filter = TaskFilter { environment_id, workspace_ids, name, limit, offset };
+    list(&app, &caller, &params, TaskFilter { name, ..TaskFilter::default() }).await
+}
+
+/// `POST /orchestration/executables/tasks/search`: names that hold a text, and tags.
+pub(crate) async fn search(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    JsonBody(body): JsonBody<Map<String, Value>>,
+) -> ApiResult<Json<ListPage<TaskItem>>> {
+    let params = Params::from_body(&body);
+    let name_part = params.text("name").map(str::to_owned);
+    list(&app, &caller, &params, TaskFilter { name_part, tags: tags(&body)?, ..TaskFilter::default() }).await
+}
+
+/// `GET /orchestration/executables/tasks/{taskId}`.
+pub(crate) async fn task(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<Json<TaskBody>> {
+    let task = access::task(&app, &caller, access::id("taskId", &id)?, &[Right::View]).await?;
+    Ok(Json((&task).into()))
+}
+
+/// `GET /orchestration/executables/plans`: the archive knows the runs of plans, and no plans.
+pub(crate) async fn plans(params: Params) -> ApiResult<Json<ListPage<Value>>> {
+    let (limit, offset) = params.limit_and_offset()?;
+    Ok(Json(ListPage { items: Vec::new(), limit, offset, total: 0 }))
+}
+
+async fn list(app: &App, caller: &Caller, params: &Params, filter: TaskFilter) -> ApiResult<Json<ListPage<TaskItem>>> {
+    let (limit, offset) = params.limit_and_offset()?;
+    let place = access::viewed_place(app, caller, params).await?;
+    let (environment_id, workspace_ids) = (place.environment_id, place.workspace_ids);
+    let filter = TaskFilter { environment_id, workspace_ids, limit, offset, ..filter };
     let (tasks, total) = app.store().tasks(&filter).await?;
     Ok(Json(ListPage { items: tasks.iter().map(Into::into).collect(), limit, offset, total }))
 }

@@ -10,14 +10,25 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("POST", "/monitoring/executions/{id}/logs", Access::Token),
     ("POST", "/monitoring/executions/{id}/logs/status", Access::Token),
     ("GET", "/monitoring/executions/{id}/logs", Access::Token),
+    ("DELETE", "/monitoring/executions/{id}/logs", Access::Token),
+    ("GET", "/processing/executables/tasks", Access::Token),
+    ("GET", "/processing/executables/tasks/executions", Access::Token),
+    ("POST", "/processing/executables/tasks/executions", Access::Token),
     ("GET", "/processing/executables/tasks/{id}/executions", Access::Token),
     ("GET", "/processing/executions/{id}", Access::Token),
+    ("POST", "/processing/executions", Access::Token),
     ("GET", "/orchestration/environments", Access::Token),
     ("GET", "/orchestration/workspaces", Access::Token),
     ("GET", "/orchestration/executables/tasks", Access::Token),
+    ("POST", "/orchestration/executables/tasks/search", Access::Token),
+    ("GET", "/orchestration/executables/tasks/{id}", Access::Token),
+    ("GET", "/orchestration/executables/plans", Access::Token),
     ("POST", "/security/oauth/token", Access::ClientSecret),
     ("GET", "/account/service-accounts", Access::Token),
     ("POST", "/account/service-accounts", Access::Token),
+    ("GET", "/account/service-accounts/count", Access::Token),
+    ("GET", "/account/service-accounts/permissions", Access::Token),
+    ("PUT", "/account/service-accounts/{id}", Access::Token),
     ("GET", "/account/service-accounts/{id}", Access::Token),
     ("DELETE", "/account/service-accounts/{id}", Access::Token),
     ("GET", "/security/workspaces/{workspace_id}/users/{id}/permissions", Access::Token),
@@ -94,6 +105,7 @@ async fn each_right_is_needed_where_it_should_be_and_its_lack_is_named() {
         (Method::GET, logs, "", &[Author, View, Execute]),
         (Method::GET, format!("/processing/executables/tasks/{task}/executions"), "", &[View]),
         (Method::GET, format!("/processing/executions/{RUN}"), "", &[View]),
+        (Method::GET, format!("/orchestration/executables/tasks/{task}"), "", &[View]),
         (Method::GET, format!("/runlog/v1/runs/{RUN}"), "", &[View]),
         (Method::PUT, format!("/runlog/v1/runs/{RUN}"), &start, &[Publish]),
         (Method::POST, format!("/runlog/v1/runs/{RUN}/records"), "", &[Publish]),
@@ -214,10 +226,12 @@ async fn a_manager_of_a_workspace_grants_rights_in_it() {
     let path = format!("/security/workspaces/{}/users/{kim}/permissions", stage.workspace);
     let send = |method, body: &'static str| stage.send(method, &path, Ask::with(&[]).by(&manager).body(body));
     assert_eq!(send(Method::POST, r#"["VIEW","AUTHOR"]"#).await.status, 201);
-    assert_eq!(send(Method::GET, "").await.json(), serde_json::json!(["AUTHOR", "VIEW"]));
+    send(Method::POST, r#"["VIEW"]"#).await.is_error(409, &["PUT"]);
+    let held = async || send(Method::GET, "").await.json()["permissions"].clone();
+    assert_eq!(held().await, serde_json::json!(["AUTHOR", "VIEW"]));
     assert_eq!(send(Method::PUT, r#"["EXECUTE"]"#).await.status, 204);
-    assert_eq!(send(Method::GET, "").await.json(), serde_json::json!(["EXECUTE"]));
+    assert_eq!(held().await, serde_json::json!(["EXECUTE"]));
     assert_eq!(send(Method::DELETE, "").await.status, 204);
-    assert_eq!(send(Method::GET, "").await.json(), serde_json::json!([]));
+    assert_eq!(held().await, serde_json::json!([]));
     send(Method::POST, r#"["OWN"]"#).await.is_error(400, &["OWN"]);
 }

@@ -207,3 +207,74 @@ async fn runs_are_listed_newest_first() {
     let one = stage.get(&format!("/processing/executions/{RUN}")).await.json();
     assert_eq!(one["jobId"], stage.task.to_string());
 }
+
+#[tokio::test]
+async fn a_log_is_deleted_by_those_who_may_and_can_be_pushed_again() {
+    let stage = Stage::new().await;
+    stage.push(&lines(0..100)).await;
+    let link = stage.link("").await;
+    let viewer = stage.user("viewer", &runlog_model::place::Right::ALL).await;
+    let refused = stage.send(Method::DELETE, &logs(), Ask::with(&[]).by(&viewer)).await;
+    refused.is_error(403, &["EXECUTION_LOGS_DELETE"]);
+
+    let deleted = stage.ask(Method::DELETE, &logs(), "").await.json();
+    assert_eq!(deleted["records"], 100);
+    assert!(deleted["bytes"].as_u64() > Some(0));
+    assert_eq!(stage.get(&logs()).await.json()["totalSize"], 0);
+    stage.send(Method::GET, &link, Ask::with(&[])).await.is_error(403, &["expired"]);
+    assert_eq!(stage.ask(Method::DELETE, &logs(), "").await.json()["records"], 0);
+    assert_eq!(stage.get(&format!("/processing/executions/{RUN}")).await.status, 200);
+
+    stage.push(&lines(0..5)).await;
+    assert_eq!(stage.get(&logs()).await.json()["totalSize"], 5);
+    stage.ask(Method::DELETE, "/monitoring/executions/x/logs", "").await.is_error(400, &[]);
+    let unknown = "/monitoring/executions/6c0e5a34-0000-4000-8000-0000000000ff/logs";
+    stage.ask(Method::DELETE, unknown, "").await.is_error(404, &[]);
+}
+
+#[tokio::test]
+async fn runs_of_all_tasks_are_found_by_place_status_and_tags() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND])).await;
+    let body = format!(r#"{{"workspaceId":"{}","name":"hourly","tags":["critical","50%"]}}"#, stage.workspace);
+    let task = stage.post("/runlog/v1/tasks", body).await.json()["executable"].as_str().unwrap().to_owned();
+    let run = "/runlog/v1/runs/6c0e5a34-0000-4000-8000-000000000002";
+    stage.ask(Method::PUT, run, format!(r#"{{"taskId":"{task}"}}"#)).await;
+    let path = "/processing/executables/tasks/executions";
+    let total = async |body: &'static str| stage.post(path, body).await.json()["total"].as_u64();
+    assert_eq!(stage.get(path).await.json()["total"], 2);
+    assert_eq!(total("{}").await, Some(2));
+    assert_eq!(total(r#"{"tags":["critical"]}"#).await, Some(1));
+    assert_eq!(total(r#"{"tags":["critical","50%"],"lastDays":10}"#).await, Some(1));
+    assert_eq!(total(r#"{"tags":["crit"]}"#).await, Some(0));
+    assert_eq!(total(r#"{"status":"execution_failed"}"#).await, Some(0));
+    stage.post(path, r#"{"tags":"critical"}"#).await.is_error(400, &["tags"]);
+    stage.post(path, r#"{"limit":1000}"#).await.is_error(400, &["limit"]);
+    let workspace = stage.workspace;
+    assert_eq!(stage.get(&format!("{path}?workspaceId={workspace}")).await.json()["total"], 2);
+    let elsewhere = format!("{path}?workspaceId={workspace}&environmentId=57f64991e4b0b689a64feed2");
+    stage.get(&elsewhere).await.is_error(400, &["is not in environment"]);
+    let nobody = stage.user("nobody", &[]).await;
+    assert_eq!(stage.send(Method::GET, path, Ask::with(&[]).by(&nobody)).await.json()["total"], 0);
+}
+
+#[tokio::test]
+async fn tasks_and_places_are_found_by_what_they_are_called() {
+    let stage = Stage::new().await;
+    let search = "/orchestration/executables/tasks/search";
+    assert_eq!(stage.post(search, r#"{"name":"IGHT"}"#).await.json()["total"], 1);
+    assert_eq!(stage.post(search, r#"{"name":"100%"}"#).await.json()["total"], 0);
+    let task = stage.get(&format!("/orchestration/executables/tasks/{}", stage.task)).await.json();
+    assert_eq!((&task["name"], &task["artifact"]["version"]), (&"nightly".into(), &"1.0".into()));
+    assert_eq!(stage.get("/processing/executables/tasks?name=night").await.json()["total"], 1);
+    assert_eq!(stage.get("/orchestration/executables/plans").await.json()["total"], 0);
+    let found = async |query: &str| {
+        let list = stage.get(&format!("/orchestration/workspaces?query={query}")).await.json();
+        list.as_array().unwrap().len()
+    };
+    assert_eq!(found("name==TE*").await, 1);
+    assert_eq!(found("name==other,environment.name==default").await, 1);
+    assert_eq!(found("name==team;environment.name!=default").await, 0);
+    stage.get("/orchestration/workspaces?query=colour==red").await.is_error(400, &["colour", "name"]);
+    stage.post("/processing/executions", r#"{"executable":"x"}"#).await.is_error(501, &["archives runs"]);
+}
