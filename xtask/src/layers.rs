@@ -16,14 +16,16 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that only some rooms may name, because they are what the room hides (or what is slow to build).
-const HIDDEN: [(&str, &[&str]); 12] = [
+const HIDDEN: [(&str, &[&str]); 14] = [
     ("sqlx", &["store"]),
     ("object_store", &["store"]),
     ("parquet", &["store", "analysis"]),
     ("arrow-array", &["store", "analysis"]),
     ("datafusion", &["analysis"]),
     ("reqwest", &["client", "collector"]),
+    ("governor", &["server"]),
     ("hyper-util", &["server"]),
+    ("prometheus-client", &["server"]),
     ("axum", &["server"]),
     ("axum-server", &["server"]),
     ("tower-http", &["server"]),

@@ -7,6 +7,8 @@ use runlog_store::Store;
 
 use crate::auth::AccessTokens;
 use crate::links::Links;
+use crate::metrics::Metrics;
+use crate::pace::Paces;
 use crate::settings::ServerSettings;
 
 /// Everything that handlers share. Cheap to clone.
@@ -18,6 +20,8 @@ struct Shared {
     settings: ServerSettings,
     access_tokens: AccessTokens,
     links: Links,
+    paces: Paces,
+    metrics: Metrics,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -32,7 +36,9 @@ impl App {
     ) -> runlog_store::Result<Self> {
         let access_tokens = AccessTokens::new(&store.signing_key("access-tokens").await?);
         let links = Links::new(store.signing_key("links").await?);
-        Ok(Self(Arc::new(Shared { store, settings, access_tokens, links, clock, random })))
+        let paces = Paces::new(settings.requests_per_second, settings.stranger_requests_per_second, Arc::clone(&clock));
+        let metrics = Metrics::new();
+        Ok(Self(Arc::new(Shared { store, settings, access_tokens, links, paces, metrics, clock, random })))
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -49,6 +55,14 @@ impl App {
 
     pub(crate) fn links(&self) -> &Links {
         &self.0.links
+    }
+
+    pub(crate) fn paces(&self) -> &Paces {
+        &self.0.paces
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     pub(crate) fn random(&self) -> &dyn Random {

@@ -1,6 +1,8 @@
 //! Who calls: personal access tokens, and the access tokens that service accounts get for their secret.
 
-use axum::extract::{FromRequestParts, Request, State};
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
@@ -33,14 +35,33 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
 pub(crate) async fn require_token(State(app): State<App>, mut request: Request, next: Next) -> Response {
     match authenticate(&app, request.headers()).await {
         Ok(caller) => {
+            if let Err(too_many) = app.paces().check_caller(&caller.id) {
+                return too_many.into_response();
+            }
             let id = CallerId(caller.id.clone());
             request.extensions_mut().insert(Authenticated(caller));
             let mut response = next.run(request).await;
             response.extensions_mut().insert(id);
             response
         }
-        Err(error) => error.into_response(),
+        // Only what is refused counts against an address: the callers behind one proxy do not hinder each other.
+        Err(error) => match app.paces().check_stranger(address(&request)) {
+            Ok(()) => error.into_response(),
+            Err(too_many) => too_many.into_response(),
+        },
     }
+}
+
+/// Lets a request pass whose address has not sent too many: for routes that trade or check secrets.
+pub(crate) async fn limit_strangers(State(app): State<App>, request: Request, next: Next) -> Response {
+    match app.paces().check_stranger(address(&request)) {
+        Ok(()) => next.run(request).await,
+        Err(too_many) => too_many.into_response(),
+    }
+}
+
+fn address(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 
 async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {

@@ -14,6 +14,8 @@ mod error;
 mod fiql;
 mod limits;
 mod links;
+mod metrics;
+mod pace;
 mod query;
 mod request;
 mod routes;

@@ -42,10 +42,10 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
-    // Nothing is limited here, so that clients need not hold themselves back.
-    response.headers_mut().insert(PACE_HEADER, HeaderValue::from_static("0"));
+    response.headers_mut().insert(PACE_HEADER, app.paces().header());
     let caller = response.extensions().get::<CallerId>().map(|caller| caller.0.as_str()).unwrap_or("-");
     let (status, duration_ms) = (response.status().as_u16(), app.now().millis_since(begun));
+    app.metrics().count_request(method.as_str(), &route, status, duration_ms);
     let cause = problem.as_ref().and_then(|problem| problem.cause.as_deref());
     match (response.status().is_server_error(), cause) {
         (true, Some(cause)) => {

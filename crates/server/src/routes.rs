@@ -7,6 +7,7 @@ mod executions;
 mod health;
 mod json;
 mod logs;
+mod metrics;
 mod oauth;
 mod permissions;
 mod places;
@@ -104,6 +105,7 @@ pub fn routes() -> Vec<Route> {
         route(Method::GET, "/runlog/v1/tokens", Token, get(admin::tokens)),
         route(Method::POST, "/runlog/v1/tokens", Token, post(admin::create_token)),
         route(Method::DELETE, "/runlog/v1/tokens/{id}", Token, delete(admin::revoke_token)),
+        route(Method::GET, "/metrics", Token, get(metrics::show)),
         route(Method::GET, "/healthz", Public, get(health::alive)),
         route(Method::GET, "/readyz", Public, get(health::ready)),
         route(Method::GET, "/", Public, get(health::about)),
@@ -115,7 +117,10 @@ pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for route in routes() {
         let handler = match route.access {
-            Public | SignedLink | ClientSecret => route.handler,
+            Public | SignedLink => route.handler,
+            ClientSecret => {
+                route.handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::limit_strangers))
+            }
             Token => route.handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
             Administrator => route
                 .handler

@@ -1,6 +1,6 @@
 //! Runs the service on a listener until it is told to stop.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let mut server = axum_server::from_tcp(listener)?.handle(handle);
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME_MAX);
-    let served = server.serve(router(app).into_make_service()).await;
+    let served = server.serve(router(app).into_make_service_with_connect_info::<SocketAddr>()).await;
     jobs_stop.cancel();
     // A job that broke has said so in the log; pages that were not built are built by the next start.
     let _ = jobs.await;

@@ -18,6 +18,11 @@ pub struct ServerSettings {
     pub link_seconds: i64,
     /// The longest window of a list of executions. Unit: days. Default: 60, as the vendor's.
     pub window_days_max: i64,
+    /// Most requests a second from one caller; 0 for as many as come. Default: 100.
+    pub requests_per_second: u32,
+    /// Most requests a second from one address without a good token, so that guessing does not pay; 0 for as many as
+    /// come. The clients behind a proxy share one address. Default: 20.
+    pub stranger_requests_per_second: u32,
     /// The name of the account in answers that carry one. Default: `runlog`.
     pub account_id: String,
     /// How long requests that were accepted may go on after the service is told to stop. Unit: seconds. Default: 30.
@@ -33,6 +38,8 @@ impl Default for ServerSettings {
             access_token_seconds: 1_800,
             link_seconds: 3_600,
             window_days_max: 60,
+            requests_per_second: 100,
+            stranger_requests_per_second: 20,
             account_id: "runlog".to_owned(),
             stop_seconds_max: 30,
         }

@@ -41,6 +41,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "RUNLOG_PAGE_RECORDS", default_value_t = runlog_model::page::PAGE_RECORDS_MAX, value_name = "COUNT",
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     page_records: u64,
+    /// Most requests a second from one caller, 0 for as many as come
+    #[arg(long, env = "RUNLOG_REQUESTS_PER_SECOND", default_value_t = 100, value_name = "COUNT")]
+    requests_per_second: u32,
     /// Sends `expires_in` of access tokens as text, for clients that follow the vendor's file to the letter
     #[arg(long, env = "RUNLOG_EXPIRES_IN_AS_STRING")]
     expires_in_as_string: bool,
@@ -87,6 +90,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     let server = ServerSettings {
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
         expires_in_as_string: args.expires_in_as_string,
+        requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };
     serve_until(listener, store.clone(), server, stop).await?;

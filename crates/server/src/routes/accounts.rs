@@ -9,6 +9,7 @@ use runlog_store::Caller;
 
 use super::json::JsonBody;
 use super::logs::DELETE_LOGS;
+use super::metrics::READ_METRICS;
 use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
@@ -85,9 +86,9 @@ pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authent
 }
 
 /// `GET /account/service-accounts/permissions`: those that mean something here.
-pub(crate) async fn permissions(Authenticated(caller): Authenticated) -> ApiResult<Json<[&'static str; 2]>> {
+pub(crate) async fn permissions(Authenticated(caller): Authenticated) -> ApiResult<Json<[&'static str; 3]>> {
     may_manage(&caller)?;
-    Ok(Json([MANAGE_ACCOUNTS, DELETE_LOGS]))
+    Ok(Json([MANAGE_ACCOUNTS, DELETE_LOGS, READ_METRICS]))
 }
 
 /// `DELETE /account/service-accounts/{id}`: its access tokens end with it.

@@ -38,6 +38,8 @@ pub(crate) async fn generate(
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
     let ticket = app.store().request_page(&request).await?;
 
+    app.metrics().pages.inc();
+    app.metrics().records_out.inc_by(ticket.records);
     let status = match ticket.end {
         PageEnd::Complete => StatusCode::OK,
         PageEnd::Partial { .. } => StatusCode::PARTIAL_CONTENT,
@@ -121,6 +123,7 @@ pub(crate) async fn live(
     let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
     let slice = app.store().live_page(run.id, &query).await?;
     let size = slice.records.len() as u64;
+    app.metrics().records_out.inc_by(size);
     let next = query.start_index.saturating_add(size);
     Ok(Json(LivePage {
         size,

@@ -46,7 +46,13 @@ pub(crate) async fn push(
     let mut batch = app.store().begin_batch(run.id, params.text("batch")).await?;
     let mut lines = Lines::new(body, coding);
     match take_lines(&mut lines, &mut batch).await {
-        Ok(()) => Ok(Json(batch.commit().await?)),
+        Ok(()) => {
+            let stored = batch.commit().await?;
+            if !stored.repeated {
+                app.metrics().records_in.inc_by(stored.stored);
+            }
+            Ok(Json(stored))
+        }
         Err(error) => {
             batch.abort().await;
             Err(error.with_detail(NOTHING_STORED))

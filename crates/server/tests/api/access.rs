@@ -55,6 +55,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/tokens", Access::Token),
     ("POST", "/runlog/v1/tokens", Access::Token),
     ("DELETE", "/runlog/v1/tokens/{id}", Access::Token),
+    ("GET", "/metrics", Access::Token),
     ("GET", "/healthz", Access::Public),
     ("GET", "/readyz", Access::Public),
     ("GET", "/", Access::Public),

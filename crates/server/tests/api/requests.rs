@@ -177,3 +177,60 @@ async fn stopping_finishes_what_was_accepted() {
     service.await.unwrap().unwrap();
     assert!(TcpStream::connect(address).is_err());
 }
+
+#[tokio::test]
+async fn more_requests_than_are_taken_are_told_when_to_come_again() {
+    let stage = Stage::with(
+        |_| (),
+        |settings| {
+            (settings.requests_per_second, settings.stranger_requests_per_second) = (3, 2);
+        },
+    )
+    .await;
+    let list = || stage.get("/orchestration/workspaces");
+    for _ in 0..3 {
+        assert_eq!(list().await.header("x-runlog-pace"), "3,180");
+    }
+    let refused = list().await;
+    refused.is_error(429, &["more than 3 requests a second", "nothing was done"]);
+    assert_eq!(refused.header("retry-after"), "1");
+    // One caller's haste is not another's.
+    let other = stage.user("other", &[]).await;
+    assert_eq!(stage.send(Method::GET, "/orchestration/workspaces", Ask::with(&[]).by(&other)).await.status, 200);
+    stage.clock.advance_ms(1_000);
+    assert_eq!(list().await.status, 200);
+
+    let guess = || stage.send(Method::GET, "/orchestration/workspaces", Ask::with(&[]).by("guess"));
+    guess().await.is_error(401, &[]);
+    guess().await.is_error(401, &[]);
+    guess().await.is_error(429, &["without a good token"]);
+    stage.send(Method::POST, "/security/oauth/token", Ask::with(&[])).await.is_error(429, &[]);
+    assert_eq!(list().await.status, 200, "a good token passes");
+}
+
+#[tokio::test]
+async fn metrics_count_requests_records_and_runs() {
+    let stage = Stage::new().await;
+    stage.push("{\"logTimestamp\":1,\"severity\":\"ERROR\"}\n{\"logTimestamp\":2,\"severity\":\"INFO\"}\n").await;
+    stage.get("/nothing/here").await;
+    stage.get("/nothing/there").await;
+    stage.link("").await;
+    let text = stage.get("/metrics").await;
+    assert!(text.header("content-type").starts_with("application/openmetrics-text"));
+    let text = text.text();
+    for line in [
+        "runlog_records_in_total 2",
+        "runlog_records_out_total 2",
+        "runlog_pages_requested_total 1",
+        "runlog_archive_records 2",
+        "runlog_pages_waiting 0",
+        r#"runlog_http_requests_total{method="GET",route="",status="404"} 2"#,
+        r#"name="nightly",workspace="team",severity="ERROR"} 1"#,
+        r#"name="nightly",workspace="team",status="executing"} 1"#,
+        "# EOF",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    let other = stage.user("other", &runlog_model::place::Right::ALL).await;
+    stage.send(Method::GET, "/metrics", Ask::with(&[]).by(&other)).await.is_error(403, &["RUNLOG_METRICS"]);
+}

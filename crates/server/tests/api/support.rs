@@ -111,7 +111,9 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = StoreSettings::in_folder(folder.path());
         change(&mut settings);
-        let mut server_settings = ServerSettings::default();
+        // Time stands in these tests, so that no request would ever be forgotten.
+        let mut server_settings =
+            ServerSettings { requests_per_second: 0, stranger_requests_per_second: 0, ..ServerSettings::default() };
         server(&mut server_settings);
         let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
         let random = Arc::new(TestRandom::default());

@@ -1,0 +1,151 @@
+//! What the service counts about itself, for Prometheus.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use runlog_model::Severity;
+use runlog_store::{ArchiveFigures, TaskFigures};
+
+/// The counters of this process.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    /// Records that were stored.
+    pub(crate) records_in: Counter,
+    /// Records that were given out, in page files and live pages.
+    pub(crate) records_out: Counter,
+    /// Pages that were asked for.
+    pub(crate) pages: Counter,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TaskLabels {
+    task: String,
+    name: String,
+    workspace: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RunLabels {
+    task: String,
+    name: String,
+    workspace: String,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RecordLabels {
+    task: String,
+    name: String,
+    workspace: String,
+    severity: &'static str,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("runlog");
+        let requests = Family::default();
+        // From 1 ms to 16 s, doubling.
+        let durations: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15)));
+        let (records_in, records_out, pages) = (Counter::default(), Counter::default(), Counter::default());
+        registry.register("http_requests", "Requests by route and status", Family::clone(&requests));
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time to the answer's head",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register("records_in", "Records stored", records_in.clone());
+        registry.register("records_out", "Records given out, in page files and live pages", records_out.clone());
+        registry.register("pages_requested", "Pages asked for", pages.clone());
+        Self { registry, requests, durations, records_in, records_out, pages }
+    }
+
+    /// Counts a request. Unknown addresses count together, so that nobody fills the memory by inventing some.
+    pub(crate) fn count_request(&self, method: &str, route: &str, status: u16, duration_ms: i64) {
+        let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+        let method = if known.contains(&method) { method } else { "other" };
+        let labels = RequestLabels { method: method.to_owned(), route: route.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+        let seconds = duration_ms.max(0) as f64 / 1_000.0;
+        self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(seconds);
+    }
+
+    /// Everything as text in the OpenMetrics form, with the archive's own figures.
+    pub(crate) fn text(&self, figures: &ArchiveFigures) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode_registry(&mut text, &self.registry)?;
+        text::encode_registry(&mut text, &archive_registry(figures))?;
+        text::encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+/// The archive's figures, gathered anew for each scrape.
+fn archive_registry(figures: &ArchiveFigures) -> Registry {
+    let mut registry = Registry::with_prefix("runlog");
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    gauge("archive_records", "Records of all logs", figures.records);
+    gauge("archive_segments", "Objects that hold records", figures.segments);
+    gauge("archive_segment_bytes", "Bytes of those objects", figures.segment_bytes);
+    gauge("archive_page_bytes", "Bytes of page files that are kept", figures.page_bytes);
+    gauge("pages_waiting", "Page files asked for and not built", figures.pages_waiting);
+    gauge("pages_failed", "Page files that could not be built", figures.pages_failed);
+
+    let (runs, records) = (Family::<RunLabels, Gauge>::default(), Family::<RecordLabels, Gauge>::default());
+    let ended = Family::<TaskLabels, Gauge>::default();
+    let (seconds, success) = (Family::<TaskLabels, Seconds>::default(), Family::<TaskLabels, Seconds>::default());
+    for figures in &figures.tasks {
+        let of_task = labels(figures);
+        for (status, count) in &figures.runs {
+            let TaskLabels { task, name, workspace } = of_task.clone();
+            runs.get_or_create(&RunLabels { task, name, workspace, status }).set(*count as i64);
+        }
+        for severity in Severity::ALL {
+            let TaskLabels { task, name, workspace } = of_task.clone();
+            let labels = RecordLabels { task, name, workspace, severity: severity.name() };
+            records.get_or_create(&labels).set(figures.severities.of(severity) as i64);
+        }
+        ended.get_or_create(&of_task).set(figures.runs_ended as i64);
+        seconds.get_or_create(&of_task).set(figures.duration_ms as f64 / 1_000.0);
+        if let Some(at) = figures.last_success {
+            success.get_or_create(&of_task).set(at.as_millis() as f64 / 1_000.0);
+        }
+    }
+    registry.register("task_runs", "Runs of a task by status", runs);
+    registry.register("task_records", "Records of a task's logs by severity", records);
+    registry.register("task_runs_ended", "Runs of a task that have ended", ended);
+    registry.register("task_run_seconds", "Time that those took in all", seconds);
+    registry.register("task_last_success_timestamp_seconds", "When a run of a task last ended well", success);
+    registry
+}
+
+fn labels(task: &TaskFigures) -> TaskLabels {
+    TaskLabels { task: task.id.to_string(), name: task.name.clone(), workspace: task.workspace.clone() }
+}

@@ -1,0 +1,25 @@
+//! `GET /metrics`: what the service counts, for Prometheus.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::access;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::{ApiError, ApiResult};
+
+/// The permission to read metrics; they name every task.
+pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
+
+/// Everything as text in the OpenMetrics form.
+pub(crate) async fn show(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Response> {
+    access::permission(&caller, READ_METRICS)?;
+    let figures = app.store().figures().await?;
+    let text = app.metrics().text(&figures).map_err(|error| ApiError {
+        cause: Some(std::sync::Arc::new(error)),
+        ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
+    })?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+}
