@@ -4,8 +4,8 @@ use http::Method;
 use runlog_model::WorkspaceId;
 use runlog_model::place::Right;
 use runlog_model::wire::admin::{
-    NewEnvironment, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace, ServiceAccountBody, TokenBody,
-    UserBody,
+    NewEnvironment, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace, PermissionBody, ServiceAccountBody,
+    TokenBody, UserBody,
 };
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
