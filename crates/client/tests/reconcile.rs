@@ -98,6 +98,22 @@ proptest! {
 }
 
 #[test]
+fn an_instant_comes_in_the_order_of_the_page_that_reaches_further_back() {
+    let entry = |time: i64, text: &str| (time, text.to_owned());
+    // As it was logged: a, b, c at 5. A page asked for again by its end holds no more than the newest of them.
+    let whole = file(&[entry(5, "c"), entry(5, "b"), entry(5, "a"), entry(4, "x")]);
+    let again = file(&[entry(6, "y"), entry(5, "c"), entry(5, "b")]);
+    let log = [entry(4, "x"), entry(5, "a"), entry(5, "b"), entry(5, "c"), entry(6, "y")];
+    // Whichever of the two is asked for as the older one.
+    for files in [[whole.clone(), again.clone()], [again, whole]] {
+        assert_eq!(reconcile(&files, LogOrder::Time, 1 << 20, 1_000).0, log.iter().map(json).collect::<Vec<_>>());
+    }
+    // Two parts that have nothing in common: the older page's first.
+    let parts = [file(&[entry(5, "c"), entry(5, "b")]), file(&[entry(5, "a"), entry(4, "x")])];
+    assert_eq!(reconcile(&parts, LogOrder::Time, 1 << 20, 1_000).0, log[..4].iter().map(json).collect::<Vec<_>>());
+}
+
+#[test]
 fn entries_without_a_time_stand_beside_their_neighbours() {
     let file = r#"[{"a":1},{"logTimestamp":7},{"b":2},{"logTimestamp":9}]"#.to_owned();
     let (log, merged) = reconcile(&[file], LogOrder::Time, 1 << 20, 1_000);
@@ -125,4 +141,42 @@ fn a_download_that_starts_again_leaves_nothing_behind() {
     let page = spool.finish().unwrap();
     assert_eq!((page.entries, page.chunks.len()), (1, 1));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_field_that_stands_twice_and_a_text_that_is_none_are_taken_as_they_came() {
+    let twice = r#"{"logTimestamp":1,"a":1,"a":2}"#;
+    let half = r#"{"logTimestamp":1,"logMessage":"\ud800"}"#;
+    let pages = [format!("[{half},{twice}]"), format!(r#"[{half},{twice},{{"logTimestamp":0}}]"#)];
+    for order in [LogOrder::Time, LogOrder::Received] {
+        let (mut log, merged) = reconcile(&pages, order, 1 << 20, 1_000);
+        log.sort();
+        assert_eq!(log, [r#"{"logTimestamp":0}"#, twice, half]);
+        assert_eq!(merged, Merged { entries: 3, repeated: 2 });
+    }
+}
+
+#[test]
+fn a_page_with_a_hole_is_not_taken_for_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Time, memory_bytes: 100 };
+    let mut spool = PageSpool::new(settings, 0, 0);
+    let entries: Vec<Entry> = (0..50).map(|number| (number, "x".repeat(20))).collect();
+    spool.write(file(&entries).as_bytes()).unwrap();
+    let page = spool.finish().unwrap();
+    assert!(page.is_on_disk(folder.path()));
+
+    let path = folder.path().join(&page.chunks[0].file);
+    let whole = std::fs::read(&path).unwrap();
+    // Zeros anywhere, as a crash leaves them, or an end that is missing.
+    for start in (0..whole.len() - 64).step_by(7) {
+        let mut holed = whole.clone();
+        holed[start..start + 64].fill(0);
+        std::fs::write(&path, holed).unwrap();
+        assert!(!page.is_on_disk(folder.path()), "a hole at {start}");
+    }
+    std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    assert!(!page.is_on_disk(folder.path()));
+    std::fs::remove_file(&path).unwrap();
+    assert!(!page.is_on_disk(folder.path()));
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
+use memchr::memchr;
+
 use super::Chunk;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -59,10 +61,30 @@ pub(super) fn turned(folder: &Path, chunk: &Chunk) -> Result<Chunk> {
     write(folder, name, !chunk.newest_first, entries.iter().map(|(position, entry)| (*position, entry.as_slice())))
 }
 
+/// Counts the entries of a chunk; none when it is not as it was written. Holes read as zeros, which no JSON has.
+pub(super) fn count_whole(folder: &Path, chunk: &Chunk) -> Option<u64> {
+    let length = std::fs::metadata(folder.join(&chunk.file)).ok()?.len();
+    let mut reader = ChunkReader::open(folder, chunk).ok().filter(|_| length == chunk.bytes)?;
+    let mut entries = 0;
+    while let Some(Position { time_ms, .. }) = reader.position() {
+        let entry = reader.entry();
+        let is_object = entry.first() == Some(&b'{') && entry.last() == Some(&b'}') && memchr(0, entry).is_none();
+        let is_inside = (chunk.first_ms..=chunk.last_ms).contains(&time_ms);
+        if !is_object || !is_inside {
+            return None;
+        }
+        entries += 1;
+        reader.advance().ok()?;
+    }
+    Some(entries)
+}
+
 /// Reads a chunk, entry after entry.
 pub(super) struct ChunkReader {
     input: BufReader<File>,
     path: std::path::PathBuf,
+    /// The length of the whole chunk.
+    bytes: u64,
     entry: Vec<u8>,
     position: Option<Position>,
 }
@@ -73,7 +95,7 @@ impl ChunkReader {
         let path = folder.join(&chunk.file);
         let file = File::open(&path).map_err(|error| storage("read", &path, error))?;
         let input = BufReader::with_capacity(BUFFER_BYTES, file);
-        let mut reader = Self { input, path, entry: Vec::new(), position: None };
+        let mut reader = Self { input, path, bytes: chunk.bytes, entry: Vec::new(), position: None };
         reader.advance()?;
         Ok(reader)
     }
@@ -103,7 +125,11 @@ impl ChunkReader {
         let (time, rest) = head.split_at(8);
         let (rank, length) = rest.split_at(8);
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        self.entry.resize(number(length) as usize, 0);
+        let length = number(length) as usize;
+        if length as u64 > self.bytes {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the file is damaged"));
+        }
+        self.entry.resize(length, 0);
         self.input.read_exact(&mut self.entry)?;
         Ok(Some(Position { time_ms: number(time) as i64, rank: number(rank) }))
     }

@@ -46,13 +46,13 @@ fn all_turned(folder: &Path, pages: &[SpooledPage]) -> Result<Vec<SpooledPage>> 
     Ok(pages)
 }
 
-/// Where the next entry of an open chunk belongs: by time, then the older page first, then by rank.
-type Key = (i64, Reverse<u32>, u32, u64);
+/// Where the next entry of an open chunk belongs: by time, then the page that reaches further back, then by rank.
+type Key = (i64, u32, u64);
 
 struct ByTime<'a> {
     folder: &'a Path,
-    /// Chunks that are still closed, the earliest last.
-    closed: Vec<(&'a SpooledPage, &'a Chunk)>,
+    /// Chunks that are still closed, the earliest last, and the place of each one's page among the pages.
+    closed: Vec<(u32, &'a Chunk)>,
     open: Vec<Option<Open>>,
     /// The next entry of each open chunk, and which it is.
     heads: BinaryHeap<Reverse<(Key, usize)>>,
@@ -61,14 +61,18 @@ struct ByTime<'a> {
 
 struct Open {
     reader: ChunkReader,
-    age: u32,
     page: u32,
 }
 
 impl<'a> ByTime<'a> {
     fn new(folder: &'a Path, pages: &'a [SpooledPage]) -> Self {
+        // A page that ends inside an instant holds the newest part of it; one that reaches further back holds all of
+        // it, or the part before. So the further back first: that is the order in which the entries came.
+        let mut furthest_first: Vec<&SpooledPage> = pages.iter().collect();
+        furthest_first.sort_by_key(|page| (page.span().map(|(first, _)| first), Reverse(page.age), page.id));
+        let places = (0_u32..).zip(furthest_first);
         let mut closed: Vec<_> =
-            pages.iter().flat_map(|page| page.chunks.iter().map(move |chunk| (page, chunk))).collect();
+            places.flat_map(|(place, page)| page.chunks.iter().map(move |chunk| (place, chunk))).collect();
         closed.sort_by_key(|(_, chunk)| Reverse(chunk.first_ms));
         Self { folder, closed, open: Vec::new(), heads: BinaryHeap::new(), shared: Shared::default() }
     }
@@ -92,7 +96,7 @@ impl<'a> ByTime<'a> {
         while let Some((page, chunk)) = self.closed.pop_if(|(_, chunk)| chunk.first_ms <= instant) {
             let reader = ChunkReader::open(self.folder, chunk)?;
             let index = self.open.len();
-            self.open.push(Some(Open { reader, age: page.age, page: page.id }));
+            self.open.push(Some(Open { reader, page }));
             self.put_head(index);
         }
         Ok(Some(instant))
@@ -102,7 +106,7 @@ impl<'a> ByTime<'a> {
         let Some(open) = &self.open[index] else { return };
         match open.reader.position() {
             Some(Position { time_ms, rank }) => {
-                self.heads.push(Reverse(((time_ms, Reverse(open.age), open.page, rank), index)));
+                self.heads.push(Reverse(((time_ms, open.page, rank), index)));
             }
             // A chunk that is done is closed, so that few files are open at a time.
             None => self.open[index] = None,
@@ -111,7 +115,7 @@ impl<'a> ByTime<'a> {
 
     fn is_of_one_page(&self, instant: i64) -> bool {
         // The heads of other times stand behind; open chunks are few.
-        let mut pages = self.heads.iter().filter(|Reverse((key, _))| key.0 == instant).map(|Reverse((key, _))| key.2);
+        let mut pages = self.heads.iter().filter(|Reverse((key, _))| key.0 == instant).map(|Reverse((key, _))| key.1);
         let first = pages.next();
         pages.all(|page| Some(page) == first)
     }
@@ -135,7 +139,7 @@ impl<'a> ByTime<'a> {
         Ok(given)
     }
 
-    /// Gives the union of what several pages hold of an instant. The heap gives page after page, the older first.
+    /// Gives the union of what several pages hold of an instant. The heap gives page after page.
     fn give_union(
         &mut self,
         instant: i64,
@@ -149,7 +153,7 @@ impl<'a> ByTime<'a> {
             if page_before.replace(open.page) != Some(open.page) {
                 self.shared.next_page();
             }
-            match self.shared.is_new(instant, open.reader.entry())? {
+            match self.shared.is_new(instant, open.reader.entry()) {
                 true => {
                     give(open.reader.entry())?;
                     merged.entries += 1;
@@ -176,14 +180,12 @@ fn as_received(folder: &Path, pages: &[SpooledPage], give: &mut dyn FnMut(&[u8])
     let mut shared = Shared::default();
     for (index, page) in newest_first.iter().enumerate() {
         shared.next_page();
-        // Only where the times of pages meet can one repeat another.
-        let spans = newest_first.iter().enumerate().filter(|(other, _)| *other != index);
-        let spans: Vec<(i64, i64)> = spans.filter_map(|(_, other)| other.span()).collect();
-        let is_shared = |time: i64| spans.iter().any(|(first, last)| (*first..=*last).contains(&time));
+        let meetings = meetings(&newest_first, index);
+        let is_shared = |time: i64| meetings.iter().any(|(first, last)| (*first..=*last).contains(&time));
         for chunk in &page.chunks {
             let mut reader = ChunkReader::open(folder, chunk)?;
             while let Some(Position { time_ms, .. }) = reader.position() {
-                if is_shared(time_ms) && !shared.is_new(time_ms, reader.entry())? {
+                if is_shared(time_ms) && !shared.is_new(time_ms, reader.entry()) {
                     merged.repeated += 1;
                 } else {
                     give(reader.entry())?;
@@ -192,6 +194,17 @@ fn as_received(folder: &Path, pages: &[SpooledPage], give: &mut dyn FnMut(&[u8])
                 reader.advance()?;
             }
         }
+        // Memory holds what pages that are still to come can repeat, not the whole log.
+        let last_to_come = newest_first[index + 1..].iter().filter_map(|page| page.span()).map(|(_, last)| last).max();
+        shared.forget_after(last_to_come.unwrap_or(i64::MIN));
     }
     Ok(merged)
+}
+
+/// The stretches of time where other pages meet this one: only there can one repeat another.
+fn meetings(pages: &[&SpooledPage], index: usize) -> Vec<(i64, i64)> {
+    let Some((first, last)) = pages[index].span() else { return Vec::new() };
+    let others = pages.iter().enumerate().filter(|(other, _)| *other != index);
+    let spans = others.filter_map(|(_, other)| other.span());
+    spans.filter(|(other_first, other_last)| *other_first <= last && *other_last >= first).collect()
 }

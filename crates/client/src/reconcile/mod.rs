@@ -14,6 +14,8 @@ mod merge;
 mod shared;
 mod spool;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 pub use merge::{Merged, merge};
@@ -62,6 +64,12 @@ pub struct Chunk {
 }
 
 impl SpooledPage {
+    /// True when the folder still holds the page as it was laid down; a crash of the machine can leave holes.
+    pub fn is_on_disk(&self, folder: &Path) -> bool {
+        let entries = self.chunks.iter().map(|chunk| chunk::count_whole(folder, chunk));
+        entries.sum::<Option<u64>>() == Some(self.entries)
+    }
+
     /// The earliest and the latest time of its entries; none when it is empty.
     pub fn span(&self) -> Option<(i64, i64)> {
         let first = self.chunks.iter().map(|chunk| chunk.first_ms).min()?;

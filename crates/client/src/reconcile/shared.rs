@@ -1,11 +1,13 @@
 //! Entries of instants that several pages hold: which are repetitions, and which are not.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, ErrorKind, Result};
+/// How deeply nested a value is looked into. What is deeper is compared as it is written.
+const DEPTH_MAX: u32 = 32;
 
 /// Names an entry by what it says, whatever the order of its fields.
 type Name = [u8; 16];
@@ -13,7 +15,7 @@ type Name = [u8; 16];
 /// Counts equal entries page after page: an entry is new when its page holds more of them than any page before.
 #[derive(Default)]
 pub(super) struct Shared {
-    counts: HashMap<Name, Counts>,
+    counts: HashMap<(i64, Name), Counts>,
     page: u32,
 }
 
@@ -33,13 +35,18 @@ impl Shared {
     }
 
     /// Takes an entry of the page at hand; true when no page before accounts for it.
-    pub(super) fn is_new(&mut self, time_ms: i64, entry: &[u8]) -> Result<bool> {
-        let counts = self.counts.entry(name(time_ms, entry)?).or_default();
+    pub(super) fn is_new(&mut self, time_ms: i64, entry: &[u8]) -> bool {
+        let counts = self.counts.entry((time_ms, name(entry))).or_default();
         if counts.page != self.page {
             (counts.most, counts.here, counts.page) = (counts.most.max(counts.here), 0, self.page);
         }
         counts.here += 1;
-        Ok(counts.here > counts.most)
+        counts.here > counts.most
+    }
+
+    /// Forgets what is later than this: no page that is still to come holds it.
+    pub(super) fn forget_after(&mut self, last_ms: i64) {
+        self.counts.retain(|(time_ms, _), _| *time_ms <= last_ms);
     }
 
     /// Forgets everything, for the next instant.
@@ -49,44 +56,57 @@ impl Shared {
     }
 }
 
-fn name(time_ms: i64, entry: &[u8]) -> Result<Name> {
-    let value: Value = serde_json::from_slice(entry)
-        .map_err(|error| Error::caused(ErrorKind::Protocol, "an entry of a page file is not JSON", error))?;
+/// Two entries have the same name when they are the same JSON, whatever the order of their fields. Numbers are compared
+/// as they are written: read as numbers, two that differ in their last digits could become one.
+fn name(entry: &[u8]) -> Name {
     let mut digest = Sha256::new();
-    digest.update(time_ms.to_le_bytes());
-    update(&mut digest, &value);
+    match std::str::from_utf8(entry) {
+        Ok(text) => update(&mut digest, text, DEPTH_MAX),
+        Err(_) => part(&mut digest, b'?', entry),
+    }
     let mut name = Name::default();
     let length = name.len();
     name.copy_from_slice(&digest.finalize()[..length]);
-    Ok(name)
+    name
 }
 
 /// Every part of a value goes in with its kind and its length, so that no two values read the same.
-fn update(digest: &mut Sha256, value: &Value) {
-    let mut text = |kind: u8, text: &str| {
-        digest.update([kind]);
-        digest.update((text.len() as u64).to_le_bytes());
-        digest.update(text);
-    };
-    match value {
-        Value::Null => text(b'n', ""),
-        Value::Bool(flag) => text(b'b', if *flag { "t" } else { "f" }),
-        Value::Number(number) => text(b'd', &number.to_string()),
-        Value::String(string) => text(b's', string),
-        Value::Array(items) => {
-            text(b'a', &items.len().to_string());
-            items.iter().for_each(|item| update(digest, item));
-        }
-        Value::Object(fields) => {
-            text(b'o', &fields.len().to_string());
-            let mut names: Vec<&String> = fields.keys().collect();
-            names.sort_unstable();
-            for name in names {
-                update(digest, &Value::String(name.clone()));
-                update(digest, &fields[name]);
+fn update(digest: &mut Sha256, value: &str, depth: u32) {
+    let value = value.trim_ascii();
+    let fields = || serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(value);
+    let items = || serde_json::from_str::<Vec<&RawValue>>(value);
+    match value.as_bytes().first() {
+        Some(b'{') if depth > 0 => match fields() {
+            Ok(fields) => {
+                part(digest, b'o', &fields.len().to_le_bytes());
+                for (name, value) in fields {
+                    part(digest, b's', name.as_bytes());
+                    update(digest, value.get(), depth - 1);
+                }
             }
-        }
+            Err(_) => part(digest, b'?', value.as_bytes()),
+        },
+        Some(b'[') if depth > 0 => match items() {
+            Ok(items) => {
+                part(digest, b'a', &items.len().to_le_bytes());
+                items.into_iter().for_each(|item| update(digest, item.get(), depth - 1));
+            }
+            Err(_) => part(digest, b'?', value.as_bytes()),
+        },
+        Some(b'"') => match serde_json::from_str::<Cow<'_, str>>(value) {
+            Ok(text) => part(digest, b's', text.as_bytes()),
+            // Half of a surrogate pair is no text, and yet some services write it.
+            Err(_) => part(digest, b'?', value.as_bytes()),
+        },
+        // Numbers and words; and what is nested too deeply, as it is written.
+        _ => part(digest, b'w', value.as_bytes()),
     }
+}
+
+fn part(digest: &mut Sha256, kind: u8, bytes: &[u8]) {
+    digest.update([kind]);
+    digest.update((bytes.len() as u64).to_le_bytes());
+    digest.update(bytes);
 }
 
 #[cfg(test)]
@@ -95,20 +115,36 @@ mod tests {
 
     #[test]
     fn the_order_of_fields_does_not_matter_and_all_else_does() {
-        let same = |a: &str, b: &str| name(0, a.as_bytes()).unwrap() == name(0, b.as_bytes()).unwrap();
+        let same = |a: &str, b: &str| name(a.as_bytes()) == name(b.as_bytes());
         assert!(same(r#"{"a":1,"b":{"c":2,"d":3}}"#, r#"{ "b": {"d":3,"c":2}, "a": 1 }"#));
+        assert!(same(r#"{"a":"\u0041\/"}"#, r#"{"a":"A/"}"#));
         assert!(!same(r#"{"a":1}"#, r#"{"a":"1"}"#));
         assert!(!same(r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#));
         assert!(!same(r#"{"a":"b"}"#, r#"{"a":"b","c":null}"#));
-        assert_ne!(name(0, b"{}").unwrap(), name(1, b"{}").unwrap());
+        assert!(!same(r#"{"a":{},"b":[]}"#, r#"{"a":[],"b":{}}"#));
+    }
+
+    #[test]
+    fn long_numbers_broken_texts_and_deep_nests_are_told_apart() {
+        let same = |a: &str, b: &str| name(a.as_bytes()) == name(b.as_bytes());
+        assert!(!same(r#"{"a":12345678901234567890123}"#, r#"{"a":12345678901234567890124}"#));
+        assert!(!same(r#"{"a":0.1000000000000000055}"#, r#"{"a":0.1}"#));
+        assert!(same(r#"{"b":1,"a":"\ud800"}"#, r#"{"a":"\ud800","b":1}"#));
+        assert!(!same(r#"{"a":"\ud800"}"#, r#"{"a":"\ud801"}"#));
+        let deep = |core: &str| format!("{{\"a\":{}{core}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(same(&deep("1"), &deep("1")) && !same(&deep("1"), &deep("2")));
+        assert_ne!(name(b"{\"a\":\"\xff\"}"), name(b"{\"a\":\"\xfe\"}"));
     }
 
     #[test]
     fn of_equal_entries_as_many_stay_as_one_page_holds() {
         let mut shared = Shared::default();
-        let new: Vec<bool> = (0..2).map(|_| shared.is_new(0, b"{}").unwrap()).collect();
+        let new: Vec<bool> = (0..2).map(|_| shared.is_new(0, b"{}")).collect();
         shared.next_page();
-        let again: Vec<bool> = (0..3).map(|_| shared.is_new(0, b"{}").unwrap()).collect();
+        let again: Vec<bool> = (0..3).map(|_| shared.is_new(0, b"{}")).collect();
         assert_eq!((new, again), (vec![true, true], vec![false, false, true]));
+        assert!(shared.is_new(1, b"{}"), "another instant is another entry");
+        shared.forget_after(0);
+        assert_eq!(shared.counts.len(), 1);
     }
 }
