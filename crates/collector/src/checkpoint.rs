@@ -1,26 +1,34 @@
 //! What a fetch has done so far, in a folder beside its output: never a token, never a link.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use runlog_client::reconcile::{LogOrder, SpooledPage};
 use runlog_client::{GeneratedPage, PageRequest};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::error::{FetchError, Result, storage};
 
 /// The file in the folder.
 const FILE: &str = "checkpoint.json";
+/// Locked while a fetch goes on.
+const LOCK_FILE: &str = "lock";
 
 /// A folder with pages on disk, and what is known of them.
 pub(crate) struct Checkpoint {
     folder: PathBuf,
     state: State,
+    /// Keeps other fetches out of the folder, in this process and in others.
+    lock: Option<FolderLock>,
     /// Goes with the folder at the end, when it is a temporary one.
     _temporary: Option<tempfile::TempDir>,
 }
+
+/// Whoever holds it, or a copy, may write into the folder.
+pub(crate) type FolderLock = Arc<File>;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,28 +67,36 @@ pub(crate) struct PageState {
     pub(crate) end: Option<String>,
     /// The end of the next page, as the service wrote it; none on the last.
     pub(crate) next_end: Option<String>,
+    /// Whether the log could still grow then, where the service told.
+    #[serde(default)]
+    pub(crate) settled: Option<bool>,
     /// What is on disk of it, once it is whole.
     pub(crate) spooled: Option<SpooledPage>,
 }
 
 const VERSION: u32 = 1;
 
+impl PageState {
+    /// True for a page of the walk; ids of those that were asked for again are never their ages.
+    pub(crate) fn is_of_walk(&self) -> bool {
+        self.id == self.age
+    }
+}
+
 impl Checkpoint {
     /// Opens the folder of a fetch, new or from before.
     pub(crate) fn open(folder: PathBuf, fetch: Identity) -> Result<Self> {
         fs::create_dir_all(&folder).map_err(storage("make", &folder))?;
+        let lock = Some(lock(&folder)?);
         let mut state = match read(&folder)? {
             Some(state) => same(state, &fetch, &folder)?,
             None => State { version: VERSION, fetch, pages: Vec::new() },
         };
         for page in &mut state.pages {
             // The files of a page are written before it is noted; a crash of the machine may still have lost some.
-            let is_whole = page.spooled.as_ref().is_none_or(|spooled| is_on_disk(&folder, spooled));
-            if !is_whole {
-                page.spooled = None;
-            }
+            page.spooled.take_if(|spooled| !spooled.is_on_disk(&folder));
         }
-        Ok(Self { folder, state, _temporary: None })
+        Ok(Self { folder, state, lock, _temporary: None })
     }
 
     /// A fetch that cannot be gone on with, because its output is a pipe.
@@ -88,7 +104,7 @@ impl Checkpoint {
         let temporary = tempfile::Builder::new().prefix("runlog-fetch-").tempdir();
         let temporary = temporary.map_err(storage("make a temporary folder in", &std::env::temp_dir()))?;
         let state = State { version: VERSION, fetch, pages: Vec::new() };
-        Ok(Self { folder: temporary.path().to_owned(), state, _temporary: Some(temporary) })
+        Ok(Self { folder: temporary.path().to_owned(), state, lock: None, _temporary: Some(temporary) })
     }
 
     /// The folder, for the files of pages.
@@ -111,10 +127,25 @@ impl Checkpoint {
         self.state.pages.iter().filter_map(|page| page.spooled.clone()).collect()
     }
 
+    /// The pages of the walk, newest first, without those that were asked for again.
+    pub(crate) fn walked(&self) -> impl Iterator<Item = &PageState> {
+        self.state.pages.iter().filter(|page| page.is_of_walk())
+    }
+
+    /// False when the service said that the log could still grow.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.walked().all(|page| page.settled != Some(false))
+    }
+
+    /// For work that writes into the folder and may outlive this.
+    pub(crate) fn lock(&self) -> Option<FolderLock> {
+        self.lock.clone()
+    }
+
     /// Notes that a page was asked for.
     pub(crate) fn requested(&mut self, id: u32, age: u32, request: &PageRequest, page: &GeneratedPage) -> Result<()> {
         let (end, next_end) = (request.end.clone(), page.next_end.clone());
-        self.state.pages.push(PageState { id, age, end, next_end, spooled: None });
+        self.state.pages.push(PageState { id, age, end, next_end, settled: page.settled, spooled: None });
         self.write()
     }
 
@@ -123,6 +154,12 @@ impl Checkpoint {
         if let Some(page) = self.state.pages.iter_mut().find(|page| page.id == spooled.id) {
             page.spooled = Some(spooled);
         }
+        self.write()
+    }
+
+    /// Forgets all pages, to fetch them anew.
+    pub(crate) fn start_over(&mut self) -> Result<()> {
+        self.state.pages.clear();
         self.write()
     }
 
@@ -170,7 +207,7 @@ fn same(mut state: State, fetch: &Identity, folder: &Path) -> Result<State> {
         (found.overlap_ms != fetch.overlap_ms, "with another overlap"),
     ];
     if let Some((_, what)) = different.into_iter().find(|(differs, _)| *differs) {
-        return Err(FetchError::OtherFetch { path: folder.to_owned(), what });
+        return Err(FetchError::OtherFetch { path: folder.to_owned(), what, next: "remove it" });
     }
     if found.fixed_end.is_some() != fetch.fixed_end.is_some() {
         // The run has ended since, or is no longer waited for: the pages of before have other ends.
@@ -180,6 +217,17 @@ fn same(mut state: State, fetch: &Identity, folder: &Path) -> Result<State> {
     Ok(state)
 }
 
-fn is_on_disk(folder: &Path, page: &SpooledPage) -> bool {
-    page.chunks.iter().all(|chunk| fs::metadata(folder.join(&chunk.file)).is_ok_and(|file| file.len() == chunk.bytes))
+fn lock(folder: &Path) -> Result<FolderLock> {
+    let path = folder.join(LOCK_FILE);
+    let file = File::create(&path).map_err(storage("write", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let (what, next) = ("which goes on right now", "wait for it");
+            return Err(FetchError::OtherFetch { path: folder.to_owned(), what, next });
+        }
+        // Not every file system has locks.
+        Err(TryLockError::Error(error)) => debug!(%error, "{} cannot be locked", path.display()),
+    }
+    Ok(Arc::new(file))
 }

@@ -40,12 +40,14 @@ pub enum FetchError {
         source: std::io::Error,
     },
     /// The folder beside the output holds something else.
-    #[error("{} holds the pages of another fetch ({what}); remove it or choose another output", path.display())]
+    #[error("{} holds the pages of another fetch ({what}); {next} or choose another output", path.display())]
     OtherFetch {
         /// The folder.
         path: PathBuf,
         /// What differs.
         what: &'static str,
+        /// What to do about it.
+        next: &'static str,
     },
     /// A task of ours broke.
     #[error("a page's task broke")]

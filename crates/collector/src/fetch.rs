@@ -1,12 +1,13 @@
 //! Brings one run's log from a service to a file, whole.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use runlog_client::reconcile::{LogOrder, Merged, SpooledPage, merge};
-use runlog_client::{Client, Error, ErrorKind, Execution};
+use runlog_client::{Client, Execution};
 use runlog_model::{TimeRange, Timestamp};
 
 use crate::checkpoint::{Checkpoint, Identity};
@@ -20,27 +21,33 @@ use crate::request::{Completeness, FetchReport, FetchRequest, Form, Output};
 
 /// The file in the checkpoint's folder that becomes the result.
 const RESULT_FILE: &str = "result";
+/// How long after a count that is behind the log another one is asked for.
+const COUNT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Fetches a run's log, and proves by the service's own count that it is whole.
 ///
 /// Interrupted at any moment and called again with the same request, it goes on: pages that are on disk are not
 /// fetched again. Nothing stands at the output until all of it does.
 pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn Progress>) -> Result<FetchReport> {
+    let part_folder = match &request.output {
+        Output::File(path) => Some(part_folder(path)?),
+        Output::StandardOutput => None,
+    };
     let run = match request.settle {
         Some(settle) => when_settled(client, request.run_id, settle, progress.as_ref()).await?,
         None => client.execution(request.run_id).await?,
     };
     let identity = identity(client, &request);
-    let mut checkpoint = match &request.output {
-        Output::File(path) => Checkpoint::open(part_folder(path), identity)?,
-        Output::StandardOutput => Checkpoint::temporary(identity)?,
+    let mut checkpoint = match part_folder {
+        Some(folder) => Checkpoint::open(folder, identity)?,
+        None => Checkpoint::temporary(identity)?,
     };
-    let kept = checkpoint.spooled().len();
+    let mut kept = checkpoint.walked().filter(|page| page.spooled.is_some()).count();
     let range = counted_range(&request, &checkpoint);
 
-    let mut gathering = Gathering::new(client, &request, &mut checkpoint, Arc::clone(&progress));
+    let mut gathering = Gathering::new(client, &request, &mut checkpoint, progress);
     gathering.all_pages(range.end.map(Timestamp::to_api_text)).await?;
-    let (merged, completeness) = merge_and_count(client, &request, range, &mut gathering, progress.as_ref()).await?;
+    let (merged, completeness) = merge_and_count(&mut gathering, range, &mut kept).await?;
     let bytes = gathering.bytes;
 
     let report = report(&request, &run, &checkpoint, merged, completeness, kept, bytes);
@@ -50,7 +57,7 @@ pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn
 
 fn identity(client: &Client, request: &FetchRequest) -> Identity {
     let now = client.clock().now().floor_to_second();
-    let is_open = request.settle.is_none() && request.range.end.is_none();
+    let is_open = request.settle.is_none() && request.range.end.is_none_or(|end| end > now);
     Identity {
         service: client.settings().base_url.to_string(),
         run: request.run_id.to_string(),
@@ -65,62 +72,94 @@ fn identity(client: &Client, request: &FetchRequest) -> Identity {
 
 fn counted_range(request: &FetchRequest, checkpoint: &Checkpoint) -> TimeRange {
     let fixed_end = checkpoint.fixed_end().and_then(|end| end.parse().ok());
-    TimeRange { start: request.range.start, end: request.range.end.or(fixed_end) }
+    TimeRange { start: request.range.start, end: fixed_end.or(request.range.end) }
 }
 
-/// `run.ndjson.runlog-part` beside `run.ndjson`.
-fn part_folder(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_owned();
+/// `run.ndjson.runlog-part` beside `run.ndjson`. Fails for what cannot be put in place by a rename: better now than
+/// when everything is there.
+fn part_folder(output: &Path) -> Result<PathBuf> {
+    let cannot = |why: &str| Err(storage("write", output)(io::Error::new(ErrorKind::InvalidInput, why)));
+    let Some(name) = output.file_name() else { return cannot("it names no file") };
+    match fs::metadata(output) {
+        Ok(found) if found.is_dir() => return cannot("it is a folder; name a file in it"),
+        Ok(found) if !found.is_file() => return cannot("it is not an ordinary file; choose one, or standard output"),
+        _ => {}
+    }
+    let mut name = name.to_owned();
     name.push(".runlog-part");
-    output.with_file_name(name)
+    Ok(output.with_file_name(name))
 }
 
-/// Puts the pages together, and compares their count with the service's; once more with the pages' ends asked again.
+/// Puts the pages together, and compares their count with the service's. While they differ: the pages' ends are asked
+/// for again, then pages that stood on disk from before are fetched anew, each once.
 async fn merge_and_count(
-    client: &Client,
-    request: &FetchRequest,
-    range: TimeRange,
     gathering: &mut Gathering<'_>,
-    progress: &dyn Progress,
+    range: TimeRange,
+    kept: &mut usize,
 ) -> Result<(Merged, Completeness)> {
-    let mut asked_again = false;
+    let request = gathering.request;
+    let mut has_waited = false;
     loop {
-        progress.tell(FetchEvent::Merging);
-        let pages = gathering.checkpoint().spooled();
-        let folder = gathering.checkpoint().folder().to_owned();
-        let (form, order) = (request.form, request.order);
-        // The service counts while the pages are put together.
-        let merging = tokio::task::spawn_blocking(move || write_result(&folder, &pages, form, order));
-        let (merged, counted) = tokio::join!(merging, count(client, request.run_id, range));
-        let merged = merged??;
+        gathering.progress.tell(FetchEvent::Merging);
+        let (merged, counted) = merge_beside_count(gathering, range).await?;
+        let got = merged.entries;
         let expected = match counted {
             Ok(expected) => expected,
             Err(_) if request.allow_incomplete => return Ok((merged, Completeness::Unknown)),
-            Err(source) => return Err(FetchError::Uncounted { got: merged.entries, source }),
+            Err(source) => return Err(FetchError::Uncounted { got, source }),
         };
-        let got = merged.entries;
         if got == expected {
-            let whole = if request.settle.is_some() { Completeness::Verified } else { Completeness::SoFar };
-            return Ok((merged, whole));
+            let is_final = request.settle.is_some() && gathering.checkpoint().is_settled();
+            return Ok((merged, if is_final { Completeness::Verified } else { Completeness::SoFar }));
         }
-        if got < expected && !asked_again {
-            asked_again = true;
-            progress.tell(FetchEvent::AskingAgainForEnds { expected, got });
+        let has_pages = gathering.checkpoint().walked().next().is_some();
+        if got < expected && has_pages && !gathering.has_asked_again() {
+            gathering.progress.tell(FetchEvent::AskingAgainForEnds { expected, got });
             gathering.ends_again().await?;
-            continue;
+        } else if *kept > 0 && !request.allow_incomplete {
+            // A page that came wrong the last time would be wrong for ever.
+            *kept = 0;
+            gathering.anew(range.end.map(Timestamp::to_api_text)).await?;
+        } else if got > expected && !std::mem::replace(&mut has_waited, true) {
+            // The count of a log that has just been written may come later than the log.
+            gathering.client.sleep(COUNT_PAUSE).await;
+        } else if request.allow_incomplete {
+            return Ok((merged, Completeness::Different { expected }));
+        } else {
+            return Err(FetchError::Incomplete { expected, got });
         }
-        return match request.allow_incomplete {
-            true => Ok((merged, Completeness::Different { expected })),
-            false => Err(FetchError::Incomplete { expected, got }),
-        };
     }
+}
+
+/// The service counts while the pages are put together.
+async fn merge_beside_count(
+    gathering: &Gathering<'_>,
+    range: TimeRange,
+) -> Result<(Merged, runlog_client::Result<u64>)> {
+    let (checkpoint, request) = (gathering.checkpoint(), gathering.request);
+    let (pages, folder, lock) = (checkpoint.spooled(), checkpoint.folder().to_owned(), checkpoint.lock());
+    let (form, order) = (request.form, request.order);
+    let merging = tokio::task::spawn_blocking(move || {
+        let merged = write_result(&folder, &pages, form, order);
+        // Held until here, so that a fetch that is given up does not write into the next one's folder.
+        drop(lock);
+        merged
+    });
+    let (merged, counted) = tokio::join!(merging, count(gathering.client, request.run_id, range));
+    Ok((merged??, counted))
 }
 
 fn write_result(folder: &Path, pages: &[SpooledPage], form: Form, order: LogOrder) -> Result<Merged> {
     let path = folder.join(RESULT_FILE);
     let file = File::create(&path).map_err(storage("write", &path))?;
     let mut renderer = Renderer::new(BufWriter::with_capacity(1 << 18, file), form);
-    let cannot_write = |error| Error::caused(ErrorKind::Storage, format!("cannot write {}", path.display()), error);
+    let cannot_write = |error| {
+        runlog_client::Error::caused(
+            runlog_client::ErrorKind::Storage,
+            format!("cannot write {}", path.display()),
+            error,
+        )
+    };
     let merged = merge(folder, pages, order, &mut |entry| renderer.write(entry).map_err(cannot_write))?;
     let file = renderer.finish().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
     file.and_then(|file| file.sync_all()).map_err(storage("write", &path))?;
@@ -161,7 +200,8 @@ fn report(
         run_id: request.run_id,
         status: run.status_text.clone(),
         records: merged.entries,
-        pages: count(pages.len()),
+        pages: count(checkpoint.walked().count()),
+        page_records: checkpoint.walked().filter_map(|page| Some(page.spooled.as_ref()?.entries)).collect(),
         pages_kept: count(kept),
         repeated: merged.repeated,
         records_without_time: pages.iter().map(|page| page.entries_without_time).sum(),

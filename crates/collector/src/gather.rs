@@ -7,9 +7,10 @@ use runlog_client::reconcile::{PageSpool, SpoolSettings, SpooledPage};
 use runlog_client::{Client, ErrorKind, GeneratedPage, PageEvent, PageRequest, PageWalk, RequestedPage};
 use runlog_model::{FileFormat, Timestamp};
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use crate::checkpoint::{Checkpoint, PageState};
-use crate::error::{FetchError, Result};
+use crate::error::Result;
 use crate::progress::{FetchEvent, Progress};
 use crate::request::FetchRequest;
 
@@ -23,10 +24,10 @@ const SECOND_MS: i64 = 1_000;
 
 /// Fetches the pages of one request.
 pub(crate) struct Gathering<'a> {
-    client: &'a Client,
-    request: &'a FetchRequest,
+    pub(crate) client: &'a Client,
+    pub(crate) request: &'a FetchRequest,
+    pub(crate) progress: Arc<dyn Progress>,
     checkpoint: &'a mut Checkpoint,
-    progress: Arc<dyn Progress>,
     tasks: JoinSet<Result<(SpooledPage, u64)>>,
     /// Bytes of page files, unpacked.
     pub(crate) bytes: u64,
@@ -49,12 +50,11 @@ impl<'a> Gathering<'a> {
 
     /// Brings every page to disk that is not there yet, going on from where an earlier fetch was.
     pub(crate) async fn all_pages(&mut self, end: Option<String>) -> Result<()> {
-        let known: Vec<PageState> = self.checkpoint.pages().to_vec();
-        for page in known.iter().filter(|page| page.spooled.is_none()) {
-            self.make_room().await?;
-            self.take_up_again(page).await?;
+        if !self.take_up_known().await? {
+            warn!("the log has changed since its first pages were asked for; all of it is fetched anew");
+            self.start_over().await?;
         }
-        let walked = known.iter().filter(|page| page.id == page.age).max_by_key(|page| page.age);
+        let walked = self.checkpoint.walked().max_by_key(|page| page.age);
         let overlap_ms = i64::try_from(self.request.overlap.as_millis()).unwrap_or(i64::MAX);
         let mut walk = match walked {
             None => PageWalk::new(self.client.clone(), self.page_request(end), overlap_ms),
@@ -79,22 +79,34 @@ impl<'a> Gathering<'a> {
         self.finish().await
     }
 
-    /// Asks again for the pages after each header, from a second later: a service that cuts its headers down to
-    /// seconds leaves records between its pages.
+    /// Forgets all pages that are on disk, and fetches them anew.
+    pub(crate) async fn anew(&mut self, end: Option<String>) -> Result<()> {
+        self.start_over().await?;
+        self.all_pages(end).await
+    }
+
+    /// Asks again for the newest page, for records that came late, and for the pages after each header, from a second
+    /// later: a service that cuts its headers down to seconds leaves records between its pages.
     pub(crate) async fn ends_again(&mut self) -> Result<()> {
-        let ends = self.checkpoint.pages().iter().filter(|page| page.id == page.age);
-        let ends: Vec<(u32, String)> = ends.filter_map(|page| Some((page.age + 1, page.next_end.clone()?))).collect();
-        for (age, next_end) in ends {
-            let Ok(end) = next_end.parse::<Timestamp>() else { continue };
+        let newest = self.checkpoint.walked().filter(|page| page.age == 0).map(|page| (0, page.end.clone()));
+        let later = |next_end: &str| Some(next_end.parse::<Timestamp>().ok()?.plus_millis(SECOND_MS).to_api_text());
+        let after_header = |page: &PageState| Some((page.age + 1, Some(later(page.next_end.as_deref()?)?)));
+        let ends: Vec<_> = newest.chain(self.checkpoint.walked().filter_map(after_header)).collect();
+        for (age, end) in ends {
             // Ids of such pages are never their ages, so that a walk is not taken up from one.
             let id = self.checkpoint.pages().iter().map(|page| page.id).max().unwrap_or(0) + 1;
-            let request = self.page_request(Some(end.plus_millis(SECOND_MS).to_api_text()));
+            let request = self.page_request(end);
             self.make_room().await?;
             let page = self.client.generate(&request).await?;
             self.checkpoint.requested(id, age, &request, &page)?;
             self.start(id, RequestedPage { index: age, request, page });
         }
         self.finish().await
+    }
+
+    /// True when ends of pages were asked for again, by this fetch or by one that it goes on from.
+    pub(crate) fn has_asked_again(&self) -> bool {
+        self.checkpoint.pages().iter().any(|page| !page.is_of_walk())
     }
 
     fn page_request(&self, end: Option<String>) -> PageRequest {
@@ -115,16 +127,26 @@ impl<'a> Gathering<'a> {
         Ok(page)
     }
 
-    /// Asks once more for a page that was asked for before the interruption.
-    async fn take_up_again(&mut self, state: &PageState) -> Result<()> {
-        let request = self.page_request(state.end.clone());
-        let page: GeneratedPage = self.client.generate(&request).await?;
-        if page.next_end != state.next_end {
-            let what = "of a log that has changed since";
-            return Err(FetchError::OtherFetch { path: self.checkpoint.folder().to_owned(), what });
+    /// Asks once more for the pages that were asked for before the interruption and did not come. False when one of
+    /// them ends elsewhere now: then the pages after it leave a gap, or are not the right ones.
+    async fn take_up_known(&mut self) -> Result<bool> {
+        let known: Vec<PageState> = self.checkpoint.pages().to_vec();
+        for state in known.into_iter().filter(|page| page.spooled.is_none()) {
+            self.make_room().await?;
+            let request = self.page_request(state.end);
+            let page: GeneratedPage = self.client.generate(&request).await?;
+            if page.next_end != state.next_end {
+                return Ok(false);
+            }
+            self.start(state.id, RequestedPage { index: state.age, request, page });
         }
-        self.start(state.id, RequestedPage { index: state.age, request, page });
-        Ok(())
+        Ok(true)
+    }
+
+    async fn start_over(&mut self) -> Result<()> {
+        // Pages on their way would be written under the names of the new ones.
+        self.tasks.shutdown().await;
+        self.checkpoint.start_over()
     }
 
     fn start(&mut self, id: u32, page: RequestedPage) {
@@ -135,7 +157,13 @@ impl<'a> Gathering<'a> {
             memory_bytes: self.request.page_memory_bytes,
         };
         let (client, progress) = (self.client.clone(), Arc::clone(&self.progress));
-        self.tasks.spawn(async move { lay_down(&client, id, &page, settings, progress.as_ref()).await });
+        // Held by the task, so that one that is being given up does not write into the next fetch's folder.
+        let lock = self.checkpoint.lock();
+        self.tasks.spawn(async move {
+            let laid_down = lay_down(&client, id, &page, settings, progress.as_ref()).await;
+            drop(lock);
+            laid_down
+        });
     }
 
     async fn make_room(&mut self) -> Result<()> {

@@ -62,8 +62,10 @@ pub struct FetchReport {
     pub status: String,
     /// Records in the result.
     pub records: u64,
-    /// Pages that it took.
+    /// Pages that the service made of it.
     pub pages: u32,
+    /// Records of each of them, newest page first.
+    pub page_records: Vec<u64>,
     /// Pages that stood on disk from an interrupted fetch.
     pub pages_kept: u32,
     /// Records that pages had in common, and that stand in the result once.

@@ -3,13 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
+mod interrupted;
 mod support;
+
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use proptest::prelude::*;
 use runlog_client::ErrorKind;
-use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, Result};
-use runlog_model::Clock;
+use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, LogOrder, Result};
+use runlog_model::{Clock, TimeRange, Timestamp};
 use support::{At, Cut, Fault, FileForm, SECRET, Script, Stage, expected, line, plain_log, status_fault};
 
 /// Plays a script that the client should get through, and checks that the log is whole.
@@ -347,7 +350,7 @@ async fn nothing_secret_is_written_down() {
 async fn the_overlap_can_be_asked_for_from_the_start() {
     let log = plain_log(45);
     let stage = Stage::set(Script { cut: Cut::WholeSeconds, limit: 25, ..Script::of(log.clone()) }).await;
-    let request = FetchRequest { overlap: std::time::Duration::from_secs(1), ..stage.request() };
+    let request = FetchRequest { overlap: Duration::from_secs(1), ..stage.request() };
     let report = stage.fetch_as(request).await.unwrap();
     assert_eq!(stage.fetched(), expected(&log));
     assert!(report.repeated > 0);
@@ -381,6 +384,10 @@ fn logs() -> impl Strategy<Value = Vec<(i64, String)>> {
         .prop_map(|log| log.into_iter().map(|(ms, text)| (1_700_000_000_000 + ms, text)).collect())
 }
 
+fn time(line: &str) -> i64 {
+    runlog_client::entries::time_of(line.as_bytes()).unwrap().unwrap()
+}
+
 /// The most records in any stretch of two seconds: with fewer than a page holds, every cut can be recovered.
 fn densest(log: &[(i64, String)]) -> usize {
     let in_stretch = |start: i64| log.iter().filter(|record| (start..=start + 2_000).contains(&record.0)).count();
@@ -390,36 +397,52 @@ fn densest(log: &[(i64, String)]) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
-    /// Whatever the log and however the service cuts, the result is the exact log, or an error that says what is missing.
+    /// Whatever the log, the range and the cut, the result is the exact log, or an error that says what is missing.
     #[test]
     fn the_result_is_the_log_or_an_error(
-        log in logs(), limit in 1_u64..50, newest_first: bool, in_flight in 1_usize..4,
+        log in logs(), limit in 1_u64..50, newest_first: bool, in_flight in 1_usize..4, received: bool,
         cut in prop::sample::select(vec![Cut::Exact, Cut::MiddleInside, Cut::MiddleOutside, Cut::WholeSeconds]),
+        from in prop::option::of(0_i64..20_000), to in prop::option::of(20_000_i64..60_000), overlap_s in 0_u64..2,
     ) {
+        let at = |ms: i64| Timestamp::clamped(1_700_000_000_000 + ms);
+        let range = TimeRange { start: from.map(at), end: to.map(at) };
+        // A service whose ends are outside leaves out the very last instant of what was asked for, and says so.
+        let is_outside = |ms: i64| cut == Cut::MiddleOutside && to == Some(ms - 1_700_000_000_000);
+        let wanted: Vec<(i64, String)> =
+            log.iter().filter(|record| range.contains(record.0) && !is_outside(record.0)).cloned().collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let order = if received { LogOrder::Received } else { LogOrder::Time };
         let outcome = runtime.block_on(async {
             let stage = Stage::set(Script { limit, cut, newest_first, ..Script::of(log.clone()) }).await;
-            let request = FetchRequest { pages_in_flight: in_flight, ..stage.request() };
+            let overlap = Duration::from_secs(overlap_s);
+            let request = FetchRequest { range, order, overlap, pages_in_flight: in_flight, ..stage.request() };
             stage.fetch_as(request).await.map(|report| (report, stage.fetched()))
         });
-        let can_be_recovered = cut == Cut::Exact || densest(&log) < limit as usize;
+        let can_be_recovered = cut == Cut::Exact && overlap_s == 0 || densest(&log) < limit as usize;
         match outcome {
             Ok((report, fetched)) => {
-                prop_assert_eq!(report.records, log.len() as u64);
-                let (mut lines, mut wanted): (Vec<_>, Vec<_>) = (fetched.lines().collect(), Vec::new());
-                let exact = expected(&log);
-                wanted.extend(exact.lines());
-                if newest_first {
-                    prop_assert_eq!(&lines, &wanted);
+                prop_assert_eq!(report.records, wanted.len() as u64);
+                let exact = expected(&wanted);
+                let (mut lines, mut exact): (Vec<_>, Vec<_>) = (fetched.lines().collect(), exact.lines().collect());
+                if received {
+                    exact.reverse();
+                }
+                // In the order received, what was repeated stands where it came first. And where a page holds less than
+                // two seconds, no page may hold an instant whole: then its records are all there, in some order.
+                if newest_first && can_be_recovered && (!received || report.repeated == 0) {
+                    prop_assert_eq!(&lines, &exact);
+                }
+                if !received {
+                    prop_assert!(lines.iter().map(|line| time(line)).is_sorted());
                 }
                 // Files that do not tell their direction may turn equal times round; nothing is lost by that.
                 lines.sort_unstable();
-                wanted.sort_unstable();
-                prop_assert_eq!(lines, wanted);
+                exact.sort_unstable();
+                prop_assert_eq!(lines, exact);
             }
             Err(FetchError::Incomplete { expected, got }) => {
                 prop_assert!(!can_be_recovered, "{expected} expected, {got} came");
-                prop_assert_eq!(expected, log.len() as u64);
+                prop_assert_eq!(expected, wanted.len() as u64);
             }
             Err(FetchError::Upstream(error)) => {
                 prop_assert!(!can_be_recovered && error.kind() == ErrorKind::Protocol, "{}", error);

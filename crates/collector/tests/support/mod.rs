@@ -81,6 +81,10 @@ pub(crate) enum Fault {
     CutUnsaid(usize),
     /// A body that unpacks to far more than it is.
     Bomb,
+    /// Says that the log can still grow.
+    Unsettled,
+    /// Leaves this many of the newest records out of the page, as if they had not come yet.
+    Late(usize),
 }
 
 /// What the service has and does.
@@ -222,6 +226,11 @@ impl Stage {
         let client =
             Client::new(settings, Arc::new(time.clone()), Arc::new(TestRandom::default()), Arc::new(time.clone()));
         Self { shared, client: client.unwrap(), time, folder: tempfile::tempdir().unwrap(), task }
+    }
+
+    /// Where the fetch notes what it has done.
+    pub(crate) fn part_folder(&self) -> PathBuf {
+        self.folder.path().join("run.ndjson.runlog-part")
     }
 
     /// Where the log goes.
@@ -412,12 +421,18 @@ async fn generate(
         return answer;
     }
     let script = app.script.lock().unwrap();
-    let records = in_range(&script, &wanted(&query, script.cut));
+    let mut records = in_range(&script, &wanted(&query, script.cut));
+    if let Some(Fault::Late(count)) = fault {
+        records.drain(..count.min(records.len()));
+    }
     let (count, next_end) = cut(&script, &records);
     let token = format!("page-{}", app.pages.lock().unwrap().len());
     app.pages.lock().unwrap().insert(token.clone(), file_of(&script, &records[..count]));
     let body = json!({"size": count.to_string(), "token": token});
     let mut answer = json_answer(if next_end.is_some() { 206 } else { 200 }, &body);
+    if matches!(fault, Some(Fault::Unsettled)) {
+        answer.headers_mut().insert("x-runlog-log-settled", "false".parse().unwrap());
+    }
     let next_end = match fault {
         Some(Fault::NextEnd(text)) => text.map(str::to_owned),
         _ => next_end,
