@@ -16,7 +16,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that only some rooms may name, because they are what the room hides (or what is slow to build).
-const HIDDEN: [(&str, &[&str]); 14] = [
+const HIDDEN: [(&str, &[&str]); 16] = [
     ("sqlx", &["store"]),
     ("object_store", &["store"]),
     ("parquet", &["store", "analysis"]),
@@ -25,6 +25,8 @@ const HIDDEN: [(&str, &[&str]); 14] = [
     ("reqwest", &["client", "collector"]),
     ("governor", &["server"]),
     ("hyper-util", &["server"]),
+    ("opentelemetry-proto", &["server"]),
+    ("prost", &["server"]),
     ("prometheus-client", &["server"]),
     ("axum", &["server"]),
     ("axum-server", &["server"]),

@@ -15,6 +15,7 @@ mod fiql;
 mod limits;
 mod links;
 mod metrics;
+mod otlp;
 mod pace;
 mod query;
 mod request;

@@ -8,6 +8,9 @@ pub(crate) const JSON_BODY_BYTES_MAX: usize = 1 << 20;
 /// The longest body of a status request: a token in quotes, with room to spare. Unit: bytes.
 pub(crate) const TOKEN_BODY_BYTES_MAX: usize = 4 << 10;
 
+/// The longest body of an OTLP request, unpacked: such a body is read whole. Unit: bytes.
+pub(crate) const OTLP_BODY_BYTES_MAX: usize = 64 << 20;
+
 /// The longest line of a pushed log. Unit: bytes. One record must fit into memory many times.
 pub(crate) const LINE_BYTES_MAX: usize = 16 << 20;
 

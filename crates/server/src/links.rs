@@ -67,7 +67,8 @@ pub(crate) fn base_url(settings: &ServerSettings, headers: &HeaderMap) -> String
     settings.public_url.clone().unwrap_or_else(|| format!("http://{host}"))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

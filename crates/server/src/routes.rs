@@ -9,6 +9,7 @@ mod json;
 mod logs;
 mod metrics;
 mod oauth;
+mod otlp;
 mod permissions;
 mod places;
 mod records;
@@ -90,6 +91,7 @@ pub fn routes() -> Vec<Route> {
         route(Method::DELETE, permissions::OF_ACCOUNT, Token, delete(permissions::revoke_account)),
         // Runlog's own.
         route(Method::GET, "/runlog/v1/downloads/{key}/{file_name}", SignedLink, get(downloads::download)),
+        route(Method::POST, "/v1/logs", Token, post(otlp::export)),
         route(Method::PUT, "/runlog/v1/runs/{id}", Token, put(runs::start)),
         route(Method::GET, "/runlog/v1/runs/{id}", Token, get(runs::one)),
         route(Method::POST, "/runlog/v1/runs/{id}/records", Token, post(records::push)),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use futures::TryStreamExt;
@@ -73,6 +73,20 @@ fn wrong_line(number: u64, error: &serde_json::Error) -> ApiError {
     // The parser sees one line only; its own line number would mislead.
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     ApiError::invalid(format!("line {number}, column {}: {what}", error.column()))
+}
+
+/// Reads a body whole, unpacked, up to a bound.
+pub(crate) async fn unpacked(body: Body, headers: &HeaderMap, bytes_max: usize) -> ApiResult<Bytes> {
+    let mut lines = Lines::new(body, content_coding(headers)?);
+    let mut bytes = Vec::new();
+    while lines.read_chunk().await? {
+        bytes.extend_from_slice(&lines.chunk);
+        if bytes.len() > bytes_max {
+            let message = format!("the body is longer than {bytes_max} bytes; send it in parts");
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+    }
+    Ok(bytes.into())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("PUT", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions", Access::Token),
     ("DELETE", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions", Access::Token),
     ("GET", "/runlog/v1/downloads/{key}/{file_name}", Access::SignedLink),
+    ("POST", "/v1/logs", Access::Token),
     ("PUT", "/runlog/v1/runs/{id}", Access::Token),
     ("GET", "/runlog/v1/runs/{id}", Access::Token),
     ("POST", "/runlog/v1/runs/{id}/records", Access::Token),

@@ -234,3 +234,100 @@ async fn metrics_count_requests_records_and_runs() {
     let other = stage.user("other", &runlog_model::place::Right::ALL).await;
     stage.send(Method::GET, "/metrics", Ask::with(&[]).by(&other)).await.is_error(403, &["RUNLOG_METRICS"]);
 }
+
+/// An OTLP request with these records, as the specification's JSON.
+fn otlp(run: &str, task: &str, records: &serde_json::Value) -> String {
+    let attribute = |key: &str, value: &str| serde_json::json!({"key": key, "value": {"stringValue": value}});
+    serde_json::json!({"resourceLogs": [{
+        "resource": {"attributes": [attribute("runlog.run.id", run), attribute("runlog.task.id", task), attribute("host.name", "engine-7")]},
+        "scopeLogs": [{"scope": {"name": "tMap_1", "version": "8.0"}, "logRecords": records}],
+    }]})
+    .to_string()
+}
+
+#[tokio::test]
+async fn otlp_records_begin_a_run_fill_it_and_end_it() {
+    let stage = Stage::new().await;
+    let task = stage.task.to_string();
+    let records = serde_json::json!([
+        {"timeUnixNano": "1630479705000999999", "severityNumber": 9, "body": {"stringValue": "begin"}},
+        {"observedTimeUnixNano": "1630479706000000000", "severityText": "ERROR", "body": {"kvlistValue": {"values": [{"key": "rows", "value": {"intValue": "3"}}]}},
+         "traceId": "5b8efff798038103d269b633813fc60c",
+         "attributes": [{"key": "runlog.run.status", "value": {"stringValue": "execution_failed"}}]},
+    ]);
+    let send = || {
+        let ask = Ask::with(&[("content-type", "application/json")]).by(&stage.admin);
+        stage.send(Method::POST, "/v1/logs", ask.body(otlp(RUN, &task, &records)))
+    };
+    let answer = send().await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.json()["partialSuccess"].is_object()),
+        (200, false),
+        "{}",
+        answer.text()
+    );
+    // An exporter that did not hear the answer sends again: nothing is stored twice.
+    assert_eq!(send().await.status, 200);
+
+    let log = stage.get(&format!("/monitoring/executions/{RUN}/logs?order=ASC")).await.json();
+    assert_eq!(log["totalSize"], 2);
+    let (first, second) = (&log["data"][0], &log["data"][1]);
+    assert_eq!(
+        (&first["logTimestamp"], &first["severity"], &first["logMessage"]),
+        (&1_630_479_705_000_i64.into(), &"INFO".into(), &"begin".into())
+    );
+    assert_eq!(
+        (&first["bundleName"], &first["podName"], &first["logType"]),
+        (&"tMap_1".into(), &"engine-7".into(), &"JOB".into())
+    );
+    assert_eq!(
+        (&second["logMessage"], &second["traceId"]),
+        (&r#"{"rows":3}"#.into(), &"5b8efff798038103d269b633813fc60c".into())
+    );
+    let run = stage.get(&format!("/processing/executions/{RUN}")).await.json();
+    assert_eq!(run["status"], "execution_failed");
+    assert_eq!(run["startTimestamp"], "2021-09-01T07:01:45.000Z");
+    assert_eq!(run["finishTimestamp"], "2021-09-01T07:01:46.000Z");
+}
+
+#[tokio::test]
+async fn otlp_speaks_protobuf_and_counts_what_it_cannot_store() {
+    use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+    use prost::Message;
+    let stage = Stage::new().await;
+    let task = stage.task.to_string();
+    let records = serde_json::json!([{"timeUnixNano": "1", "body": {"stringValue": "x"}}]);
+    let mut request: ExportLogsServiceRequest = serde_json::from_str(&otlp(RUN, &task, &records)).unwrap();
+    for (run, task) in
+        [("not-a-run", task.as_str()), ("6c0e5a34-0000-4000-8000-00000000000a", "57f64991e4b0b689a64feed2")]
+    {
+        let other: ExportLogsServiceRequest = serde_json::from_str(&otlp(run, task, &records)).unwrap();
+        request.resource_logs.extend(other.resource_logs);
+    }
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&request.encode_to_vec()).unwrap();
+    let ask = Ask::with(&[("content-type", "application/x-protobuf"), ("content-encoding", "gzip")]).by(&stage.admin);
+    let answer = stage.send(Method::POST, "/v1/logs", ask.body(packed.finish().unwrap())).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/x-protobuf"));
+    let partial = ExportLogsServiceResponse::decode(&answer.body[..]).unwrap().partial_success.unwrap();
+    assert_eq!(partial.rejected_log_records, 2);
+    assert!(partial.error_message.contains("not-a-run"), "{}", partial.error_message);
+    assert_eq!(total(&stage).await, 1);
+}
+
+#[tokio::test]
+async fn otlp_needs_the_right_to_publish_and_a_form_it_knows() {
+    let stage = Stage::new().await;
+    let viewer = stage.user("viewer", &[runlog_model::place::Right::View]).await;
+    let body = otlp(RUN, &stage.task.to_string(), &serde_json::json!([{"timeUnixNano": "1"}]));
+    let send = |kind: &'static str, body: String| {
+        stage.send(Method::POST, "/v1/logs", Ask::with(&[("content-type", kind)]).by(&viewer).body(body))
+    };
+    let answer = send("application/json", body).await.json();
+    assert_eq!(answer["partialSuccess"]["rejectedLogRecords"], 1);
+    assert!(answer["partialSuccess"]["errorMessage"].as_str().unwrap().contains("Publisher"), "{answer}");
+    send("text/plain", String::new()).await.is_error(415, &["application/x-protobuf"]);
+    send("application/json", "{".to_owned()).await.is_error(400, &["the body"]);
+    send("application/x-protobuf", "nonsense".to_owned()).await.is_error(400, &["ExportLogsServiceRequest"]);
+    assert_eq!(send("application/json", "{}".to_owned()).await.status, 200);
+}
