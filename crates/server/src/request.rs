@@ -94,7 +94,8 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
     let body = ErrorBody {
         status: problem.status.as_u16(),
         message: Some(problem.message.clone()),
-        detail: problem.detail.clone(),
+        // Some of the vendor's files require it, so that it is there even when there is no more to say.
+        detail: Some(problem.detail.clone().unwrap_or_else(|| problem.message.clone())),
         request_id: Some(id.to_owned()),
     };
     let mut answer = if without_body { ().into_response() } else { Json(body).into_response() };

@@ -61,7 +61,11 @@ pub(crate) async fn one(
     Path(id): Path<String>,
 ) -> ApiResult<Json<ServiceAccountBody>> {
     may_manage(&caller)?;
-    let account = app.store().service_account(&id).await?;
+    found(&app, &id).await
+}
+
+async fn found(app: &App, id: &str) -> ApiResult<Json<ServiceAccountBody>> {
+    let account = app.store().service_account(id).await?;
     account.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no service account {id}")))
 }
 
@@ -71,11 +75,11 @@ pub(crate) async fn update(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     JsonBody(new): JsonBody<NewServiceAccount>,
-) -> ApiResult<StatusCode> {
+) -> ApiResult<Json<ServiceAccountBody>> {
     may_manage(&caller)?;
     may_give(&caller, &new.permissions)?;
     app.store().update_service_account(&id, &new).await?;
-    Ok(StatusCode::NO_CONTENT)
+    found(&app, &id).await
 }
 
 /// `GET /account/service-accounts/count`.
@@ -86,9 +90,8 @@ pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authent
 }
 
 /// `GET /account/service-accounts/permissions`: those that mean something here.
-pub(crate) async fn permissions(Authenticated(caller): Authenticated) -> ApiResult<Json<[&'static str; 3]>> {
-    may_manage(&caller)?;
-    Ok(Json([MANAGE_ACCOUNTS, DELETE_LOGS, READ_METRICS]))
+pub(crate) async fn permissions() -> Json<[&'static str; 3]> {
+    Json([MANAGE_ACCOUNTS, DELETE_LOGS, READ_METRICS])
 }
 
 /// `DELETE /account/service-accounts/{id}`: its access tokens end with it.

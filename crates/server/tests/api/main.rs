@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod access;
+mod conformance;
 mod logs;
 mod requests;
 mod support;

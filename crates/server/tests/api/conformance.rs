@@ -1,0 +1,208 @@
+//! Every operation of the vendor's OpenAPI files that Runlog offers, with its answers held against their schemas.
+//!
+//! The files are the vendor's and not part of Runlog: the tests read them from the folder that the variable
+//! `RUNLOG_VENDOR_OPENAPI` names, or from `../shared/contract/openapi` beside the project, and say so when neither is
+//! there.
+
+use std::path::PathBuf;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Ask, RUN, Stage, lines};
+
+const UNKNOWN_RUN: &str = "6c0e5a34-0000-4000-8000-0000000000ff";
+
+/// The vendor's files.
+struct Vendor(PathBuf);
+
+impl Vendor {
+    #[allow(clippy::print_stderr, clippy::disallowed_methods, reason = "a test that is left out says so")]
+    fn find() -> Option<Self> {
+        let named = std::env::var("RUNLOG_VENDOR_OPENAPI").ok().map(PathBuf::from);
+        let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/contract/openapi"));
+        let folder = named.or_else(|| beside.is_dir().then_some(beside));
+        if folder.is_none() {
+            eprintln!("left out: the vendor's OpenAPI files are not here; RUNLOG_VENDOR_OPENAPI names their folder");
+        }
+        folder.map(Self)
+    }
+
+    /// Fails unless the file declares this status for the operation, and the body fits its schema.
+    #[track_caller]
+    fn check(&self, file: &str, operation: (&str, &str), expected: u16, answer: &Answer) {
+        let (method, path) = operation;
+        assert_eq!(answer.status.as_u16(), expected, "{method} {path}: {}", answer.text());
+        let text = std::fs::read_to_string(self.0.join(format!("{file}.json"))).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let responses = &document["paths"][path][method]["responses"];
+        assert!(responses.is_object(), "{file} has no {method} {path}");
+        let declared = &responses[expected.to_string()];
+        assert!(declared.is_object(), "{file}: {method} {path} does not declare {expected}");
+        let content = declared["content"].as_object().and_then(|content| content.values().next());
+        let Some(schema) = content.map(|content| content["schema"].clone()) else { return };
+        // References of the schema lead into the document, which stands around it.
+        let mut schema = schema;
+        schema["components"] = document["components"].clone();
+        let validator = jsonschema::options().with_draft(jsonschema::Draft::Draft4).build(&schema).unwrap();
+        let body = answer.json();
+        let errors: Vec<String> = validator.iter_errors(&body).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{method} {path} {expected}: {errors:?} in {body}");
+    }
+}
+
+/// A stage whose run needs two pages.
+async fn stage() -> Stage {
+    let stage =
+        Stage::with(|settings| settings.page_records_max = 10, |settings| settings.expires_in_as_string = true).await;
+    stage.push(&lines((0..20).map(|number| 1_630_479_705_000 + number * 1_000))).await;
+    stage
+}
+
+#[tokio::test]
+async fn execution_logs() {
+    let Some(vendor) = Vendor::find() else { return };
+    let stage = stage().await;
+    let nobody = stage.user("nobody", &[]).await;
+    let (file, path) = ("execution-logs", "/monitoring/executions/{id}/logs");
+    let logs = format!("/monitoring/executions/{RUN}/logs");
+    let status = format!("{logs}/status");
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        let name = method.as_str().to_lowercase();
+        let check = |expected, answer: &Answer| vendor.check(file, (&name, path), expected, answer);
+        check(400, &stage.ask(method.clone(), "/monitoring/executions/x/logs", "").await);
+        check(401, &stage.send(method.clone(), &logs, Ask::with(&[])).await);
+        check(403, &stage.send(method.clone(), &logs, Ask::with(&[]).by(&nobody)).await);
+        check(404, &stage.ask(method.clone(), &logs.replace(RUN, UNKNOWN_RUN), "").await);
+    }
+    vendor.check(file, ("get", path), 200, &stage.get(&logs).await);
+    let partial = stage.post(&logs, "").await;
+    vendor.check(file, ("post", path), 206, &partial);
+    vendor.check(file, ("post", path), 200, &stage.post(&format!("{logs}?endTime=2021-09-01T07:01:46Z"), "").await);
+    let status_path = "/monitoring/executions/{id}/logs/status";
+    let token = partial.json()["token"].to_string();
+    let check = |expected, answer: &Answer| vendor.check(file, ("post", status_path), expected, answer);
+    check(200, &stage.post(&status, token.clone()).await);
+    while stage.store.build_wanted_page().await.unwrap() {}
+    check(200, &stage.post(&status, token).await);
+    check(400, &stage.post(&status, "").await);
+    check(401, &stage.send(Method::POST, &status, Ask::with(&[]).body("t")).await);
+    check(403, &stage.send(Method::POST, &status, Ask::with(&[]).by(&nobody).body("t")).await);
+    check(404, &stage.post(&status, UNKNOWN_RUN).await);
+    vendor.check(file, ("delete", path), 200, &stage.ask(Method::DELETE, &logs, "").await);
+    vendor.check(file, ("delete", path), 200, &stage.ask(Method::DELETE, &logs, "").await);
+}
+
+#[tokio::test]
+async fn processing() {
+    let Some(vendor) = Vendor::find() else { return };
+    let stage = stage().await;
+    let nobody = stage.user("nobody", &[]).await;
+    let check = |method, path, expected, answer: &Answer| vendor.check("processing", (method, path), expected, answer);
+
+    let of_task = "/processing/executables/tasks/{taskId}/executions";
+    let path = format!("/processing/executables/tasks/{}/executions", stage.task);
+    check("get", of_task, 200, &stage.get(&path).await);
+    check("get", of_task, 400, &stage.get(&format!("{path}?limit=0")).await);
+    check("get", of_task, 401, &stage.send(Method::GET, &path, Ask::with(&[])).await);
+    check("get", of_task, 403, &stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await);
+    check("get", of_task, 404, &stage.get(&path.replace(&stage.task.to_string(), "57f64991e4b0b689a64feed2")).await);
+
+    let all = "/processing/executables/tasks/executions";
+    check("get", all, 200, &stage.get(all).await);
+    check("get", all, 400, &stage.get(&format!("{all}?lastDays=0")).await);
+    check("get", all, 401, &stage.send(Method::GET, all, Ask::with(&[])).await);
+    check("post", all, 200, &stage.post(all, r#"{"tags":[],"lastDays":10}"#).await);
+    check("post", all, 400, &stage.post(all, "[]").await);
+    check("post", all, 401, &stage.send(Method::POST, all, Ask::with(&[])).await);
+
+    let one = "/processing/executions/{executionId}";
+    let path = format!("/processing/executions/{RUN}");
+    check("get", one, 200, &stage.get(&path).await);
+    let finish = r#"{"status":"execution_failed","errorMessage":"no such table","numberOfProcessedRows":7}"#;
+    stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), finish).await;
+    check("get", one, 200, &stage.get(&path).await);
+    check("get", one, 400, &stage.get("/processing/executions/x").await);
+    check("get", one, 401, &stage.send(Method::GET, &path, Ask::with(&[])).await);
+    check("get", one, 403, &stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await);
+    check("get", one, 404, &stage.get(&path.replace(RUN, UNKNOWN_RUN)).await);
+    check("post", "/processing/executions", 501, &stage.post("/processing/executions", r#"{"executable":"x"}"#).await);
+}
+
+#[tokio::test]
+async fn orchestration() {
+    let Some(vendor) = Vendor::find() else { return };
+    let stage = stage().await;
+    let check =
+        |method, path, expected, answer: &Answer| vendor.check("orchestration", (method, path), expected, answer);
+    for path in [
+        "/orchestration/environments",
+        "/orchestration/workspaces",
+        "/orchestration/executables/tasks",
+        "/orchestration/executables/plans",
+    ] {
+        check("get", path, 200, &stage.get(path).await);
+        check("get", path, 401, &stage.send(Method::GET, path, Ask::with(&[])).await);
+    }
+    check("get", "/orchestration/workspaces", 400, &stage.get("/orchestration/workspaces?query=x").await);
+    check("get", "/orchestration/executables/tasks", 400, &stage.get("/orchestration/executables/tasks?limit=x").await);
+    let search = "/orchestration/executables/tasks/search";
+    check("post", search, 200, &stage.post(search, r#"{"name":"night"}"#).await);
+    check("post", search, 400, &stage.post(search, "{").await);
+    let one = "/orchestration/executables/tasks/{taskId}";
+    check("get", one, 200, &stage.get(&format!("/orchestration/executables/tasks/{}", stage.task)).await);
+    check("get", one, 404, &stage.get("/orchestration/executables/tasks/57f64991e4b0b689a64feed2").await);
+}
+
+#[tokio::test]
+async fn accounts_tokens_and_permissions() {
+    let Some(vendor) = Vendor::find() else { return };
+    let stage = stage().await;
+    let nobody = stage.user("nobody", &[]).await;
+    let (file, all, one) = ("service-accounts", "/account/service-accounts", "/account/service-accounts/{id}");
+    let body = json!({"name": "monitor", "permissions": ["TMC_OPERATOR"]}).to_string();
+    let made = stage.post(all, body.clone()).await;
+    vendor.check(file, ("post", all), 201, &made);
+    vendor.check(file, ("post", all), 409, &stage.post(all, body.clone()).await);
+    vendor.check(file, ("post", all), 400, &stage.post(all, "{}").await);
+    vendor.check(file, ("post", all), 401, &stage.send(Method::POST, all, Ask::with(&[])).await);
+    vendor.check(file, ("post", all), 403, &stage.send(Method::POST, all, Ask::with(&[]).by(&nobody).body(body)).await);
+    vendor.check(file, ("get", all), 200, &stage.get(all).await);
+    for part in ["/account/service-accounts/count", "/account/service-accounts/permissions"] {
+        vendor.check(file, ("get", part), 200, &stage.get(part).await);
+        vendor.check(file, ("get", part), 401, &stage.send(Method::GET, part, Ask::with(&[])).await);
+    }
+    let (id, secret) =
+        (made.json()["id"].as_str().unwrap().to_owned(), made.json()["secret"].as_str().unwrap().to_owned());
+    let path = format!("{all}/{id}");
+    vendor.check(file, ("get", one), 200, &stage.get(&path).await);
+    vendor.check(file, ("get", one), 404, &stage.get(&format!("{all}/nobody")).await);
+    vendor.check(
+        file,
+        ("put", one),
+        200,
+        &stage.ask(Method::PUT, &path, r#"{"name":"watcher","permissions":[]}"#).await,
+    );
+    vendor.check(file, ("put", one), 404, &stage.ask(Method::PUT, &format!("{all}/x"), r#"{"name":"w"}"#).await);
+
+    let oauth = "/security/oauth/token";
+    let basic = format!(
+        "Basic {}",
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{id}:{secret}"))
+    );
+    let body = r#"{"grant_type":"client_credentials","audience":"https://api.eu.cloud.talend.com"}"#;
+    let token = stage.send(Method::POST, oauth, Ask::with(&[("authorization", &basic)]).body(body)).await;
+    vendor.check("oauth", ("post", oauth), 200, &token);
+
+    let file = "workspace-permissions";
+    let of_account = "/security/workspaces/{workspaceId}/service-accounts/{serviceAccountId}/permissions";
+    let path = format!("/security/workspaces/{}/service-accounts/{id}/permissions", stage.workspace);
+    vendor.check(file, ("post", of_account), 201, &stage.post(&path, r#"["VIEW"]"#).await);
+    vendor.check(file, ("post", of_account), 409, &stage.post(&path, r#"["VIEW"]"#).await);
+    vendor.check(file, ("post", of_account), 400, &stage.post(&path, r#"["OWN"]"#).await);
+    vendor.check(file, ("get", of_account), 200, &stage.get(&path).await);
+    vendor.check(file, ("put", of_account), 204, &stage.ask(Method::PUT, &path, r#"["AUTHOR","EXECUTE"]"#).await);
+    vendor.check(file, ("get", of_account), 403, &stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await);
+    vendor.check(file, ("delete", of_account), 204, &stage.ask(Method::DELETE, &path, "").await);
+    stage.ask(Method::DELETE, &format!("{all}/{id}"), "").await;
+}
