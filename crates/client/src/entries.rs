@@ -229,7 +229,8 @@ fn on_one_line(entry: &[u8]) -> Vec<u8> {
 }
 
 /// The time of an entry, in milliseconds since 1970; none when it has none that can be read.
-pub fn time_of(entry: &[u8]) -> Result<Option<i64>> {
+/// Fails for what is not JSON, as far as that is looked at: see [`leading_time`].
+pub fn time_of(entry: &[u8]) -> serde_json::Result<Option<i64>> {
     match leading_time(entry) {
         Some(epoch_ms) => Ok(Some(epoch_ms)),
         None => time_anywhere(entry),
@@ -237,7 +238,13 @@ pub fn time_of(entry: &[u8]) -> Result<Option<i64>> {
 }
 
 /// The time of an entry that begins with it, as Runlog writes them: a quarter of a fetch's work was to look further.
+/// What has control characters is looked at in full: JSON has none in its texts, and one that is a line break would
+/// make two lines of a record.
 fn leading_time(entry: &[u8]) -> Option<i64> {
+    // All bytes are looked at, without an early end: that is many at a time.
+    if entry.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+        return None;
+    }
     let value = entry.strip_prefix(b"{\"logTimestamp\":")?.trim_ascii_start();
     let end = value.iter().position(|byte| !byte.is_ascii_digit())?;
     // What follows must end a number; 18 digits always fit.
@@ -246,14 +253,13 @@ fn leading_time(entry: &[u8]) -> Option<i64> {
 }
 
 /// The time of an entry that has it anywhere, in any form.
-fn time_anywhere(entry: &[u8]) -> Result<Option<i64>> {
+fn time_anywhere(entry: &[u8]) -> serde_json::Result<Option<i64>> {
     #[derive(Deserialize)]
     struct Stamp<'a> {
         #[serde(borrow, default, rename = "logTimestamp")]
         time: Option<&'a RawValue>,
     }
-    let stamp: Stamp<'_> = serde_json::from_slice(entry)
-        .map_err(|error| Error::caused(ErrorKind::Protocol, "an entry of the page file is not JSON", error))?;
+    let stamp: Stamp<'_> = serde_json::from_slice(entry)?;
     let Some(raw) = stamp.time.map(RawValue::get) else { return Ok(None) };
     if let Ok(epoch_ms) = raw.parse() {
         return Ok(Some(epoch_ms));
@@ -351,5 +357,8 @@ mod tests {
         assert_eq!(time(r#"{"logTimestamp":null}"#), None);
         assert_eq!(time("{}"), None);
         assert!(time_of(b"{\"a\":tru}").is_err());
+        assert!(time_of(b"{\"logTimestamp\":1,\"a\":\"two\nlines\"}").is_err());
+        assert_eq!(time_of(b"{\"logTimestamp\":1,\t\"a\":2}").unwrap(), Some(1));
+        assert_eq!(time("{\"logTimestamp\":1,\"a\":\"\u{7f}\"}"), Some(1));
     }
 }

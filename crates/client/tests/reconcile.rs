@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
-use runlog_client::DownloadSink;
 use runlog_client::reconcile::{LogOrder, Merged, PageSpool, SpoolSettings, SpooledPage, merge};
+use runlog_client::{DownloadSink, ErrorKind};
 
 /// A record: its time and its text.
 type Entry = (i64, String);
@@ -179,4 +179,17 @@ fn a_page_with_a_hole_is_not_taken_for_whole() {
     assert!(!page.is_on_disk(folder.path()));
     std::fs::remove_file(&path).unwrap();
     assert!(!page.is_on_disk(folder.path()));
+}
+
+#[test]
+fn an_entry_that_would_break_its_line_is_refused_by_its_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Time, memory_bytes: 1 << 20 };
+    let mut spool = PageSpool::new(settings, 0, 0);
+    let broken = "[{\"logTimestamp\":2},\n{\"logTimestamp\":1,\"logMessage\":\"two\nlines\"}]";
+    let error = spool.write(broken.as_bytes()).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (ErrorKind::Protocol, "entry 2 of the page file is not JSON")
+    );
 }

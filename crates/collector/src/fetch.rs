@@ -9,6 +9,7 @@ use std::time::Duration;
 use runlog_client::reconcile::{LogOrder, Merged, SpooledPage, merge};
 use runlog_client::{Client, Execution};
 use runlog_model::{TimeRange, Timestamp};
+use tracing::warn;
 
 use crate::checkpoint::{Checkpoint, Identity};
 use crate::count::count;
@@ -105,7 +106,10 @@ async fn merge_and_count(
         let got = merged.entries;
         let expected = match counted {
             Ok(expected) => expected,
-            Err(_) if request.allow_incomplete => return Ok((merged, Completeness::Unknown)),
+            Err(error) if request.allow_incomplete => {
+                warn!(%error, "the service does not count the log");
+                return Ok((merged, Completeness::Unknown));
+            }
             Err(source) => return Err(FetchError::Uncounted { got, source }),
         };
         if got == expected {

@@ -6,7 +6,7 @@ use super::chunk::{self, Position};
 use super::{Chunk, LogOrder, SpooledPage};
 use crate::download::DownloadSink;
 use crate::entries::{EntrySplitter, time_of};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Where and how pages are laid down.
 #[derive(Debug, Clone)]
@@ -107,8 +107,11 @@ impl PageSpool {
 
 impl Gathered {
     fn take(&mut self, entry: &[u8], page: &mut SpooledPage, steps: &mut (u64, u64)) -> Result<()> {
-        let time = time_of(entry)?;
         page.entries += 1;
+        let time = time_of(entry).map_err(|error| {
+            let message = format!("entry {} of the page file is not JSON", page.entries);
+            Error::caused(ErrorKind::Protocol, message, error)
+        })?;
         match (time, self.last_time) {
             (Some(time), Some(last)) if time > last => steps.0 += 1,
             (Some(time), Some(last)) if time < last => steps.1 += 1,
