@@ -16,7 +16,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that only some rooms may name, because they are what the room hides (or what is slow to build).
-const HIDDEN: [(&str, &[&str]); 16] = [
+const HIDDEN: [(&str, &[&str]); 17] = [
     ("sqlx", &["store"]),
     ("object_store", &["store"]),
     ("parquet", &["store", "analysis"]),
@@ -27,6 +27,7 @@ const HIDDEN: [(&str, &[&str]); 16] = [
     ("hyper-util", &["server"]),
     ("opentelemetry-proto", &["server"]),
     ("prost", &["server"]),
+    ("rustls", &["server"]),
     ("prometheus-client", &["server"]),
     ("axum", &["server"]),
     ("axum-server", &["server"]),

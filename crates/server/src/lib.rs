@@ -22,8 +22,10 @@ mod request;
 mod routes;
 mod server;
 mod settings;
+mod tls;
 
 pub use app::App;
 pub use routes::{Access, Route, router, routes};
 pub use server::{ServeError, serve};
 pub use settings::ServerSettings;
+pub use tls::{TlsError, TlsFiles};

@@ -32,5 +32,8 @@ pub(crate) const LIST_PAGE_MAX: u64 = 100;
 /// How long a client may take to send the head of a request. A slow one must not hold a connection for nothing.
 pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// How often the files of the certificate are looked at for a change.
+pub(crate) const TLS_LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// How long a pushed log may stand still. Unit: time without a byte.
 pub(crate) const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);

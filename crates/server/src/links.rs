@@ -64,7 +64,8 @@ impl Links {
 /// The address that links begin with.
 pub(crate) fn base_url(settings: &ServerSettings, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
-    settings.public_url.clone().unwrap_or_else(|| format!("http://{host}"))
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    settings.public_url.clone().unwrap_or_else(|| format!("{scheme}://{host}"))
 }
 
 /// Bytes as hexadecimal digits.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 use runlog_model::{Clock, Random};
 use runlog_store::Store;
@@ -15,6 +16,7 @@ use crate::app::App;
 use crate::limits;
 use crate::routes::router;
 use crate::settings::ServerSettings;
+use crate::tls::TlsError;
 
 /// What can go wrong with the service as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,9 @@ pub enum ServeError {
     /// The archive did not give its keys.
     #[error("the archive cannot be served")]
     Store(#[from] runlog_store::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The listener does not listen.
     #[error("the listener broke")]
     Listener(#[from] std::io::Error),
@@ -39,6 +44,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let stop_time_max = Duration::from_secs(settings.stop_seconds_max);
+    let tls = settings.tls.clone();
     let app = App::new(store.clone(), settings, clock, random).await?;
     let (jobs_stop, handle) = (CancellationToken::new(), Handle::new());
     let jobs = tokio::spawn({
@@ -55,9 +61,21 @@ pub async fn serve(
     });
 
     listener.set_nonblocking(true)?;
-    let mut server = axum_server::from_tcp(listener)?.handle(handle);
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME_MAX);
-    let served = server.serve(router(app).into_make_service_with_connect_info::<SocketAddr>()).await;
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let served = match tls {
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME_MAX);
+            server.serve(service).await
+        }
+        Some(files) => {
+            let config = RustlsConfig::from_config(files.load()?);
+            tokio::spawn(files.keep_fresh(config.clone(), jobs_stop.clone()));
+            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME_MAX);
+            server.serve(service).await
+        }
+    };
     jobs_stop.cancel();
     // A job that broke has said so in the log; pages that were not built are built by the next start.
     let _ = jobs.await;

@@ -2,12 +2,16 @@
 
 use runlog_model::RecordOrder;
 
+use crate::tls::TlsFiles;
+
 /// Settings of the service; each has a documented default.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
     /// The address under which clients reach the service, such as `https://runlog.example.com`, for the links it
     /// makes. Default: what the client asked for (its `Host` header), over plain HTTP.
     pub public_url: Option<String>,
+    /// The certificate. Default: none, plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// The order of the records in a file, when the request names none. Default: newest first (decision 0002).
     pub file_order: RecordOrder,
     /// Sends `expires_in` as text, as the vendor's file has it. Default: a number, as RFC 6749 has it.
@@ -33,6 +37,7 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             public_url: None,
+            tls: None,
             file_order: RecordOrder::Desc,
             expires_in_as_string: false,
             access_token_seconds: 1_800,

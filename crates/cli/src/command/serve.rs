@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use runlog_server::ServerSettings;
+use runlog_server::{ServerSettings, TlsFiles};
 use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,15 @@ pub(crate) struct ServeArgs {
     /// Address under which clients reach this service, for the links it makes [default: what the client asked for]
     #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL")]
     public_url: Option<url::Url>,
+    /// Certificate for HTTPS, PEM, with those that lead to its authority; read again when it changes
+    #[arg(long, env = "RUNLOG_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, env = "RUNLOG_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Authorities of client certificates, PEM: clients without one are not heard
+    #[arg(long, env = "RUNLOG_TLS_CLIENT_AUTHORITIES", value_name = "FILE", requires = "tls_certificate")]
+    tls_client_authorities: Option<PathBuf>,
     /// Most records in one page
     #[arg(long, env = "RUNLOG_PAGE_RECORDS", default_value_t = runlog_model::page::PAGE_RECORDS_MAX, value_name = "COUNT",
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -82,12 +91,19 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
             failure.while_doing(format!("cannot listen on {}; --listen takes another address", args.listen))
         })?;
     let address = listener.local_addr().context("the listener has no address")?;
+    let tls = args.tls_certificate.zip(args.tls_key).map(|(certificate, key)| TlsFiles {
+        certificate,
+        key,
+        client_authorities: args.tls_client_authorities,
+    });
+    let scheme = if tls.is_some() { "https" } else { "http" };
     note(format!(
-        "runlog {} listens on http://{address}, archive in {}",
+        "runlog {} listens on {scheme}://{address}, archive in {}",
         env!("CARGO_PKG_VERSION"),
         args.data.display()
     ));
     let server = ServerSettings {
+        tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
         expires_in_as_string: args.expires_in_as_string,
         requests_per_second: args.requests_per_second,

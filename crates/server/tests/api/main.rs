@@ -7,3 +7,4 @@ mod conformance;
 mod logs;
 mod requests;
 mod support;
+mod tls;

@@ -1,0 +1,148 @@
+//! TLS: the service's certificate, read from files and read again when they change; and, where wanted, clients that
+//! must show one of theirs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum_server::tls_rustls::RustlsConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::limits;
+
+/// Where the certificate is, in PEM.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate, and those that lead from it to its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authorities of client certificates; with them, a client without a good certificate is not heard.
+    pub client_authorities: Option<PathBuf>,
+}
+
+/// A certificate, a key or an authority that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {} for TLS: {what}", path.display())]
+pub struct TlsError {
+    path: PathBuf,
+    what: String,
+}
+
+impl TlsFiles {
+    /// Reads the files.
+    pub(crate) fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let certificates = certificates(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| wrong(&self.key, error))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(&self.certificate, error))?;
+        let builder = match &self.client_authorities {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let mut authorities = RootCertStore::empty();
+                for authority in self::certificates(path)? {
+                    authorities.add(authority).map_err(|error| wrong(path, error))?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider).build();
+                builder.with_client_cert_verifier(verifier.map_err(|error| wrong(path, error))?)
+            }
+        };
+        let mut config = builder.with_single_cert(certificates, key).map_err(|error| wrong(&self.key, error))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Reads the files again when one of them changed. What cannot be used is told, and the old certificate stays.
+    pub(crate) async fn keep_fresh(self, config: RustlsConfig, stop: CancellationToken) {
+        let mut seen = self.changed_at();
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(limits::TLS_LOOK_EVERY) => {}
+            }
+            let changed = self.changed_at();
+            if changed != seen {
+                seen = changed;
+                self.reload(&config);
+            }
+        }
+    }
+
+    fn reload(&self, config: &RustlsConfig) {
+        match self.load() {
+            Ok(fresh) => {
+                config.reload_from_config(fresh);
+                info!("the certificate was read again from {}", self.certificate.display());
+            }
+            Err(error) => warn!("{error}; the certificate from before stays in use"),
+        }
+    }
+
+    fn changed_at(&self) -> Vec<Option<SystemTime>> {
+        let files = [Some(&self.certificate), Some(&self.key), self.client_authorities.as_ref()];
+        let time = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+        files.into_iter().flatten().map(time).collect()
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error))?;
+    let certificates = read.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(path, error))?;
+    match certificates.is_empty() {
+        true => Err(wrong(path, "there is no certificate in it")),
+        false => Ok(certificates),
+    }
+}
+
+fn wrong(path: &Path, what: impl std::fmt::Display) -> TlsError {
+    TlsError { path: path.to_owned(), what: what.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_certificate_that_changes_is_read_again_and_a_bad_one_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (first, second) = (make(), make());
+        let files = TlsFiles {
+            certificate: write(folder.path(), "cert.pem", &first.cert.pem()),
+            key: write(folder.path(), "key.pem", &first.signing_key.serialize_pem()),
+            client_authorities: None,
+        };
+        let config = RustlsConfig::from_config(files.load().unwrap());
+        let before = Arc::as_ptr(&config.get_inner());
+        write(folder.path(), "cert.pem", "nonsense");
+        files.reload(&config);
+        assert_eq!(Arc::as_ptr(&config.get_inner()), before);
+        write(folder.path(), "cert.pem", &second.cert.pem());
+        write(folder.path(), "key.pem", &second.signing_key.serialize_pem());
+        files.reload(&config);
+        assert_ne!(Arc::as_ptr(&config.get_inner()), before);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = write(folder.path(), "cert.pem", &made.cert.pem());
+        let files = TlsFiles { certificate, key: folder.path().join("missing.pem"), client_authorities: None };
+        let error = files.load().unwrap_err().to_string();
+        assert!(error.contains("missing.pem"), "{error}");
+    }
+}
