@@ -60,7 +60,8 @@ pub(crate) async fn limit_strangers(State(app): State<App>, request: Request, ne
     }
 }
 
-fn address(request: &Request) -> Option<IpAddr> {
+/// Where a request came from.
+pub(crate) fn address(request: &Request) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 

@@ -21,6 +21,10 @@ pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-requ
 /// The longest id that a client may give its request. Unit: bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// The request's id, for those inside.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
 /// Who made the request, for its line in the log; left by authentication.
 #[derive(Debug, Clone)]
 pub(crate) struct CallerId(pub(crate) String);
@@ -33,6 +37,8 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     // The template and not the path: links carry their signature in it, and logs are searched by route.
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
 
+    let mut request = request;
+    request.extensions_mut().insert(RequestId(id.clone()));
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| panicked());
     let problem = problem_of(&method, &response);

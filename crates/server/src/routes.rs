@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod audit;
 mod downloads;
 mod executions;
 mod health;
@@ -21,6 +22,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use crate::app::App;
+use crate::audit::{Audited, write_down};
 use crate::error::ApiError;
 use crate::{auth, request};
 
@@ -32,6 +34,8 @@ pub struct Route {
     pub path: &'static str,
     /// What the caller needs.
     pub access: Access,
+    /// What it is called in the audit log; none for what is not written down.
+    pub audited: Option<&'static str>,
     handler: MethodRouter<App>,
 }
 
@@ -52,9 +56,35 @@ pub enum Access {
 
 use Access::{Administrator, ClientSecret, Public, SignedLink, Token};
 
+/// What is written down in the audit log: reading and changing logs, and changing who may.
+const AUDITED: &[(Method, &str, &str)] = &[
+    (Method::POST, "/monitoring/executions/{id}/logs", "request page"),
+    (Method::GET, "/monitoring/executions/{id}/logs", "read log"),
+    (Method::DELETE, "/monitoring/executions/{id}/logs", "delete log"),
+    (Method::GET, "/runlog/v1/downloads/{key}/{file_name}", "download page"),
+    (Method::PUT, "/runlog/v1/runs/{id}", "start run"),
+    (Method::POST, "/runlog/v1/runs/{id}/finish", "finish run"),
+    (Method::POST, "/account/service-accounts", "create service account"),
+    (Method::PUT, "/account/service-accounts/{id}", "change service account"),
+    (Method::DELETE, "/account/service-accounts/{id}", "delete service account"),
+    (Method::POST, permissions::OF_USER, "grant rights"),
+    (Method::PUT, permissions::OF_USER, "grant rights"),
+    (Method::DELETE, permissions::OF_USER, "revoke rights"),
+    (Method::POST, permissions::OF_ACCOUNT, "grant rights"),
+    (Method::PUT, permissions::OF_ACCOUNT, "grant rights"),
+    (Method::DELETE, permissions::OF_ACCOUNT, "revoke rights"),
+    (Method::POST, "/runlog/v1/users", "create user"),
+    (Method::POST, "/runlog/v1/tokens", "create token"),
+    (Method::DELETE, "/runlog/v1/tokens/{id}", "revoke token"),
+];
+
 /// Every route of the service.
 pub fn routes() -> Vec<Route> {
-    let route = |method, path, access, handler| Route { method, path, access, handler };
+    let route = |method: Method, path, access, handler| {
+        let audited =
+            AUDITED.iter().find(|(known, at, _)| method == *known && path == *at).map(|(_, _, action)| *action);
+        Route { method, path, access, audited, handler }
+    };
     vec![
         // The run-log API of Talend Cloud.
         route(Method::POST, "/monitoring/executions/{id}/logs", Token, post(logs::generate)),
@@ -107,6 +137,7 @@ pub fn routes() -> Vec<Route> {
         route(Method::GET, "/runlog/v1/tokens", Token, get(admin::tokens)),
         route(Method::POST, "/runlog/v1/tokens", Token, post(admin::create_token)),
         route(Method::DELETE, "/runlog/v1/tokens/{id}", Token, delete(admin::revoke_token)),
+        route(Method::GET, "/runlog/v1/audit", Administrator, get(audit::list)),
         route(Method::GET, "/metrics", Token, get(metrics::show)),
         route(Method::GET, "/healthz", Public, get(health::alive)),
         route(Method::GET, "/readyz", Public, get(health::ready)),
@@ -118,14 +149,18 @@ pub fn routes() -> Vec<Route> {
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for route in routes() {
-        let handler = match route.access {
-            Public | SignedLink => route.handler,
-            ClientSecret => {
-                route.handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::limit_strangers))
+        let handler = match route.audited {
+            None => route.handler,
+            Some(action) => {
+                let audited = Audited { app: app.clone(), action };
+                route.handler.route_layer(middleware::from_fn_with_state(audited, write_down))
             }
-            Token => route.handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
-            Administrator => route
-                .handler
+        };
+        let handler = match route.access {
+            Public | SignedLink => handler,
+            ClientSecret => handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::limit_strangers)),
+            Token => handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
+            Administrator => handler
                 .route_layer(middleware::from_fn(auth::require_administrator))
                 .route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
         };

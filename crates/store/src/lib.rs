@@ -16,6 +16,7 @@
 //! was first, read again. `Unavailable` means: nothing was acknowledged, call again. `Corrupt` means: stored bytes
 //! do not decode, stop and look; nothing is ever left out in silence.
 
+mod audit;
 mod batch;
 mod catalog;
 mod delete;
@@ -37,6 +38,7 @@ mod settings;
 mod slices;
 mod store;
 
+pub use audit::AuditFilter;
 pub use batch::BatchWriter;
 pub use delete::DeletedLog;
 pub use error::{Error, ErrorKind, Result};

@@ -172,3 +172,25 @@ pub struct CountBody {
     /// How many there are.
     pub count: u64,
 }
+
+/// Something that someone did: an entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// Who, by id; `-` for the holder of a link.
+    pub caller_id: String,
+    /// Who, by name.
+    pub caller_name: String,
+    /// What, such as `read log`.
+    pub action: String,
+    /// To what: a run, an account, a token, the file of a link.
+    pub subject: String,
+    /// How it was answered.
+    pub status: u16,
+    /// From where; empty when not known.
+    pub address: String,
+    /// The request, as the service's log has it.
+    pub request_id: String,
+}

@@ -56,6 +56,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/tokens", Access::Token),
     ("POST", "/runlog/v1/tokens", Access::Token),
     ("DELETE", "/runlog/v1/tokens/{id}", Access::Token),
+    ("GET", "/runlog/v1/audit", Access::Administrator),
     ("GET", "/metrics", Access::Token),
     ("GET", "/healthz", Access::Public),
     ("GET", "/readyz", Access::Public),
@@ -236,4 +237,45 @@ async fn a_manager_of_a_workspace_grants_rights_in_it() {
     assert_eq!(send(Method::DELETE, "").await.status, 204);
     assert_eq!(held().await, serde_json::json!([]));
     send(Method::POST, r#"["OWN"]"#).await.is_error(400, &["OWN"]);
+}
+
+#[tokio::test]
+async fn who_read_and_deleted_what_is_written_down() {
+    let stage = Stage::new().await;
+    stage.push(&lines([1_000])).await;
+    let kim = stage.user("kim", &[Right::View]).await;
+    let link = stage.link("").await;
+    stage.send(Method::GET, &link, Ask::with(&[])).await;
+    let logs = format!("/monitoring/executions/{RUN}/logs");
+    stage.send(Method::GET, &logs, Ask::with(&[("x-request-id", "night-1")]).by(&kim)).await.is_error(403, &[]);
+    stage.ask(Method::DELETE, &logs, "").await;
+
+    let entries = stage.get("/runlog/v1/audit").await.json();
+    let seen: Vec<String> = entries["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            format!(
+                "{} {} {}",
+                entry["callerName"].as_str().unwrap(),
+                entry["action"].as_str().unwrap(),
+                entry["status"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "admin delete log 200",
+            "kim read log 403",
+            "holder of a link download page 200",
+            "admin request page 200",
+            "admin start run 201",
+        ]
+    );
+    let of_run = stage.get(&format!("/runlog/v1/audit?subject={RUN}&limit=2")).await.json();
+    assert_eq!((of_run["total"].as_u64(), of_run["items"][1]["requestId"].as_str()), (Some(4), Some("night-1")));
+    let unknown = stage.get("/runlog/v1/audit?callerId=nobody").await.json();
+    assert_eq!(unknown["total"], 0);
 }

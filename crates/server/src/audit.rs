@@ -1,0 +1,48 @@
+//! Writes down who did what: for routes that say so in the list, after each request that was let in.
+
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use runlog_model::wire::admin::AuditEntry;
+use tracing::error;
+
+use crate::app::App;
+use crate::auth::{Authenticated, address};
+use crate::request::RequestId;
+
+/// What an audited route does, such as `read log`.
+#[derive(Clone)]
+pub(crate) struct Audited {
+    pub(crate) app: App,
+    pub(crate) action: &'static str,
+}
+
+/// Handles a request and writes it down. The answer waits for that: nobody reads a log without leaving a trace.
+pub(crate) async fn write_down(State(audited): State<Audited>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let subject = subject(&RawPathParams::from_request_parts(&mut parts, &()).await.ok());
+    let caller = parts.extensions.get::<Authenticated>().map(|caller| (caller.0.id.clone(), caller.0.name.clone()));
+    // A link carries its own right; who holds it is not known.
+    let (caller_id, caller_name) = caller.unwrap_or_else(|| ("-".to_owned(), "holder of a link".to_owned()));
+    let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let request = Request::from_parts(parts, body);
+    let address = address(&request).map(|address| address.to_string()).unwrap_or_default();
+    let response = next.run(request).await;
+    let (at, status, action) = (audited.app.now(), response.status().as_u16(), audited.action.to_owned());
+    let entry = AuditEntry { at, caller_id, caller_name, action, subject, status, address, request_id };
+    if let Err(error) = audited.app.store().audit(&entry).await {
+        error!(
+            error = &error as &dyn std::error::Error,
+            request.id = entry.request_id,
+            "an audit entry was not written"
+        );
+    }
+    response
+}
+
+/// The part of the path that names what it is done to: the file of a link, or else the id.
+fn subject(params: &Option<RawPathParams>) -> String {
+    let value = |name: &str| params.as_ref()?.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+    let text = value("file_name").or_else(|| value("id")).unwrap_or_default();
+    text.chars().take(200).collect()
+}

@@ -1,0 +1,26 @@
+//! `GET /runlog/v1/audit`: who did what, newest first.
+
+use axum::Json;
+use axum::extract::State;
+use runlog_model::wire::admin::AuditEntry;
+use runlog_model::wire::executions::ListPage;
+use runlog_store::AuditFilter;
+
+use crate::app::App;
+use crate::error::ApiResult;
+use crate::query::Params;
+
+/// The entries of a range of time, of one `callerId`, of one `subject`.
+pub(crate) async fn list(State(app): State<App>, params: Params) -> ApiResult<Json<ListPage<AuditEntry>>> {
+    let (limit, offset) = params.limit_and_offset()?;
+    let text = |name| params.text(name).map(str::to_owned);
+    let filter = AuditFilter {
+        range: params.time_range()?,
+        caller_id: text("callerId"),
+        subject: text("subject"),
+        limit,
+        offset,
+    };
+    let (items, total) = app.store().audit_entries(&filter).await?;
+    Ok(Json(ListPage { items, limit, offset, total }))
+}

@@ -1,0 +1,99 @@
+//! The audit log: who read, downloaded, pushed to, changed and deleted what.
+
+use runlog_model::wire::admin::AuditEntry;
+use runlog_model::{TimeRange, Timestamp};
+use sqlx::{FromRow, QueryBuilder, Sqlite};
+
+use crate::error::Result;
+use crate::runs::instant;
+use crate::store::Store;
+
+/// Which entries are wanted. Absent parts ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Those of a range of time.
+    pub range: TimeRange,
+    /// Those of one caller, by id.
+    pub caller_id: Option<String>,
+    /// Those of one subject, such as a run's id.
+    pub subject: Option<String>,
+    /// At most so many.
+    pub limit: u64,
+    /// After so many.
+    pub offset: u64,
+}
+
+#[derive(FromRow)]
+struct Row {
+    at: i64,
+    caller_id: String,
+    caller_name: String,
+    action: String,
+    subject: String,
+    status: i64,
+    address: String,
+    request_id: String,
+}
+
+impl Store {
+    /// Writes an entry down.
+    pub async fn audit(&self, entry: &AuditEntry) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO audit (at, caller_id, caller_name, action, subject, status, address, request_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(entry.at.as_millis())
+        .bind(&entry.caller_id)
+        .bind(&entry.caller_name)
+        .bind(&entry.action)
+        .bind(&entry.subject)
+        .bind(i64::from(entry.status))
+        .bind(&entry.address)
+        .bind(&entry.request_id)
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.
+    pub async fn audit_entries(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, u64)> {
+        let mut counting = QueryBuilder::new("SELECT COUNT(*) FROM audit WHERE TRUE");
+        push_filter(&mut counting, filter);
+        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+        let mut listing = QueryBuilder::new("SELECT * FROM audit WHERE TRUE");
+        push_filter(&mut listing, filter);
+        listing.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(filter.limit as i64);
+        listing.push(" OFFSET ").push_bind(filter.offset as i64);
+        let rows: Vec<Row> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        Ok((rows.into_iter().map(Row::into_entry).collect::<Result<_>>()?, total as u64))
+    }
+}
+
+fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &AuditFilter) {
+    for (condition, time) in [(" AND at >= ", filter.range.start), (" AND at <= ", filter.range.end)] {
+        if let Some(time) = time {
+            query.push(condition).push_bind(time.as_millis());
+        }
+    }
+    for (condition, text) in [(" AND caller_id = ", &filter.caller_id), (" AND subject = ", &filter.subject)] {
+        if let Some(text) = text {
+            query.push(condition).push_bind(text.clone());
+        }
+    }
+}
+
+impl Row {
+    fn into_entry(self) -> Result<AuditEntry> {
+        let at: Timestamp = instant(self.at)?;
+        Ok(AuditEntry {
+            at,
+            caller_id: self.caller_id,
+            caller_name: self.caller_name,
+            action: self.action,
+            subject: self.subject,
+            status: self.status as u16,
+            address: self.address,
+            request_id: self.request_id,
+        })
+    }
+}
