@@ -1,6 +1,6 @@
 # The two that matter: `make demo` and `make test`. Each sets up what a fresh Debian machine with Rust lacks.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check release bench
+.PHONY: help demo test check release bench openapi
 
 help: ## Lists what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ check: ## Runs what a change must pass: format, lints and tests
 release: ## Builds target/release/runlog, for production
 	@.ci/setup build
 	cargo build --locked --release
+
+openapi: ## Makes docs/openapi.json anew, after a change to a route or a body
+	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi
 
 bench: ## Measures fetch and page against other tools (minutes; see bench/README.md)
 	@.ci/setup test

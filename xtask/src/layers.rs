@@ -16,13 +16,16 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that only some rooms may name, because they are what the room hides (or what is slow to build).
-const HIDDEN: [(&str, &[&str]); 17] = [
+const HIDDEN: [(&str, &[&str]); 20] = [
     ("sqlx", &["store"]),
     ("object_store", &["store"]),
     ("parquet", &["store", "analysis"]),
     ("arrow-array", &["store", "analysis"]),
     ("datafusion", &["analysis"]),
-    ("reqwest", &["client", "collector"]),
+    ("reqwest", &["client", "collector", "server"]),
+    ("csv", &["server"]),
+    ("utoipa-axum", &["server"]),
+    ("utoipa-swagger-ui", &["server"]),
     ("governor", &["server"]),
     ("hyper-util", &["server"]),
     ("opentelemetry-proto", &["server"]),

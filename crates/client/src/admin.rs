@@ -4,8 +4,8 @@ use http::Method;
 use runlog_model::WorkspaceId;
 use runlog_model::place::Right;
 use runlog_model::wire::admin::{
-    NewEnvironment, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace, PermissionBody, ServiceAccountBody,
-    TokenBody, UserBody,
+    KeyBody, NewEnvironment, NewKey, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace, PermissionBody,
+    ServiceAccountBody, TokenBody, UserBody,
 };
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
@@ -90,6 +90,16 @@ impl Client {
     /// `DELETE /runlog/v1/tokens/{id}`.
     pub async fn revoke_token(&self, id: &str) -> Result<()> {
         self.send(self.request(Method::DELETE, &["runlog", "v1", "tokens", id], &[])).await.map(drop)
+    }
+
+    /// `GET /runlog/v1/keys`.
+    pub async fn keys(&self) -> Result<Vec<KeyBody>> {
+        self.get_json(&["runlog", "v1", "keys"], &[]).await
+    }
+
+    /// `POST /runlog/v1/keys`.
+    pub async fn rotate_key(&self, new: &NewKey) -> Result<KeyBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "keys"], new).await?.json()
     }
 
     /// `GET /account/service-accounts`.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::Random;
 
@@ -25,8 +26,9 @@ impl IdError {
 }
 
 /// The id of one run (the API calls it execution id): a UUID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, format = "uuid", example = "7b2b122e-d6b8-42de-b0ba-fa2f0d36306e")]
 pub struct RunId(uuid::Uuid);
 
 impl RunId {
@@ -71,8 +73,9 @@ impl From<RunId> for String {
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $expected:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schema(value_type = String, pattern = "^[0-9a-f]{24}$", example = "57f64991e4b0b689a64feed0")]
         pub struct $name([u8; 12]);
 
         impl $name {

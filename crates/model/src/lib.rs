@@ -17,6 +17,7 @@
 pub mod id;
 pub mod page;
 pub mod place;
+pub mod plan;
 pub mod random;
 pub mod record;
 pub mod run;

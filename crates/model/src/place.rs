@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::page::WordError;
 use crate::{EnvironmentId, TaskId, WorkspaceId};
@@ -54,7 +55,7 @@ pub struct Task {
 }
 
 /// What a caller may do in a workspace. Source: workspace permissions API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Right {
     /// The console's Author. Needed, with `Execute` and `View`, to read run logs.

@@ -33,6 +33,42 @@ pub struct Record {
     pub extra: Option<Box<Map<String, Value>>>,
 }
 
+/// The form of a record on the wire, for documents of the API.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Record)]
+#[allow(dead_code, reason = "it is described and never made")]
+#[allow(non_snake_case, reason = "the wire's names")]
+struct WireRecord {
+    /// When it was logged. Unit: epoch milliseconds.
+    #[schema(example = 1614696623123_i64)]
+    logTimestamp: i64,
+    /// `TRACE` to `FATAL`, or whatever the engine wrote.
+    #[schema(example = "INFO")]
+    severity: Option<String>,
+    /// What kind of log it belongs to.
+    logType: Option<String>,
+    /// The text; may have several lines.
+    logMessage: Option<String>,
+    /// The component or class that logged it.
+    bundleName: Option<String>,
+    /// Its version.
+    bundleVersion: Option<String>,
+    /// The pod or host it ran on.
+    podName: Option<String>,
+}
+
+impl utoipa::PartialSchema for Record {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        WireRecord::schema()
+    }
+}
+
+impl utoipa::ToSchema for Record {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Record".into()
+    }
+}
+
 impl Record {
     /// A record that has a time and nothing else.
     pub fn at(time: Timestamp) -> Self {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::page::WordError;
 use crate::record::SeverityCounts;
@@ -36,8 +37,14 @@ pub struct Run {
     pub user_id: String,
     /// Whether that is a person or a service.
     pub user_type: UserType,
-    /// The plan execution it belongs to.
-    pub plan_id: Option<String>,
+    /// The plan that it is part of.
+    pub plan: PlanPart,
+    /// What it ran.
+    pub artifact: ArtifactPart,
+    /// From which severity on the job logs, such as `WARN`.
+    pub log_level: Option<String>,
+    /// How many times it was tried to deploy it.
+    pub attempts: Option<u64>,
     /// Where it ran.
     pub runtime: Option<Runtime>,
     /// Why it failed.
@@ -66,8 +73,64 @@ pub struct Run {
     pub last_record_stored_at: Option<Timestamp>,
 }
 
+/// The plan execution that a run is part of, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanPart {
+    /// The plan.
+    #[serde(default, rename = "planId", skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its name.
+    #[serde(default, rename = "planName", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The execution of the plan.
+    #[serde(default, rename = "planExecutionId", skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<String>,
+    /// The step of the plan.
+    #[serde(default, rename = "planStepId", skip_serializing_if = "Option::is_none")]
+    pub step_id: Option<String>,
+}
+
+/// The artifact that a run ran, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactPart {
+    /// Its id.
+    #[serde(default, rename = "artifactId", skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its name.
+    #[serde(default, rename = "artifactName", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its version.
+    #[serde(default, rename = "artifactVersion", skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl PlanPart {
+    /// This, and what `newer` says where it says something.
+    pub fn updated(self, newer: &Self) -> Self {
+        Self {
+            id: newer.id.clone().or(self.id),
+            name: newer.name.clone().or(self.name),
+            execution_id: newer.execution_id.clone().or(self.execution_id),
+            step_id: newer.step_id.clone().or(self.step_id),
+        }
+    }
+}
+
+impl ArtifactPart {
+    /// This, and what `newer` says where it says something.
+    pub fn updated(self, newer: &Self) -> Self {
+        Self {
+            id: newer.id.clone().or(self.id),
+            name: newer.name.clone().or(self.name),
+            version: newer.version.clone().or(self.version),
+        }
+    }
+}
+
 /// Where a run took place. Absent parts are not written.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Runtime {
     /// `CLOUD`, `REMOTE_ENGINE`, `REMOTE_ENGINE_CLUSTER` or `CLOUD_EXCLUSIVE`.
@@ -90,7 +153,7 @@ pub struct Runtime {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum $name {
             $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
         }

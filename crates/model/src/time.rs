@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// An instant, in milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// Written and read as RFC 3339; always between the years 0001 and 9999, so that it always has a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, utoipa::ToSchema)]
+#[schema(value_type = String, format = DateTime, example = "2022-10-20T14:20:28.100Z")]
 pub struct Timestamp(i64);
 
 /// What is wrong with a text or number that should be an instant.

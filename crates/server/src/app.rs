@@ -5,11 +5,17 @@ use std::sync::Arc;
 use runlog_model::{Clock, Random, Timestamp};
 use runlog_store::Store;
 
-use crate::auth::AccessTokens;
-use crate::links::Links;
+use crate::keys::KeyRing;
 use crate::metrics::Metrics;
+use crate::openapi::document_text;
 use crate::pace::Paces;
 use crate::settings::ServerSettings;
+
+/// What the keys of access tokens are called.
+pub(crate) const ACCESS_TOKENS: &str = "access-tokens";
+
+/// What the keys of links are called.
+pub(crate) const LINKS: &str = "links";
 
 /// Everything that handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -18,10 +24,11 @@ pub struct App(Arc<Shared>);
 struct Shared {
     store: Store,
     settings: ServerSettings,
-    access_tokens: AccessTokens,
-    links: Links,
+    token_keys: KeyRing,
+    link_keys: KeyRing,
     paces: Paces,
     metrics: Metrics,
+    openapi: String,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -34,11 +41,12 @@ impl App {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> runlog_store::Result<Self> {
-        let access_tokens = AccessTokens::new(&store.signing_key("access-tokens").await?);
-        let links = Links::new(store.signing_key("links").await?);
+        let token_keys = KeyRing::open(ACCESS_TOKENS, store.clone(), Arc::clone(&clock)).await?;
+        let link_keys = KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?;
         let paces = Paces::new(settings.requests_per_second, settings.stranger_requests_per_second, Arc::clone(&clock));
         let metrics = Metrics::new();
-        Ok(Self(Arc::new(Shared { store, settings, access_tokens, links, paces, metrics, clock, random })))
+        let openapi = document_text();
+        Ok(Self(Arc::new(Shared { store, settings, token_keys, link_keys, paces, metrics, openapi, clock, random })))
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -49,12 +57,14 @@ impl App {
         &self.0.settings
     }
 
-    pub(crate) fn access_tokens(&self) -> &AccessTokens {
-        &self.0.access_tokens
+    /// The keys of access tokens.
+    pub(crate) fn token_keys(&self) -> &KeyRing {
+        &self.0.token_keys
     }
 
-    pub(crate) fn links(&self) -> &Links {
-        &self.0.links
+    /// The keys of links.
+    pub(crate) fn link_keys(&self) -> &KeyRing {
+        &self.0.link_keys
     }
 
     pub(crate) fn paces(&self) -> &Paces {
@@ -63,6 +73,11 @@ impl App {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// The description of the API, as text.
+    pub(crate) fn openapi(&self) -> &str {
+        &self.0.openapi
     }
 
     pub(crate) fn random(&self) -> &dyn Random {

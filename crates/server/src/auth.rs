@@ -70,7 +70,7 @@ async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {
     let caller = if token.starts_with(PERSONAL_TOKEN_PREFIX) {
         app.store().caller_by_token(token).await?
     } else {
-        let account = app.access_tokens().account(token, app.now_seconds())?;
+        let account = account_of(app, token).await?;
         app.store().caller(CallerKind::ServiceAccount, &account).await?
     };
     caller.ok_or_else(|| ApiError::unauthorized("this token is not known here, or was revoked"))
@@ -87,13 +87,6 @@ fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
     }
 }
 
-/// Makes and reads the access tokens of service accounts (JWT, HS256).
-pub(crate) struct AccessTokens {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
-    validation: Validation,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Claims {
     /// The service account.
@@ -106,33 +99,38 @@ struct Claims {
     jti: String,
 }
 
-impl AccessTokens {
-    pub(crate) fn new(key: &[u8]) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        // The library would look at the system's clock; `account` looks at the one that is handed in.
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        Self { encoding: EncodingKey::from_secret(key), decoding: DecodingKey::from_secret(key), validation }
-    }
+/// A token of a service account (JWT, HS256) that is accepted for so many seconds.
+pub(crate) async fn issue(app: &App, account: &str) -> ApiResult<String> {
+    let (now, key) = (app.now_seconds(), app.token_keys().newest().await?);
+    let claims = Claims {
+        sub: account.to_owned(),
+        iat: now,
+        exp: now + app.settings().access_token_seconds,
+        jti: app.random().uuid().to_string(),
+    };
+    let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key.value)).map_err(|error| ApiError {
+        cause: Some(std::sync::Arc::new(error)),
+        ..ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "no access token could be made")
+    })
+}
 
-    /// A token of an account that is accepted for so many seconds.
-    pub(crate) fn issue(&self, account: &str, now: i64, seconds: i64, id: String) -> ApiResult<String> {
-        let claims = Claims { sub: account.to_owned(), iat: now, exp: now + seconds, jti: id };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|error| ApiError {
-            cause: Some(std::sync::Arc::new(error)),
-            ..ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "no access token could be made")
-        })
-    }
-
-    fn account(&self, token: &str, now: i64) -> ApiResult<String> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|_| ApiError::unauthorized("this token is not known here"))?
-            .claims;
-        match claims.exp > now {
-            true => Ok(claims.sub),
-            false => Err(ApiError::unauthorized("this access token has expired")
-                .with_detail("ask for a new one at POST /security/oauth/token")),
-        }
+/// The service account that a token was issued to.
+async fn account_of(app: &App, token: &str) -> ApiResult<String> {
+    let unknown = || ApiError::unauthorized("this token is not known here");
+    let key_id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(unknown)?;
+    let key = app.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
+    let mut validation = Validation::new(Algorithm::HS256);
+    // The library would look at the system's clock; this looks at the one that is handed in.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let claims = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(&key.value), &validation)
+        .map_err(|_| unknown())?
+        .claims;
+    match claims.exp > app.now_seconds() {
+        true => Ok(claims.sub),
+        false => Err(ApiError::unauthorized("this access token has expired")
+            .with_detail("ask for a new one at POST /security/oauth/token")),
     }
 }
 

@@ -37,3 +37,36 @@ pub(crate) const TLS_LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a pushed log may stand still. Unit: time without a byte.
 pub(crate) const BODY_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Most executions of one page of the history search. Source: the vendor's history file.
+pub(crate) const HISTORY_PAGE_MAX: u64 = 200;
+
+/// Executions of such a page when the search names no number. Source: as above.
+pub(crate) const HISTORY_PAGE_DEFAULT: u64 = 50;
+
+/// How far a history search reaches. Unit: pages. Source: as above.
+pub(crate) const HISTORY_PAGES_MAX: u64 = 20;
+
+/// Most executions of one download of the history. Source: as above.
+pub(crate) const HISTORY_DOWNLOAD_MAX: u64 = 100_000;
+
+/// Executions of such a download when it names no number. Source: as above.
+pub(crate) const HISTORY_DOWNLOAD_DEFAULT: u64 = 1_000;
+
+/// How many executions of a download are in memory at a time.
+pub(crate) const HISTORY_ROWS_AT_A_TIME: u64 = 1_000;
+
+/// Most conditions of a history search; each is a part of a query.
+pub(crate) const HISTORY_FILTERS_MAX: usize = 50;
+
+/// Most values of one condition; a query takes some tens of thousands in all.
+pub(crate) const HISTORY_VALUES_MAX: usize = 500;
+
+/// How long a run hook may take. A caller waits for it.
+pub(crate) const RUN_HOOK_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How old the known keys for signing may be. Unit: milliseconds.
+pub(crate) const KEYS_LOOK_EVERY_MS: i64 = 60_000;
+
+/// How old they may be when one is asked for that is not known. Unit: milliseconds. Guessing must not cost a query each.
+pub(crate) const KEYS_LOOK_AGAIN_MS: i64 = 1_000;

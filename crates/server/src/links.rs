@@ -3,18 +3,15 @@
 use axum::http::{HeaderMap, header};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use runlog_store::PageFile;
+use runlog_store::{PageFile, SigningKey};
 use sha2::Sha256;
 
+use crate::error::{ApiError, ApiResult};
+use crate::keys::KeyRing;
 use crate::settings::ServerSettings;
 
 /// What may stand in a path as it is.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Signs links and checks them.
-pub(crate) struct Links {
-    key: Vec<u8>,
-}
 
 /// Why a link is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,39 +22,54 @@ pub(crate) enum Refusal {
     Altered,
 }
 
-impl Links {
-    pub(crate) fn new(key: Vec<u8>) -> Self {
-        Self { key }
-    }
+/// What a link says of itself.
+pub(crate) struct LinkClaims<'a> {
+    /// When it ends: seconds since 1970.
+    pub(crate) expires: Option<&'a str>,
+    /// The id of the key that signed it.
+    pub(crate) key: Option<&'a str>,
+    /// Hexadecimal digits.
+    pub(crate) signature: Option<&'a str>,
+}
 
-    /// The link to a file, accepted until `expires` (seconds since 1970).
-    pub(crate) fn sign(&self, base: &str, file: &PageFile, expires: i64) -> String {
-        let signature = hex(&self.mac(&file.key, &file.file_name, expires).finalize().into_bytes());
-        let name = utf8_percent_encode(&file.file_name, PATH_SEGMENT);
-        format!("{base}/runlog/v1/downloads/{}/{name}?expires={expires}&signature={signature}", file.key)
-    }
+/// The link to a file, accepted until `expires` (seconds since 1970).
+pub(crate) fn sign(key: &SigningKey, base: &str, file: &PageFile, expires: i64) -> String {
+    let signature = hex(&mac(key, file, expires).finalize().into_bytes());
+    let (name, id) = (utf8_percent_encode(&file.file_name, PATH_SEGMENT), &key.id);
+    format!("{base}/runlog/v1/downloads/{}/{name}?expires={expires}&key={id}&signature={signature}", file.key)
+}
 
-    /// Checks what a link says against its signature, in constant time.
-    pub(crate) fn check(
-        &self,
-        file: &PageFile,
-        expires: Option<&str>,
-        signature: Option<&str>,
-        now: i64,
-    ) -> Result<(), Refusal> {
-        let expires: i64 = expires.and_then(|text| text.parse().ok()).ok_or(Refusal::Altered)?;
-        let signature = signature.and_then(unhex).ok_or(Refusal::Altered)?;
-        let mac = self.mac(&file.key, &file.file_name, expires);
-        mac.verify_slice(&signature).map_err(|_| Refusal::Altered)?;
-        if expires <= now { Err(Refusal::Expired) } else { Ok(()) }
-    }
+/// Checks what a link says against its signature, in constant time.
+pub(crate) async fn check(keys: &KeyRing, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> ApiResult<()> {
+    let key = match claims.key {
+        Some(id) => keys.by_id(id).await?,
+        None => None,
+    };
+    key.ok_or(Refusal::Altered).and_then(|key| check_with(&key, file, claims, now)).map_err(ApiError::from)
+}
 
-    fn mac(&self, key: &str, file_name: &str, expires: i64) -> Hmac<Sha256> {
-        // HMAC takes keys of any length, so this cannot fail.
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key).expect("a key of any length");
-        // A slash cannot stand in a key or a number, so that no two links have the same text.
-        mac.update(format!("GET/{key}/{expires}/{file_name}").as_bytes());
-        mac
+fn check_with(key: &SigningKey, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> Result<(), Refusal> {
+    let expires: i64 = claims.expires.and_then(|text| text.parse().ok()).ok_or(Refusal::Altered)?;
+    let signature = claims.signature.and_then(unhex).ok_or(Refusal::Altered)?;
+    mac(key, file, expires).verify_slice(&signature).map_err(|_| Refusal::Altered)?;
+    if expires <= now { Err(Refusal::Expired) } else { Ok(()) }
+}
+
+fn mac(key: &SigningKey, file: &PageFile, expires: i64) -> Hmac<Sha256> {
+    // HMAC takes keys of any length, so this cannot fail.
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key.value).expect("a key of any length");
+    // A slash cannot stand in a key or a number, so that no two links have the same text.
+    mac.update(format!("GET/{}/{expires}/{}", file.key, file.file_name).as_bytes());
+    mac
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let message = match refusal {
+            Refusal::Expired => "this link has expired",
+            Refusal::Altered => "this link was altered, or is not one that this service signed",
+        };
+        Self::forbidden(message).with_detail("ask POST …/logs/status for another, or POST …/logs for a new token")
     }
 }
 
@@ -80,31 +92,36 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use runlog_model::Timestamp;
+
     use super::*;
 
     fn file(name: &str) -> PageFile {
         PageFile { key: "abc".to_owned(), file_name: name.to_owned() }
     }
 
-    fn parts(link: &str) -> (&str, &str) {
-        let (_, query) = link.split_once("?expires=").unwrap();
-        query.split_once("&signature=").unwrap()
+    fn key(id: &str) -> SigningKey {
+        SigningKey { id: id.to_owned(), value: vec![7; 32], created_at: Timestamp::clamped(0) }
+    }
+
+    fn signature(link: &str) -> &str {
+        link.split_once("?expires=100&key=links-1&signature=").unwrap().1
     }
 
     #[test]
     fn a_link_is_accepted_until_it_expires_and_never_altered() {
-        let links = Links::new(vec![7; 32]);
-        let link = links.sign("http://h", &file("a b.log"), 100);
+        let link = sign(&key("links-1"), "http://h", &file("a b.log"), 100);
         assert!(link.starts_with("http://h/runlog/v1/downloads/abc/a%20b.log?"), "{link}");
-        let (expires, signature) = parts(&link);
+        let signature = signature(&link);
         let check = |name: &str, expires: &str, signature: &str, now| {
-            links.check(&file(name), Some(expires), Some(signature), now)
+            let claims = LinkClaims { expires: Some(expires), key: None, signature: Some(signature) };
+            check_with(&key("links-1"), &file(name), &claims, now)
         };
-        assert_eq!(check("a b.log", expires, signature, 99), Ok(()));
-        assert_eq!(check("a b.log", expires, signature, 100), Err(Refusal::Expired));
+        assert_eq!(check("a b.log", "100", signature, 99), Ok(()));
+        assert_eq!(check("a b.log", "100", signature, 100), Err(Refusal::Expired));
         assert_eq!(check("a b.log", "101", signature, 99), Err(Refusal::Altered));
-        assert_eq!(check("b.log", expires, signature, 99), Err(Refusal::Altered));
-        assert_eq!(check("a b.log", expires, &signature[1..], 99), Err(Refusal::Altered));
-        assert_eq!(links.check(&file("a b.log"), None, None, 99), Err(Refusal::Altered));
+        assert_eq!(check("b.log", "100", signature, 99), Err(Refusal::Altered));
+        assert_eq!(check("a b.log", "100", &signature[1..], 99), Err(Refusal::Altered));
+        assert_eq!(check("a b.log", "100", "", 99), Err(Refusal::Altered));
     }
 }

@@ -10,116 +10,79 @@
 //! | attribute `log.type`, else `JOB` | log type |
 //! | attributes, `traceId`, `spanId` | further fields of the same names |
 
-use std::collections::BTreeMap;
-
 use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
-use runlog_model::{Record, RunId, RunStatus, TaskId, Timestamp};
+use runlog_model::{Record, RunId, Timestamp};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
+use crate::intake::{self, Intake, PlaceHint};
 use crate::links::hex;
-
-/// Attributes that name the run, the first found counts. Looked for in the record, its scope, its resource.
-const RUN_ATTRIBUTES: [&str; 4] = ["runlog.run.id", "task_execution_id", "talend.execution.id", "service.instance.id"];
-/// Attributes that name its task.
-const TASK_ATTRIBUTES: [&str; 3] = ["runlog.task.id", "task_id", "talend.task.id"];
-/// The attribute that ends the run, with a final status such as `execution_failed`.
-const STATUS_ATTRIBUTE: &str = "runlog.run.status";
-
-/// The records of one run in a request.
-#[derive(Debug, Default)]
-pub(crate) struct RunBatch {
-    /// The task that the run is of, where the request says.
-    pub(crate) task: Option<TaskId>,
-    /// How the run ended, where the request says.
-    pub(crate) ended: Option<RunStatus>,
-    pub(crate) records: Vec<Record>,
-    digest: Sha256,
-}
-
-/// What a request holds.
-#[derive(Debug, Default)]
-pub(crate) struct Sorted {
-    pub(crate) runs: BTreeMap<RunId, RunBatch>,
-    /// Records of which no run is known, and why the first of them has none.
-    pub(crate) homeless: u64,
-    pub(crate) why: Option<String>,
-}
-
-impl RunBatch {
-    /// Names the batch by what is in it: an export that is sent again is stored once.
-    pub(crate) fn id(&self) -> String {
-        format!("otlp-{}", hex(&self.digest.clone().finalize()))
-    }
-
-    /// The time of its earliest record: when a run that it begins began.
-    pub(crate) fn first(&self) -> Option<Timestamp> {
-        self.records.iter().map(|record| record.time).min()
-    }
-
-    /// The time of its latest record: when a run that it ends ended.
-    pub(crate) fn last(&self) -> Option<Timestamp> {
-        self.records.iter().map(|record| record.time).max()
-    }
-}
+use crate::settings::OtlpAttributes;
 
 /// Sorts the records of a request by their run.
-pub(crate) fn sort(resources: Vec<ResourceLogs>, now: Timestamp) -> Sorted {
-    let mut sorted = Sorted::default();
+pub(crate) fn sort(resources: Vec<ResourceLogs>, names: &OtlpAttributes, now: Timestamp) -> Intake {
+    let mut intake = Intake::default();
     for resource_logs in resources {
         let resource = resource_logs.resource.map(|resource| resource.attributes).unwrap_or_default();
         for scope_logs in resource_logs.scope_logs {
             let scope = scope_logs.scope.unwrap_or_default();
             for log in scope_logs.log_records {
-                sorted.take(&Attributes([&log.attributes, &scope.attributes, &resource]), &scope, &log, now);
+                let attributes = Attributes([&log.attributes, &scope.attributes, &resource]);
+                take(&mut intake, &attributes, &scope, &log, names, now);
             }
         }
     }
-    sorted
+    intake
 }
 
-impl Sorted {
-    fn take(&mut self, attributes: &Attributes<'_>, scope: &InstrumentationScope, log: &LogRecord, now: Timestamp) {
-        let found = attributes.first(&RUN_ATTRIBUTES);
-        let Some(run_id) = found.as_deref().and_then(|text| text.parse::<RunId>().ok()) else {
-            self.homeless += 1;
-            let why = match found {
-                Some(text) => format!("{text:?} is not the id of a run (a UUID)"),
-                None => format!("no run is named: set one of the attributes {}", RUN_ATTRIBUTES.join(", ")),
-            };
-            self.why.get_or_insert(why);
-            return;
-        };
-        let batch = self.runs.entry(run_id).or_default();
-        batch.task = batch.task.or_else(|| attributes.first(&TASK_ATTRIBUTES)?.parse().ok());
-        batch.ended = batch.ended.or_else(|| attributes.first(&[STATUS_ATTRIBUTE])?.parse().ok());
-        let record = record(attributes, scope, log, now);
-        // The nanoseconds tell apart what the milliseconds of a record do not.
-        batch.digest.update(log.time_unix_nano.to_le_bytes());
-        batch.digest.update(log.observed_time_unix_nano.to_le_bytes());
-        batch.digest.update(format!("{record:?}"));
-        batch.records.push(record);
-    }
+fn take(
+    intake: &mut Intake,
+    attributes: &Attributes<'_>,
+    scope: &InstrumentationScope,
+    log: &LogRecord,
+    names: &OtlpAttributes,
+    now: Timestamp,
+) {
+    let found = attributes.first(&names.run);
+    let Some(run_id) = found.as_deref().and_then(|text| text.parse::<RunId>().ok()) else {
+        return intake.refuse(match found {
+            Some(text) => format!("{:?} is not the id of a run (a UUID)", text.chars().take(64).collect::<String>()),
+            None => format!("no run is named: set one of the attributes {}", names.run.join(", ")),
+        });
+    };
+    let batch = intake.run(run_id);
+    batch.hint(PlaceHint {
+        task_id: attributes.first(&names.task).and_then(|text| text.parse().ok()),
+        task_name: attributes.first(&names.task_name),
+        workspace_id: attributes.first(&names.workspace).and_then(|text| text.parse().ok()),
+        ..PlaceHint::default()
+    });
+    let status = attributes.first(&names.status).and_then(|text| text.parse().ok());
+    batch.ended = batch.ended.take().or_else(|| intake::ended(status?));
+    batch.push(record(attributes, scope, log, now), nanos(log).unwrap_or(0) % 1_000_000);
 }
 
 /// The attributes of a record, of its scope and of its resource: the nearer counts.
 struct Attributes<'a>([&'a [KeyValue]; 3]);
 
 impl Attributes<'_> {
-    fn first(&self, names: &[&str]) -> Option<String> {
-        let find = |name: &&str| {
+    fn first(&self, names: &[impl AsRef<str>]) -> Option<String> {
+        let find = |name: &str| {
             let all = self.0.iter().flat_map(|attributes| attributes.iter());
-            all.filter(|attribute| attribute.key == *name).find_map(|attribute| text(attribute.value.as_ref()?))
+            all.filter(|attribute| attribute.key == name).find_map(|attribute| text(attribute.value.as_ref()?))
         };
-        names.iter().find_map(find).filter(|text| !text.is_empty())
+        names.iter().find_map(|name| find(name.as_ref())).filter(|text| !text.is_empty())
     }
 }
 
+/// When it was made, or seen. Unit: nanoseconds since 1970.
+fn nanos(log: &LogRecord) -> Option<u64> {
+    [log.time_unix_nano, log.observed_time_unix_nano].into_iter().find(|nanos| *nanos > 0)
+}
+
 fn record(attributes: &Attributes<'_>, scope: &InstrumentationScope, log: &LogRecord, now: Timestamp) -> Record {
-    let nanos = [log.time_unix_nano, log.observed_time_unix_nano].into_iter().find(|nanos| *nanos > 0);
-    let time = nanos.and_then(|nanos| i64::try_from(nanos / 1_000_000).ok()).map_or(now, Timestamp::clamped);
+    let time = nanos(log).and_then(|nanos| i64::try_from(nanos / 1_000_000).ok()).map_or(now, Timestamp::clamped);
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Record {
         time,

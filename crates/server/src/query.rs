@@ -48,6 +48,13 @@ impl Params {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// The values of a list: repeated, between commas, or both.
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        let named = self.0.iter().filter(|(key, _)| key == name || key.strip_suffix("[]") == Some(name));
+        let values = named.flat_map(|(_, value)| value.split(',')).map(str::trim).filter(|value| !value.is_empty());
+        values.map(str::to_owned).collect()
+    }
+
     /// `true` or `false`, in any case.
     pub(crate) fn flag(&self, name: &str) -> ApiResult<bool> {
         match self.text(name) {

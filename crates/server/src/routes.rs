@@ -3,23 +3,33 @@
 mod accounts;
 mod admin;
 mod audit;
+mod docs;
 mod downloads;
+mod events;
 mod executions;
 mod health;
+mod history;
 mod json;
+mod keys;
 mod logs;
 mod metrics;
 mod oauth;
 mod otlp;
 mod permissions;
 mod places;
+mod plans;
 mod records;
 mod runs;
 
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::MethodRouter;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::PathItem;
+use utoipa::openapi::schema::Schema;
+use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa_axum::routes as handler;
 
 use crate::app::App;
 use crate::audit::{Audited, write_down};
@@ -31,12 +41,35 @@ pub struct Route {
     /// The method.
     pub method: Method,
     /// The path, with `{names}` for its parts that vary.
-    pub path: &'static str,
+    pub path: String,
     /// What the caller needs.
     pub access: Access,
     /// What it is called in the audit log; none for what is not written down.
     pub audited: Option<&'static str>,
+    /// Its description, from the handler.
+    pub(crate) operation: PathItem,
+    /// The bodies that it names.
+    pub(crate) schemas: Vec<(String, RefOr<Schema>)>,
     handler: MethodRouter<App>,
+}
+
+impl Route {
+    /// The one route of a handler: its method and path stand above it.
+    fn new(access: Access, (schemas, paths, handler): UtoipaMethodRouter<App>) -> Self {
+        let (path, operation) = paths.paths.into_iter().next().unwrap_or_default();
+        let method = match &operation {
+            PathItem { put: Some(_), .. } => Method::PUT,
+            PathItem { post: Some(_), .. } => Method::POST,
+            PathItem { delete: Some(_), .. } => Method::DELETE,
+            _ => Method::GET,
+        };
+        Self { method, path, access, audited: None, operation, schemas, handler }
+    }
+
+    /// This route, written down in the audit log: reading and changing logs, and changing who may.
+    fn audited(self, action: &'static str) -> Self {
+        Self { audited: Some(action), ..self }
+    }
 }
 
 /// What the caller of a route needs.
@@ -56,92 +89,86 @@ pub enum Access {
 
 use Access::{Administrator, ClientSecret, Public, SignedLink, Token};
 
-/// What is written down in the audit log: reading and changing logs, and changing who may.
-const AUDITED: &[(Method, &str, &str)] = &[
-    (Method::POST, "/monitoring/executions/{id}/logs", "request page"),
-    (Method::GET, "/monitoring/executions/{id}/logs", "read log"),
-    (Method::DELETE, "/monitoring/executions/{id}/logs", "delete log"),
-    (Method::GET, "/runlog/v1/downloads/{key}/{file_name}", "download page"),
-    (Method::PUT, "/runlog/v1/runs/{id}", "start run"),
-    (Method::POST, "/runlog/v1/runs/{id}/finish", "finish run"),
-    (Method::POST, "/account/service-accounts", "create service account"),
-    (Method::PUT, "/account/service-accounts/{id}", "change service account"),
-    (Method::DELETE, "/account/service-accounts/{id}", "delete service account"),
-    (Method::POST, permissions::OF_USER, "grant rights"),
-    (Method::PUT, permissions::OF_USER, "grant rights"),
-    (Method::DELETE, permissions::OF_USER, "revoke rights"),
-    (Method::POST, permissions::OF_ACCOUNT, "grant rights"),
-    (Method::PUT, permissions::OF_ACCOUNT, "grant rights"),
-    (Method::DELETE, permissions::OF_ACCOUNT, "revoke rights"),
-    (Method::POST, "/runlog/v1/users", "create user"),
-    (Method::POST, "/runlog/v1/tokens", "create token"),
-    (Method::DELETE, "/runlog/v1/tokens/{id}", "revoke token"),
-];
-
 /// Every route of the service.
 pub fn routes() -> Vec<Route> {
-    let route = |method: Method, path, access, handler| {
-        let audited =
-            AUDITED.iter().find(|(known, at, _)| method == *known && path == *at).map(|(_, _, action)| *action);
-        Route { method, path, access, audited, handler }
-    };
     vec![
         // The run-log API of Talend Cloud.
-        route(Method::POST, "/monitoring/executions/{id}/logs", Token, post(logs::generate)),
-        route(Method::POST, "/monitoring/executions/{id}/logs/status", Token, post(logs::status)),
-        route(Method::GET, "/monitoring/executions/{id}/logs", Token, get(logs::live)),
-        route(Method::DELETE, "/monitoring/executions/{id}/logs", Token, delete(logs::delete)),
-        route(Method::GET, "/processing/executables/tasks", Token, get(places::tasks)),
-        route(Method::GET, "/processing/executables/tasks/executions", Token, get(executions::of_all_tasks)),
-        route(Method::POST, "/processing/executables/tasks/executions", Token, post(executions::search)),
-        route(Method::GET, "/processing/executables/tasks/{id}/executions", Token, get(executions::of_task)),
-        route(Method::GET, "/processing/executions/{id}", Token, get(executions::one)),
-        route(Method::POST, "/processing/executions", Token, post(executions::start)),
-        route(Method::GET, "/orchestration/environments", Token, get(places::environments)),
-        route(Method::GET, "/orchestration/workspaces", Token, get(places::workspaces)),
-        route(Method::GET, "/orchestration/executables/tasks", Token, get(places::tasks)),
-        route(Method::POST, "/orchestration/executables/tasks/search", Token, post(places::search)),
-        route(Method::GET, "/orchestration/executables/tasks/{id}", Token, get(places::task)),
-        route(Method::GET, "/orchestration/executables/plans", Token, get(places::plans)),
-        route(Method::POST, "/security/oauth/token", ClientSecret, post(oauth::token)),
-        route(Method::GET, "/account/service-accounts", Token, get(accounts::list)),
-        route(Method::POST, "/account/service-accounts", Token, post(accounts::create)),
-        route(Method::GET, "/account/service-accounts/count", Token, get(accounts::count)),
-        route(Method::GET, "/account/service-accounts/permissions", Token, get(accounts::permissions)),
-        route(Method::PUT, "/account/service-accounts/{id}", Token, put(accounts::update)),
-        route(Method::GET, "/account/service-accounts/{id}", Token, get(accounts::one)),
-        route(Method::DELETE, "/account/service-accounts/{id}", Token, delete(accounts::remove)),
-        route(Method::GET, permissions::OF_USER, Token, get(permissions::of_user)),
-        route(Method::POST, permissions::OF_USER, Token, post(permissions::grant_user)),
-        route(Method::PUT, permissions::OF_USER, Token, put(permissions::replace_user)),
-        route(Method::DELETE, permissions::OF_USER, Token, delete(permissions::revoke_user)),
-        route(Method::GET, permissions::OF_ACCOUNT, Token, get(permissions::of_account)),
-        route(Method::POST, permissions::OF_ACCOUNT, Token, post(permissions::grant_account)),
-        route(Method::PUT, permissions::OF_ACCOUNT, Token, put(permissions::replace_account)),
-        route(Method::DELETE, permissions::OF_ACCOUNT, Token, delete(permissions::revoke_account)),
+        Route::new(Token, handler!(logs::generate)).audited("request page"),
+        Route::new(Token, handler!(logs::status)),
+        Route::new(Token, handler!(logs::live)).audited("read log"),
+        Route::new(Token, handler!(logs::delete)).audited("delete log"),
+        Route::new(Token, handler!(places::tasks_alias)),
+        Route::new(Token, handler!(executions::of_all_tasks)),
+        Route::new(Token, handler!(executions::search)),
+        Route::new(Token, handler!(executions::of_task)),
+        Route::new(Token, handler!(executions::one)),
+        Route::new(Token, handler!(executions::start)).audited("ask for run"),
+        Route::new(Token, handler!(plans::of_all_plans)),
+        Route::new(Token, handler!(plans::of_plan)),
+        Route::new(Token, handler!(plans::one)),
+        Route::new(Token, handler!(plans::steps)),
+        Route::new(Token, handler!(plans::step)),
+        Route::new(Token, handler!(history::search)),
+        Route::new(Token, handler!(history::download)).audited("download history"),
+        Route::new(Token, handler!(places::environments)),
+        Route::new(Token, handler!(places::workspaces)),
+        Route::new(Token, handler!(places::tasks)),
+        Route::new(Token, handler!(places::search)),
+        Route::new(Token, handler!(places::task)),
+        Route::new(Token, handler!(places::plans)),
+        Route::new(ClientSecret, handler!(oauth::token)),
+        Route::new(Token, handler!(accounts::list)),
+        Route::new(Token, handler!(accounts::create)).audited("create service account"),
+        Route::new(Token, handler!(accounts::count)),
+        Route::new(Token, handler!(accounts::permissions)),
+        Route::new(Token, handler!(accounts::update)).audited("change service account"),
+        Route::new(Token, handler!(accounts::one)),
+        Route::new(Token, handler!(accounts::remove)).audited("delete service account"),
+        Route::new(Token, handler!(permissions::list_users)),
+        Route::new(Token, handler!(permissions::add_users)).audited("grant rights"),
+        Route::new(Token, handler!(permissions::set_users)).audited("grant rights"),
+        Route::new(Token, handler!(permissions::remove_users)).audited("revoke rights"),
+        Route::new(Token, handler!(permissions::list_accounts)),
+        Route::new(Token, handler!(permissions::add_accounts)).audited("grant rights"),
+        Route::new(Token, handler!(permissions::set_accounts)).audited("grant rights"),
+        Route::new(Token, handler!(permissions::remove_accounts)).audited("revoke rights"),
+        Route::new(Token, handler!(permissions::of_user)),
+        Route::new(Token, handler!(permissions::grant_user)).audited("grant rights"),
+        Route::new(Token, handler!(permissions::replace_user)).audited("grant rights"),
+        Route::new(Token, handler!(permissions::revoke_user)).audited("revoke rights"),
+        Route::new(Token, handler!(permissions::of_account)),
+        Route::new(Token, handler!(permissions::grant_account)).audited("grant rights"),
+        Route::new(Token, handler!(permissions::replace_account)).audited("grant rights"),
+        Route::new(Token, handler!(permissions::revoke_account)).audited("revoke rights"),
         // Runlog's own.
-        route(Method::GET, "/runlog/v1/downloads/{key}/{file_name}", SignedLink, get(downloads::download)),
-        route(Method::POST, "/v1/logs", Token, post(otlp::export)),
-        route(Method::PUT, "/runlog/v1/runs/{id}", Token, put(runs::start)),
-        route(Method::GET, "/runlog/v1/runs/{id}", Token, get(runs::one)),
-        route(Method::POST, "/runlog/v1/runs/{id}/records", Token, post(records::push)),
-        route(Method::POST, "/runlog/v1/runs/{id}/finish", Token, post(runs::finish)),
-        route(Method::GET, "/runlog/v1/environments", Administrator, get(admin::environments)),
-        route(Method::POST, "/runlog/v1/environments", Administrator, post(admin::create_environment)),
-        route(Method::GET, "/runlog/v1/workspaces", Administrator, get(admin::workspaces)),
-        route(Method::POST, "/runlog/v1/workspaces", Administrator, post(admin::create_workspace)),
-        route(Method::GET, "/runlog/v1/tasks", Administrator, get(admin::tasks)),
-        route(Method::POST, "/runlog/v1/tasks", Administrator, post(admin::create_task)),
-        route(Method::GET, "/runlog/v1/users", Administrator, get(admin::users)),
-        route(Method::POST, "/runlog/v1/users", Administrator, post(admin::create_user)),
-        route(Method::GET, "/runlog/v1/tokens", Token, get(admin::tokens)),
-        route(Method::POST, "/runlog/v1/tokens", Token, post(admin::create_token)),
-        route(Method::DELETE, "/runlog/v1/tokens/{id}", Token, delete(admin::revoke_token)),
-        route(Method::GET, "/runlog/v1/audit", Administrator, get(audit::list)),
-        route(Method::GET, "/metrics", Token, get(metrics::show)),
-        route(Method::GET, "/healthz", Public, get(health::alive)),
-        route(Method::GET, "/readyz", Public, get(health::ready)),
-        route(Method::GET, "/", Public, get(health::about)),
+        Route::new(SignedLink, handler!(downloads::download)).audited("download page"),
+        Route::new(Token, handler!(otlp::export)),
+        Route::new(Token, handler!(events::push)),
+        Route::new(Token, handler!(runs::start)).audited("start run"),
+        Route::new(Token, handler!(runs::one)),
+        Route::new(Token, handler!(records::push)),
+        Route::new(Token, handler!(runs::finish)).audited("finish run"),
+        Route::new(Administrator, handler!(admin::environments)),
+        Route::new(Administrator, handler!(admin::create_environment)),
+        Route::new(Administrator, handler!(admin::workspaces)),
+        Route::new(Administrator, handler!(admin::create_workspace)),
+        Route::new(Administrator, handler!(admin::tasks)),
+        Route::new(Administrator, handler!(admin::create_task)),
+        Route::new(Administrator, handler!(admin::users)),
+        Route::new(Administrator, handler!(admin::create_user)).audited("create user"),
+        Route::new(Token, handler!(admin::tokens)),
+        Route::new(Token, handler!(admin::create_token)).audited("create token"),
+        Route::new(Token, handler!(admin::revoke_token)).audited("revoke token"),
+        Route::new(Administrator, handler!(keys::list)),
+        Route::new(Administrator, handler!(keys::rotate)).audited("make key"),
+        Route::new(Administrator, handler!(audit::list)),
+        Route::new(Token, handler!(metrics::show)),
+        Route::new(Public, handler!(health::alive)),
+        Route::new(Public, handler!(health::ready)),
+        Route::new(Public, handler!(health::about)),
+        Route::new(Public, handler!(docs::openapi)),
+        Route::new(Public, handler!(docs::index)),
+        Route::new(Public, handler!(docs::file)),
     ]
 }
 
@@ -164,7 +191,7 @@ pub fn router(app: App) -> Router {
                 .route_layer(middleware::from_fn(auth::require_administrator))
                 .route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
         };
-        router = router.route(route.path, handler);
+        router = router.route(&route.path, handler);
     }
     router.fallback(nothing_here).layer(middleware::from_fn_with_state(app.clone(), request::surround)).with_state(app)
 }

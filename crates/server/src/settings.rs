@@ -2,6 +2,7 @@
 
 use runlog_model::RecordOrder;
 
+use crate::run_hook::RunHook;
 use crate::tls::TlsFiles;
 
 /// Settings of the service; each has a documented default.
@@ -27,6 +28,10 @@ pub struct ServerSettings {
     /// Most requests a second from one address without a good token, so that guessing does not pay; 0 for as many as
     /// come. The clients behind a proxy share one address. Default: 20.
     pub stranger_requests_per_second: u32,
+    /// Which attributes of OTLP records name their run and its place.
+    pub otlp: OtlpAttributes,
+    /// What starts a run that is asked for with `POST /processing/executions`. Default: nothing, 501.
+    pub run_hook: Option<RunHook>,
     /// The name of the account in answers that carry one. Default: `runlog`.
     pub account_id: String,
     /// How long requests that were accepted may go on after the service is told to stop. Unit: seconds. Default: 30.
@@ -45,8 +50,38 @@ impl Default for ServerSettings {
             window_days_max: 60,
             requests_per_second: 100,
             stranger_requests_per_second: 20,
+            otlp: OtlpAttributes::default(),
+            run_hook: None,
             account_id: "runlog".to_owned(),
             stop_seconds_max: 30,
+        }
+    }
+}
+
+/// The names of OTLP attributes: of each list the first one that a record, its scope or its resource has counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpAttributes {
+    /// The run, a UUID.
+    pub run: Vec<String>,
+    /// Its task, by id.
+    pub task: Vec<String>,
+    /// Its task, by name in the workspace; made there when it is not known.
+    pub task_name: Vec<String>,
+    /// The workspace of a task that is not known by its id.
+    pub workspace: Vec<String>,
+    /// How the run ended, such as `execution_failed`.
+    pub status: Vec<String>,
+}
+
+impl Default for OtlpAttributes {
+    fn default() -> Self {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            run: names(&["runlog.run.id", "task_execution_id", "talend.execution.id", "service.instance.id"]),
+            task: names(&["runlog.task.id", "task_id", "talend.task.id"]),
+            task_name: names(&["runlog.task.name", "task_name", "service.name"]),
+            workspace: names(&["runlog.workspace.id", "workspace_id"]),
+            status: names(&["runlog.run.status"]),
         }
     }
 }

@@ -40,3 +40,8 @@ pub const CATALOG_READERS: u32 = 8;
 
 /// How often a caller's last use is written down. Unit: milliseconds.
 pub const LAST_USE_EVERY_MS: i64 = 60_000;
+
+/// How long after a key was superseded something that it signed may still be good. Unit: milliseconds.
+///
+/// Access tokens and links live an hour at most; this is far longer.
+pub const SIGNED_LIFE_MS_MAX: i64 = 48 * 3_600_000;

@@ -1,12 +1,13 @@
 //! People and accounts: who calls, how they prove it, and what they may do in a workspace.
 
-use runlog_model::WorkspaceId;
 use runlog_model::place::{Right, Rights};
 use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody};
-use sqlx::FromRow;
+use runlog_model::{EnvironmentId, WorkspaceId};
+use sqlx::{FromRow, QueryBuilder};
 use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Result};
+use crate::places::push_workspaces;
 use crate::runs::instant;
 use crate::store::Store;
 use crate::{limits, secret};
@@ -33,6 +34,28 @@ pub enum CallerKind {
     User,
     /// A program, with a client id and a secret.
     ServiceAccount,
+}
+
+/// Which grants are wanted. Absent parts ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct GrantFilter {
+    /// Those in these workspaces.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those in one environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// Those of one caller.
+    pub caller_id: Option<String>,
+}
+
+/// The rights of a caller in a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// The user, or the service account.
+    pub caller_id: String,
+    /// The rights.
+    pub rights: Rights,
 }
 
 impl CallerKind {
@@ -159,6 +182,27 @@ impl Store {
         }
         statement.execute(self.catalog().write()).await?;
         Ok(())
+    }
+
+    /// The rights that were given to callers of a kind, as far as `filter` asks for them, by workspace and caller.
+    pub async fn grants(&self, kind: CallerKind, filter: &GrantFilter) -> Result<Vec<Grant>> {
+        let mut query = QueryBuilder::new("SELECT workspace_id, caller_id, rights FROM rights WHERE caller_kind = ");
+        query.push_bind(kind.as_str());
+        push_workspaces(&mut query, "workspace_id", filter.workspace_ids.as_deref());
+        if let Some(id) = filter.environment_id {
+            query.push(" AND workspace_id IN (SELECT id FROM workspaces WHERE environment_id = ");
+            query.push_bind(id.to_string()).push(")");
+        }
+        if let Some(id) = &filter.caller_id {
+            query.push(" AND caller_id = ").push_bind(id.clone());
+        }
+        query.push(" ORDER BY workspace_id, caller_id");
+        let rows: Vec<(String, String, String)> = query.build_query_as().fetch_all(self.catalog().read()).await?;
+        let read = |(workspace, caller_id, rights): (String, String, String)| {
+            let workspace_id = workspace.parse().map_err(|_| Error::corrupt("a workspace id does not decode"))?;
+            Ok(Grant { workspace_id, caller_id, rights: read_rights(&rights)? })
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// The workspaces in which the caller has `right`; none means all of them.

@@ -235,7 +235,7 @@ pub(crate) fn push_tag(query: &mut QueryBuilder<Sqlite>, tag: &str) {
 }
 
 /// A pattern for every text that holds this one.
-fn containing(text: &str) -> String {
+pub(crate) fn containing(text: &str) -> String {
     let escaped = text.replace('!', "!!").replace('%', "!%").replace('_', "!_");
     format!("%{escaped}%")
 }

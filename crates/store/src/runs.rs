@@ -1,6 +1,7 @@
 //! Runs: how they begin and end, and lists of them.
 
 use runlog_model::record::SeverityCounts;
+use runlog_model::run::{ArtifactPart, PlanPart};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{
     EnvironmentId, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
@@ -72,7 +73,10 @@ impl Store {
                         CallerKind::User => UserType::Human,
                         CallerKind::ServiceAccount => UserType::Service,
                     }),
-                    plan_id: start.plan_id.clone(),
+                    plan: start.plan.clone(),
+                    artifact: start.artifact.clone(),
+                    log_level: start.log_level.clone(),
+                    attempts: start.attempts,
                     runtime: start.runtime.clone(),
                     error_message: None,
                     error_type: None,
@@ -160,7 +164,10 @@ fn started_again(mut run: Run, start: &StartRun) -> Run {
     run.started_at = start.start_timestamp.or(run.started_at);
     run.user_id = start.user_id.clone().unwrap_or(run.user_id);
     run.user_type = start.user_type.unwrap_or(run.user_type);
-    run.plan_id = start.plan_id.clone().or(run.plan_id);
+    run.plan = run.plan.updated(&start.plan);
+    run.artifact = run.artifact.updated(&start.artifact);
+    run.log_level = start.log_level.clone().or(run.log_level);
+    run.attempts = start.attempts.or(run.attempts);
     run.runtime = start.runtime.clone().or(run.runtime);
     run.timeout_minutes = start.timeout.or(run.timeout_minutes);
     run.parallel_execution_allowed = start.parallel_execution_allowed.or(run.parallel_execution_allowed);
@@ -211,9 +218,10 @@ async fn save<'c>(executor: impl sqlx::SqliteExecutor<'c>, run: &Run) -> Result<
         "INSERT INTO runs (id, task_id, workspace_id, task_version, execution_type, execution_status, status,
                 triggered_at, started_at, finished_at, final_since, user_id, user_type, plan_id, runtime,
                 error_message, error_type, misfired_reason, timeout_minutes, parallel_execution_allowed,
-                api_version, container_id, processed_rows, rejected_rows)
+                api_version, container_id, processed_rows, rejected_rows, plan_name, plan_execution_id,
+                plan_step_id, artifact_id, artifact_name, artifact_version, log_level, attempts)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                $23, $24)
+                $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
          ON CONFLICT (id) DO UPDATE SET
                 task_version = excluded.task_version, execution_type = excluded.execution_type,
                 execution_status = excluded.execution_status, status = excluded.status,
@@ -225,7 +233,11 @@ async fn save<'c>(executor: impl sqlx::SqliteExecutor<'c>, run: &Run) -> Result<
                 timeout_minutes = excluded.timeout_minutes,
                 parallel_execution_allowed = excluded.parallel_execution_allowed,
                 api_version = excluded.api_version, container_id = excluded.container_id,
-                processed_rows = excluded.processed_rows, rejected_rows = excluded.rejected_rows",
+                processed_rows = excluded.processed_rows, rejected_rows = excluded.rejected_rows,
+                plan_name = excluded.plan_name, plan_execution_id = excluded.plan_execution_id,
+                plan_step_id = excluded.plan_step_id, artifact_id = excluded.artifact_id,
+                artifact_name = excluded.artifact_name, artifact_version = excluded.artifact_version,
+                log_level = excluded.log_level, attempts = excluded.attempts",
     )
     .bind(run.id.to_string())
     .bind(run.task_id.to_string())
@@ -240,7 +252,7 @@ async fn save<'c>(executor: impl sqlx::SqliteExecutor<'c>, run: &Run) -> Result<
     .bind(run.final_since.map(Timestamp::as_millis))
     .bind(&run.user_id)
     .bind(run.user_type.as_str())
-    .bind(&run.plan_id)
+    .bind(&run.plan.id)
     .bind(runtime)
     .bind(&run.error_message)
     .bind(&run.error_type)
@@ -251,6 +263,14 @@ async fn save<'c>(executor: impl sqlx::SqliteExecutor<'c>, run: &Run) -> Result<
     .bind(&run.container_id)
     .bind(run.processed_rows.map(saturating))
     .bind(run.rejected_rows.map(saturating))
+    .bind(&run.plan.name)
+    .bind(&run.plan.execution_id)
+    .bind(&run.plan.step_id)
+    .bind(&run.artifact.id)
+    .bind(&run.artifact.name)
+    .bind(&run.artifact.version)
+    .bind(&run.log_level)
+    .bind(run.attempts.map(saturating))
     .execute(executor)
     .await?;
     Ok(())
@@ -266,7 +286,7 @@ pub(crate) fn instant(epoch_ms: i64) -> Result<Timestamp> {
 }
 
 #[derive(FromRow)]
-struct RunRow {
+pub(crate) struct RunRow {
     id: String,
     task_id: String,
     workspace_id: String,
@@ -280,6 +300,14 @@ struct RunRow {
     user_id: String,
     user_type: String,
     plan_id: Option<String>,
+    plan_name: Option<String>,
+    plan_execution_id: Option<String>,
+    plan_step_id: Option<String>,
+    artifact_id: Option<String>,
+    artifact_name: Option<String>,
+    artifact_version: Option<String>,
+    log_level: Option<String>,
+    attempts: Option<i64>,
     runtime: Option<String>,
     error_message: Option<String>,
     error_type: Option<String>,
@@ -302,7 +330,7 @@ struct RunRow {
 }
 
 impl RunRow {
-    fn into_run(self) -> Result<Run> {
+    pub(crate) fn into_run(self) -> Result<Run> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.id));
         let runtime = self.runtime.as_deref().map(serde_json::from_str::<Runtime>).transpose();
         let counts = [
@@ -328,7 +356,15 @@ impl RunRow {
             finished_at: self.finished_at.map(instant).transpose()?,
             final_since: self.final_since.map(instant).transpose()?,
             user_id: self.user_id,
-            plan_id: self.plan_id,
+            plan: PlanPart {
+                id: self.plan_id,
+                name: self.plan_name,
+                execution_id: self.plan_execution_id,
+                step_id: self.plan_step_id,
+            },
+            artifact: ArtifactPart { id: self.artifact_id, name: self.artifact_name, version: self.artifact_version },
+            log_level: self.log_level,
+            attempts: self.attempts.map(|attempts| attempts as u64),
             error_message: self.error_message,
             error_type: self.error_type,
             misfired_reason: self.misfired_reason,

@@ -65,23 +65,6 @@ impl Store {
         self.inner.catalog.close().await;
     }
 
-    /// The key of that name for signing: 32 random bytes, made at the first call and kept in the catalog.
-    pub async fn signing_key(&self, name: &str) -> Result<Vec<u8>> {
-        let mut fresh = vec![0; 32];
-        self.random().fill(&mut fresh);
-        sqlx::query("INSERT INTO signing_keys (name, value, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(name)
-            .bind(fresh)
-            .bind(self.now().as_millis())
-            .execute(self.catalog().write())
-            .await?;
-        let key = sqlx::query_scalar("SELECT value FROM signing_keys WHERE name = $1")
-            .bind(name)
-            .fetch_one(self.catalog().write())
-            .await?;
-        Ok(key)
-    }
-
     pub(crate) fn settings(&self) -> &StoreSettings {
         &self.inner.settings
     }

@@ -179,11 +179,30 @@ async fn a_large_batch_comes_out_whole() {
 async fn the_archive_is_the_same_after_a_restart() {
     let mut archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
-    let key = archive.store.signing_key("links").await.unwrap();
+    let key = archive.store.signing_keys("links").await.unwrap()[0].value.clone();
     archive.reopen().await;
     assert_eq!(archive.records().await, [record(1, "a")]);
     assert!(archive.push("one", &[record(1, "a")]).await.repeated);
-    assert_eq!(archive.store.signing_key("links").await.unwrap(), key);
+    assert_eq!(archive.store.signing_keys("links").await.unwrap()[0].value, key);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_key_is_kept_for_as_long_as_something_it_signed_may_be_good() {
+    let archive = Archive::new().await;
+    let ids = || async {
+        let keys = archive.store.signing_keys("links").await.unwrap();
+        keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids().await, ["links-1"]);
+    archive.store.rotate_signing_key("links", false).await.unwrap();
+    archive.store.rotate_signing_key("links", false).await.unwrap();
+    assert_eq!(ids().await, ["links-3", "links-2", "links-1"]);
+    archive.clock.advance_ms(49 * 3_600_000);
+    archive.store.rotate_signing_key("links", false).await.unwrap();
+    assert_eq!(ids().await, ["links-4", "links-3"]);
+    assert_eq!(archive.store.signing_keys("access-tokens").await.unwrap().len(), 1);
+    archive.store.rotate_signing_key("links", true).await.unwrap();
+    assert_eq!(ids().await, ["links-5"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use runlog_client::{Client, PermissionHolder};
 use runlog_model::place::Right;
 use runlog_model::wire::admin::{
-    NewEnvironment, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace, ServiceAccountBody, TokenBody,
+    KeyPurpose, NewEnvironment, NewKey, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace,
+    ServiceAccountBody, TokenBody,
 };
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 use runlog_store::{Store, StoreSettings};
@@ -61,6 +62,9 @@ enum Subject {
     /// What users and service accounts may do in a workspace
     #[command(subcommand)]
     Rights(RightsCommand),
+    /// The keys that access tokens and links are signed with
+    #[command(subcommand)]
+    Keys(Keys),
     /// Makes a new token for the administrator, on the machine that holds the archive, when the old one is lost
     Recover {
         /// Folder that holds the archive
@@ -140,6 +144,30 @@ enum Tasks {
         #[arg(long = "tag", value_name = "WORD")]
         tags: Vec<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Lists those that are accepted
+    List,
+    /// Makes another, which signs from now on; what the older ones signed stays good until it expires
+    Rotate {
+        /// What it signs
+        #[arg(value_enum)]
+        purpose: Signed,
+        /// Refuses what the older ones signed, within a minute on every node: for a key that someone may have seen
+        #[arg(long)]
+        revoke_older: bool,
+    },
+}
+
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Signed {
+    /// The access tokens of service accounts
+    AccessTokens,
+    /// The links to files
+    Links,
 }
 
 #[derive(Debug, Subcommand)]
@@ -251,6 +279,7 @@ pub(crate) async fn run(args: AdminArgs) -> Outcome {
         Subject::Tasks(command) => tasks(&client, command, shown).await,
         Subject::Users(command) => users(&client, command, shown).await,
         Subject::Tokens(command) => tokens(&client, command, shown).await,
+        Subject::Keys(command) => keys(&client, command, shown).await,
         Subject::ServiceAccounts(command) => service_accounts(&client, command, shown).await,
         Subject::Rights(command) => rights(&client, command, shown).await,
         Subject::Recover { data } => recover(data).await,
@@ -361,6 +390,23 @@ async fn tokens(client: &Client, command: Tokens, shown: Shown) -> Outcome {
         Tokens::Revoke { id } => {
             client.revoke_token(&id).await?;
             shown.made(&serde_json::json!({ "revoked": id }), format!("token {id} is no longer accepted"))
+        }
+    }
+}
+
+async fn keys(client: &Client, command: Keys, shown: Shown) -> Outcome {
+    match command {
+        Keys::List => {
+            let list = client.keys().await?;
+            shown.list(&["id", "made"], &list, |it| vec![it.id.clone(), it.created_date.to_string()])
+        }
+        Keys::Rotate { purpose, revoke_older } => {
+            let purpose = match purpose {
+                Signed::AccessTokens => KeyPurpose::AccessTokens,
+                Signed::Links => KeyPurpose::Links,
+            };
+            let made = client.rotate_key(&NewKey { purpose, revoke_older }).await?;
+            shown.made(&made, format!("{} signs from now on", made.id))
         }
     }
 }

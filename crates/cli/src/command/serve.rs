@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use runlog_server::{ServerSettings, TlsFiles};
+use runlog_server::{RunHook, ServerSettings, TlsFiles};
 use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,10 @@ pub(crate) struct ServeArgs {
     /// Most requests a second from one caller, 0 for as many as come
     #[arg(long, env = "RUNLOG_REQUESTS_PER_SECOND", default_value_t = 100, value_name = "COUNT")]
     requests_per_second: u32,
+    /// What starts a run that is asked for with POST /processing/executions: a command that gets it as JSON on standard
+    /// input, or an address that it is posted to [default: nothing; such requests are answered with 501]
+    #[arg(long, env = "RUNLOG_RUN_HOOK", hide_env_values = true, value_name = "COMMAND|URL", value_parser = RunHook::read)]
+    run_hook: Option<RunHook>,
     /// Sends `expires_in` of access tokens as text, for clients that follow the vendor's file to the letter
     #[arg(long, env = "RUNLOG_EXPIRES_IN_AS_STRING")]
     expires_in_as_string: bool,
@@ -106,6 +110,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
         expires_in_as_string: args.expires_in_as_string,
+        run_hook: args.run_hook,
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };

@@ -1,12 +1,13 @@
 //! Bodies of Runlog's own administration: places, people, accounts and tokens.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::place::Right;
 use crate::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 
 /// `POST /runlog/v1/environments`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewEnvironment {
     /// Its id; a new one when absent.
@@ -20,7 +21,7 @@ pub struct NewEnvironment {
 }
 
 /// `POST /runlog/v1/workspaces`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewWorkspace {
     /// Its id; a new one when absent.
@@ -40,7 +41,7 @@ pub struct NewWorkspace {
 }
 
 /// `POST /runlog/v1/tasks`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewTask {
     /// Its id; a new one when absent.
@@ -62,7 +63,7 @@ pub struct NewTask {
 }
 
 /// `POST /runlog/v1/users`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewUser {
     /// The name, unique in the archive.
@@ -73,7 +74,7 @@ pub struct NewUser {
 }
 
 /// A user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserBody {
     /// The id, a UUID.
@@ -85,7 +86,7 @@ pub struct UserBody {
 }
 
 /// `POST /runlog/v1/tokens`: a personal access token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewToken {
     /// What it is for.
@@ -96,7 +97,7 @@ pub struct NewToken {
 }
 
 /// A personal access token. The token itself is shown once, when it is made.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenBody {
     /// The id, a UUID, to revoke it by.
@@ -116,7 +117,7 @@ pub struct TokenBody {
 }
 
 /// `POST /account/service-accounts`. Source: the vendor's service accounts file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewServiceAccount {
     /// The name, unique in the archive.
@@ -127,7 +128,7 @@ pub struct NewServiceAccount {
 }
 
 /// A service account. The secret is shown once, when it is made.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountBody {
     /// The id, a UUID; also the OAuth client id.
@@ -152,7 +153,7 @@ pub struct ServiceAccountBody {
 pub type RightsBody = Vec<Right>;
 
 /// What someone may do in a workspace: `GET` of `…/permissions`. Source: `Permission` of the vendor's file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PermissionBody {
     /// The workspace.
@@ -163,8 +164,41 @@ pub struct PermissionBody {
     pub permissions: RightsBody,
 }
 
+/// What became of one part of a batch of permissions. Source: `PermissionResult` of the vendor's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PermissionResult {
+    /// The HTTP status that the part alone would have had.
+    pub status: u16,
+    /// Why it was refused.
+    pub message: String,
+    /// The part.
+    pub permission: PermissionBody,
+}
+
+/// What became of one part of a batch that takes rights away. Source: `PermissionDeleteResult` of the vendor's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionDeleteResult {
+    /// The HTTP status that the part alone would have had.
+    pub status: u16,
+    /// Why it was refused.
+    pub message: String,
+    /// The part.
+    pub permission_id: PermissionId,
+}
+
+/// Whose rights in which workspace. Source: `PermissionId` of the vendor's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionId {
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// The user, or the service account.
+    pub user_id: String,
+}
+
 /// Answer to `GET /account/service-accounts/count`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CountBody {
     /// The account they are of.
@@ -174,7 +208,7 @@ pub struct CountBody {
 }
 
 /// Something that someone did: an entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
     /// When.
@@ -193,4 +227,37 @@ pub struct AuditEntry {
     pub address: String,
     /// The request, as the service's log has it.
     pub request_id: String,
+}
+
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyPurpose {
+    /// The access tokens of service accounts.
+    AccessTokens,
+    /// The links to files.
+    Links,
+}
+
+/// `POST /runlog/v1/keys`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewKey {
+    /// What it signs.
+    pub purpose: KeyPurpose,
+    /// True: what the older keys signed is refused, at once on this node and within a minute on others.
+    #[serde(default)]
+    pub revoke_older: bool,
+}
+
+/// A key for signing, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyBody {
+    /// Its id, as tokens and links name it.
+    pub id: String,
+    /// What it signs.
+    pub purpose: KeyPurpose,
+    /// When it was made.
+    pub created_date: Timestamp,
 }

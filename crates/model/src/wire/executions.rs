@@ -1,12 +1,13 @@
 //! Bodies of `/processing/…`: runs as the processing API shows them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::run::RuntimeKind;
 use crate::{ExecutionStatus, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, Timestamp, UserType, WorkspaceId};
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListPage<T> {
     /// The items.
     pub items: Vec<T>,
@@ -18,8 +19,33 @@ pub struct ListPage<T> {
     pub total: u64,
 }
 
+/// `POST /processing/executions`: a run is asked for. Unknown fields are ignored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StartExecution {
+    /// The task.
+    pub executable: String,
+    /// What it is run with.
+    #[serde(default)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// From which severity on it logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    /// After how many minutes it is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// The answer: the run that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StartedExecution {
+    /// The run.
+    pub execution_id: RunId,
+}
+
 /// A run in a list of executions. Source: `TaskExecutionStatus` of the processing API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskExecution {
     /// The run.
@@ -40,7 +66,7 @@ pub struct TaskExecution {
 }
 
 /// One run by its id. Source: `JobExecutionStatusV21` of the processing API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobExecution {
     /// The run.
@@ -84,7 +110,7 @@ pub struct JobExecution {
 }
 
 /// What both forms of a run share.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionFields {
     /// What started it.
@@ -105,7 +131,7 @@ pub struct ExecutionFields {
     pub user_id: String,
     /// Whether that is a person or a service.
     pub user_type: UserType,
-    /// The plan execution it belongs to.
+    /// The plan it belongs to, in a list; the plan execution, in the form of one run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
     /// Why it failed.
@@ -133,7 +159,7 @@ impl From<&Run> for ExecutionFields {
             finish_timestamp: run.finished_at,
             user_id: run.user_id.clone(),
             user_type: run.user_type,
-            plan_id: run.plan_id.clone(),
+            plan_id: run.plan.id.clone(),
             error_message: run.error_message.clone(),
             misfired_execution_reason: run.misfired_reason.clone(),
             timeout: run.timeout_minutes,
@@ -167,7 +193,7 @@ impl JobExecution {
             workspace_id: run.workspace_id,
             environment_version: "1.3".to_owned(),
             execution_destination: runtime.kind.unwrap_or(RuntimeKind::RemoteEngine),
-            shared: run.into(),
+            shared: ExecutionFields { plan_id: run.plan.execution_id.clone(), ..run.into() },
             remote_engine_id: runtime.engine_id,
             remote_engine_cluster_id: runtime.cluster_id,
             container_id: run.container_id.clone(),

@@ -1,6 +1,7 @@
 //! Bodies of `/monitoring/executions/{id}/logs`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::Record;
 
@@ -16,7 +17,7 @@ pub const LOG_SETTLED_HEADER: &str = "x-runlog-log-settled";
 pub const PACE_HEADER: &str = "x-runlog-pace";
 
 /// Answer to `POST …/logs`, 200 and 206.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GeneratedLog {
     /// Records in the file.
     pub size: u64,
@@ -25,7 +26,7 @@ pub struct GeneratedLog {
 }
 
 /// Answer to `POST …/logs/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogStatus {
     /// How far the file is.
     pub status: FileStatus,
@@ -35,7 +36,7 @@ pub struct LogStatus {
 }
 
 /// How far a log file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FileStatus {
     /// Being built: ask again.
@@ -45,7 +46,7 @@ pub enum FileStatus {
 }
 
 /// Answer to `GET …/logs`: one page of the live log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LivePage {
     /// Records in this page.
@@ -62,7 +63,7 @@ pub struct LivePage {
 }
 
 /// Answer to `DELETE …/logs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeletedLogBody {
     /// Records that the log had.
     pub records: u64,

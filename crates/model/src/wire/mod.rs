@@ -6,9 +6,11 @@
 pub mod admin;
 pub mod error;
 pub mod executions;
+pub mod history;
 pub mod logs;
 pub mod oauth;
 pub mod places;
+pub mod plans;
 pub mod push;
 
 pub use error::ErrorBody;

@@ -1,9 +1,10 @@
 //! Bodies of `POST /security/oauth/token`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a service account asks for. Source: the vendor's OAuth file; `audience` is required there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenRequest {
     /// `client_credentials`.
     pub grant_type: String,
@@ -13,7 +14,7 @@ pub struct TokenRequest {
 }
 
 /// The answer. `expires_in` is a number of seconds, or the same as a string where a setting asks for it.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TokenResponse {
     /// The access token.
     pub access_token: String,

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::place::{Environment, Task, Workspace};
 use crate::{EnvironmentId, TaskId, WorkspaceId};
 
 /// An environment, as the list shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentBody {
     /// Its id.
     pub id: EnvironmentId,
@@ -21,7 +22,7 @@ pub struct EnvironmentBody {
 }
 
 /// A workspace, as the list shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceBody {
     /// Its id.
     pub id: WorkspaceId,
@@ -40,7 +41,7 @@ pub struct WorkspaceBody {
 }
 
 /// A task, as the list of executables shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskItem {
     /// The id of the task.
     pub executable: TaskId,
@@ -81,7 +82,7 @@ impl From<&Task> for TaskItem {
 }
 
 /// A task by its id. Connections, parameters and resources are the vendor's business, and empty here.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskBody {
     /// Its id.
     pub id: TaskId,
@@ -107,7 +108,7 @@ pub struct TaskBody {
 }
 
 /// What a task runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArtifactBody {
     /// Its id.
     pub id: TaskId,

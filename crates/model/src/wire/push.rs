@@ -1,11 +1,13 @@
 //! Bodies of `/runlog/v1/runs/…`: how engines push runs and their logs.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::run::{ArtifactPart, PlanPart};
 use crate::{ExecutionType, RunStatus, Runtime, TaskId, Timestamp, UserType};
 
 /// `PUT /runlog/v1/runs/{runId}`: a run begins. Repeatable; only the task is required.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StartRun {
     /// The task that runs.
@@ -31,9 +33,18 @@ pub struct StartRun {
     /// Whether that is a person or a service; what the caller is when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_type: Option<UserType>,
-    /// The plan execution it belongs to.
+    /// The plan it is part of: `planId`, `planName`, `planExecutionId`, `planStepId`.
+    #[serde(flatten)]
+    pub plan: PlanPart,
+    /// What it runs: `artifactId`, `artifactName`, `artifactVersion`.
+    #[serde(flatten)]
+    pub artifact: ArtifactPart,
+    /// From which severity on the job logs, such as `WARN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan_id: Option<String>,
+    pub log_level: Option<String>,
+    /// How many times it was tried to deploy it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u64>,
     /// Where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
@@ -63,7 +74,10 @@ impl StartRun {
             start_timestamp: None,
             user_id: None,
             user_type: None,
-            plan_id: None,
+            plan: PlanPart::default(),
+            artifact: ArtifactPart::default(),
+            log_level: None,
+            attempts: None,
             runtime: None,
             timeout: None,
             parallel_execution_allowed: None,
@@ -74,7 +88,7 @@ impl StartRun {
 }
 
 /// `POST /runlog/v1/runs/{runId}/finish`: a run ends. Repeatable with the same status.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FinishRun {
     /// A final status, such as `execution_failed`.
@@ -115,11 +129,27 @@ impl FinishRun {
 }
 
 /// Answer to `POST /runlog/v1/runs/{runId}/records`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredBatch {
     /// Records of the batch that are durable now.
     pub stored: u64,
     /// True when the batch had been stored before, and nothing was added now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
+}
+
+/// Answer to `POST /runlog/v1/events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoredEvents {
+    /// Events that are durable now, those stored before included.
+    pub stored: u64,
+    /// Runs that began with them.
+    pub begun: u64,
+    /// Runs that ended with them.
+    pub ended: u64,
+    /// Events that were not stored, and will never be.
+    pub refused: u64,
+    /// Why the first of those was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }

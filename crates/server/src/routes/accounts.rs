@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{CountBody, NewServiceAccount, ServiceAccountBody};
 use runlog_store::Caller;
 
@@ -33,6 +34,12 @@ fn may_give(caller: &Caller, permissions: &[String]) -> ApiResult<()> {
 }
 
 /// `GET /account/service-accounts`.
+#[utoipa::path(
+    get,
+    path = "/account/service-accounts",
+    tag = "accounts",
+    responses((status = 200, description = "Service accounts, by name", body = Vec<ServiceAccountBody>))
+)]
 pub(crate) async fn list(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -42,6 +49,13 @@ pub(crate) async fn list(
 }
 
 /// `POST /account/service-accounts`: the answer is the only place where its secret is ever shown.
+#[utoipa::path(
+    post,
+    path = "/account/service-accounts",
+    tag = "accounts",
+    request_body(content = NewServiceAccount),
+    responses((status = 201, description = "Made; the secret is shown here and never again", body = ServiceAccountBody, headers(("location" = String, description = "Where it is"))), (status = 409, description = "The name is taken", body = ErrorBody))
+)]
 pub(crate) async fn create(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -55,6 +69,13 @@ pub(crate) async fn create(
 }
 
 /// `GET /account/service-accounts/{id}`.
+#[utoipa::path(
+    get,
+    path = "/account/service-accounts/{id}",
+    tag = "accounts",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "The service account", body = ServiceAccountBody))
+)]
 pub(crate) async fn one(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -70,6 +91,14 @@ async fn found(app: &App, id: &str) -> ApiResult<Json<ServiceAccountBody>> {
 }
 
 /// `PUT /account/service-accounts/{id}`: another name, other permissions.
+#[utoipa::path(
+    put,
+    path = "/account/service-accounts/{id}",
+    tag = "accounts",
+    params(("id" = String, Path, description = "the id")),
+    request_body(content = NewServiceAccount),
+    responses((status = 200, description = "Changed", body = ServiceAccountBody), (status = 409, description = "The name is taken", body = ErrorBody))
+)]
 pub(crate) async fn update(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -83,6 +112,12 @@ pub(crate) async fn update(
 }
 
 /// `GET /account/service-accounts/count`.
+#[utoipa::path(
+    get,
+    path = "/account/service-accounts/count",
+    tag = "accounts",
+    responses((status = 200, description = "How many there are", body = CountBody))
+)]
 pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Json<CountBody>> {
     may_manage(&caller)?;
     let count = app.store().service_accounts().await?.len() as u64;
@@ -90,11 +125,24 @@ pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authent
 }
 
 /// `GET /account/service-accounts/permissions`: those that mean something here.
+#[utoipa::path(
+    get,
+    path = "/account/service-accounts/permissions",
+    tag = "accounts",
+    responses((status = 200, description = "The permissions that mean something here", body = Vec<String>))
+)]
 pub(crate) async fn permissions() -> Json<[&'static str; 3]> {
     Json([MANAGE_ACCOUNTS, DELETE_LOGS, READ_METRICS])
 }
 
 /// `DELETE /account/service-accounts/{id}`: its access tokens end with it.
+#[utoipa::path(
+    delete,
+    path = "/account/service-accounts/{id}",
+    tag = "accounts",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 204, description = "Deleted; its access tokens end with it"))
+)]
 pub(crate) async fn remove(
     State(app): State<App>,
     Authenticated(caller): Authenticated,

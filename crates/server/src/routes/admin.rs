@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewToken, NewUser, NewWorkspace, TokenBody, UserBody};
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
 use runlog_store::{Caller, CallerKind, TaskFilter};
@@ -21,11 +22,24 @@ fn made<T>(body: T) -> Made<T> {
 }
 
 /// `GET /runlog/v1/environments`.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/environments",
+    tag = "administration",
+    responses((status = 200, description = "All of them, by name", body = Vec<EnvironmentBody>))
+)]
 pub(crate) async fn environments(State(app): State<App>) -> ApiResult<Json<Vec<EnvironmentBody>>> {
     Ok(Json(app.store().environments().await?.iter().map(Into::into).collect()))
 }
 
 /// `POST /runlog/v1/environments`.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/environments",
+    tag = "administration",
+    request_body(content = NewEnvironment),
+    responses((status = 201, description = "Made", body = EnvironmentBody), (status = 409, description = "The name or the id is taken", body = ErrorBody))
+)]
 pub(crate) async fn create_environment(
     State(app): State<App>,
     JsonBody(new): JsonBody<NewEnvironment>,
@@ -34,11 +48,24 @@ pub(crate) async fn create_environment(
 }
 
 /// `GET /runlog/v1/workspaces`.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/workspaces",
+    tag = "administration",
+    responses((status = 200, description = "All of them, by name", body = Vec<WorkspaceBody>))
+)]
 pub(crate) async fn workspaces(State(app): State<App>) -> ApiResult<Json<Vec<WorkspaceBody>>> {
     Ok(Json(app.store().workspaces().await?.iter().map(Into::into).collect()))
 }
 
 /// `POST /runlog/v1/workspaces`.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/workspaces",
+    tag = "administration",
+    request_body(content = NewWorkspace),
+    responses((status = 201, description = "Made", body = WorkspaceBody), (status = 409, description = "The name or the id is taken", body = ErrorBody), (status = 404, description = "There is no such place", body = ErrorBody))
+)]
 pub(crate) async fn create_workspace(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -48,6 +75,12 @@ pub(crate) async fn create_workspace(
 }
 
 /// `GET /runlog/v1/tasks`: all of them, by name.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/tasks",
+    tag = "administration",
+    responses((status = 200, description = "All of them, by name", body = Vec<TaskItem>))
+)]
 pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem>>> {
     let all = TaskFilter { limit: i64::MAX.unsigned_abs(), ..TaskFilter::default() };
     let (tasks, _) = app.store().tasks(&all).await?;
@@ -55,21 +88,47 @@ pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem
 }
 
 /// `POST /runlog/v1/tasks`.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/tasks",
+    tag = "administration",
+    request_body(content = NewTask),
+    responses((status = 201, description = "Made", body = TaskItem), (status = 409, description = "The name or the id is taken", body = ErrorBody), (status = 404, description = "There is no such place", body = ErrorBody))
+)]
 pub(crate) async fn create_task(State(app): State<App>, JsonBody(new): JsonBody<NewTask>) -> Made<TaskItem> {
     made((&app.store().create_task(&new).await?).into())
 }
 
 /// `GET /runlog/v1/users`.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/users",
+    tag = "administration",
+    responses((status = 200, description = "All of them, by name", body = Vec<UserBody>))
+)]
 pub(crate) async fn users(State(app): State<App>) -> ApiResult<Json<Vec<UserBody>>> {
     Ok(Json(app.store().users().await?))
 }
 
 /// `POST /runlog/v1/users`.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/users",
+    tag = "administration",
+    request_body(content = NewUser),
+    responses((status = 201, description = "Made", body = UserBody), (status = 409, description = "The name or the id is taken", body = ErrorBody))
+)]
 pub(crate) async fn create_user(State(app): State<App>, JsonBody(new): JsonBody<NewUser>) -> Made<UserBody> {
     made(app.store().create_user(&new).await?)
 }
 
 /// `GET /runlog/v1/tokens`: an administrator sees all, others their own.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/tokens",
+    tag = "administration",
+    responses((status = 200, description = "One's own; those of all for administrators", body = Vec<TokenBody>))
+)]
 pub(crate) async fn tokens(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -79,6 +138,13 @@ pub(crate) async fn tokens(
 }
 
 /// `POST /runlog/v1/tokens`: for oneself, or, as an administrator, for another user.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/tokens",
+    tag = "administration",
+    request_body(content = NewToken),
+    responses((status = 201, description = "Made; the token is shown here and never again", body = TokenBody), (status = 404, description = "There is no such user", body = ErrorBody))
+)]
 pub(crate) async fn create_token(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -104,6 +170,13 @@ fn own_id(caller: &Caller) -> ApiResult<&String> {
 }
 
 /// `DELETE /runlog/v1/tokens/{id}`.
+#[utoipa::path(
+    delete,
+    path = "/runlog/v1/tokens/{id}",
+    tag = "administration",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 204, description = "Revoked"))
+)]
 pub(crate) async fn revoke_token(
     State(app): State<App>,
     Authenticated(caller): Authenticated,

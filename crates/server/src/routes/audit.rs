@@ -8,9 +8,17 @@ use runlog_store::AuditFilter;
 
 use crate::app::App;
 use crate::error::ApiResult;
+use crate::openapi::{ListQuery, RangeQuery};
 use crate::query::Params;
 
 /// The entries of a range of time, of one `callerId`, of one `subject`.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/audit",
+    tag = "administration",
+    params(ListQuery, RangeQuery, ("callerId" = Option<String>, Query, description = "What one caller did"), ("subject" = Option<String>, Query, description = "What was done to one thing")),
+    responses((status = 200, description = "Entries, newest first", body = ListPage<AuditEntry>))
+)]
 pub(crate) async fn list(State(app): State<App>, params: Params) -> ApiResult<Json<ListPage<AuditEntry>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let text = |name| params.text(name).map(str::to_owned);

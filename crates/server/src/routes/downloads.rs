@@ -7,14 +7,23 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runlog_model::FileFormat;
+use runlog_model::wire::ErrorBody;
 use runlog_store::{PageFile, PageReader};
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::links::Refusal;
+use crate::links::{self, LinkClaims, Refusal};
 use crate::query::Params;
 
 /// Gives the file, whole or a range of it, compressed to those who take it.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/downloads/{key}/{file_name}",
+    tag = "run logs",
+    params(("key" = String, Path, description = "the file"), ("file_name" = String, Path, description = "its name"), ("expires" = Option<String>, Query, description = "Part of the link"), ("key" = Option<String>, Query, description = "Part of the link"),
+        ("signature" = Option<String>, Query, description = "Part of the link")),
+    responses((status = 200, description = "The file", body = String, content_type = "application/json"), (status = 206, description = "The range of it that was asked for", body = String, content_type = "application/json"), (status = 416, description = "The range lies outside of the file", body = ErrorBody), (status = 403, description = "The link has expired, or was altered", body = ErrorBody))
+)]
 pub(crate) async fn download(
     State(app): State<App>,
     Path((key, file_name)): Path<(String, String)>,
@@ -22,9 +31,11 @@ pub(crate) async fn download(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let file = PageFile { key, file_name };
-    app.links().check(&file, params.text("expires"), params.text("signature"), app.now_seconds()).map_err(refused)?;
+    let claims =
+        LinkClaims { expires: params.text("expires"), key: params.text("key"), signature: params.text("signature") };
+    links::check(app.link_keys(), &file, &claims, app.now_seconds()).await?;
     let page = app.store().open_page(&file.key).await?;
-    let page = page.ok_or_else(|| refused(Refusal::Expired))?;
+    let page = page.ok_or(Refusal::Expired)?;
     let etag = format!("\"{}\"", page.etag);
     let mut response = match wanted_part(&headers, &etag, page.plain_bytes) {
         Part::Whole if takes_zstd(&headers) => compressed(page),
@@ -57,14 +68,6 @@ pub(crate) async fn download(
         set(&mut response, name, value);
     }
     Ok(response)
-}
-
-fn refused(refusal: Refusal) -> ApiError {
-    let message = match refusal {
-        Refusal::Expired => "this link has expired",
-        Refusal::Altered => "this link was altered, or is not one that this service signed",
-    };
-    ApiError::forbidden(message).with_detail("ask POST …/logs/status for another, or POST …/logs for a new token")
 }
 
 fn plain(page: PageReader, range: Range<u64>, status: StatusCode) -> Response {

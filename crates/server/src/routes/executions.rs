@@ -1,24 +1,36 @@
 //! `/processing/…`: the runs of a task, and one run.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::place::Right;
-use runlog_model::wire::executions::{JobExecution, ListPage, TaskExecution};
-use runlog_model::{TimeRange, Timestamp};
+use runlog_model::wire::ErrorBody;
+use runlog_model::wire::executions::{JobExecution, ListPage, StartExecution, StartedExecution, TaskExecution};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{RunId, RunStatus, TimeRange, Timestamp};
 use runlog_store::{Caller, RunFilter};
 use serde_json::{Map, Value};
 
-use super::json::JsonBody;
-use crate::access;
+use super::json::{self, JsonBody};
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
+use crate::openapi::{ExecutionSearch, PlaceQuery, WindowQuery};
 use crate::query::Params;
+use crate::run_hook::WantedRun;
+use crate::{access, limits};
 
 const DAY_MS: i64 = 86_400_000;
 
 /// `GET /processing/executables/tasks/{taskId}/executions`: newest first.
+#[utoipa::path(
+    get,
+    path = "/processing/executables/tasks/{id}/executions",
+    tag = "runs",
+    params(("id" = String, Path, description = "the id"), WindowQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
+    responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
+)]
 pub(crate) async fn of_task(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -35,6 +47,13 @@ pub(crate) async fn of_task(
 }
 
 /// `GET /processing/executables/tasks/executions`: of all tasks that the caller may view.
+#[utoipa::path(
+    get,
+    path = "/processing/executables/tasks/executions",
+    tag = "runs",
+    params(WindowQuery, PlaceQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
+    responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
+)]
 pub(crate) async fn of_all_tasks(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -44,6 +63,13 @@ pub(crate) async fn of_all_tasks(
 }
 
 /// `POST /processing/executables/tasks/executions`: the same, with the filters in the body, and tags.
+#[utoipa::path(
+    post,
+    path = "/processing/executables/tasks/executions",
+    tag = "runs",
+    request_body(content = ExecutionSearch),
+    responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
+)]
 pub(crate) async fn search(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -86,13 +112,63 @@ pub(crate) fn tags(body: &Map<String, Value>) -> ApiResult<Vec<String>> {
     }
 }
 
-/// `POST /processing/executions`: Runlog keeps runs and does not start them.
-pub(crate) async fn start() -> ApiError {
-    ApiError::new(StatusCode::NOT_IMPLEMENTED, "Runlog archives runs and does not start them")
-        .with_detail("start the run in Talend Cloud, or push one with PUT /runlog/v1/runs/{runId}")
+/// `POST /processing/executions`: Runlog keeps runs and does not start them, unless an operator has set what does.
+#[utoipa::path(
+    post,
+    path = "/processing/executions",
+    tag = "runs",
+    request_body(content = StartExecution),
+    responses((status = 201, description = "The run hook has accepted the run", body = StartedExecution), (status = 501, description = "No run hook is set", body = ErrorBody))
+)]
+pub(crate) async fn start(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    body: Body,
+) -> ApiResult<(StatusCode, Json<StartedExecution>)> {
+    let Some(hook) = &app.settings().run_hook else {
+        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "Runlog archives runs and does not start them")
+            .with_detail(
+                "start the run in Talend Cloud, push one with PUT /runlog/v1/runs/{runId}, or set --run-hook",
+            ));
+    };
+    let wanted: StartExecution = json::parse(&json::read(body, limits::JSON_BODY_BYTES_MAX).await?)?;
+    if wanted.timeout == Some(0) {
+        return Err(ApiError::invalid("timeout: a run has at least one minute"));
+    }
+    let task = access::task(&app, &caller, access::id("executable", &wanted.executable)?, &[Right::Execute]).await?;
+    let run_id = RunId::random(app.random());
+    let start = StartRun {
+        status: Some(RunStatus::Dispatching),
+        log_level: wanted.log_level.clone(),
+        timeout: wanted.timeout,
+        ..StartRun::of_task(task.id)
+    };
+    // The run is known before the hook is: what the hook starts may push at once.
+    app.store().start_run(run_id, &start, &caller).await?;
+    let run = WantedRun {
+        log_level: wanted.log_level.as_deref(),
+        timeout: wanted.timeout,
+        ..WantedRun::new(run_id, &task, &caller.name, &wanted.parameters)
+    };
+    if let Err(error) = hook.call(&run).await {
+        let message = format!("run {run_id} was not started: {error}");
+        let finish =
+            FinishRun { error_message: Some(message.clone()), ..FinishRun::with_status(RunStatus::DeployFailed) };
+        app.store().finish_run(run_id, &finish).await?;
+        let cause = Some(std::sync::Arc::new(error) as std::sync::Arc<dyn std::error::Error + Send + Sync>);
+        return Err(ApiError { cause, ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message) });
+    }
+    Ok((StatusCode::CREATED, Json(StartedExecution { execution_id: run_id })))
 }
 
 /// `GET /processing/executions/{executionId}`.
+#[utoipa::path(
+    get,
+    path = "/processing/executions/{id}",
+    tag = "runs",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "The run", body = JobExecution))
+)]
 pub(crate) async fn one(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -103,7 +179,7 @@ pub(crate) async fn one(
 }
 
 /// The window that a list is asked for: `lastDays`, or `from` and `to`, or the last days that are allowed.
-fn window(app: &App, params: &Params) -> ApiResult<TimeRange> {
+pub(crate) fn window(app: &App, params: &Params) -> ApiResult<TimeRange> {
     let days_max = app.settings().window_days_max;
     let now = app.now();
     if let Some(days) = params.number("lastDays", 1..=days_max.unsigned_abs())? {

@@ -3,17 +3,30 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use runlog_model::wire::ErrorBody;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 
 /// `GET /healthz`: the process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "service",
+    responses((status = 200, description = "The process answers", body = String, content_type = "text/plain"))
+)]
 pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: catalog and objects answer as well.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "service",
+    responses((status = 200, description = "Catalog and objects answer as well", body = String, content_type = "text/plain"), (status = 503, description = "They do not", body = ErrorBody))
+)]
 pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
     let check = app.store().check().await;
     check.map(|()| "ready\n").map_err(|error| ApiError {
@@ -24,6 +37,12 @@ pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
 }
 
 /// `GET /`: what this is.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "service",
+    responses((status = 200, description = "What this is, and every path", body = serde_json::Value))
+)]
 pub(crate) async fn about() -> Json<Value> {
     let paths: Vec<String> = super::routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     Json(json!({

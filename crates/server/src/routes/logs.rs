@@ -17,6 +17,7 @@ use super::json;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
+use crate::openapi::RangeQuery;
 use crate::query::Params;
 use crate::{access, limits, links};
 
@@ -24,6 +25,13 @@ use crate::{access, limits, links};
 pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
 
 /// `POST …/logs`: asks for the newest page of a range; 206 and the header when older records remain.
+#[utoipa::path(
+    post,
+    path = "/monitoring/executions/{id}/logs",
+    tag = "run logs",
+    params(("id" = String, Path, description = "the id"), RangeQuery, ("fileFormat" = Option<String>, Query, description = "`JSON` (the default) or `TEXT`, in any case"), ("newFileName" = Option<bool>, Query, description = "`true`: the file is named `taskId_executionId.log`"), ("order" = Option<String>, Query, description = "`DESC` (the default) or `ASC`: the order of the records in the file; Runlog's own")),
+    responses((status = 200, description = "The whole range is in the file", body = GeneratedLog, headers(("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))), (status = 206, description = "The newest records of the range are in the file; older ones remain", body = GeneratedLog, headers(("x-log-next-request-end-time" = String, description = "The `endTime` of the next request"), ("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))))
+)]
 pub(crate) async fn generate(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -61,6 +69,14 @@ fn file_name(run: &Run, with_task: bool) -> String {
 }
 
 /// `POST …/logs/status`: how far the file of a page token is, and its link once it is there.
+#[utoipa::path(
+    post,
+    path = "/monitoring/executions/{id}/logs/status",
+    tag = "run logs",
+    params(("id" = String, Path, description = "the id")),
+    request_body(content = String, description = "The token: a JSON string, the bare text, or `{\"token\": \"…\"}`, under any content type"),
+    responses((status = 200, description = "How far the file is, and its link once it is there", body = LogStatus))
+)]
 pub(crate) async fn status(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -75,8 +91,9 @@ pub(crate) async fn status(
         PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
         PageStatus::Ready(file) => {
             let base = links::base_url(app.settings(), &headers);
+            let key = app.link_keys().newest().await?;
             let expires = app.now_seconds() + app.settings().link_seconds;
-            LogStatus { status: FileStatus::Ready, presigned_url: Some(app.links().sign(&base, &file, expires)) }
+            LogStatus { status: FileStatus::Ready, presigned_url: Some(links::sign(&key, &base, &file, expires)) }
         }
     }))
 }
@@ -108,6 +125,13 @@ fn page_token(body: &[u8]) -> ApiResult<String> {
 }
 
 /// `GET …/logs`: records at once, without a file.
+#[utoipa::path(
+    get,
+    path = "/monitoring/executions/{id}/logs",
+    tag = "run logs",
+    params(("id" = String, Path, description = "the id"), RangeQuery, ("count" = Option<u64>, Query, description = "Records of the page, 0 to 200; 50 when absent"), ("startIndex" = Option<u64>, Query, description = "Records before the page; 0 when absent"), ("order" = Option<String>, Query, description = "`DESC` (the default, newest first) or `ASC`")),
+    responses((status = 200, description = "Records", body = LivePage))
+)]
 pub(crate) async fn live(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -135,6 +159,13 @@ pub(crate) async fn live(
 }
 
 /// `DELETE …/logs`: the log is gone, the run stays known.
+#[utoipa::path(
+    delete,
+    path = "/monitoring/executions/{id}/logs",
+    tag = "run logs",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "The log is deleted, or there was none", body = DeletedLogBody))
+)]
 pub(crate) async fn delete(
     State(app): State<App>,
     Authenticated(caller): Authenticated,

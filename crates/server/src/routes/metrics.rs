@@ -13,6 +13,12 @@ use crate::error::{ApiError, ApiResult};
 pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
 
 /// Everything as text in the OpenMetrics form.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "service",
+    responses((status = 200, description = "Figures in the OpenMetrics form", body = String, content_type = "application/openmetrics-text"))
+)]
 pub(crate) async fn show(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Response> {
     access::permission(&caller, READ_METRICS)?;
     let figures = app.store().figures().await?;

@@ -7,13 +7,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use runlog_model::wire::oauth::TokenResponse;
+use runlog_model::wire::oauth::{TokenRequest, TokenResponse};
 use serde::Deserialize;
 
 use super::json;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::limits;
+use crate::{auth, limits};
 
 /// The body, as JSON or as a form. What is not named here is ignored.
 #[derive(Deserialize, Default)]
@@ -25,6 +25,13 @@ struct TokenForm {
 }
 
 /// Trades a client id and its secret for a token that lives half an hour.
+#[utoipa::path(
+    post,
+    path = "/security/oauth/token",
+    tag = "sign-in",
+    request_body(content = TokenRequest, description = "As JSON, or as a form"),
+    responses((status = 200, description = "An access token", body = TokenResponse))
+)]
 pub(crate) async fn token(State(app): State<App>, headers: HeaderMap, body: Body) -> ApiResult<Response> {
     let body = json::read(body, limits::JSON_BODY_BYTES_MAX).await?;
     let form = token_form(&body)?;
@@ -34,8 +41,7 @@ pub(crate) async fn token(State(app): State<App>, headers: HeaderMap, body: Body
     check_request(&app, &form)?;
 
     let seconds = app.settings().access_token_seconds;
-    let access_token =
-        app.access_tokens().issue(&account.id, app.now_seconds(), seconds, app.random().uuid().to_string())?;
+    let access_token = auth::issue(&app, &account.id).await?;
     let expires_in = match app.settings().expires_in_as_string {
         true => seconds.to_string().into(),
         false => seconds.into(),

@@ -8,17 +8,14 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
 use prost::Message;
-use runlog_model::RunId;
-use runlog_model::place::Right;
-use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_store::Caller;
+use runlog_model::wire::ErrorBody;
 
 use super::{json, records};
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
-use crate::otlp::{RunBatch, sort};
-use crate::{access, limits};
+use crate::limits;
+use crate::otlp::sort;
 
 /// The two forms of OTLP over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +25,13 @@ enum Form {
 }
 
 /// Stores the records of each run that is known, or that can be begun; the others are counted in the answer.
+#[utoipa::path(
+    post,
+    path = "/v1/logs",
+    tag = "push",
+    request_body(content = serde_json::Value, description = "ExportLogsServiceRequest as JSON, or as protobuf (`application/x-protobuf`); packed with gzip or zstd"),
+    responses((status = 200, description = "ExportLogsServiceResponse; with `partialSuccess` when some records were refused", body = serde_json::Value), (status = 415, description = "The content type is neither form of OTLP", body = ErrorBody))
+)]
 pub(crate) async fn export(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -36,57 +40,13 @@ pub(crate) async fn export(
 ) -> ApiResult<Response> {
     let form = form(&headers)?;
     let body = records::unpacked(body, &headers, limits::OTLP_BODY_BYTES_MAX).await?;
-    let sorted = sort(parse(form, &body)?.resource_logs, app.now());
-    let (mut rejected, mut why) = (sorted.homeless, sorted.why);
-    for (run_id, batch) in sorted.runs {
-        let records = batch.records.len() as u64;
-        match store(&app, &caller, run_id, batch).await {
-            Ok(()) => {}
-            // What the archive cannot do now, the exporter must send again; what it will never take, it must not.
-            Err(error) if error.status.is_server_error() => return Err(error),
-            Err(error) => {
-                rejected += records;
-                why.get_or_insert(error.message);
-            }
-        }
-    }
-    let partial_success = (rejected > 0).then(|| ExportLogsPartialSuccess {
-        rejected_log_records: i64::try_from(rejected).unwrap_or(i64::MAX),
-        error_message: why.unwrap_or_default(),
+    let intake = sort(parse(form, &body)?.resource_logs, &app.settings().otlp, app.now());
+    let refused = intake.store(&app, &caller).await?.refused;
+    let partial_success = (refused.count > 0).then(|| ExportLogsPartialSuccess {
+        rejected_log_records: i64::try_from(refused.count).unwrap_or(i64::MAX),
+        error_message: refused.why.unwrap_or_default(),
     });
     Ok(answer(form, &ExportLogsServiceResponse { partial_success }))
-}
-
-async fn store(app: &App, caller: &Caller, run_id: RunId, batch: RunBatch) -> ApiResult<()> {
-    match (app.store().run(run_id).await?, batch.task) {
-        (Some(run), _) => access::require(app, caller, run.workspace_id, &[Right::Publish]).await?,
-        (None, Some(task)) => {
-            access::task(app, caller, task, &[Right::Publish]).await?;
-            let start = StartRun { start_timestamp: batch.first(), ..StartRun::of_task(task) };
-            app.store().start_run(run_id, &start, caller).await?;
-        }
-        (None, None) => {
-            let message = format!("run {run_id} is not known, and no task is named: set the attribute runlog.task.id");
-            return Err(ApiError::not_found(message));
-        }
-    }
-    let (ended, last) = (batch.ended, batch.last());
-    let mut writer = app.store().begin_batch(run_id, Some(&batch.id())).await?;
-    for record in batch.records {
-        if let Err(error) = writer.push(record).await {
-            writer.abort().await;
-            return Err(error.into());
-        }
-    }
-    let stored = writer.commit().await?;
-    if !stored.repeated {
-        app.metrics().records_in.inc_by(stored.stored);
-    }
-    if let Some(status) = ended {
-        let finish = FinishRun { finish_timestamp: last, ..FinishRun::with_status(status) };
-        app.store().finish_run(run_id, &finish).await?;
-    }
-    Ok(())
 }
 
 fn form(headers: &HeaderMap) -> ApiResult<Form> {

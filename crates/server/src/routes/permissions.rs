@@ -1,22 +1,23 @@
-//! `/security/workspaces/{workspaceId}/…/permissions`: what users and service accounts may do in a workspace.
+//! `/security/…permissions`: what users and service accounts may do in a workspace.
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use runlog_model::WorkspaceId;
 use runlog_model::place::{Right, Rights};
-use runlog_model::wire::admin::{PermissionBody, RightsBody};
-use runlog_store::CallerKind;
+use runlog_model::wire::ErrorBody;
+use runlog_model::wire::admin::{PermissionBody, PermissionDeleteResult, PermissionId, PermissionResult, RightsBody};
+use runlog_store::{Caller, CallerKind, Grant, GrantFilter};
+use serde::Serialize;
 
 use super::json::JsonBody;
 use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
-
-/// The rights of a user.
-pub(crate) const OF_USER: &str = "/security/workspaces/{workspace_id}/users/{id}/permissions";
-/// The rights of a service account.
-pub(crate) const OF_ACCOUNT: &str = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions";
+use crate::openapi::PlaceQuery;
+use crate::query::Params;
 
 /// Whose rights in which workspace.
 struct Holder {
@@ -61,6 +62,13 @@ async fn set(app: &App, caller: Authenticated, holder: Holder, rights: Rights) -
 }
 
 /// `GET`: the rights.
+#[utoipa::path(
+    get,
+    path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
+    tag = "rights",
+    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "The rights of the user in the workspace", body = PermissionBody))
+)]
 pub(crate) async fn of_user(
     State(app): State<App>,
     caller: Authenticated,
@@ -70,6 +78,14 @@ pub(crate) async fn of_user(
 }
 
 /// `POST`: these rights, for someone who has none there; 201.
+#[utoipa::path(
+    post,
+    path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
+    tag = "rights",
+    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    request_body(content = Vec<Right>),
+    responses((status = 201, description = "Given"), (status = 409, description = "There are rights already", body = ErrorBody))
+)]
 pub(crate) async fn grant_user(
     State(app): State<App>,
     caller: Authenticated,
@@ -80,6 +96,14 @@ pub(crate) async fn grant_user(
 }
 
 /// `PUT`: these rights and only these; 204.
+#[utoipa::path(
+    put,
+    path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
+    tag = "rights",
+    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    request_body(content = Vec<Right>),
+    responses((status = 204, description = "Given, and no others"))
+)]
 pub(crate) async fn replace_user(
     State(app): State<App>,
     caller: Authenticated,
@@ -90,11 +114,25 @@ pub(crate) async fn replace_user(
 }
 
 /// `DELETE`: no rights any more.
+#[utoipa::path(
+    delete,
+    path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
+    tag = "rights",
+    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    responses((status = 204, description = "Taken away"))
+)]
 pub(crate) async fn revoke_user(State(app): State<App>, caller: Authenticated, ids: Ids) -> ApiResult<StatusCode> {
     set(&app, caller, Holder::user(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// `GET`: the rights.
+#[utoipa::path(
+    get,
+    path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
+    tag = "rights",
+    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "The rights of the service account in the workspace", body = PermissionBody))
+)]
 pub(crate) async fn of_account(
     State(app): State<App>,
     caller: Authenticated,
@@ -104,6 +142,14 @@ pub(crate) async fn of_account(
 }
 
 /// `POST`: these rights, for someone who has none there; 201.
+#[utoipa::path(
+    post,
+    path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
+    tag = "rights",
+    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    request_body(content = Vec<Right>),
+    responses((status = 201, description = "Given"), (status = 409, description = "There are rights already", body = ErrorBody))
+)]
 pub(crate) async fn grant_account(
     State(app): State<App>,
     caller: Authenticated,
@@ -114,6 +160,14 @@ pub(crate) async fn grant_account(
 }
 
 /// `PUT`: these rights and only these; 204.
+#[utoipa::path(
+    put,
+    path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
+    tag = "rights",
+    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    request_body(content = Vec<Right>),
+    responses((status = 204, description = "Given, and no others"))
+)]
 pub(crate) async fn replace_account(
     State(app): State<App>,
     caller: Authenticated,
@@ -124,6 +178,224 @@ pub(crate) async fn replace_account(
 }
 
 /// `DELETE`: no rights any more.
+#[utoipa::path(
+    delete,
+    path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
+    tag = "rights",
+    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    responses((status = 204, description = "Taken away"))
+)]
 pub(crate) async fn revoke_account(State(app): State<App>, caller: Authenticated, ids: Ids) -> ApiResult<StatusCode> {
     set(&app, caller, Holder::account(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `GET /security/permissions`: the rights of users, of one environment, workspace or user.
+#[utoipa::path(
+    get,
+    path = "/security/permissions",
+    tag = "rights",
+    params(PlaceQuery, ("userId" = Option<String>, Query, description = "Those of one user")),
+    responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>))
+)]
+pub(crate) async fn list_users(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> ApiResult<Json<Vec<PermissionBody>>> {
+    list(&app, &caller, CallerKind::User, &params, "userId").await
+}
+
+/// `GET /security/service-accounts/permissions`: the same of service accounts.
+#[utoipa::path(
+    get,
+    path = "/security/service-accounts/permissions",
+    tag = "rights",
+    params(PlaceQuery, ("serviceAccountId" = Option<String>, Query, description = "Those of one service account")),
+    responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>))
+)]
+pub(crate) async fn list_accounts(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> ApiResult<Json<Vec<PermissionBody>>> {
+    list(&app, &caller, CallerKind::ServiceAccount, &params, "serviceAccountId").await
+}
+
+async fn list(
+    app: &App,
+    caller: &Caller,
+    kind: CallerKind,
+    params: &Params,
+    id_name: &str,
+) -> ApiResult<Json<Vec<PermissionBody>>> {
+    let environment_id = params.text("environmentId").map(|text| access::id("environmentId", text)).transpose()?;
+    let workspace_ids = match params.text("workspaceId") {
+        Some(text) => Some(vec![access::workspace(app, caller, text, &[Right::Manage]).await?.id]),
+        None => app.store().workspaces_with(caller, Right::Manage).await?,
+    };
+    let filter = GrantFilter { workspace_ids, environment_id, caller_id: params.text(id_name).map(str::to_owned) };
+    let grants = app.store().grants(kind, &filter).await?;
+    Ok(Json(grants.into_iter().map(permission).collect()))
+}
+
+fn permission(grant: Grant) -> PermissionBody {
+    let permissions = grant.rights.iter().collect();
+    PermissionBody { workspace_id: grant.workspace_id, user_id: grant.caller_id, permissions }
+}
+
+/// What a batch does with each of its parts.
+#[derive(Clone, Copy)]
+enum Change {
+    Add,
+    Set,
+}
+
+/// `POST /security/permissions/batch`: rights for users who have none, one after another.
+#[utoipa::path(
+    post,
+    path = "/security/permissions/batch",
+    tag = "rights",
+    request_body(content = Vec<PermissionBody>),
+    responses((status = 204, description = "All are given"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
+)]
+pub(crate) async fn add_users(State(app): State<App>, caller: Authenticated, body: Batch) -> ApiResult<Response> {
+    change_all(&app, caller, CallerKind::User, Change::Add, body).await
+}
+
+/// `PUT /security/permissions/batch`: these rights of users and only these, one after another.
+#[utoipa::path(
+    put,
+    path = "/security/permissions/batch",
+    tag = "rights",
+    request_body(content = Vec<PermissionBody>),
+    responses((status = 204, description = "All are given, and no others"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
+)]
+pub(crate) async fn set_users(State(app): State<App>, caller: Authenticated, body: Batch) -> ApiResult<Response> {
+    change_all(&app, caller, CallerKind::User, Change::Set, body).await
+}
+
+/// `DELETE /security/permissions/batch`: the rights of these users in these workspaces; an empty list means all.
+#[utoipa::path(
+    delete,
+    path = "/security/permissions/batch",
+    tag = "rights",
+    params(("workspaceIds" = Option<String>, Query, description = "Workspaces, between commas; empty for all"), ("userIds" = Option<String>, Query, description = "Whose, between commas; empty for all")),
+    responses((status = 204, description = "All are taken away"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionDeleteResult>))
+)]
+pub(crate) async fn remove_users(State(app): State<App>, caller: Authenticated, params: Params) -> ApiResult<Response> {
+    remove_all(&app, caller, CallerKind::User, &params, "userIds").await
+}
+
+/// `POST /security/service-accounts/permissions/batch`: rights for service accounts that have none.
+#[utoipa::path(
+    post,
+    path = "/security/service-accounts/permissions/batch",
+    tag = "rights",
+    request_body(content = Vec<PermissionBody>),
+    responses((status = 204, description = "All are given"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
+)]
+pub(crate) async fn add_accounts(State(app): State<App>, caller: Authenticated, body: Batch) -> ApiResult<Response> {
+    change_all(&app, caller, CallerKind::ServiceAccount, Change::Add, body).await
+}
+
+/// `PUT /security/service-accounts/permissions/batch`: these rights of service accounts and only these.
+#[utoipa::path(
+    put,
+    path = "/security/service-accounts/permissions/batch",
+    tag = "rights",
+    request_body(content = Vec<PermissionBody>),
+    responses((status = 204, description = "All are given, and no others"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
+)]
+pub(crate) async fn set_accounts(State(app): State<App>, caller: Authenticated, body: Batch) -> ApiResult<Response> {
+    change_all(&app, caller, CallerKind::ServiceAccount, Change::Set, body).await
+}
+
+/// `DELETE /security/service-accounts/permissions/batch`: the rights of these accounts in these workspaces.
+#[utoipa::path(
+    delete,
+    path = "/security/service-accounts/permissions/batch",
+    tag = "rights",
+    params(("workspaceIds" = Option<String>, Query, description = "Workspaces, between commas; empty for all"), ("serviceAccountIds" = Option<String>, Query, description = "Whose, between commas; empty for all")),
+    responses((status = 204, description = "All are taken away"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionDeleteResult>))
+)]
+pub(crate) async fn remove_accounts(
+    State(app): State<App>,
+    caller: Authenticated,
+    params: Params,
+) -> ApiResult<Response> {
+    remove_all(&app, caller, CallerKind::ServiceAccount, &params, "serviceAccountIds").await
+}
+
+type Batch = JsonBody<Vec<PermissionBody>>;
+
+/// 204 when every part was done, else 207 with those that were refused. The parts before and after are done.
+async fn change_all(
+    app: &App,
+    caller: Authenticated,
+    kind: CallerKind,
+    change: Change,
+    JsonBody(batch): Batch,
+) -> ApiResult<Response> {
+    let mut refused = Vec::new();
+    for part in batch {
+        let holder = Holder { workspace: part.workspace_id.to_string(), kind, id: part.user_id.clone() };
+        let rights: Rights = part.permissions.iter().copied().collect();
+        let done = match change {
+            Change::Add => add(app, caller.clone(), holder, rights).await.map(|_| ()),
+            Change::Set => set(app, caller.clone(), holder, rights).await,
+        };
+        if let Err(error) = part_of_batch(done)? {
+            refused.push(PermissionResult { status: error.status.as_u16(), message: error.message, permission: part });
+        }
+    }
+    Ok(batch_answer(refused))
+}
+
+async fn remove_all(
+    app: &App,
+    caller: Authenticated,
+    kind: CallerKind,
+    params: &Params,
+    ids_name: &str,
+) -> ApiResult<Response> {
+    let (ids, workspaces) = (params.list(ids_name), params.list("workspaceIds"));
+    if ids.is_empty() && workspaces.is_empty() {
+        return Err(ApiError::invalid(format!("{ids_name} or workspaceIds is needed; without both it would be all")));
+    }
+    let workspace_ids: Option<Vec<WorkspaceId>> = match workspaces.is_empty() {
+        true => None,
+        false => Some(workspaces.iter().map(|text| access::id("workspaceIds", text)).collect::<ApiResult<_>>()?),
+    };
+    let filter = GrantFilter { workspace_ids, ..GrantFilter::default() };
+    let mut grants = app.store().grants(kind, &filter).await?;
+    grants.retain(|grant| ids.is_empty() || ids.contains(&grant.caller_id));
+    let mut refused = Vec::new();
+    for grant in grants {
+        let id = PermissionId { workspace_id: grant.workspace_id, user_id: grant.caller_id.clone() };
+        let holder = Holder { workspace: grant.workspace_id.to_string(), kind, id: grant.caller_id };
+        let done = set(app, caller.clone(), holder, Rights::NONE).await;
+        if let Err(error) = part_of_batch(done)? {
+            refused.push(PermissionDeleteResult {
+                status: error.status.as_u16(),
+                message: error.message,
+                permission_id: id,
+            });
+        }
+    }
+    Ok(batch_answer(refused))
+}
+
+/// What the caller did wrong in one part is an answer for that part; what the service cannot do ends the batch.
+fn part_of_batch(done: ApiResult<()>) -> ApiResult<Result<(), ApiError>> {
+    match done {
+        Err(error) if error.status.is_server_error() => Err(error),
+        other => Ok(other),
+    }
+}
+
+fn batch_answer<T: Serialize>(refused: Vec<T>) -> Response {
+    match refused.is_empty() {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => (StatusCode::MULTI_STATUS, Json(refused)).into_response(),
+    }
 }

@@ -17,9 +17,17 @@ use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::ApiResult;
 use crate::fiql::Fiql;
+use crate::openapi::{ListQuery, PlaceQuery, TaskSearch};
 use crate::query::Params;
 
 /// `GET /orchestration/environments`: a bare array.
+#[utoipa::path(
+    get,
+    path = "/orchestration/environments",
+    tag = "places",
+    params(("query" = Option<String>, Query, description = "FIQL over name and description, such as `name==Dev*`")),
+    responses((status = 200, description = "Environments, by name", body = Vec<EnvironmentBody>))
+)]
 pub(crate) async fn environments(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -41,6 +49,13 @@ pub(crate) async fn environments(
 }
 
 /// `GET /orchestration/workspaces`: a bare array.
+#[utoipa::path(
+    get,
+    path = "/orchestration/workspaces",
+    tag = "places",
+    params(("query" = Option<String>, Query, description = "FIQL over name, description, owner and environment.name")),
+    responses((status = 200, description = "Workspaces, by name", body = Vec<WorkspaceBody>))
+)]
 pub(crate) async fn workspaces(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -59,7 +74,14 @@ pub(crate) async fn workspaces(
     Ok(Json(workspaces.iter().map(Into::into).collect()))
 }
 
-/// `GET /orchestration/executables/tasks`, and `/processing/executables/tasks`: by name.
+/// `GET /orchestration/executables/tasks`: by name.
+#[utoipa::path(
+    get,
+    path = "/orchestration/executables/tasks",
+    tag = "places",
+    params(ListQuery, PlaceQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
+    responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
+)]
 pub(crate) async fn tasks(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -69,7 +91,30 @@ pub(crate) async fn tasks(
     list(&app, &caller, &params, TaskFilter { name, ..TaskFilter::default() }).await
 }
 
+/// `GET /processing/executables/tasks`: the same under the address that the guide for metrics has.
+#[utoipa::path(
+    get,
+    path = "/processing/executables/tasks",
+    tag = "places",
+    params(ListQuery, PlaceQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
+    responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
+)]
+pub(crate) async fn tasks_alias(
+    app: State<App>,
+    caller: Authenticated,
+    params: Params,
+) -> ApiResult<Json<ListPage<TaskItem>>> {
+    tasks(app, caller, params).await
+}
+
 /// `POST /orchestration/executables/tasks/search`: names that hold a text, and tags.
+#[utoipa::path(
+    post,
+    path = "/orchestration/executables/tasks/search",
+    tag = "places",
+    request_body(content = TaskSearch),
+    responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
+)]
 pub(crate) async fn search(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -81,6 +126,13 @@ pub(crate) async fn search(
 }
 
 /// `GET /orchestration/executables/tasks/{taskId}`.
+#[utoipa::path(
+    get,
+    path = "/orchestration/executables/tasks/{id}",
+    tag = "places",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "The task", body = TaskBody))
+)]
 pub(crate) async fn task(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -91,6 +143,13 @@ pub(crate) async fn task(
 }
 
 /// `GET /orchestration/executables/plans`: the archive knows the runs of plans, and no plans.
+#[utoipa::path(
+    get,
+    path = "/orchestration/executables/plans",
+    tag = "places",
+    params(ListQuery),
+    responses((status = 200, description = "An empty page: the archive knows runs of plans, and no plans", body = ListPage<serde_json::Value>))
+)]
 pub(crate) async fn plans(params: Params) -> ApiResult<Json<ListPage<Value>>> {
     let (limit, offset) = params.limit_and_offset()?;
     Ok(Json(ListPage { items: Vec::new(), limit, offset, total: 0 }))

@@ -15,6 +15,7 @@ use futures::TryStreamExt;
 use memchr::memchr;
 use runlog_model::Record;
 use runlog_model::place::Right;
+use runlog_model::wire::ErrorBody;
 use runlog_model::wire::push::StoredBatch;
 use runlog_store::BatchWriter;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -33,6 +34,14 @@ const NOTHING_STORED: &str = "nothing of this batch was stored";
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// Stores a batch whole or not at all, and answers once it is durable.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/runs/{id}/records",
+    tag = "push",
+    params(("id" = String, Path, description = "the id"), ("batch" = Option<String>, Query, description = "The id of the batch: repeating it is harmless")),
+    request_body(content = Record, content_type = "application/x-ndjson", description = "One record a line; packed with gzip or zstd"),
+    responses((status = 200, description = "The records are durable", body = StoredBatch), (status = 409, description = "The batch was stored with other records", body = ErrorBody), (status = 415, description = "The content coding is not known", body = ErrorBody))
+)]
 pub(crate) async fn push(
     State(app): State<App>,
     Authenticated(caller): Authenticated,

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::RunId;
 use runlog_model::place::Right;
+use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::TaskExecution;
 use runlog_model::wire::push::{FinishRun, StartRun};
 
@@ -15,6 +16,14 @@ use crate::auth::Authenticated;
 use crate::error::ApiResult;
 
 /// `PUT /runlog/v1/runs/{runId}`: a run begins; 201 when it is new, 200 when it was known.
+#[utoipa::path(
+    put,
+    path = "/runlog/v1/runs/{id}",
+    tag = "push",
+    params(("id" = String, Path, description = "the id")),
+    request_body(content = StartRun),
+    responses((status = 200, description = "The run was known", body = TaskExecution), (status = 201, description = "The run is new", body = TaskExecution), (status = 409, description = "The run is of another task", body = ErrorBody))
+)]
 pub(crate) async fn start(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -28,6 +37,13 @@ pub(crate) async fn start(
 }
 
 /// `GET /runlog/v1/runs/{runId}`: what the archive knows of it.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs/{id}",
+    tag = "push",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "The run", body = TaskExecution))
+)]
 pub(crate) async fn one(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -38,6 +54,14 @@ pub(crate) async fn one(
 }
 
 /// `POST /runlog/v1/runs/{runId}/finish`: a run ends.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/runs/{id}/finish",
+    tag = "push",
+    params(("id" = String, Path, description = "the id")),
+    request_body(content = FinishRun),
+    responses((status = 200, description = "The run has ended", body = TaskExecution), (status = 409, description = "The run has ended otherwise", body = ErrorBody))
+)]
 pub(crate) async fn finish(
     State(app): State<App>,
     Authenticated(caller): Authenticated,

@@ -2,6 +2,7 @@
 
 use crate::support::{Ask, RUN, Stage, lines};
 use axum::http::Method;
+use base64::Engine;
 use runlog_model::place::Right;
 use runlog_server::{Access, routes};
 
@@ -17,6 +18,13 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/processing/executables/tasks/{id}/executions", Access::Token),
     ("GET", "/processing/executions/{id}", Access::Token),
     ("POST", "/processing/executions", Access::Token),
+    ("GET", "/processing/executables/plans/executions", Access::Token),
+    ("GET", "/processing/executables/plans/{plan_id}/executions", Access::Token),
+    ("GET", "/processing/executions/plans/{id}", Access::Token),
+    ("GET", "/processing/executions/plans/{id}/steps", Access::Token),
+    ("GET", "/processing/executions/plans/{id}/steps/{step_id}", Access::Token),
+    ("POST", "/monitoring/observability/executions/search", Access::Token),
+    ("POST", "/monitoring/observability/executions/download", Access::Token),
     ("GET", "/orchestration/environments", Access::Token),
     ("GET", "/orchestration/workspaces", Access::Token),
     ("GET", "/orchestration/executables/tasks", Access::Token),
@@ -31,6 +39,14 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("PUT", "/account/service-accounts/{id}", Access::Token),
     ("GET", "/account/service-accounts/{id}", Access::Token),
     ("DELETE", "/account/service-accounts/{id}", Access::Token),
+    ("GET", "/security/permissions", Access::Token),
+    ("POST", "/security/permissions/batch", Access::Token),
+    ("PUT", "/security/permissions/batch", Access::Token),
+    ("DELETE", "/security/permissions/batch", Access::Token),
+    ("GET", "/security/service-accounts/permissions", Access::Token),
+    ("POST", "/security/service-accounts/permissions/batch", Access::Token),
+    ("PUT", "/security/service-accounts/permissions/batch", Access::Token),
+    ("DELETE", "/security/service-accounts/permissions/batch", Access::Token),
     ("GET", "/security/workspaces/{workspace_id}/users/{id}/permissions", Access::Token),
     ("POST", "/security/workspaces/{workspace_id}/users/{id}/permissions", Access::Token),
     ("PUT", "/security/workspaces/{workspace_id}/users/{id}/permissions", Access::Token),
@@ -41,6 +57,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("DELETE", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions", Access::Token),
     ("GET", "/runlog/v1/downloads/{key}/{file_name}", Access::SignedLink),
     ("POST", "/v1/logs", Access::Token),
+    ("POST", "/runlog/v1/events", Access::Token),
     ("PUT", "/runlog/v1/runs/{id}", Access::Token),
     ("GET", "/runlog/v1/runs/{id}", Access::Token),
     ("POST", "/runlog/v1/runs/{id}/records", Access::Token),
@@ -56,11 +73,16 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/tokens", Access::Token),
     ("POST", "/runlog/v1/tokens", Access::Token),
     ("DELETE", "/runlog/v1/tokens/{id}", Access::Token),
+    ("GET", "/runlog/v1/keys", Access::Administrator),
+    ("POST", "/runlog/v1/keys", Access::Administrator),
     ("GET", "/runlog/v1/audit", Access::Administrator),
     ("GET", "/metrics", Access::Token),
     ("GET", "/healthz", Access::Public),
     ("GET", "/readyz", Access::Public),
     ("GET", "/", Access::Public),
+    ("GET", "/openapi.json", Access::Public),
+    ("GET", "/docs", Access::Public),
+    ("GET", "/docs/{file}", Access::Public),
 ];
 
 #[tokio::test]
@@ -70,15 +92,16 @@ async fn every_route_asks_for_what_it_should() {
     let found: Vec<_> =
         routes().into_iter().map(|route| (route.method.to_string(), route.path, route.access)).collect();
     let expected: Vec<_> =
-        EXPECTED.iter().map(|(method, path, access)| ((*method).to_owned(), *path, *access)).collect();
+        EXPECTED.iter().map(|(method, path, access)| ((*method).to_owned(), (*path).to_owned(), *access)).collect();
     assert_eq!(found, expected);
     for (method, path, access) in found {
         let method: Method = method.parse().unwrap();
         let path = path.replace("{id}", RUN).replace("{workspace_id}", &stage.workspace.to_string());
-        let path = path.replace("{key}", "k").replace("{file_name}", "f");
+        let path = path.replace("{key}", "k").replace("{file_name}", "f").replace("{file}", "index.html");
+        let path = path.replace("{plan_id}", "p").replace("{step_id}", "s");
         let send = |ask| stage.send(method.clone(), &path, ask);
         match access {
-            Access::Public => assert!(send(Ask::with(&[])).await.status.is_success(), "{path}"),
+            Access::Public => assert!(send(Ask::with(&[])).await.status.as_u16() < 400, "{path}"),
             Access::SignedLink => send(Ask::with(&[])).await.is_error(403, &["altered"]),
             Access::ClientSecret => send(Ask::with(&[])).await.is_error(401, &["client id and secret"]),
             Access::Token | Access::Administrator => {
@@ -278,4 +301,100 @@ async fn who_read_and_deleted_what_is_written_down() {
     assert_eq!((of_run["total"].as_u64(), of_run["items"][1]["requestId"].as_str()), (Some(4), Some("night-1")));
     let unknown = stage.get("/runlog/v1/audit?callerId=nobody").await.json();
     assert_eq!(unknown["total"], 0);
+}
+
+#[tokio::test]
+async fn rights_are_given_and_taken_many_at_a_time() {
+    let stage = Stage::new().await;
+    let (workspace, users) = (stage.workspace, "/security/permissions");
+    stage.user("kim", &[]).await;
+    stage.user("lee", &[]).await;
+    let ids: Vec<String> = stage.store.users().await.unwrap().into_iter().map(|user| user.id).collect();
+    let (kim, lee) = (&ids[1], &ids[2]);
+    let part = |user: &str, rights: &[&str]| serde_json::json!({"workspaceId": workspace.to_string(), "userId": user, "permissions": rights});
+    let batch = |parts: &[serde_json::Value]| serde_json::Value::from(parts).to_string();
+
+    let both = batch(&[part(kim, &["VIEW"]), part(lee, &["VIEW", "AUTHOR"])]);
+    assert_eq!(stage.post(&format!("{users}/batch"), both).await.status, 204);
+    let again = stage.post(&format!("{users}/batch"), batch(&[part(kim, &["VIEW"])])).await;
+    assert_eq!((again.status.as_u16(), again.json()[0]["status"].as_u64()), (207, Some(409)), "{}", again.text());
+    let change = batch(&[part(kim, &["EXECUTE"]), part("nobody", &["VIEW"])]);
+    let changed = stage.ask(Method::PUT, &format!("{users}/batch"), change).await;
+    assert_eq!(changed.json()[0]["permission"]["userId"], "nobody");
+    let listed = stage.get(&format!("{users}?userId={kim}&workspaceId={workspace}")).await.json();
+    assert_eq!(listed, serde_json::json!([part(kim, &["EXECUTE"])]));
+
+    stage.ask(Method::DELETE, &format!("{users}/batch"), "").await.is_error(400, &["userIds", "workspaceIds"]);
+    let gone = stage.ask(Method::DELETE, &format!("{users}/batch?userIds={kim},{lee}"), "").await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(stage.get(users).await.json(), serde_json::json!([]));
+
+    let robot = stage.post("/account/service-accounts", r#"{"name":"robot"}"#).await.json()["id"].to_string();
+    let robot = robot.trim_matches('"');
+    let accounts = "/security/service-accounts/permissions";
+    assert_eq!(stage.post(&format!("{accounts}/batch"), batch(&[part(robot, &["VIEW"])])).await.status, 204);
+    let listed = stage.get(&format!("{accounts}?serviceAccountId={robot}")).await.json();
+    assert_eq!(listed[0]["userId"], robot);
+    assert_eq!(stage.get(&format!("{users}?userId={robot}")).await.json(), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn who_manages_no_workspace_sees_and_gives_no_rights() {
+    let stage = Stage::new().await;
+    let kim = stage.user("kim", &[Right::View, Right::Author, Right::Execute]).await;
+    let ask = |method: Method, path: &'static str, body: String| {
+        let kim = kim.clone();
+        let stage = &stage;
+        async move { stage.send(method, path, Ask::with(&[]).by(&kim).body(body)).await }
+    };
+    assert_eq!(ask(Method::GET, "/security/permissions", String::new()).await.json(), serde_json::json!([]));
+    let part = format!(r#"[{{"workspaceId":"{}","userId":"x","permissions":["MANAGE"]}}]"#, stage.workspace);
+    let refused = ask(Method::POST, "/security/permissions/batch", part).await;
+    assert_eq!((refused.status.as_u16(), refused.json()[0]["status"].as_u64()), (207, Some(403)));
+}
+
+#[tokio::test]
+async fn a_new_key_signs_and_the_older_ones_are_good_until_they_are_revoked() {
+    let stage = Stage::new().await;
+    stage.push(&lines([1_000])).await;
+    let account = stage.post("/account/service-accounts", r#"{"name":"robot"}"#).await.json();
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!(
+        "{}:{}",
+        account["id"].as_str().unwrap(),
+        account["secret"].as_str().unwrap()
+    ));
+    let basic = format!("Basic {basic}");
+    let token = || async {
+        let ask = Ask::with(&[("authorization", &basic)]).body(r#"{"grant_type":"client_credentials","audience":"x"}"#);
+        let answer = stage.send(Method::POST, "/security/oauth/token", ask).await;
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    };
+    let rotate = |body: &'static str| {
+        let stage = &stage;
+        async move { stage.post("/runlog/v1/keys", body).await.json()["id"].to_string() }
+    };
+    let works = |token: String| {
+        let stage = &stage;
+        async move { stage.send(Method::GET, "/orchestration/workspaces", Ask::with(&[]).by(&token)).await.status == 200 }
+    };
+    let opens = |link: String| {
+        let stage = &stage;
+        async move { stage.send(Method::GET, &link, Ask::with(&[])).await.status == 200 }
+    };
+    let (first_token, first_link) = (token().await, stage.link("").await);
+    assert!(works(first_token.clone()).await && opens(first_link.clone()).await);
+    assert_eq!(rotate(r#"{"purpose":"access-tokens"}"#).await, "\"access-tokens-2\"");
+    assert_eq!(rotate(r#"{"purpose":"links"}"#).await, "\"links-2\"");
+    let (second_token, second_link) = (token().await, stage.link("").await);
+    assert!(second_link.contains("key=links-2"));
+    assert!(works(first_token.clone()).await && opens(first_link.clone()).await);
+
+    rotate(r#"{"purpose":"access-tokens","revokeOlder":true}"#).await;
+    rotate(r#"{"purpose":"links","revokeOlder":true}"#).await;
+    assert!(!works(first_token).await && !works(second_token).await && works(token().await).await);
+    assert!(!opens(first_link).await && !opens(second_link).await && opens(stage.link("").await).await);
+    let listed = stage.get("/runlog/v1/keys").await.json();
+    let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["access-tokens-3", "links-3"]);
+    stage.post("/runlog/v1/keys", r#"{"purpose":"doors"}"#).await.is_error(400, &["access-tokens"]);
 }

@@ -4,7 +4,10 @@
 
 mod access;
 mod conformance;
+mod engine;
+mod executions;
 mod logs;
+mod openapi;
 mod requests;
 mod support;
 mod tls;

@@ -1,0 +1,118 @@
+//! Plan executions, as far as the runs that are part of them tell.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::page::WordError;
+use crate::{ExecutionType, Run, RunStatus, Timestamp, UserType};
+
+/// How far a plan execution is. Source: `status` of the processing API's plan executions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanStatus {
+    /// A run of it goes on.
+    Executing,
+    /// All of its runs that are known ended well; rejected rows are no failure.
+    Successful,
+    /// A run of it ended otherwise.
+    Failed,
+    /// It did not begin. The archive never says so: it knows plans by their runs only.
+    Misfired,
+}
+
+impl PlanStatus {
+    /// Every value.
+    pub const ALL: [Self; 4] = [Self::Executing, Self::Successful, Self::Failed, Self::Misfired];
+
+    /// The coarse word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Executing => "executing",
+            Self::Successful => "execution_successful",
+            Self::Failed => "execution_failed",
+            Self::Misfired => "execution_misfired",
+        }
+    }
+
+    /// The detailed word on the wire.
+    pub fn detailed(self) -> &'static str {
+        match self {
+            Self::Executing => "STARTED",
+            Self::Successful => "EXECUTION_SUCCESS",
+            Self::Failed => "EXECUTION_FAILED",
+            Self::Misfired => "EXECUTION_MISFIRED",
+        }
+    }
+
+    /// Of some runs together.
+    pub fn of_runs(runs: &[Run]) -> Self {
+        let is_good = |run: &Run| matches!(run.status.coarse(), RunStatus::Successful | RunStatus::Rejected);
+        match () {
+            () if !runs.iter().all(|run| run.status.is_final()) => Self::Executing,
+            () if runs.iter().all(is_good) => Self::Successful,
+            () => Self::Failed,
+        }
+    }
+}
+
+impl fmt::Display for PlanStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for PlanStatus {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        const ALLOWED: &str = "executing, execution_successful, execution_failed, execution_misfired";
+        Self::ALL.into_iter().find(|value| value.as_str() == text).ok_or_else(|| WordError::new(text, ALLOWED))
+    }
+}
+
+/// One execution of a plan, told by its runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanExecution {
+    /// The execution.
+    pub id: String,
+    /// The plan; empty when no run says it.
+    pub plan_id: String,
+    /// Its runs that are known, in the order they were asked for; at least one.
+    pub runs: Vec<Run>,
+    /// How far they are.
+    pub status: PlanStatus,
+    /// What started it.
+    pub execution_type: ExecutionType,
+    /// When its first run began, or was asked for.
+    pub started_at: Timestamp,
+    /// When its last run ended; none while one goes on.
+    pub finished_at: Option<Timestamp>,
+    /// Who started it.
+    pub user_id: String,
+    /// Whether that is a person or a service.
+    pub user_type: UserType,
+}
+
+impl PlanExecution {
+    /// The plan execution that these runs are part of; none without runs.
+    pub fn of_runs(runs: Vec<Run>) -> Option<Self> {
+        let first = runs.first()?;
+        let status = PlanStatus::of_runs(&runs);
+        Some(Self {
+            id: first.plan.execution_id.clone().unwrap_or_default(),
+            plan_id: runs.iter().find_map(|run| run.plan.id.clone()).unwrap_or_default(),
+            status,
+            execution_type: first.execution_type,
+            started_at: runs.iter().map(|run| run.started_at.unwrap_or(run.triggered_at)).min()?,
+            finished_at: finished_at(&runs),
+            user_id: first.user_id.clone(),
+            user_type: first.user_type,
+            runs,
+        })
+    }
+}
+
+/// When the last of some runs ended; none while one goes on.
+pub fn finished_at(runs: &[Run]) -> Option<Timestamp> {
+    let all_ended = runs.iter().all(|run| run.status.is_final());
+    runs.iter().filter(|_| all_ended).filter_map(|run| run.finished_at).max()
+}

@@ -1,0 +1,271 @@
+//! Records that name their run themselves, as OTLP exporters and engines send them: sorted by run, then stored.
+//!
+//! A run that is not known is begun, when a task is named; a task that is not known is made, when a workspace is named
+//! in which the caller may publish; a workspace that is not known is made for administrators.
+
+use std::collections::BTreeMap;
+
+use runlog_model::place::{Right, Task};
+use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
+use runlog_store::{Caller, TaskFilter};
+use sha2::{Digest, Sha256};
+
+use crate::access;
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::links::hex;
+
+/// What is said of the place of a run. Whatever is absent is not known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PlaceHint {
+    pub(crate) task_id: Option<TaskId>,
+    pub(crate) task_name: Option<String>,
+    pub(crate) task_version: Option<String>,
+    pub(crate) workspace_id: Option<WorkspaceId>,
+    pub(crate) workspace_name: Option<String>,
+    pub(crate) environment_id: Option<EnvironmentId>,
+    pub(crate) environment_name: Option<String>,
+}
+
+impl PlaceHint {
+    /// This, and what `other` says where this says nothing.
+    fn or(self, other: Self) -> Self {
+        Self {
+            task_id: self.task_id.or(other.task_id),
+            task_name: self.task_name.or(other.task_name),
+            task_version: self.task_version.or(other.task_version),
+            workspace_id: self.workspace_id.or(other.workspace_id),
+            workspace_name: self.workspace_name.or(other.workspace_name),
+            environment_id: self.environment_id.or(other.environment_id),
+            environment_name: self.environment_name.or(other.environment_name),
+        }
+    }
+}
+
+/// What a request says of one run.
+#[derive(Debug, Default)]
+pub(crate) struct RunBatch {
+    pub(crate) place: PlaceHint,
+    /// How it began, where the request says; the task in it is not looked at.
+    pub(crate) begun: Option<StartRun>,
+    /// How it ended, where the request says.
+    pub(crate) ended: Option<FinishRun>,
+    pub(crate) records: Vec<Record>,
+    digest: Sha256,
+    is_one_of_a_kind: bool,
+}
+
+/// What a request holds.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    runs: BTreeMap<RunId, RunBatch>,
+    /// What could not be stored.
+    refused: Refused,
+}
+
+/// What of a request was not stored, and why the first of it was not.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    pub(crate) count: u64,
+    pub(crate) why: Option<String>,
+}
+
+/// What became of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) stored: u64,
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+    pub(crate) refused: Refused,
+}
+
+impl Refused {
+    pub(crate) fn add(&mut self, count: u64, why: String) {
+        self.count += count;
+        self.why.get_or_insert(why);
+    }
+}
+
+impl RunBatch {
+    /// Takes over what is said of the place where nothing was said before.
+    pub(crate) fn hint(&mut self, place: PlaceHint) {
+        self.place = std::mem::take(&mut self.place).or(place);
+    }
+
+    /// Adds a record, which was made so many nanoseconds after the millisecond of its time.
+    pub(crate) fn push(&mut self, record: Record, nanos: u64) {
+        self.digest.update(nanos.to_le_bytes());
+        self.digest.update(format!("{record:?}"));
+        self.records.push(record);
+        self.is_one_of_a_kind |= nanos > 0 || self.records.len() > 1;
+    }
+
+    /// Names the batch by what is in it, so that what is sent again is stored once. A single record without more than
+    /// milliseconds has no such name: an engine may well say the same thing twice within one.
+    fn id(&self) -> Option<String> {
+        self.is_one_of_a_kind.then(|| format!("intake-{}", hex(&self.digest.clone().finalize())))
+    }
+
+    /// The time of its earliest record: when a run that it begins began.
+    fn first(&self) -> Option<Timestamp> {
+        self.records.iter().map(|record| record.time).min()
+    }
+
+    /// The time of its latest record: when a run that it ends ended.
+    pub(crate) fn last(&self) -> Option<Timestamp> {
+        self.records.iter().map(|record| record.time).max()
+    }
+}
+
+impl Intake {
+    /// What the request says of a run.
+    pub(crate) fn run(&mut self, id: RunId) -> &mut RunBatch {
+        self.runs.entry(id).or_default()
+    }
+
+    /// Counts something of which no run is known.
+    pub(crate) fn refuse(&mut self, why: String) {
+        self.refused.add(1, why);
+    }
+
+    /// Stores what can be stored; what the archive will never take is counted, and what it cannot take now is an
+    /// error, so that the sender sends it all again. Repeating is harmless.
+    pub(crate) async fn store(self, app: &App, caller: &Caller) -> ApiResult<Outcome> {
+        let mut outcome = Outcome { refused: self.refused, ..Outcome::default() };
+        for (run_id, batch) in self.runs {
+            // A batch without records says that a run begins or ends: one thing.
+            let count = (batch.records.len() as u64).max(1);
+            match store(app, caller, run_id, batch, &mut outcome).await {
+                Ok(()) => {}
+                Err(error) if error.status.is_server_error() => return Err(error),
+                Err(error) => outcome.refused.add(count, error.message),
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+async fn store(app: &App, caller: &Caller, run_id: RunId, mut batch: RunBatch, outcome: &mut Outcome) -> ApiResult<()> {
+    let known = app.store().run(run_id).await?;
+    if let Some(run) = &known {
+        access::require(app, caller, run.workspace_id, &[Right::Publish]).await?;
+    }
+    if known.is_none() || batch.begun.is_some() {
+        let task_id = match &known {
+            Some(run) => run.task_id,
+            None => task_of(app, caller, run_id, &batch.place).await?.id,
+        };
+        let begun = batch.begun.take().unwrap_or_else(|| StartRun::of_task(task_id));
+        let start = StartRun {
+            task_id,
+            task_version: begun.task_version.or(batch.place.task_version.clone()),
+            start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
+            ..begun
+        };
+        let (_, is_new) = app.store().start_run(run_id, &start, caller).await?;
+        outcome.begun += u64::from(is_new);
+    }
+    let last = batch.last();
+    if !batch.records.is_empty() {
+        let mut writer = app.store().begin_batch(run_id, batch.id().as_deref()).await?;
+        for record in batch.records {
+            if let Err(error) = writer.push(record).await {
+                writer.abort().await;
+                return Err(error.into());
+            }
+        }
+        let stored = writer.commit().await?;
+        outcome.stored += stored.stored;
+        if !stored.repeated {
+            app.metrics().records_in.inc_by(stored.stored);
+        }
+    }
+    if let Some(ended) = batch.ended {
+        let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
+        match app.store().finish_run(run_id, &finish).await.map_err(ApiError::from) {
+            Ok(_) => outcome.ended += 1,
+            Err(error) if error.status.is_server_error() => return Err(error),
+            // The records are stored; only the end contradicts what is known.
+            Err(error) => outcome.refused.add(1, error.message),
+        }
+    }
+    Ok(())
+}
+
+/// The task that is named, made when it is not known and its workspace is.
+async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -> ApiResult<Task> {
+    if let Some(id) = place.task_id
+        && app.store().task(id).await?.is_some()
+    {
+        return access::task(app, caller, id, &[Right::Publish]).await;
+    }
+    let Some(workspace_id) = place.workspace_id else {
+        return Err(ApiError::not_found(match place.task_id {
+            Some(id) => format!("run {run_id} is of task {id}, which is not known; name its workspace, or make it"),
+            None => format!("run {run_id} is not known, and no task is named"),
+        }));
+    };
+    make_workspace(app, caller, workspace_id, place).await?;
+    access::require(app, caller, workspace_id, &[Right::Publish]).await?;
+    if let (None, Some(name)) = (place.task_id, &place.task_name) {
+        let filter = TaskFilter {
+            workspace_ids: Some(vec![workspace_id]),
+            name: Some(name.clone()),
+            limit: i64::MAX.unsigned_abs(),
+            ..TaskFilter::default()
+        };
+        let (tasks, _) = app.store().tasks(&filter).await?;
+        if let Some(task) = tasks.into_iter().find(|task| task.name == *name) {
+            return Ok(task);
+        }
+    }
+    let name = match (&place.task_name, place.task_id) {
+        (Some(name), _) => name.clone(),
+        (None, Some(id)) => id.to_string(),
+        (None, None) => return Err(ApiError::not_found(format!("run {run_id} is not known, and no task is named"))),
+    };
+    let new = NewTask {
+        id: place.task_id,
+        workspace_id,
+        name,
+        version: place.task_version.clone(),
+        description: None,
+        tags: Vec::new(),
+    };
+    Ok(app.store().create_task(&new).await?)
+}
+
+/// Makes the workspace, and its environment, when it is not known and the caller is an administrator.
+async fn make_workspace(app: &App, caller: &Caller, id: WorkspaceId, place: &PlaceHint) -> ApiResult<()> {
+    if app.store().workspace(id).await?.is_some() {
+        return Ok(());
+    }
+    if !caller.administrator {
+        let message = format!("there is no workspace {id} in this archive; an administrator makes it");
+        return Err(ApiError::not_found(message));
+    }
+    if let Some(environment_id) = place.environment_id {
+        let name = place.environment_name.clone().unwrap_or_else(|| environment_id.to_string());
+        let known = app.store().environments().await?.iter().any(|environment| environment.id == environment_id);
+        if !known {
+            let new = NewEnvironment { id: Some(environment_id), name, description: None };
+            app.store().create_environment(&new).await?;
+        }
+    }
+    let new = NewWorkspace {
+        id: Some(id),
+        environment_id: place.environment_id,
+        name: place.workspace_name.clone().unwrap_or_else(|| id.to_string()),
+        description: None,
+        owner: None,
+    };
+    app.store().create_workspace(&new, &caller.name).await?;
+    Ok(())
+}
+
+/// The end of a run of which only the status is known.
+pub(crate) fn ended(status: RunStatus) -> Option<FinishRun> {
+    status.is_final().then(|| FinishRun::with_status(status))
+}

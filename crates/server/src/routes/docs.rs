@@ -1,0 +1,61 @@
+//! The description of the API: as a document, and to look at and try in a browser.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use utoipa_swagger_ui::Config;
+
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+
+/// What the pages may load: themselves. The library writes styles into its elements.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// `GET /openapi.json`: the description, OpenAPI 3.1.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "documents",
+    responses((status = 200, description = "The description", body = serde_json::Value))
+)]
+pub(crate) async fn openapi(State(app): State<App>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], app.openapi().to_owned()).into_response()
+}
+
+/// `GET /docs`: leads to the page.
+#[utoipa::path(
+    get,
+    path = "/docs",
+    tag = "documents",
+    responses((status = 303, description = "To `/docs/index.html`"))
+)]
+pub(crate) async fn index() -> Redirect {
+    Redirect::to("/docs/index.html")
+}
+
+/// `GET /docs/{file}`: the page and its parts.
+#[utoipa::path(
+    get,
+    path = "/docs/{file}",
+    tag = "documents",
+    params(("file" = String, Path, description = "`index.html` and what it names")),
+    responses(
+        (status = 200, description = "A part of the page", body = String, content_type = "text/html"),
+        (status = 404, description = "There is no such part", body = runlog_model::wire::ErrorBody)
+    )
+)]
+pub(crate) async fn file(Path(name): Path<String>) -> ApiResult<Response> {
+    let config = Arc::new(Config::from("/openapi.json"));
+    let found = utoipa_swagger_ui::serve(&name, config)
+        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be read"))?;
+    let file = found.ok_or_else(|| ApiError::not_found("the description of the API has no such part; open /docs"))?;
+    let headers = [
+        (header::CONTENT_TYPE, file.content_type.as_str()),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, file.bytes.to_vec()).into_response())
+}

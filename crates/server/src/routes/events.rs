@@ -1,0 +1,45 @@
+//! `POST /runlog/v1/events`: what a Remote Engine logs, in its own JSON forms, of any number of runs.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use runlog_model::wire::ErrorBody;
+use runlog_model::wire::push::StoredEvents;
+
+use super::records;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::engine::{events, sort};
+use crate::error::{ApiError, ApiResult};
+use crate::limits;
+
+/// Stores each event with its run; runs begin and end with the events that say so.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/events",
+    tag = "push",
+    request_body(content = serde_json::Value, description = "One event, an array of events, or one event a line"),
+    responses((status = 200, description = "What was stored", body = StoredEvents), (status = 415, description = "The content coding is not known", body = ErrorBody))
+)]
+pub(crate) async fn push(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Json<StoredEvents>> {
+    let body = records::unpacked(body, &headers, limits::OTLP_BODY_BYTES_MAX).await?;
+    let outcome = sort(events(&body)?, app.now()).store(&app, &caller).await?;
+    let refused = outcome.refused;
+    if refused.count > 0 && outcome.stored == 0 {
+        let why = refused.why.unwrap_or_default();
+        return Err(ApiError::invalid(format!("none of the {} events was stored: {why}", refused.count)));
+    }
+    Ok(Json(StoredEvents {
+        stored: outcome.stored,
+        begun: outcome.begun,
+        ended: outcome.ended,
+        refused: refused.count,
+        why: refused.why,
+    }))
+}

@@ -1,0 +1,156 @@
+//! `/processing/…/plans/…`: plan executions, as far as the runs that are part of them tell.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use runlog_model::Run;
+use runlog_model::place::Right;
+use runlog_model::plan::PlanExecution;
+use runlog_model::wire::executions::ListPage;
+use runlog_model::wire::plans::{PlanExecutionBody, StepBody, StepDetailsBody};
+use runlog_store::{Caller, PlanFilter};
+
+use super::executions::window;
+use crate::access;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::{ApiError, ApiResult};
+use crate::openapi::{PlaceQuery, WindowQuery};
+use crate::query::Params;
+
+/// `GET /processing/executables/plans/executions`: of all plans, newest first.
+#[utoipa::path(
+    get,
+    path = "/processing/executables/plans/executions",
+    tag = "plans",
+    params(WindowQuery, PlaceQuery, ("status" = Option<String>, Query, description = "`executing`, `execution_successful`, `execution_failed` or `execution_misfired`")),
+    responses((status = 200, description = "Plan executions, newest first", body = ListPage<PlanExecutionBody>))
+)]
+pub(crate) async fn of_all_plans(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
+    list(&app, &caller, &params, None).await
+}
+
+/// `GET /processing/executables/plans/{planId}/executions`: of one plan, newest first.
+#[utoipa::path(
+    get,
+    path = "/processing/executables/plans/{plan_id}/executions",
+    tag = "plans",
+    params(("plan_id" = String, Path, description = "the plan"), WindowQuery, ("status" = Option<String>, Query, description = "`executing`, `execution_successful`, `execution_failed` or `execution_misfired`")),
+    responses((status = 200, description = "Plan executions, newest first", body = ListPage<PlanExecutionBody>))
+)]
+pub(crate) async fn of_plan(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(plan_id): Path<String>,
+    params: Params,
+) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
+    list(&app, &caller, &params, Some(plan_id)).await
+}
+
+async fn list(
+    app: &App,
+    caller: &Caller,
+    params: &Params,
+    plan_id: Option<String>,
+) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
+    let (limit, offset) = params.limit_and_offset()?;
+    let (status, overlapping) = (params.word("status")?, window(app, params)?);
+    let place = access::viewed_place(app, caller, params).await?;
+    let filter = PlanFilter {
+        plan_id,
+        workspace_ids: place.workspace_ids,
+        environment_id: place.environment_id,
+        status,
+        overlapping,
+        limit,
+        offset,
+    };
+    let (executions, total) = app.store().plan_executions(&filter).await?;
+    Ok(Json(ListPage { items: executions.iter().map(Into::into).collect(), limit, offset, total }))
+}
+
+/// `GET /processing/executions/plans/{planExecutionId}`: with the runs of it that have ended.
+#[utoipa::path(
+    get,
+    path = "/processing/executions/plans/{id}",
+    tag = "plans",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "The plan execution", body = PlanExecutionBody))
+)]
+pub(crate) async fn one(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<Json<PlanExecutionBody>> {
+    let execution = execution(&app, &caller, &id).await?;
+    Ok(Json(PlanExecutionBody::with_runs(&execution, &app.settings().account_id)))
+}
+
+/// `GET /processing/executions/plans/{planExecutionId}/steps`: those that its runs name.
+#[utoipa::path(
+    get,
+    path = "/processing/executions/plans/{id}/steps",
+    tag = "plans",
+    params(("id" = String, Path, description = "the id")),
+    responses((status = 200, description = "Its steps, in the order of their first run", body = Vec<StepBody>))
+)]
+pub(crate) async fn steps(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Vec<StepBody>>> {
+    let steps = steps_of(execution(&app, &caller, &id).await?.runs);
+    Ok(Json(steps.iter().map(|(step, runs)| StepBody::new(step, runs)).collect()))
+}
+
+/// `GET /processing/executions/plans/{planExecutionId}/steps/{stepExecutionId}`: with its runs.
+#[utoipa::path(
+    get,
+    path = "/processing/executions/plans/{id}/steps/{step_id}",
+    tag = "plans",
+    params(("id" = String, Path, description = "the id"), ("step_id" = String, Path, description = "the step")),
+    responses((status = 200, description = "The step", body = StepDetailsBody))
+)]
+pub(crate) async fn step(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path((id, step_id)): Path<(String, String)>,
+) -> ApiResult<Json<StepDetailsBody>> {
+    let steps = steps_of(execution(&app, &caller, &id).await?.runs);
+    let found = steps.into_iter().find(|(step, _)| *step == step_id);
+    let (step, runs) = found.ok_or_else(|| {
+        let message = format!("no run of plan execution {} names the step {}", shown(&id), shown(&step_id));
+        ApiError::not_found(message)
+    })?;
+    Ok(Json(StepDetailsBody::new(&step, &runs, &app.settings().account_id)))
+}
+
+/// The plan execution of a path, if the caller may view every run of it. 404, then 403.
+async fn execution(app: &App, caller: &Caller, id: &str) -> ApiResult<PlanExecution> {
+    let runs = app.store().plan_execution_runs(id).await?;
+    for run in &runs {
+        access::require(app, caller, run.workspace_id, &[Right::View]).await?;
+    }
+    PlanExecution::of_runs(runs)
+        .ok_or_else(|| ApiError::not_found(format!("no run in this archive is part of a plan execution {}", shown(id))))
+}
+
+/// The steps that runs name, in the order of their first run.
+fn steps_of(runs: Vec<Run>) -> Vec<(String, Vec<Run>)> {
+    let mut steps: Vec<(String, Vec<Run>)> = Vec::new();
+    for run in runs {
+        let Some(id) = run.plan.step_id.clone() else { continue };
+        match steps.iter_mut().find(|(step, _)| *step == id) {
+            Some((_, runs)) => runs.push(run),
+            None => steps.push((id, vec![run])),
+        }
+    }
+    steps
+}
+
+fn shown(id: &str) -> String {
+    format!("{:?}", id.chars().take(64).collect::<String>())
+}

@@ -1,0 +1,140 @@
+//! The run hook: what an operator has set to start a run that is asked for with `POST /processing/executions`.
+//!
+//! Runlog starts nothing itself: it makes the run known, tells the hook, and waits for what the run pushes.
+
+use std::process::Stdio;
+
+use runlog_model::RunId;
+use runlog_model::place::Task;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::limits;
+
+/// How runs are started.
+#[derive(Clone)]
+pub enum RunHook {
+    /// A command for the shell: it gets the run as JSON on standard input, its ids as `RUNLOG_EXECUTION_ID` and
+    /// `RUNLOG_TASK_ID`, and accepts the run by ending with 0.
+    Command(String),
+    /// An address that the run is posted to as JSON; any 2xx accepts it. The address may hold a secret.
+    Url(reqwest::Url),
+}
+
+impl std::fmt::Debug for RunHook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Command(_) => f.write_str("Command(..)"),
+            Self::Url(url) => write!(f, "Url({})", url.host_str().unwrap_or("?")),
+        }
+    }
+}
+
+/// What the hook is told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WantedRun<'a> {
+    pub(crate) execution_id: RunId,
+    pub(crate) task_id: String,
+    pub(crate) task_name: &'a str,
+    pub(crate) task_version: &'a str,
+    pub(crate) workspace_id: String,
+    pub(crate) environment_id: String,
+    /// Who asks for it.
+    pub(crate) user: &'a str,
+    pub(crate) parameters: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) log_level: Option<&'a str>,
+    /// Unit: minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<u64>,
+}
+
+impl<'a> WantedRun<'a> {
+    pub(crate) fn new(execution_id: RunId, task: &'a Task, user: &'a str, parameters: &'a Map<String, Value>) -> Self {
+        Self {
+            execution_id,
+            task_id: task.id.to_string(),
+            task_name: &task.name,
+            task_version: &task.version,
+            workspace_id: task.workspace.id.to_string(),
+            environment_id: task.workspace.environment.id.to_string(),
+            user,
+            parameters,
+            log_level: None,
+            timeout: None,
+        }
+    }
+}
+
+/// Why a run was not started, in words for the caller; addresses and output are not in it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HookError {
+    #[error("the run hook took longer than {} s", limits::RUN_HOOK_TIME_MAX.as_secs())]
+    TimedOut,
+    #[error("the run hook's command cannot be started")]
+    NotStarted(#[source] std::io::Error),
+    #[error("the run hook's command ended with {0}")]
+    Ended(std::process::ExitStatus),
+    #[error("the run hook's address does not answer")]
+    NoAnswer(#[source] reqwest::Error),
+    #[error("the run hook's address answered {0}")]
+    Refused(reqwest::StatusCode),
+    #[error("the run has no JSON form")]
+    Json(#[from] serde_json::Error),
+}
+
+impl RunHook {
+    /// A command, or an address when it begins with `http://` or `https://`.
+    pub fn read(text: &str) -> Result<Self, String> {
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return text.parse().map(Self::Url).map_err(|error| format!("the run hook is not an address: {error}"));
+        }
+        match text.trim().is_empty() {
+            true => Err("the run hook is empty; give a command or an address".to_owned()),
+            false => Ok(Self::Command(text.to_owned())),
+        }
+    }
+
+    /// Tells the hook of a run, and waits until it has accepted it.
+    pub(crate) async fn call(&self, run: &WantedRun<'_>) -> Result<(), HookError> {
+        let body = serde_json::to_vec(run)?;
+        let called = match self {
+            Self::Command(command) => {
+                tokio::time::timeout(limits::RUN_HOOK_TIME_MAX, execute(command, run, &body)).await
+            }
+            Self::Url(url) => tokio::time::timeout(limits::RUN_HOOK_TIME_MAX, post(url, body)).await,
+        };
+        called.unwrap_or(Err(HookError::TimedOut))
+    }
+}
+
+async fn execute(command: &str, run: &WantedRun<'_>, body: &[u8]) -> Result<(), HookError> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env("RUNLOG_EXECUTION_ID", run.execution_id.to_string())
+        .env("RUNLOG_TASK_ID", &run.task_id)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(HookError::NotStarted)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that does not read its input is no failure.
+        let _ = stdin.write_all(body).await;
+    }
+    let status = child.wait().await.map_err(HookError::NotStarted)?;
+    if status.success() { Ok(()) } else { Err(HookError::Ended(status)) }
+}
+
+async fn post(url: &reqwest::Url, body: Vec<u8>) -> Result<(), HookError> {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| HookError::NoAnswer(error.without_url()))?;
+    let request = client.post(url.clone()).header("content-type", "application/json").body(body);
+    let response = request.send().await.map_err(|error| HookError::NoAnswer(error.without_url()))?;
+    if response.status().is_success() { Ok(()) } else { Err(HookError::Refused(response.status())) }
+}

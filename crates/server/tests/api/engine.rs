@@ -1,0 +1,205 @@
+//! What engines push in their own forms, and runs that are asked for.
+
+use crate::support::{Ask, RUN, Stage};
+use axum::http::Method;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use runlog_model::place::Right;
+use runlog_server::RunHook;
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// A job-management event in the form of the engine's guide.
+fn status_event(stage: &Stage, phase: &str, at: i64) -> Value {
+    json!({
+        "thread": "Thread-124", "level": "INFO", "loggerName": "org.talend.FlowDeployer",
+        "message": format!("Task {} is {phase}.", stage.task), "event_type": "JOB_STATUS", "job_phase": phase,
+        "timestamp": at,
+        "context": {
+            "remote_engine_id": "07ac6bea-d5eb-4fac-998a-07e355644add", "task_execution_id": RUN,
+            "workspace_id": stage.workspace.to_string(), "trigger_timestamp": 1_619_018_945_620_i64,
+            "artifact_name": "SayHello", "artifact_version": "0.1.1", "task_id": stage.task.to_string(),
+            "task_name": "nightly", "task_version": "2.3", "run_type": "SCHEDULED", "count_of_attempts": 2,
+            "rejected_rows": 7,
+        }
+    })
+}
+
+/// A line of a job, as the JSON layout of log4j2 writes it.
+fn log_event(text: &str, nanos: u64) -> Value {
+    json!({
+        "instant": {"epochSecond": 1_619_018_947, "nanoOfSecond": nanos}, "thread": "main", "level": "WARN",
+        "loggerName": "local_project.nightly.Job", "message": text, "contextMap": {"flowExecutionId": RUN},
+    })
+}
+
+fn lines(events: &[Value]) -> String {
+    events.iter().map(|event| format!("{event}\n")).collect()
+}
+
+async fn records(stage: &Stage) -> Vec<Value> {
+    let page = stage.get(&format!("/monitoring/executions/{RUN}/logs?order=ASC")).await.json();
+    page["data"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn the_events_of_an_engine_open_fill_and_end_a_run() {
+    let stage = Stage::new().await;
+    let begins = lines(&[
+        status_event(&stage, "EXECUTION_EVENT_RECEIVED", 1_619_018_946_000),
+        status_event(&stage, "STARTING_FLOW_EXECUTION", 1_619_018_946_500),
+        log_event("row 7 has no price", 250_000_000),
+    ]);
+    let answer = stage.post("/runlog/v1/events", begins).await;
+    assert_eq!(answer.json(), json!({"stored": 3, "begun": 1, "ended": 0, "refused": 0}), "{}", answer.text());
+    let run = stage.get(&format!("/processing/executions/{RUN}")).await.json();
+    assert_eq!((run["status"].as_str(), run["jobVersion"].as_str()), (Some("executing"), Some("2.3")));
+    assert_eq!(run["startTimestamp"], "2021-04-21T15:29:06.500Z");
+
+    let ends = status_event(&stage, "EXECUTION_FAILED", 1_619_018_951_115).to_string();
+    assert_eq!(stage.post("/runlog/v1/events", ends).await.json()["ended"], 1);
+    let run = stage.get(&format!("/processing/executions/{RUN}")).await.json();
+    assert_eq!(run["status"], "execution_failed");
+    assert_eq!(run["finishTimestamp"], "2021-04-21T15:29:11.115Z");
+    assert_eq!(run["triggerTimestamp"], "2021-04-21T15:29:05.620Z");
+    assert_eq!(run["executionType"], "SCHEDULED");
+    assert_eq!(run["remoteEngineId"], "07ac6bea-d5eb-4fac-998a-07e355644add");
+    assert_eq!(run["numberOfRejectedRows"], 7);
+    let seen = records(&stage).await;
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|it| (it["severity"].as_str(), it["logMessage"].as_str()))
+        .map(|it| (it.0.unwrap(), it.1.unwrap().len()))
+        .collect();
+    assert_eq!(seen.len(), 4);
+    assert_eq!(seen[2], ("WARN", "row 7 has no price".len()));
+}
+
+#[tokio::test]
+async fn what_a_shipper_wraps_packs_and_sends_again_arrives_once() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    // Fluent Bit's JSON format: an array, the engine's line as text, its own date beside it.
+    let body = json!([
+        {"date": 1_619_018_947.5, "log": log_event("one", 1_000_000).to_string()},
+        {"date": 1_619_018_947.6, "log": log_event("two", 2_000_000).to_string()},
+    ]);
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(body.to_string().as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    for _ in 0..2 {
+        let ask = Ask::with(&[("content-encoding", "gzip")]).by(&stage.admin).body(packed.clone());
+        let answer = stage.send(Method::POST, "/runlog/v1/events", ask).await;
+        assert_eq!(answer.json()["stored"], 2, "{}", answer.text());
+    }
+    let seen = records(&stage).await;
+    let texts: Vec<_> = seen.iter().map(|it| it["logMessage"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["one", "two"]);
+    assert_eq!(seen[0]["logTimestamp"], 1_619_018_947_001_i64);
+}
+
+#[tokio::test]
+async fn the_same_words_twice_in_one_millisecond_are_two_records() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let event =
+        json!({"timestamp": 1_619_018_947_000_i64, "level": "INFO", "message": "again", "flowExecutionId": RUN});
+    for _ in 0..2 {
+        assert_eq!(stage.post("/runlog/v1/events", event.to_string()).await.status, 200);
+    }
+    assert_eq!(records(&stage).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_stack_trace_stands_below_its_message() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let mut event = log_event("cannot load", 5);
+    event["thrown"] = json!({
+        "name": "java.sql.SQLException", "localizedMessage": "no route to host",
+        "extendedStackTrace": [{"class": "demo.Load", "method": "run", "file": "Load.java", "line": 42}]
+    });
+    stage.post("/runlog/v1/events", event.to_string()).await;
+    let message = records(&stage).await[0]["logMessage"].as_str().unwrap().to_owned();
+    assert_eq!(message, "cannot load\njava.sql.SQLException: no route to host\n\tat demo.Load.run(Load.java:42)");
+}
+
+#[tokio::test]
+async fn a_task_that_is_not_known_is_made_where_its_pusher_may_publish() {
+    let stage = Stage::new().await;
+    let pusher = stage.user("pusher", &[Right::Publish]).await;
+    let stranger = stage.user("stranger", &[Right::View]).await;
+    let mut event = status_event(&stage, "STARTING_FLOW_EXECUTION", 1_619_018_946_500);
+    event["context"]["task_id"] = "aaaaaaaaaaaaaaaaaaaaaaaa".into();
+    event["context"]["task_name"] = "weekly".into();
+    let push = |token: String, body: String| {
+        let stage = &stage;
+        async move { stage.send(Method::POST, "/runlog/v1/events", Ask::with(&[]).by(&token).body(body)).await }
+    };
+    push(stranger, event.to_string()).await.is_error(400, &["none of the 1 events", "Publisher"]);
+    let answer = push(pusher.clone(), event.to_string()).await;
+    assert_eq!(answer.json()["begun"], 1, "{}", answer.text());
+    let task = stage.get("/orchestration/executables/tasks/aaaaaaaaaaaaaaaaaaaaaaaa").await.json();
+    assert_eq!((task["name"].as_str(), task["version"].as_str()), (Some("weekly"), Some("2.3")));
+
+    event["context"]["workspace_id"] = "bbbbbbbbbbbbbbbbbbbbbbbb".into();
+    event["context"]["task_id"] = "cccccccccccccccccccccccc".into();
+    event["context"]["task_execution_id"] = "6c0e5a34-0000-4000-8000-000000000009".into();
+    push(pusher, event.to_string()).await.is_error(400, &["no workspace bbbbbbbbbbbbbbbbbbbbbbbb", "administrator"]);
+    assert_eq!(stage.post("/runlog/v1/events", event.to_string()).await.json()["begun"], 1);
+}
+
+#[tokio::test]
+async fn events_without_a_run_are_counted_and_bad_lines_are_named() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let answer = stage.post("/runlog/v1/events", lines(&[log_event("kept", 1), json!({"message": "whose?"})])).await;
+    let body = answer.json();
+    assert_eq!((body["stored"].as_u64(), body["refused"].as_u64()), (Some(1), Some(1)), "{body}");
+    assert!(body["why"].as_str().unwrap().contains("task_execution_id"), "{body}");
+    let broken = format!("{}\n{{\"level\": oops}}\n", log_event("lost?", 2));
+    stage.post("/runlog/v1/events", broken).await.is_error(400, &["line 2, column 11"]);
+    assert_eq!(stage.post("/runlog/v1/events", "").await.json()["stored"], 0);
+}
+
+#[tokio::test]
+async fn a_run_is_asked_for_only_where_something_starts_it() {
+    let stage = Stage::new().await;
+    let body = json!({"executable": stage.task.to_string(), "logLevel": "INFO", "parameters": {"day": "monday"}});
+    let answer = stage.post("/processing/executions", body.to_string()).await;
+    answer.is_error(501, &["archives runs and does not start them"]);
+}
+
+#[tokio::test]
+async fn the_run_hook_is_told_of_the_run_that_then_appears() {
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let command = format!("cat > {} && test \"$RUNLOG_TASK_ID\" != ''", told.path().display());
+    let stage = Stage::with(|_| (), |server| server.run_hook = Some(RunHook::read(&command).unwrap())).await;
+    let body = json!({"executable": stage.task.to_string(), "logLevel": "INFO", "parameters": {"day": "monday"}});
+    let answer = stage.post("/processing/executions", body.to_string()).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let id = answer.json()["executionId"].as_str().unwrap().to_owned();
+    let heard: Value = serde_json::from_slice(&std::fs::read(told.path()).unwrap()).unwrap();
+    assert_eq!((heard["executionId"].as_str(), heard["taskName"].as_str()), (Some(&*id), Some("nightly")));
+    assert_eq!((heard["parameters"]["day"].as_str(), heard["logLevel"].as_str()), (Some("monday"), Some("INFO")));
+    let listed = stage.get(&format!("/processing/executables/tasks/{}/executions", stage.task)).await.json();
+    assert_eq!(
+        (listed["items"][0]["executionId"].as_str(), listed["items"][0]["status"].as_str()),
+        (Some(&*id), Some("dispatching"))
+    );
+
+    let viewer = stage.user("viewer", &[Right::View]).await;
+    let ask = Ask::with(&[]).by(&viewer).body(body.to_string());
+    stage.send(Method::POST, "/processing/executions", ask).await.is_error(403, &["Executor"]);
+    stage.post("/processing/executions", r#"{"executable": "x"}"#).await.is_error(400, &["executable"]);
+}
+
+#[tokio::test]
+async fn a_run_hook_that_fails_ends_the_run_and_says_so() {
+    let stage = Stage::with(|_| (), |server| server.run_hook = Some(RunHook::read("exit 3").unwrap())).await;
+    let body = json!({"executable": stage.task.to_string()});
+    stage.post("/processing/executions", body.to_string()).await.is_error(500, &["was not started", "exit status: 3"]);
+    let listed = stage.get("/processing/executables/tasks/executions").await.json();
+    assert_eq!(listed["items"][0]["status"], "deploy_failed");
+    assert!(RunHook::read(" ").is_err());
+}
