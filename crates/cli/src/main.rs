@@ -29,7 +29,7 @@ enum Command {
     /// Shows the whole path on real logs: serves, pushes, fetches back, compares
     Demo(command::demo::DemoArgs),
     /// Serves an archive
-    Serve(command::serve::ServeArgs),
+    Serve(Box<command::serve::ServeArgs>),
     /// Brings one run's log back, whole
     Fetch(command::fetch::FetchArgs),
     /// Lists the runs of a task
@@ -65,7 +65,7 @@ async fn run(command: Command) -> Outcome {
     let stop = stop_on_signals()?;
     match command {
         Command::Demo(args) => command::demo::run(args, stop).await,
-        Command::Serve(args) => command::serve::run(args, stop).await,
+        Command::Serve(args) => command::serve::run(*args, stop).await,
         Command::Fetch(args) => until_stopped(command::fetch::run(args), stop).await,
         Command::Runs(args) => until_stopped(command::runs::run(args), stop).await,
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,

@@ -40,7 +40,7 @@ pub struct Record {
 #[allow(non_snake_case, reason = "the wire's names")]
 struct WireRecord {
     /// When it was logged. Unit: epoch milliseconds.
-    #[schema(example = 1614696623123_i64)]
+    #[schema(example = 1614696623123_i64, minimum = -62135596800000_i64, maximum = 253402207200000_i64)]
     logTimestamp: i64,
     /// `TRACE` to `FATAL`, or whatever the engine wrote.
     #[schema(example = "INFO")]

@@ -260,7 +260,8 @@ fn trace(value: &Value) -> Option<String> {
                 let message = text(&["localizedMessage", "message", "exception_message"]).unwrap_or_default();
                 let frames = thrown.get("extendedStackTrace").and_then(Value::as_array).map(Vec::as_slice);
                 let frames: Vec<String> = frames.unwrap_or_default().iter().filter_map(frame).collect();
-                Some([vec![format!("{name}: {message}")], frames].concat().join("\n"))
+                let cause = thrown.get("cause").and_then(trace).map(|cause| format!("Caused by: {cause}"));
+                Some([vec![format!("{name}: {message}")], frames, cause.into_iter().collect()].concat().join("\n"))
             })
         }
         _ => None,

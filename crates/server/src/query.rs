@@ -39,7 +39,12 @@ impl Params {
 
     /// `limit` and `offset` of a list.
     pub(crate) fn limit_and_offset(&self) -> ApiResult<(u64, u64)> {
-        let limit = self.number("limit", 1..=limits::LIST_PAGE_MAX)?.unwrap_or(limits::LIST_PAGE_MAX);
+        self.limit_from_and_offset(1)
+    }
+
+    /// The same, with a limit of at least this. Source: the search of tasks has one of 0.
+    pub(crate) fn limit_from_and_offset(&self, limit_min: u64) -> ApiResult<(u64, u64)> {
+        let limit = self.number("limit", limit_min..=limits::LIST_PAGE_MAX)?.unwrap_or(limits::LIST_PAGE_MAX);
         Ok((limit, self.number("offset", 0..=i64::MAX.unsigned_abs())?.unwrap_or(0)))
     }
 

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use runlog_model::{Clock, Random};
 use runlog_store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::app::App;
+use crate::connections::Bounded;
 use crate::limits;
 use crate::routes::router;
-use crate::settings::ServerSettings;
+use crate::settings::{Bounds, ServerSettings};
 use crate::tls::TlsError;
 
 /// What can go wrong with the service as a whole.
@@ -44,7 +46,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let stop_time_max = Duration::from_secs(settings.stop_seconds_max);
-    let tls = settings.tls.clone();
+    let (tls, bounds) = (settings.tls.clone(), settings.bounds);
     let app = App::new(store.clone(), settings, clock, random).await?;
     let (jobs_stop, handle) = (CancellationToken::new(), Handle::new());
     let jobs = tokio::spawn({
@@ -64,15 +66,17 @@ pub async fn serve(
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let served = match tls {
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
-            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME_MAX);
+            let server = axum_server::from_tcp(listener)?.handle(handle);
+            let mut server = server.map(|acceptor| Bounded::new(acceptor, bounds.connections_max));
+            bound(server.http_builder(), &bounds);
             server.serve(service).await
         }
         Some(files) => {
             let config = RustlsConfig::from_config(files.load()?);
             tokio::spawn(files.keep_fresh(config.clone(), jobs_stop.clone()));
-            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
-            server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME_MAX);
+            let server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
+            let mut server = server.map(|acceptor| Bounded::new(acceptor, bounds.connections_max));
+            bound(server.http_builder(), &bounds);
             server.serve(service).await
         }
     };
@@ -80,4 +84,18 @@ pub async fn serve(
     // A job that broke has said so in the log; pages that were not built are built by the next start.
     let _ = jobs.await;
     Ok(served?)
+}
+
+/// How much of a head, and how slow a client, a connection bears.
+fn bound(http: &mut Builder<TokioExecutor>, bounds: &Bounds) {
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_time_max)
+        // The smallest that the library takes.
+        .max_buf_size(bounds.head_bytes_max.max(8 << 10));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(bounds.head_bytes_max).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits::STREAMS_MAX)
+        .keep_alive_interval(limits::STREAMS_PING_EVERY);
 }

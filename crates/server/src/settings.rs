@@ -1,5 +1,7 @@
 //! What an operator may set.
 
+use std::time::Duration;
+
 use runlog_model::RecordOrder;
 
 use crate::run_hook::RunHook;
@@ -34,6 +36,8 @@ pub struct ServerSettings {
     pub run_hook: Option<RunHook>,
     /// The name of the account in answers that carry one. Default: `runlog`.
     pub account_id: String,
+    /// How much of a request, and how slow a client, is borne.
+    pub bounds: Bounds,
     /// How long requests that were accepted may go on after the service is told to stop. Unit: seconds. Default: 30.
     pub stop_seconds_max: u64,
 }
@@ -53,6 +57,7 @@ impl Default for ServerSettings {
             otlp: OtlpAttributes::default(),
             run_hook: None,
             account_id: "runlog".to_owned(),
+            bounds: Bounds::default(),
             stop_seconds_max: 30,
         }
     }
@@ -82,6 +87,44 @@ impl Default for OtlpAttributes {
             task_name: names(&["runlog.task.name", "task_name", "service.name"]),
             workspace: names(&["runlog.workspace.id", "workspace_id"]),
             status: names(&["runlog.run.status"]),
+        }
+    }
+}
+
+/// What protects the service from requests that are too large and clients that are too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections that are served at a time; further ones wait. Default: 4,096.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, and to stay silent between two requests. Default: 30 s.
+    pub head_time_max: Duration,
+    /// How long a body may stand still. Unit: time without a byte. Default: 60 s.
+    pub body_silence_max: Duration,
+    /// The longest head of a request, its header lines together. Unit: bytes. Default: 64 KiB.
+    pub head_bytes_max: usize,
+    /// The longest body of a request that is not a log. Unit: bytes. Default: 1 MiB; such bodies name a few things.
+    pub body_bytes_max: usize,
+    /// The longest body of an OTLP request or of engine events, unpacked: such a body is read whole. Unit: bytes.
+    /// Default: 64 MiB.
+    pub events_bytes_max: usize,
+    /// The longest line of a pushed log. Unit: bytes. Default: 16 MiB; a record must fit into memory many times.
+    pub line_bytes_max: usize,
+    /// How many times its packed size a pushed body may unpack to, above the first 64 MiB. Default: 2,000; logs that
+    /// repeat themselves reach some hundreds.
+    pub unpack_ratio_max: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_max: 4_096,
+            head_time_max: Duration::from_secs(30),
+            body_silence_max: Duration::from_secs(60),
+            head_bytes_max: 64 << 10,
+            body_bytes_max: 1 << 20,
+            events_bytes_max: 64 << 20,
+            line_bytes_max: 16 << 20,
+            unpack_ratio_max: 2_000,
         }
     }
 }

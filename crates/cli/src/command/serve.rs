@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use runlog_server::{RunHook, ServerSettings, TlsFiles};
+use runlog_model::RecordOrder;
+use runlog_server::{Bounds, OtlpAttributes, RunHook, ServerSettings, TlsFiles};
 use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -57,12 +58,130 @@ pub(crate) struct ServeArgs {
     /// input, or an address that it is posted to [default: nothing; such requests are answered with 501]
     #[arg(long, env = "RUNLOG_RUN_HOOK", hide_env_values = true, value_name = "COMMAND|URL", value_parser = RunHook::read)]
     run_hook: Option<RunHook>,
+    /// Order of the records in a file when the request names none
+    #[arg(long, env = "RUNLOG_FILE_ORDER", value_enum, default_value = "desc")]
+    file_order: FileOrder,
+    /// Longest window of a list of executions, in days
+    #[arg(long, env = "RUNLOG_WINDOW_DAYS", default_value_t = 60, value_name = "DAYS",
+          value_parser = clap::value_parser!(i64).range(1..=36_500))]
+    window_days: i64,
+    /// How long an access token is accepted
+    #[arg(long, env = "RUNLOG_ACCESS_TOKEN_LIFE", default_value = "30m", value_name = "TIME")]
+    access_token_life: Span,
+    /// How long a link is accepted
+    #[arg(long, env = "RUNLOG_LINK_LIFE", default_value = "1h", value_name = "TIME")]
+    link_life: Span,
     /// Sends `expires_in` of access tokens as text, for clients that follow the vendor's file to the letter
     #[arg(long, env = "RUNLOG_EXPIRES_IN_AS_STRING")]
     expires_in_as_string: bool,
+    #[command(flatten)]
+    bounds: BoundArgs,
+    #[command(flatten)]
+    otlp: OtlpArgs,
     /// Form of the service's own log, on standard error
     #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
+}
+
+/// What protects the service from requests that are too large and clients that are too slow.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Bounds")]
+struct BoundArgs {
+    /// Most requests a second from one address without a good token, 0 for as many as come
+    #[arg(long, env = "RUNLOG_STRANGER_REQUESTS_PER_SECOND", default_value_t = 20, value_name = "COUNT")]
+    stranger_requests_per_second: u32,
+    /// Connections that are served at a time; further ones wait
+    #[arg(long, env = "RUNLOG_CONNECTIONS", default_value_t = Bounds::default().connections_max, value_name = "COUNT")]
+    connections: usize,
+    /// How long a client may take to send the head of a request
+    #[arg(long, env = "RUNLOG_HEAD_TIME", default_value = "30s", value_name = "TIME")]
+    head_time: Span,
+    /// How long a body may stand still
+    #[arg(long, env = "RUNLOG_BODY_SILENCE", default_value = "60s", value_name = "TIME")]
+    body_silence: Span,
+    /// Longest head of a request
+    #[arg(long, env = "RUNLOG_HEAD_BYTES", default_value_t = Bounds::default().head_bytes_max, value_name = "BYTES")]
+    head_bytes: usize,
+    /// Longest body of a request that is not a log
+    #[arg(long, env = "RUNLOG_BODY_BYTES", default_value_t = Bounds::default().body_bytes_max, value_name = "BYTES")]
+    body_bytes: usize,
+    /// Longest body of an OTLP request or of engine events, unpacked
+    #[arg(long, env = "RUNLOG_EVENTS_BYTES", default_value_t = Bounds::default().events_bytes_max, value_name = "BYTES")]
+    events_bytes: usize,
+    /// Longest line of a pushed log
+    #[arg(long, env = "RUNLOG_LINE_BYTES", default_value_t = Bounds::default().line_bytes_max, value_name = "BYTES")]
+    line_bytes: usize,
+    /// How many times its packed size a pushed body may unpack to, above the first 64 MiB
+    #[arg(long, env = "RUNLOG_UNPACK_RATIO", default_value_t = Bounds::default().unpack_ratio_max, value_name = "TIMES")]
+    unpack_ratio: u64,
+}
+
+impl BoundArgs {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            connections_max: self.connections,
+            head_time_max: self.head_time.duration(),
+            body_silence_max: self.body_silence.duration(),
+            head_bytes_max: self.head_bytes,
+            body_bytes_max: self.body_bytes,
+            events_bytes_max: self.events_bytes,
+            line_bytes_max: self.line_bytes,
+            unpack_ratio_max: self.unpack_ratio,
+        }
+    }
+}
+
+/// Names of OTLP attributes, besides those that are always known.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "OTLP attributes, looked for before the usual ones")]
+struct OtlpArgs {
+    /// Attribute with the id of the run; can be repeated
+    #[arg(long, env = "RUNLOG_OTLP_RUN", value_delimiter = ',', value_name = "NAME")]
+    otlp_run: Vec<String>,
+    /// Attribute with the id of its task
+    #[arg(long, env = "RUNLOG_OTLP_TASK", value_delimiter = ',', value_name = "NAME")]
+    otlp_task: Vec<String>,
+    /// Attribute with the name of its task
+    #[arg(long, env = "RUNLOG_OTLP_TASK_NAME", value_delimiter = ',', value_name = "NAME")]
+    otlp_task_name: Vec<String>,
+    /// Attribute with the id of the task's workspace
+    #[arg(long, env = "RUNLOG_OTLP_WORKSPACE", value_delimiter = ',', value_name = "NAME")]
+    otlp_workspace: Vec<String>,
+    /// Attribute with the status that ends the run
+    #[arg(long, env = "RUNLOG_OTLP_STATUS", value_delimiter = ',', value_name = "NAME")]
+    otlp_status: Vec<String>,
+}
+
+impl OtlpArgs {
+    fn attributes(self) -> OtlpAttributes {
+        let usual = OtlpAttributes::default();
+        let before = |own: Vec<String>, usual: Vec<String>| own.into_iter().chain(usual).collect();
+        OtlpAttributes {
+            run: before(self.otlp_run, usual.run),
+            task: before(self.otlp_task, usual.task),
+            task_name: before(self.otlp_task_name, usual.task_name),
+            workspace: before(self.otlp_workspace, usual.workspace),
+            status: before(self.otlp_status, usual.status),
+        }
+    }
+}
+
+/// The order of the records in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FileOrder {
+    /// Newest first.
+    Desc,
+    /// Oldest first.
+    Asc,
+}
+
+impl From<FileOrder> for RecordOrder {
+    fn from(order: FileOrder) -> Self {
+        match order {
+            FileOrder::Desc => Self::Desc,
+            FileOrder::Asc => Self::Asc,
+        }
+    }
 }
 
 /// The form of the service's own log.
@@ -77,6 +196,12 @@ enum LogFormat {
 /// Runs the command until Ctrl-C or SIGTERM; a second one ends it at once.
 pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     write_logs(args.log_format);
+    for (name, life) in [("--access-token-life", args.access_token_life), ("--link-life", args.link_life)] {
+        // A key is kept for two days after another took its place.
+        if !(1_000..=86_400_000).contains(&life.as_millis()) {
+            return Err(Failure::new(Exit::Usage, format!("{name} is from a second to a day")));
+        }
+    }
     let settings = StoreSettings {
         page_records_max: args.page_records,
         settle_ms: args.settle.as_millis(),
@@ -111,6 +236,13 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
         expires_in_as_string: args.expires_in_as_string,
         run_hook: args.run_hook,
+        stranger_requests_per_second: args.bounds.stranger_requests_per_second,
+        bounds: args.bounds.bounds(),
+        otlp: args.otlp.attributes(),
+        file_order: args.file_order.into(),
+        window_days_max: args.window_days,
+        access_token_seconds: args.access_token_life.as_millis() / 1_000,
+        link_seconds: args.link_life.as_millis() / 1_000,
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };

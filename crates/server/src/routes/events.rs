@@ -12,7 +12,6 @@ use crate::app::App;
 use crate::auth::Authenticated;
 use crate::engine::{events, sort};
 use crate::error::{ApiError, ApiResult};
-use crate::limits;
 
 /// Stores each event with its run; runs begin and end with the events that say so.
 #[utoipa::path(
@@ -28,7 +27,7 @@ pub(crate) async fn push(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StoredEvents>> {
-    let body = records::unpacked(body, &headers, limits::OTLP_BODY_BYTES_MAX).await?;
+    let body = records::unpacked(body, &headers, &app.settings().bounds).await?;
     let outcome = sort(events(&body)?, app.now()).store(&app, &caller).await?;
     let refused = outcome.refused;
     if refused.count > 0 && outcome.stored == 0 {

@@ -13,13 +13,13 @@ use runlog_store::{Caller, RunFilter};
 use serde_json::{Map, Value};
 
 use super::json::{self, JsonBody};
+use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 use crate::openapi::{ExecutionSearch, PlaceQuery, WindowQuery};
 use crate::query::Params;
 use crate::run_hook::WantedRun;
-use crate::{access, limits};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -28,7 +28,7 @@ const DAY_MS: i64 = 86_400_000;
     get,
     path = "/processing/executables/tasks/{id}/executions",
     tag = "runs",
-    params(("id" = String, Path, description = "the id"), WindowQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
+    params(("id" = runlog_model::TaskId, Path, description = "the id"), WindowQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
     responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
 )]
 pub(crate) async fn of_task(
@@ -131,7 +131,7 @@ pub(crate) async fn start(
                 "start the run in Talend Cloud, push one with PUT /runlog/v1/runs/{runId}, or set --run-hook",
             ));
     };
-    let wanted: StartExecution = json::parse(&json::read(body, limits::JSON_BODY_BYTES_MAX).await?)?;
+    let wanted: StartExecution = json::parse(&json::read(body, app.settings().bounds.body_bytes_max).await?)?;
     if wanted.timeout == Some(0) {
         return Err(ApiError::invalid("timeout: a run has at least one minute"));
     }
@@ -166,7 +166,7 @@ pub(crate) async fn start(
     get,
     path = "/processing/executions/{id}",
     tag = "runs",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
     responses((status = 200, description = "The run", body = JobExecution))
 )]
 pub(crate) async fn one(

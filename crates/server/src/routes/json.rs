@@ -5,17 +5,17 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
+use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::limits;
 
 /// A body of JSON, whatever its `Content-Type` says.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
-        let bytes = read(request.into_body(), limits::JSON_BODY_BYTES_MAX).await?;
+    async fn from_request(request: Request, app: &App) -> ApiResult<Self> {
+        let bytes = read(request.into_body(), app.settings().bounds.body_bytes_max).await?;
         parse(&bytes).map(Self)
     }
 }

@@ -29,7 +29,7 @@ pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
     post,
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
-    params(("id" = String, Path, description = "the id"), RangeQuery, ("fileFormat" = Option<String>, Query, description = "`JSON` (the default) or `TEXT`, in any case"), ("newFileName" = Option<bool>, Query, description = "`true`: the file is named `taskId_executionId.log`"), ("order" = Option<String>, Query, description = "`DESC` (the default) or `ASC`: the order of the records in the file; Runlog's own")),
+    params(("id" = runlog_model::RunId, Path, description = "the id"), RangeQuery, ("fileFormat" = Option<String>, Query, description = "`JSON` (the default) or `TEXT`, in any case"), ("newFileName" = Option<bool>, Query, description = "`true`: the file is named `taskId_executionId.log`"), ("order" = Option<String>, Query, description = "`DESC` (the default) or `ASC`: the order of the records in the file; Runlog's own")),
     responses((status = 200, description = "The whole range is in the file", body = GeneratedLog, headers(("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))), (status = 206, description = "The newest records of the range are in the file; older ones remain", body = GeneratedLog, headers(("x-log-next-request-end-time" = String, description = "The `endTime` of the next request"), ("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))))
 )]
 pub(crate) async fn generate(
@@ -73,7 +73,7 @@ fn file_name(run: &Run, with_task: bool) -> String {
     post,
     path = "/monitoring/executions/{id}/logs/status",
     tag = "run logs",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
     request_body(content = String, description = "The token: a JSON string, the bare text, or `{\"token\": \"…\"}`, under any content type"),
     responses((status = 200, description = "How far the file is, and its link once it is there", body = LogStatus))
 )]
@@ -129,7 +129,7 @@ fn page_token(body: &[u8]) -> ApiResult<String> {
     get,
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
-    params(("id" = String, Path, description = "the id"), RangeQuery, ("count" = Option<u64>, Query, description = "Records of the page, 0 to 200; 50 when absent"), ("startIndex" = Option<u64>, Query, description = "Records before the page; 0 when absent"), ("order" = Option<String>, Query, description = "`DESC` (the default, newest first) or `ASC`")),
+    params(("id" = runlog_model::RunId, Path, description = "the id"), RangeQuery, ("count" = Option<u64>, Query, description = "Records of the page, 0 to 200; 50 when absent"), ("startIndex" = Option<u64>, Query, description = "Records before the page; 0 when absent"), ("order" = Option<String>, Query, description = "`DESC` (the default, newest first) or `ASC`")),
     responses((status = 200, description = "Records", body = LivePage))
 )]
 pub(crate) async fn live(
@@ -163,7 +163,7 @@ pub(crate) async fn live(
     delete,
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
     responses((status = 200, description = "The log is deleted, or there was none", body = DeletedLogBody))
 )]
 pub(crate) async fn delete(

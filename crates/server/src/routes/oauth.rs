@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::json;
 use crate::app::App;
+use crate::auth;
 use crate::error::{ApiError, ApiResult};
-use crate::{auth, limits};
 
 /// The body, as JSON or as a form. What is not named here is ignored.
 #[derive(Deserialize, Default)]
@@ -33,7 +33,7 @@ struct TokenForm {
     responses((status = 200, description = "An access token", body = TokenResponse))
 )]
 pub(crate) async fn token(State(app): State<App>, headers: HeaderMap, body: Body) -> ApiResult<Response> {
-    let body = json::read(body, limits::JSON_BODY_BYTES_MAX).await?;
+    let body = json::read(body, app.settings().bounds.body_bytes_max).await?;
     let form = token_form(&body)?;
     let (id, secret) = credentials(&headers, &form)?;
     let account = app.store().caller_by_secret(&id, &secret).await?;

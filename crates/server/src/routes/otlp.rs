@@ -14,7 +14,6 @@ use super::{json, records};
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
-use crate::limits;
 use crate::otlp::sort;
 
 /// The two forms of OTLP over HTTP.
@@ -39,7 +38,7 @@ pub(crate) async fn export(
     body: Body,
 ) -> ApiResult<Response> {
     let form = form(&headers)?;
-    let body = records::unpacked(body, &headers, limits::OTLP_BODY_BYTES_MAX).await?;
+    let body = records::unpacked(body, &headers, &app.settings().bounds).await?;
     let intake = sort(parse(form, &body)?.resource_logs, &app.settings().otlp, app.now());
     let refused = intake.store(&app, &caller).await?.refused;
     let partial_success = (refused.count > 0).then(|| ExportLogsPartialSuccess {

@@ -66,7 +66,7 @@ async fn set(app: &App, caller: Authenticated, holder: Holder, rights: Rights) -
     get,
     path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     responses((status = 200, description = "The rights of the user in the workspace", body = PermissionBody))
 )]
 pub(crate) async fn of_user(
@@ -82,7 +82,7 @@ pub(crate) async fn of_user(
     post,
     path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     request_body(content = Vec<Right>),
     responses((status = 201, description = "Given"), (status = 409, description = "There are rights already", body = ErrorBody))
 )]
@@ -100,7 +100,7 @@ pub(crate) async fn grant_user(
     put,
     path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     request_body(content = Vec<Right>),
     responses((status = 204, description = "Given, and no others"))
 )]
@@ -118,7 +118,7 @@ pub(crate) async fn replace_user(
     delete,
     path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     responses((status = 204, description = "Taken away"))
 )]
 pub(crate) async fn revoke_user(State(app): State<App>, caller: Authenticated, ids: Ids) -> ApiResult<StatusCode> {
@@ -130,7 +130,7 @@ pub(crate) async fn revoke_user(State(app): State<App>, caller: Authenticated, i
     get,
     path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     responses((status = 200, description = "The rights of the service account in the workspace", body = PermissionBody))
 )]
 pub(crate) async fn of_account(
@@ -146,7 +146,7 @@ pub(crate) async fn of_account(
     post,
     path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     request_body(content = Vec<Right>),
     responses((status = 201, description = "Given"), (status = 409, description = "There are rights already", body = ErrorBody))
 )]
@@ -164,7 +164,7 @@ pub(crate) async fn grant_account(
     put,
     path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     request_body(content = Vec<Right>),
     responses((status = 204, description = "Given, and no others"))
 )]
@@ -182,7 +182,7 @@ pub(crate) async fn replace_account(
     delete,
     path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = String, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     responses((status = 204, description = "Taken away"))
 )]
 pub(crate) async fn revoke_account(State(app): State<App>, caller: Authenticated, ids: Ids) -> ApiResult<StatusCode> {
@@ -195,7 +195,7 @@ pub(crate) async fn revoke_account(State(app): State<App>, caller: Authenticated
     path = "/security/permissions",
     tag = "rights",
     params(PlaceQuery, ("userId" = Option<String>, Query, description = "Those of one user")),
-    responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>))
+    responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>), (status = 404, description = "There is no such workspace", body = ErrorBody))
 )]
 pub(crate) async fn list_users(
     State(app): State<App>,
@@ -211,7 +211,7 @@ pub(crate) async fn list_users(
     path = "/security/service-accounts/permissions",
     tag = "rights",
     params(PlaceQuery, ("serviceAccountId" = Option<String>, Query, description = "Those of one service account")),
-    responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>))
+    responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>), (status = 404, description = "There is no such workspace", body = ErrorBody))
 )]
 pub(crate) async fn list_accounts(
     State(app): State<App>,

@@ -88,7 +88,8 @@ pub(crate) async fn tasks(
     params: Params,
 ) -> ApiResult<Json<ListPage<TaskItem>>> {
     let name = params.text("name").map(str::to_owned);
-    list(&app, &caller, &params, TaskFilter { name, ..TaskFilter::default() }).await
+    let (limit, offset) = params.limit_and_offset()?;
+    list(&app, &caller, &params, TaskFilter { name, limit, offset, ..TaskFilter::default() }).await
 }
 
 /// `GET /processing/executables/tasks`: the same under the address that the guide for metrics has.
@@ -122,7 +123,9 @@ pub(crate) async fn search(
 ) -> ApiResult<Json<ListPage<TaskItem>>> {
     let params = Params::from_body(&body);
     let name_part = params.text("name").map(str::to_owned);
-    list(&app, &caller, &params, TaskFilter { name_part, tags: tags(&body)?, ..TaskFilter::default() }).await
+    let (limit, offset) = params.limit_from_and_offset(0)?;
+    let filter = TaskFilter { name_part, tags: tags(&body)?, limit, offset, ..TaskFilter::default() };
+    list(&app, &caller, &params, filter).await
 }
 
 /// `GET /orchestration/executables/tasks/{taskId}`.
@@ -130,7 +133,7 @@ pub(crate) async fn search(
     get,
     path = "/orchestration/executables/tasks/{id}",
     tag = "places",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = runlog_model::TaskId, Path, description = "the id")),
     responses((status = 200, description = "The task", body = TaskBody))
 )]
 pub(crate) async fn task(
@@ -156,10 +159,10 @@ pub(crate) async fn plans(params: Params) -> ApiResult<Json<ListPage<Value>>> {
 }
 
 async fn list(app: &App, caller: &Caller, params: &Params, filter: TaskFilter) -> ApiResult<Json<ListPage<TaskItem>>> {
-    let (limit, offset) = params.limit_and_offset()?;
     let place = access::viewed_place(app, caller, params).await?;
     let (environment_id, workspace_ids) = (place.environment_id, place.workspace_ids);
-    let filter = TaskFilter { environment_id, workspace_ids, limit, offset, ..filter };
+    let (limit, offset) = (filter.limit, filter.offset);
+    let filter = TaskFilter { environment_id, workspace_ids, ..filter };
     let (tasks, total) = app.store().tasks(&filter).await?;
     Ok(Json(ListPage { items: tasks.iter().map(Into::into).collect(), limit, offset, total }))
 }

@@ -25,6 +25,7 @@ use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 use crate::query::Params;
+use crate::settings::Bounds;
 use crate::{access, limits};
 
 /// What every failure of a batch ends with, so that nobody has to guess.
@@ -38,7 +39,7 @@ const CHUNK_BYTES: usize = 64 << 10;
     post,
     path = "/runlog/v1/runs/{id}/records",
     tag = "push",
-    params(("id" = String, Path, description = "the id"), ("batch" = Option<String>, Query, description = "The id of the batch: repeating it is harmless")),
+    params(("id" = runlog_model::RunId, Path, description = "the id"), ("batch" = Option<String>, Query, description = "The id of the batch: repeating it is harmless")),
     request_body(content = Record, content_type = "application/x-ndjson", description = "One record a line; packed with gzip or zstd"),
     responses((status = 200, description = "The records are durable", body = StoredBatch), (status = 409, description = "The batch was stored with other records", body = ErrorBody), (status = 415, description = "The content coding is not known", body = ErrorBody))
 )]
@@ -53,7 +54,7 @@ pub(crate) async fn push(
     let coding = content_coding(&headers)?;
     let run = access::run(&app, &caller, &id, &[Right::Publish]).await?;
     let mut batch = app.store().begin_batch(run.id, params.text("batch")).await?;
-    let mut lines = Lines::new(body, coding);
+    let mut lines = Lines::new(body, coding, &app.settings().bounds);
     match take_lines(&mut lines, &mut batch).await {
         Ok(()) => {
             let stored = batch.commit().await?;
@@ -85,13 +86,13 @@ fn wrong_line(number: u64, error: &serde_json::Error) -> ApiError {
 }
 
 /// Reads a body whole, unpacked, up to a bound.
-pub(crate) async fn unpacked(body: Body, headers: &HeaderMap, bytes_max: usize) -> ApiResult<Bytes> {
-    let mut lines = Lines::new(body, content_coding(headers)?);
+pub(crate) async fn unpacked(body: Body, headers: &HeaderMap, bounds: &Bounds) -> ApiResult<Bytes> {
+    let mut lines = Lines::new(body, content_coding(headers)?, bounds);
     let mut bytes = Vec::new();
     while lines.read_chunk().await? {
         bytes.extend_from_slice(&lines.chunk);
-        if bytes.len() > bytes_max {
-            let message = format!("the body is longer than {bytes_max} bytes; send it in parts");
+        if bytes.len() > bounds.events_bytes_max {
+            let message = format!("the body is longer than {} bytes; send it in parts", bounds.events_bytes_max);
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
     }
@@ -131,6 +132,7 @@ struct Lines {
     coding: Coding,
     received: Arc<AtomicU64>,
     unpacked: u64,
+    bounds: Bounds,
 }
 
 /// Where a line stands.
@@ -140,7 +142,7 @@ enum Line {
 }
 
 impl Lines {
-    fn new(body: Body, coding: Coding) -> Self {
+    fn new(body: Body, coding: Coding, bounds: &Bounds) -> Self {
         let received = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&received);
         let bytes = body.into_data_stream().map_err(io::Error::other).inspect_ok(move |chunk| {
@@ -161,7 +163,7 @@ impl Lines {
             }
         };
         let (chunk, begun) = (Vec::with_capacity(CHUNK_BYTES), Vec::new());
-        Self { reader, chunk, at: 0, begun, number: 0, coding, received, unpacked: 0 }
+        Self { reader, chunk, at: 0, begun, number: 0, coding, received, unpacked: 0, bounds: *bounds }
     }
 
     /// The next line that is not blank, without its line break.
@@ -204,7 +206,7 @@ impl Lines {
     async fn read_chunk(&mut self) -> ApiResult<bool> {
         self.chunk.clear();
         self.at = 0;
-        let read = tokio::time::timeout(limits::BODY_SILENCE_MAX, self.reader.read_buf(&mut self.chunk)).await;
+        let read = tokio::time::timeout(self.bounds.body_silence_max, self.reader.read_buf(&mut self.chunk)).await;
         let read = read.map_err(|_| timed_out())?.map_err(|error| broken(self.number + 1, self.coding, &error))?;
         self.unpacked += read as u64;
         Ok(read > 0)
@@ -212,13 +214,13 @@ impl Lines {
 
     fn check_bounds(&self) -> ApiResult<()> {
         let too_large = |message| Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-        if self.begun.len() > limits::LINE_BYTES_MAX {
+        if self.begun.len() > self.bounds.line_bytes_max {
             let number = self.number + 1;
-            return too_large(format!("line {number} is longer than {} bytes", limits::LINE_BYTES_MAX));
+            return too_large(format!("line {number} is longer than {} bytes", self.bounds.line_bytes_max));
         }
         let received = self.received.load(Ordering::Relaxed);
-        if self.unpacked > limits::UNPACK_BYTES_FREE + received.saturating_mul(limits::UNPACK_RATIO_MAX) {
-            return too_large(format!("the body unpacks to more than {} times its size", limits::UNPACK_RATIO_MAX));
+        if self.unpacked > limits::UNPACK_BYTES_FREE + received.saturating_mul(self.bounds.unpack_ratio_max) {
+            return too_large(format!("the body unpacks to more than {} times its size", self.bounds.unpack_ratio_max));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::error::ApiResult;
     put,
     path = "/runlog/v1/runs/{id}",
     tag = "push",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
     request_body(content = StartRun),
     responses((status = 200, description = "The run was known", body = TaskExecution), (status = 201, description = "The run is new", body = TaskExecution), (status = 409, description = "The run is of another task", body = ErrorBody))
 )]
@@ -41,7 +41,7 @@ pub(crate) async fn start(
     get,
     path = "/runlog/v1/runs/{id}",
     tag = "push",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
     responses((status = 200, description = "The run", body = TaskExecution))
 )]
 pub(crate) async fn one(
@@ -58,7 +58,7 @@ pub(crate) async fn one(
     post,
     path = "/runlog/v1/runs/{id}/finish",
     tag = "push",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
     request_body(content = FinishRun),
     responses((status = 200, description = "The run has ended", body = TaskExecution), (status = 409, description = "The run has ended otherwise", body = ErrorBody))
 )]

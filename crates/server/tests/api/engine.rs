@@ -117,11 +117,15 @@ async fn a_stack_trace_stands_below_its_message() {
     let mut event = log_event("cannot load", 5);
     event["thrown"] = json!({
         "name": "java.sql.SQLException", "localizedMessage": "no route to host",
-        "extendedStackTrace": [{"class": "demo.Load", "method": "run", "file": "Load.java", "line": 42}]
+        "extendedStackTrace": [{"class": "demo.Load", "method": "run", "file": "Load.java", "line": 42}],
+        "cause": {"name": "java.net.ConnectException", "message": "refused"}
     });
     stage.post("/runlog/v1/events", event.to_string()).await;
     let message = records(&stage).await[0]["logMessage"].as_str().unwrap().to_owned();
-    assert_eq!(message, "cannot load\njava.sql.SQLException: no route to host\n\tat demo.Load.run(Load.java:42)");
+    assert_eq!(
+        message,
+        "cannot load\njava.sql.SQLException: no route to host\n\tat demo.Load.run(Load.java:42)\nCaused by: java.net.ConnectException: refused"
+    );
 }
 
 #[tokio::test]
