@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod access;
+mod attack;
 mod conformance;
 mod engine;
 mod executions;
 mod logs;
 mod openapi;
+mod protocol;
 mod requests;
 mod support;
 mod tls;

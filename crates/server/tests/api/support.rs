@@ -215,3 +215,41 @@ impl<'a> Ask<'a> {
 pub(crate) fn lines(times: impl IntoIterator<Item = i64>) -> String {
     times.into_iter().map(|time| format!("{{\"logTimestamp\":{time},\"logMessage\":\"at {time}\"}}\n")).collect()
 }
+
+/// The service of a stage behind a socket, until it is dropped.
+pub(crate) struct Live {
+    pub(crate) address: std::net::SocketAddr,
+    stop: tokio_util::sync::CancellationToken,
+}
+
+impl Live {
+    pub(crate) fn start(stage: &Stage, settings: ServerSettings) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let (store, clock, random) = (stage.store.clone(), stage.clock.clone(), stage.random.clone());
+        tokio::spawn(runlog_server::serve(listener, store, settings, clock, random, stop.clone()));
+        Self { address, stop }
+    }
+
+    /// Sends bytes as they are, and gives everything that comes back until the service closes the connection.
+    pub(crate) async fn exchange(&self, request: impl Into<Vec<u8>>) -> String {
+        let (address, request) = (self.address, request.into());
+        let exchanged = tokio::task::spawn_blocking(move || {
+            use std::io::{Read, Write};
+            let mut connection = std::net::TcpStream::connect(address).unwrap();
+            // A service that closes early has said what it had to say.
+            let _ = connection.write_all(&request);
+            let mut answer = Vec::new();
+            let _ = connection.read_to_end(&mut answer);
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+        exchanged.await.unwrap()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
