@@ -24,7 +24,8 @@ release: ## Builds target/release/runlog, for production
 openapi: ## Makes docs/openapi.json anew, after a change to a route or a body
 	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi
 
-bench: ## Measures fetch and page against other tools (minutes; see bench/README.md)
+bench: ## Measures fetch, page and service against other tools (minutes; see bench/README.md)
 	@.ci/setup test
 	bench/fetch/run
 	bench/page/run
+	bench/api/run

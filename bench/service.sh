@@ -5,7 +5,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 cargo build --release --locked --manifest-path "$root/Cargo.toml"
 runlog=${CARGO_TARGET_DIR:-$root/target}/release/runlog
 work=$(mktemp -d)
-"$runlog" serve --listen 127.0.0.1:0 --data "$work/data" --settle 0s 2>"$work/serve.log" &
+"$runlog" serve --listen 127.0.0.1:0 --data "$work/data" --settle 0s --requests-per-second 0 2>"$work/serve.log" &
 service=$!
 trap 'kill $service; wait $service || true; rm -rf "$work"' EXIT
 until RUNLOG_API_URL=$(sed -n 's/.*listens on \(http:[^,]*\),.*/\1/p' "$work/serve.log") && [ -n "$RUNLOG_API_URL" ]; do
@@ -13,7 +13,8 @@ until RUNLOG_API_URL=$(sed -n 's/.*listens on \(http:[^,]*\),.*/\1/p' "$work/ser
     sleep 0.1
 done
 RUNLOG_TOKEN=$(cat "$work/data/admin.token")
-export RUNLOG_API_URL RUNLOG_TOKEN
+RUNLOG_PID=$service
+export RUNLOG_API_URL RUNLOG_TOKEN RUNLOG_PID
 environment=$("$runlog" admin environments create bench --json | jq -r .id)
 workspace=$("$runlog" admin workspaces create bench --environment "$environment" --json | jq -r .id)
 task=$("$runlog" admin tasks create bench --workspace "$workspace" --json | jq -r .executable)

@@ -29,13 +29,10 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
     let address = address(&request).map(|address| address.to_string()).unwrap_or_default();
     let response = next.run(request).await;
     let (at, status, action) = (audited.app.now(), response.status().as_u16(), audited.action.to_owned());
+    let id = request_id.clone();
     let entry = AuditEntry { at, caller_id, caller_name, action, subject, status, address, request_id };
-    if let Err(error) = audited.app.store().audit(&entry).await {
-        error!(
-            error = &error as &dyn std::error::Error,
-            request.id = entry.request_id,
-            "an audit entry was not written"
-        );
+    if let Err(error) = audited.app.store().audit(entry).await {
+        error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
     }
     response
 }

@@ -2,9 +2,10 @@
 
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
-use sqlx::{FromRow, QueryBuilder, Sqlite};
+use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::error::Result;
+use crate::group::SmallWrite;
 use crate::runs::instant;
 use crate::store::Store;
 
@@ -36,23 +37,9 @@ struct Row {
 }
 
 impl Store {
-    /// Writes an entry down.
-    pub async fn audit(&self, entry: &AuditEntry) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO audit (at, caller_id, caller_name, action, subject, status, address, request_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(entry.at.as_millis())
-        .bind(&entry.caller_id)
-        .bind(&entry.caller_name)
-        .bind(&entry.action)
-        .bind(&entry.subject)
-        .bind(i64::from(entry.status))
-        .bind(&entry.address)
-        .bind(&entry.request_id)
-        .execute(self.catalog().write())
-        .await?;
-        Ok(())
+    /// Writes an entry down, and comes back once it is durable.
+    pub async fn audit(&self, entry: AuditEntry) -> Result<()> {
+        self.write_small(SmallWrite::Audit(entry)).await
     }
 
     /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.
@@ -96,4 +83,22 @@ impl Row {
             request_id: self.request_id,
         })
     }
+}
+
+pub(crate) async fn insert(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO audit (at, caller_id, caller_name, action, subject, status, address, request_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(entry.at.as_millis())
+    .bind(&entry.caller_id)
+    .bind(&entry.caller_name)
+    .bind(&entry.action)
+    .bind(&entry.subject)
+    .bind(i64::from(entry.status))
+    .bind(&entry.address)
+    .bind(&entry.request_id)
+    .execute(connection)
+    .await?;
+    Ok(())
 }

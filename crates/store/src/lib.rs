@@ -22,6 +22,7 @@ mod catalog;
 mod delete;
 mod error;
 mod figures;
+mod group;
 mod history;
 mod jobs;
 mod keys;

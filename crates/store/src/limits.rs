@@ -45,3 +45,6 @@ pub const LAST_USE_EVERY_MS: i64 = 60_000;
 ///
 /// Access tokens and links live an hour at most; this is far longer.
 pub const SIGNED_LIFE_MS_MAX: i64 = 48 * 3_600_000;
+
+/// Most small writes in one commit. Unit: writes. Each takes some tens of microseconds, and others wait meanwhile.
+pub const GROUP_WRITES_MAX: usize = 500;

@@ -3,9 +3,10 @@
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
 use sha2::{Digest, Sha256};
-use sqlx::FromRow;
+use sqlx::{FromRow, SqliteConnection};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::group::SmallWrite;
 use crate::merge::Merge;
 use crate::runs::no_such_run;
 use crate::slices::Scope;
@@ -81,7 +82,21 @@ impl Store {
         let cut = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.random().uuid().to_string();
-        self.want_page(request, page, cut.records, &token).await?;
+        let (now, life_ms) = (self.now(), self.settings().page_life_ms);
+        let wanted = WantedPage {
+            key: page_key(page, request.format, request.order),
+            page,
+            format: request.format,
+            order: request.order,
+            records: cut.records,
+            file_name: request.file_name.clone(),
+            token_hash: secret::hash(&token),
+            wanted_at: now,
+            expires_at: now.plus_millis(life_ms),
+            // A link may be made at the token's last moment, and is then valid for as long again.
+            keep_until: now.plus_millis(3 * life_ms),
+        };
+        self.write_small(SmallWrite::Page(wanted)).await?;
         self.page_wanted().notify_one();
         Ok(PageTicket { token, records: cut.records, end: cut.end, settled: self.is_settled(&run) })
     }
@@ -130,14 +145,25 @@ impl Store {
         }
         Ok(cutter.complete())
     }
+}
 
-    /// Writes down that the page is wanted, once for every page, and who may ask for it.
-    async fn want_page(&self, request: &PageRequest, page: Scope, records: u64, token: &str) -> Result<()> {
-        let now = self.now();
-        let life_ms = self.settings().page_life_ms;
-        let key = page_key(page, request.format, request.order);
-        let mut transaction = self.catalog().begin().await?;
-        // A link may be made at the token's last moment, and is then valid for as long again.
+/// A page that is wanted, once for every content, and the token of who may ask for it.
+#[derive(Debug)]
+pub(crate) struct WantedPage {
+    key: String,
+    page: Scope,
+    format: FileFormat,
+    order: RecordOrder,
+    records: u64,
+    file_name: String,
+    token_hash: String,
+    wanted_at: Timestamp,
+    expires_at: Timestamp,
+    keep_until: Timestamp,
+}
+
+impl WantedPage {
+    pub(crate) async fn insert(&self, connection: &mut SqliteConnection) -> Result<()> {
         sqlx::query(
             "INSERT INTO page_files (key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records,
                     wanted_at, keep_until)
@@ -145,29 +171,28 @@ impl Store {
              ON CONFLICT (key) DO UPDATE SET keep_until = excluded.keep_until,
                     attempts = CASE WHEN page_files.claimed_until < excluded.wanted_at THEN 0 ELSE page_files.attempts END",
         )
-        .bind(&key)
-        .bind(page.run_id.to_string())
-        .bind(page.range.first_ms())
-        .bind(page.range.last_ms())
-        .bind(page.arrivals)
-        .bind(request.format.to_string())
-        .bind(request.order.to_string())
-        .bind(records as i64)
-        .bind(now.as_millis())
-        .bind(now.plus_millis(3 * life_ms).as_millis())
-        .execute(&mut *transaction)
+        .bind(&self.key)
+        .bind(self.page.run_id.to_string())
+        .bind(self.page.range.first_ms())
+        .bind(self.page.range.last_ms())
+        .bind(self.page.arrivals)
+        .bind(self.format.to_string())
+        .bind(self.order.to_string())
+        .bind(self.records as i64)
+        .bind(self.wanted_at.as_millis())
+        .bind(self.keep_until.as_millis())
+        .execute(&mut *connection)
         .await?;
         sqlx::query(
             "INSERT INTO page_tokens (token_hash, page_key, run_id, file_name, expires_at) VALUES ($1, $2, $3, $4, $5)",
         )
-        .bind(secret::hash(token))
-        .bind(&key)
-        .bind(page.run_id.to_string())
-        .bind(&request.file_name)
-        .bind(now.plus_millis(life_ms).as_millis())
-        .execute(&mut *transaction)
+        .bind(&self.token_hash)
+        .bind(&self.key)
+        .bind(self.page.run_id.to_string())
+        .bind(&self.file_name)
+        .bind(self.expires_at.as_millis())
+        .execute(connection)
         .await?;
-        transaction.commit().await?;
         Ok(())
     }
 }

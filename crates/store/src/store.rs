@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
+use crate::group::Group;
 use crate::settings::StoreSettings;
 
 /// An open archive. Clones share it.
@@ -26,6 +27,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     page_wanted: Notify,
+    group: Group,
 }
 
 impl fmt::Debug for Store {
@@ -47,7 +49,15 @@ impl Store {
         // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
         let objects = LocalFileSystem::new_with_prefix(&object_folder)?.with_fsync(true).with_automatic_cleanup(true);
         let catalog = Catalog::open(&folder.join("catalog.sqlite")).await?;
-        let inner = Inner { settings, catalog, objects: Arc::new(objects), clock, random, page_wanted: Notify::new() };
+        let inner = Inner {
+            settings,
+            catalog,
+            objects: Arc::new(objects),
+            clock,
+            random,
+            page_wanted: Notify::new(),
+            group: Group::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -83,6 +93,10 @@ impl Store {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    pub(crate) fn group(&self) -> &Group {
+        &self.inner.group
     }
 
     pub(crate) fn page_wanted(&self) -> &Notify {

@@ -344,3 +344,30 @@ async fn a_missing_object_is_corrupt_and_not_an_empty_log() {
     let error = archive.store.live_page(archive.run_id, &query).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_away() {
+    let archive = Archive::new().await;
+    archive.push("one", &(0..50).map(|ms| record(ms, "a")).collect::<Vec<_>>()).await;
+    let ask = |end: i64| {
+        let (store, run_id) = (archive.store.clone(), archive.run_id);
+        let range = TimeRange { start: None, end: Some(Timestamp::clamped(end)) };
+        let request = PageRequest {
+            run_id,
+            range,
+            format: FileFormat::Json,
+            order: RecordOrder::Desc,
+            file_name: "log".to_owned(),
+        };
+        tokio::spawn(async move { store.request_page(&request).await.map(|ticket| (end, ticket)) })
+    };
+    let (kept, gone): (Vec<_>, Vec<_>) = (0..50).map(ask).enumerate().partition(|(index, _)| index % 3 != 0);
+    gone.iter().for_each(|(_, task)| task.abort());
+    for (_, task) in kept {
+        let (end, ticket) = task.await.unwrap().unwrap();
+        assert_eq!(ticket.records, end.unsigned_abs() + 1);
+        let status = archive.store.page_status(archive.run_id, &ticket.token).await.unwrap();
+        assert!(matches!(status, PageStatus::InProgress), "{status:?}");
+    }
+    archive.build_all().await;
+}
