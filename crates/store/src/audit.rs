@@ -2,11 +2,12 @@
 
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
-use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::FromRow;
 
 use crate::error::Result;
 use crate::group::SmallWrite;
 use crate::runs::instant;
+use crate::sql::{Connection, Sql};
 use crate::store::Store;
 
 /// Which entries are wanted. Absent parts ask for all.
@@ -44,10 +45,10 @@ impl Store {
 
     /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.
     pub async fn audit_entries(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, u64)> {
-        let mut counting = QueryBuilder::new("SELECT COUNT(*) FROM audit WHERE TRUE");
+        let mut counting = Sql::new("SELECT COUNT(*) FROM audit WHERE TRUE");
         push_filter(&mut counting, filter);
         let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
-        let mut listing = QueryBuilder::new("SELECT * FROM audit WHERE TRUE");
+        let mut listing = Sql::new("SELECT * FROM audit WHERE TRUE");
         push_filter(&mut listing, filter);
         listing.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(filter.limit as i64);
         listing.push(" OFFSET ").push_bind(filter.offset as i64);
@@ -56,7 +57,7 @@ impl Store {
     }
 }
 
-fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &AuditFilter) {
+fn push_filter(query: &mut Sql, filter: &AuditFilter) {
     for (condition, time) in [(" AND at >= ", filter.range.start), (" AND at <= ", filter.range.end)] {
         if let Some(time) = time {
             query.push(condition).push_bind(time.as_millis());
@@ -85,7 +86,7 @@ impl Row {
     }
 }
 
-pub(crate) async fn insert(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<()> {
+pub(crate) async fn insert(connection: &mut Connection, entry: &AuditEntry) -> Result<()> {
     sqlx::query(
         "INSERT INTO audit (at, caller_id, caller_name, action, subject, status, address, request_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",

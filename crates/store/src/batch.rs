@@ -10,12 +10,12 @@ use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Any, Transaction};
 use tracing::warn;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::runs::no_such_run;
+use crate::runs::{fetch_to_change, no_such_run};
 use crate::store::Store;
 use crate::{keys, limits, secret, segment};
 
@@ -125,6 +125,8 @@ impl BatchWriter {
             self.write_segment().await?;
         }
         let mut transaction = self.store.catalog().begin().await?;
+        // Batches of one run are counted one after another, whichever node stores them.
+        fetch_to_change(&self.store, &mut transaction, self.run_id).await?;
         if let Some(id) = &self.batch_id {
             // The same batch may have been sent over two connections at once: the first one there is stored.
             if let Some(before) = fetch_batch(&mut *transaction, self.run_id, id).await? {
@@ -175,7 +177,7 @@ impl BatchWriter {
         Ok(())
     }
 
-    async fn insert_batch(&self, transaction: &mut Transaction<'_, Sqlite>, id: &str, digest: &str) -> Result<()> {
+    async fn insert_batch(&self, transaction: &mut Transaction<'_, Any>, id: &str, digest: &str) -> Result<()> {
         sqlx::query("INSERT INTO batches (run_id, batch_id, digest, records, stored_at) VALUES ($1, $2, $3, $4, $5)")
             .bind(self.run_id.to_string())
             .bind(id)
@@ -187,7 +189,7 @@ impl BatchWriter {
         Ok(())
     }
 
-    async fn insert_slices(&self, transaction: &mut Transaction<'_, Sqlite>) -> Result<()> {
+    async fn insert_slices(&self, transaction: &mut Transaction<'_, Any>) -> Result<()> {
         let run_id = self.run_id.to_string();
         let now = self.store.now().as_millis();
         let counts = self.severities.as_array().map(|count| count as i64);
@@ -242,7 +244,7 @@ impl BatchWriter {
 }
 
 async fn fetch_batch<'c>(
-    executor: impl sqlx::SqliteExecutor<'c>,
+    executor: impl sqlx::Executor<'c, Database = sqlx::Any>,
     run_id: RunId,
     batch_id: &str,
 ) -> Result<Option<BatchRow>> {

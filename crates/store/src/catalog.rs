@@ -1,10 +1,13 @@
-//! The catalog on one machine: an SQLite file, written through one connection and read through several.
+//! The catalog: the rows of an archive, in an SQLite file on one machine, or in PostgreSQL for any number of nodes.
+//!
+//! Both are spoken to in the same words; where they differ, the difference stands here and nowhere else.
 
 use std::path::Path;
+use std::sync::Once;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, Transaction};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyPool, ConnectOptions, Executor, Transaction};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -12,60 +15,139 @@ use crate::limits;
 /// The rows of an archive.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalog {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    kind: CatalogKind,
+    writer: AnyPool,
+    readers: AnyPool,
 }
+
+/// Which database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CatalogKind {
+    Sqlite,
+    Postgres,
+}
+
+/// Tells the library which databases there are.
+static DRIVERS: Once = Once::new();
 
 impl Catalog {
     /// Opens the catalog file, makes it when it is not there, and brings it to the newest form.
-    pub(crate) async fn open(file: &Path) -> Result<Self> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // What is acknowledged must survive a power cut.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
+    pub(crate) async fn open_file(file: &Path) -> Result<Self> {
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
         let opening = |error| Error::caused(ErrorKind::Unavailable, format!("cannot open {}", file.display()), error);
+        let mut url =
+            url::Url::parse("sqlite:///").map_err(|error| opening(sqlx::Error::Configuration(error.into())))?;
+        let path = std::path::absolute(file).map_err(|error| opening(error.into()))?;
+        url.set_path(&path.to_string_lossy());
+        let (mut for_writing, mut for_reading) = (url.clone(), url);
+        for_writing.set_query(Some("mode=rwc"));
+        for_reading.set_query(Some("mode=ro"));
         // One writer, because SQLite has one: a second would only find the file busy.
-        let writer = SqlitePoolOptions::new()
+        let writer = AnyPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(30))
-            .connect_with(options.clone())
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // What is acknowledged must survive a power cut.
+                    let settings = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+                         PRAGMA foreign_keys = ON;";
+                    connection.execute(settings).await.map(drop)
+                })
+            })
+            .connect_with(options(&for_writing).map_err(opening)?)
             .await
             .map_err(opening)?;
         sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| {
             let advice = "was it written by a newer runlog?";
             Error::caused(ErrorKind::Corrupt, format!("cannot bring {} up to date; {advice}", file.display()), error)
         })?;
-        let readers = SqlitePoolOptions::new()
+        let readers = AnyPoolOptions::new()
             .max_connections(limits::CATALOG_READERS)
             .acquire_timeout(Duration::from_secs(30))
-            .connect_with(options.read_only(true))
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute("PRAGMA busy_timeout = 10000").await.map(drop) })
+            })
+            .connect_with(options(&for_reading).map_err(opening)?)
             .await
             .map_err(opening)?;
-        Ok(Self { writer, readers })
+        Ok(Self { kind: CatalogKind::Sqlite, writer, readers })
+    }
+
+    /// Connects to a PostgreSQL database, and brings it to the newest form; one node does so, the others wait for it.
+    pub(crate) async fn connect(url: &url::Url) -> Result<Self> {
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let place = format!("{}{}", url.host_str().unwrap_or("?"), url.path());
+        let opening = |error: sqlx::Error| {
+            let message =
+                format!("cannot reach the catalog {place}; does PostgreSQL run there, and is the password right?");
+            Error::caused(ErrorKind::Unavailable, message, error)
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(limits::POSTGRES_CONNECTIONS)
+            .acquire_timeout(Duration::from_secs(5))
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    let settings = format!(
+                        "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+                        limits::STATEMENT_MS_MAX,
+                        limits::LOCK_WAIT_MS_MAX,
+                        limits::STATEMENT_MS_MAX
+                    );
+                    connection.execute(sqlx::AssertSqlSafe(settings)).await.map(drop)
+                })
+            })
+            .connect_with(options(url).map_err(opening)?)
+            .await
+            .map_err(opening)?;
+        sqlx::migrate!("migrations/postgres").run(&pool).await.map_err(|error| {
+            let advice = "was it written by a newer runlog, or may this user not make tables?";
+            Error::caused(ErrorKind::Corrupt, format!("cannot bring {place} up to date; {advice}"), error)
+        })?;
+        Ok(Self { kind: CatalogKind::Postgres, writer: pool.clone(), readers: pool })
     }
 
     /// For reading.
-    pub(crate) fn read(&self) -> &SqlitePool {
+    pub(crate) fn read(&self) -> &AnyPool {
         &self.readers
     }
 
     /// For one statement that writes.
-    pub(crate) fn write(&self) -> &SqlitePool {
+    pub(crate) fn write(&self) -> &AnyPool {
         &self.writer
     }
 
-    /// For several statements that write, all or none. Takes the write lock at once.
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    /// For several statements that write, all or none. SQLite takes its one write lock at once.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        Ok(match self.kind {
+            CatalogKind::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            CatalogKind::Postgres => self.writer.begin().await?,
+        })
     }
 
-    /// Closes every connection, so that the file is whole without its write-ahead log.
+    /// What is added to a query that reads rows in order to change them.
+    pub(crate) fn for_update(&self) -> &'static str {
+        match self.kind {
+            CatalogKind::Sqlite => "",
+            CatalogKind::Postgres => " FOR UPDATE",
+        }
+    }
+
+    /// What is added to a query that looks for work: what another node has in its hands is passed over.
+    pub(crate) fn skip_locked(&self) -> &'static str {
+        match self.kind {
+            CatalogKind::Sqlite => "",
+            CatalogKind::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// Closes every connection, so that a file is whole without its write-ahead log.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Statements are not logged by the library: they would carry values.
+fn options(url: &url::Url) -> Result<AnyConnectOptions, sqlx::Error> {
+    Ok(AnyConnectOptions::from_url(url)?.disable_statement_logging())
 }

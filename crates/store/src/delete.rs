@@ -3,6 +3,7 @@
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use runlog_model::RunId;
+use sqlx::AssertSqlSafe;
 use tracing::warn;
 
 use crate::error::Result;
@@ -25,10 +26,10 @@ impl Store {
     pub async fn delete_log(&self, run_id: RunId) -> Result<DeletedLog> {
         let id = run_id.to_string();
         let mut transaction = self.catalog().begin().await?;
-        let records: Option<i64> = sqlx::query_scalar("SELECT records FROM runs WHERE id = $1")
-            .bind(&id)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let for_update = self.catalog().for_update();
+        let counting = format!("SELECT records FROM runs WHERE id = $1{for_update}");
+        let records: Option<i64> =
+            sqlx::query_scalar(AssertSqlSafe(counting)).bind(&id).fetch_optional(&mut *transaction).await?;
         let records = records.ok_or_else(|| no_such_run(run_id))?;
         let segments: Vec<(String, i64)> = sqlx::query_as(
             "SELECT object_key, bytes FROM segments g

@@ -74,11 +74,13 @@ impl Store {
     pub async fn figures(&self) -> Result<ArchiveFigures> {
         let read = self.catalog().read();
         let (segments, segment_bytes): (i64, i64) =
-            sqlx::query_as("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM segments").fetch_one(read).await?;
+            sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM segments")
+                .fetch_one(read)
+                .await?;
         let (waiting, failed, page_bytes): (i64, i64, i64) = sqlx::query_as(
-            "SELECT COALESCE(SUM(CASE WHEN built_at IS NULL AND attempts < $1 THEN 1 ELSE 0 END), 0),
-                    COALESCE(SUM(CASE WHEN built_at IS NULL AND attempts >= $1 THEN 1 ELSE 0 END), 0),
-                    COALESCE(SUM(zstd_bytes), 0)
+            "SELECT CAST(COALESCE(SUM(CASE WHEN built_at IS NULL AND attempts < $1 THEN 1 ELSE 0 END), 0) AS BIGINT),
+                    CAST(COALESCE(SUM(CASE WHEN built_at IS NULL AND attempts >= $1 THEN 1 ELSE 0 END), 0) AS BIGINT),
+                    CAST(COALESCE(SUM(zstd_bytes), 0) AS BIGINT)
              FROM page_files",
         )
         .bind(crate::limits::PAGE_ATTEMPTS_MAX)
@@ -100,11 +102,11 @@ impl Store {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT r.task_id, t.name, w.name AS workspace, r.status, COUNT(*) AS runs,
                     COUNT(r.finished_at) AS runs_ended,
-                    COALESCE(SUM(r.finished_at - COALESCE(r.started_at, r.triggered_at)), 0) AS duration_ms,
+                    CAST(COALESCE(SUM(r.finished_at - COALESCE(r.started_at, r.triggered_at)), 0) AS BIGINT) AS duration_ms,
                     MAX(r.finished_at) AS last_finished,
-                    SUM(severity_other) AS other, SUM(severity_trace) AS trace, SUM(severity_debug) AS debug,
-                    SUM(severity_info) AS info, SUM(severity_warn) AS warn, SUM(severity_error) AS error,
-                    SUM(severity_fatal) AS fatal
+                    CAST(SUM(severity_other) AS BIGINT) AS other, CAST(SUM(severity_trace) AS BIGINT) AS trace, CAST(SUM(severity_debug) AS BIGINT) AS debug,
+                    CAST(SUM(severity_info) AS BIGINT) AS info, CAST(SUM(severity_warn) AS BIGINT) AS warn, CAST(SUM(severity_error) AS BIGINT) AS error,
+                    CAST(SUM(severity_fatal) AS BIGINT) AS fatal
              FROM runs r JOIN tasks t ON t.id = r.task_id JOIN workspaces w ON w.id = r.workspace_id
              GROUP BY r.task_id, t.name, w.name, r.status ORDER BY r.task_id",
         )

@@ -3,12 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use runlog_model::wire::admin::AuditEntry;
-use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::page::WantedPage;
+use crate::sql::Connection;
 use crate::store::Store;
 
 /// A write that cannot contradict another.
@@ -64,7 +64,7 @@ impl Store {
     async fn commit_writes(&self, writes: Vec<SmallWrite>) -> Result<()> {
         let mut transaction = self.catalog().begin().await?;
         for write in &writes {
-            let connection: &mut SqliteConnection = &mut transaction;
+            let connection: &mut Connection = &mut transaction;
             match write {
                 SmallWrite::Audit(entry) => crate::audit::insert(connection, entry).await?,
                 SmallWrite::Page(page) => page.insert(connection).await?,

@@ -1,12 +1,13 @@
 //! The history: runs and plan executions together, filtered and sorted as the history search has them.
 
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
-use sqlx::{FromRow, QueryBuilder, Sqlite};
+use sqlx::FromRow;
 
 use crate::error::{Error, Result};
 use crate::people::words;
 use crate::places::{containing, push_tag, push_workspaces};
 use crate::runs::instant;
+use crate::sql::Sql;
 use crate::store::Store;
 
 /// Which executions are wanted.
@@ -189,7 +190,7 @@ impl Store {
     ///
     /// `NotFound`: the execution after which to go on is not in the archive.
     pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>> {
-        let mut query = QueryBuilder::new("SELECT * FROM executions WHERE environment_id = ");
+        let mut query = Sql::new("SELECT * FROM executions WHERE environment_id = ");
         query.push_bind(filter.environment_id.to_string());
         push_workspaces(&mut query, "workspace_id", filter.workspace_ids.as_deref());
         query.push(match filter.exclude {
@@ -221,7 +222,7 @@ impl Store {
     }
 }
 
-fn push_condition(query: &mut QueryBuilder<Sqlite>, condition: &HistoryCondition) {
+fn push_condition(query: &mut Sql, condition: &HistoryCondition) {
     match condition {
         HistoryCondition::OneOf { field, values, negated } => push_one_of(query, *field, values, *negated),
         HistoryCondition::NameHolds { part, negated } => {
@@ -263,7 +264,7 @@ fn push_condition(query: &mut QueryBuilder<Sqlite>, condition: &HistoryCondition
     }
 }
 
-fn push_joined(query: &mut QueryBuilder<Sqlite>, conditions: &[HistoryCondition], opening: &str, word: &str) {
+fn push_joined(query: &mut Sql, conditions: &[HistoryCondition], opening: &str, word: &str) {
     query.push(opening);
     for condition in conditions {
         query.push(word);
@@ -272,7 +273,7 @@ fn push_joined(query: &mut QueryBuilder<Sqlite>, conditions: &[HistoryCondition]
     query.push(")");
 }
 
-fn push_one_of(query: &mut QueryBuilder<Sqlite>, field: HistoryField, values: &[String], negated: bool) {
+fn push_one_of(query: &mut Sql, field: HistoryField, values: &[String], negated: bool) {
     let columns: &[&str] = match field {
         HistoryField::Status => &["status"],
         HistoryField::Workspace => &["workspace_id"],
@@ -295,17 +296,14 @@ fn push_one_of(query: &mut QueryBuilder<Sqlite>, field: HistoryField, values: &[
     for column in columns {
         // What is not known is none of the values.
         query.push(format!(" OR COALESCE({column}, '') IN ("));
-        let mut list = query.separated(", ");
-        values.iter().for_each(|value| {
-            list.push_bind(value.clone());
-        });
+        query.push_list(values.iter().cloned());
         query.push(")");
     }
     query.push(")");
 }
 
 /// The runtime is kept as a JSON object without white space, so that a field of it is found as text.
-fn push_in_runtime(query: &mut QueryBuilder<Sqlite>, name: &str, values: &[String], negated: bool) {
+fn push_in_runtime(query: &mut Sql, name: &str, values: &[String], negated: bool) {
     query.push(if negated { "NOT (FALSE" } else { "(FALSE" });
     for value in values {
         let field = format!("\"{name}\":{}", serde_json::Value::from(value.as_str()));

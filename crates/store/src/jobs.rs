@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{RunId, TimeRange, Timestamp};
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
@@ -83,21 +83,23 @@ impl Store {
 
     async fn claim_page(&self) -> Result<Option<WantedPage>> {
         let now = self.now();
-        let is_wanted: Option<i64> =
-            sqlx::query_scalar("SELECT 1 FROM page_files WHERE built_at IS NULL AND claimed_until < $1 LIMIT 1")
-                .bind(now.as_millis())
-                .fetch_optional(self.catalog().read())
-                .await?;
+        let is_wanted: Option<i64> = sqlx::query_scalar(
+            "SELECT CAST(1 AS BIGINT) FROM page_files WHERE built_at IS NULL AND claimed_until < $1 LIMIT 1",
+        )
+        .bind(now.as_millis())
+        .fetch_optional(self.catalog().read())
+        .await?;
         if is_wanted.is_none() {
             return Ok(None);
         }
-        let page = sqlx::query_as(
+        let skip_locked = self.catalog().skip_locked();
+        let page = sqlx::query_as(AssertSqlSafe(format!(
             "UPDATE page_files SET claimed_until = $2, attempts = attempts + 1
              WHERE key = (SELECT key FROM page_files
                           WHERE built_at IS NULL AND claimed_until < $1 AND attempts < $3
-                          ORDER BY wanted_at LIMIT 1)
-             RETURNING key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records",
-        )
+                          ORDER BY wanted_at LIMIT 1{skip_locked})
+             RETURNING key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records"
+        )))
         .bind(now.as_millis())
         .bind(now.plus_millis(limits::PAGE_CLAIM_MS).as_millis())
         .bind(limits::PAGE_ATTEMPTS_MAX)
@@ -151,8 +153,8 @@ impl Store {
             .await?;
         let mut bytes_freed = 0;
         for (folder, rows) in [
-            (keys::SEGMENTS, "SELECT 1 FROM segments WHERE object_key = $1"),
-            (keys::PAGES, "SELECT 1 FROM page_files WHERE object_key = $1"),
+            (keys::SEGMENTS, "SELECT CAST(1 AS BIGINT) FROM segments WHERE object_key = $1"),
+            (keys::PAGES, "SELECT CAST(1 AS BIGINT) FROM page_files WHERE object_key = $1"),
         ] {
             let mut objects = self.objects().list(Some(&Path::from(folder)));
             while let Some(object) = objects.try_next().await? {

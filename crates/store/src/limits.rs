@@ -48,3 +48,12 @@ pub const SIGNED_LIFE_MS_MAX: i64 = 48 * 3_600_000;
 
 /// Most small writes in one commit. Unit: writes. Each takes some tens of microseconds, and others wait meanwhile.
 pub const GROUP_WRITES_MAX: usize = 500;
+
+/// Connections to PostgreSQL, of each node.
+pub const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// How long a statement may take in PostgreSQL. Unit: milliseconds.
+pub const STATEMENT_MS_MAX: u32 = 60_000;
+
+/// How long a statement may wait for rows that another node holds. Unit: milliseconds.
+pub const LOCK_WAIT_MS_MAX: u32 = 20_000;

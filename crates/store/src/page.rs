@@ -3,13 +3,14 @@
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
 use sha2::{Digest, Sha256};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::SmallWrite;
 use crate::merge::Merge;
 use crate::runs::no_such_run;
 use crate::slices::Scope;
+use crate::sql::Connection;
 use crate::store::Store;
 use crate::{limits, secret};
 
@@ -163,7 +164,7 @@ pub(crate) struct WantedPage {
 }
 
 impl WantedPage {
-    pub(crate) async fn insert(&self, connection: &mut SqliteConnection) -> Result<()> {
+    pub(crate) async fn insert(&self, connection: &mut Connection) -> Result<()> {
         sqlx::query(
             "INSERT INTO page_files (key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records,
                     wanted_at, keep_until)

@@ -3,12 +3,13 @@
 use runlog_model::place::{Right, Rights};
 use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody};
 use runlog_model::{EnvironmentId, WorkspaceId};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Result};
 use crate::places::push_workspaces;
 use crate::runs::instant;
+use crate::sql::Sql;
 use crate::store::Store;
 use crate::{limits, secret};
 
@@ -70,7 +71,7 @@ impl CallerKind {
 impl Store {
     /// Makes the user `admin` with a token when the archive has no administrator yet, and gives the token's text.
     pub async fn ensure_administrator(&self) -> Result<Option<String>> {
-        let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE administrator = TRUE")
+        let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE administrator = 1")
             .fetch_one(self.catalog().read())
             .await?;
         if found > 0 {
@@ -127,15 +128,23 @@ impl Store {
 
     /// The caller with this id.
     pub async fn caller(&self, kind: CallerKind, id: &str) -> Result<Option<Caller>> {
-        let row: Option<(String, bool, String)> = sqlx::query_as(match kind {
+        let row: Option<(String, i64, String)> = sqlx::query_as(match kind {
             CallerKind::User => "SELECT name, administrator, '[]' FROM users WHERE id = $1",
-            CallerKind::ServiceAccount => "SELECT name, FALSE, permissions FROM service_accounts WHERE id = $1",
+            CallerKind::ServiceAccount => {
+                "SELECT name, CAST(0 AS BIGINT), permissions FROM service_accounts WHERE id = $1"
+            }
         })
         .bind(id)
         .fetch_optional(self.catalog().read())
         .await?;
         let Some((name, administrator, permissions)) = row else { return Ok(None) };
-        Ok(Some(Caller { kind, id: id.to_owned(), name, administrator, permissions: words(&permissions)? }))
+        Ok(Some(Caller {
+            kind,
+            id: id.to_owned(),
+            name,
+            administrator: administrator != 0,
+            permissions: words(&permissions)?,
+        }))
     }
 
     /// What the caller may do in a workspace; an administrator may do everything everywhere.
@@ -186,7 +195,7 @@ impl Store {
 
     /// The rights that were given to callers of a kind, as far as `filter` asks for them, by workspace and caller.
     pub async fn grants(&self, kind: CallerKind, filter: &GrantFilter) -> Result<Vec<Grant>> {
-        let mut query = QueryBuilder::new("SELECT workspace_id, caller_id, rights FROM rights WHERE caller_kind = ");
+        let mut query = Sql::new("SELECT workspace_id, caller_id, rights FROM rights WHERE caller_kind = ");
         query.push_bind(kind.as_str());
         push_workspaces(&mut query, "workspace_id", filter.workspace_ids.as_deref());
         if let Some(id) = filter.environment_id {
@@ -235,7 +244,7 @@ impl Store {
         sqlx::query("INSERT INTO users (id, name, administrator, created_at) VALUES ($1, $2, $3, $4)")
             .bind(&user.id)
             .bind(&user.name)
-            .bind(user.administrator)
+            .bind(i64::from(user.administrator))
             .bind(self.now().as_millis())
             .execute(self.catalog().write())
             .await
@@ -245,11 +254,14 @@ impl Store {
 
     /// Every user, by name.
     pub async fn users(&self) -> Result<Vec<UserBody>> {
-        let rows: Vec<(String, String, bool)> =
+        let rows: Vec<(String, String, i64)> =
             sqlx::query_as("SELECT id, name, administrator FROM users ORDER BY name")
                 .fetch_all(self.catalog().read())
                 .await?;
-        Ok(rows.into_iter().map(|(id, name, administrator)| UserBody { id, name, administrator }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(id, name, administrator)| UserBody { id, name, administrator: administrator != 0 })
+            .collect())
     }
 
     /// Makes a personal access token; its text is in the answer and nowhere else.

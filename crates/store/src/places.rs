@@ -3,10 +3,11 @@
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
-use sqlx::{FromRow, QueryBuilder, Sqlite};
+use sqlx::FromRow;
 
 use crate::error::{Error, Result};
 use crate::people::{checked_name, json_of, name_taken, words};
+use crate::sql::Sql;
 use crate::store::Store;
 
 /// Which tasks are wanted. Absent parts ask for all.
@@ -48,7 +49,7 @@ impl Store {
         .bind(environment.id.to_string())
         .bind(&environment.name)
         .bind(&environment.description)
-        .bind(environment.is_default)
+        .bind(i64::from(environment.is_default))
         .bind(self.now().as_millis())
         .execute(self.catalog().write())
         .await
@@ -162,11 +163,11 @@ impl Store {
 
     /// The tasks that `filter` asks for, by name, and how many there are without limit and offset.
     pub async fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<Task>, u64)> {
-        let mut counting = QueryBuilder::new(format!("SELECT COUNT(*) {TASK_SOURCE}"));
+        let mut counting = Sql::new(format!("SELECT COUNT(*) {TASK_SOURCE}"));
         push_task_filter(&mut counting, filter);
         let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
 
-        let mut listing = QueryBuilder::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE}"));
+        let mut listing = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE}"));
         push_task_filter(&mut listing, filter);
         listing.push(" ORDER BY t.name, t.id LIMIT ").push_bind(filter.limit as i64);
         listing.push(" OFFSET ").push_bind(filter.offset as i64);
@@ -177,7 +178,7 @@ impl Store {
 
     /// The task with this id.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
-        let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.id = "));
+        let mut query = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.id = "));
         query.push_bind(id.to_string());
         let row: Option<TaskRow> = query.build_query_as().fetch_optional(self.catalog().read()).await?;
         row.map(TaskRow::into_task).transpose()
@@ -209,14 +210,14 @@ const TASK_COLUMNS: &str = "t.id AS task_id, t.name AS task_name, t.version AS t
 const TASK_SOURCE: &str = "FROM tasks t JOIN workspaces w ON w.id = t.workspace_id
     JOIN environments e ON e.id = w.environment_id WHERE TRUE";
 
-fn push_task_filter(query: &mut QueryBuilder<Sqlite>, filter: &TaskFilter) {
+fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
     if let Some(id) = filter.environment_id {
         query.push(" AND e.id = ").push_bind(id.to_string());
     }
     push_workspaces(query, "w.id", filter.workspace_ids.as_deref());
     if let Some(name) = &filter.name {
-        query.push(" AND lower(substr(t.name, 1, ").push_bind(name.chars().count() as i64);
-        query.push(")) = ").push_bind(name.to_lowercase());
+        query.push(" AND lower(substr(t.name, 1, CAST(").push_bind(name.chars().count() as i64);
+        query.push(" AS INTEGER))) = ").push_bind(name.to_lowercase());
     }
     if let Some(part) = &filter.name_part {
         query.push(" AND lower(t.name) LIKE ").push_bind(containing(&part.to_lowercase())).push(" ESCAPE '!'");
@@ -228,7 +229,7 @@ fn push_task_filter(query: &mut QueryBuilder<Sqlite>, filter: &TaskFilter) {
 }
 
 /// Adds the condition that a task has a tag. Tags are kept as a JSON array of words.
-pub(crate) fn push_tag(query: &mut QueryBuilder<Sqlite>, tag: &str) {
+pub(crate) fn push_tag(query: &mut Sql, tag: &str) {
     let word = json_of(&[tag.to_owned()]);
     let word = word.trim_start_matches('[').trim_end_matches(']');
     query.push("tags LIKE ").push_bind(containing(word)).push(" ESCAPE '!'");
@@ -241,17 +242,14 @@ pub(crate) fn containing(text: &str) -> String {
 }
 
 /// Adds `AND column IN (…)`, when only some workspaces are wanted.
-pub(crate) fn push_workspaces(query: &mut QueryBuilder<Sqlite>, column: &str, ids: Option<&[WorkspaceId]>) {
+pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[WorkspaceId]>) {
     let Some(ids) = ids else { return };
     if ids.is_empty() {
         query.push(" AND FALSE");
         return;
     }
     query.push(format!(" AND {column} IN ("));
-    let mut list = query.separated(", ");
-    ids.iter().for_each(|id| {
-        list.push_bind(id.to_string());
-    });
+    query.push_list(ids.iter().map(ToString::to_string));
     query.push(")");
 }
 
@@ -267,7 +265,7 @@ struct EnvironmentRow {
     id: String,
     name: String,
     description: Option<String>,
-    is_default: bool,
+    is_default: i64,
 }
 
 impl EnvironmentRow {
@@ -276,7 +274,7 @@ impl EnvironmentRow {
             id: self.id.parse().map_err(|_| Error::corrupt("an environment id does not decode"))?,
             name: self.name,
             description: self.description,
-            is_default: self.is_default,
+            is_default: self.is_default != 0,
         })
     }
 }
@@ -290,7 +288,7 @@ struct WorkspaceRow {
     environment_id: String,
     environment_name: String,
     environment_description: Option<String>,
-    environment_is_default: bool,
+    environment_is_default: i64,
 }
 
 impl WorkspaceRow {

@@ -2,11 +2,11 @@
 
 use runlog_model::plan::{PlanExecution, PlanStatus};
 use runlog_model::{EnvironmentId, Run, TimeRange, WorkspaceId};
-use sqlx::{QueryBuilder, Sqlite};
 
 use crate::error::Result;
 use crate::places::push_workspaces;
 use crate::runs::RunRow;
+use crate::sql::Sql;
 use crate::store::Store;
 
 /// Which plan executions are wanted. Absent parts ask for all.
@@ -31,12 +31,12 @@ pub struct PlanFilter {
 impl Store {
     /// The plan executions that `filter` asks for, newest first, and how many there are without limit and offset.
     pub async fn plan_executions(&self, filter: &PlanFilter) -> Result<(Vec<PlanExecution>, u64)> {
-        let mut counting = QueryBuilder::new("SELECT COUNT(*) FROM (SELECT plan_execution_id");
+        let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT plan_execution_id");
         push_plan_filter(&mut counting, filter);
         counting.push(") AS wanted");
         let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
 
-        let mut listing = QueryBuilder::new("SELECT plan_execution_id");
+        let mut listing = Sql::new("SELECT plan_execution_id");
         push_plan_filter(&mut listing, filter);
         listing.push(" ORDER BY MIN(triggered_at) DESC, plan_execution_id DESC LIMIT ").push_bind(filter.limit as i64);
         listing.push(" OFFSET ").push_bind(filter.offset as i64);
@@ -63,7 +63,7 @@ impl Store {
     }
 }
 
-fn push_plan_filter(query: &mut QueryBuilder<Sqlite>, filter: &PlanFilter) {
+fn push_plan_filter(query: &mut Sql, filter: &PlanFilter) {
     query.push(" FROM runs WHERE plan_execution_id IS NOT NULL");
     push_workspaces(query, "workspace_id", filter.workspace_ids.as_deref());
     if let Some(id) = filter.environment_id {

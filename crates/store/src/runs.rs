@@ -6,11 +6,12 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{
     EnvironmentId, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
 };
-use sqlx::{FromRow, QueryBuilder, Sqlite};
+use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
 
 use crate::error::{Error, Result};
 use crate::people::{Caller, CallerKind};
 use crate::places::{push_tag, push_workspaces};
+use crate::sql::Sql;
 use crate::store::Store;
 
 /// Which runs are wanted. Absent parts ask for all.
@@ -46,7 +47,7 @@ impl Store {
             return Err(Error::invalid(format!("status {status}: a run ends with POST /runlog/v1/runs/{id}/finish")));
         }
         let mut transaction = self.catalog().begin().await?;
-        let known = fetch(&mut *transaction, id).await?;
+        let known = fetch_to_change(self, &mut transaction, id).await?;
         let is_new = known.is_none();
         let run = match known {
             Some(run) if run.task_id != task.id => {
@@ -106,7 +107,7 @@ impl Store {
             return Err(Error::invalid(format!("status {} is not final", finish.status)));
         }
         let mut transaction = self.catalog().begin().await?;
-        let mut run = fetch(&mut *transaction, id).await?.ok_or_else(|| no_such_run(id))?;
+        let mut run = fetch_to_change(self, &mut transaction, id).await?.ok_or_else(|| no_such_run(id))?;
         if run.status.is_final() && run.status.coarse() != finish.status {
             return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
         }
@@ -131,11 +132,11 @@ impl Store {
 
     /// The runs that `filter` asks for, newest first, and how many there are without limit and offset.
     pub async fn runs(&self, filter: &RunFilter) -> Result<(Vec<Run>, u64)> {
-        let mut counting = QueryBuilder::new("SELECT COUNT(*) FROM runs WHERE TRUE");
+        let mut counting = Sql::new("SELECT COUNT(*) FROM runs WHERE TRUE");
         push_run_filter(&mut counting, filter);
         let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
 
-        let mut listing = QueryBuilder::new("SELECT * FROM runs WHERE TRUE");
+        let mut listing = Sql::new("SELECT * FROM runs WHERE TRUE");
         push_run_filter(&mut listing, filter);
         listing.push(" ORDER BY triggered_at DESC, id DESC LIMIT ").push_bind(filter.limit as i64);
         listing.push(" OFFSET ").push_bind(filter.offset as i64);
@@ -176,7 +177,7 @@ fn started_again(mut run: Run, start: &StartRun) -> Run {
     run
 }
 
-fn push_run_filter(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
+fn push_run_filter(query: &mut Sql, filter: &RunFilter) {
     if let Some(id) = filter.task_id {
         query.push(" AND task_id = ").push_bind(id.to_string());
     }
@@ -204,14 +205,29 @@ fn push_run_filter(query: &mut QueryBuilder<Sqlite>, filter: &RunFilter) {
     }
 }
 
-pub(crate) async fn fetch<'c>(executor: impl sqlx::SqliteExecutor<'c>, id: RunId) -> Result<Option<Run>> {
+pub(crate) async fn fetch<'c>(
+    executor: impl sqlx::Executor<'c, Database = sqlx::Any>,
+    id: RunId,
+) -> Result<Option<Run>> {
     let row: Option<RunRow> =
         sqlx::query_as("SELECT * FROM runs WHERE id = $1").bind(id.to_string()).fetch_optional(executor).await?;
     row.map(RunRow::into_run).transpose()
 }
 
+/// The run as it is until the transaction ends: no other node changes it meanwhile.
+pub(crate) async fn fetch_to_change(
+    store: &Store,
+    transaction: &mut Transaction<'_, Any>,
+    id: RunId,
+) -> Result<Option<Run>> {
+    let fetching = format!("SELECT * FROM runs WHERE id = $1{}", store.catalog().for_update());
+    let row: Option<RunRow> =
+        sqlx::query_as(AssertSqlSafe(fetching)).bind(id.to_string()).fetch_optional(&mut **transaction).await?;
+    row.map(RunRow::into_run).transpose()
+}
+
 /// Writes what is known of a run; the counts of its records are the business of [`crate::batch`].
-async fn save<'c>(executor: impl sqlx::SqliteExecutor<'c>, run: &Run) -> Result<()> {
+async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: &Run) -> Result<()> {
     let runtime = run.runtime.as_ref().map(serde_json::to_string).transpose();
     let runtime = runtime.map_err(|_| Error::invalid("the runtime has no JSON form"))?;
     sqlx::query(
@@ -258,7 +274,7 @@ async fn save<'c>(executor: impl sqlx::SqliteExecutor<'c>, run: &Run) -> Result<
     .bind(&run.error_type)
     .bind(&run.misfired_reason)
     .bind(run.timeout_minutes.map(saturating))
-    .bind(run.parallel_execution_allowed)
+    .bind(run.parallel_execution_allowed.map(i64::from))
     .bind(&run.api_version)
     .bind(&run.container_id)
     .bind(run.processed_rows.map(saturating))
@@ -313,7 +329,7 @@ pub(crate) struct RunRow {
     error_type: Option<String>,
     misfired_reason: Option<String>,
     timeout_minutes: Option<i64>,
-    parallel_execution_allowed: Option<bool>,
+    parallel_execution_allowed: Option<i64>,
     api_version: Option<String>,
     container_id: Option<String>,
     processed_rows: Option<i64>,
@@ -369,7 +385,7 @@ impl RunRow {
             error_type: self.error_type,
             misfired_reason: self.misfired_reason,
             timeout_minutes: self.timeout_minutes.map(|minutes| minutes as u64),
-            parallel_execution_allowed: self.parallel_execution_allowed,
+            parallel_execution_allowed: self.parallel_execution_allowed.map(|allowed| allowed != 0),
             api_version: self.api_version,
             container_id: self.container_id,
             processed_rows: self.processed_rows.map(|rows| rows as u64),

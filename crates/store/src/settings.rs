@@ -1,12 +1,50 @@
 //! What an archive is opened with.
 
+use std::fmt;
 use std::path::PathBuf;
+
+use url::Url;
+
+/// An address that may hold a password, and shows only its host and path.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(Url);
+
+impl SecretUrl {
+    /// Reads an address of one of these schemes, such as `postgres`.
+    pub fn read(text: &str, schemes: &[&str]) -> Result<Self, String> {
+        let expected = || format!("this is not an address that begins with {}://", schemes.join(":// or "));
+        let url: Url = text.parse().map_err(|_| expected())?;
+        if schemes.contains(&url.scheme()) { Ok(Self(url)) } else { Err(expected()) }
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.0.scheme(), self.0.host_str().unwrap_or("?"), self.0.path())
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// Where an archive lies and how it behaves.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
-    /// The folder that holds the catalog and the objects; made when it is not there.
+    /// The folder that holds the catalog and the objects, as far as they have no place of their own; made when it is
+    /// not there.
     pub data_folder: PathBuf,
+    /// The PostgreSQL database that holds the catalog. Default: none, an SQLite file in the folder.
+    pub catalog: Option<SecretUrl>,
+    /// The bucket that holds the objects: `s3://bucket/prefix`, `gs://…`, `az://…`; credentials and endpoint come from
+    /// the environment variables of each. Default: none, the folder.
+    pub objects: Option<SecretUrl>,
     /// Most records of one page. Unit: records. Default: 100,000, as Talend Cloud has it.
     pub page_records_max: u64,
     /// How long after a run became final its log may still grow. Unit: milliseconds. Default: 30 s, as the guide has it.
@@ -22,10 +60,23 @@ impl StoreSettings {
     pub fn in_folder(data_folder: impl Into<PathBuf>) -> Self {
         Self {
             data_folder: data_folder.into(),
+            catalog: None,
+            objects: None,
             page_records_max: runlog_model::page::PAGE_RECORDS_MAX,
             settle_ms: 30_000,
             page_life_ms: 3_600_000,
             page_builders: 2,
+        }
+    }
+
+    /// Where the archive lies, for people: the folder, or the addresses without their secrets.
+    pub fn place(&self) -> String {
+        let folder = self.data_folder.display();
+        match (&self.catalog, &self.objects) {
+            (None, None) => folder.to_string(),
+            (Some(catalog), None) => format!("{catalog} and {folder}"),
+            (None, Some(objects)) => format!("{folder} and {objects}"),
+            (Some(catalog), Some(objects)) => format!("{catalog} and {objects}"),
         }
     }
 }

@@ -88,7 +88,7 @@ impl Store {
     /// Records of the slices that lie wholly inside the scope, and the slices that lie in it in part.
     pub(crate) async fn whole_and_partial(&self, scope: Scope) -> Result<(u64, Vec<Slice>)> {
         let whole: i64 = sqlx::query_scalar(
-            "SELECT COALESCE(SUM(records), 0) FROM slices
+            "SELECT CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
              WHERE run_id = $1 AND first_arrival < $2 AND first_time >= $3 AND last_time <= $4",
         )
         .bind(scope.run_id.to_string())

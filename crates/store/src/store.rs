@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
@@ -12,6 +11,7 @@ use tokio::sync::Notify;
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
+use crate::objects;
 use crate::settings::StoreSettings;
 
 /// An open archive. Clones share it.
@@ -37,27 +37,27 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the archive in a folder, and makes it when it is not there.
+    /// Opens the archive, and makes it when it is not there.
     ///
-    /// Fails with `Unavailable` when the folder cannot be written, with `Corrupt` when a newer version wrote it.
+    /// Fails with `Unavailable` when a place of it cannot be reached or written, with `Corrupt` when a newer version wrote it.
     pub async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
         let folder = &settings.data_folder;
-        let object_folder = folder.join("objects");
-        tokio::fs::create_dir_all(&object_folder).await.map_err(|error| {
-            Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", object_folder.display()), error)
-        })?;
-        // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
-        let objects = LocalFileSystem::new_with_prefix(&object_folder)?.with_fsync(true).with_automatic_cleanup(true);
-        let catalog = Catalog::open(&folder.join("catalog.sqlite")).await?;
-        let inner = Inner {
-            settings,
-            catalog,
-            objects: Arc::new(objects),
-            clock,
-            random,
-            page_wanted: Notify::new(),
-            group: Group::default(),
+        if settings.catalog.is_none() || settings.objects.is_none() {
+            tokio::fs::create_dir_all(folder).await.map_err(|error| {
+                let message = format!("cannot make the folder {}", folder.display());
+                Error::caused(ErrorKind::Unavailable, message, error)
+            })?;
+        }
+        let objects = match &settings.objects {
+            Some(url) => objects::in_bucket(url)?,
+            None => objects::in_folder(&folder.join("objects"))?,
         };
+        let catalog = match &settings.catalog {
+            Some(url) => Catalog::connect(url.url()).await?,
+            None => Catalog::open_file(&folder.join("catalog.sqlite")).await?,
+        };
+        let inner =
+            Inner { settings, catalog, objects, clock, random, page_wanted: Notify::new(), group: Group::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 

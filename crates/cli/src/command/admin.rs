@@ -14,7 +14,7 @@ use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 use runlog_store::{Store, StoreSettings};
 use serde::Serialize;
 
-use crate::command::serve::write_admin_token;
+use crate::command::serve::{PlaceArgs, write_admin_token};
 use crate::connection::ConnectArgs;
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome};
@@ -70,6 +70,8 @@ enum Subject {
         /// Folder that holds the archive
         #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER")]
         data: PathBuf,
+        #[command(flatten)]
+        places: PlaceArgs,
     },
 }
 
@@ -269,11 +271,12 @@ impl Holder {
 /// Does one thing, and prints what came of it.
 pub(crate) async fn run(args: AdminArgs) -> Outcome {
     let shown = Shown { json: args.json };
-    if let Subject::Recover { data } = &args.subject {
-        return recover(data.clone()).await;
-    }
+    let subject = match args.subject {
+        Subject::Recover { data, places } => return recover(data, places).await,
+        other => other,
+    };
     let client = args.connect.client()?;
-    match args.subject {
+    match subject {
         Subject::Environments(command) => environments(&client, command, shown).await,
         Subject::Workspaces(command) => workspaces(&client, command, shown).await,
         Subject::Tasks(command) => tasks(&client, command, shown).await,
@@ -282,7 +285,7 @@ pub(crate) async fn run(args: AdminArgs) -> Outcome {
         Subject::Keys(command) => keys(&client, command, shown).await,
         Subject::ServiceAccounts(command) => service_accounts(&client, command, shown).await,
         Subject::Rights(command) => rights(&client, command, shown).await,
-        Subject::Recover { data } => recover(data).await,
+        Subject::Recover { data, places } => recover(data, places).await,
     }
 }
 
@@ -447,11 +450,13 @@ async fn rights(client: &Client, command: RightsCommand, shown: Shown) -> Outcom
     shown.made(&held, format!("{text} in workspace {workspace}"))
 }
 
-async fn recover(data: PathBuf) -> Outcome {
-    if !data.exists() {
+async fn recover(data: PathBuf, places: PlaceArgs) -> Outcome {
+    if places.catalog.is_none() && !data.exists() {
         return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", data.display())));
     }
-    let store = Store::open(StoreSettings::in_folder(&data), Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
+    let settings =
+        StoreSettings { catalog: places.catalog, objects: places.objects, ..StoreSettings::in_folder(&data) };
+    let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
     let users = store.users().await?;
     let administrator = users.iter().find(|user| user.administrator).ok_or_else(|| {
         Failure::new(

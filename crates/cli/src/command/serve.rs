@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use runlog_model::RecordOrder;
 use runlog_server::{Bounds, OtlpAttributes, RunHook, ServerSettings, TlsFiles};
-use runlog_store::{Store, StoreSettings};
+use runlog_store::{SecretUrl, Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Span;
@@ -32,6 +32,8 @@ pub(crate) struct ServeArgs {
     /// Folder that holds the archive; made at the first start
     #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER")]
     data: PathBuf,
+    #[command(flatten)]
+    places: PlaceArgs,
     /// How long after a run's end its log may still grow: only then is a page called settled
     #[arg(long, env = "RUNLOG_SETTLE", default_value = "30s", value_name = "TIME")]
     settle: Span,
@@ -81,6 +83,25 @@ pub(crate) struct ServeArgs {
     /// Form of the service's own log, on standard error
     #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
+}
+
+/// Where an archive lies that has outgrown one machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// PostgreSQL database for the catalog, postgres://USER:PASSWORD@HOST/DATABASE [default: a file in the data folder]
+    #[arg(long, env = "RUNLOG_CATALOG", hide_env_values = true, value_name = "URL", value_parser = catalog)]
+    pub(crate) catalog: Option<SecretUrl>,
+    /// Bucket for the objects: s3://BUCKET/PREFIX, gs://…, az://…, with options as a query [default: the data folder]
+    #[arg(long, env = "RUNLOG_OBJECTS", hide_env_values = true, value_name = "URL", value_parser = objects)]
+    pub(crate) objects: Option<SecretUrl>,
+}
+
+fn catalog(text: &str) -> Result<SecretUrl, String> {
+    SecretUrl::read(text, &["postgres", "postgresql"])
+}
+
+fn objects(text: &str) -> Result<SecretUrl, String> {
+    SecretUrl::read(text, &["s3", "gs", "az", "azure", "abfss"])
 }
 
 /// What protects the service from requests that are too large and clients that are too slow.
@@ -203,14 +224,18 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         }
     }
     let settings = StoreSettings {
+        catalog: args.places.catalog,
+        objects: args.places.objects,
         page_records_max: args.page_records,
         settle_ms: args.settle.as_millis(),
         ..StoreSettings::in_folder(&args.data)
     };
-    let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await.map_err(|error| {
-        Failure::from(error).while_doing(format!("cannot open the archive in {}", args.data.display()))
-    })?;
+    let place = settings.place();
+    let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
+        .await
+        .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))?;
     if let Some(token) = store.ensure_administrator().await? {
+        std::fs::create_dir_all(&args.data).with_context(|| format!("cannot make {}", args.data.display()))?;
         let file = write_admin_token(&args.data, &token)?;
         note(format!("made an administrator; the token is in {} (for your eyes only)", file.display()));
     }
@@ -226,11 +251,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         client_authorities: args.tls_client_authorities,
     });
     let scheme = if tls.is_some() { "https" } else { "http" };
-    note(format!(
-        "runlog {} listens on {scheme}://{address}, archive in {}",
-        env!("CARGO_PKG_VERSION"),
-        args.data.display()
-    ));
+    note(format!("runlog {} listens on {scheme}://{address}, archive in {place}", env!("CARGO_PKG_VERSION")));
     let server = ServerSettings {
         tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),

@@ -1,5 +1,6 @@
 //! An archive in a temporary folder, with one run that is going on.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -8,6 +9,10 @@ use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
 use runlog_model::{Clock, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp};
 use runlog_store::{Caller, CallerKind, Result, Store, StoreSettings};
+
+pub(crate) mod places;
+
+use places::Places;
 
 /// A clock that stands until it is moved.
 pub(crate) struct TestClock(AtomicI64);
@@ -37,7 +42,7 @@ impl Random for TestRandom {
     }
 }
 
-pub(crate) struct Archive {
+pub(crate) struct Archive<P> {
     pub(crate) store: Store,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) run_id: RunId,
@@ -45,17 +50,20 @@ pub(crate) struct Archive {
     pub(crate) caller: Caller,
     random: Arc<TestRandom>,
     settings: StoreSettings,
+    objects: PathBuf,
     _folder: tempfile::TempDir,
+    _places: PhantomData<P>,
 }
 
-impl Archive {
+impl<P: Places> Archive<P> {
     pub(crate) async fn new() -> Self {
         Self::with_page_limit(100_000).await
     }
 
     pub(crate) async fn with_page_limit(page_records_max: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = StoreSettings { page_records_max, ..StoreSettings::in_folder(folder.path()) };
+        let mut settings = StoreSettings { page_records_max, ..StoreSettings::in_folder(folder.path()) };
+        let objects = P::choose(&mut settings);
         let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
         let random = Arc::new(TestRandom(AtomicU64::new(1)));
         let store = Store::open(settings.clone(), clock.clone(), random.clone()).await.unwrap();
@@ -80,7 +88,12 @@ impl Archive {
         };
         let run_id = RunId::random(&*random);
         store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
-        Self { store, clock, run_id, task_id, caller, random, settings, _folder: folder }
+        Self { store, clock, run_id, task_id, caller, random, settings, objects, _folder: folder, _places: PhantomData }
+    }
+
+    /// The same archive, opened by another node.
+    pub(crate) async fn another_node(&self) -> Store {
+        Store::open(self.settings.clone(), self.clock.clone(), self.random.clone()).await.unwrap()
     }
 
     pub(crate) async fn reopen(&mut self) {
@@ -149,7 +162,7 @@ impl Archive {
     }
 
     fn segments(&self) -> PathBuf {
-        self.settings.data_folder.join("objects").join("segments")
+        self.objects.join("segments")
     }
 }
 

@@ -1,0 +1,67 @@
+//! Where the objects lie: in a folder, or in a bucket of S3, Google or Azure.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::settings::SecretUrl;
+
+/// Objects as files of a folder, which is made when it is not there.
+pub(crate) fn in_folder(folder: &FilePath) -> Result<Arc<dyn ObjectStore>> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", folder.display()), error)
+    })?;
+    // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
+    Ok(Arc::new(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true).with_automatic_cleanup(true)))
+}
+
+/// Objects in a bucket, below the path of its address. What else it takes comes from the environment, under the names
+/// that the tools of each provider have, or from the query of the address, such as `?endpoint=http://127.0.0.1:9000`.
+pub(crate) fn in_bucket(url: &SecretUrl) -> Result<Arc<dyn ObjectStore>> {
+    let unusable = |error: object_store::Error| {
+        let message = format!("the bucket {url} cannot be used; are its credentials in the environment?");
+        Error::caused(ErrorKind::Unavailable, message, error)
+    };
+    let store = build(url).map_err(unusable)?;
+    let prefix = Path::from_url_path(url.url().path()).map_err(|error| {
+        Error::caused(ErrorKind::Invalid, format!("the path of {url} is no prefix of objects"), error)
+    })?;
+    Ok(if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) })
+}
+
+fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut place = url.url().clone();
+    place.set_query(None);
+    let options = url.url().query_pairs();
+    Ok(match place.scheme() {
+        "s3" => {
+            let mut builder = AmazonS3Builder::from_env().with_url(place);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse()?, value);
+            }
+            Arc::new(builder.build()?)
+        }
+        "gs" => {
+            let mut builder = GoogleCloudStorageBuilder::from_env().with_url(place);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse()?, value);
+            }
+            Arc::new(builder.build()?)
+        }
+        _ => {
+            let mut builder = MicrosoftAzureBuilder::from_env().with_url(place);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse()?, value);
+            }
+            Arc::new(builder.build()?)
+        }
+    })
+}

@@ -1,0 +1,61 @@
+//! Several nodes on one catalog and one bucket.
+
+use std::collections::BTreeSet;
+
+use runlog_model::{FileFormat, Record, RecordOrder, TimeRange};
+use runlog_store::{PageRequest, PageStatus, Store};
+
+use crate::common::{Archive, places, record};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_store_and_build_and_every_record_is_there_once() {
+    let archive = Archive::<places::postgres_and_s3>::new().await;
+    let nodes = [archive.store.clone(), archive.another_node().await, archive.another_node().await];
+    let push = |node: Store, batch: usize| {
+        let run_id = archive.run_id;
+        let records: Vec<Record> =
+            (0..20).map(|row| record((batch * 7 + row) as i64, &format!("{batch}-{row}"))).collect();
+        tokio::spawn(async move {
+            let mut writer = node.begin_batch(run_id, Some(&format!("b{batch}"))).await.unwrap();
+            for record in records {
+                writer.push(record).await.unwrap();
+            }
+            writer.commit().await.unwrap()
+        })
+    };
+    // Each batch comes through two nodes at once, as after a retry.
+    let pushes: Vec<_> = (0..30)
+        .flat_map(|batch| [push(nodes[batch % 3].clone(), batch), push(nodes[(batch + 1) % 3].clone(), batch)])
+        .collect();
+    let mut stored = 0;
+    for done in pushes {
+        stored += usize::from(!done.await.unwrap().repeated);
+    }
+    assert_eq!(stored, 30);
+    let records = archive.records().await;
+    let texts: BTreeSet<_> = records.iter().filter_map(|record| record.message.clone()).collect();
+    assert_eq!((records.len(), texts.len()), (600, 600));
+    assert!(records.is_sorted_by_key(|record| record.time));
+
+    let request = PageRequest {
+        run_id: archive.run_id,
+        range: TimeRange::ALL,
+        format: FileFormat::Json,
+        order: RecordOrder::Desc,
+        file_name: "log".to_owned(),
+    };
+    let tickets = futures::future::join_all(nodes.iter().map(|node| node.request_page(&request))).await;
+    let built = futures::future::join_all(nodes.iter().map(Store::build_wanted_page)).await;
+    // The same page is wanted three times and built once.
+    assert_eq!(built.into_iter().filter(|built| *built.as_ref().unwrap()).count(), 1);
+    for (node, ticket) in nodes.iter().rev().zip(tickets) {
+        let status = node.page_status(archive.run_id, &ticket.unwrap().token).await.unwrap();
+        assert!(matches!(status, PageStatus::Ready(_)), "{status:?}");
+    }
+    let keys: BTreeSet<_> = futures::future::join_all(nodes.iter().map(|node| node.signing_keys("links")))
+        .await
+        .into_iter()
+        .map(|keys| keys.unwrap()[0].value.clone())
+        .collect();
+    assert_eq!(keys.len(), 1);
+}
