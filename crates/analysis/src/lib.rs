@@ -1,5 +1,12 @@
-//! Questions to a run's log: for now, what it holds and what went wrong in it.
+//! Questions to a run's log: what it holds, what went wrong in it.
 
+mod mask;
+mod occurrences;
+mod stable_id;
+pub mod stack_trace;
 mod summary;
 
+pub use occurrences::{Occurrences, Rest, SAMPLE_BYTES_MAX};
+pub use stable_id::{InvalidStableId, StableId};
+pub use stack_trace::{StackTraceGroup, StackTraceGroups};
 pub use summary::{Gap, Problem, Summary};

@@ -1,0 +1,685 @@
+//! From a line to its shape: what varies from record to record is replaced by what kind of thing it is.
+//!
+//! One pass over the bytes, without regular expressions. The shape of a line depends on that line alone, never on
+//! the lines before it, so two runs that log the same statement always give the same shape. Inside a shape each
+//! [`Mask`] is one control character (a line's own control characters become spaces); [`text_of`] writes the names.
+
+/// Bytes of a line that are looked at.
+pub(crate) const LINE_BYTES_MAX: usize = 8_192;
+
+/// Words and masks that a shape holds; what follows is [`Mask::Cut`].
+pub(crate) const SHAPE_WORDS_MAX: usize = 64;
+
+/// Bytes after which a shape takes no further word; with the last word it stays below twice as many.
+pub(crate) const SHAPE_BYTES_MAX: usize = 600;
+
+/// Bytes of a stretch of letters and digits; a longer one is an encoded value, not a word, and becomes `<id>`.
+const WORD_BYTES_MAX: usize = 128;
+
+/// Times that one punctuation mark is repeated in a shape: rulers of any length are alike.
+const REPEATS_MAX: usize = 3;
+
+/// What stands in the place of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mask {
+    /// `42`, `-1`, `1,536`, `3.14`, `1.5E-7`, `4.3.0`, also within words: `broadcast_7`.
+    Number,
+    /// `0x1f`, a hash of seven or more digits, `@451001e5`.
+    Hex,
+    /// `0b1a51f8-ce26-4590-89c6-c5bf0720bd6c`.
+    Uuid,
+    /// A date, a time of day, or both.
+    Time,
+    /// `12 ms`, `1h30m`.
+    Duration,
+    /// `39.4 KiB`, `104 bytes`.
+    Size,
+    /// `/opt/data/x.csv`, `C:\data`, `a/b/c`, `hdfs://host/x`.
+    Path,
+    /// An IP address, with its port.
+    Address,
+    /// What stands in quotes.
+    Text,
+    /// Letters and digits that are no word, being so mixed (`x7Kd93Qa`) or so long.
+    Id,
+    /// A word that varies; only the step from shapes to templates finds it.
+    Word,
+    /// The rest of a line that is too long.
+    Cut,
+    /// Not a value: what follows is the class of the exception that the record carries.
+    Exception,
+}
+
+impl Mask {
+    const ALL: [(Self, &'static str); 13] = [
+        (Self::Number, "<number>"),
+        (Self::Hex, "<hex>"),
+        (Self::Uuid, "<uuid>"),
+        (Self::Time, "<time>"),
+        (Self::Duration, "<duration>"),
+        (Self::Size, "<size>"),
+        (Self::Path, "<path>"),
+        (Self::Address, "<address>"),
+        (Self::Text, "<text>"),
+        (Self::Id, "<id>"),
+        (Self::Word, "<*>"),
+        (Self::Cut, "<...>"),
+        (Self::Exception, " | "),
+    ];
+
+    /// The character that stands for it in a shape: U+0001 and on.
+    pub(crate) const fn char(self) -> char {
+        (self as u8 + 1) as char
+    }
+
+    fn name_of(c: char) -> Option<&'static str> {
+        let place = (c as usize).checked_sub(1)?;
+        Self::ALL.get(place).map(|(_, name)| *name)
+    }
+}
+
+/// The text of a shape, as people read it and as its id is made.
+pub(crate) fn text_of(shape: &str) -> String {
+    let mut text = String::with_capacity(shape.len() + 32);
+    for c in shape.chars() {
+        match Mask::name_of(c) {
+            Some(name) => text.push_str(name),
+            None => text.push(c),
+        }
+    }
+    text
+}
+
+/// A line with its values masked, as text.
+pub(crate) fn masked(line: &str) -> String {
+    let mut shape = String::new();
+    mask_line(line, &mut shape);
+    text_of(&shape)
+}
+
+/// Adds the shape of a line to `shape`.
+pub(crate) fn mask_line(line: &str, shape: &mut String) {
+    let line = &line[..line.floor_char_boundary(LINE_BYTES_MAX)];
+    let mut masker = Masker { line, bytes: line.as_bytes(), at: 0, words: 0, unclosed: [false; 128], shape };
+    masker.run();
+}
+
+struct Masker<'a> {
+    line: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    words: usize,
+    /// Quotation marks of which no closing one follows, so that the rest of the line is searched once for each.
+    unclosed: [bool; 128],
+    shape: &'a mut String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Space,
+    Letter,
+    Digit,
+    Quote,
+    Slash,
+    Sign,
+    At,
+    Other,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            0..=b' ' | 0x7f => Class::Space,
+            b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => Class::Letter,
+            b'0'..=b'9' => Class::Digit,
+            b'"' | b'\'' | b'`' => Class::Quote,
+            b'/' => Class::Slash,
+            b'-' | b'+' => Class::Sign,
+            b'@' => Class::At,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES[byte as usize]
+}
+
+fn is_alphanumeric(byte: u8) -> bool {
+    matches!(class(byte), Class::Letter | Class::Digit)
+}
+
+impl Masker<'_> {
+    fn run(&mut self) {
+        let start = self.shape.len();
+        while self.at < self.bytes.len() {
+            if self.words >= SHAPE_WORDS_MAX || self.shape.len() - start >= SHAPE_BYTES_MAX {
+                self.shape.push(Mask::Cut.char());
+                return;
+            }
+            match class(self.bytes[self.at]) {
+                Class::Letter | Class::Digit => self.alphanumeric(),
+                Class::Space => self.space(start),
+                Class::Quote => self.quoted(),
+                Class::Slash => self.slash(),
+                Class::Sign => self.sign(),
+                Class::At => self.identity_hash(),
+                Class::Other => self.punctuation(),
+            }
+        }
+        self.shape.truncate(start + self.shape[start..].trim_end_matches(' ').len());
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or(b' ')
+    }
+
+    fn previous(&self) -> u8 {
+        self.at.checked_sub(1).map_or(b' ', |at| self.bytes[at])
+    }
+
+    fn end_of(&self, mut at: usize, belongs: impl Fn(u8) -> bool) -> usize {
+        while at < self.bytes.len() && belongs(self.bytes[at]) {
+            at += 1;
+        }
+        at
+    }
+
+    fn copy_to(&mut self, end: usize) {
+        self.shape.push_str(&self.line[self.at..end]);
+        self.at = end;
+    }
+
+    /// Puts a mask for the bytes up to `end`. A list of values of one kind counts as one value, whatever its length.
+    fn mask_to(&mut self, mask: Mask, end: usize) {
+        self.at = end;
+        self.words += 1;
+        match self.list_end(mask) {
+            Some(length) => self.shape.truncate(length),
+            None => self.shape.push(mask.char()),
+        }
+    }
+
+    /// Where the shape's last value ends, when it is of this kind and only a separator follows it.
+    fn list_end(&self, mask: Mask) -> Option<usize> {
+        let shape = self.shape.as_bytes();
+        let spaces = shape.iter().rev().take_while(|byte| **byte == b' ').count();
+        let mut end = shape.len() - spaces;
+        let separator = *shape[..end].last()?;
+        end -= usize::from(matches!(separator, b',' | b';') || separator == b':' && mask == Mask::Path);
+        let alone = end < 2 || !(is_alphanumeric(shape[end - 2]) || matches!(shape[end - 2], b'_' | b'.' | b'$'));
+        (end < shape.len() && end > 0 && shape[end - 1] == mask as u8 + 1 && alone).then_some(end)
+    }
+
+    fn space(&mut self, start: usize) {
+        self.at = self.end_of(self.at, |byte| class(byte) == Class::Space);
+        if self.shape.len() > start {
+            self.shape.push(' ');
+        }
+    }
+
+    fn punctuation(&mut self) {
+        let byte = self.bytes[self.at];
+        let end = self.end_of(self.at, |next| next == byte);
+        self.copy_to(end.min(self.at + REPEATS_MAX));
+        self.at = end;
+    }
+
+    /// `'…'`: an apostrophe within a word opens nothing and closes nothing.
+    fn quoted(&mut self) {
+        let quote = self.bytes[self.at];
+        if is_alphanumeric(self.previous()) || self.unclosed[quote as usize] {
+            return self.punctuation();
+        }
+        let closes = |at: &usize| self.bytes[*at] == quote && !is_alphanumeric(self.byte(at + 1));
+        let Some(end) = (self.at + 1..self.bytes.len()).find(closes) else {
+            self.unclosed[quote as usize] = true;
+            return self.punctuation();
+        };
+        self.words += 1;
+        self.at = end + 1;
+        let quoted = [quote as char, Mask::Text.char(), quote as char];
+        let before = self.shape.trim_end_matches(' ');
+        match before.strip_suffix(',') {
+            Some(before) if before.chars().rev().take(3).eq(quoted) => {
+                let length = before.len();
+                self.shape.truncate(length);
+            }
+            _ => self.shape.extend(quoted),
+        }
+    }
+
+    fn slash(&mut self) {
+        let opens = matches!(
+            self.previous(),
+            b' ' | b'\t' | b'=' | b':' | b'(' | b'[' | b'{' | b',' | b';' | b'|' | b'>' | b'"' | b'\'' | b'`'
+        );
+        if opens && (is_alphanumeric(self.byte(self.at + 1)) || matches!(self.byte(self.at + 1), b'.' | b'_')) {
+            return self.mask_to(Mask::Path, self.path_end(self.at));
+        }
+        self.punctuation();
+    }
+
+    /// Where a path or address of the web that starts at `at` ends; a full stop after it is the sentence's.
+    fn path_end(&self, at: usize) -> usize {
+        let belongs = |byte: u8| is_alphanumeric(byte) || b"/\\._-%+=@~*$#&?".contains(&byte);
+        let mut end = self.end_of(at, belongs);
+        // A port is part of the address.
+        while self.byte(end) == b':' && self.byte(end + 1).is_ascii_digit() {
+            end = self.end_of(end + 1, belongs);
+        }
+        while end > at + 1 && matches!(self.bytes[end - 1], b'.' | b'?') {
+            end -= 1;
+        }
+        end
+    }
+
+    fn sign(&mut self) {
+        let after_value =
+            is_alphanumeric(self.previous()) || matches!(self.previous(), b')' | b']' | b'_' | b'.' | b'-');
+        if !after_value && self.byte(self.at + 1).is_ascii_digit() {
+            self.at += 1;
+            return self.alphanumeric();
+        }
+        self.punctuation();
+    }
+
+    /// `SomeClass@451001e5`: what Java prints for an object that has no text.
+    fn identity_hash(&mut self) {
+        let end = self.end_of(self.at + 1, |byte| byte.is_ascii_hexdigit());
+        let digits = &self.bytes[self.at + 1..end];
+        self.punctuation();
+        let hash = (4..=16).contains(&digits.len()) && digits.iter().any(u8::is_ascii_digit);
+        if hash && self.at + digits.len() == end && !is_alphanumeric(self.byte(end)) {
+            self.mask_to(Mask::Hex, end);
+        }
+    }
+
+    fn alphanumeric(&mut self) {
+        let run = self.measure();
+        if run.end - self.at > WORD_BYTES_MAX {
+            return self.mask_to(Mask::Id, run.end);
+        }
+        if let Some(end) = self.uuid_end(&run) {
+            return self.mask_to(Mask::Uuid, end);
+        }
+        if let Some(end) = self.address_of_web_end(&run) {
+            return self.mask_to(Mask::Path, end);
+        }
+        if let Some((mask, end)) = self.colon_groups(&run) {
+            return self.mask_to(mask, end);
+        }
+        if run.digits == 0 { self.word(&run) } else { self.with_digits(&run) }
+    }
+
+    /// The stretch of letters and digits that starts here.
+    fn measure(&self) -> Run {
+        let mut run = Run { end: self.at, digits: 0, switches: 0, hex: true };
+        let mut digit_before = self.bytes[self.at].is_ascii_digit();
+        while run.end < self.bytes.len() {
+            let byte = self.bytes[run.end];
+            let digit = match class(byte) {
+                Class::Digit => true,
+                Class::Letter => false,
+                _ => break,
+            };
+            run.digits += usize::from(digit);
+            run.switches += usize::from(digit != digit_before);
+            run.hex &= digit || byte.is_ascii_hexdigit();
+            digit_before = digit;
+            run.end += 1;
+        }
+        run
+    }
+
+    fn word(&mut self, run: &Run) {
+        if let Some(end) = self.spelled_date_end(run) {
+            return self.mask_to(Mask::Time, end);
+        }
+        if self.byte(run.end) == b'/' && is_alphanumeric(self.byte(run.end + 1)) {
+            let end = self.path_end(self.at);
+            if self.bytes[self.at..end].iter().filter(|byte| **byte == b'/').count() >= 2 {
+                return self.mask_to(Mask::Path, end);
+            }
+        }
+        self.words += 1;
+        self.copy_to(run.end);
+    }
+
+    fn with_digits(&mut self, run: &Run) {
+        let text = &self.bytes[self.at..run.end];
+        let length = text.len();
+        let starts_a_value = !matches!(self.previous(), b'_' | b'$' | b'.');
+        if text[0].is_ascii_digit() && starts_a_value {
+            if let Some(end) = self.time_end(self.at) {
+                return self.mask_to(Mask::Time, end);
+            }
+            if text.len() > 2 && text.starts_with(b"0x") && text[2..].iter().all(u8::is_ascii_hexdigit) {
+                return self.mask_to(Mask::Hex, run.end);
+            }
+        }
+        if text[0].is_ascii_digit() {
+            let (mask, end) = self.number(self.at);
+            if end >= run.end {
+                return self.mask_to(mask, end);
+            }
+        }
+        if run.hex && length >= 7 && run.digits < length {
+            return self.mask_to(Mask::Hex, run.end);
+        }
+        if run.switches >= 3 && length >= 8 {
+            return self.mask_to(Mask::Id, run.end);
+        }
+        self.digits_within(run.end);
+    }
+
+    /// `piece0`, `94L`: the digits are a number, the letters stay. A digit between letters is part of the word: `log4j`.
+    fn digits_within(&mut self, run_end: usize) {
+        self.words += 1;
+        while self.at < run_end {
+            let digits_end = self.end_of(self.at, |byte| byte.is_ascii_digit());
+            let letter_follows = digits_end < run_end && class(self.bytes[digits_end]) == Class::Letter;
+            let within = digits_end == self.at + 1 && class(self.previous()) == Class::Letter && letter_follows;
+            if digits_end > self.at && !within {
+                self.shape.push(Mask::Number.char());
+                self.at = digits_end;
+                // `v4.3.0` is one number, as `4.3.0` is.
+                while self.at >= run_end && self.byte(self.at) == b'.' && self.byte(self.at + 1).is_ascii_digit() {
+                    self.at = self.end_of(self.at + 1, |byte| byte.is_ascii_digit());
+                }
+            }
+            if self.at < run_end {
+                let letters_end = self.end_of(self.at, |byte| class(byte) == Class::Letter).max(digits_end);
+                self.copy_to(letters_end);
+            }
+        }
+    }
+
+    /// The number at `at` with its unit: what it is, and where it ends.
+    fn number(&self, at: usize) -> (Mask, usize) {
+        let mut end = self.end_of(at, |byte| byte.is_ascii_digit());
+        let mut dots = 0;
+        while matches!(self.byte(end), b'.' | b',') && self.byte(end + 1).is_ascii_digit() {
+            dots += usize::from(self.byte(end) == b'.');
+            end = self.end_of(end + 1, |byte| byte.is_ascii_digit());
+        }
+        if dots == 3 && end - at <= 15 && !is_alphanumeric(self.byte(end)) {
+            return (Mask::Address, self.port_end(end));
+        }
+        if matches!(self.byte(end), b'e' | b'E') {
+            let digits = end + 1 + usize::from(matches!(self.byte(end + 1), b'-' | b'+'));
+            let exponent_end = self.end_of(digits, |byte| byte.is_ascii_digit());
+            if exponent_end > digits && !is_alphanumeric(self.byte(exponent_end)) {
+                return (Mask::Number, exponent_end);
+            }
+        }
+        self.unit(end).unwrap_or((Mask::Number, end))
+    }
+
+    fn port_end(&self, end: usize) -> usize {
+        if self.byte(end) == b':' { self.end_of(end + 1, |byte| byte.is_ascii_digit()).max(end) } else { end }
+    }
+
+    /// The unit after a number that ends at `end`, with a space between or none.
+    fn unit(&self, end: usize) -> Option<(Mask, usize)> {
+        let apart = self.byte(end) == b' ';
+        let start = end + usize::from(apart);
+        if !matches!(class(self.byte(start)), Class::Letter) {
+            return None;
+        }
+        let unit_end = self.end_of(start, |byte| class(byte) == Class::Letter);
+        let unit = &self.bytes[start..unit_end];
+        let mask = match unit {
+            b"ns" | b"us" | b"\xc2\xb5s" | b"ms" | b"s" | b"sec" | b"secs" | b"second" | b"seconds" | b"min"
+            | b"mins" | b"minute" | b"minutes" | b"hour" | b"hours" | b"day" | b"days" | b"millis"
+            | b"milliseconds" => Mask::Duration,
+            b"m" | b"h" | b"d" if !apart => Mask::Duration,
+            b"B" | b"KB" | b"kB" | b"MB" | b"GB" | b"TB" | b"KiB" | b"MiB" | b"GiB" | b"TiB" | b"byte" | b"bytes" => {
+                Mask::Size
+            }
+            b"b" if !apart => Mask::Size,
+            _ => return None,
+        };
+        if self.byte(unit_end).is_ascii_digit() {
+            // `1h30m`: each part must be a duration.
+            if mask != Mask::Duration || apart {
+                return None;
+            }
+            let digits_end = self.end_of(unit_end, |byte| byte.is_ascii_digit());
+            return self.unit(digits_end).filter(|(mask, _)| *mask == Mask::Duration);
+        }
+        (self.byte(unit_end) != b'_').then_some((mask, unit_end))
+    }
+
+    fn uuid_end(&self, run: &Run) -> Option<usize> {
+        if !run.hex || run.end - self.at != 8 || self.byte(run.end) != b'-' {
+            return None;
+        }
+        let text = self.bytes.get(self.at..self.at + 36)?;
+        let fits = |(place, byte): (usize, &u8)| match place {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        text.iter().enumerate().all(fits).then_some(self.at + 36)
+    }
+
+    /// `scheme://…`, `file:/…`, `C:\…`.
+    fn address_of_web_end(&self, run: &Run) -> Option<usize> {
+        if self.byte(run.end) != b':' || !self.bytes[self.at].is_ascii_alphabetic() {
+            return None;
+        }
+        let rest = &self.bytes[run.end + 1..];
+        let drive = run.end - self.at == 1 && rest.first() == Some(&b'\\');
+        let slashes = rest.iter().take_while(|byte| **byte == b'/').count();
+        let names_something =
+            rest.get(slashes).is_some_and(|byte| is_alphanumeric(*byte) || matches!(byte, b'.' | b'_'));
+        (drive || slashes > 0 && names_something).then(|| self.path_end(run.end + 1))
+    }
+
+    /// An IPv6 or hardware address: groups of hex digits with colons between.
+    fn colon_groups(&self, run: &Run) -> Option<(Mask, usize)> {
+        if !run.hex || run.end - self.at > 4 || self.byte(run.end) != b':' {
+            return None;
+        }
+        let end = self.end_of(self.at, |byte| byte.is_ascii_hexdigit() || byte == b':');
+        let text = &self.line[self.at..end];
+        let colons = text.bytes().filter(|byte| *byte == b':').count();
+        let groups = || text.split(':');
+        let digits = text.bytes().any(|byte| byte.is_ascii_digit());
+        let fits = digits && !is_alphanumeric(self.byte(end)) && groups().all(|group| group.len() <= 4);
+        let shortened = text.contains("::") && (2..=7).contains(&colons);
+        if fits && (colons == 7 || shortened) {
+            return Some((Mask::Address, end));
+        }
+        (fits && colons == 5 && groups().all(|group| group.len() == 2)).then_some((Mask::Hex, end))
+    }
+
+    /// Where the date, time of day, or both, at `at` end.
+    fn time_end(&self, at: usize) -> Option<usize> {
+        let Some(date_end) = self.date_end(at) else { return self.time_of_day_end(at) };
+        let apart = matches!(self.byte(date_end), b' ' | b'T' | b'_');
+        let time_end = apart.then(|| self.time_of_day_end(date_end + 1)).flatten();
+        Some(time_end.unwrap_or(date_end))
+    }
+
+    fn matches(&self, at: usize, form: &str) -> bool {
+        self.bytes.get(at..at + form.len()).is_some_and(|text| {
+            text.iter().zip(form.bytes()).all(|(byte, form)| match form {
+                b'd' => byte.is_ascii_digit(),
+                b'-' => matches!(byte, b'-' | b'/' | b'.'),
+                b'a' => byte.is_ascii_alphabetic(),
+                _ => *byte == form,
+            })
+        })
+    }
+
+    fn date_end(&self, at: usize) -> Option<usize> {
+        let forms = ["dddd-dd-dd", "dd-dd-dddd", "dd-aaa-dddd", "dd-dd-dd"];
+        let form = forms.into_iter().find(|form| {
+            let separators = self.byte(at + form.find('-').unwrap_or_default())
+                == self.byte(at + form.rfind('-').unwrap_or_default());
+            // Two digits between full stops are a version more often than a date.
+            let version = form.len() == 8 && self.byte(at + 2) != b'/';
+            separators && !version && self.matches(at, form) && !self.byte(at + form.len()).is_ascii_digit()
+        })?;
+        Some(at + form.len())
+    }
+
+    /// `11:54:41`, `7:01:45.123`, with the zone.
+    fn time_of_day_end(&self, at: usize) -> Option<usize> {
+        let form = ["dd:dd:dd", "d:dd:dd"].into_iter().find(|form| self.matches(at, form))?;
+        let mut end = at + form.len();
+        if matches!(self.byte(end), b'.' | b',') && self.byte(end + 1).is_ascii_digit() {
+            end = self.end_of(end + 1, |byte| byte.is_ascii_digit());
+        }
+        let zone = ["+dd:dd", "+dddd"]
+            .into_iter()
+            .find(|form| matches!(self.byte(end), b'+' | b'-') && self.matches(end + 1, &form[1..]));
+        end += if self.byte(end) == b'Z' { 1 } else { zone.map_or(0, str::len) };
+        (!is_alphanumeric(self.byte(end)) && self.byte(end) != b':').then_some(end)
+    }
+
+    /// `Mon Nov 23 19:38:00 UTC 2026`, as `java.util.Date` writes itself.
+    fn spelled_date_end(&self, run: &Run) -> Option<usize> {
+        const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+        if run.end - self.at != 3
+            || !DAYS.contains(&&self.bytes[self.at..run.end])
+            || !self.matches(run.end, " aaa dd ")
+        {
+            return None;
+        }
+        let time_end = self.time_of_day_end(run.end + 8)?;
+        let zone_end = self.end_of(time_end + 1, |byte| byte.is_ascii_alphabetic());
+        let year = self.byte(time_end) == b' ' && zone_end > time_end + 1 && self.matches(zone_end, " dddd");
+        Some(if year { zone_end + 5 } else { time_end })
+    }
+}
+
+/// A stretch of letters and digits.
+struct Run {
+    end: usize,
+    digits: usize,
+    /// How often it goes from letters to digits or back.
+    switches: usize,
+    /// Hexadecimal digits only.
+    hex: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: &str) {
+        let mut shape = String::new();
+        mask_line(line, &mut shape);
+        assert_eq!(text_of(&shape), expected);
+    }
+
+    #[test]
+    fn numbers_are_masked_also_within_words() {
+        check("read 42 of 1,536 rows, -1 left, 3.14 1.5E-7", "read <number> of <number> rows, <number> left, <number>");
+        check("Block broadcast_45_piece0 v4.3.0 94L", "Block broadcast_<number>_piece<number> v<number> <number>L");
+        check("range 0-28378 (1/2) a-1", "range <number>-<number> (<number>/<number>) a-<number>");
+        check("log4j uses i18n", "log4j uses i<number>n");
+    }
+
+    #[test]
+    fn lists_of_values_are_one_value() {
+        check("[99, 117,115; 2]", "[<number>]");
+        check("[99]", "[<number>]");
+        check("from 'a', 'b' and \"c\"", "from '<text>' and \"<text>\"");
+        check("/usr/lib:/lib:/opt/lib", "<path>");
+        check("TaskSet 62.0: 15", "TaskSet <number>: <number>");
+        check("5 ms, 7", "<duration>, <number>");
+    }
+
+    #[test]
+    fn hashes_and_ids_are_masked() {
+        check("Map@451001e5 @Override @add", "Map@<hex> @Override @add");
+        check("0x1F 761d116 d41d8cd98f00b204e9800998ecf8427e", "<hex>");
+        check("part-00001-0b1a51f8-ce26-4590-89c6-c5bf0720bd6c-c000.csv", "part-<number>-<uuid>-c<number>.csv");
+        check("token x7Kd93Qa, facade", "token <id>, facade");
+        check(&"x".repeat(WORD_BYTES_MAX + 1), "<id>");
+    }
+
+    #[test]
+    fn times_are_masked() {
+        for time in [
+            "2026-11-23",
+            "2026-11-23 11:54:41,282",
+            "2026-11-23T11:54:41.282Z",
+            "2026-11-23T11:54:41+02:00",
+            "23/11/2026 11:54:41",
+            "26/11/23 11:54:41",
+            "23-Nov-2026 7:54:41",
+            "11:54:41",
+            "Mon Nov 23 19:38:00 UTC 2026",
+        ] {
+            check(&format!("at {time} it began"), "at <time> it began");
+        }
+        check("Mon 12", "Mon <number>");
+        check("version 26.11.23", "version <number>");
+    }
+
+    #[test]
+    fn durations_and_sizes_take_their_unit_along() {
+        check("took 12 ms", "took <duration>");
+        check("took 1h30m and 5s", "took <duration> and <duration>");
+        check("free 368.8 MiB of 104 bytes, 8388608b", "free <size> of <size>");
+        check("12 minimal 3 mistakes", "<number> minimal <number> mistakes");
+        check("1h30x", "<number>h<number>x");
+    }
+
+    #[test]
+    fn paths_and_addresses_are_masked() {
+        check("in /opt/data/x.csv.", "in <path>.");
+        check("file:/opt/x hdfs://host:8020/x?a=b,", "<path>,");
+        check("jdbc:mysql://db.example:3306/shop", "jdbc:<path>");
+        check(r"C:\data\in", "<path>");
+        check("org/apache/x and/or </name> / by zero", "<path> and/or </name> / by zero");
+        check("on 10.0.0.12:34083 (localhost/127.0.0.1)", "on <address> (localhost/<address>)");
+        check("at 0:0:0:0:0:0:0:1%lo, fe80::1, 00:1b:44:11:3a:b7", "at <address>%lo, <address>, <hex>");
+        check("Foo::bar 1:2:3", "Foo::bar <number>:<number>:<number>");
+    }
+
+    #[test]
+    fn quotes_within_words_are_apostrophes() {
+        check("can't read the job's 'id'", "can't read the job's '<text>'");
+        check("Resolving 'country to country#185", "Resolving 'country to country#<number>");
+        check("''", "'<text>'");
+    }
+
+    #[test]
+    fn spaces_and_rulers_of_any_length_are_alike() {
+        check("  a \t\u{1} b  ", "a b");
+        check("==========", "===");
+    }
+
+    #[test]
+    fn long_lines_are_cut_by_what_they_say_not_by_their_values() {
+        let line = |value: &str| format!("{} end", format!("word {value} ").repeat(100));
+        let shape_of = |line: &str| {
+            let mut shape = String::new();
+            mask_line(line, &mut shape);
+            text_of(&shape)
+        };
+        assert_eq!(shape_of(&line("7")), shape_of(&line("1234567")));
+        assert!(shape_of(&line("7")).ends_with("<...>"));
+        let punctuation = "-+".repeat(LINE_BYTES_MAX);
+        assert!(shape_of(&punctuation).len() < 2 * SHAPE_BYTES_MAX);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_has_a_bounded_shape(line in "([ -~]{0,30}|\\PC{0,10}|[0-9a-f:./'\", -]{0,20}){0,8}") {
+            let mut shape = String::new();
+            mask_line(&line, &mut shape);
+            proptest::prop_assert!(shape.len() < 2 * SHAPE_BYTES_MAX);
+        }
+    }
+}

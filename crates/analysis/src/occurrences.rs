@@ -1,0 +1,96 @@
+//! How often, when and how severe something was logged, with one sample; the same whatever the order of records.
+
+use runlog_model::record::SeverityCounts;
+use runlog_model::{Record, Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of a message that a sample keeps.
+pub const SAMPLE_BYTES_MAX: usize = 600;
+
+/// The records that belong to one pattern or one group, in a few figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Occurrences {
+    /// Records by severity, in the order of [`Severity::ALL`].
+    pub severities: SeverityCounts,
+    /// The earliest time of a record.
+    pub first: Timestamp,
+    /// The latest time of a record.
+    pub last: Timestamp,
+    /// The message of a record at `first`, at most 600 bytes; of several the one that sorts first.
+    pub sample: String,
+    /// The component that logged the sample.
+    pub sample_bundle_name: Option<String>,
+}
+
+impl Occurrences {
+    /// Of one record.
+    pub(crate) fn of(record: &Record, severity: Severity) -> Self {
+        let mut severities = SeverityCounts::default();
+        severities.add(severity);
+        Self {
+            severities,
+            first: record.time,
+            last: record.time,
+            sample: sample_of(record).to_owned(),
+            sample_bundle_name: record.bundle_name.clone(),
+        }
+    }
+
+    /// Counts one more record.
+    pub(crate) fn add(&mut self, record: &Record, severity: Severity) {
+        self.severities.add(severity);
+        self.last = self.last.max(record.time);
+        if record.time <= self.first {
+            let bundle_name = record.bundle_name.as_deref();
+            let ours = (self.first, self.sample.as_str(), self.sample_bundle_name.as_deref());
+            if (record.time, sample_of(record), bundle_name) < ours {
+                sample_of(record).clone_into(&mut self.sample);
+                self.sample_bundle_name = record.bundle_name.clone();
+            }
+            self.first = record.time;
+        }
+    }
+
+    /// Records in all.
+    pub fn records(&self) -> u64 {
+        self.severities.total()
+    }
+
+    /// The highest severity of a record.
+    pub fn worst(&self) -> Severity {
+        worst_of(&self.severities)
+    }
+}
+
+/// Records that no pattern or group counts, because there were too many different ones.
+///
+/// When it is not empty, the count of a pattern is a lower bound, and a rare one may be missing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rest {
+    /// Records by severity, in the order of [`Severity::ALL`].
+    pub severities: SeverityCounts,
+}
+
+impl Rest {
+    /// Records in all.
+    pub fn records(&self) -> u64 {
+        self.severities.total()
+    }
+
+    /// Counts the records of what found no room.
+    pub(crate) fn add_all(&mut self, occurrences: &Occurrences) {
+        self.severities.add_all(&occurrences.severities);
+    }
+}
+
+/// The highest severity that was counted.
+pub(crate) fn worst_of(counts: &SeverityCounts) -> Severity {
+    Severity::ALL.into_iter().rev().find(|severity| counts.of(*severity) > 0).unwrap_or(Severity::Other)
+}
+
+fn sample_of(record: &Record) -> &str {
+    let message = record.message.as_deref().unwrap_or_default();
+    &message[..message.floor_char_boundary(SAMPLE_BYTES_MAX)]
+}
