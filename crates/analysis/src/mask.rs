@@ -90,6 +90,17 @@ pub(crate) fn text_of(shape: &str) -> String {
     text
 }
 
+/// The shape whose text this is: what [`text_of`] wrote, read again.
+pub(crate) fn shape_of_text(text: &str) -> String {
+    let mut shape = text.to_owned();
+    for (mask, name) in Mask::ALL {
+        if shape.contains(name) {
+            shape = shape.replace(name, mask.char().encode_utf8(&mut [0; 4]));
+        }
+    }
+    shape
+}
+
 /// A line with its values masked, as text.
 pub(crate) fn masked(line: &str) -> String {
     let mut shape = String::new();
@@ -578,6 +589,7 @@ mod tests {
         let mut shape = String::new();
         mask_line(line, &mut shape);
         assert_eq!(text_of(&shape), expected);
+        assert_eq!(shape_of_text(expected), shape);
     }
 
     #[test]
@@ -676,10 +688,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_line_has_a_bounded_shape(line in "([ -~]{0,30}|\\PC{0,10}|[0-9a-f:./'\", -]{0,20}){0,8}") {
+        fn any_line_has_a_bounded_shape_that_its_text_gives_back(line in "([ -~]{0,30}|\\PC{0,10}|[0-9a-f:./'\", -]{0,20}){0,8}") {
             let mut shape = String::new();
             mask_line(&line, &mut shape);
             proptest::prop_assert!(shape.len() < 2 * SHAPE_BYTES_MAX);
+            let text = text_of(&shape);
+            proptest::prop_assert_eq!(text_of(&shape_of_text(&text)), text);
         }
     }
 }

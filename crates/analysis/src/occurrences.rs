@@ -52,6 +52,18 @@ impl Occurrences {
         }
     }
 
+    /// Adds the records of another.
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        self.severities.add_all(&other.severities);
+        self.last = self.last.max(other.last);
+        let key = |occurrences: &Self| {
+            (occurrences.first, occurrences.sample.clone(), occurrences.sample_bundle_name.clone())
+        };
+        if key(other) < key(self) {
+            (self.first, self.sample, self.sample_bundle_name) = key(other);
+        }
+    }
+
     /// Records in all.
     pub fn records(&self) -> u64 {
         self.severities.total()

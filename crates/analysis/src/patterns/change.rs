@@ -1,0 +1,156 @@
+//! Two logs side by side: which patterns are new, which are gone, which come more or less often.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use runlog_model::Severity;
+use serde::{Deserialize, Serialize};
+
+use super::merge::templates_of;
+use super::{Pattern, Patterns};
+use crate::mask::{shape_of_text, text_of};
+use crate::{Occurrences, StableId};
+
+/// How many times as often a pattern must come to count as more often, or less often.
+pub const CHANGE_TIMES_MIN: f64 = 2.0;
+
+/// How many records more or fewer that must be: one line more than one line is twice as often and means nothing.
+pub const CHANGE_RECORDS_MIN: u64 = 10;
+
+/// What is different between two logs.
+///
+/// The templates of both are joined first, so that a word which varies in only one of them is no difference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comparison {
+    /// Each pattern of either log: new ones first, then more often, gone, less often, unchanged; in each the most
+    /// severe first, then those whose count changed most.
+    pub patterns: Vec<PatternChange>,
+    /// False when one of the logs had more patterns than are kept: what is new or gone may then be among the rest.
+    pub complete: bool,
+}
+
+/// A pattern in two logs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PatternChange {
+    /// Of the joined template.
+    pub id: StableId,
+    /// The template that covers both logs.
+    pub template: String,
+    /// What changed.
+    pub change: Change,
+    /// Its records in the earlier log.
+    pub before: Option<Occurrences>,
+    /// Its records in the later log.
+    pub after: Option<Occurrences>,
+}
+
+/// What became of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Change {
+    /// Only in the later log.
+    New,
+    /// At least [`CHANGE_TIMES_MIN`] times as often and [`CHANGE_RECORDS_MIN`] records more.
+    MoreOften {
+        /// Records after by records before.
+        times: f64,
+    },
+    /// Only in the earlier log.
+    Gone,
+    /// At most one in [`CHANGE_TIMES_MIN`] and [`CHANGE_RECORDS_MIN`] records fewer.
+    LessOften {
+        /// Records after by records before.
+        times: f64,
+    },
+    /// In both, about as often.
+    Unchanged,
+}
+
+impl Change {
+    /// From the counts of records before and after.
+    fn of(before: u64, after: u64) -> Self {
+        let times = after as f64 / before as f64;
+        match (before, after) {
+            (0, _) => Self::New,
+            (_, 0) => Self::Gone,
+            _ if before.abs_diff(after) < CHANGE_RECORDS_MIN => Self::Unchanged,
+            _ if times >= CHANGE_TIMES_MIN => Self::MoreOften { times },
+            _ if times <= CHANGE_TIMES_MIN.recip() => Self::LessOften { times },
+            _ => Self::Unchanged,
+        }
+    }
+
+    fn place(self) -> u8 {
+        match self {
+            Self::New => 0,
+            Self::MoreOften { .. } => 1,
+            Self::Gone => 2,
+            Self::LessOften { .. } => 3,
+            Self::Unchanged => 4,
+        }
+    }
+}
+
+impl PatternChange {
+    fn worst(&self) -> Severity {
+        [&self.before, &self.after].into_iter().flatten().map(Occurrences::worst).max().unwrap_or(Severity::Other)
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        (records(self.before.as_ref()), records(self.after.as_ref()))
+    }
+}
+
+fn records(occurrences: Option<&Occurrences>) -> u64 {
+    occurrences.map_or(0, Occurrences::records)
+}
+
+pub(super) fn compare(earlier: &Patterns, later: &Patterns) -> Comparison {
+    let both: Vec<&Pattern> = earlier.patterns.iter().chain(&later.patterns).collect();
+    let shapes: Vec<String> = both.iter().map(|pattern| shape_of_text(&pattern.template)).collect();
+    let shapes: Vec<&str> = shapes.iter().map(String::as_str).collect();
+    let mut sides: BTreeMap<String, [Option<Occurrences>; 2]> = BTreeMap::new();
+    for (place, (template, pattern)) in templates_of(&shapes).iter().zip(both).enumerate() {
+        let side = &mut sides.entry(text_of(template)).or_default()[usize::from(place >= earlier.patterns.len())];
+        match side {
+            Some(ours) => ours.add_all(&pattern.occurrences),
+            None => *side = Some(pattern.occurrences.clone()),
+        }
+    }
+    let mut patterns: Vec<PatternChange> = sides.into_iter().map(|(text, sides)| change_of(text, sides)).collect();
+    patterns.sort_by_cached_key(|pattern| {
+        let (before, after) = pattern.counts();
+        let template = pattern.template.clone();
+        (pattern.change.place(), Reverse(pattern.worst()), Reverse(before.abs_diff(after)), template)
+    });
+    Comparison { patterns, complete: earlier.rest.records() == 0 && later.rest.records() == 0 }
+}
+
+fn change_of(template: String, [before, after]: [Option<Occurrences>; 2]) -> PatternChange {
+    let change = Change::of(records(before.as_ref()), records(after.as_ref()));
+    PatternChange { id: StableId::of(&template), template, change, before, after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(before: u64, after: u64, expected: Change) {
+        assert_eq!(Change::of(before, after), expected);
+    }
+
+    #[test]
+    fn a_change_takes_twice_as_many_and_ten_more() {
+        check(0, 1, Change::New);
+        check(1, 0, Change::Gone);
+        check(1, 10, Change::Unchanged);
+        check(1, 11, Change::MoreOften { times: 11.0 });
+        check(10, 20, Change::MoreOften { times: 2.0 });
+        check(100, 199, Change::Unchanged);
+        check(20, 10, Change::LessOften { times: 0.5 });
+        check(19, 10, Change::Unchanged);
+    }
+}

@@ -1,0 +1,148 @@
+//! The patterns and groups of real logs (fixtures/runs): as they are written down beside this file, whatever the
+//! order in which the records arrive.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
+use std::fmt::Write;
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use runlog_analysis::patterns::{Change, PatternMiner, Patterns};
+use runlog_analysis::stack_trace::{StackTraceGrouper, StackTraceGroups};
+use runlog_model::Record;
+
+/// Runs of one task (`etl-run-info-0` to `-8`).
+const RUNS: usize = 9;
+
+fn run(name: &str) -> Vec<Record> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/runs").join(format!("{name}.ndjson.zst"));
+    let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+    std::str::from_utf8(&bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn patterns_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Patterns {
+    let mut miner = PatternMiner::default();
+    records.into_iter().for_each(|record| miner.add(record));
+    miner.finish()
+}
+
+fn groups_of<'a>(records: impl IntoIterator<Item = &'a Record>) -> StackTraceGroups {
+    let mut grouper = StackTraceGrouper::default();
+    records.into_iter().for_each(|record| grouper.add(record));
+    grouper.finish()
+}
+
+/// One line for each pattern: records, worst severity, id, template.
+fn listing(records: &[Record]) -> String {
+    let patterns = patterns_of(records);
+    let mut text = format!("{} records, {} in no pattern\n", patterns.records, patterns.rest.records());
+    for pattern in &patterns.patterns {
+        let (count, worst) = (pattern.occurrences.records(), pattern.occurrences.worst().name());
+        writeln!(text, "{count:>6} {worst:<5} {} {}", pattern.id, pattern.template).unwrap();
+    }
+    writeln!(text, "stack traces").unwrap();
+    for group in groups_of(records).groups {
+        let (count, worst) = (group.occurrences.records(), group.occurrences.worst().name());
+        writeln!(text, "{count:>6} {worst:<5} {} {}", group.cause.id, group.cause.title).unwrap();
+    }
+    text
+}
+
+#[test]
+fn an_ordinary_run() {
+    insta::assert_snapshot!(listing(&run("etl-run-info-0")));
+}
+
+#[test]
+fn a_run_with_debug_messages() {
+    insta::assert_snapshot!(listing(&run("etl-run-debug")));
+}
+
+/// The records in an order that the keys give.
+fn shuffled<'a>(records: &'a [Record], keys: &[Index]) -> Vec<&'a Record> {
+    let mut records: Vec<&Record> = records.iter().collect();
+    for (place, key) in (1..records.len()).zip(keys.iter().cycle()) {
+        records.swap(place, key.index(place + 1));
+    }
+    records
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_order_of_records_changes_nothing(run_number in 0..RUNS, keys in prop::collection::vec(any::<Index>(), 101)) {
+        let records = run(&format!("etl-run-info-{run_number}"));
+        let shuffled = shuffled(&records, &keys);
+        prop_assert_eq!(patterns_of(shuffled.iter().copied()), patterns_of(&records));
+        prop_assert_eq!(groups_of(shuffled), groups_of(&records));
+    }
+
+    #[test]
+    fn the_order_of_words_that_vary_changes_nothing(
+        words in prop::collection::vec(("[a-c]{1,2}", "[a-c]{1,3}", 0..4_u8), 1..400),
+        keys in prop::collection::vec(any::<Index>(), 101),
+    ) {
+        let records: Vec<Record> = words.iter().map(|(one, other, form)| {
+            let message = match form {
+                0 => format!("copied table {one} to {other}"),
+                1 => format!("the state of {one} is {other}"),
+                2 => format!("{one} {other}"),
+                _ => format!("user {one} has started"),
+            };
+            serde_json::from_value(serde_json::json!({"logTimestamp": 1, "logMessage": message})).unwrap()
+        }).collect();
+        prop_assert_eq!(patterns_of(shuffled(&records, &keys)), patterns_of(&records));
+    }
+}
+
+#[test]
+fn the_runs_of_a_task_share_their_patterns() {
+    let runs: Vec<Patterns> = (0..RUNS).map(|number| patterns_of(&run(&format!("etl-run-info-{number}")))).collect();
+    for later in &runs[1..] {
+        let ids = |patterns: &Patterns| patterns.patterns.iter().map(|pattern| pattern.id).collect::<Vec<_>>();
+        let earlier = ids(&runs[0]);
+        let shared = ids(later).iter().filter(|id| earlier.contains(id)).count();
+        assert!(10 * shared >= 9 * later.patterns.len(), "{shared} of {}", later.patterns.len());
+    }
+}
+
+#[test]
+fn a_run_compared_with_another() {
+    let [earlier, later] = [3, 0].map(|number| patterns_of(&run(&format!("etl-run-info-{number}"))));
+    let comparison = earlier.compare(&later);
+    let mut text = format!("complete: {}\n", comparison.complete);
+    for pattern in comparison.patterns.iter().filter(|pattern| pattern.change != Change::Unchanged) {
+        let count = |side: &Option<_>| side.as_ref().map_or(0, runlog_analysis::Occurrences::records);
+        let (before, after) = (count(&pattern.before), count(&pattern.after));
+        writeln!(text, "{:?} {before} to {after}: {}", pattern.change, pattern.template).unwrap();
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_run_compared_with_itself_has_not_changed() {
+    let patterns = patterns_of(&run("etl-run-info-0"));
+    let comparison = patterns.compare(&patterns);
+    assert_eq!(comparison.patterns.len(), patterns.patterns.len());
+    assert!(comparison.complete && comparison.patterns.iter().all(|pattern| pattern.change == Change::Unchanged));
+}
+
+#[test]
+fn what_was_stored_is_read_again() {
+    let records = run("etl-run-info-0");
+    let patterns = patterns_of(&records);
+    assert_eq!(serde_json::from_str::<Patterns>(&serde_json::to_string(&patterns).unwrap()).unwrap(), patterns);
+    let groups = groups_of(&records);
+    assert_eq!(serde_json::from_str::<StackTraceGroups>(&serde_json::to_string(&groups).unwrap()).unwrap(), groups);
+}
+
+#[test]
+fn every_record_is_counted_once() {
+    let runs: Vec<Vec<Record>> = (0..RUNS).map(|number| run(&format!("etl-run-info-{number}"))).collect();
+    let each: Vec<Patterns> = runs.iter().map(patterns_of).collect();
+    let joined = Patterns::joined(&each);
+    assert_eq!(joined.records, runs.iter().map(|records| records.len() as u64).sum::<u64>());
+    assert_eq!(joined, patterns_of(runs.iter().flatten()));
+}
