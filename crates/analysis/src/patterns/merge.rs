@@ -2,7 +2,7 @@
 //!
 //! Masks know numbers, paths and times, but not that `ORDERS` is the name of a table. That only the other shapes
 //! tell, so this step looks at all of them at once. Its result is a function of the *set* of shapes: neither their
-//! order nor how often each was logged plays a part (decision 0010).
+//! order nor how often each was logged plays a part (decision 0009).
 //!
 //! Two shapes are comparable when they have the same punctuation and masks around equally many words. Among those,
 //! in rounds until nothing changes:
