@@ -39,7 +39,7 @@ const CHUNK_BYTES: usize = 64 << 10;
     post,
     path = "/runlog/v1/runs/{id}/records",
     tag = "push",
-    params(("id" = runlog_model::RunId, Path, description = "the id"), ("batch" = Option<String>, Query, description = "The id of the batch: repeating it is harmless")),
+    params(("id" = runlog_model::RunId, Path, description = "the id"), ("batch" = Option<String>, Query, pattern = "^[!-~]{1,200}$", description = "The id of the batch: repeating it is harmless")),
     request_body(content = Record, content_type = "application/x-ndjson", description = "One record a line; packed with gzip or zstd"),
     responses((status = 200, description = "The records are durable", body = StoredBatch), (status = 409, description = "The batch was stored with other records", body = ErrorBody), (status = 415, description = "The content coding is not known", body = ErrorBody))
 )]
