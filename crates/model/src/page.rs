@@ -70,6 +70,11 @@ impl PageCutter {
         Self { records_max: records_max.max(1), records: 0, current: None, before_instant: 0, whole_second: None }
     }
 
+    /// The same, after records that are in the page; the instants among which its cut lies are still to come.
+    pub fn after(records: u64, records_max: u64) -> Self {
+        Self { records, ..Self::new(records_max) }
+    }
+
     /// Takes `count` records of one instant, none later than those taken before; tells the cut once it is certain.
     pub fn take(&mut self, instant: Timestamp, count: u64) -> Option<PageCut> {
         if let Some(last) = self.current.filter(|last| *last != instant) {

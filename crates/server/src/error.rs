@@ -60,7 +60,7 @@ impl From<runlog_store::Error> for ApiError {
         // What the service did wrong is for its log; its callers get a request id to ask with.
         let message = match error.kind() {
             ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::Conflict => error.to_string(),
-            ErrorKind::Unavailable => "the archive is away or busy; nothing was changed, try again".to_owned(),
+            ErrorKind::Unavailable | ErrorKind::Busy => "the archive is away or busy; nothing was changed, try again".to_owned(),
             ErrorKind::Corrupt => "the archive could not read what it holds; its log says more".to_owned(),
         };
         let cause = status.is_server_error().then(|| Arc::new(error) as Arc<dyn StdError + Send + Sync>);
@@ -74,7 +74,7 @@ fn status_of(kind: ErrorKind) -> StatusCode {
         // Talend Cloud answers 404 to a token that has passed its hour; the message says which it is.
         ErrorKind::NotFound | ErrorKind::Expired => StatusCode::NOT_FOUND,
         ErrorKind::Conflict => StatusCode::CONFLICT,
-        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Unavailable | ErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Corrupt => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -74,6 +74,9 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(is_sane)).then(|| id.to_owned())
 }
 
+/// When a caller may come again after the archive was away or busy. Unit: seconds.
+const RETRY_AFTER_SECONDS: &str = "2";
+
 fn panicked() -> Response {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the service broke while it handled this request").into_response()
 }
@@ -111,6 +114,9 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
     answer.headers_mut().extend(parts.headers);
     *answer.status_mut() = parts.status;
     *answer.extensions_mut() = parts.extensions;
+    if parts.status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
     if parts.status == StatusCode::UNAUTHORIZED {
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -2,13 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// A failure of the archive. `Display` says what happened and to what; the cause is in `source`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What the caller does next.
@@ -24,6 +25,8 @@ pub enum ErrorKind {
     Conflict,
     /// The catalog or the objects are away, full or busy: retry later.
     Unavailable,
+    /// More comes in than can be written at the moment: retry in a second.
+    Busy,
     /// Stored bytes do not decode: stop and look.
     Corrupt,
 }
@@ -43,7 +46,7 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(source.into()) }
+        Self { kind, message: message.into(), source: Some(Arc::from(source.into())) }
     }
 
     /// What the caller does next.
@@ -106,6 +109,13 @@ impl From<object_store::Error> for Error {
 
 impl From<parquet::errors::ParquetError> for Error {
     fn from(error: parquet::errors::ParquetError) -> Self {
+        let error = match error {
+            parquet::errors::ParquetError::External(cause) => match cause.downcast::<object_store::Error>() {
+                Ok(error) => return (*error).into(),
+                Err(cause) => parquet::errors::ParquetError::External(cause),
+            },
+            error => error,
+        };
         Self::caused(ErrorKind::Corrupt, "a segment does not decode", error)
     }
 }

@@ -52,12 +52,8 @@ impl Store {
         let (writes, waiters): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let outcome = self.commit_writes(writes).await;
         for waiter in waiters {
-            let result = match &outcome {
-                Ok(()) => Ok(()),
-                Err(error) => Err(Error::new(error.kind(), format!("nothing was written: {error}"))),
-            };
             // Whoever has gone away does not want to know.
-            let _ = waiter.send(result);
+            let _ = waiter.send(outcome.clone());
         }
     }
 

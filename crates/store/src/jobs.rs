@@ -8,12 +8,12 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{RunId, TimeRange, Timestamp};
 use sqlx::{AssertSqlSafe, FromRow};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::merge::Merge;
 use crate::page_file::{PageFileWriter, WrittenPage};
-use crate::slices::Scope;
+use crate::slices::{LogState, Scope};
 use crate::store::Store;
 use crate::{keys, limits};
 
@@ -30,13 +30,34 @@ struct WantedPage {
     file_format: String,
     record_order: String,
     records: i64,
+    log_epoch: i64,
 }
 
 impl Store {
     /// Builds page files and sweeps until `stop`; what has been begun is finished first.
     pub async fn run_jobs(&self, stop: CancellationToken) {
         let builders = (0..self.settings().page_builders.max(1)).map(|_| self.build_pages(stop.clone()));
-        tokio::join!(futures::future::join_all(builders), self.sweep_now_and_then(stop.clone()));
+        tokio::join!(
+            futures::future::join_all(builders),
+            self.seal_now_and_then(stop.clone()),
+            self.sweep_now_and_then(stop.clone())
+        );
+    }
+
+    async fn seal_now_and_then(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.seal().await {
+                Ok(sealed) if sealed.runs > 0 => continue,
+                Ok(_) => {}
+                Err(error) => {
+                    error!(error = &error as &dyn std::error::Error, "a log could not be sealed and will be tried again")
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_millis(limits::SEAL_EVERY_MS)) => {}
+            }
+        }
     }
 
     async fn build_pages(&self, stop: CancellationToken) {
@@ -44,6 +65,8 @@ impl Store {
             match self.build_wanted_page().await {
                 Ok(true) => continue,
                 Ok(false) => {}
+                // The log was deleted meanwhile, and with it the request.
+                Err(error) if error.kind() == ErrorKind::Conflict => debug!(%error, "a log file is not built"),
                 Err(error) => error!(error = &error as &dyn std::error::Error, "a log file could not be built"),
             }
             tokio::select! {
@@ -98,7 +121,7 @@ impl Store {
              WHERE key = (SELECT key FROM page_files
                           WHERE built_at IS NULL AND claimed_until < $1 AND attempts < $3
                           ORDER BY wanted_at LIMIT 1{skip_locked})
-             RETURNING key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records"
+             RETURNING key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch"
         )))
         .bind(now.as_millis())
         .bind(now.plus_millis(limits::PAGE_CLAIM_MS).as_millis())
@@ -127,6 +150,9 @@ impl Store {
 
     async fn sweep_now_and_then(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            if let Err(error) = self.apply_retention().await {
+                error!(error = &error as &dyn std::error::Error, "retention failed and will be tried again");
+            }
             match self.sweep().await {
                 Ok(0) => {}
                 Ok(bytes_freed) => info!(bytes_freed, "expired log files and orphan objects were swept"),
@@ -151,9 +177,10 @@ impl Store {
             .bind(now - 24 * 3_600_000)
             .execute(self.catalog().write())
             .await?;
-        let mut bytes_freed = 0;
+        let mut bytes_freed = self.sweep_replaced_segments().await?;
         for (folder, rows) in [
             (keys::SEGMENTS, "SELECT CAST(1 AS BIGINT) FROM segments WHERE object_key = $1"),
+            (keys::SEALED, "SELECT CAST(1 AS BIGINT) FROM segments WHERE object_key = $1"),
             (keys::PAGES, "SELECT CAST(1 AS BIGINT) FROM page_files WHERE object_key = $1"),
         ] {
             let mut objects = self.objects().list(Some(&Path::from(folder)));
@@ -177,6 +204,32 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Removes the segments from which the last slice was taken a while ago. Tells the bytes freed.
+    async fn sweep_replaced_segments(&self) -> Result<u64> {
+        let mut bytes_freed = 0;
+        loop {
+            let before = self.now().as_millis() - limits::REPLACED_KEEP_MS;
+            let replaced: Vec<(String, i64)> = sqlx::query_as(
+                "DELETE FROM segments WHERE id IN (SELECT id FROM segments WHERE replaced_at < $1 LIMIT 256)
+                 RETURNING object_key, bytes",
+            )
+            .bind(before)
+            .fetch_all(self.catalog().write())
+            .await?;
+            if replaced.is_empty() {
+                return Ok(bytes_freed);
+            }
+            for (object_key, bytes) in replaced {
+                match self.objects().delete(&Path::from(object_key.as_str())).await {
+                    Ok(()) => bytes_freed += bytes as u64,
+                    Err(error) => warn!(%error, object.key = object_key, "a replaced segment is left to the next sweep"),
+                }
+            }
+        }
+    }
+}
+
 /// Writes the file of a page as an object.
 async fn build(store: &Store, page: &WantedPage, object_key: Path) -> Result<WrittenPage> {
     let undecodable = |what: &str| Error::corrupt(format!("the {what} of page {} does not decode", page.key));
@@ -185,10 +238,11 @@ async fn build(store: &Store, page: &WantedPage, object_key: Path) -> Result<Wri
     let order = page.record_order.parse().map_err(|_| undecodable("order"))?;
     let range =
         TimeRange { start: Some(Timestamp::clamped(page.first_ms)), end: Some(Timestamp::clamped(page.last_ms)) };
-    let mut merge = Merge::new(store, Scope { run_id, range, arrivals: page.arrivals }, order);
+    let state = store.log_state(run_id, LogState { log_epoch: page.log_epoch, log_version: 0 }).await?;
+    let mut merge = Merge::new(store, Scope { run_id, range, arrivals: page.arrivals, state }, order);
     let mut file = PageFileWriter::new(store.objects().clone(), object_key, format);
     while let Some(stretch) = merge.next().await? {
-        for (time, body) in stretch.records(0).await? {
+        for (time, body) in stretch.read().await?.iter() {
             file.add(time, body)?;
             if file.is_frame_full() {
                 file.flush_frame().await?;

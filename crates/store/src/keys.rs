@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! segments/2026/11/23/<segment id>.parquet     by the day on which it was written (UTC)
+//! sealed/2026/11/23/<segment id>.parquet       the same, of files of whole runs
 //! pages/<page key>-<build>.zst                 one build of a page file
 //! ```
 
@@ -11,13 +12,24 @@ use uuid::Uuid;
 
 /// The folder of segments.
 pub(crate) const SEGMENTS: &str = "segments";
+/// The folder of sealed files.
+pub(crate) const SEALED: &str = "sealed";
 /// The folder of page files.
 pub(crate) const PAGES: &str = "pages";
 
 /// The key of a segment that is written now.
 pub(crate) fn segment(id: Uuid, now: Timestamp) -> Path {
+    dated(SEGMENTS, id, now)
+}
+
+/// The key of a sealed file that is written now.
+pub(crate) fn sealed_file(id: Uuid, now: Timestamp) -> Path {
+    dated(SEALED, id, now)
+}
+
+fn dated(folder: &str, id: Uuid, now: Timestamp) -> Path {
     let day = now.to_string()[..10].replace('-', "/");
-    Path::from(format!("{SEGMENTS}/{day}/{id}.parquet"))
+    Path::from(format!("{folder}/{day}/{id}.parquet"))
 }
 
 /// The key of one build of a page file; two builders of the same page write two objects.

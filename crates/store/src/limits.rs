@@ -57,3 +57,85 @@ pub const STATEMENT_MS_MAX: u32 = 60_000;
 
 /// How long a statement may wait for rows that another node holds. Unit: milliseconds.
 pub const LOCK_WAIT_MS_MAX: u32 = 20_000;
+
+/// Rows of a slice that are read at a time, and of one page of a Parquet file. Unit: records.
+///
+/// A page of 100,000 records reads seven; of long messages one is some megabytes.
+pub const CHUNK_RECORDS: usize = 16_384;
+
+/// Objects up to this length are read whole: one request instead of three. Unit: bytes.
+pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
+
+/// Memory for the ends of Parquet files that were read. Unit: bytes.
+pub const FOOTER_CACHE_BYTES: u64 = 16 << 20;
+
+/// How much of the end of a file is read in the hope that its description is in it. Unit: bytes.
+pub const FOOTER_BYTES: usize = 64 << 10;
+
+/// How often a merge looks whether the slices in its hands were replaced. Unit: milliseconds.
+pub const MERGE_CHECK_MS: i64 = 60_000;
+
+/// Groups of batches that are written at a time: while one waits for the disk, the next one is encoded.
+pub const GROUPS_UNDER_WAY: usize = 3;
+
+/// Most batches in one commit. Unit: batches.
+pub const GROUP_BATCHES_MAX: usize = 256;
+
+/// How long a commit waits for batches that are on their way. Unit: milliseconds.
+pub const GATHER_MS: u64 = 2;
+
+/// The steps in which batches take memory. Unit: bytes.
+pub const MEMORY_STEP_BYTES: usize = 64 << 10;
+
+/// How long a batch waits for memory before it is told to come again. Unit: milliseconds.
+pub const MEMORY_WAIT_MS: u64 = 5_000;
+
+/// What a batch must hold to be written early when memory is short. Unit: bytes.
+pub const EARLY_SEGMENT_BYTES: usize = 1 << 20;
+
+/// A day. Unit: milliseconds.
+pub const DAY_MS: i64 = 86_400_000;
+
+/// How long after its last record the slices of a run that has not ended are merged, at the soonest. Unit: milliseconds.
+pub const IDLE_SEAL_MS: i64 = 2 * DAY_MS;
+
+/// Records of a sealed file that make a row group, and a slice of a large run. Unit: records.
+///
+/// A page of 100,000 records lies in two or three.
+pub const ROW_GROUP_RECORDS: usize = 98_304;
+
+/// Memory of a row group in the making at which it is ended early. Unit: bytes.
+pub const ROW_GROUP_BYTES: usize = 24 << 20;
+
+/// The length at which a sealed file is ended. Unit: bytes.
+pub const SEALED_FILE_BYTES: usize = 128 << 20;
+
+/// How hard sealed files are compressed: measured in decision 0010.
+pub const SEALED_ZSTD_LEVEL: i32 = 3;
+
+/// The parts in which a file is sent to a bucket. Unit: bytes. Two are in memory at a time.
+pub const UPLOAD_PART_BYTES: usize = 8 << 20;
+
+/// Most runs that are sealed together. Unit: runs.
+pub const SEAL_RUNS_MAX: i64 = 256;
+
+/// Records after which no further run is sealed together with others. Unit: records.
+pub const SEAL_RECORDS_MAX: i64 = 2_000_000;
+
+/// Most slices of a run that are merged in one pass. Unit: slices.
+pub const SEAL_SLICES_MAX: i64 = 20_000;
+
+/// Most slices that are merged while they overlap. Each is a few megabytes of memory.
+pub const SEAL_FAN_IN: usize = 24;
+
+/// How long one node has the sealing of a run in its hands. Unit: milliseconds.
+pub const SEAL_CLAIM_MS: i64 = 30 * 60_000;
+
+/// How long after a failure a run is sealed again. Unit: milliseconds.
+pub const SEAL_AGAIN_MS: i64 = 60_000;
+
+/// How often runs to be sealed are looked for. Unit: milliseconds.
+pub const SEAL_EVERY_MS: u64 = 2_000;
+
+/// How long the object of a replaced segment is kept for whoever reads it. Unit: milliseconds.
+pub const REPLACED_KEEP_MS: i64 = 3_600_000;

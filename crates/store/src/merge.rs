@@ -2,20 +2,22 @@
 //!
 //! A slice is opened when the merge reaches its first record and dropped after its last, so that what is in memory
 //! depends on how many slices overlap and not on how many there are. Times are read first; the rest of a slice only
-//! when somebody asks for it.
+//! when somebody asks for it, and a chunk of rows at a time.
+//!
+//! Slices may be replaced by merged ones while a merge goes on. It notices, and goes on after the record that it gave
+//! last: the records and their order stay the same.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
-use runlog_model::{RecordOrder, TimeRange};
-use tokio::sync::OnceCell;
+use arrow_array::{ArrayRef, UInt32Array};
+use runlog_model::{RecordOrder, TimeRange, Timestamp};
+use tokio::sync::Mutex;
 
-use crate::error::Result;
-use crate::segment::{self, Bodies, Body, Heads};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::segment_file::{Bodies, Body, Heads, SegmentFile};
 use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 
@@ -24,10 +26,15 @@ pub(crate) struct Merge {
     store: Store,
     scope: Scope,
     order: RecordOrder,
-    walk: SliceWalk,
+    /// Where more slices come from; none when all are in hand.
+    walk: Option<SliceWalk>,
     /// Slices that are not open yet, in the order in which they begin.
     waiting: VecDeque<Slice>,
     open: Vec<Cursor>,
+    /// The record that was given last.
+    given: Option<Position>,
+    /// When it was last known that no slice in hand had been replaced.
+    checked_at: Timestamp,
 }
 
 /// Rows of one slice that follow each other in the order of the merge.
@@ -37,6 +44,14 @@ pub(crate) struct Stretch {
     order: RecordOrder,
 }
 
+/// The records of a [`Stretch`].
+pub(crate) struct StretchRecords {
+    stretch: Stretch,
+    bodies: Arc<Bodies>,
+    /// The row of the slice that is the first of `bodies`.
+    first_row: usize,
+}
+
 /// What is left of an open slice.
 struct Cursor {
     slice: Arc<OpenSlice>,
@@ -44,49 +59,119 @@ struct Cursor {
 }
 
 /// Where a record stands: its time, then its number in the run.
-type Position = (i64, i64);
+pub(crate) type Position = (i64, i64);
 
+/// The rows of a slice that are in the scope, numbered from 0.
 struct OpenSlice {
-    first_arrival: i64,
-    /// The rows of the slice in its segment, those outside the range left out.
-    segment_rows: Range<usize>,
-    segment: Bytes,
+    file: SegmentFile,
+    /// The rows of the slice in its segment.
+    in_segment: Range<usize>,
+    arrival_base: i64,
     heads: Heads,
-    bodies: OnceCell<Bodies>,
+    /// Which rows of the slice they are.
+    rows: RowChoice,
+    /// How many rows are read at a time.
+    chunk_records: usize,
+    /// The chunk that was read last, and its number.
+    chunk: Mutex<Option<(usize, Arc<Bodies>)>>,
+}
+
+enum RowChoice {
+    /// All from this one on.
+    From(usize),
+    These(Vec<u32>),
 }
 
 impl Merge {
     pub(crate) fn new(store: &Store, scope: Scope, order: RecordOrder) -> Self {
-        let walk = SliceWalk::new(scope, order);
-        Self { store: store.clone(), scope, order, walk, waiting: VecDeque::new(), open: Vec::new() }
+        Self::with(store, scope, order, Some(SliceWalk::new(scope, order)), VecDeque::new())
+    }
+
+    /// The records of these slices alone, oldest first.
+    pub(crate) fn of_slices(store: &Store, scope: Scope, mut slices: Vec<Slice>) -> Self {
+        slices.sort_by_key(|slice| (slice.first_time, slice.first_arrival));
+        Self::with(store, scope, RecordOrder::Asc, None, slices.into())
+    }
+
+    fn with(
+        store: &Store,
+        scope: Scope,
+        order: RecordOrder,
+        walk: Option<SliceWalk>,
+        waiting: VecDeque<Slice>,
+    ) -> Self {
+        let checked_at = store.now();
+        Self { store: store.clone(), scope, order, walk, waiting, open: Vec::new(), given: None, checked_at }
     }
 
     /// Passes over up to `records_max` records in whole slices, which are not opened for it; tells how many.
     ///
-    /// Only right before the first stretch is taken.
-    pub(crate) async fn skip_whole_slices(&mut self, records_max: u64) -> Result<u64> {
-        let mut skipped = 0;
+    /// Only right before the first stretch is taken. With `keep`, goes back to the last slice of which it holds, or to
+    /// the first.
+    pub(crate) async fn skip_whole_slices(
+        &mut self,
+        records_max: u64,
+        keep: Option<fn(&Slice) -> bool>,
+    ) -> Result<u64> {
+        loop {
+            match self.try_skip(records_max, keep).await {
+                Err(error) => self.restart_if_moved(error).await?,
+                skipped => return skipped,
+            }
+        }
+    }
+
+    async fn try_skip(&mut self, records_max: u64, keep: Option<fn(&Slice) -> bool>) -> Result<u64> {
+        let (mut passed, mut held) = (0, Vec::new());
         loop {
             self.fill_waiting(2).await?;
-            let Some(first) = self.waiting.front() else { return Ok(skipped) };
+            let Some(first) = self.waiting.front() else { break };
             let is_alone = self.waiting.get(1).is_none_or(|next| self.ends_before(first, next));
-            let is_inside = self.scope.range.contains(first.first_time) && self.scope.range.contains(first.last_time);
-            if !is_alone || !is_inside || skipped + first.records as u64 > records_max {
-                return Ok(skipped);
+            let range = self.scope.range;
+            let is_inside = range.contains(first.first_time)
+                && range.contains(first.last_time)
+                && first.last_arrival < self.scope.arrivals;
+            if !is_alone || !is_inside || passed + first.records as u64 > records_max {
+                break;
             }
-            skipped += first.records as u64;
-            self.waiting.pop_front();
+            passed += first.records as u64;
+            let Some(slice) = self.waiting.pop_front() else { break };
+            if let Some(keep) = keep {
+                if keep(&slice) {
+                    held.clear();
+                }
+                held.push(slice);
+            }
         }
+        let held_records: i64 = held.iter().map(|slice| slice.records).sum();
+        for slice in held.into_iter().rev() {
+            self.waiting.push_front(slice);
+        }
+        Ok(passed - held_records as u64)
     }
 
     /// The next rows, as many as follow each other in one slice; none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Stretch>> {
+        if self.walk.is_some() && self.store.now().millis_since(self.checked_at) > limits::MERGE_CHECK_MS {
+            if let Err(error) = self.check_state().await {
+                self.restart_if_moved(error).await?;
+            }
+        }
+        loop {
+            match self.try_next().await {
+                Err(error) => self.restart_if_moved(error).await?,
+                stretch => return stretch,
+            }
+        }
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Stretch>> {
         self.open_slices_that_begin().await?;
         let Some(best) = self.index_of_first() else { return Ok(None) };
         let bound = self.bound_of_others(best);
         let order = self.order;
         let cursor = &mut self.open[best];
-        let rows = cursor.rows_before(bound, order);
+        let rows = cursor.slice.within_chunk(cursor.rows_before(bound, order), order);
         let slice = Arc::clone(&cursor.slice);
         match order {
             RecordOrder::Desc => cursor.rows.end = rows.start,
@@ -95,25 +180,57 @@ impl Merge {
         if cursor.rows.is_empty() {
             self.open.swap_remove(best);
         }
+        self.given = Some(slice.position(if order == RecordOrder::Desc { rows.start } else { rows.end - 1 }));
         Ok(Some(Stretch { slice, rows, order }))
     }
 
     /// True when every record of `slice` comes before every record of `next`, which begins after it.
     fn ends_before(&self, slice: &Slice, next: &Slice) -> bool {
         match self.order {
-            RecordOrder::Desc => (next.last_time, next.first_arrival) < (slice.first_time, slice.first_arrival),
-            RecordOrder::Asc => (next.first_time, next.first_arrival) > (slice.last_time, slice.first_arrival),
+            RecordOrder::Desc => (next.last_time, next.last_arrival) < (slice.first_time, slice.first_arrival),
+            RecordOrder::Asc => (next.first_time, next.first_arrival) > (slice.last_time, slice.last_arrival),
         }
     }
 
     async fn fill_waiting(&mut self, slices_min: usize) -> Result<()> {
         while self.waiting.len() < slices_min {
-            let more = self.walk.next(&self.store).await?;
-            if more.is_empty() {
-                return Ok(());
-            }
+            let Some(walk) = self.walk.as_mut().filter(|walk| !walk.is_done()) else { return Ok(()) };
+            let more = walk.next(&self.store).await?;
+            // Slices of two states of the log must not meet.
+            self.check_state().await?;
             self.waiting.extend(more);
         }
+        Ok(())
+    }
+
+    /// Fails when a slice in hand may have been replaced.
+    async fn check_state(&mut self) -> Result<()> {
+        let state = self.store.log_state(self.scope.run_id, self.scope.state).await?;
+        self.checked_at = self.store.now();
+        match state == self.scope.state {
+            true => Ok(()),
+            false => Err(Error::conflict(format!("the log of run {} was merged", self.scope.run_id))),
+        }
+    }
+
+    /// Goes on with the new slices when the old ones were replaced; fails with `error` when that is not the reason.
+    async fn restart_if_moved(&mut self, error: Error) -> Result<()> {
+        let state = self.store.log_state(self.scope.run_id, self.scope.state).await?;
+        if self.walk.is_none() || state == self.scope.state {
+            return Err(error);
+        }
+        self.scope.state = state;
+        if let Some((time, _)) = self.given {
+            let time = Some(Timestamp::clamped(time));
+            match self.order {
+                RecordOrder::Desc => self.scope.range.end = time,
+                RecordOrder::Asc => self.scope.range.start = time,
+            }
+        }
+        self.walk = Some(SliceWalk::new(self.scope, self.order));
+        self.waiting.clear();
+        self.open.clear();
+        self.checked_at = self.store.now();
         Ok(())
     }
 
@@ -131,7 +248,10 @@ impl Merge {
                 return Ok(());
             }
             if let Some(slice) = self.waiting.pop_front() {
-                self.open.extend(Cursor::open(&self.store, slice, self.scope.range).await?);
+                let chunk_records = chunk_records(self.open.len() + 1);
+                let cursor =
+                    Cursor::open(&self.store, &slice, &self.scope, chunk_records, self.given, self.order).await?;
+                self.open.extend(cursor);
             }
         }
     }
@@ -157,33 +277,52 @@ impl Merge {
     }
 }
 
+/// How many rows are read at a time when so many slices are open: together they stay inside a bound.
+fn chunk_records(open: usize) -> usize {
+    (4 * limits::CHUNK_RECORDS / open).clamp(limits::CHUNK_RECORDS / 32, limits::CHUNK_RECORDS)
+}
+
 impl Cursor {
-    /// Reads the times of a slice; none when it has no record inside the range.
-    async fn open(store: &Store, slice: Slice, range: TimeRange) -> Result<Option<Self>> {
-        let segment = store.objects().get(&Path::from(slice.object_key.as_str())).await?.bytes().await?;
+    /// Reads the times of a slice; none when it has no record in the scope after `given`.
+    async fn open(
+        store: &Store,
+        slice: &Slice,
+        scope: &Scope,
+        chunk_records: usize,
+        given: Option<Position>,
+        order: RecordOrder,
+    ) -> Result<Option<Self>> {
+        let file = SegmentFile::open(store, &slice.object_key, slice.segment_bytes as u64).await?;
         let first_row = slice.first_row as usize;
-        let all_rows = first_row..first_row + slice.records as usize;
-        let (segment, all_heads, all_rows) = tokio::task::spawn_blocking(move || {
-            segment::decode_heads(&segment, all_rows.clone()).map(|heads| (segment, heads, all_rows))
-        })
-        .await??;
-        let inside = all_heads.times.partition_point(|ms| *ms < range.first_ms())
-            ..all_heads.times.partition_point(|ms| *ms <= range.last_ms());
-        if inside.is_empty() {
+        let in_segment = first_row..first_row + slice.records as usize;
+        let all = file.heads(in_segment.clone()).await?;
+        let arrival_base = slice.arrival_base();
+        let inside = rows_inside(&all.times, scope.range);
+        let is_whole = slice.last_arrival < scope.arrivals && given.is_none();
+        let (rows, heads) = if is_whole {
+            let heads = Heads { times: all.times[inside.clone()].to_vec(), arrivals: all.arrivals[inside.clone()].to_vec() };
+            (RowChoice::From(inside.start), heads)
+        } else {
+            let is_wanted = |row: &u32| {
+                let position = (all.times[*row as usize], arrival_base + all.arrivals[*row as usize]);
+                position.1 < scope.arrivals
+                    && given.is_none_or(|given| match order {
+                        RecordOrder::Desc => position < given,
+                        RecordOrder::Asc => position > given,
+                    })
+            };
+            let rows: Vec<u32> = (inside.start as u32..inside.end as u32).filter(is_wanted).collect();
+            let pick = |numbers: &[i64]| rows.iter().map(|row| numbers[*row as usize]).collect();
+            let heads = Heads { times: pick(&all.times), arrivals: pick(&all.arrivals) };
+            (RowChoice::These(rows), heads)
+        };
+        let count = heads.times.len();
+        if count == 0 {
             return Ok(None);
         }
-        let heads = Heads {
-            times: all_heads.times[inside.clone()].to_vec(),
-            arrivals: all_heads.arrivals[inside.clone()].to_vec(),
-        };
-        let slice = OpenSlice {
-            first_arrival: slice.first_arrival,
-            segment_rows: all_rows.start + inside.start..all_rows.start + inside.end,
-            segment,
-            heads,
-            bodies: OnceCell::new(),
-        };
-        Ok(Some(Self { rows: 0..inside.len(), slice: Arc::new(slice) }))
+        let slice =
+            OpenSlice { file, in_segment, arrival_base, heads, rows, chunk_records, chunk: Mutex::new(None) };
+        Ok(Some(Self { rows: 0..count, slice: Arc::new(slice) }))
     }
 
     fn head(&self, order: RecordOrder) -> Position {
@@ -218,7 +357,48 @@ impl Cursor {
 
 impl OpenSlice {
     fn position(&self, row: usize) -> Position {
-        (self.heads.times[row], self.first_arrival + i64::from(self.heads.arrivals[row]))
+        (self.heads.times[row], self.arrival_base + self.heads.arrivals[row])
+    }
+
+    fn row_of_slice(&self, row: usize) -> usize {
+        match &self.rows {
+            RowChoice::From(first) => first + row,
+            RowChoice::These(rows) => rows[row] as usize,
+        }
+    }
+
+    /// The first of our rows that is not before a row of the slice.
+    fn row_from(&self, row_of_slice: usize) -> usize {
+        match &self.rows {
+            RowChoice::From(first) => row_of_slice.saturating_sub(*first),
+            RowChoice::These(rows) => rows.partition_point(|row| (*row as usize) < row_of_slice),
+        }
+    }
+
+    /// As many of some rows as lie in one chunk: the last ones when the newest come first.
+    fn within_chunk(&self, rows: Range<usize>, order: RecordOrder) -> Range<usize> {
+        match order {
+            RecordOrder::Desc => {
+                let chunk = self.row_of_slice(rows.end - 1) / self.chunk_records;
+                self.row_from(chunk * self.chunk_records).max(rows.start)..rows.end
+            }
+            RecordOrder::Asc => {
+                let chunk = self.row_of_slice(rows.start) / self.chunk_records;
+                rows.start..self.row_from((chunk + 1) * self.chunk_records).min(rows.end)
+            }
+        }
+    }
+
+    async fn chunk(&self, number: usize) -> Result<Arc<Bodies>> {
+        let mut last = self.chunk.lock().await;
+        if let Some((_, bodies)) = last.as_ref().filter(|(last, _)| *last == number) {
+            return Ok(Arc::clone(bodies));
+        }
+        let first = self.in_segment.start + number * self.chunk_records;
+        let rows = first..(first + self.chunk_records).min(self.in_segment.end);
+        let bodies = Arc::new(self.file.bodies(rows).await?);
+        *last = Some((number, Arc::clone(&bodies)));
+        Ok(bodies)
     }
 }
 
@@ -233,17 +413,11 @@ impl Stretch {
         self.rows_in_order().map(|row| self.slice.heads.times[row])
     }
 
-    /// Its records in the order of the merge, without the first `skipped`.
-    pub(crate) async fn records(&self, skipped: usize) -> Result<impl Iterator<Item = (i64, Body<'_>)>> {
-        let bodies = self
-            .slice
-            .bodies
-            .get_or_try_init(|| async {
-                let (segment, rows) = (self.slice.segment.clone(), self.slice.segment_rows.clone());
-                tokio::task::spawn_blocking(move || segment::decode_bodies(&segment, rows)).await?
-            })
-            .await?;
-        Ok(self.rows_in_order().skip(skipped).map(|row| (self.slice.heads.times[row], bodies.row(row))))
+    /// Reads its records.
+    pub(crate) async fn read(self) -> Result<StretchRecords> {
+        let number = self.slice.row_of_slice(self.rows.start) / self.slice.chunk_records;
+        let bodies = self.slice.chunk(number).await?;
+        Ok(StretchRecords { first_row: number * self.slice.chunk_records, stretch: self, bodies })
     }
 
     fn rows_in_order(&self) -> impl Iterator<Item = usize> + use<> {
@@ -253,8 +427,47 @@ impl Stretch {
     }
 }
 
-/// How many records of a slice are inside a range.
-pub(crate) async fn count_inside(store: &Store, slice: Slice, range: TimeRange) -> Result<u64> {
-    let cursor = Cursor::open(store, slice, range).await?;
+impl StretchRecords {
+    /// The records in the order of the merge, with their times.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, Body<'_>)> {
+        self.stretch.rows_in_order().map(|row| {
+            let slice = &self.stretch.slice;
+            (slice.heads.times[row], self.bodies.row(slice.row_of_slice(row) - self.first_row))
+        })
+    }
+
+    /// Where the records stand, oldest first.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.stretch.rows.clone().map(|row| self.stretch.slice.position(row))
+    }
+
+    /// The columns after the times, oldest record first.
+    pub(crate) fn columns(&self) -> Result<Vec<ArrayRef>> {
+        let rows = self.stretch.rows.clone();
+        let columns = self.bodies.columns().into_iter();
+        match &self.stretch.slice.rows {
+            RowChoice::From(first) => {
+                let offset = first + rows.start - self.first_row;
+                Ok(columns.map(|column| Arc::new(column.slice(offset, rows.len())) as ArrayRef).collect())
+            }
+            RowChoice::These(chosen) => {
+                let first_row = self.first_row as u32;
+                let picked = UInt32Array::from_iter_values(chosen[rows].iter().map(|row| row - first_row));
+                Ok(columns.map(|column| arrow_select::take::take(column, &picked, None)).collect::<Result<_, _>>()?)
+            }
+        }
+    }
+}
+
+fn rows_inside(times: &[i64], range: TimeRange) -> Range<usize> {
+    let (first_ms, last_ms) = (range.first_ms(), range.last_ms());
+    let first = times.partition_point(|ms| *ms < first_ms);
+    // A range may end before it starts: nothing is in it.
+    first..times.partition_point(|ms| *ms <= last_ms).max(first)
+}
+
+/// How many records of a slice are in a scope.
+pub(crate) async fn count_inside(store: &Store, slice: &Slice, scope: &Scope) -> Result<u64> {
+    let cursor = Cursor::open(store, slice, scope, limits::CHUNK_RECORDS, None, RecordOrder::Asc).await?;
     Ok(cursor.map_or(0, |cursor| cursor.rows.len() as u64))
 }

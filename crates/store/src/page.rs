@@ -8,8 +8,7 @@ use sqlx::FromRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::SmallWrite;
 use crate::merge::Merge;
-use crate::runs::no_such_run;
-use crate::slices::Scope;
+use crate::slices::{Scope, Slice};
 use crate::sql::Connection;
 use crate::store::Store;
 use crate::{limits, secret};
@@ -78,8 +77,7 @@ struct StateRow {
 impl Store {
     /// Finds where the page ends and has its file built. `NotFound`: no such run.
     pub async fn request_page(&self, request: &PageRequest) -> Result<PageTicket> {
-        let run = self.run(request.run_id).await?.ok_or_else(|| no_such_run(request.run_id))?;
-        let scope = Scope { run_id: run.id, range: request.range, arrivals: run.records as i64 };
+        let (run, scope) = self.scope(request.run_id, request.range).await?;
         let cut = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.random().uuid().to_string();
@@ -136,7 +134,11 @@ impl Store {
 
     async fn cut(&self, scope: Scope) -> Result<PageCut> {
         let mut merge = Merge::new(self, scope, RecordOrder::Desc);
-        let mut cutter = PageCutter::new(self.settings().page_records_max);
+        let records_max = self.settings().page_records_max;
+        // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
+        // ends at a whole second when it can.
+        let passed = merge.skip_whole_slices(records_max, Some(has_whole_second)).await?;
+        let mut cutter = PageCutter::after(passed, records_max);
         while let Some(stretch) = merge.next().await? {
             for time in stretch.times() {
                 if let Some(cut) = cutter.take(Timestamp::clamped(time), 1) {
@@ -167,8 +169,8 @@ impl WantedPage {
     pub(crate) async fn insert(&self, connection: &mut Connection) -> Result<()> {
         sqlx::query(
             "INSERT INTO page_files (key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records,
-                    wanted_at, keep_until)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                    wanted_at, keep_until, log_epoch)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              ON CONFLICT (key) DO UPDATE SET keep_until = excluded.keep_until,
                     attempts = CASE WHEN page_files.claimed_until < excluded.wanted_at THEN 0 ELSE page_files.attempts END",
         )
@@ -182,6 +184,7 @@ impl WantedPage {
         .bind(self.records as i64)
         .bind(self.wanted_at.as_millis())
         .bind(self.keep_until.as_millis())
+        .bind(self.page.state.log_epoch)
         .execute(&mut *connection)
         .await?;
         sqlx::query(
@@ -198,6 +201,11 @@ impl WantedPage {
     }
 }
 
+/// True when a second begins between two records of the slice.
+fn has_whole_second(slice: &Slice) -> bool {
+    (slice.first_time - 1).div_euclid(1000) != (slice.last_time - 1).div_euclid(1000)
+}
+
 /// The range of the page itself: from right after the cut to the end of the asked range.
 fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
     match end {
@@ -209,6 +217,7 @@ fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
 /// Names a page by what is in it.
 fn page_key(page: Scope, format: FileFormat, order: RecordOrder) -> String {
     let (first_ms, last_ms) = (page.range.first_ms(), page.range.last_ms());
-    let content = format!("{} {first_ms} {last_ms} {} {format} {order}", page.run_id, page.arrivals);
+    let (run_id, epoch, arrivals) = (page.run_id, page.state.log_epoch, page.arrivals);
+    let content = format!("{run_id} {epoch} {first_ms} {last_ms} {arrivals} {format} {order}");
     secret::hex(&Sha256::digest(content)[..20])
 }

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::segment::Body;
+use crate::segment_file::Body;
 use crate::store::Store;
 
 /// Writes records as a page file, frame by frame.

@@ -11,6 +11,7 @@ use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
 use crate::error::{Error, Result};
 use crate::people::{Caller, CallerKind};
 use crate::places::{push_tag, push_workspaces};
+use crate::slices::LogState;
 use crate::sql::Sql;
 use crate::store::Store;
 
@@ -121,6 +122,11 @@ impl Store {
         run.processed_rows = finish.number_of_processed_rows.or(run.processed_rows);
         run.rejected_rows = finish.number_of_rejected_rows.or(run.rejected_rows);
         save(&mut *transaction, &run).await?;
+        sqlx::query("UPDATE runs SET seal_at = $2 WHERE id = $1 AND seal_at IS NOT NULL")
+            .bind(id.to_string())
+            .bind(now.plus_millis(self.settings().settle_ms).as_millis())
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(run)
     }
@@ -209,9 +215,21 @@ pub(crate) async fn fetch<'c>(
     executor: impl sqlx::Executor<'c, Database = sqlx::Any>,
     id: RunId,
 ) -> Result<Option<Run>> {
+    Ok(fetch_with_state(executor, id).await?.map(|(run, _)| run))
+}
+
+/// A run, and the state of its log.
+pub(crate) async fn fetch_with_state<'c>(
+    executor: impl sqlx::Executor<'c, Database = sqlx::Any>,
+    id: RunId,
+) -> Result<Option<(Run, LogState)>> {
     let row: Option<RunRow> =
         sqlx::query_as("SELECT * FROM runs WHERE id = $1").bind(id.to_string()).fetch_optional(executor).await?;
-    row.map(RunRow::into_run).transpose()
+    row.map(|row| {
+        let state = LogState { log_epoch: row.log_epoch, log_version: row.log_version };
+        Ok((row.into_run()?, state))
+    })
+    .transpose()
 }
 
 /// The run as it is until the transaction ends: no other node changes it meanwhile.
@@ -336,6 +354,8 @@ pub(crate) struct RunRow {
     rejected_rows: Option<i64>,
     records: i64,
     last_record_stored_at: Option<i64>,
+    log_epoch: i64,
+    log_version: i64,
     severity_other: i64,
     severity_trace: i64,
     severity_debug: i64,

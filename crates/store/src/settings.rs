@@ -53,6 +53,8 @@ pub struct StoreSettings {
     pub page_life_ms: i64,
     /// Page files that are built at a time. Default: 2.
     pub page_builders: usize,
+    /// Most memory that records take which are pushed and not stored yet. Unit: bytes. Default: 48 MiB.
+    pub ingest_memory_bytes: usize,
 }
 
 impl StoreSettings {
@@ -66,6 +68,7 @@ impl StoreSettings {
             settle_ms: 30_000,
             page_life_ms: 3_600_000,
             page_builders: 2,
+            ingest_memory_bytes: 48 << 20,
         }
     }
 

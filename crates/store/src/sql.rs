@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use sqlx::any::AnyArguments;
-use sqlx::query::{QueryAs, QueryScalar};
+use sqlx::query::{Query, QueryAs, QueryScalar};
 use sqlx::{Any, AnyConnection, Arguments, AssertSqlSafe, Encode, FromRow, Type};
 
 /// What one statement of a transaction is executed on.
@@ -49,6 +49,10 @@ impl Sql {
             self.push_bind(value);
         }
         self
+    }
+
+    pub(crate) fn build_query(self) -> Query<'static, Any, AnyArguments> {
+        sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
     }
 
     pub(crate) fn build_query_as<T: for<'r> FromRow<'r, sqlx::any::AnyRow>>(

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
 use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
+use crate::commit::Commits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
-use crate::objects;
+use crate::{failpoint, objects};
+use crate::segment_file::{self, FooterCache};
 use crate::settings::StoreSettings;
 
 /// An open archive. Clones share it.
@@ -28,6 +31,8 @@ struct Inner {
     random: Arc<dyn Random>,
     page_wanted: Notify,
     group: Group,
+    commits: Commits,
+    footers: FooterCache,
 }
 
 impl fmt::Debug for Store {
@@ -41,6 +46,7 @@ impl Store {
     ///
     /// Fails with `Unavailable` when a place of it cannot be reached or written, with `Corrupt` when a newer version wrote it.
     pub async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
+        failpoint::set_up();
         let folder = &settings.data_folder;
         if settings.catalog.is_none() || settings.objects.is_none() {
             tokio::fs::create_dir_all(folder).await.map_err(|error| {
@@ -56,8 +62,17 @@ impl Store {
             Some(url) => Catalog::connect(url.url()).await?,
             None => Catalog::open_file(&folder.join("catalog.sqlite")).await?,
         };
-        let inner =
-            Inner { settings, catalog, objects, clock, random, page_wanted: Notify::new(), group: Group::default() };
+        let inner = Inner {
+            commits: Commits::new(settings.ingest_memory_bytes),
+            settings,
+            catalog,
+            objects,
+            clock,
+            random,
+            page_wanted: Notify::new(),
+            group: Group::default(),
+            footers: segment_file::footer_cache(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -65,7 +80,7 @@ impl Store {
     pub async fn check(&self) -> Result<()> {
         sqlx::query("SELECT 1").fetch_one(self.catalog().read()).await?;
         let probe = Path::from(format!("probes/{}", self.random().uuid()));
-        self.objects().put(&probe, bytes::Bytes::from_static(b"probe").into()).await?;
+        self.objects().put(&probe, Bytes::from_static(b"probe").into()).await?;
         self.objects().delete(&probe).await?;
         Ok(())
     }
@@ -97,6 +112,24 @@ impl Store {
 
     pub(crate) fn group(&self) -> &Group {
         &self.inner.group
+    }
+
+    pub(crate) fn commits(&self) -> &Commits {
+        &self.inner.commits
+    }
+
+    pub(crate) fn footers(&self) -> &FooterCache {
+        &self.inner.footers
+    }
+
+    /// Writes an object. An answer that got lost is settled by looking whether the object is there.
+    pub(crate) async fn put_object(&self, key: &Path, bytes: Bytes) -> Result<()> {
+        let length = bytes.len() as u64;
+        let Err(error) = self.objects().put(key, bytes.into()).await else { return Ok(()) };
+        match self.objects().head(key).await {
+            Ok(found) if found.size == length => Ok(()),
+            _ => Err(error.into()),
+        }
     }
 
     pub(crate) fn page_wanted(&self) -> &Notify {

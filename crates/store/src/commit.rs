@@ -1,0 +1,595 @@
+//! Group commit: what arrives together becomes one object and one transaction.
+//!
+//! Waiting for the disk is what a commit costs, so whoever comes first commits for all that have come by then. Several
+//! groups may be under way; the catalog puts them in order. The memory of everything that waits is bounded: who finds
+//! none left is told to come again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use runlog_model::record::SeverityCounts;
+use runlog_model::wire::push::StoredBatch;
+use runlog_model::{Record, RunId};
+use sha2::{Digest, Sha256};
+use sqlx::{Any, FromRow, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::warn;
+
+use crate::batch::BatchRow;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runs::no_such_run;
+use crate::slices::share_of_bytes;
+use crate::sql::Sql;
+use crate::store::Store;
+use crate::{failpoint, keys, limits, secret, segment};
+
+/// Batches that wait for their commit, and the memory that all batches may take.
+#[derive(Debug)]
+pub(crate) struct Commits {
+    waiting: Mutex<Vec<(Part, oneshot::Sender<Result<StoredBatch>>)>>,
+    under_way: Semaphore,
+    /// Unit: [`limits::MEMORY_STEP_BYTES`].
+    memory: Arc<Semaphore>,
+    /// Batches that are being taken in or wait.
+    open: Arc<AtomicUsize>,
+}
+
+/// What is known of a batch beside its records.
+#[derive(Debug, Clone)]
+pub(crate) struct BatchName {
+    pub(crate) id: String,
+    /// SHA-256 of its records.
+    pub(crate) digest: String,
+    pub(crate) records: u64,
+}
+
+/// A batch as it waits.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) run_id: RunId,
+    pub(crate) batch: Option<BatchName>,
+    pub(crate) severities: SeverityCounts,
+    pub(crate) records: Arc<Vec<Record>>,
+    pub(crate) reserved: Reserved,
+}
+
+/// The memory that a batch may take; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    memory: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+    open: Arc<AtomicUsize>,
+}
+
+/// Segment objects that no row names yet.
+pub(crate) struct SegmentWriter {
+    store: Store,
+    segments: Vec<NewSegment>,
+}
+
+/// A segment object that was written.
+#[derive(Debug)]
+pub(crate) struct NewSegment {
+    pub(crate) id: String,
+    pub(crate) object_key: Path,
+    pub(crate) bytes: usize,
+    pub(crate) records: usize,
+    pub(crate) sha256: String,
+    pub(crate) runs: Vec<segment::RunRows>,
+}
+
+/// What one transaction adds to a run.
+#[derive(Debug, Default)]
+struct RunAddition {
+    records: u64,
+    severities: SeverityCounts,
+    batches: Vec<BatchName>,
+}
+
+/// How a transaction ended.
+enum Attempt {
+    Done,
+    /// Nothing was written, because these cannot be: the runs are not there, the batches are stored already.
+    Refused(BTreeSet<RunId>, HashMap<(RunId, String), BatchRow>),
+}
+
+#[derive(FromRow)]
+struct StoredName {
+    run_id: String,
+    batch_id: String,
+    digest: String,
+    records: i64,
+}
+
+#[derive(FromRow)]
+struct RunCounts {
+    id: String,
+    records: i64,
+    final_since: Option<i64>,
+}
+
+impl Commits {
+    pub(crate) fn new(memory_bytes: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            under_way: Semaphore::new(limits::GROUPS_UNDER_WAY),
+            memory: Arc::new(Semaphore::new((memory_bytes / limits::MEMORY_STEP_BYTES).max(1))),
+            open: Arc::default(),
+        }
+    }
+
+    /// Begins a batch, which has no memory yet.
+    pub(crate) fn begin(&self) -> Reserved {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Reserved { memory: Arc::clone(&self.memory), permit: None, open: Arc::clone(&self.open) }
+    }
+
+    fn take_group(&self) -> Vec<(Part, oneshot::Sender<Result<StoredBatch>>)> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut records, mut bytes) = (0, 0);
+        let fits = |(part, _): &&(Part, _)| {
+            records += part.records.len();
+            bytes += part.reserved.bytes();
+            records <= limits::SEGMENT_RECORDS_MAX && bytes <= limits::SEGMENT_BYTES_MAX
+        };
+        let count = waiting.iter().take(limits::GROUP_BATCHES_MAX).take_while(fits).count().max(1);
+        let count = count.min(waiting.len());
+        waiting.drain(..count).collect()
+    }
+
+    fn is_someone_coming(&self) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.open.load(Ordering::Relaxed) > waiting
+    }
+}
+
+impl Reserved {
+    fn bytes(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * limits::MEMORY_STEP_BYTES
+    }
+
+    fn steps_to(&self, bytes: usize) -> u32 {
+        bytes.saturating_sub(self.bytes()).div_ceil(limits::MEMORY_STEP_BYTES) as u32
+    }
+
+    /// Takes memory for so many bytes in all; false when there is none at the moment.
+    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
+        match self.steps_to(bytes) {
+            0 => true,
+            steps => match Arc::clone(&self.memory).try_acquire_many_owned(steps) {
+                Ok(permit) => {
+                    self.add(permit);
+                    true
+                }
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// Takes memory for so many bytes in all, and waits a while for it. `Busy`: in vain.
+    pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
+        let steps = match self.steps_to(bytes) {
+            0 => return Ok(()),
+            steps => steps,
+        };
+        let waiting = Arc::clone(&self.memory).acquire_many_owned(steps);
+        match tokio::time::timeout(Duration::from_millis(limits::MEMORY_WAIT_MS), waiting).await {
+            Ok(Ok(permit)) => {
+                self.add(permit);
+                Ok(())
+            }
+            _ => Err(Error::new(ErrorKind::Busy, "more is being pushed than can be written at the moment")),
+        }
+    }
+
+    /// Gives all of it back.
+    pub(crate) fn shrink(&mut self) {
+        self.permit = None;
+    }
+
+    fn add(&mut self, permit: OwnedSemaphorePermit) {
+        match &mut self.permit {
+            Some(own) => own.merge(permit),
+            None => self.permit = Some(permit),
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl SegmentWriter {
+    pub(crate) fn new(store: &Store) -> Self {
+        Self { store: store.clone(), segments: Vec::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Writes one segment of the records of some runs, each in order of arrival.
+    ///
+    /// The object goes first: an orphan object is swept later, an orphan row would be a lie.
+    pub(crate) async fn write(&mut self, runs: Vec<(RunId, Vec<Arc<Vec<Record>>>)>) -> Result<()> {
+        let (bytes, parts, sha256) = tokio::task::spawn_blocking(move || {
+            let (bytes, parts) = segment::encode(&runs)?;
+            let sha256 = secret::hex(&Sha256::digest(&bytes));
+            Ok::<_, Error>((bytes, parts, sha256))
+        })
+        .await??;
+        let id = self.store.random().uuid();
+        let segment = NewSegment {
+            object_key: keys::segment(id, self.store.now()),
+            id: id.to_string(),
+            bytes: bytes.len(),
+            records: parts.iter().map(|part| part.records).sum(),
+            sha256,
+            runs: parts,
+        };
+        failpoint::reach("commit-before-object");
+        self.store.put_object(&segment.object_key, bytes.into()).await?;
+        failpoint::reach("commit-after-object");
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Removes the objects again; only while it is certain that no row names them.
+    pub(crate) async fn remove(self) {
+        for segment in &self.segments {
+            if let Err(error) = self.store.objects().delete(&segment.object_key).await {
+                warn!(%error, object.key = %segment.object_key, "an object that no row names is left to the sweep");
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Stores a batch together with others that come at the same time.
+    pub(crate) async fn commit_part(&self, part: Part) -> Result<StoredBatch> {
+        let (done, is_done) = oneshot::channel();
+        self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
+        // A caller that goes away half way must not take the batches of others with it.
+        let store = self.clone();
+        tokio::spawn(async move { store.commit_waiting().await });
+        is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
+    }
+
+    /// Stores a batch whose segments are written.
+    pub(crate) async fn commit_segments(
+        &self,
+        segments: SegmentWriter,
+        run_id: RunId,
+        batch: Option<BatchName>,
+        severities: SeverityCounts,
+    ) -> Result<StoredBatch> {
+        let records = segments.segments.iter().map(|segment| segment.records as u64).sum();
+        let addition = RunAddition { records, severities, batches: batch.clone().into_iter().collect() };
+        match self.attempt(&segments.segments, &BTreeMap::from([(run_id, addition)])).await {
+            Ok(Attempt::Done) => Ok(StoredBatch { stored: records, repeated: false }),
+            Ok(Attempt::Refused(_, stored)) => {
+                segments.remove().await;
+                match stored.into_values().next() {
+                    Some(before) => before.repeated(run_id, batch.as_ref()),
+                    None => Err(no_such_run(run_id)),
+                }
+            }
+            // It is not certain that nothing was committed, so the objects stay; the sweep knows.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits one group of what waits. It is called as often as batches come, so that nothing is left.
+    async fn commit_waiting(&self) {
+        let Ok(_one) = self.commits().under_way.acquire().await else { return };
+        if self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return;
+        }
+        if self.commits().is_someone_coming() {
+            tokio::time::sleep(Duration::from_millis(limits::GATHER_MS)).await;
+        }
+        let group = self.commits().take_group();
+        if !group.is_empty() {
+            self.commit_parts(group).await;
+        }
+    }
+
+    /// Commits batches, and again without those that turn out to be stored already.
+    async fn commit_parts(&self, group: Vec<(Part, oneshot::Sender<Result<StoredBatch>>)>) {
+        let mut parts: Vec<Part> = Vec::with_capacity(group.len());
+        let mut waiters: Vec<oneshot::Sender<_>> = Vec::with_capacity(group.len());
+        // The same batch over two connections at once: the first is stored, the other one has its answer.
+        let mut named: HashMap<(RunId, String), usize> = HashMap::new();
+        let mut twins: Vec<(usize, RunId, BatchName, oneshot::Sender<_>)> = Vec::new();
+        for (part, waiter) in group {
+            let key = part.batch.as_ref().map(|batch| (part.run_id, batch.id.clone()));
+            match (key.as_ref().and_then(|key| named.get(key)), &part.batch) {
+                (Some(first), Some(batch)) => twins.push((*first, part.run_id, batch.clone(), waiter)),
+                _ => {
+                    named.extend(key.map(|key| (key, parts.len())));
+                    parts.push(part);
+                    waiters.push(waiter);
+                }
+            }
+        }
+        let outcomes = self.store_parts(parts).await;
+        for (first, run_id, twin, waiter) in twins {
+            let outcome = match &outcomes[first] {
+                Ok((stored, digest)) => {
+                    let row = BatchRow { digest: digest.clone(), records: stored.stored as i64 };
+                    row.repeated(run_id, Some(&twin))
+                }
+                Err(error) => Err(error.clone()),
+            };
+            let _ = waiter.send(outcome);
+        }
+        for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
+            // Whoever has gone away does not want to know.
+            let _ = waiter.send(outcome.map(|(stored, _)| stored));
+        }
+    }
+
+    /// Stores each part; the answers with the digests of what is stored, in the order of the parts.
+    async fn store_parts(&self, parts: Vec<Part>) -> Vec<Result<(StoredBatch, String)>> {
+        let mut outcomes: Vec<Option<Result<(StoredBatch, String)>>> = parts.iter().map(|_| None).collect();
+        loop {
+            let left: Vec<usize> = (0..parts.len()).filter(|index| outcomes[*index].is_none()).collect();
+            if left.is_empty() {
+                break;
+            }
+            match self.store_once(&parts, &left).await {
+                Ok(Attempt::Done) => {
+                    for index in left {
+                        let part = &parts[index];
+                        let digest = part.batch.as_ref().map(|batch| batch.digest.clone()).unwrap_or_default();
+                        let stored = StoredBatch { stored: part.severities.total(), repeated: false };
+                        outcomes[index] = Some(Ok((stored, digest)));
+                    }
+                }
+                Ok(Attempt::Refused(missing, stored)) => {
+                    for index in left {
+                        let part = &parts[index];
+                        let name = part.batch.as_ref();
+                        if missing.contains(&part.run_id) {
+                            outcomes[index] = Some(Err(no_such_run(part.run_id)));
+                        } else if let Some(before) =
+                            name.and_then(|name| stored.get(&(part.run_id, name.id.clone())))
+                        {
+                            let answer = before.repeated(part.run_id, name);
+                            outcomes[index] = Some(answer.map(|answer| (answer, before.digest.clone())));
+                        }
+                    }
+                }
+                Err(error) => {
+                    for index in left {
+                        outcomes[index] = Some(Err(error.clone()));
+                    }
+                }
+            }
+        }
+        outcomes.into_iter().flatten().collect()
+    }
+
+    async fn store_once(&self, parts: &[Part], left: &[usize]) -> Result<Attempt> {
+        let mut by_run: BTreeMap<RunId, (Vec<Arc<Vec<Record>>>, RunAddition)> = BTreeMap::new();
+        for index in left {
+            let part = &parts[*index];
+            let (records, addition) = by_run.entry(part.run_id).or_default();
+            addition.records += part.records.len() as u64;
+            addition.severities.add_all(&part.severities);
+            addition.batches.extend(part.batch.clone());
+            if !part.records.is_empty() {
+                records.push(Arc::clone(&part.records));
+            }
+        }
+        let (mut additions, mut records) = (BTreeMap::new(), Vec::new());
+        for (run_id, (run_records, addition)) in by_run {
+            additions.insert(run_id, addition);
+            if !run_records.is_empty() {
+                records.push((run_id, run_records));
+            }
+        }
+        let mut segments = SegmentWriter::new(self);
+        if !records.is_empty() {
+            segments.write(records).await?;
+        }
+        let attempt = self.attempt(&segments.segments, &additions).await?;
+        if matches!(attempt, Attempt::Refused(..)) {
+            segments.remove().await;
+        }
+        Ok(attempt)
+    }
+
+    async fn attempt(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
+        let mut transaction = self.catalog().begin().await?;
+        // Whichever node commits, batches of a run are counted one after another; all lock runs in the same order.
+        let runs = self.lock_runs(&mut transaction, additions.keys()).await?;
+        let missing: BTreeSet<_> = additions.keys().filter(|id| !runs.contains_key(id)).copied().collect();
+        let stored = stored_names(&mut transaction, additions).await?;
+        if !missing.is_empty() || !stored.is_empty() {
+            return Ok(Attempt::Refused(missing, stored));
+        }
+        let now = self.now().as_millis();
+        insert_batches(&mut transaction, additions, now).await?;
+        insert_segments(&mut transaction, segments, now).await?;
+        insert_slices(&mut transaction, segments, &runs).await?;
+        for (run_id, addition) in additions {
+            self.add_to_run(&mut transaction, *run_id, addition, &runs[run_id], segments).await?;
+        }
+        failpoint::reach("commit-before-rows");
+        transaction.commit().await?;
+        failpoint::reach("commit-after-rows");
+        Ok(Attempt::Done)
+    }
+
+    async fn lock_runs(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        ids: impl Iterator<Item = &RunId>,
+    ) -> Result<HashMap<RunId, RunCounts>> {
+        let mut locking = Sql::new("SELECT id, records, final_since FROM runs WHERE id IN (");
+        locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.catalog().for_update());
+        let rows: Vec<RunCounts> = locking.build_query_as().fetch_all(&mut **transaction).await?;
+        rows.into_iter()
+            .map(|row| {
+                let id = row.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+                Ok((id, row))
+            })
+            .collect()
+    }
+
+    async fn add_to_run(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        run_id: RunId,
+        addition: &RunAddition,
+        run: &RunCounts,
+        segments: &[NewSegment],
+    ) -> Result<()> {
+        let now = self.now();
+        let seal_at = match run.final_since {
+            Some(_) => now.plus_millis(self.settings().settle_ms).as_millis(),
+            // A day whole, so that the row is not indexed anew with every batch.
+            None => (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS,
+        };
+        let bytes: i64 = segments
+            .iter()
+            .flat_map(|segment| segment.runs.iter().map(move |rows| (segment, rows)))
+            .filter(|(_, rows)| rows.run_id == run_id)
+            .map(|(segment, rows)| share_of_bytes(segment.bytes as i64, rows.records as i64, segment.records as i64))
+            .sum();
+        let counts = addition.severities.as_array().map(|count| count as i64);
+        sqlx::query(
+            "UPDATE runs SET records = records + $2, last_record_stored_at = $3, stored_bytes = stored_bytes + $4,
+                    severity_other = severity_other + $5, severity_trace = severity_trace + $6,
+                    severity_debug = severity_debug + $7, severity_info = severity_info + $8,
+                    severity_warn = severity_warn + $9, severity_error = severity_error + $10,
+                    severity_fatal = severity_fatal + $11, seal_at = CASE WHEN $2 > 0 THEN $12 ELSE seal_at END
+             WHERE id = $1",
+        )
+        .bind(run_id.to_string())
+        .bind(addition.records as i64)
+        .bind(now.as_millis())
+        .bind(bytes)
+        .bind(counts[0])
+        .bind(counts[1])
+        .bind(counts[2])
+        .bind(counts[3])
+        .bind(counts[4])
+        .bind(counts[5])
+        .bind(counts[6])
+        .bind(seal_at)
+        .execute(&mut **transaction)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Which of the batches are stored already.
+async fn stored_names(
+    transaction: &mut Transaction<'_, Any>,
+    additions: &BTreeMap<RunId, RunAddition>,
+) -> Result<HashMap<(RunId, String), BatchRow>> {
+    let mut looking = Sql::new("SELECT run_id, batch_id, digest, records FROM batches WHERE (run_id, batch_id) IN (VALUES ");
+    let mut count = 0;
+    for (run_id, addition) in additions {
+        for batch in &addition.batches {
+            looking.push(if count == 0 { "(" } else { ", (" });
+            looking.push_bind(run_id.to_string()).push(", ").push_bind(batch.id.clone()).push(")");
+            count += 1;
+        }
+    }
+    if count == 0 {
+        return Ok(HashMap::new());
+    }
+    looking.push(")");
+    let rows: Vec<StoredName> = looking.build_query_as().fetch_all(&mut **transaction).await?;
+    rows.into_iter()
+        .map(|row| {
+            let run_id = row.run_id.parse().map_err(|_| Error::corrupt("the run of a batch does not decode"))?;
+            Ok(((run_id, row.batch_id), BatchRow { digest: row.digest, records: row.records }))
+        })
+        .collect()
+}
+
+async fn insert_batches(
+    transaction: &mut Transaction<'_, Any>,
+    additions: &BTreeMap<RunId, RunAddition>,
+    now: i64,
+) -> Result<()> {
+    let mut inserting = Sql::new("INSERT INTO batches (run_id, batch_id, digest, records, stored_at) VALUES ");
+    let mut count = 0;
+    for (run_id, addition) in additions {
+        for batch in &addition.batches {
+            inserting.push(if count == 0 { "(" } else { ", (" });
+            inserting.push_bind(run_id.to_string()).push(", ").push_bind(batch.id.clone()).push(", ");
+            inserting.push_bind(batch.digest.clone()).push(", ").push_bind(batch.records as i64).push(", ");
+            inserting.push_bind(now).push(")");
+            count += 1;
+        }
+    }
+    if count > 0 {
+        inserting.build_query().execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn insert_segments(
+    transaction: &mut Transaction<'_, Any>,
+    segments: &[NewSegment],
+    now: i64,
+) -> Result<()> {
+    for segment in segments {
+        sqlx::query(
+            "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&segment.id)
+        .bind(segment.object_key.as_ref())
+        .bind(segment.bytes as i64)
+        .bind(segment.records as i64)
+        .bind(now)
+        .bind(&segment.sha256)
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_slices(
+    transaction: &mut Transaction<'_, Any>,
+    segments: &[NewSegment],
+    runs: &HashMap<RunId, RunCounts>,
+) -> Result<()> {
+    let mut arrivals: HashMap<RunId, i64> = runs.iter().map(|(id, run)| (*id, run.records)).collect();
+    let slices: Vec<_> =
+        segments.iter().flat_map(|segment| segment.runs.iter().map(move |rows| (segment, rows))).collect();
+    for some in slices.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut inserting = Sql::new(
+            "INSERT INTO slices (run_id, segment_id, first_row, records, first_arrival, last_arrival, first_time,
+                    last_time) VALUES ",
+        );
+        for (index, (segment, rows)) in some.iter().enumerate() {
+            let first_arrival = arrivals.entry(rows.run_id).or_default();
+            inserting.push(if index == 0 { "(" } else { ", (" });
+            inserting.push_bind(rows.run_id.to_string()).push(", ").push_bind(segment.id.clone()).push(", ");
+            let numbers = [
+                rows.first_row as i64,
+                rows.records as i64,
+                *first_arrival,
+                *first_arrival + rows.records as i64 - 1,
+                rows.first_time,
+                rows.last_time,
+            ];
+            inserting.push_list(numbers).push(")");
+            *first_arrival += rows.records as i64;
+        }
+        inserting.build_query().execute(&mut **transaction).await?;
+    }
+    Ok(())
+}

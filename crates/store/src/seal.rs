@@ -1,0 +1,602 @@
+//! Sealing: the slices of runs that have ended are merged into files of whole runs.
+//!
+//! A sealed file is sorted by (run, time, arrival). Small runs share one; a large run is cut into row groups, each a
+//! slice of its own, and into several files. Records stream from the slices to the file, so memory depends on how many
+//! slices overlap in time; when they are too many, some are merged first and the rest in a later pass.
+//!
+//! Late records make new slices, and of what is sealed only the part that they overlap is merged again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::async_writer::AsyncFileWriter;
+use parquet::errors::ParquetError;
+use runlog_model::{RunId, TimeRange};
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, FromRow};
+use tokio::io::AsyncWriteExt;
+use tracing::{debug, warn};
+
+use crate::error::{Error, Result};
+use crate::merge::{Merge, StretchRecords};
+use crate::slices::{LogState, SLICE_COLUMNS, Scope, Slice, share_of_bytes};
+use crate::sql::{Connection, Sql};
+use crate::store::Store;
+use crate::{failpoint, keys, limits, secret, segment};
+
+/// What one pass of sealing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sealed {
+    /// Runs whose slices were merged.
+    pub runs: u64,
+    /// Records that were written.
+    pub records: u64,
+    /// Bytes of the files that were written.
+    pub bytes: u64,
+    /// Bytes of the objects that nothing names any more.
+    pub bytes_replaced: u64,
+}
+
+impl Sealed {
+    fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.bytes_replaced += other.bytes_replaced;
+    }
+}
+
+/// A run whose slices are to be merged.
+#[derive(Debug, FromRow)]
+struct DueRun {
+    id: String,
+    records: i64,
+    log_epoch: i64,
+    log_version: i64,
+}
+
+/// What is to be merged of a run.
+struct Plan {
+    run_id: RunId,
+    state: LogState,
+    /// Records of the run when the plan was made.
+    records: i64,
+    slices: Vec<Slice>,
+    /// False when there is more to merge after this pass, because too many slices overlap.
+    is_last: bool,
+}
+
+/// The part of a run that one file holds in one row group.
+#[derive(Debug, Clone)]
+struct NewSlice {
+    file: usize,
+    first_row: i64,
+    records: i64,
+    first_arrival: i64,
+    last_arrival: i64,
+    first_time: i64,
+    last_time: i64,
+}
+
+/// A file that was written, and no row names yet.
+struct NewFile {
+    id: String,
+    object_key: Path,
+    bytes: u64,
+    records: i64,
+    sha256: String,
+}
+
+impl Store {
+    /// Merges the slices of runs that are due, as many as share a file; all zero when none is due.
+    pub async fn seal(&self) -> Result<Sealed> {
+        let due = self.claim_due_runs().await?;
+        if due.is_empty() {
+            return Ok(Sealed::default());
+        }
+        let due = Arc::new(due);
+        let (store, runs) = (self.clone(), Arc::clone(&due));
+        // Encoding and compressing would hold up the calls, so it has a thread of its own.
+        let runtime = tokio::runtime::Handle::current();
+        let outcome = tokio::task::spawn_blocking(move || runtime.block_on(store.seal_runs(&runs))).await?;
+        let Err(error) = outcome else { return outcome };
+        let again_at = self.now().plus_millis(limits::SEAL_AGAIN_MS).as_millis();
+        if due.len() == 1 {
+            // Whatever went wrong may go wrong again: the others come first.
+            self.claim_until(&due, again_at).await?;
+            return Err(error);
+        }
+        // One log that cannot be read must not hold up the others.
+        let mut sealed = Sealed::default();
+        for run in due.iter() {
+            match self.seal_runs(std::slice::from_ref(run)).await {
+                Ok(more) => sealed.add(more),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    warn!(error, run.id = run.id, "a log could not be sealed and will be tried again");
+                    self.claim_until(std::slice::from_ref(run), again_at).await?;
+                }
+            }
+        }
+        Ok(sealed)
+    }
+
+    async fn seal_runs(&self, due: &[DueRun]) -> Result<Sealed> {
+        let mut plans = Vec::with_capacity(due.len());
+        for run in due {
+            plans.push(self.plan_sealing(run).await?);
+        }
+        plans.sort_by_key(|plan| plan.run_id.to_string());
+        let mut files = SealedFiles::new(self);
+        let mut merged = Vec::with_capacity(plans.len());
+        for plan in plans {
+            let slices = self.merge_into(&mut files, &plan).await?;
+            merged.push((plan, slices));
+        }
+        let files = files.finish().await?;
+        failpoint::reach("seal-after-objects");
+        self.commit_sealed(&merged, &files).await
+    }
+
+    /// Runs that are due, the longest due first: a few large ones or many small ones.
+    async fn claim_due_runs(&self) -> Result<Vec<DueRun>> {
+        let now = self.now();
+        let due: Vec<DueRun> = sqlx::query_as(
+            "SELECT id, records, log_epoch, log_version FROM runs
+             WHERE seal_at <= $1 AND seal_claimed_until < $1 ORDER BY seal_at LIMIT $2",
+        )
+        .bind(now.as_millis())
+        .bind(limits::SEAL_RUNS_MAX)
+        .fetch_all(self.catalog().read())
+        .await?;
+        let mut records = 0;
+        let fits = |run: &&DueRun| {
+            let is_first = records == 0;
+            records += run.records.max(1);
+            is_first || records <= limits::SEAL_RECORDS_MAX
+        };
+        let ids: Vec<String> = due.iter().take_while(fits).map(|run| run.id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut claiming = Sql::new("UPDATE runs SET seal_claimed_until = ");
+        claiming.push_bind(now.plus_millis(limits::SEAL_CLAIM_MS).as_millis());
+        claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
+        claiming.push(") AND seal_claimed_until < ").push_bind(now.as_millis());
+        claiming.push(self.catalog().skip_locked()).push(") RETURNING id, records, log_epoch, log_version");
+        Ok(claiming.build_query_as().fetch_all(self.catalog().write()).await?)
+    }
+
+    async fn claim_until(&self, runs: &[DueRun], until: i64) -> Result<()> {
+        for run in runs {
+            sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1")
+                .bind(&run.id)
+                .bind(until)
+                .execute(self.catalog().write())
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn plan_sealing(&self, run: &DueRun) -> Result<Plan> {
+        let run_id = run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+        let state = LogState { log_epoch: run.log_epoch, log_version: run.log_version };
+        let mut slices: Vec<Slice> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {SLICE_COLUMNS} FROM slices s JOIN segments g ON g.id = s.segment_id
+             WHERE s.run_id = $1 AND s.sealed = 0 ORDER BY s.first_time, s.first_arrival LIMIT $2"
+        )))
+        .bind(&run.id)
+        .bind(limits::SEAL_SLICES_MAX)
+        .fetch_all(self.catalog().read())
+        .await?;
+        let is_all = (slices.len() as i64) < limits::SEAL_SLICES_MAX;
+        let first = slices.iter().map(|slice| slice.first_time).min();
+        let last = slices.iter().map(|slice| slice.last_time).max();
+        if let (Some(first), Some(last)) = (first, last) {
+            let overlapped: Vec<Slice> = sqlx::query_as(AssertSqlSafe(format!(
+                "SELECT {SLICE_COLUMNS} FROM slices s JOIN segments g ON g.id = s.segment_id
+                 WHERE s.run_id = $1 AND s.sealed = 1 AND s.last_time >= $2 AND s.first_time <= $3"
+            )))
+            .bind(&run.id)
+            .bind(first)
+            .bind(last)
+            .fetch_all(self.catalog().read())
+            .await?;
+            slices.extend(overlapped);
+        }
+        let is_last = match too_deep(&slices) {
+            Some(some) => {
+                slices = some;
+                false
+            }
+            None => is_all,
+        };
+        Ok(Plan { run_id, state, records: run.records, slices, is_last })
+    }
+
+    async fn merge_into(&self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
+        let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
+        let mut merge = Merge::of_slices(self, scope, plan.slices.clone());
+        while let Some(stretch) = merge.next().await? {
+            files.add(plan.run_id, &stretch.read().await?).await?;
+        }
+        let slices = files.end_run();
+        let (old, new): (i64, i64) = (
+            plan.slices.iter().map(|slice| slice.records).sum(),
+            slices.iter().map(|slice| slice.records).sum(),
+        );
+        match old == new {
+            true => Ok(slices),
+            false => Err(Error::corrupt(format!(
+                "merging run {} gave {new} records where its slices have {old}; they stay as they are",
+                plan.run_id
+            ))),
+        }
+    }
+
+    /// Puts the new slices in the place of the old ones, of each run whose log is as it was.
+    async fn commit_sealed(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Sealed> {
+        let mut sealed = Sealed::default();
+        let mut transaction = self.catalog().begin().await?;
+        let now = self.now().as_millis();
+        for file in files {
+            sqlx::query(
+                "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, merged)
+                 VALUES ($1, $2, $3, $4, $5, $6, 1)",
+            )
+            .bind(&file.id)
+            .bind(file.object_key.as_ref())
+            .bind(file.bytes as i64)
+            .bind(file.records)
+            .bind(now)
+            .bind(&file.sha256)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        let mut perhaps_free: BTreeSet<&str> = files.iter().map(|file| file.id.as_str()).collect();
+        for (plan, new) in merged {
+            if !replace_slices(&mut transaction, plan, new, files).await? {
+                warn!(run.id = %plan.run_id, "a log was changed while it was merged; it is merged again later");
+                continue;
+            }
+            sealed.runs += 1;
+            sealed.records += new.iter().map(|slice| slice.records as u64).sum::<u64>();
+            perhaps_free.extend(plan.slices.iter().map(|slice| slice.segment_id.as_str()));
+        }
+        sealed.bytes = files.iter().map(|file| file.bytes).sum();
+        sealed.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
+        failpoint::reach("seal-before-rows");
+        transaction.commit().await?;
+        debug!(
+            runs = sealed.runs,
+            records_count = sealed.records,
+            bytes = sealed.bytes,
+            bytes_replaced = sealed.bytes_replaced,
+            "runs were sealed"
+        );
+        Ok(sealed)
+    }
+}
+
+/// Marks those of some segments that no slice names any more; tells their bytes. The sweep removes them after a while.
+pub(crate) async fn free_segments(
+    connection: &mut Connection,
+    ids: impl IntoIterator<Item = impl AsRef<str>>,
+    now: i64,
+) -> Result<u64> {
+    let ids: Vec<String> = ids.into_iter().map(|id| id.as_ref().to_owned()).collect();
+    let mut bytes = 0;
+    for some in ids.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut freeing = Sql::new("UPDATE segments SET replaced_at = ");
+        freeing.push_bind(now).push(" WHERE replaced_at IS NULL AND id IN (").push_list(some.iter().cloned());
+        freeing.push(
+            ") AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = segments.id) RETURNING bytes",
+        );
+        let freed: Vec<i64> = freeing.build_query_scalar().fetch_all(&mut *connection).await?;
+        bytes += freed.into_iter().map(|bytes| bytes as u64).sum::<u64>();
+    }
+    Ok(bytes)
+}
+
+/// False when the log is no longer as the plan found it; nothing is changed then.
+async fn replace_slices(
+    connection: &mut Connection,
+    plan: &Plan,
+    new: &[NewSlice],
+    files: &[NewFile],
+) -> Result<bool> {
+    let run_id = plan.run_id.to_string();
+    let new_bytes: i64 = new
+        .iter()
+        .map(|slice| share_of_bytes(files[slice.file].bytes as i64, slice.records, files[slice.file].records))
+        .sum();
+    let old_bytes: i64 = plan.slices.iter().map(Slice::stored_bytes).sum();
+    let changed = sqlx::query(
+        "UPDATE runs SET log_version = log_version + 1, seal_claimed_until = 0, stored_bytes = stored_bytes + $4,
+                seal_at = CASE WHEN $5 = 1 AND records = $6 THEN NULL ELSE seal_at END
+         WHERE id = $1 AND log_epoch = $2 AND log_version = $3",
+    )
+    .bind(&run_id)
+    .bind(plan.state.log_epoch)
+    .bind(plan.state.log_version)
+    .bind(new_bytes - old_bytes)
+    .bind(i64::from(plan.is_last))
+    .bind(plan.records)
+    .execute(&mut *connection)
+    .await?;
+    if changed.rows_affected() != 1 {
+        return Ok(false);
+    }
+    for some in plan.slices.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut removing = Sql::new("DELETE FROM slices WHERE run_id = ");
+        removing.push_bind(run_id.clone()).push(" AND first_arrival IN (");
+        removing.push_list(some.iter().map(|slice| slice.first_arrival)).push(")");
+        removing.build_query().execute(&mut *connection).await?;
+    }
+    for some in new.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut inserting = Sql::new(
+            "INSERT INTO slices (run_id, segment_id, first_row, records, first_arrival, last_arrival, first_time,
+                    last_time, sealed) VALUES ",
+        );
+        for (index, slice) in some.iter().enumerate() {
+            inserting.push(if index == 0 { "(" } else { ", (" });
+            inserting.push_bind(run_id.clone()).push(", ").push_bind(files[slice.file].id.clone()).push(", ");
+            let numbers = [
+                slice.first_row,
+                slice.records,
+                slice.first_arrival,
+                slice.last_arrival,
+                slice.first_time,
+                slice.last_time,
+                i64::from(plan.is_last),
+            ];
+            inserting.push_list(numbers).push(")");
+        }
+        inserting.build_query().execute(&mut *connection).await?;
+    }
+    Ok(true)
+}
+
+/// When more slices overlap somewhere than may be open at a time: the smallest of those, to be merged first.
+fn too_deep(slices: &[Slice]) -> Option<Vec<Slice>> {
+    // A slice begins before another ends at the same instant.
+    let mut ends: Vec<(i64, bool, usize)> = Vec::with_capacity(2 * slices.len());
+    for (index, slice) in slices.iter().enumerate() {
+        ends.push((slice.first_time, false, index));
+        ends.push((slice.last_time, true, index));
+    }
+    ends.sort_unstable();
+    let (mut open, mut deepest) = (BTreeSet::new(), BTreeSet::new());
+    for (_, is_end, index) in ends {
+        if is_end {
+            open.remove(&index);
+        } else {
+            open.insert(index);
+            if open.len() > deepest.len().max(limits::SEAL_FAN_IN) {
+                deepest.clone_from(&open);
+            }
+        }
+    }
+    if deepest.is_empty() {
+        return None;
+    }
+    let mut deepest: Vec<Slice> = deepest.into_iter().map(|index| slices[index].clone()).collect();
+    deepest.sort_by_key(|slice| slice.records);
+    deepest.truncate(limits::SEAL_FAN_IN);
+    Some(deepest)
+}
+
+/// Files of sealed runs in the making.
+struct SealedFiles {
+    store: Store,
+    open: Option<OpenFile>,
+    done: Vec<NewFile>,
+    /// The slices of the run that is being added.
+    slices: Vec<NewSlice>,
+    current: Option<NewSlice>,
+}
+
+struct OpenFile {
+    id: String,
+    object_key: Path,
+    writer: AsyncArrowWriter<HashedObject>,
+    /// Rows that wait to be written together.
+    pending: Vec<Vec<ArrayRef>>,
+    pending_rows: usize,
+    rows: i64,
+    rows_in_group: usize,
+}
+
+/// An object that is hashed as it is written.
+struct HashedObject {
+    object: BufWriter,
+    digest: Sha256,
+    bytes: u64,
+}
+
+impl SealedFiles {
+    fn new(store: &Store) -> Self {
+        Self { store: store.clone(), open: None, done: Vec::new(), slices: Vec::new(), current: None }
+    }
+
+    /// Adds records of a run, after those that were added before.
+    async fn add(&mut self, run_id: RunId, records: &StretchRecords) -> Result<()> {
+        let positions: Vec<_> = records.positions().collect();
+        let columns = records.columns()?;
+        let mut from = 0;
+        while from < positions.len() {
+            self.end_row_group_if_full(positions[from].0).await?;
+            let room = self.open_file()?.rows_until_full();
+            // A row group ends between two instants, so that the slices of a run do not overlap.
+            let mut to = (from + room.max(1)).min(positions.len());
+            while to < positions.len() && positions[to].0 == positions[to - 1].0 {
+                to += 1;
+            }
+            let some = &positions[from..to];
+            let mut arrays: Vec<ArrayRef> = vec![
+                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                    run_id.to_string(),
+                    some.len(),
+                ))),
+                segment::times_column(some.iter().map(|(time, _)| *time)),
+                Arc::new(Int64Array::from_iter_values(some.iter().map(|(_, arrival)| *arrival))),
+            ];
+            arrays.extend(columns.iter().map(|column| column.slice(from, some.len())));
+            self.note(some)?;
+            self.open_file()?.add(arrays, some.len()).await?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Ends the run that was being added; tells its slices.
+    fn end_run(&mut self) -> Vec<NewSlice> {
+        self.slices.extend(self.current.take());
+        std::mem::take(&mut self.slices)
+    }
+
+    async fn finish(mut self) -> Result<Vec<NewFile>> {
+        self.end_file().await?;
+        Ok(self.done)
+    }
+
+    /// Takes note of rows that are about to be added.
+    fn note(&mut self, positions: &[(i64, i64)]) -> Result<()> {
+        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Ok(()) };
+        let arrivals = || positions.iter().map(|(_, arrival)| *arrival);
+        let (least, greatest) = (arrivals().min().unwrap_or_default(), arrivals().max().unwrap_or_default());
+        let file = self.done.len();
+        let first_row = self.open_file()?.rows;
+        let slice = self.current.get_or_insert(NewSlice {
+            file,
+            first_row,
+            records: 0,
+            first_arrival: least,
+            last_arrival: greatest,
+            first_time: first.0,
+            last_time: last.0,
+        });
+        slice.records += positions.len() as i64;
+        slice.first_arrival = slice.first_arrival.min(least);
+        slice.last_arrival = slice.last_arrival.max(greatest);
+        slice.last_time = last.0;
+        Ok(())
+    }
+
+    async fn end_row_group_if_full(&mut self, next_time: i64) -> Result<()> {
+        let Some(file) = &mut self.open else { return Ok(()) };
+        let is_same_instant = self.current.as_ref().is_some_and(|slice| slice.last_time == next_time);
+        if is_same_instant || !file.is_row_group_full() {
+            return Ok(());
+        }
+        file.end_row_group().await?;
+        let is_file_full = file.writer.bytes_written() >= limits::SEALED_FILE_BYTES;
+        self.slices.extend(self.current.take());
+        if is_file_full {
+            self.end_file().await?;
+        }
+        Ok(())
+    }
+
+    async fn end_file(&mut self) -> Result<()> {
+        let Some(mut file) = self.open.take() else { return Ok(()) };
+        file.write_pending().await?;
+        file.writer.finish().await?;
+        let object = file.writer.into_inner();
+        self.done.push(NewFile {
+            id: file.id,
+            object_key: file.object_key,
+            bytes: object.bytes,
+            records: file.rows,
+            sha256: secret::hex(&object.digest.finalize()),
+        });
+        Ok(())
+    }
+
+    fn open_file(&mut self) -> Result<&mut OpenFile> {
+        if self.open.is_none() {
+            let id = self.store.random().uuid();
+            let object_key = keys::sealed_file(id, self.store.now());
+            let object = BufWriter::with_capacity(
+                Arc::clone(self.store.objects()),
+                object_key.clone(),
+                limits::UPLOAD_PART_BYTES,
+            )
+            .with_max_concurrency(2);
+            let object = HashedObject { object, digest: Sha256::new(), bytes: 0 };
+            let properties = segment::properties(limits::SEALED_ZSTD_LEVEL)?;
+            let writer = AsyncArrowWriter::try_new(object, segment::schema(), Some(properties))?;
+            self.open = Some(OpenFile {
+                id: id.to_string(),
+                object_key,
+                writer,
+                pending: Vec::new(),
+                pending_rows: 0,
+                rows: 0,
+                rows_in_group: 0,
+            });
+        }
+        self.open.as_mut().ok_or_else(|| Error::corrupt("a sealed file could not be begun"))
+    }
+}
+
+impl OpenFile {
+    fn rows_until_full(&self) -> usize {
+        limits::ROW_GROUP_RECORDS.saturating_sub(self.rows_in_group)
+    }
+
+    fn is_row_group_full(&self) -> bool {
+        self.rows_in_group >= limits::ROW_GROUP_RECORDS || self.writer.memory_size() >= limits::ROW_GROUP_BYTES
+    }
+
+    async fn add(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<()> {
+        self.pending.push(columns);
+        self.pending_rows += rows;
+        self.rows += rows as i64;
+        self.rows_in_group += rows;
+        // Stretches may be short; a writer is quicker with many rows at a time.
+        if self.pending_rows >= limits::CHUNK_RECORDS / 4 { self.write_pending().await } else { Ok(()) }
+    }
+
+    async fn write_pending(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_rows = 0;
+        let Some(width) = pending.first().map(Vec::len) else { return Ok(()) };
+        let mut columns = Vec::with_capacity(width);
+        for index in 0..width {
+            let parts: Vec<&dyn arrow_array::Array> = pending.iter().map(|columns| &*columns[index]).collect();
+            columns.push(arrow_select::concat::concat(&parts)?);
+        }
+        let batch = RecordBatch::try_new(segment::schema(), columns)?;
+        Ok(self.writer.write(&batch).await?)
+    }
+
+    async fn end_row_group(&mut self) -> Result<()> {
+        self.write_pending().await?;
+        self.writer.flush().await?;
+        self.rows_in_group = 0;
+        Ok(())
+    }
+}
+
+impl AsyncFileWriter for HashedObject {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), ParquetError>> {
+        async move {
+            self.digest.update(&bytes);
+            self.bytes += bytes.len() as u64;
+            self.object.put(bytes).await.map_err(|error| ParquetError::External(Box::new(error)))
+        }
+        .boxed()
+    }
+
+    fn complete(&mut self) -> BoxFuture<'_, Result<(), ParquetError>> {
+        async move { Ok(self.object.shutdown().await?) }.boxed()
+    }
+}

@@ -1,0 +1,344 @@
+//! Reading segments: some rows of some columns, without the rest.
+//!
+//! A small object is read whole. Of a large one only the bytes of the pages that are needed; what is said at its end is
+//! kept in memory for the next time.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use runlog_model::{Record, Timestamp};
+
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::segment::COLUMNS;
+use crate::store::Store;
+
+/// What stands at the ends of large segments that were read, by their keys.
+pub(crate) type FooterCache = moka::sync::Cache<String, ArrowReaderMetadata>;
+
+/// A new cache, of bounded size.
+pub(crate) fn footer_cache() -> FooterCache {
+    moka::sync::Cache::builder()
+        .weigher(|key: &String, footer: &ArrowReaderMetadata| {
+            (key.len() + footer.metadata().memory_size()).try_into().unwrap_or(u32::MAX)
+        })
+        .max_capacity(limits::FOOTER_CACHE_BYTES)
+        .build()
+}
+
+/// A segment that is open for reading.
+#[derive(Clone)]
+pub(crate) struct SegmentFile {
+    source: Source,
+    footer: ArrowReaderMetadata,
+}
+
+/// Where its bytes are.
+#[derive(Clone)]
+enum Source {
+    Memory(Bytes),
+    Object { objects: Arc<dyn ObjectStore>, key: Path, length: u64 },
+}
+
+/// When the records of a slice were logged, and in which order they arrived: row by row.
+#[derive(Debug, Clone)]
+pub(crate) struct Heads {
+    /// Epoch milliseconds, ascending.
+    pub(crate) times: Vec<i64>,
+    /// Numbers in the slice, or in the run when the segment is merged.
+    pub(crate) arrivals: Vec<i64>,
+}
+
+impl SegmentFile {
+    /// Opens a segment object of a known length.
+    pub(crate) async fn open(store: &Store, key: &str, length: u64) -> Result<Self> {
+        let path = Path::from(key);
+        if length <= limits::WHOLE_OBJECT_BYTES_MAX {
+            return Self::in_memory(store.objects().get(&path).await?.bytes().await?).await;
+        }
+        let mut source = Source::Object { objects: Arc::clone(store.objects()), key: path, length };
+        if let Some(footer) = store.footers().get(key) {
+            return Ok(Self { source, footer });
+        }
+        let footer = source.read_footer().await?;
+        store.footers().insert(key.to_owned(), footer.clone());
+        Ok(Self { source, footer })
+    }
+
+    /// Opens a segment whose bytes are there.
+    pub(crate) async fn in_memory(bytes: Bytes) -> Result<Self> {
+        let mut source = Source::Memory(bytes);
+        let footer = source.read_footer().await?;
+        Ok(Self { source, footer })
+    }
+
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> usize {
+        self.footer.metadata().file_metadata().num_rows() as usize
+    }
+
+    /// The times of some rows.
+    pub(crate) async fn heads(&self, rows: Range<usize>) -> Result<Heads> {
+        let batch = self.read(rows, &["time", "arrival"]).await?;
+        let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
+        let arrivals = match column::<Int64Array>(&batch, "arrival") {
+            Ok(numbers) => numbers.values().to_vec(),
+            // Segments of the first version had shorter numbers.
+            Err(_) => column::<Int32Array>(&batch, "arrival")?.values().iter().map(|number| (*number).into()).collect(),
+        };
+        Ok(Heads { times, arrivals })
+    }
+
+    /// Everything but the times of some rows.
+    pub(crate) async fn bodies(&self, rows: Range<usize>) -> Result<Bodies> {
+        let batch = self.read(rows, &COLUMNS[3..]).await?;
+        let texts = |name| column::<StringArray>(&batch, name).cloned();
+        Ok(Bodies {
+            severity: texts("severity")?,
+            log_type: texts("log_type")?,
+            message: texts("message")?,
+            bundle_name: texts("bundle_name")?,
+            bundle_version: texts("bundle_version")?,
+            pod_name: texts("pod_name")?,
+            extra: texts("extra")?,
+        })
+    }
+
+    /// The runs of some rows.
+    pub(crate) async fn run_ids(&self, rows: Range<usize>) -> Result<StringArray> {
+        let batch = self.read(rows, &COLUMNS[..1]).await?;
+        column::<StringArray>(&batch, "run_id").cloned()
+    }
+
+    async fn read(&self, rows: Range<usize>, columns: &'static [&'static str]) -> Result<RecordBatch> {
+        let file = self.clone();
+        // Decoding would hold up the calls, so it has a thread of its own.
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || runtime.block_on(file.read_here(rows, columns))).await?
+    }
+
+    async fn read_here(self, rows: Range<usize>, columns: &[&str]) -> Result<RecordBatch> {
+        let total = self.rows();
+        if rows.end > total {
+            return Err(Error::corrupt(format!("a segment has {total} rows where the catalog names {}", rows.end)));
+        }
+        let mask = ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied());
+        let length = rows.len();
+        let batches: Vec<RecordBatch> =
+            ParquetRecordBatchStreamBuilder::new_with_metadata(self.source, self.footer)
+                .with_projection(mask)
+                .with_batch_size(length.max(1))
+                .with_row_selection(RowSelection::from_consecutive_ranges(std::iter::once(rows), total))
+                .build()?
+                .try_collect()
+                .await?;
+        let batch = match <[RecordBatch; 1]>::try_from(batches) {
+            Ok([batch]) => batch,
+            Err(batches) => match batches.first() {
+                Some(first) => arrow_select::concat::concat_batches(&first.schema(), &batches)?,
+                None => return Err(Error::corrupt("a segment has no rows where the catalog names some")),
+            },
+        };
+        match batch.num_rows() == length {
+            true => Ok(batch),
+            false => Err(Error::corrupt("a segment ends before the rows that the catalog names")),
+        }
+    }
+}
+
+impl Source {
+    async fn read_footer(&mut self) -> Result<ArrowReaderMetadata> {
+        let options = ArrowReaderOptions::new();
+        let footer = self.get_metadata(None).await?;
+        Ok(ArrowReaderMetadata::try_new(footer, options)?)
+    }
+
+    fn length(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Object { length, .. } => *length,
+        }
+    }
+}
+
+fn part_of(bytes: &Bytes, range: Range<u64>) -> Result<Bytes, ParquetError> {
+    match range.start <= range.end && range.end <= bytes.len() as u64 {
+        true => Ok(bytes.slice(range.start as usize..range.end as usize)),
+        false => Err(ParquetError::EOF("the object is shorter than its own description".to_owned())),
+    }
+}
+
+impl AsyncFileReader for Source {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        async move {
+            match self {
+                Self::Memory(bytes) => part_of(bytes, range),
+                Self::Object { objects, key, .. } => Ok(objects.get_range(key, range).await.map_err(external)?),
+            }
+        }
+        .boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move {
+            match self {
+                Self::Memory(bytes) => ranges.into_iter().map(|range| part_of(bytes, range)).collect(),
+                Self::Object { objects, key, .. } => Ok(objects.get_ranges(key, &ranges).await.map_err(external)?),
+            }
+        }
+        .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        async move {
+            let length = self.length();
+            let reader = ParquetMetaDataReader::new()
+                .with_column_index_policy(PageIndexPolicy::Skip)
+                .with_offset_index_policy(PageIndexPolicy::Optional)
+                .with_prefetch_hint(Some(limits::FOOTER_BYTES));
+            Ok(Arc::new(reader.load_and_finish(&mut *self, length).await?))
+        }
+        .boxed()
+    }
+}
+
+fn external(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
+    batch
+        .column_by_name(name)
+        .and_then(|column| column.as_any().downcast_ref())
+        .ok_or_else(|| Error::corrupt(format!("a segment has no column {name} of the right type")))
+}
+
+/// What the records of a slice hold beside their times, row by row.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    severity: StringArray,
+    log_type: StringArray,
+    message: StringArray,
+    bundle_name: StringArray,
+    bundle_version: StringArray,
+    pod_name: StringArray,
+    extra: StringArray,
+}
+
+/// One row of [`Bodies`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Body<'a> {
+    pub(crate) severity: Option<&'a str>,
+    pub(crate) log_type: Option<&'a str>,
+    pub(crate) message: Option<&'a str>,
+    pub(crate) bundle_name: Option<&'a str>,
+    pub(crate) bundle_version: Option<&'a str>,
+    pub(crate) pod_name: Option<&'a str>,
+    /// A JSON object.
+    pub(crate) extra: Option<&'a str>,
+}
+
+impl Bodies {
+    /// The columns after the times, in the order of the file.
+    pub(crate) fn columns(&self) -> [&StringArray; 7] {
+        [
+            &self.severity,
+            &self.log_type,
+            &self.message,
+            &self.bundle_name,
+            &self.bundle_version,
+            &self.pod_name,
+            &self.extra,
+        ]
+    }
+
+    /// One row.
+    pub(crate) fn row(&self, row: usize) -> Body<'_> {
+        fn text(column: &StringArray, row: usize) -> Option<&str> {
+            column.is_valid(row).then(|| column.value(row))
+        }
+        Body {
+            severity: text(&self.severity, row),
+            log_type: text(&self.log_type, row),
+            message: text(&self.message, row),
+            bundle_name: text(&self.bundle_name, row),
+            bundle_version: text(&self.bundle_version, row),
+            pod_name: text(&self.pod_name, row),
+            extra: text(&self.extra, row),
+        }
+    }
+}
+
+impl Body<'_> {
+    /// The record of this row.
+    pub(crate) fn to_record(self, epoch_ms: i64) -> Result<Record> {
+        let extra = self.extra.map(serde_json::from_str).transpose();
+        Ok(Record {
+            time: Timestamp::from_millis(epoch_ms).map_err(|error| Error::corrupt(format!("a segment: {error}")))?,
+            severity: self.severity.map(str::to_owned),
+            log_type: self.log_type.map(str::to_owned),
+            message: self.message.map(str::to_owned),
+            bundle_name: self.bundle_name.map(str::to_owned),
+            bundle_version: self.bundle_version.map(str::to_owned),
+            pod_name: self.pod_name.map(str::to_owned),
+            extra: extra.map_err(|_| Error::corrupt("the extra fields of a record do not decode"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::encode;
+    use runlog_model::RunId;
+
+    fn record(time_ms: i64, message: &str) -> Record {
+        Record { message: Some(message.to_owned()), ..Record::at(Timestamp::clamped(time_ms)) }
+    }
+
+    fn run(number: u8) -> RunId {
+        format!("7b2b122e-d6b8-42de-b0ba-fa2f0d36306{number}").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn rows_are_in_order_of_run_then_time_then_arrival() {
+        let mut records = vec![record(5, "a"), record(3, "b"), record(5, "c"), record(3, "d")];
+        records[1].extra = Some(Box::new([("n".to_owned(), 7.into())].into_iter().collect()));
+        let others = vec![record(9, "e"), record(8, "f")];
+        let (bytes, parts) = encode(&[(run(1), vec![Arc::new(records.clone())]), (run(2), vec![Arc::new(others)])]).unwrap();
+        let places: Vec<_> =
+            parts.iter().map(|part| (part.first_row, part.records, part.first_time, part.last_time)).collect();
+        assert_eq!(places, [(0, 4, 3, 5), (4, 2, 8, 9)]);
+        let segment = SegmentFile::in_memory(bytes.into()).await.unwrap();
+        let heads = segment.heads(0..6).await.unwrap();
+        assert_eq!((heads.times, heads.arrivals), (vec![3, 3, 5, 5, 8, 9], vec![1, 3, 0, 2, 1, 0]));
+        assert_eq!(segment.run_ids(3..5).await.unwrap().value(1), run(2).to_string());
+        let bodies = segment.bodies(0..4).await.unwrap();
+        assert_eq!(bodies.row(0).to_record(3).unwrap(), records[1]);
+        // Some rows alone are the same as those rows of the whole.
+        let bodies = segment.bodies(1..3).await.unwrap();
+        assert_eq!(bodies.row(1).to_record(5).unwrap(), records[0]);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_segment_is_an_error() {
+        let (bytes, _) = encode(&[(run(1), vec![Arc::new(vec![record(1, "a")])])]).unwrap();
+        assert!(SegmentFile::in_memory(bytes[..bytes.len() - 9].to_vec().into()).await.is_err());
+        assert!(SegmentFile::in_memory(bytes.into()).await.unwrap().heads(0..2).await.is_err());
+    }
+}
