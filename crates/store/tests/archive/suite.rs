@@ -4,29 +4,47 @@ use super::common::record;
 use futures::TryStreamExt;
 use proptest::prelude::*;
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, RunStatus, TimeRange, Timestamp};
-use runlog_store::{ErrorKind, LiveQuery, PageRequest, PageStatus};
+use runlog_model::wire::push::StoredBatch;
+use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
+use runlog_store::{AuditFilter, ErrorKind, LiveQuery, PageRequest, PageStatus, Retention, Store};
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
 async fn naive_pages(archive: &Archive, range: TimeRange, order: RecordOrder) -> Vec<Vec<Record>> {
-    let mut range = range;
+    naive_pages_of(archive, archive.run_id, range, order).await
+}
+
+async fn naive_pages_of(
+    archive: &Archive,
+    run_id: RunId,
+    mut range: TimeRange,
+    order: RecordOrder,
+) -> Vec<Vec<Record>> {
     let mut pages = Vec::new();
     loop {
         let request =
-            PageRequest { run_id: archive.run_id, range, format: FileFormat::Json, order, file_name: "log".to_owned() };
+            PageRequest { run_id, range, format: FileFormat::Json, order, file_name: "log".to_owned() };
         let ticket = archive.store.request_page(&request).await.unwrap();
         archive.build_all().await;
-        let status = archive.store.page_status(archive.run_id, &ticket.token).await.unwrap();
-        let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
-        let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
-        let length = reader.plain_bytes;
-        let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
-        let records: Vec<Record> = serde_json::from_slice(&bytes.concat()).unwrap();
+        let records = downloaded_of(archive, run_id, &ticket.token).await;
         assert_eq!(records.len() as u64, ticket.records);
         pages.push(records);
         let Some(header) = ticket.end.next_end_text() else { return pages };
         range.end = Some(header.parse().unwrap());
     }
+}
+
+/// The records of a page of the archive's run.
+async fn downloaded(archive: &Archive, token: &str) -> Vec<Record> {
+    downloaded_of(archive, archive.run_id, token).await
+}
+
+async fn downloaded_of(archive: &Archive, run_id: RunId, token: &str) -> Vec<Record> {
+    let status = archive.store.page_status(run_id, token).await.unwrap();
+    let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
+    let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+    let length = reader.plain_bytes;
+    let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
+    serde_json::from_slice(&bytes.concat()).unwrap()
 }
 
 fn sorted(mut records: Vec<Record>, range: TimeRange) -> Vec<Record> {
@@ -366,4 +384,350 @@ async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_awa
         assert!(matches!(status, PageStatus::InProgress), "{status:?}");
     }
     archive.build_all().await;
+}
+
+/// What is done to an archive in a test of its behaviour against a plain list.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Sends a batch of these times, of a run, under a name that may have been used.
+    Push { run: usize, name: u8, times: Vec<i64> },
+    /// The same, and the sender goes away after so many polls.
+    PushCutShort { run: usize, name: u8, times: Vec<i64>, polls: usize },
+    Finish { run: usize },
+    /// Waits, then seals what is due.
+    Seal,
+    /// The same, given up after so many polls.
+    SealCutShort { polls: usize },
+    Delete { run: usize },
+    Sweep,
+    /// Another process takes over.
+    Restart,
+    /// Fetches the log page by page.
+    Fetch { run: usize },
+    /// Fetches it live while it is sealed.
+    ReadWhileSealing { run: usize },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let run = || 0..3_usize;
+    let times = || prop::collection::vec(prop_oneof![3 => 1_000..1_020_i64, 1 => 0..9_000_i64], 1..25);
+    let step = prop_oneof![
+        8 => (run(), 0..12_u8, times()).prop_map(|(run, name, times)| Step::Push { run, name, times }),
+        2 => (run(), 0..12_u8, times(), 0..6_usize)
+            .prop_map(|(run, name, times, polls)| Step::PushCutShort { run, name, times, polls }),
+        2 => run().prop_map(|run| Step::Finish { run }),
+        3 => Just(Step::Seal),
+        1 => (0..4_usize).prop_map(|polls| Step::SealCutShort { polls }),
+        1 => run().prop_map(|run| Step::Delete { run }),
+        1 => Just(Step::Sweep),
+        1 => Just(Step::Restart),
+        2 => run().prop_map(|run| Step::Fetch { run }),
+        1 => run().prop_map(|run| Step::ReadWhileSealing { run }),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+/// What a run should hold: its records in order of arrival, and the batches by their names.
+#[derive(Default)]
+struct ModelRun {
+    records: Vec<Record>,
+    batches: std::collections::HashMap<u8, Vec<Record>>,
+}
+
+/// Polls a future so many times at most, then lets it go.
+async fn cut_short<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    std::future::poll_fn(move |context| match left {
+        0 => std::task::Poll::Ready(None),
+        _ => {
+            left -= 1;
+            future.as_mut().poll(context).map(Some)
+        }
+    })
+    .await
+}
+
+async fn push(store: &Store, run_id: RunId, name: u8, records: &[Record]) -> Result<StoredBatch, ErrorKind> {
+    let mut batch = store.begin_batch(run_id, Some(&format!("b{name}"))).await.map_err(|error| error.kind())?;
+    for record in records {
+        batch.push(record.clone()).await.map_err(|error| error.kind())?;
+    }
+    batch.commit().await.map_err(|error| error.kind())
+}
+
+/// What a batch of this name should be answered, and what it leaves.
+fn expect_push(model: &mut ModelRun, name: u8, records: &[Record]) -> Result<bool, ErrorKind> {
+    match model.batches.get(&name) {
+        Some(before) if before == records => Ok(true),
+        Some(_) => Err(ErrorKind::Conflict),
+        None => {
+            model.batches.insert(name, records.to_vec());
+            model.records.extend_from_slice(records);
+            Ok(false)
+        }
+    }
+}
+
+async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], step: Step, number: usize) {
+    let records_of = |times: &[i64]| -> Vec<Record> {
+        times.iter().enumerate().map(|(index, ms)| record(*ms, &format!("{number}-{index}"))).collect()
+    };
+    match step {
+        Step::Push { run, name, times } => {
+            // A name that was used is sent with the same records every second time.
+            let again = model[run].batches.get(&name).filter(|_| number % 2 == 0).cloned();
+            let records = again.unwrap_or_else(|| records_of(&times));
+            let expected = expect_push(&mut model[run], name, &records);
+            let answer = push(&archive.store, runs[run], name, &records).await;
+            assert_eq!(answer.map(|stored| stored.repeated), expected, "push to run {run}");
+        }
+        Step::PushCutShort { run, name, times, polls } => {
+            let records = records_of(&times);
+            let _ = cut_short(polls, push(&archive.store, runs[run], name, &records)).await;
+            // Nobody knows whether it is stored; sending it again settles it.
+            let expected = expect_push(&mut model[run], name, &records).map(|_| ());
+            let answer = push(&archive.store, runs[run], name, &records).await;
+            assert_eq!(answer.map(|_| ()), expected, "push to run {run} after a sender that went away");
+        }
+        Step::Finish { run } => {
+            archive.finish_run(runs[run]).await;
+        }
+        Step::Seal => {
+            archive.clock.advance_ms(31_000);
+            while archive.store.seal().await.unwrap().runs > 0 {}
+        }
+        Step::SealCutShort { polls } => {
+            archive.clock.advance_ms(31_000);
+            let _ = cut_short(polls, archive.store.seal()).await;
+            // Its claim has passed before anybody else may seal these runs.
+            archive.clock.advance_ms(3_600_000);
+        }
+        Step::Delete { run } => {
+            let deleted = archive.store.delete_log(runs[run]).await.unwrap();
+            assert_eq!(deleted.records, model[run].records.len() as u64);
+            model[run] = ModelRun::default();
+        }
+        Step::Sweep => {
+            archive.clock.advance_ms(2 * 3_600_000);
+            archive.store.sweep().await.unwrap();
+        }
+        Step::Restart => archive.reopen().await,
+        Step::Fetch { run } => {
+            let pages = naive_pages_of(archive, runs[run], TimeRange::ALL, RecordOrder::Desc).await;
+            let combined: Vec<Record> = pages.concat().into_iter().rev().collect();
+            assert_eq!(combined, sorted(model[run].records.clone(), TimeRange::ALL), "pages of run {run}");
+        }
+        Step::ReadWhileSealing { run } => {
+            let mut reader = archive.store.read_records(runs[run], TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+            let mut read = reader.next().await.unwrap().unwrap_or_default();
+            archive.clock.advance_ms(120_000);
+            archive.store.seal().await.unwrap();
+            while let Some(more) = reader.next().await.unwrap() {
+                read.extend(more);
+            }
+            assert_eq!(read, sorted(model[run].records.clone(), TimeRange::ALL), "run {run} while it was sealed");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn whatever_is_done_the_archive_holds_what_a_list_would(steps in steps(), records_max in 3..60_u64) {
+        runtime().block_on(async {
+            let mut archive = Archive::with_page_limit(records_max).await;
+            let runs = [archive.run_id, archive.start_another_run().await, archive.start_another_run().await];
+            let mut model: Vec<ModelRun> = (0..runs.len()).map(|_| ModelRun::default()).collect();
+            for (number, step) in steps.into_iter().enumerate() {
+                do_step(&mut archive, &runs, &mut model, step, number).await;
+            }
+            for (run_id, model) in runs.iter().zip(&model) {
+                assert_eq!(archive.records_of(*run_id).await, sorted(model.records.clone(), TimeRange::ALL));
+                let run = archive.store.run(*run_id).await.unwrap().unwrap();
+                assert_eq!(run.records, model.records.len() as u64);
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_have_ended_are_sealed_into_one_file_and_their_segments_go() {
+    let archive = Archive::new().await;
+    let other = archive.start_another_run().await;
+    for batch in 0..5_i64 {
+        archive.push(&format!("b{batch}"), &[record(100 - batch, "late"), record(batch, "early")]).await;
+        push(&archive.store, other, batch as u8, &[record(batch, "other")]).await.unwrap();
+    }
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.finish_run(other).await;
+    assert_eq!(archive.store.seal().await.unwrap().runs, 0, "the log may still grow");
+    archive.clock.advance_ms(30_000);
+    let before = (archive.records().await, archive.records_of(other).await);
+    let sealed = archive.store.seal().await.unwrap();
+    assert_eq!((sealed.runs, sealed.records), (2, 15));
+    assert_eq!(archive.store.seal().await.unwrap().runs, 0);
+    assert_eq!(archive.objects(), 10, "kept for those who read them");
+    assert_eq!(archive.sealed_files(), 1);
+    archive.clock.advance_ms(2 * 3_600_000);
+    assert_eq!(archive.store.sweep().await.unwrap(), sealed.bytes_replaced);
+    assert_eq!(archive.objects(), 0);
+    assert_eq!((archive.records().await, archive.records_of(other).await), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_records_open_a_sealed_log_again() {
+    let archive = Archive::new().await;
+    archive.push("a", &[record(1, "a"), record(9, "b")]).await;
+    archive.finish(RunStatus::Failed).await.unwrap();
+    archive.clock.advance_ms(30_000);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    archive.push("b", &[record(5, "late")]).await;
+    assert_eq!(archive.store.seal().await.unwrap().runs, 0);
+    archive.clock.advance_ms(30_000);
+    assert_eq!(archive.store.seal().await.unwrap().records, 3);
+    assert_eq!(archive.records().await, [record(1, "a"), record(5, "late"), record(9, "b")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slices_that_all_overlap_are_merged_in_passes() {
+    let archive = Archive::new().await;
+    let mut records = Vec::new();
+    for batch in 0..60_i64 {
+        let some: Vec<Record> = (0..20).map(|row| record(row * 100 + batch % 7, &format!("{batch}-{row}"))).collect();
+        archive.push(&format!("b{batch}"), &some).await;
+        records.extend(some);
+    }
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.clock.advance_ms(30_000);
+    let mut passes = 0;
+    while archive.store.seal().await.unwrap().runs > 0 {
+        passes += 1;
+    }
+    assert!(passes > 1);
+    assert_eq!(archive.records().await, sorted(records, TimeRange::ALL));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_was_asked_for_before_more_came_is_as_it_was_then() {
+    let archive = Archive::new().await;
+    archive.push("a", &[record(1, "a"), record(5, "b")]).await;
+    archive.finish(RunStatus::Successful).await.unwrap();
+    let request = PageRequest {
+        run_id: archive.run_id,
+        range: TimeRange::ALL,
+        format: FileFormat::Json,
+        order: RecordOrder::Asc,
+        file_name: "log".to_owned(),
+    };
+    let ticket = archive.store.request_page(&request).await.unwrap();
+    archive.push("b", &[record(3, "late")]).await;
+    archive.clock.advance_ms(30_000);
+    assert_eq!(archive.store.seal().await.unwrap().records, 3);
+    archive.build_all().await;
+    assert_eq!(downloaded(&archive, &ticket.token).await, [record(1, "a"), record(5, "b")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_leaves_the_objects_it_shared() {
+    let archive = Archive::new().await;
+    let other = archive.start_another_run().await;
+    archive.push("a", &[record(1, "the secret of the first run")]).await;
+    push(&archive.store, other, 0, &[record(2, "kept")]).await.unwrap();
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.finish_run(other).await;
+    archive.clock.advance_ms(30_000);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 2);
+    let deleted = archive.store.delete_log(archive.run_id).await.unwrap();
+    assert_eq!(deleted.records, 1);
+    assert!(deleted.shared_bytes > 0);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    archive.clock.advance_ms(2 * 3_600_000);
+    archive.store.sweep().await.unwrap();
+    assert_eq!((archive.objects(), archive.sealed_files()), (0, 1));
+    assert_eq!(archive.records_of(other).await, [record(2, "kept")]);
+    assert_eq!(archive.records().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held() {
+    let archive = Archive::new().await;
+    let workspace = archive.store.run(archive.run_id).await.unwrap().unwrap().workspace_id;
+    let held = archive.start_another_run().await;
+    archive.push("a", &[record(1, "a")]).await;
+    push(&archive.store, held, 0, &[record(2, "kept")]).await.unwrap();
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.finish_run(held).await;
+    archive.store.set_legal_hold(held, true).await.unwrap();
+    let days = |days| Retention { days: Some(days), bytes: None };
+    archive.store.set_retention(workspace, days(2)).await.unwrap();
+    assert_eq!(archive.store.retention(workspace).await.unwrap(), days(2));
+    assert_eq!(archive.store.apply_retention().await.unwrap().runs, 0);
+    archive.clock.advance_ms(3 * 86_400_000);
+    assert_eq!(archive.store.apply_retention().await.unwrap().records, 1);
+    assert_eq!(archive.records().await, []);
+    assert_eq!(archive.records_of(held).await, [record(2, "kept")]);
+    assert_eq!(archive.store.delete_log(held).await.unwrap_err().kind(), ErrorKind::Conflict);
+    archive.store.set_legal_hold(held, false).await.unwrap();
+    assert_eq!(archive.store.delete_log(held).await.unwrap().records, 1);
+    let (entries, _) = archive.store.audit_entries(&AuditFilter { limit: 9, ..AuditFilter::default() }).await.unwrap();
+    assert_eq!(entries[0].subject, archive.run_id.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
+    let archive = Archive::new().await;
+    let workspace = archive.store.run(archive.run_id).await.unwrap().unwrap().workspace_id;
+    let mut runs = vec![archive.run_id];
+    for _ in 0..3 {
+        archive.clock.advance_ms(60_000);
+        runs.push(archive.start_another_run().await);
+    }
+    for run_id in &runs {
+        push(&archive.store, *run_id, 0, &[record(1, "the same")]).await.unwrap();
+        archive.finish_run(*run_id).await;
+    }
+    let bytes = archive.store.figures().await.unwrap().segment_bytes;
+    let retention = Retention { days: None, bytes: Some(bytes * 3 / 5) };
+    archive.store.set_retention(workspace, retention).await.unwrap();
+    assert_eq!(archive.store.apply_retention().await.unwrap().runs, 2);
+    for (index, run_id) in runs.iter().enumerate() {
+        assert_eq!(archive.records_of(*run_id).await.len(), usize::from(index >= 2), "run {index}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_come_together_share_an_object() {
+    let archive = Archive::new().await;
+    let mut runs = vec![archive.run_id];
+    for _ in 0..4 {
+        runs.push(archive.start_another_run().await);
+    }
+    let batches = (0..40_usize).map(|number| {
+        let (store, run_id) = (archive.store.clone(), runs[number % runs.len()]);
+        tokio::spawn(async move { push(&store, run_id, number as u8, &[record(number as i64, "a")]).await })
+    });
+    for done in batches.collect::<Vec<_>>() {
+        assert!(!done.await.unwrap().unwrap().repeated);
+    }
+    assert!(archive.objects() < 40, "{} objects", archive.objects());
+    for (number, run_id) in runs.iter().enumerate() {
+        let times: Vec<i64> = archive.records_of(*run_id).await.iter().map(|record| record.time.as_millis()).collect();
+        assert_eq!(times, (0..8).map(|index| (number + 5 * index) as i64).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_finds_no_memory_is_told_so_and_may_come_again() {
+    let archive = Archive::with_settings(|settings| settings.ingest_memory_bytes = 256 << 10).await;
+    let long = "x".repeat(100 << 10);
+    let mut first = archive.store.begin_batch(archive.run_id, Some("first")).await.unwrap();
+    first.push(record(1, &long)).await.unwrap();
+    first.push(record(2, &long)).await.unwrap();
+    let refused = push(&archive.store, archive.run_id, 2, &[record(3, &long), record(4, &long)]).await;
+    assert_eq!(refused, Err(ErrorKind::Busy));
+    assert_eq!(first.commit().await.unwrap().stored, 2);
+    push(&archive.store, archive.run_id, 2, &[record(3, &long), record(4, &long)]).await.unwrap();
+    assert_eq!(archive.records().await.len(), 4);
 }

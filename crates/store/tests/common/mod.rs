@@ -61,8 +61,13 @@ impl<P: Places> Archive<P> {
     }
 
     pub(crate) async fn with_page_limit(page_records_max: u64) -> Self {
+        Self::with_settings(|settings| settings.page_records_max = page_records_max).await
+    }
+
+    pub(crate) async fn with_settings(set: impl FnOnce(&mut StoreSettings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut settings = StoreSettings { page_records_max, ..StoreSettings::in_folder(folder.path()) };
+        let mut settings = StoreSettings::in_folder(folder.path());
+        set(&mut settings);
         let objects = P::choose(&mut settings);
         let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
         let random = Arc::new(TestRandom(AtomicU64::new(1)));
@@ -108,6 +113,15 @@ impl<P: Places> Archive<P> {
     }
 
     pub(crate) async fn finish(&self, status: RunStatus) -> Result<Run> {
+        self.finish_as(self.run_id, status).await
+    }
+
+    /// Ends a run, however often it is called.
+    pub(crate) async fn finish_run(&self, run_id: RunId) {
+        self.finish_as(run_id, RunStatus::Successful).await.unwrap();
+    }
+
+    async fn finish_as(&self, run_id: RunId, status: RunStatus) -> Result<Run> {
         let finish = FinishRun {
             status,
             finish_timestamp: None,
@@ -117,7 +131,7 @@ impl<P: Places> Archive<P> {
             number_of_processed_rows: None,
             number_of_rejected_rows: None,
         };
-        self.store.finish_run(self.run_id, &finish).await
+        self.store.finish_run(run_id, &finish).await
     }
 
     pub(crate) async fn push(&self, batch_id: &str, records: &[Record]) -> StoredBatch {
@@ -129,7 +143,11 @@ impl<P: Places> Archive<P> {
     }
 
     pub(crate) async fn records(&self) -> Vec<Record> {
-        let mut reader = self.store.read_records(self.run_id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+        self.records_of(self.run_id).await
+    }
+
+    pub(crate) async fn records_of(&self, run_id: RunId) -> Vec<Record> {
+        let mut reader = self.store.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
         let mut records = Vec::new();
         while let Some(more) = reader.next().await.unwrap() {
             records.extend(more);
@@ -153,6 +171,11 @@ impl<P: Places> Archive<P> {
     /// How many segment objects there are.
     pub(crate) fn objects(&self) -> usize {
         files_below(&self.segments()).len()
+    }
+
+    /// How many sealed files there are.
+    pub(crate) fn sealed_files(&self) -> usize {
+        files_below(&self.objects.join("sealed")).len()
     }
 
     pub(crate) fn remove_objects(&self) {
