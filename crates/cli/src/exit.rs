@@ -68,7 +68,7 @@ impl From<runlog_client::Error> for Failure {
 impl From<runlog_store::Error> for Failure {
     fn from(error: runlog_store::Error) -> Self {
         let exit = match error.kind() {
-            runlog_store::ErrorKind::Unavailable => Exit::Unavailable,
+            runlog_store::ErrorKind::Unavailable | runlog_store::ErrorKind::Busy => Exit::Unavailable,
             runlog_store::ErrorKind::NotFound | runlog_store::ErrorKind::Expired => Exit::NotFound,
             runlog_store::ErrorKind::Invalid => Exit::Usage,
             runlog_store::ErrorKind::Conflict | runlog_store::ErrorKind::Corrupt => Exit::Failed,

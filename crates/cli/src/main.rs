@@ -15,6 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure, Outcome};
 
+/// Many small texts are made and let go at a time, by several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An archive of run logs: keeps the logs of data-integration runs, serves them through the run-log API of Talend
 /// Cloud, and brings whole logs back from there
 #[derive(Debug, Parser)]
@@ -40,6 +44,10 @@ enum Command {
     Push(command::push::PushArgs),
     /// Manages environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
+    /// Looks after an archive itself: what is in it, whether it is whole, how long it is kept, copying it elsewhere
+    Archive(command::archive::ArchiveArgs),
+    /// Looks for what is wrong with an archive's places and its service, and says what to do
+    Doctor(command::doctor::DoctorArgs),
     /// Prints completions for a shell
     Completions(command::completions::CompletionsArgs),
 }
@@ -71,6 +79,8 @@ async fn run(command: Command) -> Outcome {
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
         Command::Push(args) => until_stopped(command::push::run(args), stop).await,
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
+        Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
+        Command::Doctor(args) => until_stopped(command::doctor::run(args), stop).await,
         Command::Completions(args) => command::completions::run(args, Arguments::command()),
     }
 }

@@ -22,6 +22,7 @@ mod lenient;
 mod logs;
 mod pace;
 mod push;
+mod ready;
 pub mod reconcile;
 mod retry;
 mod settings;
@@ -36,6 +37,7 @@ pub use executions::{Execution, ExecutionFilter, ExecutionList, LivePage, LiveQu
 pub use fetch_page::PageEvent;
 pub use logs::{GeneratedPage, PageRequest};
 pub use push::ContentEncoding;
+pub use ready::readiness;
 pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
 pub use wait::{TokioWait, Wait};
 pub use walk::{PageWalk, RequestedPage};

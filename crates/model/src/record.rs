@@ -208,28 +208,69 @@ impl<'de> Visitor<'de> for RecordVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
         let mut time = None;
         let mut record = Record::at(Timestamp::MIN);
-        while let Some(name) = map.next_key::<String>()? {
-            let text = match name.as_str() {
-                "logTimestamp" => {
-                    time = Some(time_of(&map.next_value()?).map_err(de::Error::custom)?);
+        while let Some(name) = map.next_key::<FieldName>()? {
+            let (name, text) = match name {
+                FieldName::Known("logTimestamp") => {
+                    time = Some(map.next_value::<Time>().map_err(de::Error::custom)?.0);
                     continue;
                 }
-                "severity" => &mut record.severity,
-                "logType" => &mut record.log_type,
-                "logMessage" => &mut record.message,
-                "bundleName" => &mut record.bundle_name,
-                "bundleVersion" => &mut record.bundle_version,
-                "podName" => &mut record.pod_name,
-                _ => {
+                FieldName::Known(name @ "severity") => (name, &mut record.severity),
+                FieldName::Known(name @ "logType") => (name, &mut record.log_type),
+                FieldName::Known(name @ "logMessage") => (name, &mut record.message),
+                FieldName::Known(name @ "bundleName") => (name, &mut record.bundle_name),
+                FieldName::Known(name @ "bundleVersion") => (name, &mut record.bundle_version),
+                FieldName::Known(name) => (name, &mut record.pod_name),
+                FieldName::Extra(name) => {
                     let value = map.next_value()?;
                     record.extra.get_or_insert_default().insert(name, value);
                     continue;
                 }
             };
-            *text = map.next_value::<TextOrNull>().map_err(|error| in_field(&name, error))?.0;
+            *text = map.next_value::<TextOrNull>().map_err(|error| in_field(name, error))?.0;
         }
         record.time = time.ok_or_else(|| de::Error::missing_field("logTimestamp"))?;
         Ok(record)
+    }
+}
+
+/// The name of a field; only of those that are not known a copy is made.
+enum FieldName {
+    Known(&'static str),
+    Extra(String),
+}
+
+/// The fields that every record has, or may have.
+const FIELD_NAMES: [&str; 7] =
+    ["logTimestamp", "severity", "logType", "logMessage", "bundleName", "bundleVersion", "podName"];
+
+impl<'de> Deserialize<'de> for FieldName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+
+        impl Visitor<'_> for NameVisitor {
+            type Value = FieldName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a field")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<FieldName, E> {
+                let known = FIELD_NAMES.into_iter().find(|known| *known == name);
+                Ok(known.map_or_else(|| FieldName::Extra(name.to_owned()), FieldName::Known))
+            }
+        }
+
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// A time in epoch milliseconds, usually an integer.
+struct Time(Timestamp);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        time_of(&value).map(Self).map_err(de::Error::custom)
     }
 }
 

@@ -60,7 +60,9 @@ impl From<runlog_store::Error> for ApiError {
         // What the service did wrong is for its log; its callers get a request id to ask with.
         let message = match error.kind() {
             ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::Conflict => error.to_string(),
-            ErrorKind::Unavailable | ErrorKind::Busy => "the archive is away or busy; nothing was changed, try again".to_owned(),
+            ErrorKind::Unavailable | ErrorKind::Busy => {
+                "the archive is away or busy; nothing was changed, try again".to_owned()
+            }
             ErrorKind::Corrupt => "the archive could not read what it holds; its log says more".to_owned(),
         };
         let cause = status.is_server_error().then(|| Arc::new(error) as Arc<dyn StdError + Send + Sync>);

@@ -87,6 +87,7 @@ impl BatchWriter {
             // Where memory is short, what is there is written instead of kept, unless it is hardly anything.
             if self.pending_bytes >= limits::EARLY_SEGMENT_BYTES {
                 self.write_segment().await?;
+                self.segments.settle().await?;
             }
             self.reserved.grow(self.pending_bytes + bytes).await?;
         }
@@ -117,11 +118,9 @@ impl BatchWriter {
             };
             return self.store.commit_part(part).await;
         }
-        if !self.pending.is_empty() {
-            if let Err(error) = self.write_segment().await {
-                self.segments.remove().await;
-                return Err(error);
-            }
+        if let Err(error) = self.write_rest().await {
+            self.segments.remove().await;
+            return Err(error);
         }
         self.store.commit_segments(self.segments, self.run_id, name, self.severities).await
     }
@@ -131,12 +130,18 @@ impl BatchWriter {
         self.segments.remove().await;
     }
 
+    async fn write_rest(&mut self) -> Result<()> {
+        if !self.pending.is_empty() {
+            self.write_segment().await?;
+        }
+        self.segments.settle().await
+    }
+
     async fn write_segment(&mut self) -> Result<()> {
         let records = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        self.segments.write(vec![(self.run_id, vec![Arc::new(records)])]).await?;
-        self.reserved.shrink();
-        Ok(())
+        let memory = self.reserved.take();
+        self.segments.write(vec![(self.run_id, vec![Arc::new(records)])], memory).await
     }
 }
 
@@ -146,7 +151,8 @@ impl BatchRow {
         match name {
             Some(name) if name.digest != self.digest => {
                 let id = &name.id;
-                let message = format!("batch {id:?} of run {run_id} was stored before with other records: use a new id");
+                let message =
+                    format!("batch {id:?} of run {run_id} was stored before with other records: use a new id");
                 Err(Error::conflict(message))
             }
             _ => Ok(StoredBatch { stored: self.records as u64, repeated: true }),

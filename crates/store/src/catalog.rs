@@ -140,6 +140,26 @@ impl Catalog {
         }
     }
 
+    /// What the database calls itself, and its clock when it has one of its own. Unit: epoch milliseconds.
+    pub(crate) async fn version_and_clock(&self) -> Result<(String, Option<i64>)> {
+        Ok(match self.kind {
+            CatalogKind::Sqlite => {
+                let version: String =
+                    sqlx::query_scalar("SELECT 'SQLite ' || sqlite_version()").fetch_one(&self.readers).await?;
+                (version, None)
+            }
+            CatalogKind::Postgres => {
+                let (version, clock_ms): (String, i64) = sqlx::query_as(
+                    "SELECT 'PostgreSQL ' || current_setting('server_version'),
+                            CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+                )
+                .fetch_one(&self.readers)
+                .await?;
+                (version, Some(clock_ms))
+            }
+        })
+    }
+
     /// Closes every connection, so that a file is whole without its write-ahead log.
     pub(crate) async fn close(&self) {
         self.readers.close().await;

@@ -17,6 +17,7 @@ use runlog_model::{Record, RunId};
 use sha2::{Digest, Sha256};
 use sqlx::{Any, FromRow, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::batch::BatchRow;
@@ -69,6 +70,8 @@ pub(crate) struct Reserved {
 pub(crate) struct SegmentWriter {
     store: Store,
     segments: Vec<NewSegment>,
+    /// The segment that is encoded and written while more records come.
+    under_way: Option<JoinHandle<Result<NewSegment>>>,
 }
 
 /// A segment object that was written.
@@ -186,9 +189,9 @@ impl Reserved {
         }
     }
 
-    /// Gives all of it back.
-    pub(crate) fn shrink(&mut self) {
-        self.permit = None;
+    /// All of it, to be given back by whoever has the records now.
+    pub(crate) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.permit.take()
     }
 
     fn add(&mut self, permit: OwnedSemaphorePermit) {
@@ -207,47 +210,72 @@ impl Drop for Reserved {
 
 impl SegmentWriter {
     pub(crate) fn new(store: &Store) -> Self {
-        Self { store: store.clone(), segments: Vec::new() }
+        Self { store: store.clone(), segments: Vec::new(), under_way: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.segments.is_empty()
+        self.segments.is_empty() && self.under_way.is_none()
     }
 
-    /// Writes one segment of the records of some runs, each in order of arrival.
-    ///
-    /// The object goes first: an orphan object is swept later, an orphan row would be a lie.
-    pub(crate) async fn write(&mut self, runs: Vec<(RunId, Vec<Arc<Vec<Record>>>)>) -> Result<()> {
-        let (bytes, parts, sha256) = tokio::task::spawn_blocking(move || {
-            let (bytes, parts) = segment::encode(&runs)?;
-            let sha256 = secret::hex(&Sha256::digest(&bytes));
-            Ok::<_, Error>((bytes, parts, sha256))
-        })
-        .await??;
-        let id = self.store.random().uuid();
-        let segment = NewSegment {
-            object_key: keys::segment(id, self.store.now()),
-            id: id.to_string(),
-            bytes: bytes.len(),
-            records: parts.iter().map(|part| part.records).sum(),
-            sha256,
-            runs: parts,
-        };
-        failpoint::reach("commit-before-object");
-        self.store.put_object(&segment.object_key, bytes.into()).await?;
-        failpoint::reach("commit-after-object");
-        self.segments.push(segment);
+    /// Begins to write one segment of the records of some runs, each in order of arrival, once the one before is
+    /// written; the memory is given back when this one is.
+    pub(crate) async fn write(
+        &mut self,
+        runs: Vec<(RunId, Vec<Arc<Vec<Record>>>)>,
+        memory: Option<OwnedSemaphorePermit>,
+    ) -> Result<()> {
+        self.settle().await?;
+        let store = self.store.clone();
+        self.under_way = Some(tokio::spawn(async move {
+            let written = write_segment(&store, runs).await;
+            drop(memory);
+            written
+        }));
+        Ok(())
+    }
+
+    /// Waits until what was begun is written.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        if let Some(under_way) = self.under_way.take() {
+            self.segments.push(under_way.await??);
+        }
         Ok(())
     }
 
     /// Removes the objects again; only while it is certain that no row names them.
-    pub(crate) async fn remove(self) {
+    pub(crate) async fn remove(mut self) {
+        if let Err(error) = self.settle().await {
+            warn!(%error, "an object of a batch that was given up could not be written either");
+        }
         for segment in &self.segments {
             if let Err(error) = self.store.objects().delete(&segment.object_key).await {
                 warn!(%error, object.key = %segment.object_key, "an object that no row names is left to the sweep");
             }
         }
     }
+}
+
+/// Writes a segment object. It goes first: an orphan object is swept later, an orphan row would be a lie.
+async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<Vec<Record>>>)>) -> Result<NewSegment> {
+    let (bytes, parts, sha256) = tokio::task::spawn_blocking(move || {
+        let (bytes, parts) = segment::encode(&runs)?;
+        let sha256 = secret::hex(&Sha256::digest(&bytes));
+        Ok::<_, Error>((bytes, parts, sha256))
+    })
+    .await??;
+    let id = store.random().uuid();
+    let segment = NewSegment {
+        object_key: keys::segment(id, store.now()),
+        id: id.to_string(),
+        bytes: bytes.len(),
+        records: parts.iter().map(|part| part.records).sum(),
+        sha256,
+        runs: parts,
+    };
+    failpoint::reach("commit-before-object");
+    store.put_object(&segment.object_key, bytes.into()).await?;
+    failpoint::reach("commit-after-object");
+    Ok(segment)
 }
 
 impl Store {
@@ -358,9 +386,7 @@ impl Store {
                         let name = part.batch.as_ref();
                         if missing.contains(&part.run_id) {
                             outcomes[index] = Some(Err(no_such_run(part.run_id)));
-                        } else if let Some(before) =
-                            name.and_then(|name| stored.get(&(part.run_id, name.id.clone())))
-                        {
+                        } else if let Some(before) = name.and_then(|name| stored.get(&(part.run_id, name.id.clone()))) {
                             let answer = before.repeated(part.run_id, name);
                             outcomes[index] = Some(answer.map(|answer| (answer, before.digest.clone())));
                         }
@@ -397,7 +423,8 @@ impl Store {
         }
         let mut segments = SegmentWriter::new(self);
         if !records.is_empty() {
-            segments.write(records).await?;
+            segments.write(records, None).await?;
+            segments.settle().await?;
         }
         let attempt = self.attempt(&segments.segments, &additions).await?;
         if matches!(attempt, Attempt::Refused(..)) {
@@ -496,7 +523,8 @@ async fn stored_names(
     transaction: &mut Transaction<'_, Any>,
     additions: &BTreeMap<RunId, RunAddition>,
 ) -> Result<HashMap<(RunId, String), BatchRow>> {
-    let mut looking = Sql::new("SELECT run_id, batch_id, digest, records FROM batches WHERE (run_id, batch_id) IN (VALUES ");
+    let mut looking =
+        Sql::new("SELECT run_id, batch_id, digest, records FROM batches WHERE (run_id, batch_id) IN (VALUES ");
     let mut count = 0;
     for (run_id, addition) in additions {
         for batch in &addition.batches {

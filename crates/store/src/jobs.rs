@@ -50,7 +50,10 @@ impl Store {
                 Ok(sealed) if sealed.runs > 0 => continue,
                 Ok(_) => {}
                 Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, "a log could not be sealed and will be tried again")
+                    error!(
+                        error = &error as &dyn std::error::Error,
+                        "a log could not be sealed and will be tried again"
+                    )
                 }
             }
             tokio::select! {
@@ -178,23 +181,10 @@ impl Store {
             .execute(self.catalog().write())
             .await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
-        for (folder, rows) in [
-            (keys::SEGMENTS, "SELECT CAST(1 AS BIGINT) FROM segments WHERE object_key = $1"),
-            (keys::SEALED, "SELECT CAST(1 AS BIGINT) FROM segments WHERE object_key = $1"),
-            (keys::PAGES, "SELECT CAST(1 AS BIGINT) FROM page_files WHERE object_key = $1"),
-        ] {
+        for folder in keys::FOLDERS {
             let mut objects = self.objects().list(Some(&Path::from(folder)));
             while let Some(object) = objects.try_next().await? {
-                let age_ms = now - object.last_modified.timestamp_millis();
-                let is_young = age_ms < limits::ORPHAN_AGE_MS;
-                if is_young {
-                    continue;
-                }
-                let named: Option<i64> = sqlx::query_scalar(rows)
-                    .bind(object.location.as_ref())
-                    .fetch_optional(self.catalog().read())
-                    .await?;
-                if named.is_none() {
+                if self.is_orphan(&object).await? {
                     self.objects().delete(&object.location).await?;
                     bytes_freed += object.size;
                 }
@@ -223,7 +213,9 @@ impl Store {
             for (object_key, bytes) in replaced {
                 match self.objects().delete(&Path::from(object_key.as_str())).await {
                     Ok(()) => bytes_freed += bytes as u64,
-                    Err(error) => warn!(%error, object.key = object_key, "a replaced segment is left to the next sweep"),
+                    Err(error) => {
+                        warn!(%error, object.key = object_key, "a replaced segment is left to the next sweep")
+                    }
                 }
             }
         }

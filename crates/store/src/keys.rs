@@ -17,6 +17,9 @@ pub(crate) const SEALED: &str = "sealed";
 /// The folder of page files.
 pub(crate) const PAGES: &str = "pages";
 
+/// All of them.
+pub(crate) const FOLDERS: [&str; 3] = [SEGMENTS, SEALED, PAGES];
+
 /// The key of a segment that is written now.
 pub(crate) fn segment(id: Uuid, now: Timestamp) -> Path {
     dated(SEGMENTS, id, now)

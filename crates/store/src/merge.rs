@@ -300,7 +300,8 @@ impl Cursor {
         let inside = rows_inside(&all.times, scope.range);
         let is_whole = slice.last_arrival < scope.arrivals && given.is_none();
         let (rows, heads) = if is_whole {
-            let heads = Heads { times: all.times[inside.clone()].to_vec(), arrivals: all.arrivals[inside.clone()].to_vec() };
+            let heads =
+                Heads { times: all.times[inside.clone()].to_vec(), arrivals: all.arrivals[inside.clone()].to_vec() };
             (RowChoice::From(inside.start), heads)
         } else {
             let is_wanted = |row: &u32| {
@@ -320,8 +321,7 @@ impl Cursor {
         if count == 0 {
             return Ok(None);
         }
-        let slice =
-            OpenSlice { file, in_segment, arrival_base, heads, rows, chunk_records, chunk: Mutex::new(None) };
+        let slice = OpenSlice { file, in_segment, arrival_base, heads, rows, chunk_records, chunk: Mutex::new(None) };
         Ok(Some(Self { rows: 0..count, slice: Arc::new(slice) }))
     }
 

@@ -70,8 +70,7 @@ impl Store {
 
     /// The records that the log of a run has now, inside a range. `NotFound`: no such run.
     pub(crate) async fn scope(&self, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
-        let (run, state) =
-            fetch_with_state(self.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
+        let (run, state) = fetch_with_state(self.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
         let scope = Scope { run_id, range, arrivals: run.records as i64, state };
         Ok((run, scope))
     }

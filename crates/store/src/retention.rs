@@ -60,8 +60,7 @@ impl Store {
                 .bind(workspace.to_string())
                 .fetch_optional(self.catalog().read())
                 .await?;
-        row.map(|row| row.retention())
-            .ok_or_else(|| Error::not_found(format!("there is no workspace {workspace}")))
+        row.map(|row| row.retention()).ok_or_else(|| Error::not_found(format!("there is no workspace {workspace}")))
     }
 
     /// Puts a run under legal hold, or takes it away: while it is, its log is deleted by nobody. `NotFound`: no such run.

@@ -226,7 +226,7 @@ pub(crate) async fn fetch_with_state<'c>(
     let row: Option<RunRow> =
         sqlx::query_as("SELECT * FROM runs WHERE id = $1").bind(id.to_string()).fetch_optional(executor).await?;
     row.map(|row| {
-        let state = LogState { log_epoch: row.log_epoch, log_version: row.log_version };
+        let state = row.log_state();
         Ok((row.into_run()?, state))
     })
     .transpose()
@@ -366,6 +366,10 @@ pub(crate) struct RunRow {
 }
 
 impl RunRow {
+    pub(crate) fn log_state(&self) -> LogState {
+        LogState { log_epoch: self.log_epoch, log_version: self.log_version }
+    }
+
     pub(crate) fn into_run(self) -> Result<Run> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.id));
         let runtime = self.runtime.as_deref().map(serde_json::from_str::<Runtime>).transpose();

@@ -116,12 +116,12 @@ impl Store {
         // One log that cannot be read must not hold up the others.
         let mut sealed = Sealed::default();
         for run in due.iter() {
-            match self.seal_runs(std::slice::from_ref(run)).await {
+            let run = std::slice::from_ref(run);
+            match self.seal_runs(run).await {
                 Ok(more) => sealed.add(more),
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    warn!(error, run.id = run.id, "a log could not be sealed and will be tried again");
-                    self.claim_until(std::slice::from_ref(run), again_at).await?;
+                    tell_unsealed(&run[0].id, &error);
+                    self.claim_until(run, again_at).await?;
                 }
             }
         }
@@ -228,10 +228,8 @@ impl Store {
             files.add(plan.run_id, &stretch.read().await?).await?;
         }
         let slices = files.end_run();
-        let (old, new): (i64, i64) = (
-            plan.slices.iter().map(|slice| slice.records).sum(),
-            slices.iter().map(|slice| slice.records).sum(),
-        );
+        let (old, new): (i64, i64) =
+            (plan.slices.iter().map(|slice| slice.records).sum(), slices.iter().map(|slice| slice.records).sum());
         match old == new {
             true => Ok(slices),
             false => Err(Error::corrupt(format!(
@@ -285,6 +283,11 @@ impl Store {
     }
 }
 
+fn tell_unsealed(run: &str, error: &Error) {
+    let error: &dyn std::error::Error = error;
+    warn!(error, run.id = run, "a log could not be sealed and will be tried again");
+}
+
 /// Marks those of some segments that no slice names any more; tells their bytes. The sweep removes them after a while.
 pub(crate) async fn free_segments(
     connection: &mut Connection,
@@ -296,9 +299,7 @@ pub(crate) async fn free_segments(
     for some in ids.chunks(limits::GROUP_BATCHES_MAX) {
         let mut freeing = Sql::new("UPDATE segments SET replaced_at = ");
         freeing.push_bind(now).push(" WHERE replaced_at IS NULL AND id IN (").push_list(some.iter().cloned());
-        freeing.push(
-            ") AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = segments.id) RETURNING bytes",
-        );
+        freeing.push(") AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = segments.id) RETURNING bytes");
         let freed: Vec<i64> = freeing.build_query_scalar().fetch_all(&mut *connection).await?;
         bytes += freed.into_iter().map(|bytes| bytes as u64).sum::<u64>();
     }
@@ -306,12 +307,7 @@ pub(crate) async fn free_segments(
 }
 
 /// False when the log is no longer as the plan found it; nothing is changed then.
-async fn replace_slices(
-    connection: &mut Connection,
-    plan: &Plan,
-    new: &[NewSlice],
-    files: &[NewFile],
-) -> Result<bool> {
+async fn replace_slices(connection: &mut Connection, plan: &Plan, new: &[NewSlice], files: &[NewFile]) -> Result<bool> {
     let run_id = plan.run_id.to_string();
     let new_bytes: i64 = new
         .iter()
@@ -441,10 +437,7 @@ impl SealedFiles {
             }
             let some = &positions[from..to];
             let mut arrays: Vec<ArrayRef> = vec![
-                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
-                    run_id.to_string(),
-                    some.len(),
-                ))),
+                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run_id.to_string(), some.len()))),
                 segment::times_column(some.iter().map(|(time, _)| *time)),
                 Arc::new(Int64Array::from_iter_values(some.iter().map(|(_, arrival)| *arrival))),
             ];

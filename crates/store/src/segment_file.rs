@@ -136,14 +136,13 @@ impl SegmentFile {
         }
         let mask = ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied());
         let length = rows.len();
-        let batches: Vec<RecordBatch> =
-            ParquetRecordBatchStreamBuilder::new_with_metadata(self.source, self.footer)
-                .with_projection(mask)
-                .with_batch_size(length.max(1))
-                .with_row_selection(RowSelection::from_consecutive_ranges(std::iter::once(rows), total))
-                .build()?
-                .try_collect()
-                .await?;
+        let batches: Vec<RecordBatch> = ParquetRecordBatchStreamBuilder::new_with_metadata(self.source, self.footer)
+            .with_projection(mask)
+            .with_batch_size(length.max(1))
+            .with_row_selection(RowSelection::from_consecutive_ranges(std::iter::once(rows), total))
+            .build()?
+            .try_collect()
+            .await?;
         let batch = match <[RecordBatch; 1]>::try_from(batches) {
             Ok([batch]) => batch,
             Err(batches) => match batches.first() {
@@ -320,7 +319,8 @@ mod tests {
         let mut records = vec![record(5, "a"), record(3, "b"), record(5, "c"), record(3, "d")];
         records[1].extra = Some(Box::new([("n".to_owned(), 7.into())].into_iter().collect()));
         let others = vec![record(9, "e"), record(8, "f")];
-        let (bytes, parts) = encode(&[(run(1), vec![Arc::new(records.clone())]), (run(2), vec![Arc::new(others)])]).unwrap();
+        let (bytes, parts) =
+            encode(&[(run(1), vec![Arc::new(records.clone())]), (run(2), vec![Arc::new(others)])]).unwrap();
         let places: Vec<_> =
             parts.iter().map(|part| (part.first_row, part.records, part.first_time, part.last_time)).collect();
         assert_eq!(places, [(0, 4, 3, 5), (4, 2, 8, 9)]);

@@ -13,9 +13,9 @@ use crate::catalog::Catalog;
 use crate::commit::Commits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
-use crate::{failpoint, objects};
 use crate::segment_file::{self, FooterCache};
 use crate::settings::StoreSettings;
+use crate::{failpoint, objects};
 
 /// An open archive. Clones share it.
 #[derive(Clone)]

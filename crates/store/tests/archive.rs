@@ -8,16 +8,17 @@ mod nodes;
 
 /// The suite over one pair of places.
 macro_rules! over {
-    ($module:ident, $cases:literal) => {
+    ($module:ident, $cases:literal, copied to $other:ident) => {
         mod $module {
             type Archive = super::common::Archive<super::common::places::$module>;
+            type Copy = super::common::Archive<super::common::places::$other>;
             const CASES: u32 = $cases;
             include!("archive/suite.rs");
         }
     };
 }
 
-over!(sqlite_and_folder, 48);
-over!(sqlite_and_s3, 4);
-over!(postgres_and_folder, 4);
-over!(postgres_and_s3, 4);
+over!(sqlite_and_folder, 48, copied to postgres_and_s3);
+over!(sqlite_and_s3, 4, copied to postgres_and_folder);
+over!(postgres_and_folder, 4, copied to sqlite_and_s3);
+over!(postgres_and_s3, 4, copied to sqlite_and_folder);

@@ -1,8 +1,10 @@
 //! One file for each command.
 
 pub(crate) mod admin;
+pub(crate) mod archive;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod fetch;
 pub(crate) mod push;
 pub(crate) mod runs;

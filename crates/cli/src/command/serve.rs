@@ -89,18 +89,18 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlaceArgs {
     /// PostgreSQL database for the catalog, postgres://USER:PASSWORD@HOST/DATABASE [default: a file in the data folder]
-    #[arg(long, env = "RUNLOG_CATALOG", hide_env_values = true, value_name = "URL", value_parser = catalog)]
+    #[arg(long, env = "RUNLOG_CATALOG", global = true, hide_env_values = true, value_name = "URL", value_parser = catalog)]
     pub(crate) catalog: Option<SecretUrl>,
     /// Bucket for the objects: s3://BUCKET/PREFIX, gs://…, az://…, with options as a query [default: the data folder]
-    #[arg(long, env = "RUNLOG_OBJECTS", hide_env_values = true, value_name = "URL", value_parser = objects)]
+    #[arg(long, env = "RUNLOG_OBJECTS", global = true, hide_env_values = true, value_name = "URL", value_parser = objects)]
     pub(crate) objects: Option<SecretUrl>,
 }
 
-fn catalog(text: &str) -> Result<SecretUrl, String> {
+pub(crate) fn catalog(text: &str) -> Result<SecretUrl, String> {
     SecretUrl::read(text, &["postgres", "postgresql"])
 }
 
-fn objects(text: &str) -> Result<SecretUrl, String> {
+pub(crate) fn objects(text: &str) -> Result<SecretUrl, String> {
     SecretUrl::read(text, &["s3", "gs", "az", "azure", "abfss"])
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
-use runlog_store::{AuditFilter, ErrorKind, LiveQuery, PageRequest, PageStatus, Retention, Store};
+use runlog_store::{AuditFilter, ErrorKind, Health, LiveQuery, PageRequest, PageStatus, Retention, Store};
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
 async fn naive_pages(archive: &Archive, range: TimeRange, order: RecordOrder) -> Vec<Vec<Record>> {
@@ -730,4 +730,80 @@ async fn a_batch_that_finds_no_memory_is_told_so_and_may_come_again() {
     assert_eq!(first.commit().await.unwrap().stored, 2);
     push(&archive.store, archive.run_id, 2, &[record(3, &long), record(4, &long)]).await.unwrap();
     assert_eq!(archive.records().await.len(), 4);
+}
+
+/// An archive with a sealed run, one that goes on, one without a log, and a page file.
+async fn lived_in() -> Archive {
+    let archive = Archive::new().await;
+    let (other, _) = (archive.start_another_run().await, archive.start_another_run().await);
+    for batch in 0..4_i64 {
+        archive.push(&format!("b{batch}"), &[record(9 - batch, "INFO"), record(batch, "b")]).await;
+        push(&archive.store, other, batch as u8, &[record(batch, "goes on")]).await.unwrap();
+    }
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.clock.advance_ms(31_000);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    naive_pages(&archive, TimeRange::ALL, RecordOrder::Desc).await;
+    archive
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_is_whole_is_found_to_be() {
+    let archive = lived_in().await;
+    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    assert_eq!((verified.problems, verified.orphans, verified.problem_texts.len()), (0, 0, 0));
+    assert_eq!((verified.runs, verified.records, verified.pages), (2, 12, 1));
+    // Those of the sealed run are kept for an hour.
+    assert_eq!(verified.objects, 9);
+    // The clock of the tests is not that of the places, which is doubtful and said so.
+    let findings = archive.store.diagnose().await;
+    assert!(findings.iter().all(|finding| finding.health < Health::Bad), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.what == "clock" && finding.health == Health::Doubtful));
+    let statistics = archive.store.statistics().await.unwrap();
+    assert_eq!((statistics.sealed.objects, statistics.segments.objects, statistics.replaced.objects), (1, 4, 4));
+    assert_eq!((statistics.workspaces[0].runs, statistics.workspaces[0].records), (3, 12));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_was_changed_or_lost_is_found() {
+    let archive = lived_in().await;
+    let files = archive.object_files();
+    let sealed = files.iter().find(|file| file.to_string_lossy().contains("sealed")).unwrap();
+    let mut bytes = std::fs::read(sealed).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(sealed, bytes).unwrap();
+    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    assert!(verified.problem_texts[0].contains("not those that were written"), "{:?}", verified.problem_texts);
+
+    for file in &files {
+        std::fs::remove_file(file).unwrap();
+    }
+    let verified = archive.store.verify(true, |_| ()).await.unwrap();
+    let gone = verified.problem_texts.iter().filter(|text| text.contains("is gone")).count();
+    assert_eq!(gone, files.len(), "{:?}", verified.problem_texts);
+    // The page file is built again when somebody asks; records are not made up.
+    assert_eq!(verified.repaired, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_copied_whole_and_again_with_what_has_come_since() {
+    let archive = lived_in().await;
+    let copy = Copy::empty().await;
+    let copied = archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    assert_eq!((copied.runs, copied.records, copied.objects), (3, 12, 5));
+    let again = archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    assert_eq!((again.runs, again.runs_before, again.objects), (0, 3, 0));
+
+    archive.push("late", &[record(4, "late")]).await;
+    let copied = archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    assert_eq!((copied.runs, copied.runs_before, copied.objects), (1, 2, 1));
+    assert_eq!(copy.records_of(archive.run_id).await, archive.records().await);
+    let verified = copy.store.verify(false, |_| ()).await.unwrap();
+    assert_eq!((verified.problems, verified.records), (0, 13));
+    // And back: the copy answers to a repeated batch as the first archive does.
+    assert!(push(&copy.store, archive.run_id, 0, &[record(9, "INFO"), record(0, "b")]).await.unwrap().repeated);
+
+    let stranger = Copy::new().await;
+    let error = stranger.store.copy_to(&copy.store, |_| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
 }

@@ -65,13 +65,8 @@ impl<P: Places> Archive<P> {
     }
 
     pub(crate) async fn with_settings(set: impl FnOnce(&mut StoreSettings)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut settings = StoreSettings::in_folder(folder.path());
-        set(&mut settings);
-        let objects = P::choose(&mut settings);
-        let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
-        let random = Arc::new(TestRandom(AtomicU64::new(1)));
-        let store = Store::open(settings.clone(), clock.clone(), random.clone()).await.unwrap();
+        let mut archive = Self::empty_with(set).await;
+        let store = &archive.store;
         let workspace =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
         let workspace = store.create_workspace(&workspace, "admin").await.unwrap();
@@ -83,7 +78,25 @@ impl<P: Places> Archive<P> {
             description: None,
             tags: Vec::new(),
         };
-        let task_id = store.create_task(&task).await.unwrap().id;
+        archive.task_id = store.create_task(&task).await.unwrap().id;
+        archive.run_id = archive.start_another_run().await;
+        archive
+    }
+
+    /// An archive with nothing in it.
+    pub(crate) async fn empty() -> Self {
+        Self::empty_with(|_| ()).await
+    }
+
+    async fn empty_with(set: impl FnOnce(&mut StoreSettings)) -> Self {
+        static SEED: AtomicU64 = AtomicU64::new(1);
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = StoreSettings::in_folder(folder.path());
+        set(&mut settings);
+        let objects = P::choose(&mut settings);
+        let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
+        let random = Arc::new(TestRandom(AtomicU64::new(SEED.fetch_add(1 << 32, Ordering::Relaxed))));
+        let store = Store::open(settings.clone(), clock.clone(), random.clone()).await.unwrap();
         let caller = Caller {
             kind: CallerKind::User,
             id: "00000000-0000-4000-8000-000000000001".to_owned(),
@@ -91,8 +104,7 @@ impl<P: Places> Archive<P> {
             administrator: true,
             permissions: Vec::new(),
         };
-        let run_id = RunId::random(&*random);
-        store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+        let (run_id, task_id) = (RunId::random(&*random), TaskId::random(&*random));
         Self { store, clock, run_id, task_id, caller, random, settings, objects, _folder: folder, _places: PhantomData }
     }
 
@@ -178,6 +190,14 @@ impl<P: Places> Archive<P> {
         files_below(&self.objects.join("sealed")).len()
     }
 
+    /// Every object, as a file.
+    pub(crate) fn object_files(&self) -> Vec<PathBuf> {
+        files_below(&self.objects)
+            .into_iter()
+            .filter(|file| !file.components().any(|part| is_hidden(part.as_os_str())))
+            .collect()
+    }
+
     pub(crate) fn remove_objects(&self) {
         for file in files_below(&self.segments()) {
             std::fs::remove_file(file).unwrap();
@@ -191,6 +211,11 @@ impl<P: Places> Archive<P> {
 
 pub(crate) fn record(time_ms: i64, message: &str) -> Record {
     Record { message: Some(message.to_owned()), ..Record::at(Timestamp::clamped(time_ms)) }
+}
+
+/// Servers keep their own notes under names like these.
+fn is_hidden(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().starts_with(".s3s")
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {

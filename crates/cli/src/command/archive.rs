@@ -1,0 +1,315 @@
+//! `runlog archive`: what an archive holds, whether it is whole, how long it is kept, and copying it elsewhere.
+//!
+//! These commands open the archive itself and need no service; beside a service that runs they do no harm.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use runlog_model::{RunId, WorkspaceId};
+use runlog_store::{Retention, Store, StoreSettings, VerifyProgress};
+use serde_json::json;
+
+use crate::command::serve::PlaceArgs;
+use crate::edge::{SystemClock, SystemRandom};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::progress::Bar;
+use crate::terminal::{BAD, GOOD, bytes, count, note, result_json, result_line, styled, table};
+
+/// How many problems are shown when they are not asked for as JSON.
+const PROBLEMS_SHOWN: usize = 50;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  runlog archive stats
+  runlog archive verify --repair
+  runlog archive copy --to-catalog postgres://runlog@db/runlog --to-objects s3://logs/runlog
+  runlog archive retention WORKSPACE_ID --days 400
+  runlog archive hold RUN_ID")]
+pub(crate) struct ArchiveArgs {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    archive: OpenArgs,
+    /// Prints JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Which archive.
+#[derive(Debug, Args)]
+pub(crate) struct OpenArgs {
+    /// Folder that holds the archive
+    #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER", global = true)]
+    data: PathBuf,
+    #[command(flatten)]
+    places: PlaceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Shows what each workspace holds, and how the objects lie
+    Stats,
+    /// Reads everything again, hashes, counts and compares it; fails when anything is not as it should be
+    Verify {
+        /// Removes objects that nothing names and rows of log files that are gone, and counts severities again
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Copies the archive to another place; goes on where an earlier copy was broken off, and brings what is new
+    Copy {
+        /// Folder to copy to, as far as the places below are not named
+        #[arg(long, value_name = "FOLDER", required_unless_present_all = ["to_catalog", "to_objects"])]
+        to_data: Option<PathBuf>,
+        /// PostgreSQL database to copy the catalog to
+        #[arg(long, env = "RUNLOG_TO_CATALOG", hide_env_values = true, value_name = "URL", value_parser = super::serve::catalog)]
+        to_catalog: Option<runlog_store::SecretUrl>,
+        /// Bucket to copy the objects to
+        #[arg(long, env = "RUNLOG_TO_OBJECTS", hide_env_values = true, value_name = "URL", value_parser = super::serve::objects)]
+        to_objects: Option<runlog_store::SecretUrl>,
+        /// Does not read the copy again at the end
+        #[arg(long)]
+        no_verify: bool,
+    },
+    /// Sets how long the logs of a workspace are kept; shows it when neither option is given
+    Retention {
+        /// The workspace
+        workspace: WorkspaceId,
+        /// Days after the end of a run
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+        days: Option<u64>,
+        /// Bytes of all its logs together; the oldest go first
+        #[arg(long, value_name = "BYTES")]
+        bytes: Option<u64>,
+        /// Keeps its logs without a bound
+        #[arg(long, conflicts_with_all = ["days", "bytes"])]
+        forever: bool,
+    },
+    /// Puts a run under legal hold: nobody deletes its log
+    Hold {
+        /// The run
+        run: RunId,
+        /// Takes the hold away
+        #[arg(long)]
+        release: bool,
+    },
+    /// Deletes now what is kept no longer, and removes what nothing names; a service does so every ten minutes
+    Sweep,
+}
+
+impl OpenArgs {
+    pub(crate) fn settings(&self) -> StoreSettings {
+        StoreSettings {
+            catalog: self.places.catalog.clone(),
+            objects: self.places.objects.clone(),
+            ..StoreSettings::in_folder(&self.data)
+        }
+    }
+
+    /// Opens the archive, which must be there.
+    pub(crate) async fn open(&self) -> Outcome<Store> {
+        if self.places.catalog.is_none() && !self.data.join("catalog.sqlite").exists() {
+            let message = format!("there is no archive in {}; --data names its folder", self.data.display());
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        open(self.settings()).await
+    }
+}
+
+async fn open(settings: StoreSettings) -> Outcome<Store> {
+    let place = settings.place();
+    Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
+        .await
+        .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))
+}
+
+pub(crate) async fn run(args: ArchiveArgs) -> Outcome {
+    let store = args.archive.open().await?;
+    let outcome = act(&store, args.action, args.json).await;
+    store.close().await;
+    outcome
+}
+
+async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
+    match action {
+        Action::Stats => stats(store, as_json).await,
+        Action::Verify { repair } => verify(store, repair, as_json).await,
+        Action::Copy { to_data, to_catalog, to_objects, no_verify } => {
+            let folder = to_data.unwrap_or_else(|| PathBuf::from("runlog-data"));
+            let settings =
+                StoreSettings { catalog: to_catalog, objects: to_objects, ..StoreSettings::in_folder(folder) };
+            copy(store, settings, no_verify, as_json).await
+        }
+        Action::Retention { workspace, days, bytes, forever } => {
+            if forever || days.is_some() || bytes.is_some() {
+                store.set_retention(workspace, Retention { days, bytes }).await?;
+            }
+            retention(store, workspace, as_json).await
+        }
+        Action::Hold { run, release } => {
+            store.set_legal_hold(run, !release).await?;
+            let said = if release { "may be deleted again" } else { "is under legal hold: nobody deletes it" };
+            shown(as_json, json!({ "run": run, "legalHold": !release }), format!("the log of run {run} {said}"))
+        }
+        Action::Sweep => {
+            let retired = store.apply_retention().await?;
+            let freed = store.sweep().await?;
+            let json = json!({ "runsRetired": retired.runs, "recordsRetired": retired.records, "bytesFreed": freed + retired.bytes });
+            let text = format!(
+                "deleted the logs of {} runs ({} records, {}); removed {} that nothing named",
+                count(retired.runs),
+                count(retired.records),
+                bytes(retired.bytes),
+                bytes(freed)
+            );
+            shown(as_json, json, text)
+        }
+    }
+}
+
+fn shown(as_json: bool, json: serde_json::Value, text: String) -> Outcome {
+    if as_json {
+        result_json(&json)?
+    } else {
+        result_line(text)?
+    }
+    Ok(())
+}
+
+async fn stats(store: &Store, as_json: bool) -> Outcome {
+    let statistics = store.statistics().await?;
+    if as_json {
+        return Ok(result_json(&statistics)?);
+    }
+    let rows = statistics.workspaces.iter().map(|it| {
+        let kept = match (it.retention_days, it.retention_bytes) {
+            (None, None) => "forever".to_owned(),
+            (Some(days), None) => format!("{days} days"),
+            (None, Some(most)) => bytes(most),
+            (Some(days), Some(most)) => format!("{days} days, {}", bytes(most)),
+        };
+        let id = it.id.clone();
+        vec![it.name.clone(), id, count(it.runs), count(it.records), bytes(it.bytes), count(it.runs_held), kept]
+    });
+    let head = ["workspace", "id", "runs", "records", "bytes", "held", "kept"];
+    result_line(table(&head, &[2, 3, 4, 5], rows.collect()))?;
+    let kinds = [
+        ("sealed files", statistics.sealed),
+        ("segments, not sealed yet", statistics.segments),
+        ("replaced, kept for an hour", statistics.replaced),
+    ];
+    let rows = kinds.map(|(name, it)| vec![name.to_owned(), count(it.objects), bytes(it.bytes)]).to_vec();
+    result_line(format!("\n{}", table(&["objects", "count", "bytes"], &[1, 2], rows)))?;
+    if statistics.runs_to_seal > 0 {
+        note(format!("{} runs are due for sealing; `runlog serve` does so", count(statistics.runs_to_seal)));
+    }
+    Ok(())
+}
+
+async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
+    let bar = Bar::telling();
+    let verified = store
+        .verify(repair, |progress| match progress {
+            VerifyProgress::Objects(done) => bar.tell(format!("hashing objects: {}", count(done))),
+            VerifyProgress::Runs(done) => bar.tell(format!("counting runs: {}", count(done))),
+            VerifyProgress::Looked(done) => bar.tell(format!("looking for orphans: {}", count(done))),
+        })
+        .await?;
+    drop(bar);
+    let left = verified.problems + verified.orphans - verified.repaired;
+    if as_json {
+        result_json(&json!({
+            "objects": verified.objects, "bytes": verified.bytes, "runs": verified.runs, "records": verified.records,
+            "pages": verified.pages, "orphans": verified.orphans, "orphanBytes": verified.orphan_bytes,
+            "problems": verified.problems, "repaired": verified.repaired, "problemTexts": verified.problem_texts,
+        }))?;
+    } else {
+        result_line(format!(
+            "{} objects ({}) hashed, {} runs with {} records counted, {} log files looked at",
+            count(verified.objects),
+            bytes(verified.bytes),
+            count(verified.runs),
+            count(verified.records),
+            count(verified.pages)
+        ))?;
+        for problem in verified.problem_texts.iter().take(PROBLEMS_SHOWN) {
+            result_line(format!("{} {problem}", styled(BAD, "wrong:")))?;
+        }
+        let more = verified.problems.saturating_sub(PROBLEMS_SHOWN as u64);
+        if more > 0 {
+            result_line(format!("and {} more; --json shows up to a thousand", count(more)))?;
+        }
+        if verified.orphans > 0 {
+            let (orphans, size) = (count(verified.orphans), bytes(verified.orphan_bytes));
+            result_line(format!("{orphans} objects ({size}) are named by nothing"))?;
+        }
+    }
+    match left {
+        0 => {
+            if !as_json {
+                result_line(styled(GOOD, "everything is as it should be"))?;
+            }
+            Ok(())
+        }
+        _ if repair => {
+            let message = format!(
+                "{} differences are left, {} were repaired; what is left needs a copy of the objects from a backup",
+                count(left),
+                count(verified.repaired)
+            );
+            Err(Failure::new(Exit::Incomplete, message))
+        }
+        _ => Err(Failure::new(
+            Exit::Incomplete,
+            format!("{} differences; --repair mends what can be mended", count(left)),
+        )),
+    }
+}
+
+async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: bool) -> Outcome {
+    let place = settings.place();
+    let target = open(settings).await?;
+    let bar = Bar::telling();
+    let copied = store
+        .copy_to(&target, |progress| {
+            let done = progress.copied.runs + progress.copied.runs_before;
+            let size = bytes(progress.copied.bytes);
+            bar.tell(format!("copying: {} of {} runs, {size}", count(done), count(progress.runs_total)));
+        })
+        .await?;
+    drop(bar);
+    let json = json!({
+        "objects": copied.objects, "bytes": copied.bytes, "runs": copied.runs, "records": copied.records,
+        "runsBefore": copied.runs_before,
+    });
+    let text = format!(
+        "copied {} runs with {} records in {} objects ({}) to {place}; {} runs were there already",
+        count(copied.runs),
+        count(copied.records),
+        count(copied.objects),
+        bytes(copied.bytes),
+        count(copied.runs_before)
+    );
+    shown(as_json, json, text)?;
+    let verified = if no_verify { Ok(()) } else { verify(&target, false, as_json).await };
+    target.close().await;
+    verified
+}
+
+async fn retention(store: &Store, workspace: WorkspaceId, as_json: bool) -> Outcome {
+    let retention = store.retention(workspace).await?;
+    let text = match (retention.days, retention.bytes) {
+        (None, None) => "are kept without a bound".to_owned(),
+        (Some(days), None) => format!("are deleted {days} days after the end of their run"),
+        (None, Some(most)) => format!("take up to {}, then the oldest are deleted", bytes(most)),
+        (Some(days), Some(most)) => {
+            format!(
+                "are deleted {days} days after the end of their run, and the oldest when they take more than {}",
+                bytes(most)
+            )
+        }
+    };
+    let json = json!({ "workspace": workspace, "days": retention.days, "bytes": retention.bytes });
+    shown(as_json, json, format!("logs of workspace {workspace} {text}"))
+}
