@@ -1,15 +1,24 @@
 #!/usr/bin/env python3
-"""Times one page's POST-to-READY: `measure.py ROUNDS RECORDS=RUN_ID…`, runs made by make_log.py, with RUNLOG_API_URL
-and RUNLOG_TOKEN. The runs take turns; the first is what the others are held against."""
+"""Times one page's POST-to-READY, with RUNLOG_API_URL, RUNLOG_TOKEN and RUNLOG_PID, for logs made by make_log.py:
+
+measure.py pages FIRST_ROUND ROUNDS RECORDS=RUN_ID…    the runs take turns, no round is asked for twice; the first is what the others are held against
+measure.py clickhouse FOLDER ROUNDS RECORDS…    the same rows of FOLDER/RECORDS.ndjson as JSON lines into a file
+measure.py other-runs COUNT TASK_ID    pushes so many runs of ten records
+measure.py sealed DATA_FOLDER    waits until what was pushed is sealed
+"""
 
 import datetime
+import http.client
 import json
 import os
 import statistics
 import sys
+import threading
 import time
+import uuid
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 FIRST_MS = 1_790_000_000_010
 STEP_MS = 10
@@ -34,18 +43,103 @@ def page_seconds(run: str, records: int, round_: int) -> float:
     return time.monotonic() - begun
 
 
-def main() -> None:
-    rounds = int(sys.argv[1])
-    runs = [(int(records), run) for records, run in (argument.split("=") for argument in sys.argv[2:])]
+def pages(first_round: int, rounds: int, runs: list[tuple[int, str]]) -> None:
     figures: dict[int, list[float]] = {records: [] for records, _ in runs}
-    for round_ in range(1, rounds + 1):
+    for round_ in range(first_round, first_round + rounds):
         for records, run in runs:
             figures[records].append(page_seconds(run, records, round_))
+    print_table("records of the run", {f"{records:,}": times for records, times in figures.items()})
+    status = Path(f"/proc/{os.environ['RUNLOG_PID']}/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    print(f"peak of memory of the service: {peak:.0f} MiB\n", flush=True)
+
+
+def print_table(head: str, figures: dict[str, list[float]]) -> None:
     base = statistics.median(next(iter(figures.values())))
-    print(f"{'records of the run':>20}{'median':>12}{'fastest':>12}{'slowest':>12}{'ratio':>8}")
-    for records, times in figures.items():
+    print(f"{head:>30}{'median':>12}{'fastest':>12}{'slowest':>12}{'ratio':>8}")
+    for name, times in figures.items():
         median = statistics.median(times)
-        print(f"{records:>20,}{median:>10.3f} s{min(times):>10.3f} s{max(times):>10.3f} s{median / base:>8.2f}")
+        print(f"{name:>30}{median:>10.3f} s{min(times):>10.3f} s{max(times):>10.3f} s{median / base:>8.2f}", flush=True)
+
+
+def clickhouse(folder: Path, rounds: int, sizes: list[int]) -> None:
+    import chdb.session
+
+    columns = ("logTimestamp Int64, severity LowCardinality(String), logType LowCardinality(String), logMessage String, "
+               "bundleName LowCardinality(String), bundleVersion LowCardinality(String), podName LowCardinality(String)")
+    session = chdb.session.Session(str(folder / "clickhouse"))
+    session.query(f"CREATE TABLE logs (run_id UInt64, {columns}) ENGINE = MergeTree ORDER BY (run_id, logTimestamp)")
+    for size in sizes:
+        session.query(f"INSERT INTO logs SELECT {size}, * FROM file('{folder}/{size}.ndjson', JSONEachRow, '{columns}')")
+    session.query("OPTIMIZE TABLE logs FINAL")
+    figures: dict[str, list[float]] = {}
+    for round_ in range(1, rounds + 1):
+        for size in sizes:
+            end_ms = FIRST_MS + (size - 1) * STEP_MS - round_ * 1000
+            out = folder / "page.json"
+            out.unlink(missing_ok=True)
+            begun = time.monotonic()
+            session.query(f"SELECT * EXCEPT run_id FROM logs WHERE run_id = {size} AND logTimestamp <= {end_ms} "
+                          f"ORDER BY logTimestamp DESC LIMIT 100000 INTO OUTFILE '{out}' FORMAT JSONEachRow")
+            figures.setdefault(f"ClickHouse, {size:,}", []).append(time.monotonic() - begun)
+            assert sum(1 for _ in open(out, "rb")) == 100_000
+    session.close()
+    print_table("records of the run", figures)
+    print()
+
+
+def other_runs(count: int, task: str) -> None:
+    def some(numbers: range) -> None:
+        for _ in numbers:
+            run = str(uuid.uuid4())
+            lines = "".join(f'{{"logTimestamp":{FIRST_MS + i},"severity":"INFO","logMessage":"record {i}"}}\n' for i in range(10))
+            send("PUT", f"/runlog/v1/runs/{run}", json.dumps({"taskId": task}).encode(), "application/json")
+            send("POST", f"/runlog/v1/runs/{run}/records", lines.encode(), "application/x-ndjson")
+            send("POST", f"/runlog/v1/runs/{run}/finish", b'{"status":"execution_successful"}', "application/json")
+
+    begun = time.monotonic()
+    threads = [threading.Thread(target=some, args=(range(start, count, 16),)) for start in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.monotonic() - begun
+    print(f"{count:,} runs of ten records begun, filled and ended in {seconds:.0f} s ({count / seconds:,.0f}/s)\n", flush=True)
+
+
+CONNECTIONS = threading.local()
+
+
+def send(method: str, path: str, body: bytes, content_type: str) -> None:
+    if not hasattr(CONNECTIONS, "it"):
+        CONNECTIONS.it = http.client.HTTPConnection(urllib.parse.urlsplit(os.environ["RUNLOG_API_URL"]).netloc)
+    headers = {"Authorization": f"Bearer {os.environ['RUNLOG_TOKEN']}", "Content-Type": content_type}
+    CONNECTIONS.it.request(method, path, body, headers)
+    answer = CONNECTIONS.it.getresponse()
+    answer.read()
+    assert answer.status < 300, answer.status
+
+
+def sealed(data: Path) -> None:
+    before = -1
+    while True:
+        size = sum(file.stat().st_size for file in (data / "objects/sealed").rglob("*") if file.is_file())
+        if size > 0 and size == before:
+            return
+        before = size
+        time.sleep(6)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["pages", first_round, rounds, *runs]:
+            pages(int(first_round), int(rounds), [(int(records), run) for records, run in (run.split("=") for run in runs)])
+        case ["clickhouse", folder, rounds, *sizes]:
+            clickhouse(Path(folder), int(rounds), [int(size) for size in sizes])
+        case ["other-runs", count, task]:
+            other_runs(int(count), task)
+        case ["sealed", folder]:
+            sealed(Path(folder))
 
 
 main()

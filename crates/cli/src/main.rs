@@ -15,10 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure, Outcome};
 
-/// Many small texts are made and let go at a time, by several threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// An archive of run logs: keeps the logs of data-integration runs, serves them through the run-log API of Talend
 /// Cloud, and brings whole logs back from there
 #[derive(Debug, Parser)]

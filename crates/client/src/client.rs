@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
 use runlog_model::{Clock, Random};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::watch;
 use tracing::debug;
 use url::Url;
 
@@ -47,6 +49,8 @@ pub(crate) struct Call {
     url: Url,
     headers: HeaderMap,
     body: Bytes,
+    /// Its last byte waits until this says true.
+    held_until: Option<watch::Receiver<bool>>,
     /// Sent twice, it does what it does once.
     repeatable: bool,
 }
@@ -129,7 +133,7 @@ impl Client {
             url.query_pairs_mut().extend_pairs(query);
         }
         let repeatable = method != Method::POST;
-        Call { method, url, headers: HeaderMap::new(), body: Bytes::new(), repeatable }
+        Call { method, url, headers: HeaderMap::new(), body: Bytes::new(), held_until: None, repeatable }
     }
 
     /// Sends a request as the caller, again and again where that helps, and gives the answer or the last error.
@@ -173,7 +177,10 @@ impl Client {
             request.header(header::AUTHORIZATION, authorization).header(header::ACCEPT, "application/json");
         // An empty body of a POST still says its length, which some services ask for.
         if !call.body.is_empty() || call.method == Method::POST {
-            request = request.body(call.body.clone());
+            request = request.body(match &call.held_until {
+                None => reqwest::Body::from(call.body.clone()),
+                Some(done) => held(call.body.clone(), done.clone()),
+            });
         }
         let broken = |error: reqwest::Error| {
             let what = if error.is_timeout() { "did not answer in time" } else { "did not answer" };
@@ -212,6 +219,12 @@ impl Call {
     pub(crate) fn with_body(mut self, content_type: &'static str, body: Bytes) -> Self {
         self.headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
         self.body = body;
+        self
+    }
+
+    /// The same, whose last byte is sent only when `done` says true; when it never will, the request breaks off.
+    pub(crate) fn held_until(mut self, done: watch::Receiver<bool>) -> Self {
+        self.held_until = Some(done);
         self
     }
 
@@ -288,6 +301,16 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
     let id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let id = id.map(|id| format!(" [request {id}]")).unwrap_or_default();
     Error::new(kind, format!("{}: {} {words}{id}", call.place(), answer.status.as_u16()))
+}
+
+fn held(body: Bytes, mut done: watch::Receiver<bool>) -> reqwest::Body {
+    let last = body.len().saturating_sub(1);
+    let (most, end) = (body.slice(..last), body.slice(last..));
+    let end = async move {
+        let is_done = done.wait_for(|done| *done).await.is_ok();
+        if is_done { Ok(end) } else { Err(std::io::Error::other("what comes before was not stored")) }
+    };
+    reqwest::Body::wrap_stream(stream::iter([Ok(most)]).chain(stream::once(end)))
 }
 
 /// The sentence in an error body of whatever form: the vendor's, OAuth's, problem details, or plain text.

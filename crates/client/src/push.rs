@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use runlog_model::RunId;
 use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
+use tokio::sync::watch;
 
 use crate::client::Client;
 use crate::error::Result;
@@ -27,13 +28,15 @@ impl Client {
     }
 
     /// Sends records as NDJSON: `POST /runlog/v1/runs/{id}/records`. Sent again with the same batch id, nothing is
-    /// stored twice, so that a broken connection is answered by sending again.
+    /// stored twice, so that a broken connection is answered by sending again. With `after`, the batch is completed only
+    /// once that says true: the service can work on it while the one before it is stored, and the order is kept.
     pub async fn push_records(
         &self,
         run: RunId,
         batch_id: &str,
         body: Bytes,
         encoding: ContentEncoding,
+        after: Option<watch::Receiver<bool>>,
     ) -> Result<StoredBatch> {
         let id = run.to_string();
         let path = ["runlog", "v1", "runs", &id, "records"];
@@ -43,6 +46,10 @@ impl Client {
             ContentEncoding::Identity => call,
             ContentEncoding::Zstd => call.with_header(header::CONTENT_ENCODING, HeaderValue::from_static("zstd")),
             ContentEncoding::Gzip => call.with_header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip")),
+        };
+        let call = match after {
+            None => call,
+            Some(stored) => call.held_until(stored),
         };
         self.send(call).await?.json()
     }

@@ -171,7 +171,7 @@ async fn store(app: &App, caller: &Caller, run_id: RunId, mut batch: RunBatch, o
     if !batch.records.is_empty() {
         let mut writer = app.store().begin_batch(run_id, batch.id().as_deref()).await?;
         for record in batch.records {
-            if let Err(error) = writer.push(record).await {
+            if let Err(error) = writer.push(&record).await {
                 writer.abort().await;
                 return Err(error.into());
             }

@@ -12,6 +12,7 @@ use runlog_model::wire::push::StoredBatch;
 use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
 
+use crate::columns::{ColumnBuilder, memory_of, texts_of};
 use crate::commit::{BatchName, Part, Reserved, SegmentWriter};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -27,15 +28,20 @@ pub struct BatchWriter {
     /// The batch of the same id that is stored already.
     stored_before: Option<BatchRow>,
     digest: Sha256,
+    /// What is yet to be added to the digest.
+    undigested: Vec<u8>,
     records: u64,
     severities: SeverityCounts,
-    pending: Vec<Record>,
+    pending: ColumnBuilder,
     pending_bytes: usize,
     /// The memory that `pending` may take.
     reserved: Reserved,
     /// The segments of a batch that is larger than one.
     segments: SegmentWriter,
 }
+
+/// How much of a batch is added to its digest at a time. Unit: bytes.
+const DIGEST_BYTES: usize = 4 << 10;
 
 /// A batch that is stored.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -63,9 +69,10 @@ impl Store {
             batch_id,
             stored_before,
             digest: Sha256::new(),
+            undigested: Vec::new(),
             records: 0,
             severities: SeverityCounts::default(),
-            pending: Vec::new(),
+            pending: ColumnBuilder::new(),
             pending_bytes: 0,
             reserved: self.commits().begin(),
             segments: SegmentWriter::new(self),
@@ -75,14 +82,18 @@ impl Store {
 
 impl BatchWriter {
     /// Takes one more record. `Busy`: there is no memory for it; nothing of the batch is stored.
-    pub async fn push(&mut self, record: Record) -> Result<()> {
-        update_digest(&mut self.digest, &record)?;
+    pub async fn push(&mut self, record: &Record) -> Result<()> {
+        write_digest(&mut self.undigested, record)?;
+        if self.undigested.len() >= DIGEST_BYTES {
+            self.digest.update(&self.undigested);
+            self.undigested.clear();
+        }
         self.records += 1;
         self.severities.add(Severity::of(record.severity.as_deref()));
         if self.stored_before.is_some() {
             return Ok(());
         }
-        let bytes = memory_of(&record);
+        let bytes = memory_of(record);
         if !self.reserved.try_grow(self.pending_bytes + bytes) {
             // Where memory is short, what is there is written instead of kept, unless it is hardly anything.
             if self.pending_bytes >= limits::EARLY_SEGMENT_BYTES {
@@ -92,7 +103,7 @@ impl BatchWriter {
             self.reserved.grow(self.pending_bytes + bytes).await?;
         }
         self.pending_bytes += bytes;
-        self.pending.push(record);
+        self.pending.push(record)?;
         if self.pending.len() >= limits::SEGMENT_RECORDS_MAX || self.pending_bytes >= limits::SEGMENT_BYTES_MAX {
             self.write_segment().await?;
         }
@@ -103,6 +114,7 @@ impl BatchWriter {
     ///
     /// `Conflict`: other records were stored under the same id; nothing was added.
     pub async fn commit(mut self) -> Result<StoredBatch> {
+        self.digest.update(&self.undigested);
         let digest = secret::hex(&std::mem::take(&mut self.digest).finalize());
         let name = self.batch_id.take().map(|id| BatchName { id, digest, records: self.records });
         if let Some(before) = &self.stored_before {
@@ -113,7 +125,7 @@ impl BatchWriter {
                 run_id: self.run_id,
                 batch: name,
                 severities: self.severities,
-                records: Arc::new(std::mem::take(&mut self.pending)),
+                records: Arc::new(self.pending.take()),
                 reserved: self.reserved,
             };
             return self.store.commit_part(part).await;
@@ -131,14 +143,14 @@ impl BatchWriter {
     }
 
     async fn write_rest(&mut self) -> Result<()> {
-        if !self.pending.is_empty() {
+        if self.pending.len() > 0 {
             self.write_segment().await?;
         }
         self.segments.settle().await
     }
 
     async fn write_segment(&mut self) -> Result<()> {
-        let records = std::mem::take(&mut self.pending);
+        let records = self.pending.take();
         self.pending_bytes = 0;
         let memory = self.reserved.take();
         self.segments.write(vec![(self.run_id, vec![Arc::new(records)])], memory).await
@@ -181,46 +193,25 @@ fn checked_batch_id(id: &str) -> Result<String> {
     }
 }
 
-fn memory_of(record: &Record) -> usize {
-    let texts = [
-        &record.severity,
-        &record.log_type,
-        &record.message,
-        &record.bundle_name,
-        &record.bundle_version,
-        &record.pod_name,
-    ];
-    let extra = record.extra.as_ref().map_or(0, |extra| 64 * (extra.len() + 1));
-    size_of::<Record>() + texts.into_iter().flatten().map(String::len).sum::<usize>() + extra
-}
-
-/// Adds a record to the digest of its batch, field by field, each with its length.
-fn update_digest(digest: &mut Sha256, record: &Record) -> Result<()> {
-    digest.update(record.time.as_millis().to_le_bytes());
-    let texts = [
-        &record.severity,
-        &record.log_type,
-        &record.message,
-        &record.bundle_name,
-        &record.bundle_version,
-        &record.pod_name,
-    ];
-    for text in texts {
-        update_with_text(digest, text.as_deref());
+/// Adds a record to what the digest of its batch is made of, field by field, each with its length.
+fn write_digest(out: &mut Vec<u8>, record: &Record) -> Result<()> {
+    out.extend_from_slice(&record.time.as_millis().to_le_bytes());
+    for text in texts_of(record) {
+        write_text(out, text);
     }
     let extra = record.extra.as_ref().map(serde_json::to_string).transpose();
     let extra = extra.map_err(|_| Error::invalid("a field of a record has no JSON form"))?;
-    update_with_text(digest, extra.as_deref());
+    write_text(out, extra.as_deref());
     Ok(())
 }
 
-fn update_with_text(digest: &mut Sha256, text: Option<&str>) {
+fn write_text(out: &mut Vec<u8>, text: Option<&str>) {
     match text {
-        None => digest.update([0]),
+        None => out.push(0),
         Some(text) => {
-            digest.update([1]);
-            digest.update((text.len() as u64).to_le_bytes());
-            digest.update(text);
+            out.push(1);
+            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
         }
     }
 }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use runlog_model::RunId;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
-use runlog_model::{Record, RunId};
 use sha2::{Digest, Sha256};
 use sqlx::{Any, FromRow, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::batch::BatchRow;
+use crate::columns::RecordColumns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runs::no_such_run;
 use crate::slices::share_of_bytes;
@@ -54,7 +55,7 @@ pub(crate) struct Part {
     pub(crate) run_id: RunId,
     pub(crate) batch: Option<BatchName>,
     pub(crate) severities: SeverityCounts,
-    pub(crate) records: Arc<Vec<Record>>,
+    pub(crate) records: Arc<RecordColumns>,
     pub(crate) reserved: Reserved,
 }
 
@@ -135,7 +136,7 @@ impl Commits {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut records, mut bytes) = (0, 0);
         let fits = |(part, _): &&(Part, _)| {
-            records += part.records.len();
+            records += part.records.times.len();
             bytes += part.reserved.bytes();
             records <= limits::SEGMENT_RECORDS_MAX && bytes <= limits::SEGMENT_BYTES_MAX
         };
@@ -221,7 +222,7 @@ impl SegmentWriter {
     /// written; the memory is given back when this one is.
     pub(crate) async fn write(
         &mut self,
-        runs: Vec<(RunId, Vec<Arc<Vec<Record>>>)>,
+        runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>,
         memory: Option<OwnedSemaphorePermit>,
     ) -> Result<()> {
         self.settle().await?;
@@ -256,7 +257,7 @@ impl SegmentWriter {
 }
 
 /// Writes a segment object. It goes first: an orphan object is swept later, an orphan row would be a lie.
-async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<Vec<Record>>>)>) -> Result<NewSegment> {
+async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
     let (bytes, parts, sha256) = tokio::task::spawn_blocking(move || {
         let (bytes, parts) = segment::encode(&runs)?;
         let sha256 = secret::hex(&Sha256::digest(&bytes));
@@ -403,14 +404,14 @@ impl Store {
     }
 
     async fn store_once(&self, parts: &[Part], left: &[usize]) -> Result<Attempt> {
-        let mut by_run: BTreeMap<RunId, (Vec<Arc<Vec<Record>>>, RunAddition)> = BTreeMap::new();
+        let mut by_run: BTreeMap<RunId, (Vec<Arc<RecordColumns>>, RunAddition)> = BTreeMap::new();
         for index in left {
             let part = &parts[*index];
             let (records, addition) = by_run.entry(part.run_id).or_default();
-            addition.records += part.records.len() as u64;
+            addition.records += part.records.times.len() as u64;
             addition.severities.add_all(&part.severities);
             addition.batches.extend(part.batch.clone());
-            if !part.records.is_empty() {
+            if !part.records.times.is_empty() {
                 records.push(Arc::clone(&part.records));
             }
         }

@@ -19,6 +19,7 @@
 mod audit;
 mod batch;
 mod catalog;
+mod columns;
 mod commit;
 mod copy;
 mod delete;

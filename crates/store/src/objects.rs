@@ -2,8 +2,9 @@
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Duration;
 
-use object_store::ObjectStore;
+use object_store::{ObjectStore, RetryConfig};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -37,27 +38,32 @@ pub(crate) fn in_bucket(url: &SecretUrl) -> Result<Arc<dyn ObjectStore>> {
     Ok(if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) })
 }
 
+/// A bucket that is away for longer than this is told to whoever waits, and tried again by them.
+fn retries() -> RetryConfig {
+    RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(20), ..RetryConfig::default() }
+}
+
 fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut place = url.url().clone();
     place.set_query(None);
     let options = url.url().query_pairs();
     Ok(match place.scheme() {
         "s3" => {
-            let mut builder = AmazonS3Builder::from_env().with_url(place);
+            let mut builder = AmazonS3Builder::from_env().with_retry(retries()).with_url(place);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
             Arc::new(builder.build()?)
         }
         "gs" => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_url(place);
+            let mut builder = GoogleCloudStorageBuilder::from_env().with_retry(retries()).with_url(place);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
             Arc::new(builder.build()?)
         }
         _ => {
-            let mut builder = MicrosoftAzureBuilder::from_env().with_url(place);
+            let mut builder = MicrosoftAzureBuilder::from_env().with_retry(retries()).with_url(place);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }

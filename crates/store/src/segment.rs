@@ -13,15 +13,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use runlog_model::{Record, RunId};
+use runlog_model::RunId;
 
-use crate::error::{Error, Result};
+use crate::columns::{RecordColumns, concatenated};
+use crate::error::Result;
 use crate::limits;
 
 /// Names of the columns, in order.
@@ -50,42 +50,40 @@ pub(crate) struct RunRows {
 }
 
 /// Writes records as a segment: of each run those that are new, in order of arrival. Tells where each run's rows are.
-pub(crate) fn encode(runs: &[(RunId, Vec<Arc<Vec<Record>>>)]) -> Result<(Vec<u8>, Vec<RunRows>)> {
-    let total = runs.iter().flat_map(|(_, parts)| parts.iter().map(|part| part.len())).sum();
-    // The records in order of (run, time, arrival), each with its number in its run's part.
-    let mut rows: Vec<(&Record, i64)> = Vec::with_capacity(total);
-    let mut run_ids = StringBuilder::with_capacity(total, 36 * total);
-    let mut parts = Vec::with_capacity(runs.len());
-    for (run_id, new) in runs {
-        let first_row = rows.len();
-        rows.extend(new.iter().flat_map(|records| records.iter()).zip(0..));
-        // The sort is stable, and arrivals ascend: ties stay in order of arrival.
-        rows[first_row..].sort_by_key(|(record, _)| record.time);
-        let times = || rows[first_row..].iter().map(|(record, _)| record.time.as_millis());
-        let (first_time, last_time) = (times().next().unwrap_or_default(), times().last().unwrap_or_default());
-        parts.push(RunRows { run_id: *run_id, first_row, records: rows.len() - first_row, first_time, last_time });
-        let name = run_id.to_string();
-        (first_row..rows.len()).for_each(|_| run_ids.append_value(&name));
-    }
-    let texts = |field: fn(&Record) -> Option<&str>| -> ArrayRef {
-        Arc::new(rows.iter().map(|(record, _)| field(record)).collect::<StringArray>())
-    };
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(run_ids.finish()),
-        times_column(rows.iter().map(|(record, _)| record.time.as_millis())),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, arrival)| *arrival))),
-        texts(|record| record.severity.as_deref()),
-        texts(|record| record.log_type.as_deref()),
-        texts(|record| record.message.as_deref()),
-        texts(|record| record.bundle_name.as_deref()),
-        texts(|record| record.bundle_version.as_deref()),
-        texts(|record| record.pod_name.as_deref()),
-        extras(rows.iter().map(|(record, _)| *record))?,
-    ];
-    let batch = RecordBatch::try_new(schema(), columns)?;
+pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u8>, Vec<RunRows>)> {
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, schema(), Some(properties(SEGMENT_ZSTD_LEVEL)?))?;
-    writer.write(&batch)?;
+    let (mut parts, mut first_row) = (Vec::with_capacity(runs.len()), 0);
+    for (run_id, new) in runs {
+        let new: Vec<&RecordColumns> = new.iter().map(|columns| &**columns).collect();
+        let whole;
+        let mut columns = match new[..] {
+            [one] => one,
+            _ => {
+                whole = concatenated(&new)?;
+                &whole
+            }
+        };
+        let mut arrivals: Vec<u32> = (0..columns.times.len() as u32).collect();
+        let sorted;
+        if !columns.times.is_sorted() {
+            // The sort is stable, and arrivals ascend: ties stay in order of arrival.
+            arrivals.sort_by_key(|row| columns.times[*row as usize]);
+            sorted = columns.reordered(&arrivals)?;
+            columns = &sorted;
+        }
+        let records = columns.times.len();
+        let (first_time, last_time) = columns.times.first().zip(columns.times.last()).unwrap_or((&0, &0));
+        parts.push(RunRows { run_id: *run_id, first_row, records, first_time: *first_time, last_time: *last_time });
+        first_row += records;
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run_id.to_string(), records))),
+            times_column(columns.times.iter().copied()),
+            Arc::new(Int64Array::from_iter_values(arrivals.iter().map(|arrival| i64::from(*arrival)))),
+        ];
+        arrays.extend(columns.texts.iter().map(|column| Arc::new(column.clone()) as ArrayRef));
+        writer.write(&RecordBatch::try_new(schema(), arrays)?)?;
+    }
     writer.close()?;
     Ok((bytes, parts))
 }
@@ -93,19 +91,6 @@ pub(crate) fn encode(runs: &[(RunId, Vec<Arc<Vec<Record>>>)]) -> Result<(Vec<u8>
 /// A column of instants. Unit: epoch milliseconds.
 pub(crate) fn times_column(times: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC"))
-}
-
-fn extras<'a>(records: impl Iterator<Item = &'a Record>) -> Result<ArrayRef> {
-    let mut column = StringBuilder::new();
-    for record in records {
-        match &record.extra {
-            None => column.append_null(),
-            Some(extra) => column.append_value(
-                serde_json::to_string(extra).map_err(|_| Error::invalid("a field of a record has no JSON form"))?,
-            ),
-        }
-    }
-    Ok(Arc::new(column.finish()))
 }
 
 pub(crate) fn schema() -> SchemaRef {

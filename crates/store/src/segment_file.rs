@@ -303,11 +303,18 @@ impl Body<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::{ColumnBuilder, RecordColumns};
     use crate::segment::encode;
     use runlog_model::RunId;
 
     fn record(time_ms: i64, message: &str) -> Record {
         Record { message: Some(message.to_owned()), ..Record::at(Timestamp::clamped(time_ms)) }
+    }
+
+    fn columns(records: &[Record]) -> Vec<Arc<RecordColumns>> {
+        let mut columns = ColumnBuilder::new();
+        records.iter().for_each(|record| columns.push(record).unwrap());
+        vec![Arc::new(columns.take())]
     }
 
     fn run(number: u8) -> RunId {
@@ -319,8 +326,7 @@ mod tests {
         let mut records = vec![record(5, "a"), record(3, "b"), record(5, "c"), record(3, "d")];
         records[1].extra = Some(Box::new([("n".to_owned(), 7.into())].into_iter().collect()));
         let others = vec![record(9, "e"), record(8, "f")];
-        let (bytes, parts) =
-            encode(&[(run(1), vec![Arc::new(records.clone())]), (run(2), vec![Arc::new(others)])]).unwrap();
+        let (bytes, parts) = encode(&[(run(1), columns(&records)), (run(2), columns(&others))]).unwrap();
         let places: Vec<_> =
             parts.iter().map(|part| (part.first_row, part.records, part.first_time, part.last_time)).collect();
         assert_eq!(places, [(0, 4, 3, 5), (4, 2, 8, 9)]);
@@ -337,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_damaged_segment_is_an_error() {
-        let (bytes, _) = encode(&[(run(1), vec![Arc::new(vec![record(1, "a")])])]).unwrap();
+        let (bytes, _) = encode(&[(run(1), columns(&[record(1, "a")]))]).unwrap();
         assert!(SegmentFile::in_memory(bytes[..bytes.len() - 9].to_vec().into()).await.is_err());
         assert!(SegmentFile::in_memory(bytes.into()).await.unwrap().heads(0..2).await.is_err());
     }

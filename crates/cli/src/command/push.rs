@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use bytes::Bytes;
 use runlog_client::{Client, ContentEncoding};
-use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
 use runlog_model::{ExecutionType, RunId, RunStatus, TaskId, Timestamp};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::connection::ConnectArgs;
 use crate::exit::{Exit, Failure, Outcome};
@@ -103,32 +105,82 @@ pub(crate) async fn run(args: PushArgs) -> Outcome {
     Ok(result_line(format!("stored {} records of run {}{repeated}", terminal::count(pushed.stored), args.run_id))?)
 }
 
-/// Sends a log in batches, one after another, so that records arrive in their order.
-pub(crate) async fn push_log(client: &Client, run: RunId, log: impl BufRead) -> Outcome<Pushed> {
+/// Sends a log in batches: one is read and sent while the one before is stored, and completed after it, so that records
+/// arrive in their order.
+pub(crate) async fn push_log(client: &Client, run: RunId, log: impl BufRead + Send + 'static) -> Outcome<Pushed> {
     let bar = Bar::counting("pushing", "records");
     let mut batches = Batches { log, number: 0, lines: 0 };
     let mut pushed = Pushed::default();
-    while let Some(batch) = batches.next().context("cannot read the log")? {
-        let first_line = batches.lines + 1 - batch.lines;
-        let body = zstd::encode_all(batch.text.as_slice(), ZSTD_LEVEL).context("cannot compress a batch")?;
-        let answer = client.push_records(run, &batch.id, Bytes::from(body), ContentEncoding::Zstd).await;
-        let answer = answer.map_err(|error| {
+    let mut before: Option<Sending> = None;
+    loop {
+        let (next, rest) = tokio::task::spawn_blocking(move || (batches.next(), batches))
+            .await
+            .context("the log could not be read on")?;
+        batches = rest;
+        let sending = next.context("cannot read the log")?.map(|batch| {
+            Sending::begin(client, run, batch, before.as_ref().map(|before| before.is_stored.subscribe()))
+        });
+        if let Some(before) = before {
+            before.finish(&mut pushed).await?;
+            bar.set(pushed.stored + pushed.repeated);
+        }
+        before = sending;
+        if before.is_none() {
+            return Ok(pushed);
+        }
+    }
+}
+
+/// A batch that is being sent.
+struct Sending {
+    answer: AbortOnDrop<Result<StoredBatch, runlog_client::Error>>,
+    /// Says true once it is stored, so that the next one may be completed.
+    is_stored: watch::Sender<bool>,
+    first_line: u64,
+    last_line: u64,
+    bytes: u64,
+}
+
+/// A task that ends with whoever waits for it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Sending {
+    fn begin(client: &Client, run: RunId, batch: Batch, after: Option<watch::Receiver<bool>>) -> Self {
+        let (client, id, body) = (client.clone(), batch.id, batch.body);
+        let sending = async move { client.push_records(run, &id, body, ContentEncoding::Zstd, after).await };
+        Self {
+            answer: AbortOnDrop(tokio::spawn(sending)),
+            is_stored: watch::Sender::new(false),
+            first_line: batch.first_line,
+            last_line: batch.last_line,
+            bytes: batch.bytes,
+        }
+    }
+
+    async fn finish(mut self, pushed: &mut Pushed) -> Outcome {
+        let answer = (&mut self.answer.0).await.context("a batch could not be sent")?.map_err(|error| {
             let stored = terminal::count(pushed.stored + pushed.repeated);
+            let (first, last) = (self.first_line, self.last_line);
             Failure::from(error).while_doing(format!(
-                "the batch of lines {first_line} to {} was not stored ({stored} records before it are); \
-                 line numbers below count from {first_line}",
-                batches.lines
+                "the batch of lines {first} to {last} was not stored ({stored} records before it are); \
+                 line numbers below count from {first}"
             ))
         })?;
+        self.is_stored.send_replace(true);
         pushed.batches += 1;
-        pushed.bytes += batch.text.len() as u64;
+        pushed.bytes += self.bytes;
         match answer.repeated {
             true => pushed.repeated += answer.stored,
             false => pushed.stored += answer.stored,
         }
-        bar.set(pushed.stored + pushed.repeated);
+        Ok(())
     }
-    Ok(pushed)
 }
 
 /// Whole lines of a log, some megabytes at a time.
@@ -140,8 +192,12 @@ struct Batches<R> {
 
 struct Batch {
     id: String,
-    text: Vec<u8>,
-    lines: u64,
+    /// Packed with zstd.
+    body: Bytes,
+    /// Plain.
+    bytes: u64,
+    first_line: u64,
+    last_line: u64,
 }
 
 impl<R: BufRead> Batches<R> {
@@ -159,12 +215,14 @@ impl<R: BufRead> Batches<R> {
         let id =
             format!("push-{}-{}", self.number, digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         self.number += 1;
+        let first_line = self.lines + 1;
         self.lines += lines;
-        Ok(Some(Batch { id, text, lines }))
+        let body = Bytes::from(zstd::encode_all(text.as_slice(), ZSTD_LEVEL)?);
+        Ok(Some(Batch { id, body, bytes: text.len() as u64, first_line, last_line: self.lines }))
     }
 }
 
-fn open(path: &Path) -> Outcome<Box<dyn BufRead>> {
+fn open(path: &Path) -> Outcome<Box<dyn BufRead + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(std::io::stdin())));
     }
@@ -174,7 +232,7 @@ fn open(path: &Path) -> Outcome<Box<dyn BufRead>> {
     unpacked(path, file)
 }
 
-fn unpacked(path: &Path, file: impl Read + 'static) -> Outcome<Box<dyn BufRead>> {
+fn unpacked(path: &Path, file: impl Read + Send + 'static) -> Outcome<Box<dyn BufRead + Send>> {
     let ending = path.extension().and_then(|ending| ending.to_str());
     Ok(match ending {
         Some("zst") => Box::new(BufReader::new(zstd::Decoder::new(file)?)),

@@ -72,8 +72,13 @@ pub(crate) async fn push(
 
 async fn take_lines(lines: &mut Lines, batch: &mut BatchWriter) -> ApiResult<()> {
     while let Some(line) = lines.next().await? {
-        let record = serde_json::from_slice::<Record>(line).map_err(|error| wrong_line(lines.number, &error))?;
-        batch.push(record).await?;
+        let record = match std::str::from_utf8(line) {
+            // Texts that are known to be texts need not be looked at one by one.
+            Ok(text) => serde_json::from_str::<Record>(text),
+            Err(_) => serde_json::from_slice::<Record>(line),
+        };
+        let record = record.map_err(|error| wrong_line(lines.number, &error))?;
+        batch.push(&record).await?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
         tokio::spawn(async move {
             let mut writer = node.begin_batch(run_id, Some(&format!("b{batch}"))).await.unwrap();
             for record in records {
-                writer.push(record).await.unwrap();
+                writer.push(&record).await.unwrap();
             }
             writer.commit().await.unwrap()
         })

@@ -144,7 +144,7 @@ async fn a_batch_id_with_other_records_is_a_conflict() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
     let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
-    batch.push(record(1, "other")).await.unwrap();
+    batch.push(&record(1, "other")).await.unwrap();
     let error = batch.commit().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(archive.records().await, [record(1, "a")]);
@@ -155,8 +155,8 @@ async fn the_same_batch_over_two_connections_is_stored_once() {
     let archive = Archive::new().await;
     let mut left = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
     let mut right = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
-    left.push(record(1, "a")).await.unwrap();
-    right.push(record(1, "a")).await.unwrap();
+    left.push(&record(1, "a")).await.unwrap();
+    right.push(&record(1, "a")).await.unwrap();
     assert!(!left.commit().await.unwrap().repeated);
     assert!(right.commit().await.unwrap().repeated);
     assert_eq!(archive.records().await, [record(1, "a")]);
@@ -167,11 +167,11 @@ async fn the_same_batch_over_two_connections_is_stored_once() {
 async fn a_batch_that_is_given_up_leaves_nothing() {
     let archive = Archive::new().await;
     let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
-    // More than one segment, so that an object is there before the batch is given up.
-    for index in 0..runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
-        batch.push(record(index, "x")).await.unwrap();
+    // More than two segments: the second is begun when the first is written, so that an object is there.
+    for index in 0..2 * runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
+        batch.push(&record(index, "x")).await.unwrap();
     }
-    assert_eq!(archive.objects(), 1);
+    assert!(archive.objects() >= 1);
     batch.abort().await;
     assert_eq!(archive.objects(), 0);
     assert_eq!(archive.store.run(archive.run_id).await.unwrap().unwrap().records, 0);
@@ -400,6 +400,8 @@ enum Step {
     SealCutShort { polls: usize },
     Delete { run: usize },
     Sweep,
+    /// The clock is set forward or back.
+    SetClock { ms: i64 },
     /// Another process takes over.
     Restart,
     /// Fetches the log page by page.
@@ -420,6 +422,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..4_usize).prop_map(|polls| Step::SealCutShort { polls }),
         1 => run().prop_map(|run| Step::Delete { run }),
         1 => Just(Step::Sweep),
+        1 => (-7_200_000..7_200_000_i64).prop_map(|ms| Step::SetClock { ms }),
         1 => Just(Step::Restart),
         2 => run().prop_map(|run| Step::Fetch { run }),
         1 => run().prop_map(|run| Step::ReadWhileSealing { run }),
@@ -451,7 +454,7 @@ async fn cut_short<T>(polls: usize, future: impl Future<Output = T>) -> Option<T
 async fn push(store: &Store, run_id: RunId, name: u8, records: &[Record]) -> Result<StoredBatch, ErrorKind> {
     let mut batch = store.begin_batch(run_id, Some(&format!("b{name}"))).await.map_err(|error| error.kind())?;
     for record in records {
-        batch.push(record.clone()).await.map_err(|error| error.kind())?;
+        batch.push(record).await.map_err(|error| error.kind())?;
     }
     batch.commit().await.map_err(|error| error.kind())
 }
@@ -512,6 +515,7 @@ async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], 
             archive.clock.advance_ms(2 * 3_600_000);
             archive.store.sweep().await.unwrap();
         }
+        Step::SetClock { ms } => archive.clock.advance_ms(ms),
         Step::Restart => archive.reopen().await,
         Step::Fetch { run } => {
             let pages = naive_pages_of(archive, runs[run], TimeRange::ALL, RecordOrder::Desc).await;
@@ -723,8 +727,8 @@ async fn a_batch_that_finds_no_memory_is_told_so_and_may_come_again() {
     let archive = Archive::with_settings(|settings| settings.ingest_memory_bytes = 256 << 10).await;
     let long = "x".repeat(100 << 10);
     let mut first = archive.store.begin_batch(archive.run_id, Some("first")).await.unwrap();
-    first.push(record(1, &long)).await.unwrap();
-    first.push(record(2, &long)).await.unwrap();
+    first.push(&record(1, &long)).await.unwrap();
+    first.push(&record(2, &long)).await.unwrap();
     let refused = push(&archive.store, archive.run_id, 2, &[record(3, &long), record(4, &long)]).await;
     assert_eq!(refused, Err(ErrorKind::Busy));
     assert_eq!(first.commit().await.unwrap().stored, 2);

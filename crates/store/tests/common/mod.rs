@@ -149,7 +149,7 @@ impl<P: Places> Archive<P> {
     pub(crate) async fn push(&self, batch_id: &str, records: &[Record]) -> StoredBatch {
         let mut batch = self.store.begin_batch(self.run_id, Some(batch_id)).await.unwrap();
         for record in records {
-            batch.push(record.clone()).await.unwrap();
+            batch.push(record).await.unwrap();
         }
         batch.commit().await.unwrap()
     }

@@ -1,0 +1,118 @@
+//! Records column by column, as they wait for their segment: less memory than records, and no work left to encode them.
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::{Array, ArrayRef, StringArray, UInt32Array};
+use runlog_model::Record;
+
+use crate::error::{Error, Result};
+
+/// Columns after the times: those of a segment from `severity` on.
+const TEXTS: usize = 7;
+
+/// Records of one run that are being gathered, in order of arrival.
+#[derive(Debug)]
+pub(crate) struct ColumnBuilder {
+    times: Vec<i64>,
+    texts: [StringBuilder; TEXTS],
+    /// Where the extra fields of a record are written as JSON.
+    scratch: Vec<u8>,
+}
+
+/// Records of one run, in order of arrival.
+#[derive(Debug)]
+pub(crate) struct RecordColumns {
+    /// Epoch milliseconds.
+    pub(crate) times: Vec<i64>,
+    pub(crate) texts: [StringArray; TEXTS],
+}
+
+impl ColumnBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            times: Vec::new(),
+            texts: std::array::from_fn(|_| StringBuilder::with_capacity(0, 0)),
+            scratch: Vec::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    pub(crate) fn push(&mut self, record: &Record) -> Result<()> {
+        let extra = match &record.extra {
+            None => None,
+            Some(extra) => {
+                self.scratch.clear();
+                serde_json::to_writer(&mut self.scratch, extra)
+                    .map_err(|_| Error::invalid("a field of a record has no JSON form"))?;
+                // JSON is written in UTF-8.
+                Some(std::str::from_utf8(&self.scratch).unwrap_or_default())
+            }
+        };
+        self.times.push(record.time.as_millis());
+        for (column, text) in self.texts.iter_mut().zip(texts_of(record)) {
+            column.append_option(text);
+        }
+        if let Some(column) = self.texts.last_mut() {
+            column.append_option(extra);
+        }
+        Ok(())
+    }
+
+    /// What was gathered; the builder is empty again.
+    pub(crate) fn take(&mut self) -> RecordColumns {
+        let times = std::mem::take(&mut self.times);
+        self.times.reserve(times.len());
+        RecordColumns { times, texts: std::array::from_fn(|index| self.texts[index].finish()) }
+    }
+}
+
+/// The texts of a record that are columns, but for the extra fields.
+pub(crate) fn texts_of(record: &Record) -> [Option<&str>; TEXTS - 1] {
+    [
+        record.severity.as_deref(),
+        record.log_type.as_deref(),
+        record.message.as_deref(),
+        record.bundle_name.as_deref(),
+        record.bundle_version.as_deref(),
+        record.pod_name.as_deref(),
+    ]
+}
+
+/// Bytes that a record takes in its columns.
+pub(crate) fn memory_of(record: &Record) -> usize {
+    let texts: usize = texts_of(record).into_iter().flatten().map(str::len).sum();
+    let extra = record.extra.as_ref().map_or(0, |extra| 64 * (extra.len() + 1));
+    // The time, the offsets, and the room that growing columns keep.
+    8 + 4 * TEXTS + texts + texts / 4 + extra
+}
+
+/// Columns after each other, as one.
+pub(crate) fn concatenated(parts: &[&RecordColumns]) -> Result<RecordColumns> {
+    let times = parts.iter().flat_map(|part| part.times.iter().copied()).collect();
+    let mut texts = Vec::with_capacity(TEXTS);
+    for index in 0..TEXTS {
+        let columns: Vec<&dyn Array> = parts.iter().map(|part| &part.texts[index] as &dyn Array).collect();
+        texts.push(texts_in(&arrow_select::concat::concat(&columns)?)?);
+    }
+    Ok(RecordColumns { times, texts: whole(texts)? })
+}
+
+impl RecordColumns {
+    /// The rows in this order.
+    pub(crate) fn reordered(&self, order: &[u32]) -> Result<Self> {
+        let indices = UInt32Array::from(order.to_vec());
+        let times = order.iter().map(|row| self.times[*row as usize]).collect();
+        let texts = self.texts.iter().map(|column| texts_in(&arrow_select::take::take(column, &indices, None)?));
+        Ok(Self { times, texts: whole(texts.collect::<Result<_>>()?)? })
+    }
+}
+
+fn texts_in(column: &ArrayRef) -> Result<StringArray> {
+    column.as_any().downcast_ref().cloned().ok_or_else(|| Error::corrupt("a column of texts became something else"))
+}
+
+fn whole(columns: Vec<StringArray>) -> Result<[StringArray; TEXTS]> {
+    columns.try_into().map_err(|_| Error::corrupt("a column is missing"))
+}
