@@ -192,16 +192,22 @@ def make_task(service: Service) -> tuple[str, str]:
 
 
 def fetch(port: int, token: str, run: str) -> list[tuple[int, str]] | None:
-    """The records of a run through the API, oldest first."""
-    records: list[tuple[int, str]] = []
+    """The records of a run through the API, oldest first; read again when the run grew meanwhile."""
     while True:
-        path = f"/monitoring/executions/{run}/logs?order=ASC&count=200&startIndex={len(records)}"
-        status, answer = ask(port, "GET", path, headers={"Authorization": f"Bearer {token}"})
-        if status != 200:
-            return None
-        page = json.loads(answer)
-        records += [(record["logTimestamp"], record["logMessage"]) for record in page["data"]]
-        if not page["data"] or len(records) >= page["total"]:
+        records: list[tuple[int, str]] = []
+        sizes = set()
+        while True:
+            path = f"/monitoring/executions/{run}/logs?order=ASC&count=200&startIndex={len(records)}"
+            status, answer = ask(port, "GET", path, headers={"Authorization": f"Bearer {token}"})
+            if status != 200:
+                return None
+            page = json.loads(answer)
+            sizes.add(page["totalSize"])
+            records += [(record["logTimestamp"], record["logMessage"]) for record in page["data"]]
+            if len(page["data"]) < 200:
+                break
+        if len(sizes) == 1:
+            assert sizes == {len(records)}, f"run {run} has {len(records)} records where the service counts {sizes}"
             return records
 
 
