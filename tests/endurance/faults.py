@@ -129,16 +129,15 @@ def disk_is_full(folder: Path) -> None:
                 except OSError:
                     pass
             time.sleep(3)
-            status, _ = harness.ask(stage.service.port, "GET", "/readyz")
-            assert status == 503, f"/readyz answers {status} with a full disk"
-            told = stage.log()[-20_000:]
-            assert "No space left" in told or "full" in told, told[-2000:]
+            # The log of the service is on the same disk, which once made it break off every answer.
+            status, answer = harness.ask(stage.service.port, "GET", "/readyz")
+            assert status == 503 and b"disk" in answer, f"/readyz answers {status} with a full disk: {answer!r}"
             ballast.unlink()
             took = stage.wait_for_more()
             total = stage.end()
             stage.service.stop()
             harness.verify(folder / "data", [])
-            say(f"disk full for 3 s: stored again {took:.1f} s after there was room; the log says so; {total} records, "
+            say(f"disk full for 3 s: stored again {took:.1f} s after there was room; {total} records, "
                 "all there once, in order")
         finally:
             stage.service.kill()

@@ -54,7 +54,7 @@ class Postgres:
 
     def sql(self, statement: str, database: str = "archive") -> None:
         command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-qc", statement, database]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
     @property
     def url(self) -> str:

@@ -305,7 +305,9 @@ pub(crate) fn write_admin_token(data: &Path, token: &str) -> Outcome<PathBuf> {
 fn write_logs(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RUNLOG_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Where the log itself cannot be written, as on a full disk, that is no reason to break off what is being done.
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => logs.with_ansi(crate::terminal::error_output_has_colours()).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
