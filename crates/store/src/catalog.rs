@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, ConnectOptions, Executor, Transaction};
+use sqlx::{Any, AnyPool, ConnectOptions, Connection, Executor, Transaction};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -52,6 +52,14 @@ impl Catalog {
                     let settings = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
                          PRAGMA foreign_keys = ON;";
                     connection.execute(settings).await.map(drop)
+                })
+            })
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    // SQLite ends a transaction itself when the disk is full, and the library, whose own rollback then
+                    // fails, goes on counting it as open: such a connection could never begin another.
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
                 })
             })
             .connect_with(options(&for_writing).map_err(opening)?)
