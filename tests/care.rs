@@ -1,0 +1,155 @@
+//! The care of an archive: `runlog archive` and `runlog doctor`, beside a service and without one.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Service, runlog, succeeded, write_lines};
+
+const RUNS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
+
+/// An archive, whose service was stopped, with two runs of 2 and 3 records; and its workspace.
+fn archive() -> (TempDir, String) {
+    let service = Service::start(&["--settle", "0s"]);
+    let (workspace, task) = service.make_task();
+    for (run, records) in RUNS.iter().zip([2, 3]) {
+        let lines: Vec<String> =
+            (0..records).map(|at| json!({"logTimestamp": at, "logMessage": "a line"}).to_string()).collect();
+        let file = write_lines(service.folder().join("log.ndjson"), &lines);
+        let file = file.to_str().unwrap();
+        service.succeed(&["push", run, file, "--task", &task, "--finish", "execution_successful"]);
+    }
+    (service.stop(), workspace)
+}
+
+/// Runs `runlog` on the archive in a folder; gives the exit code, the JSON it prints and what it says.
+fn on_archive(folder: &Path, arguments: &[&str]) -> (i32, Vec<Value>, String) {
+    let output = runlog(arguments).arg("--json").arg("--data").arg(folder.join("data")).output().unwrap();
+    let printed = serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>().unwrap();
+    (output.status.code().unwrap(), printed, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The JSON of a command that must succeed.
+#[track_caller]
+fn json_of(folder: &Path, arguments: &[&str]) -> Value {
+    let (code, mut printed, errors) = on_archive(folder, arguments);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!(printed.len(), 1, "{printed:?}");
+    printed.remove(0)
+}
+
+/// Every file of record segments below the archive's objects.
+fn objects(folder: &Path) -> Vec<PathBuf> {
+    let mut find = std::process::Command::new("find");
+    let found = succeeded(find.arg(folder.join("data/objects")).args(["-name", "*.parquet"]).output().unwrap());
+    let mut found: Vec<PathBuf> = found.lines().map(PathBuf::from).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn what_an_archive_holds_is_told() {
+    let (folder, workspace) = archive();
+    let told = json_of(folder.path(), &["archive", "stats"]);
+    let of_workspace = &told["workspaces"][0];
+    assert_eq!(of_workspace["id"], json!(workspace));
+    assert_eq!((&of_workspace["runs"], &of_workspace["records"]), (&json!(2), &json!(5)));
+}
+
+#[test]
+fn a_changed_object_is_found_and_named() {
+    let (folder, _) = archive();
+    let whole = json_of(folder.path(), &["archive", "verify"]);
+    assert_eq!((&whole["records"], &whole["problems"]), (&json!(5), &json!(0)));
+    let object = objects(folder.path()).remove(0);
+    let mut content = std::fs::read(&object).unwrap();
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    std::fs::write(&object, content).unwrap();
+    let (code, printed, errors) = on_archive(folder.path(), &["archive", "verify"]);
+    assert_ne!(code, 0);
+    let texts = printed[0]["problemTexts"].to_string();
+    let name = object.file_name().unwrap().to_str().unwrap();
+    assert!(texts.contains(name), "{texts} does not name {name}");
+    assert!(errors.contains("--repair"), "{errors}");
+}
+
+#[test]
+fn what_nothing_names_is_found_and_removed_when_asked() {
+    let (folder, _) = archive();
+    let object = objects(folder.path()).remove(0);
+    let orphan = object.with_file_name("left-behind.parquet");
+    std::fs::copy(&object, &orphan).unwrap();
+    // What was written just now may still be named, so that only what is old counts.
+    succeeded(std::process::Command::new("touch").args(["-d", "3 days ago"]).arg(&orphan).output().unwrap());
+    let (code, printed, _) = on_archive(folder.path(), &["archive", "verify"]);
+    assert_ne!(code, 0);
+    assert_eq!(printed[0]["orphans"], 1);
+    assert_eq!(json_of(folder.path(), &["archive", "verify", "--repair"])["repaired"], 1);
+    assert!(!orphan.exists());
+    json_of(folder.path(), &["archive", "verify"]);
+}
+
+#[test]
+fn a_copy_holds_the_same_and_brings_only_what_is_new() {
+    let (folder, _) = archive();
+    let to = folder.path().join("copy");
+    let to_argument = to.join("data");
+    let arguments = ["archive", "copy", "--to-data", to_argument.to_str().unwrap()];
+    let (code, printed, errors) = on_archive(folder.path(), &arguments);
+    assert_eq!(code, 0, "{errors}");
+    assert_eq!((&printed[0]["runs"], &printed[0]["records"]), (&json!(2), &json!(5)));
+    assert_eq!(printed[1]["records"], 5, "the copy is verified");
+    let (_, printed, _) = on_archive(folder.path(), &arguments);
+    assert_eq!((&printed[0]["runs"], &printed[0]["runsBefore"]), (&json!(0), &json!(2)));
+
+    // The copy is served as the archive was, with the same tokens.
+    let token = std::fs::read(folder.path().join("data/admin.token")).unwrap();
+    let moved = tempfile::tempdir().unwrap();
+    std::fs::rename(to_argument, moved.path().join("data")).unwrap();
+    std::fs::write(moved.path().join("data/admin.token"), token).unwrap();
+    let service = Service::start_in(moved, &["--settle", "0s"]);
+    assert_eq!(service.succeed(&["fetch", RUNS[1], "--settle", "0s", "-o", "-"]).lines().count(), 3);
+}
+
+#[test]
+fn logs_over_the_age_of_their_workspace_go_and_held_ones_stay() {
+    let (folder, workspace) = archive();
+    let kept = json_of(folder.path(), &["archive", "retention", &workspace, "--bytes", "1"]);
+    assert_eq!(kept["bytes"], 1);
+    json_of(folder.path(), &["archive", "hold", RUNS[0]]);
+    let swept = json_of(folder.path(), &["archive", "sweep"]);
+    assert_eq!((&swept["runsRetired"], &swept["recordsRetired"]), (&json!(1), &json!(3)));
+    let told = json_of(folder.path(), &["archive", "stats"]);
+    assert_eq!((&told["workspaces"][0]["records"], &told["workspaces"][0]["runsHeld"]), (&json!(2), &json!(1)));
+    json_of(folder.path(), &["archive", "hold", RUNS[0], "--release"]);
+    assert_eq!(json_of(folder.path(), &["archive", "sweep"])["recordsRetired"], 2);
+    json_of(folder.path(), &["archive", "verify"]);
+}
+
+#[test]
+fn a_doctor_finds_nothing_wrong_with_a_sound_archive() {
+    let (folder, _) = archive();
+    let (code, findings, errors) = on_archive(folder.path(), &["doctor"]);
+    assert_eq!(code, 0, "{errors}");
+    for looked_at in ["version", "archive", "catalog", "objects", "clock"] {
+        // On a machine that has much to do, a slow disk is told as doubtful.
+        assert!(
+            findings.iter().any(|it| it["what"] == looked_at && it["health"] != "bad"),
+            "{looked_at}: {findings:?}"
+        );
+    }
+}
+
+#[test]
+fn a_doctor_says_what_to_do_when_something_is_wrong() {
+    let empty = tempfile::tempdir().unwrap();
+    let (code, findings, _) = on_archive(empty.path(), &["doctor", "--api-url", "http://127.0.0.1:1"]);
+    assert_eq!(code, 1);
+    for wrong in ["archive", "service"] {
+        let found = findings.iter().find(|it| it["what"] == wrong).unwrap();
+        assert_eq!(found["health"], "bad");
+        assert!(found["advice"].as_str().unwrap().contains("runlog serve"), "{found}");
+    }
+}
