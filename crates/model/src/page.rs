@@ -134,6 +134,16 @@ pub enum FileFormat {
     Text,
 }
 
+impl FileFormat {
+    /// The media type of such a file.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Text => "text/plain; charset=utf-8",
+        }
+    }
+}
+
 /// The order of the records in a file or a live page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

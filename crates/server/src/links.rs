@@ -1,11 +1,15 @@
 //! Presigned links: an address that proves by itself that its holder may download a page file, for an hour.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, header};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runlog_store::{PageFile, SigningKey};
 use sha2::Sha256;
+use tracing::warn;
 
+use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::keys::KeyRing;
 use crate::settings::ServerSettings;
@@ -30,6 +34,20 @@ pub(crate) struct LinkClaims<'a> {
     pub(crate) key: Option<&'a str>,
     /// Hexadecimal digits.
     pub(crate) signature: Option<&'a str>,
+}
+
+/// The link to a file: signed by its bucket where the archive is set so, otherwise one that leads here.
+pub(crate) async fn to_file(app: &App, headers: &HeaderMap, file: &PageFile) -> ApiResult<String> {
+    let seconds = app.settings().link_seconds;
+    match app.store().page_link(file, Duration::from_secs(seconds.unsigned_abs())).await {
+        Ok(Some(link)) => return Ok(link.into()),
+        Ok(None) => {}
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "the bucket signs no link, so it leads to this service")
+        }
+    }
+    let key = app.link_keys().newest().await?;
+    Ok(sign(&key, &base_url(app.settings(), headers), file, app.now_seconds() + seconds))
 }
 
 /// The link to a file, accepted until `expires` (seconds since 1970).

@@ -143,7 +143,7 @@ impl Store {
         .bind(self.now().as_millis())
         .bind(object_key.as_ref())
         .bind(written.plain_bytes as i64)
-        .bind(written.zstd_bytes as i64)
+        .bind(written.stored_bytes as i64)
         .bind(&written.frames)
         .execute(self.catalog().write())
         .await?;
@@ -232,7 +232,11 @@ async fn build(store: &Store, page: &WantedPage, object_key: Path) -> Result<Wri
         TimeRange { start: Some(Timestamp::clamped(page.first_ms)), end: Some(Timestamp::clamped(page.last_ms)) };
     let state = store.log_state(run_id, LogState { log_epoch: page.log_epoch, log_version: 0 }).await?;
     let mut merge = Merge::new(store, Scope { run_id, range, arrivals: page.arrivals, state }, order);
-    let mut file = PageFileWriter::new(store.objects().clone(), object_key, format);
+    let objects = store.objects().clone();
+    let mut file = match store.settings().links_by_bucket {
+        true => PageFileWriter::plain(objects, object_key, format),
+        false => PageFileWriter::packed(objects, object_key, format),
+    };
     while let Some(stretch) = merge.next().await? {
         for (time, body) in stretch.read().await?.iter() {
             file.add(time, body)?;

@@ -152,10 +152,11 @@ impl Merge {
 
     /// The next rows, as many as follow each other in one slice; none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Stretch>> {
-        if self.walk.is_some() && self.store.now().millis_since(self.checked_at) > limits::MERGE_CHECK_MS {
-            if let Err(error) = self.check_state().await {
-                self.restart_if_moved(error).await?;
-            }
+        if self.walk.is_some()
+            && self.store.now().millis_since(self.checked_at) > limits::MERGE_CHECK_MS
+            && let Err(error) = self.check_state().await
+        {
+            self.restart_if_moved(error).await?;
         }
         loop {
             match self.try_next().await {

@@ -59,6 +59,14 @@ pub struct PageFile {
     pub file_name: String,
 }
 
+impl PageFile {
+    /// The name as it can stand between quotes in a header.
+    pub fn quotable_name(&self) -> String {
+        let is_plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
+        self.file_name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
+    }
+}
+
 #[derive(FromRow)]
 struct TokenRow {
     page_key: String,

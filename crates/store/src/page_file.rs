@@ -3,32 +3,39 @@
 //! The plain bytes are cut into frames of one mebibyte, each compressed on its own. Together the frames are one zstd
 //! stream, so the file can be sent as it is; and with their lengths, which the catalog keeps, any range of the plain
 //! bytes is found without decompressing what is before it.
+//!
+//! Where the bucket makes the links, the file lies there as it is downloaded: in no frames, and not compressed.
 
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt};
 use runlog_model::text::TextLine;
 use runlog_model::{FileFormat, Timestamp};
 use sqlx::FromRow;
 use tokio::io::AsyncWriteExt;
+use url::Url;
 
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::page::PageFile;
 use crate::segment_file::Body;
 use crate::store::Store;
 
 /// Writes records as a page file, frame by frame.
 pub(crate) struct PageFileWriter {
     format: FileFormat,
+    is_packed: bool,
     object: BufWriter,
     frame: Vec<u8>,
     frames: Vec<Frame>,
+    plain_bytes: u64,
     records: u64,
 }
 
@@ -43,14 +50,27 @@ struct Frame {
 pub(crate) struct WrittenPage {
     pub(crate) records: u64,
     pub(crate) plain_bytes: u64,
-    pub(crate) zstd_bytes: u64,
+    /// Length of the object.
+    pub(crate) stored_bytes: u64,
+    /// Empty when it is not compressed.
     pub(crate) frames: Vec<u8>,
 }
 
 impl PageFileWriter {
-    pub(crate) fn new(objects: Arc<dyn ObjectStore>, key: Path, format: FileFormat) -> Self {
+    /// A file in compressed frames, for [`PageReader`].
+    pub(crate) fn packed(objects: Arc<dyn ObjectStore>, key: Path, format: FileFormat) -> Self {
+        Self::new(BufWriter::new(objects, key), format, true)
+    }
+
+    /// A file that is downloaded from the bucket as it is.
+    pub(crate) fn plain(objects: Arc<dyn ObjectStore>, key: Path, format: FileFormat) -> Self {
+        let attributes = Attributes::from_iter([(Attribute::ContentType, format.content_type())]);
+        Self::new(BufWriter::new(objects, key).with_attributes(attributes), format, false)
+    }
+
+    fn new(object: BufWriter, format: FileFormat, is_packed: bool) -> Self {
         let frame = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
-        Self { format, object: BufWriter::new(objects, key), frame, frames: Vec::new(), records: 0 }
+        Self { format, is_packed, object, frame, frames: Vec::new(), plain_bytes: 0, records: 0 }
     }
 
     /// Adds a record; the caller then calls [`PageFileWriter::flush_full_frame`].
@@ -71,16 +91,21 @@ impl PageFileWriter {
         self.frame.len() >= limits::PAGE_FRAME_BYTES
     }
 
-    /// Compresses what has gathered and hands it to the object.
+    /// Compresses what has gathered, where it is to be, and hands it to the object.
     pub(crate) async fn flush_frame(&mut self) -> Result<()> {
         if self.frame.is_empty() {
             return Ok(());
         }
-        let compressed = zstd::bulk::compress(&self.frame, 1)
-            .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "cannot compress a page file", error))?;
-        self.frames.push(Frame { plain: self.frame.len() as u32, zstd: compressed.len() as u32 });
+        self.plain_bytes += self.frame.len() as u64;
+        if self.is_packed {
+            let compressed = zstd::bulk::compress(&self.frame, 1)
+                .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "cannot compress a page file", error))?;
+            self.frames.push(Frame { plain: self.frame.len() as u32, zstd: compressed.len() as u32 });
+            self.object.put(compressed.into()).await?;
+        } else {
+            self.object.put(Bytes::copy_from_slice(&self.frame)).await?;
+        }
         self.frame.clear();
-        self.object.put(compressed.into()).await?;
         Ok(())
     }
 
@@ -94,11 +119,11 @@ impl PageFileWriter {
             .shutdown()
             .await
             .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "cannot write a page file", error))?;
-        let total = |length: fn(&Frame) -> u32| self.frames.iter().map(|frame| u64::from(length(frame))).sum();
+        let compressed_bytes = self.frames.iter().map(|frame| u64::from(frame.zstd)).sum();
         Ok(WrittenPage {
             records: self.records,
-            plain_bytes: total(|frame| frame.plain),
-            zstd_bytes: total(|frame| frame.zstd),
+            plain_bytes: self.plain_bytes,
+            stored_bytes: if self.is_packed { compressed_bytes } else { self.plain_bytes },
             frames: self.frames.iter().flat_map(|frame| [frame.plain, frame.zstd]).flat_map(u32::to_le_bytes).collect(),
         })
     }
@@ -146,8 +171,8 @@ fn write_text(out: &mut Vec<u8>, epoch_ms: i64, body: Body<'_>) {
 pub struct PageReader {
     /// Length of the plain file. Unit: bytes.
     pub plain_bytes: u64,
-    /// Length of the compressed file. Unit: bytes.
-    pub zstd_bytes: u64,
+    /// Length of the compressed file, none when it does not lie compressed. Unit: bytes.
+    pub zstd_bytes: Option<u64>,
     /// The form of the file.
     pub format: FileFormat,
     /// Names the content: the same tag, the same bytes.
@@ -185,7 +210,7 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         Ok(Some(PageReader {
             plain_bytes: row.plain_bytes as u64,
-            zstd_bytes: row.zstd_bytes as u64,
+            zstd_bytes: (!row.frames.is_empty()).then_some(row.zstd_bytes as u64),
             format: row.file_format.parse().map_err(|_| Error::corrupt("the form of a page file does not decode"))?,
             etag: key.to_owned(),
             objects: Arc::clone(self.objects()),
@@ -195,27 +220,42 @@ impl Store {
     }
 }
 
+impl Store {
+    /// A link to a file, by the bucket it lies in, for a time. None when links lead to Runlog, or when the file lies
+    /// compressed, because it was built when they did.
+    pub async fn page_link(&self, file: &PageFile, life: Duration) -> Result<Option<Url>> {
+        if !self.settings().links_by_bucket {
+            return Ok(None);
+        }
+        let object_key: Option<String> = sqlx::query_scalar(
+            "SELECT object_key FROM page_files WHERE key = $1 AND built_at IS NOT NULL AND length(frames) = 0",
+        )
+        .bind(&file.key)
+        .fetch_optional(self.catalog().read())
+        .await?;
+        match object_key {
+            Some(key) => self.object_link(&Path::from(key), &file.quotable_name(), life).await,
+            None => Ok(None),
+        }
+    }
+}
+
 impl PageReader {
     /// A range of the plain bytes. What is past the end is left out.
     pub fn plain(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-        let parts = parts_of(&self.frames, range);
+        let is_packed = self.zstd_bytes.is_some();
+        let parts = if is_packed { parts_of(&self.frames, range) } else { plain_parts(range, self.plain_bytes) };
         let (objects, key) = (self.objects, self.object_key);
         stream::iter(parts)
             .map(move |part| {
                 let (objects, key) = (Arc::clone(&objects), key.clone());
                 async move {
-                    let compressed = objects.get_range(&key, part.in_object).await?;
-                    tokio::task::spawn_blocking(move || {
-                        let capacity = limits::PAGE_FRAME_BYTES + (64 << 20);
-                        let plain = zstd::bulk::decompress(&compressed, capacity)
-                            .map_err(|_| Error::corrupt("a frame of a page file does not decode"))?;
-                        let plain = Bytes::from(plain);
-                        match plain.len() >= part.in_plain.end {
-                            true => Ok(plain.slice(part.in_plain)),
-                            false => Err(Error::corrupt("a frame of a page file is too short")),
-                        }
-                    })
-                    .await?
+                    let stored = objects.get_range(&key, part.in_object).await?;
+                    if is_packed {
+                        tokio::task::spawn_blocking(move || unpack(&stored, part.in_plain)).await?
+                    } else {
+                        Ok(stored)
+                    }
                 }
             })
             // The next frame is decompressed while the one before is sent.
@@ -227,6 +267,18 @@ impl PageReader {
         let (objects, key) = (self.objects, self.object_key);
         stream::once(async move { Ok::<_, Error>(objects.get(&key).await?.into_stream().map_err(Error::from)) })
             .try_flatten()
+    }
+}
+
+/// A part of the plain bytes of a frame.
+fn unpack(frame: &[u8], part: Range<usize>) -> Result<Bytes> {
+    let capacity = limits::PAGE_FRAME_BYTES + (64 << 20);
+    let plain = zstd::bulk::decompress(frame, capacity)
+        .map_err(|_| Error::corrupt("a frame of a page file does not decode"))?;
+    let plain = Bytes::from(plain);
+    match plain.len() >= part.end {
+        true => Ok(plain.slice(part)),
+        false => Err(Error::corrupt("a frame of a page file is too short")),
     }
 }
 
@@ -248,6 +300,14 @@ fn parts_of(frames: &[Frame], range: Range<u64>) -> Vec<FramePart> {
         (plain_at, zstd_at) = (plain_end, zstd_end);
     }
     parts
+}
+
+/// The parts of a file that is not compressed.
+fn plain_parts(range: Range<u64>, bytes: u64) -> Vec<FramePart> {
+    let (end, step) = (range.end.min(bytes), limits::PAGE_FRAME_BYTES as u64);
+    let starts = (range.start..end).step_by(limits::PAGE_FRAME_BYTES);
+    let part = |start: u64| start..end.min(start + step);
+    starts.map(part).map(|part| FramePart { in_plain: 0..(part.end - part.start) as usize, in_object: part }).collect()
 }
 
 #[cfg(test)]

@@ -53,6 +53,9 @@ pub struct StoreSettings {
     pub page_life_ms: i64,
     /// Page files that are built at a time. Default: 2.
     pub page_builders: usize,
+    /// Whether log files are downloaded from the bucket itself, by links that it signs. They then lie there as they are
+    /// downloaded, not compressed. Default: false, links lead to Runlog.
+    pub links_by_bucket: bool,
     /// Most memory that records take which are pushed and not stored yet. Unit: bytes. Default: 48 MiB.
     pub ingest_memory_bytes: usize,
 }
@@ -68,6 +71,7 @@ impl StoreSettings {
             settle_ms: 30_000,
             page_life_ms: 3_600_000,
             page_builders: 2,
+            links_by_bucket: false,
             ingest_memory_bytes: 48 << 20,
         }
     }

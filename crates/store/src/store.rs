@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -12,10 +13,11 @@ use tokio::sync::Notify;
 use crate::catalog::Catalog;
 use crate::commit::Commits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint;
 use crate::group::Group;
+use crate::objects::Objects;
 use crate::segment_file::{self, FooterCache};
 use crate::settings::StoreSettings;
-use crate::{failpoint, objects};
 
 /// An open archive. Clones share it.
 #[derive(Clone)]
@@ -26,7 +28,7 @@ pub struct Store {
 struct Inner {
     settings: StoreSettings,
     catalog: Catalog,
-    objects: Arc<dyn ObjectStore>,
+    objects: Objects,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     page_wanted: Notify,
@@ -55,9 +57,13 @@ impl Store {
             })?;
         }
         let objects = match &settings.objects {
-            Some(url) => objects::in_bucket(url)?,
-            None => objects::in_folder(&folder.join("objects"))?,
+            Some(url) => Objects::in_bucket(url)?,
+            None => Objects::in_folder(&folder.join("objects"))?,
         };
+        if settings.links_by_bucket && !objects.can_link() {
+            let message = "objects that lie in a folder have no links of their own: put them into a bucket, or let Runlog make the links";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         let catalog = match &settings.catalog {
             Some(url) => Catalog::connect(url.url()).await?,
             None => Catalog::open_file(&folder.join("catalog.sqlite")).await?,
@@ -99,7 +105,12 @@ impl Store {
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
-        &self.inner.objects
+        &self.inner.objects.store
+    }
+
+    /// A link to an object of the bucket; none where the objects have no links.
+    pub(crate) async fn object_link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<url::Url>> {
+        self.inner.objects.link(key, file_name, life).await
     }
 
     pub(crate) fn random(&self) -> &dyn Random {

@@ -40,6 +40,10 @@ pub(crate) struct ServeArgs {
     /// Address under which clients reach this service, for the links it makes [default: what the client asked for]
     #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL")]
     public_url: Option<url::Url>,
+    /// Where the links to log files lead: to this service, or to the bucket itself, which then signs them and keeps the
+    /// files as they are downloaded, not compressed
+    #[arg(long, env = "RUNLOG_LINKS", default_value = "service", value_name = "WHERE")]
+    links: Links,
     /// Certificate for HTTPS, PEM, with those that lead to its authority; read again when it changes
     #[arg(long, env = "RUNLOG_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
@@ -207,6 +211,14 @@ impl From<FileOrder> for RecordOrder {
 
 /// The form of the service's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Links {
+    /// To this service: clients need to reach nothing else.
+    Service,
+    /// To the bucket: the service sends none of the bytes; clients must reach the bucket.
+    Bucket,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
     /// One line for people.
     Text,
@@ -228,6 +240,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         objects: args.places.objects,
         page_records_max: args.page_records,
         settle_ms: args.settle.as_millis(),
+        links_by_bucket: args.links == Links::Bucket,
         ..StoreSettings::in_folder(&args.data)
     };
     let place = settings.place();

@@ -6,7 +6,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use runlog_model::FileFormat;
 use runlog_model::wire::ErrorBody;
 use runlog_store::{PageFile, PageReader};
 
@@ -38,11 +37,13 @@ pub(crate) async fn download(
     let page = page.ok_or(Refusal::Expired)?;
     let etag = format!("\"{}\"", page.etag);
     let mut response = match wanted_part(&headers, &etag, page.plain_bytes) {
-        Part::Whole if takes_zstd(&headers) => compressed(page),
-        Part::Whole => {
-            let bytes = page.plain_bytes;
-            plain(page, 0..bytes, StatusCode::OK)
-        }
+        Part::Whole => match page.zstd_bytes.filter(|_| takes_zstd(&headers)) {
+            Some(length) => compressed(page, length),
+            None => {
+                let bytes = page.plain_bytes;
+                plain(page, 0..bytes, StatusCode::OK)
+            }
+        },
         Part::Range(range) => {
             let value = format!("bytes {}-{}/{}", range.start, range.end - 1, page.plain_bytes);
             let mut response = plain(page, range, StatusCode::PARTIAL_CONTENT);
@@ -58,7 +59,7 @@ pub(crate) async fn download(
         }
     };
     set(&mut response, header::ETAG, &etag);
-    set(&mut response, header::CONTENT_DISPOSITION, &format!("attachment; filename=\"{}\"", quotable(&file.file_name)));
+    set(&mut response, header::CONTENT_DISPOSITION, &format!("attachment; filename=\"{}\"", file.quotable_name()));
     for (name, value) in [
         (header::ACCEPT_RANGES, "bytes"),
         (header::CACHE_CONTROL, "no-store"),
@@ -71,27 +72,20 @@ pub(crate) async fn download(
 }
 
 fn plain(page: PageReader, range: Range<u64>, status: StatusCode) -> Response {
-    let (content_type, length) = (content_type(page.format), range.end - range.start);
+    let (content_type, length) = (page.format.content_type(), range.end - range.start);
     let mut response = (status, Body::from_stream(page.plain(range))).into_response();
     set(&mut response, header::CONTENT_TYPE, content_type);
     set(&mut response, header::CONTENT_LENGTH, &length.to_string());
     response
 }
 
-fn compressed(page: PageReader) -> Response {
-    let (content_type, length) = (content_type(page.format), page.zstd_bytes);
+fn compressed(page: PageReader, length: u64) -> Response {
+    let content_type = page.format.content_type();
     let mut response = Body::from_stream(page.zstd()).into_response();
     set(&mut response, header::CONTENT_TYPE, content_type);
     set(&mut response, header::CONTENT_ENCODING, "zstd");
     set(&mut response, header::CONTENT_LENGTH, &length.to_string());
     response
-}
-
-fn content_type(format: FileFormat) -> &'static str {
-    match format {
-        FileFormat::Json => "application/json",
-        FileFormat::Text => "text/plain; charset=utf-8",
-    }
 }
 
 /// What of a file is asked for.
@@ -131,11 +125,6 @@ fn takes_zstd(headers: &HeaderMap) -> bool {
         let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0));
         name.trim().eq_ignore_ascii_case("zstd") && !refused
     })
-}
-
-/// A file name that can stand between quotes in a header.
-fn quotable(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_graphic() && c != '"' && c != '\\' { c } else { '_' }).collect()
 }
 
 fn set(response: &mut Response, name: HeaderName, value: &str) {

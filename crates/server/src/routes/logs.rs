@@ -90,10 +90,8 @@ pub(crate) async fn status(
     Ok(Json(match app.store().page_status(run.id, &token).await? {
         PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
         PageStatus::Ready(file) => {
-            let base = links::base_url(app.settings(), &headers);
-            let key = app.link_keys().newest().await?;
-            let expires = app.now_seconds() + app.settings().link_seconds;
-            LogStatus { status: FileStatus::Ready, presigned_url: Some(links::sign(&key, &base, &file, expires)) }
+            let link = links::to_file(&app, &headers, &file).await?;
+            LogStatus { status: FileStatus::Ready, presigned_url: Some(link) }
         }
     }))
 }

@@ -479,7 +479,7 @@ async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], 
     match step {
         Step::Push { run, name, times } => {
             // A name that was used is sent with the same records every second time.
-            let again = model[run].batches.get(&name).filter(|_| number % 2 == 0).cloned();
+            let again = model[run].batches.get(&name).filter(|_| number.is_multiple_of(2)).cloned();
             let records = again.unwrap_or_else(|| records_of(&times));
             let expected = expect_push(&mut model[run], name, &records);
             let answer = push(&archive.store, runs[run], name, &records).await;

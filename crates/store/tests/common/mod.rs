@@ -110,7 +110,14 @@ impl<P: Places> Archive<P> {
 
     /// The same archive, opened by another node.
     pub(crate) async fn another_node(&self) -> Store {
-        Store::open(self.settings.clone(), self.clock.clone(), self.random.clone()).await.unwrap()
+        self.another_node_with(|_| ()).await.unwrap()
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn another_node_with(&self, set: impl FnOnce(&mut StoreSettings)) -> Result<Store> {
+        let mut settings = self.settings.clone();
+        set(&mut settings);
+        Store::open(settings, self.clock.clone(), self.random.clone()).await
     }
 
     pub(crate) async fn reopen(&mut self) {
