@@ -27,8 +27,8 @@ def free_port() -> int:
 class Postgres:
     """A PostgreSQL of this test's own; it ends with the test. `stop` and `start` keep its data."""
 
-    def __init__(self, folder: Path):
-        self.port = free_port()
+    def __init__(self, folder: Path, options: str = ""):
+        self.port, self.options = free_port(), options
         self.folder = folder / "pg"
         self.folder.mkdir()
         self.bin = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
@@ -46,7 +46,7 @@ class Postgres:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
 
     def start(self) -> None:
-        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -c synchronous_commit=on"
+        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -c synchronous_commit=on {self.options}"
         self.run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:
@@ -55,6 +55,16 @@ class Postgres:
     def sql(self, statement: str, database: str = "archive") -> None:
         command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-qc", statement, database]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def script(self, statements: str) -> None:
+        """Runs statements, one after another, each on its own or in the transaction that they name."""
+        command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-q", "-v", "ON_ERROR_STOP=1", "archive"]
+        subprocess.run(command, check=True, input=statements.encode(), stdout=subprocess.DEVNULL)
+
+    def rows(self, query: str) -> list[list[str]]:
+        command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-qAtc", query, "archive"]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        return [line.split("|") for line in lines]
 
     @property
     def url(self) -> str:

@@ -70,9 +70,16 @@ impl PageCutter {
         Self { records_max: records_max.max(1), records: 0, current: None, before_instant: 0, whole_second: None }
     }
 
-    /// The same, after records that are in the page; the instants among which its cut lies are still to come.
-    pub fn after(records: u64, records_max: u64) -> Self {
-        Self { records, ..Self::new(records_max) }
+    /// Passes over records that are in the page; the instants among which its cut lies are still to come.
+    pub fn pass(&mut self, records: u64) {
+        if records > 0 {
+            *self = Self { records: self.records + records, ..Self::new(self.records_max) };
+        }
+    }
+
+    /// How many more records the page may have.
+    pub fn room(&self) -> u64 {
+        self.records_max.saturating_sub(self.records)
     }
 
     /// Takes `count` records of one instant, none later than those taken before; tells the cut once it is certain.

@@ -23,6 +23,8 @@ pub struct ServerSettings {
     pub access_token_seconds: i64,
     /// How long a link is accepted. Unit: seconds. Default: 3600, as the vendor's.
     pub link_seconds: i64,
+    /// How long the answer to a status request is held back while the file is being built. Default: 1 s.
+    pub status_wait: Duration,
     /// The longest window of a list of executions. Unit: days. Default: 60, as the vendor's.
     pub window_days_max: i64,
     /// Most requests a second from one caller; 0 for as many as come. Default: 100.
@@ -51,6 +53,7 @@ impl Default for ServerSettings {
             expires_in_as_string: false,
             access_token_seconds: 1_800,
             link_seconds: 3_600,
+            status_wait: Duration::from_secs(1),
             window_days_max: 60,
             requests_per_second: 100,
             stranger_requests_per_second: 20,

@@ -35,6 +35,7 @@ pub mod limits;
 mod merge;
 mod objects;
 mod page;
+mod page_build;
 mod page_file;
 mod people;
 mod places;

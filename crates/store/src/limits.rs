@@ -58,10 +58,22 @@ pub const STATEMENT_MS_MAX: u32 = 60_000;
 /// How long a statement may wait for rows that another node holds. Unit: milliseconds.
 pub const LOCK_WAIT_MS_MAX: u32 = 20_000;
 
-/// Rows of a slice that are read at a time, and of one page of a Parquet file. Unit: records.
+/// Rows of a slice that are read at a time, of one page of a Parquet file, and of a slice of a sealed run. Unit: records.
 ///
 /// A page of 100,000 records reads seven; of long messages one is some megabytes.
 pub const CHUNK_RECORDS: usize = 16_384;
+
+/// Fewest rows that are read at a time. Unit: records.
+pub const CHUNK_RECORDS_MIN: usize = 512;
+
+/// What the rows that are read at a time should take, decompressed. Unit: bytes. Of long messages, fewer are read.
+pub const CHUNK_BYTES: usize = 8 << 20;
+
+/// Records of a page that are formatted together, by one of several threads. Unit: records, at least.
+pub const PORTION_RECORDS: usize = 8_192;
+
+/// Most portions of a page that are formatted at a time. Each takes some megabytes.
+pub const PORTIONS_MAX: usize = 4;
 
 /// Objects up to this length are read whole: one request instead of three. Unit: bytes.
 pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
@@ -99,9 +111,7 @@ pub const DAY_MS: i64 = 86_400_000;
 /// How long after its last record the slices of a run that has not ended are merged, at the soonest. Unit: milliseconds.
 pub const IDLE_SEAL_MS: i64 = 2 * DAY_MS;
 
-/// Records of a sealed file that make a row group, and a slice of a large run. Unit: records.
-///
-/// A page of 100,000 records lies in two or three.
+/// Records of a sealed file that make a row group. Unit: records.
 pub const ROW_GROUP_RECORDS: usize = 98_304;
 
 /// Memory of a row group in the making at which it is ended early. Unit: bytes.

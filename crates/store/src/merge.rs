@@ -31,8 +31,10 @@ pub(crate) struct Merge {
     /// Slices that are not open yet, in the order in which they begin.
     waiting: VecDeque<Slice>,
     open: Vec<Cursor>,
-    /// The record that was given last.
+    /// The record that was given last, or a place after it and before what comes next.
     given: Option<Position>,
+    /// How many of the waiting slices were not passed over when it was tried.
+    kept: usize,
     /// When it was last known that no slice in hand had been replaced.
     checked_at: Timestamp,
 }
@@ -42,6 +44,19 @@ pub(crate) struct Stretch {
     slice: Arc<OpenSlice>,
     rows: Range<usize>,
     order: RecordOrder,
+}
+
+/// A slice of which all rows come next, not read yet.
+pub(crate) struct WholeSlice {
+    file: SegmentFile,
+    rows: Range<usize>,
+    order: RecordOrder,
+}
+
+/// What comes next of a merge.
+pub(crate) enum Piece {
+    Stretch(Stretch),
+    Whole(WholeSlice),
 }
 
 /// The records of a [`Stretch`].
@@ -101,13 +116,12 @@ impl Merge {
         waiting: VecDeque<Slice>,
     ) -> Self {
         let checked_at = store.now();
-        Self { store: store.clone(), scope, order, walk, waiting, open: Vec::new(), given: None, checked_at }
+        Self { store: store.clone(), scope, order, walk, waiting, open: Vec::new(), given: None, kept: 0, checked_at }
     }
 
-    /// Passes over up to `records_max` records in whole slices, which are not opened for it; tells how many.
+    /// Passes over up to `records_max` records in whole slices that come next and are not opened for it; tells how many.
     ///
-    /// Only right before the first stretch is taken. With `keep`, goes back to the last slice of which it holds, or to
-    /// the first.
+    /// With `keep`, goes back to the last slice of which it holds, or to the first, unless nothing comes after.
     pub(crate) async fn skip_whole_slices(
         &mut self,
         records_max: u64,
@@ -122,32 +136,91 @@ impl Merge {
     }
 
     async fn try_skip(&mut self, records_max: u64, keep: Option<fn(&Slice) -> bool>) -> Result<u64> {
+        if !self.open.is_empty() || self.kept > 0 {
+            return Ok(0);
+        }
         let (mut passed, mut held) = (0, Vec::new());
         loop {
             self.fill_waiting(2).await?;
-            let Some(first) = self.waiting.front() else { break };
-            let is_alone = self.waiting.get(1).is_none_or(|next| self.ends_before(first, next));
-            let range = self.scope.range;
-            let is_inside = range.contains(first.first_time)
-                && range.contains(first.last_time)
-                && first.last_arrival < self.scope.arrivals;
-            if !is_alone || !is_inside || passed + first.records as u64 > records_max {
+            let Some(first) = self.waiting.front() else {
+                self.given = held.last().map(|last| self.end_of(last)).or(self.given);
+                return Ok(passed);
+            };
+            if !self.is_whole_and_alone(first) || passed + first.records as u64 > records_max {
                 break;
             }
             passed += first.records as u64;
             let Some(slice) = self.waiting.pop_front() else { break };
-            if let Some(keep) = keep {
-                if keep(&slice) {
-                    held.clear();
-                }
-                held.push(slice);
+            if keep.is_none_or(|keep| keep(&slice))
+                && let Some(last) = held.last()
+            {
+                self.given = Some(self.end_of(last));
+                held.clear();
+            }
+            held.push(slice);
+        }
+        if keep.is_none() {
+            self.given = held.pop().map(|last| self.end_of(&last)).or(self.given);
+        }
+        passed -= held.iter().map(|slice| slice.records as u64).sum::<u64>();
+        // What was kept once is not looked at again for this.
+        self.kept = held.len();
+        held.into_iter().rev().for_each(|slice| self.waiting.push_front(slice));
+        Ok(passed)
+    }
+
+    /// The place after which nothing of a slice comes that is alone.
+    fn end_of(&self, slice: &Slice) -> Position {
+        match self.order {
+            RecordOrder::Desc => (slice.first_time, slice.first_arrival),
+            RecordOrder::Asc => (slice.last_time, slice.last_arrival),
+        }
+    }
+
+    /// True when the first waiting slice is wholly in the scope, and the next one begins after its end.
+    fn is_whole_and_alone(&self, first: &Slice) -> bool {
+        let range = self.scope.range;
+        let is_after_given = self.given.is_none_or(|given| match self.order {
+            RecordOrder::Desc => (first.last_time, first.last_arrival) < given,
+            RecordOrder::Asc => (first.first_time, first.first_arrival) > given,
+        });
+        is_after_given
+            && self.waiting.get(1).is_none_or(|next| self.ends_before(first, next))
+            && range.contains(first.first_time)
+            && range.contains(first.last_time)
+            && first.last_arrival < self.scope.arrivals
+    }
+
+    /// The next rows; a slice of which all rows come next is not read for it. None at the end.
+    pub(crate) async fn next_piece(&mut self) -> Result<Option<Piece>> {
+        loop {
+            match self.try_whole_slice().await {
+                Err(error) => self.restart_if_moved(error).await?,
+                Ok(Some(whole)) => return Ok(Some(Piece::Whole(whole))),
+                Ok(None) => return Ok(self.next().await?.map(Piece::Stretch)),
             }
         }
-        let held_records: i64 = held.iter().map(|slice| slice.records).sum();
-        for slice in held.into_iter().rev() {
-            self.waiting.push_front(slice);
+    }
+
+    async fn try_whole_slice(&mut self) -> Result<Option<WholeSlice>> {
+        if !self.open.is_empty() {
+            return Ok(None);
         }
-        Ok(passed - held_records as u64)
+        self.fill_waiting(2).await?;
+        let Some(slice) = self.waiting.front().filter(|first| self.is_whole_and_alone(first)) else { return Ok(None) };
+        if slice.records as usize > 2 * limits::CHUNK_RECORDS {
+            return Ok(None);
+        }
+        let file = SegmentFile::open(&self.store, &slice.object_key, slice.segment_bytes as u64).await?;
+        if file.row_bytes() * slice.records as usize > 2 * limits::CHUNK_BYTES {
+            return Ok(None);
+        }
+        // No record of another slice stands between these and that place.
+        self.given = Some(self.end_of(slice));
+        let rows = slice.first_row as usize..(slice.first_row + slice.records) as usize;
+        self.waiting.pop_front();
+        self.kept = self.kept.saturating_sub(1);
+        Ok(Some(WholeSlice { file, rows, order: self.order }))
     }
 
     /// The next rows, as many as follow each other in one slice; none at the end.
@@ -230,6 +303,7 @@ impl Merge {
         }
         self.walk = Some(SliceWalk::new(self.scope, self.order));
         self.waiting.clear();
+        self.kept = 0;
         self.open.clear();
         self.checked_at = self.store.now();
         Ok(())
@@ -249,6 +323,7 @@ impl Merge {
                 return Ok(());
             }
             if let Some(slice) = self.waiting.pop_front() {
+                self.kept = self.kept.saturating_sub(1);
                 let chunk_records = chunk_records(self.open.len() + 1);
                 let cursor =
                     Cursor::open(&self.store, &slice, &self.scope, chunk_records, self.given, self.order).await?;
@@ -280,7 +355,7 @@ impl Merge {
 
 /// How many rows are read at a time when so many slices are open: together they stay inside a bound.
 fn chunk_records(open: usize) -> usize {
-    (4 * limits::CHUNK_RECORDS / open).clamp(limits::CHUNK_RECORDS / 32, limits::CHUNK_RECORDS)
+    (4 * limits::CHUNK_RECORDS / open).clamp(limits::CHUNK_RECORDS_MIN, limits::CHUNK_RECORDS)
 }
 
 impl Cursor {
@@ -322,6 +397,8 @@ impl Cursor {
         if count == 0 {
             return Ok(None);
         }
+        let chunk_records =
+            chunk_records.min((limits::CHUNK_BYTES / file.row_bytes().max(1)).max(limits::CHUNK_RECORDS_MIN));
         let slice = OpenSlice { file, in_segment, arrival_base, heads, rows, chunk_records, chunk: Mutex::new(None) };
         Ok(Some(Self { rows: 0..count, slice: Arc::new(slice) }))
     }
@@ -428,13 +505,56 @@ impl Stretch {
     }
 }
 
+impl Piece {
+    /// How many records it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Stretch(stretch) => stretch.len(),
+            Self::Whole(whole) => whole.rows.len(),
+        }
+    }
+
+    /// Reads its records.
+    pub(crate) async fn read(self) -> Result<StretchRecords> {
+        match self {
+            Self::Stretch(stretch) => stretch.read().await,
+            Self::Whole(whole) => whole.read().await,
+        }
+    }
+}
+
+impl WholeSlice {
+    async fn read(self) -> Result<StretchRecords> {
+        let (times, bodies) = self.file.times_and_coded_bodies(self.rows.clone()).await?;
+        let rows = 0..times.len();
+        let slice = OpenSlice {
+            file: self.file,
+            in_segment: self.rows,
+            arrival_base: 0,
+            heads: Heads { times, arrivals: Vec::new() },
+            rows: RowChoice::From(0),
+            chunk_records: rows.len(),
+            chunk: Mutex::new(None),
+        };
+        let stretch = Stretch { slice: Arc::new(slice), rows, order: self.order };
+        Ok(StretchRecords { stretch, bodies: Arc::new(bodies), first_row: 0 })
+    }
+}
+
 impl StretchRecords {
+    /// The texts of the records, and of each record in the order of the merge its time and its row there.
+    pub(crate) fn texts(&self) -> (&Bodies, impl Iterator<Item = (i64, usize)>) {
+        let rows = self.stretch.rows_in_order().map(|row| {
+            let slice = &self.stretch.slice;
+            (slice.heads.times[row], slice.row_of_slice(row) - self.first_row)
+        });
+        (&self.bodies, rows)
+    }
+
     /// The records in the order of the merge, with their times.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, Body<'_>)> {
-        self.stretch.rows_in_order().map(|row| {
-            let slice = &self.stretch.slice;
-            (slice.heads.times[row], self.bodies.row(slice.row_of_slice(row) - self.first_row))
-        })
+        let (bodies, rows) = self.texts();
+        rows.map(|(time, row)| (time, bodies.row(row)))
     }
 
     /// Where the records stand, oldest first.
@@ -445,7 +565,7 @@ impl StretchRecords {
     /// The columns after the times, oldest record first.
     pub(crate) fn columns(&self) -> Result<Vec<ArrayRef>> {
         let rows = self.stretch.rows.clone();
-        let columns = self.bodies.columns().into_iter();
+        let columns = self.bodies.columns()?.into_iter();
         match &self.stretch.slice.rows {
             RowChoice::From(first) => {
                 let offset = first + rows.start - self.first_row;
@@ -454,7 +574,7 @@ impl StretchRecords {
             RowChoice::These(chosen) => {
                 let first_row = self.first_row as u32;
                 let picked = UInt32Array::from_iter_values(chosen[rows].iter().map(|row| row - first_row));
-                Ok(columns.map(|column| arrow_select::take::take(column, &picked, None)).collect::<Result<_, _>>()?)
+                Ok(columns.map(|column| arrow_select::take::take(&column, &picked, None)).collect::<Result<_, _>>()?)
             }
         }
     }

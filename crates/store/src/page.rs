@@ -1,5 +1,7 @@
 //! Pages: a caller asks for one, gets a token, and later the file.
 
+use std::time::Duration;
+
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
 use sha2::{Digest, Sha256};
@@ -90,8 +92,12 @@ impl Store {
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.random().uuid().to_string();
         let (now, life_ms) = (self.now(), self.settings().page_life_ms);
+        // Where a builder is idle, the page is claimed for it with the request itself.
+        let builder = self.builds().take_builder();
+        let claimed_until = builder.as_ref().map(|_| now.plus_millis(limits::PAGE_CLAIM_MS));
+        let key = page_key(page, request.format, request.order);
         let wanted = WantedPage {
-            key: page_key(page, request.format, request.order),
+            key: key.clone(),
             page,
             format: request.format,
             order: request.order,
@@ -99,17 +105,37 @@ impl Store {
             file_name: request.file_name.clone(),
             token_hash: secret::hash(&token),
             wanted_at: now,
+            claimed_until,
             expires_at: now.plus_millis(life_ms),
             // A link may be made at the token's last moment, and is then valid for as long again.
             keep_until: now.plus_millis(3 * life_ms),
         };
         self.write_small(SmallWrite::Page(wanted)).await?;
-        self.page_wanted().notify_one();
+        match builder.zip(claimed_until) {
+            Some((builder, claimed_until)) => self.builds().hand_over(builder, key, claimed_until),
+            None => self.builds().look(),
+        }
         Ok(PageTicket { token, records: cut.records, end: cut.end, settled: self.is_settled(&run) })
     }
 
-    /// How far the file of a token is. `NotFound`: unknown, or the token of another run. `Expired`: past its hour.
-    pub async fn page_status(&self, run_id: RunId, token: &str) -> Result<PageStatus> {
+    /// How far the file of a token is; when it is not there yet, looks again for so long, and answers as soon as it is.
+    ///
+    /// `NotFound`: unknown, or the token of another run. `Expired`: past its hour.
+    pub async fn page_status(&self, run_id: RunId, token: &str, wait: Duration) -> Result<PageStatus> {
+        let mut built = self.builds().watch();
+        let row = self.token_row(run_id, token).await?;
+        let status = self.file_status(&row).await?;
+        if status != PageStatus::InProgress || wait.is_zero() {
+            return Ok(status);
+        }
+        // Whether it was built, too much was built to say, or nothing was: the row says so.
+        let _ =
+            tokio::time::timeout(wait, async { while built.recv().await.is_ok_and(|key| *key != *row.page_key) {} })
+                .await;
+        self.file_status(&row).await
+    }
+
+    async fn token_row(&self, run_id: RunId, token: &str) -> Result<TokenRow> {
         let row: Option<TokenRow> =
             sqlx::query_as("SELECT page_key, run_id, file_name, expires_at FROM page_tokens WHERE token_hash = $1")
                 .bind(secret::hash(token))
@@ -118,18 +144,22 @@ impl Store {
         let row = row
             .filter(|row| row.run_id == run_id.to_string())
             .ok_or_else(|| Error::not_found("this run has no such token: generate the log again"))?;
-        if row.expires_at <= self.now().as_millis() {
-            return Err(Error::new(ErrorKind::Expired, "the token has expired: generate the log again"));
+        match row.expires_at <= self.now().as_millis() {
+            true => Err(Error::new(ErrorKind::Expired, "the token has expired: generate the log again")),
+            false => Ok(row),
         }
+    }
+
+    async fn file_status(&self, token: &TokenRow) -> Result<PageStatus> {
         let state: Option<StateRow> =
             sqlx::query_as("SELECT built_at, attempts, claimed_until FROM page_files WHERE key = $1")
-                .bind(&row.page_key)
+                .bind(&token.page_key)
                 .fetch_optional(self.catalog().read())
                 .await?;
         match state {
             None => Err(Error::new(ErrorKind::Expired, "the file has expired: generate the log again")),
             Some(StateRow { built_at: Some(_), .. }) => {
-                Ok(PageStatus::Ready(PageFile { key: row.page_key, file_name: row.file_name }))
+                Ok(PageStatus::Ready(PageFile { key: token.page_key.clone(), file_name: token.file_name.clone() }))
             }
             Some(state)
                 if state.attempts >= limits::PAGE_ATTEMPTS_MAX && state.claimed_until < self.now().as_millis() =>
@@ -142,19 +172,18 @@ impl Store {
 
     async fn cut(&self, scope: Scope) -> Result<PageCut> {
         let mut merge = Merge::new(self, scope, RecordOrder::Desc);
-        let records_max = self.settings().page_records_max;
-        // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
-        // ends at a whole second when it can.
-        let passed = merge.skip_whole_slices(records_max, Some(has_whole_second)).await?;
-        let mut cutter = PageCutter::after(passed, records_max);
-        while let Some(stretch) = merge.next().await? {
+        let mut cutter = PageCutter::new(self.settings().page_records_max);
+        loop {
+            // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
+            // ends at a whole second when it can.
+            cutter.pass(merge.skip_whole_slices(cutter.room(), Some(has_whole_second)).await?);
+            let Some(stretch) = merge.next().await? else { return Ok(cutter.complete()) };
             for time in stretch.times() {
                 if let Some(cut) = cutter.take(Timestamp::clamped(time), 1) {
                     return Ok(cut);
                 }
             }
         }
-        Ok(cutter.complete())
     }
 }
 
@@ -169,6 +198,8 @@ pub(crate) struct WantedPage {
     file_name: String,
     token_hash: String,
     wanted_at: Timestamp,
+    /// None when it is left to whoever looks for work.
+    claimed_until: Option<Timestamp>,
     expires_at: Timestamp,
     keep_until: Timestamp,
 }
@@ -177,8 +208,8 @@ impl WantedPage {
     pub(crate) async fn insert(&self, connection: &mut Connection) -> Result<()> {
         sqlx::query(
             "INSERT INTO page_files (key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records,
-                    wanted_at, keep_until, log_epoch)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                    wanted_at, keep_until, log_epoch, claimed_until, attempts)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
              ON CONFLICT (key) DO UPDATE SET keep_until = excluded.keep_until,
                     attempts = CASE WHEN page_files.claimed_until < excluded.wanted_at THEN 0 ELSE page_files.attempts END",
         )
@@ -193,6 +224,8 @@ impl WantedPage {
         .bind(self.wanted_at.as_millis())
         .bind(self.keep_until.as_millis())
         .bind(self.page.state.log_epoch)
+        .bind(self.claimed_until.map_or(0, Timestamp::as_millis))
+        .bind(i64::from(self.claimed_until.is_some()))
         .execute(&mut *connection)
         .await?;
         sqlx::query(

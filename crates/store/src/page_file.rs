@@ -6,11 +6,11 @@
 //!
 //! Where the bucket makes the links, the file lies there as it is downloaded: in no frames, and not compressed.
 
-use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::{Array, Int32Array, StringArray};
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
@@ -21,21 +21,40 @@ use runlog_model::{FileFormat, Timestamp};
 use sqlx::FromRow;
 use tokio::io::AsyncWriteExt;
 use url::Url;
+use zstd::bulk::Compressor;
 
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::merge::StretchRecords;
 use crate::page::PageFile;
-use crate::segment_file::Body;
+use crate::segment_file::{Bodies, Body, TextColumn};
 use crate::store::Store;
 
-/// Writes records as a page file, frame by frame.
+/// Writes a page file as an object.
 pub(crate) struct PageFileWriter {
-    format: FileFormat,
-    is_packed: bool,
+    form: PageForm,
     object: BufWriter,
-    frame: Vec<u8>,
     frames: Vec<Frame>,
     plain_bytes: u64,
+    records: u64,
+}
+
+/// How a page file is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageForm {
+    pub(crate) format: FileFormat,
+    /// In compressed frames, for [`PageReader`]; otherwise as it is downloaded from the bucket.
+    pub(crate) is_packed: bool,
+}
+
+/// Some records of a page file that follow each other, formatted and cut into frames.
+pub(crate) struct PageFrames {
+    form: PageForm,
+    /// The first record of the file is among them.
+    is_begin: bool,
+    packer: Option<Compressor<'static>>,
+    open: Vec<u8>,
+    cut: Vec<(Frame, Bytes)>,
     records: u64,
 }
 
@@ -56,65 +75,86 @@ pub(crate) struct WrittenPage {
     pub(crate) frames: Vec<u8>,
 }
 
-impl PageFileWriter {
-    /// A file in compressed frames, for [`PageReader`].
-    pub(crate) fn packed(objects: Arc<dyn ObjectStore>, key: Path, format: FileFormat) -> Self {
-        Self::new(BufWriter::new(objects, key), format, true)
+impl PageFrames {
+    /// Frames without a record; `is_begin` when they begin the file.
+    pub(crate) fn new(form: PageForm, is_begin: bool) -> Result<Self> {
+        let open = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
+        let packer = if form.is_packed { Some(Compressor::new(1).map_err(uncompressed)?) } else { None };
+        Ok(Self { form, is_begin, packer, open, cut: Vec::new(), records: 0 })
     }
 
-    /// A file that is downloaded from the bucket as it is.
-    pub(crate) fn plain(objects: Arc<dyn ObjectStore>, key: Path, format: FileFormat) -> Self {
-        let attributes = Attributes::from_iter([(Attribute::ContentType, format.content_type())]);
-        Self::new(BufWriter::new(objects, key).with_attributes(attributes), format, false)
-    }
-
-    fn new(object: BufWriter, format: FileFormat, is_packed: bool) -> Self {
-        let frame = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
-        Self { format, is_packed, object, frame, frames: Vec::new(), plain_bytes: 0, records: 0 }
-    }
-
-    /// Adds a record; the caller then calls [`PageFileWriter::flush_full_frame`].
-    pub(crate) fn add(&mut self, epoch_ms: i64, body: Body<'_>) -> Result<()> {
-        match self.format {
-            FileFormat::Json => {
-                self.frame.extend_from_slice(if self.records == 0 { b"[\n" } else { b",\n" });
-                write_json(&mut self.frame, epoch_ms, body);
+    /// Adds records.
+    pub(crate) fn add(&mut self, records: &StretchRecords) -> Result<()> {
+        let (bodies, rows) = records.texts();
+        let json = JsonColumns::new(bodies);
+        for (epoch_ms, row) in rows {
+            match self.form.format {
+                FileFormat::Json => {
+                    let is_first = self.is_begin && self.records == 0;
+                    self.open.extend_from_slice(if is_first { b"[\n" } else { b",\n" });
+                    json.write(&mut self.open, epoch_ms, row);
+                }
+                FileFormat::Text => write_text(&mut self.open, epoch_ms, bodies.row(row)),
             }
-            FileFormat::Text => write_text(&mut self.frame, epoch_ms, body),
+            self.records += 1;
+            if self.open.len() >= limits::PAGE_FRAME_BYTES {
+                self.cut()?;
+            }
         }
-        self.records += 1;
         Ok(())
     }
 
-    /// True when the frame is as long as it should become.
-    pub(crate) fn is_frame_full(&self) -> bool {
-        self.frame.len() >= limits::PAGE_FRAME_BYTES
-    }
-
-    /// Compresses what has gathered, where it is to be, and hands it to the object.
-    pub(crate) async fn flush_frame(&mut self) -> Result<()> {
-        if self.frame.is_empty() {
+    /// Ends the last frame.
+    pub(crate) fn cut(&mut self) -> Result<()> {
+        if self.open.is_empty() {
             return Ok(());
         }
-        self.plain_bytes += self.frame.len() as u64;
-        if self.is_packed {
-            let compressed = zstd::bulk::compress(&self.frame, 1)
-                .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "cannot compress a page file", error))?;
-            self.frames.push(Frame { plain: self.frame.len() as u32, zstd: compressed.len() as u32 });
-            self.object.put(compressed.into()).await?;
-        } else {
-            self.object.put(Bytes::copy_from_slice(&self.frame)).await?;
+        let plain = self.open.len() as u32;
+        let bytes: Bytes = match &mut self.packer {
+            Some(packer) => packer.compress(&self.open).map_err(uncompressed)?.into(),
+            None => Bytes::copy_from_slice(&self.open),
+        };
+        self.cut.push((Frame { plain, zstd: bytes.len() as u32 }, bytes));
+        self.open.clear();
+        Ok(())
+    }
+}
+
+fn uncompressed(error: std::io::Error) -> Error {
+    Error::caused(crate::ErrorKind::Unavailable, "cannot compress a page file", error)
+}
+
+impl PageFileWriter {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, key: Path, form: PageForm) -> Self {
+        let mut object = BufWriter::new(objects, key);
+        if !form.is_packed {
+            let content_type = Attributes::from_iter([(Attribute::ContentType, form.format.content_type())]);
+            object = object.with_attributes(content_type);
         }
-        self.frame.clear();
+        Self { form, object, frames: Vec::new(), plain_bytes: 0, records: 0 }
+    }
+
+    /// Adds what comes next; its last frame is cut.
+    pub(crate) async fn write(&mut self, next: PageFrames) -> Result<()> {
+        self.records += next.records;
+        for (frame, bytes) in next.cut {
+            self.plain_bytes += u64::from(frame.plain);
+            if self.form.is_packed {
+                self.frames.push(frame);
+            }
+            self.object.put(bytes).await?;
+        }
         Ok(())
     }
 
     /// Ends the file; when this returns, the object is complete.
     pub(crate) async fn finish(mut self) -> Result<WrittenPage> {
-        if self.format == FileFormat::Json {
-            self.frame.extend_from_slice(if self.records == 0 { b"[]\n" } else { b"\n]\n" });
+        if self.form.format == FileFormat::Json {
+            let mut end = PageFrames::new(self.form, false)?;
+            end.open.extend_from_slice(if self.records == 0 { b"[]\n" } else { b"\n]\n" });
+            end.cut()?;
+            self.write(end).await?;
         }
-        self.flush_frame().await?;
         self.object
             .shutdown()
             .await
@@ -123,35 +163,155 @@ impl PageFileWriter {
         Ok(WrittenPage {
             records: self.records,
             plain_bytes: self.plain_bytes,
-            stored_bytes: if self.is_packed { compressed_bytes } else { self.plain_bytes },
+            stored_bytes: if self.form.is_packed { compressed_bytes } else { self.plain_bytes },
             frames: self.frames.iter().flat_map(|frame| [frame.plain, frame.zstd]).flat_map(u32::to_le_bytes).collect(),
         })
     }
 }
 
-/// One record as one line of JSON, without a line break at its end.
-fn write_json(out: &mut Vec<u8>, epoch_ms: i64, body: Body<'_>) {
-    // Writing into memory does not fail.
-    let _ = write!(out, "{{\"logTimestamp\":{epoch_ms}");
-    let texts = [
-        ("severity", body.severity),
-        ("logType", body.log_type),
-        ("logMessage", body.message),
-        ("bundleName", body.bundle_name),
-        ("bundleVersion", body.bundle_version),
-        ("podName", body.pod_name),
-    ];
-    for (name, text) in texts {
-        if let Some(text) = text {
-            let _ = write!(out, ",\"{name}\":");
-            let _ = serde_json::to_writer(&mut *out, text);
+/// The texts of records, ready to be written as JSON.
+struct JsonColumns<'a> {
+    /// Up to the message, and after it.
+    before: Vec<JsonColumn<'a>>,
+    message: JsonColumn<'a>,
+    after: Vec<JsonColumn<'a>>,
+    extra: &'a TextColumn,
+}
+
+/// Members of records: as they are written, such as `,"severity":"INFO","logType":"JOB"`, or the texts of one column.
+enum JsonColumn<'a> {
+    Texts { name: &'static str, texts: &'a TextColumn },
+    Members(Members),
+}
+
+/// Each group of members that occurs, once, and for each row which it is.
+struct Members {
+    rows: Vec<u32>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// Most groups of members that columns may have together. Unit: groups.
+const MEMBERS_MAX: usize = 4_096;
+
+impl<'a> JsonColumns<'a> {
+    fn new(bodies: &'a Bodies) -> Self {
+        let names = |columns: &[(&'static str, &'a TextColumn)]| {
+            let mut joined: Vec<JsonColumn<'a>> = Vec::new();
+            for (name, texts) in columns {
+                let column = JsonColumn::new(name, texts);
+                match (joined.last_mut(), column) {
+                    (Some(JsonColumn::Members(before)), JsonColumn::Members(after))
+                        if before.ends.len() * after.ends.len() <= MEMBERS_MAX =>
+                    {
+                        *before = before.followed_by(&after);
+                    }
+                    (_, column) => joined.push(column),
+                }
+            }
+            joined
+        };
+        Self {
+            before: names(&[(",\"severity\":", &bodies.severity), (",\"logType\":", &bodies.log_type)]),
+            message: JsonColumn::new(",\"logMessage\":", &bodies.message),
+            after: names(&[
+                (",\"bundleName\":", &bodies.bundle_name),
+                (",\"bundleVersion\":", &bodies.bundle_version),
+                (",\"podName\":", &bodies.pod_name),
+            ]),
+            extra: &bodies.extra,
         }
     }
-    if let Some(fields) = body.extra.and_then(|extra| extra.strip_prefix('{')).filter(|fields| *fields != "}") {
-        out.push(b',');
-        out.extend_from_slice(fields.as_bytes());
+
+    /// One record as one line of JSON, without a line break at its end.
+    fn write(&self, out: &mut Vec<u8>, epoch_ms: i64, row: usize) {
+        out.extend_from_slice(b"{\"logTimestamp\":");
+        out.extend_from_slice(itoa::Buffer::new().format(epoch_ms).as_bytes());
+        self.before.iter().for_each(|column| column.write(out, row));
+        self.message.write(out, row);
+        self.after.iter().for_each(|column| column.write(out, row));
+        match self.extra.text(row).and_then(|extra| extra.strip_prefix('{')).filter(|fields| *fields != "}") {
+            Some(fields) => {
+                out.push(b',');
+                out.extend_from_slice(fields.as_bytes());
+            }
+            None => out.push(b'}'),
+        }
+    }
+}
+
+impl<'a> JsonColumn<'a> {
+    fn new(name: &'static str, texts: &'a TextColumn) -> Self {
+        match texts {
+            TextColumn::Plain(_) => Self::Texts { name, texts },
+            TextColumn::Coded { keys, texts } => Self::Members(Members::new(name, keys, texts)),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, row: usize) {
+        match self {
+            Self::Texts { name, texts } => {
+                if let Some(text) = texts.text(row) {
+                    out.extend_from_slice(name.as_bytes());
+                    write_json_text(out, text);
+                }
+            }
+            Self::Members(members) => out.extend_from_slice(members.group(members.rows[row])),
+        }
+    }
+}
+
+impl Members {
+    /// One member; the last group is that of the rows without a text.
+    fn new(name: &str, keys: &Int32Array, texts: &StringArray) -> Self {
+        let mut members = Self { rows: Vec::new(), bytes: Vec::new(), ends: Vec::new() };
+        for text in texts {
+            members.bytes.extend_from_slice(name.as_bytes());
+            write_json_text(&mut members.bytes, text.unwrap_or_default());
+            members.ends.push(members.bytes.len());
+        }
+        let none = texts.len() as u32;
+        if keys.null_count() == 0 {
+            members.rows.extend(keys.values().iter().map(|key| *key as u32));
+        } else {
+            members.ends.push(members.bytes.len());
+            members.rows.extend(keys.iter().map(|key| key.map_or(none, |key| key as u32)));
+        }
+        members
+    }
+
+    /// Both, one after the other.
+    fn followed_by(&self, after: &Self) -> Self {
+        let width = after.ends.len() as u32;
+        let rows = self.rows.iter().zip(&after.rows).map(|(before, after)| before * width + after).collect();
+        let mut joined = Self { rows, bytes: Vec::new(), ends: Vec::new() };
+        for first in 0..self.ends.len() as u32 {
+            for second in 0..width {
+                joined.bytes.extend_from_slice(self.group(first));
+                joined.bytes.extend_from_slice(after.group(second));
+                joined.ends.push(joined.bytes.len());
+            }
+        }
+        joined
+    }
+
+    fn group(&self, number: u32) -> &[u8] {
+        let number = number as usize;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[number]]
+    }
+}
+
+fn write_json_text(out: &mut Vec<u8>, text: &str) {
+    // Without an early end the compiler looks at many bytes at a time.
+    let has_escapes = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    if has_escapes {
+        // Writing into memory does not fail.
+        let _ = serde_json::to_writer(out, text);
     } else {
-        out.push(b'}');
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
     }
 }
 
@@ -331,19 +491,44 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_one_line_of_json() {
-        let body = Body {
-            severity: Some("INFO"),
-            log_type: None,
-            message: Some("a\n\"b\""),
-            bundle_name: None,
-            bundle_version: None,
-            pod_name: None,
-            extra: Some(r#"{"n":1}"#),
+    fn texts_are_escaped_as_json_has_it() {
+        let every_byte: String = (0..0x180).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "a \"b\" \\c", "\u{0}\u{1f}\u{7f}", &every_byte] {
+            let mut out = Vec::new();
+            write_json_text(&mut out, text);
+            assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(text).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_line_of_json_however_its_texts_are_kept() {
+        let none = || TextColumn::Plain(StringArray::new_null(2));
+        let severity = StringArray::from(vec![Some("INFO"), None]);
+        let coded = TextColumn::Coded {
+            keys: Int32Array::from(vec![Some(1), None]),
+            texts: StringArray::from(vec!["WARN", "INFO"]),
         };
-        let mut out = Vec::new();
-        write_json(&mut out, 7, body);
-        let expected = r#"{"logTimestamp":7,"severity":"INFO","logMessage":"a\n\"b\"","n":1}"#;
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let job = TextColumn::Coded { keys: Int32Array::from(vec![0, 0]), texts: StringArray::from(vec!["JOB"]) };
+        let jobs = TextColumn::Plain(StringArray::from(vec!["JOB", "JOB"]));
+        for (severity, log_type) in [(TextColumn::Plain(severity), jobs), (coded, job)] {
+            let bodies = Bodies {
+                severity,
+                log_type,
+                message: TextColumn::Plain(StringArray::from(vec!["a\n\"b\"", ""])),
+                bundle_name: none(),
+                bundle_version: none(),
+                pod_name: none(),
+                extra: TextColumn::Plain(StringArray::from(vec![Some(r#"{"n":1}"#), None])),
+            };
+            let mut out = Vec::new();
+            let columns = JsonColumns::new(&bodies);
+            columns.write(&mut out, 7, 0);
+            columns.write(&mut out, -1, 1);
+            let expected = concat!(
+                r#"{"logTimestamp":7,"severity":"INFO","logType":"JOB","logMessage":"a\n\"b\"","n":1}"#,
+                r#"{"logTimestamp":-1,"logType":"JOB","logMessage":""}"#
+            );
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 }

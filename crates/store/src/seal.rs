@@ -428,9 +428,10 @@ impl SealedFiles {
         let columns = records.columns()?;
         let mut from = 0;
         while from < positions.len() {
-            self.end_row_group_if_full(positions[from].0).await?;
+            self.end_slice_if_full(positions[from].0).await?;
             let room = self.open_file()?.rows_until_full();
-            // A row group ends between two instants, so that the slices of a run do not overlap.
+            let room = room.min(limits::CHUNK_RECORDS.saturating_sub(self.current_records()));
+            // A slice ends between two instants, so that the slices of a run do not overlap.
             let mut to = (from + room.max(1)).min(positions.len());
             while to < positions.len() && positions[to].0 == positions[to - 1].0 {
                 to += 1;
@@ -483,10 +484,21 @@ impl SealedFiles {
         Ok(())
     }
 
-    async fn end_row_group_if_full(&mut self, next_time: i64) -> Result<()> {
+    fn current_records(&self) -> usize {
+        self.current.as_ref().map_or(0, |slice| slice.records as usize)
+    }
+
+    async fn end_slice_if_full(&mut self, next_time: i64) -> Result<()> {
+        let is_full = self.current_records() >= limits::CHUNK_RECORDS;
         let Some(file) = &mut self.open else { return Ok(()) };
         let is_same_instant = self.current.as_ref().is_some_and(|slice| slice.last_time == next_time);
-        if is_same_instant || !file.is_row_group_full() {
+        if is_same_instant {
+            return Ok(());
+        }
+        if !file.is_row_group_full() {
+            if is_full {
+                self.slices.extend(self.current.take());
+            }
             return Ok(());
         }
         file.end_row_group().await?;

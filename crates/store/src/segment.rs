@@ -38,6 +38,9 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "extra",
 ];
 
+/// Those with few texts, each many times.
+pub(crate) const NAME_COLUMNS: [&str; 5] = ["severity", "log_type", "bundle_name", "bundle_version", "pod_name"];
+
 /// The rows of one run in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunRows {

@@ -6,7 +6,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::TryStreamExt;
@@ -22,7 +27,7 @@ use runlog_model::{Record, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::segment::COLUMNS;
+use crate::segment::{COLUMNS, NAME_COLUMNS};
 use crate::store::Store;
 
 /// What stands at the ends of large segments that were read, by their keys.
@@ -89,6 +94,13 @@ impl SegmentFile {
         self.footer.metadata().file_metadata().num_rows() as usize
     }
 
+    /// What a row takes on average, decompressed. Unit: bytes.
+    pub(crate) fn row_bytes(&self) -> usize {
+        let groups = self.footer.metadata().row_groups();
+        let bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
+        bytes as usize / self.rows().max(1)
+    }
+
     /// The times of some rows.
     pub(crate) async fn heads(&self, rows: Range<usize>) -> Result<Heads> {
         let batch = self.read(rows, &["time", "arrival"]).await?;
@@ -103,17 +115,17 @@ impl SegmentFile {
 
     /// Everything but the times of some rows.
     pub(crate) async fn bodies(&self, rows: Range<usize>) -> Result<Bodies> {
-        let batch = self.read(rows, &COLUMNS[3..]).await?;
-        let texts = |name| column::<StringArray>(&batch, name).cloned();
-        Ok(Bodies {
-            severity: texts("severity")?,
-            log_type: texts("log_type")?,
-            message: texts("message")?,
-            bundle_name: texts("bundle_name")?,
-            bundle_version: texts("bundle_version")?,
-            pod_name: texts("pod_name")?,
-            extra: texts("extra")?,
-        })
+        Bodies::of(&self.read(rows, &COLUMNS[3..]).await?)
+    }
+
+    /// The times of some rows, and their texts with each name once, which is quicker where names are many times written.
+    pub(crate) async fn times_and_coded_bodies(&self, rows: Range<usize>) -> Result<(Vec<i64>, Bodies)> {
+        let wanted: Vec<&str> = COLUMNS.into_iter().filter(|name| *name != "run_id" && *name != "arrival").collect();
+        let options = ArrowReaderOptions::new().with_schema(coded_schema(self.footer.schema()));
+        let coded = ArrowReaderMetadata::try_new(Arc::clone(self.footer.metadata()), options)?;
+        let batch = Self { source: self.source.clone(), footer: coded }.read_here(rows, &wanted).await?;
+        let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
+        Ok((times, Bodies::of(&batch)?))
     }
 
     /// The runs of some rows.
@@ -216,6 +228,16 @@ impl AsyncFileReader for Source {
     }
 }
 
+/// The same columns, with names as dictionaries.
+fn coded_schema(schema: &Schema) -> SchemaRef {
+    let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let fields = schema.fields().iter().map(|field| match NAME_COLUMNS.contains(&field.name().as_str()) {
+        true => Arc::new(field.as_ref().clone().with_data_type(coded.clone())),
+        false => Arc::clone(field),
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+}
+
 fn external(error: object_store::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
@@ -227,16 +249,25 @@ fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<
         .ok_or_else(|| Error::corrupt(format!("a segment has no column {name} of the right type")))
 }
 
+/// A column of texts, some of which may be absent.
+#[derive(Debug, Clone)]
+pub(crate) enum TextColumn {
+    /// Row by row.
+    Plain(StringArray),
+    /// Each text once, and for each row which it is.
+    Coded { keys: Int32Array, texts: StringArray },
+}
+
 /// What the records of a slice hold beside their times, row by row.
 #[derive(Debug)]
 pub(crate) struct Bodies {
-    severity: StringArray,
-    log_type: StringArray,
-    message: StringArray,
-    bundle_name: StringArray,
-    bundle_version: StringArray,
-    pod_name: StringArray,
-    extra: StringArray,
+    pub(crate) severity: TextColumn,
+    pub(crate) log_type: TextColumn,
+    pub(crate) message: TextColumn,
+    pub(crate) bundle_name: TextColumn,
+    pub(crate) bundle_version: TextColumn,
+    pub(crate) pod_name: TextColumn,
+    pub(crate) extra: TextColumn,
 }
 
 /// One row of [`Bodies`].
@@ -252,33 +283,70 @@ pub(crate) struct Body<'a> {
     pub(crate) extra: Option<&'a str>,
 }
 
+impl TextColumn {
+    fn of(batch: &RecordBatch, name: &str) -> Result<Self> {
+        if let Ok(coded) = column::<DictionaryArray<Int32Type>>(batch, name)
+            && let Some(texts) = coded.values().as_any().downcast_ref::<StringArray>()
+        {
+            return Ok(Self::Coded { keys: coded.keys().clone(), texts: texts.clone() });
+        }
+        Ok(Self::Plain(column::<StringArray>(batch, name)?.clone()))
+    }
+
+    /// The text of a row.
+    pub(crate) fn text(&self, row: usize) -> Option<&str> {
+        match self {
+            Self::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
+            Self::Coded { keys, texts } => keys.is_valid(row).then(|| texts.value(keys.value(row) as usize)),
+        }
+    }
+
+    /// The same row by row.
+    fn plain(&self) -> Result<StringArray> {
+        match self {
+            Self::Plain(texts) => Ok(texts.clone()),
+            Self::Coded { keys, texts } => Ok(arrow_select::take::take(texts, keys, None)?.as_string().clone()),
+        }
+    }
+}
+
 impl Bodies {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let texts = |name| TextColumn::of(batch, name);
+        Ok(Self {
+            severity: texts("severity")?,
+            log_type: texts("log_type")?,
+            message: texts("message")?,
+            bundle_name: texts("bundle_name")?,
+            bundle_version: texts("bundle_version")?,
+            pod_name: texts("pod_name")?,
+            extra: texts("extra")?,
+        })
+    }
+
     /// The columns after the times, in the order of the file.
-    pub(crate) fn columns(&self) -> [&StringArray; 7] {
-        [
-            &self.severity,
-            &self.log_type,
-            &self.message,
-            &self.bundle_name,
-            &self.bundle_version,
-            &self.pod_name,
-            &self.extra,
-        ]
+    pub(crate) fn columns(&self) -> Result<[StringArray; 7]> {
+        Ok([
+            self.severity.plain()?,
+            self.log_type.plain()?,
+            self.message.plain()?,
+            self.bundle_name.plain()?,
+            self.bundle_version.plain()?,
+            self.pod_name.plain()?,
+            self.extra.plain()?,
+        ])
     }
 
     /// One row.
     pub(crate) fn row(&self, row: usize) -> Body<'_> {
-        fn text(column: &StringArray, row: usize) -> Option<&str> {
-            column.is_valid(row).then(|| column.value(row))
-        }
         Body {
-            severity: text(&self.severity, row),
-            log_type: text(&self.log_type, row),
-            message: text(&self.message, row),
-            bundle_name: text(&self.bundle_name, row),
-            bundle_version: text(&self.bundle_version, row),
-            pod_name: text(&self.pod_name, row),
-            extra: text(&self.extra, row),
+            severity: self.severity.text(row),
+            log_type: self.log_type.text(row),
+            message: self.message.text(row),
+            bundle_name: self.bundle_name.text(row),
+            bundle_version: self.bundle_version.text(row),
+            pod_name: self.pod_name.text(row),
+            extra: self.extra.text(row),
         }
     }
 }

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
-use tokio::sync::Notify;
 
 use crate::catalog::Catalog;
 use crate::commit::Commits;
@@ -16,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::group::Group;
 use crate::objects::Objects;
+use crate::page_build::PageBuilds;
 use crate::segment_file::{self, FooterCache};
 use crate::settings::StoreSettings;
 
@@ -31,7 +31,7 @@ struct Inner {
     objects: Objects,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    page_wanted: Notify,
+    builds: PageBuilds,
     group: Group,
     commits: Commits,
     footers: FooterCache,
@@ -75,7 +75,7 @@ impl Store {
             objects,
             clock,
             random,
-            page_wanted: Notify::new(),
+            builds: PageBuilds::new(),
             group: Group::default(),
             footers: segment_file::footer_cache(),
         };
@@ -143,7 +143,7 @@ impl Store {
         }
     }
 
-    pub(crate) fn page_wanted(&self) -> &Notify {
-        &self.inner.page_wanted
+    pub(crate) fn builds(&self) -> &PageBuilds {
+        &self.inner.builds
     }
 }

@@ -1,6 +1,5 @@
 //! Verification: everything that the catalog names is read again, counted and compared.
 
-use arrow_array::Array;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -256,10 +255,10 @@ impl Store {
             counted.arrivals[word] |= 1 << bit;
         }
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
-            let bodies = file.bodies(start..(start + limits::CHUNK_RECORDS).min(rows.end)).await?;
-            let severities = bodies.columns()[0];
-            for row in 0..severities.len() {
-                counted.severities.add(Severity::of(severities.is_valid(row).then(|| severities.value(row))));
+            let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
+            let bodies = file.bodies(chunk.clone()).await?;
+            for row in 0..chunk.len() {
+                counted.severities.add(Severity::of(bodies.severity.text(row)));
             }
         }
         counted.records += slice.records as u64;

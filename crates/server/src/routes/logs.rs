@@ -87,7 +87,7 @@ pub(crate) async fn status(
     let body = json::read(body, limits::TOKEN_BODY_BYTES_MAX).await?;
     let token = page_token(&body)?;
     let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
-    Ok(Json(match app.store().page_status(run.id, &token).await? {
+    Ok(Json(match app.store().page_status(run.id, &token, app.settings().status_wait).await? {
         PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
         PageStatus::Ready(file) => {
             let link = links::to_file(&app, &headers, &file).await?;

@@ -32,7 +32,7 @@ async fn file_of(archive: &Archive<sqlite_and_s3>, store: &Store) -> PageFile {
     };
     let ticket = store.request_page(&request).await.unwrap();
     while store.build_wanted_page().await.unwrap() {}
-    let status = store.page_status(archive.run_id, &ticket.token).await.unwrap();
+    let status = store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
     let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
     file
 }

@@ -1,6 +1,7 @@
 //! Several nodes on one catalog and one bucket.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use runlog_model::{FileFormat, Record, RecordOrder, TimeRange};
 use runlog_store::{PageRequest, PageStatus, Store};
@@ -49,7 +50,7 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
     // The same page is wanted three times and built once.
     assert_eq!(built.into_iter().filter(|built| *built.as_ref().unwrap()).count(), 1);
     for (node, ticket) in nodes.iter().rev().zip(tickets) {
-        let status = node.page_status(archive.run_id, &ticket.unwrap().token).await.unwrap();
+        let status = node.page_status(archive.run_id, &ticket.unwrap().token, Duration::ZERO).await.unwrap();
         assert!(matches!(status, PageStatus::Ready(_)), "{status:?}");
     }
     let keys: BTreeSet<_> = futures::future::join_all(nodes.iter().map(|node| node.signing_keys("links")))

@@ -1,5 +1,7 @@
 // Included once for each pair of places; `Archive` is named there.
 
+use std::time::Duration;
+
 use super::common::record;
 use futures::TryStreamExt;
 use proptest::prelude::*;
@@ -39,7 +41,7 @@ async fn downloaded(archive: &Archive, token: &str) -> Vec<Record> {
 }
 
 async fn downloaded_of(archive: &Archive, run_id: RunId, token: &str) -> Vec<Record> {
-    let status = archive.store.page_status(run_id, token).await.unwrap();
+    let status = archive.store.page_status(run_id, token, Duration::ZERO).await.unwrap();
     let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
     let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
     let length = reader.plain_bytes;
@@ -233,7 +235,7 @@ async fn a_page_does_not_change_when_records_come_late() {
     let ticket = archive.store.request_page(&request).await.unwrap();
     archive.push("two", &[record(3, "b")]).await;
     archive.build_all().await;
-    let PageStatus::Ready(file) = archive.store.page_status(archive.run_id, &ticket.token).await.unwrap() else {
+    let PageStatus::Ready(file) = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap() else {
         panic!("not built")
     };
     let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
@@ -262,7 +264,7 @@ async fn the_same_request_is_built_once() {
     let second = archive.store.request_page(&request).await.unwrap();
     assert_eq!(archive.build_all().await, 0);
     assert_ne!(first.token, second.token);
-    let status = archive.store.page_status(archive.run_id, &second.token).await.unwrap();
+    let status = archive.store.page_status(archive.run_id, &second.token, Duration::ZERO).await.unwrap();
     assert!(matches!(status, PageStatus::Ready(_)));
 }
 
@@ -278,18 +280,18 @@ async fn a_token_is_for_its_run_and_its_hour() {
     };
     let ticket = archive.store.request_page(&request).await.unwrap();
     assert_eq!((ticket.records, ticket.end), (0, PageEnd::Complete));
-    let status = archive.store.page_status(archive.run_id, &ticket.token).await.unwrap();
+    let status = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
     assert_eq!(status, PageStatus::InProgress);
     let other = archive.start_another_run().await;
-    let error = archive.store.page_status(other, &ticket.token).await.unwrap_err();
+    let error = archive.store.page_status(other, &ticket.token, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     archive.clock.advance_ms(3_600_000);
-    let error = archive.store.page_status(archive.run_id, &ticket.token).await.unwrap_err();
+    let error = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
     // A day later not even that is known.
     archive.clock.advance_ms(25 * 3_600_000);
     archive.store.sweep().await.unwrap();
-    let error = archive.store.page_status(archive.run_id, &ticket.token).await.unwrap_err();
+    let error = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
@@ -380,7 +382,7 @@ async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_awa
     for (_, task) in kept {
         let (end, ticket) = task.await.unwrap().unwrap();
         assert_eq!(ticket.records, end.unsigned_abs() + 1);
-        let status = archive.store.page_status(archive.run_id, &ticket.token).await.unwrap();
+        let status = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
         assert!(matches!(status, PageStatus::InProgress), "{status:?}");
     }
     archive.build_all().await;

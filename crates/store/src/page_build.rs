@@ -1,0 +1,317 @@
+//! Building page files: by whichever node claims them, at once where the node that was asked has a builder to spare.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use runlog_model::{RunId, TimeRange, Timestamp};
+use sqlx::{AssertSqlSafe, FromRow};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::merge::{Merge, Piece};
+use crate::page_file::{PageFileWriter, PageForm, PageFrames, WrittenPage};
+use crate::slices::{LogState, Scope};
+use crate::store::Store;
+use crate::{keys, limits};
+
+/// How often a node looks for pages that were wanted through another one. Unit: milliseconds.
+const LOOK_EVERY_MS: u64 = 1_000;
+
+/// How many pages may have been built before someone who waits for one of them looks. Unit: pages.
+const BUILT_KEPT: usize = 256;
+
+/// The builders of this node.
+pub(crate) struct PageBuilds {
+    /// One for each page that may be built beside those that are; none while nobody builds.
+    idle: Arc<Semaphore>,
+    /// Pages that were claimed when they were asked for.
+    handed: mpsc::UnboundedSender<Handed>,
+    to_build: Mutex<mpsc::UnboundedReceiver<Handed>>,
+    /// There are pages that nobody has claimed.
+    wanted: Notify,
+    /// Keys of pages that were built here.
+    built: broadcast::Sender<Arc<str>>,
+}
+
+/// A builder of this node that will be needed.
+pub(crate) struct Builder {
+    _idle: OwnedSemaphorePermit,
+}
+
+struct Handed {
+    key: String,
+    claimed_until: i64,
+    builder: Builder,
+}
+
+#[derive(Debug, FromRow)]
+struct ClaimedPage {
+    key: String,
+    run_id: String,
+    first_ms: i64,
+    last_ms: i64,
+    arrivals: i64,
+    file_format: String,
+    record_order: String,
+    records: i64,
+    log_epoch: i64,
+}
+
+/// What is selected of `page_files` for a [`ClaimedPage`].
+const CLAIMED_COLUMNS: &str = "key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch";
+
+impl PageBuilds {
+    pub(crate) fn new() -> Self {
+        let (handed, to_build) = mpsc::unbounded_channel();
+        Self {
+            idle: Arc::new(Semaphore::new(0)),
+            handed,
+            to_build: Mutex::new(to_build),
+            wanted: Notify::new(),
+            built: broadcast::channel(BUILT_KEPT).0,
+        }
+    }
+
+    /// A builder, when one is idle.
+    pub(crate) fn take_builder(&self) -> Option<Builder> {
+        let idle = Arc::clone(&self.idle).try_acquire_owned().ok()?;
+        Some(Builder { _idle: idle })
+    }
+
+    /// Has a page built that was claimed until then; where it is claimed by another, nothing is done.
+    pub(crate) fn hand_over(&self, builder: Builder, key: String, claimed_until: Timestamp) {
+        // There is a receiver for as long as there is a store.
+        let _ = self.handed.send(Handed { key, claimed_until: claimed_until.as_millis(), builder });
+    }
+
+    /// Has someone look for pages that nobody has claimed.
+    pub(crate) fn look(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Keys of the pages that are built here from now on.
+    pub(crate) fn watch(&self) -> broadcast::Receiver<Arc<str>> {
+        self.built.subscribe()
+    }
+}
+
+impl Store {
+    /// Builds pages until `stop`; those that were begun are finished.
+    pub(crate) async fn build_pages(&self, stop: CancellationToken) {
+        let mut to_build = self.builds().to_build.lock().await;
+        self.builds().idle.add_permits(self.settings().page_builders.max(1));
+        let mut under_way = JoinSet::new();
+        let mut look = true;
+        while !stop.is_cancelled() {
+            if look {
+                self.begin_unclaimed(&mut under_way).await;
+            }
+            look = true;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Some(handed) = to_build.recv() => {
+                    under_way.spawn(self.clone().build_handed(handed));
+                    look = false;
+                }
+                Some(_) = under_way.join_next() => {}
+                () = self.builds().wanted.notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
+            }
+        }
+        self.builds().idle.forget_permits(usize::MAX >> 3);
+        while let Ok(handed) = to_build.try_recv() {
+            under_way.spawn(self.clone().build_handed(handed));
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    async fn begin_unclaimed(&self, under_way: &mut JoinSet<()>) {
+        while let Some(builder) = self.builds().take_builder() {
+            match self.claim_page().await {
+                Ok(Some(page)) => {
+                    let store = self.clone();
+                    under_way.spawn(async move {
+                        tell(store.build_claimed(page).await);
+                        drop(builder);
+                    });
+                }
+                Ok(None) => return,
+                Err(error) => return tell(Err(error)),
+            }
+        }
+    }
+
+    async fn build_handed(self, handed: Handed) {
+        let Handed { key, claimed_until, builder } = handed;
+        let page: Result<Option<ClaimedPage>> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {CLAIMED_COLUMNS} FROM page_files WHERE key = $1 AND built_at IS NULL AND claimed_until = $2"
+        )))
+        .bind(&key)
+        .bind(claimed_until)
+        .fetch_optional(self.catalog().read())
+        .await
+        .map_err(Error::from);
+        match page {
+            Ok(Some(page)) => tell(self.build_claimed(page).await),
+            // It was there already, or another has it in hand.
+            Ok(None) => {}
+            Err(error) => tell(Err(error)),
+        }
+        drop(builder);
+    }
+
+    /// Builds the page that has been wanted for longest; false when none is wanted.
+    pub async fn build_wanted_page(&self) -> Result<bool> {
+        let Some(page) = self.claim_page().await? else { return Ok(false) };
+        self.build_claimed(page).await?;
+        Ok(true)
+    }
+
+    async fn build_claimed(&self, page: ClaimedPage) -> Result<()> {
+        let object_key = keys::page_file(&page.key, self.random().uuid());
+        let written = match build(self, &page, object_key.clone()).await {
+            Ok(written) => written,
+            Err(error) => {
+                sqlx::query("UPDATE page_files SET claimed_until = 0 WHERE key = $1")
+                    .bind(&page.key)
+                    .execute(self.catalog().write())
+                    .await?;
+                let _ = self.objects().delete(&object_key).await;
+                return Err(error);
+            }
+        };
+        if self.mark_built(&page.key, &object_key, &written).await? {
+            // Nobody may be waiting.
+            let _ = self.builds().built.send(page.key.into());
+        } else {
+            // Another builder took over and was first.
+            self.objects().delete(&object_key).await?;
+        }
+        Ok(())
+    }
+
+    async fn claim_page(&self) -> Result<Option<ClaimedPage>> {
+        let now = self.now();
+        let is_wanted: Option<i64> = sqlx::query_scalar(
+            "SELECT CAST(1 AS BIGINT) FROM page_files WHERE built_at IS NULL AND claimed_until < $1 AND attempts < $2
+             LIMIT 1",
+        )
+        .bind(now.as_millis())
+        .bind(limits::PAGE_ATTEMPTS_MAX)
+        .fetch_optional(self.catalog().read())
+        .await?;
+        if is_wanted.is_none() {
+            return Ok(None);
+        }
+        let skip_locked = self.catalog().skip_locked();
+        let page = sqlx::query_as(AssertSqlSafe(format!(
+            "UPDATE page_files SET claimed_until = $2, attempts = attempts + 1
+             WHERE key = (SELECT key FROM page_files
+                          WHERE built_at IS NULL AND claimed_until < $1 AND attempts < $3
+                          ORDER BY wanted_at LIMIT 1{skip_locked})
+             RETURNING {CLAIMED_COLUMNS}"
+        )))
+        .bind(now.as_millis())
+        .bind(now.plus_millis(limits::PAGE_CLAIM_MS).as_millis())
+        .bind(limits::PAGE_ATTEMPTS_MAX)
+        .fetch_optional(self.catalog().write())
+        .await?;
+        Ok(page)
+    }
+
+    async fn mark_built(&self, page_key: &str, object_key: &Path, written: &WrittenPage) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE page_files SET built_at = $2, object_key = $3, plain_bytes = $4, zstd_bytes = $5, frames = $6
+             WHERE key = $1 AND built_at IS NULL",
+        )
+        .bind(page_key)
+        .bind(self.now().as_millis())
+        .bind(object_key.as_ref())
+        .bind(written.plain_bytes as i64)
+        .bind(written.stored_bytes as i64)
+        .bind(&written.frames)
+        .execute(self.catalog().write())
+        .await?;
+        debug!(page.key = page_key, records_count = written.records, "a log file was built");
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+fn tell(outcome: Result<()>) {
+    match outcome {
+        Ok(()) => {}
+        // The log was deleted meanwhile, and with it the request.
+        Err(error) if error.kind() == ErrorKind::Conflict => debug!(%error, "a log file is not built"),
+        Err(error) => error!(error = &error as &dyn std::error::Error, "a log file could not be built"),
+    }
+}
+
+/// Writes the file of a page as an object. Its records are read, formatted and compressed in portions, several at a
+/// time, and written one after the other.
+async fn build(store: &Store, page: &ClaimedPage, object_key: Path) -> Result<WrittenPage> {
+    let undecodable = |what: &str| Error::corrupt(format!("the {what} of page {} does not decode", page.key));
+    let run_id: RunId = page.run_id.parse().map_err(|_| undecodable("run"))?;
+    let format = page.file_format.parse().map_err(|_| undecodable("form"))?;
+    let order = page.record_order.parse().map_err(|_| undecodable("order"))?;
+    let range =
+        TimeRange { start: Some(Timestamp::clamped(page.first_ms)), end: Some(Timestamp::clamped(page.last_ms)) };
+    let state = store.log_state(run_id, LogState { log_epoch: page.log_epoch, log_version: 0 }).await?;
+    let mut merge = Merge::new(store, Scope { run_id, range, arrivals: page.arrivals, state }, order);
+    let form = PageForm { format, is_packed: !store.settings().links_by_bucket };
+    let mut file = PageFileWriter::new(store.objects().clone(), object_key, form);
+    // As many as there are threads, and one for each that may have to wait for the first.
+    let portions = (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::PORTIONS_MAX);
+    let (mut under_way, mut is_begin) = (VecDeque::new(), true);
+    while let Some(portion) = next_portion(&mut merge).await? {
+        if under_way.len() >= portions
+            && let Some(first) = under_way.pop_front()
+        {
+            file.write(frames_of(first).await?).await?;
+        }
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || runtime.block_on(format_portion(portion, form, is_begin));
+        under_way.push_back(tokio::task::spawn_blocking(work));
+        is_begin = false;
+    }
+    for portion in under_way {
+        file.write(frames_of(portion).await?).await?;
+    }
+    let written = file.finish().await?;
+    match written.records == page.records as u64 {
+        true => Ok(written),
+        false => Err(Error::corrupt(format!(
+            "page {} has {} records where its request counted {}",
+            page.key, written.records, page.records
+        ))),
+    }
+}
+
+async fn frames_of(portion: tokio::task::JoinHandle<Result<PageFrames>>) -> Result<PageFrames> {
+    portion.await?
+}
+
+/// The next pieces, with enough records for a thread; none at the end.
+async fn next_portion(merge: &mut Merge) -> Result<Option<Vec<Piece>>> {
+    let (mut portion, mut records) = (Vec::new(), 0);
+    while records < limits::PORTION_RECORDS {
+        let Some(piece) = merge.next_piece().await? else { break };
+        records += piece.len();
+        portion.push(piece);
+    }
+    Ok(if portion.is_empty() { None } else { Some(portion) })
+}
+
+async fn format_portion(portion: Vec<Piece>, form: PageForm, is_begin: bool) -> Result<PageFrames> {
+    let mut frames = PageFrames::new(form, is_begin)?;
+    for piece in portion {
+        frames.add(&piece.read().await?)?;
+    }
+    frames.cut()?;
+    Ok(frames)
+}
