@@ -525,7 +525,7 @@ impl Piece {
 
 impl WholeSlice {
     async fn read(self) -> Result<StretchRecords> {
-        let (times, bodies) = self.file.times_and_coded_bodies(self.rows.clone()).await?;
+        let (times, bodies) = self.file.times_and_bodies(self.rows.clone()).await?;
         let rows = 0..times.len();
         let slice = OpenSlice {
             file: self.file,

@@ -43,6 +43,10 @@ pub(crate) fn footer_cache() -> FooterCache {
         .build()
 }
 
+/// The columns of [`SegmentFile::times_and_bodies`].
+const TIMES_AND_BODIES: [&str; 8] =
+    ["time", "severity", "log_type", "message", "bundle_name", "bundle_version", "pod_name", "extra"];
+
 /// A segment that is open for reading.
 #[derive(Clone)]
 pub(crate) struct SegmentFile {
@@ -118,12 +122,9 @@ impl SegmentFile {
         Bodies::of(&self.read(rows, &COLUMNS[3..]).await?)
     }
 
-    /// The times of some rows, and their texts with each name once, which is quicker where names are many times written.
-    pub(crate) async fn times_and_coded_bodies(&self, rows: Range<usize>) -> Result<(Vec<i64>, Bodies)> {
-        let wanted: Vec<&str> = COLUMNS.into_iter().filter(|name| *name != "run_id" && *name != "arrival").collect();
-        let options = ArrowReaderOptions::new().with_schema(coded_schema(self.footer.schema()));
-        let coded = ArrowReaderMetadata::try_new(Arc::clone(self.footer.metadata()), options)?;
-        let batch = Self { source: self.source.clone(), footer: coded }.read_here(rows, &wanted).await?;
+    /// The times of some rows, and everything else but their arrivals.
+    pub(crate) async fn times_and_bodies(&self, rows: Range<usize>) -> Result<(Vec<i64>, Bodies)> {
+        let batch = self.read(rows, &TIMES_AND_BODIES).await?;
         let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
         Ok((times, Bodies::of(&batch)?))
     }
@@ -171,9 +172,10 @@ impl SegmentFile {
 
 impl Source {
     async fn read_footer(&mut self) -> Result<ArrowReaderMetadata> {
-        let options = ArrowReaderOptions::new();
         let footer = self.get_metadata(None).await?;
-        Ok(ArrowReaderMetadata::try_new(footer, options)?)
+        let as_written = ArrowReaderMetadata::try_new(Arc::clone(&footer), ArrowReaderOptions::new())?;
+        let coded = ArrowReaderOptions::new().with_schema(coded_schema(as_written.schema()));
+        Ok(ArrowReaderMetadata::try_new(footer, coded)?)
     }
 
     fn length(&self) -> u64 {
@@ -228,7 +230,7 @@ impl AsyncFileReader for Source {
     }
 }
 
-/// The same columns, with names as dictionaries.
+/// The same columns, with names as dictionaries: a name that is there many times is read and formatted once.
 fn coded_schema(schema: &Schema) -> SchemaRef {
     let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let fields = schema.fields().iter().map(|field| match NAME_COLUMNS.contains(&field.name().as_str()) {
