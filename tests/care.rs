@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Service, runlog, succeeded, write_lines};
+use crate::support::{Service, bash, runlog, succeeded, write_lines};
 
 const RUNS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
 
@@ -152,4 +152,51 @@ fn a_doctor_says_what_to_do_when_something_is_wrong() {
         assert_eq!(found["health"], "bad");
         assert!(found["advice"].as_str().unwrap().contains("runlog serve"), "{found}");
     }
+}
+
+/// The lines of a log, without what order and spelling of JSON may change.
+fn lines_of(log: &str) -> Vec<String> {
+    let mut lines: Vec<String> =
+        log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).map(|line| line.to_string()).collect();
+    lines.sort();
+    lines
+}
+
+/// `fixtures/archives` keeps an archive of each version whose stored form differs; all are read by this one.
+#[test]
+fn archives_of_earlier_versions_are_read() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let mut read = 0;
+    for entry in std::fs::read_dir(fixtures.join("archives")).unwrap().map(Result::unwrap) {
+        if !entry.file_type().unwrap().is_dir() {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        succeeded(std::process::Command::new("cp").arg("-r").arg(entry.path()).arg(&data).output().unwrap());
+        let verified = json_of(folder.path(), &["archive", "verify"]);
+        assert_eq!((&verified["records"], &verified["problems"]), (&json!(2_699), &json!(0)), "{:?}", entry.path());
+        succeeded(runlog(&["admin", "recover", "--data"]).arg(&data).output().unwrap());
+
+        let service = Service::start_in(folder, &["--settle", "0s"]);
+        for number in [1, 3, 6, 7] {
+            let run = format!("00000000-0000-4000-8000-{number:012}");
+            let log = fixtures.join(format!("runs/etl-run-info-{number}.ndjson.zst"));
+            let pushed = bash(&format!("zstdcat {}", log.display()), service.folder());
+            // The last still goes: the pages of such a run are given, too.
+            let fetched = service.succeed(&["fetch", &run, "--settle", "0s", "--no-wait", "-o", "-"]);
+            assert_eq!(lines_of(&fetched), lines_of(&pushed), "{run} of {:?}", entry.path());
+        }
+        let held = "/monitoring/executions/00000000-0000-4000-8000-000000000003/logs";
+        let refused = bash(
+            &format!(
+                "curl -s -o /dev/null -w '%{{http_code}}' -X DELETE -H \"Authorization: Bearer {}\" {}{held}",
+                service.token, service.url
+            ),
+            service.folder(),
+        );
+        assert_eq!(refused, "409", "the legal hold is kept");
+        read += 1;
+    }
+    assert!(read > 0, "there are archives to read");
 }
