@@ -121,7 +121,7 @@ pub const ROW_GROUP_BYTES: usize = 24 << 20;
 pub const SEALED_FILE_BYTES: usize = 128 << 20;
 
 /// How hard sealed files are compressed: measured in decision 0010.
-pub const SEALED_ZSTD_LEVEL: i32 = 3;
+pub const SEALED_ZSTD_LEVEL: i32 = 6;
 
 /// The parts in which a file is sent to a bucket. Unit: bytes. Two are in memory at a time.
 pub const UPLOAD_PART_BYTES: usize = 8 << 20;

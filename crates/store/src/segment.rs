@@ -130,7 +130,7 @@ pub(crate) fn properties(zstd_level: i32) -> Result<WriterProperties> {
     for name in ["message", "extra"] {
         properties = properties
             .set_column_dictionary_enabled(name.into(), false)
-            .set_column_encoding(name.into(), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+            .set_column_encoding(name.into(), Encoding::PLAIN);
     }
     Ok(properties.build())
 }
