@@ -17,7 +17,6 @@ import threading
 import time
 import uuid
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 FIRST_MS = 1_790_000_000_010
@@ -25,10 +24,7 @@ STEP_MS = 10
 
 
 def post(path: str, body: bytes = b"") -> dict:
-    request = urllib.request.Request(os.environ["RUNLOG_API_URL"] + path, data=body, method="POST")
-    request.add_header("Authorization", f"Bearer {os.environ['RUNLOG_TOKEN']}")
-    with urllib.request.urlopen(request) as response:
-        return json.load(response)
+    return json.loads(send("POST", path, body, "text/plain"))
 
 
 def page_seconds(run: str, records: int, round_: int) -> float:
@@ -110,14 +106,15 @@ def other_runs(count: int, task: str) -> None:
 CONNECTIONS = threading.local()
 
 
-def send(method: str, path: str, body: bytes, content_type: str) -> None:
+def send(method: str, path: str, body: bytes, content_type: str) -> bytes:
     if not hasattr(CONNECTIONS, "it"):
         CONNECTIONS.it = http.client.HTTPConnection(urllib.parse.urlsplit(os.environ["RUNLOG_API_URL"]).netloc)
     headers = {"Authorization": f"Bearer {os.environ['RUNLOG_TOKEN']}", "Content-Type": content_type}
     CONNECTIONS.it.request(method, path, body, headers)
     answer = CONNECTIONS.it.getresponse()
-    answer.read()
+    content = answer.read()
     assert answer.status < 300, answer.status
+    return content
 
 
 def sealed(data: Path) -> None:

@@ -10,6 +10,7 @@ use sqlx::FromRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::SmallWrite;
 use crate::merge::Merge;
+use crate::page_build::PageToBuild;
 use crate::slices::{Scope, Slice};
 use crate::sql::Connection;
 use crate::store::Store;
@@ -92,12 +93,15 @@ impl Store {
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.random().uuid().to_string();
         let (now, life_ms) = (self.now(), self.settings().page_life_ms);
-        // Where a builder is idle, the page is claimed for it with the request itself.
-        let builder = self.builds().take_builder();
-        let claimed_until = builder.as_ref().map(|_| now.plus_millis(limits::PAGE_CLAIM_MS));
         let key = page_key(page, request.format, request.order);
+        // Where a builder is idle, the page is claimed for it with the request itself, and begun meanwhile.
+        let builder = match self.is_page_known(&key).await? {
+            true => None,
+            false => self.builds().take_builder(),
+        };
+        let claimed_until = builder.as_ref().map(|_| now.plus_millis(limits::PAGE_CLAIM_MS));
         let wanted = WantedPage {
-            key: key.clone(),
+            key,
             page,
             format: request.format,
             order: request.order,
@@ -110,9 +114,11 @@ impl Store {
             // A link may be made at the token's last moment, and is then valid for as long again.
             keep_until: now.plus_millis(3 * life_ms),
         };
+        let accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build()));
         self.write_small(SmallWrite::Page(wanted)).await?;
-        match builder.zip(claimed_until) {
-            Some((builder, claimed_until)) => self.builds().hand_over(builder, key, claimed_until),
+        match accepted {
+            // A builder that is gone has left the page to the next one.
+            Some(accepted) => drop(accepted.send(())),
             None => self.builds().look(),
         }
         Ok(PageTicket { token, records: cut.records, end: cut.end, settled: self.is_settled(&run) })
@@ -133,6 +139,14 @@ impl Store {
             tokio::time::timeout(wait, async { while built.recv().await.is_ok_and(|key| *key != *row.page_key) {} })
                 .await;
         self.file_status(&row).await
+    }
+
+    async fn is_page_known(&self, key: &str) -> Result<bool> {
+        let known: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM page_files WHERE key = $1")
+            .bind(key)
+            .fetch_optional(self.catalog().read())
+            .await?;
+        Ok(known.is_some())
     }
 
     async fn token_row(&self, run_id: RunId, token: &str) -> Result<TokenRow> {
@@ -205,6 +219,11 @@ pub(crate) struct WantedPage {
 }
 
 impl WantedPage {
+    fn to_build(&self) -> PageToBuild {
+        let Self { key, page, format, order, records, .. } = self;
+        PageToBuild { key: key.clone(), page: *page, format: *format, order: *order, records: *records }
+    }
+
     pub(crate) async fn insert(&self, connection: &mut Connection) -> Result<()> {
         sqlx::query(
             "INSERT INTO page_files (key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records,

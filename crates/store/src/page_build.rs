@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use runlog_model::{RunId, TimeRange, Timestamp};
+use runlog_model::{FileFormat, RecordOrder, TimeRange, Timestamp};
 use sqlx::{AssertSqlSafe, FromRow};
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
@@ -45,13 +45,24 @@ pub(crate) struct Builder {
 }
 
 struct Handed {
-    key: String,
-    claimed_until: i64,
+    page: PageToBuild,
+    /// Comes when the page's row is there.
+    accepted: oneshot::Receiver<()>,
     builder: Builder,
 }
 
+/// A page whose file is to be written.
+pub(crate) struct PageToBuild {
+    pub(crate) key: String,
+    pub(crate) page: Scope,
+    pub(crate) format: FileFormat,
+    pub(crate) order: RecordOrder,
+    pub(crate) records: u64,
+}
+
+/// A page that was claimed, as its row has it.
 #[derive(Debug, FromRow)]
-struct ClaimedPage {
+struct ClaimedRow {
     key: String,
     run_id: String,
     first_ms: i64,
@@ -63,7 +74,7 @@ struct ClaimedPage {
     log_epoch: i64,
 }
 
-/// What is selected of `page_files` for a [`ClaimedPage`].
+/// What is selected of `page_files` for a [`ClaimedRow`].
 const CLAIMED_COLUMNS: &str = "key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch";
 
 impl PageBuilds {
@@ -84,10 +95,12 @@ impl PageBuilds {
         Some(Builder { _idle: idle })
     }
 
-    /// Has a page built that was claimed until then; where it is claimed by another, nothing is done.
-    pub(crate) fn hand_over(&self, builder: Builder, key: String, claimed_until: Timestamp) {
+    /// Has a page built whose row is on its way; the file counts once it is told that the row is there.
+    pub(crate) fn hand_over(&self, builder: Builder, page: PageToBuild) -> oneshot::Sender<()> {
+        let (accept, accepted) = oneshot::channel();
         // There is a receiver for as long as there is a store.
-        let _ = self.handed.send(Handed { key, claimed_until: claimed_until.as_millis(), builder });
+        let _ = self.handed.send(Handed { page, accepted, builder });
+        accept
     }
 
     /// Has someone look for pages that nobody has claimed.
@@ -137,7 +150,7 @@ impl Store {
                 Ok(Some(page)) => {
                     let store = self.clone();
                     under_way.spawn(async move {
-                        tell(store.build_claimed(page).await);
+                        tell(store.build_page(page, None).await);
                         drop(builder);
                     });
                 }
@@ -148,34 +161,29 @@ impl Store {
     }
 
     async fn build_handed(self, handed: Handed) {
-        let Handed { key, claimed_until, builder } = handed;
-        let page: Result<Option<ClaimedPage>> = sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT {CLAIMED_COLUMNS} FROM page_files WHERE key = $1 AND built_at IS NULL AND claimed_until = $2"
-        )))
-        .bind(&key)
-        .bind(claimed_until)
-        .fetch_optional(self.catalog().read())
-        .await
-        .map_err(Error::from);
-        match page {
-            Ok(Some(page)) => tell(self.build_claimed(page).await),
-            // It was there already, or another has it in hand.
-            Ok(None) => {}
-            Err(error) => tell(Err(error)),
-        }
-        drop(builder);
+        tell(self.build_page(handed.page, Some(handed.accepted)).await);
+        drop(handed.builder);
     }
 
     /// Builds the page that has been wanted for longest; false when none is wanted.
     pub async fn build_wanted_page(&self) -> Result<bool> {
         let Some(page) = self.claim_page().await? else { return Ok(false) };
-        self.build_claimed(page).await?;
+        self.build_page(page, None).await?;
         Ok(true)
     }
 
-    async fn build_claimed(&self, page: ClaimedPage) -> Result<()> {
+    /// Builds a page's file; where its row is on its way, waits for it before the file is made known.
+    async fn build_page(&self, page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
         let object_key = keys::page_file(&page.key, self.random().uuid());
-        let written = match build(self, &page, object_key.clone()).await {
+        let built = build(self, &page, object_key.clone()).await;
+        if let Some(accepted) = accepted
+            && accepted.await.is_err()
+        {
+            // The request failed, and was told so.
+            let _ = self.objects().delete(&object_key).await;
+            return Ok(());
+        }
+        let written = match built {
             Ok(written) => written,
             Err(error) => {
                 sqlx::query("UPDATE page_files SET claimed_until = 0 WHERE key = $1")
@@ -190,13 +198,13 @@ impl Store {
             // Nobody may be waiting.
             let _ = self.builds().built.send(page.key.into());
         } else {
-            // Another builder took over and was first.
+            // Another builder was first.
             self.objects().delete(&object_key).await?;
         }
         Ok(())
     }
 
-    async fn claim_page(&self) -> Result<Option<ClaimedPage>> {
+    async fn claim_page(&self) -> Result<Option<PageToBuild>> {
         let now = self.now();
         let is_wanted: Option<i64> = sqlx::query_scalar(
             "SELECT CAST(1 AS BIGINT) FROM page_files WHERE built_at IS NULL AND claimed_until < $1 AND attempts < $2
@@ -210,7 +218,7 @@ impl Store {
             return Ok(None);
         }
         let skip_locked = self.catalog().skip_locked();
-        let page = sqlx::query_as(AssertSqlSafe(format!(
+        let row: Option<ClaimedRow> = sqlx::query_as(AssertSqlSafe(format!(
             "UPDATE page_files SET claimed_until = $2, attempts = attempts + 1
              WHERE key = (SELECT key FROM page_files
                           WHERE built_at IS NULL AND claimed_until < $1 AND attempts < $3
@@ -222,7 +230,7 @@ impl Store {
         .bind(limits::PAGE_ATTEMPTS_MAX)
         .fetch_optional(self.catalog().write())
         .await?;
-        Ok(page)
+        row.map(PageToBuild::try_from).transpose()
     }
 
     async fn mark_built(&self, page_key: &str, object_key: &Path, written: &WrittenPage) -> Result<bool> {
@@ -243,6 +251,27 @@ impl Store {
     }
 }
 
+impl TryFrom<ClaimedRow> for PageToBuild {
+    type Error = Error;
+
+    fn try_from(row: ClaimedRow) -> Result<Self> {
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of page {} does not decode", row.key));
+        let page = Scope {
+            run_id: row.run_id.parse().map_err(|_| undecodable("run"))?,
+            range: TimeRange {
+                start: Some(Timestamp::clamped(row.first_ms)),
+                end: Some(Timestamp::clamped(row.last_ms)),
+            },
+            arrivals: row.arrivals,
+            // Slices may be replaced at any time; the records stay the same.
+            state: LogState { log_epoch: row.log_epoch, log_version: 0 },
+        };
+        let format = row.file_format.parse().map_err(|_| undecodable("form"))?;
+        let order = row.record_order.parse().map_err(|_| undecodable("order"))?;
+        Ok(Self { page, format, order, records: row.records as u64, key: row.key })
+    }
+}
+
 fn tell(outcome: Result<()>) {
     match outcome {
         Ok(()) => {}
@@ -254,15 +283,10 @@ fn tell(outcome: Result<()>) {
 
 /// Writes the file of a page as an object. Its records are read, formatted and compressed in portions, several at a
 /// time, and written one after the other.
-async fn build(store: &Store, page: &ClaimedPage, object_key: Path) -> Result<WrittenPage> {
-    let undecodable = |what: &str| Error::corrupt(format!("the {what} of page {} does not decode", page.key));
-    let run_id: RunId = page.run_id.parse().map_err(|_| undecodable("run"))?;
-    let format = page.file_format.parse().map_err(|_| undecodable("form"))?;
-    let order = page.record_order.parse().map_err(|_| undecodable("order"))?;
-    let range =
-        TimeRange { start: Some(Timestamp::clamped(page.first_ms)), end: Some(Timestamp::clamped(page.last_ms)) };
-    let state = store.log_state(run_id, LogState { log_epoch: page.log_epoch, log_version: 0 }).await?;
-    let mut merge = Merge::new(store, Scope { run_id, range, arrivals: page.arrivals, state }, order);
+async fn build(store: &Store, page: &PageToBuild, object_key: Path) -> Result<WrittenPage> {
+    let PageToBuild { format, order, .. } = *page;
+    let state = store.log_state(page.page.run_id, page.page.state).await?;
+    let mut merge = Merge::new(store, Scope { state, ..page.page }, order);
     let form = PageForm { format, is_packed: !store.settings().links_by_bucket };
     let mut file = PageFileWriter::new(store.objects().clone(), object_key, form);
     // As many as there are threads, and one for each that may have to wait for the first.
@@ -283,7 +307,7 @@ async fn build(store: &Store, page: &ClaimedPage, object_key: Path) -> Result<Wr
         file.write(frames_of(portion).await?).await?;
     }
     let written = file.finish().await?;
-    match written.records == page.records as u64 {
+    match written.records == page.records {
         true => Ok(written),
         false => Err(Error::corrupt(format!(
             "page {} has {} records where its request counted {}",
