@@ -1,6 +1,6 @@
 # The two that matter: `make demo` and `make test`. Each sets up what a fresh Debian machine with Rust lacks.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check release bench openapi
+.PHONY: help demo test check release bench endurance openapi
 
 help: ## Lists what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,13 @@ release: ## Builds target/release/runlog, for production
 openapi: ## Makes docs/openapi.json anew, after a change to a route or a body
 	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi
 
-bench: ## Measures fetch, page and service against other tools (minutes; see bench/README.md)
+endurance: ## Kills the real binary 200 times on each catalog, takes nodes and places away, and counts (half an hour)
+	@.ci/setup test
+	tests/endurance/run 200
+
+bench: ## Measures fetch, ingest, page and service against other tools (minutes; see bench/README.md)
 	@.ci/setup test
 	bench/fetch/run
+	bench/ingest/run
 	bench/page/run
 	bench/api/run

@@ -26,12 +26,13 @@ ROUNDS = 200
 
 # Tables are filled in the transaction that empties them, so that nothing of it passes through the write-ahead log.
 POSTGRES = ("-c wal_level=minimal -c max_wal_senders=0 -c maintenance_work_mem=1GB -c shared_buffers=1GB "
-            "-c max_connections=200 -c max_wal_size=4GB")
+            "-c max_connections=200 -c max_wal_size=4GB -c session_preload_libraries=auto_explain")
 
 
 def identifier(kind: str, number: int) -> str:
-    """The same as `md5(kind || number)::uuid` in SQL."""
-    return str(uuid.UUID(hashlib.md5(f"{kind}{number}".encode()).hexdigest()))
+    """The same as `md5(kind || number)` in SQL: of a run as a UUID, of a place its first 24 digits."""
+    digits = hashlib.md5(f"{kind}{number}".encode()).hexdigest()
+    return str(uuid.UUID(digits)) if kind == "run" else digits[:24]
 
 
 def generate(postgres: harness.Postgres, slices: int) -> None:
@@ -39,11 +40,11 @@ def generate(postgres: harness.Postgres, slices: int) -> None:
     step_ms = max(YEAR_MS // runs, 1)
     statements = f"""
     SET session_replication_role = replica;
-    INSERT INTO environments VALUES (md5('environment1')::uuid::text, 'scale', NULL, 0, 0);
+    INSERT INTO environments VALUES (left(md5('environment1'), 24), 'scale', NULL, 0, 0);
     INSERT INTO workspaces (id, environment_id, name, owner, created_at)
-    SELECT md5('workspace' || i)::uuid::text, md5('environment1')::uuid::text, 'workspace ' || i, 'admin', 0
+    SELECT left(md5('workspace' || i), 24), left(md5('environment1'), 24), 'workspace ' || i, 'admin', 0
     FROM generate_series(0, {WORKSPACES - 1}) i;
-    INSERT INTO tasks SELECT md5('task' || i)::uuid::text, md5('workspace' || i % {WORKSPACES})::uuid::text, 'task ' || i, '1.0', NULL, '[]', 0
+    INSERT INTO tasks SELECT left(md5('task' || i), 24), left(md5('workspace' || i % {WORKSPACES}), 24), 'task ' || i, '1.0', NULL, '[]', 0
     FROM generate_series(0, {TASKS - 1}) i;
 
     BEGIN;
@@ -51,7 +52,7 @@ def generate(postgres: harness.Postgres, slices: int) -> None:
     INSERT INTO runs (id, task_id, workspace_id, task_version, execution_type, execution_status, status, triggered_at,
                       started_at, finished_at, final_since, user_id, user_type, records, severity_info, stored_bytes,
                       last_record_stored_at)
-    SELECT md5('run' || i)::uuid::text, md5('task' || i % {TASKS})::uuid::text, md5('workspace' || i % {WORKSPACES})::uuid::text,
+    SELECT md5('run' || i)::uuid::text, left(md5('task' || i % {TASKS}), 24), left(md5('workspace' || i % {WORKSPACES}), 24),
            '1.0', 'SCHEDULED', 'EXECUTION_SUCCESS', 'execution_successful', at, at + 1000, at + 600000, at + 600000,
            md5('user')::uuid::text, 'SERVICE', {SLICES_OF_RUN} * 100, {SLICES_OF_RUN} * 100, 20000, at + 600000
     FROM (SELECT i, {NEWEST_MS} - ({runs}::bigint - i) * {step_ms} AS at FROM generate_series(0, {runs - 1}) i) numbered;
@@ -123,7 +124,7 @@ def operations(client: Client, runs: int, chance: random.Random):
     some_run = lambda: identifier("run", chance.randrange(runs))
     some_task = lambda: identifier("task", chance.randrange(TASKS))
     workspace = lambda: identifier("workspace", chance.randrange(WORKSPACES))
-    from_, to = ("2026-10-25T00:00:00Z", "2026-11-20T00:00:00Z")
+    from_, to = NEWEST_MS - 30 * 24 * 3_600_000, NEWEST_MS
     token = []
 
     def ask_for_page():
@@ -185,7 +186,6 @@ def write_side_by_side(port: int, token: str, connections: int, seconds: float) 
 
 def plans(postgres: harness.Postgres, client: Client, runs: int) -> None:
     """Writes plans.txt: the plan of each statement, the first time it took part."""
-    postgres.sql("ALTER SYSTEM SET session_preload_libraries = 'auto_explain'")
     for setting in ("log_min_duration = 0", "log_analyze = on", "log_buffers = on", "log_timing = off"):
         postgres.sql(f"ALTER SYSTEM SET auto_explain.{setting}")
     postgres.sql("SELECT pg_reload_conf()")

@@ -57,6 +57,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "RUNLOG_PAGE_RECORDS", default_value_t = runlog_model::page::PAGE_RECORDS_MAX, value_name = "COUNT",
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     page_records: u64,
+    /// Pages that are built at a time
+    #[arg(long, env = "RUNLOG_PAGE_BUILDERS", default_value_t = 2, value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    page_builders: u16,
+    /// Most memory for records that were pushed and are not on disk yet, in MiB; further ones wait
+    #[arg(long, env = "RUNLOG_INGEST_MEMORY", default_value_t = 48, value_name = "MIB",
+          value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
+    ingest_memory: u32,
     /// Most requests a second from one caller, 0 for as many as come
     #[arg(long, env = "RUNLOG_REQUESTS_PER_SECOND", default_value_t = 100, value_name = "COUNT")]
     requests_per_second: u32,
@@ -241,6 +249,8 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         page_records_max: args.page_records,
         settle_ms: args.settle.as_millis(),
         links_by_bucket: args.links == Links::Bucket,
+        page_builders: usize::from(args.page_builders),
+        ingest_memory_bytes: (args.ingest_memory as usize) << 20,
         ..StoreSettings::in_folder(&args.data)
     };
     let place = settings.place();
