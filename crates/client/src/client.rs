@@ -101,6 +101,21 @@ impl Client {
         self.0.random.as_ref()
     }
 
+    /// Takes its part of the pace only, because so many clients of the service share it.
+    pub fn share_pace(&self, sharers: usize) {
+        self.0.pacer.share(sharers);
+    }
+
+    /// How many requests go out at this moment; none without a bound.
+    pub fn pace(&self) -> Option<crate::settings::Pace> {
+        self.0.pacer.now(self.clock().now().as_millis())
+    }
+
+    /// Requests that may still go out in this minute; none without a bound.
+    pub fn requests_left(&self) -> Option<usize> {
+        self.0.pacer.left(self.clock().now().as_millis())
+    }
+
     /// Lets time pass, in the way that was handed in.
     pub async fn sleep(&self, time: Duration) {
         self.0.wait.sleep(time).await;
@@ -150,6 +165,9 @@ impl Client {
                 Err(error) => (error, None),
             };
             let status = headers.as_ref().map(|(status, _)| *status);
+            if status == Some(StatusCode::TOO_MANY_REQUESTS) {
+                self.0.pacer.limited(self.clock().now().as_millis());
+            }
             if status == Some(StatusCode::UNAUTHORIZED) && !renewed && self.0.access.renews() {
                 renewed = true;
                 self.0.access.forget(&authorization).await;

@@ -1,7 +1,9 @@
 //! Runs as the processing API shows them, and live pages of their logs.
 
 use http::Method;
-use runlog_model::{ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp};
+use runlog_model::{
+    EnvironmentId, ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,7 +28,20 @@ pub struct Execution {
     pub raw: Value,
 }
 
-/// Which runs of a task are wanted. Source: the query of the list of executions.
+/// Whose runs are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutionScope {
+    /// All that the caller may view.
+    All,
+    /// Those of an environment.
+    Environment(EnvironmentId),
+    /// Those of a workspace.
+    Workspace(WorkspaceId),
+    /// Those of a task.
+    Task(TaskId),
+}
+
+/// Which runs are wanted. Source: the query of the list of executions.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutionFilter {
     /// Runs that were going on at this time or later.
@@ -77,7 +92,8 @@ pub struct LivePage {
 }
 
 impl Execution {
-    fn read(raw: Value) -> Self {
+    /// Reads what a service says of a run, however much of it is there.
+    pub fn read(raw: Value) -> Self {
         let word = |name: &str| raw.get(name).and_then(Value::as_str);
         let time = |name: &str| raw.get(name).and_then(lenient::time);
         let (detailed, coarse) = (word("executionStatus"), word("status"));
@@ -117,8 +133,8 @@ impl Client {
         self.get_json(&["processing", "executions", &id], &[]).await.map(Execution::read)
     }
 
-    /// Runs of a task: `GET /processing/executables/tasks/{id}/executions`.
-    pub async fn task_executions(&self, task: TaskId, filter: &ExecutionFilter) -> Result<ExecutionList> {
+    /// Runs, newest first: `GET /processing/executables/tasks/{id}/executions` for a task, and without the id for more.
+    pub async fn executions(&self, scope: ExecutionScope, filter: &ExecutionFilter) -> Result<ExecutionList> {
         let mut query = vec![("limit", filter.limit.to_string()), ("offset", filter.offset.to_string())];
         match filter.last_days {
             Some(days) => query.push(("lastDays", days.to_string())),
@@ -128,9 +144,23 @@ impl Client {
             }
         }
         query.extend(filter.status.map(|status| ("status", status.to_string())));
-        let task = task.to_string();
-        let mut list: Value =
-            self.get_json(&["processing", "executables", "tasks", &task, "executions"], &query).await?;
+        let mut path = vec!["processing", "executables", "tasks", "executions"];
+        let task = match scope {
+            ExecutionScope::Task(task) => Some(task.to_string()),
+            ExecutionScope::Workspace(id) => {
+                query.push(("workspaceId", id.to_string()));
+                None
+            }
+            ExecutionScope::Environment(id) => {
+                query.push(("environmentId", id.to_string()));
+                None
+            }
+            ExecutionScope::All => None,
+        };
+        if let Some(task) = &task {
+            path.insert(3, task);
+        }
+        let mut list: Value = self.get_json(&path, &query).await?;
         let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
             return Err(Error::new(ErrorKind::Protocol, "the service's list of runs has no items"));
         };

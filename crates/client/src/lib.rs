@@ -33,7 +33,7 @@ pub use admin::PermissionHolder;
 pub use client::Client;
 pub use download::DownloadSink;
 pub use error::{Error, ErrorKind, Result};
-pub use executions::{Execution, ExecutionFilter, ExecutionList, LivePage, LiveQuery};
+pub use executions::{Execution, ExecutionFilter, ExecutionList, ExecutionScope, LivePage, LiveQuery};
 pub use fetch_page::PageEvent;
 pub use logs::{GeneratedPage, PageRequest};
 pub use push::ContentEncoding;

@@ -1,6 +1,7 @@
 //! How many requests go out in a second and in a minute.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ use crate::wait::Wait;
 
 const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60_000;
+/// After how long without a refusal the pace is doubled again.
+const RECOVERY_MS: i64 = 30_000;
+/// How often the pace is halved at most.
+const HALVINGS_MAX: u32 = 3;
 
 /// Gives each request the earliest time at which neither bound is broken. Requests get their times in their order.
 pub(crate) struct Pacer {
@@ -20,6 +25,10 @@ pub(crate) struct Pacer {
     pace: Mutex<Option<Pace>>,
     /// True when the caller set the pace, so that the service's word does not change it.
     is_set: bool,
+    /// How many share the pace.
+    sharers: AtomicUsize,
+    /// How often the service has lately said that there were too many, and when it last did, in epoch milliseconds.
+    limited: Mutex<(u32, i64)>,
     /// When the last requests of a minute were or will be sent, in epoch milliseconds, oldest first.
     sent: Mutex<VecDeque<i64>>,
 }
@@ -31,7 +40,8 @@ impl Pacer {
             PaceSetting::Fixed(pace) => (Some(pace), true),
             PaceSetting::Unlimited => (None, true),
         };
-        Self { pace: Mutex::new(pace), is_set, sent: Mutex::default() }
+        let (sharers, limited) = (AtomicUsize::new(1), Mutex::default());
+        Self { pace: Mutex::new(pace), is_set, sharers, limited, sent: Mutex::default() }
     }
 
     /// Takes the service's word for how many requests it takes.
@@ -48,10 +58,36 @@ impl Pacer {
         *locked(&self.pace) = pace;
     }
 
+    /// The service said that there were too many requests: half as many go out for a while.
+    pub(crate) fn limited(&self, now: i64) {
+        let mut limited = locked(&self.limited);
+        *limited = (halvings(*limited, now).saturating_add(1).min(HALVINGS_MAX), now);
+    }
+
+    /// Takes its part of the pace only, because so many share it.
+    pub(crate) fn share(&self, sharers: usize) {
+        self.sharers.store(sharers.max(1), Ordering::Relaxed);
+    }
+
+    /// The pace of this moment; none without a bound.
+    pub(crate) fn now(&self, now: i64) -> Option<Pace> {
+        let pace = (*locked(&self.pace))?;
+        let parts = self.sharers.load(Ordering::Relaxed) << halvings(*locked(&self.limited), now);
+        let part = |count: usize| (count / parts).max(1);
+        Some(Pace { per_second: part(pace.per_second), per_minute: part(pace.per_minute) })
+    }
+
+    /// Requests that may still go out in this minute; none without a bound.
+    pub(crate) fn left(&self, now: i64) -> Option<usize> {
+        let pace = self.now(now)?;
+        let sent = locked(&self.sent).iter().filter(|at| **at > now - MINUTE_MS).count();
+        Some(pace.per_minute.saturating_sub(sent))
+    }
+
     /// Waits for the next request's time.
     pub(crate) async fn take(&self, clock: &dyn Clock, wait: &dyn Wait) {
-        let Some(pace) = *locked(&self.pace) else { return };
         let now = clock.now().as_millis();
+        let Some(pace) = self.now(now) else { return };
         let at = self.book(pace, now);
         if at > now {
             wait.sleep(Duration::from_millis((at - now).unsigned_abs())).await;
@@ -71,6 +107,12 @@ impl Pacer {
         }
         at
     }
+}
+
+/// How often the pace is halved now, so long after the service last said that there were too many requests.
+fn halvings((times, last): (u32, i64), now: i64) -> u32 {
+    let recovered = (now - last).max(0) / RECOVERY_MS;
+    times.saturating_sub(u32::try_from(recovered).unwrap_or(u32::MAX))
 }
 
 /// What the locks guard is changed in single steps, so that a panic elsewhere leaves it whole.
@@ -104,6 +146,21 @@ mod tests {
         let pace = Pace { per_second: 2, per_minute: 5 };
         let times: Vec<i64> = (0..8).map(|_| pacer.book(pace, 0)).collect();
         assert_eq!(times, [0, 0, 1_000, 1_000, 2_000, 60_000, 60_000, 61_000]);
+    }
+
+    #[test]
+    fn the_pace_is_shared_halved_when_refused_and_comes_back() {
+        let pacer = Pacer::new(PaceSetting::Fixed(Pace::default()));
+        let now = |at: i64| pacer.now(at).map(|pace| (pace.per_second, pace.per_minute));
+        assert_eq!(now(0), Some((8, 600)));
+        pacer.share(2);
+        assert_eq!(now(0), Some((4, 300)));
+        pacer.limited(1_000);
+        assert_eq!(now(1_000), Some((2, 150)));
+        pacer.limited(2_000);
+        assert_eq!([now(2_000), now(31_999), now(32_000)], [Some((1, 75)), Some((1, 75)), Some((2, 150))]);
+        assert_eq!(now(62_000), Some((4, 300)));
+        assert_eq!(pacer.left(62_000), Some(300));
     }
 
     #[test]

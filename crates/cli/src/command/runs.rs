@@ -1,6 +1,6 @@
 //! `runlog runs`: the runs of a task.
 
-use runlog_client::{Client, Execution, ExecutionFilter};
+use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope};
 use runlog_model::{RunStatus, TaskId, Timestamp};
 
 use crate::connection::ConnectArgs;
@@ -71,7 +71,7 @@ async fn list(client: &Client, args: &RunsArgs) -> Outcome<(Vec<Execution>, u64)
             limit,
             offset: runs.len() as u64,
         };
-        let page = client.task_executions(args.task_id, &filter).await?;
+        let page = client.executions(ExecutionScope::Task(args.task_id), &filter).await?;
         let is_last = page.items.is_empty() || limit == 0;
         runs.extend(page.items);
         if is_last || runs.len() as u64 >= page.total.min(args.limit) {
