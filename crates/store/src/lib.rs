@@ -19,6 +19,7 @@
 mod audit;
 mod batch;
 mod catalog;
+mod collection;
 mod columns;
 mod commit;
 mod copy;
@@ -57,6 +58,7 @@ mod verify;
 
 pub use audit::AuditFilter;
 pub use batch::BatchWriter;
+pub use collection::{ClaimedRun, CollectedRun, CollectionFigures, RunProgress, Setback, UpstreamRun};
 pub use copy::{Copied, CopyProgress};
 pub use delete::DeletedLog;
 pub use diagnose::{Finding, Health};

@@ -3,7 +3,7 @@
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
-use sqlx::FromRow;
+use sqlx::{Any, FromRow, Transaction};
 
 use crate::error::{Error, Result};
 use crate::people::{checked_name, json_of, name_taken, words};
@@ -161,6 +161,65 @@ impl Store {
         Ok(task)
     }
 
+    /// Keeps what an upstream says of a task and where it belongs. Renamed places are renamed; where a name is another's
+    /// already, the id stands behind it.
+    pub async fn learn_task(&self, task: &Task) -> Result<()> {
+        if let Some(known) = self.task(task.id).await?
+            && known.name == task.name
+            && known.workspace.id == task.workspace.id
+            && known.workspace.name == task.workspace.name
+            && known.workspace.environment.id == task.workspace.environment.id
+        {
+            return Ok(());
+        }
+        let (workspace, environment) = (&task.workspace, &task.workspace.environment);
+        let now = self.now().as_millis();
+        let mut transaction = self.catalog().begin().await?;
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM environments").fetch_one(&mut *transaction).await?;
+        let name = free_name(&mut transaction, "environments", environment.id, &environment.name, None).await?;
+        sqlx::query(
+            "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        )
+        .bind(environment.id.to_string())
+        .bind(name)
+        .bind(&environment.description)
+        .bind(i64::from(count == 0))
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        let inside = Some(environment.id);
+        let name = free_name(&mut transaction, "workspaces", workspace.id, &workspace.name, inside).await?;
+        sqlx::query(
+            "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        )
+        .bind(workspace.id.to_string())
+        .bind(environment.id.to_string())
+        .bind(name)
+        .bind(&workspace.description)
+        .bind(&workspace.owner)
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, workspace_id = excluded.workspace_id",
+        )
+        .bind(task.id.to_string())
+        .bind(workspace.id.to_string())
+        .bind(task.name.trim())
+        .bind(&task.version)
+        .bind(&task.description)
+        .bind(json_of(&task.tags))
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// The tasks that `filter` asks for, by name, and how many there are without limit and offset.
     pub async fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<Task>, u64)> {
         let mut counting = Sql::new(format!("SELECT COUNT(*) {TASK_SOURCE}"));
@@ -251,6 +310,23 @@ pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[Works
     query.push(format!(" AND {column} IN ("));
     query.push_list(ids.iter().map(ToString::to_string));
     query.push(")");
+}
+
+/// The name, or the name with the id behind it where another place of the kind has it.
+async fn free_name(
+    transaction: &mut Transaction<'_, Any>,
+    table: &str,
+    id: impl std::fmt::Display,
+    name: &str,
+    inside: Option<EnvironmentId>,
+) -> Result<String> {
+    let mut looking = Sql::new(format!("SELECT COUNT(*) FROM {table} WHERE name = "));
+    looking.push_bind(name.trim().to_owned()).push(" AND id <> ").push_bind(id.to_string());
+    if let Some(environment) = inside {
+        looking.push(" AND environment_id = ").push_bind(environment.to_string());
+    }
+    let taken: i64 = looking.build_query_scalar().fetch_one(&mut **transaction).await?;
+    Ok(if taken == 0 { name.trim().to_owned() } else { format!("{} ({id})", name.trim()) })
 }
 
 fn same_or_conflict<T>(known: T, same: bool, what: &str) -> Result<T> {

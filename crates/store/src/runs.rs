@@ -104,29 +104,8 @@ impl Store {
     ///
     /// `NotFound`: no such run. `Invalid`: the status is not final. `Conflict`: it has ended with another status.
     pub async fn finish_run(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
-        if !finish.status.is_final() {
-            return Err(Error::invalid(format!("status {} is not final", finish.status)));
-        }
         let mut transaction = self.catalog().begin().await?;
-        let mut run = fetch_to_change(self, &mut transaction, id).await?.ok_or_else(|| no_such_run(id))?;
-        if run.status.is_final() && run.status.coarse() != finish.status {
-            return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
-        }
-        let now = self.now();
-        run.status = finish.status.detailed();
-        run.final_since = run.final_since.or(Some(now));
-        run.finished_at = finish.finish_timestamp.or(run.finished_at).or(Some(now));
-        run.error_message = finish.error_message.clone().or(run.error_message);
-        run.error_type = finish.error_type.clone().or(run.error_type);
-        run.misfired_reason = finish.misfired_execution_reason.clone().or(run.misfired_reason);
-        run.processed_rows = finish.number_of_processed_rows.or(run.processed_rows);
-        run.rejected_rows = finish.number_of_rejected_rows.or(run.rejected_rows);
-        save(&mut *transaction, &run).await?;
-        sqlx::query("UPDATE runs SET seal_at = $2 WHERE id = $1 AND seal_at IS NOT NULL")
-            .bind(id.to_string())
-            .bind(now.plus_millis(self.settings().settle_ms).as_millis())
-            .execute(&mut *transaction)
-            .await?;
+        let run = finish_in(self, &mut transaction, id, finish).await?;
         transaction.commit().await?;
         Ok(run)
     }
@@ -154,6 +133,38 @@ impl Store {
     pub fn is_settled(&self, run: &Run) -> bool {
         run.final_since.is_some_and(|since| self.now().millis_since(since) >= self.settings().settle_ms)
     }
+}
+
+/// Ends a run as part of a transaction; see [`Store::finish_run`].
+pub(crate) async fn finish_in(
+    store: &Store,
+    transaction: &mut Transaction<'_, Any>,
+    id: RunId,
+    finish: &FinishRun,
+) -> Result<Run> {
+    if !finish.status.is_final() {
+        return Err(Error::invalid(format!("status {} is not final", finish.status)));
+    }
+    let mut run = fetch_to_change(store, transaction, id).await?.ok_or_else(|| no_such_run(id))?;
+    if run.status.is_final() && run.status.coarse() != finish.status {
+        return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
+    }
+    let now = store.now();
+    run.status = finish.status.detailed();
+    run.final_since = run.final_since.or(Some(now));
+    run.finished_at = finish.finish_timestamp.or(run.finished_at).or(Some(now));
+    run.error_message = finish.error_message.clone().or(run.error_message);
+    run.error_type = finish.error_type.clone().or(run.error_type);
+    run.misfired_reason = finish.misfired_execution_reason.clone().or(run.misfired_reason);
+    run.processed_rows = finish.number_of_processed_rows.or(run.processed_rows);
+    run.rejected_rows = finish.number_of_rejected_rows.or(run.rejected_rows);
+    save(&mut **transaction, &run).await?;
+    sqlx::query("UPDATE runs SET seal_at = $2 WHERE id = $1 AND seal_at IS NOT NULL")
+        .bind(id.to_string())
+        .bind(now.plus_millis(store.settings().settle_ms).as_millis())
+        .execute(&mut **transaction)
+        .await?;
+    Ok(run)
 }
 
 pub(crate) fn no_such_run(id: RunId) -> Error {

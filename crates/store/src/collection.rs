@@ -1,0 +1,423 @@
+//! What is known of the runs of upstreams, and how far their logs are on the way into the archive. Shared by all
+//! collectors of an archive: a run is in the hands of one of them at a time, and taken over when that one dies.
+
+use runlog_model::wire::push::FinishRun;
+use runlog_model::{RunId, Timestamp};
+use serde::Serialize;
+use sqlx::FromRow;
+
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::runs::finish_in;
+use crate::sql::Sql;
+use crate::store::Store;
+
+/// Runs that are looked up together.
+const LOOKED_UP_TOGETHER: usize = 500;
+
+/// A run as an upstream tells of it.
+#[derive(Debug, Clone)]
+pub struct UpstreamRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Its task, as the upstream names it.
+    pub task_id: String,
+    /// How far it is.
+    pub progress: RunProgress,
+    /// How it is, in the upstream's word.
+    pub status: String,
+    /// When it was asked for.
+    pub triggered_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When its log is fetched at the soonest.
+    pub due_at: Timestamp,
+    /// What the upstream said of it, as JSON.
+    pub body: String,
+}
+
+/// How far a run of an upstream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunProgress {
+    /// It goes on.
+    Going,
+    /// It has ended, and its log is wanted.
+    Due,
+    /// It has ended, and its log is not wanted.
+    LeftOut,
+}
+
+/// A run of an upstream that a collector has in its hands.
+#[derive(Debug, Clone, FromRow)]
+pub struct ClaimedRun {
+    run_id: String,
+    claim: String,
+    /// What the upstream said of it, as JSON.
+    pub body: String,
+    /// How often it was tried, this time included.
+    pub attempts: i64,
+}
+
+/// A run of an upstream, for people.
+#[derive(Debug, Clone, FromRow, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectedRun {
+    /// The run.
+    pub run_id: String,
+    /// Its task.
+    pub task_id: String,
+    /// How it is, in the upstream's word.
+    pub status: String,
+    /// When it ended. Unit: epoch milliseconds.
+    pub finished_at: Option<i64>,
+    /// When it is tried next. Unit: epoch milliseconds.
+    pub due_at: i64,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// Why the last attempt came to nothing.
+    pub problem: Option<String>,
+    /// What the upstream counted, where it counted other records than came.
+    pub expected: Option<i64>,
+}
+
+/// How far the collecting of an upstream is. Counts are runs, unless they say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectionFigures {
+    /// The upstream.
+    pub upstream: String,
+    /// All that are known.
+    pub known: u64,
+    /// Those that have not ended.
+    pub going: u64,
+    /// Those that have ended and whose logs are not in the archive yet.
+    pub waiting: u64,
+    /// Those of the waiting ones whose last attempt came to nothing.
+    pub failing: u64,
+    /// Those of the failing ones whose log did not come whole.
+    pub incomplete: u64,
+    /// Those whose whole log is in the archive.
+    pub landed: u64,
+    /// Those that have no log.
+    pub no_log: u64,
+    /// Those that are not wanted because of how they ended.
+    pub left_out: u64,
+    /// Records of the landed ones.
+    pub records: u64,
+    /// Pages of the landed ones.
+    pub pages: u64,
+    /// When the longest waiting one ended. Unit: epoch milliseconds.
+    pub waiting_since: Option<i64>,
+    /// Up to when its runs were listed. Unit: epoch milliseconds.
+    pub listed_until: Option<i64>,
+}
+
+/// What came of an attempt to land a run that did not land.
+#[derive(Debug, Clone)]
+pub struct Setback {
+    /// Why.
+    pub problem: String,
+    /// What the upstream counted, where it counted other records than came.
+    pub expected: Option<u64>,
+    /// When it is tried again; none when the run has no log.
+    pub again_at: Option<Timestamp>,
+}
+
+impl ClaimedRun {
+    /// The run.
+    pub fn run_id(&self) -> Result<RunId> {
+        self.run_id.parse().map_err(|_| Error::corrupt("the id of a collected run does not decode"))
+    }
+}
+
+impl Store {
+    /// Keeps what an upstream tells of its runs. How many of them are new.
+    pub async fn learn_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<u64> {
+        let now = self.now().as_millis();
+        let mut new = 0;
+        for some in runs.chunks(LOOKED_UP_TOGETHER) {
+            let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
+            looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
+            looking.push_list(some.iter().map(|run| run.run_id.to_string())).push(")");
+            let known: Vec<(String, String)> = looking.build_query_as().fetch_all(self.catalog().read()).await?;
+            let state_of = |run: &UpstreamRun| {
+                let id = run.run_id.to_string();
+                known.iter().find(|(known, _)| *known == id).map(|(_, state)| state.as_str())
+            };
+            let mut transaction = self.catalog().begin().await?;
+            for run in some {
+                match state_of(run) {
+                    None => new += 1,
+                    Some("going") => {}
+                    // Whatever is said of it now, its log has been asked for.
+                    Some(_) => continue,
+                }
+                sqlx::query(
+                    "INSERT INTO collected_runs (upstream, run_id, task_id, state, status, triggered_at, finished_at,
+                            body, known_at, seen_at, due_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
+                     ON CONFLICT (upstream, run_id) DO UPDATE SET state = excluded.state, status = excluded.status,
+                            finished_at = excluded.finished_at, body = excluded.body, seen_at = excluded.seen_at,
+                            due_at = excluded.due_at
+                     WHERE collected_runs.state = 'going'",
+                )
+                .bind(upstream)
+                .bind(run.run_id.to_string())
+                .bind(&run.task_id)
+                .bind(match run.progress {
+                    RunProgress::Going => "going",
+                    RunProgress::Due => "due",
+                    RunProgress::LeftOut => "left_out",
+                })
+                .bind(&run.status)
+                .bind(run.triggered_at.map(Timestamp::as_millis))
+                .bind(run.finished_at.map(Timestamp::as_millis))
+                .bind(&run.body)
+                .bind(now)
+                .bind(run.due_at.as_millis())
+                .execute(&mut *transaction)
+                .await?;
+            }
+            transaction.commit().await?;
+        }
+        Ok(new)
+    }
+
+    /// Runs that go on, as far as is known, and of which the upstream has not told since then; the longest first.
+    pub async fn runs_to_ask_after(&self, upstream: &str, not_seen_since: Timestamp, limit: u64) -> Result<Vec<RunId>> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT run_id FROM collected_runs WHERE upstream = $1 AND state = 'going' AND seen_at < $2
+             ORDER BY seen_at LIMIT $3",
+        )
+        .bind(upstream)
+        .bind(not_seen_since.as_millis())
+        .bind(limit as i64)
+        .fetch_all(self.catalog().read())
+        .await?;
+        let undecodable = |_| Error::corrupt("the id of a collected run does not decode");
+        ids.iter().map(|id| id.parse().map_err(undecodable)).collect()
+    }
+
+    /// Takes the run that has waited for longest into the hands of the caller, until then.
+    pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
+        let now = self.now().as_millis();
+        let mut claiming = Sql::new("UPDATE collected_runs SET attempts = attempts + 1, claim = ");
+        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
+        claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'due' AND upstream = ");
+        claiming.push_bind(upstream.to_owned()).push(" AND due_at <= ").push_bind(now);
+        claiming.push(" AND claimed_until < ").push_bind(now).push(" ORDER BY due_at LIMIT 1");
+        claiming.push(self.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
+        Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
+    }
+
+    /// Keeps a run in the hands of the caller until then. False when another has taken it over.
+    pub async fn keep_claim(&self, upstream: &str, run: &ClaimedRun, until: Timestamp) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE collected_runs SET claimed_until = $4 WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .bind(until.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Gives a run back that was not brought to an end, as if it had not been tried.
+    pub async fn give_back(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET claimed_until = 0, attempts = attempts - 1
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Ends the run in the archive and notes that its whole log is there: both or nothing.
+    ///
+    /// `Conflict`: another collector has taken it over, or the run has ended otherwise.
+    pub async fn land_run(
+        &self,
+        upstream: &str,
+        run: &ClaimedRun,
+        finish: &FinishRun,
+        records: u64,
+        pages: u32,
+    ) -> Result<()> {
+        let mut transaction = self.catalog().begin().await?;
+        finish_in(self, &mut transaction, run.run_id()?, finish).await?;
+        let done = sqlx::query(
+            "UPDATE collected_runs SET state = 'landed', records = $4, pages = $5, landed_at = $6, claimed_until = 0,
+                    problem = NULL, expected = NULL
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .bind(records as i64)
+        .bind(i64::from(pages))
+        .bind(self.now().as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::conflict(format!("another collector has taken over run {}", run.run_id)));
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Notes that a run could not be landed, and why.
+    pub async fn set_back(&self, upstream: &str, run: &ClaimedRun, setback: &Setback) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET state = $4, problem = $5, expected = $6, due_at = $7, claimed_until = 0
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .bind(if setback.again_at.is_some() { "due" } else { "no_log" })
+        .bind(&setback.problem)
+        .bind(setback.expected.map(|expected| expected as i64))
+        .bind(setback.again_at.map_or(0, Timestamp::as_millis))
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Has the runs of an upstream tried again at once that failed or had no log. How many those are.
+    pub async fn retry_collection(&self, upstream: &str) -> Result<u64> {
+        let done = sqlx::query(
+            "UPDATE collected_runs SET state = 'due', due_at = $2
+             WHERE upstream = $1 AND (state = 'no_log' OR state = 'due' AND problem IS NOT NULL)",
+        )
+        .bind(upstream)
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Notes that a collector is at work, and tells how many are; one counts until `life_ms` after it was last heard of.
+    pub async fn count_collectors(&self, upstream: &str, id: &str, life_ms: i64) -> Result<usize> {
+        let now = self.now();
+        sqlx::query(
+            "INSERT INTO collectors (upstream, id, seen_at) VALUES ($1, $2, $3)
+             ON CONFLICT (upstream, id) DO UPDATE SET seen_at = excluded.seen_at",
+        )
+        .bind(upstream)
+        .bind(id)
+        .bind(now.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        sqlx::query("DELETE FROM collectors WHERE seen_at < $1")
+            .bind(now.plus_millis(-limits::DAY_MS).as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM collectors WHERE upstream = $1 AND seen_at >= $2")
+            .bind(upstream)
+            .bind(now.plus_millis(-life_ms).as_millis())
+            .fetch_one(self.catalog().read())
+            .await?;
+        Ok(count.max(1) as usize)
+    }
+
+    /// Takes a collector off the list, when it ends.
+    pub async fn forget_collector(&self, upstream: &str, id: &str) -> Result<()> {
+        sqlx::query("DELETE FROM collectors WHERE upstream = $1 AND id = $2")
+            .bind(upstream)
+            .bind(id)
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Up to when the runs of an upstream were listed.
+    pub async fn listed_until(&self, upstream: &str) -> Result<Option<Timestamp>> {
+        let until: Option<i64> = sqlx::query_scalar("SELECT listed_until FROM collected_windows WHERE upstream = $1")
+            .bind(upstream)
+            .fetch_optional(self.catalog().read())
+            .await?;
+        Ok(until.map(Timestamp::clamped))
+    }
+
+    /// Notes up to when the runs of an upstream were listed; never an earlier time than before.
+    pub async fn set_listed_until(&self, upstream: &str, until: Timestamp) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO collected_windows (upstream, listed_until) VALUES ($1, $2)
+             ON CONFLICT (upstream) DO UPDATE SET listed_until = excluded.listed_until
+             WHERE collected_windows.listed_until < excluded.listed_until",
+        )
+        .bind(upstream)
+        .bind(until.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// How far the collecting of an upstream is.
+    pub async fn collection_figures(&self, upstream: &str) -> Result<CollectionFigures> {
+        #[derive(FromRow)]
+        struct Row {
+            state: String,
+            runs: i64,
+            failing: i64,
+            incomplete: i64,
+            records: i64,
+            pages: i64,
+            since: Option<i64>,
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT state, COUNT(*) AS runs, CAST(COUNT(problem) AS BIGINT) AS failing,
+                    CAST(COUNT(expected) AS BIGINT) AS incomplete, CAST(SUM(records) AS BIGINT) AS records,
+                    CAST(SUM(pages) AS BIGINT) AS pages, MIN(COALESCE(finished_at, triggered_at, known_at)) AS since
+             FROM collected_runs WHERE upstream = $1 GROUP BY state",
+        )
+        .bind(upstream)
+        .fetch_all(self.catalog().read())
+        .await?;
+        let mut figures = CollectionFigures {
+            upstream: upstream.to_owned(),
+            listed_until: self.listed_until(upstream).await?.map(Timestamp::as_millis),
+            ..CollectionFigures::default()
+        };
+        for row in rows {
+            let runs = row.runs as u64;
+            figures.known += runs;
+            match row.state.as_str() {
+                "going" => figures.going = runs,
+                "landed" => {
+                    figures.landed = runs;
+                    figures.records = row.records as u64;
+                    figures.pages = row.pages as u64;
+                }
+                "no_log" => figures.no_log = runs,
+                "left_out" => figures.left_out = runs,
+                _ => {
+                    figures.waiting = runs;
+                    figures.failing = row.failing as u64;
+                    figures.incomplete = row.incomplete as u64;
+                    figures.waiting_since = row.since;
+                }
+            }
+        }
+        Ok(figures)
+    }
+
+    /// Runs of an upstream whose last attempt came to nothing, the longest waiting first.
+    pub async fn failing_runs(&self, upstream: &str, limit: u64) -> Result<Vec<CollectedRun>> {
+        Ok(sqlx::query_as(
+            "SELECT run_id, task_id, status, finished_at, due_at, attempts, problem, expected FROM collected_runs
+             WHERE upstream = $1 AND state = 'due' AND problem IS NOT NULL ORDER BY due_at LIMIT $2",
+        )
+        .bind(upstream)
+        .bind(limit as i64)
+        .fetch_all(self.catalog().read())
+        .await?)
+    }
+}
