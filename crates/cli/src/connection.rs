@@ -48,7 +48,7 @@ pub(crate) struct ConnectArgs {
     allow_private_addresses: bool,
 }
 
-fn pace(text: &str) -> Result<PaceSetting, String> {
+pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
     let error = || format!("{text:?} is neither 0 nor two numbers like 8,600");
     if text == "0" {
         return Ok(PaceSetting::Unlimited);

@@ -6,6 +6,7 @@ mod connection;
 mod edge;
 mod exit;
 mod progress;
+mod settings;
 mod terminal;
 
 use std::process::ExitCode;
@@ -38,6 +39,16 @@ enum Command {
     Tail(command::tail::TailArgs),
     /// Sends a log into an archive
     Push(command::push::PushArgs),
+    /// Collects the runs of upstreams into an archive, again and again
+    Collect(command::collect::CollectArgs),
+    /// Collects the runs of a stretch of the past
+    Backfill(command::collect::BackfillArgs),
+    /// Says how long a backfill would take
+    Plan(command::collect::PlanArgs),
+    /// Shows how far the collecting is
+    Status(command::collect::StatusArgs),
+    /// Reads the settings, and tries everything that they name
+    Check(command::collect::CheckArgs),
     /// Manages environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
     /// Looks after an archive itself: what is in it, whether it is whole, how long it is kept, copying it elsewhere
@@ -74,6 +85,11 @@ async fn run(command: Command) -> Outcome {
         Command::Runs(args) => until_stopped(command::runs::run(args), stop).await,
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
         Command::Push(args) => until_stopped(command::push::run(args), stop).await,
+        Command::Collect(args) => command::collect::collect(args, stop).await,
+        Command::Backfill(args) => command::collect::backfill(args, stop).await,
+        Command::Plan(args) => until_stopped(command::collect::plan(args), stop).await,
+        Command::Status(args) => until_stopped(command::collect::status(args), stop).await,
+        Command::Check(args) => until_stopped(command::collect::check(args), stop).await,
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => until_stopped(command::doctor::run(args), stop).await,

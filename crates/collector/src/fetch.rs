@@ -35,7 +35,7 @@ pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn
         Output::StandardOutput => None,
     };
     let run = match request.settle {
-        Some(settle) => when_settled(client, request.run_id, settle, progress.as_ref()).await?,
+        Some(settle) => when_settled(client, &request, settle, progress.as_ref()).await?,
         None => client.execution(request.run_id).await?,
     };
     let identity = identity(client, &request);

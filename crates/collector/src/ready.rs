@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use runlog_client::{Client, Execution};
-use runlog_model::RunId;
 
 use crate::error::Result;
 use crate::progress::{FetchEvent, Progress};
+use crate::request::FetchRequest;
 
 /// How long after the first question whether a run is final the second comes.
 const ASK_AGAIN_FIRST: Duration = Duration::from_secs(2);
@@ -16,13 +16,17 @@ const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// Gives the run once it is final and so much time has passed since its end.
 pub(crate) async fn when_settled(
     client: &Client,
-    run_id: RunId,
+    request: &FetchRequest,
     settle: Duration,
     progress: &dyn Progress,
 ) -> Result<Execution> {
     let mut pause = ASK_AGAIN_FIRST;
+    let mut known = request.known.clone().filter(Execution::is_final);
     let run = loop {
-        let run = client.execution(run_id).await?;
+        let run = match known.take() {
+            Some(run) => run,
+            None => client.execution(request.run_id).await?,
+        };
         if run.is_final() {
             break run;
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runlog_client::Execution;
 use runlog_client::reconcile::LogOrder;
 use runlog_model::{RunId, TimeRange, Timestamp};
 use serde::Serialize;
@@ -20,6 +21,8 @@ pub struct FetchRequest {
     pub order: LogOrder,
     /// Where it goes.
     pub output: Output,
+    /// What is known of the run. When it is final, the service is not asked for it again.
+    pub known: Option<Execution>,
     /// Waits until the run is final and so much time has passed since its end. None takes what there is now.
     pub settle: Option<Duration>,
     /// How much of the time before each page is asked for again with it. Default: none.
@@ -108,6 +111,7 @@ impl FetchRequest {
             form: Form::Ndjson,
             order: LogOrder::Time,
             output,
+            known: None,
             settle: Some(Duration::from_secs(30)),
             overlap: Duration::ZERO,
             allow_incomplete: false,

@@ -1,0 +1,466 @@
+//! `runlog collect`, `backfill`, `plan`, `status` and `check`: the periodic job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use runlog_client::PaceSetting;
+use runlog_collector::{CollectError, CollectEvent, CollectProgress, Collector, Range, Round};
+use runlog_model::{Clock, Timestamp};
+use runlog_store::{CollectionFigures, Store};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::serve::PlaceArgs;
+use crate::edge::{SystemClock, SystemRandom};
+use crate::exit::{Exit, Failure, Outcome, exit_of};
+use crate::progress::Bar;
+use crate::settings::{EXAMPLE, Scheduled, Settings};
+use crate::terminal::{BAD, GOOD, count, duration, note, result_json, result_line, styled, table};
+
+/// Runs that could not be landed, as many as `status` shows.
+const FAILING_SHOWN: u64 = 20;
+/// Requests that a run with one page takes: to ask for it, for its status, and for its count.
+const REQUESTS_OF_RUN: u64 = 3;
+
+/// Which settings, and where the archive lies when they do not say.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SettingsArgs {
+    /// The settings
+    #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
+    settings: PathBuf,
+    /// Only this upstream
+    #[arg(long, value_name = "NAME")]
+    upstream: Option<String>,
+    /// Folder that holds the archive [default: what the settings say, or runlog-data]
+    #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    places: PlaceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Lists the runs of every upstream, follows them until they have ended and settled, and brings their logs into the archive:
+each record once, each log only when the service counts as many records as came. Interrupted or killed, the same command
+goes on where it was. Any number of collectors may share an archive on PostgreSQL.
+
+Examples:
+  runlog check --example > runlog.toml     settings to begin with
+  runlog check                             tries them
+  runlog collect --once                    for cron
+  runlog collect                           goes on, and lists runs as the settings say
+
+Exit codes of --once: 0 everything that was due has landed, 5 an upstream or the archive is away (try later),
+6 some logs are not complete or failed; they are tried again, and `runlog status` names them")]
+pub(crate) struct CollectArgs {
+    /// Lists once, brings what is due, and ends
+    #[arg(long)]
+    once: bool,
+    /// Tries runs again at once that failed or had no log
+    #[arg(long)]
+    retry: bool,
+    /// Prints what came of it as JSON
+    #[arg(long, requires = "once")]
+    json: bool,
+    #[command(flatten)]
+    from: SettingsArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  runlog plan --from 2026-10-01T00:00:00Z         how long it would take
+  runlog backfill --from 2026-10-01T00:00:00Z
+Interrupted, the same command goes on: runs that have landed are not fetched again.")]
+pub(crate) struct BackfillArgs {
+    /// Runs of this time or later, such as 2026-10-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Timestamp,
+    /// Runs of this time or earlier [default: now]
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    /// Runs of this time or later, such as 2026-10-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Timestamp,
+    /// Runs of this time or earlier [default: now]
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    from: SettingsArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Prints every setting with its default and what it is for
+    #[arg(long)]
+    example: bool,
+    #[command(flatten)]
+    from: SettingsArgs,
+}
+
+/// What the settings name, opened.
+struct Opened {
+    store: Store,
+    upstreams: Vec<Scheduled>,
+}
+
+impl SettingsArgs {
+    async fn open(&self) -> Outcome<Opened> {
+        let settings = Settings::read(&self.settings)?;
+        let archive =
+            settings.archive(self.data.as_deref(), self.places.catalog.clone(), self.places.objects.clone())?;
+        let mut upstreams = settings.upstreams(&archive.data_folder)?;
+        if let Some(only) = &self.upstream {
+            let names: Vec<_> = upstreams.iter().map(|it| it.upstream.name.clone()).collect();
+            upstreams.retain(|it| it.upstream.name == *only);
+            if upstreams.is_empty() {
+                let message = format!(
+                    "there is no upstream {only:?} in {}; there is {}",
+                    self.settings.display(),
+                    names.join(", ")
+                );
+                return Err(Failure::new(Exit::Usage, message));
+            }
+        }
+        if upstreams.is_empty() {
+            let message = format!("{} names no upstream; runlog check --example shows one", self.settings.display());
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        let place = archive.place();
+        let store = Store::open(archive, Arc::new(SystemClock), Arc::new(SystemRandom))
+            .await
+            .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))?;
+        Ok(Opened { store, upstreams })
+    }
+}
+
+/// Shows on a terminal how far the collectors are, and tells in a pipe only what matters.
+struct CollectBar {
+    bar: Bar,
+    landed: AtomicU64,
+    records: AtomicU64,
+    came: AtomicU64,
+    under_way: AtomicU64,
+    set_back: AtomicU64,
+}
+
+impl CollectBar {
+    fn new() -> Arc<Self> {
+        let zero = AtomicU64::default;
+        let bar = Bar::telling();
+        Arc::new(Self { bar, landed: zero(), records: zero(), came: zero(), under_way: zero(), set_back: zero() })
+    }
+}
+
+impl CollectProgress for CollectBar {
+    fn tell(&self, event: CollectEvent<'_>) {
+        let add = |number: &AtomicU64, more: u64| number.fetch_add(more, Ordering::Relaxed);
+        match event {
+            CollectEvent::Listed(_) => {}
+            CollectEvent::Fetching(_) => drop(add(&self.under_way, 1)),
+            CollectEvent::Came(records) => drop(add(&self.came, records)),
+            CollectEvent::Landed(_, records) => {
+                add(&self.landed, 1);
+                add(&self.records, records);
+                self.under_way.fetch_sub(1, Ordering::Relaxed);
+            }
+            CollectEvent::NoLog(_) => drop(self.under_way.fetch_sub(1, Ordering::Relaxed)),
+            CollectEvent::SetBack(run, problem) => {
+                self.under_way.fetch_sub(1, Ordering::Relaxed);
+                add(&self.set_back, 1);
+                note(format!("{} run {run}: {problem}; it is tried again", styled(BAD, "not landed:")));
+            }
+        }
+        let read = |number: &AtomicU64| count(number.load(Ordering::Relaxed));
+        self.bar.tell(format!(
+            "collecting: {} runs landed with {} records, {} under way, {} records came, {} to be tried again",
+            read(&self.landed),
+            read(&self.records),
+            read(&self.under_way),
+            read(&self.came),
+            read(&self.set_back)
+        ));
+    }
+}
+
+/// Collects, once or for good.
+pub(crate) async fn collect(args: CollectArgs, stop: CancellationToken) -> Outcome {
+    let opened = args.from.open().await?;
+    let store = opened.store.clone();
+    let bar = CollectBar::new();
+    let outcome = match args.once {
+        true => once(opened, &args, bar, &stop).await,
+        false => for_good(opened, &args, bar, &stop).await,
+    };
+    store.close().await;
+    outcome
+}
+
+async fn for_good(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &CancellationToken) -> Outcome {
+    let Opened { store, upstreams } = opened;
+    let mut running = JoinSet::new();
+    for Scheduled { upstream, pause } in upstreams {
+        retry_if_asked(&store, args, &upstream.name).await?;
+        note(format!("collecting {} from {}", upstream.name, upstream.client.settings().base_url));
+        let collector = Collector::new(store.clone(), upstream, bar.clone());
+        let stop = stop.clone();
+        running.spawn(async move { collector.run(move |now| pause.from(now), stop).await });
+    }
+    // Sealing, retention and sweeping, for archives that no service looks after.
+    let jobs = store.clone();
+    let stop_jobs = stop.clone();
+    running.spawn(async move { jobs.run_jobs(stop_jobs).await });
+    while running.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &CancellationToken) -> Outcome {
+    let Opened { store, upstreams } = opened;
+    let mut total = Round::default();
+    let mut problem = None;
+    for Scheduled { upstream, .. } in upstreams {
+        let name = upstream.name.clone();
+        retry_if_asked(&store, args, &name).await?;
+        let collector = Collector::new(store.clone(), upstream, bar.clone());
+        collector.share_pace().await.map_err(failure)?;
+        // What is known is brought in even when the list cannot be had.
+        let listed = collector.discover().await.map(drop);
+        let round = collector.land_due(stop).await;
+        collector.leave().await.map_err(failure)?;
+        for error in [
+            listed.err(),
+            round
+                .as_ref()
+                .err()
+                .map(ToString::to_string)
+                .map(|text| CollectError::BadRun { run: name.clone(), what: text }),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            problem.get_or_insert(failure(error).while_doing(format!("upstream {name}")));
+        }
+        if let Ok(round) = round {
+            total.landed += round.landed;
+            total.records += round.records;
+            total.no_log += round.no_log;
+            total.set_back += round.set_back;
+        }
+    }
+    drop(bar);
+    if args.json {
+        result_json(
+            &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back }),
+        )?;
+    } else {
+        let (landed, records) = (count(total.landed), count(total.records));
+        let mut text = format!("{landed} runs landed with {records} records");
+        if total.no_log > 0 {
+            text += &format!("; {} have no log", count(total.no_log));
+        }
+        if total.set_back > 0 {
+            text += &format!("; {} are tried again", count(total.set_back));
+        }
+        result_line(text)?;
+    }
+    if stop.is_cancelled() {
+        return Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here"));
+    }
+    match problem {
+        Some(problem) => Err(problem),
+        None if total.set_back > 0 => {
+            let message = format!("{} runs could not be landed; runlog status names them", count(total.set_back));
+            Err(Failure::new(Exit::Incomplete, message))
+        }
+        None => Ok(()),
+    }
+}
+
+async fn retry_if_asked(store: &Store, args: &CollectArgs, upstream: &str) -> Outcome {
+    if args.retry {
+        let runs = store.retry_collection(upstream).await?;
+        note(format!("{} runs of {upstream} are tried again", count(runs)));
+    }
+    Ok(())
+}
+
+fn failure(error: CollectError) -> Failure {
+    let exit = match &error {
+        CollectError::Upstream(error) => exit_of(error.kind()),
+        CollectError::Archive(_) | CollectError::Unsteady { .. } => Exit::Unavailable,
+        CollectError::NoSuchPlace { .. } => Exit::NotFound,
+        CollectError::Fetch(_) | CollectError::Crowded { .. } | CollectError::BadRun { .. } => Exit::Failed,
+    };
+    Failure { exit, error: error.into() }
+}
+
+fn range(from: Timestamp, to: Option<Timestamp>) -> Outcome<Range> {
+    let now = SystemClock.now();
+    let to = to.unwrap_or(now).min(now);
+    match from <= to {
+        true => Ok(Range { from, to }),
+        false => Err(Failure::new(Exit::Usage, format!("--from {from} is later than {to}"))),
+    }
+}
+
+/// Collects the runs of a stretch of the past.
+pub(crate) async fn backfill(args: BackfillArgs, stop: CancellationToken) -> Outcome {
+    let range = range(args.from, args.to)?;
+    let Opened { store, upstreams } = args.settings.open().await?;
+    let bar = CollectBar::new();
+    let mut set_back = 0;
+    for Scheduled { upstream, .. } in upstreams {
+        let name = upstream.name.clone();
+        let collector = Collector::new(store.clone(), upstream, bar.clone());
+        let found = collector
+            .discover_range(range)
+            .await
+            .map_err(|error| failure(error).while_doing(format!("upstream {name}")))?;
+        note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));
+        let round = collector.land_due(&stop).await.map_err(failure)?;
+        collector.leave().await.map_err(failure)?;
+        set_back += round.set_back;
+        result_line(format!("{name}: {} runs landed with {} records", count(round.landed), count(round.records)))?;
+    }
+    store.close().await;
+    match (stop.is_cancelled(), set_back) {
+        (true, _) => Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here")),
+        (false, 0) => Ok(()),
+        (false, runs) => Err(Failure::new(
+            Exit::Incomplete,
+            format!("{} runs could not be landed; runlog status names them", count(runs)),
+        )),
+    }
+}
+
+/// Says how many runs there are, and how long it takes to bring them.
+pub(crate) async fn plan(args: PlanArgs) -> Outcome {
+    let range = range(args.from, args.to)?;
+    let Opened { store, upstreams } = args.settings.open().await?;
+    let mut plans = Vec::new();
+    for Scheduled { upstream, .. } in upstreams {
+        let (name, pace) = (upstream.name.clone(), upstream.client.settings().pace);
+        let collector = Collector::new(store.clone(), upstream, Arc::new(runlog_collector::Unheard));
+        let runs = collector.count(range).await.map_err(failure)?;
+        let figures = store.collection_figures(&name).await?;
+        // Each further page is asked for, and asked for its status.
+        let pages = if figures.landed == 0 { 1.0 } else { (figures.pages as f64 / figures.landed as f64).max(1.0) };
+        let requests = runs * REQUESTS_OF_RUN + (runs as f64 * (pages - 1.0) * 2.0) as u64 + runs.div_ceil(100);
+        let pace = match pace {
+            PaceSetting::AsServiceSays => Some(runlog_client::Pace::default()),
+            PaceSetting::Fixed(pace) => Some(pace),
+            PaceSetting::Unlimited => None,
+        };
+        let per_minute = pace.map(|pace| pace.per_minute.min(pace.per_second * 60) as u64);
+        let seconds = per_minute.map(|most| requests * 60 / most.max(1));
+        plans.push((name, runs, requests, per_minute, seconds));
+    }
+    store.close().await;
+    if args.json {
+        let rows: Vec<_> = plans.iter().map(|(name, runs, requests, per_minute, seconds)| json!({ "upstream": name, "runs": runs, "requests": requests, "requestsPerMinute": per_minute, "seconds": seconds })).collect();
+        return Ok(result_json(&rows)?);
+    }
+    let rows = plans.into_iter().map(|(name, runs, requests, per_minute, seconds)| {
+        let time = seconds.map_or_else(|| "as fast as it goes".to_owned(), |seconds| duration(seconds as i64 * 1000));
+        let pace = per_minute.map_or_else(|| "no limit".to_owned(), |most| format!("{} a minute", count(most)));
+        vec![name, count(runs), count(requests), pace, time]
+    });
+    result_line(table(&["upstream", "runs", "requests", "pace", "takes at least"], &[1, 2], rows.collect()))?;
+    Ok(())
+}
+
+/// Says how far the collecting is.
+pub(crate) async fn status(args: StatusArgs) -> Outcome {
+    let Opened { store, upstreams } = args.from.open().await?;
+    let mut all = Vec::new();
+    for it in &upstreams {
+        let name = &it.upstream.name;
+        all.push((store.collection_figures(name).await?, store.failing_runs(name, FAILING_SHOWN).await?));
+    }
+    store.close().await;
+    if args.json {
+        let rows: Vec<_> =
+            all.iter().map(|(figures, failing)| json!({ "figures": figures, "failing": failing })).collect();
+        return Ok(result_json(&rows)?);
+    }
+    let now = SystemClock.now();
+    let rows = all.iter().map(|(figures, _)| {
+        let CollectionFigures { upstream, known, going, waiting, failing, landed, no_log, left_out, records, .. } =
+            figures;
+        let ago = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), |at| duration(now.as_millis() - at));
+        let numbers = [known, going, waiting, failing, landed, no_log, left_out, records];
+        let mut row = vec![upstream.clone()];
+        row.extend(numbers.map(|number| count(*number)));
+        row.extend([ago(figures.waiting_since), ago(figures.listed_until)]);
+        row
+    });
+    let head = [
+        "upstream", "known", "going", "waiting", "failing", "landed", "no log", "left out", "records", "lag", "listed",
+    ];
+    result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8], rows.collect()))?;
+    for (figures, failing) in all {
+        for run in failing {
+            let next = duration((run.due_at - now.as_millis()).max(0));
+            let problem = run.problem.unwrap_or_default();
+            result_line(format!(
+                "{} {} run {} ({}), tried {} times, again in {next}: {problem}",
+                styled(BAD, "not landed:"),
+                figures.upstream,
+                run.run_id,
+                run.status,
+                run.attempts
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the settings and tries everything that they name.
+pub(crate) async fn check(args: CheckArgs) -> Outcome {
+    if args.example {
+        return Ok(result_line(EXAMPLE.trim_end())?);
+    }
+    let Opened { store, upstreams } = args.from.open().await?;
+    let good = |text: String| result_line(format!("{}  {text}", styled(GOOD, "good")));
+    store.check().await?;
+    good("archive: opens, and takes changes".to_owned())?;
+    let mut first = None;
+    for Scheduled { upstream, .. } in upstreams {
+        let (name, now) = (upstream.name.clone(), SystemClock.now());
+        let base = upstream.client.settings().base_url.clone();
+        let collector = Collector::new(store.clone(), upstream, Arc::new(runlog_collector::Unheard));
+        match collector.count(Range { from: now.plus_millis(-86_400_000), to: now }).await {
+            Ok(runs) => good(format!("upstream {name}: {base} shows {} runs of the last day", count(runs)))?,
+            Err(error) => {
+                let failure = failure(error).while_doing(format!("upstream {name} at {base}"));
+                result_line(format!("{}   {:#}", styled(BAD, "bad"), failure.error))?;
+                first.get_or_insert(failure.exit);
+            }
+        }
+    }
+    store.close().await;
+    match first {
+        None => Ok(()),
+        Some(exit) => Err(Failure::new(exit, "some of what the settings name does not work; see above")),
+    }
+}

@@ -1,0 +1,423 @@
+//! The settings file, `runlog.toml`: what is collected from where, and where it goes.
+//!
+//! Secrets do not stand in it: they come from a variable, a file or a command.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use croner::Cron;
+use croner::parser::CronParser;
+use runlog_client::{Client, ClientSettings, Credentials, TokioWait};
+use runlog_collector::{CollectSettings, Selection, Upstream};
+use runlog_model::{Random, RunStatus, TaskId, Timestamp};
+use runlog_store::{SecretUrl, StoreSettings};
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, de};
+use url::Url;
+
+use crate::arguments::Span;
+use crate::edge::{SystemClock, SystemRandom, environment};
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Every setting, with its default and what it is for: what `runlog check --example` prints.
+pub(crate) const EXAMPLE: &str = include_str!("settings.example.toml");
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    #[serde(default)]
+    archive: ArchiveSettings,
+    #[serde(default, rename = "upstream")]
+    upstreams: Vec<UpstreamSettings>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchiveSettings {
+    data: Option<PathBuf>,
+    catalog: Option<TextOrSecret>,
+    objects: Option<String>,
+    work: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpstreamSettings {
+    name: Name,
+    region: Option<String>,
+    url: Option<Url>,
+    token: Option<Secret>,
+    client_id: Option<String>,
+    client_secret: Option<Secret>,
+    pace: Option<Pace>,
+    #[serde(default)]
+    allow_hosts: Vec<String>,
+    #[serde(default)]
+    allow_private_addresses: bool,
+    #[serde(default)]
+    environments: Vec<String>,
+    #[serde(default)]
+    workspaces: Vec<String>,
+    #[serde(default)]
+    tasks: Vec<TaskId>,
+    #[serde(default)]
+    task_names: Vec<String>,
+    #[serde(default)]
+    statuses: Vec<RunStatus>,
+    look_back: Option<Time>,
+    history: Option<Time>,
+    settle: Option<Time>,
+    every: Option<Time>,
+    cron: Option<Schedule>,
+    jitter: Option<Time>,
+    parallel: Option<usize>,
+    pages_in_flight: Option<usize>,
+}
+
+/// A word of letters, digits, `-`, `_` and `.`, fit for a folder and a table.
+#[derive(Debug, Clone)]
+struct Name(String);
+
+/// A length of time such as `5m`.
+#[derive(Debug, Clone, Copy)]
+struct Time(Duration);
+
+/// Requests per second and minute.
+#[derive(Debug, Clone, Copy)]
+struct Pace(runlog_client::PaceSetting);
+
+/// When rounds begin, in UTC.
+#[derive(Debug, Clone)]
+struct Schedule(Cron);
+
+/// Where a secret comes from.
+// What stands there instead is not shown: it may be the secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a secret is given as { env = \"…\" }, { file = \"…\" } or { command = \"…\" }, never itself"
+)]
+pub(crate) enum Secret {
+    Environment(FromEnvironment),
+    File(FromFile),
+    Command(FromCommand),
+}
+
+/// A variable that holds a secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FromEnvironment {
+    env: String,
+}
+
+/// A file that holds a secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FromFile {
+    file: PathBuf,
+}
+
+/// A command that prints a secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FromCommand {
+    command: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum TextOrSecret {
+    Text(String),
+    Secret(Secret),
+}
+
+/// An upstream, and when its runs are listed.
+pub(crate) struct Scheduled {
+    pub(crate) upstream: Upstream,
+    pub(crate) pause: Pause,
+}
+
+/// How long it is from one round to the next.
+#[derive(Clone)]
+pub(crate) struct Pause {
+    every: Duration,
+    cron: Option<Cron>,
+    jitter: Duration,
+}
+
+impl Settings {
+    /// Reads the file; the message names the line, and the nearest known name for one that is unknown.
+    pub(crate) fn read(path: &Path) -> Outcome<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let advice = "runlog check --example > runlog.toml writes one to begin with";
+            Failure { exit: Exit::Usage, error: anyhow::anyhow!("cannot read {}: {error}; {advice}", path.display()) }
+        })?;
+        Self::parse(&text).map_err(|message| Failure::new(Exit::Usage, format!("{}: {message}", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self = toml::from_str(text).map_err(|error| explained(&error, text))?;
+        for (index, upstream) in settings.upstreams.iter().enumerate() {
+            upstream.check()?;
+            if settings.upstreams[..index].iter().any(|other| other.name.0 == upstream.name.0) {
+                return Err(format!(
+                    "two upstreams are called {:?}; the archive tells them apart by name",
+                    upstream.name.0
+                ));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Where the archive lies; flags and variables win.
+    pub(crate) fn archive(
+        &self,
+        data: Option<&Path>,
+        catalog: Option<SecretUrl>,
+        objects: Option<SecretUrl>,
+    ) -> Outcome<StoreSettings> {
+        let folder = data.or(self.archive.data.as_deref()).unwrap_or(Path::new("runlog-data"));
+        let usage = |message: String| Failure::new(Exit::Usage, message);
+        let catalog = match (catalog, &self.archive.catalog) {
+            (Some(catalog), _) => Some(catalog),
+            (None, Some(TextOrSecret::Text(text))) => {
+                if Url::parse(text).is_ok_and(|url| url.password().is_some()) {
+                    let advice = "write catalog = { env = \"RUNLOG_CATALOG\" } or { file = \"…\" } instead";
+                    return Err(usage(format!("archive.catalog holds a password; {advice}")));
+                }
+                Some(crate::command::serve::catalog(text).map_err(usage)?)
+            }
+            (None, Some(TextOrSecret::Secret(secret))) => {
+                let text = secret.read("archive.catalog")?;
+                Some(crate::command::serve::catalog(secrecy::ExposeSecret::expose_secret(&text)).map_err(usage)?)
+            }
+            (None, None) => None,
+        };
+        let objects = match (objects, &self.archive.objects) {
+            (Some(objects), _) => Some(objects),
+            (None, Some(text)) => Some(crate::command::serve::objects(text).map_err(usage)?),
+            (None, None) => None,
+        };
+        Ok(StoreSettings { catalog, objects, ..StoreSettings::in_folder(folder) })
+    }
+
+    /// The upstreams, ready to be asked.
+    pub(crate) fn upstreams(&self, data: &Path) -> Outcome<Vec<Scheduled>> {
+        let work = self.archive.work.clone().unwrap_or_else(|| data.join("collecting"));
+        self.upstreams.iter().map(|upstream| upstream.scheduled(&work)).collect()
+    }
+}
+
+impl UpstreamSettings {
+    fn check(&self) -> Result<(), String> {
+        let name = &self.name.0;
+        if self.region.is_some() == self.url.is_some() {
+            return Err(format!("upstream {name:?} needs either a region, such as \"eu\", or a url"));
+        }
+        match (&self.token, &self.client_id, &self.client_secret) {
+            (Some(_), None, None) | (None, Some(_), Some(_)) => {}
+            _ => return Err(format!("upstream {name:?} needs either a token, or a client_id and a client_secret")),
+        }
+        if self.every.is_some() && self.cron.is_some() {
+            return Err(format!("upstream {name:?} has both every and cron; one says when its runs are listed"));
+        }
+        Ok(())
+    }
+
+    fn scheduled(&self, work: &Path) -> Outcome<Scheduled> {
+        let name = self.name.0.clone();
+        let url = match (&self.url, &self.region) {
+            (Some(url), _) => url.clone(),
+            (None, region) => runlog_client::region_url(region.as_deref().unwrap_or_default())?,
+        };
+        let mut settings = ClientSettings::new(url, self.credentials()?);
+        settings.pace = self.pace.map_or(settings.pace, |pace| pace.0);
+        settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
+        settings.download.allow_private_addresses |= self.allow_private_addresses;
+        let client = Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?;
+        let selection = Selection {
+            environments: self.environments.clone(),
+            workspaces: self.workspaces.clone(),
+            tasks: self.tasks.clone(),
+            task_names: self.task_names.clone(),
+            statuses: self.statuses.clone(),
+        };
+        let default = CollectSettings::in_folder(work.to_owned());
+        let or = |time: Option<Time>, default: Duration| time.map_or(default, |time| time.0);
+        let settings = CollectSettings {
+            look_back: or(self.look_back, default.look_back),
+            history: or(self.history, default.history),
+            settle: or(self.settle, default.settle),
+            parallel: self.parallel.unwrap_or(default.parallel),
+            pages_in_flight: self.pages_in_flight.unwrap_or(default.pages_in_flight),
+            ..default
+        };
+        let pause = Pause {
+            every: or(self.every, Duration::from_secs(300)),
+            cron: self.cron.clone().map(|cron| cron.0),
+            jitter: or(self.jitter, Duration::ZERO),
+        };
+        Ok(Scheduled { upstream: Upstream { name, client, selection, settings }, pause })
+    }
+
+    fn credentials(&self) -> Outcome<Credentials> {
+        let name = &self.name.0;
+        Ok(match (&self.token, &self.client_id, &self.client_secret) {
+            (Some(token), ..) => Credentials::PersonalToken(token.read(&format!("upstream {name}: token"))?),
+            (None, Some(id), Some(secret)) => Credentials::ServiceAccount {
+                client_id: id.clone(),
+                client_secret: secret.read(&format!("upstream {name}: client_secret"))?,
+            },
+            _ => return Err(Failure::new(Exit::Usage, format!("upstream {name} has no credentials"))),
+        })
+    }
+}
+
+impl Pause {
+    /// How long it is from now until the next round.
+    pub(crate) fn from(&self, now: Timestamp) -> Duration {
+        let next = self.cron.as_ref().and_then(|cron| {
+            let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+            let next = cron.find_next_occurrence(&now, false).ok()?;
+            Duration::try_from(now.duration_until(&next)).ok()
+        });
+        let mut byte = [0];
+        SystemRandom.fill(&mut byte);
+        next.unwrap_or(self.every) + self.jitter.mul_f64(f64::from(byte[0]) / 255.0)
+    }
+}
+
+impl Secret {
+    /// Reads the secret. Errors name where it should have come from, and never what came.
+    pub(crate) fn read(&self, what: &str) -> Outcome<SecretString> {
+        let denied = |error: anyhow::Error| Failure { exit: Exit::Denied, error };
+        let text = match self {
+            Self::Environment(FromEnvironment { env }) => {
+                environment(env).ok_or_else(|| denied(anyhow::anyhow!("{what}: the variable {env} is not set")))?
+            }
+            Self::File(FromFile { file }) => std::fs::read_to_string(file)
+                .with_context(|| format!("{what}: cannot read {}", file.display()))
+                .map_err(denied)?,
+            Self::Command(FromCommand { command }) => {
+                let output = Command::new("sh").arg("-c").arg(command).stderr(Stdio::inherit()).output();
+                let output = output.with_context(|| format!("{what}: cannot run its command")).map_err(denied)?;
+                if !output.status.success() {
+                    return Err(denied(anyhow::anyhow!("{what}: its command ended with {}", output.status)));
+                }
+                String::from_utf8(output.stdout)
+                    .map_err(|_| denied(anyhow::anyhow!("{what}: what its command printed is no text")))?
+            }
+        };
+        match text.trim() {
+            "" => Err(denied(anyhow::anyhow!("{what} is empty"))),
+            text => Ok(SecretString::from(text.to_owned())),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        match !text.is_empty() && text.len() <= 60 && text.chars().all(is_plain) && !text.starts_with('.') {
+            true => Ok(Self(text)),
+            false => Err(de::Error::custom(format!("{text:?} is not a name of letters, digits, -, _ and ."))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // The library knows no days, because they are not all of one length.
+        let hours = text.strip_suffix('d').and_then(|days| days.trim().parse::<u64>().ok()).map(|days| days * 24);
+        let text = hours.map_or(text, |hours| format!("{hours}h"));
+        text.parse::<Span>().map(|span| Self(span.duration())).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        crate::connection::pace(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Schedule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        CronParser::new().parse(&text).map(Self).map_err(|error| de::Error::custom(format!("{text:?}: {error}")))
+    }
+}
+
+/// The parser's message in one line, with the line of the file and the name that may have been meant.
+fn explained(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let message = error.message();
+    let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten();
+    match unknown {
+        Some(unknown) => {
+            let near = quoted.max_by(|a, b| strsim::jaro(unknown, a).total_cmp(&strsim::jaro(unknown, b)));
+            let meant = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            format!("{place}there is no setting {unknown:?} here{meant}")
+        }
+        None => format!("{place}{}", message.trim()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = { env = \"T\" }\n";
+
+    #[test]
+    fn the_example_can_be_read_and_names_every_setting() {
+        let shown: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")).unwrap_or(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        // With everything that stands as a comment, there are too many ways to say some things; each is known.
+        for (table, parent) in [("archive", "[archive]"), ("upstream", "[[upstream]]")] {
+            let error = toml::from_str::<Settings>(&format!("{parent}\nnone_such = 1\n")).unwrap_err();
+            let names = error.message().split('`').skip(3).step_by(2);
+            for name in names {
+                assert!(shown.contains(&format!("\n{name} = ")), "{table}.{name} is not in the example");
+            }
+        }
+        Settings::parse(EXAMPLE).unwrap();
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_what_to_do() {
+        let message = |text: &str| Settings::parse(text).map(|_| ()).unwrap_err();
+        let with = |line: &str| message(&format!("{LEAST}{line}\n"));
+        insta::assert_snapshot!(
+            [
+                with("taks = []"),
+                with("every = \"soon\""),
+                with("every = \"5m\"\ncron = \"0 * * * *\""),
+                with("cron = \"61 * * * *\""),
+                with("pace = \"quick\""),
+                with("statuses = [\"failed\"]"),
+                with("tasks = [\"nightly\"]"),
+                with("url = \"https://example.com\""),
+                with("client_id = \"x\""),
+                message("[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = \"a-token\"\n"),
+                message("[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = { env = \"T\", file = \"t\" }\n"),
+                with("[[upstream]]\nname = \"eu\"\nregion = \"us\"\ntoken = { env = \"T\" }"),
+                message("[[upstream]]\nname = \"a/b\""),
+                message("[upstrem]"),
+                message("name = "),
+            ]
+            .join("\n")
+        );
+    }
+}

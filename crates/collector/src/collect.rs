@@ -1,0 +1,413 @@
+//! Collects an upstream: finds its runs, follows them until they have ended and settled, and lands their logs.
+//!
+//! ```text
+//! list ▸ learn ▸ claim ▸ fetch to disk ▸ land what is missing ▸ one transaction: the run has ended, it has landed
+//! ```
+//!
+//! Any number of collectors may share an archive. Each step can be repeated: a list tells of runs that are known, pages
+//! that are on disk are not fetched again, and records that are archived are not stored again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_client::{ErrorKind, Execution};
+use runlog_model::run::PlanPart;
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{RunId, RunStatus, Timestamp};
+use runlog_store::{Caller, CallerKind, ClaimedRun, Setback, Store};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::collect_error::{CollectError, Result};
+use crate::discover::{Discovered, Discovery, Range};
+use crate::error::{FetchError, storage};
+use crate::fetch::fetch_run;
+use crate::land::land;
+use crate::progress::{FetchEvent, Progress};
+use crate::request::{FetchRequest, Output};
+use crate::upstream::Upstream;
+
+/// How long nothing is done when there is nothing to do.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often a collector makes itself known to the others.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often a run whose log the service does not know is tried before it counts as one without a log.
+const NO_LOG_TRIES: i64 = 3;
+/// The wait after the first attempt that came to nothing, and the longest.
+const AGAIN_FIRST: Duration = Duration::from_secs(30);
+const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
+
+/// Collects one upstream into one archive.
+#[derive(Clone)]
+pub struct Collector(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    upstream: Upstream,
+    discovery: Discovery,
+    progress: Arc<dyn CollectProgress>,
+    /// Tells it from other collectors of the same upstream.
+    id: String,
+}
+
+/// Hears what a collector is doing.
+pub trait CollectProgress: Send + Sync {
+    /// Something happened.
+    fn tell(&self, event: CollectEvent<'_>);
+}
+
+/// What can happen.
+#[derive(Debug)]
+pub enum CollectEvent<'a> {
+    /// A round of listing has come to its end.
+    Listed(Discovered),
+    /// A run's log is being fetched.
+    Fetching(RunId),
+    /// So many more records of logs came.
+    Came(u64),
+    /// A run's whole log is in the archive, with so many records.
+    Landed(RunId, u64),
+    /// A run has no log.
+    NoLog(RunId),
+    /// A run could not be landed, and will be tried again.
+    SetBack(RunId, &'a str),
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Unheard;
+
+impl CollectProgress for Unheard {
+    fn tell(&self, _: CollectEvent<'_>) {}
+}
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Runs whose whole log has landed.
+    pub landed: u64,
+    /// Their records.
+    pub records: u64,
+    /// Runs that have no log.
+    pub no_log: u64,
+    /// Runs that could not be landed.
+    pub set_back: u64,
+}
+
+impl Round {
+    fn add(&mut self, other: Self) {
+        self.landed += other.landed;
+        self.records += other.records;
+        self.no_log += other.no_log;
+        self.set_back += other.set_back;
+    }
+}
+
+impl Collector {
+    /// A collector; nothing is asked for yet.
+    pub fn new(store: Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
+        let id = upstream.client.random().uuid().to_string();
+        Self(Arc::new(Shared { store, upstream, discovery: Discovery::new(), progress, id }))
+    }
+
+    /// The name of its upstream.
+    pub fn name(&self) -> &str {
+        &self.0.upstream.name
+    }
+
+    /// Makes itself known to the other collectors of the upstream, and takes its part of the pace.
+    pub async fn share_pace(&self) -> Result<()> {
+        let Shared { store, upstream, id, .. } = &*self.0;
+        let life_ms = 3 * millis(HEARTBEAT);
+        upstream.client.share_pace(store.count_collectors(&upstream.name, id, life_ms).await?);
+        Ok(())
+    }
+
+    /// Leaves its part of the pace to the others.
+    pub async fn leave(&self) -> Result<()> {
+        Ok(self.0.store.forget_collector(&self.0.upstream.name, &self.0.id).await?)
+    }
+
+    /// Lists the runs since the last time, and somewhat before.
+    pub async fn discover(&self) -> Result<Discovered> {
+        let upstream = &self.0.upstream;
+        let now = upstream.client.clock().now();
+        let before = self.0.store.listed_until(&upstream.name).await?;
+        let from = match before {
+            Some(until) => until.min(now).plus_millis(-millis(upstream.settings.look_back)),
+            None => now.plus_millis(-millis(upstream.settings.history.max(upstream.settings.look_back))),
+        };
+        self.discover_range(Range { from, to: now }).await
+    }
+
+    /// Lists the runs of a stretch of time.
+    pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
+        let Shared { store, upstream, discovery, progress, .. } = &*self.0;
+        let found = discovery.round(store, upstream, range).await?;
+        store.set_listed_until(&upstream.name, range.to).await?;
+        debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
+        progress.tell(CollectEvent::Listed(found));
+        Ok(found)
+    }
+
+    /// How many runs the service lists for a stretch of time, wanted or not.
+    pub async fn count(&self, range: Range) -> Result<u64> {
+        self.0.discovery.count(&self.0.upstream, range).await
+    }
+
+    /// Lands every run that is due, several at a time, until there is none or `stop`.
+    pub async fn land_due(&self, stop: &CancellationToken) -> Result<Round> {
+        let mut workers = JoinSet::new();
+        for _ in 0..self.0.upstream.settings.parallel.max(1) {
+            let (collector, stop) = (self.clone(), stop.clone());
+            workers.spawn(async move {
+                let mut round = Round::default();
+                while !stop.is_cancelled() {
+                    match collector.land_one(&stop).await? {
+                        Some(one) => round.add(one),
+                        None => break,
+                    }
+                }
+                Ok::<_, CollectError>(round)
+            });
+        }
+        let mut round = Round::default();
+        while let Some(outcome) = workers.join_next().await {
+            round.add(outcome.map_err(FetchError::from)??);
+        }
+        Ok(round)
+    }
+
+    /// Collects until `stop`: lists whenever `pause` has passed, and lands what is due at any time.
+    pub async fn run(&self, pause: impl Fn(Timestamp) -> Duration + Send, stop: CancellationToken) {
+        let upstream = &self.0.upstream;
+        let listing = async {
+            while !stop.is_cancelled() {
+                if let Err(error) = self.discover().await {
+                    warn!(
+                        upstream = upstream.name,
+                        error = &error as &dyn std::error::Error,
+                        "runs could not be listed"
+                    );
+                }
+                let next = pause(upstream.client.clock().now());
+                tokio::select! { () = upstream.client.sleep(next) => {}, () = stop.cancelled() => {} }
+            }
+        };
+        let landing = async {
+            while !stop.is_cancelled() {
+                if let Err(error) = self.land_due(&stop).await {
+                    warn!(
+                        upstream = upstream.name,
+                        error = &error as &dyn std::error::Error,
+                        "runs could not be landed"
+                    );
+                }
+                tokio::select! { () = upstream.client.sleep(IDLE) => {}, () = stop.cancelled() => {} }
+            }
+        };
+        let sharing = async {
+            while !stop.is_cancelled() {
+                tokio::select! { () = upstream.client.sleep(HEARTBEAT) => {}, () = stop.cancelled() => {} }
+                if let Err(error) = self.share_pace().await {
+                    debug!(%error, "the pace could not be shared anew");
+                }
+            }
+        };
+        if let Err(error) = self.share_pace().await {
+            warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "the pace could not be shared");
+        }
+        tokio::join!(listing, landing, sharing);
+        if let Err(error) = self.leave().await {
+            debug!(%error, "the other collectors will see later that this one has ended");
+        }
+    }
+
+    /// Lands the run that has waited for longest; none when none is due.
+    async fn land_one(&self, stop: &CancellationToken) -> Result<Option<Round>> {
+        let Shared { store, upstream, progress, .. } = &*self.0;
+        let now = upstream.client.clock().now();
+        let Some(claimed) = store.claim_run(&upstream.name, self.lease_end(now)).await? else { return Ok(None) };
+        let run_id = claimed.run_id()?;
+        let outcome = tokio::select! {
+            outcome = self.bring(&claimed, run_id) => outcome,
+            () = self.keep(&claimed) => {
+                warn!(run.id = %run_id, "another collector has taken over a run that took too long");
+                return Ok(Some(Round::default()));
+            }
+            () = stop.cancelled() => {
+                // What is on disk stays there, to go on from.
+                store.give_back(&upstream.name, &claimed).await?;
+                return Ok(Some(Round::default()));
+            }
+        };
+        let error = match outcome {
+            Ok(records) => {
+                progress.tell(CollectEvent::Landed(run_id, records));
+                return Ok(Some(Round { landed: 1, records, ..Round::default() }));
+            }
+            // The archive is away: nothing can be noted either.
+            Err(CollectError::Archive(error)) if error.kind() == runlog_store::ErrorKind::Unavailable => {
+                return Err(error.into());
+            }
+            Err(error) => error,
+        };
+        let setback = self.setback(&claimed, &error);
+        store.set_back(&upstream.name, &claimed, &setback).await?;
+        Ok(Some(match setback.again_at {
+            None => {
+                progress.tell(CollectEvent::NoLog(run_id));
+                Round { no_log: 1, ..Round::default() }
+            }
+            Some(again_at) => {
+                info!(run.id = %run_id, problem = setback.problem, %again_at, "a run was not landed, and is tried again");
+                progress.tell(CollectEvent::SetBack(run_id, &setback.problem));
+                Round { set_back: 1, ..Round::default() }
+            }
+        }))
+    }
+
+    /// Fetches a run's log, lands it, and ends the run. Its records.
+    async fn bring(&self, claimed: &ClaimedRun, run_id: RunId) -> Result<u64> {
+        let Shared { store, upstream, discovery, progress, .. } = &*self.0;
+        progress.tell(CollectEvent::Fetching(run_id));
+        let bad = |what: String| CollectError::BadRun { run: run_id.to_string(), what };
+        let said: Value = serde_json::from_str(&claimed.body).map_err(|error| bad(error.to_string()))?;
+        let run = Execution::read(said);
+        let finish = finish(&run).ok_or_else(|| bad(format!("its status {:?} is not known here", run.status_text)))?;
+
+        let folder = upstream.settings.work_folder.join(&upstream.name);
+        std::fs::create_dir_all(&folder).map_err(storage("make", &folder))?;
+        let log = folder.join(format!("{run_id}.ndjson"));
+        let mut pages = 0;
+        // A log is only ever put there whole.
+        if !log.exists() {
+            let request = FetchRequest {
+                known: Some(run.clone()),
+                settle: Some(upstream.settings.settle),
+                pages_in_flight: upstream.settings.pages_in_flight,
+                page_memory_bytes: upstream.settings.page_memory_bytes,
+                ..FetchRequest::new(run_id, Output::File(log.clone()))
+            };
+            let report = fetch_run(&upstream.client, request, Arc::new(Hearing(Arc::clone(progress)))).await?;
+            pages = report.pages;
+        }
+        let task = discovery.task(upstream, &run).await?;
+        store.learn_task(&task).await?;
+        store.start_run(run_id, &start(&run, task.id), &collector_as_caller(&upstream.name)).await?;
+        let landed = land(store, run_id, &log).await?;
+        store.land_run(&upstream.name, claimed, &finish, landed.records, pages).await?;
+        std::fs::remove_file(&log).map_err(storage("remove", &log))?;
+        Ok(landed.records)
+    }
+
+    /// Keeps a run in hand; ends when another has taken it.
+    async fn keep(&self, claimed: &ClaimedRun) {
+        let Shared { store, upstream, .. } = &*self.0;
+        loop {
+            upstream.client.sleep(upstream.settings.lease / 3).await;
+            let until = self.lease_end(upstream.client.clock().now());
+            match store.keep_claim(&upstream.name, claimed, until).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => debug!(%error, "a claim could not be renewed"),
+            }
+        }
+    }
+
+    fn lease_end(&self, now: Timestamp) -> Timestamp {
+        now.plus_millis(millis(self.0.upstream.settings.lease))
+    }
+
+    fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> Setback {
+        let problem = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ");
+        let expected = match error {
+            CollectError::Fetch(FetchError::Incomplete { expected, .. }) => Some(*expected),
+            _ => None,
+        };
+        let has_no_log = is_without_log(error) && claimed.attempts >= NO_LOG_TRIES;
+        let now = self.0.upstream.client.clock().now();
+        let doubled = 1_u32 << (claimed.attempts - 1).clamp(0, 20);
+        let again = AGAIN_FIRST.saturating_mul(doubled).min(AGAIN_MAX);
+        Setback { problem, expected, again_at: (!has_no_log).then(|| now.plus_millis(millis(again))) }
+    }
+}
+
+/// True when the service knows no log of the run.
+fn is_without_log(error: &CollectError) -> bool {
+    match error {
+        CollectError::Fetch(FetchError::Uncounted { got: 0, source }) => source.kind() == ErrorKind::NotFound,
+        CollectError::Fetch(FetchError::Upstream(error)) => error.kind() == ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// Passes on how many records came.
+struct Hearing(Arc<dyn CollectProgress>);
+
+impl Progress for Hearing {
+    fn tell(&self, event: FetchEvent<'_>) {
+        if let FetchEvent::PageDone(_, records) = event {
+            self.0.tell(CollectEvent::Came(records));
+        }
+    }
+}
+
+fn collector_as_caller(upstream: &str) -> Caller {
+    Caller {
+        kind: CallerKind::ServiceAccount,
+        id: String::new(),
+        name: format!("collector of {upstream}"),
+        administrator: false,
+        permissions: Vec::new(),
+    }
+}
+
+/// A field of what the service said, as far as it is there and can be read.
+fn field<T: for<'de> Deserialize<'de>>(run: &Execution, name: &str) -> Option<T> {
+    run.raw.get(name).cloned().and_then(|value| serde_json::from_value(value).ok())
+}
+
+fn start(run: &Execution, task_id: runlog_model::TaskId) -> StartRun {
+    let text = |name: &str| run.text(name).map(str::to_owned);
+    StartRun {
+        task_version: text("taskVersion").or_else(|| text("jobVersion")),
+        execution_type: field(run, "executionType"),
+        // It has ended; that is said when its log is there.
+        status: Some(RunStatus::Executing),
+        trigger_timestamp: run.triggered_at,
+        start_timestamp: run.started_at.or(run.triggered_at),
+        user_id: text("userId"),
+        user_type: field(run, "userType"),
+        plan: PlanPart { id: text("planId"), ..PlanPart::default() },
+        runtime: field(run, "runtime"),
+        timeout: field(run, "timeout"),
+        parallel_execution_allowed: field(run, "parallelExecutionAllowed"),
+        api_version: text("apiVersion"),
+        container_id: text("containerId"),
+        ..StartRun::of_task(task_id)
+    }
+}
+
+fn finish(run: &Execution) -> Option<FinishRun> {
+    let text = |name: &str| run.text(name).map(str::to_owned);
+    Some(FinishRun {
+        finish_timestamp: run.finished_at.or(run.started_at).or(run.triggered_at),
+        error_message: text("errorMessage"),
+        error_type: text("errorType"),
+        misfired_execution_reason: text("misfiredExecutionReason"),
+        number_of_processed_rows: field(run, "numberOfProcessedRows"),
+        number_of_rejected_rows: field(run, "numberOfRejectedRows"),
+        ..FinishRun::with_status(run.status.filter(|status| status.is_final())?)
+    })
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}

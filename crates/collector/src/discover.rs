@@ -1,0 +1,392 @@
+//! Finds the runs of an upstream that are wanted, by whichever of its lists costs fewer requests.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use runlog_client::{Execution, ExecutionFilter, ExecutionScope};
+use runlog_model::place::{Environment, Task, Workspace};
+use runlog_model::wire::places::TaskItem;
+use runlog_model::{EnvironmentId, Random, RunId, TaskId, Timestamp, WorkspaceId};
+use runlog_store::{RunProgress, Store, UpstreamRun};
+use sha2::{Digest, Sha256};
+use tracing::{debug, warn};
+
+use crate::collect_error::{CollectError, Result};
+use crate::upstream::{Upstream, fits};
+
+/// Runs in one answer, as many as the API gives.
+const LIST_LIMIT: u64 = 100;
+/// How often a list is read again that moved while it was read.
+const LIST_TRIES: u32 = 5;
+/// Runs that the lists do not tell of any more, and that are asked after one by one, in a round.
+const ASKED_AFTER_MAX: u64 = 200;
+
+/// Finds runs, and remembers what it learned of the places they belong to.
+pub(crate) struct Discovery {
+    tasks: tokio::sync::Mutex<HashMap<TaskId, TaskItem>>,
+    /// Requests that the last listing by place took.
+    broad_requests: AtomicU64,
+}
+
+/// What a round of discovery found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Discovered {
+    /// Runs that the lists told of.
+    pub listed: u64,
+    /// Those of them that were not known.
+    pub new: u64,
+    /// Requests that it took.
+    pub requests: u64,
+}
+
+/// Where runs are looked for, and which of those that are found are wanted.
+struct Lists {
+    scopes: Vec<ExecutionScope>,
+    /// None wants all.
+    tasks: Option<HashSet<TaskId>>,
+    is_by_place: bool,
+}
+
+impl Discovery {
+    pub(crate) fn new() -> Self {
+        Self { tasks: tokio::sync::Mutex::default(), broad_requests: AtomicU64::new(0) }
+    }
+
+    /// Lists the runs from a time on and keeps what is told of them. Then asks after those that go on, as far as is
+    /// known, and that no list told of.
+    pub(crate) async fn round(&self, store: &Store, upstream: &Upstream, range: Range) -> Result<Discovered> {
+        let begun = upstream.client.clock().now();
+        let mut found = Discovered::default();
+        let lists = self.lists(upstream).await?;
+        for scope in &lists.scopes {
+            for window in range.windows(upstream.settings.window_max) {
+                self.list(store, upstream, &lists, *scope, window, &mut found).await?;
+            }
+        }
+        if lists.is_by_place {
+            self.broad_requests.store(found.requests, Ordering::Relaxed);
+        }
+        for run_id in store.runs_to_ask_after(&upstream.name, begun, ASKED_AFTER_MAX).await? {
+            found.requests += 1;
+            match upstream.client.execution(run_id).await {
+                Ok(run) => {
+                    store
+                        .learn_runs(&upstream.name, &learned(upstream, &lists, &run).into_iter().collect::<Vec<_>>())
+                        .await?;
+                }
+                Err(error) if error.kind() == runlog_client::ErrorKind::NotFound => {
+                    warn!(run.id = %run_id, "the upstream does not know a run any more that was going on");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many runs the lists hold, by a request for each window.
+    pub(crate) async fn count(&self, upstream: &Upstream, range: Range) -> Result<u64> {
+        let mut runs = 0;
+        for scope in self.lists(upstream).await?.scopes {
+            for window in range.windows(upstream.settings.window_max) {
+                let (from, to) = (Some(window.from), Some(window.to));
+                let filter = ExecutionFilter { from, to, last_days: None, status: None, limit: 1, offset: 0 };
+                runs += upstream.client.executions(scope, &filter).await?.total;
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Reads one list of one window, or of its halves where it is too long.
+    async fn list(
+        &self,
+        store: &Store,
+        upstream: &Upstream,
+        lists: &Lists,
+        scope: ExecutionScope,
+        window: Range,
+        found: &mut Discovered,
+    ) -> Result<()> {
+        let mut windows = vec![window];
+        while let Some(window) = windows.pop() {
+            match read_list(upstream, scope, window, &mut found.requests).await? {
+                Some(runs) => {
+                    let wanted: Vec<UpstreamRun> =
+                        runs.iter().filter_map(|run| learned(upstream, lists, run)).collect();
+                    found.listed += wanted.len() as u64;
+                    found.new += store.learn_runs(&upstream.name, &wanted).await?;
+                }
+                None => {
+                    let Some(halves) = window.halves() else {
+                        return Err(CollectError::Crowded { upstream: upstream.name.clone(), at: window.from });
+                    };
+                    // The older half is read first.
+                    windows.extend(halves);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn lists(&self, upstream: &Upstream) -> Result<Lists> {
+        let selection = &upstream.selection;
+        let by_place = self.places(upstream).await?;
+        if selection.tasks.is_empty() && selection.task_names.is_empty() {
+            return Ok(Lists { scopes: by_place, tasks: None, is_by_place: true });
+        }
+        let mut tasks: HashSet<TaskId> = selection.tasks.iter().copied().collect();
+        if !selection.task_names.is_empty() {
+            self.learn_tasks(upstream).await?;
+            let known = self.tasks.lock().await;
+            let fitting = known.values().filter(|task| selection.task_names.iter().any(|name| fits(&task.name, name)));
+            tasks.extend(fitting.map(|task| task.executable));
+        }
+        // A request for each task, or as many as it takes to read the runs of all tasks.
+        let broad = self.broad_requests.load(Ordering::Relaxed).max(2 * by_place.len() as u64);
+        let is_by_place = tasks.len() as u64 > broad;
+        let scopes =
+            if is_by_place { by_place } else { tasks.iter().map(|task| ExecutionScope::Task(*task)).collect() };
+        Ok(Lists { scopes, tasks: Some(tasks), is_by_place })
+    }
+
+    /// Environments and workspaces, by id or name.
+    async fn places(&self, upstream: &Upstream) -> Result<Vec<ExecutionScope>> {
+        let mut scopes = Vec::new();
+        if !upstream.selection.environments.is_empty() {
+            let known = upstream.client.environments().await?;
+            for wanted in &upstream.selection.environments {
+                let id: Option<EnvironmentId> = wanted.parse().ok();
+                let place = known.iter().find(|place| Some(place.id) == id || place.name == *wanted);
+                let names = || known.iter().map(|place| place.name.clone()).collect();
+                let place = place.ok_or_else(|| no_such("environment", wanted, names()))?;
+                scopes.push(ExecutionScope::Environment(place.id));
+            }
+        }
+        if !upstream.selection.workspaces.is_empty() {
+            let known = upstream.client.workspaces().await?;
+            for wanted in &upstream.selection.workspaces {
+                let id: Option<WorkspaceId> = wanted.parse().ok();
+                let found: Vec<_> =
+                    known.iter().filter(|place| Some(place.id) == id || place.name == *wanted).collect();
+                if found.is_empty() {
+                    return Err(no_such("workspace", wanted, known.iter().map(|place| place.name.clone()).collect()));
+                }
+                scopes.extend(found.iter().map(|place| ExecutionScope::Workspace(place.id)));
+            }
+        }
+        if scopes.is_empty() {
+            scopes.push(ExecutionScope::All);
+        }
+        Ok(scopes)
+    }
+
+    async fn learn_tasks(&self, upstream: &Upstream) -> Result<()> {
+        let listed = upstream.client.tasks(None, None).await?;
+        let mut tasks = self.tasks.lock().await;
+        tasks.extend(listed.into_iter().map(|task| (task.executable, task)));
+        Ok(())
+    }
+
+    /// The task of a run and where it belongs, for the archive. A task that the upstream does not show keeps its id as
+    /// its name, in a workspace that is called like the upstream.
+    pub(crate) async fn task(&self, upstream: &Upstream, run: &Execution) -> Result<Task> {
+        let text = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
+        let id: TaskId = text.parse().map_err(|_| CollectError::BadRun {
+            run: run.id().to_owned(),
+            what: format!("its task id {text:?} is not 24 hexadecimal digits"),
+        })?;
+        if !self.tasks.lock().await.contains_key(&id)
+            && let Err(error) = self.learn_tasks(upstream).await
+        {
+            // Names are not worth a log.
+            debug!(%error, "the upstream does not list its tasks");
+        }
+        let tasks = self.tasks.lock().await;
+        let Some(item) = tasks.get(&id) else { return Ok(nameless(upstream, id)) };
+        let environment = &item.workspace.environment;
+        Ok(Task {
+            id,
+            name: item.name.clone(),
+            version: run.text("taskVersion").or_else(|| run.text("jobVersion")).unwrap_or("1.0").to_owned(),
+            description: None,
+            tags: Vec::new(),
+            workspace: Workspace {
+                id: item.workspace.id,
+                name: item.workspace.name.clone(),
+                description: item.workspace.description.clone(),
+                owner: item.workspace.owner.clone(),
+                environment: Environment {
+                    id: environment.id,
+                    name: environment.name.clone(),
+                    description: environment.description.clone(),
+                    is_default: environment.default,
+                },
+            },
+        })
+    }
+}
+
+/// A place for tasks that the upstream does not show.
+fn nameless(upstream: &Upstream, id: TaskId) -> Task {
+    let environment = Environment {
+        id: EnvironmentId::random(&AlwaysTheSame(&upstream.name)),
+        name: upstream.name.clone(),
+        description: None,
+        is_default: false,
+    };
+    let workspace = Workspace {
+        id: WorkspaceId::random(&AlwaysTheSame(&upstream.name)),
+        environment,
+        name: upstream.name.clone(),
+        description: Some("tasks that the upstream does not show".to_owned()),
+        owner: upstream.name.clone(),
+    };
+    Task { id, workspace, name: id.to_string(), version: "1.0".to_owned(), description: None, tags: Vec::new() }
+}
+
+/// Makes ids that nobody else makes, and the same each time.
+struct AlwaysTheSame<'a>(&'a str);
+
+impl Random for AlwaysTheSame<'_> {
+    fn fill(&self, bytes: &mut [u8]) {
+        let digest = Sha256::digest(self.0);
+        bytes.iter_mut().zip(digest.iter().cycle()).for_each(|(byte, made)| *byte = *made);
+    }
+}
+
+/// A stretch of time, both ends inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The first instant.
+    pub from: Timestamp,
+    /// The last instant.
+    pub to: Timestamp,
+}
+
+impl Range {
+    /// Stretches that are no longer than that, the oldest first.
+    fn windows(self, longest: Duration) -> Vec<Self> {
+        let step = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX).max(1);
+        let mut windows = Vec::new();
+        let mut from = self.from;
+        while from <= self.to {
+            let to = from.plus_millis(step - 1).min(self.to);
+            windows.push(Self { from, to });
+            from = to.plus_millis(1);
+        }
+        windows
+    }
+
+    /// Its halves, the newer first; none when it is a single instant.
+    fn halves(self) -> Option<[Self; 2]> {
+        let length = self.to.millis_since(self.from);
+        let middle = self.from.plus_millis(length / 2);
+        (length > 0).then(|| [Self { from: middle.plus_millis(1), to: self.to }, Self { from: self.from, to: middle }])
+    }
+}
+
+/// The runs of a window; none when they are too many to be listed.
+///
+/// Each page begins with the last run of the one before it. Where it does not, runs have come or gone while the list
+/// was read, and as long as something may have been passed over, it is read again.
+async fn read_list(
+    upstream: &Upstream,
+    scope: ExecutionScope,
+    window: Range,
+    requests: &mut u64,
+) -> Result<Option<Vec<Execution>>> {
+    for _ in 0..LIST_TRIES {
+        let mut runs: Vec<Execution> = Vec::new();
+        let mut ids = HashSet::new();
+        let mut offset = 0;
+        let is_whole = loop {
+            let filter = ExecutionFilter {
+                from: Some(window.from),
+                to: Some(window.to),
+                last_days: None,
+                status: None,
+                limit: LIST_LIMIT,
+                offset,
+            };
+            *requests += 1;
+            let page = upstream.client.executions(scope, &filter).await?;
+            if page.total > upstream.settings.offset_max {
+                return Ok(None);
+            }
+            let count = page.items.len() as u64;
+            let joins = offset == 0 || page.items.first().is_some_and(|first| ids.contains(first.id()));
+            if !joins {
+                break false;
+            }
+            runs.extend(page.items.into_iter().filter(|run| ids.insert(run.id().to_owned())));
+            if count < LIST_LIMIT {
+                break runs.len() as u64 >= page.total;
+            }
+            offset += count - 1;
+        };
+        if is_whole {
+            return Ok(Some(runs));
+        }
+        debug!(upstream = upstream.name, "a list moved while it was read, and is read again");
+    }
+    Err(CollectError::Unsteady { upstream: upstream.name.clone(), from: window.from, to: window.to })
+}
+
+/// What the archive keeps of a listed run; none when it is not wanted, or has no id that can be read.
+fn learned(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<UpstreamRun> {
+    let run_id: RunId = match run.id().parse() {
+        Ok(id) => id,
+        Err(_) => {
+            warn!(run.id = run.id(), "a run has an id that is no UUID, and cannot be collected");
+            return None;
+        }
+    };
+    let task_id = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
+    if let Some(tasks) = &lists.tasks
+        && !task_id.parse().is_ok_and(|id: TaskId| tasks.contains(&id))
+    {
+        return None;
+    }
+    let statuses = &upstream.selection.statuses;
+    let is_wanted = statuses.is_empty() || run.status.is_some_and(|status| statuses.contains(&status));
+    let progress = match (run.is_final(), is_wanted) {
+        (false, _) => RunProgress::Going,
+        (true, true) => RunProgress::Due,
+        (true, false) => RunProgress::LeftOut,
+    };
+    let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
+    let settle_ms = i64::try_from(upstream.settings.settle.as_millis()).unwrap_or(i64::MAX);
+    let now = upstream.client.clock().now();
+    Some(UpstreamRun {
+        run_id,
+        task_id: task_id.to_owned(),
+        progress,
+        status: run.status_text.clone(),
+        triggered_at: run.triggered_at,
+        finished_at: run.finished_at,
+        due_at: ended.map_or(now, |ended| ended.plus_millis(settle_ms)),
+        body: run.raw.to_string(),
+    })
+}
+
+fn no_such(what: &'static str, wanted: &str, known: Vec<String>) -> CollectError {
+    CollectError::NoSuchPlace { what, wanted: wanted.to_owned(), known: known.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(from: i64, to: i64) -> Range {
+        Range { from: Timestamp::clamped(from), to: Timestamp::clamped(to) }
+    }
+
+    #[test]
+    fn windows_and_halves_leave_no_instant_out_and_hold_none_twice() {
+        assert_eq!(range(0, 9).windows(Duration::from_millis(4)), [range(0, 3), range(4, 7), range(8, 9)]);
+        assert_eq!(range(5, 5).windows(Duration::from_millis(4)), [range(5, 5)]);
+        assert_eq!(range(0, 9).halves(), Some([range(5, 9), range(0, 4)]));
+        assert_eq!(range(0, 1).halves(), Some([range(1, 1), range(0, 0)]));
+        assert_eq!(range(3, 3).halves(), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! An upstream: the service that logs are pulled from, and what of it is wanted.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use runlog_client::Client;
+use runlog_model::{RunStatus, TaskId};
+
+/// A service, and what of it is collected.
+#[derive(Clone)]
+pub struct Upstream {
+    /// The name under which the archive keeps what is known of it. Never changed, or everything is looked at anew.
+    pub name: String,
+    /// Speaks to it; its pace is shared by all that is done for this upstream.
+    pub client: Client,
+    /// What is wanted.
+    pub selection: Selection,
+    /// How it is collected.
+    pub settings: CollectSettings,
+}
+
+/// Which runs are wanted: those that fit all parts that are given.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Environments, by id or name.
+    pub environments: Vec<String>,
+    /// Workspaces, by id or name.
+    pub workspaces: Vec<String>,
+    /// Tasks, by id.
+    pub tasks: Vec<TaskId>,
+    /// Tasks, by name, with `*` for anything.
+    pub task_names: Vec<String>,
+    /// Runs that ended so; none for all.
+    pub statuses: Vec<RunStatus>,
+}
+
+/// How an upstream is collected.
+#[derive(Debug, Clone)]
+pub struct CollectSettings {
+    /// How far back runs are listed again in each round. Longer than it takes a run to show up. Default: one day.
+    pub look_back: Duration,
+    /// How far back runs are listed in the very first round. Default: one day.
+    pub history: Duration,
+    /// How long after its end a run's log may still grow. Default: 30 s.
+    pub settle: Duration,
+    /// Runs that are fetched at a time. Default: 4.
+    pub parallel: usize,
+    /// Pages of one run that are built and downloaded at a time. Default: 10: the service builds them side by side.
+    pub pages_in_flight: usize,
+    /// Memory for the records of a page on their way to disk. Unit: bytes. Default: 2 MiB.
+    pub page_memory_bytes: usize,
+    /// Longest stretch of time that is listed at once. Default: 10 days, which the service announced as its limit.
+    pub window_max: Duration,
+    /// How many runs of a list are read at most; longer lists are split. Default: 1,000, announced likewise.
+    pub offset_max: u64,
+    /// How long a run stays in the hands of a collector that does not answer any more. Default: 2 minutes.
+    pub lease: Duration,
+    /// The folder for pages on their way.
+    pub work_folder: PathBuf,
+}
+
+impl CollectSettings {
+    /// The defaults, with pages on their way in a folder.
+    pub fn in_folder(work_folder: PathBuf) -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self {
+            look_back: DAY,
+            history: DAY,
+            settle: Duration::from_secs(30),
+            parallel: 4,
+            pages_in_flight: 10,
+            page_memory_bytes: 2 << 20,
+            window_max: DAY * 10,
+            offset_max: 1_000,
+            lease: Duration::from_secs(120),
+            work_folder,
+        }
+    }
+}
+
+/// True when the name fits the pattern, in which `*` stands for any text.
+pub(crate) fn fits(name: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    let mut rest = rest;
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (name, pattern, expected) in [
+            ("nightly-orders", "nightly-*", true),
+            ("nightly-orders", "nightly-orders", true),
+            ("nightly-orders", "nightly", false),
+            ("nightly-orders", "*orders", true),
+            ("nightly-orders", "*-*", true),
+            ("nightly-orders", "n*t*y*s", true),
+            ("nightly-orders", "*o*o*", false),
+            ("aba", "ab*ba", false),
+            ("", "*", true),
+        ] {
+            assert_eq!(fits(name, pattern), expected, "{name} {pattern}");
+        }
+    }
+}
