@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod care;
+mod collect;
 mod command;
 mod demo;
 mod guide;

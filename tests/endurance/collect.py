@@ -18,6 +18,8 @@ import harness
 import upstream as stand_in
 
 SEED = int(os.environ.get("SEED", "1"))
+# Between fetching a log, beginning its run, storing its records, ending it and forgetting the file.
+STEPS = ["collect-fetched", "collect-begun", "collect-stored", "collect-landed"]
 
 
 class Replica:
@@ -43,22 +45,25 @@ settle = "0s"
     def command(self, *arguments: str) -> list[str]:
         return [os.environ["RUNLOG"], *arguments, "--settings", str(self.settings)]
 
-    def start(self) -> None:
+    def start(self, step: str = "") -> None:
+        """With a step, the collector ends by itself, as if the power went, when it reaches that one."""
+        self.is_to_end = bool(step)
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command("collect"), stderr=log, stdout=log, env=environment())
+            self.process = subprocess.Popen(self.command("collect"), stderr=log, stdout=log, env=environment(step))
 
     def kill(self) -> None:
-        assert self.process.poll() is None, f"a collector ended by itself: {self.log.read_text()[-2000:]}"
+        assert self.is_to_end or self.process.poll() is None, f"a collector ended by itself: {self.log.read_text()[-2000:]}"
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def figures(self) -> dict:
         output = subprocess.run(self.command("status", "--json"), check=True, capture_output=True, env=environment()).stdout
-        return json.loads(output)[0]
+        return json.loads(output)["upstreams"][0]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "UPSTREAM_TOKEN": stand_in.TOKEN, "RUST_BACKTRACE": "0"}
+def environment(step: str = "") -> dict[str, str]:
+    failpoints = {"FAILPOINTS": f"{step}=return"} if step else {}
+    return {**os.environ, "UPSTREAM_TOKEN": stand_in.TOKEN, "RUST_BACKTRACE": "0", **failpoints}
 
 
 def main() -> None:
@@ -76,23 +81,32 @@ def collect(folder: Path, postgres: harness.Postgres, runs: int) -> None:
     chance = random.Random(SEED)
     # One after the other, so that the first makes the tables.
     replicas = [Replica(folder, 0, cloud.url, postgres.url)]
-    time.sleep(3)
+    while not postgres.rows("SELECT 1 FROM pg_tables WHERE tablename = 'delivery_cursors'"):
+        time.sleep(0.2)
     replicas.append(Replica(folder, 1, cloud.url, postgres.url))
     begun, kills = time.monotonic(), 0
-    until = begun + 120 + runs
+    until = begun + 600 + 3 * runs
+    next_kill, patience = 0, begun + 20
     while True:
-        time.sleep(chance.uniform(2, 6))
-        figures = replicas[0].figures()["figures"]
-        if figures["known"] == runs and figures["landed"] + figures["noLog"] == runs:
+        time.sleep(0.5)
+        states = dict(postgres.rows("SELECT state, COUNT(*) FROM collected_runs GROUP BY state"))
+        done = int(states.get("landed", 0)) + int(states.get("no_log", 0))
+        if done == runs:
             break
         if time.monotonic() > until:
-            failing = replicas[0].figures()["failing"]
-            raise SystemExit(f"not everything has landed: {figures} {failing[:5]}\n{replicas[0].log.read_text()[-3000:]}")
+            shown = replicas[0].figures()
+            raise SystemExit(f"not everything has landed: {shown['figures']} {shown['failing'][:5]}\n{replicas[0].log.read_text()[-3000:]}")
+        # Killed at moments that have to do with how far it is, so that a slow machine gets on as well as a quick one.
+        if done < next_kill and time.monotonic() < patience:
+            continue
+        next_kill, patience = done + chance.randrange(1, max(runs // 12, 3)), time.monotonic() + 20
         replica = chance.choice(replicas)
         replica.kill()
         kills += 1
-        replica.start()
+        replica.start(chance.choice(STEPS) if chance.random() < 0.4 else "")
     for replica in replicas:
+        if replica.process.poll() is not None:
+            continue
         replica.process.send_signal(signal.SIGTERM)
         assert replica.process.wait(30) == 0, replica.log.read_text()[-2000:]
         log = replica.log.read_text()

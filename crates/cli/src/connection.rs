@@ -70,6 +70,15 @@ impl ConnectArgs {
         Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
     }
 
+    /// A client for another service, whose token is in a variable of its own.
+    pub(crate) fn client_of(&self, url: Url, token_variable: &str) -> Outcome<Client> {
+        let token = secret(None, token_variable)?
+            .ok_or_else(|| Failure::new(Exit::Denied, format!("the variable {token_variable} holds no token")))?;
+        let mut settings = ClientSettings::new(url, Credentials::PersonalToken(token));
+        settings.retries_max = self.retries;
+        Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
+    }
+
     fn url(&self) -> Outcome<Url> {
         match (&self.api_url, &self.region) {
             (Some(url), _) => Ok(url.clone()),

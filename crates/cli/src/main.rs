@@ -49,6 +49,8 @@ enum Command {
     Status(command::collect::StatusArgs),
     /// Reads the settings, and tries everything that they name
     Check(command::collect::CheckArgs),
+    /// Sends known records on the whole path, and says what of them is missing, came twice, or came late
+    Canary(command::canary::CanaryArgs),
     /// Manages environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
     /// Looks after an archive itself: what is in it, whether it is whole, how long it is kept, copying it elsewhere
@@ -90,6 +92,7 @@ async fn run(command: Command) -> Outcome {
         Command::Plan(args) => until_stopped(command::collect::plan(args), stop).await,
         Command::Status(args) => until_stopped(command::collect::status(args), stop).await,
         Command::Check(args) => until_stopped(command::collect::check(args), stop).await,
+        Command::Canary(args) => command::canary::run(args, stop).await,
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => until_stopped(command::doctor::run(args), stop).await,

@@ -67,10 +67,13 @@ struct UpstreamSettings {
     #[serde(default)]
     task_names: Vec<String>,
     #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
     statuses: Vec<RunStatus>,
     look_back: Option<Time>,
     history: Option<Time>,
     settle: Option<Time>,
+    while_going: Option<Time>,
     every: Option<Time>,
     cron: Option<Schedule>,
     jitter: Option<Time>,
@@ -208,7 +211,21 @@ impl Settings {
     /// The upstreams, ready to be asked.
     pub(crate) fn upstreams(&self, data: &Path) -> Outcome<Vec<Scheduled>> {
         let work = self.archive.work.clone().unwrap_or_else(|| data.join("collecting"));
-        self.upstreams.iter().map(|upstream| upstream.scheduled(&work)).collect()
+        let process = SystemRandom.uuid().to_string();
+        let mut scheduled: Vec<Scheduled> = Vec::new();
+        for upstream in &self.upstreams {
+            let mut one = upstream.scheduled(&work, &process)?;
+            let host_of = |one: &Scheduled| {
+                let url = &one.upstream.client.settings().base_url;
+                (url.host_str().map(str::to_owned), url.port_or_known_default())
+            };
+            // One pace for all that is asked of a host.
+            if let Some(other) = scheduled.iter().find(|other| host_of(other) == host_of(&one)) {
+                one.upstream.client = one.upstream.client.beside(&other.upstream.client);
+            }
+            scheduled.push(one);
+        }
+        Ok(scheduled)
     }
 }
 
@@ -222,13 +239,16 @@ impl UpstreamSettings {
             (Some(_), None, None) | (None, Some(_), Some(_)) => {}
             _ => return Err(format!("upstream {name:?} needs either a token, or a client_id and a client_secret")),
         }
+        if self.while_going.is_some_and(|time| time.0 < Duration::from_secs(1)) {
+            return Err(format!("upstream {name:?}: while_going is a second or more"));
+        }
         if self.every.is_some() && self.cron.is_some() {
             return Err(format!("upstream {name:?} has both every and cron; one says when its runs are listed"));
         }
         Ok(())
     }
 
-    fn scheduled(&self, work: &Path) -> Outcome<Scheduled> {
+    fn scheduled(&self, work: &Path, process: &str) -> Outcome<Scheduled> {
         let name = self.name.0.clone();
         let url = match (&self.url, &self.region) {
             (Some(url), _) => url.clone(),
@@ -244,6 +264,7 @@ impl UpstreamSettings {
             workspaces: self.workspaces.clone(),
             tasks: self.tasks.clone(),
             task_names: self.task_names.clone(),
+            tags: self.tags.clone(),
             statuses: self.statuses.clone(),
         };
         let default = CollectSettings::in_folder(work.to_owned());
@@ -252,6 +273,7 @@ impl UpstreamSettings {
             look_back: or(self.look_back, default.look_back),
             history: or(self.history, default.history),
             settle: or(self.settle, default.settle),
+            while_going: self.while_going.map(|time| time.0),
             parallel: self.parallel.unwrap_or(default.parallel),
             pages_in_flight: self.pages_in_flight.unwrap_or(default.pages_in_flight),
             ..default
@@ -261,7 +283,8 @@ impl UpstreamSettings {
             cron: self.cron.clone().map(|cron| cron.0),
             jitter: or(self.jitter, Duration::ZERO),
         };
-        Ok(Scheduled { upstream: Upstream { name, client, selection, settings }, pause })
+        let process = process.to_owned();
+        Ok(Scheduled { upstream: Upstream { name, client, selection, settings, process }, pause })
     }
 
     fn credentials(&self) -> Outcome<Credentials> {
@@ -404,6 +427,7 @@ mod tests {
                 with("taks = []"),
                 with("every = \"soon\""),
                 with("every = \"5m\"\ncron = \"0 * * * *\""),
+                with("while_going = \"10ms\""),
                 with("cron = \"61 * * * *\""),
                 with("pace = \"quick\""),
                 with("statuses = [\"failed\"]"),

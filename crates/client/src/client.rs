@@ -35,12 +35,32 @@ struct Shared {
     http: reqwest::Client,
     downloader: Downloader,
     access: Access,
-    pacer: Pacer,
+    /// Shared with other clients of the same host.
+    pacer: Arc<Pacer>,
+    traffic: Counters,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     wait: Arc<dyn Wait>,
     /// How long the last page took to be built. Unit: milliseconds.
     build_ms: AtomicU64,
+}
+
+/// What a client has sent so far. Unit: requests; downloads are none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// All of them.
+    pub requests: u64,
+    /// Those that were sent again.
+    pub repeated: u64,
+    /// Those that the service answered with 429.
+    pub limited: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    requests: AtomicU64,
+    repeated: AtomicU64,
+    limited: AtomicU64,
 }
 
 /// One request to the API.
@@ -60,6 +80,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// How long the service took for it.
+    pub(crate) took: Duration,
 }
 
 impl Client {
@@ -80,10 +102,29 @@ impl Client {
             .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))?;
         let downloader = Downloader::new(&settings)?;
         let access = Access::new(settings.credentials.clone());
-        let pacer = Pacer::new(settings.pace);
+        let pacer = Arc::new(Pacer::new(settings.pace));
+        let traffic = Counters::default();
         // Until a page has told better: at once.
         let build_ms = AtomicU64::new(0);
-        Ok(Self(Arc::new(Shared { settings, http, downloader, access, pacer, clock, random, wait, build_ms })))
+        Ok(Self(Arc::new(Shared { settings, http, downloader, access, pacer, traffic, clock, random, wait, build_ms })))
+    }
+
+    /// Keeps to the pace of another client together with it: both speak to the same host.
+    ///
+    /// Called before the client is cloned or used; a client that is in use already keeps its own pace.
+    #[must_use]
+    pub fn beside(mut self, other: &Self) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.pacer = Arc::clone(&other.0.pacer);
+        }
+        self
+    }
+
+    /// What it has sent so far.
+    pub fn traffic(&self) -> Traffic {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counters { requests, repeated, limited } = &self.0.traffic;
+        Traffic { requests: read(requests), repeated: read(repeated), limited: read(limited) }
     }
 
     /// The settings it was made with.
@@ -158,6 +199,7 @@ impl Client {
         loop {
             self.0.pacer.take(self.clock(), self.0.wait.as_ref()).await;
             let authorization = self.0.access.authorization(self).await?;
+            self.0.traffic.requests.fetch_add(1, Ordering::Relaxed);
             let answer = self.once(&call, &authorization).await;
             let (error, headers) = match answer {
                 Ok(answer) if answer.status.is_success() => return Ok(answer),
@@ -166,6 +208,7 @@ impl Client {
             };
             let status = headers.as_ref().map(|(status, _)| *status);
             if status == Some(StatusCode::TOO_MANY_REQUESTS) {
+                self.0.traffic.limited.fetch_add(1, Ordering::Relaxed);
                 self.0.pacer.limited(self.clock().now().as_millis());
             }
             if status == Some(StatusCode::UNAUTHORIZED) && !renewed && self.0.access.renews() {
@@ -177,6 +220,7 @@ impl Client {
                 return Err(error);
             }
             self.pause(&error, headers.as_ref().map(|(_, headers)| headers), retries).await;
+            self.0.traffic.repeated.fetch_add(1, Ordering::Relaxed);
             retries += 1;
         }
     }
@@ -204,6 +248,7 @@ impl Client {
             let what = if error.is_timeout() { "did not answer in time" } else { "did not answer" };
             Error::caused(ErrorKind::Unavailable, format!("{} {what}", self.place(call)), error.without_url())
         };
+        let begun = self.clock().now();
         let mut response = request.send().await.map_err(broken)?;
         let (status, headers) = (response.status(), response.headers().clone());
         self.0.pacer.hear(&headers);
@@ -215,7 +260,8 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, headers, body: body.freeze() })
+        let took = Duration::from_millis(self.clock().now().millis_since(begun).max(0).unsigned_abs());
+        Ok(Answer { status, headers, body: body.freeze(), took })
     }
 
     fn place(&self, call: &Call) -> String {

@@ -5,7 +5,7 @@ use runlog_model::{
     EnvironmentId, ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId,
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,6 +52,8 @@ pub struct ExecutionFilter {
     pub last_days: Option<u32>,
     /// Only this status.
     pub status: Option<RunStatus>,
+    /// Only runs of tasks that have all these tags; not for the runs of a single task.
+    pub tags: Vec<String>,
     /// Most runs in the answer, 1 to 100.
     pub limit: u64,
     /// Runs to leave out first.
@@ -133,34 +135,38 @@ impl Client {
         self.get_json(&["processing", "executions", &id], &[]).await.map(Execution::read)
     }
 
-    /// Runs, newest first: `GET /processing/executables/tasks/{id}/executions` for a task, and without the id for more.
+    /// Runs, newest first: `GET /processing/executables/tasks/{id}/executions` for a task, without the id for more, and
+    /// `POST` of the same where tags are asked for.
     pub async fn executions(&self, scope: ExecutionScope, filter: &ExecutionFilter) -> Result<ExecutionList> {
-        let mut query = vec![("limit", filter.limit.to_string()), ("offset", filter.offset.to_string())];
+        let mut query = vec![("limit", json!(filter.limit)), ("offset", json!(filter.offset))];
         match filter.last_days {
-            Some(days) => query.push(("lastDays", days.to_string())),
+            Some(days) => query.push(("lastDays", json!(days))),
             None => {
-                query.extend(filter.from.map(|time| ("from", time.as_millis().to_string())));
-                query.extend(filter.to.map(|time| ("to", time.as_millis().to_string())));
+                query.extend(filter.from.map(|from| ("from", json!(from.as_millis()))));
+                query.extend(filter.to.map(|to| ("to", json!(to.as_millis()))));
             }
         }
-        query.extend(filter.status.map(|status| ("status", status.to_string())));
+        query.extend(filter.status.map(|status| ("status", json!(status.to_string()))));
+        match scope {
+            ExecutionScope::Workspace(id) => query.push(("workspaceId", json!(id.to_string()))),
+            ExecutionScope::Environment(id) => query.push(("environmentId", json!(id.to_string()))),
+            ExecutionScope::Task(_) | ExecutionScope::All => {}
+        }
         let mut path = vec!["processing", "executables", "tasks", "executions"];
-        let task = match scope {
-            ExecutionScope::Task(task) => Some(task.to_string()),
-            ExecutionScope::Workspace(id) => {
-                query.push(("workspaceId", id.to_string()));
-                None
-            }
-            ExecutionScope::Environment(id) => {
-                query.push(("environmentId", id.to_string()));
-                None
-            }
-            ExecutionScope::All => None,
-        };
+        let task = if let ExecutionScope::Task(task) = scope { Some(task.to_string()) } else { None };
         if let Some(task) = &task {
             path.insert(3, task);
         }
-        let mut list: Value = self.get_json(&path, &query).await?;
+        let mut list: Value = if task.is_some() || filter.tags.is_empty() {
+            let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let query: Vec<_> = query.into_iter().map(|(name, value)| (name, text(value))).collect();
+            self.get_json(&path, &query).await?
+        } else {
+            query.push(("tags", json!(filter.tags)));
+            let body: Map<String, Value> = query.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            // It only reads.
+            self.send(self.request(Method::POST, &path, &[]).with_json(&body)?.repeatable()).await?.json()?
+        };
         let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
             return Err(Error::new(ErrorKind::Protocol, "the service's list of runs has no items"));
         };
@@ -201,8 +207,6 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

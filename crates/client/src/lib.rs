@@ -30,7 +30,7 @@ mod wait;
 mod walk;
 
 pub use admin::PermissionHolder;
-pub use client::Client;
+pub use client::{Client, Traffic};
 pub use download::DownloadSink;
 pub use error::{Error, ErrorKind, Result};
 pub use executions::{Execution, ExecutionFilter, ExecutionList, ExecutionScope, LivePage, LiveQuery};

@@ -1,6 +1,7 @@
 //! Asking for pages of a log, and for how far they are.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -41,6 +42,8 @@ pub struct GeneratedPage {
     pub next_end: Option<String>,
     /// Whether the log can still grow, where the service tells.
     pub settled: Option<bool>,
+    /// How long the service took to answer.
+    pub took: Duration,
 }
 
 impl fmt::Debug for GeneratedPage {
@@ -125,7 +128,7 @@ fn generated(answer: &Answer) -> Result<GeneratedPage> {
     // The status decides: a header on a 200 is no invitation.
     let next_end = next_end.filter(|_| answer.status == StatusCode::PARTIAL_CONTENT);
     let settled = header(LOG_SETTLED_HEADER).map(|text| text == "true");
-    Ok(GeneratedPage { token, size, next_end, settled })
+    Ok(GeneratedPage { token, size, next_end, settled, took: answer.took })
 }
 
 fn status_of(answer: &Answer) -> Result<LogStatus> {

@@ -62,6 +62,13 @@ pub struct Pace {
     pub per_minute: usize,
 }
 
+impl Pace {
+    /// Requests that go out in a minute at most, by both bounds.
+    pub fn requests_per_minute(self) -> u64 {
+        self.per_minute.min(self.per_second.saturating_mul(60)) as u64
+    }
+}
+
 impl Default for Pace {
     fn default() -> Self {
         Self { per_second: 8, per_minute: 600 }
@@ -93,6 +100,9 @@ pub struct DownloadSettings {
     pub time_max: Duration,
     /// How long no byte may come. Default: one minute.
     pub silence_max: Duration,
+    /// Files that come at a time; further ones wait, so that memory does not grow with the pages that are asked for.
+    /// Default: 4.
+    pub at_a_time: usize,
 }
 
 impl Default for DownloadSettings {
@@ -105,6 +115,7 @@ impl Default for DownloadSettings {
             unpack_ratio_max: 2_000,
             time_max: Duration::from_secs(3_600),
             silence_max: Duration::from_secs(60),
+            at_a_time: 4,
         }
     }
 }

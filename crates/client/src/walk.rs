@@ -9,7 +9,7 @@ use crate::logs::{GeneratedPage, PageRequest};
 /// A page that was asked for; its file is still to be built and downloaded.
 #[derive(Debug, Clone)]
 pub struct RequestedPage {
-    /// Its place in the walk, from 0 for the newest.
+    /// Its place in the log, from 0 for the newest; older pages have higher ones.
     pub index: u32,
     /// What was asked for.
     pub request: PageRequest,
@@ -28,9 +28,9 @@ pub struct PageWalk {
 }
 
 impl PageWalk {
-    /// A walk that begins with the page of this request.
-    pub fn new(client: Client, first: PageRequest, overlap_ms: i64) -> Self {
-        Self { client, next: Some(first), index: 0, overlap_ms }
+    /// A walk that begins with the page of this request, which gets this index.
+    pub fn new(client: Client, index: u32, first: PageRequest, overlap_ms: i64) -> Self {
+        Self { client, next: Some(first), index, overlap_ms }
     }
 
     /// A walk that goes on after a page that was asked for before, by what the service had answered to it.

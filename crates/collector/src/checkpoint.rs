@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use runlog_client::reconcile::{LogOrder, SpooledPage};
 use runlog_client::{GeneratedPage, PageRequest};
+use runlog_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
@@ -36,6 +37,9 @@ struct State {
     /// The form of this file.
     version: u32,
     fetch: Identity,
+    /// Parts that are walked side by side after the first page, newest first; none while there is one walk.
+    #[serde(default)]
+    parts: Vec<Part>,
     /// Pages that were asked for, newest first, and then the ends of pages that were asked for again.
     pages: Vec<PageState>,
 }
@@ -54,6 +58,18 @@ pub(crate) struct Identity {
     /// The end that was fixed when the fetch began, when the run was not waited for.
     pub(crate) fixed_end: Option<String>,
 }
+
+/// A part of a log, both ends inside, that has a walk of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Its earliest time; the beginning of the range when absent.
+    pub(crate) start: Option<Timestamp>,
+    /// Its latest time, as it is to be sent.
+    pub(crate) end: String,
+}
+
+/// Ages of pages by which one part is older than the one before.
+pub(crate) const PART_AGES: u32 = 10_000;
 
 /// A page that was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +92,12 @@ pub(crate) struct PageState {
 
 const VERSION: u32 = 1;
 
+impl State {
+    fn new(fetch: Identity) -> Self {
+        Self { version: VERSION, fetch, parts: Vec::new(), pages: Vec::new() }
+    }
+}
+
 impl PageState {
     /// True for a page of the walk; ids of those that were asked for again are never their ages.
     pub(crate) fn is_of_walk(&self) -> bool {
@@ -90,7 +112,7 @@ impl Checkpoint {
         let lock = Some(lock(&folder)?);
         let mut state = match read(&folder)? {
             Some(state) => same(state, &fetch, &folder)?,
-            None => State { version: VERSION, fetch, pages: Vec::new() },
+            None => State::new(fetch),
         };
         for page in &mut state.pages {
             // The files of a page are written before it is noted; a crash of the machine may still have lost some.
@@ -103,7 +125,7 @@ impl Checkpoint {
     pub(crate) fn temporary(fetch: Identity) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("runlog-fetch-").tempdir();
         let temporary = temporary.map_err(storage("make a temporary folder in", &std::env::temp_dir()))?;
-        let state = State { version: VERSION, fetch, pages: Vec::new() };
+        let state = State::new(fetch);
         Ok(Self { folder: temporary.path().to_owned(), state, lock: None, _temporary: Some(temporary) })
     }
 
@@ -120,6 +142,22 @@ impl Checkpoint {
     /// All pages that were asked for.
     pub(crate) fn pages(&self) -> &[PageState] {
         &self.state.pages
+    }
+
+    /// The parts that are walked side by side.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.state.parts
+    }
+
+    /// The part that a page of this age is in; none for those of the first walk.
+    pub(crate) fn part_of(&self, age: u32) -> Option<&Part> {
+        self.state.parts.get((age / PART_AGES).checked_sub(1)? as usize)
+    }
+
+    /// Notes that the rest of the log is walked in parts.
+    pub(crate) fn divided(&mut self, parts: Vec<Part>) -> Result<()> {
+        self.state.parts = parts;
+        self.write()
     }
 
     /// The pages that are on disk.
@@ -160,6 +198,7 @@ impl Checkpoint {
     /// Forgets all pages, to fetch them anew.
     pub(crate) fn start_over(&mut self) -> Result<()> {
         self.state.pages.clear();
+        self.state.parts.clear();
         self.write()
     }
 
@@ -213,6 +252,7 @@ fn same(mut state: State, fetch: &Identity, folder: &Path) -> Result<State> {
         // The run has ended since, or is no longer waited for: the pages of before have other ends.
         state.fetch = fetch.clone();
         state.pages.clear();
+        state.parts.clear();
     }
     Ok(state)
 }

@@ -7,16 +7,16 @@
 //! Any number of collectors may share an archive. Each step can be repeated: a list tells of runs that are known, pages
 //! that are on disk are not fetched again, and records that are archived are not stored again.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_client::{ErrorKind, Execution};
 use runlog_model::run::PlanPart;
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{RunId, RunStatus, Timestamp};
-use runlog_store::{Caller, CallerKind, ClaimedRun, Setback, Store};
+use runlog_model::{RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
+use runlog_store::{Caller, CallerKind, ClaimedRun, CollectorFigures, LiveQuery, Setback, Store, failpoint, limits};
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -49,8 +49,6 @@ struct Shared {
     upstream: Upstream,
     discovery: Discovery,
     progress: Arc<dyn CollectProgress>,
-    /// Tells it from other collectors of the same upstream.
-    id: String,
 }
 
 /// Hears what a collector is doing.
@@ -84,6 +82,10 @@ impl CollectProgress for Unheard {
     fn tell(&self, _: CollectEvent<'_>) {}
 }
 
+impl Progress for Unheard {
+    fn tell(&self, _: FetchEvent<'_>) {}
+}
+
 /// What a round came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Round {
@@ -109,8 +111,7 @@ impl Round {
 impl Collector {
     /// A collector; nothing is asked for yet.
     pub fn new(store: Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
-        let id = upstream.client.random().uuid().to_string();
-        Self(Arc::new(Shared { store, upstream, discovery: Discovery::new(), progress, id }))
+        Self(Arc::new(Shared { store, upstream, discovery: Discovery::new(), progress }))
     }
 
     /// The name of its upstream.
@@ -118,17 +119,30 @@ impl Collector {
         &self.0.upstream.name
     }
 
-    /// Makes itself known to the other collectors of the upstream, and takes its part of the pace.
+    /// Makes itself known to the other collectors of its host, and takes its part of the pace.
     pub async fn share_pace(&self) -> Result<()> {
-        let Shared { store, upstream, id, .. } = &*self.0;
-        let life_ms = 3 * millis(HEARTBEAT);
-        upstream.client.share_pace(store.count_collectors(&upstream.name, id, life_ms).await?);
+        let Shared { store, upstream, .. } = &*self.0;
+        let (client, traffic) = (&upstream.client, upstream.client.traffic());
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let collector = CollectorFigures {
+            host: upstream.host(),
+            id: upstream.process.clone(),
+            seen_at: 0,
+            per_minute: client.pace().map(|pace| number(pace.requests_per_minute())),
+            requests_left: client.requests_left().map(|left| number(left as u64)),
+            requests: number(traffic.requests),
+            repeated: number(traffic.repeated),
+            limited: number(traffic.limited),
+        };
+        let at_work = store.note_collector(&collector, limits::COLLECTOR_LIFE_MS).await?;
+        client.share_pace(at_work.len());
         Ok(())
     }
 
     /// Leaves its part of the pace to the others.
     pub async fn leave(&self) -> Result<()> {
-        Ok(self.0.store.forget_collector(&self.0.upstream.name, &self.0.id).await?)
+        let upstream = &self.0.upstream;
+        Ok(self.0.store.forget_collector(&upstream.host(), &upstream.process).await?)
     }
 
     /// Lists the runs since the last time, and somewhat before.
@@ -168,6 +182,7 @@ impl Collector {
                 while !stop.is_cancelled() {
                     match collector.land_one(&stop).await? {
                         Some(one) => round.add(one),
+                        None if collector.look_at_one(&stop).await? => {}
                         None => break,
                     }
                 }
@@ -246,6 +261,7 @@ impl Collector {
         };
         let error = match outcome {
             Ok(records) => {
+                info!(run.id = %run_id, records, "a run's whole log has landed");
                 progress.tell(CollectEvent::Landed(run_id, records));
                 return Ok(Some(Round { landed: 1, records, ..Round::default() }));
             }
@@ -259,6 +275,7 @@ impl Collector {
         store.set_back(&upstream.name, &claimed, &setback).await?;
         Ok(Some(match setback.again_at {
             None => {
+                info!(run.id = %run_id, "a run has no log");
                 progress.tell(CollectEvent::NoLog(run_id));
                 Round { no_log: 1, ..Round::default() }
             }
@@ -270,38 +287,104 @@ impl Collector {
         }))
     }
 
+    /// Brings in what a run that goes on has logged since it was last looked at; false when none is to be looked at.
+    async fn look_at_one(&self, stop: &CancellationToken) -> Result<bool> {
+        let Shared { store, upstream, .. } = &*self.0;
+        let Some(every) = upstream.settings.while_going else { return Ok(false) };
+        let now = upstream.client.clock().now();
+        let before = now.plus_millis(-millis(every));
+        let claimed = store.claim_going_run(&upstream.name, self.lease_end(now), before).await?;
+        let Some(claimed) = claimed else { return Ok(false) };
+        let outcome = tokio::select! {
+            outcome = self.bring_so_far(&claimed) => outcome,
+            () = self.keep(&claimed) => return Ok(true),
+            () = stop.cancelled() => Ok(()),
+        };
+        if let Err(error) = outcome {
+            // All of it comes when the run has ended.
+            debug!(%error, "what a run has logged so far could not be brought in");
+        }
+        store.looked_at_run(&upstream.name, &claimed).await?;
+        Ok(true)
+    }
+
+    /// From the last instant that is archived on, so that nothing is missing at the seam; what is there already is not
+    /// stored again.
+    async fn bring_so_far(&self, claimed: &ClaimedRun) -> Result<()> {
+        let Shared { store, upstream, .. } = &*self.0;
+        let run_id = claimed.run_id()?;
+        let run = said(claimed)?;
+        let newest = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
+        let newest = match store.run(run_id).await? {
+            Some(_) => store.live_page(run_id, &newest).await?.records.pop(),
+            None => None,
+        };
+        let start = newest.map(|record| record.time.floor_to_second());
+        let log = self.work_folder()?.join(format!("{run_id}.so-far.ndjson"));
+        let request =
+            FetchRequest { range: TimeRange { start, end: None }, settle: None, ..self.fetch_request(run_id, &log) };
+        fetch_run(&upstream.client, request, Arc::new(Unheard)).await?;
+        self.begin(&run, run_id).await?;
+        land(store, run_id, &log, start).await?;
+        std::fs::remove_file(&log).map_err(storage("remove", &log))?;
+        Ok(())
+    }
+
     /// Fetches a run's log, lands it, and ends the run. Its records.
     async fn bring(&self, claimed: &ClaimedRun, run_id: RunId) -> Result<u64> {
-        let Shared { store, upstream, discovery, progress, .. } = &*self.0;
+        let Shared { store, upstream, progress, .. } = &*self.0;
         progress.tell(CollectEvent::Fetching(run_id));
-        let bad = |what: String| CollectError::BadRun { run: run_id.to_string(), what };
-        let said: Value = serde_json::from_str(&claimed.body).map_err(|error| bad(error.to_string()))?;
-        let run = Execution::read(said);
-        let finish = finish(&run).ok_or_else(|| bad(format!("its status {:?} is not known here", run.status_text)))?;
-
-        let folder = upstream.settings.work_folder.join(&upstream.name);
-        std::fs::create_dir_all(&folder).map_err(storage("make", &folder))?;
-        let log = folder.join(format!("{run_id}.ndjson"));
+        let run = said(claimed)?;
+        let finish = finish(&run).ok_or_else(|| {
+            let what = format!("its status {:?} is not known here", run.status_text);
+            CollectError::BadRun { run: run_id.to_string(), what }
+        })?;
+        let log = self.work_folder()?.join(format!("{run_id}.ndjson"));
         let mut pages = 0;
         // A log is only ever put there whole.
         if !log.exists() {
             let request = FetchRequest {
                 known: Some(run.clone()),
                 settle: Some(upstream.settings.settle),
-                pages_in_flight: upstream.settings.pages_in_flight,
-                page_memory_bytes: upstream.settings.page_memory_bytes,
-                ..FetchRequest::new(run_id, Output::File(log.clone()))
+                ..self.fetch_request(run_id, &log)
             };
             let report = fetch_run(&upstream.client, request, Arc::new(Hearing(Arc::clone(progress)))).await?;
             pages = report.pages;
         }
-        let task = discovery.task(upstream, &run).await?;
-        store.learn_task(&task).await?;
-        store.start_run(run_id, &start(&run, task.id), &collector_as_caller(&upstream.name)).await?;
-        let landed = land(store, run_id, &log).await?;
+        failpoint::reach("collect-fetched");
+        self.begin(&run, run_id).await?;
+        failpoint::reach("collect-begun");
+        let landed = land(store, run_id, &log, None).await?;
+        failpoint::reach("collect-stored");
         store.land_run(&upstream.name, claimed, &finish, landed.records, pages).await?;
+        failpoint::reach("collect-landed");
         std::fs::remove_file(&log).map_err(storage("remove", &log))?;
         Ok(landed.records)
+    }
+
+    /// Begins the run in the archive, and its task and places as far as they are new there.
+    async fn begin(&self, run: &Execution, run_id: RunId) -> Result<()> {
+        let Shared { store, upstream, discovery, .. } = &*self.0;
+        let task = discovery.task(upstream, run).await?;
+        store.learn_task(&task).await?;
+        store.start_run(run_id, &start(run, task.id), &collector_as_caller(&upstream.name)).await?;
+        Ok(())
+    }
+
+    fn fetch_request(&self, run_id: RunId, log: &Path) -> FetchRequest {
+        let settings = &self.0.upstream.settings;
+        FetchRequest {
+            pages_in_flight: settings.pages_in_flight,
+            page_memory_bytes: settings.page_memory_bytes,
+            ..FetchRequest::new(run_id, Output::File(log.to_owned()))
+        }
+    }
+
+    fn work_folder(&self) -> Result<PathBuf> {
+        let upstream = &self.0.upstream;
+        let folder = upstream.settings.work_folder.join(&upstream.name);
+        std::fs::create_dir_all(&folder).map_err(storage("make", &folder))?;
+        Ok(folder)
     }
 
     /// Keeps a run in hand; ends when another has taken it.
@@ -337,6 +420,15 @@ impl Collector {
         let again = AGAIN_FIRST.saturating_mul(doubled).min(AGAIN_MAX);
         Setback { problem, expected, again_at: (!has_no_log).then(|| now.plus_millis(millis(again))) }
     }
+}
+
+/// What the service said of a run.
+fn said(claimed: &ClaimedRun) -> Result<Execution> {
+    let bad = |error: serde_json::Error| CollectError::BadRun {
+        run: claimed.run_id().map(|id| id.to_string()).unwrap_or_default(),
+        what: error.to_string(),
+    };
+    serde_json::from_str(&claimed.body).map(Execution::read).map_err(bad)
 }
 
 /// True when the service knows no log of the run.

@@ -90,7 +90,8 @@ impl Discovery {
         for scope in self.lists(upstream).await?.scopes {
             for window in range.windows(upstream.settings.window_max) {
                 let (from, to) = (Some(window.from), Some(window.to));
-                let filter = ExecutionFilter { from, to, last_days: None, status: None, limit: 1, offset: 0 };
+                let tags = upstream.selection.tags.clone();
+                let filter = ExecutionFilter { from, to, tags, limit: 1, ..ExecutionFilter::default() };
                 runs += upstream.client.executions(scope, &filter).await?.total;
             }
         }
@@ -143,7 +144,8 @@ impl Discovery {
         }
         // A request for each task, or as many as it takes to read the runs of all tasks.
         let broad = self.broad_requests.load(Ordering::Relaxed).max(2 * by_place.len() as u64);
-        let is_by_place = tasks.len() as u64 > broad;
+        // The list of a single task knows no tags.
+        let is_by_place = tasks.len() as u64 > broad || !selection.tags.is_empty();
         let scopes =
             if is_by_place { by_place } else { tasks.iter().map(|task| ExecutionScope::Task(*task)).collect() };
         Ok(Lists { scopes, tasks: Some(tasks), is_by_place })
@@ -303,10 +305,10 @@ async fn read_list(
             let filter = ExecutionFilter {
                 from: Some(window.from),
                 to: Some(window.to),
-                last_days: None,
-                status: None,
+                tags: upstream.selection.tags.clone(),
                 limit: LIST_LIMIT,
                 offset,
+                ..ExecutionFilter::default()
             };
             *requests += 1;
             let page = upstream.client.executions(scope, &filter).await?;

@@ -120,8 +120,9 @@ async fn merge_and_count(
         if got < expected && has_pages && !gathering.has_asked_again() {
             gathering.progress.tell(FetchEvent::AskingAgainForEnds { expected, got });
             gathering.ends_again().await?;
-        } else if *kept > 0 && !request.allow_incomplete {
-            // A page that came wrong the last time would be wrong for ever.
+        } else if gathering.is_divided() || *kept > 0 && !request.allow_incomplete {
+            // Parts may have been cut where the service does not cut, and a page that came wrong the last time would be
+            // wrong for ever.
             *kept = 0;
             gathering.anew(range.end.map(Timestamp::to_api_text)).await?;
         } else if got > expected && !std::mem::replace(&mut has_waited, true) {

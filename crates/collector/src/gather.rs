@@ -1,5 +1,6 @@
 //! Asks for the pages of a log and lays them down, several at once.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use runlog_model::{FileFormat, Timestamp};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::checkpoint::{Checkpoint, PageState};
+use crate::checkpoint::{Checkpoint, PART_AGES, PageState, Part};
+use crate::divide::divide;
 use crate::error::Result;
 use crate::progress::{FetchEvent, Progress};
 use crate::request::FetchRequest;
@@ -19,6 +21,8 @@ const DOWNLOADS_MAX: u32 = 3;
 /// How often a log that is not settled is asked for again, and how long each time is waited.
 const UNSETTLED_TRIES_MAX: u32 = 60;
 const UNSETTLED_PAUSE: Duration = Duration::from_secs(2);
+/// Walks that ask for a page at a time.
+const ASKED_AT_ONCE: usize = 8;
 /// How much later than a page's end its end is asked for again: what is lost when a header is cut down to seconds.
 const SECOND_MS: i64 = 1_000;
 
@@ -29,6 +33,7 @@ pub(crate) struct Gathering<'a> {
     pub(crate) progress: Arc<dyn Progress>,
     checkpoint: &'a mut Checkpoint,
     tasks: JoinSet<Result<(SpooledPage, u64)>>,
+    may_divide: bool,
     /// Bytes of page files, unpacked.
     pub(crate) bytes: u64,
 }
@@ -40,7 +45,7 @@ impl<'a> Gathering<'a> {
         checkpoint: &'a mut Checkpoint,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        Self { client, request, checkpoint, progress, tasks: JoinSet::new(), bytes: 0 }
+        Self { client, request, checkpoint, progress, tasks: JoinSet::new(), may_divide: true, bytes: 0 }
     }
 
     /// What is on disk.
@@ -54,35 +59,79 @@ impl<'a> Gathering<'a> {
             warn!("the log has changed since its first pages were asked for; all of it is fetched anew");
             self.start_over().await?;
         }
-        let walked = self.checkpoint.walked().max_by_key(|page| page.age);
-        let overlap_ms = i64::try_from(self.request.overlap.as_millis()).unwrap_or(i64::MAX);
-        let mut walk = match walked {
-            None => PageWalk::new(self.client.clone(), self.page_request(end), overlap_ms),
-            Some(last) => {
-                let before = self.page_request(last.end.clone());
-                PageWalk::after(self.client.clone(), last.age, before, last.next_end.as_deref(), overlap_ms)?
-            }
-        };
+        let mut walks = self.walks(end)?;
+        let mut asking = JoinSet::new();
         loop {
             // The next page is asked for before there is room for it: the service builds it in the meantime.
-            let next = match walk.next().await {
+            while asking.len() < ASKED_AT_ONCE
+                && let Some(mut walk) = walks.pop_front()
+            {
+                asking.spawn(async move { (walk.next().await, walk) });
+            }
+            let Some(answered) = asking.join_next().await else { break };
+            let (next, walk) = answered?;
+            let next = match next {
                 // Some services have no log file for a run that logged nothing; the count will say whether that is so.
                 Err(error) if error.kind() == ErrorKind::NotFound && self.checkpoint.pages().is_empty() => None,
                 next => next?,
             };
-            let Some(page) = next else { break };
+            let Some(page) = next else { continue };
             let page = if page.index == 0 { self.settled(page).await? } else { page };
             self.checkpoint.requested(page.index, page.index, &page.request, &page.page)?;
+            let parts =
+                if page.index == 0 { divide(self.client, self.request, &page, self.may_divide).await } else { None };
             self.make_room().await?;
             self.start(page.index, page);
+            match parts {
+                Some(parts) => {
+                    self.checkpoint.divided(parts)?;
+                    walks = self.walks(None)?;
+                }
+                None => walks.push_back(walk),
+            }
         }
         self.finish().await
     }
 
+    /// What is still to be walked: the log, or what is left of its parts.
+    fn walks(&self, end: Option<String>) -> Result<VecDeque<PageWalk>> {
+        let parts = self.checkpoint.parts();
+        if parts.is_empty() {
+            return Ok(VecDeque::from([self.walk(0, self.page_request(self.request.range.start, end))?]));
+        }
+        let numbered = (1..).zip(parts);
+        let walk = |(number, part): (u32, &Part)| {
+            let start = part.start.or(self.request.range.start);
+            self.walk(number * PART_AGES, self.page_request(start, Some(part.end.clone())))
+        };
+        numbered.map(walk).collect()
+    }
+
+    /// A walk whose first page has this age, or what is left of it.
+    fn walk(&self, age: u32, first: PageRequest) -> Result<PageWalk> {
+        let overlap_ms = i64::try_from(self.request.overlap.as_millis()).unwrap_or(i64::MAX);
+        let is_of_walk = |page: &&PageState| page.age / PART_AGES == age / PART_AGES;
+        let last = self.checkpoint.walked().filter(is_of_walk).max_by_key(|page| page.age);
+        Ok(match last {
+            None => PageWalk::new(self.client.clone(), age, first, overlap_ms),
+            Some(last) => {
+                let before = PageRequest { end: last.end.clone(), ..first };
+                PageWalk::after(self.client.clone(), last.age, before, last.next_end.as_deref(), overlap_ms)?
+            }
+        })
+    }
+
     /// Forgets all pages that are on disk, and fetches them anew.
     pub(crate) async fn anew(&mut self, end: Option<String>) -> Result<()> {
+        // A service that does not keep to the bounds of parts may keep to its own headers.
+        self.may_divide = false;
         self.start_over().await?;
         self.all_pages(end).await
+    }
+
+    /// True when the log was fetched in parts.
+    pub(crate) fn is_divided(&self) -> bool {
+        !self.checkpoint.parts().is_empty()
     }
 
     /// Asks again for the newest page, for records that came late, and for the pages after each header, from a second
@@ -95,7 +144,7 @@ impl<'a> Gathering<'a> {
         for (age, end) in ends {
             // Ids of such pages are never their ages, so that a walk is not taken up from one.
             let id = self.checkpoint.pages().iter().map(|page| page.id).max().unwrap_or(0) + 1;
-            let request = self.page_request(end);
+            let request = self.page_request(self.start_of(age), end);
             self.make_room().await?;
             let page = self.client.generate(&request).await?;
             self.checkpoint.requested(id, age, &request, &page)?;
@@ -109,10 +158,14 @@ impl<'a> Gathering<'a> {
         self.checkpoint.pages().iter().any(|page| !page.is_of_walk())
     }
 
-    fn page_request(&self, end: Option<String>) -> PageRequest {
+    fn page_request(&self, start: Option<Timestamp>, end: Option<String>) -> PageRequest {
         // JSON whatever the form of the result: TEXT cannot be taken apart into records.
-        let (run_id, start) = (self.request.run_id, self.request.range.start);
-        PageRequest { run_id, start, end, format: FileFormat::Json, order: None }
+        PageRequest { run_id: self.request.run_id, start, end, format: FileFormat::Json, order: None }
+    }
+
+    /// The earliest time that a page of this age is asked with.
+    fn start_of(&self, age: u32) -> Option<Timestamp> {
+        self.checkpoint.part_of(age).and_then(|part| part.start).or(self.request.range.start)
     }
 
     /// Waits while the service says that the log can still grow.
@@ -133,7 +186,7 @@ impl<'a> Gathering<'a> {
         let known: Vec<PageState> = self.checkpoint.pages().to_vec();
         for state in known.into_iter().filter(|page| page.spooled.is_none()) {
             self.make_room().await?;
-            let request = self.page_request(state.end);
+            let request = self.page_request(self.start_of(state.age), state.end);
             let page: GeneratedPage = self.client.generate(&request).await?;
             if page.next_end != state.next_end {
                 return Ok(false);
@@ -150,7 +203,8 @@ impl<'a> Gathering<'a> {
     }
 
     fn start(&mut self, id: u32, page: RequestedPage) {
-        self.progress.tell(FetchEvent::PageRequested(page.index + 1));
+        let number = u32::try_from(self.checkpoint.walked().count()).unwrap_or(u32::MAX);
+        self.progress.tell(FetchEvent::PageRequested(number));
         let settings = SpoolSettings {
             folder: self.checkpoint.folder().to_owned(),
             order: self.request.order,
@@ -160,7 +214,7 @@ impl<'a> Gathering<'a> {
         // Held by the task, so that one that is being given up does not write into the next fetch's folder.
         let lock = self.checkpoint.lock();
         self.tasks.spawn(async move {
-            let laid_down = lay_down(&client, id, &page, settings, progress.as_ref()).await;
+            let laid_down = lay_down(&client, id, number, &page, settings, progress.as_ref()).await;
             drop(lock);
             laid_down
         });
@@ -195,11 +249,11 @@ impl<'a> Gathering<'a> {
 async fn lay_down(
     client: &Client,
     id: u32,
+    number: u32,
     page: &RequestedPage,
     settings: SpoolSettings,
     progress: &dyn Progress,
 ) -> Result<(SpooledPage, u64)> {
-    let number = page.index + 1;
     let on_event = |event: PageEvent| {
         progress.tell(match event {
             PageEvent::Building => FetchEvent::PageBuilding(number),

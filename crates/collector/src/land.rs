@@ -27,10 +27,10 @@ pub(crate) struct Landed {
     pub(crate) stored: u64,
 }
 
-/// Stores what the archive lacks of a log: NDJSON, by time, oldest first.
-pub(crate) async fn land(store: &Store, run_id: RunId, log: &Path) -> Result<Landed> {
+/// Stores what the archive lacks of a log, or of the part of it from a time on: NDJSON, by time, oldest first.
+pub(crate) async fn land(store: &Store, run_id: RunId, log: &Path, from: Option<Timestamp>) -> Result<Landed> {
     for _ in 0..TRIES {
-        match land_once(store, run_id, log).await {
+        match land_once(store, run_id, log, from).await {
             Err(CollectError::Archive(error)) if error.kind() == ErrorKind::Conflict => {}
             outcome => return outcome,
         }
@@ -39,13 +39,14 @@ pub(crate) async fn land(store: &Store, run_id: RunId, log: &Path) -> Result<Lan
     Err(CollectError::BadRun { run: run_id.to_string(), what: why })
 }
 
-async fn land_once(store: &Store, run_id: RunId, log: &Path) -> Result<Landed> {
+async fn land_once(store: &Store, run_id: RunId, log: &Path, from: Option<Timestamp>) -> Result<Landed> {
+    let range = TimeRange { start: from, end: None };
     let before = store.run(run_id).await?.map_or(0, |run| run.records);
     // Whoever stores what is missing from the same state does so under the same name: one of them is first.
     let mut batch = store.begin_batch(run_id, Some(&format!("collected-after-{before}"))).await?;
     let mut archived = match before {
         0 => Instants::none(),
-        _ => Instants::of(store.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?),
+        _ => Instants::of(store.read_records(run_id, range, RecordOrder::Asc).await?),
     };
     let mut lines = Lines::open(log)?;
     let mut landed = Landed::default();

@@ -11,6 +11,7 @@ mod collect;
 mod collect_error;
 mod count;
 mod discover;
+mod divide;
 mod error;
 mod fetch;
 mod gather;

@@ -17,6 +17,17 @@ pub struct Upstream {
     pub selection: Selection,
     /// How it is collected.
     pub settings: CollectSettings,
+    /// Tells this process from others that collect from the same host: the host's pace is divided among processes.
+    pub process: String,
+}
+
+impl Upstream {
+    /// What its pace is shared with others by.
+    pub(crate) fn host(&self) -> String {
+        let url = &self.client.settings().base_url;
+        let port = url.port_or_known_default().map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}{port}", url.host_str().unwrap_or_default())
+    }
 }
 
 /// Which runs are wanted: those that fit all parts that are given.
@@ -30,6 +41,8 @@ pub struct Selection {
     pub tasks: Vec<TaskId>,
     /// Tasks, by name, with `*` for anything.
     pub task_names: Vec<String>,
+    /// Tasks that have all these tags.
+    pub tags: Vec<String>,
     /// Runs that ended so; none for all.
     pub statuses: Vec<RunStatus>,
 }
@@ -43,7 +56,10 @@ pub struct CollectSettings {
     pub history: Duration,
     /// How long after its end a run's log may still grow. Default: 30 s.
     pub settle: Duration,
-    /// Runs that are fetched at a time. Default: 4.
+    /// How often what a run has logged so far is brought in while it goes on. Default: none of it before its end.
+    pub while_going: Option<Duration>,
+    /// Runs that are fetched at a time. Default: 16, which waits for the service to build pages and for its pace, while
+    /// few files are downloaded at a time.
     pub parallel: usize,
     /// Pages of one run that are built and downloaded at a time. Default: 10: the service builds them side by side.
     pub pages_in_flight: usize,
@@ -67,7 +83,8 @@ impl CollectSettings {
             look_back: DAY,
             history: DAY,
             settle: Duration::from_secs(30),
-            parallel: 4,
+            while_going: None,
+            parallel: 16,
             pages_in_flight: 10,
             page_memory_bytes: 2 << 20,
             window_max: DAY * 10,

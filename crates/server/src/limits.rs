@@ -58,3 +58,6 @@ pub(crate) const STREAMS_MAX: u32 = 128;
 
 /// How long an HTTP/2 connection may be silent before it is asked whether it lives.
 pub(crate) const STREAMS_PING_EVERY: Duration = Duration::from_secs(30);
+
+/// Runs that could not be landed, as many as are shown of an upstream.
+pub(crate) const PROBLEMS_SHOWN: u64 = 50;

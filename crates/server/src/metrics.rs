@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use runlog_model::Severity;
-use runlog_store::{ArchiveFigures, TaskFigures};
+use runlog_model::{Severity, Timestamp};
+use runlog_store::{ArchiveFigures, CollectionFigures, CollectorFigures, TaskFigures};
 
 /// The counters of this process.
 pub(crate) struct Metrics {
@@ -60,6 +60,22 @@ struct RecordLabels {
     severity: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpstreamLabels {
+    upstream: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpstreamRunLabels {
+    upstream: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HostLabels {
+    host: String,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 impl Metrics {
@@ -94,10 +110,17 @@ impl Metrics {
     }
 
     /// Everything as text in the OpenMetrics form, with the archive's own figures.
-    pub(crate) fn text(&self, figures: &ArchiveFigures) -> Result<String, fmt::Error> {
+    pub(crate) fn text(
+        &self,
+        figures: &ArchiveFigures,
+        upstreams: &[CollectionFigures],
+        collectors: &[CollectorFigures],
+        now: Timestamp,
+    ) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
         text::encode_registry(&mut text, &archive_registry(figures))?;
+        text::encode_registry(&mut text, &collection_registry(upstreams, collectors, now))?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
@@ -143,6 +166,66 @@ fn archive_registry(figures: &ArchiveFigures) -> Registry {
     registry.register("task_runs_ended", "Runs of a task that have ended", ended);
     registry.register("task_run_seconds", "Time that those took in all", seconds);
     registry.register("task_last_success_timestamp_seconds", "When a run of a task last ended well", success);
+    registry
+}
+
+/// How far the collecting is, from the catalog: the same on every node, wherever the collectors run.
+fn collection_registry(upstreams: &[CollectionFigures], collectors: &[CollectorFigures], now: Timestamp) -> Registry {
+    let mut registry = Registry::with_prefix("runlog_collector");
+    let runs = Family::<UpstreamRunLabels, Gauge>::default();
+    let (records, pages) = (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
+    let (failing, incomplete) =
+        (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
+    let (lag, listed) = (Family::<UpstreamLabels, Seconds>::default(), Family::<UpstreamLabels, Seconds>::default());
+    let seconds_since = |at: i64| (now.as_millis() - at).max(0) as f64 / 1_000.0;
+    for figures in upstreams {
+        let upstream = || UpstreamLabels { upstream: figures.upstream.clone() };
+        for (state, count) in [
+            ("going", figures.going),
+            ("waiting", figures.waiting),
+            ("landed", figures.landed),
+            ("no_log", figures.no_log),
+            ("left_out", figures.left_out),
+        ] {
+            let labels = UpstreamRunLabels { upstream: figures.upstream.clone(), state };
+            runs.get_or_create(&labels).set(count as i64);
+        }
+        records.get_or_create(&upstream()).set(figures.records as i64);
+        pages.get_or_create(&upstream()).set(figures.pages as i64);
+        failing.get_or_create(&upstream()).set(figures.failing as i64);
+        incomplete.get_or_create(&upstream()).set(figures.incomplete as i64);
+        lag.get_or_create(&upstream()).set(figures.waiting_since.map_or(0.0, seconds_since));
+        if let Some(at) = figures.listed_until {
+            listed.get_or_create(&upstream()).set(seconds_since(at));
+        }
+    }
+    registry.register("runs", "Runs of an upstream by how far they are", runs);
+    registry.register("records", "Records of logs that landed", records);
+    registry.register("pages", "Pages of logs that landed", pages);
+    registry.register("runs_failing", "Runs whose last attempt came to nothing", failing);
+    registry.register("runs_incomplete", "Runs whose log did not come whole", incomplete);
+    registry.register("lag_seconds", "How long the longest waiting run has ended", lag);
+    registry.register("listed_seconds", "How long ago runs were last listed", listed);
+
+    let of_hosts = |value: fn(&CollectorFigures) -> Option<i64>| {
+        let family = Family::<HostLabels, Gauge>::default();
+        for collector in collectors {
+            if let Some(value) = value(collector) {
+                family.get_or_create(&HostLabels { host: collector.host.clone() }).inc_by(value);
+            }
+        }
+        family
+    };
+    registry.register("collectors", "Collectors at work", of_hosts(|_| Some(1)));
+    registry.register("requests_sent", "Requests of the collectors at work", of_hosts(|it| Some(it.requests)));
+    registry.register("requests_repeated", "Those of them that were sent again", of_hosts(|it| Some(it.repeated)));
+    registry.register("requests_limited", "Those of them that were answered with 429", of_hosts(|it| Some(it.limited)));
+    registry.register("requests_per_minute", "Requests that may go out in a minute", of_hosts(|it| it.per_minute));
+    registry.register(
+        "requests_left",
+        "Requests that may still go out in this minute",
+        of_hosts(|it| it.requests_left),
+    );
     registry
 }
 

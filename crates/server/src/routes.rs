@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod audit;
+mod collection;
 mod docs;
 mod downloads;
 mod events;
@@ -162,6 +163,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Administrator, handler!(keys::list)),
         Route::new(Administrator, handler!(keys::rotate)).audited("make key"),
         Route::new(Administrator, handler!(audit::list)),
+        Route::new(Administrator, handler!(collection::show)),
+        Route::new(Administrator, handler!(collection::retry)).audited("retry collection"),
         Route::new(Token, handler!(metrics::show)),
         Route::new(Public, handler!(health::alive)),
         Route::new(Public, handler!(health::ready)),

@@ -80,6 +80,28 @@ pub struct CollectedRun {
     pub expected: Option<i64>,
 }
 
+/// A collector that is at work.
+#[derive(Debug, Clone, Default, PartialEq, Eq, FromRow, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectorFigures {
+    /// The host that it asks.
+    pub host: String,
+    /// Its own name, made when it began.
+    pub id: String,
+    /// When it was last heard of. Unit: epoch milliseconds.
+    pub seen_at: i64,
+    /// Its part of the host's pace. Unit: requests a minute; none without a bound.
+    pub per_minute: Option<i64>,
+    /// Requests that it may still send in this minute.
+    pub requests_left: Option<i64>,
+    /// Requests that it has sent.
+    pub requests: i64,
+    /// Those of them that were sent again.
+    pub repeated: i64,
+    /// Those of them that were answered with 429.
+    pub limited: i64,
+}
+
 /// How far the collecting of an upstream is. Counts are runs, unless they say otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -211,6 +233,39 @@ impl Store {
         Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
     }
 
+    /// Takes a run that goes on into the hands of the caller, whose log was last looked at before a time.
+    pub async fn claim_going_run(
+        &self,
+        upstream: &str,
+        until: Timestamp,
+        looked_at_before: Timestamp,
+    ) -> Result<Option<ClaimedRun>> {
+        let now = self.now().as_millis();
+        let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
+        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
+        claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'going' AND upstream = ");
+        claiming.push_bind(upstream.to_owned()).push(" AND looked_at <= ").push_bind(looked_at_before.as_millis());
+        claiming.push(" AND claimed_until < ").push_bind(now).push(" ORDER BY looked_at LIMIT 1");
+        claiming.push(self.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
+        Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
+    }
+
+    /// Gives a run back that goes on, and notes that its log was looked at now.
+    pub async fn looked_at_run(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET claimed_until = 0, looked_at = $4
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
     /// Keeps a run in the hands of the caller until then. False when another has taken it over.
     pub async fn keep_claim(&self, upstream: &str, run: &ClaimedRun, until: Timestamp) -> Result<bool> {
         let done = sqlx::query(
@@ -303,34 +358,51 @@ impl Store {
         Ok(done.rows_affected())
     }
 
-    /// Notes that a collector is at work, and tells how many are; one counts until `life_ms` after it was last heard of.
-    pub async fn count_collectors(&self, upstream: &str, id: &str, life_ms: i64) -> Result<usize> {
+    /// Notes that a collector is at work. Those that are at work on its host, it among them: one counts until `life_ms`
+    /// after it was last heard of.
+    pub async fn note_collector(&self, collector: &CollectorFigures, life_ms: i64) -> Result<Vec<CollectorFigures>> {
         let now = self.now();
         sqlx::query(
-            "INSERT INTO collectors (upstream, id, seen_at) VALUES ($1, $2, $3)
-             ON CONFLICT (upstream, id) DO UPDATE SET seen_at = excluded.seen_at",
+            "INSERT INTO collectors (host, id, seen_at, per_minute, requests_left, requests, repeated, limited)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (host, id) DO UPDATE SET seen_at = excluded.seen_at, per_minute = excluded.per_minute,
+                    requests_left = excluded.requests_left, requests = excluded.requests,
+                    repeated = excluded.repeated, limited = excluded.limited",
         )
-        .bind(upstream)
-        .bind(id)
+        .bind(&collector.host)
+        .bind(&collector.id)
         .bind(now.as_millis())
+        .bind(collector.per_minute)
+        .bind(collector.requests_left)
+        .bind(collector.requests)
+        .bind(collector.repeated)
+        .bind(collector.limited)
         .execute(self.catalog().write())
         .await?;
         sqlx::query("DELETE FROM collectors WHERE seen_at < $1")
             .bind(now.plus_millis(-limits::DAY_MS).as_millis())
             .execute(self.catalog().write())
             .await?;
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM collectors WHERE upstream = $1 AND seen_at >= $2")
-            .bind(upstream)
-            .bind(now.plus_millis(-life_ms).as_millis())
-            .fetch_one(self.catalog().read())
-            .await?;
-        Ok(count.max(1) as usize)
+        let mut at_work = self.collectors(life_ms).await?;
+        at_work.retain(|other| other.host == collector.host);
+        Ok(at_work)
+    }
+
+    /// The collectors that are at work, as far as they were heard of in the last `life_ms`.
+    pub async fn collectors(&self, life_ms: i64) -> Result<Vec<CollectorFigures>> {
+        Ok(sqlx::query_as(
+            "SELECT host, id, seen_at, per_minute, requests_left, requests, repeated, limited FROM collectors
+             WHERE seen_at >= $1 ORDER BY host, id",
+        )
+        .bind(self.now().plus_millis(-life_ms).as_millis())
+        .fetch_all(self.catalog().read())
+        .await?)
     }
 
     /// Takes a collector off the list, when it ends.
-    pub async fn forget_collector(&self, upstream: &str, id: &str) -> Result<()> {
-        sqlx::query("DELETE FROM collectors WHERE upstream = $1 AND id = $2")
-            .bind(upstream)
+    pub async fn forget_collector(&self, host: &str, id: &str) -> Result<()> {
+        sqlx::query("DELETE FROM collectors WHERE host = $1 AND id = $2")
+            .bind(host)
             .bind(id)
             .execute(self.catalog().write())
             .await?;
@@ -358,6 +430,12 @@ impl Store {
         .execute(self.catalog().write())
         .await?;
         Ok(())
+    }
+
+    /// The upstreams whose runs were ever listed.
+    pub async fn collected_upstreams(&self) -> Result<Vec<String>> {
+        let names = sqlx::query_scalar("SELECT upstream FROM collected_windows ORDER BY upstream");
+        Ok(names.fetch_all(self.catalog().read()).await?)
     }
 
     /// How far the collecting of an upstream is.

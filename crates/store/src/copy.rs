@@ -29,6 +29,10 @@ const TABLES: [(&str, &[&str]); 8] = [
     ("keys", &["id"]),
 ];
 
+/// Tables about runs, and the columns that name a row: copied after the runs.
+const TABLES_OF_RUNS: [(&str, &[&str]); 2] =
+    [("collected_windows", &["upstream"]), ("collected_runs", &["upstream", "run_id"])];
+
 /// What a copy did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Copied {
@@ -76,6 +80,9 @@ impl Store {
                 self.copy_run(target, &id, &mut copied).await?;
                 progress(CopyProgress { copied, runs_total: runs_total as u64 });
             }
+        }
+        for (table, key) in TABLES_OF_RUNS {
+            self.copy_table(target, table, key).await?;
         }
         self.copy_audit(target).await?;
         Ok(copied)

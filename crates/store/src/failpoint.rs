@@ -14,7 +14,7 @@ pub(crate) fn set_up() {
 
 /// Ends the process here, as a power cut would, when the environment says so.
 #[inline]
-pub(crate) fn reach(place: &str) {
+pub fn reach(place: &str) {
     #[cfg(feature = "failpoints")]
     if fail::eval(place, |_| ()).is_some() {
         std::process::abort();

@@ -26,7 +26,7 @@ mod copy;
 mod delete;
 mod diagnose;
 mod error;
-mod failpoint;
+pub mod failpoint;
 mod figures;
 mod group;
 mod history;
@@ -58,7 +58,9 @@ mod verify;
 
 pub use audit::AuditFilter;
 pub use batch::BatchWriter;
-pub use collection::{ClaimedRun, CollectedRun, CollectionFigures, RunProgress, Setback, UpstreamRun};
+pub use collection::{
+    ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, RunProgress, Setback, UpstreamRun,
+};
 pub use copy::{Copied, CopyProgress};
 pub use delete::DeletedLog;
 pub use diagnose::{Finding, Health};

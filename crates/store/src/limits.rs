@@ -149,3 +149,7 @@ pub const SEAL_EVERY_MS: u64 = 2_000;
 
 /// How long the object of a replaced segment is kept for whoever reads it. Unit: milliseconds.
 pub const REPLACED_KEEP_MS: i64 = 3_600_000;
+
+/// How long after it was last heard of a collector counts as one that is at work. Unit: milliseconds. They are heard of
+/// every five seconds.
+pub const COLLECTOR_LIFE_MS: i64 = 15_000;

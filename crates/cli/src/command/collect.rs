@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use runlog_client::PaceSetting;
 use runlog_collector::{CollectError, CollectEvent, CollectProgress, Collector, Range, Round};
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{CollectionFigures, Store};
+use runlog_store::{CollectionFigures, CollectorFigures, Store};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::serve::PlaceArgs;
+use crate::command::serve::{LogFormat, PlaceArgs, write_logs};
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome, exit_of};
 use crate::progress::Bar;
@@ -64,6 +64,9 @@ pub(crate) struct CollectArgs {
     /// Prints what came of it as JSON
     #[arg(long, requires = "once")]
     json: bool,
+    /// Form of its own log, on standard error, when it goes on
+    #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text", conflicts_with = "once")]
+    log_format: LogFormat,
     #[command(flatten)]
     from: SettingsArgs,
 }
@@ -205,33 +208,45 @@ impl CollectProgress for CollectBar {
 
 /// Collects, once or for good.
 pub(crate) async fn collect(args: CollectArgs, stop: CancellationToken) -> Outcome {
+    if !args.once {
+        write_logs(args.log_format);
+    }
     let opened = args.from.open().await?;
     let store = opened.store.clone();
-    let bar = CollectBar::new();
     let outcome = match args.once {
-        true => once(opened, &args, bar, &stop).await,
-        false => for_good(opened, &args, bar, &stop).await,
+        true => once(opened, &args, CollectBar::new(), &stop).await,
+        false => for_good(opened, &args, &stop).await,
     };
     store.close().await;
     outcome
 }
 
-async fn for_good(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &CancellationToken) -> Outcome {
+async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) -> Outcome {
     let Opened { store, upstreams } = opened;
+    for Scheduled { upstream, .. } in &upstreams {
+        retry_if_asked(&store, args, &upstream.name).await?;
+    }
+    // Sealing, retention and sweeping, for archives that no service looks after.
+    let unheard = Arc::new(runlog_collector::Unheard);
+    tokio::join!(store.run_jobs(stop.clone()), collect_for_good(store.clone(), upstreams, unheard, stop.clone()));
+    Ok(())
+}
+
+/// Collects upstreams until told to stop.
+pub(crate) async fn collect_for_good(
+    store: Store,
+    upstreams: Vec<Scheduled>,
+    progress: Arc<dyn CollectProgress>,
+    stop: CancellationToken,
+) {
     let mut running = JoinSet::new();
     for Scheduled { upstream, pause } in upstreams {
-        retry_if_asked(&store, args, &upstream.name).await?;
         note(format!("collecting {} from {}", upstream.name, upstream.client.settings().base_url));
-        let collector = Collector::new(store.clone(), upstream, bar.clone());
+        let collector = Collector::new(store.clone(), upstream, Arc::clone(&progress));
         let stop = stop.clone();
         running.spawn(async move { collector.run(move |now| pause.from(now), stop).await });
     }
-    // Sealing, retention and sweeping, for archives that no service looks after.
-    let jobs = store.clone();
-    let stop_jobs = stop.clone();
-    running.spawn(async move { jobs.run_jobs(stop_jobs).await });
     while running.join_next().await.is_some() {}
-    Ok(())
 }
 
 async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &CancellationToken) -> Outcome {
@@ -397,11 +412,12 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
         let name = &it.upstream.name;
         all.push((store.collection_figures(name).await?, store.failing_runs(name, FAILING_SHOWN).await?));
     }
+    let collectors = store.collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
     store.close().await;
     if args.json {
-        let rows: Vec<_> =
+        let upstreams: Vec<_> =
             all.iter().map(|(figures, failing)| json!({ "figures": figures, "failing": failing })).collect();
-        return Ok(result_json(&rows)?);
+        return Ok(result_json(&json!({ "upstreams": upstreams, "collectors": collectors }))?);
     }
     let now = SystemClock.now();
     let rows = all.iter().map(|(figures, _)| {
@@ -418,6 +434,9 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
         "upstream", "known", "going", "waiting", "failing", "landed", "no log", "left out", "records", "lag", "listed",
     ];
     result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8], rows.collect()))?;
+    for collector in collectors {
+        result_line(budget(&collector))?;
+    }
     for (figures, failing) in all {
         for run in failing {
             let next = duration((run.due_at - now.as_millis()).max(0));
@@ -433,6 +452,22 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// `a collector of api.eu.cloud.talend.com: 412 of 480 requests left in this minute, about 9,600 runs an hour at this pace`.
+fn budget(collector: &CollectorFigures) -> String {
+    let number = |count: i64| count.unsigned_abs();
+    let CollectorFigures { host, requests, limited, .. } = collector;
+    let sent = format!("{} requests sent, {} of them limited", count(number(*requests)), count(number(*limited)));
+    match collector.per_minute.zip(collector.requests_left) {
+        Some((per_minute, left)) => format!(
+            "a collector of {host}: {} of {} requests left in this minute, about {} runs an hour at this pace; {sent}",
+            count(number(left)),
+            count(number(per_minute)),
+            count(number(per_minute) * 60 / REQUESTS_OF_RUN)
+        ),
+        None => format!("a collector of {host}, without a bound of requests; {sent}"),
+    }
 }
 
 /// Reads the settings and tries everything that they name.

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod archive;
+pub(crate) mod canary;
 pub(crate) mod collect;
 pub(crate) mod completions;
 pub(crate) mod demo;

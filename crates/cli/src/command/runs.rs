@@ -70,6 +70,7 @@ async fn list(client: &Client, args: &RunsArgs) -> Outcome<(Vec<Execution>, u64)
             status: args.status,
             limit,
             offset: runs.len() as u64,
+            ..ExecutionFilter::default()
         };
         let page = client.executions(ExecutionScope::Task(args.task_id), &filter).await?;
         let is_last = page.items.is_empty() || limit == 0;

@@ -12,8 +12,10 @@ use runlog_store::{SecretUrl, Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Span;
+use crate::command::collect::collect_for_good;
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::Settings;
 use crate::terminal::note;
 
 /// Name of the file in the data folder that holds the first administrator's token.
@@ -34,6 +36,10 @@ pub(crate) struct ServeArgs {
     data: PathBuf,
     #[command(flatten)]
     places: PlaceArgs,
+    /// Settings with upstreams, to collect their runs as well; see `runlog collect`. What they say of the archive does not
+    /// count here
+    #[arg(long, env = "RUNLOG_SETTINGS", value_name = "FILE")]
+    settings: Option<PathBuf>,
     /// How long after a run's end its log may still grow: only then is a page called settled
     #[arg(long, env = "RUNLOG_SETTLE", default_value = "30s", value_name = "TIME")]
     settle: Span,
@@ -217,7 +223,7 @@ impl From<FileOrder> for RecordOrder {
     }
 }
 
-/// The form of the service's own log.
+/// Where links lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Links {
     /// To this service: clients need to reach nothing else.
@@ -226,8 +232,9 @@ enum Links {
     Bucket,
 }
 
+/// The form of the program's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     /// One line for people.
     Text,
     /// One JSON object a line, for other programs.
@@ -243,6 +250,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
             return Err(Failure::new(Exit::Usage, format!("{name} is from a second to a day")));
         }
     }
+    let collected = args.settings.as_deref().map(|file| Settings::read(file)?.upstreams(&args.data)).transpose()?;
     let settings = StoreSettings {
         catalog: args.places.catalog,
         objects: args.places.objects,
@@ -290,7 +298,16 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };
-    serve_until(listener, store.clone(), server, stop).await?;
+    let collecting = tokio::spawn(collect_for_good(
+        store.clone(),
+        collected.unwrap_or_default(),
+        Arc::new(runlog_collector::Unheard),
+        stop.clone(),
+    ));
+    let served = serve_until(listener, store.clone(), server, stop.clone()).await;
+    stop.cancel();
+    collecting.await.context("the collectors broke off")?;
+    served?;
     store.close().await;
     note("stopped; everything that was accepted is stored");
     Ok(())
@@ -325,7 +342,8 @@ pub(crate) fn write_admin_token(data: &Path, token: &str) -> Outcome<PathBuf> {
     Ok(path)
 }
 
-fn write_logs(format: LogFormat) {
+/// Writes what libraries and our own rooms say to standard error, from now on.
+pub(crate) fn write_logs(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RUNLOG_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     // Where the log itself cannot be written, as on a full disk, that is no reason to break off what is being done.

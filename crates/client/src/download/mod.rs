@@ -12,6 +12,7 @@ use futures::TryStreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use tokio::sync::Semaphore;
 use tokio_util::io::StreamReader;
 use url::Url;
 
@@ -48,6 +49,8 @@ pub(crate) struct Downloader {
     http: reqwest::Client,
     guard: Guard,
     settings: DownloadSettings,
+    /// One permit for each file that comes.
+    places: Semaphore,
 }
 
 /// How far a download is.
@@ -79,7 +82,8 @@ impl Downloader {
             .read_timeout(settings.download.silence_max)
             .build()
             .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))?;
-        Ok(Self { http, guard, settings: settings.download.clone() })
+        let places = Semaphore::new(settings.download.at_a_time.max(1));
+        Ok(Self { http, guard, settings: settings.download.clone(), places })
     }
 }
 
@@ -91,6 +95,8 @@ impl Client {
         sink: &mut dyn DownloadSink,
         on_bytes: &(dyn Fn(u64) + Sync),
     ) -> Result<Downloaded> {
+        // Never closed; were it, files would come all at once, and whole all the same.
+        let _place = self.downloader().places.acquire().await.ok();
         let time_max = self.downloader().settings.time_max;
         let work = self.download_in_tries(link, sink, on_bytes);
         tokio::time::timeout(time_max, work).await.unwrap_or_else(|_| {

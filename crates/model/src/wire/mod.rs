@@ -4,6 +4,7 @@
 //! services is read leniently, in the client.
 
 pub mod admin;
+pub mod collection;
 pub mod error;
 pub mod executions;
 pub mod history;

@@ -22,7 +22,12 @@ pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
 pub(crate) async fn show(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Response> {
     access::permission(&caller, READ_METRICS)?;
     let figures = app.store().figures().await?;
-    let text = app.metrics().text(&figures).map_err(|error| ApiError {
+    let mut upstreams = Vec::new();
+    for name in app.store().collected_upstreams().await? {
+        upstreams.push(app.store().collection_figures(&name).await?);
+    }
+    let collectors = app.store().collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
+    let text = app.metrics().text(&figures, &upstreams, &collectors, app.now()).map_err(|error| ApiError {
         cause: Some(std::sync::Arc::new(error)),
         ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
     })?;

@@ -76,6 +76,8 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/keys", Access::Administrator),
     ("POST", "/runlog/v1/keys", Access::Administrator),
     ("GET", "/runlog/v1/audit", Access::Administrator),
+    ("GET", "/runlog/v1/collection", Access::Administrator),
+    ("POST", "/runlog/v1/collection/{upstream}/retry", Access::Administrator),
     ("GET", "/metrics", Access::Token),
     ("GET", "/healthz", Access::Public),
     ("GET", "/readyz", Access::Public),

@@ -19,6 +19,8 @@ CREATE TABLE collected_runs (
     attempts BIGINT NOT NULL DEFAULT 0,
     claim TEXT,
     claimed_until BIGINT NOT NULL DEFAULT 0,
+    -- When what it had logged so far was last brought in, of a run that goes on.
+    looked_at BIGINT NOT NULL DEFAULT 0,
     records BIGINT NOT NULL DEFAULT 0,
     pages BIGINT NOT NULL DEFAULT 0,
     landed_at BIGINT,
@@ -35,12 +37,18 @@ CREATE TABLE collected_windows (
     listed_until BIGINT NOT NULL
 );
 
--- Who collects an upstream at the moment, so that they share its pace.
+-- Who collects from a host at the moment, so that they share its pace, and what they have sent.
 CREATE TABLE collectors (
-    upstream TEXT NOT NULL,
+    host TEXT NOT NULL,
     id TEXT NOT NULL,
     seen_at BIGINT NOT NULL,
-    PRIMARY KEY (upstream, id)
+    -- Its part of the pace; NULL without a bound.
+    per_minute BIGINT,
+    requests_left BIGINT,
+    requests BIGINT NOT NULL DEFAULT 0,
+    repeated BIGINT NOT NULL DEFAULT 0,
+    limited BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (host, id)
 );
 
 -- Logs on their way to where people look.

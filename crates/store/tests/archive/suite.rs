@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
-use runlog_store::{AuditFilter, ErrorKind, Health, LiveQuery, PageRequest, PageStatus, Retention, Store};
+use runlog_store::{
+    AuditFilter, CollectorFigures, ErrorKind, Health, LiveQuery, PageRequest, PageStatus, Retention, RunProgress, Setback,
+    Store, UpstreamRun,
+};
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
 async fn naive_pages(archive: &Archive, range: TimeRange, order: RecordOrder) -> Vec<Vec<Record>> {
@@ -812,4 +815,144 @@ async fn an_archive_is_copied_whole_and_again_with_what_has_come_since() {
     let stranger = Copy::new().await;
     let error = stranger.store.copy_to(&copy.store, |_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+/// A run as an upstream tells of it.
+fn told(number: u8, progress: RunProgress, due_at: Timestamp) -> UpstreamRun {
+    UpstreamRun {
+        run_id: format!("00000000-0000-4000-8000-0000000000{number:02}").parse().unwrap(),
+        task_id: "a task".to_owned(),
+        progress,
+        status: "a word".to_owned(),
+        triggered_at: Some(Timestamp::clamped(1)),
+        finished_at: None,
+        due_at,
+        body: format!("{{\"number\":{number}}}"),
+    }
+}
+
+#[tokio::test]
+async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone() {
+    let archive = Archive::new().await;
+    let (store, now) = (&archive.store, archive.now());
+    let runs = [told(1, RunProgress::Due, now), told(2, RunProgress::Going, now), told(3, RunProgress::Due, now.plus_millis(500))];
+    assert_eq!(store.learn_runs("up", &runs).await.unwrap(), 3);
+    assert_eq!(store.learn_runs("up", &runs).await.unwrap(), 0);
+    assert!(store.claim_run("another", now.plus_millis(100)).await.unwrap().is_none());
+
+    let first = store.claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
+    assert_eq!((first.run_id().unwrap(), first.attempts), (runs[0].run_id, 1));
+    assert!(store.claim_run("up", now.plus_millis(100)).await.unwrap().is_none(), "it is in somebody's hands, or not due");
+    assert!(store.keep_claim("up", &first, now.plus_millis(200)).await.unwrap());
+    archive.clock.advance_ms(201);
+    let second = store.claim_run("up", now.plus_millis(900)).await.unwrap().unwrap();
+    assert_eq!((second.run_id().unwrap(), second.attempts), (runs[0].run_id, 2));
+    assert!(!store.keep_claim("up", &first, now.plus_millis(900)).await.unwrap(), "it was taken over");
+    // What the first still says of it does not count.
+    store.give_back("up", &first).await.unwrap();
+    assert!(store.claim_run("up", now.plus_millis(900)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_run_lands_once_together_with_its_end() {
+    let archive = Archive::new().await;
+    let (store, now, run_id) = (&archive.store, archive.now(), archive.run_id);
+    let run = UpstreamRun { run_id, ..told(1, RunProgress::Due, now) };
+    store.learn_runs("up", std::slice::from_ref(&run)).await.unwrap();
+    let late = store.claim_run("up", now.plus_millis(1)).await.unwrap().unwrap();
+    archive.clock.advance_ms(2);
+    let claimed = store.claim_run("up", now.plus_millis(1_000)).await.unwrap().unwrap();
+    let finish = FinishRun::with_status(RunStatus::Failed);
+
+    let error = store.land_run("up", &late, &finish, 5, 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(!store.run(run_id).await.unwrap().unwrap().status.is_final(), "neither or both");
+    store.land_run("up", &claimed, &finish, 5, 1).await.unwrap();
+    assert!(store.run(run_id).await.unwrap().unwrap().status.is_final());
+    // Whatever is told of it now, and from whichever list, it stays landed.
+    store.learn_runs("up", &[UpstreamRun { run_id, ..told(1, RunProgress::Going, now) }]).await.unwrap();
+    assert!(store.claim_run("up", now.plus_millis(9_000)).await.unwrap().is_none());
+    let figures = store.collection_figures("up").await.unwrap();
+    assert_eq!((figures.known, figures.landed, figures.records, figures.pages), (1, 1, 5, 1));
+}
+
+#[tokio::test]
+async fn a_setback_is_counted_shown_and_tried_again_in_time() {
+    let archive = Archive::new().await;
+    let (store, now) = (&archive.store, archive.now());
+    store.learn_runs("up", &[told(1, RunProgress::Due, now), told(2, RunProgress::Due, now)]).await.unwrap();
+    let again_at = Some(now.plus_millis(700));
+    for again_at in [again_at, None] {
+        let claimed = store.claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
+        let setback = Setback { problem: "it counts otherwise".to_owned(), expected: Some(7), again_at };
+        store.set_back("up", &claimed, &setback).await.unwrap();
+    }
+    let figures = store.collection_figures("up").await.unwrap();
+    assert_eq!((figures.waiting, figures.failing, figures.incomplete, figures.no_log), (1, 1, 1, 1));
+    let failing = store.failing_runs("up", 10).await.unwrap();
+    assert_eq!((failing.len(), failing[0].expected), (1, Some(7)));
+    assert_eq!(failing[0].problem.as_deref(), Some("it counts otherwise"));
+    assert!(store.claim_run("up", now.plus_millis(800)).await.unwrap().is_none(), "not yet");
+    archive.clock.advance_ms(700);
+    assert_eq!(store.claim_run("up", now.plus_millis(800)).await.unwrap().unwrap().attempts, 2);
+    archive.clock.advance_ms(101);
+    assert_eq!(store.retry_collection("up").await.unwrap(), 2);
+    assert!(store.claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
+    assert!(store.claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
+    let archive = Archive::new().await;
+    let collector = |host: &str, id: &str| CollectorFigures {
+        host: host.to_owned(),
+        id: id.to_owned(),
+        requests: 3,
+        ..CollectorFigures::default()
+    };
+    let note = async |host: &str, id: &str| archive.store.note_collector(&collector(host, id), 1_000).await.unwrap().len();
+    assert_eq!((note("a", "1").await, note("b", "1").await, note("a", "2").await), (1, 1, 2));
+    archive.store.forget_collector("a", "1").await.unwrap();
+    assert_eq!((note("a", "2").await, note("a", "3").await), (1, 2));
+    archive.clock.advance_ms(1_001);
+    assert_eq!(note("a", "3").await, 1);
+    assert_eq!(archive.store.collectors(1_000).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
+    let archive = Archive::new().await;
+    let (store, now) = (&archive.store, archive.now());
+    store.learn_runs("up", &[told(1, RunProgress::Going, now)]).await.unwrap();
+    let every = 500;
+    let claim = async || {
+        let now = archive.now();
+        store.claim_going_run("up", now.plus_millis(100), now.plus_millis(-every)).await.unwrap()
+    };
+    let claimed = claim().await.unwrap();
+    assert!(claim().await.is_none());
+    store.looked_at_run("up", &claimed).await.unwrap();
+    archive.clock.advance_ms(499);
+    assert!(claim().await.is_none(), "not yet");
+    archive.clock.advance_ms(1);
+    assert!(claim().await.is_some());
+}
+
+#[tokio::test]
+async fn places_that_an_upstream_renames_are_renamed_and_names_that_are_taken_get_their_id() {
+    let archive = Archive::new().await;
+    let before = archive.store.task(archive.task_id).await.unwrap().unwrap();
+    let mut task = before.clone();
+    task.name = "another name".to_owned();
+    task.workspace.name = "another workspace".to_owned();
+    archive.store.learn_task(&task).await.unwrap();
+    assert_eq!(archive.store.task(task.id).await.unwrap().unwrap(), task);
+
+    let mut other = task.clone();
+    other.id = "0123456789abcdef01234567".parse().unwrap();
+    other.workspace.id = "0123456789abcdef01234567".parse().unwrap();
+    archive.store.learn_task(&other).await.unwrap();
+    let found = archive.store.task(other.id).await.unwrap().unwrap();
+    assert_eq!(found.workspace.name, "another workspace (0123456789abcdef01234567)");
+    assert_eq!(found.workspace.environment, task.workspace.environment);
 }

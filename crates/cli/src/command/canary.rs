@@ -1,0 +1,307 @@
+//! `runlog canary`: sends known records on the whole path, and says what of them is missing, came twice, or came late.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use runlog_client::{Client, ContentEncoding, ErrorKind};
+use runlog_collector::{FetchError, FetchRequest, NoProgress, Output, fetch_run};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::Span;
+use crate::connection::ConnectArgs;
+use crate::edge::{SystemClock, SystemRandom};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::terminal::{BAD, GOOD, count, duration, result_json, result_line, styled};
+
+/// How long after one look for the records the next one comes.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Begins a run of a task that is kept for this, pushes records that it knows, ends the run, and fetches its log as any
+client would: from the same service, or from the one that --through names, which collects from it. A record that does
+not come is missing, one that comes again is a duplicate, and a log that takes longer than --late is late.
+
+Examples:
+  runlog canary --task 57f64991e4b0b689a64feed2 --once
+  runlog canary --task 57f64991e4b0b689a64feed2 --every 5m --metrics-file /var/lib/node_exporter/runlog.prom
+  RUNLOG_THROUGH_TOKEN=… runlog canary --task 57f64991e4b0b689a64feed2 --through https://archive.example.com
+
+Exit codes of --once: 0 all came, 6 records are missing or came twice, 5 the log came late or not in time")]
+pub(crate) struct CanaryArgs {
+    /// The task whose runs are used for this
+    #[arg(long, value_name = "TASK_ID")]
+    task: TaskId,
+    /// Records of a run
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    records: u64,
+    /// How often it is done
+    #[arg(long, value_name = "TIME", default_value = "5m", conflicts_with = "once")]
+    every: Span,
+    /// Does it once, and ends
+    #[arg(long)]
+    once: bool,
+    /// After how long a log counts as late
+    #[arg(long, value_name = "TIME", default_value = "1m")]
+    late: Span,
+    /// After how long a log that has not come is given up, and its records are missing
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    within: Span,
+    /// The service that the log is fetched from, when it is another one; its token is in RUNLOG_THROUGH_TOKEN
+    #[arg(long, value_name = "URL")]
+    through: Option<url::Url>,
+    /// Writes what came of it as metrics into this file, for Prometheus' node_exporter
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
+    /// Prints one line of JSON each time
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// What came of the records of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Finding {
+    run_id: RunId,
+    sent: u64,
+    missing: u64,
+    duplicates: u64,
+    /// Records that nobody sent.
+    strange: u64,
+    is_late: bool,
+    /// From the end of the run until its log was there, or was given up.
+    took_ms: i64,
+}
+
+/// What came of all runs so far.
+#[derive(Debug, Default)]
+struct Totals {
+    runs: u64,
+    sent: u64,
+    missing: u64,
+    duplicates: u64,
+    strange: u64,
+    late: u64,
+    failed: u64,
+}
+
+/// Does it once, or every so often.
+pub(crate) async fn run(args: CanaryArgs, stop: CancellationToken) -> Outcome {
+    let client = args.connect.client()?;
+    let through = match &args.through {
+        Some(url) => args.connect.client_of(url.clone(), "RUNLOG_THROUGH_TOKEN")?,
+        None => client.clone(),
+    };
+    let mut totals = Totals::default();
+    loop {
+        let outcome = tokio::select! {
+            outcome = sing(&args, &client, &through) => outcome,
+            () = stop.cancelled() => return Ok(()),
+        };
+        match &outcome {
+            Ok(finding) => totals.add(finding),
+            Err(_) => totals.failed += 1,
+        }
+        if let Some(file) = &args.metrics_file {
+            write_metrics(file, &totals, outcome.as_ref().ok())?;
+        }
+        match outcome {
+            Ok(finding) => {
+                tell(&args, &finding)?;
+                if args.once {
+                    return verdict(&finding);
+                }
+            }
+            Err(failure) if args.once => return Err(failure),
+            Err(failure) => result_line(format!("{} {:#}", styled(BAD, "failed:"), failure.error))?,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(args.every.duration()) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// One run: sent, fetched, compared.
+async fn sing(args: &CanaryArgs, client: &Client, through: &Client) -> Outcome<Finding> {
+    let run_id = RunId::random(&SystemRandom);
+    let mark = SystemRandom.uuid().to_string();
+    client.start_run(run_id, &StartRun::of_task(args.task)).await?;
+    let mut log = Vec::new();
+    for number in 0..args.records {
+        let mut record = Record::at(SystemClock.now());
+        record.severity = Some("INFO".to_owned());
+        record.message = Some(message(&mark, number));
+        serde_json::to_writer(&mut log, &record).context("a record has no JSON form")?;
+        log.push(b'\n');
+    }
+    let body = Bytes::from(zstd::encode_all(log.as_slice(), 1)?);
+    client.push_records(run_id, &mark, body, ContentEncoding::Zstd, None).await?;
+    client.finish_run(run_id, &FinishRun::with_status(RunStatus::Successful)).await?;
+
+    let ended = SystemClock.now();
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let file = folder.path().join("log.ndjson");
+    let messages = loop {
+        let waited = SystemClock.now().millis_since(ended);
+        match fetched(through, run_id, &file).await {
+            // Some of it may be on its way; only a whole log is compared, until time is up.
+            Ok(messages) if messages.len() as u64 >= args.records || waited >= args.within.as_millis() => {
+                break messages;
+            }
+            Ok(_) => {}
+            Err(error) if !is_not_there_yet(&error) => return Err(failure(error)),
+            Err(_) if waited >= args.within.as_millis() => break Vec::new(),
+            Err(_) => {}
+        }
+        through.sleep(LOOK_AGAIN).await;
+    };
+    let took_ms = SystemClock.now().millis_since(ended);
+    let found = compared(run_id, &mark, args.records, &messages);
+    Ok(Finding { run_id, took_ms, is_late: took_ms > args.late.as_millis(), ..found })
+}
+
+fn message(mark: &str, number: u64) -> String {
+    format!("canary {mark} {number}")
+}
+
+async fn fetched(client: &Client, run_id: RunId, file: &Path) -> Result<Vec<String>, FetchError> {
+    let request = FetchRequest {
+        settle: Some(Duration::ZERO),
+        allow_incomplete: true,
+        ..FetchRequest::new(run_id, Output::File(file.to_owned()))
+    };
+    fetch_run(client, request, Arc::new(NoProgress)).await?;
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let message = |line: &str| serde_json::from_str::<Record>(line).ok()?.message;
+    Ok(text.lines().map(|line| message(line).unwrap_or_default()).collect())
+}
+
+/// True while the run or its log may still be on its way.
+fn is_not_there_yet(error: &FetchError) -> bool {
+    match error {
+        FetchError::Upstream(error) => matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unavailable),
+        FetchError::Incomplete { .. } | FetchError::Uncounted { .. } => true,
+        _ => false,
+    }
+}
+
+fn failure(error: FetchError) -> Failure {
+    let exit = match &error {
+        FetchError::Upstream(error) => crate::exit::exit_of(error.kind()),
+        _ => Exit::Failed,
+    };
+    Failure { exit, error: error.into() }
+}
+
+fn compared(run_id: RunId, mark: &str, sent: u64, messages: &[String]) -> Finding {
+    let mut times: HashMap<&str, u64> = HashMap::new();
+    for message in messages {
+        *times.entry(message).or_default() += 1;
+    }
+    let (mut missing, mut duplicates) = (0, 0);
+    for number in 0..sent {
+        match times.remove(message(mark, number).as_str()) {
+            None => missing += 1,
+            Some(count) => duplicates += count - 1,
+        }
+    }
+    let strange = times.values().sum();
+    Finding { run_id, sent, missing, duplicates, strange, is_late: false, took_ms: 0 }
+}
+
+fn tell(args: &CanaryArgs, finding: &Finding) -> Outcome {
+    if args.json {
+        return Ok(result_json(finding)?);
+    }
+    let Finding { run_id, sent, missing, duplicates, strange, is_late, took_ms } = finding;
+    let is_good = *missing + *duplicates + *strange == 0 && !is_late;
+    let verdict = if is_good { styled(GOOD, "good") } else { styled(BAD, "bad ") };
+    let late = if *is_late { ", late" } else { "" };
+    Ok(result_line(format!(
+        "{verdict}  run {run_id}: {} records sent, {} missing, {} came twice, {} nobody sent; there after {}{late}",
+        count(*sent),
+        count(*missing),
+        count(*duplicates),
+        count(*strange),
+        duration(*took_ms)
+    ))?)
+}
+
+fn verdict(finding: &Finding) -> Outcome {
+    match (finding.missing + finding.duplicates + finding.strange, finding.is_late) {
+        (0, false) => Ok(()),
+        (0, true) => Err(Failure::new(Exit::Unavailable, "the log came late")),
+        _ => Err(Failure::new(Exit::Incomplete, "the log that came is not the one that was sent")),
+    }
+}
+
+impl Totals {
+    fn add(&mut self, finding: &Finding) {
+        self.runs += 1;
+        self.sent += finding.sent;
+        self.missing += finding.missing;
+        self.duplicates += finding.duplicates;
+        self.strange += finding.strange;
+        self.late += u64::from(finding.is_late);
+    }
+}
+
+/// Puts the file in place whole, as its reader wants it.
+fn write_metrics(path: &Path, totals: &Totals, last: Option<&Finding>) -> Outcome {
+    let counters = [
+        ("runs", "Runs that were sent and looked for", totals.runs),
+        ("failures", "Runs that could not be sent or looked for", totals.failed),
+        ("records_sent", "Records that were sent", totals.sent),
+        ("records_missing", "Records that did not come", totals.missing),
+        ("records_duplicate", "Records that came more than once", totals.duplicates),
+        ("records_strange", "Records that came and nobody had sent", totals.strange),
+        ("runs_late", "Runs whose log came late", totals.late),
+    ];
+    let mut text = String::new();
+    for (name, help, value) in counters {
+        let name = format!("runlog_canary_{name}_total");
+        text += &format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n");
+    }
+    if let Some(last) = last {
+        let name = "runlog_canary_last_seconds";
+        let seconds = last.took_ms as f64 / 1_000.0;
+        text += &format!("# HELP {name} How long the last log took to come\n# TYPE {name} gauge\n{name} {seconds}\n");
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().permissions(readable()).tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.persist(path)?;
+        Ok(())
+    };
+    Ok(write().with_context(|| format!("cannot write {}", path.display()))?)
+}
+
+/// Another program reads it, as another user.
+fn readable() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_doubled_or_strange_is_counted() {
+        let messages = [message("m", 0), message("m", 2), message("m", 2), message("n", 1)];
+        let run_id = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+        let found = compared(run_id, "m", 3, &messages);
+        assert_eq!((found.missing, found.duplicates, found.strange), (1, 1, 1));
+    }
+}

@@ -1,0 +1,96 @@
+//! `/runlog/v1/collection`: how far the collecting of upstreams is.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use runlog_model::Timestamp;
+use runlog_model::wire::ErrorBody;
+use runlog_model::wire::collection::{CollectionBody, CollectorBody, ProblemBody, RetriedBody, UpstreamBody};
+use runlog_store::{CollectedRun, CollectionFigures, CollectorFigures};
+
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::limits;
+
+/// `GET /runlog/v1/collection`.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/collection",
+    tag = "administration",
+    responses((status = 200, description = "Every upstream, and the collectors at work", body = CollectionBody))
+)]
+pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBody>> {
+    let store = app.store();
+    let mut upstreams = Vec::new();
+    for name in store.collected_upstreams().await? {
+        let figures = store.collection_figures(&name).await?;
+        let problems = store.failing_runs(&name, limits::PROBLEMS_SHOWN).await?;
+        upstreams.push(upstream(figures, problems));
+    }
+    let collectors = store.collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
+    Ok(Json(CollectionBody { upstreams, collectors: collectors.into_iter().map(collector).collect() }))
+}
+
+/// `POST /runlog/v1/collection/{upstream}/retry`: runs that failed or had no log are tried again at once.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/collection/{upstream}/retry",
+    tag = "administration",
+    params(("upstream" = String, Path, description = "Its name in the settings")),
+    responses(
+        (status = 200, description = "How many those are", body = RetriedBody),
+        (status = 404, description = "No such upstream", body = ErrorBody)
+    )
+)]
+pub(crate) async fn retry(State(app): State<App>, Path(upstream): Path<String>) -> ApiResult<Json<RetriedBody>> {
+    let known = app.store().collected_upstreams().await?;
+    if !known.contains(&upstream) {
+        let message = format!("there is no upstream {upstream:?} in this archive; there is: {}", known.join(", "));
+        return Err(ApiError::not_found(message));
+    }
+    Ok(Json(RetriedBody { runs: app.store().retry_collection(&upstream).await? }))
+}
+
+fn upstream(figures: CollectionFigures, problems: Vec<CollectedRun>) -> UpstreamBody {
+    UpstreamBody {
+        name: figures.upstream,
+        known: figures.known,
+        going: figures.going,
+        waiting: figures.waiting,
+        failing: figures.failing,
+        incomplete: figures.incomplete,
+        landed: figures.landed,
+        no_log: figures.no_log,
+        left_out: figures.left_out,
+        records: figures.records,
+        pages: figures.pages,
+        waiting_since: figures.waiting_since.map(Timestamp::clamped),
+        listed_until: figures.listed_until.map(Timestamp::clamped),
+        problems: problems.into_iter().map(problem).collect(),
+    }
+}
+
+fn problem(run: CollectedRun) -> ProblemBody {
+    ProblemBody {
+        run_id: run.run_id,
+        task_id: run.task_id,
+        status: run.status,
+        finish_timestamp: run.finished_at.map(Timestamp::clamped),
+        attempts: run.attempts.unsigned_abs(),
+        next_attempt: Timestamp::clamped(run.due_at),
+        problem: run.problem.unwrap_or_default(),
+        expected_records: run.expected.map(i64::unsigned_abs),
+    }
+}
+
+fn collector(figures: CollectorFigures) -> CollectorBody {
+    CollectorBody {
+        id: figures.id,
+        host: figures.host,
+        seen: Timestamp::clamped(figures.seen_at),
+        requests_per_minute: figures.per_minute.map(i64::unsigned_abs),
+        requests_left: figures.requests_left.map(i64::unsigned_abs),
+        requests: figures.requests.unsigned_abs(),
+        repeated: figures.repeated.unsigned_abs(),
+        limited: figures.limited.unsigned_abs(),
+    }
+}

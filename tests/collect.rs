@@ -1,0 +1,241 @@
+//! `runlog collect` and its fellows, by the real binary, with a Runlog as the upstream.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Service, runlog, succeeded, write_lines};
+
+const RUNS: [&str; 3] = [
+    "00000000-0000-4000-8000-000000000001",
+    "00000000-0000-4000-8000-000000000002",
+    "00000000-0000-4000-8000-000000000003",
+];
+
+/// An upstream with a task, three runs of which one goes on, and settings that collect from it.
+struct Stage {
+    upstream: Service,
+    folder: TempDir,
+    task: String,
+}
+
+impl Stage {
+    fn new() -> Self {
+        // Pages of 100 records, so that a log has several.
+        let upstream = Service::start(&["--settle", "0s", "--page-records", "100", "--requests-per-second", "0"]);
+        let (_, task) = upstream.make_task();
+        let stage = Self { upstream, folder: tempfile::tempdir().unwrap(), task };
+        stage.push(RUNS[0], 0..250, Some("execution_failed"));
+        stage.push(RUNS[1], 0..0, Some("execution_successful"));
+        stage.push(RUNS[2], 0..40, None);
+        stage.settings("");
+        stage
+    }
+
+    /// Adds records to a run, and ends it.
+    fn push(&self, run: &str, records: std::ops::Range<i64>, finish: Option<&str>) {
+        let line = |row: i64| format!(r#"{{"logTimestamp":{},"severity":"INFO","logMessage":"row {row}"}}"#, row * 40);
+        let lines: Vec<String> = records.map(line).collect();
+        let file = write_lines(self.upstream.folder().join("log.ndjson"), &lines);
+        let mut arguments = vec!["push", run, file.to_str().unwrap(), "--task", &self.task];
+        arguments.extend(finish.iter().flat_map(|status| ["--finish", status]));
+        self.upstream.succeed(&arguments);
+    }
+
+    fn settings(&self, more: &str) {
+        let text = format!(
+            "[[upstream]]\nname = \"other\"\nurl = \"{}\"\ntoken = {{ env = \"UPSTREAM_TOKEN\" }}\nsettle = \"0s\"\n{more}",
+            self.upstream.url
+        );
+        std::fs::write(self.folder.path().join("runlog.toml"), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = runlog(arguments);
+        command.current_dir(self.folder.path()).env("UPSTREAM_TOKEN", &self.upstream.token);
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&succeeded(self.output(arguments))).unwrap()
+    }
+
+    fn figures(&self) -> Value {
+        self.json(&["status", "--json"])["upstreams"][0]["figures"].clone()
+    }
+}
+
+/// What a service of the archive gives of a run.
+fn fetched(folder: &Path, run: &str) -> String {
+    let archive = tempfile::tempdir_in(folder).unwrap();
+    std::fs::rename(folder.join("runlog-data"), archive.path().join("data")).unwrap();
+    let service = {
+        // The collector made the archive, and no administrator.
+        Service::start_in(archive, &["--settle", "0s"])
+    };
+    let log = service.succeed(&["fetch", run, "--settle", "0s", "-o", "-"]);
+    let archive = service.stop();
+    std::fs::rename(archive.path().join("data"), folder.join("runlog-data")).unwrap();
+    log
+}
+
+#[test]
+fn every_run_is_collected_once_and_a_run_that_goes_on_when_it_has_ended() {
+    let stage = Stage::new();
+    let first = stage.json(&["collect", "--once", "--json"]);
+    assert_eq!(first, json!({ "landed": 2, "records": 250, "noLog": 0, "setBack": 0 }));
+    let figures = stage.figures();
+    assert_eq!((&figures["known"], &figures["going"], &figures["landed"]), (&json!(3), &json!(1), &json!(2)));
+    assert_eq!(figures["pages"], 4);
+
+    let again = stage.json(&["collect", "--once", "--json"]);
+    assert_eq!((&again["landed"], &again["records"]), (&json!(0), &json!(0)));
+    stage.push(RUNS[2], 40..130, Some("execution_successful"));
+    let ended = stage.json(&["collect", "--once", "--json"]);
+    assert_eq!((&ended["landed"], &ended["records"]), (&json!(1), &json!(130)));
+
+    for (run, rows) in [(RUNS[0], 250), (RUNS[2], 130)] {
+        let expected = stage.upstream.succeed(&["fetch", run, "--settle", "0s", "-o", "-"]);
+        assert_eq!(expected.lines().count(), rows);
+        assert_eq!(fetched(stage.folder.path(), run), expected);
+    }
+}
+
+#[test]
+fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
+    let stage = Stage::new();
+    stage.settings("while_going = \"1s\"\nevery = \"1s\"\n");
+    let mut collector = stage.command(&["collect"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let archived = || {
+        let stats = stage.output(&["archive", "stats", "--json"]);
+        let stats: Value = serde_json::from_slice(&stats.stdout).unwrap_or_default();
+        stats["records"].as_u64().unwrap_or_default()
+    };
+    let wait_for = |records: u64| {
+        for _ in 0..600 {
+            if archived() >= records {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("{} records are archived, and {records} should be", archived());
+    };
+    wait_for(290);
+    stage.push(RUNS[2], 40..90, None);
+    wait_for(340);
+    stage.push(RUNS[2], 90..130, Some("execution_successful"));
+    wait_for(380);
+    Command::new("kill").args(["-INT", &collector.id().to_string()]).status().unwrap();
+    assert!(collector.wait().unwrap().success());
+    stage.json(&["collect", "--once", "--json"]);
+    assert_eq!(stage.figures()["landed"], 3);
+    assert_eq!(archived(), 380);
+    let expected = stage.upstream.succeed(&["fetch", RUNS[2], "--settle", "0s", "-o", "-"]);
+    assert_eq!(fetched(stage.folder.path(), RUNS[2]), expected);
+}
+
+#[test]
+fn settings_are_checked_before_anything_is_collected() {
+    let stage = Stage::new();
+    let good = succeeded(stage.output(&["check"]));
+    assert!(good.contains("archive: opens") && good.contains("shows 3 runs of the last day"), "{good}");
+
+    let without = stage.command(&["check"]).env_remove("UPSTREAM_TOKEN").output().unwrap();
+    let errors = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert_eq!(without.status.code(), Some(3), "{errors}");
+    assert!(errors.contains("UPSTREAM_TOKEN is not set"), "{errors}");
+
+    let wrong = stage.command(&["check"]).env("UPSTREAM_TOKEN", "a-secret-that-is-wrong").output().unwrap();
+    let said = String::from_utf8_lossy(&wrong.stdout).into_owned() + &String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(3), "{said}");
+    assert!(said.contains("upstream other at http") && !said.contains("a-secret"), "{said}");
+
+    stage.settings("workspaces = [\"nowhere\"]\n");
+    let nowhere = stage.output(&["check"]);
+    let said = String::from_utf8_lossy(&nowhere.stdout).into_owned();
+    assert_eq!(nowhere.status.code(), Some(4), "{said}");
+    assert!(said.contains("shows no workspace \"nowhere\"; it shows: test"), "{said}");
+
+    stage.settings("taks = []\n");
+    let unknown = stage.output(&["collect", "--once"]);
+    let errors = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(unknown.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("did you mean \"tasks\"?"), "{errors}");
+    let example = succeeded(stage.output(&["check", "--example"]));
+    assert!(example.contains("[[upstream]]"), "{example}");
+}
+
+#[test]
+fn a_backfill_is_planned_and_then_done() {
+    let stage = Stage::new();
+    let from = ["--from", "2020-01-01T00:00:00Z"];
+    let plan = stage.json(&[&["plan"], &from[..], &["--json"]].concat());
+    assert_eq!(plan[0]["runs"], 3);
+    assert!(plan[0]["requests"].as_u64().unwrap() >= 9, "{plan}");
+    let done = succeeded(stage.output(&[&["backfill"], &from[..]].concat()));
+    assert!(done.contains("other: 2 runs landed with 250 records"), "{done}");
+    let status = succeeded(stage.output(&["status"]));
+    assert!(status.contains("UPSTREAM") && status.contains("other"), "{status}");
+}
+
+#[test]
+fn only_what_is_selected_is_collected() {
+    let stage = Stage::new();
+    stage.settings("statuses = [\"execution_failed\"]\ntask_names = [\"te*\"]\n");
+    stage.json(&["collect", "--once", "--json"]);
+    let figures = stage.figures();
+    assert_eq!((&figures["landed"], &figures["leftOut"], &figures["going"]), (&json!(1), &json!(1), &json!(1)));
+
+    let other = Stage::new();
+    other.settings("task_names = [\"another-*\"]\n");
+    other.json(&["collect", "--once", "--json"]);
+    assert_eq!(other.figures()["known"], 0);
+}
+
+#[test]
+fn a_service_collects_as_well_and_says_how_far_it_is() {
+    let stage = Stage::new();
+    let settings = stage.folder.path().join("runlog.toml");
+    let text = std::fs::read_to_string(&settings).unwrap().replace(
+        "token = { env = \"UPSTREAM_TOKEN\" }",
+        &format!("token = {{ file = \"{}\" }}", stage.folder.path().join("token").display()),
+    );
+    std::fs::write(&settings, text).unwrap();
+    std::fs::write(stage.folder.path().join("token"), &stage.upstream.token).unwrap();
+    let service = Service::start(&["--settle", "0s", "--settings", settings.to_str().unwrap()]);
+    let get = |path: &str| {
+        let mut command = Command::new("curl");
+        command.args([
+            "-sf",
+            "-H",
+            &format!("Authorization: Bearer {}", service.token),
+            &format!("{}{path}", service.url),
+        ]);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let collection = || serde_json::from_str::<Value>(&get("/runlog/v1/collection")).unwrap_or_default();
+    for _ in 0..600 {
+        if collection()["upstreams"][0]["landed"] == 2 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let shown = collection();
+    assert_eq!((&shown["upstreams"][0]["landed"], &shown["upstreams"][0]["records"]), (&json!(2), &json!(250)));
+    assert_eq!(shown["collectors"].as_array().unwrap().len(), 1, "{shown}");
+    let metrics = get("/metrics");
+    for line in [
+        "runlog_collector_runs{upstream=\"other\",state=\"landed\"} 2",
+        "runlog_collector_records{upstream=\"other\"} 250",
+        "runlog_collector_lag_seconds{upstream=\"other\"} 0.0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
