@@ -116,7 +116,7 @@ fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
     let archived = || {
         let stats = stage.output(&["archive", "stats", "--json"]);
         let stats: Value = serde_json::from_slice(&stats.stdout).unwrap_or_default();
-        stats["records"].as_u64().unwrap_or_default()
+        stats["workspaces"][0]["records"].as_u64().unwrap_or_default()
     };
     let wait_for = |records: u64| {
         for _ in 0..600 {
