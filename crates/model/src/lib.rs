@@ -11,6 +11,7 @@
 //! | [`run`] | one execution of a task |
 //! | [`page`] | where a page of a log ends |
 //! | [`text`] | the TEXT form of a log |
+//! | [`problem`] | kinds of errors, the same from run to run |
 //! | [`place`] | environments, workspaces, tasks, and who may do what there |
 //! | [`wire`] | request and response bodies |
 
@@ -18,6 +19,7 @@ pub mod id;
 pub mod page;
 pub mod place;
 pub mod plan;
+pub mod problem;
 pub mod random;
 pub mod record;
 pub mod run;
@@ -27,6 +29,7 @@ pub mod wire;
 
 pub use id::{EnvironmentId, RunId, TaskId, WorkspaceId};
 pub use page::{FileFormat, PageEnd, RecordOrder};
+pub use problem::ProblemKind;
 pub use random::Random;
 pub use record::{Record, Severity};
 pub use run::{ExecutionStatus, ExecutionType, Run, RunStatus, Runtime, UserType};

@@ -86,7 +86,7 @@ impl Record {
 }
 
 /// The severities that logs use, least first, for counting; what is none of them counts as `Other`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
     /// No severity, or one that is not named here.
@@ -131,7 +131,7 @@ impl Severity {
 }
 
 /// How many records a log has of each severity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SeverityCounts([u64; 7]);
 
 impl SeverityCounts {

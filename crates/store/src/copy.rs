@@ -140,6 +140,7 @@ impl Store {
                 sqlx::query(AssertSqlSafe(listing)).bind(id.to_owned()).fetch_all(self.catalog().read())
             };
             let (slices, batches) = (of_run("slices", "first_arrival").await?, of_run("batches", "batch_id").await?);
+            let (summary, problems) = (of_run("summaries", "run_id").await?, of_run("problems", "kind, id").await?);
             for slice in &slices {
                 self.copy_segment(target, slice.try_get("segment_id")?, copied).await?;
             }
@@ -150,7 +151,7 @@ impl Store {
             }
             let mut transaction = target.catalog().begin().await?;
             insert(&mut transaction, "runs", &run, &["id"], true).await?;
-            for table in ["slices", "batches"] {
+            for table in ["slices", "batches", "summaries", "problems"] {
                 let clearing = format!("DELETE FROM {table} WHERE run_id = $1");
                 sqlx::query(AssertSqlSafe(clearing)).bind(id).execute(&mut *transaction).await?;
             }
@@ -159,6 +160,12 @@ impl Store {
             }
             for batch in &batches {
                 insert(&mut transaction, "batches", batch, &[], false).await?;
+            }
+            for summary in &summary {
+                insert(&mut transaction, "summaries", summary, &[], false).await?;
+            }
+            for problem in &problems {
+                insert(&mut transaction, "problems", problem, &[], false).await?;
             }
             transaction.commit().await?;
             copied.runs += 1;
@@ -292,7 +299,7 @@ fn is_same(one: &AnyRow, other: &AnyRow) -> bool {
         names.sort_unstable();
         names
             .into_iter()
-            .filter(|name| *name != "seal_claimed_until")
+            .filter(|name| !["seal_claimed_until", "summarize_claimed_until"].contains(name))
             .map(|name| {
                 let text = row.try_get::<Option<String>, _>(name).ok().flatten();
                 text.or_else(|| row.try_get::<Option<i64>, _>(name).ok().flatten().map(|number| number.to_string()))

@@ -153,3 +153,21 @@ pub const REPLACED_KEEP_MS: i64 = 3_600_000;
 /// How long after it was last heard of a collector counts as one that is at work. Unit: milliseconds. They are heard of
 /// every five seconds.
 pub const COLLECTOR_LIFE_MS: i64 = 15_000;
+
+/// Most summaries that are made together, and kept in one transaction. Unit: runs.
+pub const SUMMARIES_MAX: i64 = 64;
+
+/// Records after which no further summary is made together with others. Unit: records.
+pub const SUMMARY_RECORDS_MAX: i64 = 500_000;
+
+/// How long one node has the making of a summary in its hands. Unit: milliseconds. A billion records take so long.
+pub const SUMMARY_CLAIM_MS: i64 = 60 * 60_000;
+
+/// How long after a failure, or after the log changed meanwhile, a summary is made again. Unit: milliseconds.
+pub const SUMMARY_AGAIN_MS: i64 = 60_000;
+
+/// How hard summaries are compressed. A usual one is some kilobytes then.
+pub const SUMMARY_ZSTD_LEVEL: i32 = 9;
+
+/// The longest summary. Unit: bytes. Of what analysis keeps at most, some megabytes.
+pub const SUMMARY_BYTES_MAX: usize = 64 << 20;

@@ -260,7 +260,7 @@ impl Store {
         }
         let mut perhaps_free: BTreeSet<&str> = files.iter().map(|file| file.id.as_str()).collect();
         for (plan, new) in merged {
-            if !replace_slices(&mut transaction, plan, new, files).await? {
+            if !replace_slices(&mut transaction, plan, new, files, now).await? {
                 warn!(run.id = %plan.run_id, "a log was changed while it was merged; it is merged again later");
                 continue;
             }
@@ -307,7 +307,13 @@ pub(crate) async fn free_segments(
 }
 
 /// False when the log is no longer as the plan found it; nothing is changed then.
-async fn replace_slices(connection: &mut Connection, plan: &Plan, new: &[NewSlice], files: &[NewFile]) -> Result<bool> {
+async fn replace_slices(
+    connection: &mut Connection,
+    plan: &Plan,
+    new: &[NewSlice],
+    files: &[NewFile],
+    now: i64,
+) -> Result<bool> {
     let run_id = plan.run_id.to_string();
     let new_bytes: i64 = new
         .iter()
@@ -316,7 +322,8 @@ async fn replace_slices(connection: &mut Connection, plan: &Plan, new: &[NewSlic
     let old_bytes: i64 = plan.slices.iter().map(Slice::stored_bytes).sum();
     let changed = sqlx::query(
         "UPDATE runs SET log_version = log_version + 1, seal_claimed_until = 0, stored_bytes = stored_bytes + $4,
-                seal_at = CASE WHEN $5 = 1 AND records = $6 THEN NULL ELSE seal_at END
+                seal_at = CASE WHEN $5 = 1 AND records = $6 THEN NULL ELSE seal_at END,
+                summarize_at = CASE WHEN $5 = 1 AND records = $6 THEN $7 ELSE summarize_at END
          WHERE id = $1 AND log_epoch = $2 AND log_version = $3",
     )
     .bind(&run_id)
@@ -325,6 +332,7 @@ async fn replace_slices(connection: &mut Connection, plan: &Plan, new: &[NewSlic
     .bind(new_bytes - old_bytes)
     .bind(i64::from(plan.is_last))
     .bind(plan.records)
+    .bind(now)
     .execute(&mut *connection)
     .await?;
     if changed.rows_affected() != 1 {

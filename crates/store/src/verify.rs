@@ -13,6 +13,7 @@ use crate::runs::RunRow;
 use crate::segment_file::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Slice};
 use crate::store::Store;
+use crate::summaries::SummaryRow;
 use crate::{keys, limits, secret};
 
 /// How many problems are kept in words; all are counted.
@@ -90,6 +91,7 @@ impl Store {
         self.verify_objects(&mut verified, &mut progress).await?;
         self.verify_runs(repair, &mut verified, &mut progress).await?;
         self.verify_pages(repair, &mut verified).await?;
+        self.verify_summaries(repair, &mut verified).await?;
         self.find_orphans(repair, &mut verified, &mut progress).await?;
         Ok(verified)
     }
@@ -316,6 +318,53 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// A summary that does not decode, or that is left of a log that is gone, is removed by a repair and made anew.
+    async fn verify_summaries(&self, repair: bool, verified: &mut Verified) -> Result<()> {
+        let mut after = String::new();
+        loop {
+            let summaries: Vec<SummaryRow> =
+                sqlx::query_as("SELECT * FROM summaries WHERE run_id > $1 ORDER BY run_id LIMIT 100")
+                    .bind(&after)
+                    .fetch_all(self.catalog().read())
+                    .await?;
+            let Some(last) = summaries.last() else { return Ok(()) };
+            after = last.run_id().to_owned();
+            for summary in summaries {
+                let run = summary.run_id().to_owned();
+                let state: Option<(i64, i64)> = sqlx::query_as("SELECT log_epoch, records FROM runs WHERE id = $1")
+                    .bind(&run)
+                    .fetch_optional(self.catalog().read())
+                    .await?;
+                let problem = match summary.into_kept() {
+                    Err(error) => error.to_string(),
+                    Ok(kept) => match state {
+                        Some((epoch, records)) if (kept.log.epoch as i64, 1) == (epoch, records.min(1)) => continue,
+                        _ => format!("the summary of run {run} is of a log that is gone"),
+                    },
+                };
+                verified.problem(problem);
+                if repair {
+                    self.remove_summary(&run).await?;
+                    verified.repaired += 1;
+                }
+            }
+        }
+    }
+
+    async fn remove_summary(&self, run: &str) -> Result<()> {
+        let mut transaction = self.catalog().begin().await?;
+        for statement in ["DELETE FROM summaries WHERE run_id = $1", "DELETE FROM problems WHERE run_id = $1"] {
+            sqlx::query(statement).bind(run).execute(&mut *transaction).await?;
+        }
+        sqlx::query("UPDATE runs SET summarize_at = $2 WHERE id = $1 AND records > 0")
+            .bind(run)
+            .bind(self.now().as_millis())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
     }
 
     async fn find_orphans(

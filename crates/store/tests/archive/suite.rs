@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
+use runlog_model::{ProblemKind, Severity};
 use runlog_store::{
-    AuditFilter, CollectorFigures, ErrorKind, Health, LiveQuery, PageRequest, PageStatus, Retention, RunProgress, Setback,
-    Store, UpstreamRun,
+    AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewProblem, NewSummary, PageRequest,
+    PageStatus, Retention, RunProgress, Setback, Store, UpstreamRun,
 };
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
@@ -955,4 +956,149 @@ async fn places_that_an_upstream_renames_are_renamed_and_names_that_are_taken_ge
     let found = archive.store.task(other.id).await.unwrap().unwrap();
     assert_eq!(found.workspace.name, "another workspace (0123456789abcdef01234567)");
     assert_eq!(found.workspace.environment, task.workspace.environment);
+
+/// A summary of the version 7 that says one thing, with one problem.
+fn summary_of(due: DueSummary, says: &str) -> NewSummary {
+    let (first, last) = (Timestamp::clamped(1), Timestamp::clamped(5));
+    let problem = NewProblem {
+        kind: ProblemKind::Pattern,
+        id: format!("id of {says}"),
+        title: says.to_owned(),
+        severity: Severity::Error,
+        records: 2,
+        first,
+        last,
+    };
+    NewSummary { of: due, version: 7, body: format!("{{\"says\":\"{says}\"}}").into_bytes(), problems: vec![problem] }
+}
+
+async fn kept(archive: &Archive) -> Option<String> {
+    let found = archive.store.log_summary(archive.run_id).await.unwrap().unwrap();
+    found.kept.filter(|kept| kept.log == found.log).map(|kept| String::from_utf8(kept.body).unwrap())
+}
+
+/// An archive whose one run is sealed.
+async fn sealed() -> Archive {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "a"), record(5, "b")]).await;
+    archive.finish_run(archive.run_id).await;
+    archive.clock.advance_ms(31_000);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    archive
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_log_is_due_for_a_summary_until_one_is_kept() {
+    let archive = sealed().await;
+    let due = archive.store.due_summaries(7).await.unwrap();
+    assert_eq!((due.len(), due[0].run_id, due[0].log.records), (1, archive.run_id, 2));
+    let other = archive.another_node().await;
+    assert!(other.due_summaries(7).await.unwrap().is_empty(), "one node has it in its hands");
+    // That node is gone: another one takes it over.
+    archive.clock.advance_ms(3_601_000);
+    let due = other.due_summaries(7).await.unwrap();
+    other.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
+    // The first was only slow: what it made is as good, and kept once.
+    archive.store.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
+    assert_eq!(kept(&archive).await.as_deref(), Some("{\"says\":\"hello\"}"));
+    assert!(archive.store.due_summaries(7).await.unwrap().is_empty());
+    let task = archive.task_id;
+    let problems = archive.store.task_problems(task, Timestamp::MIN, 10).await.unwrap();
+    assert_eq!((problems.len(), problems[0].runs, problems[0].records), (1, 1, 2));
+    assert_eq!((problems[0].severity, problems[0].last.1), (Severity::Error, archive.run_id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_is_made_again_when_its_log_or_its_making_changes() {
+    let archive = sealed().await;
+    let due = archive.store.due_summaries(7).await.unwrap();
+    archive.store.save_summaries(&[summary_of(due[0], "before")]).await.unwrap();
+
+    archive.push("late", &[record(2, "late")]).await;
+    assert_eq!(kept(&archive).await, None, "it is of the log as it was");
+    archive.clock.advance_ms(31_000);
+    archive.store.seal().await.unwrap();
+    let due = archive.store.due_summaries(7).await.unwrap();
+    assert_eq!(due[0].log.records, 3);
+    // The log grows while it is summarised.
+    archive.push("later", &[record(3, "later")]).await;
+    archive.store.save_summaries(&[summary_of(due[0], "too late")]).await.unwrap();
+    assert_eq!(kept(&archive).await, None);
+    archive.clock.advance_ms(61_000);
+    archive.store.seal().await.unwrap();
+    let due = archive.store.due_summaries(7).await.unwrap();
+    archive.store.save_summaries(&[summary_of(due[0], "after")]).await.unwrap();
+    assert!(kept(&archive).await.unwrap().contains("after"));
+    let problems = archive.store.task_problems(archive.task_id, Timestamp::MIN, 10).await.unwrap();
+    assert_eq!(problems.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["after"]);
+
+    assert_eq!(archive.store.outdate_summaries(7).await.unwrap(), 0);
+    assert_eq!(archive.store.outdate_summaries(8).await.unwrap(), 1);
+    assert_eq!(archive.store.due_summaries(8).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_that_failed_is_put_off_and_tried_again() {
+    let archive = sealed().await;
+    let due = archive.store.due_summaries(7).await.unwrap();
+    archive.store.put_off_summary(&due[0]).await.unwrap();
+    assert!(archive.store.due_summaries(7).await.unwrap().is_empty());
+    archive.clock.advance_ms(61_000);
+    assert_eq!(archive.store.due_summaries(7).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_goes_with_its_log_and_is_copied_with_it() {
+    let archive = sealed().await;
+    let due = archive.store.due_summaries(7).await.unwrap();
+    archive.store.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
+    let copy = Copy::empty().await;
+    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    let copied = copy.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.unwrap();
+    assert_eq!((copied.version, copied.body.as_slice()), (7, &b"{\"says\":\"hello\"}"[..]));
+    assert_eq!(copy.store.task_problems(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 1);
+    assert_eq!(copy.store.verify(false, |_| ()).await.unwrap().problems, 0);
+
+    archive.store.delete_log(archive.run_id).await.unwrap();
+    assert_eq!(archive.store.verify(false, |_| ()).await.unwrap().problems, 0);
+    assert!(archive.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.is_none());
+    assert!(archive.store.task_problems(archive.task_id, Timestamp::MIN, 10).await.unwrap().is_empty());
+    assert!(archive.store.due_summaries(7).await.unwrap().is_empty());
+    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    assert!(copy.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
+    let archive = sealed().await;
+    let later = archive.start_another_run().await;
+    push(&archive.store, later, 1, &[record(9, "c")]).await.unwrap();
+    archive.finish_run(later).await;
+    archive.clock.advance_ms(31_000);
+    archive.store.seal().await.unwrap();
+    for due in archive.store.due_summaries(7).await.unwrap() {
+        let says = if due.run_id == later { "new" } else { "old" };
+        let mut summary = summary_of(due, says);
+        if due.run_id == later {
+            (summary.problems[0].first, summary.problems[0].last) = (Timestamp::clamped(9), Timestamp::clamped(9));
+            let old = summary_of(due, "old").problems.remove(0);
+            summary.problems.push(NewProblem { first: Timestamp::clamped(9), last: Timestamp::clamped(9), ..old });
+        }
+        archive.store.save_summaries(&[summary]).await.unwrap();
+    }
+    let run = archive.store.run(later).await.unwrap().unwrap();
+    let new = archive.store.new_problems(run.workspace_id, Timestamp::clamped(6), 10).await.unwrap();
+    assert_eq!(new.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["new"]);
+    let known = archive.store.task_problems(archive.task_id, Timestamp::clamped(6), 10).await.unwrap();
+    let seen: Vec<_> = known.iter().map(|it| (it.title.as_str(), it.runs, it.first.0.as_millis())).collect();
+    assert_eq!(seen, [("new", 1, 9), ("old", 2, 1)]);
+    for must_be_good in [true, false] {
+        let earlier = archive.store.earlier_run(&run, must_be_good).await.unwrap();
+        assert_eq!(earlier.map(|run| run.id), Some(archive.run_id));
+    }
+    let runs = archive.store.recent_runs_of_workspace(run.workspace_id, Timestamp::MIN, 1, 10).await.unwrap();
+    assert_eq!(runs.iter().map(|run| run.run_id).collect::<Vec<_>>(), [later], "one of each task, the newest");
+    assert_eq!(archive.store.recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 2);
+    let with = archive.store.runs_with_problems(archive.task_id, Timestamp::MIN).await.unwrap();
+    assert_eq!(with[&(ProblemKind::Pattern, "id of old".to_owned())].len(), 2);
 }
