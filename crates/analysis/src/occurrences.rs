@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub const SAMPLE_BYTES_MAX: usize = 600;
 
 /// The records that belong to one pattern or one group, in a few figures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Occurrences {
     /// Records by severity, in the order of [`Severity::ALL`].
@@ -78,7 +78,7 @@ impl Occurrences {
 /// Records that no pattern or group counts, because there were too many different ones.
 ///
 /// When it is not empty, the count of a pattern is a lower bound, and a rare one may be missing.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rest {
     /// Records by severity, in the order of [`Severity::ALL`].

@@ -52,7 +52,7 @@ pub struct PatternMiner {
 /// The patterns of a log, the most severe first, then the most frequent.
 ///
 /// Made to be stored with a run: at most [`PATTERNS_MAX`] patterns.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Patterns {
     /// How the templates were made: [`TEMPLATES_VERSION`] at that time.
@@ -66,7 +66,7 @@ pub struct Patterns {
 }
 
 /// A template and the records that fit it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pattern {
     /// Made from the template: the same in every run.

@@ -51,7 +51,7 @@ pub struct Thrown<'a> {
 }
 
 /// What tells one cause of failure from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RootCause {
     /// Made from the fields below, without the title: the same in every run.
@@ -68,7 +68,7 @@ pub struct RootCause {
 }
 
 /// The records whose stack traces have one root cause.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StackTraceGroup {
     /// What they have in common.
@@ -80,7 +80,7 @@ pub struct StackTraceGroup {
 }
 
 /// The stack traces of a log by root cause, the most severe first, then the most frequent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StackTraceGroups {
     /// At most [`GROUPS_MAX`].

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use runlog_analysis::patterns::{Change, PatternMiner, Patterns};
 use runlog_analysis::stack_trace::{StackTraceGrouper, StackTraceGroups};
+use runlog_analysis::{RunSummary, Summarizer};
 use runlog_model::Record;
 
 /// Runs of one task (`etl-run-info-0` to `-8`).
@@ -145,4 +146,55 @@ fn every_record_is_counted_once() {
     let joined = Patterns::joined(&each);
     assert_eq!(joined.records, runs.iter().map(|records| records.len() as u64).sum::<u64>());
     assert_eq!(joined, patterns_of(runs.iter().flatten()));
+}
+
+fn summary_of(records: &[Record]) -> RunSummary {
+    let mut sorted: Vec<&Record> = records.iter().collect();
+    sorted.sort_by_key(|record| record.time);
+    let mut summarizer = Summarizer::default();
+    sorted.into_iter().for_each(|record| summarizer.add(record));
+    summarizer.finish()
+}
+
+/// What a summary tells beside patterns and stack traces, in a few lines.
+fn outline(summary: &RunSummary) -> String {
+    let mut text = format!("{} records, {:?}\n", summary.records, summary.severities.as_array());
+    let timeline = &summary.timeline;
+    writeln!(text, "timeline of {} stretches of {} ms", timeline.stretches.len(), timeline.stretch_ms).unwrap();
+    let failure = summary.failure.as_ref().unwrap();
+    for event in &failure.warnings_before {
+        writeln!(text, "before {} {}", event.time, event.message).unwrap();
+    }
+    writeln!(text, "first {} {}", failure.first.time, failure.first.message).unwrap();
+    for cause in &failure.causes {
+        writeln!(text, "  {}: {}\n  at {:?}", cause.class, cause.message, cause.at).unwrap();
+    }
+    for event in &failure.consequences {
+        writeln!(text, "then {} {}", event.time, event.message).unwrap();
+    }
+    for gap in &summary.gaps {
+        writeln!(text, "gap of {} ms at {}: {} .. {}", gap.duration_ms, gap.start, gap.before, gap.after).unwrap();
+    }
+    for problem in summary.problems() {
+        writeln!(text, "{:?} {} {} {}", problem.kind, problem.records, problem.id, problem.title).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_summary_of_an_ordinary_run() {
+    insta::assert_snapshot!(outline(&summary_of(&run("etl-run-info-0"))));
+}
+
+#[test]
+fn the_summary_of_a_run_with_debug_messages() {
+    insta::assert_snapshot!(outline(&summary_of(&run("etl-run-debug"))));
+}
+
+#[test]
+fn a_summary_that_was_stored_is_read_again() {
+    let summary = summary_of(&run("etl-run-info-0"));
+    let stored = serde_json::to_vec(&summary).unwrap();
+    assert_eq!(serde_json::from_slice::<RunSummary>(&stored).unwrap(), summary);
+    assert!(zstd::bulk::compress(&stored, 9).unwrap().len() < 16 << 10, "a usual summary takes some kilobytes");
 }

@@ -20,7 +20,7 @@ pub const CHANGE_RECORDS_MIN: u64 = 10;
 /// What is different between two logs.
 ///
 /// The templates of both are joined first, so that a word which varies in only one of them is no difference.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Comparison {
     /// Each pattern of either log: new ones first, then more often, gone, less often, unchanged; in each the most
@@ -31,7 +31,7 @@ pub struct Comparison {
 }
 
 /// A pattern in two logs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PatternChange {
     /// Of the joined template.
@@ -47,7 +47,7 @@ pub struct PatternChange {
 }
 
 /// What became of a pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Change {
     /// Only in the later log.

@@ -1,0 +1,76 @@
+//! Two runs side by side: durations, counts, and which patterns and causes are new, gone or changed.
+
+use runlog_model::RunId;
+use runlog_store::{Result, Store};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::run::{ChangeCounts, Figures, causes_only_in};
+use super::{Loaded, LogPart, RunHead, load};
+use crate::patterns::PatternChange;
+use crate::stack_trace::StackTraceGroup;
+
+/// What is different between two runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunDiff {
+    /// The run that is compared with.
+    pub before: Side,
+    /// The run that is compared.
+    pub after: Side,
+    /// How many patterns changed in which way; absent when one of the logs has no summary, as its side says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<ChangeCounts>,
+    /// Every pattern of either log: new ones first, then more often, gone, less often, unchanged.
+    #[serde(default)]
+    pub patterns: Vec<PatternChange>,
+    /// Root causes of stack traces that only the second run has.
+    #[serde(default)]
+    pub new_causes: Vec<StackTraceGroup>,
+    /// Root causes of stack traces that only the first run has.
+    #[serde(default)]
+    pub gone_causes: Vec<StackTraceGroup>,
+    /// False when one of the logs had more patterns than are kept: what is new or gone may then be among the rest.
+    pub complete: bool,
+}
+
+/// One of two runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Side {
+    /// The run.
+    pub run: RunHead,
+    /// What its part of the comparison is of.
+    pub log: LogPart,
+    /// How much it logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
+}
+
+/// Compares two runs. `NotFound`: no such run.
+pub async fn run_diff(store: &Store, before: RunId, after: RunId) -> Result<RunDiff> {
+    let (before, after) = (load(store, before).await?, load(store, after).await?);
+    let mut diff = RunDiff {
+        before: side(store, &before).await?,
+        after: side(store, &after).await?,
+        counts: None,
+        patterns: Vec::new(),
+        new_causes: Vec::new(),
+        gone_causes: Vec::new(),
+        complete: false,
+    };
+    if let (Some(before), Some(after)) = (before.summary, after.summary) {
+        let comparison = before.patterns.compare(&after.patterns);
+        diff.counts = Some(ChangeCounts::of(&comparison));
+        diff.new_causes = causes_only_in(&after.stack_traces, &before.stack_traces);
+        diff.gone_causes = causes_only_in(&before.stack_traces, &after.stack_traces);
+        diff.complete = comparison.complete;
+        diff.patterns = comparison.patterns;
+    }
+    Ok(diff)
+}
+
+async fn side(store: &Store, loaded: &Loaded) -> Result<Side> {
+    let run = RunHead::of(store, &loaded.run).await?;
+    Ok(Side { run, log: loaded.log.clone(), figures: loaded.summary.as_ref().map(Figures::of) })
+}

@@ -1,0 +1,218 @@
+//! The report of a run: what failed first and why, what is new against the last good run, where it stood still.
+
+use runlog_model::record::SeverityCounts;
+use runlog_model::{Run, RunId, Timestamp};
+use runlog_store::{Result, Store};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{LogPart, RunHead, load};
+use crate::patterns::{Change, Comparison, Pattern, PatternChange, Patterns};
+use crate::run_summary::RunSummary;
+use crate::stack_trace::{StackTraceGroup, StackTraceGroups};
+use crate::{Failure, SlowGap, Timeline};
+
+/// Most patterns of a report: the most severe, then the most frequent.
+const PATTERNS_SHOWN_MAX: usize = 30;
+
+/// Most groups of stack traces of a report.
+const GROUPS_SHOWN_MAX: usize = 20;
+
+/// Most changes of a report.
+const CHANGES_SHOWN_MAX: usize = 40;
+
+/// What is worth knowing of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunReport {
+    /// The run.
+    pub run: RunHead,
+    /// What the rest is of; without a summary, the rest is absent.
+    pub log: LogPart,
+    /// How much was logged, and when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
+    /// What failed first, its causes, and what followed; absent when the log has no error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// What has changed against the last good run of the task, or where none is known the run before; absent when there
+    /// is none, either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
+    /// Volume and severity over time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+    /// Where the log stood still, the longest first.
+    #[serde(default)]
+    pub gaps: Vec<SlowGap>,
+    /// The most severe and most frequent patterns; `/patterns` has all.
+    #[serde(default)]
+    pub patterns: Vec<Pattern>,
+    /// Stack traces by root cause, the most severe first.
+    #[serde(default)]
+    pub stack_traces: Vec<StackTraceGroup>,
+}
+
+/// How much was logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// Records by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
+    pub severities: SeverityCounts,
+    /// The earliest time of a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<Timestamp>,
+    /// The latest time of a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// Patterns of the log.
+    pub patterns: u64,
+    /// Records that no pattern counts, because there were too many different ones.
+    pub records_in_no_pattern: u64,
+}
+
+/// What has changed against an earlier run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Against {
+    /// The earlier run.
+    pub run: RunHead,
+    /// True when that is the last one that ended well; false when none is known, and it is the run before.
+    pub is_good: bool,
+    /// How many patterns changed in which way.
+    pub counts: ChangeCounts,
+    /// Patterns that changed: new ones first, then more often, gone, less often; in each the most severe first.
+    pub changes: Vec<PatternChange>,
+    /// Root causes of stack traces that the earlier run did not have.
+    pub new_causes: Vec<StackTraceGroup>,
+    /// False when one of the logs had more patterns than are kept.
+    pub complete: bool,
+}
+
+/// Patterns by what became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeCounts {
+    /// Only in the later log.
+    pub new: u64,
+    /// In both, more often in the later one.
+    pub more_often: u64,
+    /// Only in the earlier log.
+    pub gone: u64,
+    /// In both, less often in the later one.
+    pub less_often: u64,
+    /// In both, about as often.
+    pub unchanged: u64,
+}
+
+/// All patterns of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunPatterns {
+    /// The run.
+    pub run_id: RunId,
+    /// What the rest is of; without a summary, the rest is absent.
+    pub log: LogPart,
+    /// What the log says over and over, the most severe first, then the most frequent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patterns: Option<Patterns>,
+    /// Its stack traces by root cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_traces: Option<StackTraceGroups>,
+}
+
+/// The report of a run. `NotFound`: no such run.
+pub async fn run_report(store: &Store, run_id: RunId) -> Result<RunReport> {
+    let loaded = load(store, run_id).await?;
+    let run = RunHead::of(store, &loaded.run).await?;
+    let Some(summary) = loaded.summary else {
+        return Ok(RunReport {
+            run,
+            log: loaded.log,
+            figures: None,
+            failure: None,
+            against: None,
+            timeline: None,
+            gaps: Vec::new(),
+            patterns: Vec::new(),
+            stack_traces: Vec::new(),
+        });
+    };
+    let against = against(store, &loaded.run, &summary).await?;
+    let figures = Some(Figures::of(&summary));
+    let (mut patterns, mut stack_traces) = (summary.patterns.patterns, summary.stack_traces.groups);
+    patterns.truncate(PATTERNS_SHOWN_MAX);
+    stack_traces.truncate(GROUPS_SHOWN_MAX);
+    Ok(RunReport {
+        run,
+        log: loaded.log,
+        figures,
+        failure: summary.failure,
+        against,
+        timeline: Some(summary.timeline),
+        gaps: summary.gaps,
+        patterns,
+        stack_traces,
+    })
+}
+
+/// All patterns of a run. `NotFound`: no such run.
+pub async fn run_patterns(store: &Store, run_id: RunId) -> Result<RunPatterns> {
+    let loaded = load(store, run_id).await?;
+    let (patterns, stack_traces) = loaded.summary.map(|summary| (summary.patterns, summary.stack_traces)).unzip();
+    Ok(RunPatterns { run_id, log: loaded.log, patterns, stack_traces })
+}
+
+/// Against the last good run, or where none is known the run before.
+async fn against(store: &Store, run: &Run, later: &RunSummary) -> Result<Option<Against>> {
+    let good = store.earlier_run(run, true).await?;
+    let is_good = good.is_some();
+    let earlier = if is_good { good } else { store.earlier_run(run, false).await? };
+    let Some(earlier) = earlier else { return Ok(None) };
+    let earlier = load(store, earlier.id).await?;
+    let Some(summary) = earlier.summary else { return Ok(None) };
+    let comparison = summary.patterns.compare(&later.patterns);
+    let counts = ChangeCounts::of(&comparison);
+    let mut changes = comparison.patterns;
+    changes.retain(|pattern| pattern.change != Change::Unchanged);
+    changes.truncate(CHANGES_SHOWN_MAX);
+    let mut new_causes = causes_only_in(&later.stack_traces, &summary.stack_traces);
+    new_causes.truncate(GROUPS_SHOWN_MAX);
+    let run = RunHead::of(store, &earlier.run).await?;
+    Ok(Some(Against { run, is_good, counts, changes, new_causes, complete: comparison.complete }))
+}
+
+/// The groups of one log that another has not.
+pub(super) fn causes_only_in(one: &StackTraceGroups, other: &StackTraceGroups) -> Vec<StackTraceGroup> {
+    let known: std::collections::HashSet<_> = other.groups.iter().map(|group| group.cause.id).collect();
+    one.groups.iter().filter(|group| !known.contains(&group.cause.id)).cloned().collect()
+}
+
+impl ChangeCounts {
+    pub(super) fn of(comparison: &Comparison) -> Self {
+        let mut counts = Self::default();
+        for pattern in &comparison.patterns {
+            let count = match pattern.change {
+                Change::New => &mut counts.new,
+                Change::MoreOften { .. } => &mut counts.more_often,
+                Change::Gone => &mut counts.gone,
+                Change::LessOften { .. } => &mut counts.less_often,
+                Change::Unchanged => &mut counts.unchanged,
+            };
+            *count += 1;
+        }
+        counts
+    }
+}
+
+impl Figures {
+    pub(super) fn of(summary: &RunSummary) -> Self {
+        Self {
+            severities: summary.severities,
+            first: summary.first,
+            last: summary.last,
+            patterns: summary.patterns.patterns.len() as u64,
+            records_in_no_pattern: summary.patterns.rest.records(),
+        }
+    }
+}

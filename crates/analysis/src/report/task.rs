@@ -1,0 +1,267 @@
+//! The report of a task: outcomes, durations and their trend, kinds of errors by first and last seen, what is flaky.
+
+use std::collections::{BTreeMap, HashSet};
+
+use runlog_model::place::Task;
+use runlog_model::{ProblemKind, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
+use runlog_store::{KnownProblem, RecentRun, Result, Store};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::looks::{LOOK_RUNS_MAX, Reason, flips_of, is_bad, is_good, reasons_of};
+use super::{RunPoint, duration_of};
+
+/// Most runs that a report of a task looks at, the newest. Unit: runs.
+const RUNS_MAX: u64 = 1_000;
+
+/// Most kinds of errors of a report.
+const PROBLEMS_SHOWN_MAX: u64 = 100;
+
+/// Runs that a trend takes, at least: half of them before, half after.
+const TREND_RUNS_MIN: usize = 10;
+
+/// What is worth knowing of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskReport {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its name.
+    pub task_name: String,
+    /// Its workspace.
+    pub workspace_id: WorkspaceId,
+    /// The name of that.
+    pub workspace_name: String,
+    /// From when on runs are looked at.
+    pub since: Timestamp,
+    /// When the report was made.
+    pub until: Timestamp,
+    /// True when there are more runs in that time than are looked at.
+    pub is_cut: bool,
+    /// Why it needs a look; empty when it does not.
+    pub reasons: Vec<Reason>,
+    /// Runs by status, the most frequent first.
+    pub outcomes: Vec<Outcome>,
+    /// The part of the runs that ended well among those that ended well or failed; from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success_rate: Option<f64>,
+    /// How often the outcome changed from one run to the next.
+    pub flips: u64,
+    /// How long runs took that ended well; absent when none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durations: Option<Durations>,
+    /// The runs, newest first.
+    pub runs: Vec<RunPoint>,
+    /// Kinds of errors, the last seen first.
+    pub problems: Vec<TaskProblem>,
+}
+
+/// Runs of one status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The status.
+    pub status: RunStatus,
+    /// How many runs.
+    pub runs: u64,
+}
+
+/// How long runs took. Unit: milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Durations {
+    /// Runs that these figures are of.
+    pub runs: u64,
+    /// The shortest.
+    pub min_ms: i64,
+    /// Half are shorter.
+    pub p50_ms: i64,
+    /// Nine of ten are shorter.
+    pub p90_ms: i64,
+    /// 95 of a hundred are shorter.
+    pub p95_ms: i64,
+    /// 99 of a hundred are shorter.
+    pub p99_ms: i64,
+    /// The longest.
+    pub max_ms: i64,
+    /// Whether they become longer; absent when there are too few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trend: Option<Trend>,
+}
+
+/// The later half of the runs against the earlier half.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Trend {
+    /// The median of the earlier half. Unit: milliseconds.
+    pub earlier_p50_ms: i64,
+    /// The median of the later half. Unit: milliseconds.
+    pub later_p50_ms: i64,
+    /// The second by the first.
+    pub times: f64,
+}
+
+/// A kind of error in the logs of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskProblem {
+    /// By what its records belong together.
+    pub kind: ProblemKind,
+    /// The same in every run.
+    pub id: String,
+    /// One line.
+    pub title: String,
+    /// The highest severity of a record.
+    pub severity: Severity,
+    /// Runs whose log has it, of all that are kept.
+    pub runs: u64,
+    /// Its records in all of them.
+    pub records: u64,
+    /// When it was first logged.
+    pub first_seen: Timestamp,
+    /// By which run.
+    pub first_run: RunId,
+    /// When it was last logged.
+    pub last_seen: Timestamp,
+    /// By which run.
+    pub last_run: RunId,
+    /// True when the last run that is over has it.
+    pub is_current: bool,
+    /// True when it went away and came again, among the runs looked at.
+    pub is_flaky: bool,
+}
+
+/// The report of a task from then on.
+pub async fn task_report(store: &Store, task: &Task, since: Timestamp, now: Timestamp) -> Result<TaskReport> {
+    let mut runs = store.recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
+    let is_cut = runs.len() as u64 > RUNS_MAX;
+    runs.truncate(RUNS_MAX as usize);
+    let known = store.task_problems(task.id, since, PROBLEMS_SHOWN_MAX).await?;
+    let mut having = store.runs_with_problems(task.id, since).await?;
+    let problem = |known: KnownProblem| {
+        let with: HashSet<RunId> =
+            having.remove(&(known.kind, known.id.clone())).unwrap_or_default().into_iter().collect();
+        TaskProblem::of(known, &with, &runs)
+    };
+    let problems = known.into_iter().map(problem).collect();
+    let (good, bad) =
+        (runs.iter().filter(|run| is_good(run.status)).count(), runs.iter().filter(|run| is_bad(run.status)).count());
+    Ok(TaskReport {
+        task_id: task.id,
+        task_name: task.name.clone(),
+        workspace_id: task.workspace.id,
+        workspace_name: task.workspace.name.clone(),
+        since,
+        until: now,
+        is_cut,
+        reasons: reasons_of(&runs[..runs.len().min(LOOK_RUNS_MAX as usize)], now),
+        outcomes: outcomes_of(&runs),
+        success_rate: (good + bad > 0).then(|| good as f64 / (good + bad) as f64),
+        flips: flips_of(runs.iter().map(|run| run.status)),
+        durations: Durations::of(&runs),
+        runs: runs.iter().map(Into::into).collect(),
+        problems,
+    })
+}
+
+pub(super) fn outcomes_of(runs: &[RecentRun]) -> Vec<Outcome> {
+    let mut counts: BTreeMap<&str, Outcome> = BTreeMap::new();
+    for run in runs {
+        counts.entry(run.status.as_str()).or_insert(Outcome { status: run.status, runs: 0 }).runs += 1;
+    }
+    let mut outcomes: Vec<Outcome> = counts.into_values().collect();
+    outcomes.sort_by_key(|outcome| std::cmp::Reverse(outcome.runs));
+    outcomes
+}
+
+impl Durations {
+    /// Of runs that ended well, newest first.
+    fn of(runs: &[RecentRun]) -> Option<Self> {
+        let newest_first: Vec<i64> = runs.iter().filter(|run| is_good(run.status)).filter_map(duration_of).collect();
+        let mut sorted = newest_first.clone();
+        sorted.sort_unstable();
+        let (min_ms, max_ms) = (*sorted.first()?, *sorted.last()?);
+        Some(Self {
+            runs: sorted.len() as u64,
+            min_ms,
+            p50_ms: percentile(&sorted, 0.5),
+            p90_ms: percentile(&sorted, 0.9),
+            p95_ms: percentile(&sorted, 0.95),
+            p99_ms: percentile(&sorted, 0.99),
+            max_ms,
+            trend: Trend::of(&newest_first),
+        })
+    }
+}
+
+/// The smallest value that this part of the values does not exceed.
+fn percentile(sorted: &[i64], part: f64) -> i64 {
+    let place = (sorted.len() as f64 * part).ceil() as usize;
+    sorted[place.clamp(1, sorted.len()) - 1]
+}
+
+impl Trend {
+    fn of(newest_first: &[i64]) -> Option<Self> {
+        if newest_first.len() < TREND_RUNS_MIN {
+            return None;
+        }
+        let (later, earlier) = newest_first.split_at(newest_first.len() / 2);
+        let median = |part: &[i64]| {
+            let mut part = part.to_vec();
+            part.sort_unstable();
+            percentile(&part, 0.5)
+        };
+        let (earlier_p50_ms, later_p50_ms) = (median(earlier), median(later));
+        (earlier_p50_ms > 0).then(|| Self {
+            earlier_p50_ms,
+            later_p50_ms,
+            times: later_p50_ms as f64 / earlier_p50_ms as f64,
+        })
+    }
+}
+
+impl TaskProblem {
+    fn of(known: KnownProblem, with: &HashSet<RunId>, newest_first: &[RecentRun]) -> Self {
+        let over: Vec<bool> = newest_first
+            .iter()
+            .filter(|run| run.status.is_final() && run.severities.total() > 0)
+            .map(|run| with.contains(&run.run_id))
+            .collect();
+        // Each time it came, seen from the newest run back: it is there, and was not in the run before.
+        let comings =
+            over.windows(2).filter(|pair| pair[0] && !pair[1]).count() + usize::from(over.last() == Some(&true));
+        Self {
+            kind: known.kind,
+            id: known.id,
+            title: known.title,
+            severity: known.severity,
+            runs: known.runs,
+            records: known.records,
+            first_seen: known.first.0,
+            first_run: known.first.1,
+            last_seen: known.last.0,
+            last_run: known.last.1,
+            is_current: over.first() == Some(&true),
+            is_flaky: comings >= 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let sorted: Vec<i64> = (1..=100).collect();
+        assert_eq!([0.5, 0.9, 0.95, 0.99, 1.0].map(|part| percentile(&sorted, part)), [50, 90, 95, 99, 100]);
+        assert_eq!(percentile(&[7], 0.99), 7);
+    }
+
+    #[test]
+    fn a_trend_compares_the_later_half_with_the_earlier() {
+        let trend = Trend::of(&[30, 30, 30, 30, 30, 10, 10, 10, 10, 10]).unwrap();
+        assert_eq!((trend.earlier_p50_ms, trend.later_p50_ms, trend.times), (10, 30, 3.0));
+        assert_eq!(Trend::of(&[1; 9]), None);
+    }
+}

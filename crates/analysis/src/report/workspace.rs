@@ -1,0 +1,177 @@
+//! The report of a workspace: what needs a look this morning.
+
+use std::collections::BTreeMap;
+
+use runlog_model::place::Workspace;
+use runlog_model::{ProblemKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
+use runlog_store::{KnownProblem, RecentRun, Result, Store, TaskFilter};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::RunPoint;
+use super::looks::{LOOK_RUNS_MAX, Reason, reasons_of};
+use super::task::{Outcome, outcomes_of};
+
+/// Most runs that a report of a workspace looks at. Unit: runs.
+const RUNS_MAX: u64 = 60_000;
+
+/// Most new kinds of errors of a report.
+const NEW_PROBLEMS_MAX: u64 = 200;
+
+/// How far back the runs of a task are looked for. Unit: milliseconds. What has not run since then is forgotten.
+const LOOK_BACK_MS: i64 = 90 * 86_400_000;
+
+/// Runs of a task in the strip of outcomes.
+const STRIP_RUNS: usize = 20;
+
+/// What needs a look in a workspace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceReport {
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// Its name.
+    pub workspace_name: String,
+    /// From when on runs and errors count as recent.
+    pub since: Timestamp,
+    /// When the report was made.
+    pub until: Timestamp,
+    /// Recent runs by status, the most frequent first.
+    pub outcomes: Vec<Outcome>,
+    /// Tasks that need a look, the worst first.
+    pub looks: Vec<TaskLook>,
+    /// Tasks that ran, and need none.
+    pub tasks_fine: u64,
+    /// Kinds of errors that no run of their task logged before, the newest first.
+    pub new_problems: Vec<NewProblemOfTask>,
+    /// True when there is more than a report looks at.
+    pub is_cut: bool,
+}
+
+/// A task that needs a look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskLook {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its name.
+    pub task_name: String,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// Its last runs, newest first.
+    pub runs: Vec<RunPoint>,
+}
+
+/// A kind of error that is new in a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NewProblemOfTask {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its name.
+    pub task_name: String,
+    /// By what its records belong together.
+    pub kind: ProblemKind,
+    /// The same in every run.
+    pub id: String,
+    /// One line.
+    pub title: String,
+    /// The highest severity of a record.
+    pub severity: Severity,
+    /// Runs whose log has it.
+    pub runs: u64,
+    /// Its records.
+    pub records: u64,
+    /// When it was first logged.
+    pub first_seen: Timestamp,
+    /// By which run.
+    pub first_run: RunId,
+}
+
+/// The report of a workspace; what happened from `since` on is recent.
+pub async fn workspace_report(
+    store: &Store,
+    workspace: &Workspace,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<WorkspaceReport> {
+    let look_back = since.min(now.plus_millis(-LOOK_BACK_MS));
+    let runs = store.recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
+    let is_cut = runs.len() as u64 >= RUNS_MAX;
+    let names = names_of_tasks(store, workspace.id).await?;
+    let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
+    let new = store.new_problems(workspace.id, since, NEW_PROBLEMS_MAX).await?;
+    let recent: Vec<RecentRun> = runs.iter().filter(|run| run.triggered_at >= since).cloned().collect();
+    let (mut looks, mut tasks_fine) = (Vec::new(), 0);
+    for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
+        let task_id = runs[0].task_id;
+        let mut reasons = reasons_of(runs, now);
+        reasons.extend(new_problems_of(task_id, &new));
+        match reasons.is_empty() {
+            true => tasks_fine += 1,
+            false => looks.push(TaskLook {
+                task_id,
+                task_name: name(&task_id),
+                reasons,
+                runs: runs.iter().take(STRIP_RUNS).map(Into::into).collect(),
+            }),
+        }
+    }
+    looks
+        .sort_by_cached_key(|look| (std::cmp::Reverse(weight(look)), look.task_name.clone(), look.task_id.to_string()));
+    let new_problems = new.into_iter().map(|it| NewProblemOfTask::of(name(&it.task_id), it)).collect();
+    Ok(WorkspaceReport {
+        workspace_id: workspace.id,
+        workspace_name: workspace.name.clone(),
+        since,
+        until: now,
+        outcomes: outcomes_of(&recent),
+        looks,
+        tasks_fine,
+        new_problems,
+        is_cut,
+    })
+}
+
+async fn names_of_tasks(store: &Store, workspace: WorkspaceId) -> Result<BTreeMap<String, String>> {
+    let filter =
+        TaskFilter { workspace_ids: Some(vec![workspace]), limit: i64::MAX.unsigned_abs(), ..TaskFilter::default() };
+    let (tasks, _) = store.tasks(&filter).await?;
+    Ok(tasks.into_iter().map(|task| (task.id.to_string(), task.name)).collect())
+}
+
+fn new_problems_of(task: TaskId, new: &[KnownProblem]) -> Option<Reason> {
+    // A stack trace and the message that carries it are one problem: messages are counted.
+    let of_task = || new.iter().filter(|it| it.task_id == task && it.kind == ProblemKind::Pattern);
+    let worst = of_task().max_by_key(|it| (it.severity, it.records))?;
+    Some(Reason::NewProblems { problems: of_task().count() as u64, title: worst.title.clone(), run_id: worst.first.1 })
+}
+
+/// How much a task needs its look.
+fn weight(look: &TaskLook) -> u64 {
+    let of = |reason: &Reason| match reason {
+        Reason::Failing { .. } => 100,
+        Reason::NewProblems { .. } => 40,
+        Reason::Late { .. } => 30,
+        Reason::Slow { .. } => 20,
+        Reason::Flaky { .. } => 10,
+    };
+    look.reasons.iter().map(of).sum()
+}
+
+impl NewProblemOfTask {
+    fn of(task_name: String, problem: KnownProblem) -> Self {
+        Self {
+            task_id: problem.task_id,
+            task_name,
+            kind: problem.kind,
+            id: problem.id,
+            title: problem.title,
+            severity: problem.severity,
+            runs: problem.runs,
+            records: problem.records,
+            first_seen: problem.first.0,
+            first_run: problem.first.1,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! How much a log says, and how severe it is, over time: some hundred equal stretches, whatever the length of the run.
+
+use std::collections::BTreeMap;
+
+use runlog_model::record::SeverityCounts;
+use runlog_model::{Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Most stretches of a timeline.
+pub const STRETCHES_MAX: usize = 240;
+
+/// Lengths of a stretch, each a multiple of the one before. Unit: milliseconds.
+const LENGTHS_MS: [i64; 19] = [
+    100,
+    500,
+    1_000,
+    5_000,
+    10_000,
+    30_000,
+    60_000,
+    300_000,
+    600_000,
+    1_800_000,
+    3_600_000,
+    21_600_000,
+    43_200_000,
+    86_400_000,
+    864_000_000,
+    8_640_000_000,
+    86_400_000_000,
+    864_000_000_000,
+    8_640_000_000_000,
+];
+
+/// Records by severity in equal stretches of time; those without records are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Timeline {
+    /// How long each stretch is. Unit: milliseconds.
+    pub stretch_ms: i64,
+    /// The stretches with records, the earliest first; at most [`STRETCHES_MAX`].
+    pub stretches: Vec<Stretch>,
+}
+
+/// One stretch of a timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stretch {
+    /// Where it begins.
+    pub start: Timestamp,
+    /// Its records by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
+    pub severities: SeverityCounts,
+}
+
+/// A timeline in the making: it begins with the shortest stretches, and joins them when they become too many. The
+/// result does not depend on the order of records.
+#[derive(Debug, Default)]
+pub(crate) struct TimelineBuilder {
+    length: usize,
+    stretches: BTreeMap<i64, SeverityCounts>,
+}
+
+impl TimelineBuilder {
+    pub(crate) fn add(&mut self, time: Timestamp, severity: Severity) {
+        self.stretches.entry(self.place_of(time.as_millis())).or_default().add(severity);
+        while self.is_too_long() {
+            self.lengthen();
+        }
+    }
+
+    pub(crate) fn finish(self) -> Timeline {
+        let stretch_ms = LENGTHS_MS[self.length];
+        let stretch = |(place, severities)| Stretch { start: Timestamp::clamped(place * stretch_ms), severities };
+        Timeline { stretch_ms, stretches: self.stretches.into_iter().map(stretch).collect() }
+    }
+
+    fn place_of(&self, epoch_ms: i64) -> i64 {
+        epoch_ms.div_euclid(LENGTHS_MS[self.length])
+    }
+
+    fn is_too_long(&self) -> bool {
+        let ends = self.stretches.first_key_value().zip(self.stretches.last_key_value());
+        let places = ends.map_or(0, |((first, _), (last, _))| last - first + 1);
+        places > STRETCHES_MAX as i64 && self.length + 1 < LENGTHS_MS.len()
+    }
+
+    fn lengthen(&mut self) {
+        let times = LENGTHS_MS[self.length + 1] / LENGTHS_MS[self.length];
+        self.length += 1;
+        for (place, severities) in std::mem::take(&mut self.stretches) {
+            self.stretches.entry(place.div_euclid(times)).or_default().add_all(&severities);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeline_of(times: impl IntoIterator<Item = i64>) -> Timeline {
+        let mut builder = TimelineBuilder::default();
+        times.into_iter().for_each(|ms| builder.add(Timestamp::clamped(ms), Severity::Info));
+        builder.finish()
+    }
+
+    #[test]
+    fn each_length_is_a_multiple_of_the_one_before() {
+        assert!(LENGTHS_MS.windows(2).all(|pair| pair[1] % pair[0] == 0));
+        let all_of_time = Timestamp::MAX.millis_since(Timestamp::MIN);
+        assert!(all_of_time / LENGTHS_MS[LENGTHS_MS.len() - 1] < STRETCHES_MAX as i64);
+    }
+
+    #[test]
+    fn a_longer_run_has_longer_stretches() {
+        let minute = timeline_of((0..60_000).step_by(10));
+        assert_eq!((minute.stretch_ms, minute.stretches.len()), (500, 120));
+        let day = timeline_of((0..86_400_000).step_by(10_000));
+        assert_eq!((day.stretch_ms, day.stretches.len()), (600_000, 144));
+        assert_eq!(day.stretches.iter().map(|stretch| stretch.severities.total()).sum::<u64>(), 8_640);
+    }
+
+    #[test]
+    fn the_ends_of_time_fit() {
+        let ends = timeline_of([Timestamp::MIN.as_millis(), 0, Timestamp::MAX.as_millis()]);
+        assert_eq!(ends.stretches.len(), 3);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_order_of_records_changes_nothing(mut times in proptest::collection::vec(-10_000_000..10_000_000_000_i64, 0..200)) {
+            let forwards = timeline_of(times.iter().copied());
+            times.reverse();
+            proptest::prop_assert_eq!(timeline_of(times), forwards);
+        }
+    }
+}
