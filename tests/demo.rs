@@ -23,6 +23,9 @@ fn every_sample_run_comes_back_as_it_was_pushed() {
     let shown = succeeded(runlog(&["demo"]).env("TMPDIR", folder.path()).output().unwrap());
     assert_eq!(shown.matches("verified").count(), 10, "{shown}");
     assert!(shown.contains("208,429"), "{shown}");
+    let (_, report) = shown.split_once("$ runlog report ").unwrap();
+    assert!(report.contains("What failed first") && report.contains("SparkDateTimeException"), "{shown}");
+    assert!(report.contains("Against the run before"), "the log was sealed and summarised: {shown}");
     assert!(!shown.contains('\x1b'), "no colours in a pipe");
 }
 

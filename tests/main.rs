@@ -7,4 +7,5 @@ mod collect;
 mod command;
 mod demo;
 mod guide;
+mod report;
 mod support;

@@ -11,7 +11,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("client", &["model"]),
     ("collector", &["client", "store", "model"]),
     ("analysis", &["store", "model"]),
-    ("server", &["store", "model"]),
+    ("server", &["analysis", "store", "model"]),
     ("cli", &["server", "collector", "analysis", "client", "store", "model"]),
 ];
 

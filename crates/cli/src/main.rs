@@ -3,6 +3,7 @@
 mod arguments;
 mod command;
 mod connection;
+mod document;
 mod edge;
 mod exit;
 mod progress;
@@ -51,6 +52,10 @@ enum Command {
     Check(command::collect::CheckArgs),
     /// Sends known records on the whole path, and says what of them is missing, came twice, or came late
     Canary(command::canary::CanaryArgs),
+    /// Tells what is worth knowing of a run, a task or a workspace
+    Report(command::report::ReportArgs),
+    /// Compares a run with another one: what is new, gone, more or less often
+    Diff(command::diff::DiffArgs),
     /// Manages environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
     /// Looks after an archive itself: what is in it, whether it is whole, how long it is kept, copying it elsewhere
@@ -93,6 +98,8 @@ async fn run(command: Command) -> Outcome {
         Command::Status(args) => until_stopped(command::collect::status(args), stop).await,
         Command::Check(args) => until_stopped(command::collect::check(args), stop).await,
         Command::Canary(args) => command::canary::run(args, stop).await,
+        Command::Report(args) => until_stopped(command::report::run(args), stop).await,
+        Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => until_stopped(command::doctor::run(args), stop).await,

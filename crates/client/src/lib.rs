@@ -24,6 +24,7 @@ mod pace;
 mod push;
 mod ready;
 pub mod reconcile;
+mod reports;
 mod retry;
 mod settings;
 mod wait;

@@ -37,9 +37,10 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
     response
 }
 
-/// The part of the path that names what it is done to: the file of a link, or else the id.
+/// The part of the path that names what it is done to: the file of a link, or else the id, or both ids.
 fn subject(params: &Option<RawPathParams>) -> String {
     let value = |name: &str| params.as_ref()?.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
-    let text = value("file_name").or_else(|| value("id")).unwrap_or_default();
+    let both = || Some(format!("{} {}", value("id")?, value("other_id")?));
+    let text = value("file_name").or_else(both).or_else(|| value("id")).unwrap_or_default();
     text.chars().take(200).collect()
 }

@@ -61,3 +61,12 @@ pub(crate) const STREAMS_PING_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs that could not be landed, as many as are shown of an upstream.
 pub(crate) const PROBLEMS_SHOWN: u64 = 50;
+
+/// How many days of runs a report of a task looks at when the request does not say.
+pub(crate) const TASK_REPORT_DAYS: u64 = 30;
+
+/// How many days count as recent in a report of a workspace when the request does not say.
+pub(crate) const WORKSPACE_REPORT_DAYS: u64 = 1;
+
+/// Most days that a report looks back.
+pub(crate) const REPORT_DAYS_MAX: u64 = 3_660;

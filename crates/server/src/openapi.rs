@@ -119,7 +119,7 @@ pub(crate) struct TaskSearch {
 }
 
 /// What the parts of the API are for, in the order of the document.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("run logs", "Pages of a run's log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
     ("plans", "Executions of plans, as far as their runs tell"),
@@ -128,6 +128,7 @@ const TAGS: [(&str, &str); 12] = [
     ("sign-in", "Access tokens"),
     ("accounts", "Service accounts"),
     ("rights", "What users and service accounts may do in workspaces"),
+    ("reports", "What logs say, what went wrong, what has changed"),
     ("push", "Ways in: runs and their logs"),
     ("administration", "Runlog's own: places, people, tokens, the audit log"),
     ("service", "Is it there, is it well, what does it count"),

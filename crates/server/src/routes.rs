@@ -20,6 +20,7 @@ mod permissions;
 mod places;
 mod plans;
 mod records;
+mod reports;
 mod runs;
 
 use axum::Router;
@@ -149,6 +150,11 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(runs::one)),
         Route::new(Token, handler!(records::push)),
         Route::new(Token, handler!(runs::finish)).audited("finish run"),
+        Route::new(Token, handler!(reports::patterns)).audited("read report"),
+        Route::new(Token, handler!(reports::of_run)).audited("read report"),
+        Route::new(Token, handler!(reports::diff)).audited("read report"),
+        Route::new(Token, handler!(reports::of_task)).audited("read report"),
+        Route::new(Token, handler!(reports::of_workspace)).audited("read report"),
         Route::new(Administrator, handler!(admin::environments)),
         Route::new(Administrator, handler!(admin::create_environment)),
         Route::new(Administrator, handler!(admin::workspaces)),

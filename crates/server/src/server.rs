@@ -51,7 +51,7 @@ pub async fn serve(
     let (jobs_stop, handle) = (CancellationToken::new(), Handle::new());
     let jobs = tokio::spawn({
         let (store, stop) = (store.clone(), jobs_stop.clone());
-        async move { store.run_jobs(stop).await }
+        async move { tokio::join!(store.run_jobs(stop.clone()), runlog_analysis::make_summaries(&store, stop)) }
     });
     tokio::spawn({
         let handle = handle.clone();

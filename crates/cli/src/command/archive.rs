@@ -26,7 +26,8 @@ Examples:
   runlog archive verify --repair
   runlog archive copy --to-catalog postgres://runlog@db/runlog --to-objects s3://logs/runlog
   runlog archive retention WORKSPACE_ID --days 400
-  runlog archive hold RUN_ID")]
+  runlog archive hold RUN_ID
+  runlog archive summarize")]
 pub(crate) struct ArchiveArgs {
     #[command(subcommand)]
     action: Action,
@@ -94,6 +95,8 @@ enum Action {
         #[arg(long)]
         release: bool,
     },
+    /// Seals the logs that are due, and summarises those that have no summary; a service does so by itself
+    Summarize,
     /// Deletes now what is kept no longer, and removes what nothing names; a service does so every ten minutes
     Sweep,
 }
@@ -151,6 +154,22 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
             store.set_legal_hold(run, !release).await?;
             let said = if release { "may be deleted again" } else { "is under legal hold: nobody deletes it" };
             shown(as_json, json!({ "run": run, "legalHold": !release }), format!("the log of run {run} {said}"))
+        }
+        Action::Summarize => {
+            let bar = Bar::telling();
+            let mut sealed = 0;
+            loop {
+                bar.tell(format!("sealing: {} runs", count(sealed)));
+                match store.seal().await?.runs {
+                    0 => break,
+                    runs => sealed += runs,
+                }
+            }
+            bar.tell("summarising");
+            let made = runlog_analysis::summarize_all(store).await?;
+            drop(bar);
+            let json = json!({ "runsSealed": sealed, "summaries": made });
+            shown(as_json, json, format!("sealed {} runs, made {} summaries", count(sealed), count(made)))
         }
         Action::Sweep => {
             let retired = store.apply_retention().await?;

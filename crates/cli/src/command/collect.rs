@@ -226,9 +226,13 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
     for Scheduled { upstream, .. } in &upstreams {
         retry_if_asked(&store, args, &upstream.name).await?;
     }
-    // Sealing, retention and sweeping, for archives that no service looks after.
+    // Sealing, retention, sweeping and summaries, for archives that no service looks after.
     let unheard = Arc::new(runlog_collector::Unheard);
-    tokio::join!(store.run_jobs(stop.clone()), collect_for_good(store.clone(), upstreams, unheard, stop.clone()));
+    tokio::join!(
+        store.run_jobs(stop.clone()),
+        runlog_analysis::make_summaries(&store, stop.clone()),
+        collect_for_good(store.clone(), upstreams, unheard, stop.clone())
+    );
     Ok(())
 }
 

@@ -62,6 +62,11 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/runs/{id}", Access::Token),
     ("POST", "/runlog/v1/runs/{id}/records", Access::Token),
     ("POST", "/runlog/v1/runs/{id}/finish", Access::Token),
+    ("GET", "/runlog/v1/runs/{id}/patterns", Access::Token),
+    ("GET", "/runlog/v1/runs/{id}/report", Access::Token),
+    ("GET", "/runlog/v1/runs/{id}/diff/{other_id}", Access::Token),
+    ("GET", "/runlog/v1/tasks/{id}/report", Access::Token),
+    ("GET", "/runlog/v1/workspaces/{id}/report", Access::Token),
     ("GET", "/runlog/v1/environments", Access::Administrator),
     ("POST", "/runlog/v1/environments", Access::Administrator),
     ("GET", "/runlog/v1/workspaces", Access::Administrator),
@@ -100,7 +105,7 @@ async fn every_route_asks_for_what_it_should() {
         let method: Method = method.parse().unwrap();
         let path = path.replace("{id}", RUN).replace("{workspace_id}", &stage.workspace.to_string());
         let path = path.replace("{key}", "k").replace("{file_name}", "f").replace("{file}", "index.html");
-        let path = path.replace("{plan_id}", "p").replace("{step_id}", "s");
+        let path = path.replace("{plan_id}", "p").replace("{step_id}", "s").replace("{other_id}", RUN);
         let send = |ask| stage.send(method.clone(), &path, ask);
         match access {
             Access::Public => assert!(send(Ask::with(&[])).await.status.as_u16() < 400, "{path}"),
@@ -138,6 +143,11 @@ async fn each_right_is_needed_where_it_should_be_and_its_lack_is_named() {
         (Method::PUT, format!("/runlog/v1/runs/{RUN}"), &start, &[Publish]),
         (Method::POST, format!("/runlog/v1/runs/{RUN}/records"), "", &[Publish]),
         (Method::POST, format!("/runlog/v1/runs/{RUN}/finish"), r#"{"status":"execution_failed"}"#, &[Publish]),
+        (Method::GET, format!("/runlog/v1/runs/{RUN}/patterns"), "", &[Author, View, Execute]),
+        (Method::GET, format!("/runlog/v1/runs/{RUN}/report"), "", &[Author, View, Execute]),
+        (Method::GET, format!("/runlog/v1/runs/{RUN}/diff/{RUN}"), "", &[Author, View, Execute]),
+        (Method::GET, format!("/runlog/v1/tasks/{task}/report"), "", &[Author, View, Execute]),
+        (Method::GET, format!("/runlog/v1/workspaces/{workspace}/report"), "", &[Author, View, Execute]),
         (Method::GET, format!("/security/workspaces/{workspace}/users/x/permissions"), "", &[Manage]),
     ];
     for (number, (method, path, body, needed)) in table.into_iter().enumerate() {

@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use runlog_analysis::Summary;
+use runlog_model::RunStatus;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::report::document_of_run;
+use crate::document;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::progress::Bar;
 use crate::terminal::{self, BAD, FAINT, GOOD, STRONG, note, result_json, result_line, styled, table};
@@ -84,7 +87,7 @@ async fn play(args: &DemoArgs, stage: &Stage) -> Outcome {
     }
     match args.json {
         true => result_json(&shown(stage, &fetched))?,
-        false => tell(args, stage, &fetched)?,
+        false => tell(args, stage, &fetched).await?,
     }
     match fetched.iter().filter(|run| run.difference.is_some()).count() {
         0 => Ok(()),
@@ -114,7 +117,7 @@ fn shown<'a>(stage: &'a Stage, fetched: &'a [Fetched]) -> Shown<'a> {
     }
 }
 
-fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched]) -> Outcome {
+async fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched]) -> Outcome {
     let head = ["run", "log", "status", "pages", "records", "size", "fetched in", "verified"];
     result_line(table(&head, &[3, 4, 5, 6], fetched.iter().map(row).collect()))?;
     for run in fetched {
@@ -126,6 +129,7 @@ fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched]) -> Outcome {
         result_line(format!("\nWhat the largest says: {}", sentence(&largest.summary)))?;
     }
     result_line(format!("The logs lie in {}", stage.logs.display()))?;
+    tell_report(stage, fetched).await?;
     match args.keep {
         true => tell_how_to_go_on(stage, fetched),
         false => tell_what_to_try(),
@@ -147,6 +151,15 @@ fn row(run: &Fetched) -> Vec<String> {
         terminal::duration(run.took_ms),
         verdict,
     ]
+}
+
+/// The report of the last short run that failed, as `runlog report` shows it.
+async fn tell_report(stage: &Stage, fetched: &[Fetched]) -> Outcome {
+    let failed = fetched.iter().rev().filter(|run| run.status == RunStatus::Failed).min_by_key(|run| run.pages);
+    let Some(failed) = failed else { return Ok(()) };
+    let report = stage.report(failed.sample).await?;
+    result_line(format!("\n{}\n", styled(FAINT, format!("$ runlog report {}", failed.sample.run_id))))?;
+    document::show(&document_of_run(&report))
 }
 
 /// What a person with a pager wants to know of a log first.

@@ -3,8 +3,10 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use runlog_analysis::report::{LogState, RunReport};
 use runlog_client::{Client, ClientSettings, Credentials, PermissionHolder, TokioWait};
 use runlog_model::place::Right;
 use runlog_model::wire::admin::{NewEnvironment, NewServiceAccount, NewTask, NewWorkspace};
@@ -22,6 +24,10 @@ use crate::command::push::push_log;
 use crate::command::serve::{ADMIN_TOKEN_FILE, serve_until, write_admin_token};
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::Outcome;
+
+/// How often to look for a summary, and how many times.
+const SUMMARY_LOOK_MS: u64 = 250;
+const SUMMARY_LOOKS_MAX: usize = 40;
 
 /// A running service, and what its clients need to know.
 pub(crate) struct Stage {
@@ -103,6 +109,19 @@ impl Stage {
         };
         self.administrator.finish_run(run, &finish).await?;
         Ok(())
+    }
+
+    /// The report of a sample's run, once its log is sealed and summarised; of what is there when that takes long.
+    pub(crate) async fn report(&self, sample: &Sample) -> Outcome<RunReport> {
+        let run = sample.run_id()?;
+        for _ in 0..SUMMARY_LOOKS_MAX {
+            let report: RunReport = self.administrator.run_report(run).await?;
+            if report.log.state == LogState::Whole && report.against.is_some() {
+                return Ok(report);
+            }
+            tokio::time::sleep(Duration::from_millis(SUMMARY_LOOK_MS)).await;
+        }
+        Ok(self.administrator.run_report(run).await?)
     }
 
     /// A client that knows the address, a client id and its secret, and nothing else.

@@ -1,0 +1,141 @@
+//! `runlog report`: what is worth knowing of a run, a task or a workspace.
+
+mod diff;
+mod run;
+mod task;
+mod words;
+mod workspace;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use runlog_client::{Client, ErrorKind};
+use runlog_model::{RunId, TaskId, WorkspaceId};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) use diff::document_of_diff;
+pub(crate) use run::document_of_run;
+use task::document_of_task;
+use workspace::document_of_workspace;
+
+use crate::connection::ConnectArgs;
+use crate::document::{self, Document};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::terminal::{note, result_json};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A run: what failed first and why, what is new against the last good run of its task, where the log stood still.
+A task: outcomes, durations and their trend, kinds of errors by first and last seen, what is flaky.
+A workspace: what needs a look this morning.
+
+Examples:
+  runlog report 6c0e5a34-0000-4000-8000-000000000001
+  runlog report 57f64991e4b0b689a64feed2 --last-days 90
+  runlog report WORKSPACE_ID --html morning.html
+  runlog report RUN_ID --json | jq .failure.first")]
+pub(crate) struct ReportArgs {
+    /// Id of a run (a UUID), or of a task or a workspace (24 hexadecimal digits)
+    id: Subject,
+    /// How many days of a task's runs are looked at [30], or count as recent in a workspace [1]
+    #[arg(long, value_name = "DAYS")]
+    last_days: Option<u64>,
+    #[command(flatten)]
+    form: FormArgs,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// In which form a report is wanted.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct FormArgs {
+    /// Writes one page of HTML with plots to this file, - for standard output; it needs nothing else
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    html: Option<PathBuf>,
+    /// Prints the report as the service gives it, as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a report is of: ids of tasks and workspaces look alike, so the service is asked.
+#[derive(Debug, Clone, Copy)]
+enum Subject {
+    Run(RunId),
+    TaskOrWorkspace(TaskId, WorkspaceId),
+}
+
+impl std::str::FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(run) = text.parse() {
+            return Ok(Self::Run(run));
+        }
+        match (text.parse(), text.parse()) {
+            (Ok(task), Ok(workspace)) => Ok(Self::TaskOrWorkspace(task, workspace)),
+            _ => Err(format!(
+                "{text:?} is neither the id of a run (a UUID) nor of a task or a workspace (24 hexadecimal digits)"
+            )),
+        }
+    }
+}
+
+/// Asks the service for the report, and shows it.
+pub(crate) async fn run(args: ReportArgs) -> Outcome {
+    let client = args.connect.client()?;
+    match args.id {
+        Subject::Run(id) => {
+            let report = client.run_report(id).await?;
+            tell(&args.form, report, document_of_run)
+        }
+        Subject::TaskOrWorkspace(task, workspace) => match task_report(&client, task, args.last_days).await? {
+            Some(report) => tell(&args.form, report, document_of_task),
+            None => {
+                let report = client.workspace_report(workspace, args.last_days).await.map_err(neither)?;
+                tell(&args.form, report, document_of_workspace)
+            }
+        },
+    }
+}
+
+async fn task_report(client: &Client, task: TaskId, last_days: Option<u64>) -> Outcome<Option<Value>> {
+    match client.task_report(task, last_days).await {
+        Ok(report) => Ok(Some(report)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn neither(error: runlog_client::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            Failure::new(Exit::NotFound, "the service knows neither a task nor a workspace of that id")
+        }
+        _ => error.into(),
+    }
+}
+
+/// Shows a report in the form that is wanted.
+pub(crate) fn tell<T: DeserializeOwned>(form: &FormArgs, report: Value, document: impl Fn(&T) -> Document) -> Outcome {
+    if form.json {
+        return Ok(result_json(&report)?);
+    }
+    let report: T = serde_json::from_value(report)
+        .context("the report has a form that this runlog does not know; is the service of another version?")
+        .map_err(|error| Failure { exit: Exit::Refused, error })?;
+    let document = document(&report);
+    match &form.html {
+        None => document::show(&document),
+        Some(file) => write_page(file, &document::page(&document)),
+    }
+}
+
+fn write_page(file: &Path, page: &str) -> Outcome {
+    if file == Path::new("-") {
+        return Ok(crate::terminal::result_line(page.trim_end())?);
+    }
+    std::fs::write(file, page).with_context(|| format!("cannot write {}", file.display()))?;
+    note(format!("wrote {}", file.display()));
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The report of a run as a document.
+
+use runlog_analysis::report::{Against, RunReport};
+use runlog_analysis::{Event, Failure, Pattern, SlowGap};
+
+use super::words::{
+    CHANGES_HEAD, basis_of, counted, head_of, rows_of_changes, rows_of_groups, severity, started, text, time,
+    time_of_day,
+};
+use crate::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::terminal::{count, duration};
+
+/// Most gaps that are shown.
+const GAPS_SHOWN: usize = 5;
+
+/// Most patterns that are shown.
+const PATTERNS_SHOWN: usize = 15;
+
+/// The report of a run.
+pub(crate) fn document_of_run(report: &RunReport) -> Document {
+    let run = &report.run;
+    let mut document = Document::new(format!("Run {} of {}", run.run_id, run.task_name));
+    document.line([faint(format!("workspace {}, task {}", run.workspace_name, run.task_id))]);
+    document.line(head_of(run));
+    if let Some(error) = &run.error_message {
+        document.line([plain("The engine said: "), text(error)]);
+    }
+    if let Some(basis) = basis_of(&report.log) {
+        document.line(basis);
+    }
+    match &report.failure {
+        Some(failure) => put_failure(&mut document, failure),
+        None if report.figures.is_some() => {
+            document.heading("What failed").line([plain("the log holds no error")]);
+        }
+        None => {}
+    }
+    if let Some(against) = &report.against {
+        put_against(&mut document, against);
+    }
+    if let Some(timeline) = &report.timeline {
+        document.heading("Volume and severity over time").push(Block::Timeline(timeline.clone()));
+    }
+    put_gaps(&mut document, &report.gaps);
+    if !report.stack_traces.is_empty() {
+        document.heading("Stack traces by root cause");
+        document.table(&["records", "severity", "cause"], &[0], rows_of_groups(&report.stack_traces));
+    }
+    put_patterns(&mut document, report);
+    document
+}
+
+fn put_failure(document: &mut Document, failure: &Failure) {
+    document.heading("What failed first");
+    document.push(Block::List(vec![(0, event(&failure.first))]));
+    if !failure.causes.is_empty() {
+        let mut chain = Vec::new();
+        for (depth, cause) in failure.causes.iter().enumerate() {
+            let by = if depth == 0 { "" } else { "caused by " };
+            let message = if cause.message.is_empty() { String::new() } else { format!(": {}", cause.message) };
+            chain.push((depth + 1, vec![faint(by), toned(Tone::Bad, &cause.class), text(&message)]));
+            chain.extend(cause.at.as_ref().map(|at| (depth + 1, vec![faint(format!("  at {at}"))])));
+        }
+        document.push(Block::List(chain));
+    }
+    put_events(document, "Warnings just before", &failure.warnings_before);
+    put_events(document, "What followed", &failure.consequences);
+    if let Some(last) = &failure.last {
+        document.line([plain("and other errors; the last: "), text(&last.message)]);
+    }
+}
+
+fn put_events(document: &mut Document, name: &str, events: &[Event]) {
+    if !events.is_empty() {
+        document.heading(name).push(Block::List(events.iter().map(|it| (0, event(it))).collect()));
+    }
+}
+
+fn event(of: &Event) -> Vec<Span> {
+    let mut line = vec![time_of_day(of.time), plain(" "), severity(of.severity), plain(" ")];
+    line.extend(of.bundle_name.as_ref().map(|name| faint(format!("{name}: "))));
+    line.push(strong(crate::terminal::shortened(&of.message, 200)));
+    line
+}
+
+fn put_against(document: &mut Document, against: &Against) {
+    let (counts, run) = (&against.counts, &against.run);
+    let earlier = if against.is_good { "the last good run" } else { "the run before, none having ended well" };
+    document.heading(format!("Against {earlier}"));
+    document.line([
+        plain(format!("run {}, began {}, {} records: ", run.run_id, started(run), count(run.records))),
+        strong(format!("{} new", counted(counts.new, "pattern"))),
+        plain(format!(
+            ", {} more often, {} gone, {} less often, {} as before",
+            counts.more_often, counts.gone, counts.less_often, counts.unchanged
+        )),
+    ]);
+    if !against.complete {
+        document.line([faint("one of the logs had more patterns than are kept: rare ones may be missing here")]);
+    }
+    let (head, right) = CHANGES_HEAD;
+    document.table(&head, &right, rows_of_changes(&against.changes));
+    if !against.new_causes.is_empty() {
+        document.heading("Causes that it did not have");
+        document.table(&["records", "severity", "cause"], &[0], rows_of_groups(&against.new_causes));
+    }
+}
+
+fn put_gaps(document: &mut Document, gaps: &[SlowGap]) {
+    if gaps.is_empty() {
+        return;
+    }
+    document.heading("Where the log stood still");
+    let row =
+        |gap: &SlowGap| vec![plain(duration(gap.duration_ms)), time(gap.start), text(&gap.before), text(&gap.after)];
+    let rows = gaps.iter().take(GAPS_SHOWN).map(row).map(shorter).collect();
+    document.table(&["for", "from", "after", "before"], &[0], rows);
+}
+
+/// Two texts share a row.
+fn shorter(mut row: Vec<Span>) -> Vec<Span> {
+    for span in &mut row {
+        span.text = crate::terminal::shortened(&span.text, 60);
+    }
+    row
+}
+
+fn put_patterns(document: &mut Document, report: &RunReport) {
+    let Some(figures) = &report.figures else { return };
+    document.heading("What it says over and over");
+    let shown = report.patterns.len().min(PATTERNS_SHOWN) as u64;
+    document.line([faint(format!("{} of {}, the most severe first", shown, counted(figures.patterns, "pattern")))]);
+    let row = |pattern: &Pattern| {
+        let occurrences = &pattern.occurrences;
+        vec![
+            plain(count(occurrences.records())),
+            severity(occurrences.worst()),
+            faint(pattern.id),
+            text(&pattern.template),
+        ]
+    };
+    let rows = report.patterns.iter().take(PATTERNS_SHOWN).map(row).collect();
+    document.table(&["records", "severity", "id", "pattern"], &[0], rows);
+    if figures.records_in_no_pattern > 0 {
+        let left = count(figures.records_in_no_pattern);
+        document.line([faint(format!("{left} records are in no pattern, there being too many different ones"))]);
+    }
+}

@@ -1,0 +1,105 @@
+//! The report of a task as a document.
+
+use runlog_analysis::report::{Durations, TaskProblem, TaskReport};
+use runlog_model::ProblemKind;
+
+use super::words::{counted, label_of, number, severity, status, strip_of, text, time, tone_of};
+use super::workspace::reason;
+use crate::document::{Bar, Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::terminal::{count, duration};
+
+/// Most outcomes of the strip.
+const STRIP_RUNS: usize = 72;
+
+/// Most runs of the plot of durations.
+const BARS_MAX: usize = 200;
+
+/// Most kinds of errors that are shown, of each sort.
+const PROBLEMS_SHOWN: usize = 20;
+
+/// The report of a task.
+pub(super) fn document_of_task(report: &TaskReport) -> Document {
+    let mut document = Document::new(format!("Task {}", report.task_name));
+    document.line([faint(format!("workspace {}, task {}", report.workspace_name, report.task_id))]);
+    let runs = report.runs.len() as u64;
+    let (since, until) = (report.since.to_seconds_text(), report.until.to_seconds_text());
+    document.line([plain(format!("{} from {since} to {until}", counted(runs, "run")))]);
+    if report.is_cut {
+        document.line([toned(Tone::Warning, "there are more runs; only the newest are looked at")]);
+    }
+    if !report.reasons.is_empty() {
+        document.heading("Why it needs a look");
+        document.push(Block::List(report.reasons.iter().map(|it| (0, reason(it))).collect()));
+    }
+    put_outcomes(&mut document, report);
+    if let Some(durations) = &report.durations {
+        put_durations(&mut document, report, durations);
+    }
+    put_problems(&mut document, report, ProblemKind::Pattern, "Kinds of errors, the last seen first");
+    put_problems(&mut document, report, ProblemKind::Cause, "Root causes of stack traces, the last seen first");
+    document
+}
+
+fn put_outcomes(document: &mut Document, report: &TaskReport) {
+    if report.runs.is_empty() {
+        return;
+    }
+    document.heading("Outcomes");
+    document.push(Block::Strip(strip_of(&report.runs[..report.runs.len().min(STRIP_RUNS)])));
+    let rows = report.outcomes.iter().map(|it| vec![plain(count(it.runs)), status(it.status)]).collect();
+    document.table(&["runs", "outcome"], &[0], rows);
+    if let Some(rate) = report.success_rate {
+        let part = format!("{:.1} % of those that ended well or failed ended well", rate * 100.0);
+        document.line([plain(part), plain(format!("; the outcome changed {}", counted(report.flips, "time")))]);
+    }
+}
+
+fn put_durations(document: &mut Document, report: &TaskReport, durations: &Durations) {
+    document.heading("Durations of runs that ended well");
+    let timed = report.runs.iter().take(BARS_MAX).rev();
+    let bar = |run: &runlog_analysis::report::RunPoint| {
+        Some(Bar { value: run.duration_ms?, label: label_of(run), tone: tone_of(run.status) })
+    };
+    document.push(Block::Bars { name: "duration", bars: timed.filter_map(bar).collect() });
+    let values =
+        [durations.min_ms, durations.p50_ms, durations.p90_ms, durations.p95_ms, durations.p99_ms, durations.max_ms];
+    let row = values.map(|ms| plain(duration(ms))).to_vec();
+    let head = ["shortest", "half", "90 %", "95 %", "99 %", "longest"];
+    document.table(&head, &[0, 1, 2, 3, 4, 5], vec![row]);
+    if let Some(trend) = durations.trend {
+        let (earlier, later) = (duration(trend.earlier_p50_ms), duration(trend.later_p50_ms));
+        let times = number(trend.times);
+        document.line([plain(format!("earlier half {earlier}, later half {later}: {times} times as long"))]);
+    }
+}
+
+fn put_problems(document: &mut Document, report: &TaskReport, kind: ProblemKind, name: &str) {
+    let of_kind: Vec<&TaskProblem> = report.problems.iter().filter(|it| it.kind == kind).collect();
+    if of_kind.is_empty() {
+        return;
+    }
+    document.heading(name);
+    let rows = of_kind.iter().take(PROBLEMS_SHOWN).map(|it| row_of(it)).collect();
+    document.table(&["state", "first seen", "last seen", "runs", "records", "severity", "error"], &[3, 4], rows);
+    if of_kind.len() > PROBLEMS_SHOWN {
+        document.line([faint(format!("and {} more; --json shows them", of_kind.len() - PROBLEMS_SHOWN))]);
+    }
+}
+
+fn row_of(problem: &TaskProblem) -> Vec<Span> {
+    let state = match (problem.is_flaky, problem.is_current, problem.runs) {
+        (true, _, _) => toned(Tone::Warning, "comes and goes"),
+        (false, true, 1) => toned(Tone::Bad, "new"),
+        (false, true, _) => strong("goes on"),
+        (false, false, _) => faint("gone"),
+    };
+    vec![
+        state,
+        time(problem.first_seen),
+        time(problem.last_seen),
+        plain(count(problem.runs)),
+        plain(count(problem.records)),
+        severity(problem.severity),
+        text(&problem.title),
+    ]
+}

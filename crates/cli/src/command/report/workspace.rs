@@ -1,0 +1,93 @@
+//! The report of a workspace as a document.
+
+use runlog_analysis::report::{NewProblemOfTask, Reason, WorkspaceReport};
+use runlog_model::ProblemKind;
+
+use super::words::{counted, number, severity, status, strip_of, text, time};
+use crate::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::terminal::{count, duration, shortened};
+
+/// Most tasks that are shown.
+const LOOKS_SHOWN: usize = 50;
+
+/// Most new kinds of errors that are shown.
+const PROBLEMS_SHOWN: usize = 30;
+
+/// What needs a look in a workspace.
+pub(super) fn document_of_workspace(report: &WorkspaceReport) -> Document {
+    let mut document = Document::new(format!("Workspace {}", report.workspace_name));
+    let (since, until) = (report.since.to_seconds_text(), report.until.to_seconds_text());
+    let runs = report.outcomes.iter().map(|outcome| outcome.runs).sum();
+    document.line([plain(format!("{} from {since} to {until}", counted(runs, "run")))]);
+    if report.is_cut {
+        document.line([toned(Tone::Warning, "there are more tasks and runs than a report looks at")]);
+    }
+    let rows = report.outcomes.iter().map(|it| vec![plain(count(it.runs)), status(it.status)]).collect();
+    document.table(&["runs", "outcome"], &[0], rows);
+    let tasks = counted(report.looks.len() as u64, "task");
+    document.heading(format!("{tasks} to look at, {} fine", count(report.tasks_fine)));
+    for look in report.looks.iter().take(LOOKS_SHOWN) {
+        document.line([strong(&look.task_name), faint(format!("  {}", look.task_id))]);
+        document.push(Block::Strip(strip_of(&look.runs)));
+        document.push(Block::List(look.reasons.iter().map(|it| (1, reason(it))).collect()));
+    }
+    if report.looks.len() > LOOKS_SHOWN {
+        document.line([faint(format!("and {} more; --json shows them", report.looks.len() - LOOKS_SHOWN))]);
+    }
+    put_new_problems(&mut document, &report.new_problems);
+    document
+}
+
+fn put_new_problems(document: &mut Document, problems: &[NewProblemOfTask]) {
+    let new: Vec<&NewProblemOfTask> = problems.iter().filter(|it| it.kind == ProblemKind::Pattern).collect();
+    if new.is_empty() {
+        return;
+    }
+    document.heading("Errors that their task never logged before");
+    let row = |it: &&NewProblemOfTask| {
+        let (runs, task) = (plain(count(it.runs)), plain(shortened(&it.task_name, 40)));
+        vec![time(it.first_seen), task, runs, severity(it.severity), text(&it.title)]
+    };
+    let rows = new.iter().take(PROBLEMS_SHOWN).map(row).collect();
+    document.table(&["first seen", "task", "runs", "severity", "error"], &[2], rows);
+}
+
+/// Why a task needs a look, in a sentence.
+pub(super) fn reason(of: &Reason) -> Vec<Span> {
+    match of {
+        Reason::Failing { runs_in_a_row: 1, run_id, error, .. } => {
+            vec![toned(Tone::Bad, "its last run failed"), plain(because(error)), faint(format!(" {run_id}"))]
+        }
+        Reason::Failing { runs_in_a_row, run_id, since, error } => vec![
+            toned(Tone::Bad, format!("its last {runs_in_a_row} runs failed")),
+            plain(format!(", since {}{}", since.to_seconds_text(), because(error))),
+            faint(format!(" {run_id}")),
+        ],
+        Reason::Slow { run_id, duration_ms, usual_ms, goes_on } => {
+            let word = if *goes_on { "goes on for" } else { "took" };
+            let times = number(*duration_ms as f64 / (*usual_ms).max(1) as f64);
+            vec![
+                toned(Tone::Warning, format!("its last run {word} {}", duration(*duration_ms))),
+                plain(format!(", {times} times the usual {}", duration(*usual_ms))),
+                faint(format!(" {run_id}")),
+            ]
+        }
+        Reason::Late { last, usual_ms } => vec![
+            toned(Tone::Warning, format!("it has not run since {}", last.to_seconds_text())),
+            plain(format!("; usually it runs every {}", duration(*usual_ms))),
+        ],
+        Reason::Flaky { flips, runs } => vec![
+            toned(Tone::Warning, "it fails and succeeds in turn"),
+            plain(format!(": the outcome changed {flips} times in {runs} runs")),
+        ],
+        Reason::NewProblems { problems, title, run_id } => vec![
+            toned(Tone::Bad, counted(*problems, "new kind") + " of error"),
+            plain(format!(": {}", shortened(title, 100))),
+            faint(format!(" {run_id}")),
+        ],
+    }
+}
+
+fn because(error: &Option<String>) -> String {
+    error.as_ref().map(|error| format!(": {}", shortened(error, 100))).unwrap_or_default()
+}

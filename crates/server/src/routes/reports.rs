@@ -1,0 +1,115 @@
+//! `/runlog/v1/…/report`, `…/patterns`, `…/diff/…`: what logs say, and what has changed. The rights are those of reading
+//! logs: a report repeats parts of them.
+//!
+//! A run without a log has a report, too: its part `log` says whether there is none, none yet, or none any more.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use runlog_analysis::report::{
+    RunDiff, RunPatterns, RunReport, TaskReport, WorkspaceReport, run_diff, run_patterns, run_report, task_report,
+    workspace_report,
+};
+use runlog_model::Timestamp;
+use runlog_model::place::Right;
+
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::ApiResult;
+use crate::query::Params;
+use crate::{access, limits};
+
+/// `GET /runlog/v1/runs/{runId}/patterns`: what a log says over and over.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs/{id}/patterns",
+    tag = "reports",
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    responses((status = 200, description = "Patterns and stack traces of the log; `log` says what they are of, or why there are none", body = RunPatterns))
+)]
+pub(crate) async fn patterns(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<Json<RunPatterns>> {
+    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    Ok(Json(run_patterns(app.store(), run.id).await?))
+}
+
+/// `GET /runlog/v1/runs/{runId}/report`: what failed first and why, and what is new against the last good run.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs/{id}/report",
+    tag = "reports",
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    responses((status = 200, description = "The report; `log` says what it is of, or why it tells only of the run", body = RunReport))
+)]
+pub(crate) async fn of_run(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<Json<RunReport>> {
+    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    Ok(Json(run_report(app.store(), run.id).await?))
+}
+
+/// `GET /runlog/v1/runs/{runId}/diff/{otherId}`: a run against another one, which may be of another task.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs/{id}/diff/{other_id}",
+    tag = "reports",
+    params(("id" = runlog_model::RunId, Path, description = "the run that is compared with: what is new is new in the other"), ("other_id" = runlog_model::RunId, Path, description = "the other run")),
+    responses((status = 200, description = "What is different; `before.log` and `after.log` say what it is of", body = RunDiff))
+)]
+pub(crate) async fn diff(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path((id, other_id)): Path<(String, String)>,
+) -> ApiResult<Json<RunDiff>> {
+    let before = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let after = access::run(&app, &caller, &other_id, &Right::READ_LOGS).await?;
+    Ok(Json(run_diff(app.store(), before.id, after.id).await?))
+}
+
+/// `GET /runlog/v1/tasks/{taskId}/report`: outcomes, durations, kinds of errors.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/tasks/{id}/report",
+    tag = "reports",
+    params(("id" = runlog_model::TaskId, Path, description = "the id"), ("lastDays" = Option<u64>, Query, description = "How many days of runs are looked at, 1 to 3,660; 30 when absent")),
+    responses((status = 200, description = "The report", body = TaskReport))
+)]
+pub(crate) async fn of_task(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Json<TaskReport>> {
+    let since = since(&app, &params, limits::TASK_REPORT_DAYS)?;
+    let task = access::task(&app, &caller, access::id("taskId", &id)?, &Right::READ_LOGS).await?;
+    Ok(Json(task_report(app.store(), &task, since, app.now()).await?))
+}
+
+/// `GET /runlog/v1/workspaces/{workspaceId}/report`: what needs a look.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/workspaces/{id}/report",
+    tag = "reports",
+    params(("id" = runlog_model::WorkspaceId, Path, description = "the id"), ("lastDays" = Option<u64>, Query, description = "How many days count as recent, 1 to 3,660; 1 when absent")),
+    responses((status = 200, description = "The report", body = WorkspaceReport))
+)]
+pub(crate) async fn of_workspace(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Json<WorkspaceReport>> {
+    let since = since(&app, &params, limits::WORKSPACE_REPORT_DAYS)?;
+    let workspace = access::workspace(&app, &caller, &id, &Right::READ_LOGS).await?;
+    Ok(Json(workspace_report(app.store(), &workspace, since, app.now()).await?))
+}
+
+/// Reads `lastDays`.
+fn since(app: &App, params: &Params, usual: u64) -> ApiResult<Timestamp> {
+    let days = params.number("lastDays", 1..=limits::REPORT_DAYS_MAX)?.unwrap_or(usual);
+    Ok(app.now().plus_millis(-(days as i64 * 86_400_000)))
+}

@@ -1,0 +1,146 @@
+//! Reports: of what is sealed, of what is not yet, and of what is not there.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Ask, RUN, Stage};
+
+const OTHER: &str = "6c0e5a34-0000-4000-8000-000000000002";
+
+/// A log that begins well, or fails.
+fn log(fails: bool) -> String {
+    let mut lines: Vec<Value> = (0..20)
+        .map(|at| json!({"logTimestamp": at * 1_000, "severity": "INFO", "logMessage": format!("read {at} rows")}))
+        .collect();
+    if fails {
+        lines.push(json!({"logTimestamp": 20_500, "severity": "WARN", "logMessage": "the target answers slowly"}));
+        lines.push(json!({"logTimestamp": 21_000, "severity": "ERROR", "bundleName": "tDBOutput_1", "logMessage":
+            "load failed\njava.lang.RuntimeException: load failed\n\tat demo.Orders.run(Orders.java:12)\nCaused by: java.sql.SQLException: no table orders_7\n\tat com.mysql.cj.Jdbc.execute(Jdbc.java:7)"}));
+        lines.push(json!({"logTimestamp": 29_000, "severity": "FATAL", "logMessage": "giving up"}));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+impl Stage {
+    async fn run_with(&self, run: &str, lines: &str, status: &str) {
+        let start = format!(r#"{{"taskId":"{}"}}"#, self.task);
+        assert!(self.ask(Method::PUT, &format!("/runlog/v1/runs/{run}"), start).await.status.is_success());
+        if !lines.is_empty() {
+            let answer = self.post(&format!("/runlog/v1/runs/{run}/records"), lines.to_owned()).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        if !status.is_empty() {
+            let body = json!({"status": status, "errorMessage": "it broke"}).to_string();
+            assert_eq!(self.post(&format!("/runlog/v1/runs/{run}/finish"), body).await.status, 200);
+        }
+    }
+
+    async fn seal_and_summarize(&self) {
+        self.clock.advance_ms(60_000);
+        while self.store.seal().await.unwrap().runs > 0 {}
+        runlog_analysis::summarize_all(&self.store).await.unwrap();
+    }
+
+    async fn report(&self, run: &str) -> Value {
+        let answer = self.get(&format!("/runlog/v1/runs/{run}/report")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_says_what_failed_first_why_and_what_is_new() {
+    let stage = Stage::new().await;
+    stage.run_with(OTHER, &log(false), "execution_successful").await;
+    stage.clock.advance_ms(3_600_000);
+    stage.run_with(RUN, &log(true), "execution_failed").await;
+    stage.seal_and_summarize().await;
+    let report = stage.report(RUN).await;
+    assert_eq!(report["log"]["state"], "whole", "{report}");
+    assert_eq!(report["failure"]["first"]["message"], "load failed");
+    assert_eq!(report["failure"]["causes"][1]["class"], "java.sql.SQLException");
+    assert_eq!(report["failure"]["warningsBefore"][0]["message"], "the target answers slowly");
+    assert_eq!(report["failure"]["consequences"][0]["message"], "giving up");
+    assert_eq!(report["gaps"][0]["durationMs"], 8_000);
+    assert_eq!((&report["against"]["run"]["runId"], &report["against"]["isGood"]), (&json!(OTHER), &json!(true)));
+    assert_eq!(
+        (&report["against"]["counts"]["new"], &report["against"]["counts"]["unchanged"]),
+        (&json!(3), &json!(1))
+    );
+    assert_eq!(report["timeline"]["stretchMs"], 500);
+
+    let patterns = stage.get(&format!("/runlog/v1/runs/{RUN}/patterns")).await.json();
+    assert_eq!(patterns["patterns"]["patterns"].as_array().unwrap().len(), 4);
+    assert_eq!(patterns["stackTraces"]["groups"][0]["class"], "java.sql.SQLException");
+
+    let diff = stage.get(&format!("/runlog/v1/runs/{RUN}/diff/{OTHER}")).await.json();
+    assert_eq!((&diff["counts"]["gone"], &diff["counts"]["new"]), (&json!(3), &json!(0)));
+    assert_eq!(diff["goneCauses"][0]["class"], "java.sql.SQLException");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_says_why_it_cannot_say_more() {
+    let stage = Stage::new().await;
+    stage.run_with(RUN, "", "").await;
+    assert_eq!(stage.report(RUN).await["log"]["state"], "nothingYet");
+    stage.run_with(RUN, &log(true), "").await;
+    let going_on = stage.report(RUN).await;
+    assert_eq!((&going_on["log"]["state"], &going_on["log"]["summarized"]), (&json!("provisional"), &json!(23)));
+    assert_eq!(going_on["failure"]["first"]["message"], "load failed", "what is there is told");
+    stage.run_with(RUN, "", "execution_failed").await;
+    assert!(stage.report(RUN).await["log"]["expectedAt"].is_string(), "it is known when it is sealed");
+    stage.seal_and_summarize().await;
+    assert_eq!(stage.report(RUN).await["log"]["state"], "whole");
+    assert_eq!(stage.ask(Method::DELETE, &format!("/monitoring/executions/{RUN}/logs"), "").await.status, 200);
+    let deleted = stage.report(RUN).await;
+    assert_eq!((&deleted["log"]["state"], &deleted["run"]["errorMessage"]), (&json!("deleted"), &json!("it broke")));
+    assert!(deleted.get("failure").is_none() && deleted.get("figures").is_none(), "{deleted}");
+    stage.run_with(OTHER, "", "deploy_failed").await;
+    assert_eq!(stage.report(OTHER).await["log"]["state"], "none");
+    let missing = "/runlog/v1/runs/6c0e5a34-0000-4000-8000-00000000ffff/report";
+    stage.get(missing).await.is_error(404, &["there is no run"]);
+    stage.get(&format!("/runlog/v1/runs/{RUN}/diff/no-run")).await.is_error(400, &["no-run"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_come_late_are_in_the_next_summary() {
+    let stage = Stage::new().await;
+    stage.run_with(RUN, &log(false), "execution_successful").await;
+    stage.seal_and_summarize().await;
+    stage.run_with(RUN, "{\"logTimestamp\":5,\"severity\":\"ERROR\",\"logMessage\":\"late\"}\n", "").await;
+    let report = stage.report(RUN).await;
+    assert_eq!((&report["log"]["state"], &report["log"]["summarized"]), (&json!("provisional"), &json!(21)));
+    stage.seal_and_summarize().await;
+    let report = stage.report(RUN).await;
+    assert_eq!((&report["log"]["state"], &report["log"]["summarized"]), (&json!("whole"), &json!(21)));
+    assert_eq!(report["failure"]["first"]["message"], "late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_task_and_of_its_workspace_say_what_needs_a_look() {
+    let stage = Stage::new().await;
+    for number in 10..20 {
+        let run = format!("6c0e5a34-0000-4000-8000-0000000000{number}");
+        let fails = number == 13 || number == 19;
+        stage.run_with(&run, &log(fails), if fails { "execution_failed" } else { "execution_successful" }).await;
+        stage.seal_and_summarize().await;
+        stage.clock.advance_ms(3_600_000);
+    }
+    let (task, workspace) = (stage.task, stage.workspace);
+    let report = stage.get(&format!("/runlog/v1/tasks/{task}/report?lastDays=36")).await.json();
+    assert_eq!(report["runs"].as_array().unwrap().len(), 10, "{report}");
+    assert_eq!((&report["successRate"], &report["flips"]), (&json!(0.8), &json!(3)));
+    assert_eq!(report["durations"]["runs"], 8);
+    assert_eq!(report["reasons"][0]["kind"], "failing");
+    let problems = report["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 0, "the logs are of 1970, before the days that are looked at");
+
+    let report = stage.get(&format!("/runlog/v1/workspaces/{workspace}/report")).await.json();
+    assert_eq!((report["looks"].as_array().unwrap().len(), &report["tasksFine"]), (1, &json!(0)));
+    assert_eq!(report["looks"][0]["taskName"], "nightly");
+    let nobody = stage.user("nobody", &[]).await;
+    let refused =
+        stage.send(Method::GET, &format!("/runlog/v1/workspaces/{workspace}/report"), Ask::with(&[]).by(&nobody));
+    refused.await.is_error(403, &["Author, Viewer, Executor"]);
+    stage.get(&format!("/runlog/v1/tasks/{task}/report?lastDays=0")).await.is_error(400, &["lastDays"]);
+}
