@@ -139,8 +139,8 @@ async fn a_report_of_a_task_and_of_its_workspace_say_what_needs_a_look() {
     assert_eq!((report["looks"].as_array().unwrap().len(), &report["tasksFine"]), (1, &json!(0)));
     assert_eq!(report["looks"][0]["taskName"], "nightly");
     let nobody = stage.user("nobody", &[]).await;
-    let refused =
-        stage.send(Method::GET, &format!("/runlog/v1/workspaces/{workspace}/report"), Ask::with(&[]).by(&nobody));
-    refused.await.is_error(403, &["Author, Viewer, Executor"]);
+    let path = format!("/runlog/v1/workspaces/{workspace}/report");
+    let refused = stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await;
+    refused.is_error(403, &["Author, Viewer, Executor"]);
     stage.get(&format!("/runlog/v1/tasks/{task}/report?lastDays=0")).await.is_error(400, &["lastDays"]);
 }
