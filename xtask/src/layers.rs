@@ -16,7 +16,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that only some rooms may name, because they are what the room hides (or what is slow to build).
-const HIDDEN: [(&str, &[&str]); 20] = [
+const HIDDEN: [(&str, &[&str]); 21] = [
     ("sqlx", &["store"]),
     ("object_store", &["store"]),
     ("parquet", &["store", "analysis"]),
@@ -31,6 +31,7 @@ const HIDDEN: [(&str, &[&str]); 20] = [
     ("opentelemetry-proto", &["server"]),
     ("prost", &["server"]),
     ("rustls", &["server"]),
+    ("rust-embed", &["server"]),
     ("prometheus-client", &["server"]),
     ("axum", &["server"]),
     ("axum-server", &["server"]),

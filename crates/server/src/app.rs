@@ -5,6 +5,7 @@ use std::sync::Arc;
 use runlog_model::{Clock, Random, Timestamp};
 use runlog_store::Store;
 
+use crate::audit::Looks;
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
 use crate::openapi::document_text;
@@ -28,6 +29,7 @@ struct Shared {
     link_keys: KeyRing,
     paces: Paces,
     metrics: Metrics,
+    looks: Looks,
     openapi: String,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -45,8 +47,10 @@ impl App {
         let link_keys = KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?;
         let paces = Paces::new(settings.requests_per_second, settings.stranger_requests_per_second, Arc::clone(&clock));
         let metrics = Metrics::new();
+        let looks = Looks::new(Arc::clone(&clock));
         let openapi = document_text();
-        Ok(Self(Arc::new(Shared { store, settings, token_keys, link_keys, paces, metrics, openapi, clock, random })))
+        let shared = Shared { store, settings, token_keys, link_keys, paces, metrics, looks, openapi, clock, random };
+        Ok(Self(Arc::new(shared)))
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -73,6 +77,11 @@ impl App {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Who lately looked at what.
+    pub(crate) fn looks(&self) -> &Looks {
+        &self.0.looks
     }
 
     /// The description of the API, as text.

@@ -1,13 +1,18 @@
 //! Writes down who did what: for routes that say so in the list, after each request that was let in.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use runlog_model::wire::admin::AuditEntry;
+use runlog_model::{Clock, Timestamp};
 use tracing::error;
 
 use crate::app::App;
 use crate::auth::{Authenticated, address};
+use crate::limits;
 use crate::request::RequestId;
 
 /// What an audited route does, such as `read log`.
@@ -15,6 +20,8 @@ use crate::request::RequestId;
 pub(crate) struct Audited {
     pub(crate) app: App,
     pub(crate) action: &'static str,
+    /// True when repeating it within some minutes is not written down again.
+    pub(crate) is_once: bool,
 }
 
 /// Handles a request and writes it down. The answer waits for that: nobody reads a log without leaving a trace.
@@ -28,6 +35,9 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
     let request = Request::from_parts(parts, body);
     let address = address(&request).map(|address| address.to_string()).unwrap_or_default();
     let response = next.run(request).await;
+    if audited.is_once && response.status().is_success() && !audited.app.looks().is_new(&caller_id, &subject) {
+        return response;
+    }
     let (at, status, action) = (audited.app.now(), response.status().as_u16(), audited.action.to_owned());
     let id = request_id.clone();
     let entry = AuditEntry { at, caller_id, caller_name, action, subject, status, address, request_id };
@@ -35,6 +45,31 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
         error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
     }
     response
+}
+
+/// Who lately looked at which log, as far as this node knows.
+pub(crate) struct Looks {
+    clock: Arc<dyn Clock>,
+    last: Mutex<HashMap<(String, String), Timestamp>>,
+}
+
+impl Looks {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, last: Mutex::default() }
+    }
+
+    /// True when this caller has not looked at this subject within the last minutes, until now.
+    fn is_new(&self, caller: &str, subject: &str) -> bool {
+        let now = self.clock.now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (caller.to_owned(), subject.to_owned());
+        if last.get(&key).is_some_and(|at| now.millis_since(*at) < limits::LOOK_AGAIN_MS) {
+            return false;
+        }
+        last.retain(|_, at| now.millis_since(*at) < limits::LOOK_AGAIN_MS);
+        last.insert(key, now);
+        true
+    }
 }
 
 /// The part of the path that names what it is done to: the file of a link, or else the id, or both ids.

@@ -4,16 +4,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use runlog_store::{Caller, CallerKind};
+use runlog_model::Timestamp;
+use runlog_store::{AccessToken, Caller, CallerKind, OpenedSession};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::request::CallerId;
+use crate::sessions;
 
 /// What personal access tokens begin with; everything else is taken for an access token.
 const PERSONAL_TOKEN_PREFIX: &str = "rlp_";
@@ -33,7 +35,7 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
 
 /// Lets a request pass whose token is known.
 pub(crate) async fn require_token(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match authenticate(&app, request.headers()).await {
+    match authenticate(&app, request.method(), request.headers()).await {
         Ok(caller) => {
             if let Err(too_many) = app.paces().check_caller(&caller.id) {
                 return too_many.into_response();
@@ -65,15 +67,40 @@ pub(crate) fn address(request: &Request) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 
-async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {
+/// A token counts more than a cookie: a program that sends one means it.
+async fn authenticate(app: &App, method: &Method, headers: &HeaderMap) -> ApiResult<Caller> {
+    if !headers.contains_key(header::AUTHORIZATION)
+        && let Some(text) = sessions::session_text(app, headers)
+    {
+        return Ok(sessions::session(app, &text, method, headers).await?.caller);
+    }
     let token = bearer(headers)?;
     let caller = if token.starts_with(PERSONAL_TOKEN_PREFIX) {
         app.store().caller_by_token(token).await?
     } else {
-        let account = account_of(app, token).await?;
+        let account = account_of(app, token).await?.account;
         app.store().caller(CallerKind::ServiceAccount, &account).await?
     };
-    caller.ok_or_else(|| ApiError::unauthorized("this token is not known here, or was revoked"))
+    caller.ok_or_else(unknown_token)
+}
+
+/// Opens a session for whoever shows a good token.
+pub(crate) async fn open_session(app: &App, token: &str) -> ApiResult<OpenedSession> {
+    if token.starts_with(PERSONAL_TOKEN_PREFIX) {
+        return app.store().open_session(token).await?.ok_or_else(unknown_token);
+    }
+    let proved = account_of(app, token).await?;
+    if app.store().caller(CallerKind::ServiceAccount, &proved.account).await?.is_none() {
+        return Err(unknown_token());
+    }
+    let expires_at = Timestamp::clamped(proved.expires_seconds.saturating_mul(1_000));
+    let token = AccessToken { account_id: &proved.account, key_id: &proved.key_id, expires_at };
+    Ok(app.store().open_session_of_account(token).await?)
+}
+
+/// 401: nobody is known by this token.
+pub(crate) fn unknown_token() -> ApiError {
+    ApiError::unauthorized("this token is not known here, or was revoked")
 }
 
 fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
@@ -115,8 +142,16 @@ pub(crate) async fn issue(app: &App, account: &str) -> ApiResult<String> {
     })
 }
 
+/// What a good access token says.
+struct Proved {
+    account: String,
+    key_id: String,
+    /// Since 1970.
+    expires_seconds: i64,
+}
+
 /// The service account that a token was issued to.
-async fn account_of(app: &App, token: &str) -> ApiResult<String> {
+async fn account_of(app: &App, token: &str) -> ApiResult<Proved> {
     let unknown = || ApiError::unauthorized("this token is not known here");
     let key_id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(unknown)?;
     let key = app.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
@@ -128,7 +163,7 @@ async fn account_of(app: &App, token: &str) -> ApiResult<String> {
         .map_err(|_| unknown())?
         .claims;
     match claims.exp > app.now_seconds() {
-        true => Ok(claims.sub),
+        true => Ok(Proved { account: claims.sub, key_id, expires_seconds: claims.exp }),
         false => Err(ApiError::unauthorized("this access token has expired")
             .with_detail("ask for a new one at POST /security/oauth/token")),
     }

@@ -29,8 +29,10 @@ mod request;
 mod routes;
 mod run_hook;
 mod server;
+mod sessions;
 mod settings;
 mod tls;
+mod web;
 
 pub use app::App;
 pub use openapi::{document, document_text};

@@ -70,3 +70,25 @@ pub(crate) const WORKSPACE_REPORT_DAYS: u64 = 1;
 
 /// Most days that a report looks back.
 pub(crate) const REPORT_DAYS_MAX: u64 = 3_660;
+
+/// Most records of a part of a log that is looked at by position: some hundred lines, and more than a screen has.
+pub(crate) const RECORDS_MAX: u64 = 1_000;
+
+/// Most buckets of the histogram of a log: a bucket is at least a pixel or two.
+pub(crate) const HISTOGRAM_BUCKETS_MAX: u64 = 1_000;
+
+/// How far back an overview looks. Unit: hours. Ninety days; further back, reports tell more.
+pub(crate) const OVERVIEW_HOURS_MAX: u64 = 2_160;
+
+/// Most buckets of an overview.
+pub(crate) const OVERVIEW_BUCKETS_MAX: u64 = 200;
+
+/// Most of the last runs that come with each task of an overview.
+pub(crate) const RECENT_RUNS_MAX: u64 = 100;
+
+/// Most runs of one page of the runs of a task.
+pub(crate) const RUN_LINES_MAX: u64 = 500;
+
+/// How often the same reading of the same log by the same caller is written down. Unit: milliseconds. Scrolling through
+/// a log is one look at it.
+pub(crate) const LOOK_AGAIN_MS: i64 = 600_000;

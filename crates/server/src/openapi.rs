@@ -130,6 +130,7 @@ const TAGS: [(&str, &str); 13] = [
     ("rights", "What users and service accounts may do in workspaces"),
     ("reports", "What logs say, what went wrong, what has changed"),
     ("push", "Ways in: runs and their logs"),
+    ("web", "Runlog's own: what the web UI shows; programs may ask for it as well"),
     ("administration", "Runlog's own: places, people, tokens, the audit log"),
     ("service", "Is it there, is it well, what does it count"),
     ("documents", "This description"),
@@ -191,6 +192,10 @@ fn complete(operation: &mut Operation, route: &Route) {
                 (401, "Id or secret is missing or wrong"),
                 (429, "Too many requests"),
             ]);
+        }
+        Access::TokenInBody => {
+            operation.security = Some(Vec::new());
+            refusals.extend([(400, "Malformed"), (401, "The token opens nothing here"), (429, "Too many requests")]);
         }
         Access::Token | Access::Administrator => {
             operation.security = Some(vec![SecurityRequirement::new::<&str, [&str; 0], &str>("token", [])]);

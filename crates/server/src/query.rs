@@ -53,6 +53,15 @@ impl Params {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// The texts of a repeated parameter as they are; empty ones are left out.
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        self.0
+            .iter()
+            .filter(|(key, value)| key == name && !value.trim().is_empty())
+            .map(|(_, value)| value.clone())
+            .collect()
+    }
+
     /// The values of a list: repeated, between commas, or both.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let named = self.0.iter().filter(|(key, _)| key == name || key.strip_suffix("[]") == Some(name));

@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod audit;
+mod browse;
 mod collection;
 mod docs;
 mod downloads;
@@ -16,15 +17,18 @@ mod logs;
 mod metrics;
 mod oauth;
 mod otlp;
+mod overview;
 mod permissions;
 mod places;
 mod plans;
+mod queries;
 mod records;
 mod reports;
 mod runs;
+mod session;
 
 use axum::Router;
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::middleware;
 use axum::routing::MethodRouter;
 use utoipa::openapi::RefOr;
@@ -35,8 +39,7 @@ use utoipa_axum::routes as handler;
 
 use crate::app::App;
 use crate::audit::{Audited, write_down};
-use crate::error::ApiError;
-use crate::{auth, request};
+use crate::{auth, request, web};
 
 /// One route.
 pub struct Route {
@@ -48,6 +51,8 @@ pub struct Route {
     pub access: Access,
     /// What it is called in the audit log; none for what is not written down.
     pub audited: Option<&'static str>,
+    /// True when repeating it within some minutes is not written down again.
+    is_audited_once: bool,
     /// Its description, from the handler.
     pub(crate) operation: PathItem,
     /// The bodies that it names.
@@ -65,12 +70,17 @@ impl Route {
             PathItem { delete: Some(_), .. } => Method::DELETE,
             _ => Method::GET,
         };
-        Self { method, path, access, audited: None, operation, schemas, handler }
+        Self { method, path, access, audited: None, is_audited_once: false, operation, schemas, handler }
     }
 
     /// This route, written down in the audit log: reading and changing logs, and changing who may.
     fn audited(self, action: &'static str) -> Self {
         Self { audited: Some(action), ..self }
+    }
+
+    /// The same for a route that is asked many times for one thing: that it is read on is not written down again.
+    fn audited_once(self, action: &'static str) -> Self {
+        Self { is_audited_once: true, ..self.audited(action) }
     }
 }
 
@@ -83,13 +93,15 @@ pub enum Access {
     SignedLink,
     /// Client id and secret.
     ClientSecret,
+    /// A token in the body, which the handler checks.
+    TokenInBody,
     /// A personal token or an access token; rights are checked by the handler, which knows the workspace.
     Token,
     /// A token of an administrator.
     Administrator,
 }
 
-use Access::{Administrator, ClientSecret, Public, SignedLink, Token};
+use Access::{Administrator, ClientSecret, Public, SignedLink, Token, TokenInBody};
 
 /// Every route of the service.
 pub fn routes() -> Vec<Route> {
@@ -155,6 +167,19 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(reports::diff)).audited("read report"),
         Route::new(Token, handler!(reports::of_task)).audited("read report"),
         Route::new(Token, handler!(reports::of_workspace)).audited("read report"),
+        Route::new(TokenInBody, handler!(session::open)),
+        Route::new(Token, handler!(session::one)),
+        Route::new(Token, handler!(session::close)),
+        Route::new(Token, handler!(overview::overview)),
+        Route::new(Token, handler!(overview::tasks)),
+        Route::new(Token, handler!(overview::runs_of_task)),
+        Route::new(Token, handler!(browse::summary)),
+        Route::new(Token, handler!(browse::records)).audited_once("look at log"),
+        Route::new(Token, handler!(browse::histogram)),
+        Route::new(Token, handler!(browse::whole)).audited("download log"),
+        Route::new(Token, handler!(queries::list)),
+        Route::new(Token, handler!(queries::save)),
+        Route::new(Token, handler!(queries::delete)),
         Route::new(Administrator, handler!(admin::environments)),
         Route::new(Administrator, handler!(admin::create_environment)),
         Route::new(Administrator, handler!(admin::workspaces)),
@@ -188,13 +213,15 @@ pub fn router(app: App) -> Router {
         let handler = match route.audited {
             None => route.handler,
             Some(action) => {
-                let audited = Audited { app: app.clone(), action };
+                let audited = Audited { app: app.clone(), action, is_once: route.is_audited_once };
                 route.handler.route_layer(middleware::from_fn_with_state(audited, write_down))
             }
         };
         let handler = match route.access {
             Public | SignedLink => handler,
-            ClientSecret => handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::limit_strangers)),
+            ClientSecret | TokenInBody => {
+                handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::limit_strangers))
+            }
             Token => handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
             Administrator => handler
                 .route_layer(middleware::from_fn(auth::require_administrator))
@@ -202,9 +229,5 @@ pub fn router(app: App) -> Router {
         };
         router = router.route(&route.path, handler);
     }
-    router.fallback(nothing_here).layer(middleware::from_fn_with_state(app.clone(), request::surround)).with_state(app)
-}
-
-async fn nothing_here() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this address; GET / lists what there is")
+    router.fallback(web::answer).layer(middleware::from_fn_with_state(app.clone(), request::surround)).with_state(app)
 }

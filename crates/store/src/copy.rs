@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::{limits, secret};
 
 /// Tables that are copied as they are, each after those that it refers to, with the columns that name a row.
-const TABLES: [(&str, &[&str]); 8] = [
+const TABLES: [(&str, &[&str]); 9] = [
     ("environments", &["id"]),
     ("workspaces", &["id"]),
     ("tasks", &["id"]),
@@ -27,6 +27,7 @@ const TABLES: [(&str, &[&str]); 8] = [
     ("service_accounts", &["id"]),
     ("rights", &["workspace_id", "caller_kind", "caller_id"]),
     ("keys", &["id"]),
+    ("saved_queries", &["caller_kind", "caller_id", "name"]),
 ];
 
 /// Tables about runs, and the columns that name a row: copied after the runs.

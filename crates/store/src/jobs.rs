@@ -70,6 +70,7 @@ impl Store {
             .bind(now - 24 * 3_600_000)
             .execute(self.catalog().write())
             .await?;
+        self.sweep_sessions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
         for folder in keys::FOLDERS {
             let mut objects = self.objects().list(Some(&Path::from(folder)));

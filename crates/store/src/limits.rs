@@ -171,3 +171,22 @@ pub const SUMMARY_ZSTD_LEVEL: i32 = 9;
 
 /// The longest summary. Unit: bytes. Of what analysis keeps at most, some megabytes.
 pub const SUMMARY_BYTES_MAX: usize = 64 << 20;
+
+/// How long a session lasts that was opened with a personal token. Unit: milliseconds. A working day, so that a browser
+/// that was left open is not a door for long.
+pub const SESSION_LIFE_MS: i64 = 12 * 3_600_000;
+
+/// The longest query that is kept. Unit: bytes.
+pub const SAVED_QUERY_BYTES_MAX: usize = 64 << 10;
+
+/// Most queries that one caller keeps.
+pub const SAVED_QUERIES_MAX: usize = 200;
+
+/// Most records that one search in a log looks at. Unit: records. It takes some tenths of a second.
+pub const FIND_RECORDS_MAX: u64 = 250_000;
+
+/// Most records that a histogram counts one by one. Unit: records. It takes some seconds; of longer logs a part is read.
+pub const HISTOGRAM_RECORDS_MAX: u64 = 20_000_000;
+
+/// Rows whose times and severities are read at a time. Unit: records. They take little more than a megabyte.
+pub const HISTOGRAM_CHUNK_RECORDS: usize = 131_072;

@@ -60,11 +60,15 @@ pub struct Grant {
 }
 
 impl CallerKind {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::ServiceAccount => "service_account",
         }
+    }
+
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        [Self::User, Self::ServiceAccount].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -382,11 +386,17 @@ impl Store {
     /// Removes a service account and its rights.
     pub async fn delete_service_account(&self, id: &str) -> Result<()> {
         let mut transaction = self.catalog().begin().await?;
-        sqlx::query("DELETE FROM rights WHERE caller_kind = $1 AND caller_id = $2")
-            .bind(CallerKind::ServiceAccount.as_str())
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
+        for statement in [
+            "DELETE FROM rights WHERE caller_kind = $1 AND caller_id = $2",
+            "DELETE FROM sessions WHERE caller_kind = $1 AND caller_id = $2",
+            "DELETE FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2",
+        ] {
+            sqlx::query(statement)
+                .bind(CallerKind::ServiceAccount.as_str())
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+        }
         let done =
             sqlx::query("DELETE FROM service_accounts WHERE id = $1").bind(id).execute(&mut *transaction).await?;
         if done.rows_affected() == 0 {

@@ -41,9 +41,35 @@ impl Store {
             false => self.count(scope).await?,
         };
         let wanted = query.count.min(filtered.saturating_sub(query.start_index)) as usize;
+        let records = self.some_records(scope, query.order, query.start_index, wanted).await?;
+        Ok(LiveSlice { total: run.records, filtered, records })
+    }
+
+    /// Some records of a run by position in order of time, the first of all at 0. `NotFound`: no such run.
+    ///
+    /// Slices are counted from the end that is nearer, and not read.
+    pub async fn records_from(&self, run_id: RunId, from: u64, count: u64) -> Result<LiveSlice> {
+        let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;
+        let wanted = count.min(run.records.saturating_sub(from));
+        let after = run.records.saturating_sub(from).saturating_sub(wanted);
+        let (order, start) = if from <= after { (RecordOrder::Asc, from) } else { (RecordOrder::Desc, after) };
+        let mut records = self.some_records(scope, order, start, wanted as usize).await?;
+        if order == RecordOrder::Desc {
+            records.reverse();
+        }
+        Ok(LiveSlice { total: run.records, filtered: run.records, records })
+    }
+
+    async fn some_records(
+        &self,
+        scope: Scope,
+        order: RecordOrder,
+        start_index: u64,
+        wanted: usize,
+    ) -> Result<Vec<Record>> {
         let mut records = Vec::with_capacity(wanted);
-        let mut merge = Merge::new(self, scope, query.order);
-        let mut to_skip = query.start_index;
+        let mut merge = Merge::new(self, scope, order);
+        let mut to_skip = start_index;
         if wanted > 0 {
             to_skip -= merge.skip_whole_slices(to_skip, None).await?;
         }
@@ -59,7 +85,7 @@ impl Store {
             }
             to_skip = 0;
         }
-        Ok(LiveSlice { total: run.records, filtered, records })
+        Ok(records)
     }
 
     /// The records of a run in order, a few at a time. `NotFound`: no such run.
@@ -75,7 +101,7 @@ impl Store {
         Ok((run, scope))
     }
 
-    async fn count(&self, scope: Scope) -> Result<u64> {
+    pub(crate) async fn count(&self, scope: Scope) -> Result<u64> {
         let (mut records, partial) = self.whole_and_partial(scope).await?;
         for slice in partial {
             records += crate::merge::count_inside(self, &slice, &scope).await?;

@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 pub(crate) const TOKEN: &str = "rlp_";
 /// The prefix of service account secrets.
 pub(crate) const ACCOUNT_SECRET: &str = "rls_";
+/// The prefix of sessions.
+pub(crate) const SESSION: &str = "rlw_";
 
 /// A new secret of the kind that `prefix` names.
 pub(crate) fn make(prefix: &str, random: &dyn Random) -> String {

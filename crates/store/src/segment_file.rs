@@ -23,7 +23,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use runlog_model::{Record, Timestamp};
+use runlog_model::{Record, Severity, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::limits;
@@ -127,6 +127,22 @@ impl SegmentFile {
         let batch = self.read(rows, &TIMES_AND_BODIES).await?;
         let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
         Ok((times, Bodies::of(&batch)?))
+    }
+
+    /// The times and severities of some rows; nothing else is read.
+    pub(crate) async fn times_and_severities(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<Severity>)> {
+        let count = rows.len();
+        let batch = self.read(rows, &["time", "severity"]).await?;
+        let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
+        let severities = TextColumn::of(&batch, "severity")?;
+        let severities = match &severities {
+            TextColumn::Plain(_) => (0..count).map(|row| Severity::of(severities.text(row))).collect(),
+            TextColumn::Coded { keys, texts } => {
+                let read: Vec<Severity> = texts.iter().map(Severity::of).collect();
+                keys.iter().map(|key| key.map_or(Severity::Other, |key| read[key as usize])).collect()
+            }
+        };
+        Ok((times, severities))
     }
 
     /// The runs of some rows.

@@ -10,8 +10,12 @@ pub mod executions;
 pub mod history;
 pub mod logs;
 pub mod oauth;
+pub mod overview;
 pub mod places;
 pub mod plans;
 pub mod push;
+pub mod queries;
+pub mod records;
+pub mod session;
 
 pub use error::ErrorBody;

@@ -2,12 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use runlog_model::wire::ErrorBody;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
+use crate::web;
 
 /// `GET /healthz`: the process answers.
 #[utoipa::path(
@@ -36,14 +38,17 @@ pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
     })
 }
 
-/// `GET /`: what this is.
+/// `GET /`: what this is; for a browser, the web UI.
 #[utoipa::path(
     get,
     path = "/",
     tag = "service",
-    responses((status = 200, description = "What this is, and every path", body = serde_json::Value))
+    responses((status = 200, description = "What this is, and every path; or the web UI, for clients that accept HTML", body = serde_json::Value))
 )]
-pub(crate) async fn about() -> Json<Value> {
+pub(crate) async fn about(headers: HeaderMap) -> Response {
+    if web::wants_html(&headers) {
+        return web::index(&headers);
+    }
     let paths: Vec<String> = super::routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     Json(json!({
         "name": "Runlog",
@@ -51,4 +56,5 @@ pub(crate) async fn about() -> Json<Value> {
         "about": "An archive of run logs, behind the run-log API of Talend Cloud",
         "paths": paths,
     }))
+    .into_response()
 }

@@ -67,6 +67,19 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/runs/{id}/diff/{other_id}", Access::Token),
     ("GET", "/runlog/v1/tasks/{id}/report", Access::Token),
     ("GET", "/runlog/v1/workspaces/{id}/report", Access::Token),
+    ("POST", "/runlog/v1/session", Access::TokenInBody),
+    ("GET", "/runlog/v1/session", Access::Token),
+    ("DELETE", "/runlog/v1/session", Access::Token),
+    ("GET", "/runlog/v1/overview", Access::Token),
+    ("GET", "/runlog/v1/overview/tasks", Access::Token),
+    ("GET", "/runlog/v1/tasks/{id}/runs", Access::Token),
+    ("GET", "/runlog/v1/runs/{id}/summary", Access::Token),
+    ("GET", "/runlog/v1/runs/{id}/records", Access::Token),
+    ("GET", "/runlog/v1/runs/{id}/histogram", Access::Token),
+    ("GET", "/runlog/v1/runs/{id}/log", Access::Token),
+    ("GET", "/runlog/v1/queries", Access::Token),
+    ("PUT", "/runlog/v1/queries/{name}", Access::Token),
+    ("DELETE", "/runlog/v1/queries/{name}", Access::Token),
     ("GET", "/runlog/v1/environments", Access::Administrator),
     ("POST", "/runlog/v1/environments", Access::Administrator),
     ("GET", "/runlog/v1/workspaces", Access::Administrator),
@@ -106,11 +119,16 @@ async fn every_route_asks_for_what_it_should() {
         let path = path.replace("{id}", RUN).replace("{workspace_id}", &stage.workspace.to_string());
         let path = path.replace("{key}", "k").replace("{file_name}", "f").replace("{file}", "index.html");
         let path = path.replace("{plan_id}", "p").replace("{step_id}", "s").replace("{other_id}", RUN);
+        let path = path.replace("{name}", "n");
         let send = |ask| stage.send(method.clone(), &path, ask);
         match access {
             Access::Public => assert!(send(Ask::with(&[])).await.status.as_u16() < 400, "{path}"),
             Access::SignedLink => send(Ask::with(&[])).await.is_error(403, &["altered"]),
             Access::ClientSecret => send(Ask::with(&[])).await.is_error(401, &["client id and secret"]),
+            Access::TokenInBody => {
+                send(Ask::with(&[])).await.is_error(400, &["body"]);
+                send(Ask::with(&[]).body(r#"{"token":"rlp_0000"}"#)).await.is_error(401, &["not known here"]);
+            }
             Access::Token | Access::Administrator => {
                 send(Ask::with(&[])).await.is_error(401, &["Authorization: Bearer"]);
                 for wrong in ["Basic YTpi", "Bearer", "Bearer ", "token", "Bearer rlp_0000", "Bearer a.b.c"] {
@@ -140,6 +158,11 @@ async fn each_right_is_needed_where_it_should_be_and_its_lack_is_named() {
         (Method::GET, format!("/processing/executions/{RUN}"), "", &[View]),
         (Method::GET, format!("/orchestration/executables/tasks/{task}"), "", &[View]),
         (Method::GET, format!("/runlog/v1/runs/{RUN}"), "", &[View]),
+        (Method::GET, format!("/runlog/v1/runs/{RUN}/summary"), "", &[View]),
+        (Method::GET, format!("/runlog/v1/runs/{RUN}/records"), "", &[Author, View, Execute]),
+        (Method::GET, format!("/runlog/v1/runs/{RUN}/histogram"), "", &[Author, View, Execute]),
+        (Method::GET, format!("/runlog/v1/runs/{RUN}/log"), "", &[Author, View, Execute]),
+        (Method::GET, format!("/runlog/v1/tasks/{task}/runs"), "", &[View]),
         (Method::PUT, format!("/runlog/v1/runs/{RUN}"), &start, &[Publish]),
         (Method::POST, format!("/runlog/v1/runs/{RUN}/records"), "", &[Publish]),
         (Method::POST, format!("/runlog/v1/runs/{RUN}/finish"), r#"{"status":"execution_failed"}"#, &[Publish]),

@@ -14,3 +14,4 @@ mod reports;
 mod requests;
 mod support;
 mod tls;
+mod web;

@@ -1,0 +1,262 @@
+//! The log of a run to look at: what it is, its records by position, its shape over time, and the whole of it.
+
+use std::collections::HashSet;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use runlog_model::place::Right;
+use runlog_model::text::TextLine;
+use runlog_model::wire::overview::{LogBody, LogProgress, RunWithLog};
+use runlog_model::wire::records::{HistogramBody, PlacedRecord, RecordsBody};
+use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
+use runlog_store::{LogFacts, RecordFilter, RecordReader};
+
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::{ApiError, ApiResult};
+use crate::openapi::RangeQuery;
+use crate::query::Params;
+use crate::{access, limits};
+
+/// `GET /runlog/v1/runs/{id}/summary`: a run, its place, and what the archive holds of its log.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs/{id}/summary",
+    tag = "web",
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    responses((status = 200, description = "The run", body = RunWithLog))
+)]
+pub(crate) async fn summary(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<Json<RunWithLog>> {
+    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let task = app.store().task(run.task_id).await?;
+    let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {}", run.task_id)))?;
+    let facts = app.store().log_facts(run.id).await?;
+    let log = log_of(&app, &run, &facts);
+    Ok(Json(RunWithLog {
+        run_id: run.id,
+        task_id: run.task_id,
+        task_name: task.name,
+        task_version: run.task_version,
+        workspace_id: run.workspace_id,
+        workspace_name: task.workspace.name,
+        environment_name: task.workspace.environment.name,
+        status: run.status.coarse(),
+        execution_status: run.status,
+        execution_type: run.execution_type,
+        trigger_timestamp: run.triggered_at,
+        start_timestamp: run.started_at,
+        finish_timestamp: run.finished_at,
+        user_id: run.user_id,
+        user_type: run.user_type,
+        error_message: run.error_message,
+        error_type: run.error_type,
+        misfired_execution_reason: run.misfired_reason,
+        log,
+    }))
+}
+
+fn log_of(app: &App, run: &Run, facts: &LogFacts) -> LogBody {
+    let state = match (run.records, run.status.is_final()) {
+        (0, _) if facts.deletions > 0 => LogProgress::Deleted,
+        (0, false) => LogProgress::Waiting,
+        (_, false) => LogProgress::Going,
+        (_, true) if !app.store().is_settled(run) => LogProgress::Settling,
+        (0, true) => LogProgress::Empty,
+        (_, true) => LogProgress::Settled,
+    };
+    LogBody {
+        state,
+        records: run.records,
+        severities: run.severities,
+        stored_bytes: facts.stored_bytes,
+        is_held: facts.is_held,
+        first_timestamp: facts.first,
+        last_timestamp: facts.last,
+    }
+}
+
+/// `GET /runlog/v1/runs/{id}/records`: records by position; or those that fit a filter, in bounded steps.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs/{id}/records",
+    tag = "web",
+    params(
+        ("id" = runlog_model::RunId, Path, description = "the id"),
+        ("from" = Option<u64>, Query, description = "The position of the first record, from 0; 0 when absent"),
+        ("to" = Option<u64>, Query, description = "With a filter: the position after the last record that is looked at; with `DESC` the last one itself"),
+        ("count" = Option<u64>, Query, description = "Most records, 1 to 1000; 200 when absent"),
+        ("severity" = Option<String>, Query, description = "Those of these severities: repeated, between commas, or both; `OTHER` for those that have none of the known"),
+        ("q" = Option<String>, Query, description = "Those whose message has this text, in any case of ASCII letters; repeated: all of them, in this order. A single text may also be in the name of the component"),
+        ("order" = Option<String>, Query, description = "With a filter: `ASC` (towards the end, the default) or `DESC` (towards the beginning)")
+    ),
+    responses((status = 200, description = "Records with their positions", body = RecordsBody))
+)]
+pub(crate) async fn records(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Json<RecordsBody>> {
+    let from = params.number("from", 0..=u64::MAX)?.unwrap_or(0);
+    let to = params.number("to", 0..=u64::MAX)?;
+    let count = params.number("count", 1..=limits::RECORDS_MAX)?.unwrap_or(200);
+    let order = params.word("order")?.unwrap_or(RecordOrder::Asc);
+    let (severities, texts) = (severities(&params)?, params.texts("q"));
+    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let body = if severities.is_empty() && texts.is_empty() {
+        let found = app.store().records_from(run.id, from, count).await?;
+        let scanned = found.records.len() as u64;
+        let next = from.saturating_add(scanned);
+        let items = found.records.into_iter().zip(from..).map(|(record, index)| PlacedRecord { index, record });
+        RecordsBody {
+            total: found.total,
+            scanned,
+            next: (scanned > 0 && next < found.total).then_some(next),
+            items: items.collect(),
+        }
+    } else {
+        let query = RecordFilter { from, to, order, severities, texts, count: count as usize };
+        let found = app.store().find_records(run.id, &query).await?;
+        let items = found.records.into_iter().map(|(index, record)| PlacedRecord { index, record });
+        RecordsBody { total: found.total, scanned: found.scanned, next: found.next, items: items.collect() }
+    };
+    app.metrics().records_out.inc_by(body.items.len() as u64);
+    Ok(Json(body))
+}
+
+fn severities(params: &Params) -> ApiResult<HashSet<Severity>> {
+    let read = |word: String| {
+        let known = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(&word));
+        known.ok_or_else(|| {
+            let shown: String = word.chars().take(64).collect();
+            let names: Vec<&str> = Severity::ALL.iter().map(|severity| severity.name()).collect();
+            ApiError::invalid(format!("severity: {shown:?} is none of {}", names.join(", ")))
+        })
+    };
+    params.list("severity").into_iter().map(read).collect()
+}
+
+/// `GET /runlog/v1/runs/{id}/histogram`: how many records of which severity stand where in time.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs/{id}/histogram",
+    tag = "web",
+    params(
+        ("id" = runlog_model::RunId, Path, description = "the id"),
+        RangeQuery,
+        ("buckets" = Option<u64>, Query, description = "In how many parts, 1 to 1000; 120 when absent")
+    ),
+    responses((status = 200, description = "Counts; without a start when there are no records", body = HistogramBody))
+)]
+pub(crate) async fn histogram(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Json<HistogramBody>> {
+    let range = params.time_range()?;
+    let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
+    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    Ok(Json(match app.store().histogram(run.id, range, buckets).await? {
+        None => HistogramBody { start: None, bucket_ms: 1, before: 0, buckets: Vec::new(), estimated: false },
+        Some(found) => HistogramBody {
+            start: Some(found.start),
+            bucket_ms: found.bucket_ms,
+            before: found.before,
+            buckets: found.buckets,
+            estimated: found.estimated,
+        },
+    }))
+}
+
+/// The form in which a log is downloaded whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WholeForm {
+    Text,
+    Ndjson,
+    Json,
+}
+
+/// `GET /runlog/v1/runs/{id}/log`: the whole log as it is now, oldest record first, as one stream.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs/{id}/log",
+    tag = "web",
+    params(
+        ("id" = runlog_model::RunId, Path, description = "the id"),
+        RangeQuery,
+        ("format" = Option<String>, Query, description = "`text` (the default), `ndjson` or `json`")
+    ),
+    responses((status = 200, description = "The log", body = String, content_type = "text/plain"))
+)]
+pub(crate) async fn whole(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Response> {
+    let range: TimeRange = params.time_range()?;
+    let (form, extension, content_type) = match params.text("format").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("text") => (WholeForm::Text, "log", "text/plain; charset=utf-8"),
+        Some("ndjson") => (WholeForm::Ndjson, "ndjson", "application/x-ndjson"),
+        Some("json") => (WholeForm::Json, "json", "application/json"),
+        Some(_) => return Err(ApiError::invalid("format: it is text, ndjson or json")),
+    };
+    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    app.metrics().records_out.inc_by(run.records);
+    let reader = app.store().read_records(run.id, range, RecordOrder::Asc).await?;
+    let part = (Some(reader), form, true);
+    let parts = stream::try_unfold(part, |(reader, form, is_first)| async move {
+        let Some(mut reader) = reader else { return Ok::<_, runlog_store::Error>(None) };
+        let (bytes, reader) = next_part(&mut reader, form, is_first)
+            .await?
+            .map_or_else(|| (end_of(form, is_first), None), |bytes| (bytes, Some(reader)));
+        Ok(Some((Bytes::from(bytes), (reader, form, false))))
+    });
+    let name = format!("attachment; filename=\"{}.{extension}\"", run.id);
+    let headers = [(header::CONTENT_TYPE, content_type.to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(parts)).into_response())
+}
+
+/// The next records in their form; none after the last.
+async fn next_part(
+    reader: &mut RecordReader,
+    form: WholeForm,
+    is_first: bool,
+) -> runlog_store::Result<Option<Vec<u8>>> {
+    let Some(records) = reader.next().await? else { return Ok(None) };
+    let mut bytes = Vec::with_capacity(records.len() * 160);
+    for (number, record) in records.iter().enumerate() {
+        // Writing into memory does not fail, and a record always has a JSON form.
+        let _ = match form {
+            WholeForm::Text => TextLine::from(record).write_to(&mut bytes),
+            WholeForm::Ndjson => write_json(&mut bytes, b"", record, b"\n"),
+            WholeForm::Json if is_first && number == 0 => write_json(&mut bytes, b"[\n", record, b""),
+            WholeForm::Json => write_json(&mut bytes, b",\n", record, b""),
+        };
+    }
+    Ok(Some(bytes))
+}
+
+fn write_json(bytes: &mut Vec<u8>, before: &[u8], record: &Record, after: &[u8]) -> std::io::Result<()> {
+    bytes.extend_from_slice(before);
+    serde_json::to_writer(&mut *bytes, record)?;
+    bytes.extend_from_slice(after);
+    Ok(())
+}
+
+fn end_of(form: WholeForm, is_empty: bool) -> Vec<u8> {
+    match (form, is_empty) {
+        (WholeForm::Json, true) => b"[]\n".to_vec(),
+        (WholeForm::Json, false) => b"\n]\n".to_vec(),
+        (WholeForm::Text | WholeForm::Ndjson, _) => Vec::new(),
+    }
+}

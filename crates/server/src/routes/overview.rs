@@ -1,0 +1,151 @@
+//! What the web UI shows at a glance: runs by time, tasks with their last runs, the runs of one task.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use runlog_model::place::Right;
+use runlog_model::wire::executions::ListPage;
+use runlog_model::wire::overview::{Outcomes, OverviewBody, RunLineBody, TaskLineBody};
+use runlog_model::{RunStatus, TimeRange, Timestamp};
+use runlog_store::{OverviewFilter, RunFilter, TaskLine, TaskLineFilter};
+
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::ApiResult;
+use crate::openapi::{ListQuery, PlaceQuery};
+use crate::query::Params;
+use crate::{access, limits};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// `GET /runlog/v1/overview`: runs by the time they were asked for and by outcome, in the last hours.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/overview",
+    tag = "web",
+    params(
+        PlaceQuery,
+        ("hours" = Option<u64>, Query, description = "How far back, 1 to 2160; 24 when absent"),
+        ("buckets" = Option<u64>, Query, description = "In how many parts, 1 to 200; 48 when absent")
+    ),
+    responses((status = 200, description = "Runs by time and outcome", body = OverviewBody))
+)]
+pub(crate) async fn overview(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> ApiResult<Json<OverviewBody>> {
+    let hours = hours(&params)?;
+    let buckets = params.number("buckets", 1..=limits::OVERVIEW_BUCKETS_MAX)?.unwrap_or(48) as i64;
+    let place = access::viewed_place(&app, &caller, &params).await?;
+    let bucket_ms = (hours * HOUR_MS / buckets).max(1_000);
+    // Buckets begin at whole multiples of their length, so that they stay the same from one look to the next.
+    let end = (app.now().as_millis() / bucket_ms + 1) * bucket_ms;
+    let start = end - bucket_ms * buckets;
+    let filter = OverviewFilter {
+        workspace_ids: place.workspace_ids,
+        start: Timestamp::clamped(start),
+        end: Timestamp::clamped(end),
+        bucket_ms,
+    };
+    let mut body = OverviewBody {
+        start: filter.start,
+        end: filter.end,
+        bucket_ms: bucket_ms as u64,
+        buckets: vec![Outcomes::default(); buckets as usize],
+        total: Outcomes::default(),
+    };
+    for count in app.store().outcome_counts(&filter).await? {
+        body.total.add(count.status, count.runs);
+        if let Some(bucket) = body.buckets.get_mut(count.bucket as usize) {
+            bucket.add(count.status, count.runs);
+        }
+    }
+    Ok(Json(body))
+}
+
+/// `GET /runlog/v1/overview/tasks`: tasks with their last runs; those that fail, or all.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/overview/tasks",
+    tag = "web",
+    params(
+        ListQuery,
+        PlaceQuery,
+        ("hours" = Option<u64>, Query, description = "Their runs of so many hours, 1 to 2160; 24 when absent"),
+        ("name" = Option<String>, Query, description = "A part of the name, in any case"),
+        ("taskId" = Option<String>, Query, description = "This task alone"),
+        ("failing" = Option<bool>, Query, description = "`true`: those with runs that did not end well, the latest first; else by name"),
+        ("recent" = Option<u64>, Query, description = "How many of its last runs come with each, 0 to 100; 30 when absent")
+    ),
+    responses((status = 200, description = "Tasks", body = ListPage<TaskLineBody>))
+)]
+pub(crate) async fn tasks(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> ApiResult<Json<ListPage<TaskLineBody>>> {
+    let (limit, offset) = params.limit_and_offset()?;
+    let since = app.now().plus_millis(-hours(&params)? * HOUR_MS);
+    let filter = TaskLineFilter {
+        task_id: params.text("taskId").map(|text| access::id("taskId", text)).transpose()?,
+        name_part: params.text("name").map(str::to_owned),
+        since,
+        failing: params.flag("failing")?,
+        recent: params.number("recent", 0..=limits::RECENT_RUNS_MAX)?.unwrap_or(30),
+        limit,
+        offset,
+        workspace_ids: access::viewed_place(&app, &caller, &params).await?.workspace_ids,
+    };
+    let (lines, total) = app.store().task_lines(&filter).await?;
+    Ok(Json(ListPage { items: lines.into_iter().map(shown).collect(), limit, offset, total }))
+}
+
+/// `GET /runlog/v1/tasks/{id}/runs`: runs of a task with what their logs count, newest first.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/tasks/{id}/runs",
+    tag = "web",
+    params(
+        ("id" = runlog_model::TaskId, Path, description = "the id"),
+        ("status" = Option<RunStatus>, Query, description = "Runs of this status"),
+        ("startTime" = Option<String>, Query, description = "Those that began in, ended in, or went on across the time from here"),
+        ("endTime" = Option<String>, Query, description = "To here"),
+        ("limit" = Option<u64>, Query, description = "Most items of the page, 1 to 500; 200 when absent"),
+        ("offset" = Option<u64>, Query, description = "Items before the page")
+    ),
+    responses((status = 200, description = "Runs, newest first", body = ListPage<RunLineBody>))
+)]
+pub(crate) async fn runs_of_task(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Json<ListPage<RunLineBody>>> {
+    let task_id = access::id("taskId", &id)?;
+    let limit = params.number("limit", 1..=limits::RUN_LINES_MAX)?.unwrap_or(200);
+    let offset = params.number("offset", 0..=i64::MAX.unsigned_abs())?.unwrap_or(0);
+    let status: Option<RunStatus> = params.word("status")?;
+    let overlapping: TimeRange = params.time_range()?;
+    access::task(&app, &caller, task_id, &[Right::View]).await?;
+    let filter = RunFilter { task_id: Some(task_id), status, overlapping, limit, offset, ..RunFilter::default() };
+    let (runs, total) = app.store().runs(&filter).await?;
+    Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
+}
+
+fn hours(params: &Params) -> ApiResult<i64> {
+    Ok(params.number("hours", 1..=limits::OVERVIEW_HOURS_MAX)?.unwrap_or(24) as i64)
+}
+
+fn shown(line: TaskLine) -> TaskLineBody {
+    TaskLineBody {
+        task_id: line.task_id,
+        name: line.name,
+        workspace_id: line.workspace_id,
+        workspace_name: line.workspace,
+        environment_name: line.environment,
+        runs: line.runs,
+        failed: line.failed,
+        going: line.going,
+        recent: line.recent.iter().map(Into::into).collect(),
+    }
+}

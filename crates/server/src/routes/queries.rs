@@ -1,0 +1,65 @@
+//! `/runlog/v1/queries`: the queries that the caller keeps under a name.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use runlog_model::wire::queries::{NewSavedQuery, SavedQueryBody};
+use runlog_store::SavedQuery;
+
+use super::json::JsonBody;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::ApiResult;
+
+/// `GET /runlog/v1/queries`: by name.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/queries",
+    tag = "web",
+    responses((status = 200, description = "Queries of the caller, by name", body = Vec<SavedQueryBody>))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+) -> ApiResult<Json<Vec<SavedQueryBody>>> {
+    Ok(Json(app.store().saved_queries(&caller).await?.into_iter().map(shown).collect()))
+}
+
+/// `PUT /runlog/v1/queries/{name}`: keeps a query, in the place of one of the same name.
+#[utoipa::path(
+    put,
+    path = "/runlog/v1/queries/{name}",
+    tag = "web",
+    params(("name" = String, Path, description = "What it is called: 1 to 200 characters")),
+    request_body(content = NewSavedQuery),
+    responses((status = 200, description = "It is kept", body = SavedQueryBody))
+)]
+pub(crate) async fn save(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(name): Path<String>,
+    JsonBody(new): JsonBody<NewSavedQuery>,
+) -> ApiResult<Json<SavedQueryBody>> {
+    Ok(Json(shown(app.store().save_query(&caller, &name, &new.query).await?)))
+}
+
+/// `DELETE /runlog/v1/queries/{name}`.
+#[utoipa::path(
+    delete,
+    path = "/runlog/v1/queries/{name}",
+    tag = "web",
+    params(("name" = String, Path, description = "What it is called")),
+    responses((status = 204, description = "It is gone"))
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(name): Path<String>,
+) -> ApiResult<StatusCode> {
+    app.store().delete_query(&caller, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn shown(query: SavedQuery) -> SavedQueryBody {
+    SavedQueryBody { name: query.name, query: query.query, changed_at: query.changed_at }
+}

@@ -1,0 +1,101 @@
+//! `/runlog/v1/session`: signing in and out with a browser, and who one is.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use runlog_model::place::{Right, Rights};
+use runlog_model::wire::session::{NewSession, SessionBody, SessionKind, SessionWorkspace};
+use runlog_model::{Timestamp, WorkspaceId};
+use runlog_store::{Caller, CallerKind, GrantFilter};
+
+use super::json::JsonBody;
+use crate::app::App;
+use crate::auth::{self, Authenticated};
+use crate::error::ApiResult;
+use crate::sessions;
+
+/// `POST /runlog/v1/session`: trades a token for a cookie with the same rights, for at most twelve hours.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/session",
+    tag = "sign-in",
+    request_body(content = NewSession),
+    responses((status = 200, description = "The cookie is set", body = SessionBody, headers(("set-cookie" = String, description = "The session"))))
+)]
+pub(crate) async fn open(State(app): State<App>, JsonBody(new): JsonBody<NewSession>) -> ApiResult<Response> {
+    let opened = auth::open_session(&app, new.token.trim()).await?;
+    let session = app.store().session(&opened.text).await?.ok_or_else(auth::unknown_token)?;
+    let seconds = opened.expires_at.millis_since(app.now()) / 1_000;
+    let cookie = sessions::cookie(&app, &opened.text, seconds);
+    let body = shown(&app, &session.caller, Some(opened.expires_at)).await?;
+    Ok(([(header::SET_COOKIE, cookie)], [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// `GET /runlog/v1/session`: who calls, and what they may do.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/session",
+    tag = "sign-in",
+    responses((status = 200, description = "Who calls", body = SessionBody))
+)]
+pub(crate) async fn one(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let expires_at = match sessions::session_text(&app, &headers) {
+        Some(text) if !headers.contains_key(header::AUTHORIZATION) => {
+            app.store().session(&text).await?.map(|session| session.expires_at)
+        }
+        _ => None,
+    };
+    let body = shown(&app, &caller, expires_at).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// `DELETE /runlog/v1/session`: ends the session of the cookie.
+#[utoipa::path(
+    delete,
+    path = "/runlog/v1/session",
+    tag = "sign-in",
+    responses((status = 204, description = "The session has ended, or there was none"))
+)]
+pub(crate) async fn close(State(app): State<App>, headers: HeaderMap) -> ApiResult<Response> {
+    if let Some(text) = sessions::session_text(&app, &headers) {
+        app.store().close_session(&text).await?;
+    }
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, sessions::cookie(&app, "", 0))]).into_response())
+}
+
+async fn shown(app: &App, caller: &Caller, expires_at: Option<Timestamp>) -> ApiResult<SessionBody> {
+    let filter = GrantFilter { caller_id: Some(caller.id.clone()), ..GrantFilter::default() };
+    let grants = app.store().grants(caller.kind, &filter).await?;
+    let granted: HashMap<WorkspaceId, Rights> =
+        grants.into_iter().map(|grant| (grant.workspace_id, grant.rights)).collect();
+    let rights = |id| match caller.administrator {
+        true => Right::ALL.to_vec(),
+        false => granted.get(&id).map(|rights| rights.iter().collect()).unwrap_or_default(),
+    };
+    let workspaces = app.store().workspaces().await?.into_iter().map(|workspace| SessionWorkspace {
+        rights: rights(workspace.id),
+        id: workspace.id,
+        name: workspace.name,
+        environment: workspace.environment.name,
+    });
+    Ok(SessionBody {
+        id: caller.id.clone(),
+        name: caller.name.clone(),
+        kind: match caller.kind {
+            CallerKind::User => SessionKind::User,
+            CallerKind::ServiceAccount => SessionKind::ServiceAccount,
+        },
+        administrator: caller.administrator,
+        permissions: caller.permissions.clone(),
+        workspaces: workspaces.filter(|workspace| !workspace.rights.is_empty()).collect(),
+        expires_at,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}

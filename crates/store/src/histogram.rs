@@ -1,0 +1,118 @@
+//! How many records of a log stand where in time, by severity; messages are not read for it.
+
+use std::ops::Range;
+
+use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
+
+use crate::error::Result;
+use crate::limits;
+use crate::segment_file::SegmentFile;
+use crate::slices::{Scope, Slice, SliceWalk};
+use crate::store::Store;
+
+/// Records of a log by time and severity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// Where the first bucket begins.
+    pub start: Timestamp,
+    /// How long a bucket is. Unit: milliseconds.
+    pub bucket_ms: u64,
+    /// Records before the first bucket: the position of the first record in it.
+    pub before: u64,
+    /// The counts of each bucket, in the order of [`Severity::ALL`].
+    pub buckets: Vec<[u64; 7]>,
+    /// True when the severities were read of a part of the records only; then the counts are estimates.
+    pub estimated: bool,
+}
+
+impl Store {
+    /// Counts the records of a run inside a range in so many buckets of equal length. None when there are none.
+    /// `NotFound`: no such run.
+    pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Option<Histogram>> {
+        loop {
+            let (_, mut scope) = self.scope(run_id, range).await?;
+            // What arrives meanwhile may be in it or not.
+            scope.arrivals = i64::MAX;
+            let counted = self.histogram_now(scope, buckets.max(1)).await;
+            if self.log_state(run_id, scope.state).await? == scope.state {
+                return counted;
+            }
+        }
+    }
+
+    async fn histogram_now(&self, scope: Scope, buckets: u64) -> Result<Option<Histogram>> {
+        let Some((first_ms, last_ms, records)) = self.extent(&scope).await? else { return Ok(None) };
+        let bucket_ms = ((last_ms - first_ms) as u64 + 1).div_ceil(buckets);
+        let length = ((last_ms - first_ms) as u64 / bucket_ms + 1) as usize;
+        let mut tally = Tally { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
+        let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
+        let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
+        while !walk.is_done() {
+            for slice in walk.next(self).await? {
+                if number % every == 0 {
+                    // One slice stands for those after it that are not read.
+                    self.tally_slice(&slice, &mut tally, every).await?;
+                }
+                number += 1;
+            }
+        }
+        let before = match scope.range.start {
+            None => 0,
+            Some(start) => {
+                let before = TimeRange { start: None, end: Some(start.plus_millis(-1)) };
+                self.count(Scope { range: before, ..scope }).await?
+            }
+        };
+        let start = Timestamp::clamped(first_ms);
+        Ok(Some(Histogram { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 }))
+    }
+
+    /// The first and the last time that the scope may have records of, and about how many it has.
+    async fn extent(&self, scope: &Scope) -> Result<Option<(i64, i64, u64)>> {
+        let (first, last, records): (Option<i64>, Option<i64>, i64) = sqlx::query_as(
+            "SELECT MIN(first_time), MAX(last_time), CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
+             WHERE run_id = $1 AND last_time >= $2 AND first_time <= $3",
+        )
+        .bind(scope.run_id.to_string())
+        .bind(scope.range.first_ms())
+        .bind(scope.range.last_ms())
+        .fetch_one(self.catalog().read())
+        .await?;
+        let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+        // Where a range was asked for, the buckets cover it, and not only what happens to be in it.
+        let first = scope.range.start.map_or(first, |start| start.as_millis());
+        let last = scope.range.end.map_or(last, |end| end.as_millis());
+        Ok((first <= last).then_some((first, last, records as u64)))
+    }
+
+    async fn tally_slice(&self, slice: &Slice, tally: &mut Tally, weight: u64) -> Result<()> {
+        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes as u64).await?;
+        let end = (slice.first_row + slice.records) as usize;
+        let mut first = slice.first_row as usize;
+        while first < end {
+            let rows: Range<usize> = first..end.min(first + limits::HISTOGRAM_CHUNK_RECORDS);
+            first = rows.end;
+            let (times, severities) = file.times_and_severities(rows).await?;
+            tally.add(&times, &severities, weight);
+        }
+        Ok(())
+    }
+}
+
+struct Tally {
+    first_ms: i64,
+    last_ms: i64,
+    bucket_ms: u64,
+    buckets: Vec<[u64; 7]>,
+}
+
+impl Tally {
+    fn add(&mut self, times: &[i64], severities: &[Severity], weight: u64) {
+        for (time, severity) in times.iter().zip(severities) {
+            if (self.first_ms..=self.last_ms).contains(time) {
+                let bucket = ((time - self.first_ms) as u64 / self.bucket_ms) as usize;
+                self.buckets[bucket][*severity as usize] += weight;
+            }
+        }
+    }
+}
