@@ -1,23 +1,38 @@
 # The two that matter: `make demo` and `make test`. Each sets up what a fresh Debian machine with Rust lacks.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check release bench endurance openapi
+.PHONY: help demo test web check release bench endurance openapi
 
 help: ## Lists what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## Starts Runlog, archives ten real run logs, fetches them back and proves that nothing is missing
+demo: web ## Starts Runlog, archives ten real run logs, fetches them back and proves that nothing is missing
 	@.ci/setup build
 	cargo build --locked
 	@target/debug/runlog demo
 
-test: ## Runs all tests
+test: web ## Runs all tests
 	@.ci/setup test
 	cargo test --workspace --locked
+
+# What the web UI is made of. It is built anew when one of these is newer than what was built.
+web_sources := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/browse/*' \
+    -not -name '*.gen.ts') docs/openapi.json
+
+web: web/dist/index.html ## Builds the web UI, which is part of the program
+
+web/dist/index.html: $(web_sources) web/node_modules/.package-lock.json
+	npm --prefix web run build
+	@touch $@
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@.ci/setup build
+	npm --prefix web ci
+	@touch $@
 
 check: ## Runs what a change must pass: format, lints and tests
 	.ci/run
 
-release: ## Builds target/release/runlog, for production
+release: web ## Builds target/release/runlog, for production
 	@.ci/setup build
 	cargo build --locked --release
 

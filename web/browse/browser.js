@@ -1,0 +1,36 @@
+// Debian's Chromium, driven by playwright-core.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { chromium } from 'playwright-core'
+
+const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+export async function openBrowser() {
+  const profile = await mkdtemp(join(tmpdir(), 'runlog-browse-'))
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args, env: { ...process.env, HOME: profile } })
+  return {
+    browser,
+    close: async () => {
+      await browser.close()
+      await rm(profile, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A page of someone who has signed in; everything that the browser complains of is written down. */
+export async function openPage(browser, service, { width = 1280, height = 860, dark = false, signedIn = true, ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', ...options })
+  const page = await context.newPage()
+  const complaints = []
+  page.on('console', (message) => {
+    // The browser itself reports every refused request; pages show those.
+    if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) complaints.push(message.text())
+  })
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  if (signedIn) {
+    const answer = await context.request.post(`${service.url}/runlog/v1/session`, { data: { token: service.token } })
+    if (!answer.ok()) throw new Error(`signing in: ${answer.status()} ${await answer.text()}`)
+  }
+  return { page, context, complaints }
+}

@@ -1,0 +1,437 @@
+// Every page in a browser: with the mouse and by keys alone, light and dark, wide and on a phone; without a complaint of
+// the browser, and without a barrier that axe knows.
+import assert from 'node:assert/strict'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { after, before, describe, it } from 'node:test'
+import * as answers from './answers.js'
+import { openBrowser, openPage } from './browser.js'
+import { EMPTY_RUN, GOING_RUN, LONG_RECORDS, LONG_RUN, push, pushLongRun, pushShortRuns, send, start } from './service.js'
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const FAILED_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18'
+const EARLIER_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17'
+/** How long after the end of scrolling the lines in sight may still be on their way. */
+const SHOWN_WITHIN_MS = 300
+const shots = process.env.RUNLOG_BROWSE_SHOTS
+
+let service
+let chrome
+before(async () => {
+  service = await start()
+  await pushShortRuns(service)
+  await pushLongRun(service)
+  chrome = await openBrowser()
+})
+after(async () => {
+  await chrome?.close()
+  service?.stop()
+})
+
+/** Opens a page, does something with it, and looks that nobody complained. */
+async function visit(path, options, act) {
+  const { page, context, complaints } = await openPage(chrome.browser, service, options)
+  try {
+    if (options.answers) await answerFor(page)
+    await page.goto(service.url + path)
+    await act(page, context)
+    assert.deepEqual(complaints, [])
+  } catch (error) {
+    if (shots) {
+      mkdirSync(shots, { recursive: true })
+      await page.screenshot({ path: `${shots}/failed.png` })
+    }
+    throw error
+  } finally {
+    await context.close()
+  }
+}
+
+/** Parts of the service that not every version has. */
+async function answerFor(page) {
+  const json = (body) => (route) => route.fulfill({ json: body })
+  await page.route('**/runlog/v1/runs/*/patterns', json(answers.patterns))
+  await page.route('**/runlog/v1/runs/*/report', json(answers.report(FAILED_RUN, EARLIER_RUN, '2026-11-23T12:00:20Z')))
+  await page.route('**/runlog/v1/runs/*/diff/*', json(answers.diff(EARLIER_RUN, FAILED_RUN)))
+  await page.route('**/runlog/v1/sql', (route) => route.fulfill({ body: answers.sql, contentType: 'application/x-ndjson' }))
+  await page.route('**/runlog/v1/search?*', json(answers.search(FAILED_RUN)))
+  await page.route('**/runlog/v1/collection', json(answers.collection))
+  await page.route('**/runlog/v1/sinks', json(answers.sinks))
+}
+
+async function hasNoBarrier(page) {
+  await page.evaluate(axe)
+  const found = await page.evaluate(() => window.axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }))
+  const told = found.violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html.slice(0, 160)).join(' | ')}`)
+  assert.deepEqual(told, [])
+}
+
+/** The page does not scroll sideways. */
+async function fits(page) {
+  const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth])
+  assert.ok(inner <= outer, `${page.url()}: ${inner} pixels in ${outer}`)
+}
+
+const pages = () => [
+  { name: 'overview', path: '/?hours=2160', shows: 'Tasks that need a look' },
+  { name: 'tasks', path: '/tasks?hours=2160', shows: 'nightly orders' },
+  { name: 'task', path: `/tasks/${service.taskId}?hours=2160`, shows: 'Half of them took up to' },
+  { name: 'run', path: `/runs/${FAILED_RUN}`, shows: 'Running Spark version' },
+  { name: 'run, filtered', path: `/runs/${FAILED_RUN}?severity=WARN,ERROR`, shows: '9 lines fit' },
+  { name: 'empty run', path: `/runs/${EMPTY_RUN}`, shows: 'ended' },
+  { name: 'compare', path: `/runs/${EARLIER_RUN}/compare/${FAILED_RUN}`, shows: 'Swap them' },
+  { name: 'search', path: '/search?q=row', shows: 'Search all logs' },
+  { name: 'sql', path: '/sql', shows: 'Saved queries' },
+  { name: 'collection', path: '/collection', shows: 'Upstreams' },
+  { name: 'no such page', path: '/nowhere', shows: 'There is no such page' },
+]
+
+describe('each page', () => {
+  for (const [form, options] of Object.entries({
+    'light and wide': { dark: false },
+    'dark and wide': { dark: true, answers: true },
+    'light and on a phone': { dark: false, width: 390, height: 844, answers: true },
+    'dark and on a phone': { dark: true, width: 360, height: 740 },
+  })) {
+    it(form, async () => {
+      for (const { name, path, shows } of pages()) {
+        await visit(path, options, async (page) => {
+          await page.getByText(shows).first().waitFor()
+          await page.waitForFunction(() => !document.querySelector('main .pulse[role=status]'))
+          await fits(page)
+          await hasNoBarrier(page)
+          if (shots) {
+            mkdirSync(shots, { recursive: true })
+            await page.screenshot({ path: `${shots}/${name.replace(/\W+/g, '-')}-${form.replace(/\W+/g, '-')}.png` })
+          }
+        })
+      }
+    })
+  }
+})
+
+describe('signing in', () => {
+  it('trades a token for a session, by keys alone, and ends it', async () => {
+    await visit('/tasks', { signedIn: false }, async (page, context) => {
+      await page.getByLabel('Token').waitFor()
+      await hasNoBarrier(page)
+      await page.keyboard.type('rlp_not-a-token')
+      await page.keyboard.press('Enter')
+      await page.getByText('does not open anything here').waitFor()
+      await page.getByLabel('Token').focus()
+      await page.keyboard.type(service.token)
+      await page.keyboard.press('Enter')
+      await page.getByRole('heading', { name: 'Tasks' }).waitFor()
+      const [cookie] = await context.cookies()
+      assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, 'Strict'])
+      assert.equal(await page.evaluate(() => document.cookie + JSON.stringify({ ...localStorage })), '{}')
+      await page.getByRole('button', { name: 'Sign out' }).click()
+      await page.getByLabel('Token').waitFor()
+    })
+  })
+
+  it('is asked for again when the session has ended', async () => {
+    await visit('/', {}, async (page, context) => {
+      await page.getByRole('heading', { name: 'Overview' }).waitFor()
+      await context.clearCookies()
+      // Whichever request comes first finds out.
+      await page.getByLabel('Time').selectOption('72', { timeout: 2_000 }).catch(() => {})
+      await page.getByLabel('Token').waitFor()
+    })
+  })
+})
+
+describe('a log of two million lines', () => {
+  const line = (page, index) => page.locator(`article[data-index="${index}"]`)
+
+  /** How long after this the line is there. Unit: milliseconds. */
+  async function within(page, index, act) {
+    await act()
+    const begun = performance.now()
+    await line(page, index).waitFor({ timeout: 5_000 })
+    return performance.now() - begun
+  }
+
+  it('shows its first, its middle and its last line at once, with the scroll bar', async () => {
+    const times = { last: [], middle: [], first: [], quarter: [] }
+    // Each time with an empty page. The middle one of three tells: other programs run here, too.
+    for (let round = 0; round < 3; round += 1) {
+      await visit(`/runs/${LONG_RUN}#30000`, { height: 1_000 }, async (page) => {
+        await line(page, 29_999).waitFor()
+        await page.waitForFunction(() => !document.querySelector('main .pulse[role=status]'))
+        const rows = await page.evaluate(() => document.querySelector('.scroller').clientHeight / 20)
+        for (const [name, share] of [['last', 1], ['middle', 0.5], ['first', 0], ['quarter', 0.25]]) {
+          const scroll = () =>
+            page.evaluate((to) => {
+              const scroller = document.querySelector('.scroller')
+              scroller.scrollTop = to * (scroller.scrollHeight - scroller.clientHeight)
+            }, share)
+          const index = share === 1 ? LONG_RECORDS - 1 : Math.round(share * (LONG_RECORDS - rows)) + 2
+          times[name].push(await within(page, index, scroll))
+        }
+      })
+    }
+    const middle = Object.entries(times).map(([name, three]) => [name, Math.round(three.sort((a, b) => a - b)[1])])
+    assert.ok(middle.every(([, ms]) => ms <= SHOWN_WITHIN_MS), middle.map(([name, ms]) => `${name} ${ms} ms`).join(', '))
+  })
+
+  it('is read by keys alone', async () => {
+    await visit(`/runs/${LONG_RUN}`, { height: 1_000 }, async (page) => {
+      await line(page, 0).waitFor()
+      const viewer = page.getByRole('region', { name: /^The log,/ })
+      await viewer.focus()
+      const times = [
+        await within(page, LONG_RECORDS - 1, () => page.keyboard.press('End')),
+        await within(page, 0, () => page.keyboard.press('Home')),
+        await within(page, 40, () => page.keyboard.press('PageDown')),
+      ]
+      assert.ok(Math.max(...times) <= SHOWN_WITHIN_MS, `${times.map(Math.round)} ms`)
+      await page.keyboard.press('End')
+      await line(page, LONG_RECORDS - 1).waitFor()
+      for (let index = 0; index < 200; index += 1) {
+        await page.keyboard.press('ArrowDown')
+        if (page.url().endsWith(`#${LONG_RECORDS}`)) break
+      }
+      assert.ok(page.url().endsWith(`#${LONG_RECORDS}`))
+      await page.keyboard.press('Enter')
+      await page.keyboard.press('End')
+      await page.getByText('Caused by: java.lang.IllegalStateException').waitFor()
+      await hasNoBarrier(page)
+      await page.keyboard.press('Enter')
+      await page.getByText('Caused by: java.lang.IllegalStateException').waitFor({ state: 'detached' })
+    })
+  })
+
+  it('is led to by a link to a line, and by the number of a line', async () => {
+    await visit(`/runs/${LONG_RUN}#1234568`, {}, async (page) => {
+      await line(page, 1_234_567).waitFor()
+      assert.match(await line(page, 1_234_567).textContent(), /row 1234567 read/)
+      await page.getByLabel('Line', { exact: true }).fill('77')
+      await page.keyboard.press('Enter')
+      await line(page, 76).waitFor()
+    })
+  })
+
+  it('is moved by the wheel row by row', async () => {
+    await visit(`/runs/${LONG_RUN}#1000000`, {}, async (page) => {
+      await line(page, 999_999).waitFor()
+      await page.locator('.scroller').hover()
+      await page.mouse.wheel(0, 400)
+      const top = async () => Number(await page.locator('.scroller').getAttribute('data-top'))
+      const before = await top()
+      await page.mouse.wheel(0, 400)
+      await page.waitForFunction((from) => Number(document.querySelector('.scroller').dataset.top) === from + 20, before)
+      await line(page, before + 22).waitFor()
+    })
+  })
+
+  it('is searched and filtered, with what fits marked, and the address says so', async () => {
+    await visit(`/runs/${LONG_RUN}`, {}, async (page) => {
+      await line(page, 0).waitFor()
+      await page.keyboard.press('/')
+      await page.keyboard.type('ROW 1999')
+      await page.keyboard.press('Enter')
+      await page.getByText(/lines fit/).waitFor()
+      await line(page, 1_999).waitFor()
+      assert.equal(await line(page, 1_999).locator('mark').textContent(), 'row 1999')
+      assert.match(page.url(), /q=ROW\+1999/)
+      await page.getByRole('button', { name: 'Clear' }).click()
+      await page.getByRole('group', { name: 'Severities' }).getByRole('button', { name: /FATAL/ }).click()
+      await page.getByText('1 line fits').waitFor({ timeout: 20_000 })
+      await line(page, LONG_RECORDS - 1).waitFor()
+      await page.getByLabel('only these').uncheck()
+      await page.getByText('All lines; those that fit are marked').waitFor()
+      await page.getByRole('button', { name: 'The match before' }).click()
+      await page.waitForURL(`**#${LONG_RECORDS}`)
+      await page.goBack().catch(() => {})
+    })
+  })
+
+  it('is cut to a stretch of time with the mouse and with keys', async () => {
+    await visit(`/runs/${LONG_RUN}`, { height: 1_000 }, async (page) => {
+      const bars = page.getByRole('application', { name: /^Records over time/ })
+      await bars.waitFor()
+      const box = await bars.boundingBox()
+      await page.mouse.move(box.x + box.width * 0.5 + 1, box.y + 20)
+      await page.mouse.down()
+      await page.mouse.move(box.x + box.width * 0.75 - 1, box.y + 20, { steps: 4 })
+      await page.mouse.up()
+      await page.waitForURL(/lines=/)
+      const [, first, last] = /lines=(\d+)-(\d+)/.exec(page.url()).map(Number)
+      assert.ok(Math.abs(first - LONG_RECORDS * 0.5) < LONG_RECORDS / 90 && Math.abs(last - LONG_RECORDS * 0.75) < LONG_RECORDS / 90, `${first} to ${last}`)
+      await line(page, first - 1).waitFor()
+      await bars.focus()
+      await page.keyboard.press('Escape')
+      await page.waitForURL((url) => !url.search.includes('lines='))
+      await page.keyboard.press('Home')
+      await page.keyboard.press('Shift+ArrowRight')
+      await page.keyboard.press('Enter')
+      await page.waitForURL(/lines=1-/)
+    })
+  })
+})
+
+describe('a run', () => {
+  it('that goes on is followed', async () => {
+    await visit(`/runs/${GOING_RUN}`, {}, async (page) => {
+      await page.getByText('still being written').waitFor()
+      await page.getByRole('button', { name: 'Follow' }).click()
+      await push(service, GOING_RUN, 100, 'later line')
+      await page.getByText('later line 99').waitFor({ timeout: 10_000 })
+    })
+  })
+
+  it('shows what failed first, what is new and its patterns, where the service tells', async () => {
+    await visit(`/runs/${FAILED_RUN}`, { answers: true, height: 1_200 }, async (page) => {
+      await page.getByText('What failed first').waitFor()
+      await page.getByText('could not write row <number> | java.sql.SQLException').waitFor()
+      await page.getByRole('button', { name: 'Patterns' }).click()
+      await page.getByRole('button', { name: /Changing <\*> acls to: root/ }).click()
+      await page.getByText(/^\d+ lines fit$/).waitFor()
+      assert.equal(await page.locator('article mark').first().textContent(), 'Changing ')
+      await hasNoBarrier(page)
+    })
+  })
+
+  it('is downloaded whole in each form', async () => {
+    await visit(`/runs/${FAILED_RUN}`, {}, async (page) => {
+      for (const [name, ending] of [['Text, a line a record', 'log'], ['NDJSON, an object a line', 'ndjson'], ['JSON, one array', 'json']]) {
+        await page.getByText('Download', { exact: true }).click()
+        const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name, exact: true }).click()])
+        assert.equal(download.suggestedFilename(), `${FAILED_RUN}.${ending}`)
+        const text = readFileSync(await download.path(), 'utf8')
+        const records = ending === 'json' ? JSON.parse(text).length : ending === 'ndjson' ? text.trim().split('\n').length : 1_096
+        assert.equal(records, 1_096)
+        await page.getByText('Download', { exact: true }).click()
+      }
+    })
+  })
+
+  it('says why there is no log: not yet, none, deleted, forbidden, unknown', async () => {
+    const waiting = '6c0e5a34-0000-4000-8000-0000000000e1'
+    const deleted = '6c0e5a34-0000-4000-8000-0000000000e2'
+    for (const id of [waiting, deleted]) await send(service, 'PUT', `/runlog/v1/runs/${id}`, JSON.stringify({ taskId: service.taskId }))
+    await push(service, deleted, 3)
+    await send(service, 'POST', `/runlog/v1/runs/${deleted}/finish`, JSON.stringify({ status: 'execution_successful' }))
+    await send(service, 'DELETE', `/monitoring/executions/${deleted}/logs`)
+    const cases = [
+      [waiting, 'has logged nothing yet'], [EMPTY_RUN, /ended without a (log|line)/], [deleted, 'was deleted'],
+      ['6c0e5a34-0000-4000-8000-00000000ffff', 'There is no such thing'],
+    ]
+    for (const [id, text] of cases) await visit(`/runs/${id}`, {}, (page) => page.getByText(text).first().waitFor())
+
+    const user = await (await send(service, 'POST', '/runlog/v1/users', JSON.stringify({ name: `nobody-${process.pid}` }))).json()
+    const token = await (await send(service, 'POST', '/runlog/v1/tokens', JSON.stringify({ name: 'test', userId: user.id }))).json()
+    const { page, context } = await openPage(chrome.browser, { ...service, token: token.token })
+    await page.goto(`${service.url}/runs/${FAILED_RUN}`)
+    await page.getByText('You may not see the run').waitFor()
+    await page.getByText('lacks the right').waitFor()
+    await hasNoBarrier(page)
+    await context.close()
+  })
+})
+
+describe('tasks', () => {
+  it('are filtered, and the address says how', async () => {
+    await visit('/tasks?hours=2160', {}, async (page) => {
+      await page.getByText('nightly orders').first().waitFor()
+      await page.getByLabel('Name').fill('nothing like it')
+      await page.getByText('No task fits').waitFor()
+      assert.match(page.url(), /name=nothing/)
+      await page.reload()
+      await page.getByText('No task fits').waitFor()
+    })
+  })
+
+  it('have two of their runs compared', async () => {
+    await visit(`/tasks/${service.taskId}?hours=2160`, { answers: true }, async (page) => {
+      const boxes = page.getByRole('checkbox')
+      await boxes.first().waitFor()
+      await boxes.nth(3).check()
+      await boxes.nth(4).check()
+      await page.getByRole('button', { name: 'Compare these two' }).click()
+      await page.getByRole('heading', { name: 'Two runs beside each other' }).waitFor()
+      await page.getByText('slow batch <number> took <number> ms').waitFor()
+      await page.getByRole('button', { name: /Unchanged/ }).click()
+      await page.getByText('row <number> read').waitFor()
+    })
+  })
+})
+
+describe('SQL', () => {
+  it('shows a result as a table and as a plot, and keeps queries', async () => {
+    await visit('/sql', { answers: true }, async (page) => {
+      await page.getByLabel('Query', { exact: true }).fill('SELECT day, runs, failed FROM t')
+      await page.keyboard.press('Control+Enter')
+      await page.getByText('3 rows').waitFor()
+      await page.getByRole('button', { name: 'Lines' }).click()
+      await page.locator('.uplot canvas').waitFor()
+      await page.getByRole('button', { name: 'Bars' }).click()
+      await page.locator('.uplot canvas').waitFor()
+      await hasNoBarrier(page)
+      await page.getByLabel('Name for this query').fill('failures by day')
+      await page.getByRole('button', { name: 'Save' }).click()
+      await page.reload()
+      await page.getByLabel('Query', { exact: true }).fill('')
+      await page.getByRole('button', { name: 'failures by day', exact: true }).click()
+      assert.match(await page.getByLabel('Query', { exact: true }).inputValue(), /SELECT day/)
+      await page.getByRole('button', { name: 'Delete failures by day' }).click()
+      await page.getByText('None yet').waitFor()
+    })
+  })
+
+  it('marks where a query is wrong', async () => {
+    await visit('/sql', {}, async (page) => {
+      await page.route('**/runlog/v1/sql', (route) =>
+        route.fulfill({ status: 400, json: { status: 400, message: 'there is no column oops', detail: 'line 1, column 8: oops' } }))
+      await page.getByLabel('Query', { exact: true }).fill('SELECT oops')
+      await page.getByRole('button', { name: 'Run', exact: true }).click()
+      await page.getByText('there is no column oops').waitFor()
+      assert.equal(await page.evaluate(() => document.querySelector('textarea').selectionStart), 7)
+    })
+  })
+})
+
+describe('search', () => {
+  it('shows what it found, and searches on', async () => {
+    await visit('/search', { answers: true }, async (page) => {
+      await page.getByRole('searchbox').fill('row')
+      await page.keyboard.press('Enter')
+      await page.getByText('2+ lines').waitFor()
+      assert.equal(await page.locator('li mark').first().textContent(), 'row')
+      await page.getByRole('button', { name: 'Search on' }).click()
+      await page.getByText('4+ lines').waitFor()
+    })
+  })
+})
+
+describe('collection', () => {
+  it('is tried again by those who may', async () => {
+    await visit('/collection', { answers: true }, async (page) => {
+      let tried
+      await page.route('**/runlog/v1/collection/talend-eu/retry', (route) => {
+        tried = route.request().headers()['x-runlog-web']
+        return route.fulfill({ status: 204 })
+      })
+      await page.getByText('the service counts 4,000 records more than came').waitFor()
+      await page.getByRole('button', { name: 'Try again now' }).first().click()
+      await page.getByText('talend-eu is tried again').waitFor()
+      assert.equal(tried, '1')
+    })
+  })
+})
+
+describe('colours', () => {
+  it('follow the system, or what was chosen', async () => {
+    await visit('/', { dark: true }, async (page) => {
+      const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)
+      const dark = await ground()
+      await page.getByRole('button', { name: /^Colours/ }).click()
+      assert.notEqual(await ground(), dark)
+      await page.reload()
+      assert.notEqual(await ground(), dark)
+      await page.getByRole('button', { name: /^Colours/ }).click()
+      assert.equal(await ground(), dark)
+    })
+  })
+})

@@ -1,0 +1,123 @@
+// The service's API: typed by its own description, with failures that a page can tell apart.
+import createClient from 'openapi-fetch'
+import type { components, paths } from './openapi.gen'
+
+export type Schema = components['schemas']
+export type Session = Schema['SessionBody']
+export type Outcomes = Schema['Outcomes']
+export type Overview = Schema['OverviewBody']
+export type TaskLine = Schema['TaskLineBody']
+export type RunLine = Schema['RunLineBody']
+export type RunWithLog = Schema['RunWithLog']
+export type Records = Schema['RecordsBody']
+export type PlacedRecord = Schema['PlacedRecord']
+export type Histogram = Schema['HistogramBody']
+export type SavedQuery = Schema['SavedQueryBody']
+
+/** Why an answer did not come; each kind asks something else of the reader. */
+export type ProblemKind = 'signed out' | 'forbidden' | 'missing' | 'not offered' | 'wrong' | 'limited' | 'away' | 'broken'
+
+/** A failure in words that can be shown. */
+export class Problem extends Error {
+  constructor(
+    readonly kind: ProblemKind,
+    message: string,
+    readonly detail: string | undefined = undefined,
+    readonly requestId: string | undefined = undefined,
+    /** For a query: where in its text, counted from 0. */
+    readonly position: number | undefined = undefined,
+  ) {
+    super(message)
+  }
+}
+
+interface ErrorBody {
+  message?: string
+  detail?: string
+  requestId?: string
+  position?: number
+}
+
+// What tells the service that a request comes from its own pages and from no other site.
+const headers = { 'x-runlog-web': '1', accept: 'application/json' }
+
+export const client = createClient<paths>({ baseUrl: '', headers })
+
+let whenSignedOut: () => void = () => {}
+
+/** Sets what happens when the service no longer knows who asks. */
+export function onSignedOut(action: () => void): void {
+  whenSignedOut = action
+}
+
+/** The answer of a call of `client`, or its failure as a [`Problem`]. */
+export async function answer<T>(call: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
+  let result
+  try {
+    result = await call
+  } catch (error) {
+    throw unreachable(error)
+  }
+  if (result.response.ok) return result.data as T
+  throw problem(result.response, result.error as ErrorBody | undefined)
+}
+
+/** Asks an address that this version of the description may not know; the answer is read by the caller. */
+export async function askFor(path: string, init: RequestInit = {}): Promise<Response> {
+  let response
+  try {
+    response = await fetch(path, { ...init, headers: { ...headers, ...init.headers } })
+  } catch (error) {
+    throw unreachable(error)
+  }
+  if (response.ok) return response
+  const text = await response.text()
+  let body: ErrorBody
+  try {
+    body = JSON.parse(text) as ErrorBody
+  } catch {
+    body = { message: text.slice(0, 300) || `the service answered ${response.status}` }
+  }
+  throw problem(response, body)
+}
+
+/** The same, of an answer in JSON. */
+export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const text = await (await askFor(path, init)).text()
+  return (text === '' ? undefined : JSON.parse(text)) as T
+}
+
+function unreachable(error: unknown): Problem {
+  if (error instanceof DOMException && error.name === 'AbortError') throw error
+  return new Problem('away', 'the service does not answer', 'Is it running, and is the network there? It is tried again.')
+}
+
+function problem(response: Response, body: ErrorBody | undefined): Problem {
+  const kind = kindOf(response.status, body?.message ?? '')
+  if (kind === 'signed out') whenSignedOut()
+  const message = body?.message ?? `the service answered ${response.status}`
+  const detail = body?.detail === message ? undefined : body?.detail
+  return new Problem(kind, message, detail, body?.requestId ?? undefined, body?.position)
+}
+
+export function kindOf(status: number, message: string): ProblemKind {
+  switch (status) {
+    case 401:
+      return 'signed out'
+    case 403:
+      return 'forbidden'
+    case 404:
+      return message.startsWith('there is nothing at this address') ? 'not offered' : 'missing'
+    case 405:
+    case 501:
+      return 'not offered'
+    case 429:
+      return 'limited'
+    case 502:
+    case 503:
+    case 504:
+      return 'away'
+    default:
+      return status >= 500 ? 'broken' : 'wrong'
+  }
+}

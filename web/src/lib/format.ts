@@ -1,0 +1,84 @@
+// Times, spans, counts and sizes as people read them.
+
+const counts = new Intl.NumberFormat('en')
+const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
+
+export const count = (number: number): string => counts.format(number)
+export const shortCount = (number: number): string => (number < 10_000 ? counts.format(number) : short.format(number))
+
+/** `1 run`, `2 runs`. */
+export const many = (number: number, one: string, several = `${one}s`): string =>
+  `${count(number)} ${number === 1 ? one : several}`
+
+export function bytes(number: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  let unit = 0
+  while (number >= 1024 && unit < units.length - 1) {
+    number /= 1024
+    unit += 1
+  }
+  return `${unit === 0 ? number : number.toFixed(number < 10 ? 1 : 0)} ${units[unit]}`
+}
+
+const two = (number: number): string => String(number).padStart(2, '0')
+const three = (number: number): string => String(number).padStart(3, '0')
+
+export type Moment = number | string | Date
+
+const date = (moment: Moment): Date => (moment instanceof Date ? moment : new Date(moment))
+
+export function day(moment: Moment): string {
+  const at = date(moment)
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`
+}
+
+/** The reader's own clock, to the second. */
+export function clock(moment: Moment): string {
+  const at = date(moment)
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`
+}
+
+export const preciseClock = (moment: Moment): string => `${clock(moment)}.${three(date(moment).getMilliseconds())}`
+
+export const dateTime = (moment: Moment): string => `${day(moment)} ${clock(moment)}`
+
+/** Short where it can be: the time of today, the day of another. */
+export function when(moment: Moment, now: number = Date.now()): string {
+  const at = date(moment)
+  return day(at) === day(now) ? clock(at).slice(0, 5) : `${day(at)} ${clock(at).slice(0, 5)}`
+}
+
+export function ago(moment: Moment, now: number = Date.now()): string {
+  const ms = now - date(moment).getTime()
+  return ms < 0 ? 'in the future' : ms < 5_000 ? 'just now' : `${span(ms)} ago`
+}
+
+/** A span of time in its two largest units. */
+export function span(ms: number): string {
+  if (ms < 1_000) return `${Math.round(ms)} ms`
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`
+  const parts: [number, string][] = [
+    [86_400_000, 'd'],
+    [3_600_000, 'h'],
+    [60_000, 'min'],
+    [1_000, 's'],
+  ]
+  const shown: string[] = []
+  let rest = Math.round(ms / 1_000) * 1_000
+  for (const [unit, name] of parts) {
+    const amount = Math.floor(rest / unit)
+    rest -= amount * unit
+    if (amount > 0) shown.push(`${amount} ${name}`)
+    if (shown.length === 2 || (shown.length > 0 && amount === 0)) break
+  }
+  return shown.join(' ')
+}
+
+/** How long a run took, or has taken so far. */
+export function duration(run: { startTimestamp?: string | null; finishTimestamp?: string | null }, now = Date.now()): number | undefined {
+  if (!run.startTimestamp) return undefined
+  const end = run.finishTimestamp ? Date.parse(run.finishTimestamp) : now
+  return Math.max(0, end - Date.parse(run.startTimestamp))
+}
+
+export const plural = (number: number, word: string): string => (number === 1 ? word : `${word}s`)

@@ -1,0 +1,240 @@
+// Where the lines of a log view come from: the log itself by position, or the lines of it that fit a filter.
+import { Problem, answer, client, type PlacedRecord } from './api'
+
+/** What a log view draws. */
+export interface LogSource {
+  /** How many lines there are, as far as is known. */
+  readonly total: number
+  /** The line with this number, when it is there. */
+  line(number: number): PlacedRecord | undefined
+  /** Says which lines are in sight, so that they are loaded. */
+  want(first: number, last: number): void
+  /** The number of the line at a position of the log, or of the one after it. */
+  numberOf(index: number): number
+  readonly problem: Problem | undefined
+  stop(): void
+}
+
+/** Lines that are asked for at a time. */
+export const CHUNK = 200
+/** Chunks that are kept: some megabytes. */
+const CHUNKS_MAX = 150
+
+/** A stretch of a log by position, loaded where it is looked at. */
+export class WholeLog implements LogSource {
+  problem = $state.raw<Problem | undefined>(undefined)
+  #changes = $state(0)
+  #end = $state(0)
+  #chunks = new Map<number, PlacedRecord[]>()
+  #asked = new Map<number, AbortController>()
+
+  constructor(
+    readonly runId: string,
+    readonly from: number,
+    end: number,
+  ) {
+    this.#end = end
+  }
+
+  get total(): number {
+    return Math.max(0, this.#end - this.from)
+  }
+
+  /** The log has grown to this. */
+  grow(end: number): void {
+    if (end <= this.#end) return
+    // The last chunk was not full.
+    this.#chunks.delete(Math.floor(Math.max(0, this.#end - 1) / CHUNK))
+    this.#end = end
+  }
+
+  line(number: number): PlacedRecord | undefined {
+    void this.#changes
+    const index = this.from + number
+    return this.#chunks.get(Math.floor(index / CHUNK))?.[index % CHUNK]
+  }
+
+  numberOf(index: number): number {
+    return Math.min(Math.max(0, index - this.from), Math.max(0, this.total - 1))
+  }
+
+  want(first: number, last: number): void {
+    const from = Math.floor((this.from + Math.max(0, first)) / CHUNK)
+    const to = Math.floor((this.from + Math.min(this.total - 1, last)) / CHUNK)
+    // What has gone out of sight meanwhile is not waited for.
+    for (const [chunk, abort] of this.#asked) {
+      if (chunk < from - 1 || chunk > to + 1) {
+        abort.abort()
+        this.#asked.delete(chunk)
+      }
+    }
+    for (let chunk = from; chunk <= to; chunk += 1) {
+      if (this.#isWanted(chunk)) void this.#load(chunk)
+    }
+  }
+
+  #isWanted(chunk: number): boolean {
+    const known = this.#chunks.get(chunk)
+    const length = Math.min(CHUNK, this.#end - chunk * CHUNK)
+    if (known && known.length >= length) {
+      // The ones looked at last are dropped last.
+      this.#chunks.delete(chunk)
+      this.#chunks.set(chunk, known)
+      return false
+    }
+    return length > 0 && !this.#asked.has(chunk)
+  }
+
+  async #load(chunk: number): Promise<void> {
+    const abort = new AbortController()
+    this.#asked.set(chunk, abort)
+    try {
+      const query = { from: chunk * CHUNK, count: CHUNK }
+      const path = { id: this.runId }
+      const found = await answer(client.GET('/runlog/v1/runs/{id}/records', { params: { path, query }, signal: abort.signal }))
+      this.#chunks.set(chunk, found.items)
+      for (const oldest of this.#chunks.keys()) {
+        if (this.#chunks.size <= CHUNKS_MAX) break
+        this.#chunks.delete(oldest)
+      }
+      this.problem = undefined
+      this.#changes += 1
+    } catch (error) {
+      if (!abort.signal.aborted) this.problem = error instanceof Problem ? error : new Problem('broken', String(error))
+    }
+    if (this.#asked.get(chunk) === abort) this.#asked.delete(chunk)
+  }
+
+  stop(): void {
+    for (const abort of this.#asked.values()) abort.abort()
+    this.#asked.clear()
+  }
+}
+
+export interface Filter {
+  severities: string[]
+  texts: string[]
+}
+
+export const isEmpty = (filter: Filter): boolean => filter.severities.length === 0 && filter.texts.length === 0
+
+/** What a filter is in a request. */
+export const filterQuery = (filter: Filter): Record<string, unknown> => ({
+  ...(filter.severities.length > 0 ? { severity: filter.severities.join(',') } : {}),
+  ...(filter.texts.length > 0 ? { q: filter.texts } : {}),
+})
+
+/** Lines that are searched for on their own accord; then the reader says whether to go on. Unit: lines looked at. */
+const SCAN_FREELY = 5_000_000
+const MATCHES_AHEAD = 400
+
+/** The lines that fit a filter, found from the beginning on, in steps. */
+export class Matches implements LogSource {
+  problem = $state.raw<Problem | undefined>(undefined)
+  busy = $state(false)
+  /** Lines that were looked at. */
+  scanned = $state(0)
+  /** True when every line was looked at. */
+  done = $state(false)
+  /** True when the search waits for the reader to want more of it. */
+  paused = $state(false)
+  #items = $state.raw<PlacedRecord[]>([])
+  #next: number
+  #abort = new AbortController()
+  #wanted = MATCHES_AHEAD
+  #scanMax = SCAN_FREELY
+
+  constructor(
+    readonly runId: string,
+    readonly filter: Filter,
+    readonly from: number,
+    private end: number,
+  ) {
+    this.#next = from
+    void this.#search()
+  }
+
+  get total(): number {
+    return this.#items.length
+  }
+
+  line(number: number): PlacedRecord | undefined {
+    return this.#items[number]
+  }
+
+  want(_first: number, last: number): void {
+    this.#wanted = Math.max(this.#wanted, last + MATCHES_AHEAD)
+    void this.#search()
+  }
+
+  numberOf(index: number): number {
+    let [low, high] = [0, this.#items.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((this.#items[middle]?.index ?? 0) < index) low = middle + 1
+      else high = middle
+    }
+    return Math.min(low, Math.max(0, this.#items.length - 1))
+  }
+
+  grow(end: number): void {
+    if (end <= this.end) return
+    this.end = end
+    this.done = false
+    void this.#search()
+  }
+
+  /** Looks on after a pause. */
+  more = (): void => {
+    this.#scanMax = this.scanned + SCAN_FREELY
+    this.#wanted = this.#items.length + MATCHES_AHEAD
+    this.paused = false
+    void this.#search()
+  }
+
+  async #search(): Promise<void> {
+    if (this.busy || this.done) return
+    this.busy = true
+    try {
+      while (!this.done && !this.paused && this.#items.length < this.#wanted) {
+        const query = { from: this.#next, to: this.end, count: 500, ...filterQuery(this.filter) }
+        const path = { id: this.runId }
+        // eslint-disable-next-line no-await-in-loop -- each step begins where the last one ended
+        const found = await answer(client.GET('/runlog/v1/runs/{id}/records', {
+          params: { path, query: query as never },
+          querySerializer: { array: { style: 'form', explode: true } },
+          signal: this.#abort.signal,
+        }))
+        if (found.items.length > 0) this.#items = [...this.#items, ...found.items]
+        this.scanned += found.scanned
+        this.#next = found.next ?? this.end
+        this.done = found.next === undefined || found.next === null
+        this.paused = !this.done && this.scanned >= this.#scanMax
+        this.problem = undefined
+      }
+    } catch (error) {
+      if (!this.#abort.signal.aborted) this.problem = error instanceof Problem ? error : new Problem('broken', String(error))
+    }
+    this.busy = false
+  }
+
+  stop(): void {
+    this.#abort.abort()
+  }
+}
+
+/** The next line that fits, from a position on, towards the end or the beginning. */
+export async function findNext(runId: string, filter: Filter, from: number, backwards: boolean, signal: AbortSignal): Promise<number | undefined> {
+  let next: number | undefined | null = from
+  while (next !== undefined && next !== null && next >= 0) {
+    const query: Record<string, unknown> = { from: next, count: 1, order: backwards ? 'DESC' : 'ASC', ...filterQuery(filter) }
+    const found: { items: PlacedRecord[]; next?: number | null } = await answer(client.GET('/runlog/v1/runs/{id}/records', {
+      params: { path: { id: runId }, query: query as never },
+      querySerializer: { array: { style: 'form', explode: true } },
+      signal,
+    }))
+    if (found.items[0]) return found.items[0].index
+    next = found.next
+  }
+  return undefined
+}

@@ -1,0 +1,43 @@
+// Which parts of a text are marked: where the texts that are searched for stand in it.
+
+export interface Part {
+  text: string
+  marked: boolean
+}
+
+/** Only the ASCII letters are the same in both cases, as in the service's search. */
+const lower = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
+
+/** A text in parts, every occurrence of one of `wanted` marked. */
+export function marked(text: string, wanted: string[]): Part[] {
+  const needles = wanted.filter((one) => one !== '').map(lower)
+  if (needles.length === 0) return [{ text, marked: false }]
+  const lowered = lower(text)
+  const parts: Part[] = []
+  let from = 0
+  for (;;) {
+    let start = -1
+    let length = 0
+    for (const needle of needles) {
+      const found = lowered.indexOf(needle, from)
+      if (found >= 0 && (start < 0 || found < start || (found === start && needle.length > length))) {
+        start = found
+        length = needle.length
+      }
+    }
+    if (start < 0) break
+    if (start > from) parts.push({ text: text.slice(from, start), marked: false })
+    parts.push({ text: text.slice(start, start + length), marked: true })
+    from = start + length
+  }
+  if (from < text.length || parts.length === 0) parts.push({ text: text.slice(from), marked: false })
+  return parts
+}
+
+/** The plain texts of a pattern, in their order: `read <number> rows` has `read ` and ` rows`. */
+export function textsOf(template: string): string[] {
+  const firstLine = template.split(' | ')[0] ?? ''
+  const texts = firstLine.split(/<[a-z*][a-z _-]*>|<\*>/i).filter((text) => text.trim().length > 0)
+  // The mining of patterns evens out white space at the ends.
+  return texts.map((text, index) => (index === 0 ? text.trimStart() : text)).map((text, index, all) => (index === all.length - 1 ? text.trimEnd() : text))
+}

@@ -1,0 +1,95 @@
+// The address bar: which page it names, and what it says about that page.
+
+export interface Route {
+  page: string
+  params: Record<string, string>
+}
+
+const pages: [string, RegExp][] = [
+  ['overview', /^\/$/],
+  ['tasks', /^\/tasks\/?$/],
+  ['task', /^\/tasks\/(?<id>[^/]+)\/?$/],
+  ['run', /^\/runs\/(?<id>[^/]+)\/?$/],
+  ['compare', /^\/runs\/(?<id>[^/]+)\/compare\/(?<other>[^/]+)\/?$/],
+  ['search', /^\/search\/?$/],
+  ['sql', /^\/sql\/?$/],
+  ['collection', /^\/collection\/?$/],
+]
+
+/** Addresses of this host that are not pages. */
+const elsewhere = /^\/(docs|runlog|orchestration|processing|monitoring|openapi\.json|metrics)(\/|$)/
+
+export function routeOf(path: string): Route {
+  for (const [page, form] of pages) {
+    const found = form.exec(path)
+    if (found) return { page, params: decoded(found.groups ?? {}) }
+  }
+  return { page: 'missing', params: {} }
+}
+
+function decoded(groups: Record<string, string>): Record<string, string> {
+  const entries = Object.entries(groups).map(([name, value]) => {
+    try {
+      return [name, decodeURIComponent(value)] as const
+    } catch {
+      return [name, value] as const
+    }
+  })
+  return Object.fromEntries(entries)
+}
+
+class Place {
+  path = $state(location.pathname)
+  search = $state(location.search)
+  hash = $state(location.hash)
+  route = $derived(routeOf(this.path))
+  query = $derived(new URLSearchParams(this.search))
+
+  read(): void {
+    this.path = location.pathname
+    this.search = location.search
+    this.hash = location.hash
+  }
+}
+
+export const place = new Place()
+
+/** Goes to an address of ours. */
+export function go(url: string, { replace = false }: { replace?: boolean } = {}): void {
+  const target = new URL(url, location.href)
+  const isOther = target.pathname !== location.pathname
+  if (target.href === location.href) return
+  history[replace ? 'replaceState' : 'pushState'](null, '', target)
+  place.read()
+  if (isOther) {
+    window.scrollTo(0, 0)
+    // Whoever reads by ear hears the new page, not the link.
+    requestAnimationFrame(() => document.querySelector<HTMLElement>('main')?.focus({ preventScroll: true }))
+  }
+}
+
+/** Changes what the address says about the page; absent or empty values leave it. */
+export function setQuery(changes: Record<string, string | undefined>, { replace = true } = {}): void {
+  const query = new URLSearchParams(location.search)
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === undefined || value === '') query.delete(name)
+    else query.set(name, value)
+  }
+  const text = query.toString()
+  go(`${location.pathname}${text === '' ? '' : `?${text}`}${location.hash}`, { replace })
+}
+
+/** Follows links and the browser's own buttons. */
+export function listen(): void {
+  window.addEventListener('popstate', () => place.read())
+  window.addEventListener('hashchange', () => place.read())
+  document.addEventListener('click', (event) => {
+    const link = (event.target as Element | null)?.closest?.('a')
+    if (!link || event.defaultPrevented || event.button !== 0) return
+    if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return
+    if (link.target || link.hasAttribute('download') || link.origin !== location.origin) return
+    if (elsewhere.test(link.pathname)) return
+    event.preventDefault()
+    go(link.href)
+  })
+}

@@ -1,0 +1,37 @@
+// Who has signed in. The token itself is handed to the service and forgotten; a cookie that pages cannot read stands for it.
+import { Problem, answer, client, onSignedOut, type Session } from './api'
+
+class Who {
+  /** Undefined while it is not known yet, null when nobody has signed in. */
+  session = $state.raw<Session | null | undefined>(undefined)
+  problem = $state.raw<Problem | undefined>(undefined)
+
+  async look(): Promise<void> {
+    try {
+      this.session = await answer(client.GET('/runlog/v1/session'))
+      this.problem = undefined
+    } catch (error) {
+      if (error instanceof Problem && error.kind === 'signed out') this.session = null
+      else this.problem = error as Problem
+    }
+  }
+
+  async signIn(token: string): Promise<void> {
+    this.session = await answer(client.POST('/runlog/v1/session', { body: { token } }))
+    this.problem = undefined
+  }
+
+  async signOut(): Promise<void> {
+    try {
+      await answer(client.DELETE('/runlog/v1/session'))
+    } finally {
+      this.session = null
+    }
+  }
+}
+
+export const who = new Who()
+
+onSignedOut(() => {
+  if (who.session) who.session = null
+})
