@@ -154,6 +154,15 @@ fn a_doctor_says_what_to_do_when_something_is_wrong() {
     }
 }
 
+#[test]
+fn a_probe_is_told_whether_a_service_is_ready() {
+    let service = Service::start(&[]);
+    assert_eq!(service.succeed(&["health"]), "ready\n");
+    let nowhere = runlog(&["health", "--api-url", "http://127.0.0.1:1"]).output().unwrap();
+    assert_eq!(nowhere.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("http://127.0.0.1:1/ does not answer"));
+}
+
 /// The lines of a log, without what order and spelling of JSON may change.
 fn lines_of(log: &str) -> Vec<String> {
     let mut lines: Vec<String> =

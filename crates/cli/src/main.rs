@@ -62,6 +62,8 @@ enum Command {
     Archive(command::archive::ArchiveArgs),
     /// Looks for what is wrong with an archive's places and its service, and says what to do
     Doctor(command::doctor::DoctorArgs),
+    /// Says whether a service is ready, for probes
+    Health(command::health::HealthArgs),
     /// Prints completions for a shell
     Completions(command::completions::CompletionsArgs),
 }
@@ -103,6 +105,7 @@ async fn run(command: Command) -> Outcome {
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => until_stopped(command::doctor::run(args), stop).await,
+        Command::Health(args) => until_stopped(command::health::run(args), stop).await,
         Command::Completions(args) => command::completions::run(args, Arguments::command()),
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod fetch;
+pub(crate) mod health;
 pub(crate) mod push;
 pub(crate) mod report;
 pub(crate) mod runs;

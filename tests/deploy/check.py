@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Holds what deploy/ names against the program, with RUNLOG: check.py FOLDER. Settings are looked up in its help, routes
+in its list of them, metrics and their labels in what a service tells that has something to tell."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from compose_spec import ComposeSpecification
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+sys.path.insert(0, str(ROOT / "tests/endurance"))
+import harness  # noqa: E402
+
+problems: list[str] = []
+
+
+def expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        problems.append(otherwise)
+
+
+def documents(folder: Path) -> list[dict]:
+    files = sorted(folder.glob("*.yaml"))
+    return [document for file in files for document in yaml.safe_load_all(file.read_text()) if document]
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+def settings_of_program() -> set[str]:
+    """The variables that some command reads, as its help names them."""
+    names = set()
+    for command in ("serve", "collect", "doctor"):
+        text = subprocess.run([os.environ["RUNLOG"], command, "--help"], check=True, capture_output=True, text=True).stdout
+        names.update(re.findall(r"\[env: (RUNLOG_[A-Z_]+)", text))
+    return names
+
+
+def settings_of_deploy() -> dict[str, set[str]]:
+    """The variables of Runlog that each file sets."""
+    found = {}
+    for file in DEPLOY.rglob("*"):
+        if file.is_file() and file.suffix not in (".json", ".md"):
+            names = re.findall(r"\bRUNLOG_[A-Z_]+(?=\s*[=:])|(?<=name: )RUNLOG_[A-Z_]+", file.read_text())
+            found[str(file.relative_to(ROOT))] = set(names)
+    return found
+
+
+def check_settings() -> None:
+    known = settings_of_program()
+    assert "RUNLOG_LISTEN" in known
+    for file, names in settings_of_deploy().items():
+        for name in sorted(names - known):
+            expect(False, f"{file} sets {name}, which no command reads")
+
+
+# --- Kubernetes and compose -----------------------------------------------------------------------------------------
+
+def check_upstreams(folder: Path) -> None:
+    """The settings of the collectors are such that the program opens an archive with them."""
+    maps = [it for it in documents(DEPLOY / "kubernetes") if it["kind"] == "ConfigMap" and "runlog.toml" in it["data"]]
+    assert maps
+    for it in maps:
+        file = folder / "runlog.toml"
+        file.write_text(it["data"]["runlog.toml"])
+        command = [os.environ["RUNLOG"], "status", "--settings", str(file), "--data", str(folder / "data")]
+        tried = subprocess.run(command, env={**os.environ, "TALEND_TOKEN": "x"}, capture_output=True, text=True)
+        expect(tried.returncode == 0, f"the settings of {it['metadata']['name']} are not accepted: {tried.stderr}")
+
+
+def check_kubernetes(routes: set[str]) -> None:
+    found = documents(DEPLOY / "kubernetes")
+    named = {(it["kind"], it["metadata"]["name"]): it for it in found if "metadata" in it}
+    deployments = [it for it in found if it["kind"] == "Deployment"]
+    expect(bool(deployments), "there is no Deployment")
+    expect(not any(it["kind"] == "Secret" for it in found), "a Secret stands in the repository")
+    labels = []
+    for deployment in deployments:
+        name, pod = deployment["metadata"]["name"], deployment["spec"]["template"]
+        labels.append(pod["metadata"]["labels"])
+        expect(deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"], f"{name} does not select its own pods")
+        expect(deployment["spec"]["replicas"] >= 2, f"{name} is one node")
+        expect(("PodDisruptionBudget", name) in named, f"{name} has no PodDisruptionBudget")
+        expect(pod["spec"]["securityContext"]["runAsNonRoot"], f"{name} runs as root")
+        for container in pod["spec"]["containers"]:
+            expect(container["securityContext"]["readOnlyRootFilesystem"], f"{name} writes to its image")
+            ports = {port["name"] for port in container.get("ports", [])}
+            for source in container.get("envFrom", []):
+                if "configMapRef" in source:
+                    expect(("ConfigMap", source["configMapRef"]["name"]) in named, f"{name} reads a ConfigMap that is not there")
+            for probe in (container[key]["httpGet"] for key in container if key.endswith("Probe") and "httpGet" in container[key]):
+                expect(f"GET {probe['path']}" in routes, f"{name} probes {probe['path']}, which is no route")
+                expect(probe["port"] in ports, f"{name} probes a port that it does not have")
+    for it in found:
+        if it["kind"] in ("Service", "PodDisruptionBudget"):
+            selector = it["spec"]["selector"]
+            expect(selector.get("matchLabels", selector) in labels, f"{it['kind']} {it['metadata']['name']} selects nothing")
+    kustomization = yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())
+    files = {file.name for file in (DEPLOY / "kubernetes").glob("*.yaml")} - {"kustomization.yaml"}
+    expect(set(kustomization["resources"]) == files, "kustomization.yaml does not name the files beside it")
+
+
+def check_compose() -> None:
+    file = DEPLOY / "container/compose.yaml"
+    content = yaml.safe_load(file.read_text())
+    services = ComposeSpecification.model_validate(content).model_dump()["services"]
+    assert len(services) == len(content["services"])
+    variables = set(re.findall(r"\$\{([A-Z_]+)", file.read_text()))
+    example = (DEPLOY / "container/example.env").read_text()
+    for variable in variables:
+        expect(re.search(rf"^#?{variable}=", example, re.M) is not None, f"example.env does not name {variable}")
+    for name, service in content["services"].items():
+        for other in service.get("depends_on", {}):
+            expect(other in services, f"{name} depends on {other}, which is not there")
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------
+
+SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? [-+0-9.eInfNa]+$", re.M)
+
+
+def metrics_of_program(service: harness.Service) -> dict[str, set[str]]:
+    """Each metric with the names of its labels, of a service that did a little of everything."""
+    token, task = harness.make_task(service)
+
+    def call(method: str, path: str, body: str = "") -> str:
+        status, answer = harness.ask(service.port, method, path, body, {"Authorization": f"Bearer {token}"})
+        assert 200 <= status < 300, f"{method} {path}: {status} {answer!r}"
+        return answer.decode()
+
+    run = "00000000-0000-4000-8000-000000000001"
+    call("PUT", f"/runlog/v1/runs/{run}", json.dumps({"taskId": task}))
+    call("POST", f"/runlog/v1/runs/{run}/records", '{"logTimestamp":1,"logMessage":"hello"}\n')
+    call("POST", f"/runlog/v1/runs/{run}/finish", '{"status":"execution_successful"}')
+    call("POST", f"/monitoring/executions/{run}/logs")
+    return {name: set(re.findall(r'(\w+)="', labels)) for name, labels in SAMPLE.findall(call("GET", "/metrics"))}
+
+
+def expressions() -> list[tuple[str, str]]:
+    """Every expression, and where it stands."""
+    found = []
+    for group in yaml.safe_load((DEPLOY / "prometheus/rules.yaml").read_text())["groups"]:
+        found.extend((f"rule {rule.get('alert', rule.get('record'))}", rule["expr"]) for rule in group["rules"])
+    dashboard = json.loads((DEPLOY / "grafana/runlog.json").read_text())
+    for panel in dashboard["panels"]:
+        found.extend((f"panel {panel['title']}", target["expr"]) for target in panel.get("targets", []))
+    found.extend(("a variable of the dashboard", it["query"]["query"]) for it in dashboard["templating"]["list"] if it["type"] == "query")
+    return found
+
+
+def check_expressions(metrics: dict[str, set[str]], routes: set[str]) -> None:
+    paths = {route.split(" ", 1)[1] for route in routes}
+    seen = set()
+    for place, expression in expressions():
+        named = re.findall(r"\b(runlog_\w+)(?:\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\})?", expression)
+        expect(bool(named) or "runlog:" in expression or "up{" in expression, f"{place} names no metric")
+        for name, matchers in named:
+            seen.add(name)
+            if name not in metrics:
+                expect(False, f"{place} names {name}, which /metrics does not have")
+                continue
+            for label, operator, value in re.findall(r'(\w+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"', matchers):
+                expect(label in metrics[name], f"{place} looks at {label} of {name}, which has no such label")
+                if label == "route":
+                    routes_meant = [path for path in paths if (re.fullmatch(value, path) if "~" in operator else value == path)]
+                    expect(bool(routes_meant), f"{place} looks at route {value}, which is none")
+        # What is summed or shown by a label must have it.
+        for label in re.findall(r"by \(([^)]*)\)", expression):
+            for one in (it.strip() for it in label.split(",")):
+                has = [name for name, _ in named if one in metrics.get(name, set()) or one == "instance"]
+                expect(bool(has), f"{place} groups by {one}, which none of its metrics has")
+    assert len(seen) > 10, seen
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    service = harness.Service(folder / "data", [])
+    try:
+        assert service.wait(), service.log.read_text()
+        status, about = harness.ask(service.port, "GET", "/")
+        assert status == 200, about
+        routes = set(json.loads(about)["paths"])
+        check_settings()
+        check_kubernetes(routes)
+        check_upstreams(folder)
+        check_compose()
+        check_expressions(metrics_of_program(service), routes)
+    finally:
+        service.stop()
+    for problem in problems:
+        print(problem)
+    print(f"deploy: {len(problems)} problems")
+    sys.exit(bool(problems))
+
+
+main()
