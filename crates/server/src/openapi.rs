@@ -119,7 +119,7 @@ pub(crate) struct TaskSearch {
 }
 
 /// What the parts of the API are for, in the order of the document.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     ("run logs", "Pages of a run's log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
     ("plans", "Executions of plans, as far as their runs tell"),

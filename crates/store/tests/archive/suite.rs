@@ -956,6 +956,7 @@ async fn places_that_an_upstream_renames_are_renamed_and_names_that_are_taken_ge
     let found = archive.store.task(other.id).await.unwrap().unwrap();
     assert_eq!(found.workspace.name, "another workspace (0123456789abcdef01234567)");
     assert_eq!(found.workspace.environment, task.workspace.environment);
+}
 
 /// A summary of the version 7 that says one thing, with one problem.
 fn summary_of(due: DueSummary, says: &str) -> NewSummary {
