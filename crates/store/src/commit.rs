@@ -515,6 +515,9 @@ impl Store {
         .bind(seal_at)
         .execute(&mut **transaction)
         .await?;
+        if run.final_since.is_some() && addition.records > 0 {
+            self.reopen_deliveries(transaction, run_id).await?;
+        }
         Ok(())
     }
 }

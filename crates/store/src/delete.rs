@@ -79,6 +79,7 @@ impl Store {
             "DELETE FROM page_tokens WHERE run_id = $1",
             "DELETE FROM summaries WHERE run_id = $1",
             "DELETE FROM problems WHERE run_id = $1",
+            "DELETE FROM dead_letters WHERE run_id = $1",
             "UPDATE runs SET records = 0, stored_bytes = 0, seal_at = NULL, summarize_at = NULL, log_epoch = log_epoch + 1,
                     log_version = log_version + 1, severity_other = 0, severity_trace = 0, severity_debug = 0,
                     severity_info = 0, severity_warn = 0, severity_error = 0, severity_fatal = 0

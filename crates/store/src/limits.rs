@@ -190,3 +190,14 @@ pub const HISTOGRAM_RECORDS_MAX: u64 = 20_000_000;
 
 /// Rows whose times and severities are read at a time. Unit: records. They take little more than a megabyte.
 pub const HISTOGRAM_CHUNK_RECORDS: usize = 131_072;
+
+/// How many runs are looked at together when they are offered to a sink. Unit: runs.
+pub const RUNS_OFFERED_TOGETHER: i64 = 500;
+
+/// How much later than others a run may come to be known whose end has the same time. Unit: milliseconds.
+///
+/// Far more than clocks differ and transactions take.
+pub const RUNS_END_LATE_MS: i64 = 600_000;
+
+/// How many refused records are sent again together. Unit: records.
+pub const REPLAYS_AT_A_TIME: i64 = 500;

@@ -491,6 +491,11 @@ impl Stretch {
         self.rows_in_order().map(|row| self.slice.heads.times[row])
     }
 
+    /// Where its records stand, oldest first.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.rows.clone().map(|row| self.slice.position(row))
+    }
+
     /// Reads its records.
     pub(crate) async fn read(self) -> Result<StretchRecords> {
         let number = self.slice.row_of_slice(self.rows.start) / self.slice.chunk_records;
@@ -559,7 +564,7 @@ impl StretchRecords {
 
     /// Where the records stand, oldest first.
     pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
-        self.stretch.rows.clone().map(|row| self.stretch.slice.position(row))
+        self.stretch.positions()
     }
 
     /// The columns after the times, oldest record first.

@@ -51,30 +51,60 @@ CREATE TABLE collectors (
     PRIMARY KEY (host, id)
 );
 
+-- Where logs are delivered to.
+CREATE TABLE sinks (
+    name TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    -- The run up to which the archive was searched for runs to deliver, in the order in which they ended.
+    offered_until BIGINT NOT NULL DEFAULT -9223372036854775808,
+    offered_run TEXT NOT NULL DEFAULT '',
+    -- When it was last worked for, and what keeps all of its deliveries up.
+    seen_at BIGINT NOT NULL,
+    problem TEXT
+);
+
 -- Logs on their way to where people look.
 CREATE TABLE deliveries (
-    sink TEXT NOT NULL,
     run_id TEXT NOT NULL REFERENCES runs (id),
+    sink TEXT NOT NULL,
     -- `due`, `done` or `dead`.
     state TEXT NOT NULL,
-    -- Records of the run when its delivery began, and how many of them, oldest first, the sink has.
-    of_records BIGINT NOT NULL DEFAULT 0,
+    final_since BIGINT NOT NULL,
+    -- Which log of the run it is: that before or that after a deletion.
+    log_epoch BIGINT NOT NULL DEFAULT 0,
+    -- The records that are being delivered are those that arrived from this number on, and before the other one;
+    -- absent while the delivery has not begun.
+    first_arrival BIGINT NOT NULL DEFAULT 0,
+    of_records BIGINT,
+    -- The last record that the sink has, in order of (time, arrival).
+    after_time BIGINT,
+    after_arrival BIGINT,
+    -- Files or batches that are finished.
+    parts BIGINT NOT NULL DEFAULT 0,
+    -- Records that the sink has, and records that are not wanted there.
     delivered BIGINT NOT NULL DEFAULT 0,
-    -- Records that the sink refused for good.
-    refused BIGINT NOT NULL DEFAULT 0,
+    left_out BIGINT NOT NULL DEFAULT 0,
     due_at BIGINT NOT NULL,
     attempts BIGINT NOT NULL DEFAULT 0,
     claim TEXT,
     claimed_until BIGINT NOT NULL DEFAULT 0,
     done_at BIGINT,
     problem TEXT,
-    PRIMARY KEY (sink, run_id)
+    PRIMARY KEY (run_id, sink)
 );
 CREATE INDEX deliveries_due ON deliveries (sink, state, due_at);
 
--- Up to which run a sink has been told of the archive's runs.
-CREATE TABLE delivery_cursors (
-    sink TEXT PRIMARY KEY,
-    final_since BIGINT NOT NULL
+-- Records that a sink refused for good. They stay in the archive; what stands here is which, and why.
+CREATE TABLE dead_letters (
+    sink TEXT NOT NULL,
+    run_id TEXT NOT NULL REFERENCES runs (id),
+    log_epoch BIGINT NOT NULL,
+    arrival BIGINT NOT NULL,
+    record_time BIGINT NOT NULL,
+    reason TEXT NOT NULL,
+    refused_at BIGINT NOT NULL,
+    -- 1: it is to be sent again.
+    replay BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (sink, run_id, log_epoch, arrival)
 );
-CREATE INDEX runs_by_end ON runs (final_since);
+CREATE INDEX runs_by_end ON runs (final_since, id);

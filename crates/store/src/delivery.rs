@@ -1,0 +1,409 @@
+//! Logs on their way to a sink: a run is in the hands of one deliverer at a time, and taken over when that one dies.
+//!
+//! A record keeps its number of arrival for good. So records that come late are those that arrived after the ones that
+//! were delivered, whatever their times; and an id made of the run and that number is the same whenever it is sent.
+
+use std::collections::VecDeque;
+
+use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
+use sqlx::FromRow;
+
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::merge::{Merge, Position};
+use crate::runs::{fetch_to_change, fetch_with_state, no_such_run};
+use crate::slices::{LogState, Scope};
+use crate::sql::{Connection, Sql};
+use crate::store::Store;
+
+/// The log of a run that a deliverer has in its hands, for one sink.
+#[derive(Debug, Clone)]
+pub struct ClaimedDelivery {
+    /// The sink.
+    pub sink: String,
+    /// The run, as it was when it was claimed.
+    pub run: Run,
+    /// How often it was tried since it last went well, this time included.
+    pub attempts: i64,
+    /// Counts the deletions of the run's log.
+    pub epoch: u64,
+    /// Records that arrived before this number were delivered earlier.
+    pub first_arrival: u64,
+    /// Files or batches that are finished.
+    pub parts: u64,
+    /// True when records of it that were refused are to be sent again.
+    pub has_replays: bool,
+    claim: String,
+    of_records: u64,
+    after: Option<Position>,
+    state: LogState,
+}
+
+/// Where a record stands in the log of its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Its time.
+    pub time: Timestamp,
+    /// Its number in the run, in order of arrival; it never changes.
+    pub arrival: u64,
+}
+
+/// A record and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlacedRecord {
+    /// Where it stands.
+    pub place: Place,
+    /// The record.
+    pub record: Record,
+}
+
+/// A step of a delivery, which is noted whole or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryStep {
+    /// The last record of it, unless it sent refused records again.
+    pub until: Option<Place>,
+    /// Records that the sink took.
+    pub delivered: u64,
+    /// Records that are not wanted there.
+    pub left_out: u64,
+    /// Records that it refused for good, and why.
+    pub refused: Vec<(Place, String)>,
+    /// Records that it had refused and has taken now.
+    pub mended: Vec<Place>,
+    /// Whether it finished a file or batch.
+    pub ends_part: bool,
+}
+
+#[derive(FromRow)]
+struct ClaimedRow {
+    run_id: String,
+    claim: String,
+    attempts: i64,
+    log_epoch: i64,
+    first_arrival: i64,
+    of_records: Option<i64>,
+    after_time: Option<i64>,
+    after_arrival: Option<i64>,
+    parts: i64,
+}
+
+impl ClaimedDelivery {
+    /// Records that this delivery sends, as many as are not left out.
+    pub fn records(&self) -> u64 {
+        self.of_records.saturating_sub(self.first_arrival)
+    }
+
+    /// True when it begins with the first record of the log.
+    pub fn is_from_start(&self) -> bool {
+        self.first_arrival == 0 && self.after.is_none()
+    }
+}
+
+impl Store {
+    /// Takes the log that has waited for longest on its way to a sink into the hands of the caller, until then.
+    pub async fn claim_delivery(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
+        let now = self.now().as_millis();
+        let mut claiming = Sql::new("UPDATE deliveries SET attempts = attempts + 1, claim = ");
+        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming.push(" WHERE sink = ").push_bind(sink.to_owned());
+        claiming.push(" AND run_id = (SELECT run_id FROM deliveries WHERE state = 'due' AND sink = ");
+        claiming.push_bind(sink.to_owned()).push(" AND due_at <= ").push_bind(now);
+        claiming.push(" AND claimed_until < ").push_bind(now).push(" ORDER BY due_at LIMIT 1");
+        claiming.push(self.catalog().skip_locked());
+        claiming.push(
+            ") RETURNING run_id, claim, attempts, log_epoch, first_arrival, of_records, after_time, after_arrival, parts",
+        );
+        let row: Option<ClaimedRow> = claiming.build_query_as().fetch_optional(self.catalog().write()).await?;
+        match row {
+            Some(row) => Ok(Some(self.begin_delivery(sink, row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Says which records are to be delivered: those that are there now, without those that were delivered earlier.
+    async fn begin_delivery(&self, sink: &str, row: ClaimedRow) -> Result<ClaimedDelivery> {
+        let run_id: RunId = row.run_id.parse().map_err(|_| Error::corrupt("the id of a delivery does not decode"))?;
+        let found = fetch_with_state(self.catalog().read(), run_id).await?;
+        let (run, state) = found.ok_or_else(|| no_such_run(run_id))?;
+        // Of a log that was deleted nothing is left, and what came after the deletion is another log.
+        let is_same_log = row.log_epoch == state.log_epoch;
+        let first_arrival = if is_same_log { row.first_arrival } else { 0 };
+        let of_records = row.of_records.filter(|_| is_same_log);
+        let after = row.after_time.zip(row.after_arrival).filter(|_| is_same_log);
+        if of_records.is_none() {
+            sqlx::query(
+                "UPDATE deliveries SET log_epoch = $4, first_arrival = $5, of_records = $6, after_time = NULL,
+                        after_arrival = NULL WHERE run_id = $1 AND sink = $2 AND claim = $3",
+            )
+            .bind(&row.run_id)
+            .bind(sink)
+            .bind(&row.claim)
+            .bind(state.log_epoch)
+            .bind(first_arrival)
+            .bind(run.records as i64)
+            .execute(self.catalog().write())
+            .await?;
+        }
+        let replays: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM dead_letters WHERE sink = $1 AND run_id = $2 AND log_epoch = $3 AND replay = 1",
+        )
+        .bind(sink)
+        .bind(&row.run_id)
+        .bind(state.log_epoch)
+        .fetch_one(self.catalog().read())
+        .await?;
+        Ok(ClaimedDelivery {
+            sink: sink.to_owned(),
+            attempts: row.attempts,
+            epoch: state.log_epoch as u64,
+            first_arrival: first_arrival as u64,
+            parts: row.parts as u64,
+            has_replays: replays > 0,
+            claim: row.claim,
+            of_records: of_records.map_or(run.records, |records| records as u64),
+            after,
+            state,
+            run,
+        })
+    }
+
+    /// Keeps a delivery in the hands of the caller until then. False when another has taken it over.
+    pub async fn keep_delivery(&self, claimed: &ClaimedDelivery, until: Timestamp) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE deliveries SET claimed_until = $4 WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .bind(until.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// The records that are still to be delivered, in order of time, a few at a time.
+    ///
+    /// `Conflict`, from the reader: the log was deleted meanwhile.
+    pub fn read_delivery(&self, claimed: &ClaimedDelivery) -> DeliveryReader {
+        let start = claimed.after.map(|(time, _)| Timestamp::clamped(time));
+        let scope = Scope {
+            run_id: claimed.run.id,
+            range: TimeRange { start, end: None },
+            arrivals: claimed.of_records as i64,
+            state: claimed.state,
+        };
+        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        DeliveryReader { merge, first_arrival: claimed.first_arrival, after: claimed.after }
+    }
+
+    /// Some records that were refused and are to be sent again, in order of time; none when there are none left.
+    pub async fn read_replays(&self, claimed: &ClaimedDelivery) -> Result<Vec<PlacedRecord>> {
+        let letters: Vec<Position> = sqlx::query_as(
+            "SELECT record_time, arrival FROM dead_letters
+             WHERE sink = $1 AND run_id = $2 AND log_epoch = $3 AND replay = 1 ORDER BY record_time, arrival LIMIT $4",
+        )
+        .bind(&claimed.sink)
+        .bind(claimed.run.id.to_string())
+        .bind(claimed.state.log_epoch)
+        .bind(limits::REPLAYS_AT_A_TIME)
+        .fetch_all(self.catalog().read())
+        .await?;
+        let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(Vec::new()) };
+        let range =
+            TimeRange { start: Some(Timestamp::clamped(first.0)), end: Some(Timestamp::clamped(last.0)) };
+        let scope = Scope { run_id: claimed.run.id, range, arrivals: i64::MAX, state: claimed.state };
+        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        let mut reader = DeliveryReader { merge, first_arrival: 0, after: None };
+        let mut wanted: VecDeque<Position> = letters.into();
+        let mut found = Vec::with_capacity(wanted.len());
+        while let Some(records) = reader.next().await? {
+            for record in records {
+                let position = (record.place.time.as_millis(), record.place.arrival as i64);
+                if wanted.front() == Some(&position) {
+                    wanted.pop_front();
+                    found.push(record);
+                }
+            }
+            if wanted.is_empty() {
+                return Ok(found);
+            }
+        }
+        Err(Error::corrupt(format!("refused records of run {} are not in its log", claimed.run.id)))
+    }
+
+    /// Notes a step of a delivery. `Conflict`: another deliverer has taken it over.
+    pub async fn step_delivery(&self, claimed: &mut ClaimedDelivery, step: &DeliveryStep) -> Result<()> {
+        let after = step.until.map(position).or(claimed.after);
+        let mut transaction = self.catalog().begin().await?;
+        let done = sqlx::query(
+            "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
+                    left_out = left_out + $7, parts = parts + $8
+             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .bind(after.map(|(time, _)| time))
+        .bind(after.map(|(_, arrival)| arrival))
+        .bind(step.delivered as i64)
+        .bind(step.left_out as i64)
+        .bind(i64::from(step.ends_part))
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 0 {
+            let message = format!("another deliverer has taken over run {} for {}", claimed.run.id, claimed.sink);
+            return Err(Error::conflict(message));
+        }
+        let now = self.now();
+        for (place, reason) in &step.refused {
+            keep_dead_letter(&mut transaction, claimed, *place, reason, now).await?;
+        }
+        for some in step.mended.chunks(limits::REPLAYS_AT_A_TIME as usize) {
+            let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
+            removing.push_bind(claimed.sink.clone()).push(" AND run_id = ").push_bind(claimed.run.id.to_string());
+            removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
+            removing.push_list(some.iter().map(|place| place.arrival as i64)).push(")");
+            removing.build_query().execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        claimed.after = after;
+        claimed.parts += u64::from(step.ends_part);
+        Ok(())
+    }
+
+    /// Ends a delivery; what has come meanwhile makes it due again. `Conflict`: another deliverer has taken it over.
+    pub async fn finish_delivery(&self, claimed: &ClaimedDelivery) -> Result<()> {
+        let mut transaction = self.catalog().begin().await?;
+        // The run is held meanwhile, so that no record comes between this look at it and the note that it is done.
+        let run = fetch_to_change(self, &mut transaction, claimed.run.id).await?;
+        let is_all = run.is_none_or(|run| run.records <= claimed.of_records);
+        let now = self.now();
+        let due_at = now.plus_millis(self.settings().settle_ms);
+        let done = sqlx::query(
+            "UPDATE deliveries SET state = $4, first_arrival = $5, of_records = NULL, after_time = NULL,
+                    after_arrival = NULL, due_at = $6, done_at = $7, attempts = 0, claimed_until = 0, problem = NULL
+             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .bind(if is_all { "done" } else { "due" })
+        .bind(claimed.of_records as i64)
+        .bind(due_at.as_millis())
+        .bind(now.as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::conflict(format!("another deliverer has taken over run {}", claimed.run.id)));
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Gives a delivery back that was not brought to its end, as if it had not been tried.
+    pub async fn give_back_delivery(&self, claimed: &ClaimedDelivery) -> Result<()> {
+        sqlx::query(
+            "UPDATE deliveries SET claimed_until = 0, attempts = attempts - 1
+             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Notes that a delivery did not come to its end, and why. It is tried again then, or never when there is no then.
+    pub async fn set_back_delivery(
+        &self,
+        claimed: &ClaimedDelivery,
+        problem: &str,
+        again_at: Option<Timestamp>,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE deliveries SET state = $4, problem = $5, due_at = $6, claimed_until = 0
+             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .bind(if again_at.is_some() { "due" } else { "dead" })
+        .bind(problem)
+        .bind(again_at.map_or(0, Timestamp::as_millis))
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Makes the deliveries of a run due again to which records have come late, as part of the transaction that adds them.
+    pub(crate) async fn reopen_deliveries(&self, connection: &mut Connection, run_id: RunId) -> Result<()> {
+        sqlx::query("UPDATE deliveries SET state = 'due', due_at = $2 WHERE run_id = $1 AND state = 'done'")
+            .bind(run_id.to_string())
+            .bind(self.now().plus_millis(self.settings().settle_ms).as_millis())
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// The records of a delivery in order of time; see [`Store::read_delivery`].
+pub struct DeliveryReader {
+    merge: Merge,
+    first_arrival: u64,
+    after: Option<Position>,
+}
+
+impl DeliveryReader {
+    /// The next records; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<PlacedRecord>>> {
+        loop {
+            let Some(stretch) = self.merge.next().await? else { return Ok(None) };
+            if !stretch.positions().any(|position| self.is_wanted(position)) {
+                continue;
+            }
+            let stretch = stretch.read().await?;
+            let mut records = Vec::new();
+            for (position, (time, body)) in stretch.positions().zip(stretch.iter()) {
+                if self.is_wanted(position) {
+                    let place = Place { time: Timestamp::clamped(time), arrival: position.1 as u64 };
+                    records.push(PlacedRecord { place, record: body.to_record(time)? });
+                }
+            }
+            return Ok(Some(records));
+        }
+    }
+
+    fn is_wanted(&self, position: Position) -> bool {
+        position.1 as u64 >= self.first_arrival && self.after.is_none_or(|after| position > after)
+    }
+}
+
+fn position(place: Place) -> Position {
+    (place.time.as_millis(), place.arrival as i64)
+}
+
+async fn keep_dead_letter(
+    connection: &mut Connection,
+    claimed: &ClaimedDelivery,
+    place: Place,
+    reason: &str,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO dead_letters (sink, run_id, log_epoch, arrival, record_time, reason, refused_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (sink, run_id, log_epoch, arrival) DO UPDATE SET reason = excluded.reason,
+                refused_at = excluded.refused_at, replay = 0",
+    )
+    .bind(&claimed.sink)
+    .bind(claimed.run.id.to_string())
+    .bind(claimed.state.log_epoch)
+    .bind(place.arrival as i64)
+    .bind(place.time.as_millis())
+    .bind(reason)
+    .bind(now.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
