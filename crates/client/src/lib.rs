@@ -39,6 +39,7 @@ pub use fetch_page::PageEvent;
 pub use logs::{GeneratedPage, PageRequest};
 pub use push::ContentEncoding;
 pub use ready::readiness;
+pub use retry::retry_after;
 pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
 pub use wait::{TokioWait, Wait};
 pub use walk::{PageWalk, RequestedPage};

@@ -27,8 +27,8 @@ pub(crate) fn jittered(time: Duration, random: &dyn Random) -> Duration {
     time.mul_f64(0.75 + f64::from(byte[0]) / 510.0)
 }
 
-/// Seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+/// How long a service asks to be left alone (`Retry-After`, in seconds or as a date), as far as it is believed.
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
     let until = || {

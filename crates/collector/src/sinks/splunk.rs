@@ -1,0 +1,152 @@
+//! Splunk: `POST /services/collector/event` of its HTTP Event Collector.
+//!
+//! Splunk cannot tell that it has an event already: one that is sent again is there twice, with the same `id`.
+//! Source: "HTTP Event Collector REST API endpoints", and the codes of "Troubleshoot HTTP Event Collector".
+
+use std::sync::Arc;
+
+use runlog_model::Clock;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::http::{Answer, HttpSettings, Poster};
+use crate::mapping::{Field, Mapping};
+use crate::sink::{Batch, Doing, Item, SendError, Sent, Sink};
+
+/// An event collector.
+pub struct Splunk {
+    poster: Poster,
+    place: SplunkPlace,
+    fields: Mapping,
+}
+
+/// Where events go in Splunk; what is absent is as the token says.
+#[derive(Debug, Clone, Default)]
+pub struct SplunkPlace {
+    /// The index.
+    pub index: Option<String>,
+    /// The source type.
+    pub source_type: Option<String>,
+    /// The source.
+    pub source: Option<String>,
+}
+
+/// `{"text":"Invalid data format","code":6,"invalid-event-number":3}`.
+#[derive(Deserialize)]
+struct SplunkAnswer {
+    text: String,
+    code: u32,
+    #[serde(rename = "invalid-event-number")]
+    invalid_event_number: Option<usize>,
+}
+
+impl Splunk {
+    /// The names of the fields when the settings give none.
+    pub fn usual_fields() -> Mapping {
+        Mapping::of(&[
+            ("message", Field::Message),
+            ("severity", Field::Severity),
+            ("log_type", Field::LogType),
+            ("component", Field::Component),
+            ("id", Field::Id),
+            ("sequence", Field::Sequence),
+            ("run_id", Field::RunId),
+            ("status", Field::Status),
+            ("task_id", Field::TaskId),
+            ("task", Field::Task),
+            ("workspace", Field::Workspace),
+            ("environment", Field::Environment),
+            ("extra", Field::Extra),
+        ])
+    }
+
+    /// An event collector.
+    pub fn new(
+        http: HttpSettings,
+        place: SplunkPlace,
+        fields: Mapping,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, place, fields })
+    }
+
+    fn body(&self, batch: Batch<'_>) -> Result<Vec<u8>, SendError> {
+        let mut body = Vec::new();
+        for item in batch.items {
+            serde_json::to_writer(&mut body, &self.event(batch, item))
+                .map_err(|error| SendError::Refused(error.to_string()))?;
+            body.push(b'\n');
+        }
+        Ok(body)
+    }
+
+    fn event(&self, batch: Batch<'_>, item: &Item) -> Map<String, Value> {
+        let SplunkPlace { index, source_type, source } = &self.place;
+        // Seconds; a number of this size is written with its milliseconds and no more.
+        let seconds = item.record.time.as_millis() as f64 / 1_000.0;
+        let mut event = Map::from_iter([
+            ("time".to_owned(), seconds.into()),
+            ("event".to_owned(), self.fields.document(batch.run, item).into()),
+        ]);
+        let places = [("index", index), ("sourcetype", source_type), ("source", source), ("host", &item.record.pod_name)];
+        for (name, value) in places {
+            event.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
+        }
+        event
+    }
+}
+
+impl Sink for Splunk {
+    fn kind(&self) -> &'static str {
+        "splunk"
+    }
+
+    fn place(&self) -> String {
+        self.poster.place()
+    }
+
+    fn check(&self) -> Doing<'_, ()> {
+        Box::pin(async {
+            let answer = self.poster.post("application/json", Vec::new(), &[]).await?;
+            // 5: whoever is let in is told that there is no data.
+            let is_there = answer.status.is_success() || read(&answer).is_some_and(|read| read.code == 5);
+            if is_there { Ok(()) } else { Err(failure(&answer)) }
+        })
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Vec<Sent>> {
+        Box::pin(async move {
+            let answer = self.poster.post("application/json", self.body(batch)?, &[]).await?;
+            if answer.status.is_success() {
+                return Ok(vec![Sent::Taken; batch.items.len()]);
+            }
+            let Some(read) = read(&answer) else { return Err(failure(&answer)) };
+            match (read.code, read.invalid_event_number) {
+                // No data in an event, one that does not decode, one without an event, one with a blank event, one with
+                // fields that cannot be indexed.
+                (5 | 6 | 12 | 13 | 15, Some(number)) if number < batch.items.len() => {
+                    let again = Sent::Again(format!("a record beside it was refused: {}", read.text));
+                    let mut outcomes = vec![again; batch.items.len()];
+                    outcomes[number] = Sent::Refused(format!("{} (code {})", read.text, read.code));
+                    Ok(outcomes)
+                }
+                _ => Err(failure(&answer)),
+            }
+        })
+    }
+}
+
+fn read(answer: &Answer) -> Option<SplunkAnswer> {
+    serde_json::from_slice(&answer.body).ok()
+}
+
+/// What a code means of which no event is at fault.
+fn failure(answer: &Answer) -> SendError {
+    match read(answer).map(|read| read.code) {
+        // Tokens, indexes and channels are settings.
+        Some(1..=4 | 7 | 10 | 11 | 14 | 16) => SendError::Denied(answer.said()),
+        // The server is in trouble, busy, or shuts down.
+        Some(8 | 9 | 17..=27) => SendError::Away { problem: answer.said(), after: answer.retry_after },
+        _ => answer.failure(),
+    }
+}
