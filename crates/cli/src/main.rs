@@ -46,7 +46,9 @@ enum Command {
     Backfill(command::collect::BackfillArgs),
     /// Says how long a backfill would take
     Plan(command::collect::PlanArgs),
-    /// Shows how far the collecting is
+    /// Delivers archived logs to files, monitoring systems and webhooks
+    Deliver(command::deliver::DeliverArgs),
+    /// Shows how far collecting and delivering are
     Status(command::collect::StatusArgs),
     /// Reads the settings, and tries everything that they name
     Check(command::collect::CheckArgs),
@@ -97,6 +99,7 @@ async fn run(command: Command) -> Outcome {
         Command::Collect(args) => command::collect::collect(args, stop).await,
         Command::Backfill(args) => command::collect::backfill(args, stop).await,
         Command::Plan(args) => until_stopped(command::collect::plan(args), stop).await,
+        Command::Deliver(args) => command::deliver::run(args, stop).await,
         Command::Status(args) => until_stopped(command::collect::status(args), stop).await,
         Command::Check(args) => until_stopped(command::collect::check(args), stop).await,
         Command::Canary(args) => command::canary::run(args, stop).await,

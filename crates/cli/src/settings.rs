@@ -2,6 +2,8 @@
 //!
 //! Secrets do not stand in it: they come from a variable, a file or a command.
 
+mod sinks;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use anyhow::Context;
 use croner::Cron;
 use croner::parser::CronParser;
 use runlog_client::{Client, ClientSettings, Credentials, TokioWait};
-use runlog_collector::{CollectSettings, Selection, Upstream};
+use runlog_collector::{CollectSettings, Selection, SinkSetup, Upstream};
 use runlog_model::{Random, RunStatus, TaskId, Timestamp};
 use runlog_store::{SecretUrl, StoreSettings};
 use secrecy::SecretString;
@@ -33,6 +35,8 @@ pub(crate) struct Settings {
     archive: ArchiveSettings,
     #[serde(default, rename = "upstream")]
     upstreams: Vec<UpstreamSettings>,
+    #[serde(default, rename = "sink")]
+    sinks: Vec<sinks::SinkSettings>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -173,6 +177,12 @@ impl Settings {
                 ));
             }
         }
+        for (index, sink) in settings.sinks.iter().enumerate() {
+            sink.check()?;
+            if settings.sinks[..index].iter().any(|other| other.name() == sink.name()) {
+                return Err(format!("two sinks are called {:?}; the archive tells them apart by name", sink.name()));
+            }
+        }
         Ok(settings)
     }
 
@@ -226,6 +236,11 @@ impl Settings {
             scheduled.push(one);
         }
         Ok(scheduled)
+    }
+
+    /// The sinks, ready to be sent to.
+    pub(crate) fn sinks(&self) -> Outcome<Vec<SinkSetup>> {
+        self.sinks.iter().map(sinks::SinkSettings::setup).collect()
     }
 }
 
@@ -408,7 +423,7 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         // With everything that stands as a comment, there are too many ways to say some things; each is known.
-        for (table, parent) in [("archive", "[archive]"), ("upstream", "[[upstream]]")] {
+        for (table, parent) in [("archive", "[archive]"), ("upstream", "[[upstream]]"), ("sink", "[[sink]]")] {
             let error = toml::from_str::<Settings>(&format!("{parent}\nnone_such = 1\n")).unwrap_err();
             let names = error.message().split('`').skip(3).step_by(2);
             for name in names {
@@ -422,6 +437,7 @@ mod tests {
     fn every_mistake_is_named_with_what_to_do() {
         let message = |text: &str| Settings::parse(text).map(|_| ()).unwrap_err();
         let with = |line: &str| message(&format!("{LEAST}{line}\n"));
+        let sink = |lines: &str| message(&format!("[[sink]]\nname = \"out\"\n{lines}\n"));
         insta::assert_snapshot!(
             [
                 with("taks = []"),
@@ -439,6 +455,23 @@ mod tests {
                 with("[[upstream]]\nname = \"eu\"\nregion = \"us\"\ntoken = { env = \"T\" }"),
                 message("[[upstream]]\nname = \"a/b\""),
                 message("[upstrem]"),
+                sink("kind = \"elastic\""),
+                sink("kind = \"loki\""),
+                sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\nindex = \"logs\""),
+                sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\nlabels = { run = \"run_id\" }"),
+                sink("kind = \"elasticsearch\"\nurl = \"http://localhost:9200\""),
+                sink("kind = \"elasticsearch\"\nurl = \"http://localhost:9200\"\nindex = \"Logs\""),
+                sink("kind = \"elasticsearch\"\nurl = \"http://me:pw@localhost:9200\"\nindex = \"logs\""),
+                sink("kind = \"elasticsearch\"\nurl = \"http://localhost:9200\"\nindex = \"logs\"\nfields = { a = \"mesage\" }"),
+                sink("kind = \"splunk\"\nurl = \"https://localhost:8088\""),
+                sink("kind = \"files\""),
+                sink("kind = \"files\"\nfolder = \"out\"\nfile_name = \"{task}\""),
+                sink("kind = \"files\"\nfolder = \"out\"\nformat = \"parquet\"\ncompression = \"gzip\""),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\nseverity = \"WARN\""),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\nuser = \"me\""),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\nredact = [\"emial\"]"),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\nredact = [{ pattern = \"(\" }]"),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\n[[sink]]\nname = \"out\"\nkind = \"webhook\"\nurl = \"https://example.com\""),
                 message("name = "),
             ]
             .join("\n")

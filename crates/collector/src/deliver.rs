@@ -421,12 +421,7 @@ impl Deliverer {
         self.step(claimed, round, &step).await
     }
 
-    async fn step(
-        &self,
-        claimed: &mut ClaimedDelivery,
-        round: &mut DeliveryRound,
-        step: &DeliveryStep,
-    ) -> Result<()> {
+    async fn step(&self, claimed: &mut ClaimedDelivery, round: &mut DeliveryRound, step: &DeliveryStep) -> Result<()> {
         if step.until.is_none() && step.mended.is_empty() && step.refused.is_empty() {
             return Ok(());
         }
@@ -460,19 +455,17 @@ impl Deliverer {
             let (problem, after) = match sent {
                 Ok(outcomes) => {
                     let before = items.len();
-                    let (again, problem, gone) = sorted(items, outcomes, &mut refused);
+                    let Sorted { again, problem, gone } = sorted(items, outcomes, &mut refused);
                     taken += gone;
                     if again.len() < before {
                         tries = 0;
                     }
+                    let is_stuck = again.len() == before;
                     waiting.push(again);
-                    let Some(problem) = problem else { continue };
-                    // When records went, those beside them need not wait.
-                    if tries == 0 && gone > 0 {
-                        tries = 1;
-                        continue;
+                    match problem {
+                        None if !is_stuck => continue,
+                        problem => (problem.unwrap_or_else(|| "it takes none of a batch".to_owned()), None),
                     }
-                    (problem, None)
                 }
                 Err(SendError::TooLarge | SendError::Refused(_)) if items.len() > 1 => {
                     let rest = items.split_off(items.len() / 2);
@@ -529,7 +522,11 @@ impl Deliverer {
                     if let Some(part) = part {
                         part.abandon().await;
                     }
-                    return Err(if is_stopped { Trouble::Stopped } else { outcome.err().map_or(Trouble::Stopped, Into::into) });
+                    return Err(if is_stopped {
+                        Trouble::Stopped
+                    } else {
+                        outcome.err().map_or(Trouble::Stopped, Into::into)
+                    });
                 }
             };
             for record in records {
@@ -674,24 +671,31 @@ impl Gathered {
     }
 }
 
-/// Takes from a batch what was taken or refused: what is to be sent again, why, and how many were taken.
-fn sorted(
-    items: Vec<Item>,
-    outcomes: Vec<Sent>,
-    refused: &mut Vec<(Place, String)>,
-) -> (Vec<Item>, Option<String>, usize) {
-    let (mut again, mut problem, mut taken) = (Vec::new(), None, 0);
+/// What is left of a batch after an answer.
+struct Sorted {
+    /// What is to be sent again.
+    again: Vec<Item>,
+    /// Why it is to be sent after a while only.
+    problem: Option<String>,
+    /// How many were taken.
+    gone: usize,
+}
+
+/// Takes from a batch what was taken or refused.
+fn sorted(items: Vec<Item>, outcomes: Vec<Sent>, refused: &mut Vec<(Place, String)>) -> Sorted {
+    let mut sorted = Sorted { again: Vec::new(), problem: None, gone: 0 };
     for (item, outcome) in items.into_iter().zip(outcomes) {
         match outcome {
-            Sent::Taken => taken += 1,
+            Sent::Taken => sorted.gone += 1,
             Sent::Refused(reason) => refused.push((item.place, reason)),
+            Sent::Beside => sorted.again.push(item),
             Sent::Again(why) => {
-                problem.get_or_insert(why);
-                again.push(item);
+                sorted.problem.get_or_insert(why);
+                sorted.again.push(item);
             }
         }
     }
-    (again, problem, taken)
+    sorted
 }
 
 async fn facts(store: &Store, claimed: &ClaimedDelivery) -> Result<RunFacts> {

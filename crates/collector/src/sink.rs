@@ -80,7 +80,9 @@ pub struct Item {
 pub enum Sent {
     /// It is there, now or already.
     Taken,
-    /// It was not taken, and may be when it is sent again.
+    /// It was not taken because of a record beside it: it is sent again, at once.
+    Beside,
+    /// It was not taken, and may be when it is sent again after a while.
     Again(String),
     /// It is refused for good.
     Refused(String),

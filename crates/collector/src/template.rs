@@ -40,10 +40,12 @@ impl FromStr for Template {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
-            let (word, behind) =
-                after.split_once('}').ok_or_else(|| format!("{text:?}: a {{ has no }} after it"))?;
+            let (word, behind) = after.split_once('}').ok_or_else(|| format!("{text:?}: a {{ has no }} after it"))?;
             let known = WORDS.into_iter().find(|known| *known == word).ok_or_else(|| {
-                format!("{text:?}: {{{word}}} is not known; there are {}", WORDS.map(|word| format!("{{{word}}}")).join(", "))
+                format!(
+                    "{text:?}: {{{word}}} is not known; there are {}",
+                    WORDS.map(|word| format!("{{{word}}}")).join(", ")
+                )
             })?;
             pieces.push(Piece::Text(before.to_owned()));
             pieces.push(Piece::Word(known));

@@ -66,9 +66,8 @@ impl Bucket {
 
     /// Begins a file. Its name may have folders, which are made.
     pub fn begin(&self, name: &str) -> BucketFile {
-        let writer =
-            BufWriter::with_capacity(Arc::clone(&self.files), Path::from(name), limits::UPLOAD_PART_BYTES)
-                .with_max_concurrency(2);
+        let writer = BufWriter::with_capacity(Arc::clone(&self.files), Path::from(name), limits::UPLOAD_PART_BYTES)
+            .with_max_concurrency(2);
         BucketFile { writer, name: format!("{}/{name}", self.place) }
     }
 }

@@ -209,8 +209,7 @@ impl Store {
         .fetch_all(self.catalog().read())
         .await?;
         let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(Vec::new()) };
-        let range =
-            TimeRange { start: Some(Timestamp::clamped(first.0)), end: Some(Timestamp::clamped(last.0)) };
+        let range = TimeRange { start: Some(Timestamp::clamped(first.0)), end: Some(Timestamp::clamped(last.0)) };
         let scope = Scope { run_id: claimed.run.id, range, arrivals: i64::MAX, state: claimed.state };
         let merge = Merge::new(self, scope, RecordOrder::Asc);
         let mut reader = DeliveryReader { merge, first_arrival: 0, after: None };

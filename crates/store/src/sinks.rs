@@ -121,6 +121,7 @@ impl Store {
     }
 
     /// Looks at the runs that have ended and settled since the last time, and makes those due that are wanted. How many.
+    /// The log of a run that was collected had settled before.
     ///
     /// A sink that is new is offered the whole archive. [`Store::note_sink`] has made it known before.
     pub async fn offer_runs(&self, sink: &str, wanted: impl Fn(&OfferedRun) -> bool + Send + Sync) -> Result<u64> {
@@ -132,7 +133,7 @@ impl Store {
         let Some(mut cursor) = cursor else {
             return Err(Error::not_found(format!("sink {sink} is not known")));
         };
-        let settled = self.now().plus_millis(-self.settings().settle_ms).as_millis();
+        let settled = self.now().as_millis() - self.settings().settle_ms;
         let mut due = 0;
         loop {
             let rows: Vec<OfferedRow> = sqlx::query_as(
@@ -140,7 +141,8 @@ impl Store {
                         w.name AS workspace, e.name AS environment
                  FROM runs r JOIN tasks t ON t.id = r.task_id JOIN workspaces w ON w.id = r.workspace_id
                              JOIN environments e ON e.id = w.environment_id
-                 WHERE (r.final_since, r.id) > ($2, $3) AND r.final_since <= $4
+                 WHERE (r.final_since, r.id) > ($2, $3) AND (r.final_since <= $4 OR EXISTS (
+                           SELECT 1 FROM collected_runs c WHERE c.run_id = r.id AND c.state = 'landed'))
                        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.run_id = r.id AND d.sink = $1)
                  ORDER BY r.final_since, r.id LIMIT $5",
             )
@@ -181,7 +183,7 @@ impl Store {
             .bind(run.run_id.to_string())
             .bind(sink)
             .bind(final_since)
-            .bind(final_since + self.settings().settle_ms)
+            .bind((final_since + self.settings().settle_ms).min(self.now().as_millis()))
             .execute(&mut *transaction)
             .await?;
         }
@@ -257,7 +259,8 @@ impl Store {
             since: i64,
         }
         let read = self.catalog().read();
-        let sinks: Vec<SinkRow> = sqlx::query_as("SELECT name, kind, seen_at, problem FROM sinks").fetch_all(read).await?;
+        let sinks: Vec<SinkRow> =
+            sqlx::query_as("SELECT name, kind, seen_at, problem FROM sinks").fetch_all(read).await?;
         let states: Vec<StateRow> = sqlx::query_as(
             "SELECT sink, state, COUNT(*) AS runs, CAST(COUNT(problem) AS BIGINT) AS failing,
                     CAST(SUM(delivered) AS BIGINT) AS records, MIN(final_since) AS since

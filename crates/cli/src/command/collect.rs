@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use runlog_client::PaceSetting;
-use runlog_collector::{CollectError, CollectEvent, CollectProgress, Collector, Range, Round};
+use runlog_collector::{CollectError, CollectEvent, CollectProgress, Collector, Range, Round, SinkSetup};
 use runlog_model::{Clock, Timestamp};
 use runlog_store::{CollectionFigures, CollectorFigures, Store};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::command::deliver;
 use crate::command::serve::{LogFormat, PlaceArgs, write_logs};
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome, exit_of};
@@ -125,14 +126,23 @@ pub(crate) struct CheckArgs {
 struct Opened {
     store: Store,
     upstreams: Vec<Scheduled>,
+    sinks: Vec<SinkSetup>,
+}
+
+/// Whether a command can do without upstreams.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Upstreams,
+    Something,
 }
 
 impl SettingsArgs {
-    async fn open(&self) -> Outcome<Opened> {
+    async fn open(&self, needs: Needs) -> Outcome<Opened> {
         let settings = Settings::read(&self.settings)?;
         let archive =
             settings.archive(self.data.as_deref(), self.places.catalog.clone(), self.places.objects.clone())?;
         let mut upstreams = settings.upstreams(&archive.data_folder)?;
+        let sinks = settings.sinks()?;
         if let Some(only) = &self.upstream {
             let names: Vec<_> = upstreams.iter().map(|it| it.upstream.name.clone()).collect();
             upstreams.retain(|it| it.upstream.name == *only);
@@ -145,7 +155,7 @@ impl SettingsArgs {
                 return Err(Failure::new(Exit::Usage, message));
             }
         }
-        if upstreams.is_empty() {
+        if upstreams.is_empty() && (needs == Needs::Upstreams || sinks.is_empty()) {
             let message = format!("{} names no upstream; runlog check --example shows one", self.settings.display());
             return Err(Failure::new(Exit::Usage, message));
         }
@@ -153,7 +163,7 @@ impl SettingsArgs {
         let store = Store::open(archive, Arc::new(SystemClock), Arc::new(SystemRandom))
             .await
             .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))?;
-        Ok(Opened { store, upstreams })
+        Ok(Opened { store, upstreams, sinks })
     }
 }
 
@@ -211,7 +221,7 @@ pub(crate) async fn collect(args: CollectArgs, stop: CancellationToken) -> Outco
     if !args.once {
         write_logs(args.log_format);
     }
-    let opened = args.from.open().await?;
+    let opened = args.from.open(Needs::Upstreams).await?;
     let store = opened.store.clone();
     let outcome = match args.once {
         true => once(opened, &args, CollectBar::new(), &stop).await,
@@ -222,17 +232,19 @@ pub(crate) async fn collect(args: CollectArgs, stop: CancellationToken) -> Outco
 }
 
 async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) -> Outcome {
-    let Opened { store, upstreams } = opened;
+    let Opened { store, upstreams, sinks } = opened;
     for Scheduled { upstream, .. } in &upstreams {
         retry_if_asked(&store, args, &upstream.name).await?;
     }
     // Sealing, retention, sweeping and summaries, for archives that no service looks after.
     let unheard = Arc::new(runlog_collector::Unheard);
+    let mut delivering = deliver::spawn_delivery(&store, sinks, stop);
     tokio::join!(
         store.run_jobs(stop.clone()),
         runlog_analysis::make_summaries(&store, stop.clone()),
         collect_for_good(store.clone(), upstreams, unheard, stop.clone())
     );
+    while delivering.join_next().await.is_some() {}
     Ok(())
 }
 
@@ -254,7 +266,7 @@ pub(crate) async fn collect_for_good(
 }
 
 async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &CancellationToken) -> Outcome {
-    let Opened { store, upstreams } = opened;
+    let Opened { store, upstreams, sinks } = opened;
     let mut total = Round::default();
     let mut problem = None;
     for Scheduled { upstream, .. } in upstreams {
@@ -302,10 +314,12 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
         }
         result_line(text)?;
     }
+    // What has landed is delivered even when something else did not land.
+    let delivered = deliver::deliver_once(&store, sinks, stop).await;
     if stop.is_cancelled() {
         return Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here"));
     }
-    match problem {
+    match problem.or(delivered.err()) {
         Some(problem) => Err(problem),
         None if total.set_back > 0 => {
             let message = format!("{} runs could not be landed; runlog status names them", count(total.set_back));
@@ -345,7 +359,7 @@ fn range(from: Timestamp, to: Option<Timestamp>) -> Outcome<Range> {
 /// Collects the runs of a stretch of the past.
 pub(crate) async fn backfill(args: BackfillArgs, stop: CancellationToken) -> Outcome {
     let range = range(args.from, args.to)?;
-    let Opened { store, upstreams } = args.settings.open().await?;
+    let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
     let bar = CollectBar::new();
     let mut set_back = 0;
     for Scheduled { upstream, .. } in upstreams {
@@ -375,7 +389,7 @@ pub(crate) async fn backfill(args: BackfillArgs, stop: CancellationToken) -> Out
 /// Says how many runs there are, and how long it takes to bring them.
 pub(crate) async fn plan(args: PlanArgs) -> Outcome {
     let range = range(args.from, args.to)?;
-    let Opened { store, upstreams } = args.settings.open().await?;
+    let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
     let mut plans = Vec::new();
     for Scheduled { upstream, .. } in upstreams {
         let (name, pace) = (upstream.name.clone(), upstream.client.settings().pace);
@@ -410,18 +424,20 @@ pub(crate) async fn plan(args: PlanArgs) -> Outcome {
 
 /// Says how far the collecting is.
 pub(crate) async fn status(args: StatusArgs) -> Outcome {
-    let Opened { store, upstreams } = args.from.open().await?;
+    let Opened { store, upstreams, sinks } = args.from.open(Needs::Something).await?;
     let mut all = Vec::new();
     for it in &upstreams {
         let name = &it.upstream.name;
         all.push((store.collection_figures(name).await?, store.failing_runs(name, FAILING_SHOWN).await?));
     }
     let collectors = store.collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
+    let sinks = deliver::status(&store, &sinks).await?;
     store.close().await;
     if args.json {
         let upstreams: Vec<_> =
             all.iter().map(|(figures, failing)| json!({ "figures": figures, "failing": failing })).collect();
-        return Ok(result_json(&json!({ "upstreams": upstreams, "collectors": collectors }))?);
+        let sinks: Vec<_> = sinks.iter().map(deliver::SinkStatus::json).collect();
+        return Ok(result_json(&json!({ "upstreams": upstreams, "collectors": collectors, "sinks": sinks }))?);
     }
     let now = SystemClock.now();
     let rows = all.iter().map(|(figures, _)| {
@@ -437,14 +453,16 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
     let head = [
         "upstream", "known", "going", "waiting", "failing", "landed", "no log", "left out", "records", "lag", "listed",
     ];
-    result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8], rows.collect()))?;
+    if rows.len() > 0 {
+        result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8], rows.collect()))?;
+    }
     for collector in collectors {
         result_line(budget(&collector))?;
     }
-    for (figures, failing) in all {
+    for (figures, failing) in all.iter() {
         for run in failing {
             let next = duration((run.due_at - now.as_millis()).max(0));
-            let problem = run.problem.unwrap_or_default();
+            let problem = run.problem.as_deref().unwrap_or_default();
             result_line(format!(
                 "{} {} run {} ({}), tried {} times, again in {next}: {problem}",
                 styled(BAD, "not landed:"),
@@ -455,7 +473,7 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
             ))?;
         }
     }
-    Ok(())
+    deliver::show_status(&sinks)
 }
 
 /// `a collector of api.eu.cloud.talend.com: 412 of 480 requests left in this minute, about 9,600 runs an hour at this pace`.
@@ -479,7 +497,7 @@ pub(crate) async fn check(args: CheckArgs) -> Outcome {
     if args.example {
         return Ok(result_line(EXAMPLE.trim_end())?);
     }
-    let Opened { store, upstreams } = args.from.open().await?;
+    let Opened { store, upstreams, sinks } = args.from.open(Needs::Something).await?;
     let good = |text: String| result_line(format!("{}  {text}", styled(GOOD, "good")));
     store.check().await?;
     good("archive: opens, and takes changes".to_owned())?;
@@ -497,8 +515,9 @@ pub(crate) async fn check(args: CheckArgs) -> Outcome {
             }
         }
     }
+    let of_sinks = deliver::check(&store, sinks).await?;
     store.close().await;
-    match first {
+    match first.or(of_sinks) {
         None => Ok(()),
         Some(exit) => Err(Failure::new(exit, "some of what the settings name does not work; see above")),
     }

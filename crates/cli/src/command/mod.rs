@@ -5,6 +5,7 @@ pub(crate) mod archive;
 pub(crate) mod canary;
 pub(crate) mod collect;
 pub(crate) mod completions;
+pub(crate) mod deliver;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;

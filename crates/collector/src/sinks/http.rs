@@ -77,7 +77,8 @@ impl Poster {
         url.set_path(&whole);
         let mut headers = HeaderMap::new();
         let mut add = |name: HeaderName, value: &str| -> Result<(), String> {
-            let mut value = HeaderValue::from_str(value).map_err(|_| format!("header {name} has signs that no header has"))?;
+            let mut value =
+                HeaderValue::from_str(value).map_err(|_| format!("header {name} has signs that no header has"))?;
             value.set_sensitive(true);
             headers.insert(name, value);
             Ok(())
@@ -198,7 +199,8 @@ mod tests {
 
     #[test]
     fn the_path_is_added_to_that_of_the_address_and_secrets_are_not_shown() {
-        let poster = Poster::new(settings("https://logs.example.com/base/?key=a-secret"), "/_bulk", Arc::new(Stopped)).unwrap();
+        let poster =
+            Poster::new(settings("https://logs.example.com/base/?key=a-secret"), "/_bulk", Arc::new(Stopped)).unwrap();
         assert_eq!(poster.place(), "https://logs.example.com/base/_bulk");
         assert!(!format!("{:?}", poster.headers).contains("a-secret"));
     }

@@ -133,13 +133,12 @@ impl Sink for Loki {
             if answer.status.is_success() {
                 return Ok(vec![Sent::Taken; batch.items.len()]);
             }
-            let said = answer.said();
             match (answer.status.as_u16(), oldest_taken(&String::from_utf8_lossy(&answer.body))) {
                 // It took the others; which of them it did not take for other reasons shows when they are sent again.
                 (400, Some(oldest)) if batch.items.iter().any(|item| is_before(item, oldest)) => {
                     let outcome = |item: &Item| match is_before(item, oldest) {
                         true => Sent::Refused(format!("it takes no lines from before {oldest}")),
-                        false => Sent::Again(said.clone()),
+                        false => Sent::Beside,
                     };
                     Ok(batch.items.iter().map(outcome).collect())
                 }

@@ -61,12 +61,7 @@ impl Splunk {
     }
 
     /// An event collector.
-    pub fn new(
-        http: HttpSettings,
-        place: SplunkPlace,
-        fields: Mapping,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, String> {
+    pub fn new(http: HttpSettings, place: SplunkPlace, fields: Mapping, clock: Arc<dyn Clock>) -> Result<Self, String> {
         Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, place, fields })
     }
 
@@ -88,7 +83,8 @@ impl Splunk {
             ("time".to_owned(), seconds.into()),
             ("event".to_owned(), self.fields.document(batch.run, item).into()),
         ]);
-        let places = [("index", index), ("sourcetype", source_type), ("source", source), ("host", &item.record.pod_name)];
+        let places =
+            [("index", index), ("sourcetype", source_type), ("source", source), ("host", &item.record.pod_name)];
         for (name, value) in places {
             event.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
         }
@@ -125,8 +121,7 @@ impl Sink for Splunk {
                 // No data in an event, one that does not decode, one without an event, one with a blank event, one with
                 // fields that cannot be indexed.
                 (5 | 6 | 12 | 13 | 15, Some(number)) if number < batch.items.len() => {
-                    let again = Sent::Again(format!("a record beside it was refused: {}", read.text));
-                    let mut outcomes = vec![again; batch.items.len()];
+                    let mut outcomes = vec![Sent::Beside; batch.items.len()];
                     outcomes[number] = Sent::Refused(format!("{} (code {})", read.text, read.code));
                     Ok(outcomes)
                 }

@@ -56,9 +56,7 @@ impl Webhook {
         let answer = self.poster.post("application/json", body, &headers).await?;
         match answer.status.as_u16() {
             200..=299 => Ok(()),
-            408 | 425 | 429 | 500..=599 => {
-                Err(SendError::Away { problem: answer.said(), after: answer.retry_after })
-            }
+            408 | 425 | 429 | 500..=599 => Err(SendError::Away { problem: answer.said(), after: answer.retry_after }),
             // Whoever has taken the webhook away does not want this run either; nor is a wrong secret the run's fault.
             401 | 403 | 404 | 405 | 300..=399 => Err(SendError::Denied(answer.said())),
             _ => Err(SendError::Refused(answer.said())),

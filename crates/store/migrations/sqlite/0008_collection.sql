@@ -30,6 +30,7 @@ CREATE TABLE collected_runs (
     PRIMARY KEY (upstream, run_id)
 );
 CREATE INDEX collected_runs_due ON collected_runs (upstream, state, due_at);
+CREATE INDEX collected_runs_by_run ON collected_runs (run_id);
 
 -- Up to when the runs of an upstream were listed.
 CREATE TABLE collected_windows (
