@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use runlog_model::{Severity, Timestamp};
-use runlog_store::{ArchiveFigures, CollectionFigures, CollectorFigures, TaskFigures};
+use runlog_store::{ArchiveFigures, CollectionFigures, CollectorFigures, SinkFigures, TaskFigures};
 
 /// The counters of this process.
 pub(crate) struct Metrics {
@@ -72,6 +72,17 @@ struct UpstreamRunLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkLabels {
+    sink: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkRunLabels {
+    sink: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct HostLabels {
     host: String,
 }
@@ -115,12 +126,14 @@ impl Metrics {
         figures: &ArchiveFigures,
         upstreams: &[CollectionFigures],
         collectors: &[CollectorFigures],
+        sinks: &[SinkFigures],
         now: Timestamp,
     ) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
         text::encode_registry(&mut text, &archive_registry(figures))?;
         text::encode_registry(&mut text, &collection_registry(upstreams, collectors, now))?;
+        text::encode_registry(&mut text, &delivery_registry(sinks))?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
@@ -226,6 +239,30 @@ fn collection_registry(upstreams: &[CollectionFigures], collectors: &[CollectorF
         "Requests that may still go out in this minute",
         of_hosts(|it| it.requests_left),
     );
+    registry
+}
+
+/// How far the sinks are, from the catalog.
+fn delivery_registry(sinks: &[SinkFigures]) -> Registry {
+    let mut registry = Registry::with_prefix("runlog_sink");
+    let runs = Family::<SinkRunLabels, Gauge>::default();
+    let (records, refused) = (Family::<SinkLabels, Gauge>::default(), Family::<SinkLabels, Gauge>::default());
+    let (failing, lag) = (Family::<SinkLabels, Gauge>::default(), Family::<SinkLabels, Gauge>::default());
+    for figures in sinks {
+        for (state, count) in [("due", figures.due), ("done", figures.done), ("dead", figures.dead)] {
+            runs.get_or_create(&SinkRunLabels { sink: figures.name.clone(), state }).set(count as i64);
+        }
+        let sink = SinkLabels { sink: figures.name.clone() };
+        records.get_or_create(&sink).set(figures.records as i64);
+        refused.get_or_create(&sink).set(figures.refused as i64);
+        failing.get_or_create(&sink).set(figures.failing as i64);
+        lag.get_or_create(&sink).set(figures.lag_seconds as i64);
+    }
+    registry.register("runs", "Runs of a sink by how far their delivery is", runs);
+    registry.register("records", "Records that a sink took", records);
+    registry.register("records_refused", "Records that a sink refused and that are not mended", refused);
+    registry.register("runs_failing", "Runs whose last delivery came to nothing", failing);
+    registry.register("lag_seconds", "How long the run has ended that has been due for longest", lag);
     registry
 }
 

@@ -69,10 +69,10 @@ mod verify;
 
 pub use audit::AuditFilter;
 pub use batch::BatchWriter;
+pub use bucket::{Bucket, BucketFile};
 pub use collection::{
     ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, RunProgress, Setback, UpstreamRun,
 };
-pub use bucket::{Bucket, BucketFile};
 pub use copy::{Copied, CopyProgress};
 pub use delete::DeletedLog;
 pub use delivery::{ClaimedDelivery, DeliveryReader, DeliveryStep, Place, PlacedRecord};

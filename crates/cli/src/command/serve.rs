@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Span;
 use crate::command::collect::collect_for_good;
+use crate::command::deliver::spawn_delivery;
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Settings;
@@ -36,8 +37,8 @@ pub(crate) struct ServeArgs {
     data: PathBuf,
     #[command(flatten)]
     places: PlaceArgs,
-    /// Settings with upstreams, to collect their runs as well; see `runlog collect`. What they say of the archive does not
-    /// count here
+    /// Settings with upstreams to collect from, and sinks to deliver to, as well; see `runlog collect`. What they say of
+    /// the archive does not count here
     #[arg(long, env = "RUNLOG_SETTINGS", value_name = "FILE")]
     settings: Option<PathBuf>,
     /// How long after a run's end its log may still grow: only then is a page called settled
@@ -250,7 +251,13 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
             return Err(Failure::new(Exit::Usage, format!("{name} is from a second to a day")));
         }
     }
-    let collected = args.settings.as_deref().map(|file| Settings::read(file)?.upstreams(&args.data)).transpose()?;
+    let (upstreams, sinks) = match &args.settings {
+        Some(file) => {
+            let settings = Settings::read(file)?;
+            (settings.upstreams(&args.data)?, settings.sinks()?)
+        }
+        None => Default::default(),
+    };
     let settings = StoreSettings {
         catalog: args.places.catalog,
         objects: args.places.objects,
@@ -298,15 +305,13 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };
-    let collecting = tokio::spawn(collect_for_good(
-        store.clone(),
-        collected.unwrap_or_default(),
-        Arc::new(runlog_collector::Unheard),
-        stop.clone(),
-    ));
+    let mut delivering = spawn_delivery(&store, sinks, &stop);
+    let collecting =
+        tokio::spawn(collect_for_good(store.clone(), upstreams, Arc::new(runlog_collector::Unheard), stop.clone()));
     let served = serve_until(listener, store.clone(), server, stop.clone()).await;
     stop.cancel();
     collecting.await.context("the collectors broke off")?;
+    while delivering.join_next().await.is_some() {}
     served?;
     store.close().await;
     note("stopped; everything that was accepted is stored");
