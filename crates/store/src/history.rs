@@ -190,24 +190,24 @@ impl Store {
     ///
     /// `NotFound`: the execution after which to go on is not in the archive.
     pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>> {
-        let mut query = Sql::new("SELECT * FROM executions WHERE environment_id = ");
-        query.push_bind(filter.environment_id.to_string());
-        push_workspaces(&mut query, "workspace_id", filter.workspace_ids.as_deref());
-        query.push(match filter.exclude {
-            HistoryExclude::RunsOfPlans => " AND (kind = 'PLAN' OR plan_execution_id IS NULL)",
-            HistoryExclude::Plans => " AND kind <> 'PLAN'",
-        });
-        for condition in &filter.conditions {
-            query.push(" AND ");
-            push_condition(&mut query, condition);
+        let after = match &filter.after {
+            Some(id) => Some((self.place_in_history(id).await?, id.clone())),
+            None => None,
+        };
+        let mut query = Sql::new("SELECT * FROM (");
+        match filter.exclude {
+            HistoryExclude::Plans => push_newest(&mut query, "SELECT * FROM run_executions WHERE TRUE", filter, &after),
+            HistoryExclude::RunsOfPlans => {
+                // Each of the two is cut by itself, so that an index gives its newest.
+                query.push("SELECT * FROM (");
+                let single = "SELECT * FROM run_executions WHERE plan_execution_id IS NULL";
+                push_newest(&mut query, single, filter, &after);
+                query.push(") single UNION ALL SELECT * FROM (");
+                push_newest(&mut query, "SELECT * FROM plan_executions WHERE TRUE", filter, &after);
+                query.push(") plans");
+            }
         }
-        if let Some(id) = &filter.after {
-            let (ended, triggered) = self.place_in_history(id).await?;
-            query.push(" AND (ended < ").push_bind(ended).push(" OR ended = ").push_bind(ended);
-            query.push(" AND (triggered_at > ").push_bind(triggered).push(" OR triggered_at = ").push_bind(triggered);
-            query.push(" AND id < ").push_bind(id.clone()).push("))");
-        }
-        query.push(" ORDER BY ended DESC, triggered_at, id DESC LIMIT ").push_bind(filter.limit as i64);
+        query.push(") newest ").push(NEWEST_FIRST).push(" LIMIT ").push_bind(filter.limit as i64);
         query.push(" OFFSET ").push_bind(filter.offset as i64);
         let rows: Vec<HistoryRow> = query.build_query_as().fetch_all(self.catalog().read()).await?;
         rows.into_iter().map(HistoryRow::into_entry).collect()
@@ -220,6 +220,26 @@ impl Store {
             .await?;
         place.ok_or_else(|| Error::not_found("there is no execution with this id: begin again without it"))
     }
+}
+
+/// The order of the history. The index `runs_by_ended` has it, too.
+const NEWEST_FIRST: &str = "ORDER BY ended DESC, triggered_at, id DESC";
+
+/// Adds what is selected, as far as it is wanted and may be among the newest that are.
+fn push_newest(query: &mut Sql, selected: &str, filter: &HistoryFilter, after: &Option<((i64, i64), String)>) {
+    query.push(selected).push(" AND environment_id = ").push_bind(filter.environment_id.to_string());
+    push_workspaces(query, "workspace_id", filter.workspace_ids.as_deref());
+    for condition in &filter.conditions {
+        query.push(" AND ");
+        push_condition(query, condition);
+    }
+    if let Some(((ended, triggered), id)) = after {
+        query.push(" AND ended <= ").push_bind(*ended).push(" AND (ended < ").push_bind(*ended);
+        query.push(" OR triggered_at > ").push_bind(*triggered).push(" OR triggered_at = ").push_bind(*triggered);
+        query.push(" AND id < ").push_bind(id.clone()).push(")");
+    }
+    let rows = filter.limit.saturating_add(filter.offset).min(i64::MAX as u64);
+    query.push(" ").push(NEWEST_FIRST).push(" LIMIT ").push_bind(rows as i64);
 }
 
 fn push_condition(query: &mut Sql, condition: &HistoryCondition) {

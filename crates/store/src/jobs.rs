@@ -42,11 +42,20 @@ impl Store {
     }
 
     async fn sweep_now_and_then(&self, stop: CancellationToken) {
+        let mut whole_at = self.now();
         while !stop.is_cancelled() {
             if let Err(error) = self.apply_retention().await {
                 error!(error = &error as &dyn std::error::Error, "retention failed and will be tried again");
             }
-            match self.sweep().await {
+            let is_whole = self.now() >= whole_at;
+            let swept = match is_whole {
+                true => self.sweep().await,
+                false => self.sweep_folders(keys::recent_folders(self.now())).await,
+            };
+            if is_whole && swept.is_ok() {
+                whole_at = self.now().plus_millis(limits::SWEEP_ALL_EVERY_MS);
+            }
+            match swept {
                 Ok(0) => {}
                 Ok(bytes_freed) => info!(bytes_freed, "expired log files and orphan objects were swept"),
                 Err(error) => {
@@ -60,8 +69,14 @@ impl Store {
         }
     }
 
-    /// Removes expired page files and tokens, and old objects that no row names. Tells the bytes freed.
+    /// Removes expired page files, tokens and batch ids, and old objects that no row names. Tells the bytes freed.
     pub async fn sweep(&self) -> Result<u64> {
+        self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await
+    }
+}
+
+impl Store {
+    async fn sweep_folders(&self, folders: Vec<Path>) -> Result<u64> {
         let now = self.now().as_millis();
         // The row goes first here: a row must never name an object that is gone.
         sqlx::query("DELETE FROM page_files WHERE keep_until < $1").bind(now).execute(self.catalog().write()).await?;
@@ -71,11 +86,12 @@ impl Store {
             .execute(self.catalog().write())
             .await?;
         self.sweep_sessions().await?;
+        self.forget_batches().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
-        for folder in keys::FOLDERS {
-            let mut objects = self.objects().list(Some(&Path::from(folder)));
-            while let Some(object) = objects.try_next().await? {
-                if self.is_orphan(&object).await? {
+        for folder in folders {
+            let mut objects = self.objects().list(Some(&folder)).try_chunks(limits::OBJECTS_AT_A_TIME);
+            while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
+                for object in self.orphans(some).await? {
                     self.objects().delete(&object.location).await?;
                     bytes_freed += object.size;
                 }
@@ -83,9 +99,25 @@ impl Store {
         }
         Ok(bytes_freed)
     }
-}
 
-impl Store {
+    /// Forgets the ids of batches that nobody sends again any more.
+    async fn forget_batches(&self) -> Result<()> {
+        let before = self.now().as_millis() - limits::BATCH_KEEP_MS;
+        loop {
+            let forgotten = sqlx::query(
+                "DELETE FROM batches WHERE (run_id, batch_id) IN
+                    (SELECT run_id, batch_id FROM batches WHERE stored_at < $1 LIMIT $2)",
+            )
+            .bind(before)
+            .bind(limits::BATCHES_FORGOTTEN_AT_A_TIME)
+            .execute(self.catalog().write())
+            .await?;
+            if (forgotten.rows_affected() as i64) < limits::BATCHES_FORGOTTEN_AT_A_TIME {
+                return Ok(());
+            }
+        }
+    }
+
     /// Removes the segments from which the last slice was taken a while ago. Tells the bytes freed.
     async fn sweep_replaced_segments(&self) -> Result<u64> {
         let mut bytes_freed = 0;

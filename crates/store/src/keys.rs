@@ -10,6 +10,8 @@ use object_store::path::Path;
 use runlog_model::Timestamp;
 use uuid::Uuid;
 
+use crate::limits;
+
 /// The folder of segments.
 pub(crate) const SEGMENTS: &str = "segments";
 /// The folder of sealed files.
@@ -19,6 +21,13 @@ pub(crate) const PAGES: &str = "pages";
 
 /// All of them.
 pub(crate) const FOLDERS: [&str; 3] = [SEGMENTS, SEALED, PAGES];
+
+/// The folders of what was written today and on the two days before, and that of all page files.
+pub(crate) fn recent_folders(now: Timestamp) -> Vec<Path> {
+    let days = (0..3).map(|days| day(now.plus_millis(-days * limits::DAY_MS)));
+    let dated = days.flat_map(|day| [SEGMENTS, SEALED].map(|folder| Path::from(format!("{folder}/{day}"))));
+    dated.chain([Path::from(PAGES)]).collect()
+}
 
 /// The key of a segment that is written now.
 pub(crate) fn segment(id: Uuid, now: Timestamp) -> Path {
@@ -31,11 +40,29 @@ pub(crate) fn sealed_file(id: Uuid, now: Timestamp) -> Path {
 }
 
 fn dated(folder: &str, id: Uuid, now: Timestamp) -> Path {
-    let day = now.to_string()[..10].replace('-', "/");
-    Path::from(format!("{folder}/{day}/{id}.parquet"))
+    Path::from(format!("{folder}/{}/{id}.parquet", day(now)))
+}
+
+fn day(now: Timestamp) -> String {
+    now.to_string()[..10].replace('-', "/")
 }
 
 /// The key of one build of a page file; two builders of the same page write two objects.
 pub(crate) fn page_file(page_key: &str, build: Uuid) -> Path {
     Path::from(format!("{PAGES}/{page_key}-{build}.zst"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_now_is_in_a_recent_folder_for_two_days() {
+        let written = Timestamp::clamped(1_795_434_850_000);
+        let key = segment(Uuid::nil(), written);
+        for (days, is_recent) in [(0, true), (2, true), (3, false)] {
+            let folders = recent_folders(written.plus_millis(days * limits::DAY_MS));
+            assert_eq!(folders.iter().any(|folder| key.prefix_matches(folder)), is_recent, "{days} days later");
+        }
+    }
 }

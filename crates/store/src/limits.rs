@@ -32,6 +32,20 @@ pub const ORPHAN_AGE_MS: i64 = 6 * 3_600_000;
 /// How often expired pages and orphan objects are looked for. Unit: milliseconds.
 pub const SWEEP_EVERY_MS: u64 = 600_000;
 
+/// How often they are looked for among all objects, and not only among those of the last days. Unit: milliseconds.
+pub const SWEEP_ALL_EVERY_MS: i64 = DAY_MS;
+
+/// How many objects are looked up in the catalog by one query. Unit: objects.
+pub const OBJECTS_AT_A_TIME: usize = 500;
+
+/// How long a batch is known by its id: sent again later, it is stored again. Unit: milliseconds.
+///
+/// Longer than any engine tries again; there are more batches than runs, so their ids must not stay for ever.
+pub const BATCH_KEEP_MS: i64 = 30 * DAY_MS;
+
+/// How many batch ids one statement forgets. Unit: rows. Others wait meanwhile.
+pub const BATCHES_FORGOTTEN_AT_A_TIME: i64 = 10_000;
+
 /// The longest batch id. Unit: bytes.
 pub const BATCH_ID_BYTES_MAX: usize = 200;
 

@@ -117,16 +117,29 @@ impl Store {
 
     /// The runs that `filter` asks for, newest first, and how many there are without limit and offset.
     pub async fn runs(&self, filter: &RunFilter) -> Result<(Vec<Run>, u64)> {
-        let mut counting = Sql::new("SELECT COUNT(*) FROM runs WHERE TRUE");
-        push_run_filter(&mut counting, filter);
-        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
-
-        let mut listing = Sql::new("SELECT * FROM runs WHERE TRUE");
-        push_run_filter(&mut listing, filter);
-        listing.push(" ORDER BY triggered_at DESC, id DESC LIMIT ").push_bind(filter.limit as i64);
-        listing.push(" OFFSET ").push_bind(filter.offset as i64);
-        let rows: Vec<RunRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
-        Ok((rows.into_iter().map(RunRow::into_run).collect::<Result<_>>()?, total as u64))
+        let (mut runs, mut total) = (Vec::new(), 0);
+        // Each part has an index that finds it, and in the order of the list one comes after the other.
+        let parts: &[ListPart] = match filter.overlapping.start {
+            Some(_) => &[ListPart::AskedFor, ListPart::Before, ListPart::LongBefore],
+            None => &[ListPart::AskedFor],
+        };
+        for part in parts {
+            let mut counting = Sql::new("SELECT COUNT(*) FROM runs WHERE TRUE");
+            push_run_filter(&mut counting, filter, *part);
+            let count: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+            let (limit, offset) = (filter.limit - runs.len() as u64, filter.offset.saturating_sub(total));
+            total += count as u64;
+            if limit == 0 || offset >= count as u64 {
+                continue;
+            }
+            let mut listing = Sql::new("SELECT * FROM runs WHERE TRUE");
+            push_run_filter(&mut listing, filter, *part);
+            listing.push(" ORDER BY triggered_at DESC, id DESC LIMIT ").push_bind(limit as i64);
+            listing.push(" OFFSET ").push_bind(offset as i64);
+            let rows: Vec<RunRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+            runs.extend(rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?);
+        }
+        Ok((runs, total))
     }
 
     /// True when the run is final and the settle delay has passed: its log does not grow any more.
@@ -194,7 +207,27 @@ fn started_again(mut run: Run, start: &StartRun) -> Run {
     run
 }
 
-fn push_run_filter(query: &mut Sql, filter: &RunFilter) {
+/// The parts of a list of runs: an index finds what was asked for in a span of time, and another one the few runs that
+/// last long, but none what overlaps a span of time.
+#[derive(Clone, Copy)]
+enum ListPart {
+    /// Those that were asked for in the window.
+    AskedFor,
+    /// Those that were asked for in the hour before it, and went on when it began.
+    Before,
+    /// Those that were asked for earlier, and did so.
+    LongBefore,
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// When a run ended, as the indexes have it.
+const ENDED: &str = "COALESCE(finished_at, 9223372036854775807)";
+
+/// A final run without an end time was rejected before it began: it is where it was asked for.
+const HAS_AN_END: &str = "(finished_at IS NOT NULL OR final_since IS NULL)";
+
+fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
     if let Some(id) = filter.task_id {
         query.push(" AND task_id = ").push_bind(id.to_string());
     }
@@ -214,11 +247,21 @@ fn push_run_filter(query: &mut Sql, filter: &RunFilter) {
     if let Some(end) = filter.overlapping.end {
         query.push(" AND triggered_at <= ").push_bind(end.as_millis());
     }
-    if let Some(start) = filter.overlapping.start {
-        // A final run without an end time was rejected before it began: it is where it was asked for.
-        query.push(" AND (finished_at >= ").push_bind(start.as_millis());
-        query.push(" OR triggered_at >= ").push_bind(start.as_millis());
-        query.push(" OR final_since IS NULL)");
+    let Some(start) = filter.overlapping.start.map(Timestamp::as_millis) else { return };
+    match part {
+        ListPart::AskedFor => {
+            query.push(" AND triggered_at >= ").push_bind(start);
+        }
+        ListPart::Before => {
+            query.push(" AND triggered_at < ").push_bind(start);
+            query.push(" AND triggered_at >= ").push_bind(start.saturating_sub(HOUR_MS));
+            query.push(format!(" AND {HAS_AN_END} AND {ENDED} >= ")).push_bind(start);
+        }
+        ListPart::LongBefore => {
+            query.push(" AND triggered_at < ").push_bind(start.saturating_sub(HOUR_MS));
+            query.push(format!(" AND {HAS_AN_END} AND {ENDED} > triggered_at + {HOUR_MS} AND {ENDED} >= "));
+            query.push_bind(start);
+        }
     }
 }
 

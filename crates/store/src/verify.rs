@@ -1,8 +1,10 @@
 //! Verification: everything that the catalog names is read again, counted and compared.
 
+use std::collections::HashSet;
+
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use runlog_model::record::SeverityCounts;
 use runlog_model::{RunId, Severity};
 use sha2::{Digest, Sha256};
@@ -12,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::runs::RunRow;
 use crate::segment_file::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Slice};
+use crate::sql::Sql;
 use crate::store::Store;
 use crate::summaries::SummaryRow;
 use crate::{keys, limits, secret};
@@ -375,11 +378,11 @@ impl Store {
     ) -> Result<()> {
         let mut looked = 0;
         for folder in keys::FOLDERS {
-            let mut objects = self.objects().list(Some(&Path::from(folder)));
-            while let Some(object) = objects.try_next().await? {
-                looked += 1;
+            let mut objects = self.objects().list(Some(&Path::from(folder))).try_chunks(limits::OBJECTS_AT_A_TIME);
+            while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
+                looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));
-                if self.is_orphan(&object).await? {
+                for object in self.orphans(some).await? {
                     verified.orphans += 1;
                     verified.orphan_bytes += object.size;
                     if repair {
@@ -392,19 +395,20 @@ impl Store {
         Ok(())
     }
 
-    /// True for an object that no row names, and that is too old to be waiting for its row.
-    pub(crate) async fn is_orphan(&self, object: &object_store::ObjectMeta) -> Result<bool> {
-        let age_ms = self.now().as_millis() - object.last_modified.timestamp_millis();
-        if age_ms < limits::ORPHAN_AGE_MS {
-            return Ok(false);
+    /// Those of some objects that no row names, and that are too old to be waiting for their rows.
+    pub(crate) async fn orphans(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
+        let before = self.now().as_millis() - limits::ORPHAN_AGE_MS;
+        objects.retain(|object| object.last_modified.timestamp_millis() <= before);
+        if objects.is_empty() {
+            return Ok(objects);
         }
-        let named: Option<i64> = sqlx::query_scalar(
-            "SELECT CAST(1 AS BIGINT) FROM segments WHERE object_key = $1
-             UNION ALL SELECT CAST(1 AS BIGINT) FROM page_files WHERE object_key = $1",
-        )
-        .bind(object.location.as_ref())
-        .fetch_optional(self.catalog().read())
-        .await?;
-        Ok(named.is_none())
+        let keys = || objects.iter().map(|object| object.location.to_string());
+        let mut looking = Sql::new("SELECT object_key FROM segments WHERE object_key IN (");
+        looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM page_files WHERE object_key IN (");
+        looking.push_list(keys()).push(")");
+        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.catalog().read()).await?;
+        let named: HashSet<String> = named.into_iter().collect();
+        objects.retain(|object| !named.contains(object.location.as_ref()));
+        Ok(objects)
     }
 }

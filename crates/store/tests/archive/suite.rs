@@ -7,11 +7,11 @@ use futures::TryStreamExt;
 use proptest::prelude::*;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
-use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
+use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
 use runlog_store::{
     AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewProblem, NewSummary, PageRequest,
-    PageStatus, Retention, RunProgress, Setback, Store, UpstreamRun,
+    PageStatus, Retention, RunFilter, RunProgress, Setback, Store, UpstreamRun,
 };
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
@@ -154,6 +154,20 @@ async fn a_batch_id_with_other_records_is_a_conflict() {
     let error = batch.commit().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(archive.records().await, [record(1, "a")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_id_is_forgotten_after_a_month() {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "a")]).await;
+    archive.clock.advance_ms(29 * 86_400_000);
+    archive.push("two", &[record(2, "b")]).await;
+    archive.store.sweep().await.unwrap();
+    assert!(archive.push("one", &[record(1, "a")]).await.repeated);
+    archive.clock.advance_ms(2 * 86_400_000);
+    archive.store.sweep().await.unwrap();
+    assert!(archive.push("two", &[record(2, "b")]).await.repeated);
+    assert!(!archive.push("one", &[record(1, "a")]).await.repeated);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,6 +329,41 @@ async fn a_log_is_settled_some_time_after_its_end() {
     assert!(!archive.store.request_page(&request).await.unwrap().settled);
     archive.clock.advance_ms(1);
     assert!(archive.store.request_page(&request).await.unwrap().settled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_runs_of_a_window_are_those_that_overlap_it_newest_first() {
+    const MINUTE_MS: i64 = 60_000;
+    let archive = Archive::new().await;
+    let minute = |number: i64| Timestamp::clamped(1_795_000_000_000 + number * MINUTE_MS);
+    for asked in [0, 60, 61, 119, 120, 121, 180] {
+        for lasts in [Some(1), Some(60), Some(61), Some(200), None] {
+            let id = archive.start_run_at(Some(minute(asked))).await;
+            if let Some(lasts) = lasts {
+                archive.finish_run_at(id, minute(asked + lasts)).await;
+            }
+        }
+    }
+    let everything = RunFilter { limit: 100, ..RunFilter::default() };
+    let (all, total) = archive.store.runs(&everything).await.unwrap();
+    assert_eq!((all.len(), total), (36, 36));
+    for (start, end) in (-10..400).step_by(10).flat_map(|from| [(from, from + 30), (from, 1_000)]) {
+        let (start, end) = (minute(start), minute(end));
+        let overlaps = |run: &&Run| {
+            let goes_on = run.final_since.is_none() || run.finished_at.is_some_and(|at| at >= start);
+            run.triggered_at <= end && (run.triggered_at >= start || goes_on)
+        };
+        let expected: Vec<RunId> = all.iter().filter(overlaps).map(|run| run.id).collect();
+        let overlapping = TimeRange { start: Some(start), end: Some(end) };
+        let mut listed = Vec::new();
+        for offset in (0..=expected.len() as u64).step_by(7) {
+            let filter = RunFilter { overlapping, limit: 7, offset, ..RunFilter::default() };
+            let (some, total) = archive.store.runs(&filter).await.unwrap();
+            assert_eq!(total, expected.len() as u64);
+            listed.extend(some.iter().map(|run| run.id));
+        }
+        assert_eq!(listed, expected, "{start} to {end}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,8 +126,14 @@ impl<P: Places> Archive<P> {
     }
 
     pub(crate) async fn start_another_run(&self) -> RunId {
+        self.start_run_at(None).await
+    }
+
+    /// Begins a run that was asked for at a time of its own.
+    pub(crate) async fn start_run_at(&self, time: Option<Timestamp>) -> RunId {
         let id = RunId::random(&*self.random);
-        self.store.start_run(id, &StartRun::of_task(self.task_id), &self.caller).await.unwrap();
+        let start = StartRun { trigger_timestamp: time, ..StartRun::of_task(self.task_id) };
+        self.store.start_run(id, &start, &self.caller).await.unwrap();
         id
     }
 
@@ -140,10 +146,19 @@ impl<P: Places> Archive<P> {
         self.finish_as(run_id, RunStatus::Successful).await.unwrap();
     }
 
+    /// Ends a run at a time of its own.
+    pub(crate) async fn finish_run_at(&self, run_id: RunId, time: Timestamp) {
+        self.finish_with(run_id, RunStatus::Successful, Some(time)).await.unwrap();
+    }
+
     async fn finish_as(&self, run_id: RunId, status: RunStatus) -> Result<Run> {
+        self.finish_with(run_id, status, None).await
+    }
+
+    async fn finish_with(&self, run_id: RunId, status: RunStatus, time: Option<Timestamp>) -> Result<Run> {
         let finish = FinishRun {
             status,
-            finish_timestamp: None,
+            finish_timestamp: time,
             error_message: None,
             error_type: None,
             misfired_execution_reason: None,
