@@ -65,6 +65,23 @@ export const report = (runId, other, first) => ({
   stackTraces: [],
 })
 
+const reasons = (runId) => [
+  { kind: 'failing', runId, runsInARow: 9, since: iso(86_400_000), error: 'Task 1 in stage 38.0 failed 1 times; aborting job' },
+  { kind: 'slow', runId, durationMs: 6_780_000, usualMs: 28_000, goesOn: false },
+  { kind: 'newProblems', problems: 1, title: 'could not write row <number>', runId },
+]
+
+export const taskReport = (runId) => ({
+  reasons: reasons(runId),
+  durations: { trend: { earlierP50Ms: 20_000, laterP50Ms: 31_000, times: 1.55 } },
+  problems: [
+    { kind: 'stackTrace', id: 'p1', title: 'java.lang.IllegalStateException: the last row does not fit', severity: 'ERROR', runs: 4, records: 120, firstSeen: iso(86_400_000), firstRun: runId, lastSeen: iso(60_000), lastRun: runId, isCurrent: true, isFlaky: true },
+    { kind: 'pattern', id: 'p2', title: 'disk <path> is full', severity: 'FATAL', runs: 1, records: 1, firstSeen: iso(96_400_000), firstRun: runId, lastSeen: iso(96_400_000), lastRun: runId, isCurrent: false, isFlaky: false },
+  ],
+})
+
+export const workspaceReport = (taskId, runId) => ({ workspaceName: 'data engineering', looks: [{ taskId, taskName: 'nightly orders', reasons: reasons(runId), runs: [] }] })
+
 export const sql = [
   { day: '2026-11-21T00:00:00', runs: 12, failed: 1 },
   { day: '2026-11-22T00:00:00', runs: 14, failed: 0 },

@@ -53,6 +53,8 @@ async function answerFor(page) {
   await page.route('**/runlog/v1/runs/*/patterns', json(answers.patterns))
   await page.route('**/runlog/v1/runs/*/report', json(answers.report(FAILED_RUN, EARLIER_RUN, '2026-11-23T12:00:20Z')))
   await page.route('**/runlog/v1/runs/*/diff/*', json(answers.diff(EARLIER_RUN, FAILED_RUN)))
+  await page.route('**/runlog/v1/tasks/*/report?*', json(answers.taskReport(FAILED_RUN)))
+  await page.route('**/runlog/v1/workspaces/*/report?*', json(answers.workspaceReport(service.taskId, FAILED_RUN)))
   await page.route('**/runlog/v1/sql', (route) => route.fulfill({ body: answers.sql, contentType: 'application/x-ndjson' }))
   await page.route('**/runlog/v1/search?*', json(answers.search(FAILED_RUN)))
   await page.route('**/runlog/v1/collection', json(answers.collection))
@@ -343,6 +345,15 @@ describe('tasks', () => {
     })
   })
 
+  it('say why they need a look, where the service tells', async () => {
+    await visit('/?hours=2160', { answers: true }, async (page) => {
+      await page.getByRole('link', { name: 'failed 9 times in a row' }).waitFor()
+      await page.getByRole('link', { name: 'nightly orders' }).click()
+      await page.getByText('disk <path> is full').waitFor()
+      await page.getByText('half of the earlier ones up to 20 s').waitFor()
+    })
+  })
+
   it('have two of their runs compared', async () => {
     await visit(`/tasks/${service.taskId}?hours=2160`, { answers: true }, async (page) => {
       const boxes = page.getByRole('checkbox')
@@ -401,6 +412,9 @@ describe('search', () => {
       assert.equal(await page.locator('li mark').first().textContent(), 'row')
       await page.getByRole('button', { name: 'Search on' }).click()
       await page.getByText('4+ lines').waitFor()
+      // A hit leads to its line: here to the end, for it is of today.
+      await page.getByRole('link', { name: 'nightly orders' }).first().click()
+      await page.waitForURL(/#1096$/)
     })
   })
 })

@@ -13,8 +13,8 @@ use crate::store::Store;
 /// Records of a log by time and severity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
-    /// Where the first bucket begins.
-    pub start: Timestamp,
+    /// Where the first bucket begins; none where there is no record.
+    pub start: Option<Timestamp>,
     /// How long a bucket is. Unit: milliseconds.
     pub bucket_ms: u64,
     /// Records before the first bucket: the position of the first record in it.
@@ -26,9 +26,8 @@ pub struct Histogram {
 }
 
 impl Store {
-    /// Counts the records of a run inside a range in so many buckets of equal length. None when there are none.
-    /// `NotFound`: no such run.
-    pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Option<Histogram>> {
+    /// Counts the records of a run inside a range in so many buckets of equal length. `NotFound`: no such run.
+    pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
         loop {
             let (_, mut scope) = self.scope(run_id, range).await?;
             // What arrives meanwhile may be in it or not.
@@ -40,8 +39,17 @@ impl Store {
         }
     }
 
-    async fn histogram_now(&self, scope: Scope, buckets: u64) -> Result<Option<Histogram>> {
-        let Some((first_ms, last_ms, records)) = self.extent(&scope).await? else { return Ok(None) };
+    async fn histogram_now(&self, scope: Scope, buckets: u64) -> Result<Histogram> {
+        let before = match scope.range.start {
+            None => 0,
+            Some(start) => {
+                let before = TimeRange { start: None, end: Some(start.plus_millis(-1)) };
+                self.count(Scope { range: before, ..scope }).await?
+            }
+        };
+        let Some((first_ms, last_ms, records)) = self.extent(&scope).await? else {
+            return Ok(Histogram { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
+        };
         let bucket_ms = ((last_ms - first_ms) as u64 + 1).div_ceil(buckets);
         let length = ((last_ms - first_ms) as u64 / bucket_ms + 1) as usize;
         let mut tally = Tally { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
@@ -56,15 +64,8 @@ impl Store {
                 number += 1;
             }
         }
-        let before = match scope.range.start {
-            None => 0,
-            Some(start) => {
-                let before = TimeRange { start: None, end: Some(start.plus_millis(-1)) };
-                self.count(Scope { range: before, ..scope }).await?
-            }
-        };
-        let start = Timestamp::clamped(first_ms);
-        Ok(Some(Histogram { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 }))
+        let start = Some(Timestamp::clamped(first_ms));
+        Ok(Histogram { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 })
     }
 
     /// The first and the last time that the scope may have records of, and about how many it has.

@@ -16,6 +16,7 @@ macro_rules! over {
             type Copy = super::common::Archive<super::common::places::$other>;
             const CASES: u32 = $cases;
             include!("archive/suite.rs");
+            include!("archive/looking.rs");
         }
     };
 }

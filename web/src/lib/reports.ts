@@ -1,5 +1,6 @@
 // Reports and patterns, as the service makes them from its logs; not every service does.
 import { ask } from './api'
+import { ago, many, span } from './format'
 
 /** What a report rests on, or why there is none. */
 export interface LogPart {
@@ -97,4 +98,58 @@ export const worstOf = (one: { severities: number[] } | null | undefined): numbe
   const severities = one?.severities ?? []
   for (let number = severities.length - 1; number > 0; number -= 1) if ((severities[number] ?? 0) > 0) return number
   return 0
+}
+
+/** Why a task needs a look. */
+export type Reason =
+  | { kind: 'failing'; runId: string; runsInARow: number; since: string; error?: string }
+  | { kind: 'slow'; runId: string; durationMs: number; usualMs: number; goesOn: boolean }
+  | { kind: 'late'; last: string; usualMs: number }
+  | { kind: 'flaky'; flips: number; runs: number }
+  | { kind: 'newProblems'; problems: number; title: string; runId: string }
+
+export interface TaskProblem {
+  id: string
+  title: string
+  severity: string
+  runs: number
+  records: number
+  firstSeen: string
+  firstRun: string
+  lastSeen: string
+  lastRun: string
+  isCurrent: boolean
+  isFlaky: boolean
+}
+
+export interface TaskReport {
+  reasons: Reason[]
+  durations?: { trend?: { earlierP50Ms: number; laterP50Ms: number; times: number } }
+  problems: TaskProblem[]
+}
+
+export interface WorkspaceReport {
+  workspaceName: string
+  looks: { taskId: string; taskName: string; reasons: Reason[] }[]
+}
+
+export const taskReportOf = (taskId: string, days: number, signal: AbortSignal): Promise<TaskReport> =>
+  ask(`/runlog/v1/tasks/${taskId}/report?lastDays=${days}`, { signal })
+export const workspaceReportOf = (workspaceId: string, days: number, signal: AbortSignal): Promise<WorkspaceReport> =>
+  ask(`/runlog/v1/workspaces/${workspaceId}/report?lastDays=${days}`, { signal })
+
+/** A reason in words. */
+export function reasonText(reason: Reason): string {
+  switch (reason.kind) {
+    case 'failing':
+      return reason.runsInARow > 1 ? `failed ${reason.runsInARow} times in a row` : 'its last run failed'
+    case 'slow':
+      return `${reason.goesOn ? 'has been running for' : 'took'} ${span(reason.durationMs)}, usually ${span(reason.usualMs)}`
+    case 'late':
+      return `last ran ${ago(reason.last)}, usually every ${span(reason.usualMs)}`
+    case 'flaky':
+      return `changed between good and bad ${reason.flips} times in ${reason.runs} runs`
+    case 'newProblems':
+      return `${many(reason.problems, 'new kind')} of error: ${reason.title}`
+  }
 }

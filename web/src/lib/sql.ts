@@ -83,6 +83,9 @@ export interface Plot {
   series: { name: string; values: (number | null)[] }[]
 }
 
+/** Times of an answer are UTC, also where they do not say so. Unit: seconds since 1970. */
+const utc = (text: string): number => Date.parse(/(Z|[+-]\d\d:?\d\d)$/.test(text) || text.length <= 10 ? text : `${text}Z`) / 1000
+
 /** What of a result can be drawn: its first time, number or text across, its numbers up. */
 export function plotOf(result: Result, x: number, ys: number[]): Plot {
   const column = result.columns[x]
@@ -91,7 +94,7 @@ export function plotOf(result: Result, x: number, ys: number[]): Plot {
   const timed = column !== undefined && isTime(column)
   const order = result.rows.map((_, number) => number)
   const raw = result.rows.map((row, number) => {
-    if (timed) return typeof row[x] === 'number' ? (row[x] as number) / 1000 : Date.parse(String(row[x])) / 1000
+    if (timed) return typeof row[x] === 'number' ? (row[x] as number) / 1000 : utc(String(row[x]))
     return column && isNumeric(column) ? Number(row[x]) : number
   })
   const isOrdered = timed || (column !== undefined && isNumeric(column))

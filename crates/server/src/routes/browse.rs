@@ -165,15 +165,13 @@ pub(crate) async fn histogram(
     let range = params.time_range()?;
     let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
     let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
-    Ok(Json(match app.store().histogram(run.id, range, buckets).await? {
-        None => HistogramBody { start: None, bucket_ms: 1, before: 0, buckets: Vec::new(), estimated: false },
-        Some(found) => HistogramBody {
-            start: Some(found.start),
-            bucket_ms: found.bucket_ms,
-            before: found.before,
-            buckets: found.buckets,
-            estimated: found.estimated,
-        },
+    let found = app.store().histogram(run.id, range, buckets).await?;
+    Ok(Json(HistogramBody {
+        start: found.start,
+        bucket_ms: found.bucket_ms,
+        before: found.before,
+        buckets: found.buckets,
+        estimated: found.estimated,
     }))
 }
 

@@ -149,6 +149,8 @@ async fn the_histogram_counts_every_record_once() {
     assert_eq!(all["buckets"][0], json!([0, 0, 0, 1, 1, 0, 0]));
     let part = get("?startTime=1970-01-01T00:00:03Z&endTime=1970-01-01T00:00:03Z&buckets=1").await;
     assert_eq!((part["before"].as_u64(), &part["buckets"]), (Some(3), &json!([[0, 0, 0, 0, 0, 1, 0]])));
+    let after = get("?startTime=1970-01-01T00:01:00Z").await;
+    assert_eq!((after["before"].as_u64(), &after["buckets"]), (Some(8), &json!([])));
 }
 
 #[tokio::test]

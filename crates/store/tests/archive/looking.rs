@@ -1,0 +1,191 @@
+// Included once for each pair of places, after the suite: what the web UI asks the archive for.
+
+use std::collections::HashSet;
+
+use runlog_model::wire::admin::{NewServiceAccount, NewUser};
+use runlog_model::Severity;
+use runlog_store::{AccessToken, OverviewFilter, RecordFilter, TaskLineFilter};
+
+const SEVERITIES: [&str; 4] = ["INFO", "warn", "ERROR", "odd"];
+
+/// A log of this many records in batches that overlap in time, some of it sealed; and the same in order.
+async fn mixed_log(archive: &Archive, times: &[i64], batch_records: usize, is_sealed: bool) -> Vec<Record> {
+    let records: Vec<Record> = times
+        .iter()
+        .enumerate()
+        .map(|(index, ms)| Record {
+            severity: Some(SEVERITIES[index % 4].to_owned()),
+            ..record(*ms, &format!("Line {} of {}", index % 5, index % 3))
+        })
+        .collect();
+    for (index, batch) in records.chunks(batch_records).enumerate() {
+        archive.push(&format!("b{index}"), batch).await;
+    }
+    if is_sealed {
+        archive.finish(RunStatus::Successful).await.unwrap();
+        archive.clock.advance_ms(31_000);
+        archive.store.seal().await.unwrap();
+    }
+    sorted(records, TimeRange::ALL)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn records_by_position_are_those_of_the_log(
+        times in times(), batch_records in 1..40_usize, is_sealed in any::<bool>(), from in 0..130_u64, count in 1..60_u64,
+    ) {
+        runtime().block_on(async {
+            let archive = Archive::new().await;
+            let log = mixed_log(&archive, &times, batch_records, is_sealed).await;
+            let found = archive.store.records_from(archive.run_id, from, count).await.unwrap();
+            let wanted: Vec<Record> = log.iter().skip(from as usize).take(count as usize).cloned().collect();
+            prop_assert_eq!((found.total, found.records), (log.len() as u64, wanted));
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_search_in_steps_finds_what_fits_with_its_position(
+        times in times(), batch_records in 1..40_usize, is_sealed in any::<bool>(), from in 0..130_u64, step in 1..9_usize,
+        is_ascending in any::<bool>(),
+    ) {
+        runtime().block_on(async {
+            let archive = Archive::new().await;
+            let log = mixed_log(&archive, &times, batch_records, is_sealed).await;
+            let order = if is_ascending { RecordOrder::Asc } else { RecordOrder::Desc };
+            let mut filter = RecordFilter {
+                from,
+                to: None,
+                order,
+                severities: HashSet::from([Severity::Warn, Severity::Other]),
+                texts: vec!["LINE".to_owned(), "of 1".to_owned()],
+                count: step,
+            };
+            let fits = |record: &Record| {
+                matches!(record.severity.as_deref(), Some("warn" | "odd"))
+                    && record.message.as_deref().is_some_and(|message| message.ends_with("of 1"))
+            };
+            let all = log.iter().enumerate().map(|(index, record)| (index as u64, record.clone()));
+            let mut wanted: Vec<(u64, Record)> = all.filter(|(_, record)| fits(record)).collect();
+            match order {
+                RecordOrder::Asc => wanted.retain(|(index, _)| *index >= from),
+                RecordOrder::Desc => {
+                    wanted.retain(|(index, _)| *index <= from);
+                    wanted.reverse();
+                }
+            }
+            let (mut found, mut scanned) = (Vec::new(), 0);
+            loop {
+                let part = archive.store.find_records(archive.run_id, &filter).await.unwrap();
+                prop_assert!(part.records.len() <= step);
+                scanned += part.scanned;
+                found.extend(part.records);
+                let Some(next) = part.next else { break };
+                filter.from = next;
+            }
+            let span = match order {
+                RecordOrder::Asc => (log.len() as u64).saturating_sub(from),
+                RecordOrder::Desc => (log.len() as u64).min(from + 1),
+            };
+            prop_assert_eq!((found, scanned), (wanted, span));
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_histogram_has_each_record_in_its_bucket(
+        times in times(), range in ranges(), batch_records in 1..40_usize, is_sealed in any::<bool>(), buckets in 1..30_u64,
+    ) {
+        runtime().block_on(async {
+            let archive = Archive::new().await;
+            let log = mixed_log(&archive, &times, batch_records, is_sealed).await;
+            let inside = sorted(log.clone(), range);
+            let histogram = archive.store.histogram(archive.run_id, range, buckets).await.unwrap();
+            let start = histogram.start.unwrap_or(Timestamp::MIN);
+            prop_assert!(histogram.buckets.len() as u64 <= buckets);
+            let mut wanted = vec![[0; 7]; histogram.buckets.len()];
+            prop_assert!(inside.is_empty() || !wanted.is_empty());
+            for record in &inside {
+                let bucket = record.time.millis_since(start) as u64 / histogram.bucket_ms;
+                wanted[bucket as usize][Severity::of(record.severity.as_deref()) as usize] += 1;
+            }
+            let before = match range.start {
+                Some(start) => log.iter().filter(|record| record.time < start).count() as u64,
+                None => 0,
+            };
+            prop_assert_eq!((histogram.buckets, histogram.before, histogram.estimated), (wanted, before, false));
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
+    let archive = Archive::new().await;
+    archive.finish(RunStatus::Failed).await.unwrap();
+    archive.clock.advance_ms(60_000);
+    let second = archive.start_another_run().await;
+    archive.finish_run(second).await;
+    archive.start_another_run().await;
+    let now = archive.store.run(second).await.unwrap().unwrap().triggered_at;
+    let start = now.plus_millis(-60_000);
+    let filter = OverviewFilter { workspace_ids: None, start, end: now.plus_millis(1), bucket_ms: 60_000 };
+    let counts = archive.store.outcome_counts(&filter).await.unwrap();
+    let counts: Vec<_> = counts.iter().map(|count| (count.bucket, count.status, count.runs)).collect();
+    assert_eq!(counts, [(0, RunStatus::Failed, 1), (1, RunStatus::Executing, 1), (1, RunStatus::Successful, 1)]);
+    let none = OverviewFilter { workspace_ids: Some(Vec::new()), ..filter };
+    assert_eq!(archive.store.outcome_counts(&none).await.unwrap(), []);
+
+    let lines = async |failing, since| {
+        let filter = TaskLineFilter {
+            workspace_ids: None,
+            task_id: Some(archive.task_id),
+            name_part: Some("IGHT".to_owned()),
+            since,
+            failing,
+            recent: 2,
+            limit: 10,
+            offset: 0,
+        };
+        archive.store.task_lines(&filter).await.unwrap()
+    };
+    let (found, total) = lines(true, start).await;
+    let line = &found[0];
+    assert_eq!((total, line.runs, line.failed, line.going), (1, 3, 1, 1));
+    assert_eq!((line.recent.len(), line.workspace.as_str()), (2, "team"));
+    assert!(line.recent[0].triggered_at >= line.recent[1].triggered_at);
+    assert_eq!(lines(true, now).await.1, 0);
+    let (found, _) = lines(false, now.plus_millis(1)).await;
+    assert_eq!((found[0].runs, found[0].recent.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_session_ends_with_what_it_was_opened_with() {
+    let archive = Archive::new().await;
+    let store = &archive.store;
+    let user = store.create_user(&NewUser { name: "kim".to_owned(), administrator: false }).await.unwrap();
+    let token = store.create_token(&user.id, "laptop").await.unwrap();
+    let text = token.token.clone().unwrap();
+    let opened = store.open_session(&text).await.unwrap().unwrap();
+    assert_eq!(store.session(&opened.text).await.unwrap().unwrap().caller.name, "kim");
+    assert!(store.open_session(&opened.text).await.unwrap().is_none());
+    assert!(store.session(&text).await.unwrap().is_none());
+    store.revoke_token(&token.id, None).await.unwrap();
+    assert!(store.session(&opened.text).await.unwrap().is_none());
+
+    let new = NewServiceAccount { name: "robot".to_owned(), permissions: Vec::new() };
+    let account = store.create_service_account(&new).await.unwrap();
+    let expires_at = account.created_date.plus_millis(1_000);
+    let proof = AccessToken { account_id: &account.id, key_id: "access-tokens-1", expires_at };
+    let opened = store.open_session_of_account(proof).await.unwrap();
+    let session = store.session(&opened.text).await.unwrap().unwrap();
+    assert_eq!((session.key_id.as_deref(), session.expires_at), (Some("access-tokens-1"), expires_at));
+    archive.clock.advance_ms(1_000);
+    assert!(store.session(&opened.text).await.unwrap().is_none());
+    store.sweep().await.unwrap();
+    store.save_query(&session.caller, "all", "SELECT 1").await.unwrap();
+    store.delete_service_account(&account.id).await.unwrap();
+    assert_eq!(store.saved_queries(&session.caller).await.unwrap(), []);
+}
