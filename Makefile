@@ -39,9 +39,9 @@ release: web ## Builds target/release/runlog, for production
 openapi: ## Makes docs/openapi.json anew, after a change to a route or a body
 	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi
 
-endurance: ## Kills the real binary 200 times on each catalog, takes nodes and places away, and counts (half an hour)
+endurance: ## Kills the real binary 200 times on each catalog, takes nodes, places and collectors away, and counts (an hour)
 	@.ci/setup test
-	tests/endurance/run 200
+	tests/endurance/run 200 2000
 
 bench: ## Measures fetch, ingest, page and service against other tools (minutes; see bench/README.md)
 	@.ci/setup test
@@ -49,3 +49,4 @@ bench: ## Measures fetch, ingest, page and service against other tools (minutes;
 	bench/ingest/run
 	bench/page/run
 	bench/api/run
+	bench/collect/run
