@@ -2,8 +2,9 @@
 -- views, because a search of either alone, or of the newest of both, then finds it.
 CREATE INDEX runs_by_ended ON runs (COALESCE(finished_at, 9223372036854775807) DESC, triggered_at, id DESC);
 
--- A list of the runs of an environment is read from its newest end as well.
-CREATE INDEX runs_by_trigger ON runs (triggered_at, id);
+-- A list of the runs of an environment is read from its newest end as well, by the index that counts them by status.
+DROP INDEX runs_by_trigger;
+CREATE INDEX runs_by_trigger ON runs (triggered_at, id, status);
 -- Runs that lasted for more than an hour, or go on: the few that may have begun long before the window of a list.
 CREATE INDEX runs_that_last ON runs (workspace_id, COALESCE(finished_at, 9223372036854775807), triggered_at)
 WHERE COALESCE(finished_at, 9223372036854775807) > triggered_at + 3600000;
