@@ -5,6 +5,7 @@
 mod care;
 mod collect;
 mod command;
+mod deliver;
 mod demo;
 mod guide;
 mod report;

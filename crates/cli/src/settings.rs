@@ -46,6 +46,7 @@ struct ArchiveSettings {
     catalog: Option<TextOrSecret>,
     objects: Option<String>,
     work: Option<PathBuf>,
+    settle: Option<Time>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -215,7 +216,9 @@ impl Settings {
             (None, Some(text)) => Some(crate::command::serve::objects(text).map_err(usage)?),
             (None, None) => None,
         };
-        Ok(StoreSettings { catalog, objects, ..StoreSettings::in_folder(folder) })
+        let usual = StoreSettings::in_folder(folder);
+        let settle = self.archive.settle.and_then(|time| i64::try_from(time.0.as_millis()).ok());
+        Ok(StoreSettings { catalog, objects, settle_ms: settle.unwrap_or(usual.settle_ms), ..usual })
     }
 
     /// The upstreams, ready to be asked.

@@ -29,7 +29,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How often the archive is looked at for runs that have ended.
 const OFFER_EVERY: Duration = Duration::from_secs(5);
 /// How long a deliverer holds a run in its hands without a sign of life.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(20);
 /// How often a batch is sent before the sink counts as away.
 const TRIES: u32 = 5;
 /// The wait after the first attempt, and the longest between two of them.

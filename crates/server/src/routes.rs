@@ -26,6 +26,7 @@ mod records;
 mod reports;
 mod runs;
 mod session;
+mod sinks;
 
 use axum::Router;
 use axum::http::Method;
@@ -196,6 +197,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Administrator, handler!(audit::list)),
         Route::new(Administrator, handler!(collection::show)),
         Route::new(Administrator, handler!(collection::retry)).audited("retry collection"),
+        Route::new(Administrator, handler!(sinks::list)),
+        Route::new(Administrator, handler!(sinks::retry)).audited("retry deliveries"),
         Route::new(Token, handler!(metrics::show)),
         Route::new(Public, handler!(health::alive)),
         Route::new(Public, handler!(health::ready)),

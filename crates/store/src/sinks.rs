@@ -205,7 +205,7 @@ impl Store {
 
     /// Has the whole archive looked at again for runs that a sink wants; those that it has are not delivered again.
     pub async fn offer_from_start(&self, sink: &str) -> Result<()> {
-        sqlx::query("UPDATE sinks SET offered_until = -9223372036854775808, offered_run = '' WHERE name = $1")
+        sqlx::query("UPDATE sinks SET offered_until = -9000000000000000000, offered_run = '' WHERE name = $1")
             .bind(sink)
             .execute(self.catalog().write())
             .await?;
@@ -214,6 +214,13 @@ impl Store {
 
     /// Has everything tried again at once that a sink refused or could not take: runs, and single records. How many runs.
     pub async fn retry_deliveries(&self, sink: &str) -> Result<u64> {
+        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sinks WHERE name = $1")
+            .bind(sink)
+            .fetch_one(self.catalog().read())
+            .await?;
+        if known == 0 {
+            return Err(Error::not_found(format!("there is no sink {sink}, or nothing was delivered to it yet")));
+        }
         let mut transaction = self.catalog().begin().await?;
         sqlx::query("UPDATE dead_letters SET replay = 1 WHERE sink = $1").bind(sink).execute(&mut *transaction).await?;
         let done = sqlx::query(

@@ -17,5 +17,6 @@ pub mod push;
 pub mod queries;
 pub mod records;
 pub mod session;
+pub mod sinks;
 
 pub use error::ErrorBody;

@@ -96,6 +96,8 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/audit", Access::Administrator),
     ("GET", "/runlog/v1/collection", Access::Administrator),
     ("POST", "/runlog/v1/collection/{upstream}/retry", Access::Administrator),
+    ("GET", "/runlog/v1/sinks", Access::Administrator),
+    ("POST", "/runlog/v1/sinks/{sink}/retry", Access::Administrator),
     ("GET", "/metrics", Access::Token),
     ("GET", "/healthz", Access::Public),
     ("GET", "/readyz", Access::Public),

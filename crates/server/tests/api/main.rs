@@ -12,6 +12,7 @@ mod openapi;
 mod protocol;
 mod reports;
 mod requests;
+mod sinks;
 mod support;
 mod tls;
 mod web;

@@ -57,7 +57,7 @@ CREATE TABLE sinks (
     name TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
     -- The run up to which the archive was searched for runs to deliver, in the order in which they ended.
-    offered_until BIGINT NOT NULL DEFAULT -9223372036854775808,
+    offered_until BIGINT NOT NULL DEFAULT -9000000000000000000,
     offered_run TEXT NOT NULL DEFAULT '',
     -- When it was last worked for, and what keeps all of its deliveries up.
     seen_at BIGINT NOT NULL,

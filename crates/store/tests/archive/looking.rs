@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use runlog_model::wire::admin::{NewServiceAccount, NewUser};
-use runlog_model::Severity;
 use runlog_store::{AccessToken, OverviewFilter, RecordFilter, TaskLineFilter};
 
 const SEVERITIES: [&str; 4] = ["INFO", "warn", "ERROR", "odd"];

@@ -1152,3 +1152,143 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
     let with = archive.store.runs_with_problems(archive.task_id, Timestamp::MIN).await.unwrap();
     assert_eq!(with[&(ProblemKind::Pattern, "id of old".to_owned())].len(), 2);
 }
+
+async fn claim(archive: &Archive, sink: &str) -> Option<runlog_store::ClaimedDelivery> {
+    archive.store.claim_delivery(sink, archive.now().plus_millis(60_000)).await.unwrap()
+}
+
+/// What is left of a delivery: numbers of arrival, in the order in which they are sent.
+async fn left(archive: &Archive, claimed: &runlog_store::ClaimedDelivery) -> Vec<u64> {
+    let mut reader = archive.store.read_delivery(claimed);
+    let mut arrivals = Vec::new();
+    while let Some(records) = reader.next().await.unwrap() {
+        arrivals.extend(records.iter().map(|record| record.place.arrival));
+    }
+    arrivals
+}
+
+async fn place(archive: &Archive, claimed: &runlog_store::ClaimedDelivery, index: usize) -> runlog_store::Place {
+    let mut reader = archive.store.read_delivery(claimed);
+    let mut places = Vec::new();
+    while let Some(records) = reader.next().await.unwrap() {
+        places.extend(records.iter().map(|record| record.place));
+    }
+    places[index]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_has_ended_and_settled_is_due_once_for_each_sink_that_wants_it() {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "a")]).await;
+    archive.store.note_sink("files", "files", None).await.unwrap();
+    assert_eq!(archive.store.offer_runs("files", |_| true).await.unwrap(), 0, "it goes on");
+    archive.finish(RunStatus::Failed).await.unwrap();
+    assert_eq!(archive.store.offer_runs("files", |_| true).await.unwrap(), 0, "it has not settled");
+    archive.clock.advance_ms(30_000);
+    let wants = |run: &runlog_store::OfferedRun| run.task == "nightly" && run.status == RunStatus::Failed;
+    assert_eq!(archive.store.offer_runs("files", wants).await.unwrap(), 1);
+    assert_eq!(archive.store.offer_runs("files", wants).await.unwrap(), 0);
+    archive.store.note_sink("late", "loki", None).await.unwrap();
+    archive.clock.advance_ms(86_400_000);
+    assert_eq!(archive.store.offer_runs("late", |_| false).await.unwrap(), 0);
+    assert_eq!(archive.store.offer_runs("late", |_| true).await.unwrap(), 0, "it was offered long ago");
+    archive.store.offer_from_start("late").await.unwrap();
+    assert_eq!(archive.store.offer_runs("late", |_| true).await.unwrap(), 1, "it is offered again");
+    assert_eq!(archive.store.offer_runs("none", |_| true).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// An archive with a run of four records that is due for a sink; their times do not follow their arrival.
+async fn with_due_run() -> Archive {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(30, "c"), record(10, "a")]).await;
+    archive.push("two", &[record(20, "b"), record(30, "c")]).await;
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.clock.advance_ms(30_000);
+    archive.store.note_sink("sink", "loki", None).await.unwrap();
+    assert_eq!(archive.store.offer_runs("sink", |_| true).await.unwrap(), 1);
+    archive
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_alone() {
+    let archive = with_due_run().await;
+    let mut first = claim(&archive, "sink").await.unwrap();
+    assert!(claim(&archive, "sink").await.is_none(), "it is in somebody's hands");
+    assert_eq!(left(&archive, &first).await, [1, 2, 0, 3]);
+    let until = place(&archive, &first, 1).await;
+    let step = runlog_store::DeliveryStep { until: Some(until), delivered: 2, ends_part: true, ..Default::default() };
+    archive.store.step_delivery(&mut first, &step).await.unwrap();
+
+    // Its deliverer is killed; another takes over, whatever has been sealed or come meanwhile.
+    archive.store.seal().await.unwrap();
+    archive.clock.advance_ms(61_000);
+    let second = claim(&archive, "sink").await.unwrap();
+    assert_eq!((left(&archive, &second).await, second.parts, second.attempts), (vec![0, 3], 1, 2));
+    let lost = archive.store.step_delivery(&mut first, &step).await.unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::Conflict);
+    assert!(!archive.store.keep_delivery(&first, archive.now()).await.unwrap());
+    archive.push("late", &[record(5, "late")]).await;
+    assert_eq!(left(&archive, &second).await, [0, 3]);
+    archive.store.finish_delivery(&second).await.unwrap();
+
+    // What came while it was delivered, and after it was done, makes it due again once the log has settled.
+    assert!(claim(&archive, "sink").await.is_none());
+    archive.clock.advance_ms(31_000);
+    let third = claim(&archive, "sink").await.unwrap();
+    assert_eq!((left(&archive, &third).await, third.first_arrival), (vec![4], 4));
+    archive.store.finish_delivery(&third).await.unwrap();
+    archive.push("later", &[record(40, "later"), record(1, "later")]).await;
+    archive.clock.advance_ms(31_000);
+    let fourth = claim(&archive, "sink").await.unwrap();
+    assert_eq!(left(&archive, &fourth).await, [6, 5]);
+    archive.store.give_back_delivery(&fourth).await.unwrap();
+    archive.store.delete_log(archive.run_id).await.unwrap();
+    let fifth = claim(&archive, "sink").await.unwrap();
+    assert_eq!((left(&archive, &fifth).await, fifth.epoch), (vec![], 1), "a deleted log is delivered no more");
+    archive.store.finish_delivery(&fifth).await.unwrap();
+    archive.push("anew", &[record(7, "anew")]).await;
+    archive.clock.advance_ms(31_000);
+    assert_eq!(left(&archive, &claim(&archive, "sink").await.unwrap()).await, [0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
+    let archive = with_due_run().await;
+    let mut claimed = claim(&archive, "sink").await.unwrap();
+    let (second, last) = (place(&archive, &claimed, 1).await, place(&archive, &claimed, 3).await);
+    let step = runlog_store::DeliveryStep {
+        until: Some(last),
+        delivered: 2,
+        refused: vec![(second, "too long".to_owned()), (last, "too old".to_owned())],
+        ..Default::default()
+    };
+    archive.store.step_delivery(&mut claimed, &step).await.unwrap();
+    archive.store.finish_delivery(&claimed).await.unwrap();
+    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
+    assert_eq!((figures.due, figures.done, figures.records, figures.refused), (0, 1, 2, 2));
+    let letters = archive.store.dead_letters("sink", 9).await.unwrap();
+    assert_eq!((letters[0].arrival, &*letters[0].reason, letters[1].arrival), (2, "too long", 3));
+    assert!(claim(&archive, "sink").await.is_none());
+
+    assert_eq!(archive.store.retry_deliveries("sink").await.unwrap(), 1);
+    let mut again = claim(&archive, "sink").await.unwrap();
+    assert!(again.has_replays);
+    let replays = archive.store.read_replays(&again).await.unwrap();
+    assert_eq!(replays.iter().map(|it| it.place).collect::<Vec<_>>(), [second, last]);
+    assert_eq!(left(&archive, &again).await, [0_u64; 0]);
+    let step = runlog_store::DeliveryStep {
+        delivered: 1,
+        mended: vec![second],
+        refused: vec![(last, "still too old".to_owned())],
+        ..Default::default()
+    };
+    archive.store.step_delivery(&mut again, &step).await.unwrap();
+    assert!(archive.store.read_replays(&again).await.unwrap().is_empty());
+    archive.store.set_back_delivery(&again, "refused as a whole", None).await.unwrap();
+    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
+    assert_eq!((figures.dead, figures.records, figures.refused), (1, 3, 1));
+    assert_eq!(archive.store.failing_deliveries("sink", 9).await.unwrap()[0].problem, "refused as a whole");
+    assert_eq!(archive.store.dead_letters("sink", 9).await.unwrap()[0].reason, "still too old");
+    assert!(archive.store.forget_sink("sink").await.unwrap());
+    assert!(archive.store.delivery_figures().await.unwrap().is_empty());
+}

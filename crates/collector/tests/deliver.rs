@@ -1,0 +1,281 @@
+//! Deliveries to each sink. What is not on this machine is played by strict stand-ins after the vendors' documents: they
+//! reject what the vendor rejects, fail as they are told, and keep what they took, as often as the vendor would.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
+#[path = "sinks/stage.rs"]
+mod stage;
+#[path = "sinks/stand_in.rs"]
+mod stand_in;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use runlog_collector::{
+    Destination, Elasticsearch, FileForm, Files, HttpAccess, Loki, Otlp, Packing, Redaction, Redactor, SinkFilter,
+    Splunk, SplunkPlace, Webhook,
+};
+use runlog_model::record::Severity;
+use runlog_store::Bucket;
+use secrecy::SecretString;
+use serde_json::Value;
+use stage::{Stage, http};
+use stand_in::{Fault, Kind, StandIn};
+
+fn secret() -> SecretString {
+    SecretString::from(stand_in::SECRET)
+}
+
+async fn destination(stage: &Stage, kind: Kind) -> (StandIn, Destination) {
+    let stand_in = StandIn::start(kind).await;
+    let word = |word| http(&stand_in.url, HttpAccess::Word(word, secret()));
+    let clock = stage.clock.clone();
+    let destination = match kind {
+        Kind::Elasticsearch => {
+            let fields = Elasticsearch::usual_fields();
+            let sink = Elasticsearch::new(word("ApiKey"), "logs-runlog".to_owned(), fields, clock).unwrap();
+            Destination::Records(Arc::new(sink))
+        }
+        Kind::Loki => {
+            let (labels, metadata) = (Loki::usual_labels(), Loki::usual_metadata());
+            Destination::Records(Arc::new(Loki::new(word("Bearer"), labels, None, metadata, clock).unwrap()))
+        }
+        Kind::Splunk => {
+            let sink = Splunk::new(word("Splunk"), SplunkPlace::default(), Splunk::usual_fields(), clock).unwrap();
+            Destination::Records(Arc::new(sink))
+        }
+        Kind::Otlp => Destination::Records(Arc::new(Otlp::new(word("Bearer"), clock).unwrap())),
+        Kind::Webhook => {
+            let http = http(&stand_in.url, HttpAccess::Open);
+            Destination::Runs(Arc::new(Webhook::new(http, Some(secret()), clock).unwrap()))
+        }
+    };
+    (stand_in, destination)
+}
+
+const RECORD_SINKS: [Kind; 4] = [Kind::Elasticsearch, Kind::Loki, Kind::Splunk, Kind::Otlp];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_record_arrives_once_in_order_with_a_sink_that_is_well() {
+    for kind in RECORD_SINKS {
+        let stage = Stage::new().await;
+        let runs = [stage.run(25, &[]).await, stage.run(3, &[]).await];
+        let (stand_in, to) = destination(&stage, kind).await;
+        to.check().await.unwrap();
+        let deliverer = stage.deliverer(to);
+        let round = stage.deliver(&deliverer).await;
+        assert_eq!((round.runs, round.records, round.refused), (2, 28, 0), "{kind:?}");
+        assert_eq!(stand_in.took(), 28, "{kind:?}");
+        for run in runs {
+            assert_eq!(stand_in.messages(run), stage.messages(run).await, "{kind:?}");
+        }
+        // A second round, and a second deliverer, have nothing to do.
+        assert_eq!(stage.deliver(&deliverer).await.records, 0);
+        assert_eq!(stage.figures().await.due, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothing() {
+    for kind in RECORD_SINKS {
+        let stage = Stage::new().await;
+        let run = stage.run(45, &[]).await;
+        let (stand_in, to) = destination(&stage, kind).await;
+        stand_in.will([
+            Fault::Status(503, None),
+            Fault::BreakAfter,
+            Fault::Pass,
+            Fault::Status(429, Some("2")),
+            Fault::Status(502, None),
+            Fault::BreakAfter,
+            Fault::SomeBusy,
+            Fault::Status(413, None),
+        ]);
+        let deliverer = stage.deliverer(to);
+        stage.deliver_all(&deliverer).await;
+        assert_eq!(stand_in.messages(run), stage.messages(run).await, "{kind:?}");
+        let figures = stage.figures().await;
+        assert_eq!((figures.done, figures.records, figures.refused), (1, 45, 0), "{kind:?}");
+        // Splunk cannot tell that it has an event; everything else can.
+        let broken = if kind == Kind::Splunk { 2 * 10 } else { 0 };
+        assert_eq!(stand_in.took(), 45 + broken, "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
+    let stage = Stage::new().await;
+    let run = stage.run(5, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    stand_in.will(std::iter::repeat_n(Fault::Status(503, None), 12));
+    let deliverer = stage.deliverer(to);
+    let round = stage.deliver(&deliverer).await;
+    assert_eq!((round.runs, round.set_back), (0, 1));
+    let figures = stage.figures().await;
+    assert!(figures.problem.unwrap().contains("503"));
+    assert_eq!((figures.due, figures.failing), (1, 1));
+    let (other, to) = destination(&stage, Kind::Loki).await;
+    let healthy = stage.named_deliverer("healthy", to);
+    assert_eq!(stage.deliver(&healthy).await.records, 5);
+    assert_eq!(other.took(), 5);
+    stage.deliver_all(&deliverer).await;
+    assert_eq!(stand_in.messages(run), stage.messages(run).await);
+    assert_eq!(stage.figures().await.problem, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_refused_are_kept_with_the_reason_and_sent_again_when_asked() {
+    for kind in RECORD_SINKS {
+        let stage = Stage::new().await;
+        let run = stage.run(25, &[4, 17]).await;
+        let (stand_in, to) = destination(&stage, kind).await;
+        let deliverer = stage.deliverer(to);
+        stage.deliver_all(&deliverer).await;
+        let letters = stage.store.dead_letters("sink", 99).await.unwrap();
+        let arrivals: Vec<i64> = letters.iter().map(|letter| letter.arrival).collect();
+        // OTLP says how many of a batch are refused, and not which: here it refuses batches that have one.
+        assert_eq!(arrivals, [4, 17], "{kind:?} {letters:?}");
+        assert!(letters[0].reason.contains(stand_in::REASON), "{kind:?} {}", letters[0].reason);
+        assert_eq!(stage.figures().await.records, 23, "{kind:?}");
+
+        stand_in.mend();
+        assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 1);
+        stage.deliver_all(&deliverer).await;
+        let figures = stage.figures().await;
+        assert_eq!((figures.done, figures.records, figures.refused), (1, 25, 0), "{kind:?}");
+        let there: BTreeSet<String> = stand_in.messages(run).into_iter().collect();
+        assert_eq!(there, stage.messages(run).await.into_iter().collect(), "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loki_takes_no_old_lines_and_the_others_arrive() {
+    let stage = Stage::new().await;
+    let run = stage.run(25, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Loki).await;
+    stand_in.refuse_before(stage.time(7));
+    stage.deliver_all(&stage.deliverer(to)).await;
+    assert_eq!(stand_in.messages(run), stage.messages(run).await[7..]);
+    let letters = stage.store.dead_letters("sink", 99).await.unwrap();
+    assert_eq!(letters.len(), 7);
+    assert!(letters[0].reason.contains("no lines from before"), "{}", letters[0].reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_not_taken_are_said_and_nothing_is_lost() {
+    for kind in RECORD_SINKS {
+        let stage = Stage::new().await;
+        stage.run(5, &[]).await;
+        let (stand_in, to) = destination(&stage, kind).await;
+        stand_in.will([Fault::Status(401, None)]);
+        assert!(to.check().await.unwrap_err().to_string().contains("401"), "{kind:?}");
+        stand_in.will([Fault::Status(403, None)]);
+        let deliverer = stage.deliverer(to);
+        assert_eq!(stage.deliver(&deliverer).await.set_back, 1, "{kind:?}");
+        stage.deliver_all(&deliverer).await;
+        assert_eq!(stage.figures().await.records, 5, "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_refuses_everything_keeps_its_runs_due() {
+    let stage = Stage::new().await;
+    stage.run(30, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Otlp).await;
+    stand_in.will(std::iter::repeat_n(Fault::Status(400, None), 200));
+    let mut setup = stage.setup("sink", to);
+    setup.bounds.records = 30;
+    let round = stage.deliver(&stage.deliverer_of(setup)).await;
+    assert_eq!((round.set_back, round.refused), (1, 0));
+    assert!(round.problem.unwrap().contains("refuses whatever it is sent"));
+    assert_eq!(stage.figures().await.refused, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_wanted_leaves_and_nothing_secret_with_it() {
+    let stage = Stage::new().await;
+    let run = stage.run(12, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let mut setup = stage.setup("sink", to);
+    setup.filter = SinkFilter { severity: Some(Severity::Warn), ..SinkFilter::default() };
+    setup.redactor = Redactor::new(vec![Redaction::named("secret").unwrap()]);
+    stage.deliver_all(&stage.deliverer_of(setup)).await;
+    let messages = stand_in.messages(run);
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    assert!(messages.iter().all(|message| message.contains("password=<secret>")), "{messages:?}");
+
+    let mut setup = stage.setup("other", destination(&stage, Kind::Elasticsearch).await.1);
+    setup.filter = SinkFilter { task_names: vec!["hourly-*".to_owned()], ..SinkFilter::default() };
+    assert_eq!(stage.deliver(&stage.deliverer_of(setup)).await.runs, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_gets_a_signed_summary_of_each_run_and_again_when_records_come_late() {
+    let stage = Stage::new().await;
+    let run = stage.run(12, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Webhook).await;
+    to.check().await.unwrap();
+    let deliverer = stage.deliverer(to);
+    stand_in.will([Fault::Status(500, None), Fault::BreakAfter]);
+    stage.deliver_all(&deliverer).await;
+    let summaries = stand_in.summaries();
+    assert_eq!(summaries.len(), 1, "{summaries:?}");
+    let summary = &summaries[0];
+    assert_eq!(summary["run"]["id"], Value::from(run.to_string()));
+    assert_eq!((&summary["run"]["status"], &summary["log"]["records"]), (&"execution_failed".into(), &12.into()));
+    assert_eq!((&summary["task"]["name"], &summary["log"]["severities"]["error"]), (&"nightly".into(), &3.into()));
+
+    stage.push(run, 12..14, &[]).await;
+    stage.deliver_all(&deliverer).await;
+    assert_eq!(stand_in.summaries()[1]["log"]["records"], 14);
+
+    stage.run(1, &[]).await;
+    stand_in.will([Fault::Status(410, None)]);
+    assert_eq!(stage.deliver(&deliverer).await.dead, 1);
+    stage.store.retry_deliveries("sink").await.unwrap();
+    stage.deliver_all(&deliverer).await;
+    assert_eq!(stand_in.summaries().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_whole_named_by_the_template_and_the_same_when_written_again() {
+    for (form, packing) in [
+        (FileForm::Ndjson, Packing::None),
+        (FileForm::Ndjson, Packing::Gzip),
+        (FileForm::Ndjson, Packing::Zstd),
+        (FileForm::Text, Packing::None),
+        (FileForm::Parquet, Packing::None),
+    ] {
+        let stage = Stage::new().await;
+        let run = stage.run(25, &[]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let files = |to: &std::path::Path| {
+            let name = "{workspace}/{task}/{status}/{run_id}-{part}".parse().unwrap();
+            let bucket = Bucket::in_folder(to).unwrap();
+            Destination::Files(Arc::new(Files::new(bucket, name, form, packing, Files::usual_fields())))
+        };
+        let deliverer = stage.deliverer(files(folder.path()));
+        deliverer.check().await.unwrap();
+        stage.deliver_all(&deliverer).await;
+        let found = stage::files_below(folder.path());
+        assert_eq!(found.len(), 3, "{found:?}");
+        let first = found[0].strip_prefix(folder.path()).unwrap().to_string_lossy().into_owned();
+        assert!(first.starts_with(&format!("team/nightly/execution_failed/{run}-0001.")), "{first}");
+        if form == FileForm::Ndjson {
+            let text: String = found.iter().map(|file| stage::unpacked(file)).collect();
+            let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let messages: Vec<String> =
+                lines.iter().map(|line| line["logMessage"].as_str().unwrap().to_owned()).collect();
+            assert_eq!(messages, stage.messages(run).await);
+            assert_eq!(lines[3]["id"], Value::from(format!("{run}-3")));
+        }
+        stage.push(run, 25..27, &[]).await;
+        stage.deliver_all(&deliverer).await;
+        assert_eq!(stage::files_below(folder.path()).len(), 4);
+
+        let again = tempfile::tempdir().unwrap();
+        stage.deliver_all(&stage.named_deliverer("again", files(again.path()))).await;
+        let other = stage::files_below(again.path());
+        assert_eq!(std::fs::read(&found[0]).unwrap(), std::fs::read(&other[0]).unwrap());
+    }
+}

@@ -1,0 +1,225 @@
+//! An archive with runs that have ended, and a clock that moves when somebody waits.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use runlog_client::Wait;
+use runlog_collector::{
+    BatchBounds, Deliverer, DeliveryRound, Destination, HttpAccess, HttpSettings, Redactor, SinkFilter, SinkSetup,
+};
+use runlog_model::wire::admin::{NewTask, NewWorkspace};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{Clock, Random, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp};
+use runlog_store::{Caller, CallerKind, SinkFigures, Store, StoreSettings};
+use tokio_util::sync::CancellationToken;
+
+/// When the first record was logged. Unit: epoch milliseconds.
+const FIRST_MS: i64 = 1_795_434_000_000;
+
+pub(crate) struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Moves the clock instead of waiting. A claim is never renewed: nothing here takes long.
+struct TestWait(Arc<TestClock>);
+
+impl Wait for TestWait {
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        // Renewals are the only waits of this length.
+        if time == Duration::from_secs(20) / 3 {
+            return Box::pin(std::future::pending());
+        }
+        self.0.0.fetch_add(time.as_millis() as i64, Ordering::Relaxed);
+        Box::pin(tokio::task::yield_now())
+    }
+}
+
+struct TestRandom(AtomicU64);
+
+impl Random for TestRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let number = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+            let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            chunk.copy_from_slice(&(mixed ^ (mixed >> 27)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+pub(crate) struct Stage {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<TestClock>,
+    random: Arc<TestRandom>,
+    task: TaskId,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(TestClock(AtomicI64::new(FIRST_MS + 3_600_000)));
+        let random = Arc::new(TestRandom(AtomicU64::new(7)));
+        let settings = StoreSettings::in_folder(folder.path());
+        let store = Store::open(settings, clock.clone(), random.clone()).await.unwrap();
+        let workspace =
+            NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
+        let workspace_id = store.create_workspace(&workspace, "admin").await.unwrap().id;
+        let task = NewTask {
+            id: None,
+            workspace_id,
+            name: "nightly".to_owned(),
+            version: None,
+            description: None,
+            tags: Vec::new(),
+        };
+        let task = store.create_task(&task).await.unwrap().id;
+        Self { store, clock, random, task, _folder: folder }
+    }
+
+    /// A run that has failed and settled, with so many records, of which some will be refused.
+    pub(crate) async fn run(&self, records: usize, bad: &[usize]) -> RunId {
+        let id = RunId::random(&*self.random);
+        let caller = Caller {
+            kind: CallerKind::User,
+            id: "00000000-0000-4000-8000-000000000001".to_owned(),
+            name: "admin".to_owned(),
+            administrator: true,
+            permissions: Vec::new(),
+        };
+        self.store.start_run(id, &StartRun::of_task(self.task), &caller).await.unwrap();
+        self.push(id, 0..records, bad).await;
+        self.store.finish_run(id, &FinishRun::with_status(RunStatus::Failed)).await.unwrap();
+        self.clock.0.fetch_add(31_000, Ordering::Relaxed);
+        id
+    }
+
+    /// Adds records to a run, and lets them settle.
+    pub(crate) async fn push(&self, run: RunId, numbers: Range<usize>, bad: &[usize]) {
+        let mut batch = self.store.begin_batch(run, None).await.unwrap();
+        for number in numbers {
+            batch.push(&self.record(number, bad.contains(&number))).await.unwrap();
+        }
+        batch.commit().await.unwrap();
+        self.clock.0.fetch_add(31_000, Ordering::Relaxed);
+    }
+
+    /// Two records share an instant, and many say the same.
+    fn record(&self, number: usize, is_bad: bool) -> Record {
+        let message = match (is_bad, number % 4) {
+            (true, _) => "unmappable".to_owned(),
+            (false, 3) => format!("step {number}: login failed\n  password=hunter2 user=\"a\""),
+            (false, _) => "the same".to_owned(),
+        };
+        Record {
+            severity: Some(if number % 4 == 3 { "ERROR" } else { "INFO" }.to_owned()),
+            log_type: Some("JOB".to_owned()),
+            message: Some(message),
+            bundle_name: (number % 3 == 0).then(|| "tLogRow_1".to_owned()),
+            ..Record::at(self.time(number))
+        }
+    }
+
+    pub(crate) fn time(&self, number: usize) -> Timestamp {
+        Timestamp::clamped(FIRST_MS + 10 * (number as i64 / 2))
+    }
+
+    /// What the archive has, in order.
+    pub(crate) async fn messages(&self, run: RunId) -> Vec<String> {
+        let mut reader = self.store.read_records(run, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+        let mut messages = Vec::new();
+        while let Some(records) = reader.next().await.unwrap() {
+            messages.extend(records.into_iter().map(|record| record.message.unwrap()));
+        }
+        messages
+    }
+
+    pub(crate) fn setup(&self, name: &str, destination: Destination) -> SinkSetup {
+        SinkSetup {
+            name: name.to_owned(),
+            destination,
+            filter: SinkFilter::default(),
+            redactor: Redactor::default(),
+            bounds: BatchBounds { records: 10, bytes: 1 << 20 },
+            parallel: 1,
+        }
+    }
+
+    pub(crate) fn deliverer(&self, destination: Destination) -> Deliverer {
+        self.named_deliverer("sink", destination)
+    }
+
+    pub(crate) fn named_deliverer(&self, name: &str, destination: Destination) -> Deliverer {
+        self.deliverer_of(self.setup(name, destination))
+    }
+
+    pub(crate) fn deliverer_of(&self, setup: SinkSetup) -> Deliverer {
+        Deliverer::new(self.store.clone(), setup, self.clock.clone(), Arc::new(TestWait(self.clock.clone())))
+    }
+
+    /// One round.
+    pub(crate) async fn deliver(&self, deliverer: &Deliverer) -> DeliveryRound {
+        if !self.store.delivery_figures().await.unwrap().iter().any(|sink| sink.name == deliverer.name()) {
+            deliverer.register().await.unwrap();
+        }
+        deliverer.offer().await.unwrap();
+        deliverer.deliver_due(&CancellationToken::new()).await.unwrap()
+    }
+
+    /// Rounds until nothing is due, with the time between them that a sink is left alone for.
+    pub(crate) async fn deliver_all(&self, deliverer: &Deliverer) {
+        for _ in 0..20 {
+            self.deliver(deliverer).await;
+            let figures = self.store.delivery_figures().await.unwrap();
+            if figures.iter().all(|sink| sink.name != deliverer.name() || sink.due == 0) {
+                return;
+            }
+            self.clock.0.fetch_add(600_000, Ordering::Relaxed);
+        }
+        panic!("it does not come to an end: {:?}", self.figures().await);
+    }
+
+    /// Those of the sink that is called so.
+    pub(crate) async fn figures(&self) -> SinkFigures {
+        let all = self.store.delivery_figures().await.unwrap();
+        all.into_iter().find(|sink| sink.name == "sink").unwrap()
+    }
+}
+
+pub(crate) fn http(url: &str, access: HttpAccess) -> HttpSettings {
+    let time_max = Duration::from_secs(30);
+    HttpSettings { url: url.parse().unwrap(), access, headers: Vec::new(), gzip: true, time_max }
+}
+
+/// Every file below a folder, by name.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// The text of a file, whatever it is packed with.
+pub(crate) fn unpacked(file: &Path) -> String {
+    let bytes = std::fs::read(file).unwrap();
+    let plain = match file.extension().unwrap().to_str().unwrap() {
+        "gz" => {
+            let mut plain = Vec::new();
+            std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), &mut plain).unwrap();
+            plain
+        }
+        "zst" => zstd::decode_all(&bytes[..]).unwrap(),
+        _ => bytes,
+    };
+    String::from_utf8(plain).unwrap()
+}

@@ -1,0 +1,53 @@
+//! `/runlog/v1/sinks`: how far the deliveries of archived logs are, and trying again what came to nothing.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use runlog_model::Timestamp;
+use runlog_model::wire::ErrorBody;
+use runlog_model::wire::sinks::{RetriedBody, SinkBody};
+use runlog_store::SinkFigures;
+
+use crate::app::App;
+use crate::error::ApiResult;
+
+/// `GET /runlog/v1/sinks`.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/sinks",
+    tag = "administration",
+    responses((status = 200, description = "Where logs are delivered to, by name", body = Vec<SinkBody>))
+)]
+pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<SinkBody>>> {
+    Ok(Json(app.store().delivery_figures().await?.into_iter().map(shown).collect()))
+}
+
+/// `POST /runlog/v1/sinks/{sink}/retry`: what the sink refused or could not take is sent again by the next deliverer.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/sinks/{sink}/retry",
+    tag = "administration",
+    params(("sink" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "How many runs are due again", body = RetriedBody),
+        (status = 404, description = "No such sink", body = ErrorBody)
+    )
+)]
+pub(crate) async fn retry(State(app): State<App>, Path(sink): Path<String>) -> ApiResult<Json<RetriedBody>> {
+    Ok(Json(RetriedBody { runs: app.store().retry_deliveries(&sink).await? }))
+}
+
+fn shown(figures: SinkFigures) -> SinkBody {
+    SinkBody {
+        name: figures.name,
+        kind: figures.kind,
+        due: figures.due,
+        failing: figures.failing,
+        done: figures.done,
+        dead: figures.dead,
+        records: figures.records,
+        refused: figures.refused,
+        lag_seconds: figures.lag_seconds,
+        last_seen: Timestamp::clamped(figures.seen_at),
+        problem: figures.problem,
+    }
+}

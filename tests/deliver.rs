@@ -1,0 +1,141 @@
+//! `runlog deliver`: files, another Runlog by OTLP, and deliverers that are killed.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Service, runlog, succeeded, write_lines};
+
+const RUN: &str = "00000000-0000-4000-8000-000000000001";
+
+fn lines(count: usize) -> Vec<String> {
+    let line = |number: usize| {
+        json!({ "logTimestamp": 1_700_000_000_000_u64 + number as u64 / 3, "severity": "INFO", "logMessage": format!("line {number}") })
+            .to_string()
+    };
+    (0..count).map(line).collect()
+}
+
+/// A service whose archive has one run that has ended.
+fn with_run(count: usize) -> Service {
+    let service = Service::start(&["--settle", "0s"]);
+    let (_, task) = service.make_task();
+    let file = write_lines(service.folder().join("log.ndjson"), &lines(count));
+    service.succeed(&["push", RUN, file.to_str().unwrap(), "--task", &task, "--finish", "execution_successful"]);
+    service
+}
+
+fn write_settings(folder: &Path, sinks: &str) {
+    let archive = "[archive]\ndata = \"data\"\nsettle = \"0s\"\n";
+    std::fs::write(folder.join("runlog.toml"), format!("{archive}{sinks}")).unwrap();
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] })
+        .collect();
+    found.sort();
+    found
+}
+
+fn status(folder: &Path) -> Value {
+    let output = runlog(&["status", "--json"]).current_dir(folder).output().unwrap();
+    let status: Value = serde_json::from_str(&succeeded(output)).unwrap();
+    status["sinks"][0]["figures"].clone()
+}
+
+#[test]
+fn runs_are_delivered_as_files_while_they_are_served() {
+    let service = with_run(30);
+    let sink = "[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\nfile_name = \"{task}/{run_id}-{part}\"\n";
+    write_settings(service.folder(), sink);
+    let check = succeeded(runlog(&["check"]).current_dir(service.folder()).output().unwrap());
+    assert!(check.contains("sink out"), "{check}");
+    let once = || {
+        let output = runlog(&["deliver", "--once", "--json"]).current_dir(service.folder()).output().unwrap();
+        serde_json::from_str::<Value>(&succeeded(output)).unwrap()
+    };
+    assert_eq!((&once()[0]["records"], &once()[0]["records"]), (&json!(30), &json!(0)));
+    let found = files_below(&service.folder().join("out"));
+    assert_eq!(found, [service.folder().join(format!("out/test/{RUN}-0001.ndjson"))]);
+    assert_eq!(status(service.folder())["done"], 1);
+    let table = succeeded(runlog(&["status"]).current_dir(service.folder()).output().unwrap());
+    assert!(table.contains("out") && table.contains("files"), "{table}");
+}
+
+#[test]
+fn a_deliverer_that_is_killed_leaves_whole_files_and_the_next_one_goes_on() {
+    let service = with_run(20_000);
+    let folder = service.stop();
+    let sink = "[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\nbatch_records = 500\n";
+    write_settings(folder.path(), sink);
+    let out = folder.path().join("out");
+    let start = || {
+        let mut command = runlog(&["deliver"]);
+        command.current_dir(folder.path()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_secs(300);
+    let until = |is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            assert!(Instant::now() < deadline, "it takes too long");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let mut first = start();
+    until(&|| files_below(&out).len() > 3);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let before = files_below(&out).len();
+    let mut second = start();
+    until(&|| status(folder.path())["done"] == 1);
+    second.kill().unwrap();
+    second.wait().unwrap();
+
+    let found = files_below(&out);
+    assert!(before < found.len() || before == 40, "{before} files were there before");
+    let parts: Vec<&PathBuf> = found.iter().filter(|file| file.extension().is_some_and(|it| it == "ndjson")).collect();
+    assert_eq!(parts.len(), 40);
+    let mut seen = HashSet::new();
+    for part in parts {
+        for line in std::fs::read_to_string(part).unwrap().lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            assert!(seen.insert(record["logMessage"].as_str().unwrap().to_owned()), "{line} is there twice");
+        }
+    }
+    assert_eq!(seen.len(), 20_000);
+}
+
+#[test]
+fn another_runlog_takes_what_it_is_sent_once_and_whole() {
+    let (from, to) = (with_run(2_500), Service::start(&["--settle", "0s"]));
+    let sink = format!(
+        "[[sink]]\nname = \"other\"\nkind = \"otlp\"\nurl = \"{}\"\ntoken = {{ env = \"OTHER\" }}\nbatch_records = 400\n",
+        to.url
+    );
+    write_settings(from.folder(), &sink);
+    let deliver = |arguments: &[&str]| {
+        let mut command = runlog(&["deliver", "--once", "--json"]);
+        command.args(arguments).env("OTHER", &to.token).current_dir(from.folder());
+        serde_json::from_str::<Value>(&succeeded(command.output().unwrap())).unwrap()
+    };
+    assert_eq!(deliver(&[])[0]["records"], 2_500);
+    // Forgotten and sent again as a whole, in the same batches: the other one has them already.
+    write_settings(from.folder(), "");
+    succeeded(runlog(&["deliver", "--forget", "other"]).current_dir(from.folder()).output().unwrap());
+    write_settings(from.folder(), &sink);
+    assert_eq!(deliver(&[])[0]["records"], 2_500);
+
+    let log = |service: &Service| -> Vec<(Value, Value, Value)> {
+        let text = service.succeed(&["fetch", RUN, "--settle", "0s", "--no-wait", "-o", "-"]);
+        let read = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        let part =
+            |record: Value| (record["logTimestamp"].clone(), record["severity"].clone(), record["logMessage"].clone());
+        text.lines().map(read).map(part).collect()
+    };
+    assert_eq!(log(&to), log(&from));
+}
