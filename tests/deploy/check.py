@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -138,7 +139,42 @@ def metrics_of_program(service: harness.Service) -> dict[str, set[str]]:
     call("POST", f"/runlog/v1/runs/{run}/records", '{"logTimestamp":1,"logMessage":"hello"}\n')
     call("POST", f"/runlog/v1/runs/{run}/finish", '{"status":"execution_successful"}')
     call("POST", f"/monitoring/executions/{run}/logs")
-    return {name: set(re.findall(r'(\w+)="', labels)) for name, labels in SAMPLE.findall(call("GET", "/metrics"))}
+    return {**metrics_in(call("GET", "/metrics")), **metrics_of_collector(service, token)}
+
+
+def metrics_in(text: str) -> dict[str, set[str]]:
+    return {name: set(re.findall(r'(\w+)="', labels)) for name, labels in SAMPLE.findall(text)}
+
+
+def metrics_of_collector(upstream: harness.Service, token: str) -> dict[str, set[str]]:
+    """The same of another service, that collects from the first and delivers to files."""
+    folder = upstream.data.parent
+    settings = folder / "runlog.toml"
+    settings.write_text(f'''
+[[upstream]]
+name = "first"
+url = "http://127.0.0.1:{upstream.port}"
+token = {{ env = "UPSTREAM_TOKEN" }}
+pace = "8,600"
+settle = "0s"
+[[sink]]
+name = "files"
+kind = "files"
+folder = "{folder}/delivered"
+''')
+    service = harness.Service(folder / "second", ["--settings", str(settings)], {"UPSTREAM_TOKEN": token})
+    try:
+        assert service.wait(), service.log.read_text()
+        token = (service.data / "admin.token").read_text().strip()
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            _, text = harness.ask(service.port, "GET", "/metrics", None, {"Authorization": f"Bearer {token}"})
+            if b'state="landed"} 1' in text and b"runlog_sink_runs{" in text:
+                return metrics_in(text.decode())
+            time.sleep(0.2)
+        raise SystemExit(f"nothing was collected and delivered in a minute: {text!r} {service.log.read_text()}")
+    finally:
+        service.stop()
 
 
 def expressions() -> list[tuple[str, str]]:
