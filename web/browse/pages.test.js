@@ -137,7 +137,7 @@ describe('signing in', () => {
       await page.getByRole('heading', { name: 'Overview' }).waitFor()
       await context.clearCookies()
       // Whichever request comes first finds out.
-      await page.getByLabel('Time').selectOption('72', { timeout: 2_000 }).catch(() => {})
+      await page.getByLabel('Time', { exact: true }).selectOption('72', { timeout: 2_000 }).catch(() => {})
       await page.getByLabel('Token').waitFor()
     })
   })
