@@ -223,6 +223,39 @@ impl Merge {
         Ok(Some(WholeSlice { file, rows, order: self.order }))
     }
 
+    /// Some rows of the next slice, when all of its rows come next: `count` of them after `skip`, and no others are read.
+    /// Nothing is given of the slice after that. None when its rows do not come alone, or are fewer than `skip`.
+    pub(crate) async fn part_of_whole_slice(&mut self, skip: u64, count: usize) -> Result<Option<StretchRecords>> {
+        loop {
+            match self.try_part(skip, count).await {
+                Err(error) => self.restart_if_moved(error).await?,
+                Ok(Some(part)) => return part.read().await.map(Some),
+                Ok(None) => return Ok(None),
+            }
+        }
+    }
+
+    async fn try_part(&mut self, skip: u64, count: usize) -> Result<Option<WholeSlice>> {
+        if !self.open.is_empty() {
+            return Ok(None);
+        }
+        self.fill_waiting(2).await?;
+        let Some(slice) = self.waiting.front().filter(|first| self.is_whole_and_alone(first)) else { return Ok(None) };
+        let (first, end, skip) = (slice.first_row as usize, (slice.first_row + slice.records) as usize, skip as usize);
+        if first + skip >= end {
+            return Ok(None);
+        }
+        let rows = match self.order {
+            RecordOrder::Asc => first + skip..end.min(first + skip + count),
+            RecordOrder::Desc => first.max((end - skip).saturating_sub(count))..end - skip,
+        };
+        let file = SegmentFile::open(&self.store, &slice.object_key, slice.segment_bytes as u64).await?;
+        self.given = Some(self.end_of(slice));
+        self.waiting.pop_front();
+        self.kept = self.kept.saturating_sub(1);
+        Ok(Some(WholeSlice { file, rows, order: self.order }))
+    }
+
     /// The next rows, as many as follow each other in one slice; none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Stretch>> {
         if self.walk.is_some()

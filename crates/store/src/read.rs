@@ -74,6 +74,13 @@ impl Store {
             to_skip -= merge.skip_whole_slices(to_skip, None).await?;
         }
         while records.len() < wanted {
+            if let Some(part) = merge.part_of_whole_slice(to_skip, wanted - records.len()).await? {
+                for (time, body) in part.iter() {
+                    records.push(body.to_record(time)?);
+                }
+                to_skip = 0;
+                continue;
+            }
             let Some(stretch) = merge.next().await? else { break };
             if stretch.len() as u64 <= to_skip {
                 to_skip -= stretch.len() as u64;
