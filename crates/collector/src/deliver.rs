@@ -246,7 +246,9 @@ impl Deliverer {
     }
 
     async fn look(&self) -> std::result::Result<(), runlog_store::Error> {
-        if !self.is_paused() {
+        // What was wrong stays said until the sink takes something again.
+        let is_away = self.pause().times > 0;
+        if !is_away {
             self.note(None).await?;
         }
         let due = self.offer().await?;
@@ -596,7 +598,8 @@ impl Deliverer {
     fn item(&self, claimed: &ClaimedDelivery, record: PlacedRecord) -> Item {
         let PlacedRecord { place, mut record } = record;
         self.0.sink.redactor.record(&mut record);
-        Item { id: format!("{}-{}", epoch_id(claimed), place.arrival), place, record }
+        let begins = epoch_id(claimed);
+        Item { id: format!("{begins}-{}", place.arrival), spread: spread(&begins), place, record }
     }
 
     /// Keeps a run in hand; ends when another has taken it.
@@ -715,6 +718,11 @@ fn epoch_id(claimed: &ClaimedDelivery) -> String {
         0 => claimed.run.id.to_string(),
         epoch => format!("{}.{epoch}", claimed.run.id),
     }
+}
+
+/// A number that differs from run to run.
+fn spread(id: &str) -> u32 {
+    id.bytes().fold(2_166_136_261, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619))
 }
 
 fn lease_end(now: Timestamp) -> Timestamp {

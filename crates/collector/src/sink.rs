@@ -71,6 +71,8 @@ pub struct Item {
     pub id: String,
     /// Where it stands in its run.
     pub place: Place,
+    /// Where the records of its run begin below the millisecond, so that runs that log the same at the same time differ.
+    pub spread: u32,
     /// The record.
     pub record: Record,
 }
@@ -141,9 +143,10 @@ impl Destination {
 
 impl Item {
     /// A time with nanoseconds that is the same whenever it is sent, and tells records of one millisecond apart, in the
-    /// order of their arrival. Never a whole millisecond. Unit: nanoseconds since 1970.
+    /// order of their arrival, and those of one run from those of another. Never a whole millisecond. Unit: nanoseconds
+    /// since 1970.
     pub fn time_nanos(&self) -> i64 {
-        let below = (self.place.arrival % 999_999 + 1) as i64;
+        let below = ((self.place.arrival + u64::from(self.spread)) % 999_999 + 1) as i64;
         self.record.time.as_millis().saturating_mul(1_000_000).saturating_add(below)
     }
 

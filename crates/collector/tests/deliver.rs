@@ -153,11 +153,11 @@ async fn loki_takes_no_old_lines_and_the_others_arrive() {
     let stage = Stage::new().await;
     let run = stage.run(25, &[]).await;
     let (stand_in, to) = destination(&stage, Kind::Loki).await;
-    stand_in.refuse_before(stage.time(7));
+    stand_in.refuse_before(stage.time(8));
     stage.deliver_all(&stage.deliverer(to)).await;
-    assert_eq!(stand_in.messages(run), stage.messages(run).await[7..]);
+    assert_eq!(stand_in.messages(run), stage.messages(run).await[8..]);
     let letters = stage.store.dead_letters("sink", 99).await.unwrap();
-    assert_eq!(letters.len(), 7);
+    assert_eq!(letters.len(), 8);
     assert!(letters[0].reason.contains("no lines from before"), "{}", letters[0].reason);
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod common;
+#[path = "archive/files.rs"]
+mod files;
 #[path = "archive/links.rs"]
 mod links;
 #[path = "archive/nodes.rs"]

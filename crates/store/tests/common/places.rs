@@ -77,7 +77,7 @@ fn database() -> SecretUrl {
 }
 
 /// An S3 server in this process, with real signatures, and the folder that its bucket is.
-fn bucket() -> (SecretUrl, PathBuf) {
+pub(crate) fn bucket() -> (SecretUrl, PathBuf) {
     static SERVER: OnceLock<(u16, tempfile::TempDir)> = OnceLock::new();
     let (port, folder) = SERVER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
