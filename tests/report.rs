@@ -57,7 +57,7 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
         &format!("run {GOOD}"),
         "1 pattern new",
         "45.5 s",
-        "▁",
+        "█",
     ] {
         assert!(shown.contains(said), "{said:?} is not in\n{shown}");
     }
