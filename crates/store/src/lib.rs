@@ -16,6 +16,7 @@
 //! was first, read again. `Unavailable` means: nothing was acknowledged, call again. `Corrupt` means: stored bytes
 //! do not decode, stop and look; nothing is ever left out in silence.
 
+mod alerts;
 mod audit;
 mod batch;
 mod bucket;
@@ -67,6 +68,7 @@ mod store;
 mod summaries;
 mod verify;
 
+pub use alerts::{AlertBacklog, DueAlert, IncompleteRun, NewAlert, SinkLag};
 pub use audit::AuditFilter;
 pub use batch::BatchWriter;
 pub use bucket::{Bucket, BucketFile};

@@ -215,3 +215,11 @@ pub const RUNS_END_LATE_MS: i64 = 600_000;
 
 /// How many refused records are sent again together. Unit: records.
 pub const REPLAYS_AT_A_TIME: i64 = 500;
+
+/// How long one node has an alert in its hands. Unit: milliseconds. Longer than any attempt to send it.
+pub const ALERT_CLAIM_MS: i64 = 120_000;
+
+/// How long alerts are kept after they were delivered. Unit: milliseconds.
+///
+/// Longer than alerts look back, so that none is told twice.
+pub const ALERT_KEEP_MS: i64 = 90 * DAY_MS;
