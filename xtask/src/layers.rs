@@ -9,7 +9,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("model", &[]),
     ("store", &["model"]),
     ("client", &["model"]),
-    ("collector", &["client", "store", "model"]),
+    ("collector", &["analysis", "client", "store", "model"]),
     ("analysis", &["store", "model"]),
     ("server", &["analysis", "store", "model"]),
     ("cli", &["server", "collector", "analysis", "client", "store", "model"]),

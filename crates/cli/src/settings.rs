@@ -2,6 +2,7 @@
 //!
 //! Secrets do not stand in it: they come from a variable, a file or a command.
 
+mod alerts;
 mod sinks;
 
 use std::path::{Path, PathBuf};
@@ -13,9 +14,10 @@ use anyhow::Context;
 use croner::Cron;
 use croner::parser::CronParser;
 use runlog_client::{Client, ClientSettings, Credentials, TokioWait};
+use runlog_collector::alerts::Alerts;
 use runlog_collector::{CollectSettings, Selection, SinkSetup, Upstream};
 use runlog_model::{Random, RunStatus, TaskId, Timestamp};
-use runlog_store::{SecretUrl, StoreSettings};
+use runlog_store::{SecretUrl, Store, StoreSettings};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
@@ -37,6 +39,10 @@ pub(crate) struct Settings {
     upstreams: Vec<UpstreamSettings>,
     #[serde(default, rename = "sink")]
     sinks: Vec<sinks::SinkSettings>,
+    #[serde(default)]
+    alerts: alerts::AlertsSettings,
+    #[serde(default, rename = "alert")]
+    alert_rules: Vec<alerts::AlertSettings>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -184,7 +190,13 @@ impl Settings {
                 return Err(format!("two sinks are called {:?}; the archive tells them apart by name", sink.name()));
             }
         }
+        alerts::check(&settings.alerts, &settings.alert_rules)?;
         Ok(settings)
+    }
+
+    /// The alerts, over an archive; none when there are no rules.
+    pub(crate) fn alerts(&self, store: &Store) -> Outcome<Option<Alerts>> {
+        alerts::alerts(&self.alerts, &self.alert_rules, store)
     }
 
     /// Where the archive lies; flags and variables win.
@@ -418,6 +430,8 @@ mod tests {
 
     const LEAST: &str = "[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = { env = \"T\" }\n";
 
+    const ALERT: &str = "[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\n";
+
     #[test]
     fn the_example_can_be_read_and_names_every_setting() {
         let shown: String = EXAMPLE
@@ -426,7 +440,14 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         // With everything that stands as a comment, there are too many ways to say some things; each is known.
-        for (table, parent) in [("archive", "[archive]"), ("upstream", "[[upstream]]"), ("sink", "[[sink]]")] {
+        for (table, parent) in [
+            ("archive", "[archive]"),
+            ("upstream", "[[upstream]]"),
+            ("sink", "[[sink]]"),
+            ("alerts", "[alerts]"),
+            ("alerts.mail", "[alerts.mail]"),
+            ("alert", "[[alert]]"),
+        ] {
             let error = toml::from_str::<Settings>(&format!("{parent}\nnone_such = 1\n")).unwrap_err();
             let names = error.message().split('`').skip(3).step_by(2);
             for name in names {
@@ -475,6 +496,17 @@ mod tests {
                 sink("kind = \"webhook\"\nurl = \"https://example.com\"\nredact = [\"emial\"]"),
                 sink("kind = \"webhook\"\nurl = \"https://example.com\"\nredact = [{ pattern = \"(\" }]"),
                 sink("kind = \"webhook\"\nurl = \"https://example.com\"\n[[sink]]\nname = \"out\"\nkind = \"webhook\"\nurl = \"https://example.com\""),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_fails\"]\nmail = [\"a@b.c\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = []\nmail = [\"a@b.c\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nsecret = { env = \"S\" }"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nsecret = \"text\""),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nwebhok = 1"),
+                with(&[ALERT, ALERT].concat()),
+                with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\""),
+                with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\"\npassword = { env = \"P\" }\nsecurity = \"none\""),
+                with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nsecurity = \"ssl\""),
                 message("name = "),
             ]
             .join("\n")

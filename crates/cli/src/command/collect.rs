@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use runlog_client::PaceSetting;
+use runlog_client::{PaceSetting, TokioWait};
+use runlog_collector::alerts::{AlertError, Alerts, Look};
 use runlog_collector::{CollectError, CollectEvent, CollectProgress, Collector, Range, Round, SinkSetup};
 use runlog_model::{Clock, Timestamp};
 use runlog_store::{CollectionFigures, CollectorFigures, Store};
@@ -127,6 +128,7 @@ struct Opened {
     store: Store,
     upstreams: Vec<Scheduled>,
     sinks: Vec<SinkSetup>,
+    alerts: Option<Alerts>,
 }
 
 /// Whether a command can do without upstreams.
@@ -163,7 +165,8 @@ impl SettingsArgs {
         let store = Store::open(archive, Arc::new(SystemClock), Arc::new(SystemRandom))
             .await
             .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))?;
-        Ok(Opened { store, upstreams, sinks })
+        let alerts = settings.alerts(&store)?;
+        Ok(Opened { store, upstreams, sinks, alerts })
     }
 }
 
@@ -232,7 +235,7 @@ pub(crate) async fn collect(args: CollectArgs, stop: CancellationToken) -> Outco
 }
 
 async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) -> Outcome {
-    let Opened { store, upstreams, sinks } = opened;
+    let Opened { store, upstreams, sinks, alerts } = opened;
     for Scheduled { upstream, .. } in &upstreams {
         retry_if_asked(&store, args, &upstream.name).await?;
     }
@@ -242,7 +245,8 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
     tokio::join!(
         store.run_jobs(stop.clone()),
         runlog_analysis::make_summaries(&store, stop.clone()),
-        collect_for_good(store.clone(), upstreams, unheard, stop.clone())
+        collect_for_good(store.clone(), upstreams, unheard, stop.clone()),
+        send_alerts(alerts, stop.clone())
     );
     while delivering.join_next().await.is_some() {}
     Ok(())
@@ -266,7 +270,7 @@ pub(crate) async fn collect_for_good(
 }
 
 async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &CancellationToken) -> Outcome {
-    let Opened { store, upstreams, sinks } = opened;
+    let Opened { store, upstreams, sinks, alerts } = opened;
     let mut total = Round::default();
     let mut problem = None;
     for Scheduled { upstream, .. } in upstreams {
@@ -299,6 +303,10 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
         }
     }
     drop(bar);
+    if let Some(alerts) = alerts {
+        alerts.find(Look::Thorough, SystemClock.now()).await.map_err(alert_failure)?;
+        alerts.send_due(&SystemClock, stop).await.map_err(alert_failure)?;
+    }
     if args.json {
         result_json(
             &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back }),
@@ -327,6 +335,17 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
         }
         None => Ok(()),
     }
+}
+
+/// Looks for what is to be told, and tells it, until `stop`.
+pub(crate) async fn send_alerts(alerts: Option<Alerts>, stop: CancellationToken) {
+    if let Some(alerts) = alerts {
+        alerts.run(&SystemClock, &TokioWait, stop).await;
+    }
+}
+
+fn alert_failure(error: AlertError) -> Failure {
+    Failure { exit: Exit::Unavailable, error: error.into() }
 }
 
 async fn retry_if_asked(store: &Store, args: &CollectArgs, upstream: &str) -> Outcome {
@@ -424,7 +443,7 @@ pub(crate) async fn plan(args: PlanArgs) -> Outcome {
 
 /// Says how far the collecting is.
 pub(crate) async fn status(args: StatusArgs) -> Outcome {
-    let Opened { store, upstreams, sinks } = args.from.open(Needs::Something).await?;
+    let Opened { store, upstreams, sinks, .. } = args.from.open(Needs::Something).await?;
     let mut all = Vec::new();
     for it in &upstreams {
         let name = &it.upstream.name;
@@ -497,7 +516,7 @@ pub(crate) async fn check(args: CheckArgs) -> Outcome {
     if args.example {
         return Ok(result_line(EXAMPLE.trim_end())?);
     }
-    let Opened { store, upstreams, sinks } = args.from.open(Needs::Something).await?;
+    let Opened { store, upstreams, sinks, alerts } = args.from.open(Needs::Something).await?;
     let good = |text: String| result_line(format!("{}  {text}", styled(GOOD, "good")));
     store.check().await?;
     good("archive: opens, and takes changes".to_owned())?;
@@ -516,6 +535,17 @@ pub(crate) async fn check(args: CheckArgs) -> Outcome {
         }
     }
     let of_sinks = deliver::check(&store, sinks).await?;
+    if let Some(alerts) = alerts {
+        for (destination, tried) in alerts.check(SystemClock.now()).await {
+            match tried {
+                Ok(()) => good(format!("alerts to {destination}: taken"))?,
+                Err(error) => {
+                    result_line(format!("{}   alerts to {destination}: {error}", styled(BAD, "bad")))?;
+                    first.get_or_insert(Exit::Unavailable);
+                }
+            }
+        }
+    }
     store.close().await;
     match first.or(of_sinks) {
         None => Ok(()),

@@ -12,7 +12,7 @@ use runlog_store::{SecretUrl, Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Span;
-use crate::command::collect::collect_for_good;
+use crate::command::collect::{collect_for_good, send_alerts};
 use crate::command::deliver::spawn_delivery;
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome};
@@ -251,11 +251,9 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
             return Err(Failure::new(Exit::Usage, format!("{name} is from a second to a day")));
         }
     }
-    let (upstreams, sinks) = match &args.settings {
-        Some(file) => {
-            let settings = Settings::read(file)?;
-            (settings.upstreams(&args.data)?, settings.sinks()?)
-        }
+    let wishes = args.settings.as_deref().map(Settings::read).transpose()?;
+    let (upstreams, sinks) = match &wishes {
+        Some(wishes) => (wishes.upstreams(&args.data)?, wishes.sinks()?),
         None => Default::default(),
     };
     let settings = StoreSettings {
@@ -305,12 +303,15 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };
+    let alerts = wishes.map(|wishes| wishes.alerts(&store)).transpose()?.flatten();
+    let telling = tokio::spawn(send_alerts(alerts, stop.clone()));
     let mut delivering = spawn_delivery(&store, sinks, &stop);
     let collecting =
         tokio::spawn(collect_for_good(store.clone(), upstreams, Arc::new(runlog_collector::Unheard), stop.clone()));
     let served = serve_until(listener, store.clone(), server, stop.clone()).await;
     stop.cancel();
     collecting.await.context("the collectors broke off")?;
+    telling.await.context("the alerts broke off")?;
     while delivering.join_next().await.is_some() {}
     served?;
     store.close().await;

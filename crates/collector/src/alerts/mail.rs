@@ -1,0 +1,149 @@
+//! Mailboxes that get alerts, over SMTP.
+
+use lettre::message::Mailbox;
+use lettre::message::header::ContentType;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::AlertError;
+
+/// How long a step of an attempt may take.
+const STEP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Most characters of a subject.
+const SUBJECT_CHARS_MAX: usize = 150;
+
+/// Mailboxes, and the server that takes mail for them.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    to: Vec<Mailbox>,
+    from: Mailbox,
+    server: AsyncSmtpTransport<Tokio1Executor>,
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailSecurity {
+    /// From its beginning; port 465.
+    Tls,
+    /// From its first words on; port 587.
+    #[default]
+    Starttls,
+    /// Not at all; port 25. For a server on the same machine.
+    None,
+}
+
+/// Who logs in at a mail server.
+#[derive(Debug, Clone)]
+pub struct MailLogin {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: SecretString,
+}
+
+impl Mail {
+    /// Mailboxes behind a server; `authorities` are certificates (PEM) that are trusted besides those of the machine.
+    pub fn new(
+        to: &[String],
+        from: &str,
+        server: &str,
+        port: Option<u16>,
+        security: MailSecurity,
+        login: Option<MailLogin>,
+        authorities: Option<&[u8]>,
+    ) -> Result<Self, AlertError> {
+        let unusable = |error: lettre::transport::smtp::Error| {
+            AlertError::Unsendable(format!("the mail server {server} cannot be used: {error}"))
+        };
+        let mut tls = TlsParameters::builder(server.to_owned());
+        if let Some(pem) = authorities {
+            tls = tls.add_root_certificate(Certificate::from_pem(pem).map_err(unusable)?);
+        }
+        let tls = || tls.build_rustls().map_err(unusable);
+        let (tls, usual_port) = match security {
+            MailSecurity::Tls => (Tls::Wrapper(tls()?), 465),
+            MailSecurity::Starttls => (Tls::Required(tls()?), 587),
+            MailSecurity::None => (Tls::None, 25),
+        };
+        let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server)
+            .port(port.unwrap_or(usual_port))
+            .tls(tls)
+            .timeout(Some(STEP_TIME_MAX));
+        if let Some(MailLogin { user, password }) = login {
+            transport = transport.credentials(Credentials::new(user, password.expose_secret().to_owned()));
+        }
+        let to = to.iter().map(|it| mailbox(it)).collect::<Result<_, _>>()?;
+        Ok(Self { to, from: mailbox(from)?, server: transport.build() })
+    }
+
+    pub(super) fn name(&self) -> String {
+        let to: Vec<String> = self.to.iter().map(|it| it.email.to_string()).collect();
+        format!("mail {}", to.join(" "))
+    }
+
+    pub(super) async fn send(&self, id: &str, body: &str) -> Result<(), AlertError> {
+        let said: Value = serde_json::from_str(body)
+            .map_err(|error| AlertError::Unsendable(format!("the alert does not decode: {error}")))?;
+        let text = |name: &str| said[name].as_str().unwrap_or_default();
+        let subject: String = one_line(text("text")).chars().take(SUBJECT_CHARS_MAX).collect();
+        let mut lines = vec![text("text").to_owned(), String::new()];
+        let parts =
+            [("task", "taskName"), ("workspace", "workspaceName"), ("run", "runId"), ("rule", "rule"), ("", "link")];
+        for (name, field) in parts {
+            match (name, text(field)) {
+                (_, "") => {}
+                ("", link) => lines.push(link.to_owned()),
+                (name, value) => lines.push(format!("{name}: {value}")),
+            }
+        }
+        let domain = self.from.email.domain().to_owned();
+        let mut message = Message::builder()
+            .from(self.from.clone())
+            .subject(format!("[runlog] {subject}"))
+            // The same for each attempt, so that a mailbox can tell that it has the message already.
+            .message_id(Some(format!("<{id}@{domain}>")));
+        for to in &self.to {
+            message = message.to(to.clone());
+        }
+        let message = message
+            .header(ContentType::TEXT_PLAIN)
+            .body(lines.join("\r\n") + "\r\n")
+            .map_err(|error| AlertError::Unsendable(format!("the message cannot be made: {error}")))?;
+        self.server.send(message).await.map(drop).map_err(|error| self.refused(&error))
+    }
+
+    /// Connects and logs in; sends nothing.
+    pub(super) async fn check(&self) -> Result<(), AlertError> {
+        match self.server.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AlertError::Refused("the mail server does not answer as one".to_owned())),
+            Err(error) => Err(self.refused(&error)),
+        }
+    }
+
+    fn refused(&self, error: &lettre::transport::smtp::Error) -> AlertError {
+        let mut text = format!("the mail server did not take it: {error}");
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text += &format!(": {said}");
+            }
+            cause = error.source();
+        }
+        AlertError::Refused(text)
+    }
+}
+
+fn mailbox(text: &str) -> Result<Mailbox, AlertError> {
+    text.parse().map_err(|error| AlertError::Unsendable(format!("{text:?} is no mail address: {error}")))
+}
+
+fn one_line(text: &str) -> String {
+    text.split(char::is_control).collect::<Vec<_>>().join(" ")
+}
