@@ -32,6 +32,11 @@ impl IdError {
 pub struct RunId(uuid::Uuid);
 
 impl RunId {
+    /// The first of all ids in their order.
+    pub const LEAST: Self = Self(uuid::Uuid::nil());
+    /// The last of all ids in their order.
+    pub const GREATEST: Self = Self(uuid::Uuid::max());
+
     /// A new id from random bytes.
     pub fn random(random: &dyn Random) -> Self {
         Self(random.uuid())

@@ -1,5 +1,7 @@
 //! Every limit of the archive, with its unit and its reason.
 
+use std::time::Duration;
+
 /// Most records that one segment object holds of one batch. Unit: records.
 ///
 /// A page reads few of them whole, and one fits into memory many times.
@@ -223,3 +225,36 @@ pub const ALERT_CLAIM_MS: i64 = 120_000;
 ///
 /// Longer than alerts look back, so that none is told twice.
 pub const ALERT_KEEP_MS: i64 = 90 * DAY_MS;
+
+/// Most runs that a scan plans at a time. Unit: runs.
+pub const SCAN_RUNS_AT_A_TIME: i64 = 50_000;
+
+/// About how many slices a scan plans at a time. Unit: slices. Each takes some hundred bytes while it waits.
+pub const SCAN_SLICES_AT_A_TIME: i64 = 100_000;
+
+/// Most rows of a batch of a scan. Unit: records.
+pub const SCAN_BATCH_RECORDS: usize = 8_192;
+
+/// What a batch of a scan should take, decompressed. Unit: bytes. Sorting holds some batches of each thread at least.
+pub const SCAN_BATCH_BYTES: usize = 2 << 20;
+
+/// After how long a scan looks whether what it is about to read was deleted meanwhile. Unit: milliseconds.
+pub const SCAN_CHECK_MS: i64 = 1_000;
+
+/// Memory for columns that were read for a condition and are wanted as well. Unit: bytes, of each stream of a scan.
+pub const SCAN_CACHE_BYTES: usize = 16 << 20;
+
+/// Rows of the catalog that are read at a time for a question. Unit: rows.
+pub const ROWS_AT_A_TIME: i64 = 8_192;
+
+/// Slices that a search asks the catalog for at first. Unit: slices.
+pub const SEARCH_SLICES_FIRST: i64 = 128;
+
+/// Slices that it asks for when those were not enough. Unit: slices. No search looks through more in its time.
+pub const SEARCH_SLICES_MAX: i64 = 8_192;
+
+/// Most slices that a search looks through before it counts what it found. Unit: slices; a million records.
+pub const SEARCH_ROUND_SLICES_MAX: usize = 64;
+
+/// A search looks through more slices at a time while that takes less than this.
+pub const SEARCH_ROUND_TIME: Duration = Duration::from_millis(100);

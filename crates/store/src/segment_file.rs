@@ -9,7 +9,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+    TimestampMillisecondArray,
 };
 use arrow_schema::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
@@ -18,8 +19,8 @@ use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
-use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowFilter, RowSelection};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
@@ -47,6 +48,9 @@ pub(crate) fn footer_cache() -> FooterCache {
 const TIMES_AND_BODIES: [&str; 8] =
     ["time", "severity", "log_type", "message", "bundle_name", "bundle_version", "pod_name", "extra"];
 
+/// Rows of a segment as they are read.
+pub(crate) type RowStream = ParquetRecordBatchStream<Source>;
+
 /// A segment that is open for reading.
 #[derive(Clone)]
 pub(crate) struct SegmentFile {
@@ -56,7 +60,7 @@ pub(crate) struct SegmentFile {
 
 /// Where its bytes are.
 #[derive(Clone)]
-enum Source {
+pub(crate) enum Source {
     Memory(Bytes),
     Object { objects: Arc<dyn ObjectStore>, key: Path, length: u64 },
 }
@@ -149,6 +153,34 @@ impl SegmentFile {
     pub(crate) async fn run_ids(&self, rows: Range<usize>) -> Result<StringArray> {
         let batch = self.read(rows, &COLUMNS[..1]).await?;
         column::<StringArray>(&batch, "run_id").cloned()
+    }
+
+    /// Some of its columns, as a condition or a reader names them.
+    pub(crate) fn mask(&self, columns: &[&str]) -> ProjectionMask {
+        ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied())
+    }
+
+    /// Some columns of some rows, of which those come that pass; to be read on a thread for such work.
+    pub(crate) fn stream(
+        self,
+        rows: Vec<Range<usize>>,
+        columns: &[&str],
+        filter: Option<RowFilter>,
+    ) -> Result<RowStream> {
+        let (total, mask) = (self.rows(), self.mask(columns));
+        if rows.last().is_some_and(|rows| rows.end > total) {
+            return Err(Error::corrupt(format!("a segment has {total} rows where the catalog names more")));
+        }
+        let batch_rows = (limits::SCAN_BATCH_BYTES / self.row_bytes().max(1)).clamp(64, limits::SCAN_BATCH_RECORDS);
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.source, self.footer)
+            .with_projection(mask)
+            .with_batch_size(batch_rows)
+            .with_max_predicate_cache_size(limits::SCAN_CACHE_BYTES)
+            .with_row_selection(RowSelection::from_consecutive_ranges(rows.into_iter(), total));
+        if let Some(filter) = filter {
+            builder = builder.with_row_filter(filter);
+        }
+        Ok(builder.build()?)
     }
 
     async fn read(&self, rows: Range<usize>, columns: &'static [&'static str]) -> Result<RecordBatch> {
@@ -260,7 +292,7 @@ fn external(error: object_store::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
-fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
+pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
     batch
         .column_by_name(name)
         .and_then(|column| column.as_any().downcast_ref())
@@ -302,7 +334,7 @@ pub(crate) struct Body<'a> {
 }
 
 impl TextColumn {
-    fn of(batch: &RecordBatch, name: &str) -> Result<Self> {
+    pub(crate) fn of(batch: &RecordBatch, name: &str) -> Result<Self> {
         if let Ok(coded) = column::<DictionaryArray<Int32Type>>(batch, name)
             && let Some(texts) = coded.values().as_any().downcast_ref::<StringArray>()
         {
@@ -316,6 +348,17 @@ impl TextColumn {
         match self {
             Self::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
             Self::Coded { keys, texts } => keys.is_valid(row).then(|| texts.value(keys.value(row) as usize)),
+        }
+    }
+
+    /// The same row by row, each text as a view of where it stands.
+    pub(crate) fn views(&self) -> Result<StringViewArray> {
+        match self {
+            Self::Plain(texts) => Ok(StringViewArray::from(texts)),
+            Self::Coded { keys, texts } => {
+                let taken = arrow_select::take::take(&StringViewArray::from(texts), keys, None)?;
+                Ok(taken.as_string_view().clone())
+            }
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use super::common::record;
 use futures::TryStreamExt;
 use proptest::prelude::*;
@@ -9,9 +12,7 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
-use runlog_store::{
-    AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewProblem, NewSummary, PageRequest,
-    PageStatus, Retention, RunFilter, RunProgress, Setback, Store, UpstreamRun,
+use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewProblem, NewSummary, PageRequest, PageStatus, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
 };
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
@@ -1291,4 +1292,147 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     assert_eq!(archive.store.dead_letters("sink", 9).await.unwrap()[0].reason, "still too old");
     assert!(archive.store.forget_sink("sink").await.unwrap());
     assert!(archive.store.delivery_figures().await.unwrap().is_empty());
+}
+
+/// Every record of a scan as its run, its number there and its message, in order.
+async fn scanned(archive: &Archive, filter: ScanFilter) -> Vec<(String, i64, String)> {
+    let columns = [ScanColumn::RunId, ScanColumn::Arrival, ScanColumn::Message];
+    let scan = archive.store.scan(filter, &columns);
+    let streams = [scan.stream(), scan.stream()];
+    let mut records = Vec::new();
+    for stream in streams {
+        let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+        batches.iter().for_each(|batch| records.extend(scanned_rows(batch)));
+    }
+    records.sort();
+    records
+}
+
+fn scanned_rows(batch: &RecordBatch) -> Vec<(String, i64, String)> {
+    let (runs, messages) = (batch.column(0).as_string_view(), batch.column(2).as_string_view());
+    let arrivals = batch.column(1).as_primitive::<Int64Type>();
+    let row = |row| (runs.value(row).to_owned(), arrivals.value(row), messages.value(row).to_owned());
+    (0..batch.num_rows()).map(row).collect()
+}
+
+#[tokio::test]
+async fn a_scan_gives_each_record_once_sealed_or_not() {
+    let mut archive = Archive::new().await;
+    let mut expected = Vec::new();
+    for run in 0..3 {
+        if run > 0 {
+            archive.run_id = archive.start_another_run().await;
+        }
+        let message = |at: i64| format!("{run} at {at}");
+        for part in 0..2 {
+            let records: Vec<Record> = (0..40).map(|at| record(1_000 + (at * 7) % 40, &message(part * 40 + at))).collect();
+            archive.push(&format!("{part}"), &records).await;
+        }
+        expected.extend((0..80).map(|at| (archive.run_id.to_string(), at, message(at))));
+        if run < 2 {
+            archive.finish(RunStatus::Successful).await.unwrap();
+        }
+    }
+    expected.sort();
+    assert_eq!(scanned(&archive, ScanFilter::default()).await, expected);
+    archive.clock.advance_ms(3_600_000);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 2);
+    assert_eq!(scanned(&archive, ScanFilter::default()).await, expected);
+    let some = ScanFilter { run_ids: Some(vec![archive.run_id]), ..ScanFilter::default() };
+    let of_run: Vec<_> = expected.iter().filter(|(run, ..)| *run == archive.run_id.to_string()).cloned().collect();
+    assert_eq!(scanned(&archive, some).await, of_run);
+    let range = TimeRange { start: Some(Timestamp::clamped(1_010)), end: Some(Timestamp::clamped(1_019)) };
+    assert_eq!(scanned(&archive, ScanFilter { range, ..ScanFilter::default() }).await.len(), 3 * 2 * 10);
+    let parts = vec!["at 7".to_owned()];
+    let held: Vec<_> = expected.iter().filter(|(.., message)| message.contains("at 7")).cloned().collect();
+    assert_eq!(scanned(&archive, ScanFilter { message_parts: parts, ..ScanFilter::default() }).await, held);
+}
+
+#[tokio::test]
+async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_deleted() {
+    let mut archive = Archive::new().await;
+    archive.push("1", &(0..50).map(|at| record(at, "kept")).collect::<Vec<_>>()).await;
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.run_id = archive.start_another_run().await;
+    archive.push("1", &(0..50).map(|at| record(at, "deleted")).collect::<Vec<_>>()).await;
+    archive.finish(RunStatus::Successful).await.unwrap();
+    let filter = ScanFilter { message_parts: vec!["e".to_owned()], ..ScanFilter::default() };
+    let scan = archive.store.scan(filter, &[ScanColumn::RunId, ScanColumn::Arrival, ScanColumn::Message]);
+    let mut first = scan.stream();
+    let mut records = scanned_rows(&first.try_next().await.unwrap().unwrap());
+    // The plan is made; what it names is merged, and one of the logs is deleted.
+    archive.clock.advance_ms(3_600_000);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 2);
+    archive.store.delete_log(archive.run_id).await.unwrap();
+    drop(first);
+    let rest: Vec<RecordBatch> = scan.stream().try_collect().await.unwrap();
+    rest.iter().for_each(|batch| records.extend(scanned_rows(batch)));
+    let kept: Vec<i64> = records.iter().filter(|(.., message)| message == "kept").map(|(_, at, _)| *at).collect();
+    assert!(kept.len() <= 50 && kept.iter().collect::<std::collections::BTreeSet<_>>().len() == kept.len());
+    // A scan that begins now sees one log, whole.
+    let after = scanned(&archive, ScanFilter::default()).await;
+    assert_eq!(after.len(), 50);
+    assert!(after.iter().all(|(run, _, message)| *run != archive.run_id.to_string() && message == "kept"));
+}
+
+#[tokio::test]
+async fn a_search_finds_the_newest_and_goes_on() {
+    let archive = Archive::new().await;
+    for part in 0..3 {
+        let records: Vec<Record> =
+            (0..40).map(|at| record(part * 20 + at, if at % 4 == 0 { "A Word" } else { "other" })).collect();
+        archive.push(&format!("{part}"), &records).await;
+    }
+    let mut search = Search {
+        text: "word".parse().unwrap(),
+        workspace_ids: None,
+        task_id: None,
+        run_id: None,
+        severities: None,
+        range: TimeRange::ALL,
+        after: None,
+        limit: 7,
+        // No time at all: each answer looks through one round of slices more.
+        time_max: Duration::ZERO,
+    };
+    let mut times = Vec::new();
+    loop {
+        let page = archive.store.search(search.clone()).await.unwrap();
+        times.extend(page.items.iter().map(|item| item.time.as_millis()));
+        search.after = page.next;
+        if page.next.is_none() {
+            break;
+        }
+        assert!(times.len() < 1_000);
+    }
+    let mut expected: Vec<i64> = (0..3).flat_map(|part| (0..10).map(move |at| part * 20 + at * 4)).collect();
+    expected.sort_by_key(|time| -time);
+    assert_eq!(times, expected);
+}
+
+#[tokio::test]
+async fn rows_of_the_catalog_come_as_columns() {
+    let archive = Archive::new().await;
+    archive.push("1", &[record(1, "a"), record(2, "b")]).await;
+    for table in RowTable::ALL {
+        let all: Vec<usize> = (0..table.columns().len()).collect();
+        let batch = archive.store.scan_rows(table, all, None, Vec::new()).next().await.unwrap().unwrap();
+        let ids: Vec<Option<&str>> = batch.column(0).as_string_view().iter().collect();
+        let expected = match table {
+            RowTable::Runs => vec![archive.run_id.to_string()],
+            RowTable::Tasks => vec![archive.task_id.to_string()],
+            // No sink has been told of any run.
+            RowTable::Deliveries => Vec::new(),
+        };
+        assert_eq!(ids, expected.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>(), "{}", table.name());
+    }
+    let records = RowTable::Runs.columns().iter().position(|column| column.name == "records").unwrap();
+    let count = |low, high| {
+        let condition = vec![(records, RowCondition::Between(low, high))];
+        let mut scan = archive.store.scan_rows(RowTable::Runs, vec![records], None, condition);
+        async move { scan.next().await.unwrap().unwrap().num_rows() }
+    };
+    assert_eq!((count(2, 2).await, count(3, i64::MAX).await), (1, 0));
+    let mut of_none = archive.store.scan_rows(RowTable::Runs, vec![0], Some(Vec::new()), Vec::new());
+    assert_eq!(of_none.next().await.unwrap().unwrap().num_rows(), 0);
 }

@@ -1,0 +1,185 @@
+//! What a person types to find records: words, parts of words, phrases.
+
+use std::str::FromStr;
+
+use arrow_array::{Array, BooleanArray, StringArray};
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Most parts of a search.
+const PARTS_MAX: usize = 16;
+
+/// The longest search. Unit: bytes.
+const TEXT_BYTES_MAX: usize = 1_000;
+
+/// What a message must hold, in any case.
+///
+/// `time out` asks for both parts anywhere, `"time out"` for these words beside each other, `-debug` for messages
+/// without that part.
+#[derive(Debug, Clone, Default)]
+pub struct SearchText {
+    parts: Vec<Part>,
+}
+
+/// One thing that a message holds or does not.
+#[derive(Debug, Clone)]
+struct Part {
+    regex: Regex,
+    /// It begins and ends where words do.
+    is_words: bool,
+    is_unwanted: bool,
+}
+
+/// A search that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SearchTextError(String);
+
+impl FromStr for SearchText {
+    type Err = SearchTextError;
+
+    fn from_str(text: &str) -> Result<Self, SearchTextError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(SearchTextError(format!("the text is longer than {TEXT_BYTES_MAX} bytes")));
+        }
+        let mut parts = Vec::new();
+        let mut rest = text.trim_start();
+        while !rest.is_empty() {
+            let is_unwanted = rest.len() > 1 && rest.starts_with('-') && !rest[1..].starts_with(char::is_whitespace);
+            let from = if is_unwanted { &rest[1..] } else { rest };
+            let (part, is_words, after) = match from.strip_prefix('"') {
+                // A quotation that is still being typed ends with the text.
+                Some(quoted) => {
+                    let (part, after) = quoted.split_once('"').unwrap_or((quoted, ""));
+                    (part, quoted.contains('"'), after)
+                }
+                None => {
+                    let end = from.find(char::is_whitespace).unwrap_or(from.len());
+                    (&from[..end], false, &from[end..])
+                }
+            };
+            rest = after.trim_start();
+            if part.is_empty() {
+                continue;
+            }
+            if parts.len() == PARTS_MAX {
+                return Err(SearchTextError(format!("the text has more than {PARTS_MAX} parts")));
+            }
+            let regex = RegexBuilder::new(&regex::escape(part)).case_insensitive(true).build();
+            let regex = regex.map_err(|_| SearchTextError(format!("{part:?} is too long to be searched for")))?;
+            parts.push(Part { regex, is_words, is_unwanted });
+        }
+        Ok(Self { parts })
+    }
+}
+
+impl SearchText {
+    /// True when every message fits.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The rows whose message fits.
+    pub(crate) fn rows(&self, messages: &StringArray) -> BooleanArray {
+        let mut fits = vec![true; messages.len()];
+        for part in &self.parts {
+            let held = part.rows(messages);
+            fits.iter_mut().zip(held).for_each(|(fits, held)| *fits &= held != part.is_unwanted);
+        }
+        fits.into()
+    }
+}
+
+impl Part {
+    /// The rows that hold it. All messages are looked through as one, which is quicker than one by one.
+    fn rows(&self, messages: &StringArray) -> Vec<bool> {
+        let (offsets, bytes) = (messages.value_offsets(), messages.value_data());
+        let mut held = vec![false; messages.len()];
+        let Some((first, last)) = offsets.first().zip(offsets.last()) else { return held };
+        let whole = &bytes[..*last as usize];
+        let (mut row, mut at) = (0, *first as usize);
+        while let Some(found) = self.regex.find_at(whole, at) {
+            row += offsets[row + 1..].partition_point(|offset| *offset as usize <= found.start());
+            let (row_start, row_end) = (offsets[row] as usize, offsets[row + 1] as usize);
+            let is_inside = found.end() <= row_end;
+            let before = || &whole[row_start..found.start()];
+            let after = || &whole[found.end()..row_end];
+            if is_inside && (!self.is_words || !(ends_in_word(before()) || begins_with_word(after()))) {
+                held[row] = true;
+                at = row_end;
+            } else {
+                // It goes on into the next message, or is a part of a word: perhaps another begins right after.
+                at = found.start() + 1;
+            }
+        }
+        held
+    }
+}
+
+fn is_of_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
+fn ends_in_word(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4)..]).chars().next_back().is_some_and(is_of_word)
+}
+
+fn begins_with_word(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(4)]).chars().next().is_some_and(is_of_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str, messages: &[Option<&str>]) -> Vec<usize> {
+        let rows = text.parse::<SearchText>().unwrap().rows(&StringArray::from(messages.to_vec()));
+        (0..messages.len()).filter(|row| rows.value(*row)).collect()
+    }
+
+    const MESSAGES: [Option<&str>; 6] = [
+        Some("Connection timed out: timeout after 30s"),
+        Some("TIMEOUTS: 3"),
+        None,
+        Some("time"),
+        Some("out of memory; GRÖẞE 12"),
+        Some("no timeout"),
+    ];
+
+    #[test]
+    fn every_part_is_found_in_any_case() {
+        assert_eq!(found("timeout", &MESSAGES), [0, 1, 5]);
+        assert_eq!(found("TIMEOUT connection", &MESSAGES), [0]);
+        assert_eq!(found("größe", &[Some("GRÖSSE"), Some("GRÖßE")]), [1]);
+        assert_eq!(found("", &MESSAGES), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_quoted_is_whole_words() {
+        assert_eq!(found("\"timeout\"", &MESSAGES), [0, 5]);
+        assert_eq!(found("\"timed out\"", &MESSAGES), [0]);
+        assert_eq!(found("\"time\"", &MESSAGES), [3]);
+        // It is still being typed.
+        assert_eq!(found("\"timeou", &MESSAGES), [0, 1, 5]);
+    }
+
+    #[test]
+    fn a_word_at_the_end_of_one_message_is_not_joined_to_the_next() {
+        assert_eq!(found("\"time\"", &[Some("in time"), Some("outside")]), [0]);
+        assert_eq!(found("timeout", &[Some("in time"), Some("outside")]), [0_usize; 0]);
+        assert_eq!(found("\"b\"", &[Some("ab b"), Some("abb")]), [0]);
+    }
+
+    #[test]
+    fn what_is_unwanted_is_left_out() {
+        assert_eq!(found("timeout -connection", &MESSAGES), [1, 5]);
+        assert_eq!(found("-timeout", &MESSAGES), [2, 3, 4]);
+        assert_eq!(found("-\"timeout\"", &MESSAGES), [1, 2, 3, 4]);
+        assert_eq!(found("a - b", &[Some("a - b"), Some("ab")]), [0]);
+    }
+
+    #[test]
+    fn endless_searches_are_refused() {
+        assert!("a ".repeat(17).parse::<SearchText>().is_err());
+        assert!("a".repeat(1_001).parse::<SearchText>().is_err());
+    }
+}
