@@ -13,6 +13,7 @@ mod occurrences;
 pub mod patterns;
 pub mod report;
 mod run_summary;
+pub mod sql;
 mod stable_id;
 pub mod stack_trace;
 mod summary;

@@ -1,0 +1,184 @@
+//! What can go wrong with a question, in words that say where in it and what to write instead.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::SchemaError;
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use datafusion::error::DataFusionError;
+
+/// A question that has no answer.
+#[derive(Debug, Clone)]
+pub struct SqlError {
+    kind: SqlErrorKind,
+    message: String,
+    place: Option<SqlPlace>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What the asker does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqlErrorKind {
+    /// The query is wrong: change it.
+    Invalid,
+    /// It takes more memory than it may, and cannot go on in files: ask for less.
+    TooLarge,
+    /// It takes longer than it may: narrow it.
+    TooLong,
+    /// Others are being answered: ask again.
+    Busy,
+    /// The archive could not be read; the error of the store says what to do.
+    Archive(runlog_store::ErrorKind),
+    /// The engine failed: tell those who make it.
+    Internal,
+}
+
+/// Where in a query something stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlPlace {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1. Unit: characters.
+    pub column: usize,
+    /// The text of the line.
+    pub text: String,
+}
+
+impl SqlError {
+    pub(super) fn new(kind: SqlErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), place: None, source: None }
+    }
+
+    /// What went wrong with a query, from the engine's own error.
+    pub(super) fn of(error: &DataFusionError, query: &str) -> Self {
+        if let Some(error) = store_error(error) {
+            let kind = SqlErrorKind::Archive(error.kind());
+            return Self { source: Some(Arc::new(error.clone())), ..Self::new(kind, error.to_string()) };
+        }
+        let root = error.find_root();
+        let root = match root {
+            DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => inner.find_root(),
+            DataFusionError::Collection(errors) => errors.first().map_or(root, DataFusionError::find_root),
+            _ => root,
+        };
+        let kind = match root {
+            DataFusionError::ResourcesExhausted(_) => SqlErrorKind::TooLarge,
+            DataFusionError::Internal(_) | DataFusionError::IoError(_) => SqlErrorKind::Internal,
+            _ => SqlErrorKind::Invalid,
+        };
+        let message = sentence(&words(root));
+        let span = error.iter().find_map(|error| error.diagnostic()).or(error.diagnostic()).and_then(|it| it.span);
+        let place = match span {
+            Some(span) => place(query, span.start.line, span.start.column),
+            None => told_place(&message).and_then(|(line, column)| place(query, line, column)),
+        };
+        let told: Box<dyn StdError + Send + Sync> = error.to_string().into();
+        let source = (kind == SqlErrorKind::Internal).then(|| Arc::from(told));
+        Self { kind, message, place, source }
+    }
+
+    /// The same, with the table that a wrong name comes nearest to.
+    pub(super) fn with_tables(mut self, tables: &[&str]) -> Self {
+        let Some(name) = self.message.strip_prefix("table '").and_then(|rest| rest.split_once('\'')) else {
+            return self;
+        };
+        let name = name.0.rsplit('.').next().unwrap_or_default();
+        let nearness = |table: &&&str| (normalized_levenshtein(table, name) * 1000.0) as u32;
+        let nearest = tables.iter().max_by_key(nearness).filter(|table| nearness(table) >= 500);
+        self.message = match nearest {
+            Some(nearest) => format!("there is no table {name}; is {nearest} meant?"),
+            None => format!("there is no table {name}; the tables are {}", tables.join(", ")),
+        };
+        self
+    }
+
+    /// What the asker does next.
+    pub fn kind(&self) -> SqlErrorKind {
+        self.kind
+    }
+
+    /// Where in the query it is, when that is known.
+    pub fn place(&self) -> Option<&SqlPlace> {
+        self.place.as_ref()
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for SqlError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// The error of the store below one of the engine.
+fn store_error(error: &DataFusionError) -> Option<&runlog_store::Error> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<runlog_store::Error>() {
+            return Some(found);
+        }
+        if let Some(DataFusionError::External(inner)) = error.downcast_ref::<DataFusionError>()
+            && let Some(found) = inner.downcast_ref::<runlog_store::Error>()
+        {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn words(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::SQL(parser, _) => parser.to_string().trim_start_matches("sql parser error: ").to_owned(),
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => no_such_column(field.name(), valid_fields),
+            other => other.to_string(),
+        },
+        DataFusionError::Internal(_) => "the question met a fault of the engine".to_owned(),
+        other => other.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned(),
+    }
+}
+
+fn no_such_column(name: &str, valid: &[datafusion::common::Column]) -> String {
+    let nearness = |column: &&datafusion::common::Column| (normalized_levenshtein(column.name(), name) * 1000.0) as u32;
+    match valid.iter().max_by_key(nearness).filter(|column| nearness(column) >= 500) {
+        Some(nearest) => format!("there is no column {name}; is {} meant?", nearest.name()),
+        None => {
+            let names: Vec<&str> = valid.iter().map(|column| column.name()).collect();
+            format!("there is no column {name}; the columns are {}", names.join(", "))
+        }
+    }
+}
+
+/// The engine's words as a clause: lower case, no full stop.
+fn sentence(words: &str) -> String {
+    let words = words.trim().trim_end_matches('.');
+    let mut letters = words.chars();
+    match letters.next() {
+        // A word in capitals is one of SQL's own.
+        Some(first) if !letters.clone().next().is_some_and(char::is_uppercase) => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        _ => words.to_owned(),
+    }
+}
+
+/// What the parser says of the place: `… at Line: 1, Column: 8`.
+fn told_place(message: &str) -> Option<(u64, u64)> {
+    let (_, rest) = message.rsplit_once("at Line: ")?;
+    let (line, rest) = rest.split_once(", Column: ")?;
+    let column: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((line.parse().ok()?, column.parse().ok()?))
+}
+
+fn place(query: &str, line: u64, column: u64) -> Option<SqlPlace> {
+    let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
+    let text = query.lines().nth(line.checked_sub(1)?)?;
+    Some(SqlPlace { line, column, text: text.to_owned() })
+}

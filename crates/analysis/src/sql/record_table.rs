@@ -1,0 +1,117 @@
+//! The table `records`: every record of every log, scanned by the store.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use runlog_model::{RunId, TaskId, TimeRange, Timestamp, WorkspaceId};
+use runlog_store::{ScanColumn, ScanFilter, Store, scan_schema};
+
+use super::conditions::{Condition, condition};
+use super::record_scan::RecordScan;
+
+/// The records of the workspaces that a caller may read.
+#[derive(Debug)]
+pub(super) struct RecordTable {
+    store: Store,
+    schema: SchemaRef,
+    readable: Option<Vec<WorkspaceId>>,
+    streams: usize,
+}
+
+impl RecordTable {
+    pub(super) const NAME: &'static str = "records";
+
+    pub(super) fn new(store: &Store, readable: Option<Vec<WorkspaceId>>, streams: usize) -> Self {
+        Self { store: store.clone(), schema: scan_schema(&ScanColumn::ALL), readable, streams: streams.max(1) }
+    }
+}
+
+#[async_trait]
+impl TableProvider for RecordTable {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let narrows = |filter: &&Expr| match condition(filter) {
+            Some(condition) if narrow(&mut ScanFilter::default(), &condition) => TableProviderFilterPushDown::Exact,
+            _ => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(narrows).collect())
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut filter = ScanFilter { workspace_ids: self.readable.clone(), ..ScanFilter::default() };
+        for condition in filters.iter().filter_map(condition) {
+            narrow(&mut filter, &condition);
+        }
+        let columns: Vec<ScanColumn> = match projection {
+            Some(chosen) => chosen.iter().map(|index| ScanColumn::ALL[*index]).collect(),
+            None => ScanColumn::ALL.to_vec(),
+        };
+        Ok(Arc::new(RecordScan::new(&self.store, filter, columns, self.streams)))
+    }
+}
+
+/// Makes a filter ask for what a condition says as well; false when it cannot say that.
+fn narrow(filter: &mut ScanFilter, condition: &Condition) -> bool {
+    match condition {
+        Condition::Texts { column, texts } => match column.as_str() {
+            "run_id" => narrow_list(&mut filter.run_ids, ids::<RunId>(texts)),
+            "task_id" => narrow_list(&mut filter.task_ids, ids::<TaskId>(texts)),
+            "workspace_id" => narrow_list(&mut filter.workspace_ids, ids::<WorkspaceId>(texts)),
+            "severity" => narrow_list(&mut filter.severities, texts.clone()),
+            _ => return false,
+        },
+        Condition::Between { column, low, high } if column == "time" => {
+            filter.range = narrowed_range(filter.range, *low, *high);
+        }
+        Condition::Holds { column, part } if column == "message" => filter.message_parts.push(part.clone()),
+        Condition::Between { .. } | Condition::Holds { .. } => return false,
+    }
+    true
+}
+
+fn narrow_list<T: PartialEq>(list: &mut Option<Vec<T>>, wanted: Vec<T>) {
+    *list = Some(match list.take() {
+        None => wanted,
+        Some(allowed) => allowed.into_iter().filter(|item| wanted.contains(item)).collect(),
+    });
+}
+
+/// Those of some texts that are ids as the archive writes them; others name nothing in it.
+fn ids<T: std::str::FromStr + ToString>(texts: &[String]) -> Vec<T> {
+    let id = |text: &String| text.parse().ok().filter(|id: &T| id.to_string() == *text);
+    texts.iter().filter_map(id).collect()
+}
+
+fn narrowed_range(range: TimeRange, low: i64, high: i64) -> TimeRange {
+    // No record is outside of what a timestamp can say.
+    let (least, greatest) = (Timestamp::MIN.as_millis(), Timestamp::MAX.as_millis());
+    if low > high || low > greatest || high < least {
+        return TimeRange { start: Some(Timestamp::MAX), end: Some(Timestamp::MIN) };
+    }
+    let start = (low > least).then(|| Timestamp::clamped(low));
+    let end = (high < greatest).then(|| Timestamp::clamped(high));
+    TimeRange { start: range.start.max(start), end: range.end.into_iter().chain(end).min() }
+}
