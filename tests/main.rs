@@ -10,4 +10,5 @@ mod deliver;
 mod demo;
 mod guide;
 mod report;
+mod sql;
 mod support;

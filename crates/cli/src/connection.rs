@@ -59,6 +59,11 @@ pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
 }
 
 impl ConnectArgs {
+    /// True when a service is named, and not only the one that is usual.
+    pub(crate) fn names_service(&self) -> bool {
+        self.api_url.is_some() || self.region.is_some()
+    }
+
     /// A client for the service.
     pub(crate) fn client(&self) -> Outcome<Client> {
         let url = self.url()?;

@@ -47,6 +47,15 @@ impl Failure {
         Self { exit, error: anyhow::anyhow!("{message}") }
     }
 
+    /// This failure, with more text after its message.
+    pub(crate) fn with_text_after(self, text: &str) -> Self {
+        let message = format!("{}{text}", self.error);
+        match text.is_empty() {
+            true => self,
+            false => Self { exit: self.exit, error: anyhow::anyhow!(message) },
+        }
+    }
+
     /// This failure, after what was being done when it happened.
     pub(crate) fn while_doing(self, doing: impl fmt::Display + Send + Sync + 'static) -> Self {
         Self { exit: self.exit, error: self.error.context(doing) }

@@ -58,6 +58,10 @@ enum Command {
     Report(command::report::ReportArgs),
     /// Compares a run with another one: what is new, gone, more or less often
     Diff(command::diff::DiffArgs),
+    /// Finds the newest records that hold some text
+    Search(command::search::SearchArgs),
+    /// Asks questions in SQL, of an archive itself or of a service
+    Sql(Box<command::sql::SqlArgs>),
     /// Manages environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
     /// Looks after an archive itself: what is in it, whether it is whole, how long it is kept, copying it elsewhere
@@ -105,6 +109,8 @@ async fn run(command: Command) -> Outcome {
         Command::Canary(args) => command::canary::run(args, stop).await,
         Command::Report(args) => until_stopped(command::report::run(args), stop).await,
         Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
+        Command::Search(args) => until_stopped(command::search::run(args), stop).await,
+        Command::Sql(args) => until_stopped(command::sql::run(*args), stop).await,
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => until_stopped(command::doctor::run(args), stop).await,

@@ -232,8 +232,36 @@ impl Client {
         self.sleep(delay).await;
     }
 
+    /// Waits for its turn; gives the header that says who asks.
+    pub(crate) async fn ready_to_send(&self) -> Result<header::HeaderValue> {
+        self.0.pacer.take(self.clock(), self.0.wait.as_ref()).await;
+        self.0.access.authorization(self).await
+    }
+
+    /// Forgets an access token that was refused; false when there is none to renew.
+    pub(crate) async fn renews(&self, authorization: &header::HeaderValue) -> bool {
+        if self.0.access.renews() {
+            self.0.access.forget(authorization).await;
+        }
+        self.0.access.renews()
+    }
+
     /// Sends a request once.
     pub(crate) async fn once(&self, call: &Call, authorization: &header::HeaderValue) -> Result<Answer> {
+        let begun = self.clock().now();
+        let response = self.begin(call, authorization, None).await?;
+        let answer = self.read_answer(call, response).await?;
+        let took = Duration::from_millis(self.clock().now().millis_since(begun).max(0).unsigned_abs());
+        Ok(Answer { took, ..answer })
+    }
+
+    /// Sends a request once, up to the head of the answer. With `time_max`, the whole may take that long.
+    pub(crate) async fn begin(
+        &self,
+        call: &Call,
+        authorization: &header::HeaderValue,
+        time_max: Option<Duration>,
+    ) -> Result<reqwest::Response> {
         let request = self.http().request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
         let mut request =
             request.header(header::AUTHORIZATION, authorization).header(header::ACCEPT, "application/json");
@@ -244,24 +272,31 @@ impl Client {
                 Some(done) => held(call.body.clone(), done.clone()),
             });
         }
-        let broken = |error: reqwest::Error| {
-            let what = if error.is_timeout() { "did not answer in time" } else { "did not answer" };
-            Error::caused(ErrorKind::Unavailable, format!("{} {what}", self.place(call)), error.without_url())
-        };
-        let begun = self.clock().now();
-        let mut response = request.send().await.map_err(broken)?;
+        if let Some(time_max) = time_max {
+            request = request.timeout(time_max);
+        }
+        let response = request.send().await.map_err(|error| self.broken(call, error))?;
+        self.0.pacer.hear(response.headers());
+        Ok(response)
+    }
+
+    /// Reads an answer whole.
+    pub(crate) async fn read_answer(&self, call: &Call, mut response: reqwest::Response) -> Result<Answer> {
         let (status, headers) = (response.status(), response.headers().clone());
-        self.0.pacer.hear(&headers);
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(call, error))? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 let message = format!("{} answered with more than {ANSWER_BYTES_MAX} bytes", self.place(call));
                 return Err(Error::new(ErrorKind::Protocol, message));
             }
             body.extend_from_slice(&chunk);
         }
-        let took = Duration::from_millis(self.clock().now().millis_since(begun).max(0).unsigned_abs());
-        Ok(Answer { status, headers, body: body.freeze(), took })
+        Ok(Answer { status, headers, body: body.freeze(), took: Duration::ZERO })
+    }
+
+    fn broken(&self, call: &Call, error: reqwest::Error) -> Error {
+        let what = if error.is_timeout() { "did not answer in time" } else { "did not answer" };
+        Error::caused(ErrorKind::Unavailable, format!("{} {what}", self.place(call)), error.without_url())
     }
 
     fn place(&self, call: &Call) -> String {

@@ -26,7 +26,9 @@ mod ready;
 pub mod reconcile;
 mod reports;
 mod retry;
+mod search;
 mod settings;
+mod sql;
 mod wait;
 mod walk;
 
@@ -41,5 +43,6 @@ pub use push::ContentEncoding;
 pub use ready::readiness;
 pub use retry::retry_after;
 pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
+pub use sql::SqlAnswer;
 pub use wait::{TokioWait, Wait};
 pub use walk::{PageWalk, RequestedPage};

@@ -82,6 +82,19 @@ pub(crate) async fn require(app: &App, caller: &Caller, workspace: WorkspaceId, 
         )))
 }
 
+/// The workspaces whose logs the caller may read; none means all of them.
+pub(crate) async fn readable_workspaces(app: &App, caller: &Caller) -> ApiResult<Option<Vec<WorkspaceId>>> {
+    let mut readable: Option<Vec<WorkspaceId>> = None;
+    for right in Right::READ_LOGS {
+        let Some(held) = app.store().workspaces_with(caller, right).await? else { return Ok(None) };
+        readable = Some(match readable {
+            None => held,
+            Some(readable) => readable.into_iter().filter(|workspace| held.contains(workspace)).collect(),
+        });
+    }
+    Ok(readable)
+}
+
 /// 403 unless the caller is an administrator.
 pub(crate) fn administrator(caller: &Caller) -> ApiResult<()> {
     match caller.administrator {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use runlog_analysis::sql::SqlEngine;
 use runlog_model::{Clock, Random, Timestamp};
-use runlog_store::Store;
+use runlog_store::{Error, ErrorKind, Store};
 
 use crate::audit::Looks;
 use crate::keys::KeyRing;
@@ -24,6 +25,7 @@ pub struct App(Arc<Shared>);
 
 struct Shared {
     store: Store,
+    sql: SqlEngine,
     settings: ServerSettings,
     token_keys: KeyRing,
     link_keys: KeyRing,
@@ -49,12 +51,20 @@ impl App {
         let metrics = Metrics::new();
         let looks = Looks::new(Arc::clone(&clock));
         let openapi = document_text();
-        let shared = Shared { store, settings, token_keys, link_keys, paces, metrics, looks, openapi, clock, random };
+        let sql = SqlEngine::new(store.clone(), settings.sql.clone(), Arc::clone(&clock))
+            .map_err(|error| Error::caused(ErrorKind::Unavailable, "questions in SQL cannot be answered", error))?;
+        let shared =
+            Shared { store, sql, settings, token_keys, link_keys, paces, metrics, looks, openapi, clock, random };
         Ok(Self(Arc::new(shared)))
     }
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// What answers questions in SQL.
+    pub(crate) fn sql(&self) -> &SqlEngine {
+        &self.0.sql
     }
 
     pub(crate) fn settings(&self) -> &ServerSettings {

@@ -92,3 +92,15 @@ pub(crate) const RUN_LINES_MAX: u64 = 500;
 /// How often the same reading of the same log by the same caller is written down. Unit: milliseconds. Scrolling through
 /// a log is one look at it.
 pub(crate) const LOOK_AGAIN_MS: i64 = 600_000;
+
+/// Most records of one answer of a search.
+pub(crate) const SEARCH_PAGE_MAX: u64 = 200;
+
+/// Records of such an answer when the request names no number.
+pub(crate) const SEARCH_PAGE_DEFAULT: u64 = 50;
+
+/// After how long a search answers with what it has. Somebody may be typing.
+pub(crate) const SEARCH_TIME_MAX: Duration = Duration::from_millis(800);
+
+/// How much of a message the answer of a search shows. Unit: characters.
+pub(crate) const SEARCH_MESSAGE_CHARS_MAX: usize = 1_000;

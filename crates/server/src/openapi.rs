@@ -119,7 +119,7 @@ pub(crate) struct TaskSearch {
 }
 
 /// What the parts of the API are for, in the order of the document.
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("run logs", "Pages of a run's log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
     ("plans", "Executions of plans, as far as their runs tell"),
@@ -131,6 +131,7 @@ const TAGS: [(&str, &str); 14] = [
     ("reports", "What logs say, what went wrong, what has changed"),
     ("push", "Ways in: runs and their logs"),
     ("web", "Runlog's own: what the web UI shows; programs may ask for it as well"),
+    ("analysis", "Questions to the archive"),
     ("administration", "Runlog's own: places, people, tokens, the audit log"),
     ("service", "Is it there, is it well, what does it count"),
     ("documents", "This description"),

@@ -25,8 +25,10 @@ mod queries;
 mod records;
 mod reports;
 mod runs;
+mod search;
 mod session;
 mod sinks;
+mod sql;
 
 use axum::Router;
 use axum::http::Method;
@@ -181,6 +183,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(queries::list)),
         Route::new(Token, handler!(queries::save)),
         Route::new(Token, handler!(queries::delete)),
+        Route::new(Token, handler!(search::find)).audited_once("search logs"),
+        Route::new(Token, handler!(sql::ask)).audited("ask in SQL"),
         Route::new(Administrator, handler!(admin::environments)),
         Route::new(Administrator, handler!(admin::create_environment)),
         Route::new(Administrator, handler!(admin::workspaces)),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runlog_analysis::sql::SqlSettings;
 use runlog_model::RecordOrder;
 
 use crate::run_hook::RunHook;
@@ -40,6 +41,8 @@ pub struct ServerSettings {
     pub account_id: String,
     /// How much of a request, and how slow a client, is borne.
     pub bounds: Bounds,
+    /// What questions in SQL may take.
+    pub sql: SqlSettings,
     /// How long requests that were accepted may go on after the service is told to stop. Unit: seconds. Default: 30.
     pub stop_seconds_max: u64,
 }
@@ -61,6 +64,7 @@ impl Default for ServerSettings {
             run_hook: None,
             account_id: "runlog".to_owned(),
             bounds: Bounds::default(),
+            sql: SqlSettings::default(),
             stop_seconds_max: 30,
         }
     }

@@ -14,5 +14,7 @@ pub(crate) mod health;
 pub(crate) mod push;
 pub(crate) mod report;
 pub(crate) mod runs;
+pub(crate) mod search;
 pub(crate) mod serve;
+pub(crate) mod sql;
 pub(crate) mod tail;

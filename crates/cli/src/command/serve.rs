@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use runlog_analysis::sql::SqlSettings;
 use runlog_model::RecordOrder;
 use runlog_server::{Bounds, OtlpAttributes, RunHook, ServerSettings, TlsFiles};
 use runlog_store::{SecretUrl, Store, StoreSettings};
@@ -99,6 +100,8 @@ pub(crate) struct ServeArgs {
     bounds: BoundArgs,
     #[command(flatten)]
     otlp: OtlpArgs,
+    #[command(flatten)]
+    sql: SqlArgs,
     /// Form of the service's own log, on standard error
     #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -167,6 +170,34 @@ impl BoundArgs {
             events_bytes_max: self.events_bytes,
             line_bytes_max: self.line_bytes,
             unpack_ratio_max: self.unpack_ratio,
+        }
+    }
+}
+
+/// What questions in SQL may take.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Questions in SQL")]
+struct SqlArgs {
+    /// Most memory of all questions together, in MiB; beyond it they go on in temporary files
+    #[arg(long, env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
+          value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    sql_memory: u32,
+    /// How long a question may take
+    #[arg(long, env = "RUNLOG_SQL_TIME", default_value = "5m", value_name = "TIME")]
+    sql_time: Span,
+    /// Questions that are answered at a time; further ones are told to come again
+    #[arg(long, env = "RUNLOG_SQL_QUESTIONS", default_value_t = 4, value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    sql_questions: u16,
+}
+
+impl SqlArgs {
+    fn settings(&self) -> SqlSettings {
+        SqlSettings {
+            memory_bytes: (self.sql_memory as usize) << 20,
+            time_max: Some(self.sql_time.duration()),
+            questions_max: usize::from(self.sql_questions),
+            ..SqlSettings::default()
         }
     }
 }
@@ -295,6 +326,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         run_hook: args.run_hook,
         stranger_requests_per_second: args.bounds.stranger_requests_per_second,
         bounds: args.bounds.bounds(),
+        sql: args.sql.settings(),
         otlp: args.otlp.attributes(),
         file_order: args.file_order.into(),
         window_days_max: args.window_days,

@@ -16,7 +16,9 @@ pub mod plans;
 pub mod push;
 pub mod queries;
 pub mod records;
+pub mod search;
 pub mod session;
 pub mod sinks;
+pub mod sql;
 
 pub use error::ErrorBody;

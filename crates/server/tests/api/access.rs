@@ -80,6 +80,8 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/queries", Access::Token),
     ("PUT", "/runlog/v1/queries/{name}", Access::Token),
     ("DELETE", "/runlog/v1/queries/{name}", Access::Token),
+    ("GET", "/runlog/v1/search", Access::Token),
+    ("POST", "/runlog/v1/sql", Access::Token),
     ("GET", "/runlog/v1/environments", Access::Administrator),
     ("POST", "/runlog/v1/environments", Access::Administrator),
     ("GET", "/runlog/v1/workspaces", Access::Administrator),

@@ -10,6 +10,7 @@ mod executions;
 mod logs;
 mod openapi;
 mod protocol;
+mod questions;
 mod reports;
 mod requests;
 mod sinks;

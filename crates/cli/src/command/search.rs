@@ -1,0 +1,112 @@
+//! `runlog search`: the newest records that hold some text.
+
+use std::io::Write;
+
+use anstyle::Style;
+use runlog_model::wire::search::FoundRecord;
+use runlog_model::{RunId, Severity, TaskId, Timestamp, WorkspaceId};
+
+use crate::connection::ConnectArgs;
+use crate::exit::Outcome;
+use crate::terminal::{self, BAD, FAINT, note};
+
+/// Most records that are asked for at a time.
+const PAGE_MAX: u64 = 200;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  runlog search timeout                               the newest 50 records that hold it, in any case
+  runlog search '\"connection refused\" -retrying'      whole words in quotes; without what follows a minus
+  runlog search --severity error,fatal --task TASK_ID --from 2026-11-24T00:00:00Z -n 500
+  runlog search orders --json | jq .logMessage")]
+pub(crate) struct SearchArgs {
+    /// What the message holds, in any case
+    #[arg(default_value = "", allow_hyphen_values = true)]
+    text: String,
+    /// Records of one workspace
+    #[arg(long, value_name = "ID", group = "place")]
+    workspace: Option<WorkspaceId>,
+    /// Records of one task
+    #[arg(long, value_name = "ID", group = "place")]
+    task: Option<TaskId>,
+    /// Records of one run
+    #[arg(long, value_name = "ID", group = "place")]
+    run: Option<RunId>,
+    /// Severities, between commas
+    #[arg(long, value_name = "SEVERITY", value_delimiter = ',')]
+    severity: Vec<String>,
+    /// The earliest time, inside
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// The latest time, inside
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    /// Most records
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
+    limit: u64,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Shows what is found as it is found, the newest first.
+pub(crate) async fn run(args: SearchArgs) -> Outcome {
+    let client = args.connect.client()?;
+    let mut query = args.query();
+    let (mut left, mut scanned) = (args.limit, 0);
+    while left > 0 {
+        query.retain(|(name, _)| *name != "limit");
+        query.push(("limit", left.min(PAGE_MAX).to_string()));
+        let answer = client.search(&query).await?;
+        scanned += answer.scanned.records;
+        left = left.saturating_sub(answer.items.len() as u64);
+        show(&answer.items, args.json)?;
+        let Some(cursor) = answer.cursor else { break };
+        query.retain(|(name, _)| *name != "cursor");
+        query.push(("cursor", cursor));
+    }
+    let found = terminal::count(args.limit - left);
+    note(format!("{found} found in {} records, the newest first", terminal::count(scanned)));
+    Ok(())
+}
+
+impl SearchArgs {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = vec![("q", self.text.clone())];
+        let places = [
+            ("workspaceId", self.workspace.map(|id| id.to_string())),
+            ("taskId", self.task.map(|id| id.to_string())),
+            ("runId", self.run.map(|id| id.to_string())),
+            ("from", self.from.map(|time| time.as_millis().to_string())),
+            ("to", self.to.map(|time| time.as_millis().to_string())),
+        ];
+        query.extend(places.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        if !self.severity.is_empty() {
+            query.push(("severity", self.severity.join(",")));
+        }
+        query
+    }
+}
+
+fn show(items: &[FoundRecord], as_json: bool) -> Outcome {
+    let mut out = anstream::stdout().lock();
+    for item in items {
+        if as_json {
+            serde_json::to_writer(&mut out, item).map_err(std::io::Error::from)?;
+            out.write_all(b"\n")?;
+            continue;
+        }
+        let style = match Severity::of(item.severity.as_deref()) {
+            Severity::Error | Severity::Fatal => BAD,
+            Severity::Trace | Severity::Debug => FAINT,
+            _ => Style::new(),
+        };
+        let (time, severity) = (item.time(), item.severity.as_deref().unwrap_or("-"));
+        let message = item.log_message.as_deref().unwrap_or_default();
+        writeln!(out, "{style}{time} {severity:5} {} {} {message}{style:#}", item.task_name, item.run_id)?;
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,16 @@
+//! Body of `POST /runlog/v1/sql`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A question to the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SqlQuestion {
+    /// One SQL query; the tables are `runs`, `records`, `tasks` and `deliveries`.
+    #[schema(example = "SELECT status, count(*) FROM runs GROUP BY status")]
+    pub query: String,
+    /// `json`, `ndjson`, `csv`, `table` or `parquet`; what the request accepts when absent, else `json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+}

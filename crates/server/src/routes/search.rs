@@ -1,0 +1,168 @@
+//! `GET /runlog/v1/search`: records that hold some text, the newest first.
+
+use axum::Json;
+use axum::extract::State;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use runlog_model::place::Right;
+use runlog_model::wire::search::{FoundRecord, Scanned, SearchAnswer};
+use runlog_model::{Severity, TaskId, TimeRange, Timestamp};
+use runlog_store::{Caller, Found, Search, SearchPlace};
+use utoipa::IntoParams;
+
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::{ApiError, ApiResult};
+use crate::query::Params;
+use crate::{access, limits};
+
+/// The query parameters, for the description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct SearchParameters {
+    /// What the message holds, in any case: parts of words; `"whole words"` in quotes; `-part` for messages without it.
+    #[param(max_length = 1000)]
+    q: Option<String>,
+    /// Records of one workspace; all that the caller may read when neither this nor a task or run is named.
+    #[param(pattern = "^[0-9a-f]{24}$")]
+    workspace_id: Option<String>,
+    /// Records of one task.
+    #[param(pattern = "^[0-9a-f]{24}$")]
+    task_id: Option<String>,
+    /// Records of one run.
+    #[param(pattern = "^[0-9a-f-]{36}$")]
+    run_id: Option<String>,
+    /// Severities, between commas or repeated: `TRACE` to `FATAL`, `OTHER` for what is none of them.
+    severity: Option<String>,
+    /// The earliest time, inside; RFC 3339 or epoch milliseconds.
+    from: Option<String>,
+    /// The latest time, inside.
+    to: Option<String>,
+    /// Most records.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u64>,
+    /// Goes on where an answer ended.
+    cursor: Option<String>,
+}
+
+/// Looks from the newest record back, until it has as many as are asked for or its time is up.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/search",
+    tag = "analysis",
+    params(SearchParameters),
+    responses((status = 200, description = "What was found, and how to go on", body = SearchAnswer), (status = 404, description = "There is no such workspace, task or run", body = runlog_model::wire::ErrorBody))
+)]
+pub(crate) async fn find(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> ApiResult<Json<SearchAnswer>> {
+    let text = params.text("q").unwrap_or_default();
+    let text = text.parse().map_err(|error| ApiError::invalid(format!("q: {error}")))?;
+    let limit = params.number("limit", 1..=limits::SEARCH_PAGE_MAX)?.unwrap_or(limits::SEARCH_PAGE_DEFAULT);
+    let search = Search {
+        text,
+        workspace_ids: None,
+        task_id: None,
+        run_id: None,
+        severities: severities(&params)?,
+        range: TimeRange { start: instant(&params, "from")?, end: instant(&params, "to")? },
+        after: params.text("cursor").map(place).transpose()?,
+        limit: limit as usize,
+        time_max: limits::SEARCH_TIME_MAX,
+    };
+    let search = in_place(&app, &caller, &params, search).await?;
+    let page = app.store().search(search).await?;
+    Ok(Json(SearchAnswer {
+        items: page.items.into_iter().map(item).collect(),
+        cursor: page.next.map(cursor),
+        scanned: Scanned { records: page.scanned_records, bytes: page.scanned_bytes },
+        complete: page.is_complete,
+    }))
+}
+
+/// The search, in the one place that is named or in all that the caller may read.
+async fn in_place(app: &App, caller: &Caller, params: &Params, search: Search) -> ApiResult<Search> {
+    let named = [params.text("workspaceId"), params.text("taskId"), params.text("runId")];
+    match named {
+        [None, None, None] => Ok(Search { workspace_ids: access::readable_workspaces(app, caller).await?, ..search }),
+        [Some(workspace), None, None] => {
+            let workspace = access::workspace(app, caller, workspace, &Right::READ_LOGS).await?;
+            Ok(Search { workspace_ids: Some(vec![workspace.id]), ..search })
+        }
+        [None, Some(task), None] => {
+            let task_id: TaskId = access::id("taskId", task)?;
+            let task = access::task(app, caller, task_id, &Right::READ_LOGS).await?;
+            let workspace_ids = Some(vec![task.workspace.id]);
+            Ok(Search { task_id: Some(task_id), workspace_ids, ..search })
+        }
+        [None, None, Some(run)] => {
+            let run = access::run(app, caller, run, &Right::READ_LOGS).await?;
+            Ok(Search { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
+        }
+        _ => Err(ApiError::invalid("workspaceId, taskId and runId: name one of them")),
+    }
+}
+
+fn severities(params: &Params) -> ApiResult<Option<Vec<Severity>>> {
+    let words = params.list("severity");
+    let severity = |word: &String| {
+        let known = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(word));
+        let names = Severity::ALL.map(Severity::name).join(", ");
+        let shown: String = word.chars().take(32).collect();
+        known.ok_or_else(|| ApiError::invalid(format!("severity: {shown:?} is none of {names}")))
+    };
+    let severities: Vec<Severity> = words.iter().map(severity).collect::<ApiResult<_>>()?;
+    Ok((!severities.is_empty()).then_some(severities))
+}
+
+/// A time, RFC 3339 or epoch milliseconds.
+fn instant(params: &Params, name: &str) -> ApiResult<Option<Timestamp>> {
+    match params.text(name).map(str::parse::<i64>) {
+        Some(Ok(epoch_ms)) => {
+            let instant = Timestamp::from_millis(epoch_ms);
+            instant.map(Some).map_err(|error| ApiError::invalid(format!("{name}: {error}")))
+        }
+        _ => params.time(name),
+    }
+}
+
+fn cursor(place: SearchPlace) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{} {} {}", place.time_ms, place.run_id, place.arrival))
+}
+
+fn place(cursor: &str) -> ApiResult<SearchPlace> {
+    let read = || {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+        let mut parts = text.split(' ');
+        let place = SearchPlace {
+            time_ms: parts.next()?.parse().ok()?,
+            run_id: parts.next()?.parse().ok()?,
+            arrival: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(place)
+    };
+    read().ok_or_else(|| ApiError::invalid("cursor: this is none that an answer gave"))
+}
+
+fn item(found: Found) -> FoundRecord {
+    FoundRecord {
+        run_id: found.run_id,
+        task_id: found.task_id,
+        task_name: found.task_name,
+        workspace_id: found.workspace_id,
+        log_timestamp: found.time.as_millis(),
+        severity: found.severity,
+        log_message: found.message.map(cut),
+    }
+}
+
+fn cut(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(limits::SEARCH_MESSAGE_CHARS_MAX) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}

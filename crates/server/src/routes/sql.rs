@@ -1,0 +1,82 @@
+//! `POST /runlog/v1/sql`: a question in SQL, answered row by row.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
+use runlog_analysis::sql::{AnswerFormat, SqlError, SqlErrorKind};
+use runlog_model::wire::ErrorBody;
+use runlog_model::wire::sql::SqlQuestion;
+use tracing::warn;
+
+use super::json::JsonBody;
+use crate::access;
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::{ApiError, ApiResult};
+
+/// Answers from the workspaces on which the caller has the rights Author, Viewer and Executor.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/sql",
+    tag = "analysis",
+    request_body(content = SqlQuestion),
+    responses(
+        (status = 200, description = "The rows, as they come; an answer that breaks off has failed", content((serde_json::Value = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"), (String = "text/plain"), (String = "application/vnd.apache.parquet"))),
+        (status = 400, description = "The query is wrong, or takes more memory or time than it may; the message says what and where", body = ErrorBody),
+    )
+)]
+pub(crate) async fn ask(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+    JsonBody(question): JsonBody<SqlQuestion>,
+) -> ApiResult<Response> {
+    let format = match &question.format {
+        Some(name) => name.parse().map_err(|error| ApiError::invalid(format!("format: {error}")))?,
+        None => accepted(&headers),
+    };
+    let readable = access::readable_workspaces(&app, &caller).await?;
+    let answer = app.sql().ask(&question.query, readable).await.map_err(refusal)?;
+    let mut parts = Box::pin(answer.into_bytes(format));
+    // What goes wrong before the first rows is told as an error; later there is only breaking off.
+    let first = parts.next().await.transpose().map_err(refusal)?;
+    let rest = parts.map(|part| {
+        part.map_err(|error| {
+            warn!(error = &error as &dyn std::error::Error, "an answer to a question in SQL was broken off");
+            std::io::Error::other(error)
+        })
+    });
+    let body = Body::from_stream(stream::iter(first.map(Ok)).chain(rest));
+    let headers = [
+        (header::CONTENT_TYPE, format.media_type()),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// The first form that the request accepts by name.
+fn accepted(headers: &HeaderMap) -> AnswerFormat {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    let format =
+        |kind: &str| AnswerFormat::ALL.into_iter().find(|format| format.media_type().split(';').next() == Some(kind));
+    kinds.filter_map(format).next().unwrap_or(AnswerFormat::Json)
+}
+
+fn refusal(error: SqlError) -> ApiError {
+    let message = error.to_string();
+    let detail = error.place().map(|place| format!("line {}, column {}: {}", place.line, place.column, place.text));
+    let refused = match error.kind() {
+        SqlErrorKind::Invalid | SqlErrorKind::TooLarge | SqlErrorKind::TooLong => ApiError::invalid(message),
+        SqlErrorKind::Busy => ApiError::new(StatusCode::TOO_MANY_REQUESTS, message),
+        SqlErrorKind::Archive(kind) => runlog_store::Error::caused(kind, message, error).into(),
+        SqlErrorKind::Internal => ApiError {
+            cause: Some(std::sync::Arc::new(error)),
+            ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+        },
+    };
+    ApiError { detail, ..refused }
+}

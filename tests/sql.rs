@@ -1,0 +1,90 @@
+//! `runlog sql` and `runlog search`: of an archive itself, and of a service.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::support::{Service, runlog, succeeded, write_lines};
+
+const RUN: &str = "00000000-0000-4000-8000-000000000001";
+
+/// A service with a run of a hundred records.
+fn service() -> Service {
+    let service = Service::start(&["--settle", "0s"]);
+    let (_, task) = service.make_task();
+    let line = |at: i64| {
+        let severity = if at % 10 == 0 { "ERROR" } else { "INFO" };
+        json!({"logTimestamp": 1_000 * at, "severity": severity, "logMessage": format!("line {at}")}).to_string()
+    };
+    let file = write_lines(service.folder().join("log.ndjson"), &(0..100).map(line).collect::<Vec<_>>());
+    service.succeed(&["push", RUN, file.to_str().unwrap(), "--task", &task, "--finish", "execution_failed"]);
+    service
+}
+
+#[test]
+fn a_service_and_an_archive_answer_alike() {
+    let service = service();
+    let query = "SELECT severity, count(*) AS records, max(time) AS newest FROM records GROUP BY 1 ORDER BY 1";
+    let expected = "severity  records  newest\n--------  -------  --------------------\nERROR          10  1970-01-01T00:01:30Z\n\
+                    INFO           90  1970-01-01T00:01:39Z\n(2 rows)\n";
+    assert_eq!(service.succeed(&["sql", query]), expected);
+    let of_archive = |arguments: &[&str]| {
+        let mut command = runlog(&["sql", "--data"]);
+        command.arg(service.folder().join("data")).args(arguments).current_dir(service.folder());
+        succeeded(command.output().unwrap())
+    };
+    assert_eq!(of_archive(&[query]), expected);
+    let csv = "severity,records,newest\nERROR,10,1970-01-01T00:01:30Z\nINFO,90,1970-01-01T00:01:39Z\n";
+    for asked in [&of_archive as &dyn Fn(&[&str]) -> String, &|arguments: &[&str]| {
+        service.succeed(&[&["sql"], arguments].concat())
+    }] {
+        assert_eq!(asked(&["--format", "csv", query]), csv);
+        // The name of the file says the form; the file is whole or not there.
+        assert_eq!(asked(&["-o", "answer.csv", query]), "");
+        assert_eq!(std::fs::read_to_string(service.folder().join("answer.csv")).unwrap(), csv);
+        assert_eq!(asked(&["-o", "answer.parquet", "SELECT * FROM records"]), "");
+        let file = std::fs::read(service.folder().join("answer.parquet")).unwrap();
+        assert!(file.starts_with(b"PAR1") && file.ends_with(b"PAR1"));
+    }
+}
+
+#[test]
+fn a_query_can_come_on_standard_input() {
+    let service = service();
+    let mut command = service.runlog(&["sql", "--format", "ndjson"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"SELECT run_id, error_records\nFROM runs").unwrap();
+    let printed = succeeded(child.wait_with_output().unwrap());
+    assert_eq!(printed, format!("{{\"run_id\":\"{RUN}\",\"error_records\":10}}\n"));
+}
+
+#[test]
+fn a_wrong_query_is_pointed_at() {
+    let service = service();
+    let output =
+        runlog(&["sql", "SELECT *\nFROM recrods", "--data"]).arg(service.folder().join("data")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "error: there is no table recrods; is records meant?\n2 | FROM recrods\n  |      ^\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
+    let output = service.runlog(&["sql", "SELECT *\nFROM recrods"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("is records meant?; line 2, column 6: FROM recrods"), "{told}");
+    let output = runlog(&["sql", "SELECT 1", "--data", "nowhere"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no archive in nowhere"));
+}
+
+#[test]
+fn the_newest_records_that_hold_a_text_are_found() {
+    let service = service();
+    let found = service.succeed(&["search", "LINE 9", "--severity", "error"]);
+    assert_eq!(found, format!("1970-01-01T00:01:30.000Z ERROR test {RUN} line 90\n"));
+    let found = service.succeed(&["search", "line -1", "-n", "3", "--json"]);
+    let messages: Vec<String> = found
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["logMessage"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(messages, ["line 99", "line 98", "line 97"]);
+}
