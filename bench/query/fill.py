@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Makes an archive to ask questions of: fill.py FOLDER RECORDS RUNS TASK_ID RUNLOG, with RUNLOG_API_URL and RUNLOG_TOKEN.
+
+Runs of one size, of one task out of ten, over ten days, one in ten failed. The texts are those of the sample runs, each
+with a number of its own, so that lines do not repeat to the letter. Two words are rare: one in a million records, and one
+in the oldest run alone. Leaves FOLDER/log.txt, the records as lines of text, and FOLDER/log.ndjson for ClickHouse."""
+
+import datetime
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+FIRST_MS = 1_790_000_000_000
+SPAN_MS = 10 * 86_400_000
+
+
+def send(method, path, body):
+    headers = {"Authorization": f"Bearer {os.environ['RUNLOG_TOKEN']}", "Content-Type": "application/json"}
+    request = urllib.request.Request(os.environ["RUNLOG_API_URL"] + path, json.dumps(body).encode(), headers, method=method)
+    with urllib.request.urlopen(request) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def samples():
+    """The texts of the sample runs, mostly of the ordinary ones."""
+    texts = []
+    for file in sorted((ROOT / "fixtures/runs").glob("*.ndjson.zst")):
+        lines = subprocess.run(["zstd", "-dcq", file], check=True, stdout=subprocess.PIPE).stdout.splitlines()
+        texts += [json.loads(line) for line in lines[:20_000]]
+    return texts
+
+
+def instant(ms):
+    return datetime.datetime.fromtimestamp(ms / 1000, datetime.timezone.utc).isoformat(timespec="milliseconds")
+
+
+def main():
+    folder, records, runs, task, runlog = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
+    workspace = next(row["workspace"]["id"] for row in send_get("/orchestration/executables/tasks")["items"] if row["executable"] == task)
+    tasks = [send("POST", "/runlog/v1/tasks", {"name": f"task {number}", "workspaceId": workspace})["executable"] for number in range(10)]
+    chance, texts = random.Random(1), samples()
+    text_log, json_log = open(folder / "log.txt", "w"), open(folder / "log.ndjson", "w")
+    per_run = records // runs
+    for number in range(runs):
+        run = str(uuid.UUID(int=chance.getrandbits(128), version=4))
+        began = FIRST_MS + SPAN_MS * number // runs
+        task_id = tasks[number % 10]
+        send("PUT", f"/runlog/v1/runs/{run}", {"taskId": task_id, "triggerTimestamp": instant(began), "startTimestamp": instant(began)})
+        path, at = folder / "run.ndjson", chance.randrange(len(texts))
+        with open(path, "w") as out:
+            for index in range(per_run):
+                text, now = texts[(at + index) % len(texts)], began + index * 7
+                message = f"{text.get('logMessage', '')} #{chance.getrandbits(24):06x}"
+                if chance.random() < 1e-6:
+                    message += " quokka"
+                if number == 0 and index == per_run // 2:
+                    message += " wombat"
+                record = {**{k: v for k, v in text.items() if v is not None}, "logTimestamp": now, "logMessage": message}
+                line = json.dumps(record, ensure_ascii=False)
+                out.write(line + "\n")
+                json_log.write(f'{{"run_id":"{run}","task_id":"{task_id}","time":{now},{line[1:]}\n')
+                text_log.write(f"{instant(now)} {text.get('severity', '-')} {message.replace(chr(10), ' ')}\n")
+        status = "execution_failed" if number % 10 == 3 else "execution_successful"
+        subprocess.run([runlog, "push", run, path], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        send("POST", f"/runlog/v1/runs/{run}/finish", {"status": status, "finishTimestamp": instant(began + per_run * 7)})
+    catalog = folder / "data/catalog.sqlite"
+    while True:
+        with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as rows:
+            if rows.execute("SELECT count(*) FROM runs WHERE seal_at IS NOT NULL").fetchone()[0] == 0:
+                break
+        time.sleep(1)
+    print(f"{per_run * runs:,} records in {runs} runs, sealed")
+
+
+def send_get(path):
+    headers = {"Authorization": f"Bearer {os.environ['RUNLOG_TOKEN']}"}
+    with urllib.request.urlopen(urllib.request.Request(os.environ["RUNLOG_API_URL"] + path, headers=headers)) as answer:
+        return json.loads(answer.read())
+
+
+main()
