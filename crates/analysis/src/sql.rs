@@ -219,6 +219,8 @@ fn config(settings: &SqlSettings) -> SessionConfig {
         .with_batch_size(BATCH_ROWS);
     // Errors then say where in the query they are.
     config.options_mut().sql_parser.collect_spans = true;
+    // Several sorters at a time would take each other's memory when they read back what they wrote to files.
+    config.options_mut().optimizer.repartition_sorts = false;
     // Each thread that sorts keeps this much for reading back what it wrote to files.
     let kept = settings.memory_bytes / (8 * settings.threads.max(1));
     config.options_mut().execution.sort_spill_reservation_bytes = kept.clamp(1 << 20, 10 << 20);
