@@ -10,9 +10,10 @@ demo: web ## Starts Runlog, archives ten real run logs, fetches them back and pr
 	cargo build --locked
 	@target/debug/runlog demo
 
+# The tests have places at which the program can be ended; the endurance tests use the program that they built.
 test: web ## Runs all tests
 	@.ci/setup test
-	cargo test --workspace --locked
+	cargo test --workspace --locked --features runlog-cli/failpoints
 
 # What the web UI is made of. It is built anew when one of these is newer than what was built.
 web_sources := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/browse/*' \
