@@ -53,8 +53,8 @@ pub enum Packing {
 
 /// A part of a run's records that is being written.
 pub(crate) enum Part {
-    Lines(Lines),
-    Columns { file: RecordFile, waiting: Vec<Item> },
+    Lines(Box<Lines>),
+    Columns { file: Box<RecordFile>, waiting: Vec<Item> },
 }
 
 /// A file of lines.
@@ -124,14 +124,14 @@ impl Files {
                 run.run.status.coarse().as_str().to_owned(),
             ];
             let file = RecordFile::begin(file, of_run).map_err(|error| away(&error))?;
-            return Ok(Part::Columns { file, waiting: Vec::new() });
+            return Ok(Part::Columns { file: Box::new(file), waiting: Vec::new() });
         }
         let packer = match self.packing {
             Packing::None => Packer::None(Vec::new()),
             Packing::Gzip => Packer::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
             Packing::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(Vec::new(), 3).map_err(unpackable)?),
         };
-        Ok(Part::Lines(Lines { file, packer, form: self.form }))
+        Ok(Part::Lines(Box::new(Lines { file, packer, form: self.form })))
     }
 
     /// Adds a record to a part.
@@ -173,7 +173,8 @@ impl Part {
                 file_away(&mut file, &mut waiting).await?;
                 file.finish().await.map_err(|error| away(&error))
             }
-            Self::Lines(Lines { mut file, packer, .. }) => {
+            Self::Lines(lines) => {
+                let Lines { mut file, packer, .. } = *lines;
                 let rest = match packer {
                     Packer::None(bytes) => bytes,
                     Packer::Gzip(encoder) => encoder.finish().map_err(unpackable)?,

@@ -122,7 +122,7 @@ impl Stage {
             severity: Some(if number % 4 == 3 { "ERROR" } else { "INFO" }.to_owned()),
             log_type: Some("JOB".to_owned()),
             message: Some(message),
-            bundle_name: (number % 3 == 0).then(|| "tLogRow_1".to_owned()),
+            bundle_name: number.is_multiple_of(3).then(|| "tLogRow_1".to_owned()),
             ..Record::at(self.time(number))
         }
     }

@@ -1,5 +1,6 @@
 //! Destinations after the documents of their vendors, on loopback.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -190,18 +191,18 @@ fn elasticsearch(kept: &mut Kept, headers: &HeaderMap, body: &[u8], busy: bool) 
             (429, "es_rejected_execution_exception")
         } else if message == "unmappable" && !kept.is_mended {
             (400, "document_parsing_exception")
-        } else if kept.records.contains_key(&id) {
-            (409, "version_conflict_engine_exception")
         } else {
-            let taken = Taken {
-                run: document["run.id"].as_str().unwrap().to_owned(),
-                order: document["event.sequence"].as_i64().unwrap(),
-                message,
-            };
             assert_eq!(document["event.id"], id.as_str());
             document["@timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
-            kept.records.insert(id, taken);
-            (201, "")
+            let run = document["run.id"].as_str().unwrap().to_owned();
+            let taken = Taken { run, order: document["event.sequence"].as_i64().unwrap(), message };
+            match kept.records.entry(id) {
+                Entry::Occupied(_) => (409, "version_conflict_engine_exception"),
+                Entry::Vacant(free) => {
+                    free.insert(taken);
+                    (201, "")
+                }
+            }
         };
         let error = (status > 299).then(|| json!({ "type": kind, "reason": REASON }));
         items.push(json!({ "create": { "status": status, "error": error } }));
