@@ -144,7 +144,7 @@ impl Alerts {
 
     async fn set_back(&self, alert: &DueAlert, error: &AlertError, now: Timestamp) -> Result<(), AlertError> {
         let text = error.to_string();
-        let wait_ms = AGAIN_FIRST_MS.saturating_mul(1 << alert.attempts.clamp(1, 20) - 1).min(AGAIN_MAX_MS);
+        let wait_ms = AGAIN_FIRST_MS.saturating_mul(1 << (alert.attempts.clamp(1, 20) - 1)).min(AGAIN_MAX_MS);
         warn!(alert.rule, alert.destination, attempts = alert.attempts, problem = text, "an alert did not arrive");
         Ok(self.store.alert_failed(alert, &text, now.plus_millis(wait_ms)).await?)
     }
