@@ -140,7 +140,11 @@ const TASKS: [RowColumn; 10] = [
     time("created_at", "t.created_at"),
 ];
 
-const DELIVERIES: [RowColumn; 12] = [
+/// Records of a delivery that its sink refused for good.
+const REFUSED: &str = "(SELECT COUNT(*) FROM dead_letters l
+    WHERE l.sink = d.sink AND l.run_id = d.run_id AND l.log_epoch = d.log_epoch)";
+
+const DELIVERIES: [RowColumn; 13] = [
     text("sink", "d.sink"),
     text("run_id", "d.run_id"),
     text("task_id", "r.task_id"),
@@ -148,7 +152,8 @@ const DELIVERIES: [RowColumn; 12] = [
     text("state", "d.state"),
     perhaps(number("of_records", "d.of_records")),
     perhaps(number("delivered", "d.delivered")),
-    perhaps(number("refused", "d.refused")),
+    number("left_out", "d.left_out"),
+    number("refused", REFUSED),
     perhaps(time("due_at", "d.due_at")),
     perhaps(number("attempts", "d.attempts")),
     perhaps(time("done_at", "d.done_at")),
