@@ -30,9 +30,11 @@ pub const FLIPS_MIN: u64 = 4;
 
 /// Why a task needs a look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", tag = "kind", rename_all_fields = "camelCase")]
+// Each variant says how its fields are named, because the description of the API is made from that.
+#[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Reason {
     /// Its last run failed.
+    #[serde(rename_all = "camelCase")]
     Failing {
         /// The last run.
         run_id: RunId,
@@ -45,6 +47,7 @@ pub enum Reason {
         error: Option<String>,
     },
     /// A run took, or takes, much longer than usual.
+    #[serde(rename_all = "camelCase")]
     Slow {
         /// The run.
         run_id: RunId,
@@ -56,6 +59,7 @@ pub enum Reason {
         goes_on: bool,
     },
     /// It has not run for much longer than usual.
+    #[serde(rename_all = "camelCase")]
     Late {
         /// When its last run was asked for.
         last: Timestamp,
@@ -63,6 +67,7 @@ pub enum Reason {
         usual_ms: i64,
     },
     /// It fails and succeeds in turn.
+    #[serde(rename_all = "camelCase")]
     Flaky {
         /// How often the outcome changed.
         flips: u64,
@@ -70,6 +75,7 @@ pub enum Reason {
         runs: u64,
     },
     /// It logged kinds of errors that it never logged before.
+    #[serde(rename_all = "camelCase")]
     NewProblems {
         /// How many kinds.
         problems: u64,

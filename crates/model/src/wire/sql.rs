@@ -12,5 +12,6 @@ pub struct SqlQuestion {
     pub query: String,
     /// `json`, `ndjson`, `csv`, `table` or `parquet`; what the request accepts when absent, else `json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(json|ndjson|csv|table|parquet)$")]
     pub format: Option<String>,
 }

@@ -152,7 +152,7 @@ fn severities(params: &Params) -> ApiResult<HashSet<Severity>> {
     params(
         ("id" = runlog_model::RunId, Path, description = "the id"),
         RangeQuery,
-        ("buckets" = Option<u64>, Query, description = "In how many parts, 1 to 1000; 120 when absent")
+        ("buckets" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "In how many parts, 1 to 1000; 120 when absent")
     ),
     responses((status = 200, description = "Counts; without a start when there are no records", body = HistogramBody))
 )]
@@ -191,7 +191,7 @@ enum WholeForm {
     params(
         ("id" = runlog_model::RunId, Path, description = "the id"),
         RangeQuery,
-        ("format" = Option<String>, Query, description = "`text` (the default), `ndjson` or `json`")
+        ("format" = Option<String>, Query, pattern = "^(text|ndjson|json)$", description = "`text` (the default), `ndjson` or `json`")
     ),
     responses((status = 200, description = "The log", body = String, content_type = "text/plain"))
 )]

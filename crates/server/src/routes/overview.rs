@@ -24,8 +24,8 @@ const HOUR_MS: i64 = 3_600_000;
     tag = "web",
     params(
         PlaceQuery,
-        ("hours" = Option<u64>, Query, description = "How far back, 1 to 2160; 24 when absent"),
-        ("buckets" = Option<u64>, Query, description = "In how many parts, 1 to 200; 48 when absent")
+        ("hours" = Option<u64>, Query, minimum = 1, maximum = 2160, description = "How far back, 1 to 2160; 24 when absent"),
+        ("buckets" = Option<u64>, Query, minimum = 1, maximum = 200, description = "In how many parts, 1 to 200; 48 when absent")
     ),
     responses((status = 200, description = "Runs by time and outcome", body = OverviewBody))
 )]
@@ -71,7 +71,7 @@ pub(crate) async fn overview(
     params(
         ListQuery,
         PlaceQuery,
-        ("hours" = Option<u64>, Query, description = "Their runs of so many hours, 1 to 2160; 24 when absent"),
+        ("hours" = Option<u64>, Query, minimum = 1, maximum = 2160, description = "Their runs of so many hours, 1 to 2160; 24 when absent"),
         ("name" = Option<String>, Query, description = "A part of the name, in any case"),
         ("taskId" = Option<String>, Query, description = "This task alone"),
         ("failing" = Option<bool>, Query, description = "`true`: those with runs that did not end well, the latest first; else by name"),
@@ -110,7 +110,7 @@ pub(crate) async fn tasks(
         ("status" = Option<RunStatus>, Query, description = "Runs of this status"),
         ("startTime" = Option<String>, Query, description = "Those that began in, ended in, or went on across the time from here"),
         ("endTime" = Option<String>, Query, description = "To here"),
-        ("limit" = Option<u64>, Query, description = "Most items of the page, 1 to 500; 200 when absent"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Most items of the page, 1 to 500; 200 when absent"),
         ("offset" = Option<u64>, Query, description = "Items before the page")
     ),
     responses((status = 200, description = "Runs, newest first", body = ListPage<RunLineBody>))

@@ -75,7 +75,7 @@ pub(crate) async fn diff(
     get,
     path = "/runlog/v1/tasks/{id}/report",
     tag = "reports",
-    params(("id" = runlog_model::TaskId, Path, description = "the id"), ("lastDays" = Option<u64>, Query, description = "How many days of runs are looked at, 1 to 3,660; 30 when absent")),
+    params(("id" = runlog_model::TaskId, Path, description = "the id"), ("lastDays" = Option<u64>, Query, minimum = 1, maximum = 3660, description = "How many days of runs are looked at, 1 to 3,660; 30 when absent")),
     responses((status = 200, description = "The report", body = TaskReport))
 )]
 pub(crate) async fn of_task(
@@ -94,7 +94,7 @@ pub(crate) async fn of_task(
     get,
     path = "/runlog/v1/workspaces/{id}/report",
     tag = "reports",
-    params(("id" = runlog_model::WorkspaceId, Path, description = "the id"), ("lastDays" = Option<u64>, Query, description = "How many days count as recent, 1 to 3,660; 1 when absent")),
+    params(("id" = runlog_model::WorkspaceId, Path, description = "the id"), ("lastDays" = Option<u64>, Query, minimum = 1, maximum = 3660, description = "How many days count as recent, 1 to 3,660; 1 when absent")),
     responses((status = 200, description = "The report", body = WorkspaceReport))
 )]
 pub(crate) async fn of_workspace(
