@@ -193,7 +193,7 @@ enum WholeForm {
         RangeQuery,
         ("format" = Option<String>, Query, pattern = "^(text|ndjson|json)$", description = "`text` (the default), `ndjson` or `json`")
     ),
-    responses((status = 200, description = "The log", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "The log", content((String = "text/plain"), (String = "application/x-ndjson"), (serde_json::Value = "application/json"))))
 )]
 pub(crate) async fn whole(
     State(app): State<App>,

@@ -108,8 +108,8 @@ pub(crate) async fn tasks(
     params(
         ("id" = runlog_model::TaskId, Path, description = "the id"),
         ("status" = Option<RunStatus>, Query, description = "Runs of this status"),
-        ("startTime" = Option<String>, Query, description = "Those that began in, ended in, or went on across the time from here"),
-        ("endTime" = Option<String>, Query, description = "To here"),
+        ("startTime" = Option<Timestamp>, Query, description = "Those that began in, ended in, or went on across the time from here"),
+        ("endTime" = Option<Timestamp>, Query, description = "To here"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Most items of the page, 1 to 500; 200 when absent"),
         ("offset" = Option<u64>, Query, description = "Items before the page")
     ),
