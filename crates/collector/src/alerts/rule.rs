@@ -7,6 +7,7 @@ use runlog_model::{Run, TaskId, Timestamp};
 use super::AlertError;
 use super::mail::Mail;
 use super::webhook::Webhook;
+use crate::upstream::fits;
 
 /// Of what to tell, and where.
 #[derive(Debug, Clone)]
@@ -87,7 +88,7 @@ impl AlertRule {
     pub(super) fn is_about(&self, task: &runlog_model::place::Task) -> bool {
         let workspace = &task.workspace;
         (self.tasks.is_empty() || self.tasks.contains(&task.id))
-            && (self.task_names.is_empty() || self.task_names.iter().any(|pattern| fits(pattern, &task.name)))
+            && (self.task_names.is_empty() || self.task_names.iter().any(|pattern| fits(&task.name, pattern)))
             && (self.workspaces.is_empty()
                 || self.workspaces.iter().any(|it| *it == workspace.name || *it == workspace.id.to_string()))
     }
@@ -96,21 +97,6 @@ impl AlertRule {
     pub(super) fn may_be_about(&self, run: &Run) -> bool {
         self.tasks.is_empty() || self.tasks.contains(&run.task_id)
     }
-}
-
-/// True when a name fits a pattern in which `*` stands for anything.
-fn fits(pattern: &str, name: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut left) = name.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        match left.find(part) {
-            Some(at) => left = &left[at + part.len()..],
-            None => return false,
-        }
-    }
-    left.ends_with(last)
 }
 
 #[cfg(test)]
@@ -129,7 +115,7 @@ mod tests {
             ("*", "", true),
             ("*x*", "orders", false),
         ] {
-            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+            assert_eq!(fits(name, pattern), expected, "{pattern} {name}");
         }
     }
 }
