@@ -18,13 +18,15 @@ use url::Url;
 use crate::access::Access;
 use crate::download::Downloader;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pace::Pacer;
+use crate::pace::{Pacer, Urgency};
 use crate::retry;
 use crate::settings::ClientSettings;
 use crate::wait::Wait;
 
 /// The longest answer that is not a download. Unit: bytes. A list or a live page is far below it.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// No time.
+const UNKNOWN: u64 = u64::MAX;
 
 /// A client of the run-log API. Cheap to clone; clones share pace, access token and connections.
 #[derive(Clone)]
@@ -41,7 +43,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     wait: Arc<dyn Wait>,
-    /// How long the last page took to be built. Unit: milliseconds.
+    /// How long the last page took to be built; [`UNKNOWN`] before. Unit: milliseconds.
     build_ms: AtomicU64,
 }
 
@@ -73,6 +75,7 @@ pub(crate) struct Call {
     held_until: Option<watch::Receiver<bool>>,
     /// Sent twice, it does what it does once.
     repeatable: bool,
+    urgency: Urgency,
 }
 
 /// An answer that is not an error.
@@ -104,8 +107,7 @@ impl Client {
         let access = Access::new(settings.credentials.clone());
         let pacer = Arc::new(Pacer::new(settings.pace));
         let traffic = Counters::default();
-        // Until a page has told better: at once.
-        let build_ms = AtomicU64::new(0);
+        let build_ms = AtomicU64::new(UNKNOWN);
         Ok(Self(Arc::new(Shared { settings, http, downloader, access, pacer, traffic, clock, random, wait, build_ms })))
     }
 
@@ -170,8 +172,10 @@ impl Client {
         &self.0.downloader
     }
 
-    pub(crate) fn build_time(&self) -> Duration {
-        Duration::from_millis(self.0.build_ms.load(Ordering::Relaxed))
+    /// How long a page takes to be built; none until one has told.
+    pub(crate) fn build_time(&self) -> Option<Duration> {
+        let ms = Some(self.0.build_ms.load(Ordering::Relaxed)).filter(|ms| *ms != UNKNOWN);
+        ms.map(Duration::from_millis)
     }
 
     pub(crate) fn learn_build_time(&self, time: Duration) {
@@ -189,7 +193,8 @@ impl Client {
             url.query_pairs_mut().extend_pairs(query);
         }
         let repeatable = method != Method::POST;
-        Call { method, url, headers: HeaderMap::new(), body: Bytes::new(), held_until: None, repeatable }
+        let urgency = Urgency::default();
+        Call { method, url, headers: HeaderMap::new(), body: Bytes::new(), held_until: None, repeatable, urgency }
     }
 
     /// Sends a request as the caller, again and again where that helps, and gives the answer or the last error.
@@ -197,7 +202,7 @@ impl Client {
         let mut renewed = false;
         let mut retries = 0;
         loop {
-            self.0.pacer.take(self.clock(), self.0.wait.as_ref()).await;
+            self.0.pacer.take(call.urgency, self.clock(), self.0.wait.as_ref()).await;
             let authorization = self.0.access.authorization(self).await?;
             self.0.traffic.requests.fetch_add(1, Ordering::Relaxed);
             let answer = self.once(&call, &authorization).await;
@@ -234,7 +239,7 @@ impl Client {
 
     /// Waits for its turn; gives the header that says who asks.
     pub(crate) async fn ready_to_send(&self) -> Result<header::HeaderValue> {
-        self.0.pacer.take(self.clock(), self.0.wait.as_ref()).await;
+        self.0.pacer.take(Urgency::Usual, self.clock(), self.0.wait.as_ref()).await;
         self.0.access.authorization(self).await
     }
 
@@ -343,6 +348,12 @@ impl Call {
     /// The same, known to do no harm when it is sent twice.
     pub(crate) fn repeatable(mut self) -> Self {
         self.repeatable = true;
+        self
+    }
+
+    /// The same; what is more urgent goes first.
+    pub(crate) fn question(mut self) -> Self {
+        self.urgency = Urgency::Question;
         self
     }
 

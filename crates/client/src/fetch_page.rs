@@ -16,6 +16,10 @@ use crate::walk::RequestedPage;
 const POLL_MIN: Duration = Duration::from_millis(20);
 /// The longest.
 const POLL_MAX: Duration = Duration::from_secs(10);
+/// What part of the time that a page has taken so far passes until the next question.
+const POLL_PART: u64 = 8;
+/// How long a page takes to be built, until one has told better, where questions are counted.
+const BUILD_TIME: Duration = Duration::from_secs(1);
 /// How often a link that is refused is replaced, before the page is given up.
 const LINKS_MAX: u32 = 3;
 
@@ -76,16 +80,17 @@ impl Client {
         on_event: &(dyn Fn(PageEvent) + Sync),
     ) -> Result<SecretString> {
         let begun = self.clock().now();
-        let first = self.build_time().min(POLL_MAX);
-        let (mut delay, mut step) = (first, (first / 4).max(POLL_MIN));
+        let unknown = if self.pace().is_some() { BUILD_TIME } else { Duration::ZERO };
+        let first = self.build_time().unwrap_or(unknown).min(POLL_MAX);
+        let mut delay = first;
+        let mut was_asked = false;
         loop {
             self.sleep(delay).await;
             let word = match self.log_status(run, token).await? {
                 LogStatus::Ready(link) => {
                     let taken = self.clock().now().millis_since(begun).max(0).unsigned_abs();
                     // Ready at the first question, it may have been ready long before.
-                    let was_first = delay == first;
-                    let next = if was_first { first / 2 } else { Duration::from_millis(taken) * 9 / 10 };
+                    let next = if was_asked { Duration::from_millis(taken) * 3 / 4 } else { first / 2 };
                     self.learn_build_time(next);
                     return Ok(link);
                 }
@@ -99,8 +104,9 @@ impl Client {
                     format!("a page was not READY after {seconds} s (its status is {word:?}); try again later");
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
+            was_asked = true;
+            let step = Duration::from_millis(waited / POLL_PART).clamp(POLL_MIN, POLL_MAX);
             delay = jittered(step, self.random());
-            step = (step * 3 / 2).min(POLL_MAX);
         }
     }
 

@@ -101,7 +101,7 @@ impl Client {
         };
         let id = run.to_string();
         let call = self.request(Method::POST, &["monitoring", "executions", &id, "logs", "status"], &[]);
-        let answer = self.send(call.with_body(content_type, Bytes::from(body)).repeatable()).await?;
+        let answer = self.send(call.with_body(content_type, Bytes::from(body)).repeatable().question()).await?;
         status_of(&answer)
     }
 }

@@ -1,6 +1,6 @@
 //! How many requests go out in a second and in a minute.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,18 @@ const RECOVERY_MS: i64 = 30_000;
 /// How often the pace is halved at most.
 const HALVINGS_MAX: u32 = 3;
 
-/// Gives each request the earliest time at which neither bound is broken. Requests get their times in their order.
+/// Which of the requests that wait goes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Urgency {
+    /// The service has something to do after it, or its answer is needed to go on.
+    #[default]
+    Usual,
+    /// It asks how far something is that the service is doing anyway: the later it is asked, the likelier it is done.
+    Question,
+}
+
+/// Gives each request the earliest time at which neither bound is broken. Requests of the same urgency go in their
+/// order.
 pub(crate) struct Pacer {
     /// None when the service takes as many requests as come.
     pace: Mutex<Option<Pace>>,
@@ -29,9 +40,22 @@ pub(crate) struct Pacer {
     sharers: AtomicUsize,
     /// How often the service has lately said that there were too many, and when it last did, in epoch milliseconds.
     limited: Mutex<(u32, i64)>,
-    /// When the last requests of a minute were or will be sent, in epoch milliseconds, oldest first.
-    sent: Mutex<VecDeque<i64>>,
+    turns: Mutex<Turns>,
 }
+
+/// The requests that went out and those that wait.
+#[derive(Default)]
+struct Turns {
+    /// When the last requests of a minute were sent, in epoch milliseconds, oldest first.
+    sent: VecDeque<i64>,
+    /// Those that wait, in the order in which they go.
+    waiting: BTreeSet<Place>,
+    /// The number of the next one that comes.
+    next: u64,
+}
+
+/// A request's place among those that wait.
+type Place = (Urgency, u64);
 
 impl Pacer {
     pub(crate) fn new(set: PaceSetting) -> Self {
@@ -41,7 +65,7 @@ impl Pacer {
             PaceSetting::Unlimited => (None, true),
         };
         let (sharers, limited) = (AtomicUsize::new(1), Mutex::default());
-        Self { pace: Mutex::new(pace), is_set, sharers, limited, sent: Mutex::default() }
+        Self { pace: Mutex::new(pace), is_set, sharers, limited, turns: Mutex::default() }
     }
 
     /// Takes the service's word for how many requests it takes.
@@ -80,32 +104,76 @@ impl Pacer {
     /// Requests that may still go out in this minute; none without a bound.
     pub(crate) fn left(&self, now: i64) -> Option<usize> {
         let pace = self.now(now)?;
-        let sent = locked(&self.sent).iter().filter(|at| **at > now - MINUTE_MS).count();
+        let sent = locked(&self.turns).sent.iter().filter(|at| **at > now - MINUTE_MS).count();
         Some(pace.per_minute.saturating_sub(sent))
     }
 
-    /// Waits for the next request's time.
-    pub(crate) async fn take(&self, clock: &dyn Clock, wait: &dyn Wait) {
-        let now = clock.now().as_millis();
-        let Some(pace) = self.now(now) else { return };
-        let at = self.book(pace, now);
-        if at > now {
-            wait.sleep(Duration::from_millis((at - now).unsigned_abs())).await;
+    /// Waits for the request's turn.
+    pub(crate) async fn take(&self, urgency: Urgency, clock: &dyn Clock, wait: &dyn Wait) {
+        if self.now(clock.now().as_millis()).is_none() {
+            return;
+        }
+        let waiting = Waiting { pacer: self, place: locked(&self.turns).come(urgency) };
+        loop {
+            let now = clock.now().as_millis();
+            let Some(pace) = self.now(now) else { return };
+            let at = locked(&self.turns).go(waiting.place, pace, now);
+            match at - now {
+                ..=0 => return,
+                // One that is more urgent may come meanwhile.
+                ms => wait.sleep(Duration::from_millis(ms.unsigned_abs())).await,
+            }
         }
     }
+}
 
-    fn book(&self, pace: Pace, now: i64) -> i64 {
-        let mut sent = locked(&self.sent);
-        let after = |count: usize, window_ms: i64| match sent.len().checked_sub(count.max(1)) {
-            Some(index) => sent[index] + window_ms,
-            None => now,
+impl Turns {
+    /// A request comes and waits.
+    fn come(&mut self, urgency: Urgency) -> Place {
+        let place = (urgency, self.next);
+        self.next += 1;
+        self.waiting.insert(place);
+        place
+    }
+
+    /// When its turn is, as far as is known now, in epoch milliseconds; it goes when that is not later than now.
+    fn go(&mut self, place: Place, pace: Pace, now: i64) -> i64 {
+        // The clock was set back: what was sent after now was not sent later than that.
+        self.sent.iter_mut().for_each(|sent| *sent = (*sent).min(now));
+        let mut ahead: Vec<i64> = Vec::new();
+        let at = loop {
+            let after = |count: usize, window_ms: i64| {
+                let index = (self.sent.len() + ahead.len()).checked_sub(count.max(1))?;
+                let sent = self.sent.get(index).or_else(|| ahead.get(index - self.sent.len()))?;
+                Some(sent + window_ms)
+            };
+            let bounds = [after(pace.per_second, SECOND_MS), after(pace.per_minute, MINUTE_MS)];
+            let at = bounds.into_iter().flatten().fold(now, i64::max);
+            if ahead.len() == self.waiting.range(..place).count() {
+                break at;
+            }
+            ahead.push(at);
         };
-        let at = now.max(after(pace.per_second, SECOND_MS)).max(after(pace.per_minute, MINUTE_MS));
-        sent.push_back(at);
-        while sent.len() > pace.per_minute.max(pace.per_second).max(1) {
-            sent.pop_front();
+        if at <= now {
+            self.waiting.remove(&place);
+            self.sent.push_back(now);
+            while self.sent.len() > pace.per_minute.max(pace.per_second).max(1) {
+                self.sent.pop_front();
+            }
         }
         at
+    }
+}
+
+/// A request that waits; given up, it waits no longer.
+struct Waiting<'a> {
+    pacer: &'a Pacer,
+    place: Place,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        locked(&self.pacer.turns).waiting.remove(&self.place);
     }
 }
 
@@ -140,12 +208,61 @@ mod tests {
         assert_eq!(said(PaceSetting::Unlimited, "2,50"), None);
     }
 
+    /// Lets all that wait go, each when it is its turn. Their numbers and times.
+    fn all_go(turns: &mut Turns, pace: Pace, mut now: i64) -> Vec<(u64, i64)> {
+        let mut gone = Vec::new();
+        while !turns.waiting.is_empty() {
+            let places: Vec<Place> = turns.waiting.iter().copied().collect();
+            let mut next = i64::MAX;
+            for place in places {
+                match turns.go(place, pace, now) {
+                    at if at <= now => gone.push((place.1, now)),
+                    at => next = next.min(at),
+                }
+            }
+            now = next;
+        }
+        gone
+    }
+
     #[test]
     fn neither_second_nor_minute_is_overdrawn() {
-        let pacer = Pacer::new(PaceSetting::Unlimited);
+        let mut turns = Turns::default();
         let pace = Pace { per_second: 2, per_minute: 5 };
-        let times: Vec<i64> = (0..8).map(|_| pacer.book(pace, 0)).collect();
+        (0..8).for_each(|_| {
+            turns.come(Urgency::Usual);
+        });
+        let times: Vec<i64> = all_go(&mut turns, pace, 0).into_iter().map(|(_, at)| at).collect();
         assert_eq!(times, [0, 0, 1_000, 1_000, 2_000, 60_000, 60_000, 61_000]);
+    }
+
+    #[test]
+    fn questions_go_after_what_is_more_urgent_and_in_their_order() {
+        let mut turns = Turns::default();
+        let pace = Pace { per_second: 2, per_minute: 600 };
+        let [question, usual] = [Urgency::Question, Urgency::Usual];
+        for urgency in [question, question, usual, question, usual] {
+            turns.come(urgency);
+        }
+        assert_eq!(all_go(&mut turns, pace, 0), [(2, 0), (4, 0), (0, 1_000), (1, 1_000), (3, 2_000)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nothing_up_for_longer_than_the_pace() {
+        let mut turns = Turns::default();
+        let pace = Pace { per_second: 1, per_minute: 600 };
+        turns.come(Urgency::Usual);
+        assert_eq!(all_go(&mut turns, pace, 3_600_000), [(0, 3_600_000)]);
+        turns.come(Urgency::Usual);
+        assert_eq!(all_go(&mut turns, pace, 0), [(1, 1_000)]);
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_keeps_no_place() {
+        let pacer = Pacer::new(PaceSetting::Fixed(Pace { per_second: 1, per_minute: 600 }));
+        let place = locked(&pacer.turns).come(Urgency::Usual);
+        drop(Waiting { pacer: &pacer, place });
+        assert!(locked(&pacer.turns).waiting.is_empty());
     }
 
     #[test]
@@ -165,14 +282,15 @@ mod tests {
 
     #[test]
     fn a_pause_gives_the_full_pace_again() {
-        let pacer = Pacer::new(PaceSetting::Unlimited);
+        let mut turns = Turns::default();
         let pace = Pace { per_second: 2, per_minute: 600 };
-        (0..4).for_each(|_| {
-            pacer.book(pace, 0);
-        });
-        assert_eq!(
-            [pacer.book(pace, 10_000), pacer.book(pace, 10_000), pacer.book(pace, 10_000)],
-            [10_000, 10_000, 11_000]
-        );
+        let mut go = |count: usize, now: i64| {
+            (0..count).for_each(|_| {
+                turns.come(Urgency::Usual);
+            });
+            all_go(&mut turns, pace, now).into_iter().map(|(_, at)| at).collect::<Vec<_>>()
+        };
+        assert_eq!(go(4, 0), [0, 0, 1_000, 1_000]);
+        assert_eq!(go(3, 10_000), [10_000, 10_000, 11_000]);
     }
 }
