@@ -7,7 +7,7 @@
 //! Any number of collectors may share an archive. Each step can be repeated: a list tells of runs that are known, pages
 //! that are on disk are not fetched again, and records that are archived are not stored again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ use tracing::{debug, info, warn};
 use crate::collect_error::{CollectError, Result};
 use crate::discover::{Discovered, Discovery, Range};
 use crate::error::{FetchError, storage};
-use crate::fetch::fetch_run;
-use crate::land::land;
+use crate::fetch::{Fetched, fetch_into};
+use crate::land::Landing;
 use crate::progress::{FetchEvent, Progress};
 use crate::request::{FetchRequest, Output};
 use crate::upstream::Upstream;
@@ -320,14 +320,12 @@ impl Collector {
             None => None,
         };
         let start = newest.map(|record| record.time.floor_to_second());
-        let log = self.work_folder()?.join(format!("{run_id}.so-far.ndjson"));
+        let folder = self.work_folder()?.join(format!("{run_id}.so-far"));
         let request =
-            FetchRequest { range: TimeRange { start, end: None }, settle: None, ..self.fetch_request(run_id, &log) };
-        fetch_run(&upstream.client, request, Arc::new(Unheard)).await?;
-        self.begin(&run, run_id).await?;
-        land(store, run_id, &log, start).await?;
-        std::fs::remove_file(&log).map_err(storage("remove", &log))?;
-        Ok(())
+            FetchRequest { range: TimeRange { start, end: None }, settle: None, ..self.fetch_request(run_id) };
+        let mut landing = Landing::new(self.clone(), run, run_id, start);
+        let fetched = fetch_into(&upstream.client, &request, Some(folder), &mut landing, Arc::new(Unheard)).await?;
+        Ok(fetched.checkpoint.remove()?)
     }
 
     /// Fetches a run's log, lands it, and ends the run. Its records.
@@ -339,31 +337,25 @@ impl Collector {
             let what = format!("its status {:?} is not known here", run.status_text);
             CollectError::BadRun { run: run_id.to_string(), what }
         })?;
-        let log = self.work_folder()?.join(format!("{run_id}.ndjson"));
-        let mut pages = 0;
-        // A log is only ever put there whole.
-        if !log.exists() {
-            let request = FetchRequest {
-                known: Some(run.clone()),
-                settle: Some(upstream.settings.settle),
-                ..self.fetch_request(run_id, &log)
-            };
-            let report = fetch_run(&upstream.client, request, Arc::new(Hearing(Arc::clone(progress)))).await?;
-            pages = report.pages;
-        }
-        failpoint::reach("collect-fetched");
-        self.begin(&run, run_id).await?;
-        failpoint::reach("collect-begun");
-        let landed = land(store, run_id, &log, None).await?;
-        failpoint::reach("collect-stored");
-        store.land_run(&upstream.name, claimed, &finish, landed.records, pages).await?;
+        let folder = self.work_folder()?.join(run_id.to_string());
+        let request = FetchRequest {
+            known: Some(run.clone()),
+            settle: Some(upstream.settings.settle),
+            ..self.fetch_request(run_id)
+        };
+        let mut landing = Landing::new(self.clone(), run, run_id, None);
+        let hearing = Arc::new(Hearing(Arc::clone(progress)));
+        let fetched = fetch_into(&upstream.client, &request, Some(folder), &mut landing, hearing).await;
+        landing.finish().await;
+        let Fetched { report, checkpoint } = fetched?;
+        store.land_run(&upstream.name, claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
-        std::fs::remove_file(&log).map_err(storage("remove", &log))?;
-        Ok(landed.records)
+        checkpoint.remove()?;
+        Ok(report.records)
     }
 
     /// Begins the run in the archive, and its task and places as far as they are new there.
-    async fn begin(&self, run: &Execution, run_id: RunId) -> Result<()> {
+    pub(crate) async fn begin(&self, run: &Execution, run_id: RunId) -> Result<()> {
         let Shared { store, upstream, discovery, .. } = &*self.0;
         let task = discovery.task(upstream, run).await?;
         store.learn_task(&task).await?;
@@ -371,12 +363,17 @@ impl Collector {
         Ok(())
     }
 
-    fn fetch_request(&self, run_id: RunId, log: &Path) -> FetchRequest {
+    /// The archive.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn fetch_request(&self, run_id: RunId) -> FetchRequest {
         let settings = &self.0.upstream.settings;
         FetchRequest {
             pages_in_flight: settings.pages_in_flight,
             page_memory_bytes: settings.page_memory_bytes,
-            ..FetchRequest::new(run_id, Output::File(log.to_owned()))
+            ..FetchRequest::new(run_id, Output::StandardOutput)
         }
     }
 

@@ -17,8 +17,8 @@ use crate::request::FetchRequest;
 
 /// How slow an answer is that makes dividing worth its requests.
 const SLOW: Duration = Duration::from_millis(500);
-/// Records of a part: fewer than a page holds, so that one page is enough in spite of cuts at whole seconds.
-const PART_RECORDS: u64 = 90_000;
+/// Most records of a page, unless the service says that its own are smaller.
+const PAGE_RECORDS: u64 = 100_000;
 /// Fewest parts that are worth it, and most.
 const PARTS: std::ops::RangeInclusive<u64> = 3..=1_000;
 
@@ -34,7 +34,10 @@ pub(crate) async fn divide(
         return None;
     }
     let range = TimeRange { start: request.range.start, end: Some(next_end.parse().ok()?) };
-    let cuts = match cuts(client, request, range).await {
+    // Somewhat fewer than a page holds, so that one page is enough in spite of cuts at whole seconds. A service may also
+    // say bytes; those are more.
+    let part_records = (first.page.size.unwrap_or(u64::MAX).min(PAGE_RECORDS) * 9 / 10).max(1);
+    let cuts = match cuts(client, request, range, part_records).await {
         Ok(cuts) => cuts?,
         Err(error) => {
             debug!(%error, "the log cannot be divided; its pages are asked for in a row");
@@ -51,17 +54,18 @@ async fn cuts(
     client: &Client,
     request: &FetchRequest,
     range: TimeRange,
+    part_records: u64,
 ) -> runlog_client::Result<Option<Vec<Timestamp>>> {
     let ask = async |start_index| {
         let query = LiveQuery { range, order: RecordOrder::Desc, start_index, count: 1 };
         client.live_page(request.run_id, &query).await
     };
     let newest = ask(0).await?;
-    let parts = newest.filtered.unwrap_or(newest.total).div_ceil(PART_RECORDS);
+    let parts = newest.filtered.unwrap_or(newest.total).div_ceil(part_records);
     if !PARTS.contains(&parts) {
         return Ok(None);
     }
-    let pages = try_join_all((1..parts).map(|part| ask(part * PART_RECORDS))).await?;
+    let pages = try_join_all((1..parts).map(|part| ask(part * part_records))).await?;
     let times: Option<Vec<Timestamp>> =
         pages.iter().map(|page| page.records.first().map(|record| record.time.floor_to_second())).collect();
     let go_back = |times: &Vec<Timestamp>| {

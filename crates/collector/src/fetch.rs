@@ -25,6 +25,21 @@ const RESULT_FILE: &str = "result";
 /// How long after a count that is behind the log another one is asked for.
 const COUNT_PAUSE: Duration = Duration::from_secs(2);
 
+/// Puts the pages of a log together.
+pub(crate) trait Joining: Send {
+    /// Why it could not.
+    type Error: From<FetchError> + Send;
+
+    /// More is known of the pages than before, or is on disk.
+    fn pages_came(&mut self, _: &Checkpoint) {}
+
+    /// All pages that came so far are forgotten, and others come in their place.
+    fn started_over(&mut self) {}
+
+    /// All pages are on disk; the log is what they have. Called again when pages came after that.
+    fn join(&mut self, pages: &Checkpoint) -> impl Future<Output = Result<Merged, Self::Error>> + Send;
+}
+
 /// Fetches a run's log, and proves by the service's own count that it is whole.
 ///
 /// Interrupted at any moment and called again with the same request, it goes on: pages that are on disk are not
@@ -34,26 +49,47 @@ pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn
         Output::File(path) => Some(part_folder(path)?),
         Output::StandardOutput => None,
     };
+    let mut file = ResultFile { form: request.form, order: request.order };
+    let fetched = fetch_into(client, &request, part_folder, &mut file, progress).await?;
+    put_in_place(&request, fetched.checkpoint)?;
+    Ok(fetched.report)
+}
+
+/// A log that was put together.
+pub(crate) struct Fetched {
+    pub(crate) report: FetchReport,
+    /// Its pages, to be removed when they are not needed any more.
+    pub(crate) checkpoint: Checkpoint,
+}
+
+/// Fetches a run's log, whatever it is put together to. The folder is for its pages; none is for a log that cannot be
+/// gone on with.
+pub(crate) async fn fetch_into<J: Joining>(
+    client: &Client,
+    request: &FetchRequest,
+    folder: Option<PathBuf>,
+    joining: &mut J,
+    progress: Arc<dyn Progress>,
+) -> Result<Fetched, J::Error> {
     let run = match request.settle {
-        Some(settle) => when_settled(client, &request, settle, progress.as_ref()).await?,
-        None => client.execution(request.run_id).await?,
+        Some(settle) => when_settled(client, request, settle, progress.as_ref()).await?,
+        None => client.execution(request.run_id).await.map_err(FetchError::from)?,
     };
-    let identity = identity(client, &request);
-    let mut checkpoint = match part_folder {
+    let identity = identity(client, request);
+    let mut checkpoint = match folder {
         Some(folder) => Checkpoint::open(folder, identity)?,
         None => Checkpoint::temporary(identity)?,
     };
     let mut kept = checkpoint.walked().filter(|page| page.spooled.is_some()).count();
-    let range = counted_range(&request, &checkpoint);
+    let range = counted_range(request, &checkpoint);
 
-    let mut gathering = Gathering::new(client, &request, &mut checkpoint, progress);
+    let mut gathering = Gathering::new(client, request, &mut checkpoint, joining, progress);
     gathering.all_pages(range.end.map(Timestamp::to_api_text)).await?;
-    let (merged, completeness) = merge_and_count(&mut gathering, range, &mut kept).await?;
+    let (merged, completeness) = join_and_count(&mut gathering, range, &mut kept).await?;
     let bytes = gathering.bytes;
 
-    let report = report(&request, &run, &checkpoint, merged, completeness, kept, bytes);
-    put_in_place(&request, checkpoint)?;
-    Ok(report)
+    let report = report(request, &run, &checkpoint, merged, completeness, kept, bytes);
+    Ok(Fetched { report, checkpoint })
 }
 
 fn identity(client: &Client, request: &FetchRequest) -> Identity {
@@ -93,16 +129,16 @@ fn part_folder(output: &Path) -> Result<PathBuf> {
 
 /// Puts the pages together, and compares their count with the service's. While they differ: the pages' ends are asked
 /// for again, then pages that stood on disk from before are fetched anew, each once.
-async fn merge_and_count(
-    gathering: &mut Gathering<'_>,
+async fn join_and_count<J: Joining>(
+    gathering: &mut Gathering<'_, J>,
     range: TimeRange,
     kept: &mut usize,
-) -> Result<(Merged, Completeness)> {
+) -> Result<(Merged, Completeness), J::Error> {
     let request = gathering.request;
     let mut has_waited = false;
     loop {
         gathering.progress.tell(FetchEvent::Merging);
-        let (merged, counted) = merge_beside_count(gathering, range).await?;
+        let (merged, counted) = join_beside_count(gathering, range).await?;
         let got = merged.entries;
         let expected = match counted {
             Ok(expected) => expected,
@@ -110,7 +146,7 @@ async fn merge_and_count(
                 warn!(%error, "the service does not count the log");
                 return Ok((merged, Completeness::Unknown));
             }
-            Err(source) => return Err(FetchError::Uncounted { got, source }),
+            Err(source) => return Err(FetchError::Uncounted { got, source }.into()),
         };
         if got == expected {
             let is_final = request.settle.is_some() && gathering.checkpoint().is_settled();
@@ -131,27 +167,41 @@ async fn merge_and_count(
         } else if request.allow_incomplete {
             return Ok((merged, Completeness::Different { expected }));
         } else {
-            return Err(FetchError::Incomplete { expected, got });
+            return Err(FetchError::Incomplete { expected, got }.into());
         }
     }
 }
 
 /// The service counts while the pages are put together.
-async fn merge_beside_count(
-    gathering: &Gathering<'_>,
+async fn join_beside_count<J: Joining>(
+    gathering: &mut Gathering<'_, J>,
     range: TimeRange,
-) -> Result<(Merged, runlog_client::Result<u64>)> {
-    let (checkpoint, request) = (gathering.checkpoint(), gathering.request);
-    let (pages, folder, lock) = (checkpoint.spooled(), checkpoint.folder().to_owned(), checkpoint.lock());
-    let (form, order) = (request.form, request.order);
-    let merging = tokio::task::spawn_blocking(move || {
-        let merged = write_result(&folder, &pages, form, order);
-        // Held until here, so that a fetch that is given up does not write into the next one's folder.
-        drop(lock);
-        merged
-    });
-    let (merged, counted) = tokio::join!(merging, count(gathering.client, request.run_id, range));
-    Ok((merged??, counted))
+) -> Result<(Merged, runlog_client::Result<u64>), J::Error> {
+    let (client, run_id) = (gathering.client, gathering.request.run_id);
+    let (merged, counted) = tokio::join!(gathering.join(), count(client, run_id, range));
+    Ok((merged?, counted))
+}
+
+/// The result, in the checkpoint's folder.
+struct ResultFile {
+    form: Form,
+    order: LogOrder,
+}
+
+impl Joining for ResultFile {
+    type Error = FetchError;
+
+    async fn join(&mut self, pages: &Checkpoint) -> Result<Merged> {
+        let (spooled, folder, lock) = (pages.spooled(), pages.folder().to_owned(), pages.lock());
+        let (form, order) = (self.form, self.order);
+        let merging = tokio::task::spawn_blocking(move || {
+            let merged = write_result(&folder, &spooled, form, order);
+            // Held until here, so that a fetch that is given up does not write into the next one's folder.
+            drop(lock);
+            merged
+        });
+        merging.await?
+    }
 }
 
 fn write_result(folder: &Path, pages: &[SpooledPage], form: Form, order: LogOrder) -> Result<Merged> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_client::reconcile::{PageSpool, SpoolSettings, SpooledPage};
+use runlog_client::reconcile::{Merged, PageSpool, SpoolSettings, SpooledPage};
 use runlog_client::{Client, ErrorKind, GeneratedPage, PageEvent, PageRequest, PageWalk, RequestedPage};
 use runlog_model::{FileFormat, Timestamp};
 use tokio::task::JoinSet;
@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::checkpoint::{Checkpoint, PART_AGES, PageState, Part};
 use crate::divide::divide;
 use crate::error::Result;
+use crate::fetch::Joining;
 use crate::progress::{FetchEvent, Progress};
 use crate::request::FetchRequest;
 
@@ -27,30 +28,37 @@ const ASKED_AT_ONCE: usize = 8;
 const SECOND_MS: i64 = 1_000;
 
 /// Fetches the pages of one request.
-pub(crate) struct Gathering<'a> {
+pub(crate) struct Gathering<'a, J> {
     pub(crate) client: &'a Client,
     pub(crate) request: &'a FetchRequest,
     pub(crate) progress: Arc<dyn Progress>,
     checkpoint: &'a mut Checkpoint,
+    joining: &'a mut J,
     tasks: JoinSet<Result<(SpooledPage, u64)>>,
     may_divide: bool,
     /// Bytes of page files, unpacked.
     pub(crate) bytes: u64,
 }
 
-impl<'a> Gathering<'a> {
+impl<'a, J: Joining> Gathering<'a, J> {
     pub(crate) fn new(
         client: &'a Client,
         request: &'a FetchRequest,
         checkpoint: &'a mut Checkpoint,
+        joining: &'a mut J,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        Self { client, request, checkpoint, progress, tasks: JoinSet::new(), may_divide: true, bytes: 0 }
+        Self { client, request, checkpoint, joining, progress, tasks: JoinSet::new(), may_divide: true, bytes: 0 }
     }
 
     /// What is on disk.
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
         self.checkpoint
+    }
+
+    /// Puts the pages together that are on disk.
+    pub(crate) async fn join(&mut self) -> Result<Merged, J::Error> {
+        self.joining.join(self.checkpoint).await
     }
 
     /// Brings every page to disk that is not there yet, going on from where an earlier fetch was.
@@ -78,6 +86,7 @@ impl<'a> Gathering<'a> {
             let Some(page) = next else { continue };
             let page = if page.index == 0 { self.settled(page).await? } else { page };
             self.checkpoint.requested(page.index, page.index, &page.request, &page.page)?;
+            self.joining.pages_came(self.checkpoint);
             let parts =
                 if page.index == 0 { divide(self.client, self.request, &page, self.may_divide).await } else { None };
             self.make_room().await?;
@@ -199,6 +208,7 @@ impl<'a> Gathering<'a> {
     async fn start_over(&mut self) -> Result<()> {
         // Pages on their way would be written under the names of the new ones.
         self.tasks.shutdown().await;
+        self.joining.started_over();
         self.checkpoint.start_over()
     }
 
@@ -240,6 +250,7 @@ impl<'a> Gathering<'a> {
             self.bytes += bytes;
             self.progress.tell(FetchEvent::PageDone(spooled.age + 1, spooled.entries));
             self.checkpoint.done(spooled)?;
+            self.joining.pages_came(self.checkpoint);
         }
         Ok(())
     }

@@ -1,90 +1,236 @@
-//! Lands a log in the archive: of the records that came, those that are not there yet are stored.
+//! Lands a log in the archive while its pages still come: of the records that came, those that are not there yet are
+//! stored.
+//!
+//! ```text
+//! pages on disk ▸ stretches that are whole ▸ what the archive lacks of each ▸ a batch
+//! ```
 //!
 //! Whatever was stored by an attempt before, by this collector or by another, is found again in the archive and not
 //! stored twice; what a log gained since is added.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use runlog_client::Execution;
+use runlog_client::reconcile::{Merged, merge_stretch};
 use runlog_model::{Record, RecordOrder, RunId, TimeRange, Timestamp};
-use runlog_store::{ErrorKind, RecordReader, Store};
+use runlog_store::{ErrorKind, RecordReader, Store, failpoint};
 use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
 
+use crate::checkpoint::{Checkpoint, FolderLock};
+use crate::collect::Collector;
 use crate::collect_error::{CollectError, Result};
-use crate::error::storage;
+use crate::fetch::Joining;
+use crate::stretch::{Stretch, Stretches};
 
-/// How often a log is compared anew because someone else stored records of it meanwhile.
+/// How often a stretch is compared anew because someone else stored records of its run meanwhile.
 const TRIES: u32 = 10;
+/// Records that are read at a time, and how many such blocks wait at most.
+const BLOCK_RECORDS: usize = 1_024;
+const BLOCKS: usize = 4;
 
-/// What came of landing a log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Landed {
-    /// Records of the log that came.
-    pub(crate) records: u64,
-    /// Those of them that the archive did not have.
-    pub(crate) stored: u64,
+/// Lands one run's log.
+pub(crate) struct Landing {
+    run: Arc<Landed>,
+    stretches: Stretches,
+    /// Lands stretches one after another; none before the first, and after all of a log were landed.
+    worker: Option<Worker>,
+    /// Something was not right with the pages that came first: what is landed of them is compared with the whole log.
+    is_second_look: bool,
 }
 
-/// Stores what the archive lacks of a log, or of the part of it from a time on: NDJSON, by time, oldest first.
-pub(crate) async fn land(store: &Store, run_id: RunId, log: &Path, from: Option<Timestamp>) -> Result<Landed> {
-    for _ in 0..TRIES {
-        match land_once(store, run_id, log, from).await {
-            Err(CollectError::Archive(error)) if error.kind() == ErrorKind::Conflict => {}
-            outcome => return outcome,
-        }
+/// Where a log goes.
+struct Landed {
+    collector: Collector,
+    run: Execution,
+    run_id: RunId,
+    /// Earlier records are not asked for.
+    from: Option<Timestamp>,
+}
+
+struct Worker {
+    jobs: mpsc::UnboundedSender<Job>,
+    outcome: AbortOnDropHandle<Result<Merged>>,
+}
+
+/// A stretch to be landed.
+struct Job {
+    stretch: Stretch,
+    folder: PathBuf,
+    /// Held for as long as the folder is read.
+    lock: Option<FolderLock>,
+}
+
+impl Landing {
+    /// Nothing is landed yet. What is before `from` will not come, and is not compared.
+    pub(crate) fn new(collector: Collector, run: Execution, run_id: RunId, from: Option<Timestamp>) -> Self {
+        let run = Arc::new(Landed { collector, run, run_id, from });
+        Self { run, stretches: Stretches::default(), worker: None, is_second_look: false }
     }
-    let why = "others kept storing records of it meanwhile; is it pushed and collected at the same time?".to_owned();
-    Err(CollectError::BadRun { run: run_id.to_string(), what: why })
-}
 
-async fn land_once(store: &Store, run_id: RunId, log: &Path, from: Option<Timestamp>) -> Result<Landed> {
-    let range = TimeRange { start: from, end: None };
-    let before = store.run(run_id).await?.map_or(0, |run| run.records);
-    // Whoever stores what is missing from the same state does so under the same name: one of them is first.
-    let mut batch = store.begin_batch(run_id, Some(&format!("collected-after-{before}"))).await?;
-    let mut archived = match before {
-        0 => Instants::none(),
-        _ => Instants::of(store.read_records(run_id, range, RecordOrder::Asc).await?),
-    };
-    let mut lines = Lines::open(log)?;
-    let mut landed = Landed::default();
-    while let Some((time, records)) = lines.next_instant()? {
-        landed.records += records.len() as u64;
-        for record in missing(records, archived.at(time).await?) {
-            landed.stored += 1;
-            if let Err(error) = batch.push(&record).await {
-                batch.abort().await;
-                return Err(error.into());
+    /// Lands what was begun, where the rest will not come.
+    pub(crate) async fn finish(mut self) {
+        if let Some(Worker { jobs, outcome }) = self.worker.take() {
+            drop(jobs);
+            if let Ok(Err(error)) = outcome.await {
+                debug!(run.id = %self.run.run_id, %error, "what came of a log could not be landed");
             }
         }
     }
-    if landed.stored > 0 {
-        batch.commit().await?;
-    } else {
-        batch.abort().await;
+
+    fn begin(&mut self, checkpoint: &Checkpoint, stretches: Vec<Stretch>) {
+        for stretch in stretches {
+            let job = Job { stretch, folder: checkpoint.folder().to_owned(), lock: checkpoint.lock() };
+            let worker = self.worker.get_or_insert_with(|| Worker::start(&self.run));
+            // One that has ended says why at the end.
+            let _ = worker.jobs.send(job);
+        }
     }
-    Ok(landed)
+}
+
+impl Joining for Landing {
+    type Error = CollectError;
+
+    fn pages_came(&mut self, checkpoint: &Checkpoint) {
+        if !self.is_second_look {
+            let whole = self.stretches.next(checkpoint);
+            self.begin(checkpoint, whole);
+        }
+    }
+
+    fn started_over(&mut self) {
+        self.worker = None;
+        self.is_second_look = true;
+    }
+
+    async fn join(&mut self, checkpoint: &Checkpoint) -> Result<Merged> {
+        failpoint::reach("collect-fetched");
+        self.pages_came(checkpoint);
+        if self.is_second_look || !self.stretches.are_all(checkpoint) {
+            // Whatever is landed already is found there.
+            self.worker = None;
+            let pages = checkpoint.spooled();
+            self.begin(checkpoint, vec![Stretch { after: i64::MIN, until: i64::MAX, pages }]);
+        }
+        self.is_second_look = true;
+        match self.worker.take() {
+            Some(Worker { jobs, outcome }) => {
+                drop(jobs);
+                outcome.await.map_err(crate::error::FetchError::from)?
+            }
+            // No page: an empty log.
+            None => {
+                self.run.begin().await?;
+                Ok(Merged::default())
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn start(run: &Arc<Landed>) -> Self {
+        let (jobs, mut to_do) = mpsc::unbounded_channel::<Job>();
+        let run = Arc::clone(run);
+        let work = async move {
+            run.begin().await?;
+            let mut all = Merged::default();
+            while let Some(job) = to_do.recv().await {
+                let merged = run.land(&job).await?;
+                failpoint::reach("collect-stored");
+                all.entries += merged.entries;
+                all.repeated += merged.repeated;
+            }
+            Ok(all)
+        };
+        Self { jobs, outcome: AbortOnDropHandle::new(tokio::spawn(work)) }
+    }
+}
+
+impl Landed {
+    fn store(&self) -> &Store {
+        self.collector.store()
+    }
+
+    async fn begin(&self) -> Result<()> {
+        self.collector.begin(&self.run, self.run_id).await?;
+        failpoint::reach("collect-begun");
+        Ok(())
+    }
+
+    /// Stores what the archive lacks of a stretch.
+    async fn land(&self, job: &Job) -> Result<Merged> {
+        for _ in 0..TRIES {
+            match self.land_once(job).await {
+                Err(CollectError::Archive(error)) if error.kind() == ErrorKind::Conflict => {}
+                outcome => return outcome,
+            }
+        }
+        let why =
+            "others kept storing records of it meanwhile; is it pushed and collected at the same time?".to_owned();
+        Err(CollectError::BadRun { run: self.run_id.to_string(), what: why })
+    }
+
+    async fn land_once(&self, job: &Job) -> Result<Merged> {
+        let (store, run_id) = (self.store(), self.run_id);
+        let before = store.run(run_id).await?.map_or(0, |run| run.records);
+        // Whoever stores what is missing from the same state does so under the same name: one of them is first.
+        let mut batch = store.begin_batch(run_id, Some(&format!("collected-after-{before}"))).await?;
+        let mut archived = match before {
+            0 => Instants::none(),
+            _ => Instants::of(store.read_records(run_id, self.range(&job.stretch), RecordOrder::Asc).await?),
+        };
+        let mut read = Read::start(self.run_id, job);
+        let mut stored = 0_u64;
+        let outcome = async {
+            while let Some(block) = read.blocks.recv().await {
+                for instant in block.chunk_by(|one, next| one.time == next.time) {
+                    for record in missing(instant, archived.at(instant[0].time).await?) {
+                        stored += 1;
+                        batch.push(record).await?;
+                    }
+                }
+            }
+            read.outcome().await
+        };
+        match outcome.await {
+            Ok(merged) if stored > 0 => {
+                batch.commit().await?;
+                Ok(merged)
+            }
+            outcome => {
+                batch.abort().await;
+                outcome
+            }
+        }
+    }
+
+    fn range(&self, stretch: &Stretch) -> TimeRange {
+        let first = (stretch.after > i64::MIN).then(|| Timestamp::clamped(stretch.after + 1));
+        let end = (stretch.until < i64::MAX).then(|| Timestamp::clamped(stretch.until));
+        TimeRange { start: first.max(self.from), end }
+    }
 }
 
 /// The records that are not among those that are there; of equal ones, as many as there are more.
-fn missing(came: Vec<Record>, there: Vec<Record>) -> Vec<Record> {
-    if there.is_empty() {
-        return came;
-    }
+fn missing(came: &[Record], there: Vec<Record>) -> impl Iterator<Item = &Record> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for record in there {
         *counts.entry(content(&record)).or_default() += 1;
     }
-    let is_missing = |record: &Record| match counts.get_mut(&content(record)) {
-        Some(count) if *count > 0 => {
-            *count -= 1;
-            false
-        }
-        _ => true,
-    };
-    came.into_iter().filter(is_missing).collect()
+    came.iter().filter(move |record| match counts.is_empty() {
+        true => true,
+        false => match counts.get_mut(&content(record)) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                false
+            }
+            _ => true,
+        },
+    })
 }
 
 /// What tells one record of an instant from another.
@@ -134,66 +280,85 @@ impl Instants {
     }
 }
 
-/// A log on disk, instant by instant.
-struct Lines {
-    path: PathBuf,
-    lines: std::io::Lines<BufReader<File>>,
-    number: u64,
-    /// The first record of the next instant.
-    ahead: Option<Record>,
-    /// The time of the last record, which those have that came without one.
-    time: Timestamp,
+/// Reads a stretch from disk, in a thread of its own.
+struct Read {
+    run_id: RunId,
+    /// Its records, by time, oldest first; no instant is in two blocks.
+    blocks: mpsc::Receiver<Vec<Record>>,
+    outcome: oneshot::Receiver<runlog_client::Result<Merged>>,
 }
 
-impl Lines {
-    fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(storage("read", path))?;
-        let lines = BufReader::with_capacity(1 << 18, file).lines();
-        Ok(Self { path: path.to_owned(), lines, number: 0, ahead: None, time: Timestamp::clamped(0) })
+impl Read {
+    fn start(run_id: RunId, job: &Job) -> Self {
+        let (sender, blocks) = mpsc::channel(BLOCKS);
+        let (tell, outcome) = oneshot::channel();
+        let (folder, lock, stretch) = (job.folder.clone(), job.lock.clone(), job.stretch.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut blocks = Blocks { sender, open: Vec::new() };
+            let range = stretch.after.saturating_add(i64::from(stretch.after > i64::MIN))..=stretch.until;
+            let merged = merge_stretch(&folder, &stretch.pages, range, &mut |time, entry| blocks.take(time, entry));
+            let merged = merged.and_then(|merged| blocks.send().map(|()| merged));
+            drop((blocks, lock));
+            // Whoever gave up does not want to know.
+            let _ = tell.send(merged);
+        });
+        Self { run_id, blocks, outcome }
     }
 
-    fn next_instant(&mut self) -> Result<Option<(Timestamp, Vec<Record>)>> {
-        let first = match self.ahead.take() {
-            Some(first) => Some(first),
-            None => self.next_record()?,
-        };
-        let Some(first) = first else { return Ok(None) };
-        let time = first.time;
-        let mut records = vec![first];
-        while let Some(record) = self.next_record()? {
-            if record.time != time {
-                self.ahead = Some(record);
-                break;
+    async fn outcome(self) -> Result<Merged> {
+        match self.outcome.await {
+            Ok(Err(error)) if error.kind() == runlog_client::ErrorKind::Protocol => {
+                Err(CollectError::BadRun { run: self.run_id.to_string(), what: error.to_string() })
             }
-            records.push(record);
+            Ok(merged) => Ok(merged?),
+            Err(_) => Err(CollectError::BadRun {
+                run: self.run_id.to_string(),
+                what: "reading its pages from disk broke".to_owned(),
+            }),
         }
-        Ok(Some((time, records)))
+    }
+}
+
+struct Blocks {
+    sender: mpsc::Sender<Vec<Record>>,
+    open: Vec<Record>,
+}
+
+impl Blocks {
+    fn take(&mut self, time: i64, entry: &[u8]) -> runlog_client::Result<()> {
+        let record = record(time, entry)?;
+        if self.open.len() >= BLOCK_RECORDS && self.open.last().is_some_and(|last| last.time != record.time) {
+            self.send()?;
+        }
+        self.open.push(record);
+        Ok(())
     }
 
-    fn next_record(&mut self) -> Result<Option<Record>> {
-        let Some(line) = self.lines.next() else { return Ok(None) };
-        let line = line.map_err(storage("read", &self.path))?;
-        self.number += 1;
-        let record = match serde_json::from_str(&line) {
-            Ok(record) => record,
-            Err(error) => self.timed(&line).ok_or_else(|| CollectError::BadRun {
-                run: self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                what: format!("record {} of its log: {error}", self.number),
-            })?,
-        };
-        self.time = record.time;
-        Ok(Some(record))
+    fn send(&mut self) -> runlog_client::Result<()> {
+        let block = std::mem::replace(&mut self.open, Vec::with_capacity(BLOCK_RECORDS));
+        let gone =
+            |_| runlog_client::Error::new(runlog_client::ErrorKind::Storage, "nobody takes the records any more");
+        self.sender.blocking_send(block).map_err(gone)
     }
+}
 
-    /// A record that came without a time, with that of its neighbour.
-    fn timed(&self, line: &str) -> Option<Record> {
-        let mut fields: Map<String, Value> = serde_json::from_str(line).ok()?;
-        if fields.get("logTimestamp").is_some_and(|time| !time.is_null()) {
-            return None;
-        }
-        fields.insert("logTimestamp".to_owned(), self.time.as_millis().into());
-        serde_json::from_value(Value::Object(fields)).ok()
+/// A record that came without a time has that of its neighbour.
+fn record(time: i64, entry: &[u8]) -> runlog_client::Result<Record> {
+    serde_json::from_slice(entry).or_else(|error| {
+        timed(time, entry).ok_or_else(|| {
+            let message = format!("a record of its log at {} cannot be read: {error}", Timestamp::clamped(time));
+            runlog_client::Error::new(runlog_client::ErrorKind::Protocol, message)
+        })
+    })
+}
+
+fn timed(time: i64, entry: &[u8]) -> Option<Record> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(entry).ok()?;
+    if fields.get("logTimestamp").is_some_and(|time| !time.is_null()) {
+        return None;
     }
+    fields.insert("logTimestamp".to_owned(), time.into());
+    serde_json::from_value(Value::Object(fields)).ok()
 }
 
 #[cfg(test)]
@@ -206,9 +371,13 @@ mod tests {
 
     #[test]
     fn equal_records_are_missing_as_often_as_there_are_more_of_them() {
-        let (a, b) = (|| said("a"), || said("b"));
-        assert_eq!(missing(vec![a(), b(), a()], vec![]), [a(), b(), a()]);
-        assert_eq!(missing(vec![a(), b(), a()], vec![a()]), [b(), a()]);
-        assert_eq!(missing(vec![a(), b()], vec![b(), a(), a()]), []);
+        let check = |came: &[&str], there: &[&str], expected: &[&str]| {
+            let came: Vec<Record> = came.iter().map(|text| said(text)).collect();
+            let missing: Vec<_> = missing(&came, there.iter().map(|text| said(text)).collect()).cloned().collect();
+            assert_eq!(missing, expected.iter().map(|text| said(text)).collect::<Vec<_>>());
+        };
+        check(&["a", "b", "a"], &[], &["a", "b", "a"]);
+        check(&["a", "b", "a"], &["a"], &["b", "a"]);
+        check(&["a", "b"], &["b", "a", "a"], &[]);
     }
 }

@@ -32,6 +32,7 @@ mod render;
 mod request;
 mod sink;
 mod sinks;
+mod stretch;
 mod template;
 mod upstream;
 

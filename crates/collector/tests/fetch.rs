@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod interrupted;
+mod landed;
 mod support;
 
 use std::time::Duration;
@@ -69,6 +70,59 @@ async fn the_next_page_is_asked_for_with_the_header_as_it_came() {
     let ends = stage.seen(At::Generate);
     assert_eq!(ends[0], "");
     assert!(ends[1..].iter().all(|end| end.ends_with('Z') && !end.contains('.')), "{ends:?}");
+}
+
+/// A service that takes a while to answer, with a log of 20 pages and a record in each second.
+fn slow_script(records: i64) -> Script {
+    let log = (0..records).map(|number| (1_700_000_000_000 + number * 1_000, format!("record {number}"))).collect();
+    Script { generate_ms: 600, ..Script::of(log) }
+}
+
+#[tokio::test]
+async fn a_service_that_is_slow_to_answer_is_asked_for_all_parts_at_once() {
+    let stage = recovers(slow_script(200)).await;
+    // The first page, then parts of nine records: the ends of all of them are known before any of them is asked for.
+    let ends = stage.seen(At::Generate);
+    assert_eq!(ends.len(), 1 + 190_usize.div_ceil(9));
+    assert_eq!(stage.count(At::Live), 1 + 21 + 1, "a look, a cut between every two parts, and the count");
+    let in_a_row = recovers(Script { generate_ms: 499, ..slow_script(200) }).await;
+    assert_eq!((in_a_row.count(At::Generate), in_a_row.count(At::Live)), (20, 1));
+    let short = recovers(slow_script(25)).await;
+    assert_eq!((short.count(At::Generate), short.count(At::Live)), (3, 2), "not worth it");
+}
+
+#[tokio::test]
+async fn a_log_whose_cuts_cannot_be_found_is_asked_for_in_a_row() {
+    let refused = status_fault(StatusCode::BAD_REQUEST, &[]);
+    for script in [
+        // The live endpoint is refused the first time, or the fifth, or shows no records at all.
+        slow_script(200).with(At::Live, 1, refused.clone()),
+        slow_script(200).with(At::Live, 5, refused),
+        Script { live_records: 0, ..slow_script(200) },
+        // Everything was logged in the same second: there is nowhere to cut.
+        Script {
+            generate_ms: 600,
+            ..Script::of((0..50).map(|ms| (1_700_000_000_000 + ms * 19, "same".to_owned())).collect())
+        },
+    ] {
+        recovers(script).await;
+    }
+}
+
+#[tokio::test]
+async fn a_divided_fetch_goes_on_where_it_was() {
+    for number in 1..24 {
+        let stage = Stage::set(slow_script(200)).await;
+        let gone = status_fault(StatusCode::FORBIDDEN, &[]);
+        stage.change(|script| script.faults.extend((number..100).map(|number| (At::File, number, gone.clone()))));
+        stage.fetch().await.unwrap_err();
+        stage.change(|script| script.faults.clear());
+        stage.forget_requests();
+        let report = stage.fetch().await.unwrap();
+        assert_eq!(stage.fetched(), expected(&slow_script(200).log), "{number}");
+        assert_eq!(report.completeness, Completeness::Verified);
+        assert!(stage.count(At::File) as u32 >= report.pages - report.pages_kept);
+    }
 }
 
 #[tokio::test]
@@ -403,6 +457,7 @@ proptest! {
         log in logs(), limit in 1_u64..50, newest_first: bool, in_flight in 1_usize..4, received: bool,
         cut in prop::sample::select(vec![Cut::Exact, Cut::MiddleInside, Cut::MiddleOutside, Cut::WholeSeconds]),
         from in prop::option::of(0_i64..20_000), to in prop::option::of(20_000_i64..60_000), overlap_s in 0_u64..2,
+        is_slow: bool,
     ) {
         let at = |ms: i64| Timestamp::clamped(1_700_000_000_000 + ms);
         let range = TimeRange { start: from.map(at), end: to.map(at) };
@@ -411,9 +466,11 @@ proptest! {
         let wanted: Vec<(i64, String)> =
             log.iter().filter(|record| range.contains(record.0) && !is_outside(record.0)).cloned().collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // Where the service is slow, the log is fetched in parts.
+        let generate_ms = if is_slow { 600 } else { 0 };
         let order = if received { LogOrder::Received } else { LogOrder::Time };
         let outcome = runtime.block_on(async {
-            let stage = Stage::set(Script { limit, cut, newest_first, ..Script::of(log.clone()) }).await;
+            let stage = Stage::set(Script { limit, cut, newest_first, generate_ms, ..Script::of(log.clone()) }).await;
             let overlap = Duration::from_secs(overlap_s);
             let request = FetchRequest { range, order, overlap, pages_in_flight: in_flight, ..stage.request() };
             stage.fetch_as(request).await.map(|report| (report, stage.fetched()))

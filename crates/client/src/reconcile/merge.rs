@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::chunk::{self, ChunkReader, Position};
@@ -26,9 +27,20 @@ pub fn merge(
     give: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Merged> {
     match order {
-        LogOrder::Time => ByTime::new(folder, &all_turned(folder, pages)?).run(give),
+        LogOrder::Time => merge_stretch(folder, pages, i64::MIN..=i64::MAX, &mut |_, entry| give(entry)),
         LogOrder::Received => as_received(folder, pages, give),
     }
+}
+
+/// Gives the entries of a stretch of time, in milliseconds since 1970, each with its time: oldest first, entries of one
+/// instant in the order of their arrival. An entry that has no time has that of its neighbour.
+pub fn merge_stretch(
+    folder: &Path,
+    pages: &[SpooledPage],
+    stretch: RangeInclusive<i64>,
+    give: &mut dyn FnMut(i64, &[u8]) -> Result<()>,
+) -> Result<Merged> {
+    ByTime::new(folder, &all_turned(folder, pages)?, stretch).run(give)
 }
 
 /// The pages with every chunk in the direction that its file has; a file that does not tell has that of the others.
@@ -57,7 +69,11 @@ struct ByTime<'a> {
     /// The next entry of each open chunk, and which it is.
     heads: BinaryHeap<Reverse<(Key, usize)>>,
     shared: Shared,
+    stretch: RangeInclusive<i64>,
 }
+
+/// Takes entries with their times.
+type Give<'a> = dyn FnMut(i64, &[u8]) -> Result<()> + 'a;
 
 struct Open {
     reader: ChunkReader,
@@ -65,21 +81,23 @@ struct Open {
 }
 
 impl<'a> ByTime<'a> {
-    fn new(folder: &'a Path, pages: &'a [SpooledPage]) -> Self {
+    fn new(folder: &'a Path, pages: &'a [SpooledPage], stretch: RangeInclusive<i64>) -> Self {
         // A page that ends inside an instant holds the newest part of it; one that reaches further back holds all of
         // it, or the part before. So the further back first: that is the order in which the entries came.
         let mut furthest_first: Vec<&SpooledPage> = pages.iter().collect();
         furthest_first.sort_by_key(|page| (page.span().map(|(first, _)| first), Reverse(page.age), page.id));
         let places = (0_u32..).zip(furthest_first);
-        let mut closed: Vec<_> =
-            places.flat_map(|(place, page)| page.chunks.iter().map(move |chunk| (place, chunk))).collect();
+        let chunks = places.flat_map(|(place, page)| page.chunks.iter().map(move |chunk| (place, chunk)));
+        let is_inside =
+            |(_, chunk): &(u32, &Chunk)| chunk.first_ms <= *stretch.end() && chunk.last_ms >= *stretch.start();
+        let mut closed: Vec<_> = chunks.filter(is_inside).collect();
         closed.sort_by_key(|(_, chunk)| Reverse(chunk.first_ms));
-        Self { folder, closed, open: Vec::new(), heads: BinaryHeap::new(), shared: Shared::default() }
+        Self { folder, closed, open: Vec::new(), heads: BinaryHeap::new(), shared: Shared::default(), stretch }
     }
 
-    fn run(mut self, give: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Merged> {
+    fn run(mut self, give: &mut Give<'_>) -> Result<Merged> {
         let mut merged = Merged::default();
-        while let Some(instant) = self.next_instant()? {
+        while let Some(instant) = self.next_instant()?.filter(|instant| instant <= self.stretch.end()) {
             match self.is_of_one_page(instant) {
                 true => merged.entries += self.give_all(instant, give)?,
                 false => self.give_union(instant, give, &mut merged)?,
@@ -94,7 +112,10 @@ impl<'a> ByTime<'a> {
         let closed = self.closed.last().map(|(_, chunk)| chunk.first_ms);
         let Some(instant) = open.into_iter().chain(closed).min() else { return Ok(None) };
         while let Some((page, chunk)) = self.closed.pop_if(|(_, chunk)| chunk.first_ms <= instant) {
-            let reader = ChunkReader::open(self.folder, chunk)?;
+            let mut reader = ChunkReader::open(self.folder, chunk)?;
+            while reader.position().is_some_and(|position| position.time_ms < *self.stretch.start()) {
+                reader.advance()?;
+            }
             let index = self.open.len();
             self.open.push(Some(Open { reader, page }));
             self.put_head(index);
@@ -120,13 +141,13 @@ impl<'a> ByTime<'a> {
         pages.all(|page| Some(page) == first)
     }
 
-    fn give_all(&mut self, instant: i64, give: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+    fn give_all(&mut self, instant: i64, give: &mut Give<'_>) -> Result<u64> {
         let mut given = 0;
         while let Some(index) = self.pop_head(instant) {
             // Only one chunk has this instant most of the time: it is read through without going back to the heap.
             let is_alone = self.heads.peek().is_none_or(|Reverse((key, _))| key.0 != instant);
             while let Some(open) = &mut self.open[index] {
-                give(open.reader.entry())?;
+                give(instant, open.reader.entry())?;
                 given += 1;
                 open.reader.advance()?;
                 let is_here = open.reader.position().is_some_and(|position| position.time_ms == instant);
@@ -140,12 +161,7 @@ impl<'a> ByTime<'a> {
     }
 
     /// Gives the union of what several pages hold of an instant. The heap gives page after page.
-    fn give_union(
-        &mut self,
-        instant: i64,
-        give: &mut dyn FnMut(&[u8]) -> Result<()>,
-        merged: &mut Merged,
-    ) -> Result<()> {
+    fn give_union(&mut self, instant: i64, give: &mut Give<'_>, merged: &mut Merged) -> Result<()> {
         self.shared.clear();
         let mut page_before = None;
         while let Some(index) = self.pop_head(instant) {
@@ -155,7 +171,7 @@ impl<'a> ByTime<'a> {
             }
             match self.shared.is_new(instant, open.reader.entry()) {
                 true => {
-                    give(open.reader.entry())?;
+                    give(instant, open.reader.entry())?;
                     merged.entries += 1;
                 }
                 false => merged.repeated += 1,

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use merge::{Merged, merge};
+pub use merge::{Merged, merge, merge_stretch};
 pub use spool::{PageSpool, SpoolSettings};
 
 /// The order of the entries of the whole log.

@@ -26,6 +26,10 @@ use url::Url;
 
 /// The run that every test fetches.
 pub(crate) const RUN: &str = "6c0e5a34-0000-4000-8000-000000000001";
+/// Its task.
+pub(crate) const TASK: &str = "57f64991e4b0b689a64feed0";
+/// How often a collector renews its claim of a run.
+const RENEWAL: Duration = Duration::from_secs(40);
 /// What must never be seen.
 pub(crate) const SECRET: &str = "hush-hush";
 
@@ -99,6 +103,10 @@ pub(crate) struct Script {
     /// Seconds that an access token lives; none for a personal token.
     pub(crate) token_life: Option<i64>,
     pub(crate) takes_ranges: bool,
+    /// How long it takes to answer when a page is asked for. Unit: milliseconds.
+    pub(crate) generate_ms: i64,
+    /// Most records of a live page.
+    pub(crate) live_records: usize,
 }
 
 impl Script {
@@ -112,6 +120,8 @@ impl Script {
             faults: Vec::new(),
             token_life: None,
             takes_ranges: true,
+            generate_ms: 0,
+            live_records: usize::MAX,
         }
     }
 
@@ -142,6 +152,13 @@ pub(crate) fn expected(log: &[(i64, String)]) -> String {
 #[derive(Clone)]
 pub(crate) struct TestTime(Arc<AtomicI64>);
 
+impl TestTime {
+    /// So much time passes. Unit: milliseconds.
+    pub(crate) fn pass(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
 impl Clock for TestTime {
     fn now(&self) -> Timestamp {
         Timestamp::clamped(self.0.load(Ordering::SeqCst))
@@ -150,6 +167,10 @@ impl Clock for TestTime {
 
 impl Wait for TestTime {
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        // Nothing here takes so long that a claim has to be renewed.
+        if time == RENEWAL {
+            return Box::pin(std::future::pending());
+        }
         self.0.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
         Box::pin(tokio::task::yield_now())
     }
@@ -216,6 +237,8 @@ impl Stage {
         let router = Router::new()
             .route("/security/oauth/token", post(token))
             .route("/processing/executions/{id}", get(execution))
+            .route("/processing/executables/tasks/{id}/executions", get(executions))
+            .route("/orchestration/executables/tasks", get(tasks))
             .route("/monitoring/executions/{id}/logs", post(generate).get(live))
             .route("/monitoring/executions/{id}/logs/status", post(status))
             .route("/files/{key}", get(file))
@@ -302,6 +325,14 @@ impl Shared {
         met.map(|(_, _, fault)| fault.clone())
     }
 
+    /// What it says of the run.
+    fn said(&self) -> Value {
+        let ended = self.script.lock().unwrap().log.iter().map(|record| record.0).max().unwrap_or(1_700_000_000_000);
+        let ended = Timestamp::clamped(ended).to_string();
+        json!({"executionId": RUN, "taskId": TASK, "status": "execution_failed", "triggerTimestamp": ended,
+               "finishTimestamp": ended})
+    }
+
     fn check_token(&self, headers: &HeaderMap) -> Option<Answer> {
         let life = self.script.lock().unwrap().token_life;
         let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -342,9 +373,21 @@ async fn execution(State(app): App, headers: HeaderMap) -> Answer {
     if let Some(answer) = failed(app.note(At::Execution, String::new()).as_ref()).or(app.check_token(&headers)) {
         return answer;
     }
-    let ended = app.script.lock().unwrap().log.iter().map(|record| record.0).max().unwrap_or(1_700_000_000_000);
-    let ended = Timestamp::clamped(ended).to_string();
-    json_answer(200, &json!({"executionId": RUN, "status": "execution_failed", "finishTimestamp": ended}))
+    json_answer(200, &app.said())
+}
+
+async fn executions(State(app): App, headers: HeaderMap) -> Answer {
+    app.check_token(&headers)
+        .unwrap_or_else(|| json_answer(200, &json!({"items": [app.said()], "limit": 100, "offset": 0, "total": 1})))
+}
+
+async fn tasks(State(app): App, headers: HeaderMap) -> Answer {
+    let environment = json!({"id": "a".repeat(24), "name": "here", "default": true});
+    let workspace =
+        json!({"id": "b".repeat(24), "name": "here", "owner": "o", "type": "shared", "environment": environment});
+    let item = json!({"executable": TASK, "name": "nightly", "workspace": workspace});
+    app.check_token(&headers)
+        .unwrap_or_else(|| json_answer(200, &json!({"items": [item], "limit": 100, "offset": 0, "total": 1})))
 }
 
 struct Wanted {
@@ -421,6 +464,7 @@ async fn generate(
         return answer;
     }
     let script = app.script.lock().unwrap();
+    app.time.0.fetch_add(script.generate_ms, Ordering::SeqCst);
     let mut records = in_range(&script, &wanted(&query, script.cut));
     if let Some(Fault::Late(count)) = fault {
         records.drain(..count.min(records.len()));
@@ -518,11 +562,14 @@ async fn live(State(app): App, Query(query): Query<HashMap<String, String>>, hea
         return answer;
     }
     let script = app.script.lock().unwrap();
-    let inside = in_range(&script, &wanted(&query, script.cut)).len();
-    json_answer(
-        200,
-        &json!({"size": 0, "totalSize": script.log.len(), "totalSizeFiltered": inside, "nextIndex": null, "data": []}),
-    )
+    let inside = in_range(&script, &wanted(&query, script.cut));
+    let number = |name: &str| query.get(name).map_or(0, |text| text.parse::<usize>().unwrap());
+    let shown = inside.iter().skip(number("startIndex")).take(number("count").min(script.live_records));
+    let data: Vec<Value> = shown.map(|record| serde_json::from_str(&line(record)).unwrap()).collect();
+    let (size, total) = (data.len(), script.log.len());
+    let body =
+        json!({"size": size, "totalSize": total, "totalSizeFiltered": inside.len(), "nextIndex": null, "data": data});
+    json_answer(200, &body)
 }
 
 /// Any status that is not one of the test's own making.

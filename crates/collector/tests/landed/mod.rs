@@ -1,0 +1,204 @@
+//! A run's log lands in the archive while its pages still come: exactly, whatever the pages, whatever broke.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use proptest::prelude::*;
+use runlog_collector::{CollectSettings, Collector, Range, Round, Selection, Unheard, Upstream};
+use runlog_model::{Clock, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
+use runlog_store::{Store, StoreSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::logs;
+use crate::support::{At, Cut, Fault, RUN, Script, Stage, TASK, TestRandom, plain_log, status_fault};
+
+/// A collector of the service's one run, into an archive of its own.
+struct Landing {
+    stage: Stage,
+    store: Store,
+    collector: Collector,
+}
+
+impl Landing {
+    async fn of(script: Script, change: impl FnOnce(&mut CollectSettings)) -> Self {
+        let stage = Stage::set(script).await;
+        let clock = Arc::new(stage.time.clone());
+        let settings = StoreSettings::in_folder(stage.folder.path().join("data"));
+        let store = Store::open(settings, clock, Arc::new(TestRandom::default())).await.unwrap();
+        let mut settings = CollectSettings::in_folder(stage.folder.path().join("work"));
+        settings.page_memory_bytes = 500;
+        change(&mut settings);
+        let upstream = Upstream {
+            name: "service".to_owned(),
+            client: stage.client.clone(),
+            selection: Selection { tasks: vec![TASK.parse().unwrap()], ..Selection::default() },
+            settings,
+            process: "test".to_owned(),
+        };
+        let collector = Collector::new(store.clone(), upstream, Arc::new(Unheard));
+        Self { stage, store, collector }
+    }
+
+    /// Lists the run, and lands it if it is due.
+    async fn round(&self) -> Round {
+        let now = self.stage.time.now();
+        let range = Range { from: Timestamp::clamped(1_690_000_000_000), to: now };
+        self.collector.discover_range(range).await.unwrap();
+        self.collector.land_due(&CancellationToken::new()).await.unwrap()
+    }
+
+    /// Time and message of what the archive has of the run, and how it ended.
+    async fn archived(&self) -> (Vec<(i64, String)>, Option<RunStatus>) {
+        let id: RunId = RUN.parse().unwrap();
+        let Some(run) = self.store.run(id).await.unwrap() else { return (Vec::new(), None) };
+        let mut reader = self.store.read_records(id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+        let mut records = Vec::new();
+        while let Some(more) = reader.next().await.unwrap() {
+            records.extend(more.into_iter().map(|record| (record.time.as_millis(), record.message.unwrap())));
+        }
+        assert_eq!(run.records, records.len() as u64);
+        (records, Some(run.status.coarse()))
+    }
+
+    fn work_is_left(&self) -> bool {
+        std::fs::read_dir(self.stage.folder.path().join("work/service")).unwrap().next().is_some()
+    }
+}
+
+fn by_time(log: &[(i64, String)]) -> Vec<(i64, String)> {
+    let mut log = log.to_vec();
+    log.sort_by_key(|record| record.0);
+    log
+}
+
+#[tokio::test]
+async fn what_came_lands_before_the_rest_is_there() {
+    // The oldest pages do not come.
+    let gone = status_fault(StatusCode::FORBIDDEN, &[]);
+    let log = plain_log(45);
+    let landing = Landing::of(Script::of(log.clone()), |settings| settings.pages_in_flight = 1).await;
+    landing.stage.change(|script| script.faults.extend((5..40).map(|number| (At::File, number, gone.clone()))));
+    assert_eq!(landing.round().await, Round { set_back: 1, ..Round::default() });
+    let (archived, status) = landing.archived().await;
+    assert_eq!(status, Some(RunStatus::Executing), "it is not called done");
+    assert!(archived.len() >= 30 && log.ends_with(&archived), "the newest pages: {archived:?}");
+
+    landing.stage.change(|script| script.faults.clear());
+    landing.stage.forget_requests();
+    landing.stage.time.pass(3_600_000);
+    assert_eq!(landing.round().await, Round { landed: 1, records: 45, ..Round::default() });
+    assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)));
+    assert_eq!(landing.stage.count(At::File), 2, "of six pages those that did not come");
+    assert!(!landing.work_is_left());
+}
+
+#[tokio::test]
+async fn whatever_breaks_the_archive_has_the_log_in_the_end() {
+    for at in [At::Generate, At::Status, At::File, At::Live] {
+        for number in 1..6 {
+            for generate_ms in [0, 600] {
+                let log = plain_log(450).into_iter().step_by(10).collect::<Vec<_>>();
+                let landing = Landing::of(Script { generate_ms, ..Script::of(log.clone()) }, |_| ()).await;
+                let gone = status_fault(StatusCode::FORBIDDEN, &[]);
+                landing.stage.change(|script| {
+                    script.faults.extend((number..200).map(|number| (at, number, gone.clone())));
+                });
+                let broken = landing.round().await;
+                landing.stage.change(|script| script.faults.clear());
+                landing.stage.time.pass(3_600_000);
+                if broken.landed == 0 {
+                    assert_eq!(landing.round().await.landed, 1, "{at:?} {number}");
+                }
+                assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)), "{at:?} {number}");
+                assert!(!landing.work_is_left());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn records_that_came_after_their_page_are_landed_too() {
+    for late in [1, 5, 25] {
+        let log = plain_log(45);
+        let landing = Landing::of(Script::of(log.clone()).with(At::Generate, 1, Fault::Late(late)), |_| ()).await;
+        // More of them than a page holds are missing from the second look, too; then all is fetched anew.
+        let rounds = if late > 10 { 2 } else { 1 };
+        for round in 1..=rounds {
+            assert_eq!(landing.round().await.landed, u64::from(round == rounds), "{late}");
+            landing.stage.time.pass(3_600_000);
+        }
+        assert_eq!(landing.archived().await.0, log, "{late}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_not_whole_is_kept_as_far_as_it_came_and_not_called_done() {
+    let more = r#"{"totalSize":7,"totalSizeFiltered":7,"data":[]}"#.to_owned();
+    let landing =
+        Landing::of(Script::of(plain_log(5)).with(At::Live, 0, Fault::Answer(200, vec![], more)), |_| ()).await;
+    assert_eq!(landing.round().await.set_back, 1);
+    assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Executing)));
+    landing.stage.change(|script| {
+        script.faults.clear();
+        script.log = plain_log(7);
+    });
+    landing.stage.time.pass(3_600_000);
+    assert_eq!(landing.round().await.landed, 1);
+    assert_eq!(landing.archived().await, (plain_log(7), Some(RunStatus::Failed)));
+}
+
+#[tokio::test]
+async fn an_empty_log_ends_its_run() {
+    let landing = Landing::of(Script::of(Vec::new()), |_| ()).await;
+    assert_eq!(landing.round().await, Round { landed: 1, ..Round::default() });
+    assert_eq!(landing.archived().await, (Vec::new(), Some(RunStatus::Failed)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Whatever the log and the cut, the archive has the exact log and the run has ended, or it has not ended.
+    #[test]
+    fn the_archive_has_the_log_or_the_run_goes_on(
+        log in logs(), limit in 1_u64..50, newest_first: bool, pages_in_flight in 1_usize..4, is_slow: bool,
+        cut in prop::sample::select(vec![Cut::Exact, Cut::MiddleInside, Cut::MiddleOutside, Cut::WholeSeconds]),
+        is_first_try_broken in prop::option::of(1_usize..6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let generate_ms = if is_slow { 600 } else { 0 };
+        let (round, archived, status) = runtime.block_on(async {
+            let script = Script { limit, cut, newest_first, generate_ms, ..Script::of(log.clone()) };
+            let landing = Landing::of(script, |settings| settings.pages_in_flight = pages_in_flight).await;
+            let mut round = Round::default();
+            if let Some(first) = is_first_try_broken {
+                let gone = status_fault(StatusCode::FORBIDDEN, &[]);
+                landing.stage.change(|script| script.faults.extend((first..200).map(|n| (At::File, n, gone.clone()))));
+                round = landing.round().await;
+                landing.stage.change(|script| script.faults.clear());
+                landing.stage.time.pass(3_600_000);
+            }
+            if round.landed == 0 {
+                round = landing.round().await;
+            }
+            let (archived, status) = landing.archived().await;
+            (round, archived, status)
+        });
+        let (mut archived, mut exact) = (archived, by_time(&log));
+        if round.landed == 1 {
+            prop_assert_eq!(status, Some(RunStatus::Failed));
+            // Files that do not tell their direction may turn equal times round; nothing is lost by that.
+            archived.sort();
+            exact.sort();
+            prop_assert_eq!(archived, exact);
+        } else {
+            prop_assert_ne!(status, Some(RunStatus::Failed));
+            prop_assert!(cut != Cut::Exact, "an exact cut can always be recovered");
+            // What is there is of the log.
+            for record in archived {
+                let place = exact.iter().position(|other| *other == record);
+                prop_assert!(place.is_some(), "{:?} is there too often", record);
+                exact.remove(place.unwrap());
+            }
+        }
+    }
+}
