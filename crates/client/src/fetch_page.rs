@@ -17,7 +17,7 @@ const POLL_MIN: Duration = Duration::from_millis(20);
 /// The longest.
 const POLL_MAX: Duration = Duration::from_secs(10);
 /// What part of the time that a page has taken so far passes until the next question.
-const POLL_PART: u64 = 8;
+const POLL_PART: u64 = 16;
 /// How long a page takes to be built, until one has told better, where questions are counted.
 const BUILD_TIME: Duration = Duration::from_secs(1);
 /// How often a link that is refused is replaced, before the page is given up.
