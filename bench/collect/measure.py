@@ -56,7 +56,7 @@ def collect(url: str, token: str, folder: Path, more: str = "") -> tuple[float, 
     folder.mkdir(parents=True)
     settings = folder / "runlog.toml"
     settings.write_text(f'[archive]\ndata = "{folder}/data"\n[[upstream]]\nname = "bench"\nurl = "{url}"\n'
-                        f'token = {{ env = "UPSTREAM" }}\nhistory = "30d"\nsettle = "0s"\n{more}')
+                        f'token = {{ env = "UPSTREAM" }}\nsettle = "0s"\n{more}')
     figures = timed([RUNLOG, "collect", "--once", "--settings", str(settings)], {"UPSTREAM": token})
     shown = json.loads(subprocess.run([RUNLOG, "status", "--json", "--settings", str(settings)], check=True,
                                       env={**os.environ, "UPSTREAM": token}, capture_output=True).stdout)["upstreams"][0]["figures"]

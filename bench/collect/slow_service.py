@@ -35,6 +35,8 @@ class Service:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body go out together; apart, the second would wait for the first to be acknowledged.
+            wbufsize = 1 << 16
 
             def do_GET(self) -> None:
                 service.handle(self, b"")

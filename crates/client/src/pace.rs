@@ -141,19 +141,20 @@ impl Turns {
         // The clock was set back: what was sent after now was not sent later than that.
         self.sent.iter_mut().for_each(|sent| *sent = (*sent).min(now));
         let mut ahead: Vec<i64> = Vec::new();
-        let at = loop {
-            let after = |count: usize, window_ms: i64| {
+        let mut at = now;
+        for (urgency, _) in self.waiting.range(..=place) {
+            let before = |count: usize| {
                 let index = (self.sent.len() + ahead.len()).checked_sub(count.max(1))?;
-                let sent = self.sent.get(index).or_else(|| ahead.get(index - self.sent.len()))?;
-                Some(sent + window_ms)
+                self.sent.get(index).or_else(|| ahead.get(index - self.sent.len()))
             };
-            let bounds = [after(pace.per_second, SECOND_MS), after(pace.per_minute, MINUTE_MS)];
-            let at = bounds.into_iter().flatten().fold(now, i64::max);
-            if ahead.len() == self.waiting.range(..place).count() {
-                break at;
+            let after = |count: usize, window_ms: i64| before(count).map_or(now, |sent| sent + window_ms);
+            at = now.max(after(pace.per_second, SECOND_MS)).max(after(pace.per_minute, MINUTE_MS));
+            if *urgency == Urgency::Question {
+                // All at once they would learn less, and leave none for what becomes ready next.
+                at = at.max(after(1, SECOND_MS / i64::try_from(pace.per_second.max(1)).unwrap_or(i64::MAX)));
             }
             ahead.push(at);
-        };
+        }
         if at <= now {
             self.waiting.remove(&place);
             self.sent.push_back(now);
@@ -244,7 +245,7 @@ mod tests {
         for urgency in [question, question, usual, question, usual] {
             turns.come(urgency);
         }
-        assert_eq!(all_go(&mut turns, pace, 0), [(2, 0), (4, 0), (0, 1_000), (1, 1_000), (3, 2_000)]);
+        assert_eq!(all_go(&mut turns, pace, 0), [(2, 0), (4, 0), (0, 1_000), (1, 1_500), (3, 2_000)]);
     }
 
     #[test]
