@@ -153,10 +153,14 @@ fn row(run: &Fetched) -> Vec<String> {
     ]
 }
 
-/// The report of the last short run that failed, as `runlog report` shows it.
+/// The last short run that failed.
+fn failed(fetched: &[Fetched]) -> Option<&Fetched> {
+    fetched.iter().rev().filter(|run| run.status == RunStatus::Failed).min_by_key(|run| run.pages)
+}
+
+/// Its report, as `runlog report` shows it.
 async fn tell_report(stage: &Stage, fetched: &[Fetched]) -> Outcome {
-    let failed = fetched.iter().rev().filter(|run| run.status == RunStatus::Failed).min_by_key(|run| run.pages);
-    let Some(failed) = failed else { return Ok(()) };
+    let Some(failed) = failed(fetched) else { return Ok(()) };
     let report = stage.report(failed.sample).await?;
     result_line(format!("\n{}\n", styled(FAINT, format!("$ runlog report {}", failed.sample.run_id))))?;
     document::show(&document_of_run(&report))
@@ -178,7 +182,8 @@ fn sentence(summary: &Summary) -> String {
 
 fn tell_what_to_try() -> Outcome {
     result_line(format!(
-        "\n{}\n  runlog demo --keep     the same, and the service stays: try curl, or any client of Talend Cloud\n  \
+        "\n{}\n  runlog demo --keep     the same, and the service stays: look at it in the browser,\n                         \
+         try curl, or any client of Talend Cloud\n  \
          runlog serve           an archive of your own, in ./runlog-data\n  \
          runlog fetch --help    bring back a log from Talend Cloud",
         styled(STRONG, "What to try next")
@@ -206,6 +211,15 @@ fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
     for (head, lines) in parts {
         let indented: Vec<String> = lines.lines().map(|line| format!("  {line}")).collect();
         result_line(format!("\n{}\n{}", styled(STRONG, head), indented.join("\n")))?;
+    }
+    if let Some(failed) = failed(fetched) {
+        result_line(format!(
+            "\n{}: {}/runs/{}\nSign in with the token in {}",
+            styled(STRONG, "The run that failed, in the browser"),
+            stage.url,
+            failed.sample.run_id,
+            stage.token_file().display()
+        ))?;
     }
     result_line("\nCtrl-C stops it")?;
     note("serving…");
