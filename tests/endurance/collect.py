@@ -18,7 +18,7 @@ import harness
 import upstream as stand_in
 
 SEED = int(os.environ.get("SEED", "1"))
-# Between fetching a log, beginning its run, storing its records, ending it and forgetting the file.
+# All pages on disk, the run begun, a stretch of its log stored, the run ended but its pages not yet forgotten.
 STEPS = ["collect-fetched", "collect-begun", "collect-stored", "collect-landed"]
 
 
