@@ -94,6 +94,8 @@ class ClickHouse:
 
     def __init__(self, folder):
         self.session = chdb.session.Session(str(folder / "clickhouse"))
+        # What it remembers of a question that it was asked before would be timed otherwise.
+        self.session.query("SET use_query_condition_cache = 0")
         self.session.query("""CREATE TABLE records (run_id LowCardinality(String), task_id LowCardinality(String), time DateTime64(3, 'UTC'),
             arrival UInt32, severity LowCardinality(Nullable(String)), bundle_name LowCardinality(Nullable(String)), message String)
             ENGINE = MergeTree ORDER BY (run_id, time)""")
