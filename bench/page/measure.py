@@ -4,7 +4,7 @@
 measure.py pages FIRST_ROUND ROUNDS RECORDS=RUN_ID…    the runs take turns, no round is asked for twice; the first is what the others are held against
 measure.py clickhouse FOLDER ROUNDS RECORDS…    the same rows of FOLDER/RECORDS.ndjson as JSON lines into a file
 measure.py other-runs COUNT TASK_ID    pushes so many runs of ten records
-measure.py sealed DATA_FOLDER    waits until what was pushed is sealed
+measure.py settled DATA_FOLDER    waits until what was pushed is sealed and summarised
 """
 
 import datetime
@@ -45,9 +45,7 @@ def pages(first_round: int, rounds: int, runs: list[tuple[int, str]]) -> None:
         for records, run in runs:
             figures[records].append(page_seconds(run, records, round_))
     print_table("records of the run", {f"{records:,}": times for records, times in figures.items()})
-    status = Path(f"/proc/{os.environ['RUNLOG_PID']}/status").read_text()
-    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-    print(f"peak of memory of the service: {peak:.0f} MiB\n", flush=True)
+    print_peak()
 
 
 def print_table(head: str, figures: dict[str, list[float]]) -> None:
@@ -117,14 +115,23 @@ def send(method: str, path: str, body: bytes, content_type: str) -> bytes:
     return content
 
 
-def sealed(data: Path) -> None:
-    before = -1
+def settled(data: Path) -> None:
+    before = None
     while True:
         size = sum(file.stat().st_size for file in (data / "objects/sealed").rglob("*") if file.is_file())
-        if size > 0 and size == before:
-            return
-        before = size
+        worked = sum(map(int, Path(f"/proc/{os.environ['RUNLOG_PID']}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+        # A service that has nothing to do takes some hundredths of a second.
+        if before and size > 0 and size == before[0] and worked - before[1] < 0.1 * os.sysconf("SC_CLK_TCK"):
+            break
+        before = size, worked
         time.sleep(6)
+    print_peak()
+
+
+def print_peak() -> None:
+    status = Path(f"/proc/{os.environ['RUNLOG_PID']}/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    print(f"peak of memory of the service: {peak:.0f} MiB\n", flush=True)
 
 
 def main() -> None:
@@ -135,8 +142,8 @@ def main() -> None:
             clickhouse(Path(folder), int(rounds), [int(size) for size in sizes])
         case ["other-runs", count, task]:
             other_runs(int(count), task)
-        case ["sealed", folder]:
-            sealed(Path(folder))
+        case ["settled", folder]:
+            settled(Path(folder))
 
 
 main()

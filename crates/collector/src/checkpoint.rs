@@ -220,6 +220,15 @@ impl Checkpoint {
     }
 }
 
+/// Removes the folder of a fetch whose result is in place, which was ended before it could; false when one goes on there.
+pub(crate) fn remove_left_over(folder: &Path) -> Result<bool> {
+    match lock(folder) {
+        Ok(_alone) => fs::remove_dir_all(folder).map_err(storage("remove", folder)).map(|()| true),
+        Err(FetchError::OtherFetch { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn read(folder: &Path) -> Result<Option<State>> {
     let path = folder.join(FILE);
     let text = match fs::read(&path) {

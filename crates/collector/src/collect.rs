@@ -7,7 +7,7 @@
 //! Any number of collectors may share an archive. Each step can be repeated: a list tells of runs that are known, pages
 //! that are on disk are not fetched again, and records that are archived are not stored again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +17,12 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_store::{Caller, CallerKind, ClaimedRun, CollectorFigures, LiveQuery, Setback, Store, failpoint, limits};
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::checkpoint::remove_left_over;
 use crate::collect_error::{CollectError, Result};
 use crate::discover::{Discovered, Discovery, Range};
 use crate::error::{FetchError, storage};
@@ -36,6 +38,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often a run whose log the service does not know is tried before it counts as one without a log.
 const NO_LOG_TRIES: i64 = 3;
+/// Ends the name of a folder with what a run has logged while it goes.
+const SO_FAR: &str = ".so-far";
 /// The wait after the first attempt that came to nothing, and the longest.
 const AGAIN_FIRST: Duration = Duration::from_secs(30);
 const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
@@ -49,6 +53,7 @@ struct Shared {
     upstream: Upstream,
     discovery: Discovery,
     progress: Arc<dyn CollectProgress>,
+    is_tidy: OnceCell<()>,
 }
 
 /// Hears what a collector is doing.
@@ -111,7 +116,7 @@ impl Round {
 impl Collector {
     /// A collector; nothing is asked for yet.
     pub fn new(store: Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
-        Self(Arc::new(Shared { store, upstream, discovery: Discovery::new(), progress }))
+        Self(Arc::new(Shared { store, upstream, discovery: Discovery::new(), progress, is_tidy: OnceCell::new() }))
     }
 
     /// The name of its upstream.
@@ -174,6 +179,7 @@ impl Collector {
 
     /// Lands every run that is due, several at a time, until there is none or `stop`.
     pub async fn land_due(&self, stop: &CancellationToken) -> Result<Round> {
+        self.0.is_tidy.get_or_try_init(|| self.tidy()).await?;
         let mut workers = JoinSet::new();
         for _ in 0..self.0.upstream.settings.parallel.max(1) {
             let (collector, stop) = (self.clone(), stop.clone());
@@ -239,6 +245,23 @@ impl Collector {
         if let Err(error) = self.leave().await {
             debug!(%error, "the other collectors will see later that this one has ended");
         }
+    }
+
+    /// Removes the pages of runs that have landed: a collector that was killed between the two leaves them on disk.
+    async fn tidy(&self) -> Result<()> {
+        let folder = self.work_folder()?;
+        let entries = std::fs::read_dir(&folder).map_err(storage("read", &folder))?;
+        let run_of = |path: &Path| path.file_name()?.to_str()?.trim_end_matches(SO_FAR).parse().ok();
+        let left: Vec<(RunId, PathBuf)> =
+            entries.flatten().filter_map(|entry| run_of(&entry.path()).map(|run| (run, entry.path()))).collect();
+        let runs: Vec<RunId> = left.iter().map(|(run, _)| *run).collect();
+        let landed = self.0.store.landed_among(&self.0.upstream.name, &runs).await?;
+        for (run_id, path) in left.iter().filter(|(run, _)| landed.contains(run)) {
+            if remove_left_over(path)? {
+                info!(run.id = %run_id, "pages were removed that a collector had left behind; their run has landed");
+            }
+        }
+        Ok(())
     }
 
     /// Lands the run that has waited for longest; none when none is due.
@@ -320,7 +343,7 @@ impl Collector {
             None => None,
         };
         let start = newest.map(|record| record.time.floor_to_second());
-        let folder = self.work_folder()?.join(format!("{run_id}.so-far"));
+        let folder = self.work_folder()?.join(format!("{run_id}{SO_FAR}"));
         let request =
             FetchRequest { range: TimeRange { start, end: None }, settle: None, ..self.fetch_request(run_id) };
         let mut landing = Landing::new(self.clone(), run, run_id, start);

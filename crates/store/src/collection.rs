@@ -327,6 +327,19 @@ impl Store {
         Ok(())
     }
 
+    /// Those of some runs whose whole log is in the archive.
+    pub async fn landed_among(&self, upstream: &str, runs: &[RunId]) -> Result<Vec<RunId>> {
+        let mut landed = Vec::new();
+        for some in runs.chunks(LOOKED_UP_TOGETHER) {
+            let mut looking = Sql::new("SELECT run_id FROM collected_runs WHERE state = 'landed' AND upstream = ");
+            looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
+            looking.push_list(some.iter().map(ToString::to_string)).push(")");
+            let ids: Vec<(String,)> = looking.build_query_as().fetch_all(self.catalog().read()).await?;
+            landed.extend(some.iter().filter(|run| ids.contains(&(run.to_string(),))));
+        }
+        Ok(landed)
+    }
+
     /// Notes that a run could not be landed, and why.
     pub async fn set_back(&self, upstream: &str, run: &ClaimedRun, setback: &Setback) -> Result<()> {
         sqlx::query(

@@ -94,8 +94,8 @@ pub const PORTIONS_MAX: usize = 4;
 /// Objects up to this length are read whole: one request instead of three. Unit: bytes.
 pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
 
-/// Memory for the ends of Parquet files that were read. Unit: bytes.
-pub const FOOTER_CACHE_BYTES: u64 = 16 << 20;
+/// Memory for small objects that were read, and for the ends of large ones. Unit: bytes.
+pub const OPEN_SEGMENTS_BYTES: u64 = 12 << 20;
 
 /// How much of the end of a file is read in the hope that its description is in it. Unit: bytes.
 pub const FOOTER_BYTES: usize = 64 << 10;

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::segment_file::{Bodies, Body, Heads, SegmentFile};
+use crate::segment_file::{Bodies, Body, Heads, SegmentFile, on_decoding_thread};
 use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 
@@ -229,7 +229,7 @@ impl Merge {
         loop {
             match self.try_part(skip, count).await {
                 Err(error) => self.restart_if_moved(error).await?,
-                Ok(Some(part)) => return part.read().await.map(Some),
+                Ok(Some(part)) => return on_decoding_thread(part.read_here()).await?.map(Some),
                 Ok(None) => return Ok(None),
             }
         }
@@ -531,9 +531,24 @@ impl Stretch {
 
     /// Reads its records.
     pub(crate) async fn read(self) -> Result<StretchRecords> {
-        let number = self.slice.row_of_slice(self.rows.start) / self.slice.chunk_records;
-        let bodies = self.slice.chunk(number).await?;
-        Ok(StretchRecords { first_row: number * self.slice.chunk_records, stretch: self, bodies })
+        let read_last = self.slice.chunk.lock().await.clone().filter(|(number, _)| *number == self.chunk_number());
+        match read_last {
+            Some((_, bodies)) => Ok(self.with(bodies)),
+            None => on_decoding_thread(self.read_here()).await?,
+        }
+    }
+
+    async fn read_here(self) -> Result<StretchRecords> {
+        let bodies = self.slice.chunk(self.chunk_number()).await?;
+        Ok(self.with(bodies))
+    }
+
+    fn chunk_number(&self) -> usize {
+        self.slice.row_of_slice(self.rows.start) / self.slice.chunk_records
+    }
+
+    fn with(self, bodies: Arc<Bodies>) -> StretchRecords {
+        StretchRecords { first_row: self.chunk_number() * self.slice.chunk_records, stretch: self, bodies }
     }
 
     fn rows_in_order(&self) -> impl Iterator<Item = usize> + use<> {
@@ -552,17 +567,17 @@ impl Piece {
         }
     }
 
-    /// Reads its records.
-    pub(crate) async fn read(self) -> Result<StretchRecords> {
+    /// Reads its records; on a thread for such work.
+    pub(crate) async fn read_here(self) -> Result<StretchRecords> {
         match self {
-            Self::Stretch(stretch) => stretch.read().await,
-            Self::Whole(whole) => whole.read().await,
+            Self::Stretch(stretch) => stretch.read_here().await,
+            Self::Whole(whole) => whole.read_here().await,
         }
     }
 }
 
 impl WholeSlice {
-    async fn read(self) -> Result<StretchRecords> {
+    async fn read_here(self) -> Result<StretchRecords> {
         let (times, bodies) = self.file.times_and_bodies(self.rows.clone()).await?;
         let rows = 0..times.len();
         let slice = OpenSlice {

@@ -12,7 +12,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::signer::{Method, SignedUrlOptions, Signer};
-use object_store::{ObjectStore, RetryConfig};
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +21,8 @@ use crate::settings::SecretUrl;
 /// The objects of an archive.
 pub(crate) struct Objects {
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// The same, for what can be made anew: where it lies in a folder, nobody waits until it is on disk.
+    pub(crate) fleeting: Arc<dyn ObjectStore>,
     /// None where they lie in a folder: it cannot make links.
     links: Option<Links>,
 }
@@ -48,9 +50,10 @@ impl Objects {
         std::fs::create_dir_all(folder).map_err(|error| {
             Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", folder.display()), error)
         })?;
+        let files = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true);
+        let fleeting = Arc::new(files.clone());
         // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
-        let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true).with_automatic_cleanup(true);
-        Ok(Self { store: Arc::new(store), links: None })
+        Ok(Self { store: Arc::new(files.with_fsync(true)), fleeting, links: None })
     }
 
     /// Objects in a bucket, below the path of its address. What else it takes comes from the environment, under the
@@ -68,7 +71,20 @@ impl Objects {
         let links = Links { signer: bucket.clone(), prefix: prefix.clone() };
         let store: Arc<dyn ObjectStore> = bucket;
         let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
-        Ok(Self { store, links: Some(links) })
+        Ok(Self { fleeting: Arc::clone(&store), store, links: Some(links) })
+    }
+
+    /// False when the machine went down before a fleeting object was on disk.
+    pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
+        // What a bucket has confirmed is there.
+        if self.can_link() {
+            return Ok(true);
+        }
+        match self.store.head(key).await {
+            Ok(found) => Ok(found.size == length),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// True when [`Objects::link`] can make links.

@@ -16,6 +16,7 @@ use tracing::{debug, error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::{Merge, Piece};
 use crate::page_file::{PageFileWriter, PageForm, PageFrames, WrittenPage};
+use crate::segment_file::on_decoding_thread;
 use crate::slices::{LogState, Scope};
 use crate::store::Store;
 use crate::{keys, limits};
@@ -233,6 +234,23 @@ impl Store {
         row.map(PageToBuild::try_from).transpose()
     }
 
+    /// Has a page built whose file was lost.
+    pub(crate) async fn build_again(&self, page_key: &str, lost: &Path) -> Result<()> {
+        sqlx::query(
+            "UPDATE page_files SET built_at = NULL, object_key = NULL, claimed_until = 0, attempts = 0
+             WHERE key = $1 AND object_key = $2",
+        )
+        .bind(page_key)
+        .bind(lost.as_ref())
+        .execute(self.catalog().write())
+        .await?;
+        self.builds().look();
+        match self.objects().delete(lost).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            deleted => Ok(deleted?),
+        }
+    }
+
     async fn mark_built(&self, page_key: &str, object_key: &Path, written: &WrittenPage) -> Result<bool> {
         let done = sqlx::query(
             "UPDATE page_files SET built_at = $2, object_key = $3, plain_bytes = $4, zstd_bytes = $5, frames = $6
@@ -288,7 +306,7 @@ async fn build(store: &Store, page: &PageToBuild, object_key: Path) -> Result<Wr
     let state = store.log_state(page.page.run_id, page.page.state).await?;
     let mut merge = Merge::new(store, Scope { state, ..page.page }, order);
     let form = PageForm { format, is_packed: !store.settings().links_by_bucket };
-    let mut file = PageFileWriter::new(store.objects().clone(), object_key, form);
+    let mut file = PageFileWriter::new(store.fleeting_objects().clone(), object_key, form);
     // As many as there are threads, and one for each that may have to wait for the first.
     let portions = (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::PORTIONS_MAX);
     let (mut under_way, mut is_begin) = (VecDeque::new(), true);
@@ -298,9 +316,7 @@ async fn build(store: &Store, page: &PageToBuild, object_key: Path) -> Result<Wr
         {
             file.write(frames_of(first).await?).await?;
         }
-        let runtime = tokio::runtime::Handle::current();
-        let work = move || runtime.block_on(format_portion(portion, form, is_begin));
-        under_way.push_back(tokio::task::spawn_blocking(work));
+        under_way.push_back(on_decoding_thread(format_portion(portion, form, is_begin)));
         is_begin = false;
     }
     for portion in under_way {
@@ -334,7 +350,7 @@ async fn next_portion(merge: &mut Merge) -> Result<Option<Vec<Piece>>> {
 async fn format_portion(portion: Vec<Piece>, form: PageForm, is_begin: bool) -> Result<PageFrames> {
     let mut frames = PageFrames::new(form, is_begin)?;
     for piece in portion {
-        frames.add(&piece.read().await?)?;
+        frames.add(&piece.read_here().await?)?;
     }
     frames.cut()?;
     Ok(frames)

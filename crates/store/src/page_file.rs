@@ -20,6 +20,7 @@ use runlog_model::text::TextLine;
 use runlog_model::{FileFormat, Timestamp};
 use sqlx::FromRow;
 use tokio::io::AsyncWriteExt;
+use tracing::warn;
 use url::Url;
 use zstd::bulk::Compressor;
 
@@ -358,7 +359,8 @@ struct FramePart {
 }
 
 impl Store {
-    /// Opens a page file that was built; none when there is no such file any more.
+    /// Opens a page file that was built; none when there is no such file any more. One that the machine lost when it went
+    /// down is built anew.
     pub async fn open_page(&self, key: &str) -> Result<Option<PageReader>> {
         let row: Option<PageFileRow> = sqlx::query_as(
             "SELECT object_key, file_format, plain_bytes, zstd_bytes, frames FROM page_files
@@ -368,13 +370,19 @@ impl Store {
         .fetch_optional(self.catalog().read())
         .await?;
         let Some(row) = row else { return Ok(None) };
+        let object_key = Path::from(row.object_key.as_str());
+        if !self.is_whole(&object_key, row.zstd_bytes as u64).await? {
+            warn!(page.key = key, "a log file is not as it was written, and is built anew; did the machine go down?");
+            self.build_again(key, &object_key).await?;
+            return Ok(None);
+        }
         Ok(Some(PageReader {
             plain_bytes: row.plain_bytes as u64,
             zstd_bytes: (!row.frames.is_empty()).then_some(row.zstd_bytes as u64),
             format: row.file_format.parse().map_err(|_| Error::corrupt("the form of a page file does not decode"))?,
             etag: key.to_owned(),
             objects: Arc::clone(self.objects()),
-            object_key: Path::from(row.object_key),
+            object_key,
             frames: frames_of(&row.frames),
         }))
     }

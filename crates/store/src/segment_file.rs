@@ -1,7 +1,7 @@
 //! Reading segments: some rows of some columns, without the rest.
 //!
-//! A small object is read whole. Of a large one only the bytes of the pages that are needed; what is said at its end is
-//! kept in memory for the next time.
+//! A small object is read whole. Of a large one only the bytes of the pages that are needed. What was read to open it is
+//! kept in memory for the next time: objects never change.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,23 +25,32 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use runlog_model::{Record, Severity, Timestamp};
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::segment::{COLUMNS, NAME_COLUMNS};
 use crate::store::Store;
 
-/// What stands at the ends of large segments that were read, by their keys.
-pub(crate) type FooterCache = moka::sync::Cache<String, ArrowReaderMetadata>;
+/// Segments that were opened, by the keys of their objects.
+pub(crate) type OpenSegments = moka::sync::Cache<String, SegmentFile>;
 
-/// A new cache, of bounded size.
-pub(crate) fn footer_cache() -> FooterCache {
+/// None that is open, and room for a bounded number of bytes.
+pub(crate) fn open_segments() -> OpenSegments {
     moka::sync::Cache::builder()
-        .weigher(|key: &String, footer: &ArrowReaderMetadata| {
-            (key.len() + footer.metadata().memory_size()).try_into().unwrap_or(u32::MAX)
-        })
-        .max_capacity(limits::FOOTER_CACHE_BYTES)
+        .weigher(|key: &String, file: &SegmentFile| (key.len() + file.memory_bytes()).try_into().unwrap_or(u32::MAX))
+        .max_capacity(limits::OPEN_SEGMENTS_BYTES)
         .build()
+}
+
+/// Decodes on a thread for such work: it would hold up the calls.
+pub(crate) fn on_decoding_thread<T, F>(work: F) -> JoinHandle<Result<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work))
 }
 
 /// The columns of [`SegmentFile::times_and_bodies`].
@@ -77,24 +86,28 @@ pub(crate) struct Heads {
 impl SegmentFile {
     /// Opens a segment object of a known length.
     pub(crate) async fn open(store: &Store, key: &str, length: u64) -> Result<Self> {
+        if let Some(open) = store.open_segments().get(key) {
+            return Ok(open);
+        }
         let path = Path::from(key);
-        if length <= limits::WHOLE_OBJECT_BYTES_MAX {
-            return Self::in_memory(store.objects().get(&path).await?.bytes().await?).await;
-        }
-        let mut source = Source::Object { objects: Arc::clone(store.objects()), key: path, length };
-        if let Some(footer) = store.footers().get(key) {
-            return Ok(Self { source, footer });
-        }
+        let mut source = if length <= limits::WHOLE_OBJECT_BYTES_MAX {
+            Source::Memory(store.objects().get(&path).await?.bytes().await?)
+        } else {
+            Source::Object { objects: Arc::clone(store.objects()), key: path, length }
+        };
         let footer = source.read_footer().await?;
-        store.footers().insert(key.to_owned(), footer.clone());
-        Ok(Self { source, footer })
+        let file = Self { source, footer };
+        store.open_segments().insert(key.to_owned(), file.clone());
+        Ok(file)
     }
 
-    /// Opens a segment whose bytes are there.
-    pub(crate) async fn in_memory(bytes: Bytes) -> Result<Self> {
-        let mut source = Source::Memory(bytes);
-        let footer = source.read_footer().await?;
-        Ok(Self { source, footer })
+    /// What it keeps in memory. Unit: bytes.
+    fn memory_bytes(&self) -> usize {
+        let bytes = match &self.source {
+            Source::Memory(bytes) => bytes.len(),
+            Source::Object { .. } => 0,
+        };
+        bytes + self.footer.metadata().memory_size()
     }
 
     /// How many rows it has.
@@ -111,7 +124,8 @@ impl SegmentFile {
 
     /// The times of some rows.
     pub(crate) async fn heads(&self, rows: Range<usize>) -> Result<Heads> {
-        let batch = self.read(rows, &["time", "arrival"]).await?;
+        let file = self.clone();
+        let batch = on_decoding_thread(async move { file.read(rows, &["time", "arrival"]).await }).await??;
         let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
         let arrivals = match column::<Int64Array>(&batch, "arrival") {
             Ok(numbers) => numbers.values().to_vec(),
@@ -121,12 +135,12 @@ impl SegmentFile {
         Ok(Heads { times, arrivals })
     }
 
-    /// Everything but the times of some rows.
+    /// Everything but the times of some rows; to be read on a thread for such work.
     pub(crate) async fn bodies(&self, rows: Range<usize>) -> Result<Bodies> {
         Bodies::of(&self.read(rows, &COLUMNS[3..]).await?)
     }
 
-    /// The times of some rows, and everything else but their arrivals.
+    /// The times of some rows, and everything else but their arrivals; to be read on a thread for such work.
     pub(crate) async fn times_and_bodies(&self, rows: Range<usize>) -> Result<(Vec<i64>, Bodies)> {
         let batch = self.read(rows, &TIMES_AND_BODIES).await?;
         let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
@@ -136,7 +150,8 @@ impl SegmentFile {
     /// The times and severities of some rows; nothing else is read.
     pub(crate) async fn times_and_severities(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<Severity>)> {
         let count = rows.len();
-        let batch = self.read(rows, &["time", "severity"]).await?;
+        let file = self.clone();
+        let batch = on_decoding_thread(async move { file.read(rows, &["time", "severity"]).await }).await??;
         let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
         let severities = TextColumn::of(&batch, "severity")?;
         let severities = match &severities {
@@ -151,7 +166,8 @@ impl SegmentFile {
 
     /// The runs of some rows.
     pub(crate) async fn run_ids(&self, rows: Range<usize>) -> Result<StringArray> {
-        let batch = self.read(rows, &COLUMNS[..1]).await?;
+        let file = self.clone();
+        let batch = on_decoding_thread(async move { file.read(rows, &COLUMNS[..1]).await }).await??;
         column::<StringArray>(&batch, "run_id").cloned()
     }
 
@@ -183,27 +199,21 @@ impl SegmentFile {
         Ok(builder.build()?)
     }
 
-    async fn read(&self, rows: Range<usize>, columns: &'static [&'static str]) -> Result<RecordBatch> {
-        let file = self.clone();
-        // Decoding would hold up the calls, so it has a thread of its own.
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || runtime.block_on(file.read_here(rows, columns))).await?
-    }
-
-    async fn read_here(self, rows: Range<usize>, columns: &[&str]) -> Result<RecordBatch> {
+    async fn read(&self, rows: Range<usize>, columns: &[&str]) -> Result<RecordBatch> {
         let total = self.rows();
         if rows.end > total {
             return Err(Error::corrupt(format!("a segment has {total} rows where the catalog names {}", rows.end)));
         }
         let mask = ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied());
         let length = rows.len();
-        let batches: Vec<RecordBatch> = ParquetRecordBatchStreamBuilder::new_with_metadata(self.source, self.footer)
-            .with_projection(mask)
-            .with_batch_size(length.max(1))
-            .with_row_selection(RowSelection::from_consecutive_ranges(std::iter::once(rows), total))
-            .build()?
-            .try_collect()
-            .await?;
+        let batches: Vec<RecordBatch> =
+            ParquetRecordBatchStreamBuilder::new_with_metadata(self.source.clone(), self.footer.clone())
+                .with_projection(mask)
+                .with_batch_size(length.max(1))
+                .with_row_selection(RowSelection::from_consecutive_ranges(std::iter::once(rows), total))
+                .build()?
+                .try_collect()
+                .await?;
         let batch = match <[RecordBatch; 1]>::try_from(batches) {
             Ok([batch]) => batch,
             Err(batches) => match batches.first() {
@@ -446,6 +456,12 @@ mod tests {
         vec![Arc::new(columns.take())]
     }
 
+    async fn in_memory(bytes: Vec<u8>) -> Result<SegmentFile> {
+        let mut source = Source::Memory(bytes.into());
+        let footer = source.read_footer().await?;
+        Ok(SegmentFile { source, footer })
+    }
+
     fn run(number: u8) -> RunId {
         format!("7b2b122e-d6b8-42de-b0ba-fa2f0d36306{number}").parse().unwrap()
     }
@@ -459,7 +475,7 @@ mod tests {
         let places: Vec<_> =
             parts.iter().map(|part| (part.first_row, part.records, part.first_time, part.last_time)).collect();
         assert_eq!(places, [(0, 4, 3, 5), (4, 2, 8, 9)]);
-        let segment = SegmentFile::in_memory(bytes.into()).await.unwrap();
+        let segment = in_memory(bytes).await.unwrap();
         let heads = segment.heads(0..6).await.unwrap();
         assert_eq!((heads.times, heads.arrivals), (vec![3, 3, 5, 5, 8, 9], vec![1, 3, 0, 2, 1, 0]));
         assert_eq!(segment.run_ids(3..5).await.unwrap().value(1), run(2).to_string());
@@ -473,7 +489,7 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_segment_is_an_error() {
         let (bytes, _) = encode(&[(run(1), columns(&[record(1, "a")]))]).unwrap();
-        assert!(SegmentFile::in_memory(bytes[..bytes.len() - 9].to_vec().into()).await.is_err());
-        assert!(SegmentFile::in_memory(bytes.into()).await.unwrap().heads(0..2).await.is_err());
+        assert!(in_memory(bytes[..bytes.len() - 9].to_vec()).await.is_err());
+        assert!(in_memory(bytes).await.unwrap().heads(0..2).await.is_err());
     }
 }

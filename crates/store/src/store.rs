@@ -16,7 +16,7 @@ use crate::failpoint;
 use crate::group::Group;
 use crate::objects::Objects;
 use crate::page_build::PageBuilds;
-use crate::segment_file::{self, FooterCache};
+use crate::segment_file::{self, OpenSegments};
 use crate::settings::StoreSettings;
 
 /// An open archive. Clones share it.
@@ -34,7 +34,7 @@ struct Inner {
     builds: PageBuilds,
     group: Group,
     commits: Commits,
-    footers: FooterCache,
+    open_segments: OpenSegments,
 }
 
 impl fmt::Debug for Store {
@@ -77,7 +77,7 @@ impl Store {
             random,
             builds: PageBuilds::new(),
             group: Group::default(),
-            footers: segment_file::footer_cache(),
+            open_segments: segment_file::open_segments(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -108,6 +108,16 @@ impl Store {
         &self.inner.objects.store
     }
 
+    /// The objects, for what can be made anew.
+    pub(crate) fn fleeting_objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.objects.fleeting
+    }
+
+    /// False when the machine went down before a fleeting object was on disk.
+    pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
+        self.inner.objects.is_whole(key, length).await
+    }
+
     /// A link to an object of the bucket; none where the objects have no links.
     pub(crate) async fn object_link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<url::Url>> {
         self.inner.objects.link(key, file_name, life).await
@@ -129,8 +139,8 @@ impl Store {
         &self.inner.commits
     }
 
-    pub(crate) fn footers(&self) -> &FooterCache {
-        &self.inner.footers
+    pub(crate) fn open_segments(&self) -> &OpenSegments {
+        &self.inner.open_segments
     }
 
     /// Writes an object. An answer that got lost is settled by looking whether the object is there.

@@ -7,6 +7,8 @@ mod common;
 mod files;
 #[path = "archive/links.rs"]
 mod links;
+#[path = "archive/lost.rs"]
+mod lost;
 #[path = "archive/nodes.rs"]
 mod nodes;
 

@@ -16,6 +16,7 @@ use crate::support::{At, Cut, Fault, RUN, Script, Stage, TASK, TestRandom, plain
 struct Landing {
     stage: Stage,
     store: Store,
+    upstream: Upstream,
     collector: Collector,
 }
 
@@ -35,8 +36,8 @@ impl Landing {
             settings,
             process: "test".to_owned(),
         };
-        let collector = Collector::new(store.clone(), upstream, Arc::new(Unheard));
-        Self { stage, store, collector }
+        let collector = Collector::new(store.clone(), upstream.clone(), Arc::new(Unheard));
+        Self { stage, store, upstream, collector }
     }
 
     /// Lists the run, and lands it if it is due.
@@ -58,6 +59,11 @@ impl Landing {
         }
         assert_eq!(run.records, records.len() as u64);
         (records, Some(run.status.coarse()))
+    }
+
+    /// The collector has ended somehow, and is started again.
+    fn restart(&mut self) {
+        self.collector = Collector::new(self.store.clone(), self.upstream.clone(), Arc::new(Unheard));
     }
 
     fn work_is_left(&self) -> bool {
@@ -90,6 +96,25 @@ async fn what_came_lands_before_the_rest_is_there() {
     assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)));
     assert_eq!(landing.stage.count(At::File), 2, "of six pages those that did not come");
     assert!(!landing.work_is_left());
+}
+
+#[tokio::test]
+async fn pages_of_a_run_that_has_landed_are_not_left_behind() {
+    // A collector that is killed when a run has landed has its pages still on disk, and no one would look there again.
+    let mut landing = Landing::of(Script::of(plain_log(45)), |_| ()).await;
+    assert_eq!(landing.round().await.landed, 1);
+    let work = landing.stage.folder.path().join("work/service");
+    let other = "00000000-0000-4000-8000-000000000009";
+    for folder in [RUN.to_owned(), format!("{RUN}.so-far"), other.to_owned(), format!("{other}.so-far")] {
+        std::fs::create_dir(work.join(&folder)).unwrap();
+        std::fs::write(work.join(&folder).join("checkpoint.json"), "{}").unwrap();
+    }
+    landing.restart();
+    assert_eq!(landing.round().await, Round::default());
+    let mut left: Vec<_> =
+        std::fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, [other.to_owned(), format!("{other}.so-far")], "those of other runs may be needed");
 }
 
 #[tokio::test]

@@ -1,0 +1,47 @@
+//! Files that a folder lost when its machine went down: those that can be made anew are.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use runlog_model::{FileFormat, RecordOrder, TimeRange};
+use runlog_store::{PageRequest, PageStatus};
+
+use super::common::{Archive, places, record};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_file_that_was_not_on_disk_yet_is_built_anew() {
+    let is_page = |file: &std::path::PathBuf| file.components().any(|part| part.as_os_str() == "pages");
+    // Nothing of it was left, or its beginning.
+    for left in [None, Some(9)] {
+        let archive = Archive::<places::sqlite_and_folder>::new().await;
+        archive.push("one", &[record(1, "a"), record(5, "b")]).await;
+        let request = PageRequest {
+            run_id: archive.run_id,
+            range: TimeRange::ALL,
+            format: FileFormat::Text,
+            order: RecordOrder::Asc,
+            file_name: "log".to_owned(),
+        };
+        let token = archive.store.request_page(&request).await.unwrap().token;
+        let status = async || archive.store.page_status(archive.run_id, &token, Duration::ZERO).await.unwrap();
+        assert_eq!(archive.build_all().await, 1);
+        let PageStatus::Ready(file) = status().await else { panic!("not built") };
+        let before = archive.store.open_page(&file.key).await.unwrap().unwrap();
+        let length = before.plain_bytes;
+        let before: Vec<bytes::Bytes> = before.plain(0..length).try_collect().await.unwrap();
+
+        let path = archive.object_files().into_iter().find(is_page).unwrap();
+        match left {
+            None => std::fs::remove_file(path).unwrap(),
+            Some(bytes) => std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap(),
+        }
+        assert!(archive.store.open_page(&file.key).await.unwrap().is_none());
+        assert_eq!(status().await, PageStatus::InProgress, "whoever asks for the link again waits for the new file");
+        assert!(!archive.object_files().iter().any(is_page), "what was left of it is gone");
+
+        assert_eq!(archive.build_all().await, 1);
+        let again = archive.store.open_page(&file.key).await.unwrap().unwrap();
+        let again: Vec<bytes::Bytes> = again.plain(0..length).try_collect().await.unwrap();
+        assert_eq!(again.concat(), before.concat());
+    }
+}
