@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::{Service, bash, runlog, write_lines};
 
@@ -60,7 +61,7 @@ impl Hook {
                 all.lock().unwrap().push(one);
                 let manner = *how.lock().unwrap();
                 if manner == Manner::Kills {
-                    bash(&format!("kill -9 {}", whom.load(Ordering::SeqCst)), std::path::Path::new("/"));
+                    bash(&format!("kill -9 {}", whom.load(Ordering::SeqCst)), Path::new("/"));
                     continue;
                 }
                 let status = if manner == Manner::Takes { "204 No Content" } else { "500 Internal Server Error" };
@@ -102,66 +103,43 @@ fn read_request(connection: &TcpStream) -> Told {
     Told { headers, body: String::from_utf8(body).unwrap() }
 }
 
-/// A mail server that takes only what RFC 5321 lets it take, in that order; its messages.
-fn mail_server() -> (u16, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let messages = Arc::new(Mutex::new(Vec::new()));
-    let all = messages.clone();
-    std::thread::spawn(move || {
-        for connection in listener.incoming() {
-            converse(&connection.unwrap(), &all);
-        }
-    });
-    (port, messages)
+/// A mail server of its own, which ends with the test.
+struct MailServer {
+    port: u16,
+    folder: TempDir,
+    process: Child,
 }
 
-fn converse(connection: &TcpStream, messages: &Mutex<Vec<String>>) {
-    let mut reader = BufReader::new(connection);
-    let say = |text: &str| write!(&mut &*connection, "{text}\r\n").unwrap();
-    let line_of = |reader: &mut BufReader<&TcpStream>| {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        assert!(line.is_empty() || line.ends_with("\r\n"), "a line ends with CR and LF: {line:?}");
-        assert!(line.len() <= 1_000, "a line is too long");
-        line.trim_end_matches("\r\n").to_owned()
-    };
-    say("220 mail.test ESMTP");
-    let (mut greeted, mut from, mut to) = (false, false, 0);
-    loop {
-        let line = line_of(&mut reader);
-        match line.split([' ', ':']).next().unwrap().to_uppercase().as_str() {
-            "EHLO" => {
-                greeted = true;
-                say("250-mail.test");
-                say("250 8BITMIME");
-            }
-            "MAIL" if greeted && !from && line.contains("<runlog@example.com>") => {
-                from = true;
-                say("250 ok");
-            }
-            "RCPT" if from && line.contains("<ops@example.com>") => {
-                to += 1;
-                say("250 ok");
-            }
-            "DATA" if to > 0 => {
-                say("354 go on");
-                let mut message = String::new();
-                loop {
-                    match line_of(&mut reader).as_str() {
-                        "." => break,
-                        line => message += &format!("{}\n", line.strip_prefix('.').unwrap_or(line)),
-                    }
-                }
-                messages.lock().unwrap().push(message);
-                (from, to) = (false, 0);
-                say("250 taken");
-            }
-            "RSET" | "NOOP" => say("250 ok"),
-            "QUIT" => return say("221 until next time"),
-            "" => return,
-            _ => say("503 bad sequence of commands"),
+impl MailServer {
+    fn start(security: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        if security != "none" {
+            let certificate = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+                -keyout key.pem -out cert.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+                -addext basicConstraints=critical,CA:FALSE 2>/dev/null";
+            bash(certificate, folder.path());
         }
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/mail_server.py");
+        let mut server = Command::new("python3");
+        server.arg(script).arg(security).arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = server.spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Self { port: port.trim().parse().unwrap(), folder, process }
+    }
+
+    /// What it took, in order.
+    fn messages(&self) -> Vec<String> {
+        (1..)
+            .map_while(|number: u32| std::fs::read_to_string(self.folder.path().join(number.to_string())).ok())
+            .collect()
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -171,15 +149,25 @@ struct Scene {
     task: String,
     settings: PathBuf,
     hook: Hook,
-    mails: Arc<Mutex<Vec<String>>>,
+    mail: MailServer,
 }
 
 impl Scene {
     fn new() -> Self {
+        Self::telling_of("\"run_failed\", \"new_problem\"", "")
+    }
+
+    /// With a rule for some occurrences, and more settings before it.
+    fn telling_of(when: &str, more: &str) -> Self {
+        let mail = MailServer::start("none");
+        let server = format!("server = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"", mail.port);
+        Self::set(when, more, mail, &server)
+    }
+
+    fn set(when: &str, more: &str, mail: MailServer, server: &str) -> Self {
         let upstream = Service::start(&["--settle", "0s"]);
         let (_, task) = upstream.make_task();
         let hook = Hook::start();
-        let (port, mails) = mail_server();
         let lines = [
             "[archive]".to_owned(),
             format!("data = \"{}\"", upstream.folder().join("collected").display()),
@@ -189,37 +177,60 @@ impl Scene {
             "token = { env = \"TOKEN_OF_OTHER\" }".to_owned(),
             "allow_private_addresses = true".to_owned(),
             "settle = \"0s\"".to_owned(),
+            more.to_owned(),
             "[alerts]".to_owned(),
             "public_url = \"https://runlog.example.com/\"".to_owned(),
             "[alerts.mail]".to_owned(),
-            format!(
-                "server = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"\nfrom = \"Runlog <runlog@example.com>\""
-            ),
+            "from = \"Runlog <runlog@example.com>\"".to_owned(),
+            server.to_owned(),
             "[[alert]]".to_owned(),
             "name = \"night-shift\"".to_owned(),
-            "when = [\"run_failed\", \"new_problem\"]".to_owned(),
+            format!("when = [{when}]"),
+            "sink_lag = \"0s\"".to_owned(),
             format!("webhook = \"{}\"", hook.url),
             "secret = { env = \"HOOK_SECRET\" }".to_owned(),
             "mail = [\"ops@example.com\"]".to_owned(),
         ];
         let settings = write_lines(upstream.folder().join("runlog.toml"), &lines);
-        Self { upstream, task, settings, hook, mails }
+        Self { upstream, task, settings, hook, mail }
     }
 
     /// Pushes a run to the upstream.
     fn run(&self, number: u32, status: &str) -> String {
+        self.run_with(number, &["--finish", status], &json!({"severity": "INFO", "logMessage": "it ran"}))
+    }
+
+    /// Pushes a run of one record.
+    fn run_with(&self, number: u32, arguments: &[&str], record: &Value) -> String {
         let run = format!("00000000-0000-4000-8000-{number:012}");
-        let line = json!({"logTimestamp": 5, "severity": "INFO", "logMessage": "it ran"}).to_string();
-        let file = write_lines(self.upstream.folder().join("log.ndjson"), &[line]);
-        let push = ["push", &run, file.to_str().unwrap(), "--task", &self.task, "--finish", status];
-        self.upstream.succeed(&push);
+        let mut record = record.clone();
+        record["logTimestamp"] = json!(5);
+        let file = write_lines(self.upstream.folder().join("log.ndjson"), &[record.to_string()]);
+        let push = ["push", &run, file.to_str().unwrap(), "--task", &self.task];
+        self.upstream.succeed(&[&push, arguments].concat());
         run
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    /// Pushes a run that began so many minutes ago, and took so many seconds.
+    fn run_of(&self, number: u32, minutes_ago: u32, seconds: u32) -> String {
+        let ago = |seconds: u32| bash(&format!("date -u -d '-{seconds} seconds' +%FT%TZ"), Path::new("/"));
+        let (started, finished) = (ago(60 * minutes_ago), ago(60 * minutes_ago - seconds));
+        let finish = ["--finish", "execution_successful", "--finished-at", finished.trim()];
+        self.run_with(number, &[&["--started-at", started.trim()], &finish[..]].concat(), &json!({}))
+    }
+
+    /// What was told so far: what of which run or task, and in which words.
+    fn told(&self) -> Vec<(String, String, String)> {
+        let text = |body: &Value, name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        let bodies = self.hook.told().into_iter().map(|told| told.json());
+        bodies.map(|body| (text(&body, "what"), text(&body, "link"), text(&body, "text"))).collect()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = runlog(arguments);
         command.arg("--settings").arg(&self.settings).current_dir(self.upstream.folder());
         command.env("TOKEN_OF_OTHER", &self.upstream.token).env("HOOK_SECRET", SECRET);
+        command.env("MAIL_PASSWORD", "open sesame");
         command
     }
 
@@ -266,7 +277,7 @@ fn a_failed_run_is_told_once_to_a_webhook_and_a_mailbox() {
     );
     assert_eq!(bash(&signed, scene.upstream.folder()).trim(), told[0].header("x-runlog-signature"));
 
-    let mails = scene.mails.lock().unwrap().clone();
+    let mails = scene.mail.messages();
     assert_eq!(mails.len(), 1, "{mails:?}");
     for said in ["To: ops@example.com", "Subject: [runlog] test ended with execution_failed", &format!("/runs/{run}")] {
         assert!(mails[0].contains(said), "{said:?} is not in {}", mails[0]);
@@ -290,7 +301,7 @@ fn a_webhook_that_refuses_is_told_again_later_and_then_no_more() {
     let told = scene.hook.told();
     assert_eq!(told.len(), 2);
     assert_eq!(told[0].header("x-runlog-id"), told[1].header("x-runlog-id"));
-    assert_eq!(scene.mails.lock().unwrap().len(), 1, "the mailbox does not wait for the webhook");
+    assert_eq!(scene.mail.messages().len(), 1, "the mailbox does not wait for the webhook");
 }
 
 #[test]
@@ -327,4 +338,114 @@ fn check_tries_each_destination() {
     let (is_good, said) = check();
     assert!(!is_good && said.contains("answered 500"), "{said}");
     assert!(!said.contains("/hook"), "the address may be a secret: {said}");
+}
+
+#[test]
+fn a_run_that_took_too_long_is_told_and_a_task_that_does_not_run() {
+    let scene = Scene::telling_of("\"run_slow\", \"task_late\"", "");
+    assert!(scene.collect().status.success());
+    for number in 1..=6 {
+        // Every ten minutes, for a minute; the last one two hours ago.
+        scene.run_of(number, 120 + 10 * (7 - number), 60);
+    }
+    let slow = scene.run_of(7, 120, 600);
+    assert!(scene.collect().status.success());
+    assert!(scene.collect().status.success());
+    let mut told = scene.told();
+    told.sort();
+    assert_eq!(told.len(), 2, "{told:?}");
+    let (what, link, text) = &told[0];
+    assert_eq!((what.as_str(), link), ("run_slow", &format!("https://runlog.example.com/runs/{slow}")));
+    assert_eq!(text, "test took 10 min; usually it takes 1 min");
+    let (what, link, text) = &told[1];
+    assert_eq!((what.as_str(), link), ("task_late", &format!("https://runlog.example.com/tasks/{}", scene.task)));
+    assert!(text.starts_with("test has not run since ") && text.ends_with("usually it runs every 10 min"), "{text}");
+
+    scene.run_of(8, 1, 50);
+    assert!(scene.collect().status.success());
+    assert_eq!(scene.told().len(), 2, "a run as usual is not told");
+}
+
+#[test]
+fn an_error_that_a_task_never_logged_before_is_told() {
+    let scene = Scene::telling_of("\"new_problem\"", "");
+    let error = |message: &str| json!({"severity": "ERROR", "logMessage": message});
+    let finish = ["--finish", "execution_successful"];
+    let summarize = || {
+        let data = scene.upstream.folder().join("collected");
+        let output = runlog(&["archive", "summarize", "--data"]).arg(data).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(scene.collect().status.success());
+    };
+    assert!(scene.collect().status.success());
+    scene.run_with(1, &finish, &error("table 7 is locked"));
+    assert!(scene.collect().status.success());
+    summarize();
+    let before = scene.told().len();
+    let run = scene.run_with(2, &finish, &error("disk /dev/sdb is full"));
+    scene.run_with(3, &finish, &error("table 8 is locked"));
+    assert!(scene.collect().status.success());
+    summarize();
+    summarize();
+    let told = &scene.told()[before..];
+    assert_eq!(told.len(), 1, "{told:?}");
+    let (what, link, text) = &told[0];
+    assert_eq!((what.as_str(), link), ("new_problem", &format!("https://runlog.example.com/runs/{run}")));
+    assert!(text.contains("never logged before: disk"), "{text}");
+}
+
+#[test]
+fn a_sink_that_falls_behind_is_told_with_its_reason() {
+    // A port at which nobody listens.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let sink = format!(
+        "[[sink]]\nname = \"elastic\"\nkind = \"elasticsearch\"\nurl = \"http://127.0.0.1:{port}\"\nindex = \"logs\""
+    );
+    let scene = Scene::telling_of("\"sink_behind\"", &sink);
+    scene.run(1, "execution_successful");
+    assert!(scene.collect().status.success());
+    let _ = scene.command(&["deliver", "--once"]).output().unwrap();
+    assert!(scene.collect().status.success());
+    assert!(scene.collect().status.success());
+    let told = scene.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].0, "sink_behind");
+    assert!(told[0].2.starts_with("sink elastic is behind by") && told[0].2.contains("1 runs wait"), "{told:?}");
+}
+
+#[test]
+fn mail_goes_over_connections_that_are_protected_and_logged_in() {
+    for security in ["tls", "starttls"] {
+        let server = |mail: &MailServer, authorities: bool| {
+            let mut lines = format!(
+                "server = \"localhost\"\nport = {}\nsecurity = \"{security}\"\nuser = \"runlog\"\npassword = {{ env = \"MAIL_PASSWORD\" }}\n",
+                mail.port
+            );
+            if authorities {
+                lines += &format!("authorities = \"{}\"\n", mail.folder.path().join("cert.pem").display());
+            }
+            lines
+        };
+        let mail = MailServer::start(security);
+        let lines = server(&mail, true);
+        let scene = Scene::set("\"run_failed\"", "", mail, &lines);
+        assert!(scene.collect().status.success());
+        scene.run(2, "execution_failed");
+        let output = scene.collect();
+        assert_eq!(scene.mail.messages().len(), 1, "{security}: {}", String::from_utf8_lossy(&output.stderr));
+
+        let check = |command: &mut Command| {
+            let output = command.output().unwrap();
+            (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        assert!(check(&mut scene.command(&["check"])).0);
+        let (is_good, said) = check(scene.command(&["check"]).env("MAIL_PASSWORD", "guessed"));
+        assert!(!is_good && said.contains("authentication failed") && !said.contains("guessed"), "{said}");
+
+        let mail = MailServer::start(security);
+        let lines = server(&mail, false);
+        let scene = Scene::set("\"run_failed\"", "", mail, &lines);
+        let (is_good, said) = check(&mut scene.command(&["check"]));
+        assert!(!is_good && said.contains("certificate"), "an unknown certificate is not trusted: {said}");
+    }
 }

@@ -33,6 +33,7 @@ async function visit(path, options, act) {
   const { page, context, complaints } = await openPage(chrome.browser, service, options)
   try {
     if (options.answers) await answerFor(page)
+    await options.prepare?.(page)
     await page.goto(service.url + path)
     await act(page, context)
     assert.deepEqual(complaints, [])
@@ -175,6 +176,25 @@ describe('a log of two million lines', () => {
     }
     const middle = Object.entries(times).map(([name, three]) => [name, Math.round(three.sort((a, b) => a - b)[1])])
     assert.ok(middle.every(([, ms]) => ms <= SHOWN_WITHIN_MS), middle.map(([name, ms]) => `${name} ${ms} ms`).join(', '))
+  })
+
+  it('that did not come whole says so, and when it is tried again', async () => {
+    const incomplete = async (page) => {
+      await page.route(`**/runs/${GOING_RUN}/summary`, async (route) => {
+        const answer = await route.fetch()
+        const run = await answer.json()
+        const setback = { upstream: 'cloud', problem: '320 of 350 records came', expected: 350, againAt: new Date(Date.now() + 90_000).toISOString() }
+        await route.fulfill({ response: answer, json: { ...run, log: { ...run.log, state: 'INCOMPLETE', setback } } })
+      })
+    }
+    for (const width of [1_280, 390]) {
+      await visit(`/runs/${GOING_RUN}`, { width, prepare: incomplete }, async (page) => {
+        await page.getByText('! incomplete').waitFor()
+        await page.getByText(/The log is not whole: 320 of 350 records came\. cloud counts 350 records.*collected again from cloud in 1 min/).waitFor()
+        await fits(page)
+        await hasNoBarrier(page)
+      })
+    }
   })
 
   it('is read by keys alone', async () => {

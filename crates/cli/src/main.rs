@@ -6,6 +6,7 @@ mod connection;
 mod document;
 mod edge;
 mod exit;
+mod memory;
 mod progress;
 mod settings;
 mod terminal;
@@ -75,6 +76,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    memory::share_among_processors();
     let arguments = Arguments::parse();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

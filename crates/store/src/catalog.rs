@@ -46,6 +46,8 @@ impl Catalog {
         let writer = AnyPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(30))
+            // A file does not go away as a server does: asking it first would cost each transaction a turn.
+            .test_before_acquire(false)
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     // What is acknowledged must survive a power cut.
@@ -58,7 +60,10 @@ impl Catalog {
                 Box::pin(async move {
                     // SQLite ends a transaction itself when the disk is full, and the library, whose own rollback then
                     // fails, goes on counting it as open: such a connection could never begin another.
-                    connection.ping().await?;
+                    if connection.is_in_transaction() {
+                        // A transaction that was given up is rolled back with this.
+                        connection.ping().await?;
+                    }
                     Ok(!connection.is_in_transaction())
                 })
             })
@@ -72,6 +77,7 @@ impl Catalog {
         let readers = AnyPoolOptions::new()
             .max_connections(limits::CATALOG_READERS)
             .acquire_timeout(Duration::from_secs(30))
+            .test_before_acquire(false)
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute("PRAGMA busy_timeout = 10000").await.map(drop) })
             })

@@ -1,6 +1,7 @@
 //! What is known of the runs of upstreams, and how far their logs are on the way into the archive. Shared by all
 //! collectors of an archive: a run is in the hands of one of them at a time, and taken over when that one dies.
 
+use runlog_model::wire::overview::LogSetback;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{RunId, Timestamp};
 use serde::Serialize;
@@ -498,6 +499,25 @@ impl Store {
             }
         }
         Ok(figures)
+    }
+
+    /// Why the log of a run is not whole yet, where a collector's last attempt came to nothing.
+    pub async fn setback_of(&self, run_id: RunId) -> Result<Option<LogSetback>> {
+        let row: Option<(String, String, Option<i64>, i64)> = sqlx::query_as(
+            "SELECT upstream, problem, expected, due_at FROM collected_runs
+             WHERE upstream IN (SELECT upstream FROM collected_windows) AND run_id = $1 AND state = 'due'
+               AND problem IS NOT NULL
+             ORDER BY upstream LIMIT 1",
+        )
+        .bind(run_id.to_string())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        Ok(row.map(|(upstream, problem, expected, due_at)| LogSetback {
+            upstream,
+            problem,
+            expected: expected.map(|expected| expected as u64),
+            again_at: Timestamp::clamped(due_at),
+        }))
     }
 
     /// Runs of an upstream whose last attempt came to nothing, the longest waiting first.

@@ -53,6 +53,12 @@ export function ago(moment: Moment, now: number = Date.now()): string {
   return ms < 0 ? 'in the future' : ms < 5_000 ? 'just now' : `${span(ms)} ago`
 }
 
+/** When something is to happen; what is past happens as soon as it can. */
+export function ahead(moment: Moment, now: number = Date.now()): string {
+  const ms = date(moment).getTime() - now
+  return ms < 1_000 ? 'now' : `in ${span(ms)}`
+}
+
 /** A span of time in its two largest units. */
 export function span(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`

@@ -1,9 +1,11 @@
 //! A run's log lands in the archive while its pages still come: exactly, whatever the pages, whatever broke.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use proptest::prelude::*;
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
 use runlog_collector::{CollectSettings, Collector, Range, Round, Selection, Unheard, Upstream};
 use runlog_model::{Clock, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_store::{Store, StoreSettings};
@@ -139,6 +141,30 @@ async fn whatever_breaks_the_archive_has_the_log_in_the_end() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_log_that_did_not_come_whole_is_told_once() {
+    let log = plain_log(45);
+    let landing = Landing::of(Script::of(log.clone()).with(At::Generate, 1, Fault::Late(25)), |_| ()).await;
+    let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None).unwrap();
+    let rule = AlertRule {
+        name: "night-shift".to_owned(),
+        when: vec![Condition::LogIncomplete],
+        tasks: Vec::new(),
+        task_names: Vec::new(),
+        workspaces: Vec::new(),
+        sink_lag: Duration::ZERO,
+        to: vec![Destination::Webhook(webhook)],
+    };
+    let alerts = Alerts::new(landing.store.clone(), vec![rule], None);
+    let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
+    assert_eq!(new().await, 0);
+    assert_eq!(landing.round().await.set_back, 1);
+    assert_eq!((new().await, new().await), (1, 0));
+    landing.stage.time.pass(3_600_000);
+    assert_eq!(landing.round().await.landed, 1);
+    assert_eq!(new().await, 0);
 }
 
 #[tokio::test]

@@ -191,6 +191,24 @@ pub struct LogBody {
     /// When its last record was logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_timestamp: Option<Timestamp>,
+    /// Why it is not whole, where a collector could not bring all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setback: Option<LogSetback>,
+}
+
+/// Why a log did not come whole from its upstream; it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogSetback {
+    /// The upstream.
+    pub upstream: String,
+    /// What happened.
+    pub problem: String,
+    /// How many records the upstream counts, where it counts others than came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
+    /// When it is tried again, at the soonest.
+    pub again_at: Timestamp,
 }
 
 /// How far a log is.
@@ -199,8 +217,10 @@ pub struct LogBody {
 pub enum LogProgress {
     /// The run goes on and has logged nothing yet.
     Waiting,
-    /// The run goes on, and so does its log.
+    /// The run goes on, and so does its log; or it is being collected.
     Going,
+    /// It did not come whole from its upstream, and is tried again.
+    Incomplete,
     /// The run has ended; records may still come for a moment.
     Settling,
     /// Nothing more will come.

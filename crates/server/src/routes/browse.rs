@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use runlog_model::place::Right;
 use runlog_model::text::TextLine;
-use runlog_model::wire::overview::{LogBody, LogProgress, RunWithLog};
+use runlog_model::wire::overview::{LogBody, LogProgress, LogSetback, RunWithLog};
 use runlog_model::wire::records::{HistogramBody, PlacedRecord, RecordsBody};
 use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
 use runlog_store::{LogFacts, RecordFilter, RecordReader};
@@ -39,7 +39,12 @@ pub(crate) async fn summary(
     let task = app.store().task(run.task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {}", run.task_id)))?;
     let facts = app.store().log_facts(run.id).await?;
-    let log = log_of(&app, &run, &facts);
+    // A run whose log is not whole has not ended here.
+    let setback = match run.status.is_final() {
+        true => None,
+        false => app.store().setback_of(run.id).await?,
+    };
+    let log = log_of(&app, &run, &facts, setback);
     Ok(Json(RunWithLog {
         run_id: run.id,
         task_id: run.task_id,
@@ -63,8 +68,9 @@ pub(crate) async fn summary(
     }))
 }
 
-fn log_of(app: &App, run: &Run, facts: &LogFacts) -> LogBody {
+fn log_of(app: &App, run: &Run, facts: &LogFacts, setback: Option<LogSetback>) -> LogBody {
     let state = match (run.records, run.status.is_final()) {
+        _ if setback.is_some() => LogProgress::Incomplete,
         (0, _) if facts.deletions > 0 => LogProgress::Deleted,
         (0, false) => LogProgress::Waiting,
         (_, false) => LogProgress::Going,
@@ -80,6 +86,7 @@ fn log_of(app: &App, run: &Run, facts: &LogFacts) -> LogBody {
         is_held: facts.is_held,
         first_timestamp: facts.first,
         last_timestamp: facts.last,
+        setback,
     }
 }
 

@@ -3,6 +3,9 @@
 use crate::support::{Answer, Ask, RUN, Stage};
 use axum::http::Method;
 use runlog_model::place::Right;
+use runlog_model::wire::push::FinishRun;
+use runlog_model::{Clock, RunStatus};
+use runlog_store::{RunProgress, Setback, UpstreamRun};
 use serde_json::{Value, json};
 
 const SESSION: &str = "/runlog/v1/session";
@@ -168,6 +171,44 @@ async fn a_log_says_why_it_is_empty() {
     stage.ask(Method::DELETE, &format!("/monitoring/executions/{RUN}/logs"), "").await;
     assert_eq!(state().await, "DELETED");
     assert_eq!(stage.get(&format!("/runlog/v1/runs/{RUN}/histogram")).await.json()["buckets"], json!([]));
+}
+
+#[tokio::test]
+async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
+    let stage = Stage::new().await;
+    let log_of = async || stage.get(&format!("/runlog/v1/runs/{RUN}/summary")).await.json()["log"].clone();
+    let (store, now) = (&stage.store, stage.clock.now());
+    let told = UpstreamRun {
+        run_id: RUN.parse().unwrap(),
+        task_id: stage.task.to_string(),
+        progress: RunProgress::Due,
+        status: "EXECUTION_FAILED".to_owned(),
+        triggered_at: None,
+        finished_at: None,
+        due_at: now,
+        body: "{}".to_owned(),
+    };
+    store.set_listed_until("cloud", now).await.unwrap();
+    store.learn_runs("cloud", &[told]).await.unwrap();
+    stage.push(&log(&["INFO"; 3])).await;
+    let claimed = store.claim_run("cloud", now.plus_millis(1_000)).await.unwrap().unwrap();
+    assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("GOING"), &Value::Null));
+
+    let setback =
+        Setback { problem: "2 are missing".to_owned(), expected: Some(5), again_at: Some(now.plus_millis(30_000)) };
+    store.set_back("cloud", &claimed, &setback).await.unwrap();
+    let log = log_of().await;
+    assert_eq!((&log["state"], &log["records"]), (&json!("INCOMPLETE"), &json!(3)));
+    let again_at = now.plus_millis(30_000).to_string();
+    assert_eq!(
+        log["setback"],
+        json!({"upstream": "cloud", "problem": "2 are missing", "expected": 5, "againAt": again_at})
+    );
+
+    stage.clock.advance_ms(30_000);
+    let claimed = store.claim_run("cloud", now.plus_millis(90_000)).await.unwrap().unwrap();
+    store.land_run("cloud", &claimed, &FinishRun::with_status(RunStatus::Failed), 5, 1).await.unwrap();
+    assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("SETTLING"), &Value::Null));
 }
 
 #[tokio::test]
