@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::app::App;
-use crate::connections::Bounded;
+use crate::connections;
 use crate::limits;
 use crate::routes::router;
 use crate::settings::{Bounds, ServerSettings};
@@ -67,15 +67,15 @@ pub async fn serve(
     let served = match tls {
         None => {
             let server = axum_server::from_tcp(listener)?.handle(handle);
-            let mut server = server.map(|acceptor| Bounded::new(acceptor, bounds.connections_max));
+            let mut server = server.acceptor(connections::plain(bounds.connections_max));
             bound(server.http_builder(), &bounds);
             server.serve(service).await
         }
         Some(files) => {
             let config = RustlsConfig::from_config(files.load()?);
             tokio::spawn(files.keep_fresh(config.clone(), jobs_stop.clone()));
-            let server = axum_server::from_tcp_rustls(listener, config)?.handle(handle);
-            let mut server = server.map(|acceptor| Bounded::new(acceptor, bounds.connections_max));
+            let server = axum_server::from_tcp(listener)?.handle(handle);
+            let mut server = server.acceptor(connections::protected(config, bounds.connections_max));
             bound(server.http_builder(), &bounds);
             server.serve(service).await
         }
