@@ -1,7 +1,9 @@
 //! What a fetch has done so far, in a folder beside its output: never a token, never a link.
+//!
+//! Each time something was done, what is known then is one more line of a file. The last line that is whole counts.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,14 +16,20 @@ use tracing::{debug, warn};
 use crate::error::{FetchError, Result, storage};
 
 /// The file in the folder.
-const FILE: &str = "checkpoint.json";
-/// Locked while a fetch goes on.
+const FILE: &str = "checkpoint.ndjson";
+/// Locked while a fetch goes on, where the folder itself cannot be.
 const LOCK_FILE: &str = "lock";
+/// How long the file grows at least before it is written anew with its last line alone. Unit: bytes.
+const FILE_BYTES: u64 = 64 << 10;
+/// The same, in lines like the last one.
+const FILE_LINES: u64 = 4;
 
 /// A folder with pages on disk, and what is known of them.
 pub(crate) struct Checkpoint {
     folder: PathBuf,
     state: State,
+    /// The file, to be gone on with; none before the first line, and when a line could not be written.
+    file: Option<(File, u64)>,
     /// Keeps other fetches out of the folder, in this process and in others.
     lock: Option<FolderLock>,
     /// Goes with the folder at the end, when it is a temporary one.
@@ -118,7 +126,7 @@ impl Checkpoint {
             // The files of a page are written before it is noted; a crash of the machine may still have lost some.
             page.spooled.take_if(|spooled| !spooled.is_on_disk(&folder));
         }
-        Ok(Self { folder, state, lock, _temporary: None })
+        Ok(Self { folder, state, file: None, lock, _temporary: None })
     }
 
     /// A fetch that cannot be gone on with, because its output is a pipe.
@@ -126,7 +134,7 @@ impl Checkpoint {
         let temporary = tempfile::Builder::new().prefix("runlog-fetch-").tempdir();
         let temporary = temporary.map_err(storage("make a temporary folder in", &std::env::temp_dir()))?;
         let state = State::new(fetch);
-        Ok(Self { folder: temporary.path().to_owned(), state, lock: None, _temporary: Some(temporary) })
+        Ok(Self { folder: temporary.path().to_owned(), state, file: None, lock: None, _temporary: Some(temporary) })
     }
 
     /// The folder, for the files of pages.
@@ -207,16 +215,39 @@ impl Checkpoint {
         fs::remove_dir_all(&self.folder).map_err(storage("remove", &self.folder))
     }
 
-    fn write(&self) -> Result<()> {
+    fn write(&mut self) -> Result<()> {
         let path = self.folder.join(FILE);
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-            serde_json::to_writer(&mut file, &self.state)?;
-            file.flush()?;
-            file.persist(&path)?;
+        let mut write = || -> std::io::Result<()> {
+            let mut line = serde_json::to_vec(&self.state)?;
+            line.push(b'\n');
+            let bytes = line.len() as u64;
+            // Taken, so that a line that was written in part is not gone on with.
+            self.file = match self.file.take() {
+                Some((mut file, before)) if before + bytes <= FILE_BYTES.max(FILE_LINES * bytes) => {
+                    file.write_all(&line)?;
+                    Some((file, before + bytes))
+                }
+                _ => Some((self.written_anew(&path, &line)?, bytes)),
+            };
             Ok(())
         };
         write().map_err(storage("write", &path))
+    }
+
+    /// The file with this line alone; what was there before stays until then.
+    fn written_anew(&self, path: &Path, line: &[u8]) -> std::io::Result<File> {
+        match File::create_new(path) {
+            Ok(mut file) => {
+                file.write_all(line)?;
+                Ok(file)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+                file.write_all(line)?;
+                Ok(file.persist(path)?)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -233,11 +264,13 @@ fn read(folder: &Path) -> Result<Option<State>> {
     let path = folder.join(FILE);
     let text = match fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(storage("read", &path)(error)),
     };
-    match serde_json::from_slice::<State>(&text) {
-        Ok(state) if state.version == VERSION => Ok(Some(state)),
+    // The last one may have been written in part.
+    let last = text.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<State>(line).ok());
+    match last {
+        Some(state) if state.version == VERSION => Ok(Some(state)),
         _ => {
             warn!("{} cannot be read; its pages are fetched anew", path.display());
             Ok(None)
@@ -267,16 +300,73 @@ fn same(mut state: State, fetch: &Identity, folder: &Path) -> Result<State> {
 }
 
 fn lock(folder: &Path) -> Result<FolderLock> {
-    let path = folder.join(LOCK_FILE);
-    let file = File::create(&path).map_err(storage("write", &path))?;
-    match file.try_lock() {
+    let of_folder = File::open(folder).map_err(storage("read", folder))?;
+    let (file, locked) = match of_folder.try_lock() {
+        // Some file systems lock only what can be written.
+        Err(TryLockError::Error(_)) => {
+            let path = folder.join(LOCK_FILE);
+            let file = File::create(&path).map_err(storage("write", &path))?;
+            let locked = file.try_lock();
+            (file, locked)
+        }
+        locked => (of_folder, locked),
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let (what, next) = ("which goes on right now", "wait for it");
             return Err(FetchError::OtherFetch { path: folder.to_owned(), what, next });
         }
         // Not every file system has locks.
-        Err(TryLockError::Error(error)) => debug!(%error, "{} cannot be locked", path.display()),
+        Err(TryLockError::Error(error)) => debug!(%error, "{} cannot be locked", folder.display()),
     }
     Ok(Arc::new(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            service: "https://api.example.com".to_owned(),
+            run: "a run".to_owned(),
+            start: None,
+            end: None,
+            order: LogOrder::Time,
+            overlap_ms: 0,
+            fixed_end: None,
+        }
+    }
+
+    #[test]
+    fn the_file_stays_within_bounds_and_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        let mut checkpoint = Checkpoint::open(path.clone(), identity()).unwrap();
+        let request = PageRequest {
+            run_id: "7b2b122e-d6b8-42de-b0ba-fa2f0d363061".parse().unwrap(),
+            start: None,
+            end: Some("2023-11-14T22:13:21Z".to_owned()),
+            format: runlog_model::FileFormat::Json,
+            order: None,
+        };
+        let mut longest = 0;
+        for id in 0..1_000 {
+            let page = GeneratedPage {
+                token: String::new().into(),
+                size: None,
+                next_end: None,
+                settled: None,
+                took: std::time::Duration::ZERO,
+            };
+            checkpoint.requested(id, id, &request, &page).unwrap();
+            longest = longest.max(fs::metadata(path.join(FILE)).unwrap().len());
+        }
+        let line = serde_json::to_vec(&checkpoint.state).unwrap().len() as u64 + 1;
+        assert!(longest <= FILE_BYTES.max(FILE_LINES * line), "{longest}");
+        let state = checkpoint.state.clone();
+        drop(checkpoint);
+        assert_eq!(Checkpoint::open(path, identity()).unwrap().state, state);
+    }
 }

@@ -387,16 +387,38 @@ async fn a_folder_of_another_fetch_is_not_taken_for_this_one() {
     let error = stage.fetch_as(request).await.unwrap_err().to_string();
     assert!(error.contains("another range of time") && error.contains("remove it"), "{error}");
     // A damaged note is no note: everything is fetched anew.
-    std::fs::write(stage.folder.path().join("run.ndjson.runlog-part/checkpoint.json"), "{").unwrap();
+    std::fs::write(stage.folder.path().join("run.ndjson.runlog-part/checkpoint.ndjson"), "{").unwrap();
     stage.change(|script| script.faults.clear());
     assert_eq!(stage.fetch().await.unwrap().pages_kept, 0);
+}
+
+#[tokio::test]
+async fn a_note_that_was_written_in_part_leaves_the_one_before() {
+    let log = plain_log(45);
+    let gone = status_fault(StatusCode::FORBIDDEN, &[]);
+    let stage = Stage::set(Script::of(log.clone()).with(At::Live, 0, gone)).await;
+    stage.fetch().await.unwrap_err();
+    let note = stage.folder.path().join("run.ndjson.runlog-part/checkpoint.ndjson");
+    let written = std::fs::read(&note).unwrap();
+    // The last page is noted in the last line: without it, and with any part of it, that page is fetched again.
+    let last = written[..written.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    for end in [last, last + 1, written.len() - 2] {
+        std::fs::write(&note, &written[..end]).unwrap();
+        stage.forget_requests();
+        // The service does not count yet.
+        stage.fetch().await.unwrap_err();
+        assert_eq!(stage.count(At::File), 1, "{end} of {} bytes", written.len());
+    }
+    stage.change(|script| script.faults.clear());
+    stage.fetch().await.unwrap();
+    assert_eq!(stage.fetched(), expected(&log));
 }
 
 #[tokio::test]
 async fn nothing_secret_is_written_down() {
     let stage = Stage::set(Script::of(plain_log(45)).with(At::Live, 0, status_fault(StatusCode::FORBIDDEN, &[]))).await;
     stage.fetch().await.unwrap_err();
-    let note = std::fs::read_to_string(stage.folder.path().join("run.ndjson.runlog-part/checkpoint.json")).unwrap();
+    let note = std::fs::read_to_string(stage.folder.path().join("run.ndjson.runlog-part/checkpoint.ndjson")).unwrap();
     assert!(!note.contains(SECRET) && !note.contains("page-0\""), "{note}");
 }
 

@@ -138,7 +138,7 @@ async fn a_page_that_lost_bytes_on_disk_is_fetched_again() {
 async fn two_fetches_do_not_share_a_folder() {
     let stage = Stage::set(Script::of(plain_log(5))).await;
     fs::create_dir(stage.part_folder()).unwrap();
-    let other = File::create(stage.part_folder().join("lock")).unwrap();
+    let other = File::open(stage.part_folder()).unwrap();
     other.lock().unwrap();
     let error = stage.fetch().await.unwrap_err().to_string();
     assert!(error.contains("goes on right now") && error.contains("wait for it"), "{error}");

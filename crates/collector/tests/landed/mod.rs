@@ -109,7 +109,7 @@ async fn pages_of_a_run_that_has_landed_are_not_left_behind() {
     let other = "00000000-0000-4000-8000-000000000009";
     for folder in [RUN.to_owned(), format!("{RUN}.so-far"), other.to_owned(), format!("{other}.so-far")] {
         std::fs::create_dir(work.join(&folder)).unwrap();
-        std::fs::write(work.join(&folder).join("checkpoint.json"), "{}").unwrap();
+        std::fs::write(work.join(&folder).join("checkpoint.ndjson"), "{}").unwrap();
     }
     landing.restart();
     assert_eq!(landing.round().await, Round::default());
