@@ -187,12 +187,13 @@ impl Landed {
         let mut stored = 0_u64;
         let outcome = async {
             while let Some(block) = read.blocks.recv().await {
-                for instant in block.chunk_by(|one, next| one.time == next.time) {
+                for instant in block.records().chunk_by(|one, next| one.time == next.time) {
                     for record in missing(instant, archived.at(instant[0].time).await?) {
                         stored += 1;
                         batch.push(record).await?;
                     }
                 }
+                read.give_back(block);
             }
             read.outcome().await
         };
@@ -284,17 +285,20 @@ impl Instants {
 struct Read {
     run_id: RunId,
     /// Its records, by time, oldest first; no instant is in two blocks.
-    blocks: mpsc::Receiver<Vec<Record>>,
+    blocks: mpsc::Receiver<Block>,
+    /// Blocks that are done with, to be filled anew.
+    used: std::sync::mpsc::Sender<Block>,
     outcome: oneshot::Receiver<runlog_client::Result<Merged>>,
 }
 
 impl Read {
     fn start(run_id: RunId, job: &Job) -> Self {
         let (sender, blocks) = mpsc::channel(BLOCKS);
+        let (used, to_fill) = std::sync::mpsc::channel();
         let (tell, outcome) = oneshot::channel();
         let (folder, lock, stretch) = (job.folder.clone(), job.lock.clone(), job.stretch.clone());
         tokio::task::spawn_blocking(move || {
-            let mut blocks = Blocks { sender, open: Vec::new() };
+            let mut blocks = Blocks { sender, used: to_fill, open: Block::default() };
             let range = stretch.after.saturating_add(i64::from(stretch.after > i64::MIN))..=stretch.until;
             let merged = merge_stretch(&folder, &stretch.pages, range, &mut |time, entry| blocks.take(time, entry));
             let merged = merged.and_then(|merged| blocks.send().map(|()| merged));
@@ -302,7 +306,12 @@ impl Read {
             // Whoever gave up does not want to know.
             let _ = tell.send(merged);
         });
-        Self { run_id, blocks, outcome }
+        Self { run_id, blocks, used, outcome }
+    }
+
+    fn give_back(&self, block: Block) {
+        // The reader may have come to its end.
+        let _ = self.used.send(block);
     }
 
     async fn outcome(self) -> Result<Merged> {
@@ -319,23 +328,51 @@ impl Read {
     }
 }
 
+/// Some records, in memory that may have held others before.
+#[derive(Default)]
+struct Block {
+    memory: Vec<Record>,
+    filled: usize,
+}
+
+impl Block {
+    fn records(&self) -> &[Record] {
+        &self.memory[..self.filled]
+    }
+
+    /// One more record, to be read into.
+    fn next(&mut self) -> &mut Record {
+        if self.memory.len() == self.filled {
+            self.memory.push(Record::at(Timestamp::MIN));
+        }
+        self.filled += 1;
+        &mut self.memory[self.filled - 1]
+    }
+}
+
 struct Blocks {
-    sender: mpsc::Sender<Vec<Record>>,
-    open: Vec<Record>,
+    sender: mpsc::Sender<Block>,
+    used: std::sync::mpsc::Receiver<Block>,
+    open: Block,
 }
 
 impl Blocks {
     fn take(&mut self, time: i64, entry: &[u8]) -> runlog_client::Result<()> {
-        let record = record(time, entry)?;
-        if self.open.len() >= BLOCK_RECORDS && self.open.last().is_some_and(|last| last.time != record.time) {
+        read_record(self.open.next(), time, entry)?;
+        let last = self.open.filled - 1;
+        if last >= BLOCK_RECORDS && self.open.memory[last].time != self.open.memory[last - 1].time {
+            let first_of_next = std::mem::replace(&mut self.open.memory[last], Record::at(Timestamp::MIN));
+            self.open.filled = last;
             self.send()?;
+            *self.open.next() = first_of_next;
         }
-        self.open.push(record);
         Ok(())
     }
 
     fn send(&mut self) -> runlog_client::Result<()> {
-        let block = std::mem::replace(&mut self.open, Vec::with_capacity(BLOCK_RECORDS));
+        let mut next = self.used.try_recv().unwrap_or_default();
+        next.filled = 0;
+        let block = std::mem::replace(&mut self.open, next);
         let gone =
             |_| runlog_client::Error::new(runlog_client::ErrorKind::Storage, "nobody takes the records any more");
         self.sender.blocking_send(block).map_err(gone)
@@ -343,13 +380,14 @@ impl Blocks {
 }
 
 /// A record that came without a time has that of its neighbour.
-fn record(time: i64, entry: &[u8]) -> runlog_client::Result<Record> {
-    serde_json::from_slice(entry).or_else(|error| {
-        timed(time, entry).ok_or_else(|| {
-            let message = format!("a record of its log at {} cannot be read: {error}", Timestamp::clamped(time));
-            runlog_client::Error::new(runlog_client::ErrorKind::Protocol, message)
-        })
-    })
+fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> runlog_client::Result<()> {
+    let Err(error) = record.read_json(entry) else { return Ok(()) };
+    let timed = timed(time, entry).ok_or_else(|| {
+        let message = format!("a record of its log at {} cannot be read: {error}", Timestamp::clamped(time));
+        runlog_client::Error::new(runlog_client::ErrorKind::Protocol, message)
+    });
+    *record = timed?;
+    Ok(())
 }
 
 fn timed(time: i64, entry: &[u8]) -> Option<Record> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -82,6 +82,25 @@ impl Record {
             pod_name: None,
             extra: None,
         }
+    }
+
+    /// Becomes the record that some JSON says, in the memory that it has; undefined after an error.
+    ///
+    /// Reading many records one after another into the same one takes no memory for each.
+    pub fn read_json(&mut self, json: &[u8]) -> serde_json::Result<()> {
+        match std::str::from_utf8(json) {
+            // Texts that are known to be texts need not be looked at one by one.
+            Ok(text) => self.read_from(serde_json::Deserializer::from_str(text)),
+            Err(_) => self.read_from(serde_json::Deserializer::from_slice(json)),
+        }
+    }
+
+    fn read_from<'de, R: serde_json::de::Read<'de>>(
+        &mut self,
+        mut deserializer: serde_json::Deserializer<R>,
+    ) -> serde_json::Result<()> {
+        deserializer.deserialize_map(RecordVisitor(self))?;
+        deserializer.end()
     }
 }
 
@@ -192,54 +211,70 @@ impl Serialize for Record {
 
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(RecordVisitor)
+        let mut record = Self::at(Timestamp::MIN);
+        deserializer.deserialize_map(RecordVisitor(&mut record))?;
+        Ok(record)
     }
 }
 
-struct RecordVisitor;
+/// Fills a record.
+struct RecordVisitor<'r>(&'r mut Record);
 
-impl<'de> Visitor<'de> for RecordVisitor {
-    type Value = Record;
+impl<'de> Visitor<'de> for RecordVisitor<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a record: a JSON object with logTimestamp")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Record, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let record = self.0;
         let mut time = None;
-        let mut record = Record::at(Timestamp::MIN);
+        record.extra = None;
+        let mut is_there = [false; FIELD_NAMES.len()];
         while let Some(name) = map.next_key::<FieldName>()? {
-            let (name, text) = match name {
-                FieldName::Known("logTimestamp") => {
-                    time = Some(map.next_value::<Time>().map_err(de::Error::custom)?.0);
-                    continue;
+            match name {
+                FieldName::Known(0) => time = Some(map.next_value::<Time>().map_err(de::Error::custom)?.0),
+                FieldName::Known(number) => {
+                    let text = TextOrNull(record.text_mut(number));
+                    map.next_value_seed(text).map_err(|error| in_field(FIELD_NAMES[number], error))?;
+                    is_there[number] = true;
                 }
-                FieldName::Known(name @ "severity") => (name, &mut record.severity),
-                FieldName::Known(name @ "logType") => (name, &mut record.log_type),
-                FieldName::Known(name @ "logMessage") => (name, &mut record.message),
-                FieldName::Known(name @ "bundleName") => (name, &mut record.bundle_name),
-                FieldName::Known(name @ "bundleVersion") => (name, &mut record.bundle_version),
-                FieldName::Known(name) => (name, &mut record.pod_name),
                 FieldName::Extra(name) => {
                     let value = map.next_value()?;
                     record.extra.get_or_insert_default().insert(name, value);
-                    continue;
                 }
-            };
-            *text = map.next_value::<TextOrNull>().map_err(|error| in_field(name, error))?.0;
+            }
+        }
+        for number in (1..FIELD_NAMES.len()).filter(|number| !is_there[*number]) {
+            *record.text_mut(number) = None;
         }
         record.time = time.ok_or_else(|| de::Error::missing_field("logTimestamp"))?;
-        Ok(record)
+        Ok(())
     }
 }
 
-/// The name of a field; only of those that are not known a copy is made.
+impl Record {
+    /// The text of a field, by its place among [`FIELD_NAMES`].
+    fn text_mut(&mut self, number: usize) -> &mut Option<String> {
+        match number {
+            1 => &mut self.severity,
+            2 => &mut self.log_type,
+            3 => &mut self.message,
+            4 => &mut self.bundle_name,
+            5 => &mut self.bundle_version,
+            _ => &mut self.pod_name,
+        }
+    }
+}
+
+/// The name of a field, as its place among [`FIELD_NAMES`]; only of those that are not known a copy is made.
 enum FieldName {
-    Known(&'static str),
+    Known(usize),
     Extra(String),
 }
 
-/// The fields that every record has, or may have.
+/// The fields that every record has, or may have; the time first.
 const FIELD_NAMES: [&str; 7] =
     ["logTimestamp", "severity", "logType", "logMessage", "bundleName", "bundleVersion", "podName"];
 
@@ -255,7 +290,7 @@ impl<'de> Deserialize<'de> for FieldName {
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<FieldName, E> {
-                let known = FIELD_NAMES.into_iter().find(|known| *known == name);
+                let known = FIELD_NAMES.iter().position(|known| *known == name);
                 Ok(known.map_or_else(|| FieldName::Extra(name.to_owned()), FieldName::Known))
             }
         }
@@ -288,12 +323,42 @@ fn in_field<E: de::Error>(name: &str, error: E) -> E {
     E::custom(format_args!("field {name}: {error}"))
 }
 
-/// A string; `null` counts as absent.
-struct TextOrNull(Option<String>);
+/// Where a string goes, into the memory that is there; `null` counts as absent.
+struct TextOrNull<'t>(&'t mut Option<String>);
 
-impl<'de> Deserialize<'de> for TextOrNull {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::<String>::deserialize(deserializer).map(Self)
+impl<'de> DeserializeSeed<'de> for TextOrNull<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextOrNull<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<(), E> {
+        *self.0 = None;
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        self.visit_none()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        let own = self.0.get_or_insert_default();
+        own.clear();
+        own.push_str(text);
+        Ok(())
     }
 }
 
@@ -319,6 +384,23 @@ mod tests {
     fn only_the_time_is_required_and_null_is_absent() {
         let record: Record = serde_json::from_str(r#"{"logTimestamp":1614696623123.0,"severity":null}"#).unwrap();
         assert_eq!(serde_json::to_string(&record).unwrap(), r#"{"logTimestamp":1614696623123}"#);
+    }
+
+    #[test]
+    fn a_record_that_is_read_into_again_has_nothing_of_the_one_before() {
+        let mut record = Record::at(Timestamp::MIN);
+        let lines = [
+            r#"{"logTimestamp":1,"severity":"INFO","logType":"JOB","logMessage":"long","bundleName":"b","bundleVersion":"1","podName":"p","n":7}"#,
+            r#"{"logTimestamp":2,"severity":null,"logMessage":"s"}"#,
+            r#"{"logTimestamp":3,"logMessage":"a","logMessage":null,"m":[]}"#,
+            r#" {"severity":"WARN","logTimestamp":4} "#,
+        ];
+        for line in lines {
+            record.read_json(line.as_bytes()).unwrap();
+            assert_eq!(record, serde_json::from_str(line).unwrap());
+        }
+        assert!(record.read_json(br#"{"logTimestamp":1} {"#).is_err(), "something follows");
+        assert!(record.read_json(b"{\"logTimestamp\":1,\"severity\":\"\xff\"}").is_err(), "no UTF-8");
     }
 
     #[test]

@@ -13,10 +13,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use futures::TryStreamExt;
 use memchr::memchr;
-use runlog_model::Record;
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::push::StoredBatch;
+use runlog_model::{Record, Timestamp};
 use runlog_store::BatchWriter;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
@@ -71,13 +71,10 @@ pub(crate) async fn push(
 }
 
 async fn take_lines(lines: &mut Lines, batch: &mut BatchWriter) -> ApiResult<()> {
+    let mut record = Record::at(Timestamp::MIN);
     while let Some(line) = lines.next().await? {
-        let record = match std::str::from_utf8(line) {
-            // Texts that are known to be texts need not be looked at one by one.
-            Ok(text) => serde_json::from_str::<Record>(text),
-            Err(_) => serde_json::from_slice::<Record>(line),
-        };
-        let record = record.map_err(|error| wrong_line(lines.number, &error))?;
+        let read = record.read_json(line);
+        read.map_err(|error| wrong_line(lines.number, &error))?;
         batch.push(&record).await?;
     }
     Ok(())
