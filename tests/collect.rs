@@ -1,7 +1,7 @@
 //! `runlog collect` and its fellows, by the real binary, with a Runlog as the upstream.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -112,7 +112,7 @@ fn every_run_is_collected_once_and_a_run_that_goes_on_when_it_has_ended() {
 fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
     let stage = Stage::new();
     stage.settings("while_going = \"1s\"\nevery = \"1s\"\n");
-    let mut collector = stage.command(&["collect"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut collector = stage.command(&["collect"]).stderr(Stdio::null()).spawn().unwrap();
     let archived = || {
         let stats = stage.output(&["archive", "stats", "--json"]);
         let stats: Value = serde_json::from_slice(&stats.stdout).unwrap_or_default();
@@ -139,6 +139,24 @@ fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
     assert_eq!(archived(), 380);
     let expected = stage.upstream.succeed(&["fetch", RUNS[2], "--settle", "0s", "-o", "-"]);
     assert_eq!(fetched(stage.folder.path(), RUNS[2]), expected);
+}
+
+#[test]
+fn an_archive_is_made_once_by_those_that_open_it_first_together() {
+    // A collector that started beside `runlog status` found its tables half made, and ended.
+    let folder = tempfile::tempdir().unwrap();
+    let upstream =
+        "[[upstream]]\nname = \"other\"\nurl = \"http://127.0.0.1:9\"\ntoken = { env = \"UPSTREAM_TOKEN\" }\n";
+    std::fs::write(folder.path().join("runlog.toml"), upstream).unwrap();
+    let status = || {
+        let mut command = runlog(&["status", "--json"]);
+        command.current_dir(folder.path()).env("UPSTREAM_TOKEN", "a token");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let together: Vec<_> = (0..6).map(|_| status()).collect();
+    for one in together {
+        succeeded(one.wait_with_output().unwrap());
+    }
 }
 
 #[test]

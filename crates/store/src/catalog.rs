@@ -2,7 +2,8 @@
 //!
 //! Both are spoken to in the same words; where they differ, the difference stands here and nowhere else.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ impl Catalog {
         let (mut for_writing, mut for_reading) = (url.clone(), url);
         for_writing.set_query(Some("mode=rwc"));
         for_reading.set_query(Some("mode=ro"));
+        // Others that open it for the first time at this moment wait: both would make the same tables.
+        let alone = locked(path).await;
         // One writer, because SQLite has one: a second would only find the file busy.
         let writer = AnyPoolOptions::new()
             .max_connections(1)
@@ -74,6 +77,7 @@ impl Catalog {
             let advice = "was it written by a newer runlog?";
             Error::caused(ErrorKind::Corrupt, format!("cannot bring {} up to date; {advice}", file.display()), error)
         })?;
+        drop(alone);
         let readers = AnyPoolOptions::new()
             .max_connections(limits::CATALOG_READERS)
             .acquire_timeout(Duration::from_secs(30))
@@ -182,6 +186,15 @@ impl Catalog {
 }
 
 /// Statements are not logged by the library: they would carry values.
+/// Holds the folder of a file until it is dropped; none where folders cannot be locked.
+async fn locked(file: PathBuf) -> Option<File> {
+    let lock = move || {
+        let folder = File::open(file.parent()?).ok()?;
+        folder.lock().ok().map(|()| folder)
+    };
+    tokio::task::spawn_blocking(lock).await.ok().flatten()
+}
+
 fn options(url: &url::Url) -> Result<AnyConnectOptions, sqlx::Error> {
     Ok(AnyConnectOptions::from_url(url)?.disable_statement_logging())
 }
