@@ -2,7 +2,8 @@
 """Times one page's POST-to-READY, with RUNLOG_API_URL, RUNLOG_TOKEN and RUNLOG_PID, for logs made by make_log.py:
 
 measure.py pages FIRST_ROUND ROUNDS RECORDS=RUN_ID…    the runs take turns, no round is asked for twice; the first is what the others are held against
-measure.py clickhouse FOLDER ROUNDS RECORDS…    the same rows of FOLDER/RECORDS.ndjson as JSON lines into a file
+measure.py turns FOLDER ROUNDS RECORDS=RUN_ID…    the same, in turns with ClickHouse, which writes the same rows of
+    FOLDER/RECORDS.ndjson as JSON lines into a file
 measure.py other-runs COUNT TASK_ID    pushes so many runs of ten records
 measure.py settled DATA_FOLDER    waits until what was pushed is sealed and summarised
 """
@@ -56,19 +57,19 @@ def print_table(head: str, figures: dict[str, list[float]]) -> None:
         print(f"{name:>30}{median:>10.3f} s{min(times):>10.3f} s{max(times):>10.3f} s{median / base:>8.2f}", flush=True)
 
 
-def clickhouse(folder: Path, rounds: int, sizes: list[int]) -> None:
+def turns(folder: Path, rounds: int, runs: list[tuple[int, str]]) -> None:
     import chdb.session
 
     columns = ("logTimestamp Int64, severity LowCardinality(String), logType LowCardinality(String), logMessage String, "
                "bundleName LowCardinality(String), bundleVersion LowCardinality(String), podName LowCardinality(String)")
     session = chdb.session.Session(str(folder / "clickhouse"))
     session.query(f"CREATE TABLE logs (run_id UInt64, {columns}) ENGINE = MergeTree ORDER BY (run_id, logTimestamp)")
-    for size in sizes:
+    for size, _ in runs:
         session.query(f"INSERT INTO logs SELECT {size}, * FROM file('{folder}/{size}.ndjson', JSONEachRow, '{columns}')")
     session.query("OPTIMIZE TABLE logs FINAL")
     figures: dict[str, list[float]] = {}
     for round_ in range(1, rounds + 1):
-        for size in sizes:
+        for size, run in runs:
             end_ms = FIRST_MS + (size - 1) * STEP_MS - round_ * 1000
             out = folder / "page.json"
             out.unlink(missing_ok=True)
@@ -77,9 +78,11 @@ def clickhouse(folder: Path, rounds: int, sizes: list[int]) -> None:
                           f"ORDER BY logTimestamp DESC LIMIT 100000 INTO OUTFILE '{out}' FORMAT JSONEachRow")
             figures.setdefault(f"ClickHouse, {size:,}", []).append(time.monotonic() - begun)
             assert sum(1 for _ in open(out, "rb")) == 100_000
+            figures.setdefault(f"Runlog, {size:,}", []).append(page_seconds(run, size, round_))
     session.close()
-    print_table("records of the run", figures)
-    print()
+    for size, _ in runs:
+        print_table("records of the run", {name: figures[name] for name in (f"ClickHouse, {size:,}", f"Runlog, {size:,}")})
+    print_peak()
 
 
 def other_runs(count: int, task: str) -> None:
@@ -134,12 +137,16 @@ def print_peak() -> None:
     print(f"peak of memory of the service: {peak:.0f} MiB\n", flush=True)
 
 
+def named(runs: list[str]) -> list[tuple[int, str]]:
+    return [(int(records), run) for records, run in (run.split("=") for run in runs)]
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["pages", first_round, rounds, *runs]:
-            pages(int(first_round), int(rounds), [(int(records), run) for records, run in (run.split("=") for run in runs)])
-        case ["clickhouse", folder, rounds, *sizes]:
-            clickhouse(Path(folder), int(rounds), [int(size) for size in sizes])
+            pages(int(first_round), int(rounds), named(runs))
+        case ["turns", folder, rounds, *runs]:
+            turns(Path(folder), int(rounds), named(runs))
         case ["other-runs", count, task]:
             other_runs(int(count), task)
         case ["settled", folder]:
