@@ -1,11 +1,11 @@
 //! `runlog sql` and `runlog search`: of an archive itself, and of a service.
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Service, runlog, succeeded, write_lines};
+use crate::support::{RUNLOG, Service, runlog, succeeded, write_lines};
 
 const RUN: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -57,6 +57,34 @@ fn a_query_can_come_on_standard_input() {
     child.stdin.take().unwrap().write_all(b"SELECT run_id, error_records\nFROM runs").unwrap();
     let printed = succeeded(child.wait_with_output().unwrap());
     assert_eq!(printed, format!("{{\"run_id\":\"{RUN}\",\"error_records\":10}}\n"));
+}
+
+#[test]
+fn at_a_terminal_queries_have_several_lines_and_a_history() {
+    let service = service();
+    let at_terminal = |steps: Value| {
+        let mut terminal = Command::new("python3");
+        terminal.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/terminal.py")).args([RUNLOG, "sql"]);
+        terminal.env("RUNLOG_API_URL", &service.url).env("RUNLOG_TOKEN", &service.token).env("TERM", "xterm");
+        terminal.env("HOME", service.folder()).env_remove("XDG_STATE_HOME").current_dir(service.folder());
+        let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(steps.to_string().as_bytes()).unwrap();
+        succeeded(child.wait_with_output().unwrap())
+    };
+    at_terminal(json!([
+        ["runlog> ", "SELECT count(*) AS all_of_them\n"],
+        ["...> ", "FROM records;\n"],
+        ["(1 row)", ""],
+        ["runlog> ", "SELECT nothing FROM records;\n"],
+        ["there is no column nothing", ""],
+        // A mistake does not end it.
+        ["runlog> ", "\\d\n"],
+        ["deliveries", ""],
+        ["runlog> ", "\\q\n"],
+    ]));
+    // What was asked for the last time is there, by the key for upwards; Ctrl-D leaves as well.
+    let upwards = "\u{1b}[A\u{1b}[A\u{1b}[A";
+    at_terminal(json!([["runlog> ", upwards], ["all_of_them", "\n"], ["(1 row)", ""], ["runlog> ", "\u{4}"]]));
 }
 
 #[test]
