@@ -185,16 +185,18 @@ impl Catalog {
     }
 }
 
-/// Statements are not logged by the library: they would carry values.
-/// Holds the folder of a file until it is dropped; none where folders cannot be locked.
+/// Holds a lock beside a file until it is dropped; none where files cannot be locked.
+///
+/// A file of its own: whoever runs this program under a lock of the folder would wait for themselves.
 async fn locked(file: PathBuf) -> Option<File> {
     let lock = move || {
-        let folder = File::open(file.parent()?).ok()?;
-        folder.lock().ok().map(|()| folder)
+        let lock = File::create(file.with_extension("lock")).ok()?;
+        lock.lock().ok().map(|()| lock)
     };
     tokio::task::spawn_blocking(lock).await.ok().flatten()
 }
 
+/// Statements are not logged by the library: they would carry values.
 fn options(url: &url::Url) -> Result<AnyConnectOptions, sqlx::Error> {
     Ok(AnyConnectOptions::from_url(url)?.disable_statement_logging())
 }
