@@ -257,8 +257,11 @@ impl Collector {
         let runs: Vec<RunId> = left.iter().map(|(run, _)| *run).collect();
         let landed = self.0.store.landed_among(&self.0.upstream.name, &runs).await?;
         for (run_id, path) in left.iter().filter(|(run, _)| landed.contains(run)) {
-            if remove_left_over(path)? {
-                info!(run.id = %run_id, "pages were removed that a collector had left behind; their run has landed");
+            match remove_left_over(path) {
+                Ok(true) => info!(run.id = %run_id, "pages of a run that has landed were left behind, and are removed"),
+                Ok(false) => {}
+                // They take up room, and nothing waits for it.
+                Err(error) => warn!(run.id = %run_id, %error, "pages of a run that has landed cannot be removed"),
             }
         }
         Ok(())

@@ -120,6 +120,18 @@ async fn pages_of_a_run_that_has_landed_are_not_left_behind() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_removed_does_not_hold_up_the_collecting() {
+    let mut landing = Landing::of(Script::of(plain_log(45)), |_| ()).await;
+    assert_eq!(landing.round().await.landed, 1);
+    // Not a folder of pages, whatever it is.
+    let other = landing.stage.folder.path().join("work/service").join(RUN);
+    std::fs::write(&other, "").unwrap();
+    landing.restart();
+    assert_eq!(landing.round().await, Round::default());
+    assert!(other.exists());
+}
+
+#[tokio::test]
 async fn whatever_breaks_the_archive_has_the_log_in_the_end() {
     for at in [At::Generate, At::Status, At::File, At::Live] {
         for number in 1..6 {
