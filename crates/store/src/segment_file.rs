@@ -124,8 +124,7 @@ impl SegmentFile {
 
     /// The times of some rows.
     pub(crate) async fn heads(&self, rows: Range<usize>) -> Result<Heads> {
-        let file = self.clone();
-        let batch = on_decoding_thread(async move { file.read(rows, &["time", "arrival"]).await }).await??;
+        let batch = self.read_apart(rows, &["time", "arrival"]).await?;
         let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
         let arrivals = match column::<Int64Array>(&batch, "arrival") {
             Ok(numbers) => numbers.values().to_vec(),
@@ -150,8 +149,7 @@ impl SegmentFile {
     /// The times and severities of some rows; nothing else is read.
     pub(crate) async fn times_and_severities(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<Severity>)> {
         let count = rows.len();
-        let file = self.clone();
-        let batch = on_decoding_thread(async move { file.read(rows, &["time", "severity"]).await }).await??;
+        let batch = self.read_apart(rows, &["time", "severity"]).await?;
         let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
         let severities = TextColumn::of(&batch, "severity")?;
         let severities = match &severities {
@@ -166,8 +164,7 @@ impl SegmentFile {
 
     /// The runs of some rows.
     pub(crate) async fn run_ids(&self, rows: Range<usize>) -> Result<StringArray> {
-        let file = self.clone();
-        let batch = on_decoding_thread(async move { file.read(rows, &COLUMNS[..1]).await }).await??;
+        let batch = self.read_apart(rows, &COLUMNS[..1]).await?;
         column::<StringArray>(&batch, "run_id").cloned()
     }
 
@@ -197,6 +194,11 @@ impl SegmentFile {
             builder = builder.with_row_filter(filter);
         }
         Ok(builder.build()?)
+    }
+
+    async fn read_apart(&self, rows: Range<usize>, columns: &'static [&'static str]) -> Result<RecordBatch> {
+        let file = self.clone();
+        on_decoding_thread(async move { file.read(rows, columns).await }).await?
     }
 
     async fn read(&self, rows: Range<usize>, columns: &[&str]) -> Result<RecordBatch> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use runlog_model::{FileFormat, RecordOrder, TimeRange};
-use runlog_store::{PageRequest, PageStatus};
+use runlog_model::{FileFormat, RecordOrder};
+use runlog_store::PageStatus;
 
 use super::common::{Archive, places, record};
 
@@ -15,13 +15,7 @@ async fn a_page_file_that_was_not_on_disk_yet_is_built_anew() {
     for left in [None, Some(9)] {
         let archive = Archive::<places::sqlite_and_folder>::new().await;
         archive.push("one", &[record(1, "a"), record(5, "b")]).await;
-        let request = PageRequest {
-            run_id: archive.run_id,
-            range: TimeRange::ALL,
-            format: FileFormat::Text,
-            order: RecordOrder::Asc,
-            file_name: "log".to_owned(),
-        };
+        let request = archive.whole_log(FileFormat::Text, RecordOrder::Asc);
         let token = archive.store.request_page(&request).await.unwrap().token;
         let status = async || archive.store.page_status(archive.run_id, &token, Duration::ZERO).await.unwrap();
         assert_eq!(archive.build_all().await, 1);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use runlog_model::{FileFormat, Record, RecordOrder, TimeRange};
-use runlog_store::{PageRequest, PageStatus, Store};
+use runlog_model::{FileFormat, Record, RecordOrder};
+use runlog_store::{PageStatus, Store};
 
 use crate::common::{Archive, places, record};
 
@@ -38,13 +38,7 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
     assert_eq!((records.len(), texts.len()), (600, 600));
     assert!(records.is_sorted_by_key(|record| record.time));
 
-    let request = PageRequest {
-        run_id: archive.run_id,
-        range: TimeRange::ALL,
-        format: FileFormat::Json,
-        order: RecordOrder::Desc,
-        file_name: "log".to_owned(),
-    };
+    let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
     let tickets = futures::future::join_all(nodes.iter().map(|node| node.request_page(&request))).await;
     let built = futures::future::join_all(nodes.iter().map(Store::build_wanted_page)).await;
     // The same page is wanted three times and built once.

@@ -244,13 +244,7 @@ async fn an_older_key_is_kept_for_as_long_as_something_it_signed_may_be_good() {
 async fn a_page_does_not_change_when_records_come_late() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a"), record(5, "c")]).await;
-    let request = PageRequest {
-        run_id: archive.run_id,
-        range: TimeRange::ALL,
-        format: FileFormat::Text,
-        order: RecordOrder::Asc,
-        file_name: "log".to_owned(),
-    };
+    let request = archive.whole_log(FileFormat::Text, RecordOrder::Asc);
     let ticket = archive.store.request_page(&request).await.unwrap();
     archive.push("two", &[record(3, "b")]).await;
     archive.build_all().await;
@@ -271,13 +265,7 @@ async fn a_page_does_not_change_when_records_come_late() {
 async fn the_same_request_is_built_once() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
-    let request = PageRequest {
-        run_id: archive.run_id,
-        range: TimeRange::ALL,
-        format: FileFormat::Json,
-        order: RecordOrder::Desc,
-        file_name: "log".to_owned(),
-    };
+    let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
     let first = archive.store.request_page(&request).await.unwrap();
     assert_eq!(archive.build_all().await, 1);
     let second = archive.store.request_page(&request).await.unwrap();
@@ -290,13 +278,7 @@ async fn the_same_request_is_built_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_for_its_run_and_its_hour() {
     let archive = Archive::new().await;
-    let request = PageRequest {
-        run_id: archive.run_id,
-        range: TimeRange::ALL,
-        format: FileFormat::Json,
-        order: RecordOrder::Desc,
-        file_name: "log".to_owned(),
-    };
+    let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
     let ticket = archive.store.request_page(&request).await.unwrap();
     assert_eq!((ticket.records, ticket.end), (0, PageEnd::Complete));
     let status = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
@@ -317,13 +299,7 @@ async fn a_token_is_for_its_run_and_its_hour() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_settled_some_time_after_its_end() {
     let archive = Archive::new().await;
-    let request = PageRequest {
-        run_id: archive.run_id,
-        range: TimeRange::ALL,
-        format: FileFormat::Json,
-        order: RecordOrder::Desc,
-        file_name: "log".to_owned(),
-    };
+    let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
     assert!(!archive.store.request_page(&request).await.unwrap().settled);
     archive.finish(RunStatus::Failed).await.unwrap();
     archive.clock.advance_ms(29_999);
@@ -674,13 +650,7 @@ async fn a_page_that_was_asked_for_before_more_came_is_as_it_was_then() {
     let archive = Archive::new().await;
     archive.push("a", &[record(1, "a"), record(5, "b")]).await;
     archive.finish(RunStatus::Successful).await.unwrap();
-    let request = PageRequest {
-        run_id: archive.run_id,
-        range: TimeRange::ALL,
-        format: FileFormat::Json,
-        order: RecordOrder::Asc,
-        file_name: "log".to_owned(),
-    };
+    let request = archive.whole_log(FileFormat::Json, RecordOrder::Asc);
     let ticket = archive.store.request_page(&request).await.unwrap();
     archive.push("b", &[record(3, "late")]).await;
     archive.clock.advance_ms(30_000);

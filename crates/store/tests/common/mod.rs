@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
-use runlog_model::{Clock, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp};
-use runlog_store::{Caller, CallerKind, Result, Store, StoreSettings};
+use runlog_model::{
+    Clock, FileFormat, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp,
+};
+use runlog_store::{Caller, CallerKind, PageRequest, Result, Store, StoreSettings};
 
 pub(crate) mod places;
 
@@ -123,6 +125,11 @@ impl<P: Places> Archive<P> {
     pub(crate) async fn reopen(&mut self) {
         self.store.close().await;
         self.store = Store::open(self.settings.clone(), self.clock.clone(), self.random.clone()).await.unwrap();
+    }
+
+    /// A page of the run's whole log.
+    pub(crate) fn whole_log(&self, format: FileFormat, order: RecordOrder) -> PageRequest {
+        PageRequest { run_id: self.run_id, range: TimeRange::ALL, format, order, file_name: "log".to_owned() }
     }
 
     pub(crate) async fn start_another_run(&self) -> RunId {
