@@ -12,7 +12,6 @@ use runlog_model::{TimeRange, Timestamp};
 use tracing::warn;
 
 use crate::checkpoint::{Checkpoint, Identity};
-use crate::count::count;
 use crate::error::{FetchError, Result, storage};
 use crate::gather::Gathering;
 use crate::progress::{FetchEvent, Progress};
@@ -29,6 +28,9 @@ const COUNT_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) trait Joining: Send {
     /// Why it could not.
     type Error: From<FetchError> + Send;
+
+    /// All pages are asked for: while they come, what joining them takes can be prepared.
+    fn all_asked_for(&mut self) {}
 
     /// More is known of the pages than before, or is on disk.
     fn pages_came(&mut self, _: &Checkpoint) {}
@@ -83,9 +85,9 @@ pub(crate) async fn fetch_into<J: Joining>(
     let mut kept = checkpoint.walked().filter(|page| page.spooled.is_some()).count();
     let range = counted_range(request, &checkpoint);
 
-    let mut gathering = Gathering::new(client, request, &mut checkpoint, joining, progress);
-    gathering.all_pages(range.end.map(Timestamp::to_api_text)).await?;
-    let (merged, completeness) = join_and_count(&mut gathering, range, &mut kept).await?;
+    let mut gathering = Gathering::new(client, request, range, &mut checkpoint, joining, progress);
+    gathering.all_pages().await?;
+    let (merged, completeness) = join_and_count(&mut gathering, &mut kept).await?;
     let bytes = gathering.bytes;
 
     let report = report(request, &run, &checkpoint, merged, completeness, kept, bytes);
@@ -131,14 +133,13 @@ fn part_folder(output: &Path) -> Result<PathBuf> {
 /// for again, then pages that stood on disk from before are fetched anew, each once.
 async fn join_and_count<J: Joining>(
     gathering: &mut Gathering<'_, J>,
-    range: TimeRange,
     kept: &mut usize,
 ) -> Result<(Merged, Completeness), J::Error> {
     let request = gathering.request;
     let mut has_waited = false;
     loop {
         gathering.progress.tell(FetchEvent::Merging);
-        let (merged, counted) = join_beside_count(gathering, range).await?;
+        let (merged, counted) = gathering.join().await?;
         let got = merged.entries;
         let expected = match counted {
             Ok(expected) => expected,
@@ -160,7 +161,7 @@ async fn join_and_count<J: Joining>(
             // Parts may have been cut where the service does not cut, and a page that came wrong the last time would be
             // wrong for ever.
             *kept = 0;
-            gathering.anew(range.end.map(Timestamp::to_api_text)).await?;
+            gathering.anew().await?;
         } else if got > expected && !std::mem::replace(&mut has_waited, true) {
             // The count of a log that has just been written may come later than the log.
             gathering.client.sleep(COUNT_PAUSE).await;
@@ -170,16 +171,6 @@ async fn join_and_count<J: Joining>(
             return Err(FetchError::Incomplete { expected, got }.into());
         }
     }
-}
-
-/// The service counts while the pages are put together.
-async fn join_beside_count<J: Joining>(
-    gathering: &mut Gathering<'_, J>,
-    range: TimeRange,
-) -> Result<(Merged, runlog_client::Result<u64>), J::Error> {
-    let (client, run_id) = (gathering.client, gathering.request.run_id);
-    let (merged, counted) = tokio::join!(gathering.join(), count(client, run_id, range));
-    Ok((merged?, counted))
 }
 
 /// The result, in the checkpoint's folder.

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use runlog_client::reconcile::{Merged, PageSpool, SpoolSettings, SpooledPage};
 use runlog_client::{Client, ErrorKind, GeneratedPage, PageEvent, PageRequest, PageWalk, RequestedPage};
-use runlog_model::{FileFormat, Timestamp};
+use runlog_model::{FileFormat, TimeRange, Timestamp};
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use crate::checkpoint::{Checkpoint, PART_AGES, PageState, Part};
+use crate::count::count;
 use crate::divide::divide;
-use crate::error::Result;
+use crate::error::{FetchError, Result};
 use crate::fetch::Joining;
 use crate::progress::{FetchEvent, Progress};
 use crate::request::FetchRequest;
@@ -32,9 +34,13 @@ pub(crate) struct Gathering<'a, J> {
     pub(crate) client: &'a Client,
     pub(crate) request: &'a FetchRequest,
     pub(crate) progress: Arc<dyn Progress>,
+    /// What is fetched and counted of the log.
+    range: TimeRange,
     checkpoint: &'a mut Checkpoint,
     joining: &'a mut J,
     tasks: JoinSet<Result<(SpooledPage, u64)>>,
+    /// The service counts the log while its pages still come.
+    counting: Option<AbortOnDropHandle<runlog_client::Result<u64>>>,
     may_divide: bool,
     /// Bytes of page files, unpacked.
     pub(crate) bytes: u64,
@@ -44,11 +50,24 @@ impl<'a, J: Joining> Gathering<'a, J> {
     pub(crate) fn new(
         client: &'a Client,
         request: &'a FetchRequest,
+        range: TimeRange,
         checkpoint: &'a mut Checkpoint,
         joining: &'a mut J,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        Self { client, request, checkpoint, joining, progress, tasks: JoinSet::new(), may_divide: true, bytes: 0 }
+        let tasks = JoinSet::new();
+        Self {
+            client,
+            request,
+            range,
+            checkpoint,
+            joining,
+            progress,
+            tasks,
+            counting: None,
+            may_divide: true,
+            bytes: 0,
+        }
     }
 
     /// What is on disk.
@@ -56,18 +75,21 @@ impl<'a, J: Joining> Gathering<'a, J> {
         self.checkpoint
     }
 
-    /// Puts the pages together that are on disk.
-    pub(crate) async fn join(&mut self) -> Result<Merged, J::Error> {
-        self.joining.join(self.checkpoint).await
+    /// Puts the pages together that are on disk, and gives beside that what the service counts: the count that was asked
+    /// for when all pages were, or a new one where that one did not fit.
+    pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), J::Error> {
+        let counting = self.counting.take().unwrap_or_else(|| self.begin_count());
+        let merged = self.joining.join(self.checkpoint).await?;
+        Ok((merged, counting.await.map_err(FetchError::from)?))
     }
 
     /// Brings every page to disk that is not there yet, going on from where an earlier fetch was.
-    pub(crate) async fn all_pages(&mut self, end: Option<String>) -> Result<()> {
+    pub(crate) async fn all_pages(&mut self) -> Result<()> {
         if !self.take_up_known().await? {
             warn!("the log has changed since its first pages were asked for; all of it is fetched anew");
             self.start_over().await?;
         }
-        let mut walks = self.walks(end)?;
+        let mut walks = self.walks(self.range.end.map(Timestamp::to_api_text))?;
         let mut asking = JoinSet::new();
         loop {
             // The next page is asked for before there is room for it: the service builds it in the meantime.
@@ -99,7 +121,14 @@ impl<'a, J: Joining> Gathering<'a, J> {
                 None => walks.push_back(walk),
             }
         }
+        self.counting = Some(self.begin_count());
+        self.joining.all_asked_for();
         self.finish().await
+    }
+
+    fn begin_count(&self) -> AbortOnDropHandle<runlog_client::Result<u64>> {
+        let (client, run_id, range) = (self.client.clone(), self.request.run_id, self.range);
+        AbortOnDropHandle::new(tokio::spawn(async move { count(&client, run_id, range).await }))
     }
 
     /// What is still to be walked: the log, or what is left of its parts.
@@ -131,11 +160,11 @@ impl<'a, J: Joining> Gathering<'a, J> {
     }
 
     /// Forgets all pages that are on disk, and fetches them anew.
-    pub(crate) async fn anew(&mut self, end: Option<String>) -> Result<()> {
+    pub(crate) async fn anew(&mut self) -> Result<()> {
         // A service that does not keep to the bounds of parts may keep to its own headers.
         self.may_divide = false;
         self.start_over().await?;
-        self.all_pages(end).await
+        self.all_pages().await
     }
 
     /// True when the log was fetched in parts.
@@ -208,6 +237,7 @@ impl<'a, J: Joining> Gathering<'a, J> {
     async fn start_over(&mut self) -> Result<()> {
         // Pages on their way would be written under the names of the new ones.
         self.tasks.shutdown().await;
+        self.counting = None;
         self.joining.started_over();
         self.checkpoint.start_over()
     }

@@ -37,7 +37,7 @@ const BLOCKS: usize = 4;
 pub(crate) struct Landing {
     run: Arc<Landed>,
     stretches: Stretches,
-    /// Lands stretches one after another; none before the first, and after all of a log were landed.
+    /// Lands stretches one after another; none before there is something to do, and after all of a log were landed.
     worker: Option<Worker>,
     /// Something was not right with the pages that came first: what is landed of them is compared with the whole log.
     is_second_look: bool,
@@ -95,6 +95,11 @@ impl Landing {
 impl Joining for Landing {
     type Error = CollectError;
 
+    fn all_asked_for(&mut self) {
+        // The run begins in the archive; for that, the service may have to be asked about its task.
+        self.worker.get_or_insert_with(|| Worker::start(&self.run));
+    }
+
     fn pages_came(&mut self, checkpoint: &Checkpoint) {
         if !self.is_second_look {
             let whole = self.stretches.next(checkpoint);
@@ -117,17 +122,9 @@ impl Joining for Landing {
             self.begin(checkpoint, vec![Stretch { after: i64::MIN, until: i64::MAX, pages }]);
         }
         self.is_second_look = true;
-        match self.worker.take() {
-            Some(Worker { jobs, outcome }) => {
-                drop(jobs);
-                outcome.await.map_err(crate::error::FetchError::from)?
-            }
-            // No page: an empty log.
-            None => {
-                self.run.begin().await?;
-                Ok(Merged::default())
-            }
-        }
+        let Worker { jobs, outcome } = self.worker.take().unwrap_or_else(|| Worker::start(&self.run));
+        drop(jobs);
+        outcome.await.map_err(crate::error::FetchError::from)?
     }
 }
 
