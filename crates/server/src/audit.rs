@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{Clock, Timestamp};
+use runlog_store::UnwrittenPage;
 use tracing::error;
 
 use crate::app::App;
 use crate::auth::{Authenticated, address};
+use crate::error::ApiError;
 use crate::limits;
 use crate::request::RequestId;
 
@@ -24,6 +26,16 @@ pub(crate) struct Audited {
     pub(crate) is_once: bool,
 }
 
+/// A page that is written down together with who asked for it; a handler puts it into the extensions of its answer.
+#[derive(Clone)]
+pub(crate) struct Unwritten(Arc<Mutex<Option<UnwrittenPage>>>);
+
+impl From<UnwrittenPage> for Unwritten {
+    fn from(page: UnwrittenPage) -> Self {
+        Self(Arc::new(Mutex::new(Some(page))))
+    }
+}
+
 /// Handles a request and writes it down. The answer waits for that: nobody reads a log without leaving a trace.
 pub(crate) async fn write_down(State(audited): State<Audited>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
@@ -34,14 +46,27 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let request = Request::from_parts(parts, body);
     let address = address(&request).map(|address| address.to_string()).unwrap_or_default();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
     if audited.is_once && response.status().is_success() && !audited.app.looks().is_new(&caller_id, &subject) {
         return response;
     }
     let (at, status, action) = (audited.app.now(), response.status().as_u16(), audited.action.to_owned());
     let id = request_id.clone();
     let entry = AuditEntry { at, caller_id, caller_name, action, subject, status, address, request_id };
-    if let Err(error) = audited.app.store().audit(entry).await {
+    let unwritten = response.extensions_mut().remove::<Unwritten>();
+    let unwritten = unwritten.and_then(|page| page.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let store = audited.app.store();
+    let written = match unwritten {
+        None => store.audit(entry).await,
+        Some(page) => match store.write_page(page, Some(entry)).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                response = ApiError::from(error.clone()).into_response();
+                Err(error)
+            }
+        },
+    };
+    if let Err(error) = written {
         error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
     }
     response

@@ -40,7 +40,7 @@ struct Row {
 impl Store {
     /// Writes an entry down, and comes back once it is durable.
     pub async fn audit(&self, entry: AuditEntry) -> Result<()> {
-        self.write_small(SmallWrite::Audit(entry)).await
+        self.write_small(vec![SmallWrite::Audit(entry)]).await
     }
 
     /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.

@@ -20,19 +20,22 @@ pub(crate) enum SmallWrite {
     Page(WantedPage),
 }
 
+/// What one caller has to write, and where it is told that it is done.
+type Waiting = (Vec<SmallWrite>, oneshot::Sender<Result<()>>);
+
 /// The writes that wait for the next commit.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    waiting: Mutex<Vec<(SmallWrite, oneshot::Sender<Result<()>>)>>,
+    waiting: Mutex<Vec<Waiting>>,
     /// Held by the commit that goes on.
     committing: tokio::sync::Mutex<()>,
 }
 
 impl Store {
-    /// Writes, and comes back once it is durable.
-    pub(crate) async fn write_small(&self, write: SmallWrite) -> Result<()> {
+    /// Writes these, all or none, and comes back once they are durable.
+    pub(crate) async fn write_small(&self, writes: Vec<SmallWrite>) -> Result<()> {
         let (done, is_done) = oneshot::channel();
-        self.group().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((write, done));
+        self.group().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((writes, done));
         // A caller that goes away half way must not take the writes of others with it.
         let store = self.clone();
         tokio::spawn(async move { store.commit_group().await });
@@ -50,7 +53,7 @@ impl Store {
             return;
         }
         let (writes, waiters): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let outcome = self.commit_writes(writes).await;
+        let outcome = self.commit_writes(writes.into_iter().flatten().collect()).await;
         for waiter in waiters {
             // Whoever has gone away does not want to know.
             let _ = waiter.send(outcome.clone());

@@ -91,7 +91,7 @@ pub use find::{FilteredRecords, RecordFilter};
 pub use histogram::Histogram;
 pub use history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
 pub use overview::{LogFacts, OutcomeCount, OverviewFilter, TaskLine, TaskLineFilter};
-pub use page::{PageFile, PageRequest, PageStatus, PageTicket};
+pub use page::{PageFile, PageRequest, PageStatus, PageTicket, UnwrittenPage};
 pub use page_file::PageReader;
 pub use people::{Caller, CallerKind, Grant, GrantFilter};
 pub use places::TaskFilter;

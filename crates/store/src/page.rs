@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use runlog_model::page::{PageCut, PageCutter};
+use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
+use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::SmallWrite;
@@ -42,6 +44,21 @@ pub struct PageTicket {
     pub end: PageEnd,
     /// True when the run is final and the settle delay has passed: the log does not grow any more.
     pub settled: bool,
+}
+
+/// A page that was found, whose file is perhaps begun. Its token is good once [`Store::write_page`] has written it down.
+pub struct UnwrittenPage {
+    ticket: PageTicket,
+    wanted: WantedPage,
+    /// Where a builder has begun it: dropped, its file is given up.
+    accepted: Option<oneshot::Sender<()>>,
+}
+
+impl UnwrittenPage {
+    /// What the caller gets for it.
+    pub fn ticket(&self) -> &PageTicket {
+        &self.ticket
+    }
 }
 
 /// How far a page's file is.
@@ -88,6 +105,11 @@ struct StateRow {
 impl Store {
     /// Finds where the page ends and has its file built. `NotFound`: no such run.
     pub async fn request_page(&self, request: &PageRequest) -> Result<PageTicket> {
+        self.write_page(self.find_page(request).await?, None).await
+    }
+
+    /// Finds where the page ends, and begins to build its file where a builder is idle. `NotFound`: no such run.
+    pub async fn find_page(&self, request: &PageRequest) -> Result<UnwrittenPage> {
         let (run, scope) = self.scope(request.run_id, request.range).await?;
         let cut = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
@@ -115,13 +137,22 @@ impl Store {
             keep_until: now.plus_millis(3 * life_ms),
         };
         let accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build()));
-        self.write_small(SmallWrite::Page(wanted)).await?;
+        let ticket = PageTicket { token, records: cut.records, end: cut.end, settled: self.is_settled(&run) };
+        Ok(UnwrittenPage { ticket, wanted, accepted })
+    }
+
+    /// Writes down that a page is wanted, and with it who asked for it: both, or none and an error.
+    pub async fn write_page(&self, page: UnwrittenPage, who: Option<AuditEntry>) -> Result<PageTicket> {
+        let UnwrittenPage { ticket, wanted, accepted } = page;
+        // One wait for the disk serves both.
+        let writes = [SmallWrite::Page(wanted)].into_iter().chain(who.map(SmallWrite::Audit));
+        self.write_small(writes.collect()).await?;
         match accepted {
             // A builder that is gone has left the page to the next one.
             Some(accepted) => drop(accepted.send(())),
             None => self.builds().look(),
         }
-        Ok(PageTicket { token, records: cut.records, end: cut.end, settled: self.is_settled(&run) })
+        Ok(ticket)
     }
 
     /// How far the file of a token is; when it is not there yet, looks again for so long, and answers as soon as it is.
@@ -221,7 +252,7 @@ pub(crate) struct WantedPage {
 impl WantedPage {
     fn to_build(&self) -> PageToBuild {
         let Self { key, page, format, order, records, .. } = self;
-        PageToBuild { key: key.clone(), page: *page, format: *format, order: *order, records: *records }
+        PageToBuild { key: key.clone(), page: *page, format: *format, order: *order, records: *records, is_new: true }
     }
 
     pub(crate) async fn insert(&self, connection: &mut Connection) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Building page files: by whichever node claims them, at once where the node that was asked has a builder to spare.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use object_store::ObjectStoreExt;
@@ -15,7 +15,7 @@ use tracing::{debug, error};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::{Merge, Piece};
-use crate::page_file::{PageFileWriter, PageForm, PageFrames, WrittenPage};
+use crate::page_file::{FrameCutter, PageFileWriter, PageForm, PageFrames, Press, WrittenPage};
 use crate::segment_file::on_decoding_thread;
 use crate::slices::{LogState, Scope};
 use crate::store::Store;
@@ -38,7 +38,12 @@ pub(crate) struct PageBuilds {
     wanted: Notify,
     /// Keys of pages that were built here.
     built: broadcast::Sender<Arc<str>>,
+    presses: Presses,
 }
+
+/// Presses that nobody uses, at most as many as one page takes: to make one takes as long as to pack a frame.
+#[derive(Clone, Default)]
+struct Presses(Arc<std::sync::Mutex<Vec<Press>>>);
 
 /// A builder of this node that will be needed.
 pub(crate) struct Builder {
@@ -59,6 +64,8 @@ pub(crate) struct PageToBuild {
     pub(crate) format: FileFormat,
     pub(crate) order: RecordOrder,
     pub(crate) records: u64,
+    /// It was asked for just now: the state of its log is that of now.
+    pub(crate) is_new: bool,
 }
 
 /// A page that was claimed, as its row has it.
@@ -87,6 +94,7 @@ impl PageBuilds {
             to_build: Mutex::new(to_build),
             wanted: Notify::new(),
             built: broadcast::channel(BUILT_KEPT).0,
+            presses: Presses::default(),
         }
     }
 
@@ -112,6 +120,24 @@ impl PageBuilds {
     /// Keys of the pages that are built here from now on.
     pub(crate) fn watch(&self) -> broadcast::Receiver<Arc<str>> {
         self.built.subscribe()
+    }
+}
+
+impl Presses {
+    fn take(&self) -> Result<Press> {
+        self.idle().pop().map_or_else(Press::new, Ok)
+    }
+
+    fn give_back(&self, press: Press) {
+        let mut idle = self.idle();
+        if idle.len() < limits::PORTIONS_MAX && press.is_of_usual_size() {
+            idle.push(press);
+        }
+    }
+
+    /// Presses are put there and taken whole, so that a panic elsewhere leaves them whole.
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Press>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -286,7 +312,7 @@ impl TryFrom<ClaimedRow> for PageToBuild {
         };
         let format = row.file_format.parse().map_err(|_| undecodable("form"))?;
         let order = row.record_order.parse().map_err(|_| undecodable("order"))?;
-        Ok(Self { page, format, order, records: row.records as u64, key: row.key })
+        Ok(Self { page, format, order, records: row.records as u64, key: row.key, is_new: false })
     }
 }
 
@@ -303,25 +329,31 @@ fn tell(outcome: Result<()>) {
 /// time, and written one after the other.
 async fn build(store: &Store, page: &PageToBuild, object_key: Path) -> Result<WrittenPage> {
     let PageToBuild { format, order, .. } = *page;
-    let state = store.log_state(page.page.run_id, page.page.state).await?;
+    let state = match page.is_new {
+        true => page.page.state,
+        false => store.log_state(page.page.run_id, page.page.state).await?,
+    };
     let mut merge = Merge::new(store, Scope { state, ..page.page }, order);
     let form = PageForm { format, is_packed: !store.settings().links_by_bucket };
     let mut file = PageFileWriter::new(store.fleeting_objects().clone(), object_key, form);
     // As many as there are threads, and one for each that may have to wait for the first.
     let portions = (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::PORTIONS_MAX);
-    let (mut under_way, mut is_begin) = (VecDeque::new(), true);
+    let (mut under_way, mut is_begin, presses) = (VecDeque::new(), true, &store.builds().presses);
     while let Some(portion) = next_portion(&mut merge).await? {
         if under_way.len() >= portions
             && let Some(first) = under_way.pop_front()
         {
             file.write(frames_of(first).await?).await?;
         }
-        under_way.push_back(on_decoding_thread(format_portion(portion, form, is_begin)));
+        under_way.push_back(on_decoding_thread(format_portion(portion, form, is_begin, presses.clone())));
         is_begin = false;
     }
     for portion in under_way {
         file.write(frames_of(portion).await?).await?;
     }
+    let (end, press) = file.end(presses.take()?)?;
+    presses.give_back(press);
+    file.write(end).await?;
     let written = file.finish().await?;
     match written.records == page.records {
         true => Ok(written),
@@ -347,11 +379,12 @@ async fn next_portion(merge: &mut Merge) -> Result<Option<Vec<Piece>>> {
     Ok(if portion.is_empty() { None } else { Some(portion) })
 }
 
-async fn format_portion(portion: Vec<Piece>, form: PageForm, is_begin: bool) -> Result<PageFrames> {
-    let mut frames = PageFrames::new(form, is_begin)?;
+async fn format_portion(portion: Vec<Piece>, form: PageForm, is_begin: bool, presses: Presses) -> Result<PageFrames> {
+    let mut cutter = FrameCutter::new(form, is_begin, presses.take()?);
     for piece in portion {
-        frames.add(&piece.read_here().await?)?;
+        cutter.add(&piece.read_here().await?)?;
     }
-    frames.cut()?;
+    let (frames, press) = cutter.finish()?;
+    presses.give_back(press);
     Ok(frames)
 }

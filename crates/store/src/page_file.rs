@@ -49,14 +49,26 @@ pub(crate) struct PageForm {
 }
 
 /// Some records of a page file that follow each other, formatted and cut into frames.
+#[derive(Default)]
 pub(crate) struct PageFrames {
+    cut: Vec<(Frame, Bytes)>,
+    records: u64,
+}
+
+/// Formats records and cuts them into frames.
+pub(crate) struct FrameCutter {
     form: PageForm,
     /// The first record of the file is among them.
     is_begin: bool,
-    packer: Option<Compressor<'static>>,
-    open: Vec<u8>,
-    cut: Vec<(Frame, Bytes)>,
-    records: u64,
+    press: Press,
+    frames: PageFrames,
+}
+
+/// A compressor and memory for one frame. Whoever has cut frames with it gives it to the next.
+pub(crate) struct Press {
+    compressor: Compressor<'static>,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 /// Lengths of a frame. Unit: bytes.
@@ -76,12 +88,30 @@ pub(crate) struct WrittenPage {
     pub(crate) frames: Vec<u8>,
 }
 
-impl PageFrames {
-    /// Frames without a record; `is_begin` when they begin the file.
-    pub(crate) fn new(form: PageForm, is_begin: bool) -> Result<Self> {
-        let open = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
-        let packer = if form.is_packed { Some(Compressor::new(1).map_err(uncompressed)?) } else { None };
-        Ok(Self { form, is_begin, packer, open, cut: Vec::new(), records: 0 })
+impl Press {
+    pub(crate) fn new() -> Result<Self> {
+        let plain = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
+        Ok(Self { compressor: Compressor::new(1).map_err(uncompressed)?, plain, packed: Vec::new() })
+    }
+
+    /// False when a long record has made it larger than it has to be.
+    pub(crate) fn is_of_usual_size(&self) -> bool {
+        self.plain.capacity() <= 2 * limits::PAGE_FRAME_BYTES
+    }
+
+    fn pack(&mut self) -> Result<Bytes> {
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
+        self.compressor.compress_to_buffer(&self.plain, &mut self.packed).map_err(uncompressed)?;
+        Ok(Bytes::copy_from_slice(&self.packed))
+    }
+}
+
+impl FrameCutter {
+    /// `is_begin` when what is cut begins the file.
+    pub(crate) fn new(form: PageForm, is_begin: bool, mut press: Press) -> Self {
+        press.plain.clear();
+        Self { form, is_begin, press, frames: PageFrames::default() }
     }
 
     /// Adds records.
@@ -89,16 +119,17 @@ impl PageFrames {
         let (bodies, rows) = records.texts();
         let json = JsonColumns::new(bodies);
         for (epoch_ms, row) in rows {
+            let out = &mut self.press.plain;
             match self.form.format {
                 FileFormat::Json => {
-                    let is_first = self.is_begin && self.records == 0;
-                    self.open.extend_from_slice(if is_first { b"[\n" } else { b",\n" });
-                    json.write(&mut self.open, epoch_ms, row);
+                    let is_first = self.is_begin && self.frames.records == 0;
+                    out.extend_from_slice(if is_first { b"[\n" } else { b",\n" });
+                    json.write(out, epoch_ms, row);
                 }
-                FileFormat::Text => write_text(&mut self.open, epoch_ms, bodies.row(row)),
+                FileFormat::Text => write_text(out, epoch_ms, bodies.row(row)),
             }
-            self.records += 1;
-            if self.open.len() >= limits::PAGE_FRAME_BYTES {
+            self.frames.records += 1;
+            if self.press.plain.len() >= limits::PAGE_FRAME_BYTES {
                 self.cut()?;
             }
         }
@@ -106,17 +137,22 @@ impl PageFrames {
     }
 
     /// Ends the last frame.
-    pub(crate) fn cut(&mut self) -> Result<()> {
-        if self.open.is_empty() {
+    pub(crate) fn finish(mut self) -> Result<(PageFrames, Press)> {
+        self.cut()?;
+        Ok((self.frames, self.press))
+    }
+
+    fn cut(&mut self) -> Result<()> {
+        let plain = self.press.plain.len() as u32;
+        if plain == 0 {
             return Ok(());
         }
-        let plain = self.open.len() as u32;
-        let bytes: Bytes = match &mut self.packer {
-            Some(packer) => packer.compress(&self.open).map_err(uncompressed)?.into(),
-            None => Bytes::copy_from_slice(&self.open),
+        let bytes = match self.form.is_packed {
+            true => self.press.pack()?,
+            false => Bytes::copy_from_slice(&self.press.plain),
         };
-        self.cut.push((Frame { plain, zstd: bytes.len() as u32 }, bytes));
-        self.open.clear();
+        self.frames.cut.push((Frame { plain, zstd: bytes.len() as u32 }, bytes));
+        self.press.plain.clear();
         Ok(())
     }
 }
@@ -148,14 +184,17 @@ impl PageFileWriter {
         Ok(())
     }
 
-    /// Ends the file; when this returns, the object is complete.
-    pub(crate) async fn finish(mut self) -> Result<WrittenPage> {
+    /// What stands after the last record, to be written then.
+    pub(crate) fn end(&self, press: Press) -> Result<(PageFrames, Press)> {
+        let mut end = FrameCutter::new(self.form, false, press);
         if self.form.format == FileFormat::Json {
-            let mut end = PageFrames::new(self.form, false)?;
-            end.open.extend_from_slice(if self.records == 0 { b"[]\n" } else { b"\n]\n" });
-            end.cut()?;
-            self.write(end).await?;
+            end.press.plain.extend_from_slice(if self.records == 0 { b"[]\n" } else { b"\n]\n" });
         }
+        end.finish()
+    }
+
+    /// When this returns, the object is complete.
+    pub(crate) async fn finish(mut self) -> Result<WrittenPage> {
         self.object
             .shutdown()
             .await

@@ -1,10 +1,10 @@
 //! `/monitoring/executions/{id}/logs`: pages of a run's log as files, and live.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::{Extension, Json};
 use runlog_model::place::Right;
 use runlog_model::wire::logs::{
     DeletedLogBody, FileStatus, GeneratedLog, LOG_SETTLED_HEADER, LivePage, LogStatus, NEXT_END_HEADER,
@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::json;
 use crate::app::App;
+use crate::audit::Unwritten;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 use crate::openapi::RangeQuery;
@@ -44,20 +45,20 @@ pub(crate) async fn generate(
     let with_task = params.flag("newFileName")?;
     let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
-    let ticket = app.store().request_page(&request).await?;
+    let page = app.store().find_page(&request).await?;
 
+    let ticket = page.ticket();
     app.metrics().pages.inc();
     app.metrics().records_out.inc_by(ticket.records);
     let status = match ticket.end {
         PageEnd::Complete => StatusCode::OK,
         PageEnd::Partial { .. } => StatusCode::PARTIAL_CONTENT,
     };
-    let body = Json(GeneratedLog { size: ticket.records, token: ticket.token });
+    let body = Json(GeneratedLog { size: ticket.records, token: ticket.token.clone() });
     let settled = [(LOG_SETTLED_HEADER, if ticket.settled { "true" } else { "false" })];
-    Ok(match ticket.end.next_end_text() {
-        Some(next_end) => (status, settled, [(NEXT_END_HEADER, next_end)], body).into_response(),
-        None => (status, settled, body).into_response(),
-    })
+    let next_end = ticket.end.next_end_text().map(|next_end| AppendHeaders([(NEXT_END_HEADER, next_end)]));
+    // It is written down together with who asked for it, before the answer goes out.
+    Ok((status, settled, next_end, Extension(Unwritten::from(page)), body).into_response())
 }
 
 /// The name under which the file is downloaded. Source: `newFileName` of the vendor's file.
