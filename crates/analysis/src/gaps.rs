@@ -71,9 +71,26 @@ fn rank(gap: &SlowGap) -> (Reverse<i64>, Timestamp) {
 
 /// The first line of a record's message that is not blank, cut to some length.
 pub(crate) fn first_line(record: &Record) -> &str {
-    let message = record.message.as_deref().unwrap_or_default();
-    let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let line = first_line_of(record.message.as_deref().unwrap_or_default());
+    if line.len() <= MESSAGE_CHARS_MAX {
+        return line;
+    }
     line.char_indices().nth(MESSAGE_CHARS_MAX).map_or(line, |(end, _)| &line[..end])
+}
+
+/// The first line of a message that is not blank; an empty one when all are.
+pub(crate) fn first_line_of(message: &str) -> &str {
+    // Most messages are one line, or begin with it.
+    let end = memchr::memchr(b'\n', message.as_bytes()).unwrap_or(message.len());
+    let line = message[..end].strip_suffix('\r').unwrap_or(&message[..end]);
+    if end == message.len() && line.len() < end || is_blank(line) {
+        return message.lines().find(|line| !is_blank(line)).unwrap_or_default();
+    }
+    line
+}
+
+fn is_blank(line: &str) -> bool {
+    !line.as_bytes().first().is_some_and(u8::is_ascii_graphic) && line.trim().is_empty()
 }
 
 #[cfg(test)]
@@ -93,6 +110,14 @@ mod tests {
     #[test]
     fn the_longest_come_first_and_the_earlier_of_equal_ones() {
         assert_eq!(gaps_of(&[0, 10, 10, 15, 25, 100]), [(25, 75), (0, 10), (15, 10), (10, 5)]);
+    }
+
+    #[test]
+    fn a_first_line_is_what_lines_says() {
+        for message in ["", "a", "a\r", "a\r\nb", "\n \n\tb\nc", " \u{a0}\nb", "\r\n\r\n", "é\n", "\u{2003}x"] {
+            let expected = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            assert_eq!(first_line_of(message), expected, "{message:?}");
+        }
     }
 
     #[test]

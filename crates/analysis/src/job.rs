@@ -100,8 +100,6 @@ async fn summarize_one(store: &Store, due: &DueSummary) -> Result<NewSummary> {
 pub(crate) async fn summarize_log(store: &Store, run_id: RunId) -> Result<RunSummary> {
     let mut reader = store.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
     let mut summarizer = Summarizer::default();
-    while let Some(records) = reader.next().await? {
-        records.iter().for_each(|record| summarizer.add(record));
-    }
+    while reader.show_next(|record| summarizer.add(record)).await? {}
     Ok(summarizer.finish())
 }

@@ -348,7 +348,8 @@ impl Masker<'_> {
     }
 
     fn word(&mut self, run: &Run) {
-        if let Some(end) = self.spelled_date_end(run) {
+        let may_be_date = self.bytes[self.at].is_ascii_uppercase() && matches!(self.byte(run.end), b' ' | b',');
+        if may_be_date && let Some(end) = self.spelled_date_end(self.at) {
             return self.mask_to(Mask::Time, end);
         }
         if self.byte(run.end) == b'/' && is_alphanumeric(self.byte(run.end + 1)) {
@@ -366,7 +367,8 @@ impl Masker<'_> {
         let length = text.len();
         let starts_a_value = !matches!(self.previous(), b'_' | b'$' | b'.');
         if text[0].is_ascii_digit() && starts_a_value {
-            if let Some(end) = self.time_end(self.at) {
+            let spelled = || if length <= 2 { self.spelled_date_end(self.at) } else { None };
+            if let Some(end) = self.time_end(self.at).or_else(spelled) {
                 return self.mask_to(Mask::Time, end);
             }
             if text.len() > 2 && text.starts_with(b"0x") && text[2..].iter().all(u8::is_ascii_hexdigit) {
@@ -439,7 +441,8 @@ impl Masker<'_> {
     fn unit(&self, end: usize) -> Option<(Mask, usize)> {
         let apart = self.byte(end) == b' ';
         let start = end + usize::from(apart);
-        if !matches!(class(self.byte(start)), Class::Letter) {
+        // What units begin with.
+        if !b"BGKMThdbkmnsu\xc2".contains(&self.byte(start)) {
             return None;
         }
         let unit_end = self.end_of(start, |byte| class(byte) == Class::Letter);
@@ -478,17 +481,20 @@ impl Masker<'_> {
         text.iter().enumerate().all(fits).then_some(self.at + 36)
     }
 
-    /// `scheme://…`, `file:/…`, `C:\…`.
+    /// `scheme://…`, `file:/…`, `C:\…`. Before a single slash stands a scheme that is known: `Reading:/data` names a path,
+    /// and says what is done with it.
     fn address_of_web_end(&self, run: &Run) -> Option<usize> {
         if self.byte(run.end) != b':' || !self.bytes[self.at].is_ascii_alphabetic() {
             return None;
         }
+        const OF_FILES: [&[u8]; 6] = [b"file", b"jar", b"hdfs", b"dbfs", b"maprfs", b"classpath"];
         let rest = &self.bytes[run.end + 1..];
         let drive = run.end - self.at == 1 && rest.first() == Some(&b'\\');
         let slashes = rest.iter().take_while(|byte| **byte == b'/').count();
         let names_something =
             rest.get(slashes).is_some_and(|byte| is_alphanumeric(*byte) || matches!(byte, b'.' | b'_'));
-        (drive || slashes > 0 && names_something).then(|| self.path_end(run.end + 1))
+        let scheme = slashes > 1 || slashes == 1 && OF_FILES.contains(&&self.bytes[self.at..run.end]);
+        (drive || scheme && names_something).then(|| self.path_end(run.end + 1))
     }
 
     /// An IPv6 or hardware address: groups of hex digits with colons between.
@@ -529,15 +535,20 @@ impl Masker<'_> {
     }
 
     fn date_end(&self, at: usize) -> Option<usize> {
-        let forms = ["dddd-dd-dd", "dd-dd-dddd", "dd-aaa-dddd", "dd-dd-dd"];
-        let form = forms.into_iter().find(|form| {
-            let separators = self.byte(at + form.find('-').unwrap_or_default())
-                == self.byte(at + form.rfind('-').unwrap_or_default());
+        // Each form, and where its separators are.
+        const FORMS: [(&str, usize, usize); 4] =
+            [("dddd-dd-dd", 4, 7), ("dd-dd-dddd", 2, 5), ("dd-aaa-dddd", 2, 6), ("dd-dd-dd", 2, 5)];
+        let fits = |(form, first, second): &&(&str, usize, usize)| {
+            let separator = self.byte(at + first);
             // Two digits between full stops are a version more often than a date.
-            let version = form.len() == 8 && self.byte(at + 2) != b'/';
-            separators && !version && self.matches(at, form) && !self.byte(at + form.len()).is_ascii_digit()
-        })?;
-        Some(at + form.len())
+            let version = form.len() == 8 && separator != b'/';
+            matches!(separator, b'-' | b'/' | b'.')
+                && separator == self.byte(at + second)
+                && !version
+                && self.matches(at, form)
+                && !self.byte(at + form.len()).is_ascii_digit()
+        };
+        FORMS.iter().find(fits).map(|(form, ..)| at + form.len())
     }
 
     /// `11:54:41`, `7:01:45.123`, with the zone.
@@ -554,21 +565,92 @@ impl Masker<'_> {
         (!is_alphanumeric(self.byte(end)) && self.byte(end) != b':').then_some(end)
     }
 
-    /// `Mon Nov 23 19:38:00 UTC 2026`, as `java.util.Date` writes itself.
-    fn spelled_date_end(&self, run: &Run) -> Option<usize> {
-        const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
-        if run.end - self.at != 3
-            || !DAYS.contains(&&self.bytes[self.at..run.end])
-            || !self.matches(run.end, " aaa dd ")
-        {
-            return None;
+    /// Where a date with the name of a month, and the time of day with it, end: `Mon Nov 23 19:38:00 UTC 2026`, as
+    /// `java.util.Date` writes itself; `Nov 23, 2026 7:38:00 PM`; `Mon, 23 Nov 2026 19:38:00 GMT`; `Nov  3 19:38:00`.
+    /// Without a year or a time of day it is none: `Nov 23 rows`.
+    fn spelled_date_end(&self, at: usize) -> Option<usize> {
+        let at = self.name_end(at, &DAYS).and_then(|end| self.apart(end)).unwrap_or(at);
+        if let Some(month) = self.name_end(at, &MONTHS) {
+            let day = self.digits_end(self.spaces_end(month)?, 1..=2)?;
+            let rest = self.apart(day)?;
+            return match self.digits_end(rest, 4..=4) {
+                Some(year) => Some(self.time_of_day_after(year).unwrap_or(year)),
+                None => {
+                    let time = self.time_of_day_end(rest)?;
+                    Some(self.year_after(time).or_else(|| self.zone_after(time)).unwrap_or(time))
+                }
+            };
         }
-        let time_end = self.time_of_day_end(run.end + 8)?;
-        let zone_end = self.end_of(time_end + 1, |byte| byte.is_ascii_alphabetic());
-        let year = self.byte(time_end) == b' ' && zone_end > time_end + 1 && self.matches(zone_end, " dddd");
-        Some(if year { zone_end + 5 } else { time_end })
+        let month = self.name_end(self.spaces_end(self.digits_end(at, 1..=2)?)?, &MONTHS)?;
+        let year = self.digits_end(self.spaces_end(month)?, 4..=4)?;
+        Some(self.time_of_day_after(year).unwrap_or(year))
+    }
+
+    /// Where one of these names ends, in full or its first three letters.
+    fn name_end(&self, at: usize, names: &[&str]) -> Option<usize> {
+        let start = self.bytes.get(at..at + 3)?;
+        let name = names.iter().find(|name| name.as_bytes()[..3] == *start)?;
+        let is_full = self.bytes[at..].starts_with(name.as_bytes());
+        let end = at + if is_full { name.len() } else { 3 };
+        (!is_alphanumeric(self.byte(end))).then_some(end)
+    }
+
+    fn digits_end(&self, at: usize, count: std::ops::RangeInclusive<usize>) -> Option<usize> {
+        let end = self.end_of(at, |byte| byte.is_ascii_digit());
+        (count.contains(&(end - at)) && !is_alphanumeric(self.byte(end))).then_some(end)
+    }
+
+    /// Past a space, or two where a day of one digit is filled up.
+    fn spaces_end(&self, at: usize) -> Option<usize> {
+        let end = self.end_of(at, |byte| byte == b' ');
+        (1..=2).contains(&(end - at)).then_some(end)
+    }
+
+    /// Past a space that may follow a comma.
+    fn apart(&self, at: usize) -> Option<usize> {
+        self.spaces_end(at + usize::from(self.byte(at) == b','))
+    }
+
+    /// The time of day after a date, with what belongs to it.
+    fn time_of_day_after(&self, date_end: usize) -> Option<usize> {
+        let time = self.time_of_day_end(self.apart(date_end)?)?;
+        Some(self.zone_after(time).unwrap_or(time))
+    }
+
+    /// `PM`, `UTC`, `+0200`.
+    fn zone_after(&self, time_end: usize) -> Option<usize> {
+        const ZONES: [&[u8]; 6] = [b"AM", b"PM", b"UTC", b"GMT", b"CET", b"CEST"];
+        let start = self.spaces_end(time_end)?;
+        let end = self.end_of(start, |byte| byte.is_ascii_alphabetic());
+        if ZONES.contains(&&self.bytes[start..end]) {
+            return (!is_alphanumeric(self.byte(end))).then_some(end);
+        }
+        matches!(self.byte(start), b'+' | b'-').then(|| self.digits_end(start + 1, 4..=4)).flatten()
+    }
+
+    /// ` 2026`, ` UTC 2026`, whatever the zone.
+    fn year_after(&self, time_end: usize) -> Option<usize> {
+        let start = self.spaces_end(time_end)?;
+        let zone_end = self.end_of(start, |byte| byte.is_ascii_alphabetic());
+        self.digits_end(if zone_end > start { self.spaces_end(zone_end)? } else { start }, 4..=4)
     }
 }
+
+const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
 
 /// A stretch of letters and digits.
 struct Run {
@@ -631,10 +713,24 @@ mod tests {
             "23-Nov-2026 7:54:41",
             "11:54:41",
             "Mon Nov 23 19:38:00 UTC 2026",
+            "Mon Nov 23 19:38:00 PST 2026",
+            "Sun Dec 04 04:47:44 2005",
+            "Mon, 23 Nov 2026 19:38:00 GMT",
+            "Mon, 23 Nov 2026 19:38:00 +0100",
+            "Nov 23, 2026 7:38:00 PM",
+            "Nov 23, 2026",
+            "Nov 23 2026",
+            "November 23, 2026",
+            "3 Nov 2026",
+            "Nov  3 19:38:00",
+            "Monday, May 4, 2026",
         ] {
             check(&format!("at {time} it began"), "at <time> it began");
         }
         check("Mon 12", "Mon <number>");
+        check("Mar 5 rows, May 2026", "Mar <number> rows, May <number>");
+        check("Jun 21 16:47:48 ERROR 7", "<time> ERROR <number>");
+        check("Monitor Nov 3 2026, Marching 3 rows", "Monitor <time>, Marching <number> rows");
         check("version 26.11.23", "version <number>");
     }
 
@@ -651,6 +747,7 @@ mod tests {
     fn paths_and_addresses_are_masked() {
         check("in /opt/data/x.csv.", "in <path>.");
         check("file:/opt/x hdfs://host:8020/x?a=b,", "<path>,");
+        check("Reading:/data/in.csv", "Reading:<path>");
         check("jdbc:mysql://db.example:3306/shop", "jdbc:<path>");
         check(r"C:\data\in", "<path>");
         check("org/apache/x and/or </name> / by zero", "<path> and/or </name> / by zero");

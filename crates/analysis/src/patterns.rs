@@ -24,12 +24,13 @@ use serde::{Deserialize, Serialize};
 pub use change::{CHANGE_RECORDS_MIN, CHANGE_TIMES_MIN, Change, Comparison, PatternChange};
 use merge::templates_of;
 
+use crate::gaps::first_line_of;
 use crate::mask::{Mask, mask_line, shape_of_text, text_of};
 use crate::stack_trace::StackTrace;
 use crate::{Occurrences, Rest, StableId};
 
 /// How templates are made; a change of masks or of merging that changes ids raises it.
-pub const TEMPLATES_VERSION: u32 = 1;
+pub const TEMPLATES_VERSION: u32 = 2;
 
 /// Most shapes that are counted at a time.
 ///
@@ -168,7 +169,7 @@ fn rank<'a>(occurrences: &Occurrences, text: &'a str) -> (Reverse<Severity>, Rev
 
 /// The first line that is not blank, masked, and the class of the exception if a later line names one.
 fn shape_of_message(message: &str, shape: &mut String) {
-    let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let line = first_line_of(message);
     mask_line(line, shape);
     if line.len() < message.len()
         && let Some(trace) = StackTrace::parse(message)

@@ -58,17 +58,36 @@ pub struct Stretch {
 pub(crate) struct TimelineBuilder {
     length: usize,
     stretches: BTreeMap<i64, SeverityCounts>,
+    /// The place of the record that came last, and what is not yet counted in its stretch: records come in order, mostly.
+    latest: Option<(i64, SeverityCounts)>,
 }
 
 impl TimelineBuilder {
     pub(crate) fn add(&mut self, time: Timestamp, severity: Severity) {
-        self.stretches.entry(self.place_of(time.as_millis())).or_default().add(severity);
-        while self.is_too_long() {
-            self.lengthen();
+        let place = self.place_of(time.as_millis());
+        match &mut self.latest {
+            Some((latest, counts)) if *latest == place => counts.add(severity),
+            _ => {
+                self.settle_latest();
+                self.stretches.entry(place).or_default();
+                while self.is_too_long() {
+                    self.lengthen();
+                }
+                let mut counts = SeverityCounts::default();
+                counts.add(severity);
+                self.latest = Some((self.place_of(time.as_millis()), counts));
+            }
         }
     }
 
-    pub(crate) fn finish(self) -> Timeline {
+    fn settle_latest(&mut self) {
+        if let Some((place, counts)) = self.latest.take() {
+            self.stretches.entry(place).or_default().add_all(&counts);
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Timeline {
+        self.settle_latest();
         let stretch_ms = LENGTHS_MS[self.length];
         let stretch = |(place, severities)| Stretch { start: Timestamp::clamped(place * stretch_ms), severities };
         Timeline { stretch_ms, stretches: self.stretches.into_iter().map(stretch).collect() }

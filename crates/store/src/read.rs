@@ -1,6 +1,6 @@
 //! Records out: live pages by position, counts, and whole runs as a stream.
 
-use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange};
+use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
 
 use crate::error::Result;
 use crate::merge::Merge;
@@ -128,5 +128,18 @@ impl RecordReader {
         let Some(stretch) = self.merge.next().await? else { return Ok(None) };
         let records = stretch.read().await?;
         Ok(Some(records.iter().map(|(time, body)| body.to_record(time)).collect::<Result<_>>()?))
+    }
+
+    /// Shows the next records, as many as [`RecordReader::next`] gives, one after another in the same memory; false at
+    /// the end.
+    pub async fn show_next(&mut self, mut look: impl FnMut(&Record)) -> Result<bool> {
+        let Some(stretch) = self.merge.next().await? else { return Ok(false) };
+        let records = stretch.read().await?;
+        let mut record = Record::at(Timestamp::MIN);
+        for (time, body) in records.iter() {
+            body.read_into(time, &mut record)?;
+            look(&record);
+        }
+        Ok(true)
     }
 }

@@ -427,17 +427,31 @@ impl Bodies {
 impl Body<'_> {
     /// The record of this row.
     pub(crate) fn to_record(self, epoch_ms: i64) -> Result<Record> {
+        let mut record = Record::at(Timestamp::MIN);
+        self.read_into(epoch_ms, &mut record)?;
+        Ok(record)
+    }
+
+    /// The record of this row, in the memory of another.
+    pub(crate) fn read_into(self, epoch_ms: i64, record: &mut Record) -> Result<()> {
+        let time = Timestamp::from_millis(epoch_ms);
+        record.time = time.map_err(|error| Error::corrupt(format!("a segment: {error}")))?;
+        set(&mut record.severity, self.severity);
+        set(&mut record.log_type, self.log_type);
+        set(&mut record.message, self.message);
+        set(&mut record.bundle_name, self.bundle_name);
+        set(&mut record.bundle_version, self.bundle_version);
+        set(&mut record.pod_name, self.pod_name);
         let extra = self.extra.map(serde_json::from_str).transpose();
-        Ok(Record {
-            time: Timestamp::from_millis(epoch_ms).map_err(|error| Error::corrupt(format!("a segment: {error}")))?,
-            severity: self.severity.map(str::to_owned),
-            log_type: self.log_type.map(str::to_owned),
-            message: self.message.map(str::to_owned),
-            bundle_name: self.bundle_name.map(str::to_owned),
-            bundle_version: self.bundle_version.map(str::to_owned),
-            pod_name: self.pod_name.map(str::to_owned),
-            extra: extra.map_err(|_| Error::corrupt("the extra fields of a record do not decode"))?,
-        })
+        record.extra = extra.map_err(|_| Error::corrupt("the extra fields of a record do not decode"))?;
+        Ok(())
+    }
+}
+
+fn set(field: &mut Option<String>, text: Option<&str>) {
+    match (field.as_mut(), text) {
+        (Some(memory), Some(text)) => text.clone_into(memory),
+        _ => *field = text.map(str::to_owned),
     }
 }
 

@@ -26,6 +26,8 @@ const EXCEPTIONS_MAX: usize = 64;
 const ENDINGS: [&str; 6] = ["Exception", "Error", "Throwable", "Failure", "Fault", "Abort"];
 
 pub(super) fn parse(message: &str) -> Option<StackTrace<'_>> {
+    // Most messages are one line, which is no stack trace whatever it says.
+    memchr::memchr(b'\n', message.as_bytes())?;
     let lines = || message.lines().take(LINES_MAX);
     let first_frame = lines().position(|line| Frame::parse(line).is_some())?;
     let above = || lines().take(first_frame).enumerate();
