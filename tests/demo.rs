@@ -1,11 +1,12 @@
 //! `runlog demo`: the main job on real logs, and the guide's lines as it prints them.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{bash, runlog, succeeded};
+use crate::support::{Service, bash, runlog, succeeded};
 
 /// A `runlog demo --keep` that is stopped when this goes.
 struct Kept(Child);
@@ -27,6 +28,16 @@ fn every_sample_run_comes_back_as_it_was_pushed() {
     assert!(report.contains("What failed first") && report.contains("SparkDateTimeException"), "{shown}");
     assert!(report.contains("Against the run before"), "the log was sealed and summarised: {shown}");
     assert!(!shown.contains('\x1b'), "no colours in a pipe");
+
+    // It ends with the address of that run, and with what to do for it to be there; here on a free port.
+    let last: Vec<&str> = shown.lines().rev().take(3).collect();
+    let [sign_in, serve, address] = last[..] else { panic!("{shown}") };
+    let (_, run) = address.split_once("in the browser: http://127.0.0.1:8480/runs/").expect(&shown);
+    let (_, data) = serve.split_once(" serve --data ").expect(&shown);
+    let (_, token) = sign_in.split_once("the token in ").expect(&shown);
+    let service = Service::start_on(Path::new(data), &[]);
+    assert_eq!(std::fs::read_to_string(token).unwrap().trim(), service.token);
+    assert!(service.succeed(&["report", run, "--json"]).contains("SparkDateTimeException"), "the same run");
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(crate) const RUNLOG: &str = env!("CARGO_BIN_EXE_runlog");
 /// A running `runlog serve`; it is stopped, and its folder removed, when this goes.
 pub(crate) struct Service {
     child: Child,
-    /// None once it was given away.
+    /// None when it is not its own, or was given away.
     folder: Option<TempDir>,
     /// Its address, such as `http://127.0.0.1:40123`.
     pub(crate) url: String,
@@ -29,9 +29,17 @@ impl Service {
 
     /// The same on a folder that may hold an archive already.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+        let data = folder.path().join("data");
+        let mut service = Self::start_on(&data, arguments);
+        service.folder = Some(folder);
+        service
+    }
+
+    /// The same on an archive of somebody else's, which stays.
+    pub(crate) fn start_on(data: &Path, arguments: &[&str]) -> Self {
         let mut child = runlog(&["serve", "--listen", "127.0.0.1:0"])
             .arg("--data")
-            .arg(folder.path().join("data"))
+            .arg(data)
             .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
@@ -40,8 +48,8 @@ impl Service {
         let url = url_of(&mut log);
         // The service must be able to go on writing its log.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let token = std::fs::read_to_string(folder.path().join("data/admin.token")).unwrap().trim().to_owned();
-        Self { child, folder: Some(folder), url, token }
+        let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
+        Self { child, folder: None, url, token }
     }
 
     /// A folder beside the archive, for files of the test.
@@ -52,7 +60,10 @@ impl Service {
     /// The program with the service's address and the administrator's token.
     pub(crate) fn runlog(&self, arguments: &[&str]) -> Command {
         let mut command = runlog(arguments);
-        command.env("RUNLOG_API_URL", &self.url).env("RUNLOG_TOKEN", &self.token).current_dir(self.folder());
+        command.env("RUNLOG_API_URL", &self.url).env("RUNLOG_TOKEN", &self.token);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder.path());
+        }
         command
     }
 

@@ -12,7 +12,7 @@ use crate::edge::{SystemClock, SystemRandom, environment};
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Where `runlog serve` listens when it is not told otherwise.
-const LOCAL_SERVICE: &str = "http://127.0.0.1:8480";
+pub(crate) const LOCAL_SERVICE: &str = "http://127.0.0.1:8480";
 
 /// The arguments of every command that talks to a service.
 #[derive(Debug, Clone, clap::Args)]

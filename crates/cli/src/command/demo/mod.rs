@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::report::document_of_run;
+use crate::connection::LOCAL_SERVICE;
 use crate::document;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::progress::Bar;
@@ -132,7 +133,7 @@ async fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched]) -> Outcome {
     tell_report(stage, fetched).await?;
     match args.keep {
         true => tell_how_to_go_on(stage, fetched),
-        false => tell_what_to_try(),
+        false => tell_what_to_try(stage, fetched),
     }
 }
 
@@ -180,15 +181,28 @@ fn sentence(summary: &Summary) -> String {
     text
 }
 
-fn tell_what_to_try() -> Outcome {
+fn tell_what_to_try(stage: &Stage, fetched: &[Fetched]) -> Outcome {
     result_line(format!(
-        "\n{}\n  runlog demo --keep     the same, and the service stays: look at it in the browser,\n                         \
-         try curl, or any client of Talend Cloud\n  \
+        "\n{}\n  runlog demo --keep     the same, and the service stays: try curl, or any client of Talend Cloud\n  \
          runlog serve           an archive of your own, in ./runlog-data\n  \
          runlog fetch --help    bring back a log from Talend Cloud",
         styled(STRONG, "What to try next")
     ))?;
+    let serve = format!("{} serve --data {}", program()?, stage.data.display());
+    tell_address(stage, fetched, LOCAL_SERVICE, &format!("Once this serves the archive again: {serve}\n"))
+}
+
+/// Where the run that failed is to be looked at.
+fn tell_address(stage: &Stage, fetched: &[Fetched], url: &str, when: &str) -> Outcome {
+    let Some(failed) = failed(fetched) else { return Ok(()) };
+    let (head, token) = (styled(STRONG, "The run that failed, in the browser"), stage.token_file());
+    result_line(format!("\n{head}: {url}/runs/{}", failed.sample.run_id))?;
+    result_line(format!("{when}Sign in with the token in {}", token.display()))?;
     Ok(())
+}
+
+fn program() -> Outcome<String> {
+    Ok(std::env::current_exe().context("the program does not know where it is")?.display().to_string())
 }
 
 fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
@@ -200,7 +214,7 @@ fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
         token_command: format!("cat {}", stage.token_file().display()),
         small_run: small.sample.run_id,
         large_run: large.sample.run_id,
-        program: std::env::current_exe().context("the program does not know where it is")?.display().to_string(),
+        program: program()?,
     };
     let parts = [
         ("The service runs on; lines for bash, with curl and jq", guide.preparation()),
@@ -212,15 +226,7 @@ fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
         let indented: Vec<String> = lines.lines().map(|line| format!("  {line}")).collect();
         result_line(format!("\n{}\n{}", styled(STRONG, head), indented.join("\n")))?;
     }
-    if let Some(failed) = failed(fetched) {
-        result_line(format!(
-            "\n{}: {}/runs/{}\nSign in with the token in {}",
-            styled(STRONG, "The run that failed, in the browser"),
-            stage.url,
-            failed.sample.run_id,
-            stage.token_file().display()
-        ))?;
-    }
+    tell_address(stage, fetched, &stage.url, "")?;
     result_line("\nCtrl-C stops it")?;
     note("serving…");
     Ok(())

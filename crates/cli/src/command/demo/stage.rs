@@ -47,7 +47,8 @@ pub(crate) struct Stage {
     pub(crate) task: TaskId,
     /// The folder of the fetched logs.
     pub(crate) logs: PathBuf,
-    data: PathBuf,
+    /// The folder of the archive.
+    pub(crate) data: PathBuf,
     administrator: Client,
     service: JoinHandle<Outcome>,
     stop: CancellationToken,
@@ -135,12 +136,10 @@ impl Stage {
         self.data.join(ADMIN_TOKEN_FILE)
     }
 
-    /// Stops the service and removes its archive; the fetched logs stay.
+    /// Stops the service; its archive and the fetched logs stay.
     pub(crate) async fn clear(self) -> Outcome {
         self.stop.cancel();
-        self.service.await.context("the service broke")??;
-        std::fs::remove_dir_all(&self.data).with_context(|| format!("cannot remove {}", self.data.display()))?;
-        Ok(())
+        self.service.await.context("the service broke")?
     }
 }
 
