@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use runlog_analysis::sql::SqlEngine;
 use runlog_model::{Clock, Random, Timestamp};
-use runlog_store::{Error, ErrorKind, Store};
+use runlog_store::{ArchiveFigures, Error, ErrorKind, Store};
 
 use crate::audit::Looks;
+use crate::kept::{Gathered, Kept};
 use crate::keys::KeyRing;
 use crate::metrics::Metrics;
 use crate::openapi::document_text;
@@ -31,6 +32,8 @@ struct Shared {
     link_keys: KeyRing,
     paces: Paces,
     metrics: Metrics,
+    /// What [`Store::figures`] counted.
+    figures: Kept<ArchiveFigures>,
     looks: Looks,
     openapi: String,
     clock: Arc<dyn Clock>,
@@ -50,11 +53,24 @@ impl App {
         let paces = Paces::new(settings.requests_per_second, settings.stranger_requests_per_second, Arc::clone(&clock));
         let metrics = Metrics::new();
         let looks = Looks::new(Arc::clone(&clock));
+        let figures = Kept::new(Arc::clone(&clock));
         let openapi = document_text();
         let sql = SqlEngine::new(store.clone(), settings.sql.clone(), Arc::clone(&clock))
             .map_err(|error| Error::caused(ErrorKind::Unavailable, "questions in SQL cannot be answered", error))?;
-        let shared =
-            Shared { store, sql, settings, token_keys, link_keys, paces, metrics, looks, openapi, clock, random };
+        let shared = Shared {
+            store,
+            sql,
+            settings,
+            token_keys,
+            link_keys,
+            paces,
+            metrics,
+            figures,
+            looks,
+            openapi,
+            clock,
+            random,
+        };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -87,6 +103,12 @@ impl App {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// The archive's figures; of a large archive, as they were some minutes ago.
+    pub(crate) async fn figures(&self) -> runlog_store::Result<Arc<Gathered<ArchiveFigures>>> {
+        let store = self.0.store.clone();
+        self.0.figures.get(async move { store.figures().await }).await
     }
 
     /// Who lately looked at what.

@@ -17,6 +17,7 @@ mod error;
 mod fiql;
 mod history;
 mod intake;
+mod kept;
 mod keys;
 mod limits;
 mod links;

@@ -12,6 +12,8 @@ use prometheus_client::registry::{Registry, Unit};
 use runlog_model::{Severity, Timestamp};
 use runlog_store::{ArchiveFigures, CollectionFigures, CollectorFigures, SinkFigures, TaskFigures};
 
+use crate::kept::Gathered;
+
 /// The counters of this process.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -123,7 +125,7 @@ impl Metrics {
     /// Everything as text in the OpenMetrics form, with the archive's own figures.
     pub(crate) fn text(
         &self,
-        figures: &ArchiveFigures,
+        figures: &Gathered<ArchiveFigures>,
         upstreams: &[CollectionFigures],
         collectors: &[CollectorFigures],
         sinks: &[SinkFigures],
@@ -131,7 +133,7 @@ impl Metrics {
     ) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
-        text::encode_registry(&mut text, &archive_registry(figures))?;
+        text::encode_registry(&mut text, &archive_registry(&figures.what, now.millis_since(figures.at)))?;
         text::encode_registry(&mut text, &collection_registry(upstreams, collectors, now))?;
         text::encode_registry(&mut text, &delivery_registry(sinks))?;
         text::encode_eof(&mut text)?;
@@ -139,8 +141,8 @@ impl Metrics {
     }
 }
 
-/// The archive's figures, gathered anew for each scrape.
-fn archive_registry(figures: &ArchiveFigures) -> Registry {
+/// The archive's figures, as they were so long ago.
+fn archive_registry(figures: &ArchiveFigures, age_ms: i64) -> Registry {
     let mut registry = Registry::with_prefix("runlog");
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge = Gauge::<i64>::default();
@@ -151,6 +153,7 @@ fn archive_registry(figures: &ArchiveFigures) -> Registry {
     gauge("archive_segments", "Objects that hold records", figures.segments);
     gauge("archive_segment_bytes", "Bytes of those objects", figures.segment_bytes);
     gauge("archive_page_bytes", "Bytes of page files that are kept", figures.page_bytes);
+    gauge("archive_figures_age_seconds", "How long ago these were counted", age_ms.max(0) as u64 / 1_000);
     gauge("pages_waiting", "Page files asked for and not built", figures.pages_waiting);
     gauge("pages_failed", "Page files that could not be built", figures.pages_failed);
 

@@ -7,7 +7,9 @@ use runlog_model::{RunStatus, TaskId, Timestamp};
 use sqlx::FromRow;
 
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::runs::instant;
+use crate::sql::Sql;
 use crate::store::Store;
 
 /// The archive as a whole.
@@ -98,8 +100,34 @@ impl Store {
         })
     }
 
+    /// Some tasks at a time: no statement takes long, however many runs there are.
     async fn task_figures(&self) -> Result<Vec<TaskFigures>> {
-        let rows: Vec<Row> = sqlx::query_as(
+        let (mut tasks, mut after) = (Vec::<TaskFigures>::new(), String::new());
+        loop {
+            let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM tasks WHERE id > $1 ORDER BY id LIMIT $2")
+                .bind(&after)
+                .bind(limits::FIGURES_TASKS)
+                .fetch_all(self.catalog().read())
+                .await?;
+            let Some(last) = ids.last() else { return Ok(tasks) };
+            after.clone_from(last);
+            for row in self.task_rows(ids).await? {
+                let undecodable = |what: &str| Error::corrupt(format!("the {what} of a run does not decode"));
+                let id: TaskId = row.task_id.parse().map_err(|_| undecodable("task"))?;
+                let status: RunStatus = row.status.parse().map_err(|_| undecodable("status"))?;
+                if tasks.last().is_none_or(|task| task.id != id) {
+                    tasks.push(TaskFigures::new(id, &row));
+                }
+                if let Some(task) = tasks.last_mut() {
+                    task.add(status, &row)?;
+                }
+            }
+        }
+    }
+
+    /// The runs of these tasks by task and status.
+    async fn task_rows(&self, ids: Vec<String>) -> Result<Vec<Row>> {
+        let mut counting = Sql::new(
             "SELECT r.task_id, t.name, w.name AS workspace, r.status, COUNT(*) AS runs,
                     COUNT(r.finished_at) AS runs_ended,
                     CAST(COALESCE(SUM(r.finished_at - COALESCE(r.started_at, r.triggered_at)), 0) AS BIGINT) AS duration_ms,
@@ -108,23 +136,10 @@ impl Store {
                     CAST(SUM(severity_info) AS BIGINT) AS info, CAST(SUM(severity_warn) AS BIGINT) AS warn, CAST(SUM(severity_error) AS BIGINT) AS error,
                     CAST(SUM(severity_fatal) AS BIGINT) AS fatal
              FROM runs r JOIN tasks t ON t.id = r.task_id JOIN workspaces w ON w.id = r.workspace_id
-             GROUP BY r.task_id, t.name, w.name, r.status ORDER BY r.task_id",
-        )
-        .fetch_all(self.catalog().read())
-        .await?;
-        let mut tasks: Vec<TaskFigures> = Vec::new();
-        for row in rows {
-            let undecodable = |what: &str| Error::corrupt(format!("the {what} of a run does not decode"));
-            let id: TaskId = row.task_id.parse().map_err(|_| undecodable("task"))?;
-            let status: RunStatus = row.status.parse().map_err(|_| undecodable("status"))?;
-            if tasks.last().is_none_or(|task| task.id != id) {
-                tasks.push(TaskFigures::new(id, &row));
-            }
-            if let Some(task) = tasks.last_mut() {
-                task.add(status, &row)?;
-            }
-        }
-        Ok(tasks)
+             WHERE r.task_id IN (",
+        );
+        counting.push_list(ids).push(") GROUP BY r.task_id, t.name, w.name, r.status ORDER BY r.task_id");
+        Ok(counting.build_query_as().fetch_all(self.catalog().read()).await?)
     }
 }
 

@@ -121,6 +121,9 @@ pub const MEMORY_WAIT_MS: u64 = 5_000;
 /// What a batch must hold to be written early when memory is short. Unit: bytes.
 pub const EARLY_SEGMENT_BYTES: usize = 1 << 20;
 
+/// Tasks whose runs are counted together for the metrics. Unit: tasks.
+pub const FIGURES_TASKS: i64 = 100;
+
 /// A day. Unit: milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
 

@@ -21,7 +21,7 @@ pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
 )]
 pub(crate) async fn show(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Response> {
     access::permission(&caller, READ_METRICS)?;
-    let figures = app.store().figures().await?;
+    let figures = app.figures().await?;
     let mut upstreams = Vec::new();
     for name in app.store().collected_upstreams().await? {
         upstreams.push(app.store().collection_figures(&name).await?);

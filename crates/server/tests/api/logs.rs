@@ -26,6 +26,29 @@ async fn pages_are_partial_until_one_reaches_the_beginning() {
 }
 
 #[tokio::test]
+async fn a_page_and_who_asked_for_it_are_written_down_together_or_it_is_not_given_out() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND])).await;
+    let asked = async || stage.get("/runlog/v1/audit").await.text().matches("request page").count();
+    for table in ["page_tokens", "audit"] {
+        stage
+            .sql(match table {
+                "audit" => "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END",
+                _ => "CREATE TRIGGER full BEFORE INSERT ON page_tokens BEGIN SELECT RAISE(ABORT, 'full'); END",
+            })
+            .await;
+        let refused = stage.post(&logs(), "").await;
+        assert!(refused.status.is_server_error(), "{table}: {}", refused.text());
+        assert!(!refused.text().contains("token"), "{table}: {}", refused.text());
+        assert_eq!(refused.header("x-log-next-request-end-time"), "");
+        stage.sql("DROP TRIGGER full").await;
+        assert_eq!(asked().await, 0, "{table}");
+    }
+    assert_eq!(stage.post(&logs(), "").await.status, 200);
+    assert_eq!(asked().await, 1);
+}
+
+#[tokio::test]
 async fn a_page_says_whether_the_log_can_still_grow() {
     let stage = Stage::new().await;
     stage.push(&lines([SECOND])).await;

@@ -53,7 +53,7 @@ pub(crate) struct Stage {
     pub(crate) workspace: WorkspaceId,
     pub(crate) task: TaskId,
     router: Router,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What the service answered.
@@ -132,7 +132,14 @@ impl Stage {
         };
         let task = store.create_task(&new).await.unwrap().id;
         let app = App::new(store.clone(), server_settings, clock.clone(), random.clone()).await.unwrap();
-        Self { store, clock, random, admin, workspace, task, router: router(app), _folder: folder }
+        Self { store, clock, random, admin, workspace, task, router: router(app), folder }
+    }
+
+    /// Changes the catalog behind the service's back.
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("catalog.sqlite"));
+        let mut catalog = sqlx::ConnectOptions::connect(&options).await.unwrap();
+        sqlx::query(statement).execute(&mut catalog).await.unwrap();
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, ask: Ask<'_>) -> Answer {
