@@ -348,7 +348,11 @@ impl Masker<'_> {
     }
 
     fn word(&mut self, run: &Run) {
-        let may_be_date = self.bytes[self.at].is_ascii_uppercase() && matches!(self.byte(run.end), b' ' | b',');
+        // Most words that look like a beginning are followed by another word.
+        let apart = run.end + usize::from(self.byte(run.end) == b',');
+        let may_be_date = self.byte(apart) == b' '
+            && self.bytes[self.at].is_ascii_uppercase()
+            && matches!(self.byte(apart + 1), b'0'..=b'9' | b'A'..=b'Z' | b' ');
         if may_be_date && let Some(end) = self.spelled_date_end(self.at) {
             return self.mask_to(Mask::Time, end);
         }

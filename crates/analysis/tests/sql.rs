@@ -411,6 +411,22 @@ async fn what_does_not_fit_into_memory_goes_on_in_files() {
     assert!(numbers.is_sorted());
 }
 
+/// Each query that gathers what it cannot put into files is refused, and takes nobody's memory.
+#[tokio::test]
+async fn what_a_function_gathers_counts_as_memory() {
+    let archive = Archive::with(|settings| settings.memory_bytes = 32 << 20).await;
+    let long = "x".repeat(400);
+    let records: Vec<Record> = (0..150_000).map(|at| record(NOW_MS + at, "INFO", &format!("{at:06} {long}"))).collect();
+    archive.run(archive.task, &records).await;
+    for gathered in ["array_agg(message)", "array_agg(lower(message))", "string_agg(message, ',')"] {
+        let error = archive.error(&format!("SELECT length(CAST({gathered} AS VARCHAR)) FROM records")).await;
+        assert_eq!(error.kind(), SqlErrorKind::TooLarge, "{gathered}: {error}");
+    }
+    let few = "SELECT array_to_string(array_agg(s), '+'), array_to_string(array_agg(DISTINCT upper(s)), '+')
+         FROM (SELECT severity AS s FROM records LIMIT 2)";
+    assert_eq!(archive.rows(few).await, ["INFO+INFO,INFO"]);
+}
+
 #[tokio::test]
 async fn a_question_ends_when_its_time_is_up() {
     let archive = Archive::with(|settings| settings.time_max = Some(Duration::from_millis(200))).await;
