@@ -5,6 +5,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 cargo build --release --locked --manifest-path "$root/Cargo.toml"
 runlog=${CARGO_TARGET_DIR:-$root/target}/release/runlog
 work=$(mktemp -d)
+touch "$work/serve.log"
 "$runlog" serve --listen 127.0.0.1:0 --data "$work/data" --settle 0s --requests-per-second 0 2>"$work/serve.log" &
 service=$!
 trap 'kill $service; wait $service || true; rm -rf "$work"' EXIT

@@ -52,6 +52,18 @@ impl Stage {
         std::fs::write(self.folder.path().join("runlog.toml"), text).unwrap();
     }
 
+    /// A service that collects by the settings as they are.
+    fn collecting_service(&self) -> Service {
+        let settings = self.folder.path().join("runlog.toml");
+        let token = self.folder.path().join("token");
+        std::fs::write(&token, &self.upstream.token).unwrap();
+        let text = std::fs::read_to_string(&settings)
+            .unwrap()
+            .replace("token = { env = \"UPSTREAM_TOKEN\" }", &format!("token = {{ file = \"{}\" }}", token.display()));
+        std::fs::write(&settings, text).unwrap();
+        Service::start(&["--settle", "0s", "--settings", settings.to_str().unwrap()])
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = runlog(arguments);
         command.current_dir(self.folder.path()).env("UPSTREAM_TOKEN", &self.upstream.token);
@@ -224,14 +236,7 @@ fn only_what_is_selected_is_collected() {
 #[test]
 fn a_service_collects_as_well_and_says_how_far_it_is() {
     let stage = Stage::new();
-    let settings = stage.folder.path().join("runlog.toml");
-    let text = std::fs::read_to_string(&settings).unwrap().replace(
-        "token = { env = \"UPSTREAM_TOKEN\" }",
-        &format!("token = {{ file = \"{}\" }}", stage.folder.path().join("token").display()),
-    );
-    std::fs::write(&settings, text).unwrap();
-    std::fs::write(stage.folder.path().join("token"), &stage.upstream.token).unwrap();
-    let service = Service::start(&["--settle", "0s", "--settings", settings.to_str().unwrap()]);
+    let service = stage.collecting_service();
     let get = |path: &str| {
         let mut command = Command::new("curl");
         command.args([
@@ -260,4 +265,30 @@ fn a_service_collects_as_well_and_says_how_far_it_is() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
+}
+
+#[test]
+fn a_canary_finds_its_records_behind_the_collector_and_misses_them_where_nobody_collects() {
+    let stage = Stage::new();
+    stage.settings("every = \"1s\"\n");
+    let service = stage.collecting_service();
+    let sing = |through: &Service, more: &[&str]| {
+        let mut arguments = vec!["canary", "--task", &stage.task, "--once", "--json", "--through", &through.url];
+        arguments.extend(more);
+        let mut command = stage.upstream.runlog(&arguments);
+        command.env("RUNLOG_THROUGH_TOKEN", &through.token);
+        let output = command.output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        (output.status.code(), found)
+    };
+    let metrics = stage.folder.path().join("canary.prom");
+    let (code, found) = sing(&service, &["--records", "150", "--metrics-file", metrics.to_str().unwrap()]);
+    assert_eq!((code, &found["sent"], &found["missing"]), (Some(0), &json!(150), &json!(0)), "{found}");
+    let metrics = std::fs::read_to_string(metrics).unwrap();
+    assert!(metrics.contains("\nrunlog_canary_records_sent_total 150\n"), "{metrics}");
+    assert!(metrics.contains("\nrunlog_canary_records_missing_total 0\n"), "{metrics}");
+
+    let elsewhere = Service::start(&[]);
+    let (code, found) = sing(&elsewhere, &["--records", "7", "--within", "1s"]);
+    assert_eq!((code, &found["missing"]), (Some(6), &json!(7)), "{found}");
 }

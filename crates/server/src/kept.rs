@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use runlog_model::{Clock, Timestamp};
 use runlog_store::{Error, Result};
+use tracing::warn;
 
 /// What takes no longer is gathered each time. Unit: milliseconds.
 const MOMENT_MS: i64 = 250;
@@ -47,7 +48,13 @@ impl<T: Send + Sync + 'static> Kept<T> {
             Some(last) if self.is_good(&last) => Ok(last),
             Some(last) if last.took_ms > MOMENT_MS => {
                 if let Ok(turn) = Arc::clone(&self.gathering).try_lock_owned() {
-                    self.begin(gather, turn);
+                    let gathering = self.begin(gather, turn);
+                    tokio::spawn(async move {
+                        if let Ok(Err(error)) = gathering.await {
+                            let error: &dyn std::error::Error = &error;
+                            warn!(error, "figures could not be gathered anew; those of before are shown");
+                        }
+                    });
                 }
                 Ok(last)
             }
