@@ -24,6 +24,18 @@ def free_port() -> int:
         return it.getsockname()[1]
 
 
+def lasting_port() -> int:
+    """A free port for a service that is away for a while: below those that connections are given as their own."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as it:
+            try:
+                it.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise OSError("no port is free")
+
+
 class Postgres:
     """A PostgreSQL of this test's own; it ends with the test. `stop` and `start` keep its data."""
 
@@ -72,22 +84,23 @@ class Postgres:
 
 
 class Service:
-    """One `runlog serve`."""
+    """One `runlog serve`, on a port of its own or on that of one before, whose log goes on."""
 
-    def __init__(self, data: Path, arguments: list[str], environment: dict[str, str] | None = None):
-        self.port = free_port()
+    def __init__(self, data: Path, arguments: list[str], environment: dict[str, str] | None = None, port: int | None = None):
+        self.port = port or free_port()
         self.data = data
         self.log = data.parent / f"serve-{self.port}.log"
         command = [os.environ["RUNLOG"], "serve", "--listen", f"127.0.0.1:{self.port}", "--data", str(data), "--settle",
                    "0s", "--requests-per-second", "0", *arguments]
-        with open(self.log, "wb") as log:
+        with open(self.log, "ab" if port else "wb") as log:
+            self.log_begins = log.tell()
             self.process = subprocess.Popen(command, stderr=log, env={**os.environ, **(environment or {})})
 
     def wait(self, seconds: float = 30) -> bool:
         """True once it listens; false when it has ended."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and self.process.poll() is None:
-            if b"listens on" in self.log.read_bytes():
+            if b"listens on" in self.log.read_bytes()[self.log_begins:]:
                 return True
             time.sleep(0.01)
         return False
@@ -187,18 +200,22 @@ def ask(port: int, method: str, path: str, body: str | None = None, headers: dic
         connection.close()
 
 
+def admin_token(service: Service) -> str:
+    return (service.data / "admin.token").read_text().strip()
+
+
+def admin(service: Service, *arguments: str) -> dict:
+    """What `runlog admin` made."""
+    environment = {**os.environ, "RUNLOG_API_URL": f"http://127.0.0.1:{service.port}", "RUNLOG_TOKEN": admin_token(service)}
+    command = [os.environ["RUNLOG"], "admin", *arguments, "--json"]
+    return json.loads(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE).stdout)
+
+
 def make_task(service: Service) -> tuple[str, str]:
     """The administrator's token, and a task."""
-    token = (service.data / "admin.token").read_text().strip()
-    environment = {**os.environ, "RUNLOG_API_URL": f"http://127.0.0.1:{service.port}", "RUNLOG_TOKEN": token}
-
-    def admin(*arguments: str) -> dict:
-        command = [os.environ["RUNLOG"], "admin", *arguments, "--json"]
-        return json.loads(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE).stdout)
-
-    environment_id = admin("environments", "create", "endurance")["id"]
-    workspace = admin("workspaces", "create", "endurance", "--environment", environment_id)["id"]
-    return token, admin("tasks", "create", "endurance", "--workspace", workspace)["executable"]
+    environment = admin(service, "environments", "create", "endurance")["id"]
+    workspace = admin(service, "workspaces", "create", "endurance", "--environment", environment)["id"]
+    return admin_token(service), admin(service, "tasks", "create", "endurance", "--workspace", workspace)["executable"]
 
 
 def fetch(port: int, token: str, run: str) -> list[tuple[int, str]] | None:

@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.parse
 import uuid
+from pathlib import Path
 
 PAGE = 100_000
 LIMIT_PER_SECOND = 10
@@ -53,6 +54,8 @@ class Run:
         else:
             self.records = chance.choice([0, 1, 3, 40, 200, 1_000, 5_000]) + chance.randrange(3)
         self.has_log = number < 3 or chance.random() > 0.03
+        if not self.has_log:
+            self.records = 0
         # Seconds after the beginning.
         self.shows_up = chance.random() * 10 if chance.random() < 0.2 else 0
         self.ends = self.shows_up + chance.random() * 10 if chance.random() < 0.2 else 0
@@ -70,8 +73,13 @@ class Run:
 
 
 class Upstream:
-    def __init__(self, seed: int, runs: int):
-        self.begun = time.monotonic()
+    name, token, secrets = "cloud", TOKEN, [TOKEN, "hidden"]
+    # It is never killed: it has its faults by itself.
+    losses_max, is_away = 0, False
+
+    def __init__(self, _: Path, seed: int, runs: int):
+        # Lists of many runs take many requests, of which there are few, and most are needed for logs.
+        self.list_every = max(3, runs // 20)
         now_ms = int(time.time() * 1000)
         self.runs = {run.id: run for run in (Run(seed, number, runs, now_ms) for number in range(runs))}
         self.lock = threading.Lock()
@@ -104,6 +112,26 @@ class Upstream:
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def begin(self) -> None:
+        """From now on runs show up and end."""
+        self.begun = time.monotonic()
+
+    def check(self) -> None:
+        """Fails when it could not do its part; this one always can."""
+
+    def lose(self) -> None:
+        raise NotImplementedError
+
+    def report(self, kills: int) -> str:
+        counts = self.counts
+        # A collector that was killed does not remember what it had sent in the second before.
+        assert counts["429"] <= 10 * kills + 10, counts
+        return (f"{counts['requests']:,} requests, of which {counts['429']} limited, {counts['500']} failed, {counts['broken']} broken; "
+                f"{counts['cut']} downloads cut")
+
+    def end(self) -> None:
+        self.server.shutdown()
 
     def elapsed(self) -> float:
         return time.monotonic() - self.begun
