@@ -292,3 +292,33 @@ fn a_canary_finds_its_records_behind_the_collector_and_misses_them_where_nobody_
     let (code, found) = sing(&elsewhere, &["--records", "7", "--within", "1s"]);
     assert_eq!((code, &found["missing"]), (Some(6), &json!(7)), "{found}");
 }
+
+#[test]
+fn a_collector_whose_upstream_is_away_ends_when_it_is_told_to() {
+    let stage = Stage::new();
+    let settings = stage.folder.path().join("runlog.toml");
+    // Nobody listens there.
+    let text = std::fs::read_to_string(&settings).unwrap().replace(&stage.upstream.url, "http://127.0.0.1:9");
+    std::fs::write(&settings, text).unwrap();
+    let mut collector = stage.command(&["collect"]).stderr(Stdio::null()).spawn().unwrap();
+    let is_at_work = || {
+        let shown = stage.command(&["status", "--json"]).output().unwrap().stdout;
+        let shown: Value = serde_json::from_slice(&shown).unwrap_or_default();
+        !shown["collectors"].as_array().is_none_or(Vec::is_empty)
+    };
+    let wait = |mut done: Box<dyn FnMut() -> bool + '_>| {
+        (0..200).any(|_| {
+            done() || {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                false
+            }
+        })
+    };
+    assert!(wait(Box::new(is_at_work)));
+    Command::new("kill").arg(collector.id().to_string()).status().unwrap();
+    // It asks its upstream again and again for 52 s.
+    let has_ended = wait(Box::new(|| collector.try_wait().unwrap().is_some()));
+    let _ = collector.kill();
+    assert!(has_ended, "it did not end within 20 s");
+    assert!(collector.wait().unwrap().success());
+}

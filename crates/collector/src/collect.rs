@@ -207,7 +207,12 @@ impl Collector {
         let upstream = &self.0.upstream;
         let listing = async {
             while !stop.is_cancelled() {
-                if let Err(error) = self.discover().await {
+                // An upstream that is away is asked again for a minute; whoever stops it does not wait for that.
+                let discovered = tokio::select! {
+                    discovered = self.discover() => discovered,
+                    () = stop.cancelled() => break,
+                };
+                if let Err(error) = discovered {
                     warn!(
                         upstream = upstream.name,
                         error = &error as &dyn std::error::Error,
