@@ -38,6 +38,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often a run whose log the service does not know is tried before it counts as one without a log.
 const NO_LOG_TRIES: i64 = 3;
+/// How long after its end a run whose log the service does not know may get one. Unit: milliseconds.
+const LOG_COMES_MS: i64 = 3_600_000;
 /// Ends the name of a folder with what a run has logged while it goes.
 const SO_FAR: &str = ".so-far";
 /// The wait after the first attempt that came to nothing, and the longest.
@@ -368,6 +370,7 @@ impl Collector {
             let what = format!("its status {:?} is not known here", run.status_text);
             CollectError::BadRun { run: run_id.to_string(), what }
         })?;
+        let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
         let folder = self.work_folder()?.join(run_id.to_string());
         let request = FetchRequest {
             known: Some(run.clone()),
@@ -379,6 +382,12 @@ impl Collector {
         let fetched = fetch_into(&upstream.client, &request, Some(folder), &mut landing, hearing).await;
         landing.finish().await;
         let Fetched { report, checkpoint } = fetched?;
+        // The service knows no log of it: of a run that has just ended, one may come.
+        let is_recent = ended.is_some_and(|ended| upstream.client.clock().now().millis_since(ended) < LOG_COMES_MS);
+        if report.pages == 0 && is_recent && claimed.attempts < NO_LOG_TRIES {
+            checkpoint.remove()?;
+            return Err(CollectError::NoLogYet { run: run_id.to_string() });
+        }
         store.land_run(&upstream.name, claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
         checkpoint.remove()?;

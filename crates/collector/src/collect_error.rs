@@ -46,6 +46,12 @@ pub enum CollectError {
         /// The last instant.
         to: Timestamp,
     },
+    /// A run that has just ended has no log yet.
+    #[error("the service knows no log of run {run} yet; it is asked for again")]
+    NoLogYet {
+        /// Its id.
+        run: String,
+    },
     /// What the service says of a run cannot be understood.
     #[error("run {run} cannot be archived: {what}")]
     BadRun {

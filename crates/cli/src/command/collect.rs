@@ -359,7 +359,7 @@ async fn retry_if_asked(store: &Store, args: &CollectArgs, upstream: &str) -> Ou
 fn failure(error: CollectError) -> Failure {
     let exit = match &error {
         CollectError::Upstream(error) => exit_of(error.kind()),
-        CollectError::Archive(_) | CollectError::Unsteady { .. } => Exit::Unavailable,
+        CollectError::Archive(_) | CollectError::Unsteady { .. } | CollectError::NoLogYet { .. } => Exit::Unavailable,
         CollectError::NoSuchPlace { .. } => Exit::NotFound,
         CollectError::Fetch(_) | CollectError::Crowded { .. } | CollectError::BadRun { .. } => Exit::Failed,
     };

@@ -210,6 +210,30 @@ async fn a_log_that_is_not_whole_is_kept_as_far_as_it_came_and_not_called_done()
     assert_eq!(landing.archived().await, (plain_log(7), Some(RunStatus::Failed)));
 }
 
+/// A service that stores a log some seconds after its run has ended says 404 until then. The run was ended as one without
+/// records, and its log never fetched.
+#[tokio::test]
+async fn a_log_that_is_not_known_yet_when_its_run_has_just_ended_is_asked_for_again() {
+    let unknown = |script: Script| {
+        let gone = status_fault(StatusCode::NOT_FOUND, &[]);
+        script.with(At::Generate, 0, gone.clone()).with(At::Live, 0, gone)
+    };
+    let landing = Landing::of(unknown(Script::of(Vec::new())), |_| ()).await;
+    let log = vec![(landing.stage.time.now().as_millis() - 60_000, "late".to_owned())];
+    landing.stage.change(|script| script.log.clone_from(&log));
+    assert_eq!(landing.round().await.set_back, 1);
+    landing.stage.change(|script| script.faults.clear());
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.round().await.landed, 1);
+    assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)));
+
+    // One that ended long ago has none.
+    let landing = Landing::of(unknown(Script::of(plain_log(3))), |_| ()).await;
+    landing.stage.time.pass(3 * 3_600_000);
+    assert_eq!(landing.round().await, Round { landed: 1, ..Round::default() });
+    assert_eq!(landing.archived().await, (Vec::new(), Some(RunStatus::Failed)));
+}
+
 #[tokio::test]
 async fn an_empty_log_ends_its_run() {
     let landing = Landing::of(Script::of(Vec::new()), |_| ()).await;
