@@ -12,13 +12,12 @@
 //! query says can reach another one.
 
 mod conditions;
-mod counted_lists;
 mod error;
 mod record_scan;
 mod record_table;
 mod render;
 mod row_table;
-mod whole_filters;
+mod workarounds;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -50,10 +49,9 @@ use tokio::time::Instant;
 pub use error::{SqlError, SqlErrorKind, SqlPlace};
 pub use render::{AnswerFormat, UnknownFormat};
 
-use counted_lists::with_counted_lists;
 use record_table::RecordTable;
 use row_table::CatalogTable;
-use whole_filters::with_whole_filters;
+use workarounds::worked_around;
 
 /// What the tables of the archive stand in.
 const CATALOG: &str = "runlog";
@@ -186,7 +184,7 @@ async fn begin(state: &SessionState, query: &str) -> Result<SendableRecordBatchS
     let plan = state.create_logical_plan(query).await?;
     let reading_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reading_only.verify_plan(&plan)?;
-    let plan = state.create_physical_plan(&with_counted_lists(with_whole_filters(plan)?)?).await?;
+    let plan = state.create_physical_plan(&worked_around(plan)?).await?;
     execute_stream(plan, Arc::new(TaskContext::from(state)))
 }
 
