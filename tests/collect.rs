@@ -14,6 +14,16 @@ const RUNS: [&str; 3] = [
     "00000000-0000-4000-8000-000000000003",
 ];
 
+/// Looks every tenth of a second, for so many seconds, until it is so; false when it never is.
+fn comes_true(seconds: u32, mut is_so: impl FnMut() -> bool) -> bool {
+    (0..10 * seconds).any(|_| {
+        is_so() || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            false
+        }
+    })
+}
+
 /// An upstream with a task, three runs of which one goes on, and settings that collect from it.
 struct Stage {
     upstream: Service,
@@ -131,13 +141,8 @@ fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
         stats["workspaces"][0]["records"].as_u64().unwrap_or_default()
     };
     let wait_for = |records: u64| {
-        for _ in 0..600 {
-            if archived() >= records {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-        panic!("{} records are archived, and {records} should be", archived());
+        let are_there = comes_true(60, || archived() >= records);
+        assert!(are_there, "{} records are archived, and {records} should be", archived());
     };
     wait_for(290);
     stage.push(RUNS[2], 40..90, None);
@@ -248,12 +253,7 @@ fn a_service_collects_as_well_and_says_how_far_it_is() {
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     let collection = || serde_json::from_str::<Value>(&get("/runlog/v1/collection")).unwrap_or_default();
-    for _ in 0..600 {
-        if collection()["upstreams"][0]["landed"] == 2 {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    comes_true(60, || collection()["upstreams"][0]["landed"] == 2);
     let shown = collection();
     assert_eq!((&shown["upstreams"][0]["landed"], &shown["upstreams"][0]["records"]), (&json!(2), &json!(250)));
     assert_eq!(shown["collectors"].as_array().unwrap().len(), 1, "{shown}");
@@ -306,18 +306,10 @@ fn a_collector_whose_upstream_is_away_ends_when_it_is_told_to() {
         let shown: Value = serde_json::from_slice(&shown).unwrap_or_default();
         !shown["collectors"].as_array().is_none_or(Vec::is_empty)
     };
-    let wait = |mut done: Box<dyn FnMut() -> bool + '_>| {
-        (0..200).any(|_| {
-            done() || {
-                std::thread::sleep(std::time::Duration::from_millis(100));
-                false
-            }
-        })
-    };
-    assert!(wait(Box::new(is_at_work)));
+    assert!(comes_true(20, is_at_work));
     Command::new("kill").arg(collector.id().to_string()).status().unwrap();
     // It asks its upstream again and again for 52 s.
-    let has_ended = wait(Box::new(|| collector.try_wait().unwrap().is_some()));
+    let has_ended = comes_true(20, || collector.try_wait().unwrap().is_some());
     let _ = collector.kill();
     assert!(has_ended, "it did not end within 20 s");
     assert!(collector.wait().unwrap().success());

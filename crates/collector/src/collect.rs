@@ -370,7 +370,6 @@ impl Collector {
             let what = format!("its status {:?} is not known here", run.status_text);
             CollectError::BadRun { run: run_id.to_string(), what }
         })?;
-        let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
         let folder = self.work_folder()?.join(run_id.to_string());
         let request = FetchRequest {
             known: Some(run.clone()),
@@ -383,7 +382,8 @@ impl Collector {
         landing.finish().await;
         let Fetched { report, checkpoint } = fetched?;
         // The service knows no log of it: of a run that has just ended, one may come.
-        let is_recent = ended.is_some_and(|ended| upstream.client.clock().now().millis_since(ended) < LOG_COMES_MS);
+        let now = upstream.client.clock().now();
+        let is_recent = finish.finish_timestamp.is_some_and(|ended| now.millis_since(ended) < LOG_COMES_MS);
         if report.pages == 0 && is_recent && claimed.attempts < NO_LOG_TRIES {
             checkpoint.remove()?;
             return Err(CollectError::NoLogYet { run: run_id.to_string() });
@@ -468,13 +468,9 @@ fn said(claimed: &ClaimedRun) -> Result<Execution> {
     serde_json::from_str(&claimed.body).map(Execution::read).map_err(bad)
 }
 
-/// True when the service knows no log of the run.
+/// True when the service does not know what it is asked for of the run.
 fn is_without_log(error: &CollectError) -> bool {
-    match error {
-        CollectError::Fetch(FetchError::Uncounted { got: 0, source }) => source.kind() == ErrorKind::NotFound,
-        CollectError::Fetch(FetchError::Upstream(error)) => error.kind() == ErrorKind::NotFound,
-        _ => false,
-    }
+    matches!(error, CollectError::Fetch(FetchError::Upstream(error)) if error.kind() == ErrorKind::NotFound)
 }
 
 /// Passes on how many records came.
