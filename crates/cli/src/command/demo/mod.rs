@@ -29,7 +29,7 @@ use verify::{Fetched, fetch_and_verify};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog demo             the table, and what to try next
+  runlog demo             the table, the report of a run that failed, and where to look at it; its archive stays
   runlog demo --keep      leaves the service running and prints the guide's two scenarios as lines to paste
   runlog demo --json      one line of JSON once the service is filled, for scripts; with --keep it goes on serving")]
 pub(crate) struct DemoArgs {
