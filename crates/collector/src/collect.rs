@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_client::{ErrorKind, Execution};
+use runlog_client::Execution;
 use runlog_model::run::PlanPart;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
@@ -45,6 +45,8 @@ const SO_FAR: &str = ".so-far";
 /// The wait after the first attempt that came to nothing, and the longest.
 const AGAIN_FIRST: Duration = Duration::from_secs(30);
 const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// How long a collector that ends waits for the archive to hear of it; the others find out by themselves later.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Collects one upstream into one archive.
 #[derive(Clone)]
@@ -149,7 +151,7 @@ impl Collector {
     /// Leaves its part of the pace to the others.
     pub async fn leave(&self) -> Result<()> {
         let upstream = &self.0.upstream;
-        Ok(self.0.store.forget_collector(&upstream.host(), &upstream.process).await?)
+        Ok(farewell(self.0.store.forget_collector(&upstream.host(), &upstream.process)).await?)
     }
 
     /// Lists the runs since the last time, and somewhat before.
@@ -239,8 +241,9 @@ impl Collector {
         };
         let sharing = async {
             while !stop.is_cancelled() {
-                tokio::select! { () = upstream.client.sleep(HEARTBEAT) => {}, () = stop.cancelled() => {} }
-                if let Err(error) = self.share_pace().await {
+                tokio::select! { () = upstream.client.sleep(HEARTBEAT) => {}, () = stop.cancelled() => break }
+                let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => break };
+                if let Err(error) = shared {
                     debug!(%error, "the pace could not be shared anew");
                 }
             }
@@ -288,15 +291,20 @@ impl Collector {
             }
             () = stop.cancelled() => {
                 // What is on disk stays there, to go on from.
-                store.give_back(&upstream.name, &claimed).await?;
+                farewell(store.give_back(&upstream.name, &claimed)).await?;
                 return Ok(Some(Round::default()));
             }
         };
         let error = match outcome {
-            Ok(records) => {
+            Ok(Some(records)) => {
                 info!(run.id = %run_id, records, "a run's whole log has landed");
                 progress.tell(CollectEvent::Landed(run_id, records));
                 return Ok(Some(Round { landed: 1, records, ..Round::default() }));
+            }
+            Ok(None) => {
+                info!(run.id = %run_id, "a run has no log");
+                progress.tell(CollectEvent::NoLog(run_id));
+                return Ok(Some(Round { no_log: 1, ..Round::default() }));
             }
             // The archive is away: nothing can be noted either.
             Err(CollectError::Archive(error)) if error.kind() == runlog_store::ErrorKind::Unavailable => {
@@ -306,18 +314,10 @@ impl Collector {
         };
         let setback = self.setback(&claimed, &error);
         store.set_back(&upstream.name, &claimed, &setback).await?;
-        Ok(Some(match setback.again_at {
-            None => {
-                info!(run.id = %run_id, "a run has no log");
-                progress.tell(CollectEvent::NoLog(run_id));
-                Round { no_log: 1, ..Round::default() }
-            }
-            Some(again_at) => {
-                info!(run.id = %run_id, problem = setback.problem, %again_at, "a run was not landed, and is tried again");
-                progress.tell(CollectEvent::SetBack(run_id, &setback.problem));
-                Round { set_back: 1, ..Round::default() }
-            }
-        }))
+        let Setback { problem, again_at, .. } = setback;
+        info!(run.id = %run_id, problem, %again_at, "a run was not landed, and is tried again");
+        progress.tell(CollectEvent::SetBack(run_id, &problem));
+        Ok(Some(Round { set_back: 1, ..Round::default() }))
     }
 
     /// Brings in what a run that goes on has logged since it was last looked at; false when none is to be looked at.
@@ -361,8 +361,8 @@ impl Collector {
         Ok(fetched.checkpoint.remove()?)
     }
 
-    /// Fetches a run's log, lands it, and ends the run. Its records.
-    async fn bring(&self, claimed: &ClaimedRun, run_id: RunId) -> Result<u64> {
+    /// Fetches a run's log, lands it, and ends the run. Its records; none when it has no log.
+    async fn bring(&self, claimed: &ClaimedRun, run_id: RunId) -> Result<Option<u64>> {
         let Shared { store, upstream, progress, .. } = &*self.0;
         progress.tell(CollectEvent::Fetching(run_id));
         let run = said(claimed)?;
@@ -381,17 +381,21 @@ impl Collector {
         let fetched = fetch_into(&upstream.client, &request, Some(folder), &mut landing, hearing).await;
         landing.finish().await;
         let Fetched { report, checkpoint } = fetched?;
-        // The service knows no log of it: of a run that has just ended, one may come.
-        let now = upstream.client.clock().now();
-        let is_recent = finish.finish_timestamp.is_some_and(|ended| now.millis_since(ended) < LOG_COMES_MS);
-        if report.pages == 0 && is_recent && claimed.attempts < NO_LOG_TRIES {
+        if report.pages == 0 {
             checkpoint.remove()?;
-            return Err(CollectError::NoLogYet { run: run_id.to_string() });
+            // Of a run that has just ended, one may come.
+            let now = upstream.client.clock().now();
+            let is_recent = finish.finish_timestamp.is_some_and(|ended| now.millis_since(ended) < LOG_COMES_MS);
+            if is_recent && claimed.attempts + 1 < NO_LOG_TRIES {
+                return Err(CollectError::NoLogYet { run: run_id.to_string() });
+            }
+            store.end_without_log(&upstream.name, claimed, &finish).await?;
+            return Ok(None);
         }
         store.land_run(&upstream.name, claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
         checkpoint.remove()?;
-        Ok(report.records)
+        Ok(Some(report.records))
     }
 
     /// Begins the run in the archive, and its task and places as far as they are new there.
@@ -451,12 +455,16 @@ impl Collector {
             CollectError::Fetch(FetchError::Incomplete { expected, .. }) => Some(*expected),
             _ => None,
         };
-        let has_no_log = is_without_log(error) && claimed.attempts >= NO_LOG_TRIES;
         let now = self.0.upstream.client.clock().now();
-        let doubled = 1_u32 << (claimed.attempts - 1).clamp(0, 20);
+        let doubled = 1_u32 << claimed.attempts.clamp(0, 20);
         let again = AGAIN_FIRST.saturating_mul(doubled).min(AGAIN_MAX);
-        Setback { problem, expected, again_at: (!has_no_log).then(|| now.plus_millis(millis(again))) }
+        Setback { problem, expected, again_at: now.plus_millis(millis(again)) }
     }
+}
+
+/// Tells the archive something on the way out; where it does not answer, nobody waits for it.
+async fn farewell(telling: impl Future<Output = runlog_store::Result<()>>) -> runlog_store::Result<()> {
+    tokio::time::timeout(FAREWELL, telling).await.unwrap_or(Ok(()))
 }
 
 /// What the service said of a run.
@@ -466,11 +474,6 @@ fn said(claimed: &ClaimedRun) -> Result<Execution> {
         what: error.to_string(),
     };
     serde_json::from_str(&claimed.body).map(Execution::read).map_err(bad)
-}
-
-/// True when the service does not know what it is asked for of the run.
-fn is_without_log(error: &CollectError) -> bool {
-    matches!(error, CollectError::Fetch(FetchError::Upstream(error)) if error.kind() == ErrorKind::NotFound)
 }
 
 /// Passes on how many records came.

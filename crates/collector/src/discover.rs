@@ -77,6 +77,7 @@ impl Discovery {
                 }
                 Err(error) if error.kind() == runlog_client::ErrorKind::NotFound => {
                     warn!(run.id = %run_id, "the upstream does not know a run any more that was going on");
+                    store.lose_run(&upstream.name, run_id).await?;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -201,6 +201,7 @@ fn collection_registry(upstreams: &[CollectionFigures], collectors: &[CollectorF
             ("waiting", figures.waiting),
             ("landed", figures.landed),
             ("no_log", figures.no_log),
+            ("gone", figures.gone),
             ("left_out", figures.left_out),
         ] {
             let labels = UpstreamRunLabels { upstream: figures.upstream.clone(), state };

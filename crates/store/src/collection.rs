@@ -1,5 +1,10 @@
 //! What is known of the runs of upstreams, and how far their logs are on the way into the archive. Shared by all
 //! collectors of an archive: a run is in the hands of one of them at a time, and taken over when that one dies.
+//!
+//! ```text
+//! going ▸ due ▸ landed       going ▸ left_out, when its log is not wanted     due ▸ no_log, when there is none
+//!                            going ▸ gone, when the upstream does not know it any more
+//! ```
 
 use runlog_model::wire::overview::LogSetback;
 use runlog_model::wire::push::FinishRun;
@@ -55,7 +60,7 @@ pub struct ClaimedRun {
     claim: String,
     /// What the upstream said of it, as JSON.
     pub body: String,
-    /// How often it was tried, this time included.
+    /// How often it was tried in vain before.
     pub attempts: i64,
 }
 
@@ -73,7 +78,7 @@ pub struct CollectedRun {
     pub finished_at: Option<i64>,
     /// When it is tried next. Unit: epoch milliseconds.
     pub due_at: i64,
-    /// How often it was tried.
+    /// How often it was tried in vain.
     pub attempts: i64,
     /// Why the last attempt came to nothing.
     pub problem: Option<String>,
@@ -121,8 +126,10 @@ pub struct CollectionFigures {
     pub incomplete: u64,
     /// Those whose whole log is in the archive.
     pub landed: u64,
-    /// Those that have no log.
+    /// Those that have ended and have no log.
     pub no_log: u64,
+    /// Those that the upstream does not know any more, and whose end it did not tell.
+    pub gone: u64,
     /// Those that are not wanted because of how they ended.
     pub left_out: u64,
     /// Records of the landed ones.
@@ -142,8 +149,8 @@ pub struct Setback {
     pub problem: String,
     /// What the upstream counted, where it counted other records than came.
     pub expected: Option<u64>,
-    /// When it is tried again; none when the run has no log.
-    pub again_at: Option<Timestamp>,
+    /// When it is tried again.
+    pub again_at: Timestamp,
 }
 
 impl ClaimedRun {
@@ -171,7 +178,7 @@ impl Store {
             for run in some {
                 match state_of(run) {
                     None => new += 1,
-                    Some("going") => {}
+                    Some("going" | "gone") => {}
                     // Whatever is said of it now, its log has been asked for.
                     Some(_) => continue,
                 }
@@ -181,8 +188,8 @@ impl Store {
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
                      ON CONFLICT (upstream, run_id) DO UPDATE SET state = excluded.state, status = excluded.status,
                             finished_at = excluded.finished_at, body = excluded.body, seen_at = excluded.seen_at,
-                            due_at = excluded.due_at
-                     WHERE collected_runs.state = 'going'",
+                            due_at = excluded.due_at, problem = NULL
+                     WHERE collected_runs.state IN ('going', 'gone')",
                 )
                 .bind(upstream)
                 .bind(run.run_id.to_string())
@@ -221,10 +228,24 @@ impl Store {
         ids.iter().map(|id| id.parse().map_err(undecodable)).collect()
     }
 
+    /// Notes that the upstream does not know a run any more that was going on. It is not asked after again, unless a list
+    /// tells of it.
+    pub async fn lose_run(&self, upstream: &str, run_id: RunId) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET state = 'gone', problem = 'the upstream does not know it any more'
+             WHERE upstream = $1 AND run_id = $2 AND state = 'going'",
+        )
+        .bind(upstream)
+        .bind(run_id.to_string())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
     /// Takes the run that has waited for longest into the hands of the caller, until then.
     pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
         let now = self.now().as_millis();
-        let mut claiming = Sql::new("UPDATE collected_runs SET attempts = attempts + 1, claim = ");
+        let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
         claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
         claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
         claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'due' AND upstream = ");
@@ -281,17 +302,14 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives a run back that was not brought to an end, as if it had not been tried.
+    /// Gives a run back that was not brought to an end.
     pub async fn give_back(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
-        sqlx::query(
-            "UPDATE collected_runs SET claimed_until = 0, attempts = attempts - 1
-             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
-        )
-        .bind(upstream)
-        .bind(&run.run_id)
-        .bind(&run.claim)
-        .execute(self.catalog().write())
-        .await?;
+        sqlx::query("UPDATE collected_runs SET claimed_until = 0 WHERE upstream = $1 AND run_id = $2 AND claim = $3")
+            .bind(upstream)
+            .bind(&run.run_id)
+            .bind(&run.claim)
+            .execute(self.catalog().write())
+            .await?;
         Ok(())
     }
 
@@ -306,10 +324,28 @@ impl Store {
         records: u64,
         pages: u32,
     ) -> Result<()> {
+        self.end_run(upstream, run, finish, "landed", records, pages).await
+    }
+
+    /// Ends the run in the archive and notes that it has no log: both or nothing. Errors are those of
+    /// [`Store::land_run`].
+    pub async fn end_without_log(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun) -> Result<()> {
+        self.end_run(upstream, run, finish, "no_log", 0, 0).await
+    }
+
+    async fn end_run(
+        &self,
+        upstream: &str,
+        run: &ClaimedRun,
+        finish: &FinishRun,
+        state: &'static str,
+        records: u64,
+        pages: u32,
+    ) -> Result<()> {
         let mut transaction = self.catalog().begin().await?;
         finish_in(self, &mut transaction, run.run_id()?, finish).await?;
         let done = sqlx::query(
-            "UPDATE collected_runs SET state = 'landed', records = $4, pages = $5, landed_at = $6, claimed_until = 0,
+            "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
                     problem = NULL, expected = NULL
              WHERE upstream = $1 AND run_id = $2 AND claim = $3",
         )
@@ -319,6 +355,7 @@ impl Store {
         .bind(records as i64)
         .bind(i64::from(pages))
         .bind(self.now().as_millis())
+        .bind(state)
         .execute(&mut *transaction)
         .await?;
         if done.rows_affected() == 0 {
@@ -344,26 +381,26 @@ impl Store {
     /// Notes that a run could not be landed, and why.
     pub async fn set_back(&self, upstream: &str, run: &ClaimedRun, setback: &Setback) -> Result<()> {
         sqlx::query(
-            "UPDATE collected_runs SET state = $4, problem = $5, expected = $6, due_at = $7, claimed_until = 0
+            "UPDATE collected_runs SET attempts = attempts + 1, problem = $4, expected = $5, due_at = $6,
+                    claimed_until = 0
              WHERE upstream = $1 AND run_id = $2 AND claim = $3",
         )
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(if setback.again_at.is_some() { "due" } else { "no_log" })
         .bind(&setback.problem)
         .bind(setback.expected.map(|expected| expected as i64))
-        .bind(setback.again_at.map_or(0, Timestamp::as_millis))
+        .bind(setback.again_at.as_millis())
         .execute(self.catalog().write())
         .await?;
         Ok(())
     }
 
-    /// Has the runs of an upstream tried again at once that failed or had no log. How many those are.
+    /// Has the runs of an upstream tried again at once that failed, had no log or were gone. How many those are.
     pub async fn retry_collection(&self, upstream: &str) -> Result<u64> {
         let done = sqlx::query(
-            "UPDATE collected_runs SET state = 'due', due_at = $2
-             WHERE upstream = $1 AND (state = 'no_log' OR state = 'due' AND problem IS NOT NULL)",
+            "UPDATE collected_runs SET state = CASE state WHEN 'gone' THEN 'going' ELSE 'due' END, due_at = $2
+             WHERE upstream = $1 AND (state IN ('no_log', 'gone') OR state = 'due' AND problem IS NOT NULL)",
         )
         .bind(upstream)
         .bind(self.now().as_millis())
@@ -489,6 +526,7 @@ impl Store {
                     figures.pages = row.pages as u64;
                 }
                 "no_log" => figures.no_log = runs,
+                "gone" => figures.gone = runs,
                 "left_out" => figures.left_out = runs,
                 _ => {
                     figures.waiting = runs;

@@ -460,20 +460,22 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
     }
     let now = SystemClock.now();
     let rows = all.iter().map(|(figures, _)| {
-        let CollectionFigures { upstream, known, going, waiting, failing, landed, no_log, left_out, records, .. } =
-            figures;
+        let CollectionFigures {
+            upstream, known, going, waiting, failing, landed, no_log, gone, left_out, records, ..
+        } = figures;
         let ago = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), |at| duration(now.as_millis() - at));
-        let numbers = [known, going, waiting, failing, landed, no_log, left_out, records];
+        let numbers = [known, going, waiting, failing, landed, no_log, gone, left_out, records];
         let mut row = vec![upstream.clone()];
         row.extend(numbers.map(|number| count(*number)));
         row.extend([ago(figures.waiting_since), ago(figures.listed_until)]);
         row
     });
     let head = [
-        "upstream", "known", "going", "waiting", "failing", "landed", "no log", "left out", "records", "lag", "listed",
+        "upstream", "known", "going", "waiting", "failing", "landed", "no log", "gone", "left out", "records", "lag",
+        "listed",
     ];
     if rows.len() > 0 {
-        result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8], rows.collect()))?;
+        result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8, 9], rows.collect()))?;
     }
     for collector in collectors {
         result_line(budget(&collector))?;
@@ -483,7 +485,7 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
             let next = duration((run.due_at - now.as_millis()).max(0));
             let problem = run.problem.as_deref().unwrap_or_default();
             result_line(format!(
-                "{} {} run {} ({}), tried {} times, again in {next}: {problem}",
+                "{} {} run {} ({}), tried {} times in vain, again in {next}: {problem}",
                 styled(BAD, "not landed:"),
                 figures.upstream,
                 run.run_id,

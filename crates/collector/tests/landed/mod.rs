@@ -225,13 +225,65 @@ async fn a_log_that_is_not_known_yet_when_its_run_has_just_ended_is_asked_for_ag
     landing.stage.change(|script| script.faults.clear());
     landing.stage.time.pass(60_000);
     assert_eq!(landing.round().await.landed, 1);
-    assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)));
+    assert_eq!(landing.archived().await, (log.clone(), Some(RunStatus::Failed)));
 
-    // One that ended long ago has none.
-    let landing = Landing::of(unknown(Script::of(plain_log(3))), |_| ()).await;
+    // It is not waited for for ever.
+    let landing = Landing::of(unknown(Script::of(log)), |_| ()).await;
+    for pause in [30_000, 60_000] {
+        assert_eq!(landing.round().await.set_back, 1);
+        landing.stage.time.pass(pause);
+    }
+    assert_eq!(landing.round().await, Round { no_log: 1, ..Round::default() });
+}
+
+#[tokio::test]
+async fn a_run_without_a_log_ends_as_one_and_its_log_lands_when_there_is_one_after_all() {
+    let gone = status_fault(StatusCode::NOT_FOUND, &[]);
+    let script = Script::of(plain_log(3)).with(At::Generate, 0, gone.clone()).with(At::Live, 0, gone);
+    let landing = Landing::of(script, |_| ()).await;
     landing.stage.time.pass(3 * 3_600_000);
-    assert_eq!(landing.round().await, Round { landed: 1, ..Round::default() });
+    assert_eq!(landing.round().await, Round { no_log: 1, ..Round::default() });
     assert_eq!(landing.archived().await, (Vec::new(), Some(RunStatus::Failed)));
+    let figures = landing.store.collection_figures("service").await.unwrap();
+    assert_eq!((figures.no_log, figures.landed), (1, 0));
+
+    landing.stage.change(|script| script.faults.clear());
+    assert_eq!(landing.round().await, Round::default(), "it is not asked for again by itself");
+    assert_eq!(landing.store.retry_collection("service").await.unwrap(), 1);
+    assert_eq!(landing.round().await, Round { landed: 1, records: 3, ..Round::default() });
+    assert_eq!(landing.archived().await, (plain_log(3), Some(RunStatus::Failed)));
+    assert!(!landing.work_is_left());
+}
+
+/// The upstream forgot a run that was going on, and it was asked after in every round: 200 of them, and no other run that
+/// outlasts the lists was ever asked after.
+#[tokio::test]
+async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
+    let told =
+        |items: &str| Fault::Answer(200, vec![], format!(r#"{{"items":[{items}],"total":{}}}"#, items.len().min(1)));
+    let going = format!(r#"{{"executionId":"{RUN}","taskId":"{TASK}","status":"executing"}}"#);
+    let landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, told(&going)), |_| ()).await;
+    assert_eq!(landing.round().await, Round::default());
+    landing.stage.change(|script| {
+        let gone = status_fault(StatusCode::NOT_FOUND, &[]);
+        script.faults = vec![(At::List, 0, told("")), (At::Execution, 0, gone)];
+    });
+    let figures = async || landing.store.collection_figures("service").await.unwrap();
+    for _ in 0..2 {
+        landing.stage.time.pass(60_000);
+        assert_eq!(landing.round().await, Round::default());
+        assert_eq!((figures().await.going, figures().await.gone), (0, 1));
+    }
+    assert_eq!(landing.stage.count(At::Execution), 1);
+
+    // Asked for, it is asked after once more; and when a list tells of it after all, it goes on from there.
+    assert_eq!(landing.store.retry_collection("service").await.unwrap(), 1);
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.round().await, Round::default());
+    assert_eq!((landing.stage.count(At::Execution), figures().await.gone), (2, 1));
+    landing.stage.change(|script| script.faults.clear());
+    assert_eq!(landing.round().await, Round { landed: 1, records: 3, ..Round::default() });
+    assert_eq!((figures().await.landed, figures().await.gone), (1, 0));
 }
 
 #[tokio::test]

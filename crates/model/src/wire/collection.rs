@@ -33,8 +33,10 @@ pub struct UpstreamBody {
     pub incomplete: u64,
     /// Those whose whole log is in the archive.
     pub landed: u64,
-    /// Those that have no log.
+    /// Those that have ended and have no log.
     pub no_log: u64,
+    /// Those that the upstream does not know any more, and whose end it did not tell.
+    pub gone: u64,
     /// Those that are not wanted because of how they ended.
     pub left_out: u64,
     /// Records of the landed ones.
@@ -64,7 +66,7 @@ pub struct ProblemBody {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_timestamp: Option<Timestamp>,
-    /// How often it was tried.
+    /// How often it was tried in vain.
     pub attempts: u64,
     /// When it is tried next.
     pub next_attempt: Timestamp,
@@ -103,6 +105,6 @@ pub struct CollectorBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetriedBody {
-    /// Runs that failed or had no log.
+    /// Runs that failed, had no log or were gone.
     pub runs: u64,
 }

@@ -60,6 +60,7 @@ fn upstream(figures: CollectionFigures, problems: Vec<CollectedRun>) -> Upstream
         incomplete: figures.incomplete,
         landed: figures.landed,
         no_log: figures.no_log,
+        gone: figures.gone,
         left_out: figures.left_out,
         records: figures.records,
         pages: figures.pages,

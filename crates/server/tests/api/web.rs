@@ -194,8 +194,7 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
     let claimed = store.claim_run("cloud", now.plus_millis(1_000)).await.unwrap().unwrap();
     assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("GOING"), &Value::Null));
 
-    let setback =
-        Setback { problem: "2 are missing".to_owned(), expected: Some(5), again_at: Some(now.plus_millis(30_000)) };
+    let setback = Setback { problem: "2 are missing".to_owned(), expected: Some(5), again_at: now.plus_millis(30_000) };
     store.set_back("cloud", &claimed, &setback).await.unwrap();
     let log = log_of().await;
     assert_eq!((&log["state"], &log["records"]), (&json!("INCOMPLETE"), &json!(3)));
