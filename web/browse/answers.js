@@ -1,16 +1,24 @@
-// Answers of parts of the service that not every version has, in the form that they are described in: pages are shown
-// them in the place of the service's own, so that every version of the pages is tried with them.
+// Answers of the service that the demonstration has no occasion for: pages are shown them in the place of its own.
+// `npm run check` holds them against the description of the API.
+/** @typedef {import('../src/lib/api').Schema} Schema */
 const ms = Date.now()
+/** @param {number} before */
 const iso = (before) => new Date(ms - before).toISOString()
+/** @type {(info: number, warn: number, error: number) => Schema['SeverityCounts']} */
 const severities = (info, warn, error) => [0, 0, 0, info, warn, error, 0]
+/** @type {(counts: Schema['SeverityCounts'], sample: string) => Schema['Occurrences']} */
 const occurrences = (counts, sample) => ({ severities: counts, first: iso(90_000), last: iso(3_000), sample, sampleBundleName: 'tDBOutput_2' })
+/** @type {(id: string, template: string, counts: Schema['SeverityCounts'], sample: string) => Schema['Pattern']} */
 const pattern = (id, template, counts, sample) => ({ id, template, ...occurrences(counts, sample) })
+/** @type {Schema['LogPart']} */
 const whole = { state: 'whole', text: 'the summary is of the whole log', records: 1_096, summarized: 1_096, madeAt: iso(1_000) }
+/** @type {(runId: string, status: Schema['RunStatus'], before: number) => Schema['RunHead']} */
 const head = (runId, status, before) => ({
   runId, taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', taskName: 'nightly orders', workspaceId: 'bbbbbbbbbbbbbbbbbbbbbbbb', workspaceName: 'data engineering',
   status, triggeredAt: iso(before), startedAt: iso(before), finishedAt: iso(before - 60_000), durationMs: 60_000, records: 1_096, errors: 3, warnings: 6,
 })
 
+/** @type {Schema['RunPatterns']} */
 export const patterns = {
   runId: '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18',
   log: whole,
@@ -25,21 +33,22 @@ export const patterns = {
   },
 }
 
-const change = (kind, id, template, before, after) => ({
-  id, template, change: kind === 'moreOften' ? { kind, times: 4 } : { kind },
-  ...(before ? { before: occurrences(before, template) } : {}), ...(after ? { after: occurrences(after, template) } : {}),
+/** @type {(change: Schema['Change'], id: string, template: string, before: number[] | null, after: number[] | null) => Schema['PatternChange']} */
+const change = (change, id, template, before, after) => ({
+  id, template, change, before: before && occurrences(before, template), after: after && occurrences(after, template),
 })
 
-export const changes = [
-  change('new', 'a1', 'could not write row <number> | java.sql.SQLException', null, severities(0, 0, 3)),
-  change('moreOften', 'a2', 'slow batch <number> took <number> ms', severities(0, 10, 0), severities(0, 40, 0)),
-  change('gone', 'a3', 'done in <number> ms', severities(1, 0, 0), null),
-  change('unchanged', 'a4', 'row <number> read', severities(500, 0, 0), severities(510, 0, 0)),
+const changes = [
+  change({ kind: 'new' }, 'a1', 'could not write row <number> | java.sql.SQLException', null, severities(0, 0, 3)),
+  change({ kind: 'moreOften', times: 4 }, 'a2', 'slow batch <number> took <number> ms', severities(0, 10, 0), severities(0, 40, 0)),
+  change({ kind: 'gone' }, 'a3', 'done in <number> ms', severities(1, 0, 0), null),
+  change({ kind: 'unchanged' }, 'a4', 'row <number> read', severities(500, 0, 0), severities(510, 0, 0)),
 ]
 
+/** @type {(before: string, after: string) => Schema['RunDiff']} */
 export const diff = (before, after) => ({
-  before: { run: head(before, 'execution_successful', 7_200_000), log: whole, figures: { severities: severities(1_000, 10, 0) } },
-  after: { run: head(after, 'execution_failed', 3_600_000), log: whole, figures: { severities: severities(1_010, 40, 3) } },
+  before: { run: head(before, 'execution_successful', 7_200_000), log: whole, figures: { patterns: 3, recordsInNoPattern: 0, severities: severities(1_000, 10, 0) } },
+  after: { run: head(after, 'execution_failed', 3_600_000), log: whole, figures: { patterns: 3, recordsInNoPattern: 0, severities: severities(1_010, 40, 3) } },
   counts: { new: 1, moreOften: 1, gone: 1, lessOften: 0, unchanged: 1 },
   patterns: changes,
   newCauses: [],
@@ -47,6 +56,7 @@ export const diff = (before, after) => ({
   complete: true,
 })
 
+/** @type {(runId: string, other: string, first: string) => Schema['RunReport']} */
 export const report = (runId, other, first) => ({
   run: head(runId, 'execution_failed', 3_600_000),
   log: whole,
@@ -65,22 +75,34 @@ export const report = (runId, other, first) => ({
   stackTraces: [],
 })
 
+/** @type {(runId: string) => Schema['Reason'][]} */
 const reasons = (runId) => [
   { kind: 'failing', runId, runsInARow: 9, since: iso(86_400_000), error: 'Task 1 in stage 38.0 failed 1 times; aborting job' },
   { kind: 'slow', runId, durationMs: 6_780_000, usualMs: 28_000, goesOn: false },
   { kind: 'newProblems', problems: 1, title: 'could not write row <number>', runId },
 ]
 
-export const taskReport = (runId) => ({
+const looked = { since: iso(604_800_000), until: iso(0), workspaceId: 'bbbbbbbbbbbbbbbbbbbbbbbb', workspaceName: 'data engineering', isCut: false, outcomes: [] }
+
+/** @type {(taskId: string, runId: string) => Schema['TaskReport']} */
+export const taskReport = (taskId, runId) => ({
+  ...looked,
+  taskId,
+  taskName: 'nightly orders',
+  runs: [],
+  flips: 0,
   reasons: reasons(runId),
-  durations: { trend: { earlierP50Ms: 20_000, laterP50Ms: 31_000, times: 1.55 } },
+  durations: { runs: 10, minMs: 12_000, p50Ms: 28_000, p90Ms: 60_000, p95Ms: 80_000, p99Ms: 90_000, maxMs: 6_780_000, trend: { earlierP50Ms: 20_000, laterP50Ms: 31_000, times: 1.55 } },
   problems: [
-    { kind: 'stackTrace', id: 'p1', title: 'java.lang.IllegalStateException: the last row does not fit', severity: 'ERROR', runs: 4, records: 120, firstSeen: iso(86_400_000), firstRun: runId, lastSeen: iso(60_000), lastRun: runId, isCurrent: true, isFlaky: true },
+    { kind: 'cause', id: 'p1', title: 'java.lang.IllegalStateException: the last row does not fit', severity: 'ERROR', runs: 4, records: 120, firstSeen: iso(86_400_000), firstRun: runId, lastSeen: iso(60_000), lastRun: runId, isCurrent: true, isFlaky: true },
     { kind: 'pattern', id: 'p2', title: 'disk <path> is full', severity: 'FATAL', runs: 1, records: 1, firstSeen: iso(96_400_000), firstRun: runId, lastSeen: iso(96_400_000), lastRun: runId, isCurrent: false, isFlaky: false },
   ],
 })
 
-export const workspaceReport = (taskId, runId) => ({ workspaceName: 'data engineering', looks: [{ taskId, taskName: 'nightly orders', reasons: reasons(runId), runs: [] }] })
+/** @type {(taskId: string, runId: string) => Schema['WorkspaceReport']} */
+export const workspaceReport = (taskId, runId) => ({
+  ...looked, tasksFine: 0, newProblems: [], looks: [{ taskId, taskName: 'nightly orders', reasons: reasons(runId), runs: [] }],
+})
 
 export const sql = [
   { day: '2026-11-21T00:00:00', runs: 12, failed: 1 },
@@ -88,6 +110,7 @@ export const sql = [
   { day: '2026-11-23T00:00:00', runs: 11, failed: 6 },
 ].map((row) => JSON.stringify(row)).join('\n')
 
+/** @type {(runId: string) => Schema['SearchAnswer']} */
 export const search = (runId) => ({
   items: [
     { runId, taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', taskName: 'nightly orders', workspaceId: 'bbbbbbbbbbbbbbbbbbbbbbbb', logTimestamp: ms - 5_000, severity: 'ERROR', logMessage: 'could not write row 7\njava.sql.SQLException: no' },
@@ -98,14 +121,36 @@ export const search = (runId) => ({
   complete: false,
 })
 
-export const collection = {
-  upstreams: [
-    { upstream: 'talend-eu', known: 12_040, going: 2, waiting: 31, failing: 1, incomplete: 1, landed: 11_900, noLog: 60, leftOut: 45, records: 84_000_000, pages: 12_400, waitingSince: ms - 340_000, listedUntil: ms - 20_000 },
-  ],
-  failing: [{ runId: '6c0e5a34-0000-4000-8000-0000000000dd', upstream: 'talend-eu', attempts: 4, problem: 'the service counts 4,000 records more than came', dueAt: ms + 60_000 }],
-}
+/** @type {Schema['LogSetback']} */
+export const setback = { upstream: 'talend-eu', problem: '320 of 350 records came', expected: 350, againAt: iso(-7_200_000) }
 
+/** @type {(runId: string) => Schema['CollectionBody']} */
+export const collection = (runId) => ({
+  upstreams: [
+    {
+      name: 'talend-eu', known: 12_040, going: 2, waiting: 31, failing: 1, incomplete: 1, landed: 11_900, noLog: 60, gone: 2, leftOut: 45,
+      records: 84_000_000, pages: 12_400, waitingSince: iso(340_000), listedUntil: iso(20_000),
+      problems: [
+        {
+          runId, taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', status: 'execution_failed', finishTimestamp: iso(340_000), attempts: 4, nextAttempt: iso(-7_200_000),
+          problem: '320 of 4,320 records came', expectedRecords: 4_320,
+        },
+      ],
+    },
+  ],
+  collectors: [
+    { id: 'c1', host: 'api.eu.cloud.talend.com', seen: iso(2_000), requestsPerMinute: 100, requestsLeft: 37, requests: 48_210, repeated: 12, limited: 3 },
+  ],
+})
+
+/** @type {Schema['RetriedBody']} */
+export const retried = { runs: 63 }
+
+/** @type {Schema['SinkBody'][]} */
 export const sinks = [
-  { name: 'elastic', kind: 'elasticsearch', due: 12, done: 900, dead: 2, lag: 61_000, problem: 'the destination answers 429' },
-  { name: 'files', kind: 'files', due: 0, done: 914, dead: 0, lag: 0 },
+  {
+    name: 'elastic', kind: 'elasticsearch', due: 12, failing: 3, done: 900, dead: 2, records: 3_100_000, refused: 7, lagSeconds: 61, lastSeen: iso(4_000),
+    problem: 'the destination answers 429',
+  },
+  { name: 'files', kind: 'files', due: 0, failing: 0, done: 914, dead: 0, records: 3_200_000, refused: 0, lagSeconds: 0, lastSeen: iso(4_000) },
 ]

@@ -48,18 +48,26 @@ async function visit(path, options, act) {
   }
 }
 
-/** Parts of the service that not every version has. */
+/** What the demonstration has no occasion for. */
 async function answerFor(page) {
   const json = (body) => (route) => route.fulfill({ json: body })
   await page.route('**/runlog/v1/runs/*/patterns', json(answers.patterns))
   await page.route('**/runlog/v1/runs/*/report', json(answers.report(FAILED_RUN, EARLIER_RUN, '2026-11-23T12:00:20Z')))
   await page.route('**/runlog/v1/runs/*/diff/*', json(answers.diff(EARLIER_RUN, FAILED_RUN)))
-  await page.route('**/runlog/v1/tasks/*/report?*', json(answers.taskReport(FAILED_RUN)))
+  await page.route('**/runlog/v1/tasks/*/report?*', json(answers.taskReport(service.taskId, FAILED_RUN)))
   await page.route('**/runlog/v1/workspaces/*/report?*', json(answers.workspaceReport(service.taskId, FAILED_RUN)))
   await page.route('**/runlog/v1/sql', (route) => route.fulfill({ body: answers.sql, contentType: 'application/x-ndjson' }))
   await page.route('**/runlog/v1/search?*', json(answers.search(FAILED_RUN)))
-  await page.route('**/runlog/v1/collection', json(answers.collection))
+  await page.route('**/runlog/v1/collection', json(answers.collection(FAILED_RUN)))
   await page.route('**/runlog/v1/sinks', json(answers.sinks))
+}
+
+let nobodies = 0
+/** The token of a new user without any right. */
+async function tokenOfNobody() {
+  const create = async (what, body) => (await send(service, 'POST', `/runlog/v1/${what}`, JSON.stringify(body))).json()
+  const user = await create('users', { name: `nobody-${process.pid}-${(nobodies += 1)}` })
+  return (await create('tokens', { name: 'test', userId: user.id })).token
 }
 
 async function hasNoBarrier(page) {
@@ -138,7 +146,7 @@ describe('signing in', () => {
       await page.getByRole('heading', { name: 'Overview' }).waitFor()
       await context.clearCookies()
       // Whichever request comes first finds out.
-      await page.getByLabel('Time', { exact: true }).selectOption('72', { timeout: 2_000 }).catch(() => {})
+      await page.getByRole('combobox', { name: 'Time' }).selectOption('72', { timeout: 2_000 }).catch(() => {})
       await page.getByLabel('Token').waitFor()
     })
   })
@@ -183,14 +191,13 @@ describe('a log of two million lines', () => {
       await page.route(`**/runs/${GOING_RUN}/summary`, async (route) => {
         const answer = await route.fetch()
         const run = await answer.json()
-        const setback = { upstream: 'cloud', problem: '320 of 350 records came', expected: 350, againAt: new Date(Date.now() + 90_000).toISOString() }
-        await route.fulfill({ response: answer, json: { ...run, log: { ...run.log, state: 'INCOMPLETE', setback } } })
+        await route.fulfill({ response: answer, json: { ...run, log: { ...run.log, state: 'INCOMPLETE', setback: answers.setback } } })
       })
     }
     for (const width of [1_280, 390]) {
       await visit(`/runs/${GOING_RUN}`, { width, prepare: incomplete }, async (page) => {
         await page.getByText('! incomplete').waitFor()
-        await page.getByText(/The log is not whole: 320 of 350 records came\. cloud counts 350 records.*collected again from cloud in 1 min/).waitFor()
+        await page.getByText(/The log is not whole: 320 of 350 records came\. talend-eu counts 350 records.*collected again from talend-eu in 1 h/).waitFor()
         await fits(page)
         await hasNoBarrier(page)
       })
@@ -342,9 +349,7 @@ describe('a run', () => {
     ]
     for (const [id, text] of cases) await visit(`/runs/${id}`, {}, (page) => page.getByText(text).first().waitFor())
 
-    const user = await (await send(service, 'POST', '/runlog/v1/users', JSON.stringify({ name: `nobody-${process.pid}` }))).json()
-    const token = await (await send(service, 'POST', '/runlog/v1/tokens', JSON.stringify({ name: 'test', userId: user.id }))).json()
-    const { page, context } = await openPage(chrome.browser, { ...service, token: token.token })
+    const { page, context } = await openPage(chrome.browser, { ...service, token: await tokenOfNobody() })
     await page.goto(`${service.url}/runs/${FAILED_RUN}`)
     await page.getByText('You may not see the run').waitFor()
     await page.getByText('lacks the right').waitFor()
@@ -430,6 +435,8 @@ describe('search', () => {
       await page.keyboard.press('Enter')
       await page.getByText('2+ lines').waitFor()
       assert.equal(await page.locator('li mark').first().textContent(), 'row')
+      const [request] = await Promise.all([page.waitForRequest('**/runlog/v1/search?*'), page.getByRole('combobox', { name: 'Time' }).selectOption('any time')])
+      assert.equal(new URL(request.url()).searchParams.get('from'), null)
       await page.getByRole('button', { name: 'Search on' }).click()
       await page.getByText('4+ lines').waitFor()
       // A hit leads to its line: here to the end, for it is of today.
@@ -440,18 +447,53 @@ describe('search', () => {
 })
 
 describe('collection', () => {
-  it('is tried again by those who may', async () => {
-    await visit('/collection', { answers: true }, async (page) => {
-      let tried
-      await page.route('**/runlog/v1/collection/talend-eu/retry', (route) => {
-        tried = route.request().headers()['x-runlog-web']
-        return route.fulfill({ status: 204 })
+  /** The row of a table that holds this. */
+  const row = (page, text) => page.getByRole('row').filter({ hasText: text })
+
+  it('shows the runs that fail, who collects and how far the sinks are behind', async () => {
+    for (const width of [1_280, 390]) {
+      await visit('/collection', { answers: true, width }, async (page) => {
+        const failing = row(page, '320 of 4,320 records came')
+        await failing.getByText(/in 1 h/).waitFor()
+        assert.equal(await failing.getByRole('link').getAttribute('href'), `/runs/${FAILED_RUN}`)
+        assert.deepEqual((await failing.getByRole('cell').allInnerTexts()).slice(1, 6), ['talend-eu', '✕ failed', '320 of 4,320 records came', '4,320', '4'])
+        await row(page, 'api.eu.cloud.talend.com').getByText('37 of 100').waitFor()
+        await row(page, 'the destination answers 429').getByText('1 min 1 s').waitFor()
+        assert.equal(await page.getByText('not behind').count(), 1)
+        await fits(page)
+        await hasNoBarrier(page)
       })
-      await page.getByText('the service counts 4,000 records more than came').waitFor()
-      await page.getByRole('button', { name: 'Try again now' }).first().click()
-      await page.getByText('talend-eu is tried again').waitFor()
-      assert.equal(tried, '1')
+    }
+  })
+
+  it('that fails is shown on the overview, too', async () => {
+    await visit('/', { answers: true }, async (page) => {
+      assert.equal(await page.getByRole('link', { name: '320 of 4,320 records came' }).getAttribute('href'), `/runs/${FAILED_RUN}`)
+      await page.getByText('1 min 1 s behind').waitFor()
     })
+  })
+
+  it('is tried again', async () => {
+    await visit('/collection', { answers: true }, async (page) => {
+      const tried = []
+      await page.route('**/runlog/v1/*/*/retry', (route) => {
+        tried.push(new URL(route.request().url()).pathname, route.request().headers()['x-runlog-web'])
+        return route.fulfill({ json: answers.retried })
+      })
+      await row(page, '84,000,000').getByRole('button', { name: 'Try again now' }).click()
+      await page.getByText('63 runs of talend-eu are tried again').waitFor()
+      await row(page, 'the destination answers 429').getByRole('button', { name: 'Try again now' }).click()
+      await page.getByText('63 runs of elastic are tried again').waitFor()
+      assert.deepEqual(tried, ['/runlog/v1/collection/talend-eu/retry', '1', '/runlog/v1/sinks/elastic/retry', '1'])
+    })
+  })
+
+  it('is for administrators', async () => {
+    const { page, context } = await openPage(chrome.browser, { ...service, token: await tokenOfNobody() })
+    await page.goto(service.url)
+    await page.getByRole('heading', { name: 'Tasks that need a look' }).waitFor()
+    assert.equal(await page.getByRole('heading', { name: 'Sinks' }).count(), 0)
+    await context.close()
   })
 })
 

@@ -13,6 +13,16 @@ export type Records = Schema['RecordsBody']
 export type PlacedRecord = Schema['PlacedRecord']
 export type Histogram = Schema['HistogramBody']
 export type SavedQuery = Schema['SavedQueryBody']
+export type FoundRecord = Schema['FoundRecord']
+export type RunReport = Schema['RunReport']
+export type RunDiff = Schema['RunDiff']
+export type RunPatterns = Schema['RunPatterns']
+export type Pattern = Schema['Pattern']
+export type PatternChange = Schema['PatternChange']
+export type TaskReport = Schema['TaskReport']
+export type Reason = Schema['Reason']
+export type Collection = Schema['CollectionBody']
+export type Sink = Schema['SinkBody']
 
 /** Why an answer did not come; each kind asks something else of the reader. */
 export type ProblemKind = 'signed out' | 'forbidden' | 'missing' | 'not offered' | 'wrong' | 'limited' | 'away' | 'broken'
@@ -24,24 +34,13 @@ export class Problem extends Error {
     message: string,
     readonly detail: string | undefined = undefined,
     readonly requestId: string | undefined = undefined,
-    /** For a query: where in its text, counted from 0. */
-    readonly position: number | undefined = undefined,
   ) {
     super(message)
   }
 }
 
-interface ErrorBody {
-  message?: string
-  detail?: string
-  requestId?: string
-  position?: number
-}
-
-// What tells the service that a request comes from its own pages and from no other site.
-const headers = { 'x-runlog-web': '1', accept: 'application/json' }
-
-export const client = createClient<paths>({ baseUrl: '', headers })
+// The first header tells the service that a request comes from its own pages and from no other site.
+export const client = createClient<paths>({ baseUrl: '', headers: { 'x-runlog-web': '1', accept: 'application/json' } })
 
 let whenSignedOut: () => void = () => {}
 
@@ -59,32 +58,7 @@ export async function answer<T>(call: Promise<{ data?: T; error?: unknown; respo
     throw unreachable(error)
   }
   if (result.response.ok) return result.data as T
-  throw problem(result.response, result.error as ErrorBody | undefined)
-}
-
-/** Asks an address that this version of the description may not know; the answer is read by the caller. */
-export async function askFor(path: string, init: RequestInit = {}): Promise<Response> {
-  let response
-  try {
-    response = await fetch(path, { ...init, headers: { ...headers, ...init.headers } })
-  } catch (error) {
-    throw unreachable(error)
-  }
-  if (response.ok) return response
-  const text = await response.text()
-  let body: ErrorBody
-  try {
-    body = JSON.parse(text) as ErrorBody
-  } catch {
-    body = { message: text.slice(0, 300) || `the service answered ${response.status}` }
-  }
-  throw problem(response, body)
-}
-
-/** The same, of an answer in JSON. */
-export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
-  const text = await (await askFor(path, init)).text()
-  return (text === '' ? undefined : JSON.parse(text)) as T
+  throw problem(result.response, result.error as Schema['ErrorBody'] | undefined)
 }
 
 function unreachable(error: unknown): Problem {
@@ -92,12 +66,12 @@ function unreachable(error: unknown): Problem {
   return new Problem('away', 'the service does not answer', 'Is it running, and is the network there? It is tried again.')
 }
 
-function problem(response: Response, body: ErrorBody | undefined): Problem {
+function problem(response: Response, body: Schema['ErrorBody'] | undefined): Problem {
   const kind = kindOf(response.status, body?.message ?? '')
   if (kind === 'signed out') whenSignedOut()
   const message = body?.message ?? `the service answered ${response.status}`
   const detail = body?.detail === message ? undefined : body?.detail
-  return new Problem(kind, message, detail, body?.requestId ?? undefined, body?.position)
+  return new Problem(kind, message, detail ?? undefined, body?.requestId ?? undefined)
 }
 
 export function kindOf(status: number, message: string): ProblemKind {

@@ -1,5 +1,5 @@
 // Results of queries: as a table, as CSV, as something to plot.
-import { answer, askFor, client, type Problem, type SavedQuery } from './api'
+import { answer, client, type Problem, type SavedQuery } from './api'
 
 export interface Column {
   name: string
@@ -17,9 +17,8 @@ export const ROWS_MAX = 10_000
 
 /** Asks, and reads the beginning of the answer; the rest is not waited for. */
 export async function runQuery(query: string, signal: AbortSignal): Promise<Result> {
-  const headers = { 'content-type': 'application/json', accept: 'application/x-ndjson, application/json' }
-  const response = await askFor('/runlog/v1/sql', { method: 'POST', signal, headers, body: JSON.stringify({ query, format: 'ndjson' }) })
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
+  const stream = await answer(client.POST('/runlog/v1/sql', { body: { query, format: 'ndjson' }, parseAs: 'stream', signal }))
+  const reader = stream?.pipeThrough(new TextDecoderStream()).getReader()
   const rows: Record<string, unknown>[] = []
   let rest = ''
   for (;;) {
@@ -51,7 +50,6 @@ function typeOf(values: unknown[]): string {
 
 /** Where a refused query is wrong: the number of its character. */
 export function placeOf(problem: Problem, query: string): number | undefined {
-  if (problem.position !== undefined) return problem.position
   const found = /line (\d+), column (\d+)/.exec(`${problem.message} ${problem.detail ?? ''}`)
   if (!found) return undefined
   const lines = query.split('\n').slice(0, Number(found[1]) - 1)
