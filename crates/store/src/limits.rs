@@ -17,6 +17,9 @@ pub const SEGMENT_BYTES_MAX: usize = 8 << 20;
 /// A range request decompresses at most this much in vain at each end.
 pub const PAGE_FRAME_BYTES: usize = 1 << 20;
 
+/// How hard page files are compressed. Somebody waits for one, and it lives for an hour: decision 0010 has the figures.
+pub const PAGE_ZSTD_LEVEL: i32 = -2;
+
 /// How many slices the catalog is asked for at a time. Unit: rows.
 pub const SLICES_AT_A_TIME: i64 = 64;
 

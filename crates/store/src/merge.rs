@@ -21,6 +21,10 @@ use crate::segment_file::{Bodies, Body, Heads, SegmentFile, on_decoding_thread};
 use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 
+mod trail;
+
+pub(crate) use trail::Trail;
+
 /// The records of a scope in one order, given as stretches of consecutive rows of a slice.
 pub(crate) struct Merge {
     store: Store,
@@ -37,6 +41,8 @@ pub(crate) struct Merge {
     kept: usize,
     /// When it was last known that no slice in hand had been replaced.
     checked_at: Timestamp,
+    /// None when nobody wants to know.
+    trail: Option<Trail>,
 }
 
 /// Rows of one slice that follow each other in the order of the merge.
@@ -46,8 +52,8 @@ pub(crate) struct Stretch {
     order: RecordOrder,
 }
 
-/// A slice of which all rows come next, not read yet.
-pub(crate) struct WholeSlice {
+/// Rows of a slice that come next, not read yet.
+pub(crate) struct SliceRows {
     file: SegmentFile,
     rows: Range<usize>,
     order: RecordOrder,
@@ -56,7 +62,7 @@ pub(crate) struct WholeSlice {
 /// What comes next of a merge.
 pub(crate) enum Piece {
     Stretch(Stretch),
-    Whole(WholeSlice),
+    Rows(SliceRows),
 }
 
 /// The records of a [`Stretch`].
@@ -102,6 +108,16 @@ impl Merge {
         Self::with(store, scope, order, Some(SliceWalk::new(scope, order)), VecDeque::new())
     }
 
+    /// The same, newest first, for who wants to know afterwards which rows they were.
+    pub(crate) fn with_trail(store: &Store, scope: Scope) -> Self {
+        Self { trail: Some(Trail::default()), ..Self::new(store, scope, RecordOrder::Desc) }
+    }
+
+    /// Which rows were given or passed over.
+    pub(crate) fn into_trail(self) -> Trail {
+        self.trail.unwrap_or_default()
+    }
+
     /// The records of these slices alone, oldest first.
     pub(crate) fn of_slices(store: &Store, scope: Scope, mut slices: Vec<Slice>) -> Self {
         slices.sort_by_key(|slice| (slice.first_time, slice.first_arrival));
@@ -116,7 +132,8 @@ impl Merge {
         waiting: VecDeque<Slice>,
     ) -> Self {
         let checked_at = store.now();
-        Self { store: store.clone(), scope, order, walk, waiting, open: Vec::new(), given: None, kept: 0, checked_at }
+        let (store, open) = (store.clone(), Vec::new());
+        Self { store, scope, order, walk, waiting, open, given: None, kept: 0, checked_at, trail: None }
     }
 
     /// Passes over up to `records_max` records in whole slices that come next and are not opened for it; tells how many.
@@ -144,6 +161,7 @@ impl Merge {
             self.fill_waiting(2).await?;
             let Some(first) = self.waiting.front() else {
                 self.given = held.last().map(|last| self.end_of(last)).or(self.given);
+                self.pass(held);
                 return Ok(passed);
             };
             if !self.is_whole_and_alone(first) || passed + first.records as u64 > records_max {
@@ -155,18 +173,27 @@ impl Merge {
                 && let Some(last) = held.last()
             {
                 self.given = Some(self.end_of(last));
-                held.clear();
+                self.pass(std::mem::take(&mut held));
             }
             held.push(slice);
         }
-        if keep.is_none() {
-            self.given = held.pop().map(|last| self.end_of(&last)).or(self.given);
+        if keep.is_none()
+            && let Some(last) = held.pop()
+        {
+            self.given = Some(self.end_of(&last));
+            self.pass(vec![last]);
         }
         passed -= held.iter().map(|slice| slice.records as u64).sum::<u64>();
         // What was kept once is not looked at again for this.
         self.kept = held.len();
         held.into_iter().rev().for_each(|slice| self.waiting.push_front(slice));
         Ok(passed)
+    }
+
+    fn pass(&mut self, slices: Vec<Slice>) {
+        if let Some(trail) = &mut self.trail {
+            slices.into_iter().for_each(|slice| trail.passed(slice));
+        }
     }
 
     /// The place after which nothing of a slice comes that is alone.
@@ -196,13 +223,13 @@ impl Merge {
         loop {
             match self.try_whole_slice().await {
                 Err(error) => self.restart_if_moved(error).await?,
-                Ok(Some(whole)) => return Ok(Some(Piece::Whole(whole))),
+                Ok(Some(whole)) => return Ok(Some(Piece::Rows(whole))),
                 Ok(None) => return Ok(self.next().await?.map(Piece::Stretch)),
             }
         }
     }
 
-    async fn try_whole_slice(&mut self) -> Result<Option<WholeSlice>> {
+    async fn try_whole_slice(&mut self) -> Result<Option<SliceRows>> {
         if !self.open.is_empty() {
             return Ok(None);
         }
@@ -220,7 +247,7 @@ impl Merge {
         let rows = slice.first_row as usize..(slice.first_row + slice.records) as usize;
         self.waiting.pop_front();
         self.kept = self.kept.saturating_sub(1);
-        Ok(Some(WholeSlice { file, rows, order: self.order }))
+        Ok(Some(SliceRows { file, rows, order: self.order }))
     }
 
     /// Some rows of the next slice, when all of its rows come next: `count` of them after `skip`, and no others are read.
@@ -235,7 +262,7 @@ impl Merge {
         }
     }
 
-    async fn try_part(&mut self, skip: u64, count: usize) -> Result<Option<WholeSlice>> {
+    async fn try_part(&mut self, skip: u64, count: usize) -> Result<Option<SliceRows>> {
         if !self.open.is_empty() {
             return Ok(None);
         }
@@ -253,7 +280,7 @@ impl Merge {
         self.given = Some(self.end_of(slice));
         self.waiting.pop_front();
         self.kept = self.kept.saturating_sub(1);
-        Ok(Some(WholeSlice { file, rows, order: self.order }))
+        Ok(Some(SliceRows { file, rows, order: self.order }))
     }
 
     /// The next rows, as many as follow each other in one slice; none at the end.
@@ -288,7 +315,11 @@ impl Merge {
             self.open.swap_remove(best);
         }
         self.given = Some(slice.position(if order == RecordOrder::Desc { rows.start } else { rows.end - 1 }));
-        Ok(Some(Stretch { slice, rows, order }))
+        let stretch = Stretch { slice, rows, order };
+        if let Some(trail) = &mut self.trail {
+            trail.gave(&stretch);
+        }
+        Ok(Some(stretch))
     }
 
     /// True when every record of `slice` comes before every record of `next`, which begins after it.
@@ -327,6 +358,9 @@ impl Merge {
             return Err(error);
         }
         self.scope.state = state;
+        if let Some(trail) = &mut self.trail {
+            trail.lose();
+        }
         if let Some((time, _)) = self.given {
             let time = Some(Timestamp::clamped(time));
             match self.order {
@@ -478,6 +512,16 @@ impl OpenSlice {
         }
     }
 
+    /// Where some of our rows are in the segment; none when others stand between them.
+    fn in_segment(&self, rows: Range<usize>) -> Option<Range<usize>> {
+        if rows.is_empty() {
+            return Some(self.in_segment.start..self.in_segment.start);
+        }
+        let (first, last) = (self.row_of_slice(rows.start), self.row_of_slice(rows.end - 1));
+        let start = self.in_segment.start;
+        (last - first + 1 == rows.len()).then(|| start + first..start + last + 1)
+    }
+
     /// The first of our rows that is not before a row of the slice.
     fn row_from(&self, row_of_slice: usize) -> usize {
         match &self.rows {
@@ -563,7 +607,7 @@ impl Piece {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Stretch(stretch) => stretch.len(),
-            Self::Whole(whole) => whole.rows.len(),
+            Self::Rows(rows) => rows.rows.len(),
         }
     }
 
@@ -571,12 +615,12 @@ impl Piece {
     pub(crate) async fn read_here(self) -> Result<StretchRecords> {
         match self {
             Self::Stretch(stretch) => stretch.read_here().await,
-            Self::Whole(whole) => whole.read_here().await,
+            Self::Rows(rows) => rows.read_here().await,
         }
     }
 }
 
-impl WholeSlice {
+impl SliceRows {
     async fn read_here(self) -> Result<StretchRecords> {
         let (times, bodies) = self.file.times_and_bodies(self.rows.clone()).await?;
         let rows = 0..times.len();

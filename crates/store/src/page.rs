@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::SmallWrite;
-use crate::merge::Merge;
+use crate::merge::{Merge, Trail};
 use crate::page_build::PageToBuild;
 use crate::slices::{Scope, Slice};
 use crate::sql::Connection;
@@ -87,19 +87,16 @@ impl PageFile {
     }
 }
 
+/// A token, and how far its file is: `attempts` is none where there is no file any more.
 #[derive(FromRow)]
 struct TokenRow {
     page_key: String,
     run_id: String,
     file_name: String,
     expires_at: i64,
-}
-
-#[derive(FromRow)]
-struct StateRow {
     built_at: Option<i64>,
-    attempts: i64,
-    claimed_until: i64,
+    attempts: Option<i64>,
+    claimed_until: Option<i64>,
 }
 
 impl Store {
@@ -111,7 +108,7 @@ impl Store {
     /// Finds where the page ends, and begins to build its file where a builder is idle. `NotFound`: no such run.
     pub async fn find_page(&self, request: &PageRequest) -> Result<UnwrittenPage> {
         let (run, scope) = self.scope(request.run_id, request.range).await?;
-        let cut = self.cut(scope).await?;
+        let (cut, trail) = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.random().uuid().to_string();
         let (now, life_ms) = (self.now(), self.settings().page_life_ms);
@@ -136,7 +133,7 @@ impl Store {
             // A link may be made at the token's last moment, and is then valid for as long again.
             keep_until: now.plus_millis(3 * life_ms),
         };
-        let accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build()));
+        let accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build(trail)));
         let ticket = PageTicket { token, records: cut.records, end: cut.end, settled: self.is_settled(&run) };
         Ok(UnwrittenPage { ticket, wanted, accepted })
     }
@@ -161,7 +158,7 @@ impl Store {
     pub async fn page_status(&self, run_id: RunId, token: &str, wait: Duration) -> Result<PageStatus> {
         let mut built = self.builds().watch();
         let row = self.token_row(run_id, token).await?;
-        let status = self.file_status(&row).await?;
+        let status = self.file_status(&row)?;
         if status != PageStatus::InProgress || wait.is_zero() {
             return Ok(status);
         }
@@ -169,7 +166,7 @@ impl Store {
         let _ =
             tokio::time::timeout(wait, async { while built.recv().await.is_ok_and(|key| *key != *row.page_key) {} })
                 .await;
-        self.file_status(&row).await
+        self.file_status(&self.token_row(run_id, token).await?)
     }
 
     async fn is_page_known(&self, key: &str) -> Result<bool> {
@@ -181,11 +178,13 @@ impl Store {
     }
 
     async fn token_row(&self, run_id: RunId, token: &str) -> Result<TokenRow> {
-        let row: Option<TokenRow> =
-            sqlx::query_as("SELECT page_key, run_id, file_name, expires_at FROM page_tokens WHERE token_hash = $1")
-                .bind(secret::hash(token))
-                .fetch_optional(self.catalog().read())
-                .await?;
+        let row: Option<TokenRow> = sqlx::query_as(
+            "SELECT t.page_key, t.run_id, t.file_name, t.expires_at, f.built_at, f.attempts, f.claimed_until
+             FROM page_tokens t LEFT JOIN page_files f ON f.key = t.page_key WHERE t.token_hash = $1",
+        )
+        .bind(secret::hash(token))
+        .fetch_optional(self.catalog().read())
+        .await?;
         let row = row
             .filter(|row| row.run_id == run_id.to_string())
             .ok_or_else(|| Error::not_found("this run has no such token: generate the log again"))?;
@@ -195,37 +194,32 @@ impl Store {
         }
     }
 
-    async fn file_status(&self, token: &TokenRow) -> Result<PageStatus> {
-        let state: Option<StateRow> =
-            sqlx::query_as("SELECT built_at, attempts, claimed_until FROM page_files WHERE key = $1")
-                .bind(&token.page_key)
-                .fetch_optional(self.catalog().read())
-                .await?;
-        match state {
-            None => Err(Error::new(ErrorKind::Expired, "the file has expired: generate the log again")),
-            Some(StateRow { built_at: Some(_), .. }) => {
-                Ok(PageStatus::Ready(PageFile { key: token.page_key.clone(), file_name: token.file_name.clone() }))
-            }
-            Some(state)
-                if state.attempts >= limits::PAGE_ATTEMPTS_MAX && state.claimed_until < self.now().as_millis() =>
-            {
-                Err(Error::corrupt("the log file could not be built"))
-            }
-            Some(_) => Ok(PageStatus::InProgress),
+    fn file_status(&self, token: &TokenRow) -> Result<PageStatus> {
+        let Some(attempts) = token.attempts else {
+            return Err(Error::new(ErrorKind::Expired, "the file has expired: generate the log again"));
+        };
+        if token.built_at.is_some() {
+            return Ok(PageStatus::Ready(PageFile { key: token.page_key.clone(), file_name: token.file_name.clone() }));
+        }
+        let is_claimed = token.claimed_until.is_some_and(|until| until >= self.now().as_millis());
+        match attempts >= limits::PAGE_ATTEMPTS_MAX && !is_claimed {
+            true => Err(Error::corrupt("the log file could not be built")),
+            false => Ok(PageStatus::InProgress),
         }
     }
 
-    async fn cut(&self, scope: Scope) -> Result<PageCut> {
-        let mut merge = Merge::new(self, scope, RecordOrder::Desc);
+    /// Where a page ends, and the rows that were looked at or passed over for that.
+    async fn cut(&self, scope: Scope) -> Result<(PageCut, Trail)> {
+        let mut merge = Merge::with_trail(self, scope);
         let mut cutter = PageCutter::new(self.settings().page_records_max);
         loop {
             // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
             // ends at a whole second when it can.
             cutter.pass(merge.skip_whole_slices(cutter.room(), Some(has_whole_second)).await?);
-            let Some(stretch) = merge.next().await? else { return Ok(cutter.complete()) };
+            let Some(stretch) = merge.next().await? else { return Ok((cutter.complete(), merge.into_trail())) };
             for time in stretch.times() {
                 if let Some(cut) = cutter.take(Timestamp::clamped(time), 1) {
-                    return Ok(cut);
+                    return Ok((cut, merge.into_trail()));
                 }
             }
         }
@@ -250,9 +244,9 @@ pub(crate) struct WantedPage {
 }
 
 impl WantedPage {
-    fn to_build(&self) -> PageToBuild {
-        let Self { key, page, format, order, records, .. } = self;
-        PageToBuild { key: key.clone(), page: *page, format: *format, order: *order, records: *records, is_new: true }
+    fn to_build(&self, trail: Trail) -> PageToBuild {
+        let Self { ref key, page, format, order, records, .. } = *self;
+        PageToBuild { key: key.clone(), page, format, order, records, trail: Some(trail) }
     }
 
     pub(crate) async fn insert(&self, connection: &mut Connection) -> Result<()> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::merge::{Merge, Piece};
+use crate::merge::{Merge, Piece, SliceRows, Trail};
 use crate::page_file::{FrameCutter, PageFileWriter, PageForm, PageFrames, Press, WrittenPage};
 use crate::segment_file::on_decoding_thread;
 use crate::slices::{LogState, Scope};
@@ -64,8 +64,8 @@ pub(crate) struct PageToBuild {
     pub(crate) format: FileFormat,
     pub(crate) order: RecordOrder,
     pub(crate) records: u64,
-    /// It was asked for just now: the state of its log is that of now.
-    pub(crate) is_new: bool,
+    /// Where its rows are, when it was cut just now.
+    pub(crate) trail: Option<Trail>,
 }
 
 /// A page that was claimed, as its row has it.
@@ -200,9 +200,9 @@ impl Store {
     }
 
     /// Builds a page's file; where its row is on its way, waits for it before the file is made known.
-    async fn build_page(&self, page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
+    async fn build_page(&self, mut page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
         let object_key = keys::page_file(&page.key, self.random().uuid());
-        let built = build(self, &page, object_key.clone()).await;
+        let built = build(self, &mut page, object_key.clone()).await;
         if let Some(accepted) = accepted
             && accepted.await.is_err()
         {
@@ -225,7 +225,7 @@ impl Store {
             // Nobody may be waiting.
             let _ = self.builds().built.send(page.key.into());
         } else {
-            // Another builder was first.
+            // Another builder was first, or the log was deleted meanwhile.
             self.objects().delete(&object_key).await?;
         }
         Ok(())
@@ -280,7 +280,8 @@ impl Store {
     async fn mark_built(&self, page_key: &str, object_key: &Path, written: &WrittenPage) -> Result<bool> {
         let done = sqlx::query(
             "UPDATE page_files SET built_at = $2, object_key = $3, plain_bytes = $4, zstd_bytes = $5, frames = $6
-             WHERE key = $1 AND built_at IS NULL",
+             WHERE key = $1 AND built_at IS NULL
+               AND log_epoch = (SELECT log_epoch FROM runs WHERE id = page_files.run_id)",
         )
         .bind(page_key)
         .bind(self.now().as_millis())
@@ -312,7 +313,7 @@ impl TryFrom<ClaimedRow> for PageToBuild {
         };
         let format = row.file_format.parse().map_err(|_| undecodable("form"))?;
         let order = row.record_order.parse().map_err(|_| undecodable("order"))?;
-        Ok(Self { page, format, order, records: row.records as u64, key: row.key, is_new: false })
+        Ok(Self { page, format, order, records: row.records as u64, key: row.key, trail: None })
     }
 }
 
@@ -325,22 +326,73 @@ fn tell(outcome: Result<()>) {
     }
 }
 
-/// Writes the file of a page as an object. Its records are read, formatted and compressed in portions, several at a
-/// time, and written one after the other.
-async fn build(store: &Store, page: &PageToBuild, object_key: Path) -> Result<WrittenPage> {
-    let PageToBuild { format, order, .. } = *page;
-    let state = match page.is_new {
-        true => page.page.state,
-        false => store.log_state(page.page.run_id, page.page.state).await?,
-    };
-    let mut merge = Merge::new(store, Scope { state, ..page.page }, order);
-    let form = PageForm { format, is_packed: !store.settings().links_by_bucket };
+/// Writes the file of a page as an object.
+async fn build(store: &Store, page: &mut PageToBuild, object_key: Path) -> Result<WrittenPage> {
+    // Each thread has the same to do, twice.
+    let portion = (page.records as usize).div_ceil(portions()).max(limits::PORTION_RECORDS);
+    if let Some(trail) = page.trail.take()
+        && let Some(rows) = trail.rows(store, &page.page, page.records, page.order, portion).await?
+    {
+        match write(store, page, Pieces::Known(rows), portion, object_key.clone()).await {
+            // Slices may have been replaced, and their objects removed, since the page was cut.
+            Err(error) if store.log_state(page.page.run_id, page.page.state).await? == page.page.state => {
+                return Err(error);
+            }
+            Err(_) => {}
+            written => return written,
+        }
+    }
+    let state = store.log_state(page.page.run_id, page.page.state).await?;
+    let merge = Merge::new(store, Scope { state, ..page.page }, page.order);
+    write(store, page, Pieces::Merged(Box::new(merge)), limits::PORTION_RECORDS, object_key).await
+}
+
+/// How many portions are formatted at a time: as many as there are threads, and one for each that may have to wait for the
+/// first.
+fn portions() -> usize {
+    (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::PORTIONS_MAX)
+}
+
+/// What a page is made of, in order.
+enum Pieces {
+    Known(VecDeque<SliceRows>),
+    Merged(Box<Merge>),
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Result<Option<Piece>> {
+        match self {
+            Self::Known(rows) => Ok(rows.pop_front().map(Piece::Rows)),
+            Self::Merged(merge) => merge.next_piece().await,
+        }
+    }
+
+    /// The next ones, with at least so many records; none at the end.
+    async fn next_portion(&mut self, records_min: usize) -> Result<Option<Vec<Piece>>> {
+        let (mut portion, mut records) = (Vec::new(), 0);
+        while records < records_min {
+            let Some(piece) = self.next().await? else { break };
+            records += piece.len();
+            portion.push(piece);
+        }
+        Ok(if portion.is_empty() { None } else { Some(portion) })
+    }
+}
+
+/// Writes the file of a page that is made of these pieces. Its records are read, formatted and compressed in portions,
+/// several at a time, and written one after the other.
+async fn write(
+    store: &Store,
+    page: &PageToBuild,
+    mut pieces: Pieces,
+    portion_records: usize,
+    object_key: Path,
+) -> Result<WrittenPage> {
+    let form = PageForm { format: page.format, is_packed: !store.settings().links_by_bucket };
     let mut file = PageFileWriter::new(store.fleeting_objects().clone(), object_key, form);
-    // As many as there are threads, and one for each that may have to wait for the first.
-    let portions = (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::PORTIONS_MAX);
     let (mut under_way, mut is_begin, presses) = (VecDeque::new(), true, &store.builds().presses);
-    while let Some(portion) = next_portion(&mut merge).await? {
-        if under_way.len() >= portions
+    while let Some(portion) = pieces.next_portion(portion_records).await? {
+        if under_way.len() >= portions()
             && let Some(first) = under_way.pop_front()
         {
             file.write(frames_of(first).await?).await?;
@@ -366,17 +418,6 @@ async fn build(store: &Store, page: &PageToBuild, object_key: Path) -> Result<Wr
 
 async fn frames_of(portion: tokio::task::JoinHandle<Result<PageFrames>>) -> Result<PageFrames> {
     portion.await?
-}
-
-/// The next pieces, with enough records for a thread; none at the end.
-async fn next_portion(merge: &mut Merge) -> Result<Option<Vec<Piece>>> {
-    let (mut portion, mut records) = (Vec::new(), 0);
-    while records < limits::PORTION_RECORDS {
-        let Some(piece) = merge.next_piece().await? else { break };
-        records += piece.len();
-        portion.push(piece);
-    }
-    Ok(if portion.is_empty() { None } else { Some(portion) })
 }
 
 async fn format_portion(portion: Vec<Piece>, form: PageForm, is_begin: bool, presses: Presses) -> Result<PageFrames> {

@@ -91,7 +91,11 @@ pub(crate) struct WrittenPage {
 impl Press {
     pub(crate) fn new() -> Result<Self> {
         let plain = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
-        Ok(Self { compressor: Compressor::new(1).map_err(uncompressed)?, plain, packed: Vec::new() })
+        Ok(Self {
+            compressor: Compressor::new(limits::PAGE_ZSTD_LEVEL).map_err(uncompressed)?,
+            plain,
+            packed: Vec::new(),
+        })
     }
 
     /// False when a long record has made it larger than it has to be.
@@ -123,7 +127,7 @@ impl FrameCutter {
             match self.form.format {
                 FileFormat::Json => {
                     let is_first = self.is_begin && self.frames.records == 0;
-                    out.extend_from_slice(if is_first { b"[\n" } else { b",\n" });
+                    out.extend_from_slice(if is_first { b"[\n{\"logTimestamp\":" } else { b",\n{\"logTimestamp\":" });
                     json.write(out, epoch_ms, row);
                 }
                 FileFormat::Text => write_text(out, epoch_ms, bodies.row(row)),
@@ -215,7 +219,8 @@ struct JsonColumns<'a> {
     before: Vec<JsonColumn<'a>>,
     message: JsonColumn<'a>,
     after: Vec<JsonColumn<'a>>,
-    extra: &'a TextColumn,
+    /// The further fields; none when no record has some, and the brace at the end stands in `after`.
+    extra: Option<&'a TextColumn>,
 }
 
 /// Members of records: as they are written, such as `,"severity":"INFO","logType":"JOB"`, or the texts of one column.
@@ -251,26 +256,34 @@ impl<'a> JsonColumns<'a> {
             }
             joined
         };
+        let mut after = names(&[
+            (",\"bundleName\":", &bodies.bundle_name),
+            (",\"bundleVersion\":", &bodies.bundle_version),
+            (",\"podName\":", &bodies.pod_name),
+        ]);
+        let mut extra = Some(&bodies.extra);
+        if bodies.extra.is_empty()
+            && let Some(JsonColumn::Members(last)) = after.last_mut()
+        {
+            *last = last.followed_by(&Members::end(last.rows.len()));
+            extra = None;
+        }
         Self {
             before: names(&[(",\"severity\":", &bodies.severity), (",\"logType\":", &bodies.log_type)]),
             message: JsonColumn::new(",\"logMessage\":", &bodies.message),
-            after: names(&[
-                (",\"bundleName\":", &bodies.bundle_name),
-                (",\"bundleVersion\":", &bodies.bundle_version),
-                (",\"podName\":", &bodies.pod_name),
-            ]),
-            extra: &bodies.extra,
+            after,
+            extra,
         }
     }
 
-    /// One record as one line of JSON, without a line break at its end.
+    /// One record as one line of JSON, from its time on, without a line break at its end.
     fn write(&self, out: &mut Vec<u8>, epoch_ms: i64, row: usize) {
-        out.extend_from_slice(b"{\"logTimestamp\":");
         out.extend_from_slice(itoa::Buffer::new().format(epoch_ms).as_bytes());
         self.before.iter().for_each(|column| column.write(out, row));
         self.message.write(out, row);
         self.after.iter().for_each(|column| column.write(out, row));
-        match self.extra.text(row).and_then(|extra| extra.strip_prefix('{')).filter(|fields| *fields != "}") {
+        let Some(extra) = self.extra else { return };
+        match extra.text(row).and_then(|extra| extra.strip_prefix('{')).filter(|fields| *fields != "}") {
             Some(fields) => {
                 out.push(b',');
                 out.extend_from_slice(fields.as_bytes());
@@ -318,6 +331,11 @@ impl Members {
             members.rows.extend(keys.iter().map(|key| key.map_or(none, |key| key as u32)));
         }
         members
+    }
+
+    /// The brace after the last member of so many records.
+    fn end(records: usize) -> Self {
+        Self { rows: vec![0; records], bytes: b"}".to_vec(), ends: vec![1] }
     }
 
     /// Both, one after the other.
@@ -557,24 +575,31 @@ mod tests {
         };
         let job = TextColumn::Coded { keys: Int32Array::from(vec![0, 0]), texts: StringArray::from(vec!["JOB"]) };
         let jobs = TextColumn::Plain(StringArray::from(vec!["JOB", "JOB"]));
-        for (severity, log_type) in [(TextColumn::Plain(severity), jobs), (coded, job)] {
+        let some = || TextColumn::Plain(StringArray::from(vec![Some(r#"{"n":1}"#), None]));
+        let no_pod =
+            TextColumn::Coded { keys: Int32Array::new_null(2), texts: StringArray::from(Vec::<String>::new()) };
+        let forms = [
+            (TextColumn::Plain(severity), jobs, none(), some()),
+            (coded.clone(), job.clone(), no_pod.clone(), some()),
+            (coded, job, no_pod, none()),
+        ];
+        for (severity, log_type, pod_name, extra) in forms {
+            let end = if extra.is_empty() { "}" } else { r#","n":1}"# };
             let bodies = Bodies {
                 severity,
                 log_type,
                 message: TextColumn::Plain(StringArray::from(vec!["a\n\"b\"", ""])),
                 bundle_name: none(),
                 bundle_version: none(),
-                pod_name: none(),
-                extra: TextColumn::Plain(StringArray::from(vec![Some(r#"{"n":1}"#), None])),
+                pod_name,
+                extra,
             };
             let mut out = Vec::new();
             let columns = JsonColumns::new(&bodies);
             columns.write(&mut out, 7, 0);
             columns.write(&mut out, -1, 1);
-            let expected = concat!(
-                r#"{"logTimestamp":7,"severity":"INFO","logType":"JOB","logMessage":"a\n\"b\"","n":1}"#,
-                r#"{"logTimestamp":-1,"logType":"JOB","logMessage":""}"#
-            );
+            let first = r#"7,"severity":"INFO","logType":"JOB","logMessage":"a\n\"b\"""#;
+            let expected = format!(r#"{first}{end}-1,"logType":"JOB","logMessage":""}}"#);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

@@ -544,7 +544,7 @@ impl SealedFiles {
             )
             .with_max_concurrency(2);
             let object = HashedObject { object, digest: Sha256::new(), bytes: 0 };
-            let properties = segment::properties(limits::SEALED_ZSTD_LEVEL)?;
+            let properties = segment::sealed_properties()?;
             let writer = AsyncArrowWriter::try_new(object, segment::schema(), Some(properties))?;
             self.open = Some(OpenFile {
                 id: id.to_string(),

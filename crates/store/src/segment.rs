@@ -17,7 +17,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMilli
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use runlog_model::RunId;
 
 use crate::columns::{RecordColumns, concatenated};
@@ -54,8 +54,16 @@ pub(crate) struct RunRows {
 
 /// Writes records as a segment: of each run those that are new, in order of arrival. Tells where each run's rows are.
 pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u8>, Vec<RunRows>)> {
+    encode_as(runs, properties(SEGMENT_ZSTD_LEVEL)?.build())
+}
+
+/// The same, encoded in another way.
+pub(crate) fn encode_as(
+    runs: &[(RunId, Vec<Arc<RecordColumns>>)],
+    properties: WriterProperties,
+) -> Result<(Vec<u8>, Vec<RunRows>)> {
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema(), Some(properties(SEGMENT_ZSTD_LEVEL)?))?;
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema(), Some(properties))?;
     let (mut parts, mut first_row) = (Vec::with_capacity(runs.len()), 0);
     for (run_id, new) in runs {
         let new: Vec<&RecordColumns> = new.iter().map(|columns| &**columns).collect();
@@ -112,8 +120,18 @@ pub(crate) fn schema() -> SchemaRef {
 /// How hard a segment is compressed: it is written once, in a hurry, and soon merged.
 const SEGMENT_ZSTD_LEVEL: i32 = 1;
 
-/// How segments and sealed files are encoded; the reasons are in decision 0010.
-pub(crate) fn properties(zstd_level: i32) -> Result<WriterProperties> {
+/// How sealed files are encoded; the reasons are in decision 0010.
+pub(crate) fn sealed_properties() -> Result<WriterProperties> {
+    let mut properties = properties(limits::SEALED_ZSTD_LEVEL)?;
+    // Where all rows of a row group have the same name, or none, they are not read.
+    for name in NAME_COLUMNS.into_iter().chain(["extra"]) {
+        properties = properties.set_column_statistics_enabled(name.into(), EnabledStatistics::Chunk);
+    }
+    Ok(properties.build())
+}
+
+/// How segments and sealed files are encoded.
+fn properties(zstd_level: i32) -> Result<WriterPropertiesBuilder> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
         .set_statistics_enabled(EnabledStatistics::None)
@@ -132,5 +150,5 @@ pub(crate) fn properties(zstd_level: i32) -> Result<WriterProperties> {
             .set_column_dictionary_enabled(name.into(), false)
             .set_column_encoding(name.into(), Encoding::PLAIN);
     }
-    Ok(properties.build())
+    Ok(properties)
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+    Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
     TimestampMillisecondArray,
 };
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::TryStreamExt;
@@ -24,6 +24,7 @@ use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::statistics::Statistics;
 use runlog_model::{Record, Severity, Timestamp};
 use tokio::task::JoinHandle;
 
@@ -101,6 +102,11 @@ impl SegmentFile {
         Ok(file)
     }
 
+    /// True when both were opened as one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.footer.metadata(), other.footer.metadata())
+    }
+
     /// What it keeps in memory. Unit: bytes.
     fn memory_bytes(&self) -> usize {
         let bytes = match &self.source {
@@ -113,6 +119,16 @@ impl SegmentFile {
     /// How many rows it has.
     pub(crate) fn rows(&self) -> usize {
         self.footer.metadata().file_metadata().num_rows() as usize
+    }
+
+    /// The rows with which its row groups begin.
+    pub(crate) fn row_group_starts(&self) -> Vec<usize> {
+        let groups = self.footer.metadata().row_groups().iter();
+        let ends = groups.scan(0, |end, group| {
+            *end += group.num_rows() as usize;
+            Some(*end)
+        });
+        std::iter::once(0).chain(ends).collect()
     }
 
     /// What a row takes on average, decompressed. Unit: bytes.
@@ -196,6 +212,24 @@ impl SegmentFile {
         Ok(builder.build()?)
     }
 
+    /// What stands in each of some rows of a column of names, or that nothing does, as far as the footer tells.
+    fn same_text(&self, rows: &Range<usize>, column: &str) -> Option<Option<String>> {
+        let index = COLUMNS.iter().position(|name| *name == column)?;
+        let (mut first_row, mut same) = (0, None);
+        for group in self.footer.metadata().row_groups() {
+            let group_rows = first_row..first_row + group.num_rows() as usize;
+            first_row = group_rows.end;
+            if group_rows.end <= rows.start || group_rows.start >= rows.end {
+                continue;
+            }
+            let text = only_text(group.columns().get(index)?.statistics()?, group_rows.len())?;
+            if same.get_or_insert_with(|| text.clone()) != &text {
+                return None;
+            }
+        }
+        same
+    }
+
     async fn read_apart(&self, rows: Range<usize>, columns: &'static [&'static str]) -> Result<RecordBatch> {
         let file = self.clone();
         on_decoding_thread(async move { file.read(rows, columns).await }).await?
@@ -206,8 +240,15 @@ impl SegmentFile {
         if rows.end > total {
             return Err(Error::corrupt(format!("a segment has {total} rows where the catalog names {}", rows.end)));
         }
-        let mask = ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied());
         let length = rows.len();
+        let (mut to_read, mut known) = (Vec::new(), Vec::new());
+        for name in columns {
+            match self.same_text(&rows, name) {
+                Some(text) => known.push((*name, same_texts(name, text, length))),
+                None => to_read.push(*name),
+            }
+        }
+        let mask = self.mask(&to_read);
         let batches: Vec<RecordBatch> =
             ParquetRecordBatchStreamBuilder::new_with_metadata(self.source.clone(), self.footer.clone())
                 .with_projection(mask)
@@ -224,7 +265,7 @@ impl SegmentFile {
             },
         };
         match batch.num_rows() == length {
-            true => Ok(batch),
+            true => with_columns(batch, known),
             false => Err(Error::corrupt("a segment ends before the rows that the catalog names")),
         }
     }
@@ -290,6 +331,50 @@ impl AsyncFileReader for Source {
     }
 }
 
+/// The one text that so many rows have, or that they have none; nothing when they differ.
+fn only_text(statistics: &Statistics, rows: usize) -> Option<Option<String>> {
+    let Statistics::ByteArray(texts) = statistics else { return None };
+    let without = texts.null_count_opt()?;
+    if without == rows as u64 {
+        return Some(None);
+    }
+    let (least, most) = (texts.min_opt()?, texts.max_opt()?);
+    let is_one = without == 0 && least == most && texts.min_is_exact() && texts.max_is_exact();
+    is_one.then(|| least.as_utf8().ok().map(|text| Some(text.to_owned()))).flatten()
+}
+
+/// A column in which each row has this text, as it would have been read.
+fn same_texts(column: &str, text: Option<String>, rows: usize) -> ArrayRef {
+    match NAME_COLUMNS.contains(&column) {
+        true => {
+            let keys = match text {
+                Some(_) => Int32Array::from_value(0, rows),
+                None => Int32Array::new_null(rows),
+            };
+            let texts = StringArray::from_iter_values(text);
+            // There is a text for each key.
+            Arc::new(DictionaryArray::new(keys, Arc::new(texts)))
+        }
+        false => match text {
+            Some(text) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows))),
+            None => Arc::new(StringArray::new_null(rows)),
+        },
+    }
+}
+
+fn with_columns(batch: RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+    if more.is_empty() {
+        return Ok(batch);
+    }
+    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
+    let mut columns = batch.columns().to_vec();
+    for (name, column) in more {
+        fields.push(Arc::new(Field::new(name, column.data_type().clone(), true)));
+        columns.push(column);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
 /// The same columns, with names as dictionaries: a name that is there many times is read and formatted once.
 fn coded_schema(schema: &Schema) -> SchemaRef {
     let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
@@ -353,6 +438,14 @@ impl TextColumn {
             return Ok(Self::Coded { keys: coded.keys().clone(), texts: texts.clone() });
         }
         Ok(Self::Plain(column::<StringArray>(batch, name)?.clone()))
+    }
+
+    /// True when no row has a text.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Plain(texts) => texts.null_count() == texts.len(),
+            Self::Coded { keys, .. } => keys.null_count() == keys.len(),
+        }
     }
 
     /// The text of a row.
@@ -459,7 +552,7 @@ fn set(field: &mut Option<String>, text: Option<&str>) {
 mod tests {
     use super::*;
     use crate::columns::{ColumnBuilder, RecordColumns};
-    use crate::segment::encode;
+    use crate::segment::{encode, encode_as, sealed_properties};
     use runlog_model::RunId;
 
     fn record(time_ms: i64, message: &str) -> Record {
@@ -500,6 +593,38 @@ mod tests {
         // Some rows alone are the same as those rows of the whole.
         let bodies = segment.bodies(1..3).await.unwrap();
         assert_eq!(bodies.row(1).to_record(5).unwrap(), records[0]);
+    }
+
+    /// Names that all rows of a sealed file have are known from its footer; what is read is the same as without that.
+    #[tokio::test]
+    async fn names_that_are_the_same_everywhere_are_not_read_and_come_out_the_same() {
+        let named = |number: i64, severity: Option<&str>| Record {
+            severity: severity.map(str::to_owned),
+            log_type: Some("JOB".to_owned()),
+            bundle_name: (number != 1).then(|| "b".to_owned()),
+            pod_name: Some("p".repeat(100 + usize::from(number == 2))),
+            extra: (number == 0).then(|| Box::new([("n".to_owned(), 7.into())].into_iter().collect())),
+            ..record(number, "m")
+        };
+        let records: Vec<Record> =
+            [Some("INFO"), Some("WARN"), None].into_iter().enumerate().map(|(n, it)| named(n as i64, it)).collect();
+        let written = [(run(1), columns(&records))];
+        let sealed = in_memory(encode_as(&written, sealed_properties().unwrap()).unwrap().0).await.unwrap();
+        let known = |name| sealed.same_text(&(1..3), name);
+        assert_eq!(known("log_type"), Some(Some("JOB".to_owned())));
+        assert_eq!(known("bundle_version"), Some(None));
+        let differing = ["severity", "bundle_name", "pod_name", "extra"];
+        assert_eq!(differing.map(known), [None, None, None, None]);
+        let plain = in_memory(encode(&written).unwrap().0).await.unwrap();
+        assert_eq!(plain.same_text(&(1..3), "log_type"), None);
+        for segment in [sealed, plain] {
+            for rows in [0..3, 1..2] {
+                let (times, bodies) = segment.times_and_bodies(rows.clone()).await.unwrap();
+                let read: Vec<Record> =
+                    times.iter().enumerate().map(|(row, time)| bodies.row(row).to_record(*time).unwrap()).collect();
+                assert_eq!(read, records[rows]);
+            }
+        }
     }
 
     #[tokio::test]

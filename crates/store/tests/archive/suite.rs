@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use super::common::record;
 use futures::TryStreamExt;
+use tokio_util::sync::CancellationToken;
 use proptest::prelude::*;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
@@ -46,7 +47,7 @@ async fn downloaded(archive: &Archive, token: &str) -> Vec<Record> {
 }
 
 async fn downloaded_of(archive: &Archive, run_id: RunId, token: &str) -> Vec<Record> {
-    let status = archive.store.page_status(run_id, token, Duration::ZERO).await.unwrap();
+    let status = archive.store.page_status(run_id, token, Duration::from_secs(60)).await.unwrap();
     let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
     let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
     let length = reader.plain_bytes;
@@ -85,15 +86,35 @@ proptest! {
         records_max in 1..50_u64,
         batch_records in 1..40_usize,
         is_ascending in any::<bool>(),
+        is_over in any::<bool>(),
+        is_served in any::<bool>(),
     ) {
         runtime().block_on(async {
             let archive = Archive::with_page_limit(records_max).await;
+            // Pages are built by whoever looks for them, or by builders that are handed them with what was found of them.
+            let stop = CancellationToken::new();
+            let jobs = is_served.then(|| {
+                let (store, stop) = (archive.store.clone(), stop.clone());
+                tokio::spawn(async move { store.run_jobs(stop).await })
+            });
             let records: Vec<Record> = times.iter().enumerate().map(|(index, ms)| record(*ms, &format!("{}", index % 7))).collect();
             for (index, batch) in records.chunks(batch_records).enumerate() {
                 archive.push(&format!("b{index}"), batch).await;
             }
+            if is_over {
+                // It is sealed, now or while pages are built.
+                archive.finish(RunStatus::Successful).await.unwrap();
+                archive.clock.advance_ms(60_000);
+                if !is_served {
+                    archive.store.seal().await.unwrap();
+                }
+            }
             let order = if is_ascending { RecordOrder::Asc } else { RecordOrder::Desc };
             let mut pages = naive_pages(&archive, range, order).await;
+            stop.cancel();
+            if let Some(jobs) = jobs {
+                jobs.await.unwrap();
+            }
             // "Combine in the order received" is the whole log, newest first; ascending files go the other way.
             let combined: Vec<Record> = match order {
                 RecordOrder::Desc => pages.concat().into_iter().rev().collect(),
@@ -259,6 +280,30 @@ async fn a_page_does_not_change_when_records_come_late() {
         "1970-01-01T00:00:00.001Z |       |  |  | a\n1970-01-01T00:00:00.005Z |       |  |  | c\n"
     );
     assert_eq!(archive.store.request_page(&request).await.unwrap().records, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_log_that_is_deleted_meanwhile_does_not_come() {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "a")]).await;
+    let stop = CancellationToken::new();
+    let jobs = tokio::spawn({
+        let (store, stop) = (archive.store.clone(), stop.clone());
+        async move { store.run_jobs(stop).await }
+    });
+    let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
+    // From the second one on there is a builder that begins it at once.
+    let warm = archive.store.request_page(&archive.whole_log(FileFormat::Text, RecordOrder::Desc)).await.unwrap();
+    let status = archive.store.page_status(archive.run_id, &warm.token, Duration::from_secs(60)).await.unwrap();
+    assert!(matches!(status, PageStatus::Ready(_)));
+    let found = archive.store.find_page(&request).await.unwrap();
+    archive.store.delete_log(archive.run_id).await.unwrap();
+    let ticket = archive.store.write_page(found, None).await.unwrap();
+    let status = archive.store.page_status(archive.run_id, &ticket.token, Duration::from_millis(300)).await.unwrap();
+    assert_eq!(status, PageStatus::InProgress);
+    stop.cancel();
+    jobs.await.unwrap();
+    assert_eq!(archive.store.request_page(&request).await.unwrap().records, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
