@@ -2,7 +2,7 @@
 
 use runlog_model::place::{Right, Task, Workspace};
 use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
-use runlog_store::Caller;
+use runlog_store::{Caller, RunBrief};
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
@@ -17,6 +17,14 @@ pub(crate) fn id<T: std::str::FromStr<Err: ToString>>(name: &str, text: &str) ->
 pub(crate) async fn run(app: &App, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Run> {
     let run_id: RunId = id("executionId", text)?;
     let run = app.store().run(run_id).await?.ok_or_else(|| no_run(run_id))?;
+    require(app, caller, run.workspace_id, rights).await?;
+    Ok(run)
+}
+
+/// The run of a path in brief, if the caller has these rights on its workspace. 400, then 404, then 403.
+pub(crate) async fn run_brief(app: &App, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<RunBrief> {
+    let run_id: RunId = id("executionId", text)?;
+    let run = app.store().run_brief(run_id).await?.ok_or_else(|| no_run(run_id))?;
     require(app, caller, run.workspace_id, rights).await?;
     Ok(run)
 }

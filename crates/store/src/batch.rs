@@ -25,10 +25,12 @@ pub struct BatchWriter {
     store: Store,
     run_id: RunId,
     batch_id: Option<String>,
+    /// It is stored only where the log has so many records then.
+    after: Option<u64>,
     /// The batch of the same id that is stored already.
     stored_before: Option<BatchRow>,
     digest: Sha256,
-    /// What is yet to be added to the digest.
+    /// What is yet to be added to the digest, of a batch with an id.
     undigested: Vec<u8>,
     records: u64,
     severities: SeverityCounts,
@@ -56,18 +58,30 @@ impl Store {
     /// `NotFound`: no such run. `Invalid`: the id is empty, too long or not printable.
     pub async fn begin_batch(&self, run_id: RunId, batch_id: Option<&str>) -> Result<BatchWriter> {
         let batch_id = batch_id.map(checked_batch_id).transpose()?;
-        if self.run(run_id).await?.is_none() {
+        if self.run_brief(run_id).await?.is_none() {
             return Err(no_such_run(run_id));
         }
         let stored_before = match &batch_id {
             Some(id) => fetch_batch(self.catalog().read(), run_id, id).await?,
             None => None,
         };
-        Ok(BatchWriter {
+        Ok(BatchWriter { batch_id, stored_before, ..self.batch(run_id) })
+    }
+
+    /// Begins a batch that is stored only where the run's log has as many records then as now, which it gives too:
+    /// otherwise, its commit is a `Conflict`. For who stores what a log lacks. `NotFound`: no such run.
+    pub async fn begin_next_batch(&self, run_id: RunId) -> Result<(BatchWriter, u64)> {
+        let records = self.run_brief(run_id).await?.ok_or_else(|| no_such_run(run_id))?.records;
+        Ok((BatchWriter { after: Some(records), ..self.batch(run_id) }, records))
+    }
+
+    fn batch(&self, run_id: RunId) -> BatchWriter {
+        BatchWriter {
             store: self.clone(),
             run_id,
-            batch_id,
-            stored_before,
+            batch_id: None,
+            after: None,
+            stored_before: None,
             digest: Sha256::new(),
             undigested: Vec::new(),
             records: 0,
@@ -76,17 +90,19 @@ impl Store {
             pending_bytes: 0,
             reserved: self.commits().begin(),
             segments: SegmentWriter::new(self),
-        })
+        }
     }
 }
 
 impl BatchWriter {
     /// Takes one more record. `Busy`: there is no memory for it; nothing of the batch is stored.
     pub async fn push(&mut self, record: &Record) -> Result<()> {
-        write_digest(&mut self.undigested, record)?;
-        if self.undigested.len() >= DIGEST_BYTES {
-            self.digest.update(&self.undigested);
-            self.undigested.clear();
+        if self.batch_id.is_some() {
+            write_digest(&mut self.undigested, record)?;
+            if self.undigested.len() >= DIGEST_BYTES {
+                self.digest.update(&self.undigested);
+                self.undigested.clear();
+            }
         }
         self.records += 1;
         self.severities.add(Severity::of(record.severity.as_deref()));
@@ -112,7 +128,7 @@ impl BatchWriter {
 
     /// Stores the batch: when this returns, its records are on disk and every reader sees them.
     ///
-    /// `Conflict`: other records were stored under the same id; nothing was added.
+    /// `Conflict`: other records were stored under the same id, or others came where none should have; nothing was added.
     pub async fn commit(mut self) -> Result<StoredBatch> {
         self.digest.update(&self.undigested);
         let digest = secret::hex(&std::mem::take(&mut self.digest).finalize());
@@ -124,8 +140,9 @@ impl BatchWriter {
             let part = Part {
                 run_id: self.run_id,
                 batch: name,
+                after: self.after,
                 severities: self.severities,
-                records: Arc::new(self.pending.take()),
+                records: Arc::new(self.pending.finish()),
                 reserved: self.reserved,
             };
             return self.store.commit_part(part).await;
@@ -134,7 +151,7 @@ impl BatchWriter {
             self.segments.remove().await;
             return Err(error);
         }
-        self.store.commit_segments(self.segments, self.run_id, name, self.severities).await
+        self.store.commit_segments(self.segments, self.run_id, name, self.after, self.severities).await
     }
 
     /// Gives the batch up and removes what was written of it.

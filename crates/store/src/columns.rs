@@ -60,11 +60,18 @@ impl ColumnBuilder {
         Ok(())
     }
 
-    /// What was gathered; the builder is empty again.
+    /// What was gathered.
+    pub(crate) fn finish(mut self) -> RecordColumns {
+        RecordColumns { times: self.times, texts: std::array::from_fn(|index| self.texts[index].finish()) }
+    }
+
+    /// What was gathered; the builder is empty again, with room for as much.
     pub(crate) fn take(&mut self) -> RecordColumns {
-        let times = std::mem::take(&mut self.times);
-        self.times.reserve(times.len());
-        RecordColumns { times, texts: std::array::from_fn(|index| self.texts[index].finish()) }
+        let rows = self.times.len();
+        let room = |text: &StringBuilder| StringBuilder::with_capacity(rows, text.values_slice().len());
+        let texts = std::array::from_fn(|index| room(&self.texts[index]));
+        let next = Self { times: Vec::with_capacity(rows), texts, scratch: std::mem::take(&mut self.scratch) };
+        std::mem::replace(self, next).finish()
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct BatchName {
 pub(crate) struct Part {
     pub(crate) run_id: RunId,
     pub(crate) batch: Option<BatchName>,
+    /// It is stored only where the log has so many records then.
+    pub(crate) after: Option<u64>,
     pub(crate) severities: SeverityCounts,
     pub(crate) records: Arc<RecordColumns>,
     pub(crate) reserved: Reserved,
@@ -92,13 +94,26 @@ struct RunAddition {
     records: u64,
     severities: SeverityCounts,
     batches: Vec<BatchName>,
+    /// It is made only where the log has so many records then.
+    after: Option<u64>,
 }
 
 /// How a transaction ended.
 enum Attempt {
     Done,
-    /// Nothing was written, because these cannot be: the runs are not there, the batches are stored already.
-    Refused(BTreeSet<RunId>, HashMap<(RunId, String), BatchRow>),
+    /// Nothing was written, because some of it cannot be.
+    Refused(Refusal),
+}
+
+/// What cannot be written.
+#[derive(Debug, Default)]
+struct Refusal {
+    /// Runs that are not there.
+    missing: BTreeSet<RunId>,
+    /// Runs whose logs have other records by now than was asked for.
+    moved: BTreeSet<RunId>,
+    /// Batches that are stored already.
+    stored: HashMap<(RunId, String), BatchRow>,
 }
 
 #[derive(FromRow)]
@@ -296,18 +311,17 @@ impl Store {
         segments: SegmentWriter,
         run_id: RunId,
         batch: Option<BatchName>,
+        after: Option<u64>,
         severities: SeverityCounts,
     ) -> Result<StoredBatch> {
         let records = segments.segments.iter().map(|segment| segment.records as u64).sum();
-        let addition = RunAddition { records, severities, batches: batch.clone().into_iter().collect() };
+        let addition = RunAddition { records, severities, batches: batch.clone().into_iter().collect(), after };
         match self.attempt(&segments.segments, &BTreeMap::from([(run_id, addition)])).await {
             Ok(Attempt::Done) => Ok(StoredBatch { stored: records, repeated: false }),
-            Ok(Attempt::Refused(_, stored)) => {
+            Ok(Attempt::Refused(refusal)) => {
                 segments.remove().await;
-                match stored.into_values().next() {
-                    Some(before) => before.repeated(run_id, batch.as_ref()),
-                    None => Err(no_such_run(run_id)),
-                }
+                let answer = refusal.of(run_id, batch.as_ref(), after);
+                answer.unwrap_or_else(|| Err(no_such_run(run_id))).map(|(stored, _)| stored)
             }
             // It is not certain that nothing was committed, so the objects stay; the sweep knows.
             Err(error) => Err(error),
@@ -336,7 +350,13 @@ impl Store {
         // The same batch over two connections at once: the first is stored, the other one has its answer.
         let mut named: HashMap<(RunId, String), usize> = HashMap::new();
         let mut twins: Vec<(usize, RunId, BatchName, oneshot::Sender<_>)> = Vec::new();
+        // Of two that ask for the same state of a log, the first one changes it.
+        let mut changed: BTreeSet<RunId> = BTreeSet::new();
         for (part, waiter) in group {
+            if part.after.is_some() && !changed.insert(part.run_id) {
+                let _ = waiter.send(Err(moved(part.run_id)));
+                continue;
+            }
             let key = part.batch.as_ref().map(|batch| (part.run_id, batch.id.clone()));
             match (key.as_ref().and_then(|key| named.get(key)), &part.batch) {
                 (Some(first), Some(batch)) => twins.push((*first, part.run_id, batch.clone(), waiter)),
@@ -381,16 +401,10 @@ impl Store {
                         outcomes[index] = Some(Ok((stored, digest)));
                     }
                 }
-                Ok(Attempt::Refused(missing, stored)) => {
+                Ok(Attempt::Refused(refusal)) => {
                     for index in left {
                         let part = &parts[index];
-                        let name = part.batch.as_ref();
-                        if missing.contains(&part.run_id) {
-                            outcomes[index] = Some(Err(no_such_run(part.run_id)));
-                        } else if let Some(before) = name.and_then(|name| stored.get(&(part.run_id, name.id.clone()))) {
-                            let answer = before.repeated(part.run_id, name);
-                            outcomes[index] = Some(answer.map(|answer| (answer, before.digest.clone())));
-                        }
+                        outcomes[index] = refusal.of(part.run_id, part.batch.as_ref(), part.after);
                     }
                 }
                 Err(error) => {
@@ -411,6 +425,7 @@ impl Store {
             addition.records += part.records.times.len() as u64;
             addition.severities.add_all(&part.severities);
             addition.batches.extend(part.batch.clone());
+            addition.after = addition.after.or(part.after);
             if !part.records.times.is_empty() {
                 records.push(Arc::clone(&part.records));
             }
@@ -428,7 +443,7 @@ impl Store {
             segments.settle().await?;
         }
         let attempt = self.attempt(&segments.segments, &additions).await?;
-        if matches!(attempt, Attempt::Refused(..)) {
+        if matches!(attempt, Attempt::Refused(_)) {
             segments.remove().await;
         }
         Ok(attempt)
@@ -438,10 +453,18 @@ impl Store {
         let mut transaction = self.catalog().begin().await?;
         // Whichever node commits, batches of a run are counted one after another; all lock runs in the same order.
         let runs = self.lock_runs(&mut transaction, additions.keys()).await?;
-        let missing: BTreeSet<_> = additions.keys().filter(|id| !runs.contains_key(id)).copied().collect();
-        let stored = stored_names(&mut transaction, additions).await?;
-        if !missing.is_empty() || !stored.is_empty() {
-            return Ok(Attempt::Refused(missing, stored));
+        let mut refusal = Refusal { stored: stored_names(&mut transaction, additions).await?, ..Refusal::default() };
+        for (run_id, addition) in additions {
+            match runs.get(run_id) {
+                None => _ = refusal.missing.insert(*run_id),
+                Some(run) if addition.after.is_some_and(|after| after != run.records as u64) => {
+                    refusal.moved.insert(*run_id);
+                }
+                Some(_) => {}
+            }
+        }
+        if !refusal.is_empty() {
+            return Ok(Attempt::Refused(refusal));
         }
         let now = self.now().as_millis();
         insert_batches(&mut transaction, additions, now).await?;
@@ -520,6 +543,33 @@ impl Store {
         }
         Ok(())
     }
+}
+
+impl Refusal {
+    fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.moved.is_empty() && self.stored.is_empty()
+    }
+
+    /// What it means for a batch, and the digest of what is stored; none where the batch itself could be written.
+    fn of(
+        &self,
+        run_id: RunId,
+        batch: Option<&BatchName>,
+        after: Option<u64>,
+    ) -> Option<Result<(StoredBatch, String)>> {
+        if self.missing.contains(&run_id) {
+            return Some(Err(no_such_run(run_id)));
+        }
+        if after.is_some() && self.moved.contains(&run_id) {
+            return Some(Err(moved(run_id)));
+        }
+        let before = self.stored.get(&(run_id, batch?.id.clone()))?;
+        Some(before.repeated(run_id, batch).map(|answer| (answer, before.digest.clone())))
+    }
+}
+
+fn moved(run_id: RunId) -> Error {
+    Error::conflict(format!("the log of run {run_id} has other records by now"))
 }
 
 /// Which of the batches are stored already.

@@ -102,7 +102,7 @@ pub use read::{LiveQuery, LiveSlice, RecordReader};
 pub use record_file::{FiledRecord, RecordFile};
 pub use retention::{Retention, Retired};
 pub use rows::{RowColumn, RowCondition, RowKind, RowScan, RowTable};
-pub use runs::RunFilter;
+pub use runs::{RunBrief, RunFilter};
 pub use scan::{Narrowing, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, scan_schema};
 pub use seal::Sealed;
 pub use search::{Found, Search, SearchPage, SearchPlace};

@@ -333,10 +333,8 @@ impl Merge {
     async fn fill_waiting(&mut self, slices_min: usize) -> Result<()> {
         while self.waiting.len() < slices_min {
             let Some(walk) = self.walk.as_mut().filter(|walk| !walk.is_done()) else { return Ok(()) };
-            let more = walk.next(&self.store).await?;
-            // Slices of two states of the log must not meet.
-            self.check_state().await?;
-            self.waiting.extend(more);
+            self.waiting.extend(walk.next(&self.store).await?);
+            self.checked_at = self.store.now();
         }
         Ok(())
     }
@@ -345,10 +343,7 @@ impl Merge {
     async fn check_state(&mut self) -> Result<()> {
         let state = self.store.log_state(self.scope.run_id, self.scope.state).await?;
         self.checked_at = self.store.now();
-        match state == self.scope.state {
-            true => Ok(()),
-            false => Err(Error::conflict(format!("the log of run {} was merged", self.scope.run_id))),
-        }
+        self.scope.same_state(state)
     }
 
     /// Goes on with the new slices when the old ones were replaced; fails with `error` when that is not the reason.

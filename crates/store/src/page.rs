@@ -44,6 +44,8 @@ pub struct PageTicket {
     pub end: PageEnd,
     /// True when the run is final and the settle delay has passed: the log does not grow any more.
     pub settled: bool,
+    /// Records of the run's log, in the page or not.
+    pub log_records: u64,
 }
 
 /// A page that was found, whose file is perhaps begun. Its token is good once [`Store::write_page`] has written it down.
@@ -134,7 +136,8 @@ impl Store {
             keep_until: now.plus_millis(3 * life_ms),
         };
         let accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build(trail)));
-        let ticket = PageTicket { token, records: cut.records, end: cut.end, settled: self.is_settled(&run) };
+        let (settled, log_records) = (self.is_settled(&run), run.records);
+        let ticket = PageTicket { token, records: cut.records, end: cut.end, settled, log_records };
         Ok(UnwrittenPage { ticket, wanted, accepted })
     }
 

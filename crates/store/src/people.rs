@@ -90,12 +90,14 @@ impl Store {
         if !secret::is_well_formed(secret::TOKEN, token) {
             return Ok(None);
         }
-        let row: Option<(String, String, Option<i64>)> =
-            sqlx::query_as("SELECT id, user_id, last_used_at FROM tokens WHERE token_hash = $1")
-                .bind(secret::hash(token))
-                .fetch_optional(self.catalog().read())
-                .await?;
-        let Some((token_id, user_id, last_used_at)) = row else { return Ok(None) };
+        let row: Option<(String, Option<i64>, String, String, i64)> = sqlx::query_as(
+            "SELECT t.id, t.last_used_at, u.id, u.name, u.administrator
+             FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.token_hash = $1",
+        )
+        .bind(secret::hash(token))
+        .fetch_optional(self.catalog().read())
+        .await?;
+        let Some((token_id, last_used_at, id, name, administrator)) = row else { return Ok(None) };
         if self.is_use_worth_noting(last_used_at) {
             sqlx::query("UPDATE tokens SET last_used_at = $1 WHERE id = $2")
                 .bind(self.now().as_millis())
@@ -103,7 +105,8 @@ impl Store {
                 .execute(self.catalog().write())
                 .await?;
         }
-        self.caller(CallerKind::User, &user_id).await
+        let (kind, administrator) = (CallerKind::User, administrator != 0);
+        Ok(Some(Caller { kind, id, name, administrator, permissions: Vec::new() }))
     }
 
     /// The service account with this id, if this is its secret.

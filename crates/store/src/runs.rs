@@ -36,6 +36,19 @@ pub struct RunFilter {
     pub offset: u64,
 }
 
+/// What is asked of a run most often: the whole of it takes longer to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunBrief {
+    /// The run.
+    pub id: RunId,
+    /// Its task.
+    pub task_id: TaskId,
+    /// The workspace of the task.
+    pub workspace_id: WorkspaceId,
+    /// Records of its log.
+    pub records: u64,
+}
+
 impl Store {
     /// Begins a run, or learns more of one that has begun. True when it is new.
     ///
@@ -113,6 +126,23 @@ impl Store {
     /// The run with this id.
     pub async fn run(&self, id: RunId) -> Result<Option<Run>> {
         fetch(self.catalog().read(), id).await
+    }
+
+    /// The run with this id, in brief.
+    pub async fn run_brief(&self, id: RunId) -> Result<Option<RunBrief>> {
+        let row: Option<(String, String, i64)> =
+            sqlx::query_as("SELECT task_id, workspace_id, records FROM runs WHERE id = $1")
+                .bind(id.to_string())
+                .fetch_optional(self.catalog().read())
+                .await?;
+        let Some((task_id, workspace_id, records)) = row else { return Ok(None) };
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {id} does not decode"));
+        Ok(Some(RunBrief {
+            id,
+            task_id: task_id.parse().map_err(|_| undecodable("task id"))?,
+            workspace_id: workspace_id.parse().map_err(|_| undecodable("workspace id"))?,
+            records: records as u64,
+        }))
     }
 
     /// The runs that `filter` asks for, newest first, and how many there are without limit and offset.

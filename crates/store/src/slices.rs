@@ -55,6 +55,25 @@ pub(crate) struct Scope {
     pub(crate) state: LogState,
 }
 
+impl Scope {
+    /// `Conflict`: the log is in another state by now, and slices of the two must not meet.
+    pub(crate) fn same_state(&self, now: LogState) -> Result<()> {
+        match now == self.state {
+            true => Ok(()),
+            false => Err(Error::conflict(format!("the log of run {} was merged or deleted", self.run_id))),
+        }
+    }
+}
+
+/// A slice, and the state of the log that it was found in.
+#[derive(FromRow)]
+struct FoundSlice {
+    #[sqlx(flatten)]
+    slice: Slice,
+    #[sqlx(flatten)]
+    state: LogState,
+}
+
 /// Which state of a run's log was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub(crate) struct LogState {
@@ -83,7 +102,7 @@ impl SliceWalk {
         self.is_done
     }
 
-    /// The next few; fewer than a few when there are no more.
+    /// The next few; fewer than a few when there are no more. `Conflict`: they are of another state of the log.
     pub(crate) async fn next(&mut self, store: &Store) -> Result<Vec<Slice>> {
         let (within, order) = match self.order {
             RecordOrder::Desc => {
@@ -92,7 +111,8 @@ impl SliceWalk {
             RecordOrder::Asc => ("(s.first_time, s.first_arrival) > ($5, $6)", "s.first_time, s.first_arrival"),
         };
         let statement = format!(
-            "SELECT {SLICE_COLUMNS} FROM slices s JOIN segments g ON g.id = s.segment_id
+            "SELECT {SLICE_COLUMNS}, r.log_epoch, r.log_version
+             FROM slices s JOIN segments g ON g.id = s.segment_id JOIN runs r ON r.id = s.run_id
              WHERE s.run_id = $1 AND s.first_arrival < $2 AND s.last_time >= $3 AND s.first_time <= $4 AND {within}
              ORDER BY {order} LIMIT $7"
         );
@@ -100,7 +120,7 @@ impl SliceWalk {
             RecordOrder::Desc => (i64::MAX, i64::MAX),
             RecordOrder::Asc => (i64::MIN, i64::MIN),
         });
-        let slices: Vec<Slice> = sqlx::query_as(AssertSqlSafe(statement))
+        let found: Vec<FoundSlice> = sqlx::query_as(AssertSqlSafe(statement))
             .bind(self.scope.run_id.to_string())
             .bind(self.scope.arrivals)
             .bind(self.scope.range.first_ms())
@@ -110,6 +130,13 @@ impl SliceWalk {
             .bind(limits::SLICES_AT_A_TIME)
             .fetch_all(store.catalog().read())
             .await?;
+        // One statement sees one state of the catalog.
+        let state = match found.first() {
+            Some(first) => first.state,
+            None => store.log_state(self.scope.run_id, self.scope.state).await?,
+        };
+        self.scope.same_state(state)?;
+        let slices: Vec<Slice> = found.into_iter().map(|found| found.slice).collect();
         self.after = slices.last().map(|last| match self.order {
             RecordOrder::Desc => (last.last_time, last.first_arrival),
             RecordOrder::Asc => (last.first_time, last.first_arrival),

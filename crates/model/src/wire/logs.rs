@@ -12,6 +12,9 @@ pub const NEXT_END_HEADER: &str = "x-log-next-request-end-time";
 /// delay has passed, `false` before. Talend Cloud does not send it.
 pub const LOG_SETTLED_HEADER: &str = "x-runlog-log-settled";
 
+/// The header in which Runlog says how many records a run's log has, with each page of it. Talend Cloud does not send it.
+pub const LOG_RECORDS_HEADER: &str = "x-runlog-log-records";
+
 /// The header in which Runlog says how many requests it takes from a caller, as `per second,per minute`, or `0` for as
 /// many as come. Talend Cloud does not send it.
 pub const PACE_HEADER: &str = "x-runlog-pace";

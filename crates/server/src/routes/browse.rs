@@ -117,7 +117,7 @@ pub(crate) async fn records(
     let count = params.number("count", 1..=limits::RECORDS_MAX)?.unwrap_or(200);
     let order = params.word("order")?.unwrap_or(RecordOrder::Asc);
     let (severities, texts) = (severities(&params)?, params.texts("q"));
-    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
         let found = app.store().records_from(run.id, from, count).await?;
         let scanned = found.records.len() as u64;
@@ -171,7 +171,7 @@ pub(crate) async fn histogram(
 ) -> ApiResult<Json<HistogramBody>> {
     let range = params.time_range()?;
     let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
-    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let found = app.store().histogram(run.id, range, buckets).await?;
     Ok(Json(HistogramBody {
         start: found.start,
@@ -215,7 +215,7 @@ pub(crate) async fn whole(
         Some("json") => (WholeForm::Json, "json", "application/json"),
         Some(_) => return Err(ApiError::invalid("format: it is text, ndjson or json")),
     };
-    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     app.metrics().records_out.inc_by(run.records);
     let reader = app.store().read_records(run.id, range, RecordOrder::Asc).await?;
     let part = (Some(reader), form, true);

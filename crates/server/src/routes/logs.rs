@@ -5,12 +5,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
+use runlog_model::PageEnd;
 use runlog_model::place::Right;
 use runlog_model::wire::logs::{
-    DeletedLogBody, FileStatus, GeneratedLog, LOG_SETTLED_HEADER, LivePage, LogStatus, NEXT_END_HEADER,
+    DeletedLogBody, FileStatus, GeneratedLog, LOG_RECORDS_HEADER, LOG_SETTLED_HEADER, LivePage, LogStatus,
+    NEXT_END_HEADER,
 };
-use runlog_model::{PageEnd, Run};
-use runlog_store::{LiveQuery, PageRequest, PageStatus};
+use runlog_store::{LiveQuery, PageRequest, PageStatus, RunBrief};
 use serde::Deserialize;
 
 use super::json;
@@ -31,7 +32,7 @@ pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
     params(("id" = runlog_model::RunId, Path, description = "the id"), RangeQuery, ("fileFormat" = Option<String>, Query, description = "`JSON` (the default) or `TEXT`, in any case"), ("newFileName" = Option<bool>, Query, description = "`true`: the file is named `taskId_executionId.log`"), ("order" = Option<String>, Query, description = "`DESC` (the default) or `ASC`: the order of the records in the file; Runlog's own")),
-    responses((status = 200, description = "The whole range is in the file", body = GeneratedLog, headers(("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))), (status = 206, description = "The newest records of the range are in the file; older ones remain", body = GeneratedLog, headers(("x-log-next-request-end-time" = String, description = "The `endTime` of the next request"), ("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))))
+    responses((status = 200, description = "The whole range is in the file", body = GeneratedLog, headers(("x-runlog-log-records" = String, description = "Records of the run's whole log"), ("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))), (status = 206, description = "The newest records of the range are in the file; older ones remain", body = GeneratedLog, headers(("x-log-next-request-end-time" = String, description = "The `endTime` of the next request"), ("x-runlog-log-records" = String, description = "Records of the run's whole log"), ("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))))
 )]
 pub(crate) async fn generate(
     State(app): State<App>,
@@ -43,7 +44,7 @@ pub(crate) async fn generate(
     let format = params.word("fileFormat")?.unwrap_or_default();
     let order = params.word("order")?.unwrap_or(app.settings().file_order);
     let with_task = params.flag("newFileName")?;
-    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
     let page = app.store().find_page(&request).await?;
 
@@ -55,14 +56,15 @@ pub(crate) async fn generate(
         PageEnd::Partial { .. } => StatusCode::PARTIAL_CONTENT,
     };
     let body = Json(GeneratedLog { size: ticket.records, token: ticket.token.clone() });
-    let settled = [(LOG_SETTLED_HEADER, if ticket.settled { "true" } else { "false" })];
+    let settled = if ticket.settled { "true" } else { "false" };
+    let of_log = [(LOG_SETTLED_HEADER, settled.to_owned()), (LOG_RECORDS_HEADER, ticket.log_records.to_string())];
     let next_end = ticket.end.next_end_text().map(|next_end| AppendHeaders([(NEXT_END_HEADER, next_end)]));
     // It is written down together with who asked for it, before the answer goes out.
-    Ok((status, settled, next_end, Extension(Unwritten::from(page)), body).into_response())
+    Ok((status, of_log, next_end, Extension(Unwritten::from(page)), body).into_response())
 }
 
 /// The name under which the file is downloaded. Source: `newFileName` of the vendor's file.
-fn file_name(run: &Run, with_task: bool) -> String {
+fn file_name(run: &RunBrief, with_task: bool) -> String {
     match with_task {
         true => format!("{}_{}.log", run.task_id, run.id),
         false => format!("{}.log", run.id),
@@ -87,7 +89,7 @@ pub(crate) async fn status(
 ) -> ApiResult<Json<LogStatus>> {
     let body = json::read(body, limits::TOKEN_BODY_BYTES_MAX).await?;
     let token = page_token(&body)?;
-    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(match app.store().page_status(run.id, &token, app.settings().status_wait).await? {
         PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
         PageStatus::Ready(file) => {
@@ -143,7 +145,7 @@ pub(crate) async fn live(
         start_index: params.number("startIndex", 0..=u64::MAX)?.unwrap_or(0),
         count: params.number("count", 0..=limits::LIVE_PAGE_MAX)?.unwrap_or(limits::LIVE_PAGE_DEFAULT),
     };
-    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let slice = app.store().live_page(run.id, &query).await?;
     let size = slice.records.len() as u64;
     app.metrics().records_out.inc_by(size);
@@ -170,7 +172,7 @@ pub(crate) async fn delete(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<DeletedLogBody>> {
-    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = access::run_brief(&app, &caller, &id, &[Right::View]).await?;
     access::permission(&caller, DELETE_LOGS)?;
     let deleted = app.store().delete_log(run.id).await?;
     Ok(Json(DeletedLogBody { records: deleted.records, bytes: deleted.bytes }))

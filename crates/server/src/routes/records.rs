@@ -52,7 +52,7 @@ pub(crate) async fn push(
     body: Body,
 ) -> ApiResult<Json<StoredBatch>> {
     let coding = content_coding(&headers)?;
-    let run = access::run(&app, &caller, &id, &[Right::Publish]).await?;
+    let run = access::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
     let mut batch = app.store().begin_batch(run.id, params.text("batch")).await?;
     let mut lines = Lines::new(body, coding, &app.settings().bounds);
     match take_lines(&mut lines, &mut batch).await {

@@ -31,7 +31,7 @@ pub(crate) async fn patterns(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunPatterns>> {
-    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(run_patterns(app.store(), run.id).await?))
 }
 
@@ -48,7 +48,7 @@ pub(crate) async fn of_run(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunReport>> {
-    let run = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(run_report(app.store(), run.id).await?))
 }
 
@@ -65,8 +65,8 @@ pub(crate) async fn diff(
     Authenticated(caller): Authenticated,
     Path((id, other_id)): Path<(String, String)>,
 ) -> ApiResult<Json<RunDiff>> {
-    let before = access::run(&app, &caller, &id, &Right::READ_LOGS).await?;
-    let after = access::run(&app, &caller, &other_id, &Right::READ_LOGS).await?;
+    let before = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let after = access::run_brief(&app, &caller, &other_id, &Right::READ_LOGS).await?;
     Ok(Json(run_diff(app.store(), before.id, after.id).await?))
 }
 

@@ -68,7 +68,7 @@ pub(crate) async fn finish(
     Path(id): Path<String>,
     JsonBody(finish): JsonBody<FinishRun>,
 ) -> ApiResult<Json<TaskExecution>> {
-    let run = access::run(&app, &caller, &id, &[Right::Publish]).await?;
+    let run = access::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
     let run = app.store().finish_run(run.id, &finish).await?;
     Ok(Json((&run).into()))
 }

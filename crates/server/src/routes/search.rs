@@ -99,7 +99,7 @@ async fn in_place(app: &App, caller: &Caller, params: &Params, search: Search) -
             Ok(Search { task_id: Some(task_id), workspace_ids, ..search })
         }
         [None, None, Some(run)] => {
-            let run = access::run(app, caller, run, &Right::READ_LOGS).await?;
+            let run = access::run_brief(app, caller, run, &Right::READ_LOGS).await?;
             Ok(Search { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
         }
         _ => Err(ApiError::invalid("workspaceId, taskId and runId: name one of them")),

@@ -62,6 +62,15 @@ async fn a_page_says_whether_the_log_can_still_grow() {
 }
 
 #[tokio::test]
+async fn a_page_says_how_many_records_the_whole_log_has() {
+    let stage = Stage::new().await;
+    stage.push(&lines([SECOND, SECOND + 1, SECOND + 2_000])).await;
+    let page = stage.post(&format!("{}?endTime={}", logs(), "2021-09-01T07:01:46.000Z"), "").await;
+    assert_eq!(page.json()["size"], 2, "{SECOND} is 07:01:45");
+    assert_eq!(page.header("x-runlog-log-records"), "3");
+}
+
+#[tokio::test]
 async fn files_have_the_names_and_forms_that_are_asked_for() {
     let stage = Stage::new().await;
     stage.push(&lines([SECOND, SECOND + 1])).await;

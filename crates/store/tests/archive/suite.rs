@@ -179,6 +179,50 @@ async fn a_batch_id_with_other_records_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_batches_after_the_same_state_one_is_stored() {
+    // Two collectors that both find that a log lacks a record must not store it twice.
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "a")]).await;
+    let next = async || {
+        let (mut batch, before) = archive.store.begin_next_batch(archive.run_id).await.unwrap();
+        batch.push(&record(2, "b")).await.unwrap();
+        (batch, before)
+    };
+    for together in [true, false] {
+        let ((left, one), (right, other)) = (next().await, next().await);
+        assert_eq!(one, other);
+        let outcomes = match together {
+            true => futures::join!(left.commit(), right.commit()),
+            false => (left.commit().await, right.commit().await),
+        };
+        let outcomes = [outcomes.0, outcomes.1];
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+        let refused = outcomes.into_iter().find_map(Result::err).unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
+    }
+    assert_eq!(archive.records().await, [record(1, "a"), record(2, "b"), record(2, "b")]);
+    // What others push in between counts as well.
+    let (batch, before) = next().await;
+    assert_eq!(before, 3);
+    archive.push("two", &[record(3, "c")]).await;
+    assert_eq!(batch.commit().await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(archive.records().await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_after_another_state_is_refused() {
+    let archive = Archive::new().await;
+    let (mut batch, _) = archive.store.begin_next_batch(archive.run_id).await.unwrap();
+    for index in 0..runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
+        batch.push(&record(index, "x")).await.unwrap();
+    }
+    archive.push("one", &[record(1, "a")]).await;
+    assert_eq!(batch.commit().await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(archive.records().await, [record(1, "a")]);
+    assert_eq!(archive.objects(), 1, "its objects are removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_id_is_forgotten_after_a_month() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
