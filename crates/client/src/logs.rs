@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use runlog_model::wire::logs::{LOG_SETTLED_HEADER, NEXT_END_HEADER};
+use runlog_model::wire::logs::{LOG_RECORDS_HEADER, LOG_SETTLED_HEADER, NEXT_END_HEADER};
 use runlog_model::{FileFormat, RecordOrder, RunId, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -42,6 +42,8 @@ pub struct GeneratedPage {
     pub next_end: Option<String>,
     /// Whether the log can still grow, where the service tells.
     pub settled: Option<bool>,
+    /// How many records the run's log has, where the service tells.
+    pub log_records: Option<u64>,
     /// How long the service took to answer.
     pub took: Duration,
 }
@@ -128,7 +130,8 @@ fn generated(answer: &Answer) -> Result<GeneratedPage> {
     // The status decides: a header on a 200 is no invitation.
     let next_end = next_end.filter(|_| answer.status == StatusCode::PARTIAL_CONTENT);
     let settled = header(LOG_SETTLED_HEADER).map(|text| text == "true");
-    Ok(GeneratedPage { token, size, next_end, settled, took: answer.took })
+    let log_records = header(LOG_RECORDS_HEADER).and_then(|text| text.parse().ok());
+    Ok(GeneratedPage { token, size, next_end, settled, log_records, took: answer.took })
 }
 
 fn status_of(answer: &Answer) -> Result<LogStatus> {

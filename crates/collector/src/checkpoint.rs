@@ -3,9 +3,10 @@
 //! Each time something was done, what is known then is one more line of a file. The last line that is whole counts.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use runlog_client::reconcile::{LogOrder, SpooledPage};
 use runlog_client::{GeneratedPage, PageRequest};
@@ -23,6 +24,12 @@ const LOCK_FILE: &str = "lock";
 const FILE_BYTES: u64 = 64 << 10;
 /// The same, in lines like the last one.
 const FILE_LINES: u64 = 4;
+
+/// Bytes of pages that a folder may hold to be used again, and how many of those are kept.
+const SPARE_BYTES_MAX: u64 = 1 << 20;
+const SPARE_FOLDERS_MAX: usize = 16;
+/// Begins the name of a folder that is kept to be used again.
+pub(crate) const SPARE: &str = "spare-";
 
 /// A folder with pages on disk, and what is known of them.
 pub(crate) struct Checkpoint {
@@ -210,6 +217,18 @@ impl Checkpoint {
         self.write()
     }
 
+    /// Has the folder stand elsewhere, with nothing known of its pages; gives it back when it is not for that.
+    fn retired(mut self, to: &Path) -> std::result::Result<(), Self> {
+        let chunks = || self.state.pages.iter().filter_map(|page| page.spooled.as_ref()).flat_map(|page| &page.chunks);
+        let is_small = chunks().map(|chunk| chunk.bytes).sum::<u64>() <= SPARE_BYTES_MAX && chunks().count() <= 2;
+        // Nobody else may write into it any more.
+        let is_alone = self.lock.as_mut().is_some_and(|lock| Arc::get_mut(lock).is_some());
+        let Some((file, _)) = self.file.as_mut().filter(|_| is_small && is_alone) else { return Err(self) };
+        // Not emptied: such a file is written to the disk at once when it is closed.
+        let emptied = file.rewind().and_then(|()| file.write_all(b"\n")).and_then(|()| file.set_len(1));
+        emptied.and_then(|()| fs::rename(&self.folder, to)).map_err(|_| self)
+    }
+
     /// Removes the folder: the result is in place.
     pub(crate) fn remove(self) -> Result<()> {
         fs::remove_dir_all(&self.folder).map_err(storage("remove", &self.folder))
@@ -241,6 +260,11 @@ impl Checkpoint {
                 file.write_all(line)?;
                 Ok(file)
             }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && fs::metadata(path)?.len() == 1 => {
+                let mut file = File::options().write(true).open(path)?;
+                file.write_all(line)?;
+                Ok(file)
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
                 file.write_all(line)?;
@@ -248,6 +272,50 @@ impl Checkpoint {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Folders whose fetches are over, for those that come: where many short logs are fetched, making files and removing
+/// them would be a large part of the work.
+#[derive(Debug, Default)]
+pub(crate) struct SpareFolders {
+    kept: Mutex<Vec<PathBuf>>,
+    named: AtomicU64,
+}
+
+impl SpareFolders {
+    /// Has one of them become this folder, where that is not there yet.
+    pub(crate) fn put_at(&self, folder: &Path) {
+        let Some(spare) = self.kept().pop() else { return };
+        if fs::rename(&spare, folder).is_err() && spare.exists() {
+            self.kept().push(spare);
+        }
+    }
+
+    /// Takes the folder of a fetch that is over; one that is not worth keeping is removed.
+    pub(crate) fn take(&self, checkpoint: Checkpoint) -> Result<()> {
+        if self.kept().len() >= SPARE_FOLDERS_MAX {
+            return checkpoint.remove();
+        }
+        let number = self.named.fetch_add(1, Ordering::Relaxed);
+        let spare = checkpoint.folder.with_file_name(format!("{SPARE}{}-{number}", std::process::id()));
+        match checkpoint.retired(&spare) {
+            Ok(()) => self.kept().push(spare),
+            Err(checkpoint) => checkpoint.remove()?,
+        }
+        Ok(())
+    }
+
+    /// Removes them.
+    pub(crate) fn remove(&self) {
+        for spare in std::mem::take(&mut *self.kept()) {
+            // One that is left behind is removed when the next collector begins.
+            let _ = fs::remove_dir_all(spare);
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -267,6 +335,10 @@ fn read(folder: &Path) -> Result<Option<State>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(storage("read", &path)(error)),
     };
+    // Of a folder that was used before, nothing is known.
+    if text.trim_ascii().is_empty() {
+        return Ok(None);
+    }
     // The last one may have been written in part.
     let last = text.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<State>(line).ok());
     match last {
@@ -325,6 +397,8 @@ fn lock(folder: &Path) -> Result<FolderLock> {
 
 #[cfg(test)]
 mod tests {
+    use runlog_client::reconcile::Chunk;
+
     use super::*;
 
     fn identity() -> Identity {
@@ -339,11 +413,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_file_stays_within_bounds_and_is_gone_on_with() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("part");
-        let mut checkpoint = Checkpoint::open(path.clone(), identity()).unwrap();
+    /// Notes a page, and that it came with so many bytes.
+    fn page_of(checkpoint: &mut Checkpoint, id: u32, bytes: u64) {
         let request = PageRequest {
             run_id: "7b2b122e-d6b8-42de-b0ba-fa2f0d363061".parse().unwrap(),
             start: None,
@@ -351,22 +422,87 @@ mod tests {
             format: runlog_model::FileFormat::Json,
             order: None,
         };
+        let page = GeneratedPage {
+            token: String::new().into(),
+            size: None,
+            next_end: None,
+            settled: None,
+            log_records: None,
+            took: std::time::Duration::ZERO,
+        };
+        checkpoint.requested(id, id, &request, &page).unwrap();
+        let file = format!("page-{id}-0.chunk");
+        fs::write(checkpoint.folder().join(&file), vec![b' '; bytes as usize]).unwrap();
+        let chunk = Chunk { file, bytes, first_ms: 0, last_ms: 0, newest_first: true };
+        let (age, newest_first) = (id, Some(true));
+        let spooled = SpooledPage { id, age, entries: 1, entries_without_time: 0, newest_first, chunks: vec![chunk] };
+        checkpoint.done(spooled).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_was_used_before_tells_nothing_of_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        let spares = SpareFolders::default();
+        let mut checkpoint = Checkpoint::open(one.clone(), identity()).unwrap();
+        page_of(&mut checkpoint, 0, 100);
+        spares.take(checkpoint).unwrap();
+        assert!(!one.exists());
+
+        spares.put_at(&other);
+        assert!(other.join("page-0-0.chunk").exists(), "it was used again");
+        let of_other = Identity { run: "another run".to_owned(), ..identity() };
+        let mut checkpoint = Checkpoint::open(other.clone(), of_other).unwrap();
+        assert!(checkpoint.pages().is_empty());
+        page_of(&mut checkpoint, 0, 10);
+        let state = checkpoint.state.clone();
+        drop(checkpoint);
+        let lines = fs::read_to_string(other.join(FILE)).unwrap().lines().count();
+        assert_eq!(lines, 2, "the file begins anew");
+        assert_eq!(read(&other).unwrap(), Some(state));
+
+        // Where a fetch is to go on, its folder stays.
+        page_of(&mut Checkpoint::open(one.clone(), identity()).unwrap(), 0, 100);
+        let mut checkpoint = Checkpoint::open(folder.path().join("third"), identity()).unwrap();
+        page_of(&mut checkpoint, 0, 100);
+        spares.take(checkpoint).unwrap();
+        spares.put_at(&one);
+        assert_eq!(read(&one).unwrap().unwrap().pages.len(), 1);
+        assert_eq!(spares.kept().len(), 1);
+        spares.remove();
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+    }
+
+    #[test]
+    fn a_large_folder_and_one_in_use_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let spares = SpareFolders::default();
+        let mut large = Checkpoint::open(folder.path().join("large"), identity()).unwrap();
+        page_of(&mut large, 0, SPARE_BYTES_MAX + 1);
+        spares.take(large).unwrap();
+        let mut in_use = Checkpoint::open(folder.path().join("in-use"), identity()).unwrap();
+        page_of(&mut in_use, 0, 10);
+        let user = in_use.lock();
+        spares.take(in_use).unwrap();
+        drop(user);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_file_stays_within_bounds_and_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        let mut checkpoint = Checkpoint::open(path.clone(), identity()).unwrap();
         let mut longest = 0;
-        for id in 0..1_000 {
-            let page = GeneratedPage {
-                token: String::new().into(),
-                size: None,
-                next_end: None,
-                settled: None,
-                took: std::time::Duration::ZERO,
-            };
-            checkpoint.requested(id, id, &request, &page).unwrap();
+        for id in 0..500 {
+            page_of(&mut checkpoint, id, 1);
             longest = longest.max(fs::metadata(path.join(FILE)).unwrap().len());
         }
         let line = serde_json::to_vec(&checkpoint.state).unwrap().len() as u64 + 1;
         assert!(longest <= FILE_BYTES.max(FILE_LINES * line), "{longest}");
         let state = checkpoint.state.clone();
         drop(checkpoint);
-        assert_eq!(Checkpoint::open(path, identity()).unwrap().state, state);
+        assert_eq!(read(&path).unwrap(), Some(state));
     }
 }

@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::checkpoint::remove_left_over;
+use crate::blocks::SpareBlocks;
+use crate::checkpoint::{SPARE, SpareFolders, remove_left_over};
 use crate::collect_error::{CollectError, Result};
 use crate::discover::{Discovered, Discovery, Range};
 use crate::error::{FetchError, storage};
@@ -58,6 +59,8 @@ struct Shared {
     discovery: Discovery,
     progress: Arc<dyn CollectProgress>,
     is_tidy: OnceCell<()>,
+    spare_blocks: Arc<SpareBlocks>,
+    spare_folders: SpareFolders,
 }
 
 /// Hears what a collector is doing.
@@ -120,7 +123,15 @@ impl Round {
 impl Collector {
     /// A collector; nothing is asked for yet.
     pub fn new(store: Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
-        Self(Arc::new(Shared { store, upstream, discovery: Discovery::new(), progress, is_tidy: OnceCell::new() }))
+        Self(Arc::new(Shared {
+            store,
+            upstream,
+            discovery: Discovery::new(),
+            progress,
+            is_tidy: OnceCell::new(),
+            spare_blocks: Arc::default(),
+            spare_folders: SpareFolders::default(),
+        }))
     }
 
     /// The name of its upstream.
@@ -172,6 +183,10 @@ impl Collector {
         let found = discovery.round(store, upstream, range).await?;
         store.set_listed_until(&upstream.name, range.to).await?;
         debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
+        if found.unreadable > 0 {
+            let (name, runs) = (&upstream.name, found.unreadable);
+            warn!(upstream = name, runs, "runs cannot be collected, because their ids are no UUIDs");
+        }
         progress.tell(CollectEvent::Listed(found));
         Ok(found)
     }
@@ -199,11 +214,16 @@ impl Collector {
                 Ok::<_, CollectError>(round)
             });
         }
-        let mut round = Round::default();
-        while let Some(outcome) = workers.join_next().await {
-            round.add(outcome.map_err(FetchError::from)??);
-        }
-        Ok(round)
+        let joining = async {
+            let mut round = Round::default();
+            while let Some(outcome) = workers.join_next().await {
+                round.add(outcome.map_err(FetchError::from)??);
+            }
+            Ok(round)
+        };
+        let round = joining.await;
+        self.0.spare_folders.remove();
+        round
     }
 
     /// Collects until `stop`: lists whenever `pause` has passed, and lands what is due at any time.
@@ -257,13 +277,22 @@ impl Collector {
         }
     }
 
-    /// Removes the pages of runs that have landed: a collector that was killed between the two leaves them on disk.
+    /// Removes the pages of runs that have landed, and folders that were kept to be used again: a collector that was
+    /// killed leaves them on disk.
     async fn tidy(&self) -> Result<()> {
         let folder = self.work_folder()?;
         let entries = std::fs::read_dir(&folder).map_err(storage("read", &folder))?;
-        let run_of = |path: &Path| path.file_name()?.to_str()?.trim_end_matches(SO_FAR).parse().ok();
+        let name_of = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
+        let named: Vec<(String, PathBuf)> =
+            entries.flatten().filter_map(|entry| Some((name_of(&entry.path())?, entry.path()))).collect();
+        for (_, spare) in named.iter().filter(|(name, _)| name.starts_with(SPARE)) {
+            if let Err(error) = remove_left_over(spare) {
+                debug!(%error, "a folder that was kept to be used again cannot be removed");
+            }
+        }
+        let run_of = |name: &str| name.trim_end_matches(SO_FAR).parse().ok();
         let left: Vec<(RunId, PathBuf)> =
-            entries.flatten().filter_map(|entry| run_of(&entry.path()).map(|run| (run, entry.path()))).collect();
+            named.into_iter().filter_map(|(name, path)| Some((run_of(&name)?, path))).collect();
         let runs: Vec<RunId> = left.iter().map(|(run, _)| *run).collect();
         let landed = self.0.store.landed_among(&self.0.upstream.name, &runs).await?;
         for (run_id, path) in left.iter().filter(|(run, _)| landed.contains(run)) {
@@ -371,6 +400,7 @@ impl Collector {
             CollectError::BadRun { run: run_id.to_string(), what }
         })?;
         let folder = self.work_folder()?.join(run_id.to_string());
+        self.0.spare_folders.put_at(&folder);
         let request = FetchRequest {
             known: Some(run.clone()),
             settle: Some(upstream.settings.settle),
@@ -394,7 +424,7 @@ impl Collector {
         }
         store.land_run(&upstream.name, claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
-        checkpoint.remove()?;
+        self.0.spare_folders.take(checkpoint)?;
         Ok(Some(report.records))
     }
 
@@ -405,6 +435,11 @@ impl Collector {
         store.learn_task(&task).await?;
         store.start_run(run_id, &start(run, task.id), &collector_as_caller(&upstream.name)).await?;
         Ok(())
+    }
+
+    /// Memory for records that was used before.
+    pub(crate) fn spare_blocks(&self) -> &Arc<SpareBlocks> {
+        &self.0.spare_blocks
     }
 
     /// The archive.

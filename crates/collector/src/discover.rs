@@ -36,8 +36,19 @@ pub struct Discovered {
     pub listed: u64,
     /// Those of them that were not known.
     pub new: u64,
+    /// Runs beside them that cannot be collected, because their ids are no UUIDs.
+    pub unreadable: u64,
     /// Requests that it took.
     pub requests: u64,
+}
+
+/// What was found of a round that goes on. A run may be in several lists.
+#[derive(Default)]
+struct Found {
+    listed: u64,
+    new: u64,
+    unreadable: HashSet<String>,
+    requests: u64,
 }
 
 /// Where runs are looked for, and which of those that are found are wanted.
@@ -57,7 +68,7 @@ impl Discovery {
     /// known, and that no list told of.
     pub(crate) async fn round(&self, store: &Store, upstream: &Upstream, range: Range) -> Result<Discovered> {
         let begun = upstream.client.clock().now();
-        let mut found = Discovered::default();
+        let mut found = Found::default();
         let lists = self.lists(upstream).await?;
         for scope in &lists.scopes {
             for window in range.windows(upstream.settings.window_max) {
@@ -82,7 +93,8 @@ impl Discovery {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(found)
+        let Found { listed, new, requests, unreadable } = found;
+        Ok(Discovered { listed, new, requests, unreadable: unreadable.len() as u64 })
     }
 
     /// How many runs the lists hold, by a request for each window.
@@ -107,7 +119,7 @@ impl Discovery {
         lists: &Lists,
         scope: ExecutionScope,
         window: Range,
-        found: &mut Discovered,
+        found: &mut Found,
     ) -> Result<()> {
         let mut windows = vec![window];
         while let Some(window) = windows.pop() {
@@ -116,6 +128,8 @@ impl Discovery {
                     let wanted: Vec<UpstreamRun> =
                         runs.iter().filter_map(|run| learned(upstream, lists, run)).collect();
                     found.listed += wanted.len() as u64;
+                    let unreadable = runs.iter().map(Execution::id).filter(|id| id.parse::<RunId>().is_err());
+                    found.unreadable.extend(unreadable.map(str::to_owned));
                     found.new += store.learn_runs(&upstream.name, &wanted).await?;
                 }
                 None => {
@@ -337,12 +351,9 @@ async fn read_list(
 
 /// What the archive keeps of a listed run; none when it is not wanted, or has no id that can be read.
 fn learned(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<UpstreamRun> {
-    let run_id: RunId = match run.id().parse() {
-        Ok(id) => id,
-        Err(_) => {
-            warn!(run.id = run.id(), "a run has an id that is no UUID, and cannot be collected");
-            return None;
-        }
+    let Ok(run_id) = run.id().parse::<RunId>() else {
+        debug!(run.id = run.id(), "a run has an id that is no UUID");
+        return None;
     };
     let task_id = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
     if let Some(tasks) = &lists.tasks

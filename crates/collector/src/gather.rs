@@ -39,11 +39,19 @@ pub(crate) struct Gathering<'a, J> {
     checkpoint: &'a mut Checkpoint,
     joining: &'a mut J,
     tasks: JoinSet<Result<(SpooledPage, u64)>>,
-    /// The service counts the log while its pages still come.
-    counting: Option<AbortOnDropHandle<runlog_client::Result<u64>>>,
+    /// None until it is known how the log is counted.
+    counting: Option<Counting>,
     may_divide: bool,
     /// Bytes of page files, unpacked.
     pub(crate) bytes: u64,
+}
+
+/// How the service counts the log.
+enum Counting {
+    /// It told with a page, of a log that does not grow any more.
+    Told(u64),
+    /// It was asked, and counts while pages still come.
+    Asked(AbortOnDropHandle<runlog_client::Result<u64>>),
 }
 
 impl<'a, J: Joining> Gathering<'a, J> {
@@ -75,12 +83,16 @@ impl<'a, J: Joining> Gathering<'a, J> {
         self.checkpoint
     }
 
-    /// Puts the pages together that are on disk, and gives beside that what the service counts: the count that was asked
-    /// for when all pages were, or a new one where that one did not fit.
+    /// Puts the pages together that are on disk, and gives beside that what the service counts: what it told with the
+    /// pages or was asked for with them, or a new count where that one did not fit.
     pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), J::Error> {
-        let counting = self.counting.take().unwrap_or_else(|| self.begin_count());
+        let counting = self.counting.take().unwrap_or_else(|| self.ask_for_count());
         let merged = self.joining.join(self.checkpoint).await?;
-        Ok((merged, counting.await.map_err(FetchError::from)?))
+        let counted = match counting {
+            Counting::Told(records) => Ok(records),
+            Counting::Asked(counting) => counting.await.map_err(FetchError::from)?,
+        };
+        Ok((merged, counted))
     }
 
     /// Brings every page to disk that is not there yet, going on from where an earlier fetch was.
@@ -107,6 +119,9 @@ impl<'a, J: Joining> Gathering<'a, J> {
             };
             let Some(page) = next else { continue };
             let page = if page.index == 0 { self.settled(page).await? } else { page };
+            if page.index == 0 && self.range == TimeRange::ALL && page.page.settled == Some(true) {
+                self.counting = page.page.log_records.map(Counting::Told);
+            }
             self.checkpoint.requested(page.index, page.index, &page.request, &page.page)?;
             self.joining.pages_came(self.checkpoint);
             let parts =
@@ -121,14 +136,15 @@ impl<'a, J: Joining> Gathering<'a, J> {
                 None => walks.push_back(walk),
             }
         }
-        self.counting = Some(self.begin_count());
+        self.counting = self.counting.take().or_else(|| Some(self.ask_for_count()));
         self.joining.all_asked_for();
         self.finish().await
     }
 
-    fn begin_count(&self) -> AbortOnDropHandle<runlog_client::Result<u64>> {
+    fn ask_for_count(&self) -> Counting {
         let (client, run_id, range) = (self.client.clone(), self.request.run_id, self.range);
-        AbortOnDropHandle::new(tokio::spawn(async move { count(&client, run_id, range).await }))
+        let counting = tokio::spawn(async move { count(&client, run_id, range).await });
+        Counting::Asked(AbortOnDropHandle::new(counting))
     }
 
     /// What is still to be walked: the log, or what is left of its parts.

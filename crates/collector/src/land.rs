@@ -13,14 +13,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use runlog_client::Execution;
-use runlog_client::reconcile::{Merged, merge_stretch};
+use runlog_client::reconcile::Merged;
 use runlog_model::{Record, RecordOrder, RunId, TimeRange, Timestamp};
-use runlog_store::{ErrorKind, RecordReader, Store, failpoint};
-use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot};
+use runlog_store::{BatchWriter, ErrorKind, RecordReader, Store, failpoint};
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
+use crate::blocks::Blocks;
 use crate::checkpoint::{Checkpoint, FolderLock};
 use crate::collect::Collector;
 use crate::collect_error::{CollectError, Result};
@@ -29,9 +29,8 @@ use crate::stretch::{Stretch, Stretches};
 
 /// How often a stretch is compared anew because someone else stored records of its run meanwhile.
 const TRIES: u32 = 10;
-/// Records that are read at a time, and how many such blocks wait at most.
-const BLOCK_RECORDS: usize = 1_024;
-const BLOCKS: usize = 4;
+/// Stretches that are stored together, where so many wait.
+const STRETCHES_TOGETHER: usize = 8;
 
 /// Lands one run's log.
 pub(crate) struct Landing {
@@ -135,11 +134,14 @@ impl Worker {
         let work = async move {
             run.begin().await?;
             let mut all = Merged::default();
-            while let Some(job) = to_do.recv().await {
-                let merged = run.land(&job).await?;
+            let mut together = Vec::new();
+            while to_do.recv_many(&mut together, STRETCHES_TOGETHER).await > 0 {
+                // Oldest first, so that what is stored of them does not lie side by side in time.
+                together.sort_by_key(|job| job.stretch.after);
+                let merged = run.land(&together).await?;
                 failpoint::reach("collect-stored");
-                all.entries += merged.entries;
-                all.repeated += merged.repeated;
+                all.add(merged);
+                together.clear();
             }
             Ok(all)
         };
@@ -158,10 +160,10 @@ impl Landed {
         Ok(())
     }
 
-    /// Stores what the archive lacks of a stretch.
-    async fn land(&self, job: &Job) -> Result<Merged> {
+    /// Stores what the archive lacks of some stretches.
+    async fn land(&self, jobs: &[Job]) -> Result<Merged> {
         for _ in 0..TRIES {
-            match self.land_once(job).await {
+            match self.land_once(jobs).await {
                 Err(CollectError::Archive(error)) if error.kind() == ErrorKind::Conflict => {}
                 outcome => return outcome,
             }
@@ -171,28 +173,20 @@ impl Landed {
         Err(CollectError::BadRun { run: self.run_id.to_string(), what: why })
     }
 
-    async fn land_once(&self, job: &Job) -> Result<Merged> {
-        let (store, run_id) = (self.store(), self.run_id);
-        let before = store.run(run_id).await?.map_or(0, |run| run.records);
-        // Whoever stores what is missing from the same state does so under the same name: one of them is first.
-        let mut batch = store.begin_batch(run_id, Some(&format!("collected-after-{before}"))).await?;
-        let mut archived = match before {
-            0 => Instants::none(),
-            _ => Instants::of(store.read_records(run_id, self.range(&job.stretch), RecordOrder::Asc).await?),
-        };
-        let mut read = Read::start(self.run_id, job);
-        let mut stored = 0_u64;
+    async fn land_once(&self, jobs: &[Job]) -> Result<Merged> {
+        // Of those who store what is missing from the same state, one is first.
+        let (mut batch, before) = self.store().begin_next_batch(self.run_id).await?;
+        let (mut merged, mut stored) = (Merged::default(), 0);
         let outcome = async {
-            while let Some(block) = read.blocks.recv().await {
-                for instant in block.records().chunk_by(|one, next| one.time == next.time) {
-                    for record in missing(instant, archived.at(instant[0].time).await?) {
-                        stored += 1;
-                        batch.push(record).await?;
-                    }
-                }
-                read.give_back(block);
+            let mut ahead = jobs.first().map(|job| self.blocks(job));
+            for (index, job) in jobs.iter().enumerate() {
+                let Some(blocks) = ahead.take() else { break };
+                ahead = jobs.get(index + 1).map(|next| self.blocks(next));
+                let (of_stretch, of_those_stored) = self.add(&mut batch, before, job, blocks).await?;
+                merged.add(of_stretch);
+                stored += of_those_stored;
             }
-            read.outcome().await
+            Ok(merged)
         };
         match outcome.await {
             Ok(merged) if stored > 0 => {
@@ -203,6 +197,49 @@ impl Landed {
                 batch.abort().await;
                 outcome
             }
+        }
+    }
+
+    /// Adds what the archive lacks of a stretch to a batch. What was read of it, and how many records were added.
+    async fn add(&self, batch: &mut BatchWriter, before: u64, job: &Job, mut blocks: Blocks) -> Result<(Merged, u64)> {
+        let mut archived = match before {
+            0 => Instants::none(),
+            _ => {
+                let range = self.range(&job.stretch);
+                Instants::of(self.store().read_records(self.run_id, range, RecordOrder::Asc).await?)
+            }
+        };
+        let mut stored = 0;
+        while let Some(block) = blocks.next().await.map_err(|error| self.unreadable(error))? {
+            if archived.are_over() {
+                for record in block.records() {
+                    batch.push(record).await?;
+                }
+                stored += block.records().len() as u64;
+            } else {
+                for instant in block.records().chunk_by(|one, next| one.time == next.time) {
+                    for record in missing(instant, archived.at(instant[0].time).await?) {
+                        batch.push(record).await?;
+                        stored += 1;
+                    }
+                }
+            }
+            self.collector.spare_blocks().give(block);
+        }
+        Ok((blocks.outcome().await.map_err(|error| self.unreadable(error))?, stored))
+    }
+
+    fn blocks(&self, job: &Job) -> Blocks {
+        Blocks::read(&job.folder, job.lock.clone(), &job.stretch, self.collector.spare_blocks())
+    }
+
+    /// Pages that cannot be read are the run's fault.
+    fn unreadable(&self, error: runlog_client::Error) -> CollectError {
+        match error.kind() {
+            runlog_client::ErrorKind::Protocol => {
+                CollectError::BadRun { run: self.run_id.to_string(), what: error.to_string() }
+            }
+            _ => error.into(),
         }
     }
 
@@ -258,6 +295,11 @@ impl Instants {
         Self { reader: Some(reader), ..Self::none() }
     }
 
+    /// True when there are no more.
+    fn are_over(&self) -> bool {
+        self.reader.is_none() && self.ahead.as_slice().is_empty()
+    }
+
     /// The records of an instant, which comes after those that were asked for before.
     async fn at(&mut self, time: Timestamp) -> Result<Vec<Record>> {
         let mut records = Vec::new();
@@ -276,124 +318,6 @@ impl Instants {
             }
         }
     }
-}
-
-/// Reads a stretch from disk, in a thread of its own.
-struct Read {
-    run_id: RunId,
-    /// Its records, by time, oldest first; no instant is in two blocks.
-    blocks: mpsc::Receiver<Block>,
-    /// Blocks that are done with, to be filled anew.
-    used: std::sync::mpsc::Sender<Block>,
-    outcome: oneshot::Receiver<runlog_client::Result<Merged>>,
-}
-
-impl Read {
-    fn start(run_id: RunId, job: &Job) -> Self {
-        let (sender, blocks) = mpsc::channel(BLOCKS);
-        let (used, to_fill) = std::sync::mpsc::channel();
-        let (tell, outcome) = oneshot::channel();
-        let (folder, lock, stretch) = (job.folder.clone(), job.lock.clone(), job.stretch.clone());
-        tokio::task::spawn_blocking(move || {
-            let mut blocks = Blocks { sender, used: to_fill, open: Block::default() };
-            let range = stretch.after.saturating_add(i64::from(stretch.after > i64::MIN))..=stretch.until;
-            let merged = merge_stretch(&folder, &stretch.pages, range, &mut |time, entry| blocks.take(time, entry));
-            let merged = merged.and_then(|merged| blocks.send().map(|()| merged));
-            drop((blocks, lock));
-            // Whoever gave up does not want to know.
-            let _ = tell.send(merged);
-        });
-        Self { run_id, blocks, used, outcome }
-    }
-
-    fn give_back(&self, block: Block) {
-        // The reader may have come to its end.
-        let _ = self.used.send(block);
-    }
-
-    async fn outcome(self) -> Result<Merged> {
-        match self.outcome.await {
-            Ok(Err(error)) if error.kind() == runlog_client::ErrorKind::Protocol => {
-                Err(CollectError::BadRun { run: self.run_id.to_string(), what: error.to_string() })
-            }
-            Ok(merged) => Ok(merged?),
-            Err(_) => Err(CollectError::BadRun {
-                run: self.run_id.to_string(),
-                what: "reading its pages from disk broke".to_owned(),
-            }),
-        }
-    }
-}
-
-/// Some records, in memory that may have held others before.
-#[derive(Default)]
-struct Block {
-    memory: Vec<Record>,
-    filled: usize,
-}
-
-impl Block {
-    fn records(&self) -> &[Record] {
-        &self.memory[..self.filled]
-    }
-
-    /// One more record, to be read into.
-    fn next(&mut self) -> &mut Record {
-        if self.memory.len() == self.filled {
-            self.memory.push(Record::at(Timestamp::MIN));
-        }
-        self.filled += 1;
-        &mut self.memory[self.filled - 1]
-    }
-}
-
-struct Blocks {
-    sender: mpsc::Sender<Block>,
-    used: std::sync::mpsc::Receiver<Block>,
-    open: Block,
-}
-
-impl Blocks {
-    fn take(&mut self, time: i64, entry: &[u8]) -> runlog_client::Result<()> {
-        read_record(self.open.next(), time, entry)?;
-        let last = self.open.filled - 1;
-        if last >= BLOCK_RECORDS && self.open.memory[last].time != self.open.memory[last - 1].time {
-            let first_of_next = std::mem::replace(&mut self.open.memory[last], Record::at(Timestamp::MIN));
-            self.open.filled = last;
-            self.send()?;
-            *self.open.next() = first_of_next;
-        }
-        Ok(())
-    }
-
-    fn send(&mut self) -> runlog_client::Result<()> {
-        let mut next = self.used.try_recv().unwrap_or_default();
-        next.filled = 0;
-        let block = std::mem::replace(&mut self.open, next);
-        let gone =
-            |_| runlog_client::Error::new(runlog_client::ErrorKind::Storage, "nobody takes the records any more");
-        self.sender.blocking_send(block).map_err(gone)
-    }
-}
-
-/// A record that came without a time has that of its neighbour.
-fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> runlog_client::Result<()> {
-    let Err(error) = record.read_json(entry) else { return Ok(()) };
-    let timed = timed(time, entry).ok_or_else(|| {
-        let message = format!("a record of its log at {} cannot be read: {error}", Timestamp::clamped(time));
-        runlog_client::Error::new(runlog_client::ErrorKind::Protocol, message)
-    });
-    *record = timed?;
-    Ok(())
-}
-
-fn timed(time: i64, entry: &[u8]) -> Option<Record> {
-    let mut fields: Map<String, Value> = serde_json::from_slice(entry).ok()?;
-    if fields.get("logTimestamp").is_some_and(|time| !time.is_null()) {
-        return None;
-    }
-    fields.insert("logTimestamp".to_owned(), time.into());
-    serde_json::from_value(Value::Object(fields)).ok()
 }
 
 #[cfg(test)]

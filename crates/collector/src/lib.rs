@@ -13,6 +13,7 @@
 //! What is absent here: how a page is asked for and downloaded, and how pages become one log, which is the client's.
 
 pub mod alerts;
+mod blocks;
 mod checkpoint;
 mod collect;
 mod collect_error;

@@ -1,6 +1,6 @@
 //! Which stretches of a log are whole while its pages still come: those of which no page that is yet to come has records.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use runlog_client::reconcile::SpooledPage;
 use runlog_model::Timestamp;
@@ -19,44 +19,60 @@ pub(crate) struct Stretch {
 
 /// The stretches of a log. Together they are the whole log; no instant is in two of them.
 ///
-/// Each page of the walk has one: from the end that the next page was asked with, which is left out, to its own end. A
-/// page may also have records of earlier times; they count where they belong.
+/// Each page of the walk has one: from the end that the next page was asked with, which is left out, to its own end. Of
+/// that last instant, the page before it may have records too; while that one is still to come, the instant is left to
+/// it. A page may also have records of earlier times; they count where they belong.
 #[derive(Debug, Default)]
 pub(crate) struct Stretches {
-    /// Ages of the pages whose stretches were given.
-    given: BTreeSet<u32>,
+    /// Ages of the pages whose stretches were given, and the last instants of those.
+    given: BTreeMap<u32, i64>,
 }
 
 impl Stretches {
     /// Those that have become whole.
     pub(crate) fn next(&mut self, checkpoint: &Checkpoint) -> Vec<Stretch> {
         let pages = walked(checkpoint);
-        // How far back those may reach that are not on disk; none while all are.
-        let mut still_to_come: Option<i64> = None;
+        // How far back those may reach that are not on disk: the page before, and all before that one.
+        let (mut newer, mut newest): (Option<i64>, Option<i64>) = (None, None);
         let mut whole = Vec::new();
         for (index, page) in pages.iter().enumerate() {
-            let until = end_of(page);
-            if page.spooled.is_none() {
-                let reach = reach_of(checkpoint, page);
-                still_to_come = Some(still_to_come.map_or(reach, |other| other.min(reach)));
-            } else if still_to_come.is_none_or(|reach| reach > until)
-                && !self.given.contains(&page.age)
-                && let Some(after) = after(checkpoint, page, pages.get(index + 1).copied())
+            let (end, older) = (end_of(page), pages.get(index + 1).copied());
+            let until = match newer {
+                Some(reach) if reach == end => end - 1,
+                _ => end,
+            };
+            if page.spooled.is_some()
+                && newer.is_none_or(|reach| reach >= end)
+                && newest.is_none_or(|reach| reach > end)
+                && !self.given.contains_key(&page.age)
+                && let Some(after) = after(checkpoint, page, older)
             {
-                self.given.insert(page.age);
-                let spooled = pages.iter().filter_map(|page| page.spooled.as_ref());
-                let has_some =
-                    |page: &&SpooledPage| page.span().is_some_and(|(first, last)| first <= until && last > after);
-                whole.push(Stretch { after, until, pages: spooled.filter(has_some).cloned().collect() });
+                self.given.insert(page.age, until);
+                let left = older.and_then(|older| self.given.get(&older.age)).copied();
+                whole.extend(stretch(&pages, left.map_or(after, |left| left.min(after)), until));
             }
+            newest = earlier(newest, newer);
+            newer = page.spooled.is_none().then(|| reach_of(checkpoint, page));
         }
         whole
     }
 
     /// True when all were given.
     pub(crate) fn are_all(&self, checkpoint: &Checkpoint) -> bool {
-        checkpoint.pages().iter().all(|page| page.is_of_walk() && self.given.contains(&page.age))
+        checkpoint.pages().iter().all(|page| page.is_of_walk() && self.given.contains_key(&page.age))
     }
+}
+
+/// A stretch with those of some pages that have records of it; none where there is no instant in it.
+fn stretch(pages: &[&PageState], after: i64, until: i64) -> Option<Stretch> {
+    let spooled = pages.iter().filter_map(|page| page.spooled.as_ref());
+    let has_some = |page: &&SpooledPage| page.span().is_some_and(|(first, last)| first <= until && last > after);
+    (after < until).then(|| Stretch { after, until, pages: spooled.filter(has_some).cloned().collect() })
+}
+
+/// The earlier of two times, as far as there are any.
+fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
 }
 
 /// The pages of the walk, newest first.
@@ -90,4 +106,137 @@ fn after(checkpoint: &Checkpoint, page: &PageState, next: Option<&PageState>) ->
 
 fn millis(text: Option<&str>) -> Option<i64> {
     text?.parse::<Timestamp>().ok().map(Timestamp::as_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use runlog_client::reconcile::{Chunk, LogOrder};
+    use runlog_client::{GeneratedPage, PageRequest};
+    use runlog_model::FileFormat;
+
+    use super::*;
+    use crate::checkpoint::Identity;
+
+    const NEWEST_MS: i64 = 1_700_000_000_000;
+
+    /// A page with records from its first to its last instant.
+    #[derive(Debug, Clone, Copy)]
+    struct Extent {
+        first: i64,
+        last: i64,
+    }
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint::temporary(Identity {
+            service: "https://api.example.com".to_owned(),
+            run: "a run".to_owned(),
+            start: None,
+            end: None,
+            order: LogOrder::Time,
+            overlap_ms: 0,
+            fixed_end: None,
+        })
+        .unwrap()
+    }
+
+    /// Each page reaches so far back, and has records of the last instant of the next one or not.
+    fn extents(pages: &[(i64, bool)]) -> Vec<Extent> {
+        let mut last = NEWEST_MS;
+        let extent = |(length, shares): &(i64, bool)| {
+            let extent = Extent { first: last - length + i64::from(!shares), last };
+            last -= length;
+            extent
+        };
+        pages.iter().map(extent).collect()
+    }
+
+    fn ask(checkpoint: &mut Checkpoint, extents: &[Extent], age: usize) {
+        let text = |age: usize| extents.get(age).map(|page| Timestamp::clamped(page.last).to_api_text());
+        let request = PageRequest {
+            run_id: "7b2b122e-d6b8-42de-b0ba-fa2f0d363061".parse().unwrap(),
+            start: None,
+            end: text(age).filter(|_| age > 0),
+            format: FileFormat::Json,
+            order: None,
+        };
+        let page = GeneratedPage {
+            token: String::new().into(),
+            size: None,
+            next_end: text(age + 1),
+            settled: None,
+            log_records: None,
+            took: std::time::Duration::ZERO,
+        };
+        checkpoint.requested(age as u32, age as u32, &request, &page).unwrap();
+    }
+
+    fn come(checkpoint: &mut Checkpoint, extents: &[Extent], age: usize) {
+        let Extent { first: first_ms, last: last_ms } = extents[age];
+        let chunk = Chunk { file: String::new(), bytes: 0, first_ms, last_ms, newest_first: true };
+        let (id, age) = (age as u32, age as u32);
+        let page =
+            SpooledPage { id, age, entries: 1, entries_without_time: 0, newest_first: Some(true), chunks: vec![chunk] };
+        checkpoint.done(page).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_are_whole_when_given_and_together_the_log(
+            pages in proptest::collection::vec((1..4_i64, any::<bool>()), 1..7),
+            choices in proptest::collection::vec(any::<prop::sample::Index>(), 24),
+        ) {
+            let (extents, mut checkpoint) = (extents(&pages), checkpoint());
+            let (mut asked, mut on_their_way, mut there) = (0, Vec::new(), Vec::new());
+            let (mut stretches, mut given) = (Stretches::default(), Vec::new());
+            for choice in choices {
+                // The next page is asked for, or one that was asked for comes.
+                let ways = usize::from(asked < extents.len()) + on_their_way.len();
+                if ways == 0 {
+                    break;
+                }
+                let chosen = choice.index(ways);
+                if chosen == on_their_way.len() {
+                    ask(&mut checkpoint, &extents, asked);
+                    on_their_way.push(asked);
+                    asked += 1;
+                } else {
+                    let age = on_their_way.remove(chosen);
+                    come(&mut checkpoint, &extents, age);
+                    there.push(age);
+                }
+                for stretch in stretches.next(&checkpoint) {
+                    let has_some = |page: &Extent| page.first <= stretch.until && page.last > stretch.after;
+                    let of_it: Vec<usize> = (0..extents.len()).filter(|age| has_some(&extents[*age])).collect();
+                    prop_assert!(of_it.iter().all(|age| there.contains(age)), "{stretch:?} lacks some of {of_it:?}");
+                    let mut ages: Vec<usize> = stretch.pages.iter().map(|page| page.age as usize).collect();
+                    ages.sort_unstable();
+                    prop_assert_eq!(ages, of_it);
+                    given.push((stretch.after, stretch.until));
+                }
+            }
+            prop_assert_eq!(there.len(), extents.len());
+            prop_assert!(stretches.are_all(&checkpoint));
+            given.sort_unstable();
+            prop_assert_eq!((given[0].0, given[given.len() - 1].1), (i64::MIN, i64::MAX));
+            prop_assert!(given.windows(2).all(|pair| pair[0].1 == pair[1].0), "{:?}", given);
+        }
+    }
+
+    #[test]
+    fn a_page_does_not_wait_for_the_one_before_it() {
+        let (extents, mut checkpoint) = (extents(&[(10, true), (10, true), (10, true)]), checkpoint());
+        (0..3).for_each(|age| ask(&mut checkpoint, &extents, age));
+        let mut stretches = Stretches::default();
+        let mut next = |checkpoint: &Checkpoint| -> Vec<(i64, i64)> {
+            stretches.next(checkpoint).iter().map(|stretch| (stretch.after, stretch.until)).collect()
+        };
+        let end = |age: usize| extents[age].last;
+        come(&mut checkpoint, &extents, 1);
+        assert_eq!(next(&checkpoint), [(end(2), end(1) - 1)], "its last instant is left to the page before");
+        come(&mut checkpoint, &extents, 2);
+        assert_eq!(next(&checkpoint), [(i64::MIN, end(2))]);
+        come(&mut checkpoint, &extents, 0);
+        assert_eq!(next(&checkpoint), [(end(1) - 1, i64::MAX)]);
+    }
 }

@@ -347,6 +347,26 @@ async fn a_service_that_counts_others_is_not_believed_whole() {
 }
 
 #[tokio::test]
+async fn a_count_that_comes_with_the_first_page_is_not_asked_for() {
+    let log = plain_log(25);
+    let stage = Stage::set(Script::of(log.clone()).with(At::Generate, 0, Fault::Counted(25))).await;
+    assert_eq!(stage.fetch().await.unwrap().completeness, Completeness::Verified);
+    assert_eq!((stage.fetched(), stage.count(At::Live)), (expected(&log), 0));
+    // Of a part of the log, it tells nothing.
+    let range = TimeRange { start: None, end: Some(Timestamp::clamped(log[11].0)) };
+    let report = stage.fetch_as(FetchRequest { range, ..stage.request() }).await.unwrap();
+    assert_eq!(report.completeness, Completeness::Verified);
+    assert_eq!(stage.count(At::Live), 1);
+}
+
+#[tokio::test]
+async fn a_count_with_a_page_that_does_not_fit_is_asked_for_again() {
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::Generate, 0, Fault::Counted(7))).await;
+    assert_eq!(stage.fetch().await.unwrap().completeness, Completeness::Verified);
+    assert_eq!(stage.count(At::Live), 1);
+}
+
+#[tokio::test]
 async fn a_service_that_does_not_count_is_told() {
     let stage = Stage::set(Script::of(plain_log(5)).with(At::Live, 0, status_fault(StatusCode::FORBIDDEN, &[]))).await;
     assert!(matches!(stage.fetch().await.unwrap_err(), FetchError::Uncounted { got: 5, .. }));

@@ -389,6 +389,9 @@ pub(crate) async fn backfill(args: BackfillArgs, stop: CancellationToken) -> Out
             .await
             .map_err(|error| failure(error).while_doing(format!("upstream {name}")))?;
         note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));
+        if found.unreadable > 0 {
+            note(format!("{name}: {} runs left out, because their ids are no UUIDs", count(found.unreadable)));
+        }
         let round = collector.land_due(&stop).await.map_err(failure)?;
         collector.leave().await.map_err(failure)?;
         set_back += round.set_back;

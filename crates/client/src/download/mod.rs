@@ -2,6 +2,7 @@
 
 mod guard;
 
+use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,8 @@ use guard::Guard;
 const REDIRECTS_MAX: u32 = 5;
 /// What a file may unpack to whatever its ratio. Unit: bytes.
 const UNPACK_BYTES_FREE: u64 = 64 << 20;
+/// How long a file whose bytes do not come keeps its turn.
+const TURN_KEPT: Duration = Duration::from_millis(5);
 /// What gzip begins with.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -51,6 +54,8 @@ pub(crate) struct Downloader {
     settings: DownloadSettings,
     /// One permit for each file that comes.
     places: Semaphore,
+    /// One permit for each file whose bytes are taken as quickly as they come, as many as there are processors.
+    turns: Semaphore,
 }
 
 /// How far a download is.
@@ -83,7 +88,8 @@ impl Downloader {
             .build()
             .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))?;
         let places = Semaphore::new(settings.download.at_a_time.max(1));
-        Ok(Self { http, guard, settings: settings.download.clone(), places })
+        let turns = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
+        Ok(Self { http, guard, settings: settings.download.clone(), places, turns })
     }
 }
 
@@ -253,13 +259,28 @@ impl Downloader {
                 return Err(Error::new(ErrorKind::Protocol, message));
             }
         };
+        // Where files come more quickly than they can be taken, the first are whole sooner if the others wait than if all
+        // went on evenly; and what is done with whole ones begins.
+        let mut turn = None;
         loop {
-            let bytes = match plain.fill_buf().await {
+            let mut coming = std::pin::pin!(plain.fill_buf());
+            let bytes = match tokio::time::timeout(TURN_KEPT, &mut coming).await {
+                Ok(bytes) => bytes,
+                Err(_) => {
+                    turn = None;
+                    coming.await
+                }
+            };
+            let bytes = match bytes {
                 Ok(bytes) => bytes,
                 Err(error) => return Ok(broken_off(error)),
             };
             if bytes.is_empty() {
                 break;
+            }
+            if turn.is_none() {
+                // Never closed; were it, all would go on evenly.
+                turn = self.turns.acquire().await.ok();
             }
             sink.write(bytes)?;
             let count = bytes.len();

@@ -21,7 +21,7 @@ pub(super) struct Position {
     pub(super) rank: u64,
 }
 
-/// Writes entries to a file, in the order in which they are to be read.
+/// Writes entries to a file, in the order in which they are to be read; over what stood in it.
 pub(super) fn write<'a>(
     folder: &Path,
     name: String,
@@ -31,7 +31,9 @@ pub(super) fn write<'a>(
     let path = folder.join(&name);
     let mut chunk = Chunk { file: name, bytes: 0, first_ms: i64::MAX, last_ms: i64::MIN, newest_first };
     let write = || -> std::io::Result<()> {
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&path)?);
+        // Cut off at its end: a file that is emptied first is written to the disk at once when it is closed.
+        let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
         for (position, entry) in entries {
             out.write_all(&position.time_ms.to_le_bytes())?;
             out.write_all(&position.rank.to_le_bytes())?;
@@ -42,7 +44,8 @@ pub(super) fn write<'a>(
             chunk.first_ms = chunk.first_ms.min(position.time_ms);
             chunk.last_ms = chunk.last_ms.max(position.time_ms);
         }
-        out.flush()
+        let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.set_len(chunk.bytes)
     };
     write().map_err(|error| storage("write", &path, error))?;
     Ok(chunk)

@@ -19,6 +19,14 @@ pub struct Merged {
     pub repeated: u64,
 }
 
+impl Merged {
+    /// Adds what another merge came to, of another part of the log.
+    pub fn add(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.repeated += other.repeated;
+    }
+}
+
 /// Gives the entries of the whole log, one after another, each the text of one JSON object.
 pub fn merge(
     folder: &Path,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use proptest::prelude::*;
 use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
-use runlog_collector::{CollectSettings, Collector, Range, Round, Selection, Unheard, Upstream};
+use runlog_collector::{CollectSettings, Collector, Discovered, Range, Round, Selection, Unheard, Upstream};
 use runlog_model::{Clock, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
@@ -42,11 +42,16 @@ impl Landing {
         Self { stage, store, upstream, collector }
     }
 
-    /// Lists the run, and lands it if it is due.
-    async fn round(&self) -> Round {
+    /// Lists the run.
+    async fn list(&self) -> Discovered {
         let now = self.stage.time.now();
         let range = Range { from: Timestamp::clamped(1_690_000_000_000), to: now };
-        self.collector.discover_range(range).await.unwrap();
+        self.collector.discover_range(range).await.unwrap()
+    }
+
+    /// Lists the run, and lands it if it is due.
+    async fn round(&self) -> Round {
+        self.list().await;
         self.collector.land_due(&CancellationToken::new()).await.unwrap()
     }
 
@@ -101,6 +106,15 @@ async fn what_came_lands_before_the_rest_is_there() {
 }
 
 #[tokio::test]
+async fn runs_that_cannot_be_collected_are_counted() {
+    let item = format!(r#"{{"executionId": "42", "taskId": "{TASK}", "executionStatus": "EXECUTION_SUCCESS"}}"#);
+    let list = format!(r#"{{"items": [{item}], "limit": 100, "offset": 0, "total": 1}}"#);
+    let script = Script::of(plain_log(5)).with(At::List, 0, Fault::Answer(200, vec![], list));
+    let found = Landing::of(script, |_| ()).await.list().await;
+    assert_eq!((found.listed, found.new, found.unreadable), (0, 0, 1));
+}
+
+#[tokio::test]
 async fn pages_of_a_run_that_has_landed_are_not_left_behind() {
     // A collector that is killed when a run has landed has its pages still on disk, and no one would look there again.
     let mut landing = Landing::of(Script::of(plain_log(45)), |_| ()).await;
@@ -111,6 +125,8 @@ async fn pages_of_a_run_that_has_landed_are_not_left_behind() {
         std::fs::create_dir(work.join(&folder)).unwrap();
         std::fs::write(work.join(&folder).join("checkpoint.ndjson"), "{}").unwrap();
     }
+    // So are folders that it kept for other runs.
+    std::fs::create_dir(work.join("spare-1-0")).unwrap();
     landing.restart();
     assert_eq!(landing.round().await, Round::default());
     let mut left: Vec<_> =

@@ -88,6 +88,8 @@ pub(crate) enum Fault {
     Bomb,
     /// Says that the log can still grow.
     Unsettled,
+    /// Says that the log does not grow any more, and that it has so many records.
+    Counted(u64),
     /// Leaves this many of the newest records out of the page, as if they had not come yet.
     Late(usize),
 }
@@ -478,6 +480,10 @@ async fn generate(
     let mut answer = json_answer(if next_end.is_some() { 206 } else { 200 }, &body);
     if matches!(fault, Some(Fault::Unsettled)) {
         answer.headers_mut().insert("x-runlog-log-settled", "false".parse().unwrap());
+    }
+    if let Some(Fault::Counted(records)) = fault {
+        answer.headers_mut().insert("x-runlog-log-settled", "true".parse().unwrap());
+        answer.headers_mut().insert("x-runlog-log-records", records.into());
     }
     let next_end = match fault {
         Some(Fault::NextEnd(text)) => text.map(str::to_owned),
