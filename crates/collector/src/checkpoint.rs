@@ -217,16 +217,16 @@ impl Checkpoint {
         self.write()
     }
 
-    /// Has the folder stand elsewhere, with nothing known of its pages; gives it back when it is not for that.
-    fn retired(mut self, to: &Path) -> std::result::Result<(), Self> {
+    /// Has the folder stand elsewhere, with nothing known of its pages; false when it is not for that.
+    fn retire(&mut self, to: &Path) -> bool {
         let chunks = || self.state.pages.iter().filter_map(|page| page.spooled.as_ref()).flat_map(|page| &page.chunks);
         let is_small = chunks().map(|chunk| chunk.bytes).sum::<u64>() <= SPARE_BYTES_MAX && chunks().count() <= 2;
         // Nobody else may write into it any more.
         let is_alone = self.lock.as_mut().is_some_and(|lock| Arc::get_mut(lock).is_some());
-        let Some((file, _)) = self.file.as_mut().filter(|_| is_small && is_alone) else { return Err(self) };
+        let Some((file, _)) = self.file.as_mut().filter(|_| is_small && is_alone) else { return false };
         // Not emptied: such a file is written to the disk at once when it is closed.
         let emptied = file.rewind().and_then(|()| file.write_all(b"\n")).and_then(|()| file.set_len(1));
-        emptied.and_then(|()| fs::rename(&self.folder, to)).map_err(|_| self)
+        emptied.and_then(|()| fs::rename(&self.folder, to)).is_ok()
     }
 
     /// Removes the folder: the result is in place.
@@ -293,16 +293,18 @@ impl SpareFolders {
     }
 
     /// Takes the folder of a fetch that is over; one that is not worth keeping is removed.
-    pub(crate) fn take(&self, checkpoint: Checkpoint) -> Result<()> {
+    pub(crate) fn take(&self, mut checkpoint: Checkpoint) -> Result<()> {
         if self.kept().len() >= SPARE_FOLDERS_MAX {
             return checkpoint.remove();
         }
         let number = self.named.fetch_add(1, Ordering::Relaxed);
         let spare = checkpoint.folder.with_file_name(format!("{SPARE}{}-{number}", std::process::id()));
-        match checkpoint.retired(&spare) {
-            Ok(()) => self.kept().push(spare),
-            Err(checkpoint) => checkpoint.remove()?,
+        if !checkpoint.retire(&spare) {
+            return checkpoint.remove();
         }
+        // Its lock is let go first.
+        drop(checkpoint);
+        self.kept().push(spare);
         Ok(())
     }
 
