@@ -25,8 +25,9 @@ const FILE_BYTES: u64 = 64 << 10;
 /// The same, in lines like the last one.
 const FILE_LINES: u64 = 4;
 
-/// Bytes of pages that a folder may hold to be used again, and how many of those are kept.
+/// Bytes and files of pages that a folder may hold to be used again, and how many of those are kept.
 const SPARE_BYTES_MAX: u64 = 1 << 20;
+const SPARE_CHUNKS_MAX: usize = 2;
 const SPARE_FOLDERS_MAX: usize = 16;
 /// Begins the name of a folder that is kept to be used again.
 pub(crate) const SPARE: &str = "spare-";
@@ -220,7 +221,8 @@ impl Checkpoint {
     /// Has the folder stand elsewhere, with nothing known of its pages; false when it is not for that.
     fn retire(&mut self, to: &Path) -> bool {
         let chunks = || self.state.pages.iter().filter_map(|page| page.spooled.as_ref()).flat_map(|page| &page.chunks);
-        let is_small = chunks().map(|chunk| chunk.bytes).sum::<u64>() <= SPARE_BYTES_MAX && chunks().count() <= 2;
+        let is_small =
+            chunks().map(|chunk| chunk.bytes).sum::<u64>() <= SPARE_BYTES_MAX && chunks().count() <= SPARE_CHUNKS_MAX;
         // Nobody else may write into it any more.
         let is_alone = self.lock.as_mut().is_some_and(|lock| Arc::get_mut(lock).is_some());
         let Some((file, _)) = self.file.as_mut().filter(|_| is_small && is_alone) else { return false };
@@ -397,13 +399,14 @@ fn lock(folder: &Path) -> Result<FolderLock> {
     Ok(Arc::new(file))
 }
 
+/// What tests note in a checkpoint.
 #[cfg(test)]
-mod tests {
+pub(crate) mod made_up {
     use runlog_client::reconcile::Chunk;
 
     use super::*;
 
-    fn identity() -> Identity {
+    pub(crate) fn identity() -> Identity {
         Identity {
             service: "https://api.example.com".to_owned(),
             run: "a run".to_owned(),
@@ -415,30 +418,48 @@ mod tests {
         }
     }
 
-    /// Notes a page, and that it came with so many bytes.
-    fn page_of(checkpoint: &mut Checkpoint, id: u32, bytes: u64) {
+    /// A page of the walk is asked for with this end; the service names that of the next one.
+    pub(crate) fn ask(checkpoint: &mut Checkpoint, age: u32, end: Option<String>, next_end: Option<String>) {
         let request = PageRequest {
             run_id: "7b2b122e-d6b8-42de-b0ba-fa2f0d363061".parse().unwrap(),
             start: None,
-            end: Some("2023-11-14T22:13:21Z".to_owned()),
+            end,
             format: runlog_model::FileFormat::Json,
             order: None,
         };
         let page = GeneratedPage {
             token: String::new().into(),
             size: None,
-            next_end: None,
+            next_end,
             settled: None,
             log_records: None,
             took: std::time::Duration::ZERO,
         };
-        checkpoint.requested(id, id, &request, &page).unwrap();
-        let file = format!("page-{id}-0.chunk");
-        fs::write(checkpoint.folder().join(&file), vec![b' '; bytes as usize]).unwrap();
-        let chunk = Chunk { file, bytes, first_ms: 0, last_ms: 0, newest_first: true };
-        let (age, newest_first) = (id, Some(true));
-        let spooled = SpooledPage { id, age, entries: 1, entries_without_time: 0, newest_first, chunks: vec![chunk] };
-        checkpoint.done(spooled).unwrap();
+        checkpoint.requested(age, age, &request, &page).unwrap();
+    }
+
+    /// It comes, with entries from one time to another, in a chunk of so many bytes.
+    pub(crate) fn come(checkpoint: &mut Checkpoint, age: u32, (first_ms, last_ms): (i64, i64), bytes: u64) -> PathBuf {
+        let file = format!("page-{age}-0.chunk");
+        let path = checkpoint.folder().join(&file);
+        let chunk = Chunk { file, bytes, first_ms, last_ms, newest_first: true };
+        let (id, newest_first) = (age, Some(true));
+        let page = SpooledPage { id, age, entries: 2, entries_without_time: 0, newest_first, chunks: vec![chunk] };
+        checkpoint.done(page).unwrap();
+        path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::made_up::{ask, come, identity};
+    use super::*;
+
+    /// Notes a page, and that it came with so many bytes.
+    fn page_of(checkpoint: &mut Checkpoint, id: u32, bytes: u64) {
+        ask(checkpoint, id, Some("2023-11-14T22:13:21Z".to_owned()), None);
+        let path = come(checkpoint, id, (0, 0), bytes);
+        fs::write(path, vec![b' '; bytes as usize]).unwrap();
     }
 
     #[test]

@@ -111,12 +111,9 @@ fn millis(text: Option<&str>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use runlog_client::reconcile::{Chunk, LogOrder};
-    use runlog_client::{GeneratedPage, PageRequest};
-    use runlog_model::FileFormat;
 
     use super::*;
-    use crate::checkpoint::Identity;
+    use crate::checkpoint::made_up;
 
     const NEWEST_MS: i64 = 1_700_000_000_000;
 
@@ -128,16 +125,7 @@ mod tests {
     }
 
     fn checkpoint() -> Checkpoint {
-        Checkpoint::temporary(Identity {
-            service: "https://api.example.com".to_owned(),
-            run: "a run".to_owned(),
-            start: None,
-            end: None,
-            order: LogOrder::Time,
-            overlap_ms: 0,
-            fixed_end: None,
-        })
-        .unwrap()
+        Checkpoint::temporary(made_up::identity()).unwrap()
     }
 
     /// Each page reaches so far back, and has records of the last instant of the next one or not.
@@ -152,32 +140,12 @@ mod tests {
     }
 
     fn ask(checkpoint: &mut Checkpoint, extents: &[Extent], age: usize) {
-        let text = |age: usize| extents.get(age).map(|page| Timestamp::clamped(page.last).to_api_text());
-        let request = PageRequest {
-            run_id: "7b2b122e-d6b8-42de-b0ba-fa2f0d363061".parse().unwrap(),
-            start: None,
-            end: text(age).filter(|_| age > 0),
-            format: FileFormat::Json,
-            order: None,
-        };
-        let page = GeneratedPage {
-            token: String::new().into(),
-            size: None,
-            next_end: text(age + 1),
-            settled: None,
-            log_records: None,
-            took: std::time::Duration::ZERO,
-        };
-        checkpoint.requested(age as u32, age as u32, &request, &page).unwrap();
+        let end = |age: usize| extents.get(age).map(|page| Timestamp::clamped(page.last).to_api_text());
+        made_up::ask(checkpoint, age as u32, end(age).filter(|_| age > 0), end(age + 1));
     }
 
     fn come(checkpoint: &mut Checkpoint, extents: &[Extent], age: usize) {
-        let Extent { first: first_ms, last: last_ms } = extents[age];
-        let chunk = Chunk { file: String::new(), bytes: 0, first_ms, last_ms, newest_first: true };
-        let (id, age) = (age as u32, age as u32);
-        let page =
-            SpooledPage { id, age, entries: 1, entries_without_time: 0, newest_first: Some(true), chunks: vec![chunk] };
-        checkpoint.done(page).unwrap();
+        made_up::come(checkpoint, age as u32, (extents[age].first, extents[age].last), 0);
     }
 
     proptest! {
