@@ -94,6 +94,10 @@ def catalog_fails(stage: Stage, postgres: Postgres) -> None:
             status, answer = harness.ask(stage.service.port, "GET", "/readyz")
             assert status == 503, f"/readyz answers {status} without a catalog: {answer!r}"
             assert time.monotonic() - begun < 15
+        # Requests that find no connection wait for one: the catalog stays away until one has met that it is.
+        until = time.monotonic() + 15
+        while "catalog" not in stage.log()[said:] and time.monotonic() < until:
+            time.sleep(0.1)
         postgres.start()
         took = stage.wait_for_more()
         told = stage.log()[said:]
