@@ -12,6 +12,7 @@ use runlog_client::reconcile::{LogOrder, SpooledPage};
 use runlog_client::{GeneratedPage, PageRequest};
 use runlog_model::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::error::{FetchError, Result, storage};
@@ -283,6 +284,7 @@ impl Checkpoint {
 pub(crate) struct SpareFolders {
     kept: Mutex<Vec<PathBuf>>,
     named: AtomicU64,
+    removals: TaskTracker,
 }
 
 impl SpareFolders {
@@ -294,20 +296,28 @@ impl SpareFolders {
         }
     }
 
-    /// Takes the folder of a fetch that is over; one that is not worth keeping is removed.
-    pub(crate) fn take(&self, mut checkpoint: Checkpoint) -> Result<()> {
-        if self.kept().len() >= SPARE_FOLDERS_MAX {
-            return checkpoint.remove();
-        }
+    /// Takes the folder of a fetch that is over; one that is not worth keeping is removed meanwhile.
+    pub(crate) fn take(&self, mut checkpoint: Checkpoint) {
         let number = self.named.fetch_add(1, Ordering::Relaxed);
         let spare = checkpoint.folder.with_file_name(format!("{SPARE}{}-{number}", std::process::id()));
-        if !checkpoint.retire(&spare) {
-            return checkpoint.remove();
+        if self.kept().len() < SPARE_FOLDERS_MAX && checkpoint.retire(&spare) {
+            // Its lock is let go first.
+            drop(checkpoint);
+            self.kept().push(spare);
+            return;
         }
-        // Its lock is let go first.
-        drop(checkpoint);
-        self.kept().push(spare);
-        Ok(())
+        // For hundreds of megabytes that takes a while.
+        self.removals.spawn_blocking(move || {
+            if let Err(error) = checkpoint.remove() {
+                warn!(%error, "pages of a run that has landed cannot be removed; the next collector tries it again");
+            }
+        });
+    }
+
+    /// Waits until what was to be removed is.
+    pub(crate) async fn removed(&self) {
+        self.removals.close();
+        self.removals.wait().await;
     }
 
     /// Removes them.
@@ -469,7 +479,7 @@ mod tests {
         let spares = SpareFolders::default();
         let mut checkpoint = Checkpoint::open(one.clone(), identity()).unwrap();
         page_of(&mut checkpoint, 0, 100);
-        spares.take(checkpoint).unwrap();
+        spares.take(checkpoint);
         assert!(!one.exists());
 
         spares.put_at(&other);
@@ -488,7 +498,7 @@ mod tests {
         page_of(&mut Checkpoint::open(one.clone(), identity()).unwrap(), 0, 100);
         let mut checkpoint = Checkpoint::open(folder.path().join("third"), identity()).unwrap();
         page_of(&mut checkpoint, 0, 100);
-        spares.take(checkpoint).unwrap();
+        spares.take(checkpoint);
         spares.put_at(&one);
         assert_eq!(read(&one).unwrap().unwrap().pages.len(), 1);
         assert_eq!(spares.kept().len(), 1);
@@ -497,18 +507,19 @@ mod tests {
         assert_eq!(left.len(), 2, "{left:?}");
     }
 
-    #[test]
-    fn a_large_folder_and_one_in_use_are_not_kept() {
+    #[tokio::test]
+    async fn a_large_folder_and_one_in_use_are_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let spares = SpareFolders::default();
         let mut large = Checkpoint::open(folder.path().join("large"), identity()).unwrap();
         page_of(&mut large, 0, SPARE_BYTES_MAX + 1);
-        spares.take(large).unwrap();
+        spares.take(large);
         let mut in_use = Checkpoint::open(folder.path().join("in-use"), identity()).unwrap();
         page_of(&mut in_use, 0, 10);
         let user = in_use.lock();
-        spares.take(in_use).unwrap();
+        spares.take(in_use);
         drop(user);
+        spares.removed().await;
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -159,10 +159,13 @@ impl Collector {
         Ok(())
     }
 
-    /// Leaves its part of the pace to the others.
+    /// Leaves its part of the pace to the others, and waits until the pages of what has landed are removed.
     pub async fn leave(&self) -> Result<()> {
-        let upstream = &self.0.upstream;
-        Ok(farewell(self.0.store.forget_collector(&upstream.host(), &upstream.process)).await?)
+        let Shared { store, upstream, spare_folders, .. } = &*self.0;
+        let host = upstream.host();
+        let forget = farewell(store.forget_collector(&host, &upstream.process));
+        let (forgotten, ()) = tokio::join!(forget, spare_folders.removed());
+        Ok(forgotten?)
     }
 
     /// Lists the runs since the last time, and somewhat before.
@@ -424,7 +427,7 @@ impl Collector {
         }
         store.land_run(&upstream.name, claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
-        self.0.spare_folders.take(checkpoint)?;
+        self.0.spare_folders.take(checkpoint);
         Ok(Some(report.records))
     }
 

@@ -73,10 +73,14 @@ impl Catalog {
             .connect_with(options(&for_writing).map_err(opening)?)
             .await
             .map_err(opening)?;
+        // Each step of bringing it up to date would wait for the disk. They need not: the write-ahead log keeps their
+        // order, so that a power cut leaves the first few of them, and the first row written afterwards waits for all.
+        writer.execute("PRAGMA synchronous = NORMAL").await?;
         sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| {
             let advice = "was it written by a newer runlog?";
             Error::caused(ErrorKind::Corrupt, format!("cannot bring {} up to date; {advice}", file.display()), error)
         })?;
+        writer.execute("PRAGMA synchronous = FULL").await?;
         drop(alone);
         let readers = AnyPoolOptions::new()
             .max_connections(limits::CATALOG_READERS)
