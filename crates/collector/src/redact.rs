@@ -11,15 +11,33 @@ const NAMED: [(&str, &str, &str); 5] = [
     ("email", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", "<email>"),
     ("ip", r"\b(?:\d{1,3}\.){3}\d{1,3}\b", "<ip>"),
     ("iban", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", "<iban>"),
-    // `password=…`, `"token": "…"`, `Authorization: Bearer …`.
-    (
-        "secret",
-        r#"(?i)((?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|authorization|credentials?)["']?\s*[=:]\s*["']?(?:(?:bearer|basic)\s+)?|\bbearer\s+)[^\s"',;&]+"#,
-        "${1}<secret>",
-    ),
+    // Each group is what stands before a secret in one of the ways; those of the other ways are empty.
+    ("secret", SECRET, "${1}${2}${3}${4}${5}${6}${7}<secret>"),
     // What stands before the @ of an address, such as `ftp://user:password@host`.
     ("url_password", r"(://)[^\s/@]+@", "${1}<secret>@"),
 ];
+
+/// A secret after its name. The first way that fits is taken:
+///
+/// - `Bearer …` anywhere, and `Authorization: …` with a scheme that is known: the scheme stays.
+/// - `Authorization: …` with another scheme: both words go, when the second looks like no word of a sentence.
+/// - `password="…"`, `'…'` and, within JSON that is a text itself, `\"password\":\"…\"`: all up to the closing mark, or
+///   to the end of the line where none follows. A mark before a comma or a bracket closed something, and opens nothing.
+/// - `AWS_SECRET_ACCESS_KEY=…`: up to a space, a separator or a quotation mark.
+const SECRET: &str = r#"(?ix)
+    ( \bbearer\s+
+    | authorization (?:\\*["'])? \s*[=:]\s* (?:\\*["'])?
+      (?: basic | bearer | api-?key | splunk | token ) \s+ (?: token= (?:\\*["'])? )? )
+    (?: [^\s"',;&\\] | \\+[^\s"',;&\\] )+
+  | ( authorization (?:\\*["'])? \s*[=:]\s* (?:\\*["'])? ) [a-z][a-z0-9_-]* [\x20\t]+
+    [^\s"',;&]* (?: [a-z][^\s"',;&]*\d | \d[^\s"',;&]*[a-z] | [^\s"',;&]{20} ) [^\s"',;&]*
+  | ( (?: pass(?:word|wd|phrase)? | pwd | secret(?:[._-]?(?:access[._-]?)?key)? | token | authorization | credentials?
+      | (?:access|account|api|private|signing)[._-]?key ) (?:\\*["'])? \s*[=:]\s* )
+    (?: (") (?: [^\s"',;&)}\]\\] | \\. ) (?: [^"\r\n\\] | \\. )*
+      | (') (?: [^\s"',;&)}\]\\] | \\. ) (?: [^'\r\n\\] | \\. )*
+      | (\\") (?: [^\s"',;&)}\]\\] | \\\\(?:\\.|[^"\\]) ) (?: [^"\r\n\\] | \\\\(?:\\.|[^"\\]) )*
+      | ( (?:\\*["'])? (?: (?:basic|bearer)\s+ )? ) (?: [^\s"',;&\\] | \\+[^\s"',;&\\] )+ )
+"#;
 
 /// What is taken out, in order.
 #[derive(Debug, Clone, Default)]
@@ -106,8 +124,60 @@ mod tests {
         check("secret", "password=hunter2&user=a", "password=<secret>&user=a");
         check("secret", r#"{"token": "abc.def"}"#, r#"{"token": "<secret>"}"#);
         check("secret", "Authorization: Bearer abc", "Authorization: Bearer <secret>");
+        check("secret", "it sent bearer abc to them", "it sent bearer <secret> to them");
         check("url_password", "jdbc://db.example.com/x", "jdbc://db.example.com/x");
         check("url_password", "ftp://me:pw@host/x", "ftp://<secret>@host/x");
+    }
+
+    #[test]
+    fn credentials_of_every_scheme_are_taken_out() {
+        check("secret", "Authorization: ApiKey abc123", "Authorization: ApiKey <secret>");
+        check("secret", "Authorization: Splunk ab-12 was sent", "Authorization: Splunk <secret> was sent");
+        check("secret", "authorization: Token abc", "authorization: Token <secret>");
+        check("secret", r#"authorization: Token token="abc""#, r#"authorization: Token token="<secret>""#);
+        check("secret", "Authorization: SSWS 00QCjAl4 was sent", "Authorization: <secret> was sent");
+        check("secret", "Authorization: Own bm90aGluZyBoZXJlIGF0", "Authorization: <secret>");
+        check("secret", "Authorization: abc123 was refused", "Authorization: <secret> was refused");
+        check("secret", r#"{"Authorization":"Basic YTpi","n":1}"#, r#"{"Authorization":"Basic <secret>","n":1}"#);
+    }
+
+    #[test]
+    fn keys_of_clouds_are_taken_out() {
+        check("secret", "AWS_SECRET_ACCESS_KEY=wJalr/K7 set", "AWS_SECRET_ACCESS_KEY=<secret> set");
+        check("secret", "fs.s3a.secret.key=ab, x", "fs.s3a.secret.key=<secret>, x");
+        check("secret", "secretKey: abc", "secretKey: <secret>");
+        check("secret", "AccountKey=abc==;EndpointSuffix=core", "AccountKey=<secret>;EndpointSuffix=core");
+    }
+
+    #[test]
+    fn a_value_in_quotes_goes_whole() {
+        check("secret", r#"passphrase="correct horse" was set"#, r#"passphrase="<secret>" was set"#);
+        check("secret", "passphrase='correct horse' was set", "passphrase='<secret>' was set");
+        check("secret", r#"{"token": "a\"b c", "n": 1}"#, r#"{"token": "<secret>", "n": 1}"#);
+        check("secret", "password=\"correct ho\nnext line", "password=\"<secret>\nnext line");
+        check("secret", r"password=abc\def was set", "password=<secret> was set");
+    }
+
+    #[test]
+    fn json_within_a_text_is_understood() {
+        check("secret", r#"{\"password\":\"x\"}"#, r#"{\"password\":\"<secret>\"}"#);
+        check("secret", r#"{\"pwd\":\"a b\\\"c\",\"n\":1}"#, r#"{\"pwd\":\"<secret>\",\"n\":1}"#);
+        check("secret", r#"{\\\"pwd\\\":\\\"x\\\",\\\"n\\\":1}"#, r#"{\\\"pwd\\\":\\\"<secret>\\\",\\\"n\\\":1}"#);
+    }
+
+    #[test]
+    fn ordinary_text_stays() {
+        for text in [
+            "password reset was sent",
+            "the token has expired: ask for another",
+            "secretary: Jane, tokens: 5",
+            "AWS_ACCESS_KEY_ID=AKIA",
+            r#"password="""#,
+            r#"{"said":"enter your password:","n":1}"#,
+            "authorization was refused with 401",
+        ] {
+            check("secret", text, text);
+        }
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Poster {
     pub(crate) fn new(settings: HttpSettings, path: &str, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let mut url = settings.url;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
-            return Err(format!("{url} is no address that begins with http:// or https://"));
+            // The rest of it may hold a password.
+            return Err(format!("the address begins with {}:, and not with http:// or https://", url.scheme()));
         }
         if url.password().is_some() || !url.username().is_empty() {
             return Err("the address holds a user or password; give them as user and password".to_owned());
@@ -208,6 +209,7 @@ mod tests {
     #[test]
     fn addresses_with_passwords_and_of_other_kinds_are_refused() {
         assert!(Poster::new(settings("https://a:b@example.com"), "", Arc::new(Stopped)).is_err());
-        assert!(Poster::new(settings("ftp://example.com"), "", Arc::new(Stopped)).is_err());
+        let said = Poster::new(settings("ftp://me:hunter2@example.com"), "", Arc::new(Stopped)).err().unwrap();
+        assert!(said.contains("ftp:") && said.contains("https://") && !said.contains("hunter2"), "{said}");
     }
 }
