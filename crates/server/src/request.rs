@@ -29,6 +29,14 @@ pub(crate) struct RequestId(pub(crate) String);
 #[derive(Debug, Clone)]
 pub(crate) struct CallerId(pub(crate) String);
 
+/// HTTP/2 names the host in its address, and HTTP/1 in a header, where those inside look for it: links lead there.
+fn name_host(request: &mut Request) {
+    let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = host.filter(|_| !request.headers().contains_key(header::HOST)) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
 /// Handles a request inside all that.
 pub(crate) async fn surround(State(app): State<App>, request: Request, next: Next) -> Response {
     let begun = app.now();
@@ -38,6 +46,7 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
 
     let mut request = request;
+    name_host(&mut request);
     request.extensions_mut().insert(RequestId(id.clone()));
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| panicked());
