@@ -104,6 +104,20 @@ export const workspaceReport = (taskId, runId) => ({
   ...looked, tasksFine: 0, newProblems: [], looks: [{ taskId, taskName: 'nightly orders', reasons: reasons(runId), runs: [] }],
 })
 
+/** @type {(taskId: string, runId: string) => Schema['WorkspaceReport']} */
+export const lateReport = (taskId, runId) => ({
+  ...looked, tasksFine: 0, newProblems: [],
+  looks: [
+    {
+      taskId, taskName: 'nightly orders', reasons: [{ kind: 'late', last: iso(93_600_000), usualMs: 3_600_000 }],
+      runs: [{ runId, status: 'execution_successful', triggeredAt: iso(93_600_000), durationMs: 60_000, records: 1_096, errors: 0, warnings: 6 }],
+    },
+  ],
+})
+
+/** @type {Schema['WorkspaceReport']} */
+export const fineReport = { ...looked, tasksFine: 4, newProblems: [], looks: [] }
+
 export const sql = [
   { day: '2026-11-21T00:00:00', runs: 12, failed: 1 },
   { day: '2026-11-22T00:00:00', runs: 14, failed: 0 },

@@ -379,6 +379,51 @@ describe('tasks', () => {
     })
   })
 
+  it('need a look when they are late, too, until they are not', async () => {
+    let report = answers.lateReport(service.taskId, FAILED_RUN)
+    const prepare = async (page) => {
+      await page.clock.install()
+      await page.route('**/runlog/v1/overview/tasks?*', (route) => route.fulfill({ json: { items: [], limit: 20, offset: 0, total: 0 } }))
+      await page.route('**/runlog/v1/workspaces/*/report?*', (route) => route.fulfill({ json: report }))
+    }
+    await visit('/', { prepare }, async (page) => {
+      await page.getByText('usually every 1 h').waitFor()
+      assert.equal(await page.getByRole('link', { name: 'nightly orders' }).count(), 1)
+      assert.equal(await page.getByText('No run failed').count(), 0)
+      await hasNoBarrier(page)
+      // What reports tell is asked for again every five minutes.
+      report = answers.fineReport
+      await page.clock.fastForward(300_000)
+      await page.getByText('no task is late, slow, flaky or logs new errors').waitFor()
+      assert.equal(await page.getByText('usually every 1 h').count(), 0)
+    })
+  })
+
+  it('need a look although one workspace does not tell, which is said', async () => {
+    const refused = 'c'.repeat(24)
+    const prepare = async (page) => {
+      await page.route('**/runlog/v1/session', async (route) => {
+        const session = await (await route.fetch()).json()
+        session.workspaces.push(
+          { id: refused, name: 'refused', environment: 'production', rights: ['AUTHOR', 'EXECUTE', 'VIEW'] },
+          { id: 'd'.repeat(24), name: 'not to be read', environment: 'production', rights: ['VIEW'] },
+        )
+        return route.fulfill({ json: session })
+      })
+      await page.route('**/runlog/v1/workspaces/*/report?*', (route) =>
+        route.request().url().includes(refused)
+          ? route.fulfill({ status: 403, json: { status: 403, message: 'the caller lacks the right Author' } })
+          : route.fulfill({ json: answers.lateReport(service.taskId, FAILED_RUN) }))
+    }
+    await visit('/', { prepare }, async (page) => {
+      await page.getByText('usually every 1 h').waitFor()
+      await page.getByText('1 workspace could not be asked what is late, slow, flaky or new: the caller lacks the right Author').waitFor()
+      await page.getByText('1 workspace was not asked').waitFor()
+      await fits(page)
+      await hasNoBarrier(page)
+    })
+  })
+
   it('have two of their runs compared', async () => {
     await visit(`/tasks/${service.taskId}?hours=2160`, { answers: true }, async (page) => {
       const boxes = page.getByRole('checkbox')

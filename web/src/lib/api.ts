@@ -63,7 +63,7 @@ export async function answer<T>(call: Promise<{ data?: T; error?: unknown; respo
 
 function unreachable(error: unknown): Problem {
   if (error instanceof DOMException && error.name === 'AbortError') throw error
-  return new Problem('away', 'the service does not answer', 'Is it running, and is the network there? It is tried again.')
+  return new Problem('away', 'the service does not answer', 'Is it running, and is the network there?')
 }
 
 function problem(response: Response, body: Schema['ErrorBody'] | undefined): Problem {

@@ -86,5 +86,3 @@ export function duration(run: { startTimestamp?: string | null; finishTimestamp?
   const end = run.finishTimestamp ? Date.parse(run.finishTimestamp) : now
   return Math.max(0, end - Date.parse(run.startTimestamp))
 }
-
-export const plural = (number: number, word: string): string => (number === 1 ? word : `${word}s`)

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest'
+import { Problem, type Reason, type TaskLine } from './api'
+import { askAll, lastBad, REPORTS_MAX, tasksToLookAt, workspacesToAsk, type Workspace, type WorkspaceReport } from './looks'
+
+const workspace = (id: string, rights: Workspace['rights'] = ['AUTHOR', 'EXECUTE', 'VIEW']): Workspace => ({ id, name: `w ${id}`, environment: 'production', rights })
+const late: Reason = { kind: 'late', last: '2026-11-20T00:00:00Z', usualMs: 3_600_000 }
+const failed: Reason = { kind: 'failing', runId: 'r1', runsInARow: 2, since: '2026-11-20T00:00:00Z' }
+const run = (status: TaskLine['recent'][number]['status'], runId = 'r1') => ({ runId, status, triggerTimestamp: '2026-11-27T00:00:00Z', records: 1, errors: 0, warnings: 0 })
+
+const line = (taskId: string, recent: TaskLine['recent']): TaskLine => ({
+  taskId, name: `task ${taskId}`, workspaceId: 'a', workspaceName: 'w a', environmentName: 'production', runs: 5, failed: 1, going: 0, recent,
+})
+
+const look = (taskId: string, reasons: Reason[]): WorkspaceReport['looks'][number] => ({
+  taskId, taskName: `task ${taskId}`, reasons,
+  runs: [{ runId: 'r9', status: 'execution_successful', triggeredAt: '2026-11-20T00:00:00.000Z', durationMs: 60_000, records: 1, errors: 0, warnings: 0 }],
+})
+
+const report = (...looks: WorkspaceReport['looks']): WorkspaceReport => ({
+  workspaceId: 'a', workspaceName: 'w a', since: '', until: '', outcomes: [], looks, tasksFine: 0, newProblems: [], isCut: false,
+})
+
+describe('tasks that need a look', () => {
+  it('are those that are late, too, though no run failed', () => {
+    const tasks = tasksToLookAt([], [{ workspace: workspace('a'), look: look('1', [late]) }])
+    expect(tasks).toEqual([
+      {
+        taskId: '1', name: 'task 1', workspaceName: 'w a', environmentName: 'production', failed: undefined, reasons: [late],
+        runs: [{ runId: 'r9', status: 'execution_successful', errors: 0, triggerTimestamp: '2026-11-20T00:00:00.000Z', startTimestamp: '2026-11-20T00:00:00.000Z', finishTimestamp: '2026-11-20T00:01:00.000Z' }],
+      },
+    ])
+  })
+  it('stand there once, with their runs and their reasons', () => {
+    const tasks = tasksToLookAt([line('1', [run('execution_failed')])], [{ workspace: workspace('a'), look: look('1', [failed, late]) }])
+    expect(tasks.map((task) => [task.failed, task.reasons, task.runs[0]?.runId])).toEqual([[{ runs: 1, of: 5 }, [failed, late], 'r1']])
+  })
+  it('come in the order of how bad it is, whoever tells of them', () => {
+    const mended = line('mended', [run('execution_successful'), run('execution_failed', 'r0')])
+    const told = ['late', 'failing'].map((taskId, index) => ({ workspace: workspace('a'), look: look(taskId, [index === 0 ? late : failed]) }))
+    const tasks = tasksToLookAt([mended, line('not told of', [run('deploy_failed')])], told)
+    expect(tasks.map((task) => task.taskId)).toEqual(['not told of', 'failing', 'late', 'mended'])
+  })
+  it('lead to the run that failed last, or else to one that was ended', () => {
+    expect(lastBad([run('terminated', 'r3'), run('execution_failed', 'r2')])?.runId).toBe('r2')
+    expect(lastBad([run('execution_successful', 'r4'), run('terminated', 'r3')])?.runId).toBe('r3')
+  })
+})
+
+describe('the reports of workspaces', () => {
+  it('are asked for where logs may be read, and the others are counted', () => {
+    const all = [workspace('a'), workspace('b', ['VIEW']), workspace('c', ['PUBLISH', 'AUTHOR', 'VIEW', 'EXECUTE'])]
+    const chosen = workspacesToAsk(all, undefined)
+    expect([chosen.asked.map((one) => one.id), chosen.forbidden, chosen.beyond]).toEqual([['a', 'c'], 1, 0])
+    expect(workspacesToAsk(all, 'c').asked.map((one) => one.id)).toEqual(['c'])
+  })
+  it('are asked for up to a number, and those beyond it are counted', () => {
+    const all = Array.from({ length: REPORTS_MAX + 3 }, (_, index) => workspace(String(index)))
+    const chosen = workspacesToAsk(all, undefined)
+    expect([chosen.asked.length, chosen.beyond]).toEqual([REPORTS_MAX, 3])
+  })
+  it('count without one that is refused, which is told', async () => {
+    const refused = new Problem('forbidden', 'the right Author is missing')
+    const looks = await askAll([workspace('a'), workspace('b')], async (id) => {
+      if (id === 'a') throw refused
+      return report(look('1', [late]))
+    })
+    expect(looks).toEqual({ found: [{ workspace: workspace('b'), look: look('1', [late]) }], failed: 1, problem: refused })
+  })
+})

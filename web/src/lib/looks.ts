@@ -1,0 +1,101 @@
+// Which tasks need a look: those with runs that did not end well, and those of which the reports of workspaces tell.
+import { Problem, type Reason, type RunLine, type Schema, type Session, type TaskLine } from './api'
+import { statusWords } from './words'
+
+export type Workspace = Session['workspaces'][number]
+export type WorkspaceReport = Schema['WorkspaceReport']
+
+/** What a strip of runs shows of each; newest first. */
+export type StripRun = Pick<RunLine, 'runId' | 'status' | 'triggerTimestamp' | 'startTimestamp' | 'finishTimestamp' | 'errors' | 'errorMessage'>
+
+/** A task that needs a look. */
+export interface TaskToLookAt {
+  taskId: string
+  name: string
+  workspaceName: string
+  environmentName: string
+  /** Its last runs, newest first. */
+  runs: StripRun[]
+  /** How many of its runs did not end well; absent where only a report tells of it. */
+  failed: { runs: number; of: number } | undefined
+  reasons: Reason[]
+}
+
+/** What the reports of workspaces said, and of which there is none. */
+export interface Looks {
+  found: { workspace: Workspace; look: WorkspaceReport['looks'][number] }[]
+  /** Workspaces that could not be asked. */
+  failed: number
+  /** Why the first of those could not. */
+  problem: Problem | undefined
+}
+
+/** Most workspaces whose reports are asked for: each is worked out of the runs of 90 days, and written down in the audit log. */
+export const REPORTS_MAX = 12
+
+/** How often they are asked for again. Unit: milliseconds. What they tell of changes slowly. */
+export const REPORTS_EVERY_MS = 300_000
+
+/** What a report repeats of logs takes the rights of reading them. */
+const readingLogs = ['AUTHOR', 'VIEW', 'EXECUTE'] as const
+
+/** The workspaces to ask, of all or of one that was chosen; and how many may not be asked, or are too many. */
+export function workspacesToAsk(all: Workspace[], chosen: string | undefined): { asked: Workspace[]; forbidden: number; beyond: number } {
+  const wanted = all.filter((one) => !chosen || one.id === chosen)
+  const readable = wanted.filter((one) => readingLogs.every((right) => one.rights.includes(right)))
+  const asked = readable.slice(0, REPORTS_MAX)
+  return { asked, forbidden: wanted.length - readable.length, beyond: readable.length - asked.length }
+}
+
+/** Asks each workspace for its report; one that does not answer costs no other. */
+export async function askAll(workspaces: Workspace[], ask: (id: string) => Promise<WorkspaceReport>): Promise<Looks> {
+  const answers = await Promise.allSettled(workspaces.map((one) => ask(one.id)))
+  const looks: Looks = { found: [], failed: 0, problem: undefined }
+  answers.forEach((answer, index) => {
+    const workspace = workspaces[index]
+    if (answer.status === 'fulfilled' && workspace) looks.found.push(...answer.value.looks.map((look) => ({ workspace, look })))
+    if (answer.status === 'rejected') {
+      looks.failed += 1
+      looks.problem ??= answer.reason instanceof Problem ? answer.reason : new Problem('broken', String(answer.reason))
+    }
+  })
+  return looks
+}
+
+/** All tasks that need a look, the worst first, each once. */
+export function tasksToLookAt(failing: TaskLine[], looks: Looks['found']): TaskToLookAt[] {
+  const tasks = new Map<string, TaskToLookAt>()
+  for (const line of failing) {
+    tasks.set(line.taskId, { ...line, runs: line.recent, failed: { runs: line.failed, of: line.runs }, reasons: [] })
+  }
+  for (const { workspace, look } of looks) {
+    const { taskId, taskName, reasons } = look
+    const known = tasks.get(taskId)
+    if (known) known.reasons = reasons
+    else {
+      const place = { workspaceName: workspace.name, environmentName: workspace.environment }
+      tasks.set(taskId, { taskId, name: taskName, ...place, runs: look.runs.map(stripRun), failed: undefined, reasons })
+    }
+  }
+  return [...tasks.values()].sort((one, other) => weight(other) - weight(one))
+}
+
+/** The newest run that failed, or else that someone or something ended. */
+export const lastBad = (runs: StripRun[]): StripRun | undefined =>
+  runs.find((run) => statusWords(run.status).outcome === 'failed') ?? runs.find((run) => statusWords(run.status).outcome === 'ended')
+
+function stripRun(point: Schema['RunPoint']): StripRun {
+  const { runId, status, triggeredAt, durationMs, errors } = point
+  const end = durationMs == null ? {} : { finishTimestamp: new Date(Date.parse(triggeredAt) + durationMs).toISOString() }
+  return { runId, status, errors, triggerTimestamp: triggeredAt, startTimestamp: triggeredAt, ...end }
+}
+
+// As the service weighs them, so that both have the same order.
+const weights: Record<Reason['kind'], number> = { failing: 100, newProblems: 40, late: 30, slow: 20, flaky: 10 }
+
+/** How much a task needs its look; where no report tells of it, its last run does. */
+function weight(task: TaskToLookAt): number {
+  const told = task.reasons.reduce((sum, reason) => sum + weights[reason.kind], 0)
+  const newest = task.runs[0]
+  return told || (newest && statusWords(newest.status).outcome === 'failed' ? weights.failing : 0)
+}
