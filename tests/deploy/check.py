@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Holds what deploy/ names against the program, with RUNLOG: check.py FOLDER. Settings are looked up in its help, routes
-in its list of them, metrics and their labels in what a service tells that has something to tell."""
+"""Holds what deploy/ names against the program, with RUNLOG: check.py FOLDER. Settings and commands are looked up in its
+help, routes in its list of them, metrics and their labels in what a service tells that has something to tell."""
 
 import json
 import os
@@ -37,9 +37,13 @@ def settings_of_program() -> set[str]:
     """The variables that some command reads, as its help names them."""
     names = set()
     for command in ("serve", "collect", "doctor"):
-        text = subprocess.run([os.environ["RUNLOG"], command, "--help"], check=True, capture_output=True, text=True).stdout
-        names.update(re.findall(r"\[env: (RUNLOG_[A-Z_]+)", text))
+        names.update(re.findall(r"\[env: (RUNLOG_[A-Z_]+)", help_of(command)))
     return names
+
+
+def help_of(*command: str) -> str:
+    """What the program says of a command; nothing when it knows none of this name."""
+    return subprocess.run([os.environ["RUNLOG"], *command, "--help"], capture_output=True, text=True).stdout
 
 
 def settings_of_deploy() -> dict[str, set[str]]:
@@ -90,6 +94,10 @@ def check_kubernetes(routes: set[str]) -> None:
         expect(pod["spec"]["securityContext"]["runAsNonRoot"], f"{name} runs as root")
         for container in pod["spec"]["containers"]:
             expect(container["securityContext"]["readOnlyRootFilesystem"], f"{name} writes to its image")
+            if container["args"] == ["serve"]:
+                mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+                bounds = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit") for volume in pod["spec"]["volumes"]}
+                expect(bool(bounds.get(mounted.get("/tmp"))), f"{name} has no bounded folder for temporary files")
             ports = {port["name"] for port in container.get("ports", [])}
             for source in container.get("envFrom", []):
                 if "configMapRef" in source:
@@ -116,6 +124,9 @@ def check_compose() -> None:
     for variable in variables:
         expect(re.search(rf"^#?{variable}=", example, re.M) is not None, f"example.env does not name {variable}")
     for name, service in content["services"].items():
+        if service.get("read_only"):
+            writable = [volume.split(":")[1] for volume in service.get("volumes", [])]
+            expect("/tmp" in writable, f"{name} has no folder for temporary files")
         for other in service.get("depends_on", {}):
             expect(other in services, f"{name} depends on {other}, which is not there")
 
@@ -213,6 +224,40 @@ def check_expressions(metrics: dict[str, set[str]], routes: set[str]) -> None:
     assert len(seen) > 10, seen
 
 
+# --- alerts ---------------------------------------------------------------------------------------------------------
+
+def alerts() -> dict[str, dict]:
+    """Every alert by its name."""
+    groups = yaml.safe_load((DEPLOY / "prometheus/rules.yaml").read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def check_actions() -> None:
+    """The commands that alerts tell to run are there, with their flags, and end by themselves."""
+    for name, rule in alerts().items():
+        for command in re.findall(r"`runlog ([^`]+)`", rule["annotations"]["action"]):
+            words = re.match(r"[a-z-]+(?: [a-z]+)*", command)[0].split()
+            flags, text = re.findall(r"--[a-z-]+", command), help_of(*words)
+            expect("Usage:" in text, f"{name} tells to run `runlog {command}`, which there is not")
+            for flag in flags:
+                expect(f"{flag} " in text or f"{flag}\n" in text, f"{name} tells of {flag}, which `runlog {command}` does not know")
+            expect(words[0] not in ("collect", "deliver", "serve") or "--once" in flags, f"{name} tells to run `runlog {command}`, which does not end")
+
+
+def check_ways_in(description: dict) -> None:
+    """Who is turned away is told of, by whichever route they push."""
+    expression = alerts()["RunlogTurnsPushersAway"]["expr"]
+    methods, routes = (re.search(rf'{label}=~"([^"]+)"', expression)[1] for label in ("method", "route"))
+    ways_in = 0
+    for path, operations in description["paths"].items():
+        for method in operations.keys() & {"post", "put"}:
+            if "push" in operations[method]["tags"]:
+                ways_in += 1
+                seen = re.fullmatch(methods, method.upper()) and re.fullmatch(routes, path)
+                expect(bool(seen), f"RunlogTurnsPushersAway does not look at {method.upper()} {path}")
+    assert ways_in >= 5, ways_in
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     service = harness.Service(folder / "data", [])
@@ -225,6 +270,10 @@ def main() -> None:
         check_kubernetes(routes)
         check_upstreams(folder)
         check_compose()
+        check_actions()
+        status, description = harness.ask(service.port, "GET", "/openapi.json")
+        assert status == 200, description
+        check_ways_in(json.loads(description))
         check_expressions(metrics_of_program(service), routes)
     finally:
         service.stop()
