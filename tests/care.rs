@@ -9,6 +9,25 @@ use crate::support::{Service, bash, runlog, succeeded, write_lines};
 
 const RUNS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
 
+/// Settings whose secrets are in variables that nobody has set.
+const SETTINGS_WITH_SECRETS: &str = r#"
+[[upstream]]
+name = "other"
+url = "http://127.0.0.1:9"
+token = { env = "TOKEN_OF_NOBODY" }
+
+[[sink]]
+name = "events"
+kind = "splunk"
+url = "http://127.0.0.1:9"
+token = { env = "TOKEN_OF_NOBODY" }
+
+[[alert]]
+name = "night-shift"
+when = ["run_failed"]
+webhook = { env = "TOKEN_OF_NOBODY" }
+"#;
+
 /// An archive, whose service was stopped, with two runs of 2 and 3 records; and its workspace.
 fn archive() -> (TempDir, String) {
     let service = Service::start(&["--settle", "0s"]);
@@ -152,6 +171,97 @@ fn a_doctor_says_what_to_do_when_something_is_wrong() {
         assert_eq!(found["health"], "bad");
         assert!(found["advice"].as_str().unwrap().contains("runlog serve"), "{found}");
     }
+}
+
+#[test]
+fn status_looks_at_an_archive_and_makes_none() {
+    // Called in another folder than the collector it made an archive of its own there, and told zeros of it.
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    std::fs::write(folder.join("runlog.toml"), SETTINGS_WITH_SECRETS).unwrap();
+    let output = runlog(&["status"]).current_dir(&folder).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    let data = folder.join("runlog-data");
+    for said in ["there is no archive in", data.to_str().unwrap(), "RUNLOG_DATA", "runlog.toml"] {
+        assert!(errors.contains(said), "{said:?} is not in {errors}");
+    }
+    assert!(!data.exists());
+}
+
+#[test]
+fn status_needs_no_secret() {
+    let (folder, _) = archive();
+    let settings = folder.path().join("runlog.toml");
+    std::fs::write(&settings, SETTINGS_WITH_SECRETS).unwrap();
+    let told = json_of(folder.path(), &["status", "--settings", settings.to_str().unwrap()]);
+    assert_eq!(told["upstreams"][0]["figures"]["upstream"], "other");
+    let sink = &told["sinks"][0]["figures"];
+    assert_eq!((&sink["name"], &sink["kind"]), (&json!("events"), &json!("splunk")));
+    let (code, _, errors) =
+        on_archive(folder.path(), &["status", "--upstream", "none-such", "--settings", settings.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("there is no upstream \"none-such\"") && errors.contains("there is other"), "{errors}");
+}
+
+#[test]
+fn a_check_before_the_first_start_says_where_it_makes_the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let sink = "[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\n";
+    std::fs::write(folder.join("runlog.toml"), sink).unwrap();
+    let check = || {
+        let output = runlog(&["check"]).current_dir(&folder).output().unwrap();
+        let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+        (succeeded(output), notes)
+    };
+    let (found, notes) = check();
+    assert!(found.contains("archive: opens in runlog-data"), "{found}");
+    let made = format!("there is no archive in {}", folder.join("runlog-data").display());
+    assert!(notes.contains(&made), "{notes}");
+    let (_, notes) = check();
+    assert!(!notes.contains("there is no archive"), "{notes}");
+}
+
+#[test]
+fn the_settings_that_the_page_on_alerts_shows_are_enough() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/how-to/alerts.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    // A port of this machine at which nobody listens.
+    let settings = example.replace("server = \"smtp.example.com\"", "server = \"localhost\"\nport = 9");
+    assert_ne!(settings, example);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("runlog.toml"), settings).unwrap();
+    let with_secrets = |arguments: &[&str]| {
+        let mut command = runlog(arguments);
+        command.current_dir(folder.path()).env("SMTP_PASSWORD", "open sesame").env("HOOK_SECRET", "a secret");
+        command.env("CHAT_HOOK", "http://127.0.0.1:9/hook").output().unwrap()
+    };
+    let check = with_secrets(&["check"]);
+    let found = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert_eq!(check.status.code(), Some(5), "{found} {}", String::from_utf8_lossy(&check.stderr));
+    for tried in ["archive: opens", "bad   alerts to mail ops@example.com", "bad   alerts to webhook 127.0.0.1"] {
+        assert!(found.contains(tried), "{tried:?} is not in {found}");
+    }
+    assert!(succeeded(with_secrets(&["collect", "--once"])).contains("0 runs landed"));
+    let status = runlog(&["status"]).current_dir(folder.path()).output().unwrap();
+    assert!(String::from_utf8_lossy(&status.stderr).contains("no upstream and no sink"));
+    assert_eq!(succeeded(status), "");
+}
+
+#[test]
+fn settings_that_name_nothing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("runlog.toml"), "[archive]\nsettle = \"0s\"\n").unwrap();
+    let all = "no upstream, no sink and no alert";
+    for (command, missing) in [("check", all), ("status", all), ("collect", "no upstream and no alert")] {
+        let output = runlog(&[command]).current_dir(folder.path()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains(&format!("runlog.toml names {missing}")), "{errors}");
+    }
+    assert!(!folder.path().join("runlog-data").exists());
 }
 
 #[test]

@@ -160,24 +160,23 @@ fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
 
 #[test]
 fn an_archive_is_made_once_by_those_that_open_it_first_together() {
-    // A collector that started beside `runlog status` found its tables half made, and ended.
+    // One that started beside another found its tables half made, and ended.
     let folder = tempfile::tempdir().unwrap();
-    let upstream =
-        "[[upstream]]\nname = \"other\"\nurl = \"http://127.0.0.1:9\"\ntoken = { env = \"UPSTREAM_TOKEN\" }\n";
-    std::fs::write(folder.path().join("runlog.toml"), upstream).unwrap();
-    let status = || {
-        let mut command = runlog(&["status", "--json"]);
-        command.current_dir(folder.path()).env("UPSTREAM_TOKEN", "a token");
+    let sink = "[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\n";
+    std::fs::write(folder.path().join("runlog.toml"), sink).unwrap();
+    let deliver = || {
+        let mut command = runlog(&["deliver", "--once", "--json"]);
+        command.current_dir(folder.path());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    let together: Vec<_> = (0..6).map(|_| status()).collect();
+    let together: Vec<_> = (0..6).map(|_| deliver()).collect();
     for one in together {
         succeeded(one.wait_with_output().unwrap());
     }
     // Timers often run programs under a lock of the folder: it is not waited for.
     let data = std::fs::File::open(folder.path().join("runlog-data")).unwrap();
     data.lock().unwrap();
-    succeeded(status().wait_with_output().unwrap());
+    succeeded(deliver().wait_with_output().unwrap());
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Each command, by what it prints and how it ends.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Service, runlog, succeeded, write_lines};
+use crate::support::{Service, bash, runlog, succeeded, write_lines};
 
 const RUN: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -23,7 +24,7 @@ fn with_task() -> (Service, String, String, PathBuf) {
     (service, workspace, task, file)
 }
 
-fn push(service: &Service, task: &str, file: &std::path::Path) -> Value {
+fn push(service: &Service, task: &str, file: &Path) -> Value {
     let file = file.to_str().unwrap();
     service.json(&["push", RUN, file, "--task", task, "--finish", "execution_successful", "--json"])
 }
@@ -115,6 +116,17 @@ fn exit_codes_say_what_to_do_next() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_here_has_a_code_of_its_own_that_help_names() {
+    let (service, _, task, file) = with_task();
+    push(&service, &task, &file);
+    // A file stands where a folder would have to be made.
+    let output = service.runlog(&["fetch", RUN, "--settle", "0s", "-o", "log.ndjson/run.ndjson"]).output().unwrap();
+    check_failure(output, 1, &["cannot make log.ndjson/run.ndjson"]);
+    let help = succeeded(runlog(&["fetch", "--help"]).output().unwrap());
+    assert!(help.contains("0 whole, 1 failed here (a full disk"), "{help}");
+}
+
+#[test]
 fn a_service_that_is_away_is_told_apart() {
     let mut command =
         runlog(&["runs", "57f64991e4b0b689a64feed2", "--api-url", "http://127.0.0.1:9", "--retries", "0"]);
@@ -197,6 +209,142 @@ fn a_lost_administrator_token_is_replaced_on_the_machine() {
     assert_ne!(new.trim(), old);
     let mut list = service.runlog(&["admin", "users", "list"]);
     assert!(succeeded(list.env("RUNLOG_TOKEN", new.trim()).output().unwrap()).contains("admin"));
+}
+
+/// Starts `runlog serve` in a folder with the settings that are there, and stops it when it listens; what it said until
+/// then.
+fn served_briefly(folder: &Path, arguments: &[&str], data_variable: Option<&str>) -> String {
+    let mut command = runlog(&["serve", "--listen", "127.0.0.1:0", "--settings", "runlog.toml"]);
+    command.args(arguments).current_dir(folder).stderr(Stdio::piped());
+    if let Some(data) = data_variable {
+        command.env("RUNLOG_DATA", data);
+    }
+    let mut child = command.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("listens on") {
+        assert!(log.read_line(&mut said).unwrap() > 0, "the service ended: {said}");
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    std::io::copy(&mut log, &mut std::io::sink()).unwrap();
+    assert!(child.wait().unwrap().success());
+    said
+}
+
+#[test]
+fn a_service_keeps_its_archive_where_its_settings_say_unless_an_option_or_a_variable_does() {
+    // It kept one of its own, while `collect` and `status` with the same settings used that of the settings.
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "[archive]\ndata = \"elsewhere\"\n[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\n";
+    std::fs::write(folder.path().join("runlog.toml"), settings).unwrap();
+    let said = served_briefly(folder.path(), &[], None);
+    assert!(said.contains(", archive in elsewhere\n"), "{said}");
+    assert!(folder.path().join("elsewhere/admin.token").exists());
+    let status = succeeded(runlog(&["status", "--json"]).current_dir(folder.path()).output().unwrap());
+    assert_eq!(serde_json::from_str::<Value>(&status).unwrap()["sinks"][0]["figures"]["name"], "out");
+
+    let said = served_briefly(folder.path(), &[], Some("by-variable"));
+    assert!(said.contains(", archive in by-variable\n"), "{said}");
+    let said = served_briefly(folder.path(), &["--data", "by-option"], Some("by-variable"));
+    assert!(said.contains(", archive in by-option\n"), "{said}");
+    assert!(!folder.path().join("runlog-data").exists());
+}
+
+#[test]
+fn a_log_settles_as_the_settings_of_its_service_say_unless_an_option_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("runlog.toml");
+    std::fs::write(&settings, "[archive]\nsettle = \"0s\"\n").unwrap();
+    let is_settled_at_once = |more: &[&str]| {
+        let service = Service::start(&[&["--settings", settings.to_str().unwrap()], more].concat());
+        let (_, task) = service.make_task();
+        let file = write_lines(service.folder().join("log.ndjson"), &[record(1_000, "one")]);
+        push(&service, &task, &file);
+        let (token, url) = (&service.token, &service.url);
+        let ask = format!(
+            "curl -sf -X POST -o page -D - -H 'Authorization: Bearer {token}' {url}/monitoring/executions/{RUN}/logs"
+        );
+        let head = bash(&ask, service.folder());
+        assert!(head.contains("x-runlog-log-settled: "), "{head}");
+        head.contains("x-runlog-log-settled: true")
+    };
+    assert!(is_settled_at_once(&[]));
+    assert!(!is_settled_at_once(&["--settle", "1h"]));
+}
+
+#[test]
+fn a_filter_of_the_log_that_is_none_is_told() {
+    let mut serve = runlog(&["serve", "--listen", "127.0.0.1:0"]);
+    let output = serve.env("RUNLOG_LOG", "runlog_store=loud").output().unwrap();
+    check_failure(output, 2, &["runlog_store=loud", "--log", "a level such as info"]);
+    for command in ["serve", "collect", "deliver"] {
+        let help = succeeded(runlog(&[command, "--help"]).output().unwrap());
+        assert!(help.contains("RUNLOG_LOG=") && help.contains("RUNLOG_LOG_FORMAT="), "{command}: {help}");
+    }
+}
+
+#[test]
+fn the_form_of_the_log_may_be_set_for_commands_that_end() {
+    // A variable that was meant for the service kept `runlog collect --once` from its work.
+    let mut collect = runlog(&["collect", "--once", "--settings", "no-such.toml"]);
+    let output = collect.env("RUNLOG_LOG_FORMAT", "json").output().unwrap();
+    check_failure(output, 2, &["cannot read no-such.toml"]);
+}
+
+#[test]
+fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = r#"
+        new="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+        openssl req -x509 $new -keyout authority.key -out authority.pem -subj /CN=authority 2>/dev/null
+        for name in service client; do
+          openssl req -x509 -CA authority.pem -CAkey authority.key $new -keyout $name.key -out $name.pem \
+            -subj /CN=$name -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE 2>/dev/null
+        done
+        cat client.key >> client.pem"#;
+    bash(make, folder.path());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (certificate, key, authority) = (path("service.pem"), path("service.key"), path("authority.pem"));
+    let mut arguments = vec!["--settle", "0s", "--tls-certificate", &certificate, "--tls-key", &key];
+    arguments.extend(["--tls-client-authorities", authority.as_str()]);
+    let service = Service::start(&arguments);
+    assert!(service.url.starts_with("https://"), "{}", service.url);
+    check_failure(service.runlog(&["health"]).output().unwrap(), 5, &["does not answer"]);
+    let mut without_its_own = service.runlog(&["health", "--authorities", &authority]);
+    check_failure(without_its_own.output().unwrap(), 5, &["does not answer"]);
+    let mut of_no_authority = service.runlog(&["health", "--authorities", &path("client.key")]);
+    check_failure(of_no_authority.output().unwrap(), 2, &["--authorities", "no certificate of an authority"]);
+
+    let known = |arguments: &[&str]| {
+        let mut command = service.runlog(arguments);
+        command.env("RUNLOG_AUTHORITIES", &authority).env("RUNLOG_CLIENT_CERTIFICATE", path("client.pem"));
+        succeeded(command.output().unwrap())
+    };
+    let id = |text: String, name: &str| {
+        let made: Value = serde_json::from_str(&text).unwrap();
+        made[name].as_str().unwrap().to_owned()
+    };
+    assert_eq!(known(&["health"]), "ready\n");
+    let environment = id(known(&["admin", "environments", "create", "test", "--json"]), "id");
+    let made = known(&["admin", "workspaces", "create", "test", "--environment", &environment, "--json"]);
+    let workspace = id(made, "id");
+    let task = id(known(&["admin", "tasks", "create", "test", "--workspace", &workspace, "--json"]), "executable");
+    let file = write_lines(service.folder().join("log.ndjson"), &[record(1_000, "one"), record(2_000, "two")]);
+    known(&["push", RUN, file.to_str().unwrap(), "--task", &task, "--finish", "execution_successful"]);
+    // Its page comes by a link, which leads to the service as well.
+    assert_eq!(known(&["fetch", RUN, "--settle", "0s", "-o", "-"]).lines().count(), 2);
+
+    let settings = format!(
+        "[[upstream]]\nname = \"other\"\nurl = \"{}\"\ntoken = {{ env = \"UPSTREAM_TOKEN\" }}\nsettle = \"0s\"\n\
+         authorities = \"{authority}\"\nclient_certificate = {{ file = \"{}\" }}\n",
+        service.url,
+        path("client.pem")
+    );
+    std::fs::write(folder.path().join("runlog.toml"), settings).unwrap();
+    let mut collect = runlog(&["collect", "--once", "--json"]);
+    collect.current_dir(folder.path()).env("UPSTREAM_TOKEN", &service.token);
+    let collected: Value = serde_json::from_str(&succeeded(collect.output().unwrap())).unwrap();
+    assert_eq!((&collected["landed"], &collected["records"]), (&json!(1), &json!(2)));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use runlog_client::{Client, ClientSettings, Credentials, Pace, PaceSetting, TokioWait};
+use runlog_client::{Client, ClientSettings, Credentials, Pace, PaceSetting, TlsSettings, TokioWait};
 use secrecy::SecretString;
 use url::Url;
 
@@ -46,6 +46,19 @@ pub(crate) struct ConnectArgs {
     /// Lets downloads come from private and local addresses
     #[arg(long, env = "RUNLOG_ALLOW_PRIVATE_ADDRESSES")]
     allow_private_addresses: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// Whom to trust on HTTPS, and what to show to a service that asks who calls.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TlsArgs {
+    /// Certificates of authorities, PEM, that are trusted besides those of the machine
+    #[arg(long, env = "RUNLOG_AUTHORITIES", value_name = "FILE")]
+    authorities: Option<PathBuf>,
+    /// Certificate with its private key, PEM, for a service that hears no client without one
+    #[arg(long, env = "RUNLOG_CLIENT_CERTIFICATE", value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
 }
 
 pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
@@ -56,6 +69,21 @@ pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
     let (second, minute) = text.split_once(',').ok_or_else(error)?;
     let number = |text: &str| text.trim().parse().ok().filter(|number| *number > 0).ok_or_else(error);
     Ok(PaceSetting::Fixed(Pace { per_second: number(second)?, per_minute: number(minute)? }))
+}
+
+impl TlsArgs {
+    /// What the files say.
+    pub(crate) fn settings(&self) -> Outcome<TlsSettings> {
+        let read = |file: &PathBuf| {
+            std::fs::read(file)
+                .with_context(|| format!("cannot read {}", file.display()))
+                .map_err(|error| Failure { exit: Exit::Usage, error })
+        };
+        let authorities = self.authorities.as_ref().map(read).transpose()?;
+        let certificate = self.client_certificate.as_ref().map(read).transpose()?;
+        TlsSettings::from_pem(authorities.as_deref(), certificate.as_deref())
+            .map_err(|error| Failure::from(error).while_doing("--authorities and --client-certificate name PEM files"))
+    }
 }
 
 impl ConnectArgs {
@@ -72,6 +100,7 @@ impl ConnectArgs {
         settings.pace = self.pace.unwrap_or(settings.pace);
         settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
         settings.download.allow_private_addresses |= self.allow_private_addresses;
+        settings.tls = self.tls.settings()?;
         Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
     }
 
@@ -81,6 +110,7 @@ impl ConnectArgs {
             .ok_or_else(|| Failure::new(Exit::Denied, format!("the variable {token_variable} holds no token")))?;
         let mut settings = ClientSettings::new(url, Credentials::PersonalToken(token));
         settings.retries_max = self.retries;
+        settings.tls = self.tls.settings()?;
         Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
     }
 

@@ -13,12 +13,12 @@ use std::time::Duration;
 use anyhow::Context;
 use croner::Cron;
 use croner::parser::CronParser;
-use runlog_client::{Client, ClientSettings, Credentials, TokioWait};
+use runlog_client::{Client, ClientSettings, Credentials, TlsSettings, TokioWait};
 use runlog_collector::alerts::Alerts;
 use runlog_collector::{CollectSettings, Selection, SinkSetup, Upstream};
 use runlog_model::{Random, RunStatus, TaskId, Timestamp};
 use runlog_store::{SecretUrl, Store, StoreSettings};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
@@ -30,7 +30,7 @@ use crate::exit::{Exit, Failure, Outcome};
 pub(crate) const EXAMPLE: &str = include_str!("settings.example.toml");
 
 /// The whole file.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     #[serde(default)]
@@ -69,6 +69,8 @@ struct UpstreamSettings {
     allow_hosts: Vec<String>,
     #[serde(default)]
     allow_private_addresses: bool,
+    authorities: Option<PathBuf>,
+    client_certificate: Option<Secret>,
     #[serde(default)]
     environments: Vec<String>,
     #[serde(default)]
@@ -219,7 +221,7 @@ impl Settings {
             }
             (None, Some(TextOrSecret::Secret(secret))) => {
                 let text = secret.read("archive.catalog")?;
-                Some(crate::command::serve::catalog(secrecy::ExposeSecret::expose_secret(&text)).map_err(usage)?)
+                Some(crate::command::serve::catalog(text.expose_secret()).map_err(usage)?)
             }
             (None, None) => None,
         };
@@ -251,6 +253,26 @@ impl Settings {
             scheduled.push(one);
         }
         Ok(scheduled)
+    }
+
+    /// The names of the upstreams; no secret is read for them.
+    pub(crate) fn upstream_names(&self) -> Vec<&str> {
+        self.upstreams.iter().map(|upstream| upstream.name.0.as_str()).collect()
+    }
+
+    /// The names of the sinks, and what each is; no secret is read for them.
+    pub(crate) fn sink_kinds(&self) -> Vec<(&str, &'static str)> {
+        self.sinks.iter().map(|sink| (sink.name(), sink.kind())).collect()
+    }
+
+    /// True when there is somewhere to deliver to.
+    pub(crate) fn has_sinks(&self) -> bool {
+        !self.sinks.is_empty()
+    }
+
+    /// True when somebody is told of something.
+    pub(crate) fn has_alerts(&self) -> bool {
+        !self.alert_rules.is_empty()
     }
 
     /// The sinks, ready to be sent to.
@@ -288,6 +310,7 @@ impl UpstreamSettings {
         settings.pace = self.pace.map_or(settings.pace, |pace| pace.0);
         settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
         settings.download.allow_private_addresses |= self.allow_private_addresses;
+        settings.tls = self.tls()?;
         let client = Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?;
         let selection = Selection {
             environments: self.environments.clone(),
@@ -315,6 +338,19 @@ impl UpstreamSettings {
         };
         let process = process.to_owned();
         Ok(Scheduled { upstream: Upstream { name, client, selection, settings, process }, pause })
+    }
+
+    fn tls(&self) -> Outcome<TlsSettings> {
+        let name = &self.name.0;
+        let authorities = self.authorities.as_ref().map(std::fs::read).transpose();
+        let authorities = authorities
+            .with_context(|| format!("upstream {name}: authorities cannot be read"))
+            .map_err(|error| Failure { exit: Exit::Usage, error })?;
+        let what = format!("upstream {name}: client_certificate");
+        let certificate = self.client_certificate.as_ref().map(|it| it.read(&what)).transpose()?;
+        let certificate = certificate.as_ref().map(|it| it.expose_secret().as_bytes());
+        TlsSettings::from_pem(authorities.as_deref(), certificate)
+            .map_err(|error| Failure::from(error).while_doing(format!("upstream {name}")))
     }
 
     fn credentials(&self) -> Outcome<Credentials> {

@@ -96,7 +96,9 @@ impl Client {
         wait: Arc<dyn Wait>,
     ) -> Result<Self> {
         check_base(&settings.base_url)?;
-        let http = reqwest::Client::builder()
+        let http = settings
+            .tls
+            .begin()
             .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(20))

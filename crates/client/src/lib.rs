@@ -29,6 +29,7 @@ mod retry;
 mod search;
 mod settings;
 mod sql;
+mod tls;
 mod wait;
 mod walk;
 
@@ -44,5 +45,6 @@ pub use ready::readiness;
 pub use retry::retry_after;
 pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
 pub use sql::SqlAnswer;
+pub use tls::TlsSettings;
 pub use wait::{TokioWait, Wait};
 pub use walk::{PageWalk, RequestedPage};

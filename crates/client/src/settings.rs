@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::tls::TlsSettings;
 
 /// Which service, as whom, and how patiently.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct ClientSettings {
     pub token_form: TokenForm,
     /// What may be downloaded.
     pub download: DownloadSettings,
+    /// Whom it trusts, and what it shows who asks; the same for downloads.
+    pub tls: TlsSettings,
 }
 
 /// Who calls.
@@ -132,6 +135,7 @@ impl ClientSettings {
             build_time_max: Duration::from_secs(900),
             token_form: TokenForm::default(),
             download: DownloadSettings::default(),
+            tls: TlsSettings::default(),
         }
     }
 }

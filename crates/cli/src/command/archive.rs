@@ -2,7 +2,7 @@
 //!
 //! These commands open the archive itself and need no service; beside a service that runs they do no harm.
 
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -112,15 +112,33 @@ impl OpenArgs {
 
     /// Opens the archive, which must be there.
     pub(crate) async fn open(&self) -> Outcome<Store> {
-        if self.places.catalog.is_none() && !self.data.join("catalog.sqlite").exists() {
+        let settings = self.settings();
+        if folder_without_archive(&settings).is_some() {
             let message = format!("there is no archive in {}; --data names its folder", self.data.display());
             return Err(Failure::new(Exit::Usage, message));
         }
-        open(self.settings()).await
+        open(settings).await
     }
 }
 
-async fn open(settings: StoreSettings) -> Outcome<Store> {
+/// The folder in which an archive should lie, as seen from the root, when none is there.
+pub(crate) fn folder_without_archive(settings: &StoreSettings) -> Option<PathBuf> {
+    let folder = &settings.data_folder;
+    let is_there = settings.catalog.is_some() || folder.join("catalog.sqlite").exists();
+    (!is_there).then(|| path::absolute(folder).unwrap_or_else(|_| folder.clone()))
+}
+
+/// Opens an archive. Where there is none it is made, and that is told: it may be the wrong place.
+pub(crate) async fn open_or_make(settings: StoreSettings) -> Outcome<Store> {
+    if let Some(folder) = folder_without_archive(&settings) {
+        let advice = "if it lies elsewhere, name its folder with --data, RUNLOG_DATA or data in the settings";
+        note(format!("there is no archive in {}, so one is made there; {advice}", folder.display()));
+    }
+    open(settings).await
+}
+
+/// Opens an archive, or makes one.
+pub(crate) async fn open(settings: StoreSettings) -> Outcome<Store> {
     let place = settings.place();
     Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
         .await

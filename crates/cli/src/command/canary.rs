@@ -33,7 +33,8 @@ not come is missing, one that comes again is a duplicate, and a log that takes l
 Examples:
   runlog canary --task 57f64991e4b0b689a64feed2 --once
   runlog canary --task 57f64991e4b0b689a64feed2 --every 5m --metrics-file /var/lib/node_exporter/runlog.prom
-  RUNLOG_THROUGH_TOKEN=… runlog canary --task 57f64991e4b0b689a64feed2 --through https://archive.example.com
+  RUNLOG_THROUGH_TOKEN=… runlog canary --task 57f64991e4b0b689a64feed2 \\
+      --through https://archive.example.com --late 7m --within 20m
 
 Exit codes of --once: 0 all came, 6 records are missing or came twice, 5 the log came late or not in time")]
 pub(crate) struct CanaryArgs {

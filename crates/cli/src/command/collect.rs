@@ -8,14 +8,14 @@ use runlog_client::{PaceSetting, TokioWait};
 use runlog_collector::alerts::{AlertError, Alerts, Look};
 use runlog_collector::{CollectError, CollectEvent, CollectProgress, Collector, Range, Round, SinkSetup};
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{CollectionFigures, CollectorFigures, Store};
+use runlog_store::{CollectionFigures, CollectorFigures, Store, StoreSettings};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::deliver;
-use crate::command::serve::{LogFormat, PlaceArgs, write_logs};
-use crate::edge::{SystemClock, SystemRandom};
+use crate::command::serve::{LogArgs, PlaceArgs};
+use crate::command::{archive, deliver};
+use crate::edge::SystemClock;
 use crate::exit::{Exit, Failure, Outcome, exit_of};
 use crate::progress::Bar;
 use crate::settings::{EXAMPLE, Scheduled, Settings};
@@ -66,11 +66,10 @@ pub(crate) struct CollectArgs {
     /// Prints what came of it as JSON
     #[arg(long, requires = "once")]
     json: bool,
-    /// Form of its own log, on standard error, when it goes on
-    #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text", conflicts_with = "once")]
-    log_format: LogFormat,
     #[command(flatten)]
     from: SettingsArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -126,47 +125,66 @@ pub(crate) struct CheckArgs {
 /// What the settings name, opened.
 struct Opened {
     store: Store,
+    /// Where the archive lies, for people.
+    place: String,
     upstreams: Vec<Scheduled>,
     sinks: Vec<SinkSetup>,
     alerts: Option<Alerts>,
 }
 
-/// Whether a command can do without upstreams.
+/// What a command cannot do without.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
+    /// Something to collect from.
     Upstreams,
+    /// Something to collect from, or somebody to tell.
+    UpstreamsOrAlerts,
+    /// Whatever settings may name besides the archive.
     Something,
 }
 
 impl SettingsArgs {
-    async fn open(&self, needs: Needs) -> Outcome<Opened> {
+    /// The settings, and where the archive lies.
+    fn read(&self) -> Outcome<(Settings, StoreSettings)> {
         let settings = Settings::read(&self.settings)?;
-        let archive =
-            settings.archive(self.data.as_deref(), self.places.catalog.clone(), self.places.objects.clone())?;
-        let mut upstreams = settings.upstreams(&archive.data_folder)?;
-        let sinks = settings.sinks()?;
+        let places = &self.places;
+        let archive = settings.archive(self.data.as_deref(), places.catalog.clone(), places.objects.clone())?;
+        Ok((settings, archive))
+    }
+
+    /// The names of the upstreams that are meant, of settings that have what is needed. No secret is read.
+    fn upstream_names<'a>(&self, settings: &'a Settings, needs: Needs) -> Outcome<Vec<&'a str>> {
+        let usage = |message: String| Failure::new(Exit::Usage, message);
+        let file = self.settings.display();
+        let mut names = settings.upstream_names();
         if let Some(only) = &self.upstream {
-            let names: Vec<_> = upstreams.iter().map(|it| it.upstream.name.clone()).collect();
-            upstreams.retain(|it| it.upstream.name == *only);
-            if upstreams.is_empty() {
-                let message = format!(
-                    "there is no upstream {only:?} in {}; there is {}",
-                    self.settings.display(),
-                    names.join(", ")
-                );
-                return Err(Failure::new(Exit::Usage, message));
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            names.retain(|name| *name == only.as_str());
+            if names.is_empty() {
+                return Err(usage(format!("there is no upstream {only:?} in {file}; there is {known}")));
             }
         }
-        if upstreams.is_empty() && (needs == Needs::Upstreams || sinks.is_empty()) {
-            let message = format!("{} names no upstream; runlog check --example shows one", self.settings.display());
-            return Err(Failure::new(Exit::Usage, message));
+        let (suffices, missing) = match needs {
+            Needs::Upstreams => (false, "no upstream"),
+            Needs::UpstreamsOrAlerts => (settings.has_alerts(), "no upstream and no alert"),
+            Needs::Something => (settings.has_alerts() || settings.has_sinks(), "no upstream, no sink and no alert"),
+        };
+        match names.is_empty() && !suffices {
+            true => Err(usage(format!("{file} names {missing}; runlog check --example shows one"))),
+            false => Ok(names),
         }
-        let place = archive.place();
-        let store = Store::open(archive, Arc::new(SystemClock), Arc::new(SystemRandom))
-            .await
-            .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))?;
+    }
+
+    async fn open(&self, needs: Needs) -> Outcome<Opened> {
+        let (settings, stored) = self.read()?;
+        let names = self.upstream_names(&settings, needs)?;
+        let mut upstreams = settings.upstreams(&stored.data_folder)?;
+        upstreams.retain(|it| names.iter().any(|name| *name == it.upstream.name));
+        let sinks = settings.sinks()?;
+        let place = stored.place();
+        let store = archive::open_or_make(stored).await?;
         let alerts = settings.alerts(&store)?;
-        Ok(Opened { store, upstreams, sinks, alerts })
+        Ok(Opened { store, place, upstreams, sinks, alerts })
     }
 }
 
@@ -222,9 +240,9 @@ impl CollectProgress for CollectBar {
 /// Collects, once or for good.
 pub(crate) async fn collect(args: CollectArgs, stop: CancellationToken) -> Outcome {
     if !args.once {
-        write_logs(args.log_format);
+        args.log.write();
     }
-    let opened = args.from.open(Needs::Upstreams).await?;
+    let opened = args.from.open(Needs::UpstreamsOrAlerts).await?;
     let store = opened.store.clone();
     let outcome = match args.once {
         true => once(opened, &args, CollectBar::new(), &stop).await,
@@ -235,7 +253,7 @@ pub(crate) async fn collect(args: CollectArgs, stop: CancellationToken) -> Outco
 }
 
 async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) -> Outcome {
-    let Opened { store, upstreams, sinks, alerts } = opened;
+    let Opened { store, upstreams, sinks, alerts, .. } = opened;
     for Scheduled { upstream, .. } in &upstreams {
         retry_if_asked(&store, args, &upstream.name).await?;
     }
@@ -270,7 +288,7 @@ pub(crate) async fn collect_for_good(
 }
 
 async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &CancellationToken) -> Outcome {
-    let Opened { store, upstreams, sinks, alerts } = opened;
+    let Opened { store, upstreams, sinks, alerts, .. } = opened;
     let mut total = Round::default();
     let mut problem = None;
     for Scheduled { upstream, .. } in upstreams {
@@ -380,17 +398,21 @@ pub(crate) async fn backfill(args: BackfillArgs, stop: CancellationToken) -> Out
     let range = range(args.from, args.to)?;
     let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
     let bar = CollectBar::new();
-    let mut set_back = 0;
+    let (mut set_back, mut problem) = (0, None);
     for Scheduled { upstream, .. } in upstreams {
         let name = upstream.name.clone();
         let collector = Collector::new(store.clone(), upstream, bar.clone());
-        let found = collector
-            .discover_range(range)
-            .await
-            .map_err(|error| failure(error).while_doing(format!("upstream {name}")))?;
-        note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));
-        if found.unreadable > 0 {
-            note(format!("{name}: {} runs left out, because their ids are no UUIDs", count(found.unreadable)));
+        match collector.discover_range(range).await {
+            Ok(found) => {
+                note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));
+                if found.unreadable > 0 {
+                    note(format!("{name}: {} runs left out, because their ids are no UUIDs", count(found.unreadable)));
+                }
+            }
+            // What could be listed is brought in all the same.
+            Err(error) => {
+                problem.get_or_insert(failure(error).while_doing(format!("upstream {name}")));
+            }
         }
         let round = collector.land_due(&stop).await.map_err(failure)?;
         collector.leave().await.map_err(failure)?;
@@ -398,6 +420,9 @@ pub(crate) async fn backfill(args: BackfillArgs, stop: CancellationToken) -> Out
         result_line(format!("{name}: {} runs landed with {} records", count(round.landed), count(round.records)))?;
     }
     store.close().await;
+    if let Some(problem) = problem.filter(|_| !stop.is_cancelled()) {
+        return Err(problem);
+    }
     match (stop.is_cancelled(), set_back) {
         (true, _) => Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here")),
         (false, 0) => Ok(()),
@@ -444,16 +469,23 @@ pub(crate) async fn plan(args: PlanArgs) -> Outcome {
     Ok(())
 }
 
-/// Says how far the collecting is.
+/// Says how far the collecting is. It asks the archive alone, without the secrets of upstreams, sinks and alerts.
 pub(crate) async fn status(args: StatusArgs) -> Outcome {
-    let Opened { store, upstreams, sinks, .. } = args.from.open(Needs::Something).await?;
+    let (settings, stored) = args.from.read()?;
+    let upstreams = args.from.upstream_names(&settings, Needs::Something)?;
+    if let Some(folder) = archive::folder_without_archive(&stored) {
+        let (folder, file) = (folder.display(), args.from.settings.display());
+        let advice = format!("name its folder with --data, RUNLOG_DATA or data under [archive] in {file}");
+        let message = format!("there is no archive in {folder}: {advice}, or begin one with `runlog collect`");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let store = archive::open(stored).await?;
     let mut all = Vec::new();
-    for it in &upstreams {
-        let name = &it.upstream.name;
+    for name in upstreams {
         all.push((store.collection_figures(name).await?, store.failing_runs(name, FAILING_SHOWN).await?));
     }
     let collectors = store.collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
-    let sinks = deliver::status(&store, &sinks).await?;
+    let sinks = deliver::status(&store, &settings.sink_kinds()).await?;
     store.close().await;
     if args.json {
         let upstreams: Vec<_> =
@@ -477,6 +509,9 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
         "upstream", "known", "going", "waiting", "failing", "landed", "no log", "gone", "left out", "records", "lag",
         "listed",
     ];
+    if all.is_empty() && sinks.is_empty() {
+        note("the settings name no upstream and no sink: nothing is collected or delivered");
+    }
     if rows.len() > 0 {
         result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8, 9], rows.collect()))?;
     }
@@ -521,10 +556,10 @@ pub(crate) async fn check(args: CheckArgs) -> Outcome {
     if args.example {
         return Ok(result_line(EXAMPLE.trim_end())?);
     }
-    let Opened { store, upstreams, sinks, alerts } = args.from.open(Needs::Something).await?;
+    let Opened { store, place, upstreams, sinks, alerts } = args.from.open(Needs::Something).await?;
     let good = |text: String| result_line(format!("{}  {text}", styled(GOOD, "good")));
     store.check().await?;
-    good("archive: opens, and takes changes".to_owned())?;
+    good(format!("archive: opens in {place}, and takes changes"))?;
     let mut first = None;
     for Scheduled { upstream, .. } in upstreams {
         let (name, now) = (upstream.name.clone(), SystemClock.now());

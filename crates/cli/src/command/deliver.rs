@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::serve::PlaceArgs;
-use crate::edge::{SystemClock, SystemRandom};
+use crate::command::archive;
+use crate::command::serve::{LogArgs, PlaceArgs};
+use crate::edge::SystemClock;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Settings;
 use crate::terminal::{BAD, GOOD, count, duration, note, result_json, result_line, styled, table};
@@ -61,17 +62,19 @@ pub(crate) struct DeliverArgs {
     data: Option<PathBuf>,
     #[command(flatten)]
     places: PlaceArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Delivers, once or for good.
 pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
+    if !args.once && args.forget.is_none() {
+        args.log.write();
+    }
     let settings = Settings::read(&args.settings)?;
-    let archive = settings.archive(args.data.as_deref(), args.places.catalog.clone(), args.places.objects.clone())?;
+    let stored = settings.archive(args.data.as_deref(), args.places.catalog.clone(), args.places.objects.clone())?;
     let mut sinks = settings.sinks()?;
-    let place = archive.place();
-    let store = Store::open(archive, Arc::new(SystemClock), Arc::new(SystemRandom))
-        .await
-        .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))?;
+    let store = archive::open_or_make(stored).await?;
     if let Some(name) = &args.forget {
         return forget(&store, &sinks, name).await;
     }
@@ -231,12 +234,12 @@ pub(crate) struct SinkStatus {
     dead_letters: Vec<DeadLetter>,
 }
 
-/// What is known of each sink: of those in the settings, and of those that were.
-pub(crate) async fn status(store: &Store, sinks: &[SinkSetup]) -> Outcome<Vec<SinkStatus>> {
+/// What is known of each sink: of those in the settings, by name and kind, and of those that were.
+pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec<SinkStatus>> {
     let mut all = store.delivery_figures().await?;
-    for sink in sinks {
-        if !all.iter().any(|figures| figures.name == sink.name) {
-            let (name, kind) = (sink.name.clone(), sink.destination.kind().to_owned());
+    for (name, kind) in sinks {
+        if !all.iter().any(|figures| figures.name == *name) {
+            let (name, kind) = ((*name).to_owned(), (*kind).to_owned());
             all.push(SinkFigures { name, kind, ..SinkFigures::default() });
         }
     }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use clap::Args;
+use runlog_client::TlsSettings;
 use runlog_store::{Finding, Health, Store};
 
-use crate::command::archive::OpenArgs;
+use crate::command::archive::{OpenArgs, folder_without_archive};
+use crate::connection::TlsArgs;
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::terminal::{BAD, FAINT, GOOD, STRONG, result_json, result_line, styled};
@@ -18,6 +20,8 @@ pub(crate) struct DoctorArgs {
     /// Address of a service to look at as well
     #[arg(long, env = "RUNLOG_API_URL", value_name = "URL")]
     api_url: Option<url::Url>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Prints JSON, one finding a line
     #[arg(long)]
     json: bool,
@@ -28,9 +32,10 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
     let place = settings.place();
     let mut findings =
         vec![Finding::new("version", Health::Good, format!("runlog {}", env!("CARGO_PKG_VERSION")), None)];
-    if settings.catalog.is_none() && !settings.data_folder.join("catalog.sqlite").exists() {
+    if let Some(folder) = folder_without_archive(&settings) {
+        let seen = format!("there is none in {}", folder.display());
         let advice = "name its folder with --data, or start `runlog serve`, which makes one";
-        findings.push(Finding::new("archive", Health::Bad, format!("there is none in {place}"), Some(advice)));
+        findings.push(Finding::new("archive", Health::Bad, seen, Some(advice)));
     } else {
         match Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await {
             Ok(store) => {
@@ -46,7 +51,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
         }
     }
     if let Some(url) = &args.api_url {
-        findings.push(service(url).await);
+        findings.push(service(url, &args.tls.settings()?).await);
     }
     for finding in &findings {
         if args.json {
@@ -72,8 +77,8 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
 }
 
 /// Whether a service answers, and whether it can reach its archive.
-async fn service(url: &url::Url) -> Finding {
-    match runlog_client::readiness(url).await {
+async fn service(url: &url::Url, tls: &TlsSettings) -> Finding {
+    match runlog_client::readiness(url, tls).await {
         Ok(200) => Finding::new("service", Health::Good, format!("{url} is ready"), None),
         Ok(status) => {
             let advice = "the service runs and cannot use its archive; its log says why";

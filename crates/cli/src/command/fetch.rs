@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use runlog_collector::{Completeness, FetchReport, FetchRequest, Form, LogOrder, Output, fetch_run};
+use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, Form, LogOrder, Output, fetch_run};
 use runlog_model::{RunId, TimeRange, Timestamp};
 
 use crate::arguments::Span;
@@ -26,8 +26,9 @@ Examples:
   runlog fetch 6c0e5a34-… -o - | jq -r 'select(.severity == \"ERROR\").logMessage'
   runlog fetch 6c0e5a34-… --from 2026-11-01T07:00:00Z --to 2026-11-01T08:00:00Z
 
-Exit codes: 0 whole, 3 credentials or rights, 4 no such run, 5 service away (try later), 6 incomplete,
-7 service broke its contract or download refused, 130 interrupted")]
+Exit codes: 0 whole, 1 failed here (a full disk, a folder that cannot be written), 2 wrong usage, 3 credentials or
+rights, 4 no such run, 5 service away (try later), 6 incomplete, 7 service broke its contract or download refused,
+130 interrupted")]
 pub(crate) struct FetchArgs {
     /// The run (task execution id)
     run_id: RunId,
@@ -155,15 +156,27 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
     }
 }
 
-fn failure(error: runlog_collector::FetchError, args: &FetchArgs) -> Failure {
-    use runlog_collector::FetchError;
+fn failure(error: FetchError, args: &FetchArgs) -> Failure {
     let exit = match &error {
         FetchError::Upstream(error) => crate::exit::exit_of(error.kind()),
         FetchError::Incomplete { .. } | FetchError::Uncounted { .. } => Exit::Incomplete,
         FetchError::OtherFetch { .. } => Exit::Usage,
         FetchError::Storage { .. } | FetchError::Broken(_) => Exit::Failed,
     };
-    Failure { exit, error: error.into() }.while_doing(format!("run {} was not fetched", args.run_id))
+    let advice = advice(&error);
+    Failure { exit, error: error.into() }.while_doing(format!("run {} was not fetched{advice}", args.run_id))
+}
+
+/// What to do about a log that is not known to be whole.
+fn advice(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::Incomplete { .. } => "; try again, or take it as it is with --allow-incomplete",
+        FetchError::Uncounted { .. } => "; take the records that came with --allow-incomplete",
+        FetchError::Upstream(_)
+        | FetchError::Storage { .. }
+        | FetchError::OtherFetch { .. }
+        | FetchError::Broken(_) => "",
+    }
 }
 
 fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
@@ -205,4 +218,20 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
         note(format!("{count} records have no time and stand beside their neighbours"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The advice stood in the error itself, and so beside runs that were collected, where there is no such flag.
+    #[test]
+    fn who_fetches_a_log_that_is_not_whole_is_told_how_to_take_it_as_it_is() {
+        let incomplete = FetchError::Incomplete { expected: 7, got: 5 };
+        let source = runlog_client::Error::new(runlog_client::ErrorKind::Forbidden, "no right to count");
+        for error in [incomplete, FetchError::Uncounted { got: 5, source }] {
+            assert!(advice(&error).contains("--allow-incomplete"), "{error}");
+            assert!(!error.to_string().contains("--"), "{error}");
+        }
+    }
 }

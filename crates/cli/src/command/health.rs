@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::connection::TlsArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::terminal::result_line;
 
@@ -11,11 +12,13 @@ pub(crate) struct HealthArgs {
     /// Address of the service
     #[arg(long, env = "RUNLOG_API_URL", default_value = "http://127.0.0.1:8480", value_name = "URL")]
     api_url: url::Url,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 pub(crate) async fn run(args: HealthArgs) -> Outcome {
     let url = &args.api_url;
-    match runlog_client::readiness(url).await {
+    match runlog_client::readiness(url, &args.tls.settings()?).await {
         Ok(200) => Ok(result_line("ready")?),
         Ok(status) => {
             let message = format!("{url} answers {status} when asked if it is ready; its log says why");

@@ -11,6 +11,7 @@ use runlog_model::RecordOrder;
 use runlog_server::{Bounds, OtlpAttributes, RunHook, ServerSettings, TlsFiles};
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Span;
 use crate::command::collect::{collect_for_good, send_alerts};
@@ -33,18 +34,19 @@ pub(crate) struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, env = "RUNLOG_LISTEN", default_value = "127.0.0.1:8480", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// Folder that holds the archive; made at the first start
-    #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER")]
-    data: PathBuf,
+    /// Folder that holds the archive; made at the first start [default: what the settings say, or runlog-data]
+    #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     places: PlaceArgs,
-    /// Settings with upstreams to collect from, and sinks to deliver to, as well; see `runlog collect`. What they say of
-    /// the archive does not count here
+    /// Settings with upstreams to collect from, sinks to deliver to and alerts, as well; see `runlog collect`. What
+    /// they say of the archive counts where neither an option nor a variable does
     #[arg(long, env = "RUNLOG_SETTINGS", value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// How long after a run's end its log may still grow: only then is a page called settled
-    #[arg(long, env = "RUNLOG_SETTLE", default_value = "30s", value_name = "TIME")]
-    settle: Span,
+    /// How long after a run's end its log may still grow: only then is a page called settled [default: what the
+    /// settings say, or 30s]
+    #[arg(long, env = "RUNLOG_SETTLE", value_name = "TIME")]
+    settle: Option<Span>,
     /// Address under which clients reach this service, for the links it makes [default: what the client asked for]
     #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL")]
     public_url: Option<url::Url>,
@@ -102,9 +104,27 @@ pub(crate) struct ServeArgs {
     otlp: OtlpArgs,
     #[command(flatten)]
     sql: SqlArgs,
-    /// Form of the service's own log, on standard error
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// The program's own log, of commands that go on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// Form of the program's own log, on standard error
     #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
+    /// What is logged: a level, and levels of parts of the program, such as warn,runlog_store=debug
+    #[arg(long = "log", env = "RUNLOG_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
+    log_filter: String,
+}
+
+/// The filter as it stands, when it is one.
+fn log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; a filter is a level such as info, or warn,runlog_store=debug")),
+    }
 }
 
 /// Where an archive lies that has outgrown one machine.
@@ -266,7 +286,7 @@ enum Links {
 
 /// The form of the program's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum LogFormat {
+enum LogFormat {
     /// One line for people.
     Text,
     /// One JSON object a line, for other programs.
@@ -275,35 +295,32 @@ pub(crate) enum LogFormat {
 
 /// Runs the command until Ctrl-C or SIGTERM; a second one ends it at once.
 pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
-    write_logs(args.log_format);
+    args.log.write();
     for (name, life) in [("--access-token-life", args.access_token_life), ("--link-life", args.link_life)] {
         // A key is kept for two days after another took its place.
         if !(1_000..=86_400_000).contains(&life.as_millis()) {
             return Err(Failure::new(Exit::Usage, format!("{name} is from a second to a day")));
         }
     }
-    let wishes = args.settings.as_deref().map(Settings::read).transpose()?;
-    let (upstreams, sinks) = match &wishes {
-        Some(wishes) => (wishes.upstreams(&args.data)?, wishes.sinks()?),
-        None => Default::default(),
-    };
+    let wishes = args.settings.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let archive = wishes.archive(args.data.as_deref(), args.places.catalog, args.places.objects)?;
+    let data = archive.data_folder.clone();
+    let (upstreams, sinks) = (wishes.upstreams(&data)?, wishes.sinks()?);
     let settings = StoreSettings {
-        catalog: args.places.catalog,
-        objects: args.places.objects,
         page_records_max: args.page_records,
-        settle_ms: args.settle.as_millis(),
+        settle_ms: args.settle.map_or(archive.settle_ms, Span::as_millis),
         links_by_bucket: args.links == Links::Bucket,
         page_builders: usize::from(args.page_builders),
         ingest_memory_bytes: (args.ingest_memory as usize) << 20,
-        ..StoreSettings::in_folder(&args.data)
+        ..archive
     };
     let place = settings.place();
     let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
         .await
         .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))?;
     if let Some(token) = store.ensure_administrator().await? {
-        std::fs::create_dir_all(&args.data).with_context(|| format!("cannot make {}", args.data.display()))?;
-        let file = write_admin_token(&args.data, &token)?;
+        std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+        let file = write_admin_token(&data, &token)?;
         note(format!("made an administrator; the token is in {} (for your eyes only)", file.display()));
     }
     let listener = TcpListener::bind(args.listen)
@@ -335,7 +352,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };
-    let alerts = wishes.map(|wishes| wishes.alerts(&store)).transpose()?.flatten();
+    let alerts = wishes.alerts(&store)?;
     let telling = tokio::spawn(send_alerts(alerts, stop.clone()));
     let mut delivering = spawn_delivery(&store, sinks, &stop);
     let collecting =
@@ -380,15 +397,17 @@ pub(crate) fn write_admin_token(data: &Path, token: &str) -> Outcome<PathBuf> {
     Ok(path)
 }
 
-/// Writes what libraries and our own rooms say to standard error, from now on.
-pub(crate) fn write_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RUNLOG_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    // Where the log itself cannot be written, as on a full disk, that is no reason to break off what is being done.
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    match format {
-        LogFormat::Text => logs.with_ansi(crate::terminal::error_output_has_colours()).init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
+impl LogArgs {
+    /// Writes what libraries and our own rooms say to standard error, from now on.
+    pub(crate) fn write(&self) {
+        // It was tried when it was read.
+        let filter = EnvFilter::new(&self.log_filter);
+        // Where the log itself cannot be written, as on a full disk, that is no reason to break off what is being done.
+        let logs =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+        match self.log_format {
+            LogFormat::Text => logs.with_ansi(crate::terminal::error_output_has_colours()).init(),
+            LogFormat::Json => logs.json().flatten_event(true).init(),
+        }
     }
 }

@@ -138,6 +138,11 @@ impl SinkSettings {
         &self.name.0
     }
 
+    /// What it is, as the sink itself says.
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind.word()
+    }
+
     /// What is wrong with it that shows without its secrets.
     pub(super) fn check(&self) -> Result<(), String> {
         let named = |message: String| format!("sink {:?}: {message}", self.name());

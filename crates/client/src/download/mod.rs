@@ -78,7 +78,9 @@ enum Attempt {
 impl Downloader {
     pub(crate) fn new(settings: &ClientSettings) -> Result<Self> {
         let guard = Guard::new(settings);
-        let http = reqwest::Client::builder()
+        let http = settings
+            .tls
+            .begin()
             .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
