@@ -1,11 +1,13 @@
 //! Alerts: told once each, to a webhook and a mailbox on this machine, whatever happens in between.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,6 +15,9 @@ use tempfile::TempDir;
 use crate::support::{Service, bash, runlog, write_lines};
 
 const SECRET: &str = "a secret that signs";
+
+/// How long is waited for what has to happen. Shorter than an attempt to tell somebody may take.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// What came to a webhook: its headers, lower case, and its body.
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ impl Told {
 enum Manner {
     Takes,
     Refuses,
+    /// Says nothing.
+    Swallows,
     /// Ends the sender before it can be answered.
     Kills,
 }
@@ -45,6 +52,8 @@ struct Hook {
     told: Arc<Mutex<Vec<Told>>>,
     manner: Arc<Mutex<Manner>>,
     sender: Arc<AtomicU32>,
+    /// Connections of those who wait for an answer in vain.
+    waiting: Receiver<TcpStream>,
 }
 
 impl Hook {
@@ -54,6 +63,7 @@ impl Hook {
         let (told, manner) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Manner::Takes)));
         let sender = Arc::new(AtomicU32::new(0));
         let (all, how, whom) = (told.clone(), manner.clone(), sender.clone());
+        let (unanswered, waiting) = mpsc::channel();
         std::thread::spawn(move || {
             for connection in listener.incoming() {
                 let mut connection = connection.unwrap();
@@ -64,11 +74,15 @@ impl Hook {
                     bash(&format!("kill -9 {}", whom.load(Ordering::SeqCst)), Path::new("/"));
                     continue;
                 }
+                if manner == Manner::Swallows {
+                    let _ = unanswered.send(connection);
+                    continue;
+                }
                 let status = if manner == Manner::Takes { "204 No Content" } else { "500 Internal Server Error" };
                 write!(connection, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
             }
         });
-        Self { url, told, manner, sender }
+        Self { url, told, manner, sender, waiting }
     }
 
     fn told(&self) -> Vec<Told> {
@@ -78,6 +92,37 @@ impl Hook {
     fn be(&self, manner: Manner) {
         *self.manner.lock().unwrap() = manner;
     }
+}
+
+/// True while whoever made a connection waits for an answer on it.
+fn is_open(mut connection: &TcpStream) -> bool {
+    connection.set_nonblocking(true).unwrap();
+    connection.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+/// The port of a server that takes connections and says nothing, and the connections.
+fn silent_server() -> (u16, Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, waiting) = mpsc::channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let _ = sender.send(connection.unwrap());
+        }
+    });
+    (port, waiting)
+}
+
+/// What comes of a program that is told to stop; it has to end at once.
+fn stopped(child: Child) -> Output {
+    let id = child.id();
+    bash(&format!("kill -TERM {id}"), Path::new("/"));
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
+    ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        bash(&format!("kill -9 {id}"), Path::new("/"));
+        panic!("it was told to stop, and went on")
+    })
 }
 
 fn read_request(connection: &TcpStream) -> Told {
@@ -108,6 +153,8 @@ struct MailServer {
     port: u16,
     folder: TempDir,
     process: Child,
+    /// Told of each message that it takes.
+    took: Receiver<()>,
 }
 
 impl MailServer {
@@ -123,9 +170,15 @@ impl MailServer {
         let mut server = Command::new("python3");
         server.arg(script).arg(security).arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = server.spawn().unwrap();
-        let mut port = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self { port: port.trim().parse().unwrap(), folder, process }
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.next().unwrap().unwrap().parse().unwrap();
+        let (sender, took) = mpsc::channel();
+        std::thread::spawn(move || {
+            for _ in lines.map_while(Result::ok) {
+                let _ = sender.send(());
+            }
+        });
+        Self { port, folder, process, took }
     }
 
     /// What it took, in order.
@@ -235,10 +288,14 @@ impl Scene {
         command
     }
 
+    /// Starts the program, which goes on.
+    fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// Collects once, and tells.
     fn collect(&self) -> Output {
-        let mut command = self.command(&["collect", "--once"]);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = self.start(&["collect", "--once"]);
         self.hook.sender.store(child.id(), Ordering::SeqCst);
         child.wait_with_output().unwrap()
     }
@@ -303,6 +360,57 @@ fn a_webhook_that_refuses_is_told_again_later_and_then_no_more() {
     assert_eq!(told.len(), 2);
     assert_eq!(told[0].header("x-runlog-id"), told[1].header("x-runlog-id"));
     assert_eq!(scene.mail.messages().len(), 1, "the mailbox does not wait for the webhook");
+}
+
+#[test]
+fn what_waits_behind_an_alert_that_does_not_arrive_is_tried_the_next_time() {
+    let scene = Scene::new();
+    assert!(scene.collect().status.success());
+    scene.run(2, "execution_failed");
+    scene.run(3, "execution_failed");
+    scene.hook.be(Manner::Refuses);
+    for tried in 1..=2 {
+        assert!(scene.collect().status.success());
+        assert_eq!(scene.hook.told().len(), tried, "one that fails is enough");
+    }
+    let told = scene.hook.told();
+    assert_ne!(told[0].header("x-runlog-id"), told[1].header("x-runlog-id"));
+    assert_eq!(scene.mail.messages().len(), 2);
+}
+
+/// One alert was sent at a time, wherever it went to: the mailbox waited for half a minute with each of the webhook.
+#[test]
+fn a_mailbox_does_not_wait_for_a_webhook_that_says_nothing() {
+    let scene = Scene::new();
+    assert!(scene.collect().status.success());
+    scene.run(2, "execution_failed");
+    scene.hook.be(Manner::Swallows);
+    let child = scene.start(&["collect", "--once"]);
+    let waiting = scene.hook.waiting.recv_timeout(PATIENCE).unwrap();
+    scene.mail.took.recv_timeout(PATIENCE).unwrap();
+    assert!(is_open(&waiting), "the mailbox was told after the webhook was given up");
+
+    assert_eq!(stopped(child).status.code(), Some(130));
+    scene.hook.be(Manner::Takes);
+    scene.collect();
+    let told = scene.hook.told();
+    assert_eq!(told.len(), 2, "what was on its way is sent by the next one, at once");
+    assert_eq!(told[0].header("x-runlog-id"), told[1].header("x-runlog-id"));
+}
+
+/// The attempt never ended, nor did whoever made it: no rule was looked at any more, and SIGTERM was not heard.
+#[test]
+fn a_mail_server_that_says_nothing_keeps_nobody_from_stopping() {
+    let (port, waiting) = silent_server();
+    let server = format!("server = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"");
+    let scene = Scene::set("\"run_failed\"", "", MailServer::start("none"), &server);
+    assert!(scene.collect().status.success());
+    scene.run(2, "execution_failed");
+    for (arguments, code) in [(&["collect", "--once"][..], 130), (&["collect"][..], 0)] {
+        let child = scene.start(arguments);
+        let _waiting = waiting.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(stopped(child).status.code(), Some(code), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A mail server that takes only what RFC 5321 lets it take, in that order, from who may send.
 
-mail_server.py none|starttls|tls FOLDER    prints its port; each message becomes a file of the folder, named 1, 2, …
+mail_server.py none|starttls|tls FOLDER    prints its port; each message becomes a file of the folder, named 1, 2, …,
+                                           and its number is printed
 
 With TLS, it has FOLDER/cert.pem and FOLDER/key.pem, offers AUTH PLAIN and LOGIN once the connection is protected, and
 takes mail only from "runlog" with the password "open sesame". Ends when its standard input does.
@@ -60,6 +61,7 @@ class Conversation:
         (FOLDER / "new").write_bytes(b"\n".join(lines) + b"\n")
         (FOLDER / "new").rename(FOLDER / str(number))
         self.say("250 taken")
+        print(number, flush=True)
 
     def hold(self) -> None:
         self.say("220 mail.test ESMTP")

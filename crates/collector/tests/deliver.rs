@@ -3,24 +3,31 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
+#[path = "support/catalog.rs"]
+mod catalog;
 #[path = "sinks/stage.rs"]
 mod stage;
 #[path = "sinks/stand_in.rs"]
 mod stand_in;
+#[path = "sinks/told.rs"]
+mod told;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runlog_collector::{
-    Destination, Elasticsearch, FileForm, Files, HttpAccess, Loki, Otlp, Packing, Redaction, Redactor, SinkFilter,
-    Splunk, SplunkPlace, Webhook,
+    DeliveryRound, Destination, Elasticsearch, FileForm, Files, HttpAccess, Loki, Otlp, Packing, Redaction, Redactor,
+    SinkFilter, Splunk, SplunkPlace, Webhook,
 };
+use runlog_model::Clock;
 use runlog_model::record::Severity;
-use runlog_store::Bucket;
+use runlog_store::{Bucket, ErrorKind};
 use secrecy::SecretString;
 use serde_json::Value;
 use stage::{Stage, http};
 use stand_in::{Fault, Kind, StandIn};
+use tokio_util::sync::CancellationToken;
 
 fn secret() -> SecretString {
     SecretString::from(stand_in::SECRET)
@@ -207,6 +214,95 @@ async fn only_what_is_wanted_leaves_and_nothing_secret_with_it() {
     let mut setup = stage.setup("other", destination(&stage, Kind::Elasticsearch).await.1);
     setup.filter = SinkFilter { task_names: vec!["hourly-*".to_owned()], ..SinkFilter::default() };
     assert_eq!(stage.deliver(&stage.deliverer_of(setup)).await.runs, 0);
+}
+
+/// A run of which nothing is wanted said that its sink is well, and a sink that was away was tried again at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
+    let stage = Stage::new().await;
+    stage.run(12, &[]).await;
+    // None of its records is a warning.
+    stage.run(3, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    stand_in.will(std::iter::repeat_n(Fault::Status(503, None), 100));
+    let mut setup = stage.setup("sink", to);
+    setup.filter = SinkFilter { severity: Some(Severity::Warn), ..SinkFilter::default() };
+    let deliverer = stage.deliverer_of(setup);
+    let mut left_alone_ms = Vec::new();
+    for runs in [0, 1] {
+        let round = stage.deliver(&deliverer).await;
+        assert_eq!((round.runs, round.set_back), (runs, 1));
+        let failing = stage.store.failing_deliveries("sink", 9).await.unwrap();
+        left_alone_ms.push(failing[0].due_at - stage.clock.now().as_millis());
+        stage.pass(600_000);
+    }
+    assert_eq!(left_alone_ms, [5_000, 10_000], "longer each time");
+}
+
+/// An object that could not be read ended the round, and a second later the next one; nobody could see why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
+    let stage = Stage::new().await;
+    let run = stage.run(5, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let deliverer = stage.deliverer(to);
+    let (objects, aside) = (stage.folder().join("objects"), stage.folder().join("aside"));
+    std::fs::rename(&objects, &aside).unwrap();
+    std::fs::write(&objects, "").unwrap();
+    let round = stage.deliver(&deliverer).await;
+    assert_eq!((round.runs, round.set_back), (0, 1));
+    let failing = stage.store.failing_deliveries("sink", 9).await.unwrap();
+    assert!(failing[0].problem.contains("object store"), "{failing:?}");
+    assert_eq!(stage.figures().await.problem, None, "nothing is wrong with the sink");
+
+    std::fs::remove_file(&objects).unwrap();
+    std::fs::rename(&aside, &objects).unwrap();
+    stage.pass(600_000);
+    stage.deliver_all(&deliverer).await;
+    assert_eq!(stand_in.messages(run), stage.messages(run).await);
+}
+
+/// What one of several met broke off the others, and their runs stayed claimed.
+#[tokio::test]
+async fn what_is_in_hand_is_delivered_though_the_next_claim_fails() {
+    let stage = Stage::new().await;
+    let (run, next) = (stage.run(3, &[]).await, stage.run(3, &[]).await);
+    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let mut setup = stage.setup("sink", to);
+    setup.parallel = 2;
+    let deliverer = stage.deliverer_of(setup);
+    deliverer.register().await.unwrap();
+    assert_eq!(deliverer.offer().await.unwrap(), 2);
+    let unknown = "UPDATE deliveries SET run_id = '00000000-0000-4000-8000-00000000dead'";
+    catalog::change(&stage.folder().join("catalog.sqlite"), &format!("{unknown} WHERE run_id = '{next}'"));
+
+    let error = deliverer.deliver_due(&CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(stand_in.messages(run), stage.messages(run).await);
+    assert_eq!(stage.figures().await.done, 1);
+}
+
+/// A catalog that froze kept a deliverer from ending when it was told to.
+#[tokio::test]
+async fn a_deliverer_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_to() {
+    let stage = Stage::new().await;
+    stage.run(3, &[]).await;
+    let (_stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let deliverer = stage.deliverer(to);
+    deliverer.register().await.unwrap();
+    assert_eq!(deliverer.offer().await.unwrap(), 1);
+    let _held = catalog::Held::of(&stage.folder().join("catalog.sqlite"));
+    let (stop, before) = (CancellationToken::new(), stage.random_used());
+    let stopping = async {
+        // Each claim has a name of its own.
+        while stage.random_used() == before {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let both = async { tokio::join!(deliverer.deliver_due(&stop), stopping) };
+    let (round, ()) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
+    assert_eq!(round.unwrap(), DeliveryRound::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -266,7 +266,7 @@ fn delivery_registry(sinks: &[SinkFigures]) -> Registry {
     registry.register("records", "Records that a sink took", records);
     registry.register("records_refused", "Records that a sink refused and that are not mended", refused);
     registry.register("runs_failing", "Runs whose last delivery came to nothing", failing);
-    registry.register("lag_seconds", "How long the run has ended that has been due for longest", lag);
+    registry.register("lag_seconds", "How long the longest waiting run has been due", lag);
     registry
 }
 

@@ -74,9 +74,9 @@ pub struct IncompleteRun {
 pub struct SinkLag {
     /// The sink.
     pub sink: String,
-    /// Runs that it has not been told of.
+    /// Runs that are due there.
     pub waiting: u64,
-    /// When the longest waiting of them ended.
+    /// Since when the longest waiting of them has been due.
     pub since: Timestamp,
     /// Why an attempt came to nothing, when one did.
     pub problem: Option<String>,
@@ -120,19 +120,16 @@ impl Store {
         Ok(new)
     }
 
-    /// Claims an alert for one of these destinations that is due; none when none is.
-    pub async fn claim_alert(&self, destinations: &[String]) -> Result<Option<DueAlert>> {
-        if destinations.is_empty() {
-            return Ok(None);
-        }
+    /// Claims an alert for a destination that is due; none when none is.
+    pub async fn claim_alert(&self, destination: &str) -> Result<Option<DueAlert>> {
         let now = self.now();
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
         claiming.push_bind(now.plus_millis(limits::ALERT_CLAIM_MS).as_millis());
         claiming.push(" WHERE (rule, destination, occurrence) IN (SELECT rule, destination, occurrence FROM alerts");
         claiming.push(" WHERE delivered_at IS NULL AND due_at <= ").push_bind(now.as_millis());
         claiming.push(" AND claimed_until < ").push_bind(now.as_millis());
-        claiming.push(" AND destination IN (").push_list(destinations.iter().cloned());
-        claiming.push(") ORDER BY due_at LIMIT 1").push(self.catalog().skip_locked());
+        claiming.push(" AND destination = ").push_bind(destination.to_owned());
+        claiming.push(" ORDER BY due_at LIMIT 1").push(self.catalog().skip_locked());
         claiming.push(") RETURNING rule, destination, occurrence, body, attempts");
         Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
     }
@@ -241,12 +238,14 @@ impl Store {
         .await?)
     }
 
-    /// What each sink has not been told of yet; sinks with nothing waiting are left out.
+    /// What is due at each sink; sinks with nothing due, or only what has yet to settle, are left out.
     pub async fn sink_lags(&self) -> Result<Vec<SinkLag>> {
+        // A node of an earlier version does not note since when.
         let rows: Vec<(String, i64, i64, Option<String>)> = sqlx::query_as(
-            "SELECT d.sink, COUNT(*), MIN(COALESCE(r.final_since, r.triggered_at)), MAX(d.problem)
-             FROM deliveries d JOIN runs r ON r.id = d.run_id WHERE d.state = 'due' GROUP BY d.sink ORDER BY d.sink",
+            "SELECT sink, COUNT(*), MIN(COALESCE(due_since, due_at)), MAX(problem) FROM deliveries
+             WHERE state = 'due' AND COALESCE(due_since, due_at) <= $1 GROUP BY sink ORDER BY sink",
         )
+        .bind(self.now().as_millis())
         .fetch_all(self.catalog().read())
         .await?;
         rows.into_iter()
@@ -254,5 +253,34 @@ impl Store {
                 Ok(SinkLag { sink, waiting: waiting as u64, since: instant(since)?, problem })
             })
             .collect()
+    }
+
+    /// Since when a rule finds a sink behind; from now on, when it did not.
+    pub async fn sink_behind_since(&self, rule: &str, sink: &str) -> Result<Timestamp> {
+        sqlx::query(
+            "INSERT INTO sinks_behind (rule, sink, since) VALUES ($1, $2, $3) ON CONFLICT (rule, sink) DO NOTHING",
+        )
+        .bind(rule)
+        .bind(sink)
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        let since: i64 = sqlx::query_scalar("SELECT since FROM sinks_behind WHERE rule = $1 AND sink = $2")
+            .bind(rule)
+            .bind(sink)
+            .fetch_one(self.catalog().write())
+            .await?;
+        instant(since)
+    }
+
+    /// Notes that all sinks have caught up which a rule found behind, but these.
+    pub async fn sinks_caught_up(&self, rule: &str, all_but: &[String]) -> Result<()> {
+        let mut removing = Sql::new("DELETE FROM sinks_behind WHERE rule = ");
+        removing.push_bind(rule.to_owned());
+        if !all_but.is_empty() {
+            removing.push(" AND sink NOT IN (").push_list(all_but.iter().cloned()).push(")");
+        }
+        removing.build_query().execute(self.catalog().write()).await?;
+        Ok(())
     }
 }

@@ -280,7 +280,8 @@ impl Store {
         let due_at = now.plus_millis(self.settings().settle_ms);
         let done = sqlx::query(
             "UPDATE deliveries SET state = $4, first_arrival = $5, of_records = NULL, after_time = NULL,
-                    after_arrival = NULL, due_at = $6, done_at = $7, attempts = 0, claimed_until = 0, problem = NULL
+                    after_arrival = NULL, due_at = $6, due_since = $6, done_at = $7, attempts = 0, claimed_until = 0,
+                    problem = NULL
              WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
         )
         .bind(claimed.run.id.to_string())
@@ -337,11 +338,13 @@ impl Store {
 
     /// Makes the deliveries of a run due again to which records have come late, as part of the transaction that adds them.
     pub(crate) async fn reopen_deliveries(&self, connection: &mut Connection, run_id: RunId) -> Result<()> {
-        sqlx::query("UPDATE deliveries SET state = 'due', due_at = $2 WHERE run_id = $1 AND state = 'done'")
-            .bind(run_id.to_string())
-            .bind(self.now().plus_millis(self.settings().settle_ms).as_millis())
-            .execute(connection)
-            .await?;
+        sqlx::query(
+            "UPDATE deliveries SET state = 'due', due_at = $2, due_since = $2 WHERE run_id = $1 AND state = 'done'",
+        )
+        .bind(run_id.to_string())
+        .bind(self.now().plus_millis(self.settings().settle_ms).as_millis())
+        .execute(connection)
+        .await?;
         Ok(())
     }
 }

@@ -49,9 +49,9 @@ pub struct SinkFigures {
     pub records: u64,
     /// Records that it refused and that are not mended.
     pub refused: u64,
-    /// When the run ended that has been due for longest. Unit: epoch milliseconds.
+    /// Since when the longest waiting run has been due. Unit: epoch milliseconds.
     pub due_since: Option<i64>,
-    /// How long ago that was. Unit: seconds; 0 when nothing is due.
+    /// How long that is. Unit: seconds; 0 when nothing is due.
     pub lag_seconds: u64,
     /// When it was last worked for. Unit: epoch milliseconds.
     pub seen_at: i64,
@@ -174,16 +174,19 @@ impl Store {
         cursor: &(i64, String),
         settled: i64,
     ) -> Result<()> {
+        let now = self.now().as_millis();
         let mut transaction = self.catalog().begin().await?;
         for (run, final_since) in runs {
             sqlx::query(
-                "INSERT INTO deliveries (run_id, sink, state, final_since, due_at) VALUES ($1, $2, 'due', $3, $4)
-                 ON CONFLICT (run_id, sink) DO NOTHING",
+                "INSERT INTO deliveries (run_id, sink, state, final_since, due_at, due_since)
+                 VALUES ($1, $2, 'due', $3, $4, $5) ON CONFLICT (run_id, sink) DO NOTHING",
             )
             .bind(run.run_id.to_string())
             .bind(sink)
             .bind(final_since)
-            .bind((final_since + self.settings().settle_ms).min(self.now().as_millis()))
+            .bind((final_since + self.settings().settle_ms).min(now))
+            // A sink is not behind with what ended before it was offered.
+            .bind(now)
             .execute(&mut *transaction)
             .await?;
         }
@@ -224,7 +227,8 @@ impl Store {
         let mut transaction = self.catalog().begin().await?;
         sqlx::query("UPDATE dead_letters SET replay = 1 WHERE sink = $1").bind(sink).execute(&mut *transaction).await?;
         let done = sqlx::query(
-            "UPDATE deliveries SET state = 'due', due_at = $2, attempts = 0
+            "UPDATE deliveries SET state = 'due', due_at = $2, attempts = 0,
+                    due_since = CASE WHEN state = 'due' THEN due_since ELSE $2 END
              WHERE sink = $1 AND (state = 'dead' OR state = 'due' AND problem IS NOT NULL
                    OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1))",
         )
@@ -270,7 +274,7 @@ impl Store {
             sqlx::query_as("SELECT name, kind, seen_at, problem FROM sinks").fetch_all(read).await?;
         let states: Vec<StateRow> = sqlx::query_as(
             "SELECT sink, state, COUNT(*) AS runs, CAST(COUNT(problem) AS BIGINT) AS failing,
-                    CAST(SUM(delivered) AS BIGINT) AS records, MIN(final_since) AS since
+                    CAST(SUM(delivered) AS BIGINT) AS records, MIN(COALESCE(due_since, due_at)) AS since
              FROM deliveries GROUP BY sink, state",
         )
         .fetch_all(read)
@@ -289,8 +293,11 @@ impl Store {
                 "done" => sink.done = runs,
                 "dead" => sink.dead = runs,
                 _ => {
-                    (sink.due, sink.failing, sink.due_since) = (runs, row.failing as u64, Some(row.since));
-                    sink.lag_seconds = ((self.now().as_millis() - row.since).max(0) / 1_000) as u64;
+                    // What has yet to settle has been due for no time.
+                    let (now, failing) = (self.now().as_millis(), row.failing as u64);
+                    let since = row.since.min(now);
+                    (sink.due, sink.failing, sink.due_since) = (runs, failing, Some(since));
+                    sink.lag_seconds = ((now - since) / 1_000) as u64;
                 }
             }
         }

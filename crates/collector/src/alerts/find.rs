@@ -122,7 +122,7 @@ pub(super) async fn occurrences(
     if rule.tells_of(Condition::LogIncomplete) {
         finder.incomplete_logs().await?;
     }
-    if rule.tells_of(Condition::SinkBehind) {
+    if rule.tells_of(Condition::SinkBehind) && is_thorough {
         finder.sinks_behind().await?;
     }
     Ok(finder.found)
@@ -267,19 +267,26 @@ impl Finder<'_> {
         Ok(())
     }
 
+    /// One occurrence from the first look that finds a sink behind until one that finds that it has caught up.
     async fn sinks_behind(&mut self) -> Result<(), AlertError> {
+        let lag_ms_max = i64::try_from(self.rule.sink_lag.as_millis()).unwrap_or(i64::MAX);
+        let mut not_caught_up = Vec::new();
         for lag in self.store.sink_lags().await? {
-            let waits_ms = self.now.millis_since(lag.since);
-            if u128::try_from(waits_ms).unwrap_or_default() < self.rule.sink_lag.as_millis() {
+            let waits_ms = self.now.millis_since(lag.since).max(0);
+            // Not at the bound itself: there the clock of another node, or a sink that is only just fast enough, would
+            // end it and begin it anew with each look.
+            if waits_ms >= lag_ms_max / 2 {
+                not_caught_up.push(lag.sink.clone());
+            }
+            if waits_ms < lag_ms_max {
                 continue;
             }
             let why = lag.problem.map(|problem| format!(": {problem}")).unwrap_or_default();
             let text = format!("sink {} is behind by {}: {} runs wait{why}", lag.sink, seconds(waits_ms), lag.waiting);
-            // A sink that caught up, and is behind again, waits with another run.
-            let key = format!("sink behind {} since {}", lag.sink, lag.since);
-            self.add(key, "sink_behind", text, None, None);
+            let since = self.store.sink_behind_since(&self.rule.name, &lag.sink).await?;
+            self.add(format!("sink behind {} since {since}", lag.sink), "sink_behind", text, None, None);
         }
-        Ok(())
+        Ok(self.store.sinks_caught_up(&self.rule.name, &not_caught_up).await?)
     }
 
     fn add(&mut self, key: String, what: &'static str, text: String, task: Option<Task>, run: Option<RunId>) {

@@ -1,17 +1,25 @@
 //! Mailboxes that get alerts, over SMTP.
 
+use std::time::Duration;
+
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use runlog_store::limits::ALERT_CLAIM_MS;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::AlertError;
 
-/// How long a step of an attempt may take.
-const STEP_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a server may take until there is a connection.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long an attempt may take as a whole: a server may say nothing from any step on.
+const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(60);
+// Nobody else may take an alert for given up that is still being sent.
+const _: () = assert!(ATTEMPT_TIME_MAX.as_millis() < ALERT_CLAIM_MS as u128);
 
 /// Most characters of a subject.
 const SUBJECT_CHARS_MAX: usize = 150;
@@ -22,6 +30,7 @@ pub struct Mail {
     to: Vec<Mailbox>,
     from: Mailbox,
     server: AsyncSmtpTransport<Tokio1Executor>,
+    attempt_time_max: Duration,
 }
 
 /// How a connection to a mail server is protected.
@@ -73,12 +82,12 @@ impl Mail {
         let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server)
             .port(port.unwrap_or(usual_port))
             .tls(tls)
-            .timeout(Some(STEP_TIME_MAX));
+            .timeout(Some(CONNECT_TIME_MAX));
         if let Some(MailLogin { user, password }) = login {
             transport = transport.credentials(Credentials::new(user, password.expose_secret().to_owned()));
         }
         let to = to.iter().map(|it| mailbox(it)).collect::<Result<_, _>>()?;
-        Ok(Self { to, from: mailbox(from)?, server: transport.build() })
+        Ok(Self { to, from: mailbox(from)?, server: transport.build(), attempt_time_max: ATTEMPT_TIME_MAX })
     }
 
     pub(super) fn name(&self) -> String {
@@ -114,15 +123,28 @@ impl Mail {
             .header(ContentType::TEXT_PLAIN)
             .body(lines.join("\r\n") + "\r\n")
             .map_err(|error| AlertError::Unsendable(format!("the message cannot be made: {error}")))?;
-        self.server.send(message).await.map(drop).map_err(|error| self.refused(&error))
+        self.in_time(self.server.send(message)).await.map(drop)
     }
 
     /// Connects and logs in; sends nothing.
     pub(super) async fn check(&self) -> Result<(), AlertError> {
-        match self.server.test_connection().await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(AlertError::Refused("the mail server does not answer as one".to_owned())),
-            Err(error) => Err(self.refused(&error)),
+        match self.in_time(self.server.test_connection()).await? {
+            true => Ok(()),
+            false => Err(AlertError::Refused("the mail server does not answer as one".to_owned())),
+        }
+    }
+
+    /// What an attempt comes to, which is broken off when it takes too long.
+    async fn in_time<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, lettre::transport::smtp::Error>>,
+    ) -> Result<T, AlertError> {
+        match tokio::time::timeout(self.attempt_time_max, attempt).await {
+            Ok(attempt) => attempt.map_err(|error| self.refused(&error)),
+            Err(_) => Err(AlertError::Refused(format!(
+                "the mail server did not come to an end within {:?}; is `security` what it expects at this port?",
+                self.attempt_time_max
+            ))),
         }
     }
 
@@ -146,4 +168,25 @@ fn mailbox(text: &str) -> Result<Mailbox, AlertError> {
 
 fn one_line(text: &str) -> String {
     text.split(char::is_control).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
+        // The machine takes connections for it; whether it is to begin, or to answer to TLS, nobody says a word.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = Some(silent.local_addr().unwrap().port());
+        for security in [MailSecurity::None, MailSecurity::Starttls, MailSecurity::Tls] {
+            let to = ["ops@example.com".to_owned()];
+            let mut mail = Mail::new(&to, "runlog@example.com", "127.0.0.1", port, security, None, None).unwrap();
+            mail.attempt_time_max = Duration::from_millis(50);
+            for tried in [mail.send("an-id", "{}").await, mail.check().await] {
+                let said = tried.unwrap_err().to_string();
+                assert!(said.starts_with("the mail server did not come to an end within 50ms"), "{security:?}: {said}");
+            }
+        }
+    }
 }

@@ -4,9 +4,12 @@
 //! rules ▸ find (from the catalog) ▸ noted, one row an occurrence and destination ▸ claimed ▸ sent ▸ noted as delivered
 //! ```
 //!
+//! Looking and sending go on side by side, and so does the sending to each destination: one that takes its time, or is
+//! away, holds up nothing but its own alerts.
+//!
 //! Any number of nodes may do this together. An occurrence is noted once, whoever sees it, and one node at a time sends
-//! it. What was sent and not noted, because the node died in between, is sent again with the same id (`Message-ID`,
-//! `X-Runlog-Id`): told at least once, and twice only then.
+//! it. What was sent and not noted, because the node died or was stopped in between, is sent again with the same id
+//! (`Message-ID`, `X-Runlog-Id`): told at least once, and twice only then.
 
 mod find;
 mod mail;
@@ -16,9 +19,11 @@ mod webhook;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::join_all;
 use runlog_client::Wait;
 use runlog_model::{Clock, Timestamp};
 use runlog_store::{DueAlert, Store};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -28,11 +33,16 @@ pub use webhook::Webhook;
 
 use find::Occurrence;
 
-/// How often the catalog is looked at.
+/// How often the catalog is looked at, and what is due at a destination is tried.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 /// Each so many looks are thorough.
 const THOROUGH_EVERY: u64 = 20;
+
+/// After how long a pass over what is due at a destination begins with no further alert. Unit: milliseconds.
+///
+/// `collect --once` ends, however much is waiting and however slow a destination is.
+const PASS_MS_MAX: i64 = 60_000;
 
 /// The wait after the first attempt that came to nothing, and the longest.
 const AGAIN_FIRST_MS: i64 = 10_000;
@@ -55,12 +65,12 @@ pub enum AlertError {
 /// How closely the catalog is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// Runs that have ended since then, and what is waiting.
+    /// Runs that have ended since then, and logs that did not come whole.
     Quick {
         /// When it was last looked.
         since: Timestamp,
     },
-    /// Everything: tasks that are late, runs that go on, new errors, and what ended long ago.
+    /// Everything: tasks that are late, runs that go on, new errors, sinks that are behind, and what ended long ago.
     Thorough,
 }
 
@@ -73,6 +83,15 @@ pub struct Alerts {
     public_url: Option<url::Url>,
 }
 
+/// What looking and sending share while they go on.
+struct Rounds<'a> {
+    clock: &'a dyn Clock,
+    wait: &'a dyn Wait,
+    /// Told when something was found that is to be sent.
+    found: Notify,
+    stop: &'a CancellationToken,
+}
+
 impl Alerts {
     /// Alerts over an archive.
     pub fn new(store: Store, rules: Vec<AlertRule>, public_url: Option<url::Url>) -> Self {
@@ -80,30 +99,49 @@ impl Alerts {
         Self { store, rules, destinations, public_url }
     }
 
-    /// Looks and sends until `stop`.
+    /// Looks and sends until `stop`, and ends at once then.
     pub async fn run(&self, clock: &dyn Clock, wait: &dyn Wait, stop: CancellationToken) {
+        let rounds = Rounds { clock, wait, found: Notify::new(), stop: &stop };
+        let sending = join_all(self.destinations.values().map(|destination| self.send_on(destination, &rounds)));
+        tokio::join!(self.look_on(&rounds), sending);
+    }
+
+    async fn look_on(&self, rounds: &Rounds<'_>) {
         let (mut looks, mut looked_at) = (0, None);
-        while !stop.is_cancelled() {
-            let now = clock.now();
+        while !rounds.stop.is_cancelled() {
+            let now = rounds.clock.now();
             let look = match looked_at {
                 Some(at) if looks % THOROUGH_EVERY != 0 => Look::Quick { since: at },
                 _ => Look::Thorough,
             };
             match self.find(look, now).await {
-                Ok(_) => {
+                Ok(new) => {
                     looks += 1;
                     looked_at = Some(now);
+                    if new > 0 {
+                        rounds.found.notify_waiters();
+                    }
                 }
                 Err(error) => {
                     error!(error = &error as &dyn std::error::Error, "alerts could not be looked for")
                 }
             }
-            match self.send_due(clock, &stop).await {
+            tokio::select! { () = rounds.wait.sleep(LOOK_EVERY) => {}, () = rounds.stop.cancelled() => {} }
+        }
+    }
+
+    async fn send_on(&self, destination: &Destination, rounds: &Rounds<'_>) {
+        while !rounds.stop.is_cancelled() {
+            match self.send_to(destination, rounds.clock, rounds.stop).await {
                 Ok(0) => {}
-                Ok(sent) => info!(sent, "alerts were sent"),
+                Ok(sent) => info!(alert.destination = destination.name(), sent, "alerts were sent"),
                 Err(error) => error!(error = &error as &dyn std::error::Error, "alerts could not be sent"),
             }
-            tokio::select! { () = wait.sleep(LOOK_EVERY) => {}, () = stop.cancelled() => {} }
+            tokio::select! {
+                () = rounds.wait.sleep(LOOK_EVERY) => {}
+                () = rounds.found.notified() => {}
+                () = rounds.stop.cancelled() => {}
+            }
         }
     }
 
@@ -124,19 +162,50 @@ impl Alerts {
         Ok(new)
     }
 
-    /// Sends what is due; what does not arrive is tried again later. How many were sent.
+    /// Sends what is due, to all destinations at a time; what does not arrive is tried again later. How many were sent.
+    ///
+    /// Ends within about two minutes, even when not everything was tried.
     pub async fn send_due(&self, clock: &dyn Clock, stop: &CancellationToken) -> Result<u64, AlertError> {
-        let names: Vec<String> = self.destinations.keys().cloned().collect();
+        let passes = self.destinations.values().map(|destination| self.send_to(destination, clock, stop));
         let mut sent = 0;
-        while !stop.is_cancelled() {
-            let Some(alert) = self.store.claim_alert(&names).await? else { break };
-            let Some(destination) = self.destinations.get(&alert.destination) else { break };
-            match destination.send(&id_of(&alert), &alert.body, clock.now()).await {
+        for pass in join_all(passes).await {
+            sent += pass?;
+        }
+        Ok(sent)
+    }
+
+    /// A pass over what is due at a destination, until something does not arrive there. How many were sent.
+    async fn send_to(
+        &self,
+        destination: &Destination,
+        clock: &dyn Clock,
+        stop: &CancellationToken,
+    ) -> Result<u64, AlertError> {
+        let (name, began) = (destination.name(), clock.now());
+        let mut sent = 0;
+        while !stop.is_cancelled() && clock.now().millis_since(began) < PASS_MS_MAX {
+            let Some(alert) = self.store.claim_alert(&name).await? else { break };
+            let id = id_of(&alert);
+            let attempt = tokio::select! {
+                // What has arrived is noted, even when it is time to stop.
+                biased;
+                attempt = destination.send(&id, &alert.body, clock.now()) => attempt,
+                () = stop.cancelled() => {
+                    // Nobody waits until the claim ends: whoever goes on sends it at once.
+                    self.store.alert_failed(&alert, "told to stop while it was sent", clock.now()).await?;
+                    break;
+                }
+            };
+            match attempt {
                 Ok(()) => {
                     self.store.alert_delivered(&alert).await?;
                     sent += 1;
                 }
-                Err(error) => self.set_back(&alert, &error, clock.now()).await?,
+                Err(error) => {
+                    self.set_back(&alert, &error, clock.now()).await?;
+                    // The next one would take as long to fail; it is tried in the next pass.
+                    break;
+                }
             }
         }
         Ok(sent)
@@ -149,13 +218,10 @@ impl Alerts {
         Ok(self.store.alert_failed(alert, &text, now.plus_millis(wait_ms)).await?)
     }
 
-    /// Tries each destination; what each said.
+    /// Tries all destinations at a time; what each said.
     pub async fn check(&self, now: Timestamp) -> Vec<(String, Result<(), AlertError>)> {
-        let mut tried = Vec::new();
-        for (name, destination) in &self.destinations {
-            tried.push((name.clone(), destination.check(now).await));
-        }
-        tried
+        let tried = join_all(self.destinations.values().map(|destination| destination.check(now))).await;
+        self.destinations.keys().cloned().zip(tried).collect()
     }
 
     fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, now: Timestamp) -> Vec<runlog_store::NewAlert> {

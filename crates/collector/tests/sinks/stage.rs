@@ -59,7 +59,7 @@ pub(crate) struct Stage {
     pub(crate) clock: Arc<TestClock>,
     random: Arc<TestRandom>,
     task: TaskId,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Stage {
@@ -81,7 +81,7 @@ impl Stage {
             tags: Vec::new(),
         };
         let task = store.create_task(&task).await.unwrap().id;
-        Self { store, clock, random, task, _folder: folder }
+        Self { store, clock, random, task, folder }
     }
 
     /// A run that has failed and settled, with so many records, of which some will be refused.
@@ -99,6 +99,11 @@ impl Stage {
         self.store.finish_run(id, &FinishRun::with_status(RunStatus::Failed)).await.unwrap();
         self.clock.0.fetch_add(31_000, Ordering::Relaxed);
         id
+    }
+
+    /// So much time passes. Unit: milliseconds.
+    pub(crate) fn pass(&self, ms: i64) {
+        self.clock.0.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// Adds records to a run, and lets them settle.
@@ -184,6 +189,16 @@ impl Stage {
             self.clock.0.fetch_add(600_000, Ordering::Relaxed);
         }
         panic!("it does not come to an end: {:?}", self.figures().await);
+    }
+
+    /// The folder of the archive.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Another number each time that the archive asked for a random one.
+    pub(crate) fn random_used(&self) -> u64 {
+        self.random.0.load(Ordering::Relaxed)
     }
 
     /// Those of the sink that is called so.

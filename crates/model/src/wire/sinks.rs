@@ -25,7 +25,7 @@ pub struct SinkBody {
     pub records: u64,
     /// Records that it refused and that are not mended.
     pub refused: u64,
-    /// How long ago the run ended that has been due for longest; 0 when nothing is due.
+    /// How long the longest waiting run has been due; 0 when nothing is due.
     pub lag_seconds: u64,
     /// When it was last worked for.
     pub last_seen: Timestamp,

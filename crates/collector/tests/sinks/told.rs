@@ -1,0 +1,186 @@
+//! What is told of an archive and its sinks: once, to each destination in its own time.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use axum::routing::post;
+use axum::{Json, Router};
+use runlog_client::Wait;
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
+use runlog_model::{Clock, Timestamp};
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::Stage;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// A rule that tells of one thing, at these addresses.
+fn alerts(stage: &Stage, condition: Condition, urls: &[&str]) -> Alerts {
+    let webhook = |url: &&str| Destination::Webhook(Webhook::new(url.parse().unwrap(), None).unwrap());
+    let rule = AlertRule {
+        name: "night-shift".to_owned(),
+        when: vec![condition],
+        tasks: Vec::new(),
+        task_names: Vec::new(),
+        workspaces: Vec::new(),
+        sink_lag: Duration::from_secs(3_600),
+        to: urls.iter().map(webhook).collect(),
+    };
+    Alerts::new(stage.store.clone(), vec![rule], None)
+}
+
+/// How many alerts a look finds that are new.
+async fn new(stage: &Stage, alerts: &Alerts) -> u64 {
+    alerts.find(Look::Thorough, stage.clock.now()).await.unwrap()
+}
+
+/// A run that ends, and is due for the sink.
+async fn due_run(stage: &Stage) {
+    stage.run(1, &[]).await;
+    assert_eq!(stage.store.offer_runs("sink", |_| true).await.unwrap(), 1);
+}
+
+/// The sink gets the run that has been due for longest.
+async fn deliver_one(stage: &Stage) {
+    let until = stage.clock.now().plus_millis(MINUTE_MS);
+    let claimed = stage.store.claim_delivery("sink", until).await.unwrap().unwrap();
+    stage.store.finish_delivery(&claimed).await.unwrap();
+}
+
+/// While a sink caught up, it waited with another run at each look, and each of them was told: a thousand mails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_falls_behind_is_told_once_until_it_has_caught_up() {
+    let stage = Stage::new().await;
+    stage.store.note_sink("sink", "loki", None).await.unwrap();
+    let alerts = alerts(&stage, Condition::SinkBehind, &["http://127.0.0.1:9/"]);
+    for _ in 0..3 {
+        due_run(&stage).await;
+        stage.pass(15 * MINUTE_MS);
+    }
+    assert_eq!(new(&stage, &alerts).await, 0, "the first has been due for three quarters of an hour");
+    stage.pass(20 * MINUTE_MS);
+    assert_eq!((new(&stage, &alerts).await, new(&stage, &alerts).await), (1, 0));
+
+    deliver_one(&stage).await;
+    assert_eq!(new(&stage, &alerts).await, 0, "it catches up");
+    stage.pass(15 * MINUTE_MS);
+    assert_eq!(new(&stage, &alerts).await, 0, "the second has been due for more than an hour now");
+    deliver_one(&stage).await;
+    deliver_one(&stage).await;
+    assert_eq!(new(&stage, &alerts).await, 0, "it has caught up");
+
+    due_run(&stage).await;
+    stage.pass(59 * MINUTE_MS);
+    assert_eq!(new(&stage, &alerts).await, 0);
+    stage.pass(2 * MINUTE_MS);
+    assert_eq!((new(&stage, &alerts).await, new(&stage, &alerts).await), (1, 0), "it has fallen behind again");
+}
+
+/// A record that came three days after its run had ended put the sink behind by 72 hours at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_old_runs_do_not_put_a_sink_behind_before_it_had_time_to_take_them() {
+    let stage = Stage::new().await;
+    let alerts = alerts(&stage, Condition::SinkBehind, &["http://127.0.0.1:9/"]);
+    let run = stage.run(1, &[]).await;
+    stage.pass(3 * 24 * 60 * MINUTE_MS);
+    stage.store.note_sink("sink", "loki", None).await.unwrap();
+    assert_eq!(stage.store.offer_runs("sink", |_| true).await.unwrap(), 1);
+    assert_eq!(new(&stage, &alerts).await, 0, "a sink that is new is not behind with the history");
+    deliver_one(&stage).await;
+    stage.pass(3 * 24 * 60 * MINUTE_MS);
+    stage.push(run, 1..2, &[]).await;
+    assert_eq!(new(&stage, &alerts).await, 0, "the record came half a minute ago");
+    stage.pass(61 * MINUTE_MS);
+    assert_eq!(new(&stage, &alerts).await, 1);
+}
+
+/// An address that takes whatever comes, and what came.
+async fn hook() -> (String, UnboundedReceiver<Value>) {
+    let (sender, told) = unbounded_channel();
+    let take = move |Json(body): Json<Value>| {
+        let sender = sender.clone();
+        async move {
+            let _ = sender.send(body);
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let router = Router::new().route("/", post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, told)
+}
+
+/// Does not wait: the clock stands meanwhile.
+struct NoWait;
+
+impl Wait for NoWait {
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::task::yield_now())
+    }
+}
+
+/// While a webhook let each attempt wait for half a minute, nothing was looked for, and nobody else was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_another() {
+    let stage = Stage::new().await;
+    // The machine takes connections for it, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, mut told) = hook().await;
+    let silent_url = format!("http://{}/", silent.local_addr().unwrap());
+    let alerts = alerts(&stage, Condition::RunFailed, &[&silent_url, &url]);
+    assert_eq!(new(&stage, &alerts).await, 0);
+    let stop = CancellationToken::new();
+    let what_happens = async {
+        for _ in 0..3 {
+            let run = stage.run(1, &[]).await;
+            assert_eq!(told.recv().await.unwrap()["runId"], run.to_string());
+        }
+        let waiting = stage.store.alert_backlog().await.unwrap();
+        assert!(waiting.iter().all(|it| it.problem.is_none()), "the first attempt still goes on: {waiting:?}");
+        stop.cancel();
+    };
+    tokio::join!(alerts.run(&*stage.clock, &NoWait, stop.clone()), what_happens);
+
+    // What was being sent when it was told to stop is not in anybody's hands any more.
+    let waiting = stage.store.alert_backlog().await.unwrap();
+    let silent = waiting.into_iter().find(|it| it.waiting == 3).unwrap();
+    assert_eq!(silent.problem.as_deref(), Some("told to stop while it was sent"));
+    for _ in 0..3 {
+        assert!(stage.store.claim_alert(&silent.destination).await.unwrap().is_some());
+    }
+}
+
+/// A clock that goes on by 25 seconds whenever it is looked at.
+struct Hurry(AtomicI64);
+
+impl Clock for Hurry {
+    fn now(&self) -> Timestamp {
+        Timestamp::clamped(self.0.fetch_add(25_000, Ordering::Relaxed))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_ends_after_a_minute_and_the_next_one_sends_the_rest() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let alerts = alerts(&stage, Condition::RunFailed, &[&url]);
+    assert_eq!(new(&stage, &alerts).await, 0);
+    for _ in 0..3 {
+        stage.run(1, &[]).await;
+    }
+    assert_eq!(new(&stage, &alerts).await, 3);
+    let (clock, stop) = (Hurry(AtomicI64::new(0)), CancellationToken::new());
+    for sent in [1, 1, 1, 0] {
+        assert_eq!(alerts.send_due(&clock, &stop).await.unwrap(), sent);
+    }
+    let mut runs = Vec::new();
+    while let Ok(body) = told.try_recv() {
+        runs.push(body["runId"].to_string());
+    }
+    runs.sort();
+    runs.dedup();
+    assert_eq!(runs.len(), 3, "each was told: {runs:?}");
+}
