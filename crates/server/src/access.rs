@@ -37,6 +37,17 @@ pub(crate) async fn task(app: &App, caller: &Caller, task_id: TaskId, rights: &[
     Ok(task)
 }
 
+/// The workspaces of whose runs of a task the caller may be told, if the task itself may be viewed; none means all of
+/// them. A task that has moved leaves its runs where they were, with the rights of that workspace.
+pub(crate) async fn workspaces_of_task(
+    app: &App,
+    caller: &Caller,
+    task_id: TaskId,
+) -> ApiResult<Option<Vec<WorkspaceId>>> {
+    task(app, caller, task_id, &[Right::View]).await?;
+    Ok(app.store().workspaces_with(caller, Right::View).await?)
+}
+
 /// The workspace of a path, if the caller has these rights on it.
 pub(crate) async fn workspace(app: &App, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Workspace> {
     let workspace_id: WorkspaceId = id("workspaceId", text)?;
@@ -88,6 +99,18 @@ pub(crate) async fn require(app: &App, caller: &Caller, workspace: WorkspaceId, 
         .with_detail(format!(
             "whoever manages the workspace can grant it: runlog admin rights grant --workspace {workspace} …"
         )))
+}
+
+/// 403 for a caller who may publish nowhere: what names its runs itself need not be read then.
+pub(crate) async fn publisher(app: &App, caller: &Caller) -> ApiResult<()> {
+    let right = Right::Publish;
+    match app.store().workspaces_with(caller, right).await? {
+        Some(workspaces) if workspaces.is_empty() => {
+            let message = format!("{} has the right {} on no workspace", caller.name, right.console_name());
+            Err(ApiError::forbidden(message).with_detail("whoever manages a workspace can grant it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The workspaces whose logs the caller may read; none means all of them.

@@ -7,8 +7,10 @@ use runlog_model::{Clock, Random, Timestamp};
 use runlog_store::{ArchiveFigures, Error, ErrorKind, Store};
 
 use crate::audit::Looks;
+use crate::body_memory::BodyMemory;
 use crate::kept::{Gathered, Kept};
 use crate::keys::KeyRing;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::openapi::document_text;
 use crate::pace::Paces;
@@ -31,6 +33,7 @@ struct Shared {
     token_keys: KeyRing,
     link_keys: KeyRing,
     paces: Paces,
+    body_memory: BodyMemory,
     metrics: Metrics,
     /// What [`Store::figures`] counted.
     figures: Kept<ArchiveFigures>,
@@ -51,6 +54,8 @@ impl App {
         let token_keys = KeyRing::open(ACCESS_TOKENS, store.clone(), Arc::clone(&clock)).await?;
         let link_keys = KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?;
         let paces = Paces::new(settings.requests_per_second, settings.stranger_requests_per_second, Arc::clone(&clock));
+        let events_bytes = settings.bounds.events_bytes_max;
+        let body_memory = BodyMemory::new(events_bytes.saturating_mul(limits::EVENTS_MEMORY_TIMES));
         let metrics = Metrics::new();
         let looks = Looks::new(Arc::clone(&clock));
         let figures = Kept::new(Arc::clone(&clock));
@@ -64,6 +69,7 @@ impl App {
             token_keys,
             link_keys,
             paces,
+            body_memory,
             metrics,
             figures,
             looks,
@@ -99,6 +105,11 @@ impl App {
 
     pub(crate) fn paces(&self) -> &Paces {
         &self.0.paces
+    }
+
+    /// The memory for bodies that are read whole.
+    pub(crate) fn body_memory(&self) -> &BodyMemory {
+        &self.0.body_memory
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

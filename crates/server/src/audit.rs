@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{Clock, Timestamp};
-use runlog_store::UnwrittenPage;
+use runlog_store::{Error, UnwrittenPage};
 use tracing::error;
 
 use crate::app::App;
@@ -24,6 +25,8 @@ pub(crate) struct Audited {
     pub(crate) action: &'static str,
     /// True when repeating it within some minutes is not written down again.
     pub(crate) is_once: bool,
+    /// True when it gives what is kept and changes nothing.
+    pub(crate) is_reading: bool,
 }
 
 /// A page that is written down together with who asked for it; a handler puts it into the extensions of its answer.
@@ -36,7 +39,8 @@ impl From<UnwrittenPage> for Unwritten {
     }
 }
 
-/// Handles a request and writes it down. The answer waits for that: nobody reads a log without leaving a trace.
+/// Handles a request and writes it down. The answer waits for that: nobody reads a log without leaving a trace. Where
+/// it cannot be written down, what was read is not answered; what was changed is, for it is changed.
 pub(crate) async fn write_down(State(audited): State<Audited>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let subject = subject(&RawPathParams::from_request_parts(&mut parts, &()).await.ok());
@@ -47,7 +51,9 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
     let request = Request::from_parts(parts, body);
     let address = address(&request).map(|address| address.to_string()).unwrap_or_default();
     let mut response = next.run(request).await;
-    if audited.is_once && response.status().is_success() && !audited.app.looks().is_new(&caller_id, &subject) {
+    let is_success = response.status().is_success();
+    let look = (audited.is_once && is_success).then(|| (caller_id.clone(), subject.clone()));
+    if look.as_ref().is_some_and(|look| audited.app.looks().is_known(look)) {
         return response;
     }
     let (at, status, action) = (audited.app.now(), response.status().as_u16(), audited.action.to_owned());
@@ -56,20 +62,27 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
     let unwritten = response.extensions_mut().remove::<Unwritten>();
     let unwritten = unwritten.and_then(|page| page.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     let store = audited.app.store();
+    let is_page = unwritten.is_some();
     let written = match unwritten {
         None => store.audit(entry).await,
-        Some(page) => match store.write_page(page, Some(entry)).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                response = ApiError::from(error.clone()).into_response();
-                Err(error)
-            }
-        },
+        Some(page) => store.write_page(page, Some(entry)).await.map(drop),
     };
-    if let Err(error) = written {
-        error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
+    match (written, look) {
+        (Ok(()), Some(look)) => audited.app.looks().note(look),
+        (Ok(()), None) => {}
+        (Err(error), _) if is_page => return ApiError::from(error).into_response(),
+        (Err(error), _) if audited.is_reading && is_success => return unanswered(error).into_response(),
+        (Err(error), _) => {
+            error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
+        }
     }
     response
+}
+
+/// 503: what was read is not told, because nobody would know who read it.
+fn unanswered(error: Error) -> ApiError {
+    let message = "this could not be written down in the audit log, and is not answered without that; try again";
+    ApiError { cause: Some(Arc::new(error)), ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message) }
 }
 
 /// Who lately looked at which log, as far as this node knows.
@@ -83,17 +96,19 @@ impl Looks {
         Self { clock, last: Mutex::default() }
     }
 
-    /// True when this caller has not looked at this subject within the last minutes, until now.
-    fn is_new(&self, caller: &str, subject: &str) -> bool {
+    /// True when this caller looked at this subject within the last minutes, and that is written down.
+    fn is_known(&self, look: &(String, String)) -> bool {
+        let now = self.clock.now();
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.get(look).is_some_and(|at| now.millis_since(*at) < limits::LOOK_AGAIN_MS)
+    }
+
+    /// Keeps in mind that this caller looked at this subject now.
+    fn note(&self, look: (String, String)) {
         let now = self.clock.now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (caller.to_owned(), subject.to_owned());
-        if last.get(&key).is_some_and(|at| now.millis_since(*at) < limits::LOOK_AGAIN_MS) {
-            return false;
-        }
         last.retain(|_, at| now.millis_since(*at) < limits::LOOK_AGAIN_MS);
-        last.insert(key, now);
-        true
+        last.insert(look, now);
     }
 }
 

@@ -23,6 +23,8 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{ExecutionStatus, ExecutionType, Record, RunId, RunStatus, Runtime, TaskId, Timestamp};
 use serde_json::{Map, Value};
 
+use crate::body_memory::HeldMemory;
+use crate::body_weight;
 use crate::error::{ApiError, ApiResult};
 use crate::intake::{Intake, PlaceHint, RunBatch};
 
@@ -36,6 +38,9 @@ const SEVERITY: [&str; 3] = ["level", "severity", "log.level"];
 const TEXT: [&str; 3] = ["message", "logMessage", "msg"];
 const TRACE: [&str; 4] = ["thrown", "exception", "stacktrace", "stackTrace"];
 const LOGGER: [&str; 4] = ["loggerName", "logger", "logger_name", "bundleName"];
+
+/// Where a shipper puts the engine's own event.
+const WRAPPED: [&str; 3] = ["message", "log", "event"];
 
 /// Reads the events of a body: one object, an array of them, or one a line. 400 says which line is no JSON.
 pub(crate) fn events(body: &[u8]) -> ApiResult<Vec<Object>> {
@@ -56,14 +61,19 @@ pub(crate) fn events(body: &[u8]) -> ApiResult<Vec<Object>> {
     lines.map(read).collect()
 }
 
-/// Sorts events by their run.
-pub(crate) fn sort(events: Vec<Object>, now: Timestamp) -> Intake {
+/// Sorts events by their run. 413 and 503: there is no memory for what is wrapped in them.
+pub(crate) async fn sort(events: Vec<Object>, now: Timestamp, memory: &mut HeldMemory) -> ApiResult<Intake> {
     let mut intake = Intake::default();
     for event in events {
+        memory.take(WRAPPED.iter().filter_map(|name| wrapped(&event, name)).map(body_weight::of_json).sum()).await?;
         let event = Event(unwrapped(event));
         let found = event.text(&RUN);
         match found.as_deref().and_then(|text| text.parse::<RunId>().ok()) {
-            Some(run_id) => event.tell(intake.run(run_id), now),
+            Some(run_id) => {
+                let (batch, new_bytes) = intake.run(run_id);
+                event.tell(batch, now);
+                memory.take(new_bytes).await?;
+            }
             None => intake.refuse(match found {
                 Some(text) => {
                     format!("{:?} is not the id of a run (a UUID)", text.chars().take(64).collect::<String>())
@@ -72,18 +82,21 @@ pub(crate) fn sort(events: Vec<Object>, now: Timestamp) -> Intake {
             }),
         }
     }
-    intake
+    Ok(intake)
+}
+
+/// The text in a field that may be an event.
+fn wrapped<'a>(outer: &'a Object, name: &str) -> Option<&'a [u8]> {
+    let text = outer.get(name)?.as_str()?;
+    text.trim_start().starts_with('{').then_some(text.as_bytes())
 }
 
 /// The engine's own event, where a shipper has put it as text into one of its own.
 fn unwrapped(mut outer: Object) -> Object {
-    for name in ["message", "log", "event"] {
-        let inner = match outer.get(name) {
-            Some(Value::String(text)) if text.trim_start().starts_with('{') => {
-                serde_json::from_str::<Object>(text).ok()
-            }
-            Some(Value::Object(inner)) => Some(inner.clone()),
-            _ => None,
+    for name in WRAPPED {
+        let inner = match outer.get_mut(name) {
+            Some(Value::Object(inner)) => Some(std::mem::take(inner)),
+            _ => wrapped(&outer, name).and_then(|text| serde_json::from_slice::<Object>(text).ok()),
         };
         if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
             outer.remove(name);
@@ -127,7 +140,8 @@ impl Event {
 
     /// Adds what this event says to what is known of its run.
     fn tell(self, batch: &mut RunBatch, now: Timestamp) {
-        let (time, nanos) = self.time().unwrap_or((now, 0));
+        let (time, nanos) = self.time().unzip();
+        let time = time.unwrap_or(now);
         batch.hint(PlaceHint {
             task_id: self.id(&TASK),
             task_name: self.text(&["task_name"]),

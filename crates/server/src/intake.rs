@@ -4,12 +4,14 @@
 //! in which the caller may publish; a workspace that is not known is made for administrators.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
+use axum::http::StatusCode;
 use runlog_model::place::{Right, Task};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Caller, TaskFilter};
+use runlog_store::{Caller, ErrorKind};
 use sha2::{Digest, Sha256};
 
 use crate::access;
@@ -55,15 +57,22 @@ pub(crate) struct RunBatch {
     pub(crate) records: Vec<Record>,
     digest: Sha256,
     is_one_of_a_kind: bool,
+    /// True when a record came without a time, and the present one was made up for it.
+    is_undated: bool,
 }
 
 /// What a request holds.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     runs: BTreeMap<RunId, RunBatch>,
+    /// Everything that it says, stored or not.
+    events: u64,
     /// What could not be stored.
     refused: Refused,
 }
+
+/// What a body is known by when it is sent again.
+pub(crate) struct BodyName(Sha256);
 
 /// What of a request was not stored, and why the first of it was not.
 #[derive(Debug, Default)]
@@ -94,8 +103,11 @@ impl RunBatch {
         self.place = std::mem::take(&mut self.place).or(place);
     }
 
-    /// Adds a record, which was made so many nanoseconds after the millisecond of its time.
-    pub(crate) fn push(&mut self, record: Record, nanos: u64) {
+    /// Adds a record, which was made so many nanoseconds after the millisecond of its time; none where it came without
+    /// a time.
+    pub(crate) fn push(&mut self, record: Record, nanos: Option<u64>) {
+        self.is_undated |= nanos.is_none();
+        let nanos = nanos.unwrap_or(0);
         self.digest.update(nanos.to_le_bytes());
         self.digest.update(format!("{record:?}"));
         self.records.push(record);
@@ -103,9 +115,11 @@ impl RunBatch {
     }
 
     /// Names the batch by what is in it, so that what is sent again is stored once. A single record without more than
-    /// milliseconds has no such name: an engine may well say the same thing twice within one.
+    /// milliseconds has no such name: an engine may well say the same thing twice within one. Nor has one without a
+    /// time, which would be another each time.
     fn id(&self) -> Option<String> {
-        self.is_one_of_a_kind.then(|| format!("intake-{}", hex(&self.digest.clone().finalize())))
+        let has_name = self.is_one_of_a_kind && !self.is_undated;
+        has_name.then(|| format!("intake-{}", hex(&self.digest.clone().finalize())))
     }
 
     /// The time of its earliest record: when a run that it begins began.
@@ -119,25 +133,45 @@ impl RunBatch {
     }
 }
 
+impl BodyName {
+    /// The name of a body, unpacked.
+    pub(crate) fn of(body: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(body))
+    }
+
+    /// Names what it says of a run.
+    fn id_of(&self, run_id: RunId) -> String {
+        format!("intake-body-{}", hex(&self.0.clone().chain_update(run_id.to_string()).finalize()))
+    }
+}
+
 impl Intake {
-    /// What the request says of a run.
-    pub(crate) fn run(&mut self, id: RunId) -> &mut RunBatch {
-        self.runs.entry(id).or_default()
+    /// What the request says of a run, about to hear one thing more; and the bytes that a run takes which is new to it.
+    pub(crate) fn run(&mut self, id: RunId) -> (&mut RunBatch, usize) {
+        self.events += 1;
+        match self.runs.entry(id) {
+            Entry::Occupied(known) => (known.into_mut(), 0),
+            Entry::Vacant(new) => (new.insert(RunBatch::default()), size_of::<RunBatch>()),
+        }
     }
 
     /// Counts something of which no run is known.
     pub(crate) fn refuse(&mut self, why: String) {
+        self.events += 1;
         self.refused.add(1, why);
     }
 
     /// Stores what can be stored; what the archive will never take is counted, and what it cannot take now is an
-    /// error, so that the sender sends it all again. Repeating is harmless.
-    pub(crate) async fn store(self, app: &App, caller: &Caller) -> ApiResult<Outcome> {
+    /// error, so that the sender sends it all again. Repeating is harmless, of a single thing only where it has a name.
+    pub(crate) async fn store(self, app: &App, caller: &Caller, body: &BodyName) -> ApiResult<Outcome> {
         let mut outcome = Outcome { refused: self.refused, ..Outcome::default() };
+        let is_single = self.events == 1;
         for (run_id, batch) in self.runs {
             // A batch without records says that a run begins or ends: one thing.
             let count = (batch.records.len() as u64).max(1);
-            match store(app, caller, run_id, batch, &mut outcome).await {
+            // What stands beside others is sent again when one of those fails, and must not be stored again then.
+            let name = batch.id().or_else(|| (!is_single).then(|| body.id_of(run_id)));
+            match store(app, caller, run_id, batch, name, &mut outcome).await {
                 Ok(()) => {}
                 Err(error) if error.status.is_server_error() => return Err(error),
                 Err(error) => outcome.refused.add(count, error.message),
@@ -147,40 +181,23 @@ impl Intake {
     }
 }
 
-async fn store(app: &App, caller: &Caller, run_id: RunId, mut batch: RunBatch, outcome: &mut Outcome) -> ApiResult<()> {
-    let known = app.store().run(run_id).await?;
-    if let Some(run) = &known {
-        access::require(app, caller, run.workspace_id, &[Right::Publish]).await?;
-    }
-    if known.is_none() || batch.begun.is_some() {
-        let task_id = match &known {
-            Some(run) => run.task_id,
-            None => task_of(app, caller, run_id, &batch.place).await?.id,
-        };
-        let begun = batch.begun.take().unwrap_or_else(|| StartRun::of_task(task_id));
-        let start = StartRun {
-            task_id,
-            task_version: begun.task_version.or(batch.place.task_version.clone()),
-            start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
-            ..begun
-        };
-        let (_, is_new) = app.store().start_run(run_id, &start, caller).await?;
-        outcome.begun += u64::from(is_new);
-    }
+async fn store(
+    app: &App,
+    caller: &Caller,
+    run_id: RunId,
+    batch: RunBatch,
+    name: Option<String>,
+    outcome: &mut Outcome,
+) -> ApiResult<()> {
+    let is_new = match begin(app, caller, run_id, &batch).await {
+        // Another request has begun the run, or made its task, at this moment: what is known by now counts.
+        Err(error) if error.status == StatusCode::CONFLICT => begin(app, caller, run_id, &batch).await?,
+        begun => begun?,
+    };
+    outcome.begun += u64::from(is_new);
     let last = batch.last();
     if !batch.records.is_empty() {
-        let mut writer = app.store().begin_batch(run_id, batch.id().as_deref()).await?;
-        for record in batch.records {
-            if let Err(error) = writer.push(&record).await {
-                writer.abort().await;
-                return Err(error.into());
-            }
-        }
-        let stored = writer.commit().await?;
-        outcome.stored += stored.stored;
-        if !stored.repeated {
-            app.metrics().records_in.inc_by(stored.stored);
-        }
+        outcome.stored += store_records(app, run_id, name.as_deref(), batch.records).await?;
     }
     if let Some(ended) = batch.ended {
         let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
@@ -192,6 +209,53 @@ async fn store(app: &App, caller: &Caller, run_id: RunId, mut batch: RunBatch, o
         }
     }
     Ok(())
+}
+
+/// Begins a run that is not known, or of which more is said. True when it is new.
+async fn begin(app: &App, caller: &Caller, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
+    let known = app.store().run(run_id).await?;
+    if let Some(run) = &known {
+        access::require(app, caller, run.workspace_id, &[Right::Publish]).await?;
+    }
+    if known.is_some() && batch.begun.is_none() {
+        return Ok(false);
+    }
+    let task_id = match &known {
+        Some(run) => run.task_id,
+        None => task_of(app, caller, run_id, &batch.place).await?.id,
+    };
+    let begun = batch.begun.clone().unwrap_or_else(|| StartRun::of_task(task_id));
+    let start = StartRun {
+        task_id,
+        task_version: begun.task_version.or(batch.place.task_version.clone()),
+        start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
+        ..begun
+    };
+    let (_, is_new) = app.store().start_run(run_id, &start, caller).await?;
+    Ok(is_new)
+}
+
+/// Stores records once under their name; tells how many are stored, now or before.
+async fn store_records(app: &App, run_id: RunId, name: Option<&str>, records: Vec<Record>) -> ApiResult<u64> {
+    let count = records.len() as u64;
+    let mut writer = app.store().begin_batch(run_id, name).await?;
+    for record in records {
+        if let Err(error) = writer.push(&record).await {
+            writer.abort().await;
+            return Err(error.into());
+        }
+    }
+    match writer.commit().await {
+        Ok(stored) => {
+            if !stored.repeated {
+                app.metrics().records_in.inc_by(stored.stored);
+            }
+            Ok(stored.stored)
+        }
+        // It is the same body, and only the times differ that were made up for records without one.
+        Err(error) if name.is_some() && error.kind() == ErrorKind::Conflict => Ok(count),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The task that is named, made when it is not known and its workspace is.
@@ -209,18 +273,6 @@ async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -
     };
     make_workspace(app, caller, workspace_id, place).await?;
     access::require(app, caller, workspace_id, &[Right::Publish]).await?;
-    if let (None, Some(name)) = (place.task_id, &place.task_name) {
-        let filter = TaskFilter {
-            workspace_ids: Some(vec![workspace_id]),
-            name: Some(name.clone()),
-            limit: i64::MAX.unsigned_abs(),
-            ..TaskFilter::default()
-        };
-        let (tasks, _) = app.store().tasks(&filter).await?;
-        if let Some(task) = tasks.into_iter().find(|task| task.name == *name) {
-            return Ok(task);
-        }
-    }
     let name = match (&place.task_name, place.task_id) {
         (Some(name), _) => name.clone(),
         (None, Some(id)) => id.to_string(),
@@ -234,7 +286,10 @@ async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -
         description: None,
         tags: Vec::new(),
     };
-    Ok(app.store().create_task(&new).await?)
+    Ok(match place.task_id {
+        Some(_) => app.store().create_task(&new).await?,
+        None => app.store().task_named(&new).await?,
+    })
 }
 
 /// Makes the workspace, and its environment, when it is not known and the caller is an administrator.

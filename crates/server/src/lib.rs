@@ -11,6 +11,8 @@ mod access;
 mod app;
 mod audit;
 mod auth;
+mod body_memory;
+mod body_weight;
 mod connections;
 mod engine;
 mod error;

@@ -53,6 +53,13 @@ pub(crate) const KEYS_LOOK_AGAIN_MS: i64 = 1_000;
 /// A body may unpack to this whatever its ratio. Unit: bytes.
 pub(crate) const UNPACK_BYTES_FREE: u64 = 64 << 20;
 
+/// How much memory OTLP requests and engine events may take, unpacked and decoded, one alone and all together: so many
+/// times the longest body. Ordinary ones take up to ten times their length, and are far shorter than the longest.
+pub(crate) const EVENTS_MEMORY_TIMES: usize = 4;
+
+/// How long such a body waits for memory before it is told to come again.
+pub(crate) const BODY_MEMORY_WAIT: Duration = Duration::from_secs(5);
+
 /// Streams that one HTTP/2 connection may have open.
 pub(crate) const STREAMS_MAX: u32 = 128;
 

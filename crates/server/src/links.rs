@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runlog_store::{PageFile, SigningKey};
@@ -10,8 +14,10 @@ use sha2::Sha256;
 use tracing::warn;
 
 use crate::app::App;
+use crate::auth::address;
 use crate::error::{ApiError, ApiResult};
 use crate::keys::KeyRing;
+use crate::query::Params;
 use crate::settings::ServerSettings;
 
 /// What may stand in a path as it is.
@@ -27,13 +33,56 @@ pub(crate) enum Refusal {
 }
 
 /// What a link says of itself.
-pub(crate) struct LinkClaims<'a> {
+struct LinkClaims<'a> {
     /// When it ends: seconds since 1970.
-    pub(crate) expires: Option<&'a str>,
+    expires: Option<&'a str>,
     /// The id of the key that signed it.
-    pub(crate) key: Option<&'a str>,
+    key: Option<&'a str>,
     /// Hexadecimal digits.
-    pub(crate) signature: Option<&'a str>,
+    signature: Option<&'a str>,
+}
+
+/// The file that the link of this request leads to; there in handlers of routes that need a link.
+#[derive(Debug, Clone)]
+pub(crate) struct Linked(pub(crate) PageFile);
+
+impl<S: Sync> FromRequestParts<S> for Linked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        // A route that asks for a link and is listed as public is a fault, and must not let anyone in.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Refusal::Altered.into())
+    }
+}
+
+/// Lets a request pass whose link was signed here and is still good. Nothing is written down of the others: whoever
+/// makes up links must not fill the archive.
+pub(crate) async fn require_link(State(app): State<App>, request: Request, next: Next) -> Response {
+    let from = address(&request);
+    let (mut parts, body) = request.into_parts();
+    match linked(&app, &mut parts).await {
+        Ok(file) => {
+            parts.extensions.insert(Linked(file));
+            next.run(Request::from_parts(parts, body)).await
+        }
+        // Only what is refused counts against an address, as with tokens.
+        Err(error) => match app.paces().check_stranger(from) {
+            Ok(()) => error.into_response(),
+            Err(too_many) => too_many.into_response(),
+        },
+    }
+}
+
+async fn linked(app: &App, parts: &mut Parts) -> ApiResult<PageFile> {
+    // What cannot be read was not signed here, either.
+    let Path((key, file_name)) =
+        Path::<(String, String)>::from_request_parts(parts, app).await.map_err(|_| Refusal::Altered)?;
+    let params = Params::from_request_parts(parts, app).await?;
+    let file = PageFile { key, file_name };
+    let claims =
+        LinkClaims { expires: params.text("expires"), key: params.text("key"), signature: params.text("signature") };
+    check(app.link_keys(), &file, &claims, app.now_seconds()).await?;
+    Ok(file)
 }
 
 /// The link to a file: signed by its bucket where the archive is set so, otherwise one that leads here.
@@ -58,7 +107,7 @@ pub(crate) fn sign(key: &SigningKey, base: &str, file: &PageFile, expires: i64) 
 }
 
 /// Checks what a link says against its signature, in constant time.
-pub(crate) async fn check(keys: &KeyRing, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> ApiResult<()> {
+async fn check(keys: &KeyRing, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> ApiResult<()> {
     let key = match claims.key {
         Some(id) => keys.by_id(id).await?,
         None => None,

@@ -16,12 +16,19 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
 use runlog_model::{Record, RunId, Timestamp};
 use serde_json::{Map, Value};
 
+use crate::body_memory::HeldMemory;
+use crate::error::ApiResult;
 use crate::intake::{self, Intake, PlaceHint};
 use crate::links::hex;
 use crate::settings::OtlpAttributes;
 
-/// Sorts the records of a request by their run.
-pub(crate) fn sort(resources: Vec<ResourceLogs>, names: &OtlpAttributes, now: Timestamp) -> Intake {
+/// Sorts the records of a request by their run. 413 and 503: there is no memory for what is copied to each of them.
+pub(crate) async fn sort(
+    resources: Vec<ResourceLogs>,
+    names: &OtlpAttributes,
+    now: Timestamp,
+    memory: &mut HeldMemory,
+) -> ApiResult<Intake> {
     let mut intake = Intake::default();
     for resource_logs in resources {
         let resource = resource_logs.resource.map(|resource| resource.attributes).unwrap_or_default();
@@ -29,13 +36,15 @@ pub(crate) fn sort(resources: Vec<ResourceLogs>, names: &OtlpAttributes, now: Ti
             let scope = scope_logs.scope.unwrap_or_default();
             for log in scope_logs.log_records {
                 let attributes = Attributes([&log.attributes, &scope.attributes, &resource]);
-                take(&mut intake, &attributes, &scope, &log, names, now);
+                let copied_bytes = take(&mut intake, &attributes, &scope, &log, names, now);
+                memory.take(copied_bytes).await?;
             }
         }
     }
-    intake
+    Ok(intake)
 }
 
+/// Takes a record, and tells how many bytes were copied to it that others have as well.
 fn take(
     intake: &mut Intake,
     attributes: &Attributes<'_>,
@@ -43,24 +52,30 @@ fn take(
     log: &LogRecord,
     names: &OtlpAttributes,
     now: Timestamp,
-) {
+) -> usize {
     let found = attributes.first(&names.run);
     let Some(run_id) = found.as_deref().and_then(|text| text.parse::<RunId>().ok()) else {
-        return intake.refuse(match found {
+        intake.refuse(match found {
             Some(text) => format!("{:?} is not the id of a run (a UUID)", text.chars().take(64).collect::<String>()),
             None => format!("no run is named: set one of the attributes {}", names.run.join(", ")),
         });
+        return 0;
     };
-    let batch = intake.run(run_id);
-    batch.hint(PlaceHint {
+    let (batch, new_bytes) = intake.run(run_id);
+    let place = PlaceHint {
         task_id: attributes.first(&names.task).and_then(|text| text.parse().ok()),
         task_name: attributes.first(&names.task_name),
         workspace_id: attributes.first(&names.workspace).and_then(|text| text.parse().ok()),
         ..PlaceHint::default()
-    });
+    };
+    let record = record(attributes, scope, log, now);
+    let shared = [&record.log_type, &record.bundle_name, &record.bundle_version, &record.pod_name, &place.task_name];
+    let shared_bytes: usize = shared.into_iter().flatten().map(String::len).sum();
+    batch.hint(place);
     let status = attributes.first(&names.status).and_then(|text| text.parse().ok());
     batch.ended = batch.ended.take().or_else(|| intake::ended(status?));
-    batch.push(record(attributes, scope, log, now), nanos(log).unwrap_or(0) % 1_000_000);
+    batch.push(record, nanos(log).map(|nanos| nanos % 1_000_000));
+    new_bytes + shared_bytes
 }
 
 /// The attributes of a record, of its scope and of its resource: the nearer counts.

@@ -42,7 +42,7 @@ use utoipa_axum::routes as handler;
 
 use crate::app::App;
 use crate::audit::{Audited, write_down};
-use crate::{auth, request, web};
+use crate::{auth, links, request, web};
 
 /// One route.
 pub struct Route {
@@ -56,6 +56,8 @@ pub struct Route {
     pub audited: Option<&'static str>,
     /// True when repeating it within some minutes is not written down again.
     is_audited_once: bool,
+    /// True when it gives what is kept and changes nothing, so that without being written down it is not answered.
+    is_reading: bool,
     /// Its description, from the handler.
     pub(crate) operation: PathItem,
     /// The bodies that it names.
@@ -73,17 +75,23 @@ impl Route {
             PathItem { delete: Some(_), .. } => Method::DELETE,
             _ => Method::GET,
         };
-        Self { method, path, access, audited: None, is_audited_once: false, operation, schemas, handler }
+        let (is_audited_once, is_reading) = (false, false);
+        Self { method, path, access, audited: None, is_audited_once, is_reading, operation, schemas, handler }
     }
 
-    /// This route, written down in the audit log: reading and changing logs, and changing who may.
+    /// This route, written down in the audit log: changing logs, and changing who may.
     fn audited(self, action: &'static str) -> Self {
         Self { audited: Some(action), ..self }
     }
 
+    /// The same for a route that reads logs: nobody does so without leaving a trace.
+    fn audited_reading(self, action: &'static str) -> Self {
+        Self { is_reading: true, ..self.audited(action) }
+    }
+
     /// The same for a route that is asked many times for one thing: that it is read on is not written down again.
     fn audited_once(self, action: &'static str) -> Self {
-        Self { is_audited_once: true, ..self.audited(action) }
+        Self { is_audited_once: true, ..self.audited_reading(action) }
     }
 }
 
@@ -110,9 +118,9 @@ use Access::{Administrator, ClientSecret, Public, SignedLink, Token, TokenInBody
 pub fn routes() -> Vec<Route> {
     vec![
         // The run-log API of Talend Cloud.
-        Route::new(Token, handler!(logs::generate)).audited("request page"),
+        Route::new(Token, handler!(logs::generate)).audited_reading("request page"),
         Route::new(Token, handler!(logs::status)),
-        Route::new(Token, handler!(logs::live)).audited("read log"),
+        Route::new(Token, handler!(logs::live)).audited_reading("read log"),
         Route::new(Token, handler!(logs::delete)).audited("delete log"),
         Route::new(Token, handler!(places::tasks_alias)),
         Route::new(Token, handler!(executions::of_all_tasks)),
@@ -126,7 +134,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(plans::steps)),
         Route::new(Token, handler!(plans::step)),
         Route::new(Token, handler!(history::search)),
-        Route::new(Token, handler!(history::download)).audited("download history"),
+        Route::new(Token, handler!(history::download)).audited_reading("download history"),
         Route::new(Token, handler!(places::environments)),
         Route::new(Token, handler!(places::workspaces)),
         Route::new(Token, handler!(places::tasks)),
@@ -158,18 +166,18 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(permissions::replace_account)).audited("grant rights"),
         Route::new(Token, handler!(permissions::revoke_account)).audited("revoke rights"),
         // Runlog's own.
-        Route::new(SignedLink, handler!(downloads::download)).audited("download page"),
+        Route::new(SignedLink, handler!(downloads::download)).audited_reading("download page"),
         Route::new(Token, handler!(otlp::export)),
         Route::new(Token, handler!(events::push)),
         Route::new(Token, handler!(runs::start)).audited("start run"),
         Route::new(Token, handler!(runs::one)),
         Route::new(Token, handler!(records::push)),
         Route::new(Token, handler!(runs::finish)).audited("finish run"),
-        Route::new(Token, handler!(reports::patterns)).audited("read report"),
-        Route::new(Token, handler!(reports::of_run)).audited("read report"),
-        Route::new(Token, handler!(reports::diff)).audited("read report"),
-        Route::new(Token, handler!(reports::of_task)).audited("read report"),
-        Route::new(Token, handler!(reports::of_workspace)).audited("read report"),
+        Route::new(Token, handler!(reports::patterns)).audited_reading("read report"),
+        Route::new(Token, handler!(reports::of_run)).audited_reading("read report"),
+        Route::new(Token, handler!(reports::diff)).audited_reading("read report"),
+        Route::new(Token, handler!(reports::of_task)).audited_reading("read report"),
+        Route::new(Token, handler!(reports::of_workspace)).audited_reading("read report"),
         Route::new(TokenInBody, handler!(session::open)),
         Route::new(Token, handler!(session::one)),
         Route::new(Token, handler!(session::close)),
@@ -179,12 +187,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(browse::summary)),
         Route::new(Token, handler!(browse::records)).audited_once("look at log"),
         Route::new(Token, handler!(browse::histogram)),
-        Route::new(Token, handler!(browse::whole)).audited("download log"),
+        Route::new(Token, handler!(browse::whole)).audited_reading("download log"),
         Route::new(Token, handler!(queries::list)),
         Route::new(Token, handler!(queries::save)),
         Route::new(Token, handler!(queries::delete)),
         Route::new(Token, handler!(search::find)).audited_once("search logs"),
-        Route::new(Token, handler!(sql::ask)).audited("ask in SQL"),
+        Route::new(Token, handler!(sql::ask)).audited_reading("ask in SQL"),
         Route::new(Administrator, handler!(admin::environments)),
         Route::new(Administrator, handler!(admin::create_environment)),
         Route::new(Administrator, handler!(admin::workspaces)),
@@ -220,12 +228,14 @@ pub fn router(app: App) -> Router {
         let handler = match route.audited {
             None => route.handler,
             Some(action) => {
-                let audited = Audited { app: app.clone(), action, is_once: route.is_audited_once };
+                let (is_once, is_reading) = (route.is_audited_once, route.is_reading);
+                let audited = Audited { app: app.clone(), action, is_once, is_reading };
                 route.handler.route_layer(middleware::from_fn_with_state(audited, write_down))
             }
         };
         let handler = match route.access {
-            Public | SignedLink => handler,
+            Public => handler,
+            SignedLink => handler.route_layer(middleware::from_fn_with_state(app.clone(), links::require_link)),
             ClientSecret | TokenInBody => {
                 handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::limit_strangers))
             }

@@ -112,7 +112,7 @@ pub struct Bounds {
     /// The longest body of a request that is not a log. Unit: bytes. Default: 1 MiB; such bodies name a few things.
     pub body_bytes_max: usize,
     /// The longest body of an OTLP request or of engine events, unpacked: such a body is read whole. Unit: bytes.
-    /// Default: 64 MiB.
+    /// Decoded, it may take four times as much memory, and so may all of them together. Default: 64 MiB.
     pub events_bytes_max: usize,
     /// The longest line of a pushed log. Unit: bytes. Default: 16 MiB; a record must fit into memory many times.
     pub line_bytes_max: usize,

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use crate::error::Result;
 use crate::group::SmallWrite;
 use crate::runs::instant;
-use crate::sql::{Connection, Sql};
+use crate::sql::{Connection, Sql, storable};
 use crate::store::Store;
 
 /// Which entries are wanted. Absent parts ask for all.
@@ -95,7 +95,8 @@ pub(crate) async fn insert(connection: &mut Connection, entry: &AuditEntry) -> R
     .bind(&entry.caller_id)
     .bind(&entry.caller_name)
     .bind(&entry.action)
-    .bind(&entry.subject)
+    // It is a part of a path, and may be whatever somebody wrote there.
+    .bind(storable(&entry.subject))
     .bind(i64::from(entry.status))
     .bind(&entry.address)
     .bind(&entry.request_id)

@@ -86,6 +86,10 @@ impl StdError for Error {
 /// A row that should be there and is not counts as corrupt here: lookups that may miss use `fetch_optional`.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        // PostgreSQL takes no text with a NUL: who looks for one has sent something wrong.
+        if matches!(&error, sqlx::Error::Database(database) if database.code().as_deref() == Some("22021")) {
+            return Self::caused(ErrorKind::Invalid, "a text holds a NUL character", error);
+        }
         let kind = match &error {
             sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
             sqlx::Error::Database(database) if database.is_unique_violation() => ErrorKind::Conflict,

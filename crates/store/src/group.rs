@@ -1,9 +1,11 @@
 //! Small writes that come together are committed together: a commit waits for the disk, and one wait serves them all.
+//! Where the catalog refuses one of them, each caller's are committed by themselves: nobody's fail with another's.
 
 use std::sync::{Mutex, PoisonError};
 
 use runlog_model::wire::admin::AuditEntry;
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -22,6 +24,13 @@ pub(crate) enum SmallWrite {
 
 /// What one caller has to write, and where it is told that it is done.
 type Waiting = (Vec<SmallWrite>, oneshot::Sender<Result<()>>);
+
+/// Why a commit failed.
+struct Failure {
+    error: Error,
+    /// True when the catalog answered, and would not take one of the writes: nothing is written, and the others may be.
+    is_refused: bool,
+}
 
 /// The writes that wait for the next commit.
 #[derive(Debug, Default)]
@@ -52,24 +61,61 @@ impl Store {
         if group.is_empty() {
             return;
         }
-        let (writes, waiters): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let outcome = self.commit_writes(writes.into_iter().flatten().collect()).await;
-        for waiter in waiters {
-            // Whoever has gone away does not want to know.
-            let _ = waiter.send(outcome.clone());
+        let all: Vec<&SmallWrite> = group.iter().flat_map(|(writes, _)| writes).collect();
+        let outcome = self.commit_writes(&all).await;
+        match outcome {
+            Err(failure) if failure.is_refused && group.len() > 1 => {
+                warn!(error = %failure.error, "a write was refused, so that each is made by itself");
+                self.commit_each(group).await;
+            }
+            outcome => {
+                let outcome = outcome.map_err(|failure| failure.error);
+                for (_, waiter) in group {
+                    // Whoever has gone away does not want to know.
+                    let _ = waiter.send(outcome.clone());
+                }
+            }
         }
     }
 
-    async fn commit_writes(&self, writes: Vec<SmallWrite>) -> Result<()> {
-        let mut transaction = self.catalog().begin().await?;
-        for write in &writes {
-            let connection: &mut Connection = &mut transaction;
-            match write {
-                SmallWrite::Audit(entry) => crate::audit::insert(connection, entry).await?,
-                SmallWrite::Page(page) => page.insert(connection).await?,
+    /// Commits what each caller has to write by itself.
+    async fn commit_each(&self, group: Vec<Waiting>) {
+        let mut is_away: Option<Error> = None;
+        for (writes, waiter) in group {
+            // A catalog that is away is not waited for again and again.
+            if let Some(error) = &is_away {
+                let _ = waiter.send(Err(error.clone()));
+                continue;
             }
+            let writes: Vec<&SmallWrite> = writes.iter().collect();
+            let outcome = self.commit_writes(&writes).await;
+            if let Err(failure) = &outcome
+                && !failure.is_refused
+            {
+                is_away = Some(failure.error.clone());
+            }
+            let _ = waiter.send(outcome.map_err(|failure| failure.error));
         }
-        transaction.commit().await?;
-        Ok(())
     }
+
+    async fn commit_writes(&self, writes: &[&SmallWrite]) -> Result<(), Failure> {
+        let away = |error| Failure { error, is_refused: false };
+        let mut transaction = self.catalog().begin().await.map_err(away)?;
+        for write in writes {
+            let connection: &mut Connection = &mut transaction;
+            let written = match write {
+                SmallWrite::Audit(entry) => crate::audit::insert(connection, entry).await,
+                SmallWrite::Page(page) => page.insert(connection).await,
+            };
+            written.map_err(|error| Failure { is_refused: is_answer(&error), error })?;
+        }
+        // Of a commit whose answer got lost it is not known whether it was made, so it is not made again.
+        transaction.commit().await.map_err(|error| away(error.into()))
+    }
+}
+
+/// True for what the catalog says of a statement, false for what keeps it from saying anything.
+fn is_answer(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    matches!(cause, Some(sqlx::Error::Database(_)))
 }

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use crate::error::{Error, Result};
 use crate::people::words;
-use crate::places::{containing, push_tag, push_workspaces};
+use crate::places::{containing, push_name_like, push_tag, push_workspaces};
 use crate::runs::instant;
 use crate::sql::Sql;
 use crate::store::Store;
@@ -246,8 +246,9 @@ fn push_condition(query: &mut Sql, condition: &HistoryCondition) {
     match condition {
         HistoryCondition::OneOf { field, values, negated } => push_one_of(query, *field, values, *negated),
         HistoryCondition::NameHolds { part, negated } => {
-            query.push(if *negated { "lower(name) NOT LIKE " } else { "lower(name) LIKE " });
-            query.push_bind(containing(&part.to_lowercase())).push(" ESCAPE '!'");
+            query.push(if *negated { "NOT (" } else { "(" });
+            push_name_like(query, "name", part, containing);
+            query.push(")");
         }
         HistoryCondition::Tagged { tags, negated } => {
             query.push(if *negated { "NOT (FALSE" } else { "(FALSE" });

@@ -7,7 +7,7 @@ use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
 use crate::error::{Error, Result};
-use crate::places::{containing, push_workspaces};
+use crate::places::{containing, push_name_like, push_workspaces};
 use crate::runs::{RunRow, no_such_run};
 use crate::sql::Sql;
 use crate::store::Store;
@@ -39,7 +39,8 @@ pub struct OutcomeCount {
 /// Which tasks are wanted.
 #[derive(Debug, Clone)]
 pub struct TaskLineFilter {
-    /// Those of these workspaces; of all when absent.
+    /// Those of these workspaces, with their runs there; of all when absent. A task that has moved leaves its runs
+    /// where they were.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
     /// This one.
     pub task_id: Option<TaskId>,
@@ -168,7 +169,9 @@ impl Store {
                                    AS newest FROM runs r WHERE r.triggered_at >= ",
         );
         query.push_bind(filter.since.as_millis()).push(" AND r.task_id IN (");
-        query.push_list(tasks.iter().map(|task| task.task_id.clone())).push(")) ranked WHERE newest <= ");
+        query.push_list(tasks.iter().map(|task| task.task_id.clone())).push(")");
+        push_workspaces(&mut query, "r.workspace_id", filter.workspace_ids.as_deref());
+        query.push(") ranked WHERE newest <= ");
         query.push_bind(filter.recent as i64).push(" ORDER BY task_id, newest");
         let rows: Vec<RunRow> = query.build_query_as().fetch_all(self.catalog().read()).await?;
         for row in rows {
@@ -207,10 +210,13 @@ fn push_lines(query: &mut Sql, filter: &TaskLineFilter) {
         " FROM tasks t JOIN workspaces w ON w.id = t.workspace_id JOIN environments e ON e.id = w.environment_id
           LEFT JOIN runs r ON r.task_id = t.id AND r.triggered_at >= ",
     );
-    query.push_bind(filter.since.as_millis()).push(" WHERE TRUE");
+    query.push_bind(filter.since.as_millis());
+    push_workspaces(query, "r.workspace_id", filter.workspace_ids.as_deref());
+    query.push(" WHERE TRUE");
     push_workspaces(query, "t.workspace_id", filter.workspace_ids.as_deref());
     if let Some(part) = &filter.name_part {
-        query.push(" AND LOWER(t.name) LIKE ").push_bind(containing(&part.to_lowercase())).push(" ESCAPE '!'");
+        query.push(" AND ");
+        push_name_like(query, "t.name", part, containing);
     }
     if let Some(id) = filter.task_id {
         query.push(" AND t.id = ").push_bind(id.to_string());

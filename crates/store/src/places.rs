@@ -2,13 +2,16 @@
 
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
-use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
-use sqlx::{Any, FromRow, Transaction};
+use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
+use sqlx::{Any, AssertSqlSafe, Executor, FromRow, Transaction};
 
-use crate::error::{Error, Result};
-use crate::people::{checked_name, json_of, name_taken, words};
-use crate::sql::Sql;
+use crate::error::{Error, ErrorKind, Result};
+use crate::people::{checked_name, json_of, words};
+use crate::sql::{Sql, storable};
 use crate::store::Store;
+
+/// The longest text that is looked for in names. Unit: characters. Each different letter is a step of the query.
+const NAME_PART_CHARS_MAX: usize = 200;
 
 /// Which tasks are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
@@ -30,12 +33,12 @@ pub struct TaskFilter {
 }
 
 impl Store {
-    /// Makes an environment; the first one is the default. Repeatable with the same id and name.
+    /// Makes an environment; the first one is the default. Repeatable with the same id and name, also at one moment.
     pub async fn create_environment(&self, new: &NewEnvironment) -> Result<Environment> {
         let known = self.environments().await?;
         let id = new.id.unwrap_or_else(|| EnvironmentId::random(self.random()));
         if let Some(environment) = known.iter().find(|environment| environment.id == id) {
-            return same_or_conflict(environment.clone(), environment.name == new.name.trim(), "environment");
+            return same_environment(environment.clone(), new);
         }
         let environment = Environment {
             id,
@@ -43,18 +46,25 @@ impl Store {
             description: new.description.clone(),
             is_default: known.is_empty(),
         };
-        sqlx::query(
-            "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)",
+        let made = sqlx::query(
+            "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
         )
         .bind(environment.id.to_string())
         .bind(&environment.name)
-        .bind(&environment.description)
+        .bind(environment.description.as_deref().map(storable))
         .bind(i64::from(environment.is_default))
         .bind(self.now().as_millis())
         .execute(self.catalog().write())
-        .await
-        .map_err(|error| name_taken(error, "environment", &new.name))?;
-        Ok(environment)
+        .await?;
+        if made.rows_affected() > 0 {
+            return Ok(environment);
+        }
+        // Its name is another's, or somebody else made it at this moment.
+        match self.environments().await?.into_iter().find(|environment| environment.id == id) {
+            Some(environment) => same_environment(environment, new),
+            None => Err(name_is_taken("environment", &new.name)),
+        }
     }
 
     /// Every environment, by name.
@@ -67,13 +77,12 @@ impl Store {
     }
 
     /// Makes a workspace in the environment that is named, or in the default one, which is made when there is none.
-    /// Repeatable with the same id and name.
+    /// Repeatable with the same id and name, also at one moment.
     pub async fn create_workspace(&self, new: &NewWorkspace, owner: &str) -> Result<Workspace> {
         if let Some(id) = new.id
             && let Some(workspace) = self.workspace(id).await?
         {
-            let same = workspace.name == new.name.trim();
-            return same_or_conflict(workspace, same, "workspace");
+            return same_workspace(workspace, new);
         }
         let workspace = Workspace {
             id: new.id.unwrap_or_else(|| WorkspaceId::random(self.random())),
@@ -82,20 +91,26 @@ impl Store {
             description: new.description.clone(),
             owner: new.owner.clone().unwrap_or_else(|| owner.to_owned()),
         };
-        sqlx::query(
+        let made = sqlx::query(
             "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
         .bind(workspace.id.to_string())
         .bind(workspace.environment.id.to_string())
         .bind(&workspace.name)
-        .bind(&workspace.description)
-        .bind(&workspace.owner)
+        .bind(workspace.description.as_deref().map(storable))
+        .bind(storable(&workspace.owner))
         .bind(self.now().as_millis())
         .execute(self.catalog().write())
-        .await
-        .map_err(|error| name_taken(error, "workspace", &new.name))?;
-        Ok(workspace)
+        .await?;
+        if made.rows_affected() > 0 {
+            return Ok(workspace);
+        }
+        // Its name is another's, or somebody else made it at this moment.
+        match self.workspace(workspace.id).await? {
+            Some(workspace) => same_workspace(workspace, new),
+            None => Err(name_is_taken("workspace", &new.name)),
+        }
     }
 
     /// Every workspace, by name.
@@ -125,40 +140,59 @@ impl Store {
         row.map(WorkspaceRow::into_workspace).transpose()
     }
 
-    /// Makes a task. Repeatable with the same id, workspace and name.
+    /// Makes a task. Repeatable with the same id, workspace and name, also at one moment.
     pub async fn create_task(&self, new: &NewTask) -> Result<Task> {
         if let Some(id) = new.id
             && let Some(task) = self.task(id).await?
         {
-            let same = task.name == new.name.trim() && task.workspace.id == new.workspace_id;
-            return same_or_conflict(task, same, "task");
+            return same_task(task, new);
         }
+        let task = self.task_to_make(new).await?;
+        if insert_task(self.catalog().write(), &task, self.now()).await? {
+            return Ok(task);
+        }
+        // Somebody else made it at this moment.
+        match self.task(task.id).await? {
+            Some(task) => same_task(task, new),
+            None => Err(Error::conflict("another task was made with this id, and is gone: try again")),
+        }
+    }
+
+    /// The task of a workspace with this name, made where there is none: all who name it at one moment get the same.
+    pub async fn task_named(&self, new: &NewTask) -> Result<Task> {
+        let name = checked_name(&new.name)?;
+        if let Some(task) = fetch_named(self.catalog().read(), new.workspace_id, &name).await? {
+            return Ok(task);
+        }
+        let task = self.task_to_make(new).await?;
+        let mut transaction = self.catalog().begin().await?;
+        // Whoever else names it waits here, and finds it then: names of tasks are not unique by themselves.
+        let locking = format!("SELECT id FROM workspaces WHERE id = $1{}", self.catalog().for_update());
+        sqlx::query(AssertSqlSafe(locking))
+            .bind(new.workspace_id.to_string())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(task) = fetch_named(&mut *transaction, new.workspace_id, &name).await? {
+            return Ok(task);
+        }
+        insert_task(&mut *transaction, &task, self.now()).await?;
+        transaction.commit().await?;
+        Ok(task)
+    }
+
+    async fn task_to_make(&self, new: &NewTask) -> Result<Task> {
         let workspace = self
             .workspace(new.workspace_id)
             .await?
             .ok_or_else(|| Error::not_found(format!("there is no workspace {}", new.workspace_id)))?;
-        let task = Task {
+        Ok(Task {
             id: new.id.unwrap_or_else(|| TaskId::random(self.random())),
             workspace,
             name: checked_name(&new.name)?,
             version: new.version.clone().unwrap_or_else(|| "1.0".to_owned()),
             description: new.description.clone(),
             tags: new.tags.clone(),
-        };
-        sqlx::query(
-            "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(task.id.to_string())
-        .bind(task.workspace.id.to_string())
-        .bind(&task.name)
-        .bind(&task.version)
-        .bind(&task.description)
-        .bind(json_of(&task.tags))
-        .bind(self.now().as_millis())
-        .execute(self.catalog().write())
-        .await?;
-        Ok(task)
+        })
     }
 
     /// Keeps what an upstream says of a task and where it belongs. Renamed places are renamed; where a name is another's
@@ -176,20 +210,22 @@ impl Store {
         let now = self.now().as_millis();
         let mut transaction = self.catalog().begin().await?;
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM environments").fetch_one(&mut *transaction).await?;
-        let name = free_name(&mut transaction, "environments", environment.id, &environment.name, None).await?;
+        let name = storable(&environment.name);
+        let name = free_name(&mut transaction, "environments", environment.id, &name, None).await?;
         sqlx::query(
             "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name",
         )
         .bind(environment.id.to_string())
         .bind(name)
-        .bind(&environment.description)
+        .bind(environment.description.as_deref().map(storable))
         .bind(i64::from(count == 0))
         .bind(now)
         .execute(&mut *transaction)
         .await?;
         let inside = Some(environment.id);
-        let name = free_name(&mut transaction, "workspaces", workspace.id, &workspace.name, inside).await?;
+        let name = storable(&workspace.name);
+        let name = free_name(&mut transaction, "workspaces", workspace.id, &name, inside).await?;
         sqlx::query(
             "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
@@ -197,8 +233,8 @@ impl Store {
         .bind(workspace.id.to_string())
         .bind(environment.id.to_string())
         .bind(name)
-        .bind(&workspace.description)
-        .bind(&workspace.owner)
+        .bind(workspace.description.as_deref().map(storable))
+        .bind(storable(&workspace.owner))
         .bind(now)
         .execute(&mut *transaction)
         .await?;
@@ -209,9 +245,9 @@ impl Store {
         )
         .bind(task.id.to_string())
         .bind(workspace.id.to_string())
-        .bind(task.name.trim())
-        .bind(&task.version)
-        .bind(&task.description)
+        .bind(storable(task.name.trim()))
+        .bind(storable(&task.version))
+        .bind(task.description.as_deref().map(storable))
         .bind(json_of(&task.tags))
         .bind(now)
         .execute(&mut *transaction)
@@ -254,7 +290,14 @@ impl Store {
                 Some(environment) => Ok(environment),
                 None => {
                     let new = NewEnvironment { id: None, name: "default".to_owned(), description: None };
-                    self.create_environment(&new).await
+                    match self.create_environment(&new).await {
+                        // Somebody else made it at this moment.
+                        Err(error) if error.kind() == ErrorKind::Conflict => {
+                            let known = self.environments().await?;
+                            known.into_iter().find(|environment| environment.is_default).ok_or(error)
+                        }
+                        made => made,
+                    }
                 }
             },
         }
@@ -275,11 +318,12 @@ fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
     }
     push_workspaces(query, "w.id", filter.workspace_ids.as_deref());
     if let Some(name) = &filter.name {
-        query.push(" AND lower(substr(t.name, 1, CAST(").push_bind(name.chars().count() as i64);
-        query.push(" AS INTEGER))) = ").push_bind(name.to_lowercase());
+        query.push(" AND ");
+        push_name_like(query, "t.name", name, beginning_with);
     }
     if let Some(part) = &filter.name_part {
-        query.push(" AND lower(t.name) LIKE ").push_bind(containing(&part.to_lowercase())).push(" ESCAPE '!'");
+        query.push(" AND ");
+        push_name_like(query, "t.name", part, containing);
     }
     for tag in &filter.tags {
         query.push(" AND ");
@@ -291,13 +335,55 @@ fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
 pub(crate) fn push_tag(query: &mut Sql, tag: &str) {
     let word = json_of(&[tag.to_owned()]);
     let word = word.trim_start_matches('[').trim_end_matches(']');
-    query.push("tags LIKE ").push_bind(containing(word)).push(" ESCAPE '!'");
+    // LIKE takes ASCII letters of either case for the same in SQLite, and not in PostgreSQL.
+    query.push("replace(tags, ").push_bind(word.to_owned()).push(", '') <> tags");
+}
+
+/// Adds the condition that a name is like a text, in any case, with what is not written of a pattern, such as
+/// [`containing`].
+///
+/// Each letter of the text is made small in the name as well. `lower` would not do: in SQLite, and in a PostgreSQL
+/// without a locale, it knows ASCII alone.
+pub(crate) fn push_name_like(query: &mut Sql, column: &str, text: &str, pattern: fn(&str) -> String) {
+    if text.chars().count() > NAME_PART_CHARS_MAX {
+        query.push("FALSE");
+        return;
+    }
+    let small: String = text.chars().map(|letter| single(letter.to_lowercase()).unwrap_or(letter)).collect();
+    let mut letters: Vec<(char, char)> = Vec::new();
+    for letter in small.chars() {
+        let large = single(letter.to_uppercase()).filter(|large| *large != letter);
+        if let Some(large) = large
+            && !letters.contains(&(large, letter))
+        {
+            letters.push((large, letter));
+        }
+    }
+    query.push("replace(".repeat(letters.len())).push(column);
+    for (large, small) in letters {
+        query.push(", ").push_bind(large.to_string()).push(", ").push_bind(small.to_string()).push(")");
+    }
+    query.push(" LIKE ").push_bind(pattern(&small)).push(" ESCAPE '!'");
+}
+
+/// The letter that another one becomes; none where it becomes several.
+fn single(mut letters: impl Iterator<Item = char>) -> Option<char> {
+    let first = letters.next();
+    first.filter(|_| letters.next().is_none())
 }
 
 /// A pattern for every text that holds this one.
 pub(crate) fn containing(text: &str) -> String {
-    let escaped = text.replace('!', "!!").replace('%', "!%").replace('_', "!_");
-    format!("%{escaped}%")
+    format!("%{}%", escaped(text))
+}
+
+/// A pattern for every text that begins with this one.
+fn beginning_with(text: &str) -> String {
+    format!("{}%", escaped(text))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
 
 /// Adds `AND column IN (…)`, when only some workspaces are wanted.
@@ -327,6 +413,56 @@ async fn free_name(
     }
     let taken: i64 = looking.build_query_scalar().fetch_one(&mut **transaction).await?;
     Ok(if taken == 0 { name.trim().to_owned() } else { format!("{} ({id})", name.trim()) })
+}
+
+/// The first task of a workspace with a name, to the letter.
+async fn fetch_named<'c>(
+    executor: impl Executor<'c, Database = Any>,
+    workspace: WorkspaceId,
+    name: &str,
+) -> Result<Option<Task>> {
+    let mut query = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.workspace_id = "));
+    query.push_bind(workspace.to_string()).push(" AND t.name = ").push_bind(name.to_owned());
+    query.push(" ORDER BY t.id LIMIT 1");
+    let row: Option<TaskRow> = query.build_query_as().fetch_optional(executor).await?;
+    row.map(TaskRow::into_task).transpose()
+}
+
+/// False when there is a task with this id already.
+async fn insert_task<'c>(executor: impl Executor<'c, Database = Any>, task: &Task, now: Timestamp) -> Result<bool> {
+    let made = sqlx::query(
+        "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(task.id.to_string())
+    .bind(task.workspace.id.to_string())
+    .bind(&task.name)
+    .bind(storable(&task.version))
+    .bind(task.description.as_deref().map(storable))
+    .bind(json_of(&task.tags))
+    .bind(now.as_millis())
+    .execute(executor)
+    .await?;
+    Ok(made.rows_affected() > 0)
+}
+
+fn same_environment(known: Environment, new: &NewEnvironment) -> Result<Environment> {
+    let same = known.name == new.name.trim();
+    same_or_conflict(known, same, "environment")
+}
+
+fn same_workspace(known: Workspace, new: &NewWorkspace) -> Result<Workspace> {
+    let same = known.name == new.name.trim();
+    same_or_conflict(known, same, "workspace")
+}
+
+fn same_task(known: Task, new: &NewTask) -> Result<Task> {
+    let same = known.name == new.name.trim() && known.workspace.id == new.workspace_id;
+    same_or_conflict(known, same, "task")
+}
+
+fn name_is_taken(what: &str, name: &str) -> Error {
+    Error::conflict(format!("there is already a {what} named {name:?}: choose another name"))
 }
 
 fn same_or_conflict<T>(known: T, same: bool, what: &str) -> Result<T> {

@@ -1,4 +1,7 @@
 //! What reports ask of the catalog: recent runs in few words, and the kinds of errors that summaries found.
+//!
+//! A task that has moved leaves its runs in the workspace where they were, with the rights of that: what is asked of a
+//! task is answered from the runs in the workspace where it is now.
 
 use std::collections::HashMap;
 
@@ -96,15 +99,24 @@ const PROBLEM_COLUMNS: &str = "p.task_id, p.kind, p.id, MIN(p.title) AS title, M
     COUNT(*) AS runs, CAST(SUM(p.records) AS BIGINT) AS records,
     MIN(p.first_time) AS first_time, MAX(p.last_time) AS last_time,
     (SELECT f.run_id FROM problems f WHERE f.task_id = p.task_id AND f.kind = p.kind AND f.id = p.id
+        AND EXISTS (SELECT 1 FROM runs r JOIN tasks t ON t.id = r.task_id
+                    WHERE r.id = f.run_id AND r.workspace_id = t.workspace_id)
      ORDER BY f.first_time LIMIT 1) AS first_run,
     (SELECT l.run_id FROM problems l WHERE l.task_id = p.task_id AND l.kind = p.kind AND l.id = p.id
+        AND EXISTS (SELECT 1 FROM runs r JOIN tasks t ON t.id = r.task_id
+                    WHERE r.id = l.run_id AND r.workspace_id = t.workspace_id)
      ORDER BY l.first_time DESC LIMIT 1) AS last_run";
+
+/// True of a row of `problems p` whose run is where its task is now.
+const IS_WHERE_ITS_TASK_IS: &str = "EXISTS (SELECT 1 FROM runs r JOIN tasks t ON t.id = r.task_id
+    WHERE r.id = p.run_id AND r.workspace_id = t.workspace_id)";
 
 impl Store {
     /// The runs of a task that were asked for since then, newest first, at most so many.
     pub async fn recent_runs_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
         let listing = format!(
             "SELECT {RECENT_COLUMNS} FROM runs WHERE task_id = $1 AND triggered_at >= $2
+                AND workspace_id = (SELECT workspace_id FROM tasks WHERE id = $1)
              ORDER BY triggered_at DESC, id DESC LIMIT $3"
         );
         let rows: Vec<RecentRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
@@ -141,11 +153,12 @@ impl Store {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
-    /// The newest run of the same task before this one that has a summary: one that ended well, or any.
+    /// The newest run of the same task in the same workspace before this one that has a summary: one that ended well,
+    /// or any.
     pub async fn earlier_run(&self, before: &Run, must_be_good: bool) -> Result<Option<Run>> {
         let row: Option<RunRow> = sqlx::query_as(
             "SELECT r.* FROM runs r WHERE r.task_id = $1 AND (r.status = 'execution_successful' OR $4 = 0)
-                AND (r.triggered_at < $2 OR (r.triggered_at = $2 AND r.id < $3))
+                AND (r.triggered_at < $2 OR (r.triggered_at = $2 AND r.id < $3)) AND r.workspace_id = $5
                 AND EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = r.id)
              ORDER BY r.triggered_at DESC, r.id DESC LIMIT 1",
         )
@@ -153,6 +166,7 @@ impl Store {
         .bind(before.triggered_at.as_millis())
         .bind(before.id.to_string())
         .bind(i64::from(must_be_good))
+        .bind(before.workspace_id.to_string())
         .fetch_optional(self.catalog().read())
         .await?;
         row.map(RunRow::into_run).transpose()
@@ -161,7 +175,8 @@ impl Store {
     /// The kinds of errors of a task that were logged since then, the last seen first, at most so many.
     pub async fn task_problems(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<KnownProblem>> {
         let listing = format!(
-            "SELECT {PROBLEM_COLUMNS} FROM problems p WHERE p.task_id = $1 GROUP BY p.task_id, p.kind, p.id
+            "SELECT {PROBLEM_COLUMNS} FROM problems p WHERE p.task_id = $1 AND {IS_WHERE_ITS_TASK_IS}
+             GROUP BY p.task_id, p.kind, p.id
              HAVING MAX(p.last_time) >= $2 ORDER BY MAX(p.last_time) DESC, p.kind, p.id LIMIT $3"
         );
         let rows: Vec<ProblemRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
@@ -183,6 +198,7 @@ impl Store {
         let listing = format!(
             "SELECT {PROBLEM_COLUMNS} FROM problems p
              WHERE p.task_id IN (SELECT id FROM tasks WHERE workspace_id = $1) AND p.last_time >= $2
+                AND {IS_WHERE_ITS_TASK_IS}
                 AND NOT EXISTS (SELECT 1 FROM problems e WHERE e.task_id = p.task_id AND e.kind = p.kind
                     AND e.id = p.id AND e.first_time < $2)
              GROUP BY p.task_id, p.kind, p.id ORDER BY MIN(p.first_time) DESC, p.kind, p.id LIMIT $3"
@@ -202,13 +218,15 @@ impl Store {
         task: TaskId,
         since: Timestamp,
     ) -> Result<HashMap<(ProblemKind, String), Vec<RunId>>> {
-        let rows: Vec<(String, String, String)> = sqlx::query_as(
-            "SELECT kind, id, run_id FROM problems WHERE task_id = $1 AND last_time >= $2 ORDER BY kind, id, run_id",
-        )
-        .bind(task.to_string())
-        .bind(since.as_millis())
-        .fetch_all(self.catalog().read())
-        .await?;
+        let listing = format!(
+            "SELECT p.kind, p.id, p.run_id FROM problems p
+             WHERE p.task_id = $1 AND p.last_time >= $2 AND {IS_WHERE_ITS_TASK_IS} ORDER BY p.kind, p.id, p.run_id"
+        );
+        let rows: Vec<(String, String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+            .bind(task.to_string())
+            .bind(since.as_millis())
+            .fetch_all(self.catalog().read())
+            .await?;
         let mut runs: HashMap<(ProblemKind, String), Vec<RunId>> = HashMap::new();
         for (kind, id, run_id) in rows {
             runs.entry((problem_kind(&kind)?, id)).or_default().push(run_id_of(&run_id)?);

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::people::{Caller, CallerKind};
 use crate::places::{push_tag, push_workspaces};
 use crate::slices::LogState;
-use crate::sql::Sql;
+use crate::sql::{Sql, storable};
 use crate::store::Store;
 
 /// Which runs are wanted. Absent parts ask for all.
@@ -332,6 +332,7 @@ pub(crate) async fn fetch_to_change(
 async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: &Run) -> Result<()> {
     let runtime = run.runtime.as_ref().map(serde_json::to_string).transpose();
     let runtime = runtime.map_err(|_| Error::invalid("the runtime has no JSON form"))?;
+    let text = |text: &Option<String>| text.as_deref().map(storable);
     sqlx::query(
         "INSERT INTO runs (id, task_id, workspace_id, task_version, execution_type, execution_status, status,
                 triggered_at, started_at, finished_at, final_since, user_id, user_type, plan_id, runtime,
@@ -360,7 +361,7 @@ async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: 
     .bind(run.id.to_string())
     .bind(run.task_id.to_string())
     .bind(run.workspace_id.to_string())
-    .bind(&run.task_version)
+    .bind(storable(&run.task_version))
     .bind(run.execution_type.as_str())
     .bind(run.status.as_str())
     .bind(run.status.coarse().as_str())
@@ -368,26 +369,26 @@ async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: 
     .bind(run.started_at.map(Timestamp::as_millis))
     .bind(run.finished_at.map(Timestamp::as_millis))
     .bind(run.final_since.map(Timestamp::as_millis))
-    .bind(&run.user_id)
+    .bind(storable(&run.user_id))
     .bind(run.user_type.as_str())
-    .bind(&run.plan.id)
+    .bind(text(&run.plan.id))
     .bind(runtime)
-    .bind(&run.error_message)
-    .bind(&run.error_type)
-    .bind(&run.misfired_reason)
+    .bind(text(&run.error_message))
+    .bind(text(&run.error_type))
+    .bind(text(&run.misfired_reason))
     .bind(run.timeout_minutes.map(saturating))
     .bind(run.parallel_execution_allowed.map(i64::from))
-    .bind(&run.api_version)
-    .bind(&run.container_id)
+    .bind(text(&run.api_version))
+    .bind(text(&run.container_id))
     .bind(run.processed_rows.map(saturating))
     .bind(run.rejected_rows.map(saturating))
-    .bind(&run.plan.name)
-    .bind(&run.plan.execution_id)
-    .bind(&run.plan.step_id)
-    .bind(&run.artifact.id)
-    .bind(&run.artifact.name)
-    .bind(&run.artifact.version)
-    .bind(&run.log_level)
+    .bind(text(&run.plan.name))
+    .bind(text(&run.plan.execution_id))
+    .bind(text(&run.plan.step_id))
+    .bind(text(&run.artifact.id))
+    .bind(text(&run.artifact.name))
+    .bind(text(&run.artifact.version))
+    .bind(text(&run.log_level))
     .bind(run.attempts.map(saturating))
     .execute(executor)
     .await?;

@@ -9,6 +9,11 @@ use sqlx::{Any, AnyConnection, Arguments, AssertSqlSafe, Encode, FromRow, Type};
 /// What one statement of a transaction is executed on.
 pub(crate) type Connection = AnyConnection;
 
+/// A text as every catalog keeps it: PostgreSQL takes no NUL, which becomes U+FFFD.
+pub(crate) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// A query in the making.
 pub(crate) struct Sql {
     text: String,

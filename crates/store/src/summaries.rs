@@ -14,7 +14,7 @@ use sqlx::FromRow;
 use crate::error::{Error, Result};
 use crate::runs::{RunRow, instant};
 use crate::secret;
-use crate::sql::{Connection, Sql};
+use crate::sql::{Connection, Sql, storable};
 use crate::store::Store;
 use crate::{failpoint, limits};
 
@@ -281,7 +281,7 @@ async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &
         .bind(run_id)
         .bind(problem.kind.as_str())
         .bind(&problem.id)
-        .bind(&problem.title)
+        .bind(storable(&problem.title))
         .bind(problem.severity as i64)
         .bind(problem.records as i64)
         .bind(problem.first.as_millis())

@@ -21,6 +21,7 @@ macro_rules! over {
             const CASES: u32 = $cases;
             include!("archive/suite.rs");
             include!("archive/looking.rs");
+            include!("archive/names.rs");
         }
     };
 }

@@ -3,16 +3,15 @@
 use std::ops::Range;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runlog_model::wire::ErrorBody;
-use runlog_store::{PageFile, PageReader};
+use runlog_store::PageReader;
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::links::{self, LinkClaims, Refusal};
-use crate::query::Params;
+use crate::links::{Linked, Refusal};
 
 /// Gives the file, whole or a range of it, compressed to those who take it.
 #[utoipa::path(
@@ -23,16 +22,7 @@ use crate::query::Params;
         ("signature" = Option<String>, Query, description = "Part of the link")),
     responses((status = 200, description = "The file", body = String, content_type = "application/json"), (status = 206, description = "The range of it that was asked for", body = String, content_type = "application/json"), (status = 416, description = "The range lies outside of the file", body = ErrorBody), (status = 403, description = "The link has expired, or was altered", body = ErrorBody))
 )]
-pub(crate) async fn download(
-    State(app): State<App>,
-    Path((key, file_name)): Path<(String, String)>,
-    params: Params,
-    headers: HeaderMap,
-) -> ApiResult<Response> {
-    let file = PageFile { key, file_name };
-    let claims =
-        LinkClaims { expires: params.text("expires"), key: params.text("key"), signature: params.text("signature") };
-    links::check(app.link_keys(), &file, &claims, app.now_seconds()).await?;
+pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, headers: HeaderMap) -> ApiResult<Response> {
     let page = app.store().open_page(&file.key).await?;
     let page = page.ok_or(Refusal::Expired)?;
     let etag = format!("\"{}\"", page.etag);

@@ -12,6 +12,8 @@ use crate::app::App;
 use crate::auth::Authenticated;
 use crate::engine::{events, sort};
 use crate::error::{ApiError, ApiResult};
+use crate::intake::BodyName;
+use crate::{access, body_weight};
 
 /// Stores each event with its run; runs begin and end with the events that say so.
 #[utoipa::path(
@@ -27,8 +29,13 @@ pub(crate) async fn push(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StoredEvents>> {
-    let body = records::unpacked(body, &headers, &app.settings().bounds).await?;
-    let outcome = sort(events(&body)?, app.now()).store(&app, &caller).await?;
+    access::publisher(&app, &caller).await?;
+    let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
+    let name = BodyName::of(&body);
+    memory.take(body_weight::of_json(&body)).await?;
+    let events = events(&body)?;
+    drop(body);
+    let outcome = sort(events, app.now(), &mut memory).await?.store(&app, &caller, &name).await?;
     let refused = outcome.refused;
     if refused.count > 0 && outcome.stored == 0 {
         let why = refused.why.unwrap_or_default();

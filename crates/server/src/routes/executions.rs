@@ -40,8 +40,9 @@ pub(crate) async fn of_task(
     let task_id = access::id("taskId", &id)?;
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(&app, &params)?);
-    access::task(&app, &caller, task_id, &[Right::View]).await?;
-    let filter = RunFilter { task_id: Some(task_id), status, overlapping, limit, offset, ..RunFilter::default() };
+    let workspace_ids = access::workspaces_of_task(&app, &caller, task_id).await?;
+    let task_id = Some(task_id);
+    let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
     let (runs, total) = app.store().runs(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
 }

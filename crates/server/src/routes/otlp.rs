@@ -13,8 +13,11 @@ use runlog_model::wire::ErrorBody;
 use super::{json, records};
 use crate::app::App;
 use crate::auth::Authenticated;
+use crate::body_memory::HeldMemory;
 use crate::error::{ApiError, ApiResult};
+use crate::intake::BodyName;
 use crate::otlp::sort;
+use crate::{access, body_weight};
 
 /// The two forms of OTLP over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +41,12 @@ pub(crate) async fn export(
     body: Body,
 ) -> ApiResult<Response> {
     let form = form(&headers)?;
-    let body = records::unpacked(body, &headers, &app.settings().bounds).await?;
-    let intake = sort(parse(form, &body)?.resource_logs, &app.settings().otlp, app.now());
-    let refused = intake.store(&app, &caller).await?.refused;
+    access::publisher(&app, &caller).await?;
+    let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
+    let name = BodyName::of(&body);
+    let resources = parse(form, body, &mut memory).await?.resource_logs;
+    let intake = sort(resources, &app.settings().otlp, app.now(), &mut memory).await?;
+    let refused = intake.store(&app, &caller, &name).await?.refused;
     let partial_success = (refused.count > 0).then(|| ExportLogsPartialSuccess {
         rejected_log_records: i64::try_from(refused.count).unwrap_or(i64::MAX),
         error_message: refused.why.unwrap_or_default(),
@@ -60,10 +66,16 @@ fn form(headers: &HeaderMap) -> ApiResult<Form> {
     }
 }
 
-fn parse(form: Form, body: &Bytes) -> ApiResult<ExportLogsServiceRequest> {
+/// Decodes a body, once there is memory for what that takes.
+async fn parse(form: Form, body: Bytes, memory: &mut HeldMemory) -> ApiResult<ExportLogsServiceRequest> {
+    let weight = match form {
+        Form::Json => body_weight::of_json(&body),
+        Form::Protobuf => body_weight::of_otlp(&body, memory.bytes_max())?,
+    };
+    memory.take(weight).await?;
     match form {
-        Form::Json => json::parse(body),
-        Form::Protobuf => ExportLogsServiceRequest::decode(body.clone())
+        Form::Json => json::parse(&body),
+        Form::Protobuf => ExportLogsServiceRequest::decode(body)
             .map_err(|error| ApiError::invalid(format!("the body is not an ExportLogsServiceRequest: {error}"))),
     }
 }

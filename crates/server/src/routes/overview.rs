@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use runlog_model::place::Right;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{Outcomes, OverviewBody, RunLineBody, TaskLineBody};
 use runlog_model::{RunStatus, TimeRange, Timestamp};
@@ -126,8 +125,9 @@ pub(crate) async fn runs_of_task(
     let offset = params.number("offset", 0..=i64::MAX.unsigned_abs())?.unwrap_or(0);
     let status: Option<RunStatus> = params.word("status")?;
     let overlapping: TimeRange = params.time_range()?;
-    access::task(&app, &caller, task_id, &[Right::View]).await?;
-    let filter = RunFilter { task_id: Some(task_id), status, overlapping, limit, offset, ..RunFilter::default() };
+    let workspace_ids = access::workspaces_of_task(&app, &caller, task_id).await?;
+    let task_id = Some(task_id);
+    let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
     let (runs, total) = app.store().runs(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
 }

@@ -23,6 +23,7 @@ use tokio_util::io::StreamReader;
 
 use crate::app::App;
 use crate::auth::Authenticated;
+use crate::body_memory::HeldMemory;
 use crate::error::{ApiError, ApiResult};
 use crate::query::Params;
 use crate::settings::Bounds;
@@ -87,18 +88,20 @@ fn wrong_line(number: u64, error: &serde_json::Error) -> ApiError {
     ApiError::invalid(format!("line {number}, column {}: {what}", error.column()))
 }
 
-/// Reads a body whole, unpacked, up to a bound.
-pub(crate) async fn unpacked(body: Body, headers: &HeaderMap, bounds: &Bounds) -> ApiResult<Bytes> {
+/// Reads a body whole, unpacked, up to a bound, and in memory that it gives along.
+pub(crate) async fn unpacked(app: &App, body: Body, headers: &HeaderMap) -> ApiResult<(Bytes, HeldMemory)> {
+    let bounds = &app.settings().bounds;
     let mut lines = Lines::new(body, content_coding(headers)?, bounds);
-    let mut bytes = Vec::new();
+    let (mut bytes, mut memory) = (Vec::new(), app.body_memory().begin());
     while lines.read_chunk().await? {
-        bytes.extend_from_slice(&lines.chunk);
-        if bytes.len() > bounds.events_bytes_max {
+        if bytes.len() + lines.chunk.len() > bounds.events_bytes_max {
             let message = format!("the body is longer than {} bytes; send it in parts", bounds.events_bytes_max);
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
+        memory.take(lines.chunk.len()).await?;
+        bytes.extend_from_slice(&lines.chunk);
     }
-    Ok(bytes.into())
+    Ok((bytes.into(), memory))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

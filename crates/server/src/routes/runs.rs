@@ -32,6 +32,10 @@ pub(crate) async fn start(
 ) -> ApiResult<(StatusCode, Json<TaskExecution>)> {
     let run_id: RunId = access::id("runId", &id)?;
     access::task(&app, &caller, start.task_id, &[Right::Publish]).await?;
+    // A task that has moved leaves its runs where they were, with the rights of that workspace.
+    if let Some(known) = app.store().run_brief(run_id).await? {
+        access::require(&app, &caller, known.workspace_id, &[Right::Publish]).await?;
+    }
     let (run, is_new) = app.store().start_run(run_id, &start, &caller).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json((&run).into())))
 }

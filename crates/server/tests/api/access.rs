@@ -342,6 +342,115 @@ async fn who_read_and_deleted_what_is_written_down() {
     assert_eq!(unknown["total"], 0);
 }
 
+/// Each request for an address that somebody made up was written down, as fast as they came.
+#[tokio::test]
+async fn a_link_that_was_not_signed_here_leaves_nothing_and_counts_against_its_address() {
+    let stage = Stage::with(|_| (), |settings| settings.stranger_requests_per_second = 2).await;
+    stage.push(&lines([1_000])).await;
+    let link = stage.link("").await;
+    let written = async || stage.get("/runlog/v1/audit").await.json()["total"].as_u64().unwrap();
+    let before = written().await;
+    let get = |path: String| {
+        let stage = &stage;
+        async move { stage.send(Method::GET, &path, Ask::with(&[])).await }
+    };
+    get("/runlog/v1/downloads/%00/%00?expires=1".to_owned()).await.is_error(403, &["altered"]);
+    get(format!("{link}0")).await.is_error(403, &["altered"]);
+    get("/runlog/v1/downloads/k/f".to_owned()).await.is_error(429, &["without a good token"]);
+    assert_eq!(get(link.clone()).await.status, 200, "a good link passes");
+    stage.clock.advance_ms(3_600_000);
+    get(link).await.is_error(403, &["expired"]);
+    assert_eq!(written().await, before + 1);
+}
+
+/// What had been read was answered all the same.
+#[tokio::test]
+async fn nobody_reads_a_log_without_leaving_a_trace() {
+    let stage = Stage::new().await;
+    stage.push(&lines([1_000])).await;
+    let link = stage.link("").await;
+    let logs = format!("/monitoring/executions/{RUN}/logs");
+    let looks = format!("/runlog/v1/runs/{RUN}/records");
+    stage.sql("CREATE TRIGGER no_room BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END").await;
+    for path in [&logs, &looks, &looks, &link, &format!("/runlog/v1/runs/{RUN}/log")] {
+        let answer = stage.get(path).await;
+        answer.is_error(503, &["audit log"]);
+        assert!(!answer.text().contains("at 1000"), "{path}");
+    }
+    stage.post(&logs, "").await.is_error(503, &[]);
+    // What is refused tells nothing, and what was changed is changed.
+    let nobody = stage.user("nobody", &[]).await;
+    stage.send(Method::GET, &logs, Ask::with(&[]).by(&nobody)).await.is_error(403, &["Viewer"]);
+    let finish = r#"{"status":"execution_failed"}"#;
+    assert_eq!(stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), finish).await.status, 200);
+
+    stage.sql("DROP TRIGGER no_room").await;
+    for _ in 0..2 {
+        assert_eq!(stage.get(&looks).await.status, 200);
+    }
+    let entries = stage.get("/runlog/v1/audit").await.json();
+    assert_eq!(entries["items"][0]["action"], "look at log");
+    assert_eq!(entries["items"][1]["action"], "request page", "{entries}");
+}
+
+/// A task takes its settings along, and not the logs that others may read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_has_moved_leaves_its_runs_where_they_were() {
+    let stage = Stage::new().await;
+    let now = runlog_model::Clock::now(&*stage.clock).as_millis();
+    let failed = serde_json::json!({"logTimestamp": now, "severity": "ERROR", "logMessage": "load of orders failed"});
+    stage.push(&format!("{failed}\n")).await;
+    let finish = r#"{"status":"execution_failed","errorMessage":"no table orders"}"#;
+    assert_eq!(stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), finish).await.status, 200);
+    stage.clock.advance_ms(60_000);
+    while stage.store.seal().await.unwrap().runs > 0 {}
+    runlog_analysis::summarize_all(&stage.store).await.unwrap();
+
+    let (there, task) = (stage.other_workspace().await, stage.task);
+    let mut moved = stage.store.task(task).await.unwrap().unwrap();
+    moved.workspace = there.clone();
+    stage.store.learn_task(&moved).await.unwrap();
+    let newcomer = stage.user_in(there.id, "newcomer", &Right::ALL).await;
+    let get = |path: String| {
+        let (stage, newcomer) = (&stage, newcomer.as_str());
+        async move { stage.send(Method::GET, &path, Ask::with(&[]).by(newcomer)).await }
+    };
+    for path in [
+        format!("/processing/executables/tasks/{task}/executions"),
+        format!("/runlog/v1/tasks/{task}/runs"),
+        "/processing/executables/tasks/executions".to_owned(),
+        "/runlog/v1/overview/tasks".to_owned(),
+        format!("/runlog/v1/tasks/{task}/report"),
+        format!("/runlog/v1/workspaces/{}/report", there.id),
+    ] {
+        let answer = get(path.clone()).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        for secret in [RUN, "orders"] {
+            assert!(!answer.text().contains(secret), "{path}: {}", answer.text());
+        }
+    }
+    let line = get("/runlog/v1/overview/tasks".to_owned()).await.json()["items"][0].clone();
+    assert_eq!((&line["taskId"], &line["runs"]), (&task.to_string().into(), &0.into()));
+    for path in [format!("/processing/executions/{RUN}"), format!("/runlog/v1/runs/{RUN}/report")] {
+        get(path).await.is_error(403, &[&stage.workspace.to_string()]);
+    }
+    let start = format!(r#"{{"taskId":"{task}","logLevel":"WARN"}}"#);
+    let ask = Ask::with(&[]).by(&newcomer).body(start);
+    let changed = stage.send(Method::PUT, &format!("/runlog/v1/runs/{RUN}"), ask).await;
+    changed.is_error(403, &["Publisher", &stage.workspace.to_string()]);
+
+    // Whoever may view both places sees both, and a new run is of the new one.
+    let next = "6c0e5a34-0000-4000-8000-0000000000aa";
+    let start = format!(r#"{{"taskId":"{task}"}}"#);
+    let ask = Ask::with(&[]).by(&newcomer).body(start);
+    assert_eq!(stage.send(Method::PUT, &format!("/runlog/v1/runs/{next}"), ask).await.status, 201);
+    let path = format!("/processing/executables/tasks/{task}/executions");
+    assert_eq!(
+        (get(path.clone()).await.json()["total"].as_u64(), stage.get(&path).await.json()["total"].as_u64()),
+        (Some(1), Some(2))
+    );
+}
+
 #[tokio::test]
 async fn rights_are_given_and_taken_many_at_a_time() {
     let stage = Stage::new().await;

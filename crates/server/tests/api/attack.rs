@@ -10,6 +10,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
 use runlog_model::place::Right;
 use runlog_server::{Bounds, ServerSettings};
 
@@ -209,6 +215,77 @@ async fn packed_bombs_are_refused_before_they_unfold() {
     stage.send(Method::POST, &path, broken).await.is_error(400, &["unpacked"]);
     let unknown = Ask::with(&[("content-encoding", "br")]).by(&stage.admin).body("x");
     stage.send(Method::POST, &path, unknown).await.is_error(415, &["gzip"]);
+}
+
+/// An OTLP request in protobuf: so many empty records of a resource with these attributes.
+fn otlp(attributes: &[(&str, &str)], records: usize) -> Vec<u8> {
+    let attributes = attributes.iter().map(|(key, text)| KeyValue {
+        key: (*key).to_owned(),
+        value: Some(AnyValue { value: Some(OtlpValue::StringValue((*text).to_owned())) }),
+        ..KeyValue::default()
+    });
+    let resource = Some(Resource { attributes: attributes.collect(), ..Resource::default() });
+    let scope_logs = vec![ScopeLogs { log_records: vec![LogRecord::default(); records], ..ScopeLogs::default() }];
+    let resource_logs = vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }];
+    ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+}
+
+/// 64 MiB of the two bytes of an empty message pack to some kilobytes, and took several gigabytes, decoded.
+#[tokio::test]
+async fn a_small_body_that_unfolds_to_gigabytes_is_refused_and_the_next_is_served() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let bomb = zstd::encode_all([0x0a_u8, 0x00].repeat(32 << 20).as_slice(), 3).unwrap();
+    assert!(bomb.len() < 64 << 10, "{}", bomb.len());
+    let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "zstd")];
+    let ask = Ask::with(&headers).by(&stage.admin).body(bomb);
+    stage.send(Method::POST, "/v1/logs", ask).await.is_error(413, &["268435456 bytes", "in parts"]);
+    let task = stage.task.to_string();
+    let good = otlp(&[("runlog.run.id", RUN), ("runlog.task.id", &task)], 1_000);
+    let ask = Ask::with(&headers[..1]).by(&stage.admin).body(good);
+    assert_eq!(stage.send(Method::POST, "/v1/logs", ask).await.status, 200);
+    assert_eq!(stage.get(&logs(RUN)).await.json()["totalSize"], 1_000);
+}
+
+#[tokio::test]
+async fn what_unfolds_is_refused_in_every_form_and_its_memory_is_given_back() {
+    let stage = Stage::with(|_| (), |settings| settings.bounds.events_bytes_max = 1 << 20).await;
+    stage.start().await;
+    let (empty, host) = (format!("{}{{}}", "{},".repeat(10_000)), "h".repeat(64 << 10));
+    let inner = serde_json::Value::from(format!("{{\"a\":[{empty}]}}")).to_string();
+    let runs: String = (0..5_000).map(|run| format!("{{\"runId\":\"6c0e5a34-0000-4000-8000-{run:012}\"}}\n")).collect();
+    let (protobuf, json) = ("application/x-protobuf", "application/json");
+    let bodies: Vec<(&str, &str, Vec<u8>)> = vec![
+        ("/v1/logs", protobuf, otlp(&[], 10_000)),
+        ("/v1/logs", protobuf, otlp(&[("runlog.run.id", RUN), ("host.name", &host)], 1_000)),
+        ("/v1/logs", json, format!("{{\"resourceLogs\":[{empty}]}}").into()),
+        ("/runlog/v1/events", json, format!("[{empty}]").into()),
+        ("/runlog/v1/events", json, format!("{{\"runId\":\"{RUN}\",\"message\":{inner}}}").into()),
+        ("/runlog/v1/events", json, runs.into()),
+    ];
+    // Were nothing given back, there would be no memory for the last of them.
+    for _ in 0..3 {
+        for (path, kind, body) in &bodies {
+            assert!(body.len() < 1 << 19);
+            let ask = Ask::with(&[("content-type", *kind)]).by(&stage.admin).body(body.clone());
+            stage.send(Method::POST, path, ask).await.is_error(413, &["4194304 bytes", "in parts"]);
+        }
+    }
+    let event = format!("{{\"runId\":\"{RUN}\",\"message\":\"{host}\",\"timestamp\":1619018947000}}\n");
+    let answer = stage.post("/runlog/v1/events", event.repeat(10)).await;
+    assert_eq!(answer.json()["stored"], 10, "{}", answer.text());
+    assert_eq!(stage.get(&logs(RUN)).await.json()["totalSize"], 10);
+}
+
+#[tokio::test]
+async fn the_body_of_a_caller_who_may_publish_nowhere_is_not_read() {
+    let stage = Stage::new().await;
+    let viewer = stage.user("viewer", &[Right::View]).await;
+    for path in ["/v1/logs", "/runlog/v1/events"] {
+        let headers = [("content-encoding", "gzip"), ("content-type", "application/json")];
+        let ask = Ask::with(&headers).by(&viewer).body("no gzip");
+        stage.send(Method::POST, path, ask).await.is_error(403, &["Publisher"]);
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use runlog_server::RunHook;
 use serde_json::{Value, json};
 use std::io::Write;
 
+const OTHER_RUN: &str = "6c0e5a34-0000-4000-8000-0000000000aa";
+
 /// A job-management event in the form of the engine's guide.
 fn status_event(stage: &Stage, phase: &str, at: i64) -> Value {
     json!({
@@ -111,6 +113,46 @@ async fn the_same_words_twice_in_one_millisecond_are_two_records() {
 }
 
 #[tokio::test]
+async fn what_was_stored_of_a_body_that_failed_half_way_is_not_stored_again() {
+    let stage = Stage::new().await;
+    for run in [RUN, OTHER_RUN] {
+        let start = json!({"taskId": stage.task.to_string()}).to_string();
+        assert_eq!(stage.ask(Method::PUT, &format!("/runlog/v1/runs/{run}"), start).await.status, 201);
+    }
+    // One event of each run, with milliseconds, or without a time: neither has a name of its own.
+    let event = |run: &str, time: Option<i64>| {
+        let mut event = json!({"level": "INFO", "message": "once", "flowExecutionId": run});
+        if let Some(time) = time {
+            event["timestamp"] = time.into();
+        }
+        event
+    };
+    let total = async |run: &str| {
+        let page = stage.get(&format!("/monitoring/executions/{run}/logs?count=0")).await.json();
+        page["totalSize"].as_u64().unwrap()
+    };
+    for (round, time) in [(1, Some(1_619_018_947_000)), (2, None)] {
+        stage
+            .sql("CREATE TRIGGER away BEFORE UPDATE OF records ON runs WHEN NEW.id LIKE '%aa' AND NEW.records > OLD.records
+                  BEGIN SELECT RAISE(ABORT, 'away'); END")
+            .await;
+        let body = lines(&[event(RUN, time), event(OTHER_RUN, time)]);
+        for _ in 0..3 {
+            stage.post("/runlog/v1/events", body.clone()).await.is_error(503, &[]);
+            assert_eq!((total(RUN).await, total(OTHER_RUN).await), (round, round - 1));
+            stage.clock.advance_ms(5_000);
+        }
+        stage.sql("DROP TRIGGER away").await;
+        for _ in 0..2 {
+            let answer = stage.post("/runlog/v1/events", body.clone()).await.json();
+            assert_eq!((answer["stored"].as_u64(), answer["refused"].as_u64()), (Some(2), Some(0)), "{answer}");
+            assert_eq!((total(RUN).await, total(OTHER_RUN).await), (round, round));
+            stage.clock.advance_ms(5_000);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stack_trace_stands_below_its_message() {
     let stage = Stage::new().await;
     stage.start().await;
@@ -140,7 +182,9 @@ async fn a_task_that_is_not_known_is_made_where_its_pusher_may_publish() {
         let stage = &stage;
         async move { stage.send(Method::POST, "/runlog/v1/events", Ask::with(&[]).by(&token).body(body)).await }
     };
-    push(stranger, event.to_string()).await.is_error(400, &["none of the 1 events", "Publisher"]);
+    push(stranger, event.to_string()).await.is_error(403, &["Publisher", "no workspace"]);
+    let elsewhere = stage.user_in(stage.other_workspace().await.id, "elsewhere", &[Right::Publish]).await;
+    push(elsewhere, event.to_string()).await.is_error(400, &["none of the 1 events", "Publisher"]);
     let answer = push(pusher.clone(), event.to_string()).await;
     assert_eq!(answer.json()["begun"], 1, "{}", answer.text());
     let task = stage.get("/orchestration/executables/tasks/aaaaaaaaaaaaaaaaaaaaaaaa").await.json();
@@ -151,6 +195,34 @@ async fn a_task_that_is_not_known_is_made_where_its_pusher_may_publish() {
     event["context"]["task_execution_id"] = "6c0e5a34-0000-4000-8000-000000000009".into();
     push(pusher, event.to_string()).await.is_error(400, &["no workspace bbbbbbbbbbbbbbbbbbbbbbbb", "administrator"]);
     assert_eq!(stage.post("/runlog/v1/events", event.to_string()).await.json()["begun"], 1);
+}
+
+#[tokio::test]
+async fn what_names_a_new_task_at_one_moment_is_all_stored() {
+    let stage = Stage::new().await;
+    let pusher = stage.user("pusher", &[Right::Publish]).await;
+    let workspace = stage.workspace.to_string();
+    let push = |number: u64, task: Value| {
+        let mut event = log_event("first contact", number);
+        event["contextMap"]["flowExecutionId"] = format!("6c0e5a34-0000-4000-8000-0000000000{number:02}").into();
+        event["contextMap"]["workspace_id"] = workspace.clone().into();
+        event["contextMap"].as_object_mut().unwrap().extend(task.as_object().unwrap().clone());
+        let (stage, pusher) = (&stage, pusher.as_str());
+        async move {
+            let ask = Ask::with(&[]).by(pusher).body(event.to_string());
+            stage.send(Method::POST, "/runlog/v1/events", ask).await
+        }
+    };
+    let by_id = |number| push(number, json!({"task_id": "aaaaaaaaaaaaaaaaaaaaaaaa", "task_name": "weekly"}));
+    let by_name = |number| push(number, json!({"task_name": "Änderungen"}));
+    let answers = futures::future::join_all((1..6).map(by_id)).await;
+    for answer in answers.into_iter().chain(futures::future::join_all((6..11).map(by_name)).await) {
+        assert_eq!(answer.json()["begun"], 1, "{}", answer.text());
+    }
+    let tasks = stage.get("/orchestration/executables/tasks").await.json();
+    assert_eq!(tasks["total"], 3, "{tasks}");
+    let found = stage.get("/orchestration/executables/tasks?name=%C3%A4nder").await.json();
+    assert_eq!(found["total"], 1, "{found}");
 }
 
 #[tokio::test]

@@ -317,11 +317,15 @@ async fn otlp_speaks_protobuf_and_counts_what_it_cannot_store() {
 
 #[tokio::test]
 async fn otlp_needs_the_right_to_publish_and_a_form_it_knows() {
+    use runlog_model::place::Right;
     let stage = Stage::new().await;
-    let viewer = stage.user("viewer", &[runlog_model::place::Right::View]).await;
+    let elsewhere = stage.user_in(stage.other_workspace().await.id, "elsewhere", &[Right::Publish]).await;
     let body = otlp(RUN, &stage.task.to_string(), &serde_json::json!([{"timeUnixNano": "1"}]));
+    let viewer = stage.user("viewer", &[Right::View]).await;
+    let ask = Ask::with(&[("content-type", "application/json")]).by(&viewer).body(body.clone());
+    stage.send(Method::POST, "/v1/logs", ask).await.is_error(403, &["Publisher", "no workspace"]);
     let send = |kind: &'static str, body: String| {
-        stage.send(Method::POST, "/v1/logs", Ask::with(&[("content-type", kind)]).by(&viewer).body(body))
+        stage.send(Method::POST, "/v1/logs", Ask::with(&[("content-type", kind)]).by(&elsewhere).body(body))
     };
     let answer = send("application/json", body).await.json();
     assert_eq!(answer["partialSuccess"]["rejectedLogRecords"], 1);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use runlog_model::place::Right;
+use runlog_model::place::{Right, Workspace};
 use runlog_model::wire::admin::{NewTask, NewUser, NewWorkspace};
 use runlog_model::{Clock, Random, TaskId, Timestamp, WorkspaceId};
 use runlog_server::{App, ServerSettings, router};
@@ -192,11 +192,23 @@ impl Stage {
         link.strip_prefix("http://runlog.test").unwrap().to_owned()
     }
 
+    /// Another workspace.
+    pub(crate) async fn other_workspace(&self) -> Workspace {
+        let name = "other team".to_owned();
+        let new = NewWorkspace { id: None, environment_id: None, name, description: None, owner: None };
+        self.store.create_workspace(&new, "admin").await.unwrap()
+    }
+
     /// A user with these rights in the workspace, and a token.
     pub(crate) async fn user(&self, name: &str, rights: &[Right]) -> String {
+        self.user_in(self.workspace, name, rights).await
+    }
+
+    /// A user with these rights in a workspace, and a token.
+    pub(crate) async fn user_in(&self, workspace: WorkspaceId, name: &str, rights: &[Right]) -> String {
         let user = self.store.create_user(&NewUser { name: name.to_owned(), administrator: false }).await.unwrap();
         let rights = rights.iter().copied().collect();
-        self.store.grant(self.workspace, CallerKind::User, &user.id, rights).await.unwrap();
+        self.store.grant(workspace, CallerKind::User, &user.id, rights).await.unwrap();
         self.store.create_token(&user.id, "test").await.unwrap().token.unwrap()
     }
 }

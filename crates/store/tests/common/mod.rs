@@ -44,6 +44,15 @@ impl Random for TestRandom {
     }
 }
 
+/// The same bytes each time.
+struct SameBytes;
+
+impl Random for SameBytes {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(7);
+    }
+}
+
 pub(crate) struct Archive<P> {
     pub(crate) store: Store,
     pub(crate) clock: Arc<TestClock>,
@@ -113,6 +122,11 @@ impl<P: Places> Archive<P> {
     /// The same archive, opened by another node.
     pub(crate) async fn another_node(&self) -> Store {
         self.another_node_with(|_| ()).await.unwrap()
+    }
+
+    /// The same, by a node to which every random number is the same.
+    pub(crate) async fn node_without_chance(&self) -> Store {
+        Store::open(self.settings.clone(), self.clock.clone(), Arc::new(SameBytes)).await.unwrap()
     }
 
     /// The same with other settings.

@@ -1,0 +1,220 @@
+//! How much memory a body takes once it is decoded, told from its bytes alone: some kilobytes can unfold to gigabytes.
+//!
+//! The figures are about what the decoded forms and the records made of them take; texts count as the bytes they are.
+
+use crate::error::{ApiError, ApiResult};
+
+/// An object of JSON: it has room for eleven fields, however few there are.
+const OBJECT_BYTES: usize = 704;
+
+/// An array of JSON.
+const ARRAY_BYTES: usize = 64;
+
+/// A further field of an object, or element of an array.
+const MEMBER_BYTES: usize = 128;
+
+/// A text of a protobuf message, without its bytes.
+const TEXT_BYTES: usize = 32;
+
+/// The deepest nesting of a protobuf message. Unit: messages. The decoder takes no deeper one.
+const DEPTH_MAX: usize = 110;
+
+/// What JSON takes, decoded: one value, or one a line. Unit: bytes.
+pub(crate) fn of_json(body: &[u8]) -> usize {
+    let mut weight = body.len();
+    let mut is_text = false;
+    let mut bytes = body.iter();
+    while let Some(byte) = bytes.next() {
+        match (byte, is_text) {
+            (b'"', _) => is_text = !is_text,
+            // No text goes on in the next line.
+            (b'\n', true) => is_text = false,
+            (b'\\', true) => _ = bytes.next(),
+            (b'{', false) => weight += OBJECT_BYTES,
+            (b'[', false) => weight += ARRAY_BYTES,
+            (b',', false) => weight += MEMBER_BYTES,
+            _ => {}
+        }
+    }
+    weight
+}
+
+/// The messages of an OTLP request that hold others.
+#[derive(Clone, Copy)]
+enum Message {
+    Request,
+    ResourceLogs,
+    Resource,
+    EntityRef,
+    ScopeLogs,
+    Scope,
+    LogRecord,
+    KeyValue,
+    AnyValue,
+    ArrayValue,
+    KeyValueList,
+}
+
+impl Message {
+    /// The message in a field of this one; none where there is a text, or nothing that is known.
+    ///
+    /// Source: `opentelemetry/proto` (logs, common and resource, v1).
+    fn field(self, number: u64) -> Option<Self> {
+        match (self, number) {
+            (Self::Request, 1) => Some(Self::ResourceLogs),
+            (Self::ResourceLogs, 1) => Some(Self::Resource),
+            (Self::ResourceLogs, 2) => Some(Self::ScopeLogs),
+            (Self::Resource, 3) => Some(Self::EntityRef),
+            (Self::ScopeLogs, 1) => Some(Self::Scope),
+            (Self::ScopeLogs, 2) => Some(Self::LogRecord),
+            (Self::Resource, 1) | (Self::Scope, 3) | (Self::LogRecord, 6) | (Self::KeyValueList, 1) => {
+                Some(Self::KeyValue)
+            }
+            (Self::LogRecord, 5) | (Self::KeyValue, 2) | (Self::ArrayValue, 1) => Some(Self::AnyValue),
+            (Self::AnyValue, 5) => Some(Self::ArrayValue),
+            (Self::AnyValue, 6) => Some(Self::KeyValueList),
+            _ => None,
+        }
+    }
+
+    /// What one takes, together with its part of the record that is made of it.
+    fn bytes(self) -> usize {
+        match self {
+            Self::Request => 0,
+            Self::ResourceLogs | Self::ScopeLogs | Self::EntityRef => 128,
+            Self::Resource | Self::Scope => 96,
+            // It becomes a record, with an object of further fields, and one of attributes in that.
+            Self::LogRecord => 384 + 2 * OBJECT_BYTES,
+            Self::KeyValue => 160,
+            Self::AnyValue => 64,
+            Self::ArrayValue => 32,
+            Self::KeyValueList => OBJECT_BYTES,
+        }
+    }
+}
+
+/// What an OTLP request in protobuf takes, decoded, or more than `enough` where that is reached before its end. Unit:
+/// bytes. 400: it is none.
+pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
+    let mut weight = body.len();
+    // The messages that are open, and what is left of each, the innermost last.
+    let mut open = vec![(Message::Request, body)];
+    while let Some((message, rest)) = open.last_mut() {
+        if rest.is_empty() {
+            open.pop();
+            continue;
+        }
+        let key = number(rest)?;
+        match key & 7 {
+            0 => _ = number(rest)?,
+            1 => _ = part(rest, 8)?,
+            5 => _ = part(rest, 4)?,
+            2 => {
+                let length = number(rest)?;
+                let inside = part(rest, length)?;
+                match message.field(key >> 3) {
+                    Some(inner) => {
+                        weight += inner.bytes();
+                        open.push((inner, inside));
+                    }
+                    None => weight += TEXT_BYTES,
+                }
+            }
+            // Groups, which OTLP does not have.
+            _ => return Err(wrong()),
+        }
+        if weight > enough {
+            break;
+        }
+        if open.len() > DEPTH_MAX {
+            return Err(wrong());
+        }
+    }
+    Ok(weight)
+}
+
+/// Reads a number, seven bits a byte, and goes on behind it.
+fn number(rest: &mut &[u8]) -> ApiResult<u64> {
+    let bytes: &[u8] = rest;
+    let mut number = 0;
+    for (index, byte) in bytes.iter().take(10).enumerate() {
+        number |= u64::from(byte & 0x7f) << (7 * index);
+        if *byte < 0x80 {
+            *rest = &bytes[index + 1..];
+            return Ok(number);
+        }
+    }
+    Err(wrong())
+}
+
+/// Reads so many bytes, and goes on behind them.
+fn part<'a>(rest: &mut &'a [u8], length: u64) -> ApiResult<&'a [u8]> {
+    let bytes: &'a [u8] = rest;
+    let length = usize::try_from(length).map_err(|_| wrong())?;
+    let (part, behind) = bytes.split_at_checked(length).ok_or_else(wrong)?;
+    *rest = behind;
+    Ok(part)
+}
+
+fn wrong() -> ApiError {
+    ApiError::invalid("the body is not an ExportLogsServiceRequest: it breaks off, or is nested too deeply")
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+    use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+    use prost::Message as _;
+
+    use super::*;
+
+    fn request(log: LogRecord, count: usize) -> Vec<u8> {
+        let scope_logs = vec![ScopeLogs { log_records: vec![log; count], ..ScopeLogs::default() }];
+        let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+        ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+    }
+
+    #[test]
+    fn what_is_nested_in_a_request_weighs_more_than_its_bytes() {
+        let weight = |log: LogRecord| of_otlp(&request(log, 1_000), usize::MAX).unwrap();
+        let empty = weight(LogRecord::default());
+        assert!(empty > 1_000 * size_of::<LogRecord>(), "{empty}");
+        let values = vec![AnyValue::default(); 50];
+        let list = AnyValue { value: Some(OtlpValue::ArrayValue(ArrayValue { values })) };
+        let attribute = KeyValue { value: Some(list), ..KeyValue::default() };
+        let full = weight(LogRecord { attributes: vec![attribute; 20], ..LogRecord::default() });
+        assert!(full - empty > 1_000 * 20 * (size_of::<KeyValue>() + 50 * size_of::<AnyValue>()), "{full}");
+    }
+
+    #[test]
+    fn no_more_is_looked_at_than_is_enough() {
+        let weight = of_otlp(&request(LogRecord::default(), 1_000), 10_000).unwrap();
+        assert!((10_000..20_000).contains(&weight), "{weight}");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        let field = |tag: u8, inner: &[u8]| {
+            let mut field = vec![tag];
+            prost::encode_length_delimiter(inner.len(), &mut field).unwrap();
+            field.extend(inner);
+            field
+        };
+        // A list in a list in a list, which is the text of a record.
+        let lists = (0..100).fold(Vec::new(), |inner: Vec<u8>, _| field(0x2a, &field(0x0a, &inner)));
+        let nested = field(0x0a, &field(0x12, &field(0x12, &field(0x2a, &lists))));
+        for body in [nested, vec![0x0a, 0xff], vec![0x0b, 0x0c], vec![0x0a], vec![0xff; 11]] {
+            assert_eq!(of_otlp(&body, usize::MAX).unwrap_err().status, 400);
+        }
+    }
+
+    #[test]
+    fn json_weighs_what_stands_outside_of_its_texts() {
+        let weight = |body: &str| of_json(body.as_bytes()) - body.len();
+        assert_eq!(weight(r#"{"a": "{,[\"{", "b": 1}"#), OBJECT_BYTES + MEMBER_BYTES);
+        assert_eq!(weight("[{},{}]"), ARRAY_BYTES + 2 * OBJECT_BYTES + MEMBER_BYTES);
+        assert_eq!(weight("{\"a\": \"open\n{}\n{}\n"), 3 * OBJECT_BYTES);
+    }
+}

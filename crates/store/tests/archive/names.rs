@@ -1,0 +1,193 @@
+// Included once for each pair of places, after the suite: what things are called, at one moment, in any letters, and with
+// characters that not every catalog takes.
+
+mod names {
+    use std::collections::HashSet;
+
+    use futures::future::join_all;
+    use runlog_model::run::ArtifactPart;
+    use runlog_model::wire::admin::{AuditEntry, NewTask, NewWorkspace};
+    use runlog_model::wire::push::{FinishRun, StartRun};
+    use runlog_model::{FileFormat, RecordOrder, RunStatus, TaskId, Timestamp, WorkspaceId};
+    use runlog_store::{
+        AuditFilter, ErrorKind, HistoryCondition, HistoryExclude, HistoryFilter, TaskFilter, TaskLineFilter,
+    };
+
+    use super::Archive;
+    use crate::common::record;
+
+    async fn workspace_of(archive: &Archive) -> WorkspaceId {
+        archive.store.task(archive.task_id).await.unwrap().unwrap().workspace.id
+    }
+
+    fn task(id: Option<TaskId>, workspace_id: WorkspaceId, name: &str) -> NewTask {
+        NewTask { id, workspace_id, name: name.to_owned(), version: None, description: None, tags: Vec::new() }
+    }
+
+    fn read_log(archive: &Archive, subject: &str) -> AuditEntry {
+        AuditEntry {
+            at: archive.now(),
+            caller_id: "-".to_owned(),
+            caller_name: "ada".to_owned(),
+            action: "read log".to_owned(),
+            subject: subject.to_owned(),
+            status: 404,
+            address: String::new(),
+            request_id: "one".to_owned(),
+        }
+    }
+
+    async fn subjects(archive: &Archive) -> Vec<String> {
+        let filter = AuditFilter { limit: 10, ..AuditFilter::default() };
+        let (entries, _) = archive.store.audit_entries(&filter).await.unwrap();
+        entries.into_iter().map(|entry| entry.subject).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_task_that_many_name_at_one_moment_is_made_once() {
+        let archive = Archive::new().await;
+        let workspace = workspace_of(&archive).await;
+        let id: TaskId = "0123456789abcdef01234567".parse().unwrap();
+        let by_id = (0..8).map(|_| {
+            let (store, new) = (archive.store.clone(), task(Some(id), workspace, "weekly"));
+            tokio::spawn(async move { store.create_task(&new).await })
+        });
+        for made in join_all(by_id).await {
+            assert_eq!(made.unwrap().unwrap().id, id);
+        }
+        let by_name = (0..8).map(|_| {
+            let (store, new) = (archive.store.clone(), task(None, workspace, " hourly"));
+            tokio::spawn(async move { store.task_named(&new).await })
+        });
+        let made = join_all(by_name).await;
+        let made: HashSet<String> = made.into_iter().map(|task| task.unwrap().unwrap().id.to_string()).collect();
+        assert_eq!(made.len(), 1);
+        let filter = TaskFilter { limit: 10, ..TaskFilter::default() };
+        assert_eq!(archive.store.tasks(&filter).await.unwrap().1, 3);
+        let other = archive.store.create_task(&task(Some(id), workspace, "monthly")).await.unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::Conflict);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_workspace_that_many_make_at_one_moment_is_made_once_with_its_environment() {
+        let archive = Archive::empty().await;
+        let id: WorkspaceId = "0123456789abcdef01234567".parse().unwrap();
+        let new = |name: &str| NewWorkspace {
+            id: Some(id),
+            environment_id: None,
+            name: name.to_owned(),
+            description: None,
+            owner: None,
+        };
+        let making = (0..8).map(|_| {
+            let (store, new) = (archive.store.clone(), new("team"));
+            tokio::spawn(async move { store.create_workspace(&new, "admin").await })
+        });
+        for made in join_all(making).await {
+            assert_eq!(made.unwrap().unwrap().id, id);
+        }
+        assert_eq!(archive.store.environments().await.unwrap().len(), 1);
+        assert_eq!(archive.store.workspaces().await.unwrap().len(), 1);
+        let other = archive.store.create_workspace(&new("another"), "admin").await.unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::Conflict);
+        let same_name = NewWorkspace { id: None, ..new("team") };
+        let taken = archive.store.create_workspace(&same_name, "admin").await.unwrap_err();
+        assert_eq!((taken.kind(), taken.to_string().contains("\"team\"")), (ErrorKind::Conflict, true));
+    }
+
+    /// SQLite makes only ASCII letters small, and so does PostgreSQL without a locale: each run of such a task made
+    /// another one.
+    #[tokio::test]
+    async fn names_are_found_in_any_case_and_tags_to_the_letter() {
+        let archive = Archive::new().await;
+        let workspace = workspace_of(&archive).await;
+        let new = NewTask { tags: vec!["Nightly".to_owned()], ..task(None, workspace, "Änderungen 100%") };
+        let made = archive.store.create_task(&new).await.unwrap();
+        assert_eq!(archive.store.task_named(&new).await.unwrap().id, made.id);
+
+        let count =
+            async |filter: TaskFilter| archive.store.tasks(&TaskFilter { limit: 10, ..filter }).await.unwrap().1;
+        let long = "x".repeat(1_000);
+        for (name, expected) in
+            [("änd", 1), ("ÄND", 1), ("Änderungen 100%", 1), ("derungen", 0), ("_n", 0), (long.as_str(), 0)]
+        {
+            assert_eq!(count(TaskFilter { name: Some(name.to_owned()), ..TaskFilter::default() }).await, expected);
+        }
+        for (part, expected) in
+            [("DERUNGEN 100%", 1), ("äNDER", 1), ("NIGHT", 1), ("100_", 0), ("ö", 0), (long.as_str(), 0)]
+        {
+            assert_eq!(count(TaskFilter { name_part: Some(part.to_owned()), ..TaskFilter::default() }).await, expected);
+        }
+        for (tag, expected) in [("Nightly", 1), ("nightly", 0), ("Night", 0)] {
+            assert_eq!(count(TaskFilter { tags: vec![tag.to_owned()], ..TaskFilter::default() }).await, expected);
+        }
+
+        let lines = TaskLineFilter {
+            workspace_ids: None,
+            task_id: None,
+            name_part: Some("ÄNDERUNG".to_owned()),
+            since: Timestamp::MIN,
+            failing: false,
+            recent: 0,
+            limit: 10,
+            offset: 0,
+        };
+        assert_eq!(archive.store.task_lines(&lines).await.unwrap().1, 1);
+        archive.store.start_run(archive.run_id, &StartRun::of_task(archive.task_id), &archive.caller).await.unwrap();
+        let history = async |part: &str, negated| {
+            let filter = HistoryFilter {
+                environment_id: made.workspace.environment.id,
+                workspace_ids: None,
+                exclude: HistoryExclude::Plans,
+                conditions: vec![HistoryCondition::NameHolds { part: part.to_owned(), negated }],
+                limit: 10,
+                offset: 0,
+                after: None,
+            };
+            archive.store.history(&filter).await.unwrap().len()
+        };
+        assert_eq!((history("NIGHT", false).await, history("NIGHT", true).await), (1, 0));
+        assert_eq!((history("änd", false).await, history("änd", true).await), (0, 1));
+    }
+
+    /// PostgreSQL takes no NUL: the end of a run whose error message had one was answered with 503 for ever.
+    #[tokio::test]
+    async fn a_text_with_a_nul_is_kept_without_it() {
+        let archive = Archive::new().await;
+        let artifact = ArtifactPart { name: Some("a\0b".to_owned()), ..ArtifactPart::default() };
+        let start = StartRun { artifact, task_version: Some("1\0".to_owned()), ..StartRun::of_task(archive.task_id) };
+        archive.store.start_run(archive.run_id, &start, &archive.caller).await.unwrap();
+        let error_message = Some("no table\0orders".to_owned());
+        let finish = FinishRun { error_message, ..FinishRun::with_status(RunStatus::Failed) };
+        archive.store.finish_run(archive.run_id, &finish).await.unwrap();
+        let run = archive.store.run(archive.run_id).await.unwrap().unwrap();
+        assert_eq!(run.error_message.as_deref(), Some("no table\u{fffd}orders"));
+        assert_eq!((run.artifact.name.as_deref(), run.task_version.as_str()), (Some("a\u{fffd}b"), "1\u{fffd}"));
+
+        let new = NewTask { version: Some("2\0".to_owned()), ..task(None, workspace_of(&archive).await, "odd") };
+        let made = archive.store.create_task(&new).await.unwrap();
+        assert_eq!(archive.store.task(made.id).await.unwrap().unwrap().version, "2\u{fffd}");
+        archive.store.audit(read_log(&archive, "\0")).await.unwrap();
+        assert_eq!(subjects(&archive).await, ["\u{fffd}"]);
+    }
+
+    /// All writes that came together were given up with one of them: callers had an answer, and left no trace.
+    #[tokio::test]
+    async fn a_write_that_is_refused_takes_no_other_with_it() {
+        let archive = Archive::new().await;
+        archive.push("one", &[record(1, "a")]).await;
+        // It gives each page the same token, and the catalog takes that once.
+        let node = archive.node_without_chance().await;
+        let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
+        let (first, second) = (node.find_page(&request).await.unwrap(), node.find_page(&request).await.unwrap());
+        let (first, second, audited) = tokio::join!(
+            node.write_page(first, None),
+            node.write_page(second, None),
+            node.audit(read_log(&archive, "a run"))
+        );
+        assert_eq!(first.unwrap().records, 1);
+        assert_eq!(second.err().map(|error| error.kind()), Some(ErrorKind::Conflict));
+        audited.unwrap();
+        assert_eq!(subjects(&archive).await, ["a run"]);
+    }
+}
