@@ -8,7 +8,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, ConnectOptions, Connection, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Transaction};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -27,6 +27,9 @@ enum CatalogKind {
     Sqlite,
     Postgres,
 }
+
+/// How long a server has to answer what was sent when its connections are closed.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// Tells the library which databases there are.
 static DRIVERS: Once = Once::new();
@@ -107,24 +110,19 @@ impl Catalog {
         let pool = AnyPoolOptions::new()
             .max_connections(limits::POSTGRES_CONNECTIONS)
             .acquire_timeout(Duration::from_secs(5))
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    let settings = format!(
-                        "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
-                        limits::STATEMENT_MS_MAX,
-                        limits::LOCK_WAIT_MS_MAX,
-                        limits::STATEMENT_MS_MAX
-                    );
-                    connection.execute(sqlx::AssertSqlSafe(settings)).await.map(drop)
-                })
-            })
+            .after_connect(|connection, _| Box::pin(set_bounds(connection)))
             .connect_with(options(url).map_err(opening)?)
             .await
             .map_err(opening)?;
-        sqlx::migrate!("migrations/postgres").run(&pool).await.map_err(|error| {
+        let mut connection = pool.acquire().await.map_err(opening)?;
+        // An index of a large table takes longer than any call may, and the other nodes wait for it.
+        connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.map_err(opening)?;
+        sqlx::migrate!("migrations/postgres").run(&mut *connection).await.map_err(|error| {
             let advice = "was it written by a newer runlog, or may this user not make tables?";
             Error::caused(ErrorKind::Corrupt, format!("cannot bring {place} up to date; {advice}"), error)
         })?;
+        set_bounds(&mut connection).await.map_err(opening)?;
+        drop(connection);
         Ok(Self { kind: CatalogKind::Postgres, writer: pool.clone(), readers: pool })
     }
 
@@ -182,11 +180,34 @@ impl Catalog {
         })
     }
 
-    /// Closes every connection, so that a file is whole without its write-ahead log.
+    /// Closes every connection, so that a file is whole without its write-ahead log. A server that does not answer is not
+    /// waited for.
     pub(crate) async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        let closing = async {
+            self.readers.close().await;
+            self.writer.close().await;
+        };
+        match self.kind {
+            CatalogKind::Sqlite => closing.await,
+            // Closing waits for every statement that was sent.
+            CatalogKind::Postgres => {
+                if tokio::time::timeout(CLOSE_WAIT, closing).await.is_err() {
+                    tracing::warn!("the catalog does not answer; its connections are left to it");
+                }
+            }
+        }
     }
+}
+
+/// How long a statement may take on a connection to PostgreSQL, and how long it may wait for another node.
+async fn set_bounds(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let settings = format!(
+        "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+        limits::STATEMENT_MS_MAX,
+        limits::LOCK_WAIT_MS_MAX,
+        limits::STATEMENT_MS_MAX
+    );
+    connection.execute(sqlx::AssertSqlSafe(settings)).await.map(drop)
 }
 
 /// Holds a lock beside a file until it is dropped; none where files cannot be locked.

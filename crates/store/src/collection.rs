@@ -213,7 +213,8 @@ impl Store {
         Ok(new)
     }
 
-    /// Runs that go on, as far as is known, and of which the upstream has not told since then; the longest first.
+    /// Runs that go on, as far as is known, and of which the upstream has not told since then, nor was asked; the longest
+    /// first.
     pub async fn runs_to_ask_after(&self, upstream: &str, not_seen_since: Timestamp, limit: u64) -> Result<Vec<RunId>> {
         let ids: Vec<String> = sqlx::query_scalar(
             "SELECT run_id FROM collected_runs WHERE upstream = $1 AND state = 'going' AND seen_at < $2
@@ -226,6 +227,18 @@ impl Store {
         .await?;
         let undecodable = |_| Error::corrupt("the id of a collected run does not decode");
         ids.iter().map(|id| id.parse().map_err(undecodable)).collect()
+    }
+
+    /// Notes that the upstream was asked after a run that goes on, and did not tell how far it is: others come first the
+    /// next time.
+    pub async fn note_asked_after(&self, upstream: &str, run_id: RunId) -> Result<()> {
+        sqlx::query("UPDATE collected_runs SET seen_at = $3 WHERE upstream = $1 AND run_id = $2 AND state = 'going'")
+            .bind(upstream)
+            .bind(run_id.to_string())
+            .bind(self.now().as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
     }
 
     /// Notes that the upstream does not know a run any more that was going on. It is not asked after again, unless a list

@@ -3,6 +3,7 @@
 use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrayRef, StringArray, UInt32Array};
 use runlog_model::Record;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -90,9 +91,24 @@ pub(crate) fn texts_of(record: &Record) -> [Option<&str>; TEXTS - 1] {
 /// Bytes that a record takes in its columns.
 pub(crate) fn memory_of(record: &Record) -> usize {
     let texts: usize = texts_of(record).into_iter().flatten().map(str::len).sum();
-    let extra = record.extra.as_ref().map_or(0, |extra| 64 * (extra.len() + 1));
+    let extra = record.extra.as_ref().map_or(0, |extra| extra.iter().map(memory_of_field).sum());
+    let bytes = texts + extra;
     // The time, the offsets, and the room that growing columns keep.
-    8 + 4 * TEXTS + texts + texts / 4 + extra
+    8 + 4 * TEXTS + bytes + bytes / 4
+}
+
+/// About as many bytes as a field takes as JSON.
+fn memory_of_field((name, value): (&String, &Value)) -> usize {
+    name.len() + 4 + memory_of_value(value)
+}
+
+fn memory_of_value(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(values) => 2 + values.iter().map(|value| 1 + memory_of_value(value)).sum::<usize>(),
+        Value::Object(fields) => 2 + fields.iter().map(memory_of_field).sum::<usize>(),
+    }
 }
 
 /// Columns after each other, as one.

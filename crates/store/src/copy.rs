@@ -3,6 +3,8 @@
 //! Objects are copied under their keys and compared with their hashes; then, run by run, the rows that name them, in one
 //! transaction each. A copy that was broken off goes on where it was, and a second copy brings what has come since.
 
+use std::collections::BTreeSet;
+
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::buffered::BufWriter;
@@ -13,11 +15,13 @@ use sqlx::{AssertSqlSafe, Column, Row, TypeInfo, ValueRef};
 use tokio::io::AsyncWriteExt;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::seal::free_segments;
 use crate::sql::{Connection, Sql};
 use crate::store::Store;
 use crate::{limits, secret};
 
-/// Tables that are copied as they are, each after those that it refers to, with the columns that name a row.
+/// Tables that are copied as they are, each after those that it refers to, with the columns that name a row, which are
+/// texts.
 const TABLES: [(&str, &[&str]); 9] = [
     ("environments", &["id"]),
     ("workspaces", &["id"]),
@@ -30,9 +34,25 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("saved_queries", &["caller_kind", "caller_id", "name"]),
 ];
 
-/// Tables about runs, and the columns that name a row: copied after the runs.
-const TABLES_OF_RUNS: [(&str, &[&str]); 2] =
-    [("collected_windows", &["upstream"]), ("collected_runs", &["upstream", "run_id"])];
+/// Those of them whose rows are taken away again: a right, a token or a key that is revoked must not live on in a copy.
+const REVOKED: [&str; 5] = ["tokens", "service_accounts", "rights", "keys", "saved_queries"];
+
+/// Tables about runs, and the columns that name a row: copied after the runs. With sinks and alerts goes what they have
+/// told, so that nobody is told it again.
+const TABLES_OF_RUNS: [(&str, &[&str]); 6] = [
+    ("collected_windows", &["upstream"]),
+    ("collected_runs", &["upstream", "run_id"]),
+    ("sinks", &["name"]),
+    ("alert_rules", &["rule"]),
+    ("alerts", &["rule", "destination", "occurrence"]),
+    ("sinks_behind", &["rule", "sink"]),
+];
+
+/// Tables about deliveries, and which of their rows at the target are not here any more.
+const DELIVERED: [(&str, &str); 2] = [
+    ("deliveries", "DELETE FROM deliveries WHERE sink NOT IN (SELECT name FROM sinks)"),
+    ("dead_letters", "DELETE FROM dead_letters"),
+];
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +86,9 @@ impl Store {
         self.check_target(target).await?;
         for (table, key) in TABLES {
             self.copy_table(target, table, key).await?;
+            if REVOKED.contains(&table) {
+                self.revoke_at(target, table, key).await?;
+            }
         }
         let runs_total: i64 = self.count_rows("runs").await?;
         let mut copied = Copied::default();
@@ -84,6 +107,12 @@ impl Store {
         }
         for (table, key) in TABLES_OF_RUNS {
             self.copy_table(target, table, key).await?;
+        }
+        self.revoke_at(target, "sinks", &["name"]).await?;
+        self.revoke_at(target, "sinks_behind", &["rule", "sink"]).await?;
+        for (table, clearing) in DELIVERED {
+            sqlx::query(clearing).execute(target.catalog().write()).await?;
+            self.copy_delivered(target, table).await?;
         }
         self.copy_audit(target).await?;
         Ok(copied)
@@ -128,6 +157,56 @@ impl Store {
         }
     }
 
+    /// Removes the rows of a table at the target that are not here any more.
+    async fn revoke_at(&self, target: &Self, table: &str, key: &[&str]) -> Result<()> {
+        let names = key.join(", ");
+        let listing = format!("SELECT {names} FROM {table}");
+        let rows = async |store: &Self| -> Result<BTreeSet<Vec<String>>> {
+            let rows = sqlx::query(AssertSqlSafe(listing.clone())).fetch_all(store.catalog().read()).await?;
+            let named = |row: &AnyRow| (0..key.len()).map(|column| row.try_get(column)).collect::<Result<_, _>>();
+            Ok(rows.iter().map(named).collect::<Result<_, sqlx::Error>>()?)
+        };
+        let (here, there) = (rows(self).await?, rows(target).await?);
+        for row in there.difference(&here) {
+            let mut removing = Sql::new(format!("DELETE FROM {table} WHERE ({names}) = ("));
+            removing.push_list(row.iter().cloned()).push(")");
+            removing.build_query().execute(target.catalog().write()).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies the rows of a table about deliveries, of the runs that the target has.
+    async fn copy_delivered(&self, target: &Self, table: &str) -> Result<()> {
+        let listing = format!("SELECT DISTINCT run_id FROM {table} WHERE run_id > $1 ORDER BY run_id LIMIT 500");
+        let mut after = String::new();
+        loop {
+            let runs: Vec<String> = sqlx::query_scalar(AssertSqlSafe(listing.clone()))
+                .bind(&after)
+                .fetch_all(self.catalog().read())
+                .await?;
+            let Some(last) = runs.last() else { return Ok(()) };
+            after.clone_from(last);
+            // A run that has come since is copied the next time.
+            let mut knowing = Sql::new("SELECT id FROM runs WHERE id IN (");
+            knowing.push_list(runs).push(")");
+            let known: Vec<String> = knowing.build_query_scalar().fetch_all(target.catalog().read()).await?;
+            if known.is_empty() {
+                continue;
+            }
+            let mut reading = Sql::new(format!("SELECT * FROM {table} WHERE run_id IN ("));
+            reading.push_list(known.iter().cloned()).push(")");
+            let rows = reading.build_query().fetch_all(self.catalog().read()).await?;
+            let mut transaction = target.catalog().begin().await?;
+            let mut clearing = Sql::new(format!("DELETE FROM {table} WHERE run_id IN ("));
+            clearing.push_list(known).push(")");
+            clearing.build_query().execute(&mut *transaction).await?;
+            for row in &rows {
+                insert(&mut transaction, table, row, &[], false).await?;
+            }
+            transaction.commit().await?;
+        }
+    }
+
     async fn copy_run(&self, target: &Self, id: &str, copied: &mut Copied) -> Result<()> {
         loop {
             let Some(run) = self.row_of_run(id).await? else { return Ok(()) };
@@ -151,6 +230,10 @@ impl Store {
                 _ => continue,
             }
             let mut transaction = target.catalog().begin().await?;
+            let before: Vec<String> = sqlx::query_scalar("SELECT DISTINCT segment_id FROM slices WHERE run_id = $1")
+                .bind(id)
+                .fetch_all(&mut *transaction)
+                .await?;
             insert(&mut transaction, "runs", &run, &["id"], true).await?;
             for table in ["slices", "batches", "summaries", "problems"] {
                 let clearing = format!("DELETE FROM {table} WHERE run_id = $1");
@@ -168,6 +251,7 @@ impl Store {
             for problem in &problems {
                 insert(&mut transaction, "problems", problem, &[], false).await?;
             }
+            free_segments(&mut transaction, before, target.now().as_millis()).await?;
             transaction.commit().await?;
             copied.runs += 1;
             copied.records += run.try_get::<i64, _>("records")? as u64;

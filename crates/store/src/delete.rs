@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::runs::no_such_run;
+use crate::seal::seal_anew;
 use crate::store::Store;
 
 /// What a deletion removed.
@@ -91,15 +92,7 @@ impl Store {
             sqlx::query("DELETE FROM segments WHERE id = $1").bind(&segment.id).execute(&mut *transaction).await?;
         }
         for segment in &shared {
-            sqlx::query("UPDATE runs SET seal_at = $2 WHERE id IN (SELECT run_id FROM slices WHERE segment_id = $1)")
-                .bind(&segment.id)
-                .bind(self.now().as_millis())
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("UPDATE slices SET sealed = 0 WHERE segment_id = $1")
-                .bind(&segment.id)
-                .execute(&mut *transaction)
-                .await?;
+            seal_anew(&mut transaction, &segment.id, self.now().as_millis()).await?;
         }
         transaction.commit().await?;
         failpoint::reach("delete-after-rows");

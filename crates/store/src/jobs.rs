@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::error::Result;
+use crate::seal::free_segments;
 use crate::store::Store;
 use crate::{keys, limits};
 
@@ -71,6 +72,7 @@ impl Store {
 
     /// Removes expired page files, tokens and batch ids, and old objects that no row names. Tells the bytes freed.
     pub async fn sweep(&self) -> Result<u64> {
+        self.free_unnamed_segments().await?;
         self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await
     }
 }
@@ -118,13 +120,43 @@ impl Store {
         }
     }
 
+    /// Marks the segments that no slice names and that nobody marked: of two nodes that take the last slices of a segment
+    /// at the same time, each still sees those of the other.
+    async fn free_unnamed_segments(&self) -> Result<()> {
+        let now = self.now().as_millis();
+        let mut after = String::new();
+        loop {
+            let some: Vec<(String, i64)> = sqlx::query_as(
+                "SELECT g.id, CAST(CASE WHEN g.replaced_at IS NULL AND g.created_at < $2 AND NOT EXISTS (
+                                       SELECT 1 FROM slices s WHERE s.segment_id = g.id) THEN 1 ELSE 0 END AS BIGINT)
+                 FROM segments g WHERE g.id > $1 ORDER BY g.id LIMIT $3",
+            )
+            .bind(&after)
+            .bind(now - limits::REPLACED_KEEP_MS)
+            .bind(limits::ROWS_AT_A_TIME)
+            .fetch_all(self.catalog().read())
+            .await?;
+            let Some((last, _)) = some.last() else { return Ok(()) };
+            after.clone_from(last);
+            let unnamed: Vec<String> =
+                some.into_iter().filter(|(_, is_unnamed)| *is_unnamed != 0).map(|(id, _)| id).collect();
+            if !unnamed.is_empty() {
+                let mut transaction = self.catalog().begin().await?;
+                free_segments(&mut transaction, &unnamed, now).await?;
+                transaction.commit().await?;
+            }
+        }
+    }
+
     /// Removes the segments from which the last slice was taken a while ago. Tells the bytes freed.
     async fn sweep_replaced_segments(&self) -> Result<u64> {
         let mut bytes_freed = 0;
         loop {
             let before = self.now().as_millis() - limits::REPLACED_KEEP_MS;
             let replaced: Vec<(String, i64)> = sqlx::query_as(
-                "DELETE FROM segments WHERE id IN (SELECT id FROM segments WHERE replaced_at < $1 LIMIT 256)
+                "DELETE FROM segments WHERE id IN (
+                     SELECT id FROM segments g WHERE replaced_at < $1
+                            AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = g.id) LIMIT 256)
                  RETURNING object_key, bytes",
             )
             .bind(before)

@@ -34,6 +34,11 @@ pub const PAGE_ATTEMPTS_MAX: i64 = 3;
 /// Longer than any batch takes from its first object to its row.
 pub const ORPHAN_AGE_MS: i64 = 6 * 3_600_000;
 
+/// How long a batch may take after its first object was written. Unit: milliseconds.
+///
+/// Its end must come long before its objects count as orphans.
+pub const BATCH_MS_MAX: i64 = ORPHAN_AGE_MS / 2;
+
 /// How often expired pages and orphan objects are looked for. Unit: milliseconds.
 pub const SWEEP_EVERY_MS: u64 = 600_000;
 

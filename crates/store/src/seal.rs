@@ -129,6 +129,13 @@ impl Store {
     }
 
     async fn seal_runs(&self, due: &[DueRun]) -> Result<Sealed> {
+        let (merged, files) = self.merge_runs(due).await?;
+        failpoint::reach("seal-after-objects");
+        self.commit_sealed(&merged, &files).await
+    }
+
+    /// Writes the files of some runs; no row names them yet.
+    async fn merge_runs(&self, due: &[DueRun]) -> Result<(Vec<(Plan, Vec<NewSlice>)>, Vec<NewFile>)> {
         let mut plans = Vec::with_capacity(due.len());
         for run in due {
             plans.push(self.plan_sealing(run).await?);
@@ -140,9 +147,7 @@ impl Store {
             let slices = self.merge_into(&mut files, &plan).await?;
             merged.push((plan, slices));
         }
-        let files = files.finish().await?;
-        failpoint::reach("seal-after-objects");
-        self.commit_sealed(&merged, &files).await
+        Ok((merged, files.finish().await?))
     }
 
     /// Runs that are due, the longest due first: a few large ones or many small ones.
@@ -259,9 +264,11 @@ impl Store {
             .await?;
         }
         let mut perhaps_free: BTreeSet<&str> = files.iter().map(|file| file.id.as_str()).collect();
+        let mut in_vain = BTreeSet::new();
         for (plan, new) in merged {
             if !replace_slices(&mut transaction, plan, new, files, now).await? {
                 warn!(run.id = %plan.run_id, "a log was changed while it was merged; it is merged again later");
+                in_vain.extend(new.iter().map(|slice| files[slice.file].id.as_str()));
                 continue;
             }
             sealed.runs += 1;
@@ -270,6 +277,11 @@ impl Store {
         }
         sealed.bytes = files.iter().map(|file| file.bytes).sum();
         sealed.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
+        // They hold records that no row names, of a log that was perhaps deleted meanwhile: those must not stay for as
+        // long as the logs of others do.
+        for file in in_vain {
+            seal_anew(&mut transaction, file, now).await?;
+        }
         failpoint::reach("seal-before-rows");
         transaction.commit().await?;
         debug!(
@@ -304,6 +316,17 @@ pub(crate) async fn free_segments(
         bytes += freed.into_iter().map(|bytes| bytes as u64).sum::<u64>();
     }
     Ok(bytes)
+}
+
+/// Has the logs that share a segment merged again, without what else is in it.
+pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now: i64) -> Result<()> {
+    sqlx::query("UPDATE runs SET seal_at = $2 WHERE id IN (SELECT run_id FROM slices WHERE segment_id = $1)")
+        .bind(segment_id)
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("UPDATE slices SET sealed = 0 WHERE segment_id = $1").bind(segment_id).execute(connection).await?;
+    Ok(())
 }
 
 /// False when the log is no longer as the plan found it; nothing is changed then.
@@ -611,5 +634,119 @@ impl AsyncFileWriter for HashedObject {
 
     fn complete(&mut self) -> BoxFuture<'_, Result<(), ParquetError>> {
         async move { Ok(self.object.shutdown().await?) }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+    use object_store::ObjectStoreExt;
+    use runlog_model::wire::admin::{NewTask, NewWorkspace};
+    use runlog_model::wire::push::{FinishRun, StartRun};
+    use runlog_model::{Clock, Random, Record, RunStatus, Timestamp};
+
+    use super::*;
+    use crate::people::{Caller, CallerKind};
+    use crate::settings::StoreSettings;
+
+    struct Standing(AtomicI64);
+
+    impl Clock for Standing {
+        fn now(&self) -> Timestamp {
+            Timestamp::clamped(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    struct Counting(AtomicU64);
+
+    impl Random for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            let number = self.0.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+            bytes.iter_mut().zip(number.iter().cycle()).for_each(|(byte, made)| *byte = *made);
+        }
+    }
+
+    struct Opened {
+        store: Store,
+        clock: Arc<Standing>,
+        random: Arc<Counting>,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn opened() -> Opened {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Standing(AtomicI64::new(1_795_434_850_000)));
+        let random = Arc::new(Counting(AtomicU64::new(1)));
+        let settings = StoreSettings::in_folder(folder.path());
+        let store = Store::open(settings, clock.clone(), random.clone()).await.unwrap();
+        Opened { store, clock, random, _folder: folder }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_segment_that_nobody_names_and_nobody_marked_is_swept() {
+        let Opened { store, clock, _folder, .. } = opened().await;
+        let key = Path::from("segments/2026/11/27/lost.parquet");
+        store.put_object(&key, Bytes::from_static(b"lost")).await.unwrap();
+        sqlx::query("INSERT INTO segments (id, object_key, bytes, records, created_at, sha256) VALUES ('lost', $1, 4, 1, $2, '')")
+            .bind(key.as_ref())
+            .bind(store.now().as_millis())
+            .execute(store.catalog().write())
+            .await
+            .unwrap();
+        for expected in [0, 0, 4] {
+            assert_eq!(store.sweep().await.unwrap(), expected, "readers have their hour after it was marked");
+            clock.0.fetch_add(limits::REPLACED_KEEP_MS + 1, Ordering::Relaxed);
+        }
+        assert!(store.objects().head(&key).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_log_that_is_deleted_while_it_is_merged_does_not_stay_in_the_file_of_another() {
+        let Opened { store, clock, random, _folder } = opened().await;
+        let workspace =
+            NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
+        let workspace_id = store.create_workspace(&workspace, "admin").await.unwrap().id;
+        let task = NewTask {
+            id: None,
+            workspace_id,
+            name: "nightly".to_owned(),
+            version: None,
+            description: None,
+            tags: Vec::new(),
+        };
+        let task_id = store.create_task(&task).await.unwrap().id;
+        let caller = Caller {
+            kind: CallerKind::User,
+            id: "00000000-0000-4000-8000-000000000001".to_owned(),
+            name: "admin".to_owned(),
+            administrator: true,
+            permissions: Vec::new(),
+        };
+        let mut runs = Vec::new();
+        for said in ["a secret", "kept"] {
+            let run_id = RunId::random(&*random);
+            store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+            let mut batch = store.begin_batch(run_id, None).await.unwrap();
+            let record = Record { message: Some(said.to_owned()), ..Record::at(Timestamp::clamped(7)) };
+            batch.push(&record).await.unwrap();
+            batch.commit().await.unwrap();
+            store.finish_run(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+            runs.push(run_id);
+        }
+        clock.0.fetch_add(31_000, Ordering::Relaxed);
+
+        let due = store.claim_due_runs().await.unwrap();
+        let (merged, files) = store.merge_runs(&due).await.unwrap();
+        assert_eq!(files.iter().map(|file| file.records).collect::<Vec<_>>(), [2], "both are in one file");
+        store.delete_log(runs[0]).await.unwrap();
+        assert_eq!(store.commit_sealed(&merged, &files).await.unwrap().runs, 1);
+        assert_eq!(store.seal().await.unwrap().runs, 1, "the other one is merged anew");
+        clock.0.fetch_add(2 * limits::REPLACED_KEEP_MS, Ordering::Relaxed);
+        store.sweep().await.unwrap();
+        let segments: Vec<(i64, String)> =
+            sqlx::query_as("SELECT records, object_key FROM segments").fetch_all(store.catalog().read()).await.unwrap();
+        assert_eq!(segments.iter().map(|(records, _)| *records).collect::<Vec<_>>(), [1]);
+        assert!(store.objects().head(&files[0].object_key).await.is_err(), "the file that held both is gone");
     }
 }

@@ -13,7 +13,7 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
-use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewProblem, NewSummary, PageRequest, PageStatus, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
+use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewAlert, NewProblem, NewSummary, PageRequest, PageStatus, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
 };
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
@@ -261,6 +261,20 @@ async fn a_batch_that_is_given_up_leaves_nothing() {
     batch.abort().await;
     assert_eq!(archive.objects(), 0);
     assert_eq!(archive.store.run(archive.run_id).await.unwrap().unwrap().records, 0);
+    archive.push("one", &[record(1, "a")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_goes_on_for_hours_is_refused_before_its_first_objects_are_swept() {
+    let archive = Archive::new().await;
+    let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
+    for index in 0..runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
+        batch.push(&record(index, "x")).await.unwrap();
+    }
+    archive.clock.advance_ms(runlog_store::limits::BATCH_MS_MAX + 1);
+    assert_eq!(batch.commit().await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(archive.store.run(archive.run_id).await.unwrap().unwrap().records, 0);
+    assert_eq!(archive.objects(), 0);
     archive.push("one", &[record(1, "a")]).await;
 }
 
@@ -851,6 +865,21 @@ async fn a_batch_that_finds_no_memory_is_told_so_and_may_come_again() {
     assert_eq!(archive.records().await.len(), 4);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_beyond_those_of_the_api_count_as_memory_too() {
+    let archive = Archive::with_settings(|settings| settings.ingest_memory_bytes = 256 << 10).await;
+    let long = |ms: i64| {
+        let fields = serde_json::json!({ "attributes": { "nested": ["x".repeat(100 << 10)] } });
+        let extra = fields.as_object().cloned().map(Box::new);
+        Record { extra, ..record(ms, "short") }
+    };
+    let mut first = archive.store.begin_batch(archive.run_id, Some("first")).await.unwrap();
+    first.push(&long(1)).await.unwrap();
+    first.push(&long(2)).await.unwrap();
+    assert_eq!(push(&archive.store, archive.run_id, 2, &[long(3), long(4)]).await, Err(ErrorKind::Busy));
+    first.commit().await.unwrap();
+}
+
 /// An archive with a sealed run, one that goes on, one without a log, and a page file.
 async fn lived_in() -> Archive {
     let archive = Archive::new().await;
@@ -925,6 +954,65 @@ async fn an_archive_is_copied_whole_and_again_with_what_has_come_since() {
     let stranger = Copy::new().await;
     let error = stranger.store.copy_to(&copy.store, |_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again() {
+    let archive = with_due_run().await;
+    let user = NewUser { name: "ada".to_owned(), administrator: false };
+    let user = archive.store.create_user(&user).await.unwrap();
+    let token = archive.store.create_token(&user.id, "laptop").await.unwrap();
+    let mut claimed = claim(&archive, "sink").await.unwrap();
+    let last = place(&archive, &claimed, 3).await;
+    let refused = vec![(last, "too old".to_owned())];
+    let step = runlog_store::DeliveryStep { until: Some(last), delivered: 3, refused, ..Default::default() };
+    archive.store.step_delivery(&mut claimed, &step).await.unwrap();
+    archive.store.finish_delivery(&claimed).await.unwrap();
+    let alert = NewAlert {
+        rule: "failed".to_owned(),
+        destination: "mail".to_owned(),
+        occurrence: "run failed".to_owned(),
+        body: "{}".to_owned(),
+    };
+    archive.store.note_alerts(std::slice::from_ref(&alert)).await.unwrap();
+    let copy = Copy::empty().await;
+    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    let secret = token.token.unwrap();
+    assert!(copy.store.caller_by_token(&secret).await.unwrap().is_some());
+    assert_eq!(copy.store.offer_runs("sink", |_| true).await.unwrap(), 0);
+    let figures = copy.store.delivery_figures().await.unwrap().remove(0);
+    assert_eq!((figures.due, figures.done, figures.records, figures.refused), (0, 1, 3, 1));
+    assert_eq!(copy.store.note_alerts(&[alert]).await.unwrap(), 0, "it is known");
+
+    archive.store.revoke_token(&token.id, None).await.unwrap();
+    archive.store.rotate_signing_key("links", true).await.unwrap();
+    archive.store.forget_sink("sink").await.unwrap();
+    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    assert!(copy.store.caller_by_token(&secret).await.unwrap().is_none());
+    let ids = async |store: &Store| {
+        let keys = store.signing_keys("links").await.unwrap();
+        keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&copy.store).await, ids(&archive.store).await);
+    assert!(copy.store.delivery_figures().await.unwrap().is_empty());
+    assert!(copy.store.dead_letters("sink", 9).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_copy_has_no_more_use_for_is_swept_there() {
+    let archive = lived_in().await;
+    let copy = Copy::empty().await;
+    archive.push("late", &[record(4, "late")]).await;
+    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    archive.clock.advance_ms(31_000);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    copy.clock.advance_ms(2 * 3_600_000);
+    copy.store.sweep().await.unwrap();
+    archive.clock.advance_ms(2 * 3_600_000);
+    archive.store.sweep().await.unwrap();
+    assert_eq!((copy.objects(), copy.sealed_files()), (archive.objects(), archive.sealed_files()));
+    assert_eq!(copy.records_of(archive.run_id).await, archive.records().await);
 }
 
 /// A run as an upstream tells of it.
@@ -1350,6 +1438,108 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     assert_eq!(archive.store.dead_letters("sink", 9).await.unwrap()[0].reason, "still too old");
     assert!(archive.store.forget_sink("sink").await.unwrap());
     assert!(archive.store.delivery_figures().await.unwrap().is_empty());
+}
+
+/// What a sink is behind by: as figures say it, and as alerts do. Unit: seconds.
+async fn lag(archive: &Archive) -> (u64, Option<i64>) {
+    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
+    let lags = archive.store.sink_lags().await.unwrap();
+    (figures.lag_seconds, lags.first().map(|lag| archive.now().millis_since(lag.since) / 1_000))
+}
+
+/// It was counted from the end of the run: a record that came three days later put the sink behind by three days.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_is_behind_by_the_time_for_which_something_has_been_due() {
+    let archive = with_due_run().await;
+    assert_eq!(lag(&archive).await, (0, Some(0)));
+    archive.clock.advance_ms(600_000);
+    let claimed = claim(&archive, "sink").await.unwrap();
+    let again_at = archive.now().plus_millis(3_600_000);
+    archive.store.set_back_delivery(&claimed, "it is away", Some(again_at)).await.unwrap();
+    assert_eq!(lag(&archive).await, (600, Some(600)), "whenever it is tried again");
+    assert_eq!(archive.store.retry_deliveries("sink").await.unwrap(), 1);
+    assert_eq!(lag(&archive).await, (600, Some(600)));
+    let claimed = claim(&archive, "sink").await.unwrap();
+    archive.store.finish_delivery(&claimed).await.unwrap();
+    assert_eq!(lag(&archive).await, (0, None));
+
+    archive.clock.advance_ms(3 * 86_400_000);
+    archive.push("late", &[record(5, "late")]).await;
+    assert_eq!(lag(&archive).await, (0, None), "it has not settled");
+    archive.clock.advance_ms(40_000);
+    assert_eq!(lag(&archive).await, (10, Some(10)));
+    let claimed = claim(&archive, "sink").await.unwrap();
+    archive.push("later", &[record(6, "later")]).await;
+    archive.store.finish_delivery(&claimed).await.unwrap();
+    archive.clock.advance_ms(31_000);
+    assert_eq!(lag(&archive).await, (1, Some(1)), "what came meanwhile is due since it has settled");
+
+    let claimed = claim(&archive, "sink").await.unwrap();
+    archive.store.set_back_delivery(&claimed, "refused as a whole", None).await.unwrap();
+    archive.clock.advance_ms(86_400_000);
+    assert_eq!(lag(&archive).await, (0, None), "what it does not take is not due");
+    assert_eq!(archive.store.retry_deliveries("sink").await.unwrap(), 1);
+    archive.clock.advance_ms(5_000);
+    assert_eq!(lag(&archive).await, (5, Some(5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up() {
+    let archive = Archive::new().await;
+    let since = async |rule: &str, sink: &str| archive.store.sink_behind_since(rule, sink).await.unwrap();
+    let began = archive.now();
+    assert_eq!(since("strict", "loki").await, began);
+    archive.clock.advance_ms(1_000);
+    assert_eq!(since("strict", "loki").await, began);
+    let later = archive.now();
+    assert_eq!((since("lenient", "loki").await, since("strict", "files").await), (later, later));
+    let copy = Copy::empty().await;
+    copy.clock.advance_ms(10_000);
+    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    assert_eq!(copy.store.sink_behind_since("strict", "loki").await.unwrap(), began, "it goes along with a copy");
+
+    archive.clock.advance_ms(1_000);
+    archive.store.sinks_caught_up("strict", &["files".to_owned()]).await.unwrap();
+    assert_eq!((since("lenient", "loki").await, since("strict", "files").await), (later, later));
+    assert_eq!(since("strict", "loki").await, archive.now(), "it had caught up, for this rule");
+    archive.store.sinks_caught_up("lenient", &[]).await.unwrap();
+    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    assert_eq!(copy.store.sink_behind_since("lenient", "loki").await.unwrap(), copy.now(), "so does that it has ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own() {
+    let archive = Archive::new().await;
+    let alert = |destination: &str, occurrence: &str| NewAlert {
+        rule: "failed".to_owned(),
+        destination: destination.to_owned(),
+        occurrence: occurrence.to_owned(),
+        body: "{}".to_owned(),
+    };
+    let alerts = [alert("mail", "first"), alert("hook", "first"), alert("mail", "second")];
+    assert_eq!(archive.store.note_alerts(&alerts[..2]).await.unwrap(), 2);
+    archive.clock.advance_ms(1_000);
+    assert_eq!(archive.store.note_alerts(&alerts).await.unwrap(), 1, "what is known is left as it is");
+    let claim = async |destination: &str| archive.store.claim_alert(destination).await.unwrap();
+    let hook = claim("hook").await.unwrap();
+    assert!(claim("hook").await.is_none(), "it is in somebody's hands");
+    let first = claim("mail").await.unwrap();
+    assert_eq!((&*first.occurrence, &*claim("mail").await.unwrap().occurrence), ("first", "second"));
+    assert!(claim("elsewhere").await.is_none());
+
+    archive.store.alert_delivered(&hook).await.unwrap();
+    archive.store.alert_failed(&first, "it is away", archive.now().plus_millis(10_000)).await.unwrap();
+    archive.clock.advance_ms(9_000);
+    assert!(claim("mail").await.is_none());
+    archive.clock.advance_ms(1_000);
+    let again = claim("mail").await.unwrap();
+    assert_eq!((&*again.occurrence, again.attempts), ("first", 2));
+    // Whoever has the second one in their hands has died.
+    archive.clock.advance_ms(runlog_store::limits::ALERT_CLAIM_MS);
+    assert_eq!(claim("mail").await.unwrap().occurrence, "second");
+    assert!(claim("hook").await.is_none(), "it was told");
+    let backlog = archive.store.alert_backlog().await.unwrap();
+    assert_eq!((backlog.len(), &*backlog[0].destination, backlog[0].waiting), (1, "mail", 2));
 }
 
 /// Every record of a scan as its run, its number there and its message, in order.
