@@ -15,7 +15,9 @@ use runlog_client::Execution;
 use runlog_model::run::PlanPart;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
-use runlog_store::{Caller, CallerKind, ClaimedRun, CollectorFigures, LiveQuery, Setback, Store, failpoint, limits};
+use runlog_store::{
+    Caller, CallerKind, ClaimedRun, CollectorFigures, ErrorKind, LiveQuery, Setback, Store, failpoint, limits,
+};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -25,7 +27,7 @@ use tracing::{debug, info, warn};
 use crate::blocks::SpareBlocks;
 use crate::checkpoint::{SPARE, SpareFolders, remove_left_over};
 use crate::collect_error::{CollectError, Result};
-use crate::discover::{Discovered, Discovery, Range};
+use crate::discover::{Discovered, Discovery, Ended, Range};
 use crate::error::{FetchError, storage};
 use crate::fetch::{Fetched, fetch_into};
 use crate::land::Landing;
@@ -46,6 +48,8 @@ const SO_FAR: &str = ".so-far";
 /// The wait after the first attempt that came to nothing, and the longest.
 const AGAIN_FIRST: Duration = Duration::from_secs(30);
 const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// The longest where the archive could not take it: when the archive can again, it can for all of them.
+const AGAIN_MAX_ARCHIVE: Duration = Duration::from_secs(600);
 /// How long a collector that ends waits for the archive to hear of it; the others find out by themselves later.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -180,18 +184,23 @@ impl Collector {
         self.discover_range(Range { from, to: now }).await
     }
 
-    /// Lists the runs of a stretch of time.
+    /// Lists the runs of a stretch of time. What one list or run met is told in the end; what the others told is kept.
     pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
         let Shared { store, upstream, discovery, progress, .. } = &*self.0;
-        let found = discovery.round(store, upstream, range).await?;
-        store.set_listed_until(&upstream.name, range.to).await?;
+        let Ended { found, is_all_listed, problem } = discovery.round(store, upstream, range).await;
+        if is_all_listed {
+            store.set_listed_until(&upstream.name, range.to).await?;
+        }
         debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
         if found.unreadable > 0 {
             let (name, runs) = (&upstream.name, found.unreadable);
             warn!(upstream = name, runs, "runs cannot be collected, because their ids are no UUIDs");
         }
         progress.tell(CollectEvent::Listed(found));
-        Ok(found)
+        match problem {
+            None => Ok(found),
+            Some(error) => Err(error),
+        }
     }
 
     /// How many runs the service lists for a stretch of time, wanted or not.
@@ -199,15 +208,20 @@ impl Collector {
         self.0.discovery.count(&self.0.upstream, range).await
     }
 
-    /// Lands every run that is due, several at a time, until there is none or `stop`.
+    /// Lands every run that is due, several at a time, until there is none or `stop`. When the archive is away, what is
+    /// in hand is still brought as far as it comes.
     pub async fn land_due(&self, stop: &CancellationToken) -> Result<Round> {
-        self.0.is_tidy.get_or_try_init(|| self.tidy()).await?;
+        tokio::select! {
+            tidied = self.0.is_tidy.get_or_try_init(|| self.tidy()) => { tidied?; }
+            () = stop.cancelled() => return Ok(Round::default()),
+        }
+        let no_more = CancellationToken::new();
         let mut workers = JoinSet::new();
         for _ in 0..self.0.upstream.settings.parallel.max(1) {
-            let (collector, stop) = (self.clone(), stop.clone());
+            let (collector, stop, no_more) = (self.clone(), stop.clone(), no_more.clone());
             workers.spawn(async move {
                 let mut round = Round::default();
-                while !stop.is_cancelled() {
+                while !stop.is_cancelled() && !no_more.is_cancelled() {
                     match collector.land_one(&stop).await? {
                         Some(one) => round.add(one),
                         None if collector.look_at_one(&stop).await? => {}
@@ -217,16 +231,22 @@ impl Collector {
                 Ok::<_, CollectError>(round)
             });
         }
-        let joining = async {
-            let mut round = Round::default();
-            while let Some(outcome) = workers.join_next().await {
-                round.add(outcome.map_err(FetchError::from)??);
+        let (mut round, mut problem) = (Round::default(), None);
+        while let Some(outcome) = workers.join_next().await {
+            match outcome.map_err(|broken| CollectError::from(FetchError::from(broken))).flatten() {
+                Ok(of_worker) => round.add(of_worker),
+                Err(error) => {
+                    // Broken off, the others would leave what they have in hand claimed.
+                    no_more.cancel();
+                    problem.get_or_insert(error);
+                }
             }
-            Ok(round)
-        };
-        let round = joining.await;
+        }
         self.0.spare_folders.remove();
-        round
+        match problem {
+            None => Ok(round),
+            Some(error) => Err(error),
+        }
     }
 
     /// Collects until `stop`: lists whenever `pause` has passed, and lands what is due at any time.
@@ -271,7 +291,8 @@ impl Collector {
                 }
             }
         };
-        if let Err(error) = self.share_pace().await {
+        let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => Ok(()) };
+        if let Err(error) = shared {
             warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "the pace could not be shared");
         }
         tokio::join!(listing, landing, sharing);
@@ -313,7 +334,12 @@ impl Collector {
     async fn land_one(&self, stop: &CancellationToken) -> Result<Option<Round>> {
         let Shared { store, upstream, progress, .. } = &*self.0;
         let now = upstream.client.clock().now();
-        let Some(claimed) = store.claim_run(&upstream.name, self.lease_end(now)).await? else { return Ok(None) };
+        // A claim that was made and not heard of runs out.
+        let claimed = tokio::select! {
+            claimed = store.claim_run(&upstream.name, self.lease_end(now)) => claimed?,
+            () = stop.cancelled() => None,
+        };
+        let Some(claimed) = claimed else { return Ok(None) };
         let run_id = claimed.run_id()?;
         let outcome = tokio::select! {
             outcome = self.bring(&claimed, run_id) => outcome,
@@ -338,15 +364,15 @@ impl Collector {
                 progress.tell(CollectEvent::NoLog(run_id));
                 return Ok(Some(Round { no_log: 1, ..Round::default() }));
             }
-            // The archive is away: nothing can be noted either.
-            Err(CollectError::Archive(error)) if error.kind() == runlog_store::ErrorKind::Unavailable => {
-                return Err(error.into());
-            }
             Err(error) => error,
         };
         let setback = self.setback(&claimed, &error);
-        store.set_back(&upstream.name, &claimed, &setback).await?;
+        let noted = inform(store.set_back(&upstream.name, &claimed, &setback), stop).await;
         let Setback { problem, again_at, .. } = setback;
+        if let Err(error) = noted {
+            warn!(run.id = %run_id, problem, "a run was not landed, and the archive cannot take note of it");
+            return Err(error.into());
+        }
         info!(run.id = %run_id, problem, %again_at, "a run was not landed, and is tried again");
         progress.tell(CollectEvent::SetBack(run_id, &problem));
         Ok(Some(Round { set_back: 1, ..Round::default() }))
@@ -358,25 +384,37 @@ impl Collector {
         let Some(every) = upstream.settings.while_going else { return Ok(false) };
         let now = upstream.client.clock().now();
         let before = now.plus_millis(-millis(every));
-        let claimed = store.claim_going_run(&upstream.name, self.lease_end(now), before).await?;
+        let claimed = tokio::select! {
+            claimed = store.claim_going_run(&upstream.name, self.lease_end(now), before) => claimed?,
+            () = stop.cancelled() => None,
+        };
         let Some(claimed) = claimed else { return Ok(false) };
+        let run_id = claimed.run_id()?;
         let outcome = tokio::select! {
             outcome = self.bring_so_far(&claimed) => outcome,
             () = self.keep(&claimed) => return Ok(true),
-            () = stop.cancelled() => Ok(()),
+            () = stop.cancelled() => {
+                // Whoever looks next goes on with what is on disk.
+                farewell(store.give_back(&upstream.name, &claimed)).await?;
+                return Ok(true);
+            }
         };
         if let Err(error) = outcome {
             // All of it comes when the run has ended.
-            debug!(%error, "what a run has logged so far could not be brought in");
+            warn!(
+                run.id = %run_id,
+                error = &error as &dyn std::error::Error,
+                "what a run has logged so far could not be brought in, and is looked at again"
+            );
         }
-        store.looked_at_run(&upstream.name, &claimed).await?;
+        inform(store.looked_at_run(&upstream.name, &claimed), stop).await?;
         Ok(true)
     }
 
     /// From the last instant that is archived on, so that nothing is missing at the seam; what is there already is not
     /// stored again.
     async fn bring_so_far(&self, claimed: &ClaimedRun) -> Result<()> {
-        let Shared { store, upstream, .. } = &*self.0;
+        let store = &self.0.store;
         let run_id = claimed.run_id()?;
         let run = said(claimed)?;
         let newest = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
@@ -386,11 +424,40 @@ impl Collector {
         };
         let start = newest.map(|record| record.time.floor_to_second());
         let folder = self.work_folder()?.join(format!("{run_id}{SO_FAR}"));
+        let fetched = match self.fetch_from(start, &run, run_id, &folder).await {
+            // A look that was broken off began elsewhere.
+            Err(CollectError::Fetch(FetchError::OtherFetch { .. })) if remove_left_over(&folder)? => {
+                self.fetch_from(start, &run, run_id, &folder).await
+            }
+            fetched => fetched,
+        };
+        match fetched {
+            Ok(fetched) => Ok(fetched.checkpoint.remove()?),
+            Err(error) => {
+                // The next look begins where the archive is then.
+                if let Err(error) = remove_left_over(&folder) {
+                    debug!(run.id = %run_id, %error, "pages of a look that came to nothing are left behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Fetches what a run has logged since then, and lands it.
+    async fn fetch_from(
+        &self,
+        start: Option<Timestamp>,
+        run: &Execution,
+        run_id: RunId,
+        folder: &Path,
+    ) -> Result<Fetched> {
         let request =
             FetchRequest { range: TimeRange { start, end: None }, settle: None, ..self.fetch_request(run_id) };
-        let mut landing = Landing::new(self.clone(), run, run_id, start);
-        let fetched = fetch_into(&upstream.client, &request, Some(folder), &mut landing, Arc::new(Unheard)).await?;
-        Ok(fetched.checkpoint.remove()?)
+        let mut landing = Landing::new(self.clone(), run.clone(), run_id, start);
+        let (client, folder) = (&self.0.upstream.client, Some(folder.to_owned()));
+        let fetched = fetch_into(client, &request, folder, &mut landing, Arc::new(Unheard)).await;
+        landing.finish().await;
+        fetched
     }
 
     /// Fetches a run's log, lands it, and ends the run. Its records; none when it has no log.
@@ -434,9 +501,8 @@ impl Collector {
     /// Begins the run in the archive, and its task and places as far as they are new there.
     pub(crate) async fn begin(&self, run: &Execution, run_id: RunId) -> Result<()> {
         let Shared { store, upstream, discovery, .. } = &*self.0;
-        let task = discovery.task(upstream, run).await?;
-        store.learn_task(&task).await?;
-        store.start_run(run_id, &start(run, task.id), &collector_as_caller(&upstream.name)).await?;
+        let task_id = discovery.learn_task(store, upstream, run).await?;
+        store.start_run(run_id, &start(run, task_id), &collector_as_caller(&upstream.name)).await?;
         Ok(())
     }
 
@@ -485,17 +551,26 @@ impl Collector {
     }
 
     fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> Setback {
-        let problem = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+        let mut problem = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(": ");
+        if let CollectError::Fetch(FetchError::Incomplete { .. } | FetchError::Uncounted { .. }) = error {
+            problem += "; the run's page shows what came";
+        }
         let expected = match error {
             CollectError::Fetch(FetchError::Incomplete { expected, .. }) => Some(*expected),
             _ => None,
         };
+        let longest = match error {
+            CollectError::Archive(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy) => {
+                AGAIN_MAX_ARCHIVE
+            }
+            _ => AGAIN_MAX,
+        };
         let now = self.0.upstream.client.clock().now();
         let doubled = 1_u32 << claimed.attempts.clamp(0, 20);
-        let again = AGAIN_FIRST.saturating_mul(doubled).min(AGAIN_MAX);
+        let again = AGAIN_FIRST.saturating_mul(doubled).min(longest);
         Setback { problem, expected, again_at: now.plus_millis(millis(again)) }
     }
 }
@@ -503,6 +578,20 @@ impl Collector {
 /// Tells the archive something on the way out; where it does not answer, nobody waits for it.
 async fn farewell(telling: impl Future<Output = runlog_store::Result<()>>) -> runlog_store::Result<()> {
     tokio::time::timeout(FAREWELL, telling).await.unwrap_or(Ok(()))
+}
+
+/// Tells the archive something, which becomes a farewell with `stop`.
+pub(crate) async fn inform(
+    telling: impl Future<Output = runlog_store::Result<()>>,
+    stop: &CancellationToken,
+) -> runlog_store::Result<()> {
+    tokio::select! { told = telling => told, () = farewell_is_over(stop) => Ok(()) }
+}
+
+/// Waits until `stop`, and then for as long as a farewell takes.
+pub(crate) async fn farewell_is_over(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(FAREWELL).await;
 }
 
 /// What the service said of a run.

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::collect::{farewell_is_over, inform};
 use crate::redact::Redactor;
 use crate::sink::{Batch, Destination, Item, RunFacts, SendError, Sent, Sink};
 use crate::sinks::files::{Files, Part};
@@ -44,6 +45,8 @@ const REFUSED_ALL: usize = 16;
 /// How long a run waits that the sink refuses wholly, at first and at most.
 const SETBACK_FIRST: Duration = Duration::from_secs(60);
 const SETBACK_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// How long one waits at most that the archive could not give: when the archive can again, it can for all of them.
+const SETBACK_MAX_ARCHIVE: Duration = Duration::from_secs(600);
 
 type Result<T, E = Trouble> = std::result::Result<T, E>;
 
@@ -200,17 +203,19 @@ impl Deliverer {
         self.note(None).await
     }
 
-    /// Delivers every run that is due, several at a time, until there is none, the sink is away, or `stop`.
+    /// Delivers every run that is due, several at a time, until there is none, the sink is away, or `stop`. When the
+    /// archive is away, what is in hand is still delivered as far as it comes.
     pub async fn deliver_due(
         &self,
         stop: &CancellationToken,
     ) -> std::result::Result<DeliveryRound, runlog_store::Error> {
+        let no_more = CancellationToken::new();
         let mut workers = JoinSet::new();
         for _ in 0..self.0.sink.parallel.max(1) {
-            let (deliverer, stop) = (self.clone(), stop.clone());
+            let (deliverer, stop, no_more) = (self.clone(), stop.clone(), no_more.clone());
             workers.spawn(async move {
                 let mut round = DeliveryRound::default();
-                while !stop.is_cancelled() {
+                while !stop.is_cancelled() && !no_more.is_cancelled() {
                     match deliverer.deliver_one(&stop).await? {
                         Some(one) => round.add(one),
                         None => break,
@@ -219,11 +224,21 @@ impl Deliverer {
                 Ok::<_, runlog_store::Error>(round)
             });
         }
-        let mut round = DeliveryRound::default();
+        let (mut round, mut problem) = (DeliveryRound::default(), None);
         while let Some(outcome) = workers.join_next().await {
-            round.add(outcome.map_err(runlog_store::Error::from)??);
+            match outcome.map_err(runlog_store::Error::from).flatten() {
+                Ok(of_worker) => round.add(of_worker),
+                Err(error) => {
+                    // Broken off, the others would leave what they have in hand claimed.
+                    no_more.cancel();
+                    problem.get_or_insert(error);
+                }
+            }
         }
-        Ok(round)
+        match problem {
+            None => Ok(round),
+            Some(error) => Err(error),
+        }
     }
 
     /// Delivers until `stop`.
@@ -232,10 +247,11 @@ impl Deliverer {
         while !stop.is_cancelled() {
             let now = self.0.clock.now();
             let is_time = offered_at.is_none_or(|at| now.millis_since(at) >= millis(OFFER_EVERY));
-            if is_time && let Err(error) = self.look().await {
-                self.tell("runs could not be looked for", &error);
-            }
             if is_time {
+                let looked = tokio::select! { looked = self.look() => looked, () = stop.cancelled() => break };
+                if let Err(error) = looked {
+                    self.tell("runs could not be looked for", &error);
+                }
                 offered_at = Some(now);
             }
             if let Err(error) = self.deliver_due(&stop).await {
@@ -276,9 +292,12 @@ impl Deliverer {
         if self.is_paused() {
             return Ok(None);
         }
-        let Some(mut claimed) = store.claim_delivery(&sink.name, lease_end(clock.now())).await? else {
-            return Ok(None);
+        // A claim that was made and not heard of runs out.
+        let claimed = tokio::select! {
+            claimed = store.claim_delivery(&sink.name, lease_end(clock.now())) => claimed?,
+            () = stop.cancelled() => None,
         };
+        let Some(mut claimed) = claimed else { return Ok(None) };
         let held = claimed.clone();
         let mut round = DeliveryRound::default();
         let outcome = tokio::select! {
@@ -287,34 +306,61 @@ impl Deliverer {
                 warn!(sink = sink.name, run.id = %held.run.id, "another deliverer has taken over a run that took too long");
                 return Ok(Some(round));
             }
+            // It ends by itself before that, unless the archive does not answer.
+            () = farewell_is_over(stop) => Err(Trouble::Stopped),
         };
+        inform(self.conclude(&claimed, outcome, &mut round), stop).await?;
+        Ok(Some(round))
+    }
+
+    /// Takes note of how a delivery ended.
+    async fn conclude(
+        &self,
+        claimed: &ClaimedDelivery,
+        outcome: Result<()>,
+        round: &mut DeliveryRound,
+    ) -> std::result::Result<(), runlog_store::Error> {
+        let Shared { store, sink, .. } = &*self.0;
         match outcome {
             Ok(()) => {
-                self.is_well().await?;
+                if self.has_answered(round) {
+                    self.is_well().await?;
+                }
                 round.runs = 1;
             }
-            Err(Trouble::Stopped) => store.give_back_delivery(&claimed).await?,
+            Err(Trouble::Stopped) => store.give_back_delivery(claimed).await?,
             // The log was deleted meanwhile, or another deliverer has the run: whoever claims it next sees how it is.
             Err(Trouble::Archive(error)) if error.kind() == ErrorKind::Conflict => {
-                store.give_back_delivery(&claimed).await?;
+                store.give_back_delivery(claimed).await?;
             }
-            Err(Trouble::Archive(error)) if error.kind() == ErrorKind::Unavailable => return Err(error),
-            Err(Trouble::Archive(error)) => self.set_back(&claimed, &mut round, causes(&error)).await?,
-            Err(Trouble::Run(problem)) => self.set_back(&claimed, &mut round, problem).await?,
+            Err(Trouble::Archive(error)) => {
+                let longest = match error.kind() {
+                    ErrorKind::Unavailable | ErrorKind::Busy => SETBACK_MAX_ARCHIVE,
+                    _ => SETBACK_MAX,
+                };
+                self.set_back(claimed, round, causes(&error), longest).await?;
+            }
+            Err(Trouble::Run(problem)) => self.set_back(claimed, round, problem, SETBACK_MAX).await?,
             Err(Trouble::Dead(problem)) => {
                 info!(sink = sink.name, run.id = %claimed.run.id, problem, "the sink refuses a run");
-                store.set_back_delivery(&claimed, &problem, None).await?;
+                store.set_back_delivery(claimed, &problem, None).await?;
                 (round.dead, round.problem) = (1, Some(problem));
             }
             Err(Trouble::Sink { problem, pause }) => {
                 let until = self.leave_alone(pause);
                 warn!(sink = sink.name, problem, "the sink takes nothing, and is left alone for a while");
                 self.note(Some(&problem)).await?;
-                store.set_back_delivery(&claimed, &problem, Some(until)).await?;
+                store.set_back_delivery(claimed, &problem, Some(until)).await?;
                 (round.set_back, round.problem) = (1, Some(problem));
             }
         }
-        Ok(Some(round))
+        Ok(())
+    }
+
+    /// True when the sink had to answer so that a run was delivered: of one whose records are all left out, it heard
+    /// nothing.
+    fn has_answered(&self, round: &DeliveryRound) -> bool {
+        matches!(self.0.sink.destination, Destination::Runs(_)) || round.records + round.refused > 0
     }
 
     async fn set_back(
@@ -322,10 +368,11 @@ impl Deliverer {
         claimed: &ClaimedDelivery,
         round: &mut DeliveryRound,
         problem: String,
+        longest: Duration,
     ) -> std::result::Result<(), runlog_store::Error> {
         let Shared { store, sink, clock, .. } = &*self.0;
         let times = u32::try_from(claimed.attempts - 1).unwrap_or_default();
-        let again_at = clock.now().plus_millis(millis(doubled(SETBACK_FIRST, times, SETBACK_MAX)));
+        let again_at = clock.now().plus_millis(millis(doubled(SETBACK_FIRST, times, longest)));
         info!(sink = sink.name, run.id = %claimed.run.id, problem, %again_at, "a run was not delivered, and is tried again");
         store.set_back_delivery(claimed, &problem, Some(again_at)).await?;
         (round.set_back, round.problem) = (1, Some(problem));

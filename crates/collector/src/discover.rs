@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use runlog_client::{Execution, ExecutionFilter, ExecutionScope};
+use runlog_client::{ErrorKind, Execution, ExecutionFilter, ExecutionScope};
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::places::TaskItem;
 use runlog_model::{EnvironmentId, Random, RunId, TaskId, Timestamp, WorkspaceId};
@@ -21,12 +21,27 @@ const LIST_LIMIT: u64 = 100;
 const LIST_TRIES: u32 = 5;
 /// Runs that the lists do not tell of any more, and that are asked after one by one, in a round.
 const ASKED_AFTER_MAX: u64 = 200;
+/// How long the list of tasks is not read again for the sake of a task that was not in it. Unit: milliseconds.
+const MISSED_MS: i64 = 300_000;
 
 /// Finds runs, and remembers what it learned of the places they belong to.
 pub(crate) struct Discovery {
-    tasks: tokio::sync::Mutex<HashMap<TaskId, TaskItem>>,
+    tasks: tokio::sync::Mutex<Tasks>,
     /// Requests that the last listing by place took.
     broad_requests: AtomicU64,
+}
+
+/// The tasks of an upstream, as far as it shows them.
+#[derive(Default)]
+struct Tasks {
+    /// Those that were ever shown: the last runs of one that was deleted may land after that.
+    shown: HashMap<TaskId, TaskItem>,
+    /// Those of which the upstream does not know any more.
+    gone: HashSet<TaskId>,
+    /// When tasks were looked for in vain.
+    missed: HashMap<TaskId, Timestamp>,
+    /// When the list could not be read.
+    refused_at: Option<Timestamp>,
 }
 
 /// What a round of discovery found.
@@ -42,6 +57,15 @@ pub struct Discovered {
     pub requests: u64,
 }
 
+/// A round of discovery that has ended, well or not.
+pub(crate) struct Ended {
+    pub(crate) found: Discovered,
+    /// Every list was read to its end.
+    pub(crate) is_all_listed: bool,
+    /// The first thing that went wrong.
+    pub(crate) problem: Option<CollectError>,
+}
+
 /// What was found of a round that goes on. A run may be in several lists.
 #[derive(Default)]
 struct Found {
@@ -49,6 +73,9 @@ struct Found {
     new: u64,
     unreadable: HashSet<String>,
     requests: u64,
+    is_all_listed: bool,
+    /// The first thing that a list or a run met, while the others went on.
+    problem: Option<CollectError>,
 }
 
 /// Where runs are looked for, and which of those that are found are wanted.
@@ -65,36 +92,117 @@ impl Discovery {
     }
 
     /// Lists the runs from a time on and keeps what is told of them. Then asks after those that go on, as far as is
-    /// known, and that no list told of.
-    pub(crate) async fn round(&self, store: &Store, upstream: &Upstream, range: Range) -> Result<Discovered> {
-        let begun = upstream.client.clock().now();
+    /// known, and that no list told of. What one list or one run meets does not keep the others up.
+    pub(crate) async fn round(&self, store: &Store, upstream: &Upstream, range: Range) -> Ended {
         let mut found = Found::default();
-        let lists = self.lists(upstream).await?;
-        for scope in &lists.scopes {
-            for window in range.windows(upstream.settings.window_max) {
-                self.list(store, upstream, &lists, *scope, window, &mut found).await?;
-            }
+        if let Err(error) = self.look(store, upstream, range, &mut found).await {
+            found.problem.get_or_insert(error);
         }
-        if lists.is_by_place {
+        let Found { listed, new, requests, unreadable, is_all_listed, problem } = found;
+        let found = Discovered { listed, new, requests, unreadable: unreadable.len() as u64 };
+        Ended { found, is_all_listed, problem }
+    }
+
+    async fn look(&self, store: &Store, upstream: &Upstream, range: Range, found: &mut Found) -> Result<()> {
+        let begun = upstream.client.clock().now();
+        let lists = self.lists(upstream).await?;
+        self.read_lists(store, upstream, &lists, range, found).await?;
+        found.is_all_listed = found.problem.is_none();
+        if lists.is_by_place && found.is_all_listed {
             self.broad_requests.store(found.requests, Ordering::Relaxed);
         }
+        self.ask_after(store, upstream, &lists, begun, found).await
+    }
+
+    /// Reads every list; fails with what the next one would meet as well.
+    async fn read_lists(
+        &self,
+        store: &Store,
+        upstream: &Upstream,
+        lists: &Lists,
+        range: Range,
+        found: &mut Found,
+    ) -> Result<()> {
+        for scope in &lists.scopes {
+            for window in range.windows(upstream.settings.window_max) {
+                let Err(error) = self.list(store, upstream, lists, *scope, window, found).await else { continue };
+                if let Some(task) = unknown_task(*scope, &error) {
+                    self.lose_task(task).await;
+                    break;
+                }
+                if is_met_by_all(&error) {
+                    return Err(error);
+                }
+                warn!(
+                    upstream = upstream.name,
+                    ?scope,
+                    from = %window.from,
+                    to = %window.to,
+                    error = &error as &dyn std::error::Error,
+                    "a list of runs could not be read, and is read again in the next round"
+                );
+                // What was refused would be refused for the next window as well.
+                let is_refused = matches!(error, CollectError::Upstream(_));
+                found.problem.get_or_insert(error);
+                if is_refused {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks after the runs that no list told of; fails with what the next one would meet as well.
+    async fn ask_after(
+        &self,
+        store: &Store,
+        upstream: &Upstream,
+        lists: &Lists,
+        begun: Timestamp,
+        found: &mut Found,
+    ) -> Result<()> {
         for run_id in store.runs_to_ask_after(&upstream.name, begun, ASKED_AFTER_MAX).await? {
             found.requests += 1;
             match upstream.client.execution(run_id).await {
-                Ok(run) => {
-                    store
-                        .learn_runs(&upstream.name, &learned(upstream, &lists, &run).into_iter().collect::<Vec<_>>())
-                        .await?;
-                }
-                Err(error) if error.kind() == runlog_client::ErrorKind::NotFound => {
+                Ok(run) => match learned(upstream, lists, &run) {
+                    Some(told) => {
+                        store.learn_runs(&upstream.name, &[told]).await?;
+                    }
+                    None => {
+                        debug!(run.id = %run_id, "a run that goes on is not wanted any more");
+                        store.note_asked_after(&upstream.name, run_id).await?;
+                    }
+                },
+                Err(error) if error.kind() == ErrorKind::NotFound => {
                     warn!(run.id = %run_id, "the upstream does not know a run any more that was going on");
                     store.lose_run(&upstream.name, run_id).await?;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // Whatever it is, the next round begins with another run.
+                    store.note_asked_after(&upstream.name, run_id).await?;
+                    let error = CollectError::from(error);
+                    if is_met_by_all(&error) {
+                        return Err(error);
+                    }
+                    warn!(
+                        upstream = upstream.name,
+                        run.id = %run_id,
+                        error = &error as &dyn std::error::Error,
+                        "the upstream does not tell of a run that goes on, and is asked again in the next round"
+                    );
+                    found.problem.get_or_insert(error);
+                }
             }
         }
-        let Found { listed, new, requests, unreadable } = found;
-        Ok(Discovered { listed, new, requests, unreadable: unreadable.len() as u64 })
+        Ok(())
+    }
+
+    /// Does not ask for the runs of a task any more that was chosen by its name, unless the upstream shows it again.
+    async fn lose_task(&self, task: TaskId) {
+        match self.tasks.lock().await.gone.insert(task) {
+            true => warn!(task.id = %task, "the upstream does not know a task any more, nor runs of it"),
+            false => debug!(task.id = %task, "the upstream still does not know a task"),
+        }
     }
 
     /// How many runs the lists hold, by a request for each window.
@@ -151,18 +259,24 @@ impl Discovery {
             return Ok(Lists { scopes: by_place, tasks: None, is_by_place: true });
         }
         let mut tasks: HashSet<TaskId> = selection.tasks.iter().copied().collect();
+        let mut by_task: Vec<ExecutionScope> = tasks.iter().map(|task| ExecutionScope::Task(*task)).collect();
         if !selection.task_names.is_empty() {
-            self.learn_tasks(upstream).await?;
-            let known = self.tasks.lock().await;
-            let fitting = known.values().filter(|task| selection.task_names.iter().any(|name| fits(&task.name, name)));
-            tasks.extend(fitting.map(|task| task.executable));
+            let listed = upstream.client.tasks(None, None).await?;
+            let mut known = self.tasks.lock().await;
+            known.learn(listed);
+            let is_fitting = |task: &TaskItem| selection.task_names.iter().any(|name| fits(&task.name, name));
+            for task in known.shown.values().filter(|task| is_fitting(task)).map(|task| task.executable) {
+                // The last runs of one that is gone are still wanted.
+                if tasks.insert(task) && !known.gone.contains(&task) {
+                    by_task.push(ExecutionScope::Task(task));
+                }
+            }
         }
         // A request for each task, or as many as it takes to read the runs of all tasks.
         let broad = self.broad_requests.load(Ordering::Relaxed).max(2 * by_place.len() as u64);
         // The list of a single task knows no tags.
-        let is_by_place = tasks.len() as u64 > broad || !selection.tags.is_empty();
-        let scopes =
-            if is_by_place { by_place } else { tasks.iter().map(|task| ExecutionScope::Task(*task)).collect() };
+        let is_by_place = by_task.len() as u64 > broad || !selection.tags.is_empty();
+        let scopes = if is_by_place { by_place } else { by_task };
         Ok(Lists { scopes, tasks: Some(tasks), is_by_place })
     }
 
@@ -197,49 +311,105 @@ impl Discovery {
         Ok(scopes)
     }
 
-    async fn learn_tasks(&self, upstream: &Upstream) -> Result<()> {
-        let listed = upstream.client.tasks(None, None).await?;
-        let mut tasks = self.tasks.lock().await;
-        tasks.extend(listed.into_iter().map(|task| (task.executable, task)));
-        Ok(())
-    }
-
-    /// The task of a run and where it belongs, for the archive. A task that the upstream does not show keeps its id as
-    /// its name, in a workspace that is called like the upstream.
-    pub(crate) async fn task(&self, upstream: &Upstream, run: &Execution) -> Result<Task> {
+    /// Makes the task of a run known to the archive, and where it belongs. A task that the upstream does not show stays
+    /// what it is there; one that is new there has its id as its name, in a workspace that is called like the upstream.
+    pub(crate) async fn learn_task(&self, store: &Store, upstream: &Upstream, run: &Execution) -> Result<TaskId> {
         let text = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
         let id: TaskId = text.parse().map_err(|_| CollectError::BadRun {
             run: run.id().to_owned(),
             what: format!("its task id {text:?} is not 24 hexadecimal digits"),
         })?;
-        if !self.tasks.lock().await.contains_key(&id)
-            && let Err(error) = self.learn_tasks(upstream).await
-        {
-            // Names are not worth a log.
-            debug!(%error, "the upstream does not list its tasks");
+        match self.shown(upstream, id).await {
+            Some(item) => store.learn_task(&task(item, run)).await?,
+            None => {
+                let is_new = store.task(id).await?.is_none();
+                if is_new {
+                    store.learn_task(&nameless(upstream, id)).await?;
+                }
+            }
         }
-        let tasks = self.tasks.lock().await;
-        let Some(item) = tasks.get(&id) else { return Ok(nameless(upstream, id)) };
-        let environment = &item.workspace.environment;
-        Ok(Task {
-            id,
-            name: item.name.clone(),
-            version: run.text("taskVersion").or_else(|| run.text("jobVersion")).unwrap_or("1.0").to_owned(),
-            description: None,
-            tags: Vec::new(),
-            workspace: Workspace {
-                id: item.workspace.id,
-                name: item.workspace.name.clone(),
-                description: item.workspace.description.clone(),
-                owner: item.workspace.owner.clone(),
-                environment: Environment {
-                    id: environment.id,
-                    name: environment.name.clone(),
-                    description: environment.description.clone(),
-                    is_default: environment.default,
-                },
-            },
-        })
+        Ok(id)
+    }
+
+    /// What the upstream shows of a task.
+    async fn shown(&self, upstream: &Upstream, id: TaskId) -> Option<TaskItem> {
+        let now = upstream.client.clock().now();
+        let is_to_be_looked_for = self.tasks.lock().await.is_to_be_looked_for(id, now);
+        if is_to_be_looked_for {
+            let listed = upstream.client.tasks(None, None).await;
+            let mut tasks = self.tasks.lock().await;
+            match listed {
+                Ok(listed) => {
+                    tasks.learn(listed);
+                    tasks.miss(id, now);
+                }
+                Err(error) => {
+                    // Names are not worth a log.
+                    warn!(
+                        upstream = upstream.name,
+                        error = &error as &dyn std::error::Error,
+                        "the upstream does not list its tasks: the names of new ones are not known"
+                    );
+                    tasks.refused_at = Some(now);
+                }
+            }
+        }
+        self.tasks.lock().await.shown.get(&id).cloned()
+    }
+}
+
+impl Tasks {
+    fn learn(&mut self, listed: Vec<TaskItem>) {
+        self.refused_at = None;
+        for item in listed {
+            self.gone.remove(&item.executable);
+            self.shown.insert(item.executable, item);
+        }
+    }
+
+    /// Notes that a task was looked for, where that was in vain.
+    fn miss(&mut self, id: TaskId, now: Timestamp) {
+        self.missed.retain(|_, at| is_recent(*at, now));
+        if !self.shown.contains_key(&id) {
+            self.missed.insert(id, now);
+        }
+    }
+
+    /// True for a task that the list may show when it is read now.
+    fn is_to_be_looked_for(&self, id: TaskId, now: Timestamp) -> bool {
+        let was_missed = self.missed.get(&id).is_some_and(|at| is_recent(*at, now));
+        let was_refused = self.refused_at.is_some_and(|at| is_recent(at, now));
+        !self.shown.contains_key(&id) && !was_missed && !was_refused
+    }
+}
+
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    (0..MISSED_MS).contains(&now.millis_since(at))
+}
+
+/// A task as the upstream shows it, for the archive.
+fn task(item: TaskItem, run: &Execution) -> Task {
+    let TaskItem { executable, name, workspace } = item;
+    let environment = workspace.environment;
+    let environment = Environment {
+        id: environment.id,
+        name: environment.name,
+        description: environment.description,
+        is_default: environment.default,
+    };
+    Task {
+        id: executable,
+        name,
+        version: run.text("taskVersion").or_else(|| run.text("jobVersion")).unwrap_or("1.0").to_owned(),
+        description: None,
+        tags: Vec::new(),
+        workspace: Workspace {
+            id: workspace.id,
+            name: workspace.name,
+            description: workspace.description,
+            owner: workspace.owner,
+            environment,
+        },
     }
 }
 
@@ -381,6 +551,38 @@ fn learned(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<Upstre
         due_at: ended.map_or(now, |ended| ended.plus_millis(settle_ms)),
         body: run.raw.to_string(),
     })
+}
+
+/// The task that the upstream says it does not know, where the list of its runs was asked for.
+fn unknown_task(scope: ExecutionScope, error: &CollectError) -> Option<TaskId> {
+    match (scope, error) {
+        (ExecutionScope::Task(task), CollectError::Upstream(error)) if error.kind() == ErrorKind::NotFound => {
+            Some(task)
+        }
+        _ => None,
+    }
+}
+
+/// True for what the next list or run would meet as well: the service or the archive is away, or lets nobody in.
+fn is_met_by_all(error: &CollectError) -> bool {
+    match error {
+        CollectError::Upstream(error) => match error.kind() {
+            ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => true,
+            ErrorKind::Invalid
+            | ErrorKind::Forbidden
+            | ErrorKind::NotFound
+            | ErrorKind::Protocol
+            | ErrorKind::Refused
+            | ErrorKind::Storage => false,
+        },
+        CollectError::Archive(_) => true,
+        CollectError::Fetch(_)
+        | CollectError::NoSuchPlace { .. }
+        | CollectError::Crowded { .. }
+        | CollectError::Unsteady { .. }
+        | CollectError::NoLogYet { .. }
+        | CollectError::BadRun { .. } => false,
+    }
 }
 
 fn no_such(what: &'static str, wanted: &str, known: Vec<String>) -> CollectError {

@@ -9,10 +9,7 @@ pub enum FetchError {
     #[error(transparent)]
     Upstream(#[from] runlog_client::Error),
     /// The service counts other records than came. The pages stay on disk, so that another try is cheap.
-    #[error(
-        "the log is not complete: the service counts {expected} records and {got} came; \
-         try again, or take it as it is with --allow-incomplete"
-    )]
+    #[error("the log is not complete: the service counts {expected} records and {got} came")]
     Incomplete {
         /// What the service counts.
         expected: u64,
@@ -20,9 +17,7 @@ pub enum FetchError {
         got: u64,
     },
     /// The service does not count its records.
-    #[error(
-        "nobody can say whether the log is complete: the service does not count it; take the {got} records that came with --allow-incomplete"
-    )]
+    #[error("nobody can say whether the log is complete: {got} records came, and the service does not count them")]
     Uncounted {
         /// What came.
         got: u64,

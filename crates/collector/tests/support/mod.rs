@@ -1,6 +1,8 @@
 //! A service that plays the run-log API over a made-up log, on loopback, with the faults that a test writes into its
 //! script. Time stands until someone waits.
 
+pub(crate) mod catalog;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -61,7 +63,12 @@ pub(crate) enum FileForm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum At {
     Token,
+    /// The tasks.
+    Tasks,
+    /// The runs of the task.
     List,
+    /// The runs of any other task.
+    OtherList,
     Execution,
     Generate,
     Status,
@@ -182,6 +189,13 @@ impl Wait for TestTime {
 /// The same numbers every time.
 #[derive(Default)]
 pub(crate) struct TestRandom(AtomicU64);
+
+impl TestRandom {
+    /// Another number each time that it was asked.
+    pub(crate) fn used(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 impl Random for TestRandom {
     fn fill(&self, bytes: &mut [u8]) {
@@ -372,17 +386,21 @@ async fn token(State(app): App, _: HeaderMap) -> Answer {
     )
 }
 
-async fn execution(State(app): App, headers: HeaderMap) -> Answer {
-    if let Some(answer) = failed(app.note(At::Execution, String::new()).as_ref()).or(app.check_token(&headers)) {
+async fn execution(State(app): App, Path(run): Path<String>, headers: HeaderMap) -> Answer {
+    if let Some(answer) = failed(app.note(At::Execution, run.clone()).as_ref()).or(app.check_token(&headers)) {
         return answer;
     }
-    json_answer(200, &app.said())
+    let mut said = app.said();
+    said["executionId"] = Value::from(run);
+    json_answer(200, &said)
 }
 
-async fn executions(State(app): App, headers: HeaderMap) -> Answer {
-    failed(app.note(At::List, String::new()).as_ref())
+async fn executions(State(app): App, Path(task): Path<String>, headers: HeaderMap) -> Answer {
+    let (at, items) = if task == TASK { (At::List, vec![app.said()]) } else { (At::OtherList, Vec::new()) };
+    let body = json!({"items": items, "limit": 100, "offset": 0, "total": items.len()});
+    failed(app.note(at, String::new()).as_ref())
         .or(app.check_token(&headers))
-        .unwrap_or_else(|| json_answer(200, &json!({"items": [app.said()], "limit": 100, "offset": 0, "total": 1})))
+        .unwrap_or_else(|| json_answer(200, &body))
 }
 
 async fn tasks(State(app): App, headers: HeaderMap) -> Answer {
@@ -390,7 +408,8 @@ async fn tasks(State(app): App, headers: HeaderMap) -> Answer {
     let workspace =
         json!({"id": "b".repeat(24), "name": "here", "owner": "o", "type": "shared", "environment": environment});
     let item = json!({"executable": TASK, "name": "nightly", "workspace": workspace});
-    app.check_token(&headers)
+    failed(app.note(At::Tasks, String::new()).as_ref())
+        .or(app.check_token(&headers))
         .unwrap_or_else(|| json_answer(200, &json!({"items": [item], "limit": 100, "offset": 0, "total": 1})))
 }
 

@@ -1,0 +1,184 @@
+//! Runs are found and tasks keep their names, whatever one list, one run or one task meets.
+
+use axum::http::StatusCode;
+use runlog_client::ErrorKind;
+use runlog_collector::{CollectError, Round, Selection};
+use runlog_model::Clock;
+use runlog_model::place::Task;
+
+use super::{GOES_ON, HAS_ENDED, Landing, OTHER_RUN, told};
+use crate::support::{At, Fault, RUN, Script, TASK, plain_log, status_fault};
+
+/// A task of which the service has no runs.
+const OTHER_TASK: &str = "57f64991e4b0b689a64feed1";
+/// A third run of the task that has some.
+const THIRD_RUN: &str = "6c0e5a34-0000-4000-8000-000000000003";
+
+fn no_tasks() -> Fault {
+    Fault::Answer(200, vec![], r#"{"items":[],"limit":100,"offset":0,"total":0}"#.to_owned())
+}
+
+fn refused() -> Fault {
+    status_fault(StatusCode::FORBIDDEN, &[])
+}
+
+fn unknown() -> Fault {
+    status_fault(StatusCode::NOT_FOUND, &[])
+}
+
+fn both_tasks() -> Selection {
+    Selection { tasks: vec![TASK.parse().unwrap(), OTHER_TASK.parse().unwrap()], ..Selection::default() }
+}
+
+#[track_caller]
+fn kind(error: CollectError) -> ErrorKind {
+    match error {
+        CollectError::Upstream(error) => error.kind(),
+        other => panic!("{other}"),
+    }
+}
+
+impl Landing {
+    /// The settings name something else, and the collector is started again.
+    fn choose(&mut self, selection: Selection) {
+        self.upstream.selection = selection;
+        self.restart();
+    }
+
+    /// What the archive knows of the task.
+    async fn task(&self) -> Task {
+        self.store.task(TASK.parse().unwrap()).await.unwrap().unwrap()
+    }
+}
+
+/// A task that was deleted at the upstream got its id as its name and another workspace with its next run; whoever had
+/// rights in its own lost them.
+#[tokio::test]
+async fn a_task_that_the_upstream_does_not_show_any_more_stays_what_it_was() {
+    for answer in [no_tasks(), refused(), status_fault(StatusCode::INTERNAL_SERVER_ERROR, &[])] {
+        let mut landing = Landing::of(Script::of(plain_log(3)), |_| ()).await;
+        assert_eq!(landing.round().await.landed, 1);
+        let before = landing.task().await;
+        assert_eq!((before.name.as_str(), before.workspace.name.as_str()), ("nightly", "here"));
+        // What it was told of the task is forgotten.
+        landing.restart();
+        landing.stage.change(|script| {
+            script.faults = vec![(At::List, 0, told(&[(OTHER_RUN, HAS_ENDED)])), (At::Tasks, 0, answer)];
+        });
+        assert_eq!(landing.round().await.landed, 1);
+        assert_eq!(landing.task().await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_was_looked_for_in_vain_is_looked_for_again_after_a_while() {
+    let landing = Landing::of(Script::of(plain_log(3)), |settings| settings.parallel = 1).await;
+    let runs = told(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
+    landing.stage.change(|script| script.faults = vec![(At::List, 0, runs), (At::Tasks, 0, no_tasks())]);
+    assert_eq!(landing.round().await.landed, 2);
+    assert_eq!(landing.stage.count(At::Tasks), 1, "not once for each run");
+    assert_eq!(landing.task().await.name, TASK, "its id is all that is known of it");
+
+    landing.stage.change(|script| script.faults = vec![(At::List, 0, told(&[(THIRD_RUN, HAS_ENDED)]))]);
+    landing.stage.time.pass(600_000);
+    assert_eq!(landing.round().await.landed, 1);
+    assert_eq!(landing.stage.count(At::Tasks), 2);
+    assert_eq!(landing.task().await.name, "nightly");
+}
+
+/// The right to see a run was taken away while it went on. It was asked after first in each round, and that round ended
+/// there: no other was asked after, and each round listed from the same time on.
+#[tokio::test]
+async fn a_run_that_may_not_be_seen_any_more_does_not_hold_up_the_others() {
+    let going = told(&[(RUN, GOES_ON), (OTHER_RUN, GOES_ON)]);
+    let landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
+    assert_eq!(landing.round().await, Round::default());
+    landing.stage.time.pass(60_000);
+    let now = landing.stage.time.now();
+    landing.stage.change(|script| script.faults = vec![(At::List, 0, told(&[])), (At::Execution, 1, refused())]);
+    assert_eq!(kind(landing.try_list().await.unwrap_err()), ErrorKind::Forbidden, "it is told in the end");
+
+    let asked = landing.stage.seen(At::Execution);
+    assert!(asked.len() == 2 && asked[0] != asked[1], "{asked:?}");
+    assert_eq!(landing.land().await.landed, 1);
+    assert!(landing.store.listed_until("service").await.unwrap() >= Some(now), "every list was read");
+    assert!(landing.store.runs_to_ask_after("service", now, 9).await.unwrap().is_empty(), "others go first now");
+
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.round().await.landed, 1, "it may be seen again");
+}
+
+#[tokio::test]
+async fn a_list_that_may_not_be_read_does_not_hold_up_the_others() {
+    let mut landing = Landing::of(Script::of(plain_log(3)).with(At::OtherList, 0, refused()), |_| ()).await;
+    landing.choose(both_tasks());
+    assert_eq!(kind(landing.try_list().await.unwrap_err()), ErrorKind::Forbidden);
+    assert_eq!(landing.store.listed_until("service").await.unwrap(), None, "the next round begins there again");
+    assert_eq!(landing.land().await.landed, 1);
+
+    landing.stage.change(|script| script.faults.clear());
+    landing.list().await;
+    assert!(landing.store.listed_until("service").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_task_that_was_deleted_has_an_empty_list() {
+    let mut landing = Landing::of(Script::of(plain_log(3)).with(At::OtherList, 0, unknown()), |_| ()).await;
+    landing.choose(both_tasks());
+    assert_eq!(landing.round().await.landed, 1);
+    assert!(landing.store.listed_until("service").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_task_that_was_chosen_by_its_name_and_deleted_is_not_listed_any_more_and_its_last_run_lands() {
+    let going = told(&[(RUN, GOES_ON)]);
+    let mut landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
+    landing.choose(Selection { task_names: vec!["night*".to_owned()], ..Selection::default() });
+    assert_eq!(landing.round().await, Round::default());
+
+    landing.stage.change(|script| script.faults = vec![(At::List, 0, unknown()), (At::Tasks, 0, no_tasks())]);
+    landing.stage.forget_requests();
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.round().await.landed, 1);
+    assert_eq!(landing.task().await.name, "nightly");
+    landing.stage.time.pass(60_000);
+    landing.list().await;
+    assert_eq!(landing.stage.count(At::List), 1);
+}
+
+#[tokio::test]
+async fn a_run_whose_task_is_not_chosen_any_more_lets_the_others_go_first() {
+    let going = told(&[(RUN, GOES_ON)]);
+    let mut landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
+    landing.list().await;
+    landing.choose(Selection { tasks: vec![OTHER_TASK.parse().unwrap()], ..Selection::default() });
+    landing.stage.time.pass(60_000);
+    let now = landing.stage.time.now();
+    landing.list().await;
+    assert_eq!(landing.stage.count(At::Execution), 1);
+    assert!(landing.store.runs_to_ask_after("service", now, 9).await.unwrap().is_empty());
+    assert_eq!(landing.store.collection_figures("service").await.unwrap().going, 1);
+}
+
+#[tokio::test]
+async fn a_service_that_is_away_is_not_asked_after_one_run_after_another() {
+    let going = told(&[(RUN, GOES_ON), (OTHER_RUN, GOES_ON)]);
+    let landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
+    landing.list().await;
+    landing.stage.change(|script| {
+        let away = status_fault(StatusCode::SERVICE_UNAVAILABLE, &[]);
+        script.faults = vec![(At::List, 0, told(&[])), (At::Execution, 0, away)];
+    });
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        landing.stage.time.pass(60_000);
+        landing.stage.forget_requests();
+        assert_eq!(kind(landing.try_list().await.unwrap_err()), ErrorKind::Unavailable);
+        let mut runs = landing.stage.seen(At::Execution);
+        runs.dedup();
+        asked.extend(runs);
+    }
+    // A run that the service cannot tell of without breaking does not stay the first.
+    asked.sort();
+    assert_eq!(asked, [RUN, OTHER_RUN]);
+}

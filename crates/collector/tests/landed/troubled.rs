@@ -1,0 +1,131 @@
+//! What cannot be brought in now is brought in later, and holds nothing else up: an archive that does not take it, a look
+//! that is broken off, a catalog that gives no answer.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use runlog_collector::{CollectSettings, Round};
+use runlog_model::{Record, RunStatus, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::{GOES_ON, HAS_ENDED, Landing, OTHER_RUN, told};
+use crate::support::{At, RUN, Script, catalog, plain_log, status_fault};
+
+/// An object that could not be written ended the round, and a second later the next one; nobody could see why.
+#[tokio::test]
+async fn a_run_that_the_archive_cannot_take_says_why_and_lands_later() {
+    let landing = Landing::of(Script::of(plain_log(5)), |_| ()).await;
+    let folder = landing.stage.folder.path();
+    let (objects, aside) = (folder.join("data/objects"), folder.join("aside"));
+    std::fs::rename(&objects, &aside).unwrap();
+    std::fs::write(&objects, "").unwrap();
+    assert_eq!(landing.round().await, Round { set_back: 1, ..Round::default() });
+    let failing = landing.store.failing_runs("service", 9).await.unwrap();
+    assert!(failing[0].problem.as_deref().unwrap().contains("object store"), "{failing:?}");
+
+    std::fs::remove_file(&objects).unwrap();
+    std::fs::rename(&aside, &objects).unwrap();
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.round().await, Round { landed: 1, records: 5, ..Round::default() });
+    assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Failed)));
+}
+
+/// What one of several met broke off the others, and their runs stayed claimed for two minutes.
+#[tokio::test]
+async fn what_is_in_hand_lands_though_the_next_claim_fails() {
+    let runs = told(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
+    let landing = Landing::of(Script::of(plain_log(45)).with(At::List, 0, runs), |_| ()).await;
+    landing.list().await;
+    let undecodable = "UPDATE collected_runs SET run_id = 'undecodable', due_at = due_at + 1";
+    catalog::change(&landing.catalog(), &format!("{undecodable} WHERE run_id = '{OTHER_RUN}'"));
+
+    let error = landing.collector.land_due(&CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("does not decode"), "{error}");
+    assert_eq!(landing.archived().await, (plain_log(45), Some(RunStatus::Failed)));
+}
+
+fn look_every_minute(settings: &mut CollectSettings) {
+    settings.while_going = Some(Duration::from_secs(60));
+    settings.pages_in_flight = 1;
+}
+
+/// The pages of a look that came to nothing stayed on disk. The next one began where the archive was then, found pages of
+/// another range of time, and so did each one after it.
+#[tokio::test]
+async fn a_look_that_came_to_nothing_is_not_the_last() {
+    let going = told(&[(RUN, GOES_ON)]);
+    let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, going), look_every_minute).await;
+    landing.round().await;
+    assert_eq!(landing.archived().await.0, plain_log(5));
+
+    // The newest pages come, and the others do not.
+    landing.stage.change(|script| {
+        let gone = status_fault(StatusCode::FORBIDDEN, &[]);
+        script.log = plain_log(45);
+        script.faults.extend((5..40).map(|number| (At::File, number, gone.clone())));
+    });
+    landing.stage.time.pass(60_000);
+    landing.round().await;
+    let archived = landing.archived().await.0;
+    assert!(archived.last() == plain_log(45).last() && archived.len() < 45, "{archived:?}");
+
+    landing.stage.change(|script| {
+        script.log = plain_log(60);
+        script.faults.retain(|(at, ..)| *at == At::List);
+    });
+    landing.stage.time.pass(60_000);
+    landing.round().await;
+    assert_eq!(landing.archived().await.0.last(), plain_log(60).last());
+    assert!(!landing.work_is_left());
+}
+
+#[tokio::test]
+async fn a_look_goes_on_where_the_archive_is_though_another_was_broken_off() {
+    let going = told(&[(RUN, GOES_ON)]);
+    let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, going), look_every_minute).await;
+    landing.round().await;
+    landing.stage.change(|script| script.log = plain_log(45));
+    landing.stage.time.pass(60_000);
+    let checkpoint = landing.work().join(format!("{RUN}.so-far/checkpoint.ndjson"));
+    let stop = CancellationToken::new();
+    let breaking_off = async {
+        while !checkpoint.exists() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (round, ()) = tokio::join!(landing.collector.land_due(&stop), breaking_off);
+    assert_eq!(round.unwrap(), Round::default());
+    assert!(checkpoint.exists(), "its pages are left behind");
+
+    // Another collector brings in more of the log.
+    let (time, message) = plain_log(45).swap_remove(20);
+    let record =
+        Record { severity: Some("INFO".to_owned()), message: Some(message), ..Record::at(Timestamp::clamped(time)) };
+    let mut batch = landing.store.begin_batch(RUN.parse().unwrap(), None).await.unwrap();
+    batch.push(&record).await.unwrap();
+    batch.commit().await.unwrap();
+    assert_eq!(landing.archived().await.0.len(), 6);
+    landing.round().await;
+    assert_eq!(landing.archived().await.0.last(), plain_log(45).last());
+    assert!(!landing.work_is_left());
+}
+
+/// A catalog that froze kept a collector from ending when it was told to.
+#[tokio::test]
+async fn a_collector_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_to() {
+    let landing = Landing::of(Script::of(plain_log(5)), |_| ()).await;
+    landing.list().await;
+    let _held = catalog::Held::of(&landing.catalog());
+    let (stop, before) = (CancellationToken::new(), landing.random.used());
+    let stopping = async {
+        // Each claim has a name of its own.
+        while landing.random.used() == before {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let both = async { tokio::join!(landing.collector.land_due(&stop), stopping) };
+    let (round, ()) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
+    assert_eq!(round.unwrap(), Round::default());
+}
