@@ -55,7 +55,8 @@ impl App {
         let link_keys = KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?;
         let paces = Paces::new(settings.requests_per_second, settings.stranger_requests_per_second, Arc::clone(&clock));
         let events_bytes = settings.bounds.events_bytes_max;
-        let body_memory = BodyMemory::new(events_bytes.saturating_mul(limits::EVENTS_MEMORY_TIMES));
+        let times = |times: usize| events_bytes.saturating_mul(times);
+        let body_memory = BodyMemory::new(times(limits::EVENTS_READ_TIMES), times(limits::EVENTS_MEMORY_TIMES));
         let metrics = Metrics::new();
         let looks = Looks::new(Arc::clone(&clock));
         let figures = Kept::new(Arc::clone(&clock));

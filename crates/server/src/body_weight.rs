@@ -13,6 +13,9 @@ const ARRAY_BYTES: usize = 64;
 /// A further field of an object, or element of an array.
 const MEMBER_BYTES: usize = 128;
 
+/// An object of JSON that becomes a message, such as an attribute or its value.
+const MESSAGE_BYTES: usize = 160;
+
 /// A text of a protobuf message, without its bytes.
 const TEXT_BYTES: usize = 32;
 
@@ -35,6 +38,41 @@ pub(crate) fn of_json(body: &[u8]) -> usize {
             (b',', false) => weight += MEMBER_BYTES,
             _ => {}
         }
+    }
+    weight
+}
+
+/// What an OTLP request in JSON takes, decoded: objects become messages, which take less than objects of any fields; those
+/// in a list of log records become records. Unit: bytes.
+pub(crate) fn of_otlp_json(body: &[u8]) -> usize {
+    let mut weight = body.len();
+    // The objects and lists that are open, and which of these hold log records.
+    let mut open: Vec<bool> = Vec::new();
+    let (mut text_from, mut last_text) = (None, &body[..0]);
+    let mut at = 0;
+    while let Some(byte) = body.get(at) {
+        match (byte, text_from) {
+            (b'"', None) => text_from = Some(at + 1),
+            (b'"', Some(from)) => {
+                last_text = &body[from..at];
+                text_from = None;
+            }
+            (b'\\', Some(_)) => at += 1,
+            (b'{', None) => {
+                weight += match open.last() {
+                    Some(true) => Message::LogRecord.bytes(),
+                    _ => MESSAGE_BYTES,
+                };
+                open.push(false);
+            }
+            (b'[', None) => {
+                weight += ARRAY_BYTES;
+                open.push([b"logRecords".as_slice(), b"log_records"].contains(&last_text));
+            }
+            (b'}' | b']', None) => _ = open.pop(),
+            _ => {}
+        }
+        at += 1;
     }
     weight
 }
@@ -208,6 +246,35 @@ mod tests {
         for body in [nested, vec![0x0a, 0xff], vec![0x0b, 0x0c], vec![0x0a], vec![0xff; 11]] {
             assert_eq!(of_otlp(&body, usize::MAX).unwrap_err().status, 400);
         }
+    }
+
+    #[test]
+    fn a_request_weighs_about_the_same_in_both_forms() {
+        let text = |text: &str| Some(AnyValue { value: Some(OtlpValue::StringValue(text.to_owned())) });
+        let attribute = |number: usize| KeyValue {
+            key: format!("attribute.{number}"),
+            value: text("a usual value"),
+            ..KeyValue::default()
+        };
+        for attributes in [0, 3, 20] {
+            let log = LogRecord {
+                time_unix_nano: 1_790_000_000_000_000_000,
+                severity_text: "INFO".to_owned(),
+                body: text("a message \\ with \"quotes\" and a { in it"),
+                attributes: (0..attributes).map(attribute).collect(),
+                ..LogRecord::default()
+            };
+            let scope_logs = vec![ScopeLogs { log_records: vec![log; 1_000], ..ScopeLogs::default() }];
+            let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+            let request = ExportLogsServiceRequest { resource_logs };
+            let json = serde_json::to_vec(&request).unwrap();
+            let (of_json, of_protobuf) = (of_otlp_json(&json), of_otlp(&request.encode_to_vec(), usize::MAX).unwrap());
+            let ratio = (of_json - json.len()) as f64 / of_protobuf as f64;
+            assert!((0.7..2.0).contains(&ratio), "{attributes} attributes: {of_json} and {of_protobuf}");
+        }
+        let empty =
+            format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#, vec!["{}"; 1_000].join(","));
+        assert!(of_otlp_json(empty.as_bytes()) > 1_000 * Message::LogRecord.bytes());
     }
 
     #[test]

@@ -53,8 +53,11 @@ pub(crate) const KEYS_LOOK_AGAIN_MS: i64 = 1_000;
 /// A body may unpack to this whatever its ratio. Unit: bytes.
 pub(crate) const UNPACK_BYTES_FREE: u64 = 64 << 20;
 
-/// How much memory OTLP requests and engine events may take, unpacked and decoded, one alone and all together: so many
-/// times the longest body. Ordinary ones take up to ten times their length, and are far shorter than the longest.
+/// How much memory OTLP requests and engine events may take together while they are read: so many times the longest body.
+pub(crate) const EVENTS_READ_TIMES: usize = 2;
+
+/// How much memory they may take decoded, one alone and all together: so many times the longest body. Ordinary ones take
+/// up to ten times their length, and are far shorter than the longest.
 pub(crate) const EVENTS_MEMORY_TIMES: usize = 4;
 
 /// How long such a body waits for memory before it is told to come again.

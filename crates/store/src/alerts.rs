@@ -5,11 +5,12 @@
 //! again, under the same occurrence, by which the receiver can tell.
 
 use runlog_model::{Run, TaskId, Timestamp};
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::runs::{RunRow, instant};
+use crate::sinks::DUE_SINCE;
 use crate::sql::Sql;
 use crate::store::Store;
 
@@ -240,11 +241,10 @@ impl Store {
 
     /// What is due at each sink; sinks with nothing due, or only what has yet to settle, are left out.
     pub async fn sink_lags(&self) -> Result<Vec<SinkLag>> {
-        // A node of an earlier version does not note since when.
-        let rows: Vec<(String, i64, i64, Option<String>)> = sqlx::query_as(
-            "SELECT sink, COUNT(*), MIN(COALESCE(due_since, due_at)), MAX(problem) FROM deliveries
-             WHERE state = 'due' AND COALESCE(due_since, due_at) <= $1 GROUP BY sink ORDER BY sink",
-        )
+        let rows: Vec<(String, i64, i64, Option<String>)> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT sink, COUNT(*), MIN({DUE_SINCE}), MAX(problem) FROM deliveries
+             WHERE state = 'due' AND {DUE_SINCE} <= $1 GROUP BY sink ORDER BY sink"
+        )))
         .bind(self.now().as_millis())
         .fetch_all(self.catalog().read())
         .await?;

@@ -115,8 +115,9 @@ impl Catalog {
             .await
             .map_err(opening)?;
         let mut connection = pool.acquire().await.map_err(opening)?;
-        // An index of a large table takes longer than any call may, and the other nodes wait for it.
-        connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.map_err(opening)?;
+        // An index of a large table takes longer than any call may. Waiting for a lock stays bounded: whoever comes after
+        // it would wait as well.
+        connection.execute("SET statement_timeout = 0").await.map_err(opening)?;
         sqlx::migrate!("migrations/postgres").run(&mut *connection).await.map_err(|error| {
             let advice = "was it written by a newer runlog, or may this user not make tables?";
             Error::caused(ErrorKind::Corrupt, format!("cannot bring {place} up to date; {advice}"), error)

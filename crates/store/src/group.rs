@@ -114,8 +114,13 @@ impl Store {
     }
 }
 
-/// True for what the catalog says of a statement, false for what keeps it from saying anything.
+/// True for what the catalog says of the values of a statement; false for what keeps it from taking any, such as a lock
+/// that it waits for.
 fn is_answer(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
-    matches!(cause, Some(sqlx::Error::Database(_)))
+    let Some(sqlx::Error::Database(refusal)) = cause else { return false };
+    // In the codes of PostgreSQL: wrong values, and constraints that they break.
+    let is_of_values =
+        refusal.code().is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")));
+    is_of_values || refusal.kind() != sqlx::error::ErrorKind::Other
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use runlog_model::{RunId, RunStatus};
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::Store;
+
+/// Since when a delivery has been due. A node of an earlier version does not note it, neither at first nor when a delivery
+/// that was done is due again.
+pub(crate) const DUE_SINCE: &str = "CASE WHEN due_since IS NULL OR done_at > due_since THEN due_at ELSE due_since END";
 
 /// A run that a sink may want.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,11 +276,11 @@ impl Store {
         let read = self.catalog().read();
         let sinks: Vec<SinkRow> =
             sqlx::query_as("SELECT name, kind, seen_at, problem FROM sinks").fetch_all(read).await?;
-        let states: Vec<StateRow> = sqlx::query_as(
+        let states: Vec<StateRow> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT sink, state, COUNT(*) AS runs, CAST(COUNT(problem) AS BIGINT) AS failing,
-                    CAST(SUM(delivered) AS BIGINT) AS records, MIN(COALESCE(due_since, due_at)) AS since
-             FROM deliveries GROUP BY sink, state",
-        )
+                    CAST(SUM(delivered) AS BIGINT) AS records, MIN({DUE_SINCE}) AS since
+             FROM deliveries GROUP BY sink, state"
+        )))
         .fetch_all(read)
         .await?;
         let refused: Vec<(String, i64)> =

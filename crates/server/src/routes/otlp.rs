@@ -69,7 +69,7 @@ fn form(headers: &HeaderMap) -> ApiResult<Form> {
 /// Decodes a body, once there is memory for what that takes.
 async fn parse(form: Form, body: Bytes, memory: &mut HeldMemory) -> ApiResult<ExportLogsServiceRequest> {
     let weight = match form {
-        Form::Json => body_weight::of_json(&body),
+        Form::Json => body_weight::of_otlp_json(&body),
         Form::Protobuf => body_weight::of_otlp(&body, memory.bytes_max())?,
     };
     memory.take(weight).await?;

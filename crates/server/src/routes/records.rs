@@ -98,7 +98,7 @@ pub(crate) async fn unpacked(app: &App, body: Body, headers: &HeaderMap) -> ApiR
             let message = format!("the body is longer than {} bytes; send it in parts", bounds.events_bytes_max);
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
-        memory.take(lines.chunk.len()).await?;
+        memory.read(lines.chunk.len()).await?;
         bytes.extend_from_slice(&lines.chunk);
     }
     Ok((bytes.into(), memory))
