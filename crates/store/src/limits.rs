@@ -262,6 +262,8 @@ pub const ROWS_AT_A_TIME: i64 = 8_192;
 pub const SEARCH_SLICES_FIRST: i64 = 128;
 
 /// Slices that it asks for when those were not enough. Unit: slices. No search looks through more in its time.
+///
+/// It asks for twice as many, again and again, only where more than these reach over one instant.
 pub const SEARCH_SLICES_MAX: i64 = 8_192;
 
 /// Most slices that a search looks through before it counts what it found. Unit: slices; a million records.

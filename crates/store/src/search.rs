@@ -6,7 +6,7 @@
 //! to go on. Where it went on is a place among the records, not among the slices, so that these may be merged between
 //! one page and the next. Decision 0013 says why there is no index of words.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +49,8 @@ pub struct Search {
     pub limit: usize,
     /// After how long it tells what it has.
     pub time_max: Duration,
+    /// After how many slices it tells what it has; [`limits::SEARCH_SLICES_MAX`] says why there is a bound.
+    pub slices_max: i64,
 }
 
 /// A place among the records, in the order of a search: newest first.
@@ -151,17 +153,27 @@ impl Store {
             counts: Arc::default(),
             looked_through: from,
         };
-        let mut names = HashMap::new();
+        let (mut names, mut seen) = (HashMap::new(), HashSet::new());
         // Most searches end with the first few slices; those that do not ask the catalog for many at a time.
-        for slices_max in [limits::SEARCH_SLICES_FIRST, limits::SEARCH_SLICES_MAX] {
+        let many = search.slices_max.max(1);
+        let mut slices_max = limits::SEARCH_SLICES_FIRST.min(many);
+        loop {
             let rows = self.slices_newest_first(&search, searching.looked_through, slices_max).await?;
-            names.extend(rows.iter().map(|row| (row.slice.task_id.clone(), row.task_name.clone())));
             let is_all = (rows.len() as i64) < slices_max;
-            let slices = rows.into_iter().map(|row| row.slice).collect();
+            let mut slices = Vec::new();
+            for SearchRow { slice, task_name } in rows {
+                if seen.insert((slice.object_key.clone(), slice.first_row)) {
+                    names.insert(slice.task_id.clone(), task_name);
+                    slices.push(slice);
+                }
+            }
             let ended = searching.look_through(slices, is_all, begun, from).await?;
-            if ended || is_all {
+            if ended || is_all || (slices_max >= many && searching.is_further(from)) {
                 break;
             }
+            // Slices may be merged meanwhile, into some that end later: what was seen is left out here, not by the
+            // catalog. As many more are asked for, so that this ends however many slices reach over one instant.
+            slices_max = many.max(slices_max.saturating_mul(2));
         }
         searching.into_page(&names)
     }
@@ -240,9 +252,7 @@ impl Searching {
             if certain >= self.search.limit {
                 return Ok(true);
             }
-            // Whatever was looked through before is looked through again: only then is there progress to end with.
-            let is_further = self.looked_through < from;
-            if begun.elapsed() >= self.search.time_max && is_further {
+            if begun.elapsed() >= self.search.time_max && self.is_further(from) {
                 return Ok(true);
             }
             if round.elapsed() < limits::SEARCH_ROUND_TIME {
@@ -251,6 +261,12 @@ impl Searching {
             left = later;
         }
         Ok(false)
+    }
+
+    /// True when there is progress to end with. Slices that reach over the place where a page begins are looked through
+    /// again by that page: until it is behind all of them, the next one would begin at the same place.
+    fn is_further(&self, from: SearchPlace) -> bool {
+        self.looked_through < from
     }
 
     async fn look_through_round(

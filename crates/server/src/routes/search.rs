@@ -72,6 +72,7 @@ pub(crate) async fn find(
         after: params.text("cursor").map(place).transpose()?,
         limit: limit as usize,
         time_max: limits::SEARCH_TIME_MAX,
+        slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
     };
     let search = in_place(&app, &caller, &params, search).await?;
     let page = app.store().search(search).await?;

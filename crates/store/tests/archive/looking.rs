@@ -121,6 +121,46 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks_for_at_a_time() {
+    // Tasks that all begin at midnight and end together filled every answer anew, and what is older was never reached.
+    let archive = Archive::new().await;
+    archive.push("older", &[record(10, "Word of the day before")]).await;
+    for index in 0..9 {
+        let batch = [record(1_000, &format!("Word {index} begins")), record(1_300, &format!("Word {index} ends"))];
+        archive.push(&format!("b{index}"), &batch).await;
+    }
+    let mut search = Search {
+        text: "word".parse().unwrap(),
+        workspace_ids: None,
+        task_id: None,
+        run_id: None,
+        severities: None,
+        range: TimeRange::ALL,
+        after: None,
+        limit: 4,
+        time_max: Duration::ZERO,
+        slices_max: 2,
+    };
+    // Once of all runs, and once of one: the catalog is asked in another way then.
+    for run_id in [None, Some(archive.run_id)] {
+        (search.run_id, search.after) = (run_id, None);
+        let mut found = Vec::new();
+        loop {
+            let page = archive.store.search(search.clone()).await.unwrap();
+            found.extend(page.items.into_iter().map(|item| (item.time.as_millis(), item.message.unwrap())));
+            let Some(next) = page.next else { break };
+            assert!(search.after.is_none_or(|after| next < after), "{next:?} is no further than {:?}", search.after);
+            search.after = Some(next);
+        }
+        let ends = (0..9).rev().map(|index| (1_300, format!("Word {index} ends")));
+        let begins = (0..9).rev().map(|index| (1_000, format!("Word {index} begins")));
+        let mut expected: Vec<(i64, String)> = ends.chain(begins).collect();
+        expected.push((10, "Word of the day before".to_owned()));
+        assert_eq!(found, expected);
+    }
+}
+
+#[tokio::test]
 async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
     let archive = Archive::new().await;
     archive.finish(RunStatus::Failed).await.unwrap();

@@ -1300,6 +1300,24 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
     assert_eq!(with[&(ProblemKind::Pattern, "id of old".to_owned())].len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recent_run_is_summarised_while_its_summary_is_of_its_log_as_it_is() {
+    let archive = sealed().await;
+    let workspace = archive.store.run(archive.run_id).await.unwrap().unwrap().workspace_id;
+    let is_summarized = async || {
+        let of_task = archive.store.recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap();
+        let of_workspace = archive.store.recent_runs_of_workspace(workspace, Timestamp::MIN, 10, 10).await.unwrap();
+        assert_eq!(of_task, of_workspace);
+        of_task[0].is_summarized
+    };
+    assert!(!is_summarized().await, "it is sealed, and nothing is known of its errors yet");
+    let due = archive.store.due_summaries(7).await.unwrap();
+    archive.store.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
+    assert!(is_summarized().await);
+    archive.push("late", &[record(2, "late")]).await;
+    assert!(!is_summarized().await, "more has come since");
+}
+
 async fn claim(archive: &Archive, sink: &str) -> Option<runlog_store::ClaimedDelivery> {
     archive.store.claim_delivery(sink, archive.now().plus_millis(60_000)).await.unwrap()
 }
@@ -1642,6 +1660,7 @@ async fn a_search_finds_the_newest_and_goes_on() {
         limit: 7,
         // No time at all: each answer looks through one round of slices more.
         time_max: Duration::ZERO,
+        slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
     };
     let mut times = Vec::new();
     loop {
