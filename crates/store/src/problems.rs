@@ -33,6 +33,8 @@ pub struct RecentRun {
     pub severities: SeverityCounts,
     /// Why it failed.
     pub error_message: Option<String>,
+    /// True when the summary that is kept is of its log as it is: all its kinds of errors are known.
+    pub is_summarized: bool,
 }
 
 /// A kind of error, over all summarised runs of a task.
@@ -74,6 +76,7 @@ struct RecentRow {
     severity_warn: i64,
     severity_error: i64,
     severity_fatal: i64,
+    is_summarized: i64,
 }
 
 #[derive(FromRow)]
@@ -93,6 +96,10 @@ struct ProblemRow {
 
 const RECENT_COLUMNS: &str = "id, task_id, status, triggered_at, started_at, finished_at, error_message,
     severity_other, severity_trace, severity_debug, severity_info, severity_warn, severity_error, severity_fatal";
+
+/// Of a row of `runs`, or of what is named so: whether a summary is kept of its log as it is.
+const IS_SUMMARIZED: &str = "CAST(CASE WHEN EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
+    AND s.log_epoch = runs.log_epoch AND s.records = runs.records) THEN 1 ELSE 0 END AS BIGINT) AS is_summarized";
 
 /// What is selected of `problems p`, grouped, for a [`KnownProblem`].
 const PROBLEM_COLUMNS: &str = "p.task_id, p.kind, p.id, MIN(p.title) AS title, MAX(p.severity) AS severity,
@@ -115,7 +122,7 @@ impl Store {
     /// The runs of a task that were asked for since then, newest first, at most so many.
     pub async fn recent_runs_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
         let listing = format!(
-            "SELECT {RECENT_COLUMNS} FROM runs WHERE task_id = $1 AND triggered_at >= $2
+            "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM runs WHERE task_id = $1 AND triggered_at >= $2
                 AND workspace_id = (SELECT workspace_id FROM tasks WHERE id = $1)
              ORDER BY triggered_at DESC, id DESC LIMIT $3"
         );
@@ -138,9 +145,10 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<RecentRun>> {
         let listing = format!(
-            "SELECT {RECENT_COLUMNS} FROM (
-                SELECT {RECENT_COLUMNS}, ROW_NUMBER() OVER (PARTITION BY task_id ORDER BY triggered_at DESC, id DESC) AS place
-                FROM runs WHERE workspace_id = $1 AND triggered_at >= $2) AS newest
+            "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM (
+                SELECT {RECENT_COLUMNS}, log_epoch, records,
+                    ROW_NUMBER() OVER (PARTITION BY task_id ORDER BY triggered_at DESC, id DESC) AS place
+                FROM runs WHERE workspace_id = $1 AND triggered_at >= $2) AS runs
              WHERE place <= $3 ORDER BY task_id, triggered_at DESC, id DESC LIMIT $4"
         );
         let rows: Vec<RecentRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
@@ -263,6 +271,7 @@ impl RecentRow {
             finished_at: self.finished_at.map(instant).transpose()?,
             severities: SeverityCounts::from_array(counts.map(|count| count as u64)),
             error_message: self.error_message,
+            is_summarized: self.is_summarized != 0,
         })
     }
 }

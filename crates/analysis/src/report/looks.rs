@@ -199,6 +199,7 @@ mod tests {
                     finished_at: status.is_final().then(|| triggered_at.plus_millis(seconds * 1_000)),
                     severities: SeverityCounts::default(),
                     error_message: None,
+                    is_summarized: false,
                 }
             })
             .collect()

@@ -164,7 +164,7 @@ pub async fn task_report(store: &Store, task: &Task, since: Timestamp, now: Time
     })
 }
 
-pub(super) fn outcomes_of(runs: &[RecentRun]) -> Vec<Outcome> {
+fn outcomes_of(runs: &[RecentRun]) -> Vec<Outcome> {
     let mut counts: BTreeMap<&str, Outcome> = BTreeMap::new();
     for run in runs {
         counts.entry(run.status.as_str()).or_insert(Outcome { status: run.status, runs: 0 }).runs += 1;
@@ -222,9 +222,12 @@ impl Trend {
 
 impl TaskProblem {
     fn of(known: KnownProblem, with: &HashSet<RunId>, newest_first: &[RecentRun]) -> Self {
+        // Whether a log without a summary has it is not known yet. In a log that has grown since its summary, what was
+        // found before is still there.
+        let is_known = |run: &RecentRun| run.is_summarized || with.contains(&run.run_id);
         let over: Vec<bool> = newest_first
             .iter()
-            .filter(|run| run.status.is_final() && run.severities.total() > 0)
+            .filter(|run| run.status.is_final() && run.severities.total() > 0 && is_known(run))
             .map(|run| with.contains(&run.run_id))
             .collect();
         // Each time it came, seen from the newest run back: it is there, and was not in the run before.

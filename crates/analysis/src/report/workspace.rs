@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use runlog_model::place::Workspace;
 use runlog_model::{ProblemKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{KnownProblem, RecentRun, Result, Store, TaskFilter};
+use runlog_store::{KnownProblem, OverviewFilter, Result, Store, TaskFilter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::RunPoint;
 use super::looks::{LOOK_RUNS_MAX, Reason, reasons_of};
-use super::task::{Outcome, outcomes_of};
+use super::task::Outcome;
 
 /// Most runs that a report of a workspace looks at. Unit: runs.
 const RUNS_MAX: u64 = 60_000;
@@ -101,7 +101,6 @@ pub async fn workspace_report(
     let names = names_of_tasks(store, workspace.id).await?;
     let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
     let new = store.new_problems(workspace.id, since, NEW_PROBLEMS_MAX).await?;
-    let recent: Vec<RecentRun> = runs.iter().filter(|run| run.triggered_at >= since).cloned().collect();
     let (mut looks, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
@@ -125,12 +124,28 @@ pub async fn workspace_report(
         workspace_name: workspace.name.clone(),
         since,
         until: now,
-        outcomes: outcomes_of(&recent),
+        outcomes: outcomes_since(store, workspace.id, since).await?,
         looks,
         tasks_fine,
         new_problems,
         is_cut,
     })
+}
+
+/// All runs by status: the rules look at the last runs of each task only, and a task may have had many more since then.
+async fn outcomes_since(store: &Store, workspace: WorkspaceId, since: Timestamp) -> Result<Vec<Outcome>> {
+    let filter = OverviewFilter {
+        workspace_ids: Some(vec![workspace]),
+        start: since,
+        end: Timestamp::MAX,
+        // All in one bucket.
+        bucket_ms: i64::MAX,
+    };
+    let counts = store.outcome_counts(&filter).await?;
+    let mut outcomes: Vec<Outcome> =
+        counts.into_iter().map(|count| Outcome { status: count.status, runs: count.runs }).collect();
+    outcomes.sort_by_key(|outcome| (std::cmp::Reverse(outcome.runs), outcome.status.as_str()));
+    Ok(outcomes)
 }
 
 async fn names_of_tasks(store: &Store, workspace: WorkspaceId) -> Result<BTreeMap<String, String>> {

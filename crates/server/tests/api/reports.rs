@@ -1,6 +1,7 @@
 //! Reports: of what is sealed, of what is not yet, and of what is not there.
 
 use axum::http::Method;
+use runlog_model::Clock;
 use serde_json::{Value, json};
 
 use crate::support::{Ask, RUN, Stage};
@@ -143,4 +144,49 @@ async fn a_report_of_a_task_and_of_its_workspace_say_what_needs_a_look() {
     let refused = stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await;
     refused.is_error(403, &["Author, Viewer, Executor"]);
     stage.get(&format!("/runlog/v1/tasks/{task}/report?lastDays=0")).await.is_error(400, &["lastDays"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_workspace_counts_every_run_of_its_time_however_many_a_task_had() {
+    let stage = Stage::new().await;
+    stage.run_with(RUN, "", "execution_failed").await;
+    stage.clock.advance_ms(2 * 86_400_000);
+    for number in 10..80 {
+        let run = format!("6c0e5a34-0000-4000-8000-0000000000{number}");
+        let status = if number < 50 { "execution_failed" } else { "execution_successful" };
+        stage.run_with(&run, "", status).await;
+        stage.clock.advance_ms(60_000);
+    }
+    let report = stage.get(&format!("/runlog/v1/workspaces/{}/report", stage.workspace)).await.json();
+    let counted = json!([{"status": "execution_failed", "runs": 40}, {"status": "execution_successful", "runs": 30}]);
+    assert_eq!(report["outcomes"], counted, "the failures of this morning are told, the one of the day before is not");
+    assert_eq!((&report["looks"], &report["tasksFine"]), (&json!([]), &json!(1)), "its last runs were good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_not_gone_because_the_last_log_has_no_summary_yet() {
+    let stage = Stage::new().await;
+    let line = |severity: &str, message: &str| {
+        let now = stage.clock.now().as_millis();
+        format!("{}\n", json!({"logTimestamp": now, "severity": severity, "logMessage": message}))
+    };
+    let path = format!("/runlog/v1/tasks/{}/report", stage.task);
+    stage.run_with(OTHER, &line("ERROR", "load failed"), "execution_failed").await;
+    stage.seal_and_summarize().await;
+
+    stage.clock.advance_ms(3_600_000);
+    stage.run_with(RUN, &line("ERROR", "load failed"), "execution_failed").await;
+    let before = stage.get(&path).await.json()["problems"][0].clone();
+    assert_eq!((&before["runs"], &before["isCurrent"]), (&json!(1), &json!(true)), "{before}");
+    stage.seal_and_summarize().await;
+    let after = stage.get(&path).await.json()["problems"][0].clone();
+    assert_eq!((&after["runs"], &after["isCurrent"]), (&json!(2), &json!(true)), "{after}");
+
+    stage.clock.advance_ms(3_600_000);
+    stage.run_with("6c0e5a34-0000-4000-8000-000000000003", &line("INFO", "loaded"), "execution_successful").await;
+    let before = stage.get(&path).await.json()["problems"][0].clone();
+    assert_eq!(before["isCurrent"], true, "whether the last run has it is not known yet: {before}");
+    stage.seal_and_summarize().await;
+    let after = stage.get(&path).await.json()["problems"][0].clone();
+    assert_eq!((&after["isCurrent"], &after["isFlaky"]), (&json!(false), &json!(false)), "{after}");
 }
