@@ -1,6 +1,7 @@
 //! Each command, by what it prints and how it ends.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -67,6 +68,31 @@ fn a_bad_line_is_named_and_its_batch_is_not_stored() {
     check_failure(output, 2, &["line 2", "logTimestamp", "soon", "nothing of this batch was stored"]);
     let empty = service.succeed(&["fetch", RUN, "--no-wait", "-o", "-"]);
     assert_eq!(empty, "");
+}
+
+#[test]
+fn no_run_is_started_for_a_log_that_cannot_be_read() {
+    // The run was started first, and went on for ever.
+    let (service, _, task, file) = with_task();
+    for name in ["plain.ndjson.gz", "plain.ndjson.zst"] {
+        std::fs::copy(&file, service.folder().join(name)).unwrap();
+    }
+    for name in ["missing.ndjson", "plain.ndjson.gz", "plain.ndjson.zst", "data"] {
+        let output = service.runlog(&["push", RUN, name, "--task", &task]).output().unwrap();
+        check_failure(output, 2, &["cannot read", name]);
+    }
+    assert_eq!(service.succeed(&["runs", &task, "--json"]), "");
+}
+
+#[test]
+fn a_line_without_an_end_is_named_before_it_fills_the_memory() {
+    let (service, _, task, file) = with_task();
+    let mut log = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    log.write_all(b"{").unwrap();
+    // The rest of it is a hole: it takes no room on disk.
+    log.set_len(1 << 30).unwrap();
+    let output = service.runlog(&["push", RUN, file.to_str().unwrap(), "--task", &task]).output().unwrap();
+    check_failure(output, 2, &["line 4", "longer than 64 MiB", "one JSON object a line"]);
 }
 
 #[test]
@@ -185,6 +211,77 @@ fn tail_shows_the_newest_records_and_follows_until_the_end() {
     let messages: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = &messages[messages.len() - 1];
     assert_eq!(last["logMessage"], "four", "{shown}");
+}
+
+/// The messages of the lines that `tail --json` prints.
+fn messages(shown: &str) -> Vec<String> {
+    let message = |line: &str| serde_json::from_str::<Value>(line).unwrap()["logMessage"].as_str().unwrap().to_owned();
+    shown.lines().map(message).collect()
+}
+
+#[test]
+fn tail_that_begins_with_no_records_shows_only_what_follows() {
+    // It took a log of which nothing was shown for one that was empty, and showed it from its beginning.
+    let (service, _, task, file) = with_task();
+    push(&service, &task, &file);
+    assert_eq!(service.succeed(&["tail", RUN, "-n", "0", "-f"]), "");
+    assert_eq!(service.succeed(&["tail", RUN, "-n", "0"]), "");
+}
+
+#[test]
+fn tail_shows_no_record_again_that_shares_its_instant_with_earlier_ones() {
+    // It counted those that it had shown of the last instant, and passed over as many of the first of that instant.
+    let (service, _, task, file) = with_task();
+    write_lines(file.clone(), &[record(1_000, "a"), record(1_000, "b")]);
+    push(&service, &task, &file);
+    assert_eq!(messages(&service.succeed(&["tail", RUN, "-n", "1", "-f", "--json"])), ["b"]);
+
+    // More of one instant than one answer holds.
+    let of_one_instant: Vec<_> = (0..450).map(|number| record(1_000, &number.to_string())).collect();
+    write_lines(file.clone(), &of_one_instant);
+    let run = "00000000-0000-4000-8000-000000000002";
+    let finish = ["--task", &task, "--finish", "execution_successful"];
+    service.succeed(&[&["push", run, file.to_str().unwrap()], &finish[..]].concat());
+    assert_eq!(messages(&service.succeed(&["tail", run, "-n", "1", "-f", "--json"])), ["449"]);
+    let expected: Vec<_> = (50..450).map(|number| number.to_string()).collect();
+    assert_eq!(messages(&service.succeed(&["tail", run, "-n", "400", "-f", "--json"])), expected);
+}
+
+#[test]
+fn tail_shows_each_record_once_while_more_arrive() {
+    // Its second request counted from a newest record that had become another.
+    let (service, _, task, file) = with_task();
+    write_lines(file.clone(), &(0..300).map(|number| record(number, &number.to_string())).collect::<Vec<_>>());
+    service.succeed(&["push", RUN, file.to_str().unwrap(), "--task", &task]);
+    let more: Vec<_> = (300..350).map(|number| record(number, &number.to_string())).collect();
+    let more = write_lines(service.folder().join("more.ndjson"), &more);
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut tail = service.runlog(&["tail", RUN, "-n", "300", "--json"]);
+    let tail = tail.env("RUNLOG_API_URL", url).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pass_on(&listener, &service);
+    service.succeed(&["push", RUN, more.to_str().unwrap()]);
+    pass_on(&listener, &service);
+    let shown = succeeded(tail.wait_with_output().unwrap());
+    assert_eq!(messages(&shown), (0..300).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+/// Takes one request without a body, and gives the service's answer to it.
+fn pass_on(listener: &TcpListener, service: &Service) {
+    let (mut client, _) = listener.accept().unwrap();
+    let mut head = String::new();
+    let mut lines = BufReader::new(client.try_clone().unwrap());
+    while !head.ends_with("\r\n\r\n") {
+        assert!(lines.read_line(&mut head).unwrap() > 0, "the request ended: {head}");
+    }
+    let mut upstream = TcpStream::connect(service.url.strip_prefix("http://").unwrap()).unwrap();
+    // The answer ends with its connection, and the next request comes by another.
+    let closing = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    upstream.write_all(closing.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer).unwrap();
+    client.write_all(&answer).unwrap();
 }
 
 #[test]

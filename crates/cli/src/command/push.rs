@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -21,6 +22,10 @@ use crate::terminal::{self, result_json, result_line};
 
 /// Most bytes of plain text in one batch: a part of memory, and what is sent again when a request breaks.
 const BATCH_BYTES: usize = 8 << 20;
+/// Longest line that is read: a file without line breaks would fill the memory.
+///
+/// Unit: MiB. Four times what a service takes unless its `--line-bytes` says more; the service names what it refuses.
+const LINE_MIB_MAX: u64 = 64;
 /// Level of zstd for batches: the network is seldom quicker than this.
 const ZSTD_LEVEL: i32 = 1;
 
@@ -78,6 +83,8 @@ pub(crate) struct Pushed {
 /// Starts the run if asked to, sends its log, and ends it if asked to.
 pub(crate) async fn run(args: PushArgs) -> Outcome {
     let client = args.connect.client()?;
+    // The log goes first: a run that was started for a file that cannot be read would go on for ever.
+    let log = open(&args.file)?;
     if let Some(task) = args.task {
         let start = StartRun {
             execution_type: args.execution_type,
@@ -86,7 +93,7 @@ pub(crate) async fn run(args: PushArgs) -> Outcome {
         };
         client.start_run(args.run_id, &start).await?;
     }
-    let pushed = push_log(&client, args.run_id, open(&args.file)?).await?;
+    let pushed = push_log(&client, args.run_id, log).await?;
     if let Some(status) = args.finish {
         let finish = FinishRun {
             finish_timestamp: args.finished_at,
@@ -117,7 +124,7 @@ pub(crate) async fn push_log(client: &Client, run: RunId, log: impl BufRead + Se
             .await
             .context("the log could not be read on")?;
         batches = rest;
-        let sending = next.context("cannot read the log")?.map(|batch| {
+        let sending = next?.map(|batch| {
             Sending::begin(client, run, batch, before.as_ref().map(|before| before.is_stored.subscribe()))
         });
         if let Some(before) = before {
@@ -201,10 +208,10 @@ struct Batch {
 }
 
 impl<R: BufRead> Batches<R> {
-    fn next(&mut self) -> std::io::Result<Option<Batch>> {
+    fn next(&mut self) -> Outcome<Option<Batch>> {
         let mut text = Vec::with_capacity(BATCH_BYTES / 4);
         let mut lines = 0;
-        while text.len() < BATCH_BYTES && self.log.read_until(b'\n', &mut text)? > 0 {
+        while text.len() < BATCH_BYTES && self.read_line(self.lines + lines + 1, &mut text)? {
             lines += 1;
         }
         if text.is_empty() {
@@ -217,22 +224,49 @@ impl<R: BufRead> Batches<R> {
         self.number += 1;
         let first_line = self.lines + 1;
         self.lines += lines;
-        let body = Bytes::from(zstd::encode_all(text.as_slice(), ZSTD_LEVEL)?);
+        let body = Bytes::from(zstd::encode_all(text.as_slice(), ZSTD_LEVEL).context("cannot pack a batch")?);
         Ok(Some(Batch { id, body, bytes: text.len() as u64, first_line, last_line: self.lines }))
+    }
+
+    /// Appends the line of this number; false at the end of the log.
+    fn read_line(&mut self, number: u64, text: &mut Vec<u8>) -> Outcome<bool> {
+        let bytes_max = LINE_MIB_MAX << 20;
+        // One more, for the line break.
+        let mut bounded = self.log.by_ref().take(bytes_max + 1);
+        let read = bounded.read_until(b'\n', text).context("cannot read the log")? as u64;
+        if read > bytes_max && !text.ends_with(b"\n") {
+            let message = format!(
+                "line {number} of the log is longer than {LINE_MIB_MAX} MiB: a log has one JSON object a line; break \
+                 it into lines, or shorten that record, and push it again"
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok(read > 0)
     }
 }
 
+/// Opens a log and begins to read it, so that one that cannot be read or unpacked is told at once. A pipe is read
+/// later: its first line may take long.
 fn open(path: &Path) -> Outcome<Box<dyn BufRead + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(std::io::stdin())));
     }
-    let file = File::open(path)
+    begin_to_read(path)
         .with_context(|| format!("cannot read {}", path.display()))
-        .map_err(|error| Failure { exit: Exit::Usage, error })?;
-    unpacked(path, file)
+        .map_err(|error| Failure { exit: Exit::Usage, error })
 }
 
-fn unpacked(path: &Path, file: impl Read + Send + 'static) -> Outcome<Box<dyn BufRead + Send>> {
+fn begin_to_read(path: &Path) -> std::io::Result<Box<dyn BufRead + Send>> {
+    let file = File::open(path)?;
+    let is_pipe = file.metadata()?.file_type().is_fifo();
+    let mut log = unpacked(path, file)?;
+    if !is_pipe {
+        log.fill_buf()?;
+    }
+    Ok(log)
+}
+
+fn unpacked(path: &Path, file: impl Read + Send + 'static) -> std::io::Result<Box<dyn BufRead + Send>> {
     let ending = path.extension().and_then(|ending| ending.to_str());
     Ok(match ending {
         Some("zst") => Box::new(BufReader::new(zstd::Decoder::new(file)?)),

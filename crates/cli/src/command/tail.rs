@@ -44,44 +44,72 @@ pub(crate) struct TailArgs {
 /// Shows the records, oldest first.
 pub(crate) async fn run(args: TailArgs) -> Outcome {
     let client = args.connect.client()?;
-    let (newest, total) = newest(&client, args.run_id, args.records).await?;
-    let mut tail = Tail { run: args.run_id, json: args.json, last: None, shown_at_last: 0, seen: total };
-    tail.show(&newest)?;
+    let (page, shown_at_last) = newest_page(&client, args.run_id).await?;
+    let last = page.records.first().map(|record| record.time);
+    let mut tail = Tail { run: args.run_id, json: args.json, last, shown_at_last, seen: page.total };
+    tail.write(&newest(&client, args.run_id, page.records, args.records).await?)?;
     if args.follow {
         tail.follow(&client, args.every.duration()).await?;
     }
     Ok(())
 }
 
-/// The newest records of a run, oldest first, and how many it has in all.
-async fn newest(client: &Client, run: RunId, count: u64) -> Outcome<(Vec<Record>, u64)> {
-    let mut records = Vec::new();
+/// The newest records of a run, newest first, and how many records it has at the instant of the newest: what follows is
+/// counted from there, also when few of them or none are shown.
+async fn newest_page(client: &Client, run: RunId) -> Outcome<(LivePage, u64)> {
+    let mut range = TimeRange::ALL;
     loop {
-        let wanted = (count - records.len() as u64).min(LIVE_PAGE_MAX);
+        let query = LiveQuery { range, order: RecordOrder::Desc, start_index: 0, count: LIVE_PAGE_MAX };
+        let page = client.live_page(run, &query).await?;
+        let last = page.records.first().map(|record| record.time);
+        let at_last = at_first_instant(page.records.iter());
+        if at_last < LIVE_PAGE_MAX {
+            return Ok((page, at_last));
+        }
+        // More may stand at this instant than a page holds: an answer of which it is still the newest counts them.
+        if range.start == last {
+            let at_last = page.filtered.unwrap_or(at_last);
+            return Ok((page, at_last));
+        }
+        range.start = last;
+    }
+}
+
+/// So many of the newest records of a run, oldest first, of which some are known, newest first.
+async fn newest(client: &Client, run: RunId, mut records: Vec<Record>, count: u64) -> Outcome<Vec<Record>> {
+    let mut is_whole = (records.len() as u64) < LIVE_PAGE_MAX;
+    while !is_whole && (records.len() as u64) < count {
+        // Older ones are asked for by time: positions in the whole log move while records arrive.
         let query = LiveQuery {
-            range: TimeRange::ALL,
+            range: TimeRange { start: None, end: records.last().map(|record| record.time) },
             order: RecordOrder::Desc,
-            start_index: records.len() as u64,
-            count: wanted.max(1),
+            start_index: at_first_instant(records.iter().rev()),
+            count: LIVE_PAGE_MAX.min(count - records.len() as u64),
         };
         let page = client.live_page(run, &query).await?;
-        let is_last = page.records.len() < query.count as usize;
-        records.extend(page.records.into_iter().take(wanted as usize));
-        if is_last || records.len() as u64 >= count {
-            records.reverse();
-            return Ok((records, page.total));
-        }
+        is_whole = (page.records.len() as u64) < query.count;
+        records.extend(page.records);
     }
+    records.truncate(count as usize);
+    records.reverse();
+    Ok(records)
+}
+
+/// How many records at the beginning share the instant of the first.
+fn at_first_instant<'a>(records: impl Iterator<Item = &'a Record>) -> u64 {
+    let mut records = records.peekable();
+    let first = records.peek().map(|record| record.time);
+    records.take_while(|record| Some(record.time) == first).count() as u64
 }
 
 /// What was shown so far.
 struct Tail {
     run: RunId,
     json: bool,
-    /// The time of the newest record shown, and how many of that instant were.
+    /// The time of the newest record that was shown or passed over, and how many of that instant were.
     last: Option<Timestamp>,
     shown_at_last: u64,
-    /// Records that the run had when it was last asked.
+    /// Records that the run had when its log was last looked through to the end.
     seen: u64,
 }
 
@@ -127,6 +155,15 @@ impl Tail {
     }
 
     fn show(&mut self, records: &[Record]) -> Outcome {
+        self.write(records)?;
+        for record in records {
+            self.shown_at_last = if self.last == Some(record.time) { self.shown_at_last + 1 } else { 1 };
+            self.last = Some(record.time);
+        }
+        Ok(())
+    }
+
+    fn write(&self, records: &[Record]) -> Outcome {
         let mut out = anstream::stdout().lock();
         for record in records {
             match self.json {
@@ -136,8 +173,6 @@ impl Tail {
                 }
                 false => write_line(&mut out, record)?,
             }
-            self.shown_at_last = if self.last == Some(record.time) { self.shown_at_last + 1 } else { 1 };
-            self.last = Some(record.time);
         }
         Ok(out.flush()?)
     }
