@@ -225,6 +225,77 @@ async fn every_condition_gives_what_it_says() {
     }
 }
 
+/// Times are whole milliseconds; what they are compared with may be finer.
+#[tokio::test]
+async fn a_time_between_two_milliseconds_is_cut_to_neither() {
+    let archive = Archive::new().await;
+    let records: Vec<Record> = [122, 123, 124].map(|at| record(NOW_MS + at, "INFO", "a")).into();
+    for sealed in [true, false] {
+        archive.run(archive.task, &records).await;
+        if sealed {
+            archive.seal().await;
+        }
+    }
+    for (condition, expected) in [
+        ("time < $", 4),
+        ("time <= $", 4),
+        ("time > $", 2),
+        ("time >= $", 2),
+        ("$ > time", 4),
+        ("$ <= time", 2),
+        ("time = $", 0),
+        ("time <> $", 6),
+        ("NOT (time = $)", 6),
+        ("time IN ($, $ + INTERVAL '1 minute')", 0),
+        ("time NOT IN ($)", 6),
+        ("time IS DISTINCT FROM $", 6),
+        ("time BETWEEN $ - INTERVAL '1 millisecond' AND $", 2),
+        ("time NOT BETWEEN $ - INTERVAL '1 millisecond' AND $", 4),
+        ("time::timestamp < $", 4),
+        ("time::timestamp >= $", 2),
+    ] {
+        let finer = condition.replace('$', "TIMESTAMP '2026-11-23T12:00:00.123456'");
+        let counted = archive.rows(&format!("SELECT count(*) FROM records WHERE {finer}")).await;
+        assert_eq!(counted, [expected.to_string()], "{finer}");
+    }
+    for (condition, expected) in [
+        // A text is a time as well.
+        ("time < '2026-11-23T12:00:00.123456Z'", 4),
+        ("time >= '2026-11-23T12:00:00.123456Z'", 2),
+        ("time = '2026-11-23T12:00:00.123456Z'", 0),
+        // A whole millisecond stays what it is, however finely it is written.
+        ("time < TIMESTAMP '2026-11-23T12:00:00.123000'", 2),
+        ("time >= TIMESTAMP '2026-11-23T12:00:00.123000'", 4),
+        ("time = TIMESTAMP '2026-11-23T12:00:00.123000'", 2),
+    ] {
+        let counted = archive.rows(&format!("SELECT count(*) FROM records WHERE {condition}")).await;
+        assert_eq!(counted, [expected.to_string()], "{condition}");
+    }
+}
+
+/// Noon of a clock in Berlin is an hour before that of UTC in winter.
+#[tokio::test]
+async fn a_time_that_is_moved_to_another_zone_is_compared_where_it_is() {
+    let archive = Archive::new().await;
+    let hours = [0, 1, 2, 3].map(|hour| record(NOW_MS + hour * 3_600_000, "INFO", "a"));
+    archive.run(archive.task, &hours).await;
+    archive.seal().await;
+    let since = "TIMESTAMP '2026-11-23T13:00:00' AT TIME ZONE 'UTC'";
+    for (time, expected) in [
+        // Taken for a clock in Berlin, each is an hour earlier.
+        ("time::timestamp AT TIME ZONE 'Europe/Berlin'", 2),
+        ("time::timestamp AT TIME ZONE 'UTC'", 3),
+        // One that has a zone is shown in the other, and stays where it is.
+        ("time AT TIME ZONE 'Europe/Berlin'", 3),
+        ("time", 3),
+    ] {
+        let asked = format!("SELECT count(*) FROM records WHERE ({time}) >= ({since})");
+        assert_eq!(archive.rows(&asked).await, [expected.to_string()], "{asked}");
+        let named = format!("SELECT count(*) FROM (SELECT {time} AS t FROM records) WHERE t >= ({since})");
+        assert_eq!(archive.rows(&named).await, [expected.to_string()], "{named}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_unknown_is_not_counted() {
     let archive = Archive::new().await;
@@ -425,6 +496,31 @@ async fn what_a_function_gathers_counts_as_memory() {
     let few = "SELECT array_to_string(array_agg(s), '+'), array_to_string(array_agg(DISTINCT upper(s)), '+')
          FROM (SELECT severity AS s FROM records LIMIT 2)";
     assert_eq!(archive.rows(few).await, ["INFO+INFO,INFO"]);
+}
+
+/// A value that is made at once is not held by the limit of memory: asked for one of 80 GB, the process would end.
+#[tokio::test]
+async fn what_makes_values_of_any_size_is_not_there() {
+    let archive = Archive::new().await;
+    for call in [
+        "range(0, 10000000000)",
+        "generate_series(0, 10000000000)",
+        "array_repeat(1, 10000000000)",
+        "list_repeat(1, 10000000000)",
+        "array_resize([1], 10000000000, 0)",
+        "list_resize([1], 10000000000, 0)",
+        "repeat('x', 2000000000)",
+        "REPEAT('x', 2000000000)",
+        "lpad('x', 2000000000)",
+        "rpad('x', 2000000000)",
+    ] {
+        let error = archive.error(&format!("SELECT {call}")).await;
+        assert_eq!(error.kind(), SqlErrorKind::Invalid, "{call}: {error}");
+        assert!(error.to_string().starts_with("there is no function "), "{call}: {error}");
+        assert!(error.to_string().contains("memory"), "{call}: {error}");
+    }
+    assert_eq!(archive.rows("SELECT count(*), sum(value) FROM generate_series(1, 4)").await, ["4,10"]);
+    assert_eq!(archive.rows("SELECT count(*), sum(value) FROM range(0, 4)").await, ["4,6"]);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
+use super::workarounds::is_utc;
+
 /// What a column has to be. Absent values never are.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Condition {
@@ -103,7 +105,8 @@ fn column(expr: &Expr) -> Option<String> {
 fn keeps_value(kind: &DataType) -> bool {
     let fine = [TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond];
     match kind {
-        DataType::Timestamp(unit, _) => fine.contains(unit),
+        // Any other zone moves a time that had none.
+        DataType::Timestamp(unit, zone) => fine.contains(unit) && zone.as_deref().is_none_or(is_utc),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         _ => false,
     }
@@ -137,6 +140,7 @@ fn number(expr: &Expr) -> Option<(i64, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::logical_expr::cast;
     use datafusion::prelude::{col, lit};
 
     fn instant_ns(ns: i64) -> Expr {
@@ -155,6 +159,17 @@ mod tests {
         assert_eq!(condition(&col("time").lt(instant_ns(2_000_000))), between(i64::MIN, 1));
         assert_eq!(condition(&instant_ns(2_000_000).lt_eq(col("time"))), between(2, i64::MAX));
         assert_eq!(condition(&col("time").eq(instant_ns(1_500_000))), between(1, 0));
+    }
+
+    #[test]
+    fn a_time_that_is_moved_to_another_zone_is_not_looked_for() {
+        let zoned = |zone: Option<&str>| {
+            let kind = DataType::Timestamp(TimeUnit::Nanosecond, zone.map(Into::into));
+            condition(&cast(col("time"), kind).gt_eq(instant_ns(2_000_000)))
+        };
+        assert_eq!(zoned(None), between(2, i64::MAX));
+        assert_eq!(zoned(Some("UTC")), between(2, i64::MAX));
+        assert_eq!(zoned(Some("Europe/Berlin")), None);
     }
 
     #[test]

@@ -93,6 +93,18 @@ impl SqlError {
         self
     }
 
+    /// The same, with the reason when a function is called that is left out.
+    pub(super) fn with_functions_left_out(mut self, left_out: &[&str]) -> Self {
+        let name = self.message.strip_prefix("invalid function '").and_then(|rest| rest.split_once('\''));
+        if let Some((name, _)) = name
+            && left_out.contains(&name)
+        {
+            self.message =
+                format!("there is no function {name}: it would make values of any size, past the limit of memory");
+        }
+        self
+    }
+
     /// What the asker does next.
     pub fn kind(&self) -> SqlErrorKind {
         self.kind
