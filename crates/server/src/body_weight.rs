@@ -24,57 +24,60 @@ const DEPTH_MAX: usize = 110;
 
 /// What JSON takes, decoded: one value, or one a line. Unit: bytes.
 pub(crate) fn of_json(body: &[u8]) -> usize {
+    let bytes = |(mark, _): (u8, &[u8])| match mark {
+        b'{' => OBJECT_BYTES,
+        b'[' => ARRAY_BYTES,
+        b',' => MEMBER_BYTES,
+        _ => 0,
+    };
+    body.len() + marks(body).map(bytes).sum::<usize>()
+}
+
+/// What an OTLP request in JSON takes, decoded, or more than `enough` where that is reached before its end: objects become
+/// messages, which take less than objects of any fields; those in a list of log records become records. Unit: bytes.
+pub(crate) fn of_otlp_json(body: &[u8], enough: usize) -> usize {
     let mut weight = body.len();
-    let mut is_text = false;
-    let mut bytes = body.iter();
-    while let Some(byte) = bytes.next() {
-        match (byte, is_text) {
-            (b'"', _) => is_text = !is_text,
-            // No text goes on in the next line.
-            (b'\n', true) => is_text = false,
-            (b'\\', true) => _ = bytes.next(),
-            (b'{', false) => weight += OBJECT_BYTES,
-            (b'[', false) => weight += ARRAY_BYTES,
-            (b',', false) => weight += MEMBER_BYTES,
+    // The objects and lists that are open, and which of these hold log records.
+    let mut open: Vec<bool> = Vec::new();
+    for (mark, text_before) in marks(body) {
+        match mark {
+            b'{' => {
+                weight += if open.last() == Some(&true) { Message::LogRecord.bytes() } else { MESSAGE_BYTES };
+                open.push(false);
+            }
+            b'[' => {
+                weight += ARRAY_BYTES;
+                open.push([b"logRecords".as_slice(), b"log_records"].contains(&text_before));
+            }
+            b'}' | b']' => _ = open.pop(),
             _ => {}
+        }
+        if weight > enough {
+            break;
         }
     }
     weight
 }
 
-/// What an OTLP request in JSON takes, decoded: objects become messages, which take less than objects of any fields; those
-/// in a list of log records become records. Unit: bytes.
-pub(crate) fn of_otlp_json(body: &[u8]) -> usize {
-    let mut weight = body.len();
-    // The objects and lists that are open, and which of these hold log records.
-    let mut open: Vec<bool> = Vec::new();
-    let (mut text_from, mut last_text) = (None, &body[..0]);
-    let mut at = 0;
-    while let Some(byte) = body.get(at) {
-        match (byte, text_from) {
-            (b'"', None) => text_from = Some(at + 1),
-            (b'"', Some(from)) => {
-                last_text = &body[from..at];
-                text_from = None;
+/// The bytes of JSON that stand outside of its texts, each with the text that stands before it.
+fn marks(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut text_before: &[u8] = &[];
+    let mut text_from = None;
+    let mut bytes = body.iter().enumerate();
+    std::iter::from_fn(move || {
+        loop {
+            let (at, byte) = bytes.next()?;
+            match (byte, text_from) {
+                (b'"', None) => text_from = Some(at + 1),
+                (b'"', Some(from)) => (text_before, text_from) = (&body[from..at], None),
+                // No text goes on in the next line.
+                (b'\n', Some(_)) => text_from = None,
+                (b'\\', Some(_)) => _ = bytes.next(),
+                (_, Some(_)) => {}
+                (mark, None) => return Some((*mark, text_before)),
             }
-            (b'\\', Some(_)) => at += 1,
-            (b'{', None) => {
-                weight += match open.last() {
-                    Some(true) => Message::LogRecord.bytes(),
-                    _ => MESSAGE_BYTES,
-                };
-                open.push(false);
-            }
-            (b'[', None) => {
-                weight += ARRAY_BYTES;
-                open.push([b"logRecords".as_slice(), b"log_records"].contains(&last_text));
-            }
-            (b'}' | b']', None) => _ = open.pop(),
-            _ => {}
         }
-        at += 1;
-    }
-    weight
+    })
 }
 
 /// The messages of an OTLP request that hold others.
@@ -230,6 +233,8 @@ mod tests {
     fn no_more_is_looked_at_than_is_enough() {
         let weight = of_otlp(&request(LogRecord::default(), 1_000), 10_000).unwrap();
         assert!((10_000..20_000).contains(&weight), "{weight}");
+        let weight = of_otlp_json(&[b'['; 5_000], 10_000);
+        assert!((10_000..20_000).contains(&weight), "{weight}");
     }
 
     #[test]
@@ -268,13 +273,14 @@ mod tests {
             let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
             let request = ExportLogsServiceRequest { resource_logs };
             let json = serde_json::to_vec(&request).unwrap();
-            let (of_json, of_protobuf) = (of_otlp_json(&json), of_otlp(&request.encode_to_vec(), usize::MAX).unwrap());
+            let (of_json, of_protobuf) =
+                (of_otlp_json(&json, usize::MAX), of_otlp(&request.encode_to_vec(), usize::MAX).unwrap());
             let ratio = (of_json - json.len()) as f64 / of_protobuf as f64;
             assert!((0.7..2.0).contains(&ratio), "{attributes} attributes: {of_json} and {of_protobuf}");
         }
         let empty =
             format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#, vec!["{}"; 1_000].join(","));
-        assert!(of_otlp_json(empty.as_bytes()) > 1_000 * Message::LogRecord.bytes());
+        assert!(of_otlp_json(empty.as_bytes(), usize::MAX) > 1_000 * Message::LogRecord.bytes());
     }
 
     #[test]

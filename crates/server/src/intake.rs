@@ -3,6 +3,7 @@
 //! A run that is not known is begun, when a task is named; a task that is not known is made, when a workspace is named
 //! in which the caller may publish; a workspace that is not known is made for administrators.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -71,9 +72,6 @@ pub(crate) struct Intake {
     refused: Refused,
 }
 
-/// What a body is known by when it is sent again.
-pub(crate) struct BodyName(Sha256);
-
 /// What of a request was not stored, and why the first of it was not.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
@@ -133,18 +131,6 @@ impl RunBatch {
     }
 }
 
-impl BodyName {
-    /// The name of a body, unpacked.
-    pub(crate) fn of(body: &[u8]) -> Self {
-        Self(Sha256::new().chain_update(body))
-    }
-
-    /// Names what it says of a run.
-    fn id_of(&self, run_id: RunId) -> String {
-        format!("intake-body-{}", hex(&self.0.clone().chain_update(run_id.to_string()).finalize()))
-    }
-}
-
 impl Intake {
     /// What the request says of a run, about to hear one thing more; and the bytes that a run takes which is new to it.
     pub(crate) fn run(&mut self, id: RunId) -> (&mut RunBatch, usize) {
@@ -163,14 +149,17 @@ impl Intake {
 
     /// Stores what can be stored; what the archive will never take is counted, and what it cannot take now is an
     /// error, so that the sender sends it all again. Repeating is harmless, of a single thing only where it has a name.
-    pub(crate) async fn store(self, app: &App, caller: &Caller, body: &BodyName) -> ApiResult<Outcome> {
+    /// The body, unpacked, is what the request is known by when it is sent again.
+    pub(crate) async fn store(self, app: &App, caller: &Caller, body: &[u8]) -> ApiResult<Outcome> {
         let mut outcome = Outcome { refused: self.refused, ..Outcome::default() };
         let is_single = self.events == 1;
+        // Most batches have names of their own.
+        let body = LazyCell::new(|| Sha256::new().chain_update(body));
         for (run_id, batch) in self.runs {
             // A batch without records says that a run begins or ends: one thing.
             let count = (batch.records.len() as u64).max(1);
             // What stands beside others is sent again when one of those fails, and must not be stored again then.
-            let name = batch.id().or_else(|| (!is_single).then(|| body.id_of(run_id)));
+            let name = batch.id().or_else(|| (!is_single).then(|| id_in(&body, run_id)));
             match store(app, caller, run_id, batch, name, &mut outcome).await {
                 Ok(()) => {}
                 Err(error) if error.status.is_server_error() => return Err(error),
@@ -179,6 +168,11 @@ impl Intake {
         }
         Ok(outcome)
     }
+}
+
+/// Names what a body says of a run.
+fn id_in(body: &Sha256, run_id: RunId) -> String {
+    format!("intake-body-{}", hex(&body.clone().chain_update(run_id.to_string()).finalize()))
 }
 
 async fn store(

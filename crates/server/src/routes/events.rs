@@ -12,7 +12,6 @@ use crate::app::App;
 use crate::auth::Authenticated;
 use crate::engine::{events, sort};
 use crate::error::{ApiError, ApiResult};
-use crate::intake::BodyName;
 use crate::{access, body_weight};
 
 /// Stores each event with its run; runs begin and end with the events that say so.
@@ -31,11 +30,8 @@ pub(crate) async fn push(
 ) -> ApiResult<Json<StoredEvents>> {
     access::publisher(&app, &caller).await?;
     let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
-    let name = BodyName::of(&body);
     memory.take(body_weight::of_json(&body)).await?;
-    let events = events(&body)?;
-    drop(body);
-    let outcome = sort(events, app.now(), &mut memory).await?.store(&app, &caller, &name).await?;
+    let outcome = sort(events(&body)?, app.now(), &mut memory).await?.store(&app, &caller, &body).await?;
     let refused = outcome.refused;
     if refused.count > 0 && outcome.stored == 0 {
         let why = refused.why.unwrap_or_default();

@@ -15,7 +15,6 @@ use crate::app::App;
 use crate::auth::Authenticated;
 use crate::body_memory::HeldMemory;
 use crate::error::{ApiError, ApiResult};
-use crate::intake::BodyName;
 use crate::otlp::sort;
 use crate::{access, body_weight};
 
@@ -43,10 +42,9 @@ pub(crate) async fn export(
     let form = form(&headers)?;
     access::publisher(&app, &caller).await?;
     let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
-    let name = BodyName::of(&body);
-    let resources = parse(form, body, &mut memory).await?.resource_logs;
+    let resources = parse(form, body.clone(), &mut memory).await?.resource_logs;
     let intake = sort(resources, &app.settings().otlp, app.now(), &mut memory).await?;
-    let refused = intake.store(&app, &caller, &name).await?.refused;
+    let refused = intake.store(&app, &caller, &body).await?.refused;
     let partial_success = (refused.count > 0).then(|| ExportLogsPartialSuccess {
         rejected_log_records: i64::try_from(refused.count).unwrap_or(i64::MAX),
         error_message: refused.why.unwrap_or_default(),
@@ -69,7 +67,7 @@ fn form(headers: &HeaderMap) -> ApiResult<Form> {
 /// Decodes a body, once there is memory for what that takes.
 async fn parse(form: Form, body: Bytes, memory: &mut HeldMemory) -> ApiResult<ExportLogsServiceRequest> {
     let weight = match form {
-        Form::Json => body_weight::of_otlp_json(&body),
+        Form::Json => body_weight::of_otlp_json(&body, memory.bytes_max()),
         Form::Protobuf => body_weight::of_otlp(&body, memory.bytes_max())?,
     };
     memory.take(weight).await?;
