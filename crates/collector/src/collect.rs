@@ -7,6 +7,7 @@
 //! Any number of collectors may share an archive. Each step can be repeated: a list tells of runs that are known, pages
 //! that are on disk are not fetched again, and records that are archived are not stored again.
 
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,6 @@ use runlog_store::{
 };
 use serde::Deserialize;
 use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -34,6 +34,7 @@ use crate::land::Landing;
 use crate::progress::{FetchEvent, Progress};
 use crate::request::{FetchRequest, Output};
 use crate::upstream::Upstream;
+use crate::workers::side_by_side;
 
 /// How long nothing is done when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
@@ -115,8 +116,8 @@ pub struct Round {
     pub set_back: u64,
 }
 
-impl Round {
-    fn add(&mut self, other: Self) {
+impl AddAssign for Round {
+    fn add_assign(&mut self, other: Self) {
         self.landed += other.landed;
         self.records += other.records;
         self.no_log += other.no_log;
@@ -215,37 +216,21 @@ impl Collector {
             tidied = self.0.is_tidy.get_or_try_init(|| self.tidy()) => { tidied?; }
             () = stop.cancelled() => return Ok(Round::default()),
         }
-        let no_more = CancellationToken::new();
-        let mut workers = JoinSet::new();
-        for _ in 0..self.0.upstream.settings.parallel.max(1) {
-            let (collector, stop, no_more) = (self.clone(), stop.clone(), no_more.clone());
-            workers.spawn(async move {
-                let mut round = Round::default();
-                while !stop.is_cancelled() && !no_more.is_cancelled() {
-                    match collector.land_one(&stop).await? {
-                        Some(one) => round.add(one),
-                        None if collector.look_at_one(&stop).await? => {}
-                        None => break,
-                    }
-                }
-                Ok::<_, CollectError>(round)
-            });
-        }
-        let (mut round, mut problem) = (Round::default(), None);
-        while let Some(outcome) = workers.join_next().await {
-            match outcome.map_err(|broken| CollectError::from(FetchError::from(broken))).flatten() {
-                Ok(of_worker) => round.add(of_worker),
-                Err(error) => {
-                    // Broken off, the others would leave what they have in hand claimed.
-                    no_more.cancel();
-                    problem.get_or_insert(error);
-                }
-            }
-        }
+        let (collector, until) = (self.clone(), stop.clone());
+        let step = move || {
+            let (collector, stop) = (collector.clone(), until.clone());
+            async move { collector.step(&stop).await }
+        };
+        let round = side_by_side(self.0.upstream.settings.parallel, stop, step).await;
         self.0.spare_folders.remove();
-        match problem {
-            None => Ok(round),
-            Some(error) => Err(error),
+        round
+    }
+
+    /// Lands one run that is due, or looks at one that goes on; none when there is neither.
+    async fn step(&self, stop: &CancellationToken) -> Result<Option<Round>> {
+        match self.land_one(stop).await? {
+            Some(one) => Ok(Some(one)),
+            None => Ok(self.look_at_one(stop).await?.then(Round::default)),
         }
     }
 

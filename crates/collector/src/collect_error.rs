@@ -62,5 +62,11 @@ pub enum CollectError {
     },
 }
 
+impl From<tokio::task::JoinError> for CollectError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        FetchError::from(error).into()
+    }
+}
+
 /// The result of collecting.
 pub(crate) type Result<T, E = CollectError> = std::result::Result<T, E>;

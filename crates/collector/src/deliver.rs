@@ -7,6 +7,7 @@
 //! Any number of deliverers may share an archive. A step is noted when the sink has its records; a deliverer that dies
 //! before it leaves the records of one batch to be sent again, in the same batches, with the same ids.
 
+use std::ops::AddAssign;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use runlog_client::Wait;
 use runlog_model::record::Severity;
 use runlog_model::{Clock, Record, RunStatus, TaskId, Timestamp};
 use runlog_store::{ClaimedDelivery, DeliveryStep, ErrorKind, OfferedRun, Place, PlacedRecord, Store};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -24,6 +24,7 @@ use crate::sink::{Batch, Destination, Item, RunFacts, SendError, Sent, Sink};
 use crate::sinks::files::{Files, Part};
 use crate::sinks::webhook::Webhook;
 use crate::upstream::fits;
+use crate::workers::side_by_side;
 
 /// How long nothing is done when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
@@ -144,9 +145,8 @@ struct Shared {
     pause: Mutex<Pause>,
 }
 
-impl DeliveryRound {
-    /// Adds what another round came to.
-    pub fn add(&mut self, other: Self) {
+impl AddAssign for DeliveryRound {
+    fn add_assign(&mut self, other: Self) {
         self.runs += other.runs;
         self.records += other.records;
         self.refused += other.refused;
@@ -209,36 +209,12 @@ impl Deliverer {
         &self,
         stop: &CancellationToken,
     ) -> std::result::Result<DeliveryRound, runlog_store::Error> {
-        let no_more = CancellationToken::new();
-        let mut workers = JoinSet::new();
-        for _ in 0..self.0.sink.parallel.max(1) {
-            let (deliverer, stop, no_more) = (self.clone(), stop.clone(), no_more.clone());
-            workers.spawn(async move {
-                let mut round = DeliveryRound::default();
-                while !stop.is_cancelled() && !no_more.is_cancelled() {
-                    match deliverer.deliver_one(&stop).await? {
-                        Some(one) => round.add(one),
-                        None => break,
-                    }
-                }
-                Ok::<_, runlog_store::Error>(round)
-            });
-        }
-        let (mut round, mut problem) = (DeliveryRound::default(), None);
-        while let Some(outcome) = workers.join_next().await {
-            match outcome.map_err(runlog_store::Error::from).flatten() {
-                Ok(of_worker) => round.add(of_worker),
-                Err(error) => {
-                    // Broken off, the others would leave what they have in hand claimed.
-                    no_more.cancel();
-                    problem.get_or_insert(error);
-                }
-            }
-        }
-        match problem {
-            None => Ok(round),
-            Some(error) => Err(error),
-        }
+        let (deliverer, until) = (self.clone(), stop.clone());
+        let step = move || {
+            let (deliverer, stop) = (deliverer.clone(), until.clone());
+            async move { deliverer.deliver_one(&stop).await }
+        };
+        side_by_side(self.0.sink.parallel, stop, step).await
     }
 
     /// Delivers until `stop`.

@@ -36,6 +36,7 @@ mod sinks;
 mod stretch;
 mod template;
 mod upstream;
+mod workers;
 
 pub use collect::{CollectEvent, CollectProgress, Collector, Round, Unheard};
 pub use collect_error::CollectError;

@@ -314,10 +314,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
             problem.get_or_insert(failure(error).while_doing(format!("upstream {name}")));
         }
         if let Ok(round) = round {
-            total.landed += round.landed;
-            total.records += round.records;
-            total.no_log += round.no_log;
-            total.set_back += round.set_back;
+            total += round;
         }
     }
     drop(bar);
