@@ -190,6 +190,17 @@ fn status_looks_at_an_archive_and_makes_none() {
 }
 
 #[test]
+fn recovering_looks_for_an_archive_and_makes_none() {
+    // A folder was enough for it: it made an archive there, which had no administrator either.
+    let folder = tempfile::tempdir().unwrap();
+    let output = runlog(&["admin", "recover", "--data"]).arg(folder.path()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("there is no archive in"), "{errors}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn status_needs_no_secret() {
     let (folder, _) = archive();
     let settings = folder.path().join("runlog.toml");

@@ -1,7 +1,6 @@
 //! `runlog admin`: places, people, tokens and rights of an archive.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use runlog_client::{Client, PermissionHolder};
@@ -11,12 +10,12 @@ use runlog_model::wire::admin::{
     ServiceAccountBody, TokenBody,
 };
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
-use runlog_store::{Store, StoreSettings};
+use runlog_store::StoreSettings;
 use serde::Serialize;
 
+use crate::command::archive::{self, folder_without_archive};
 use crate::command::serve::{PlaceArgs, write_admin_token};
 use crate::connection::ConnectArgs;
-use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::terminal::{STRONG, note, result_json, result_line, styled, table};
 
@@ -451,12 +450,12 @@ async fn rights(client: &Client, command: RightsCommand, shown: Shown) -> Outcom
 }
 
 async fn recover(data: PathBuf, places: PlaceArgs) -> Outcome {
-    if places.catalog.is_none() && !data.exists() {
-        return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", data.display())));
-    }
     let settings =
         StoreSettings { catalog: places.catalog, objects: places.objects, ..StoreSettings::in_folder(&data) };
-    let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
+    if let Some(folder) = folder_without_archive(&settings) {
+        return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", folder.display())));
+    }
+    let store = archive::open(settings).await?;
     let users = store.users().await?;
     let administrator = users.iter().find(|user| user.administrator).ok_or_else(|| {
         Failure::new(

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Span;
+use crate::command::archive;
 use crate::command::collect::{collect_for_good, send_alerts};
 use crate::command::deliver::spawn_delivery;
 use crate::edge::{SystemClock, SystemRandom};
@@ -303,21 +304,19 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         }
     }
     let wishes = args.settings.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-    let archive = wishes.archive(args.data.as_deref(), args.places.catalog, args.places.objects)?;
-    let data = archive.data_folder.clone();
+    let stored = wishes.archive(args.data.as_deref(), args.places.catalog, args.places.objects)?;
+    let data = stored.data_folder.clone();
     let (upstreams, sinks) = (wishes.upstreams(&data)?, wishes.sinks()?);
     let settings = StoreSettings {
         page_records_max: args.page_records,
-        settle_ms: args.settle.map_or(archive.settle_ms, Span::as_millis),
+        settle_ms: args.settle.map_or(stored.settle_ms, Span::as_millis),
         links_by_bucket: args.links == Links::Bucket,
         page_builders: usize::from(args.page_builders),
         ingest_memory_bytes: (args.ingest_memory as usize) << 20,
-        ..archive
+        ..stored
     };
     let place = settings.place();
-    let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
-        .await
-        .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))?;
+    let store = archive::open(settings).await?;
     if let Some(token) = store.ensure_administrator().await? {
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         let file = write_admin_token(&data, &token)?;
