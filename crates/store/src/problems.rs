@@ -101,22 +101,31 @@ const RECENT_COLUMNS: &str = "id, task_id, status, triggered_at, started_at, fin
 const IS_SUMMARIZED: &str = "CAST(CASE WHEN EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
     AND s.log_epoch = runs.log_epoch AND s.records = runs.records) THEN 1 ELSE 0 END AS BIGINT) AS is_summarized";
 
+/// True of a row of `problems`, by the name it has in the query, whose run is where its task is now.
+macro_rules! is_where_its_task_is {
+    ($problem:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM runs r JOIN tasks t ON t.id = r.task_id WHERE r.id = ",
+            $problem,
+            ".run_id AND r.workspace_id = t.workspace_id)"
+        )
+    };
+}
+
 /// What is selected of `problems p`, grouped, for a [`KnownProblem`].
-const PROBLEM_COLUMNS: &str = "p.task_id, p.kind, p.id, MIN(p.title) AS title, MAX(p.severity) AS severity,
+const PROBLEM_COLUMNS: &str = concat!(
+    "p.task_id, p.kind, p.id, MIN(p.title) AS title, MAX(p.severity) AS severity,
     COUNT(*) AS runs, CAST(SUM(p.records) AS BIGINT) AS records,
     MIN(p.first_time) AS first_time, MAX(p.last_time) AS last_time,
-    (SELECT f.run_id FROM problems f WHERE f.task_id = p.task_id AND f.kind = p.kind AND f.id = p.id
-        AND EXISTS (SELECT 1 FROM runs r JOIN tasks t ON t.id = r.task_id
-                    WHERE r.id = f.run_id AND r.workspace_id = t.workspace_id)
-     ORDER BY f.first_time LIMIT 1) AS first_run,
-    (SELECT l.run_id FROM problems l WHERE l.task_id = p.task_id AND l.kind = p.kind AND l.id = p.id
-        AND EXISTS (SELECT 1 FROM runs r JOIN tasks t ON t.id = r.task_id
-                    WHERE r.id = l.run_id AND r.workspace_id = t.workspace_id)
-     ORDER BY l.first_time DESC LIMIT 1) AS last_run";
+    (SELECT f.run_id FROM problems f WHERE f.task_id = p.task_id AND f.kind = p.kind AND f.id = p.id AND ",
+    is_where_its_task_is!("f"),
+    " ORDER BY f.first_time LIMIT 1) AS first_run,
+    (SELECT l.run_id FROM problems l WHERE l.task_id = p.task_id AND l.kind = p.kind AND l.id = p.id AND ",
+    is_where_its_task_is!("l"),
+    " ORDER BY l.first_time DESC LIMIT 1) AS last_run"
+);
 
-/// True of a row of `problems p` whose run is where its task is now.
-const IS_WHERE_ITS_TASK_IS: &str = "EXISTS (SELECT 1 FROM runs r JOIN tasks t ON t.id = r.task_id
-    WHERE r.id = p.run_id AND r.workspace_id = t.workspace_id)";
+const IS_WHERE_ITS_TASK_IS: &str = is_where_its_task_is!("p");
 
 impl Store {
     /// The runs of a task that were asked for since then, newest first, at most so many.

@@ -647,7 +647,6 @@ mod tests {
     use runlog_model::{Clock, Random, Record, RunStatus, Timestamp};
 
     use super::*;
-    use crate::people::{Caller, CallerKind};
     use crate::settings::StoreSettings;
 
     struct Standing(AtomicI64);
@@ -716,13 +715,8 @@ mod tests {
             tags: Vec::new(),
         };
         let task_id = store.create_task(&task).await.unwrap().id;
-        let caller = Caller {
-            kind: CallerKind::User,
-            id: "00000000-0000-4000-8000-000000000001".to_owned(),
-            name: "admin".to_owned(),
-            administrator: true,
-            permissions: Vec::new(),
-        };
+        let token = store.ensure_administrator().await.unwrap().unwrap();
+        let caller = store.caller_by_token(&token).await.unwrap().unwrap();
         let mut runs = Vec::new();
         for said in ["a secret", "kept"] {
             let run_id = RunId::random(&*random);

@@ -129,18 +129,7 @@ async fn a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks
         let batch = [record(1_000, &format!("Word {index} begins")), record(1_300, &format!("Word {index} ends"))];
         archive.push(&format!("b{index}"), &batch).await;
     }
-    let mut search = Search {
-        text: "word".parse().unwrap(),
-        workspace_ids: None,
-        task_id: None,
-        run_id: None,
-        severities: None,
-        range: TimeRange::ALL,
-        after: None,
-        limit: 4,
-        time_max: Duration::ZERO,
-        slices_max: 2,
-    };
+    let mut search = search_for_word(4, 2);
     // Once of all runs, and once of one: the catalog is asked in another way then.
     for run_id in [None, Some(archive.run_id)] {
         (search.run_id, search.after) = (run_id, None);

@@ -1641,6 +1641,22 @@ async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_delet
     assert!(after.iter().all(|(run, _, message)| *run != archive.run_id.to_string() && message == "kept"));
 }
 
+/// A search for a word in all logs. It has no time at all: each answer looks through one round of slices more.
+fn search_for_word(limit: usize, slices_max: i64) -> Search {
+    Search {
+        text: "word".parse().unwrap(),
+        workspace_ids: None,
+        task_id: None,
+        run_id: None,
+        severities: None,
+        range: TimeRange::ALL,
+        after: None,
+        limit,
+        time_max: Duration::ZERO,
+        slices_max,
+    }
+}
+
 #[tokio::test]
 async fn a_search_finds_the_newest_and_goes_on() {
     let archive = Archive::new().await;
@@ -1649,19 +1665,7 @@ async fn a_search_finds_the_newest_and_goes_on() {
             (0..40).map(|at| record(part * 20 + at, if at % 4 == 0 { "A Word" } else { "other" })).collect();
         archive.push(&format!("{part}"), &records).await;
     }
-    let mut search = Search {
-        text: "word".parse().unwrap(),
-        workspace_ids: None,
-        task_id: None,
-        run_id: None,
-        severities: None,
-        range: TimeRange::ALL,
-        after: None,
-        limit: 7,
-        // No time at all: each answer looks through one round of slices more.
-        time_max: Duration::ZERO,
-        slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
-    };
+    let mut search = search_for_word(7, runlog_store::limits::SEARCH_SLICES_MAX);
     let mut times = Vec::new();
     loop {
         let page = archive.store.search(search.clone()).await.unwrap();
