@@ -8,8 +8,9 @@ use std::sync::Once;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Transaction};
+use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
 
+use crate::catalog_pool::{CatalogPool, again_while_away};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
@@ -17,8 +18,8 @@ use crate::limits;
 #[derive(Debug, Clone)]
 pub(crate) struct Catalog {
     kind: CatalogKind,
-    writer: AnyPool,
-    readers: AnyPool,
+    writer: CatalogPool,
+    readers: CatalogPool,
 }
 
 /// Which database it is.
@@ -95,6 +96,7 @@ impl Catalog {
             .connect_with(options(&for_reading).map_err(opening)?)
             .await
             .map_err(opening)?;
+        let (writer, readers) = (CatalogPool::for_writing(writer), CatalogPool::for_reading(readers));
         Ok(Self { kind: CatalogKind::Sqlite, writer, readers })
     }
 
@@ -109,7 +111,7 @@ impl Catalog {
         };
         let pool = AnyPoolOptions::new()
             .max_connections(limits::POSTGRES_CONNECTIONS)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(limits::CATALOG_WAIT)
             .after_connect(|connection, _| Box::pin(set_bounds(connection)))
             .connect_with(options(url).map_err(opening)?)
             .await
@@ -124,24 +126,26 @@ impl Catalog {
         })?;
         set_bounds(&mut connection).await.map_err(opening)?;
         drop(connection);
-        Ok(Self { kind: CatalogKind::Postgres, writer: pool.clone(), readers: pool })
+        let (writer, readers) = (CatalogPool::for_writing(pool.clone()), CatalogPool::for_reading(pool));
+        Ok(Self { kind: CatalogKind::Postgres, writer, readers })
     }
 
-    /// For reading.
-    pub(crate) fn read(&self) -> &AnyPool {
+    /// For reading: statements that change nothing, which are sent again when a server that was away is back.
+    pub(crate) fn read(&self) -> &CatalogPool {
         &self.readers
     }
 
     /// For one statement that writes.
-    pub(crate) fn write(&self) -> &AnyPool {
+    pub(crate) fn write(&self) -> &CatalogPool {
         &self.writer
     }
 
     /// For several statements that write, all or none. SQLite takes its one write lock at once.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        let writer = self.writer.pool();
         Ok(match self.kind {
-            CatalogKind::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
-            CatalogKind::Postgres => self.writer.begin().await?,
+            CatalogKind::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await?,
+            CatalogKind::Postgres => again_while_away(|| writer.begin()).await?,
         })
     }
 
@@ -185,8 +189,8 @@ impl Catalog {
     /// waited for.
     pub(crate) async fn close(&self) {
         let closing = async {
-            self.readers.close().await;
-            self.writer.close().await;
+            self.readers.pool().close().await;
+            self.writer.pool().close().await;
         };
         match self.kind {
             CatalogKind::Sqlite => closing.await,

@@ -96,18 +96,25 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(database) if database.message().contains("malformed") => ErrorKind::Corrupt,
             _ => ErrorKind::Unavailable,
         };
-        Self::caused(kind, "the catalog did not answer", error)
+        let message = match kind {
+            ErrorKind::Corrupt => "a row of the catalog is missing or does not decode",
+            ErrorKind::Conflict => "the catalog holds this already",
+            _ => "the catalog did not answer",
+        };
+        Self::caused(kind, message, error)
     }
 }
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        let kind = match &error {
+        match &error {
             // A catalog row names the object, so its absence is a fault of the archive and not of the caller.
-            object_store::Error::NotFound { .. } => ErrorKind::Corrupt,
-            _ => ErrorKind::Unavailable,
-        };
-        Self::caused(kind, "the object store did not answer", error)
+            object_store::Error::NotFound { path, .. } => {
+                let message = format!("the object {path}, which the catalog names, is gone");
+                Self::caused(ErrorKind::Corrupt, message, error)
+            }
+            _ => Self::caused(ErrorKind::Unavailable, "the object store did not answer", error),
+        }
     }
 }
 
@@ -132,6 +139,39 @@ impl From<arrow_schema::ArrowError> for Error {
 
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
-        Self::caused(ErrorKind::Unavailable, "work on the archive was broken off", error)
+        // What panics once does so again: whoever retries for as long as something is away must not do so here.
+        let kind = if error.is_panic() { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
+        Self::caused(kind, "work on the archive was broken off", error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All said that the catalog did not answer, and callers whose name was taken were told so.
+    #[test]
+    fn what_the_catalog_says_is_not_told_as_its_silence() {
+        let told = |error: sqlx::Error| {
+            let error = Error::from(error);
+            (error.kind(), error.to_string())
+        };
+        let (kind, text) = told(sqlx::Error::RowNotFound);
+        assert!(kind == ErrorKind::Corrupt && text.contains("row"), "{text}");
+        let (kind, text) = told(sqlx::Error::PoolTimedOut);
+        assert!(kind == ErrorKind::Unavailable && text.contains("did not answer"), "{text}");
+    }
+
+    #[test]
+    fn an_object_that_is_gone_is_named() {
+        let source = "no such file".into();
+        let error = Error::from(object_store::Error::NotFound { path: "segments/a".to_owned(), source });
+        assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("segments/a"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_not_something_that_is_away() {
+        let panicked = tokio::spawn(async { std::panic::resume_unwind(Box::new("odd")) }).await.unwrap_err();
+        assert_eq!(Error::from(panicked).kind(), ErrorKind::Corrupt);
     }
 }

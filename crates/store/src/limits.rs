@@ -23,11 +23,35 @@ pub const PAGE_ZSTD_LEVEL: i32 = -2;
 /// How many slices the catalog is asked for at a time. Unit: rows.
 pub const SLICES_AT_A_TIME: i64 = 64;
 
-/// How long a claimed page may be built before another builder takes it over. Unit: milliseconds.
-pub const PAGE_CLAIM_MS: i64 = 120_000;
+/// How long a builder has a page in its hands without being heard of. Unit: milliseconds.
+///
+/// A page takes some tens of milliseconds; whoever takes longer renews the lease. What a node that was killed had in its
+/// hands waits for this long.
+pub const PAGE_LEASE_MS: i64 = 8_000;
 
-/// How often a page is tried before its request fails. Unit: attempts.
+/// How often a builder renews its lease of a page. Unit: milliseconds. Three may fail.
+pub const PAGE_LEASE_RENEW_MS: u64 = 2_000;
+
+/// After how many failed attempts whoever asks for a page is told that it cannot be built. Unit: attempts.
+///
+/// It is tried further all the same: what was wrong may be put right.
 pub const PAGE_ATTEMPTS_MAX: i64 = 3;
+
+/// How long after its n-th attempt began a page is tried again: n - 1 squared times this. Unit: milliseconds.
+///
+/// Three attempts in some seconds, thirteen in the hour of a token.
+pub const PAGE_RETRY_MS: i64 = 5_000;
+
+/// How long a page waits at most for its next attempt when the bucket or the catalog was away. Unit: milliseconds.
+pub const PAGE_AWAY_RETRY_MS_MAX: i64 = 15_000;
+
+/// How long a page may be built in one of the places for usual pages. Unit: milliseconds.
+///
+/// Then it goes on in one of as many places for those that take long, where one is free, and holds up no other.
+pub const PAGE_USUAL_MS: u64 = 2_000;
+
+/// How long a download waits until a damaged page file was built again. Unit: milliseconds.
+pub const PAGE_MEND_MS: u64 = 20_000;
 
 /// How old an object without a row must be before it is swept. Unit: milliseconds.
 ///
@@ -75,6 +99,25 @@ pub const GROUP_WRITES_MAX: usize = 500;
 
 /// Connections to PostgreSQL, of each node.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// How long a call waits for a connection to PostgreSQL, and asks again while the server is restarted.
+///
+/// A restart takes some seconds; whoever waits for longer is told to come again.
+pub const CATALOG_WAIT: Duration = Duration::from_secs(8);
+
+/// How long requests to a bucket are sent again that it refuses or breaks off.
+///
+/// Whoever waits for longer is told to come again.
+pub const BUCKET_WAIT: Duration = Duration::from_secs(4);
+
+/// How long a bucket may take to begin an answer to a read, with all that is sent again; after that it is asked once more.
+pub const BUCKET_ANSWER: Duration = Duration::from_secs(6);
+
+/// How long nothing more of an answer may come until the rest is asked for anew.
+pub const BUCKET_SILENCE: Duration = Duration::from_secs(6);
+
+/// How often in a row the rest of an answer is asked for that breaks off, before the read fails. Unit: attempts.
+pub const BUCKET_BREAKS_MAX: u32 = 4;
 
 /// How long a statement may take in PostgreSQL. Unit: milliseconds.
 pub const STATEMENT_MS_MAX: u32 = 60_000;

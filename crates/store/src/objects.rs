@@ -12,10 +12,12 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::signer::{Method, SignedUrlOptions, Signer};
-use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
 use url::Url;
 
+use crate::bucket_reads::BucketReads;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::settings::SecretUrl;
 
 /// The objects of an archive.
@@ -71,6 +73,7 @@ impl Objects {
         let links = Links { signer: bucket.clone(), prefix: prefix.clone() };
         let store: Arc<dyn ObjectStore> = bucket;
         let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
+        let store: Arc<dyn ObjectStore> = Arc::new(BucketReads::of(store));
         Ok(Self { fleeting: Arc::clone(&store), store, links: Some(links) })
     }
 
@@ -110,7 +113,9 @@ impl Objects {
 
 /// A bucket that is away for longer than this is told to whoever waits, and tried again by them.
 fn retries() -> RetryConfig {
-    RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(20), ..RetryConfig::default() }
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
+    // The time is the bound, and not their number.
+    RetryConfig { backoff, max_retries: 100, retry_timeout: limits::BUCKET_WAIT }
 }
 
 fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {

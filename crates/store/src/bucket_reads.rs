@@ -1,0 +1,184 @@
+//! Reads of a bucket that come to an end: an answer that does not begin is given up, and one that breaks off, or of which
+//! nothing more comes, is read on from where it stood.
+//!
+//! What the bucket refuses is sent again by the library, for some seconds, reads and writes alike.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+use tracing::debug;
+
+use crate::limits;
+
+/// A bucket whose reads end.
+#[derive(Debug)]
+pub(crate) struct BucketReads {
+    bucket: Arc<dyn ObjectStore>,
+}
+
+/// A read that is under way.
+struct Reading {
+    bucket: Arc<dyn ObjectStore>,
+    key: Path,
+    options: GetOptions,
+    e_tag: Option<String>,
+    /// What is still to come.
+    rest: Range<u64>,
+    body: BoxStream<'static, Result<Bytes>>,
+    /// How often it broke off since something came.
+    breaks: u32,
+}
+
+impl BucketReads {
+    pub(crate) fn of(bucket: Arc<dyn ObjectStore>) -> Self {
+        Self { bucket }
+    }
+}
+
+impl fmt::Display for BucketReads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bucket.fmt(f)
+    }
+}
+
+#[async_trait]
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "what is not passed on would be done in another way than the bucket does"
+)]
+impl ObjectStore for BucketReads {
+    async fn put_opts(&self, key: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.bucket.put_opts(key, payload, options).await
+    }
+
+    async fn put_multipart_opts(&self, key: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.bucket.put_multipart_opts(key, options).await
+    }
+
+    async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
+        let found = begin(&self.bucket, key, &options).await?;
+        if options.head {
+            return Ok(found);
+        }
+        let GetResult { payload, meta, range, attributes, extensions } = found;
+        let GetResultPayload::Stream(body) = payload else {
+            return Ok(GetResult { payload, meta, range, attributes, extensions });
+        };
+        let reading = Reading {
+            bucket: Arc::clone(&self.bucket),
+            key: key.clone(),
+            options,
+            e_tag: meta.e_tag.clone(),
+            rest: range.clone(),
+            body,
+            breaks: 0,
+        };
+        let body = stream::try_unfold(reading, Reading::next).boxed();
+        Ok(GetResult { payload: GetResultPayload::Stream(body), meta, range, attributes, extensions })
+    }
+
+    async fn get_ranges(&self, key: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        // As buckets do it, but over reads that end.
+        let get = |range: Range<u64>| async move {
+            let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+            self.get_opts(key, options).await?.bytes().await
+        };
+        object_store::coalesce_ranges(ranges, get, object_store::OBJECT_STORE_COALESCE_DEFAULT).await
+    }
+
+    fn delete_stream(&self, keys: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.bucket.delete_stream(keys)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.bucket.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.bucket.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.bucket.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.bucket.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.bucket.rename_opts(from, to, options).await
+    }
+}
+
+/// Asks for an object or a part of it. A request that hangs is sent once more: its connection may be at fault.
+async fn begin(bucket: &Arc<dyn ObjectStore>, key: &Path, options: &GetOptions) -> Result<GetResult> {
+    for _ in 0..2 {
+        match tokio::time::timeout(limits::BUCKET_ANSWER, bucket.get_opts(key, options.clone())).await {
+            Ok(answer) => return answer,
+            Err(_) => debug!(object.key = %key, "the bucket does not answer"),
+        }
+    }
+    Err(silent(key))
+}
+
+fn silent(key: &Path) -> Error {
+    let seconds = limits::BUCKET_ANSWER.as_secs();
+    Error::Generic { store: "bucket", source: format!("nothing of {key} came within {seconds} s").into() }
+}
+
+impl Reading {
+    /// What comes next, and the rest; none at the end.
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
+        loop {
+            let next = tokio::time::timeout(limits::BUCKET_SILENCE, self.body.next()).await;
+            let error = match next {
+                Ok(Some(Ok(bytes))) => {
+                    self.rest.start += bytes.len() as u64;
+                    self.breaks = 0;
+                    return Ok(Some((bytes, self)));
+                }
+                Ok(None) if self.rest.is_empty() => return Ok(None),
+                Ok(None) => {
+                    let source = format!("{} ends {} bytes too soon", self.key, self.rest.end - self.rest.start).into();
+                    Error::Generic { store: "bucket", source }
+                }
+                Ok(Some(Err(error))) => error,
+                Err(_) => silent(&self.key),
+            };
+            self.go_on(error).await?;
+        }
+    }
+
+    /// Asks for the rest; gives the error back where that cannot help.
+    async fn go_on(&mut self, mut error: Error) -> Result<()> {
+        loop {
+            if self.breaks >= limits::BUCKET_BREAKS_MAX {
+                return Err(error);
+            }
+            self.breaks += 1;
+            tokio::time::sleep(Duration::from_millis(50 << (2 * self.breaks.min(4)))).await;
+            debug!(object.key = %self.key, %error, "a read broke off, and goes on where it stood");
+            let options = GetOptions { range: Some(GetRange::Bounded(self.rest.clone())), ..self.options.clone() };
+            match begin(&self.bucket, &self.key, &options).await {
+                // Objects never change; another one would be another object.
+                Ok(found) if found.meta.e_tag == self.e_tag && found.range == self.rest => {
+                    self.body = found.into_stream();
+                    return Ok(());
+                }
+                Ok(_) | Err(Error::NotFound { .. }) => return Err(error),
+                Err(again) => error = again,
+            }
+        }
+    }
+}
