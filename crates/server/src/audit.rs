@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{Error, UnwrittenPage};
+use runlog_store::Error;
 use tracing::error;
 
 use crate::app::App;
@@ -29,15 +29,21 @@ pub(crate) struct Audited {
     pub(crate) is_reading: bool,
 }
 
-/// A page that is written down together with who asked for it; a handler puts it into the extensions of its answer.
+/// What is to be written down of a request, but for its status: in the request's extensions, for a handler that writes
+/// it in one transaction with what it does.
 #[derive(Clone)]
-pub(crate) struct Unwritten(Arc<Mutex<Option<UnwrittenPage>>>);
+pub(crate) struct Draft(AuditEntry);
 
-impl From<UnwrittenPage> for Unwritten {
-    fn from(page: UnwrittenPage) -> Self {
-        Self(Arc::new(Mutex::new(Some(page))))
+impl Draft {
+    /// The entry of a request that is answered with this status.
+    pub(crate) fn entry(self, status: StatusCode) -> AuditEntry {
+        AuditEntry { status: status.as_u16(), ..self.0 }
     }
 }
+
+/// In the extensions of an answer: its handler has written the entry itself, or nothing happened that belongs there.
+#[derive(Clone)]
+pub(crate) struct WrittenDown;
 
 /// Handles a request and writes it down. The answer waits for that: nobody reads a log without leaving a trace. Where
 /// it cannot be written down, what was read is not answered; what was changed is, for it is changed.
@@ -48,29 +54,24 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
     // A link carries its own right; who holds it is not known.
     let (caller_id, caller_name) = caller.unwrap_or_else(|| ("-".to_owned(), "holder of a link".to_owned()));
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    let request = Request::from_parts(parts, body);
+    let mut request = Request::from_parts(parts, body);
     let address = address(&request).map(|address| address.to_string()).unwrap_or_default();
+    let (at, action, id) = (audited.app.now(), audited.action.to_owned(), request_id.clone());
+    let entry = AuditEntry { at, caller_id, caller_name, action, subject, status: 0, address, request_id };
+    request.extensions_mut().insert(Draft(entry.clone()));
     let mut response = next.run(request).await;
+    if response.extensions_mut().remove::<WrittenDown>().is_some() {
+        return response;
+    }
     let is_success = response.status().is_success();
-    let look = (audited.is_once && is_success).then(|| (caller_id.clone(), subject.clone()));
+    let look = (audited.is_once && is_success).then(|| (entry.caller_id.clone(), entry.subject.clone()));
     if look.as_ref().is_some_and(|look| audited.app.looks().is_known(look)) {
         return response;
     }
-    let (at, status, action) = (audited.app.now(), response.status().as_u16(), audited.action.to_owned());
-    let id = request_id.clone();
-    let entry = AuditEntry { at, caller_id, caller_name, action, subject, status, address, request_id };
-    let unwritten = response.extensions_mut().remove::<Unwritten>();
-    let unwritten = unwritten.and_then(|page| page.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let store = audited.app.store();
-    let is_page = unwritten.is_some();
-    let written = match unwritten {
-        None => store.audit(entry).await,
-        Some(page) => store.write_page(page, Some(entry)).await.map(drop),
-    };
-    match (written, look) {
+    let entry = AuditEntry { at: audited.app.now(), status: response.status().as_u16(), ..entry };
+    match (audited.app.store().audit(entry).await, look) {
         (Ok(()), Some(look)) => audited.app.looks().note(look),
         (Ok(()), None) => {}
-        (Err(error), _) if is_page => return ApiError::from(error).into_response(),
         (Err(error), _) if audited.is_reading && is_success => return unanswered(error).into_response(),
         (Err(error), _) => {
             error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");

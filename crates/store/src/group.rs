@@ -7,6 +7,7 @@ use runlog_model::wire::admin::AuditEntry;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::catalog_pool::{IsAway, again_while_away};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::page::WantedPage;
@@ -19,7 +20,17 @@ pub(crate) enum SmallWrite {
     /// Something that someone did.
     Audit(AuditEntry),
     /// A page that is wanted, and the token for it.
-    Page(WantedPage),
+    Page(Box<WantedPage>),
+}
+
+impl SmallWrite {
+    /// What follows once it is durable, whether its caller is still there or not.
+    fn committed(self, store: &Store) {
+        match self {
+            Self::Audit(_) => {}
+            Self::Page(page) => page.committed(store),
+        }
+    }
 }
 
 /// What one caller has to write, and where it is told that it is done.
@@ -30,6 +41,14 @@ struct Failure {
     error: Error,
     /// True when the catalog answered, and would not take one of the writes: nothing is written, and the others may be.
     is_refused: bool,
+    /// True when nothing is written for sure.
+    is_undone: bool,
+}
+
+impl IsAway for Failure {
+    fn is_away(&self) -> bool {
+        self.is_undone && self.error.is_away()
+    }
 }
 
 /// The writes that wait for the next commit.
@@ -70,9 +89,8 @@ impl Store {
             }
             outcome => {
                 let outcome = outcome.map_err(|failure| failure.error);
-                for (_, waiter) in group {
-                    // Whoever has gone away does not want to know.
-                    let _ = waiter.send(outcome.clone());
+                for waiting in group {
+                    self.answer(waiting, outcome.clone());
                 }
             }
         }
@@ -81,25 +99,39 @@ impl Store {
     /// Commits what each caller has to write by itself.
     async fn commit_each(&self, group: Vec<Waiting>) {
         let mut is_away: Option<Error> = None;
-        for (writes, waiter) in group {
+        for waiting in group {
             // A catalog that is away is not waited for again and again.
             if let Some(error) = &is_away {
-                let _ = waiter.send(Err(error.clone()));
+                self.answer(waiting, Err(error.clone()));
                 continue;
             }
-            let writes: Vec<&SmallWrite> = writes.iter().collect();
+            let writes: Vec<&SmallWrite> = waiting.0.iter().collect();
             let outcome = self.commit_writes(&writes).await;
             if let Err(failure) = &outcome
                 && !failure.is_refused
             {
                 is_away = Some(failure.error.clone());
             }
-            let _ = waiter.send(outcome.map_err(|failure| failure.error));
+            self.answer(waiting, outcome.map_err(|failure| failure.error));
         }
     }
 
+    /// Tells a caller what became of its writes. What follows from them does so here: it must not hang on a caller that
+    /// may have gone away.
+    fn answer(&self, (writes, waiter): Waiting, outcome: Result<()>) {
+        if outcome.is_ok() {
+            writes.into_iter().for_each(|write| write.committed(self));
+        }
+        // Whoever has gone away does not want to know.
+        let _ = waiter.send(outcome);
+    }
+
     async fn commit_writes(&self, writes: &[&SmallWrite]) -> Result<(), Failure> {
-        let away = |error| Failure { error, is_refused: false };
+        again_while_away(|| self.commit_writes_once(writes)).await
+    }
+
+    async fn commit_writes_once(&self, writes: &[&SmallWrite]) -> Result<(), Failure> {
+        let away = |error| Failure { error, is_refused: false, is_undone: true };
         let mut transaction = self.catalog().begin().await.map_err(away)?;
         for write in writes {
             let connection: &mut Connection = &mut transaction;
@@ -107,10 +139,10 @@ impl Store {
                 SmallWrite::Audit(entry) => crate::audit::insert(connection, entry).await,
                 SmallWrite::Page(page) => page.insert(connection).await,
             };
-            written.map_err(|error| Failure { is_refused: is_answer(&error), error })?;
+            written.map_err(|error| Failure { is_refused: is_answer(&error), is_undone: true, error })?;
         }
         // Of a commit whose answer got lost it is not known whether it was made, so it is not made again.
-        transaction.commit().await.map_err(|error| away(error.into()))
+        transaction.commit().await.map_err(|error| Failure { is_undone: false, ..away(error.into()) })
     }
 }
 

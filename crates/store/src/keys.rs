@@ -4,13 +4,15 @@
 //! segments/2026/11/23/<segment id>.parquet     by the day on which it was written (UTC)
 //! sealed/2026/11/23/<segment id>.parquet       the same, of files of whole runs
 //! pages/<page key>-<build>.zst                 one build of a page file
+//! pages/<page key>-<build>.json, .log          the same, not compressed, as it is downloaded from the bucket
 //! ```
 
 use object_store::path::Path;
-use runlog_model::Timestamp;
+use runlog_model::{FileFormat, Timestamp};
 use uuid::Uuid;
 
 use crate::limits;
+use crate::page_file::PageForm;
 
 /// The folder of segments.
 pub(crate) const SEGMENTS: &str = "segments";
@@ -48,8 +50,13 @@ fn day(now: Timestamp) -> String {
 }
 
 /// The key of one build of a page file; two builders of the same page write two objects.
-pub(crate) fn page_file(page_key: &str, build: Uuid) -> Path {
-    Path::from(format!("{PAGES}/{page_key}-{build}.zst"))
+pub(crate) fn page_file(page_key: &str, build: Uuid, form: PageForm) -> Path {
+    let extension = match form {
+        PageForm { is_packed: true, .. } => "zst",
+        PageForm { format: FileFormat::Json, .. } => "json",
+        PageForm { format: FileFormat::Text, .. } => "log",
+    };
+    Path::from(format!("{PAGES}/{page_key}-{build}.{extension}"))
 }
 
 #[cfg(test)]

@@ -48,21 +48,6 @@ pub struct PageTicket {
     pub log_records: u64,
 }
 
-/// A page that was found, whose file is perhaps begun. Its token is good once [`Store::write_page`] has written it down.
-pub struct UnwrittenPage {
-    ticket: PageTicket,
-    wanted: WantedPage,
-    /// Where a builder has begun it: dropped, its file is given up.
-    accepted: Option<oneshot::Sender<()>>,
-}
-
-impl UnwrittenPage {
-    /// What the caller gets for it.
-    pub fn ticket(&self) -> &PageTicket {
-        &self.ticket
-    }
-}
-
 /// How far a page's file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageStatus {
@@ -104,11 +89,24 @@ struct TokenRow {
 impl Store {
     /// Finds where the page ends and has its file built. `NotFound`: no such run.
     pub async fn request_page(&self, request: &PageRequest) -> Result<PageTicket> {
-        self.write_page(self.find_page(request).await?, None).await
+        self.request_page_with(request, |_| None).await
     }
 
-    /// Finds where the page ends, and begins to build its file where a builder is idle. `NotFound`: no such run.
-    pub async fn find_page(&self, request: &PageRequest) -> Result<UnwrittenPage> {
+    /// The same for someone who leaves an entry in the audit log: the page, its token and the entry are written in one
+    /// transaction, or none of them is and there is an error.
+    pub async fn request_audited_page(
+        &self,
+        request: &PageRequest,
+        entry: impl FnOnce(&PageTicket) -> AuditEntry + Send,
+    ) -> Result<PageTicket> {
+        self.request_page_with(request, |ticket| Some(entry(ticket))).await
+    }
+
+    async fn request_page_with(
+        &self,
+        request: &PageRequest,
+        entry: impl FnOnce(&PageTicket) -> Option<AuditEntry> + Send,
+    ) -> Result<PageTicket> {
         let (run, scope) = self.scope(request.run_id, request.range).await?;
         let (cut, trail) = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
@@ -120,8 +118,8 @@ impl Store {
             true => None,
             false => self.builds().take_builder(),
         };
-        let claimed_until = builder.as_ref().map(|_| now.plus_millis(limits::PAGE_CLAIM_MS));
-        let wanted = WantedPage {
+        let claimed_until = builder.as_ref().map(|_| now.plus_millis(limits::PAGE_LEASE_MS));
+        let mut wanted = WantedPage {
             key,
             page,
             format: request.format,
@@ -134,24 +132,16 @@ impl Store {
             expires_at: now.plus_millis(life_ms),
             // A link may be made at the token's last moment, and is then valid for as long again.
             keep_until: now.plus_millis(3 * life_ms),
+            accepted: None,
         };
-        let accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build(trail)));
         let (settled, log_records) = (self.is_settled(&run), run.records);
         let ticket = PageTicket { token, records: cut.records, end: cut.end, settled, log_records };
-        Ok(UnwrittenPage { ticket, wanted, accepted })
-    }
-
-    /// Writes down that a page is wanted, and with it who asked for it: both, or none and an error.
-    pub async fn write_page(&self, page: UnwrittenPage, who: Option<AuditEntry>) -> Result<PageTicket> {
-        let UnwrittenPage { ticket, wanted, accepted } = page;
+        // From here on nothing hangs on the caller: what is handed over below is told by the commit itself.
+        wanted.accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build(trail)));
+        let entry = entry(&ticket).map(SmallWrite::Audit);
         // One wait for the disk serves both.
-        let writes = [SmallWrite::Page(wanted)].into_iter().chain(who.map(SmallWrite::Audit));
+        let writes = [SmallWrite::Page(Box::new(wanted))].into_iter().chain(entry);
         self.write_small(writes.collect()).await?;
-        match accepted {
-            // A builder that is gone has left the page to the next one.
-            Some(accepted) => drop(accepted.send(())),
-            None => self.builds().look(),
-        }
         Ok(ticket)
     }
 
@@ -244,12 +234,23 @@ pub(crate) struct WantedPage {
     claimed_until: Option<Timestamp>,
     expires_at: Timestamp,
     keep_until: Timestamp,
+    /// Where a builder has begun it, and waits to be told that its row is there: dropped, its file is given up.
+    accepted: Option<oneshot::Sender<()>>,
 }
 
 impl WantedPage {
+    /// Has its file built, now that its row is there.
+    pub(crate) fn committed(self, store: &Store) {
+        match self.accepted {
+            // A builder that is gone has left the page to the next one.
+            Some(accepted) => drop(accepted.send(())),
+            None => store.builds().look(),
+        }
+    }
+
     fn to_build(&self, trail: Trail) -> PageToBuild {
         let Self { ref key, page, format, order, records, .. } = *self;
-        PageToBuild { key: key.clone(), page, format, order, records, trail: Some(trail) }
+        PageToBuild { key: key.clone(), page, format, order, records, attempts_away: 0, trail: Some(trail) }
     }
 
     pub(crate) async fn insert(&self, connection: &mut Connection) -> Result<()> {
@@ -258,7 +259,8 @@ impl WantedPage {
                     wanted_at, keep_until, log_epoch, claimed_until, attempts)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
              ON CONFLICT (key) DO UPDATE SET keep_until = excluded.keep_until,
-                    attempts = CASE WHEN page_files.claimed_until < excluded.wanted_at THEN 0 ELSE page_files.attempts END",
+                    attempts = CASE WHEN page_files.claimed_until < excluded.wanted_at THEN 0 ELSE page_files.attempts END,
+                    retry_at = CASE WHEN page_files.attempts_away > 0 THEN page_files.retry_at ELSE 0 END",
         )
         .bind(&self.key)
         .bind(self.page.run_id.to_string())

@@ -1,6 +1,7 @@
 //! Building page files: by whichever node claims them, at once where the node that was asked has a builder to spare.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::{Merge, Piece, SliceRows, Trail};
@@ -31,6 +32,8 @@ const BUILT_KEPT: usize = 256;
 pub(crate) struct PageBuilds {
     /// One for each page that may be built beside those that are; none while nobody builds.
     idle: Arc<Semaphore>,
+    /// The same, for pages that take long.
+    idle_for_long: Arc<Semaphore>,
     /// Pages that were claimed when they were asked for.
     handed: mpsc::UnboundedSender<Handed>,
     to_build: Mutex<mpsc::UnboundedReceiver<Handed>>,
@@ -39,6 +42,8 @@ pub(crate) struct PageBuilds {
     /// Keys of pages that were built here.
     built: broadcast::Sender<Arc<str>>,
     presses: Presses,
+    /// Held by whoever builds a page beside the builders, because a download waits for it.
+    mending: Mutex<()>,
 }
 
 /// Presses that nobody uses, at most as many as one page takes: to make one takes as long as to pack a frame.
@@ -64,6 +69,8 @@ pub(crate) struct PageToBuild {
     pub(crate) format: FileFormat,
     pub(crate) order: RecordOrder,
     pub(crate) records: u64,
+    /// How often it was tried in vain, one after the other, because something was away.
+    pub(crate) attempts_away: i64,
     /// Where its rows are, when it was cut just now.
     pub(crate) trail: Option<Trail>,
 }
@@ -80,21 +87,25 @@ struct ClaimedRow {
     record_order: String,
     records: i64,
     log_epoch: i64,
+    attempts_away: i64,
 }
 
 /// What is selected of `page_files` for a [`ClaimedRow`].
-const CLAIMED_COLUMNS: &str = "key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch";
+const CLAIMED_COLUMNS: &str =
+    "key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch, attempts_away";
 
 impl PageBuilds {
     pub(crate) fn new() -> Self {
         let (handed, to_build) = mpsc::unbounded_channel();
         Self {
             idle: Arc::new(Semaphore::new(0)),
+            idle_for_long: Arc::new(Semaphore::new(0)),
             handed,
             to_build: Mutex::new(to_build),
             wanted: Notify::new(),
             built: broadcast::channel(BUILT_KEPT).0,
             presses: Presses::default(),
+            mending: Mutex::new(()),
         }
     }
 
@@ -145,7 +156,9 @@ impl Store {
     /// Builds pages until `stop`; those that were begun are finished.
     pub(crate) async fn build_pages(&self, stop: CancellationToken) {
         let mut to_build = self.builds().to_build.lock().await;
-        self.builds().idle.add_permits(self.settings().page_builders.max(1));
+        for places in [&self.builds().idle, &self.builds().idle_for_long] {
+            places.add_permits(self.settings().page_builders.max(1));
+        }
         let mut under_way = JoinSet::new();
         let mut look = true;
         while !stop.is_cancelled() {
@@ -164,7 +177,9 @@ impl Store {
                 () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
             }
         }
-        self.builds().idle.forget_permits(usize::MAX >> 3);
+        for places in [&self.builds().idle, &self.builds().idle_for_long] {
+            places.forget_permits(usize::MAX >> 3);
+        }
         while let Ok(handed) = to_build.try_recv() {
             under_way.spawn(self.clone().build_handed(handed));
         }
@@ -173,13 +188,9 @@ impl Store {
 
     async fn begin_unclaimed(&self, under_way: &mut JoinSet<()>) {
         while let Some(builder) = self.builds().take_builder() {
-            match self.claim_page().await {
+            match self.claim_page(None).await {
                 Ok(Some(page)) => {
-                    let store = self.clone();
-                    under_way.spawn(async move {
-                        tell(store.build_page(page, None).await);
-                        drop(builder);
-                    });
+                    under_way.spawn(self.clone().build_with(builder, page, None));
                 }
                 Ok(None) => return,
                 Err(error) => return tell(Err(error)),
@@ -188,24 +199,74 @@ impl Store {
     }
 
     async fn build_handed(self, handed: Handed) {
-        tell(self.build_page(handed.page, Some(handed.accepted)).await);
-        drop(handed.builder);
+        self.build_with(handed.builder, handed.page, Some(handed.accepted)).await;
+    }
+
+    /// Builds a page. One that takes long goes on beside the usual ones, as far as there is room for such pages: those
+    /// that take some milliseconds do not wait for it.
+    async fn build_with(self, builder: Builder, page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) {
+        let mut building = std::pin::pin!(self.build_page(page, accepted));
+        let usual = Duration::from_millis(limits::PAGE_USUAL_MS);
+        if let Ok(outcome) = tokio::time::timeout(usual, &mut building).await {
+            return tell(outcome);
+        }
+        let place = match Arc::clone(&self.builds().idle_for_long).try_acquire_owned() {
+            Ok(place) => {
+                drop(builder);
+                // Somebody may be waiting for the builder.
+                self.builds().look();
+                Builder { _idle: place }
+            }
+            Err(_) => builder,
+        };
+        tell(building.await);
+        drop(place);
     }
 
     /// Builds the page that has been wanted for longest; false when none is wanted.
     pub async fn build_wanted_page(&self) -> Result<bool> {
-        let Some(page) = self.claim_page().await? else { return Ok(false) };
+        let Some(page) = self.claim_page(None).await? else { return Ok(false) };
         self.build_page(page, None).await?;
         Ok(true)
     }
 
-    /// Builds a page's file; where its row is on its way, waits for it before the file is made known.
+    /// Builds a page that somebody waits for at this moment, when nobody has it in hands; an error is left to the next
+    /// attempt. It goes on when the caller goes away.
+    pub(crate) async fn build_if_wanted(&self, page_key: &str) {
+        let (store, page_key) = (self.clone(), page_key.to_owned());
+        let building = tokio::spawn(async move {
+            // One at a time: these do not wait for a builder.
+            let _alone = store.builds().mending.lock().await;
+            match store.claim_page(Some(&page_key)).await {
+                Ok(Some(page)) => tell(store.build_page(page, None).await),
+                Ok(None) => {}
+                Err(error) => tell(Err(error)),
+            }
+        });
+        // A panic is in the log, and the row says that nothing was built.
+        let _ = building.await;
+    }
+
+    /// Builds a page's file, and keeps its lease meanwhile; where its row is on its way, waits for it before the file is
+    /// made known.
     async fn build_page(&self, mut page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
-        let object_key = keys::page_file(&page.key, self.random().uuid());
-        let built = build(self, &mut page, object_key.clone()).await;
-        if let Some(accepted) = accepted
-            && accepted.await.is_err()
-        {
+        let object_key = keys::page_file(&page.key, self.random().uuid(), self.page_form(page.format));
+        let (built, is_accepted) = {
+            let key = page.key.clone();
+            let building = async {
+                let built = build(self, &mut page, object_key.clone()).await;
+                let is_accepted = match accepted {
+                    Some(accepted) => accepted.await.is_ok(),
+                    None => true,
+                };
+                (built, is_accepted)
+            };
+            tokio::select! {
+                built = building => built,
+                never = self.keep_lease(&key) => match never {},
+            }
+        };
+        if !is_accepted {
             // The request failed, and was told so.
             let _ = self.objects().delete(&object_key).await;
             return Ok(());
@@ -213,15 +274,26 @@ impl Store {
         let written = match built {
             Ok(written) => written,
             Err(error) => {
-                sqlx::query("UPDATE page_files SET claimed_until = 0 WHERE key = $1")
-                    .bind(&page.key)
-                    .execute(self.catalog().write())
-                    .await?;
-                let _ = self.objects().delete(&object_key).await;
+                self.leave_page(&page, &error).await?;
+                // Where the bucket is away, nothing of the file is there, or the sweep finds it.
+                if !is_of_something_away(&error) {
+                    let _ = self.objects().delete(&object_key).await;
+                }
                 return Err(error);
             }
         };
-        if self.mark_built(&page.key, &object_key, &written).await? {
+        let marked = match self.mark_built(&page.key, &object_key, &written).await {
+            Ok(marked) => marked,
+            Err(error) => {
+                // Whether the row names the file is not known, so that the file stays.
+                self.leave_page(&page, &error).await?;
+                return Err(error);
+            }
+        };
+        if marked {
+            if page.attempts_away > 0 {
+                self.hurry_pages().await?;
+            }
             // Nobody may be waiting.
             let _ = self.builds().built.send(page.key.into());
         } else {
@@ -231,39 +303,102 @@ impl Store {
         Ok(())
     }
 
-    async fn claim_page(&self) -> Result<Option<PageToBuild>> {
-        let now = self.now();
-        let is_wanted: Option<i64> = sqlx::query_scalar(
-            "SELECT CAST(1 AS BIGINT) FROM page_files WHERE built_at IS NULL AND claimed_until < $1 AND attempts < $2
-             LIMIT 1",
-        )
+    /// Renews the lease of a page for as long as it is built.
+    async fn keep_lease(&self, page_key: &str) -> Infallible {
+        loop {
+            tokio::time::sleep(Duration::from_millis(limits::PAGE_LEASE_RENEW_MS)).await;
+            if let Err(error) = self.renew_lease(page_key).await {
+                warn!(page.key = page_key, %error, "the lease of a log file was not renewed; another node may build it too");
+            }
+        }
+    }
+
+    async fn renew_lease(&self, page_key: &str) -> Result<()> {
+        let until = self.lease_now().await?.plus_millis(limits::PAGE_LEASE_MS);
+        sqlx::query("UPDATE page_files SET claimed_until = $2 WHERE key = $1 AND built_at IS NULL")
+            .bind(page_key)
+            .bind(until.as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Leaves a page to the next attempt. What was away is no fault of the page, and the attempt does not count.
+    async fn leave_page(&self, page: &PageToBuild, error: &Error) -> Result<()> {
+        let statement = match is_of_something_away(error) {
+            true => {
+                let delay_ms = (1_000 << page.attempts_away.clamp(0, 10)).min(limits::PAGE_AWAY_RETRY_MS_MAX);
+                let retry_at = self.lease_now().await?.plus_millis(delay_ms);
+                sqlx::query(
+                    "UPDATE page_files SET claimed_until = 0, retry_at = $2, attempts_away = attempts_away + 1,
+                            attempts = CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END
+                     WHERE key = $1 AND built_at IS NULL",
+                )
+                .bind(&page.key)
+                .bind(retry_at.as_millis())
+            }
+            false => sqlx::query(
+                "UPDATE page_files SET claimed_until = 0, attempts_away = 0 WHERE key = $1 AND built_at IS NULL",
+            )
+            .bind(&page.key),
+        };
+        statement.execute(self.catalog().write()).await?;
+        Ok(())
+    }
+
+    /// Has everything tried that could not be built because something was away: it is back.
+    async fn hurry_pages(&self) -> Result<()> {
+        sqlx::query("UPDATE page_files SET retry_at = 0 WHERE built_at IS NULL AND attempts_away > 0")
+            .execute(self.catalog().write())
+            .await?;
+        self.builds().look();
+        Ok(())
+    }
+
+    fn page_form(&self, format: FileFormat) -> PageForm {
+        PageForm { format, is_packed: !self.settings().links_by_bucket }
+    }
+
+    /// Now, as every node has it.
+    pub(crate) async fn lease_now(&self) -> Result<Timestamp> {
+        Ok(self.now())
+    }
+
+    /// Claims the page that has been wanted for longest, or the one with this key; none when nothing is to be built.
+    async fn claim_page(&self, only: Option<&str>) -> Result<Option<PageToBuild>> {
+        let now = self.lease_now().await?;
+        let is_due = "built_at IS NULL AND claimed_until < $1 AND retry_at <= $1 AND (key = $2 OR $2 = '')";
+        let is_wanted: Option<i64> = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT CAST(1 AS BIGINT) FROM page_files WHERE {is_due} LIMIT 1"
+        )))
         .bind(now.as_millis())
-        .bind(limits::PAGE_ATTEMPTS_MAX)
+        .bind(only.unwrap_or_default())
         .fetch_optional(self.catalog().read())
         .await?;
         if is_wanted.is_none() {
             return Ok(None);
         }
         let skip_locked = self.catalog().skip_locked();
+        // The next attempt is put off before this one begins: it may end the process.
         let row: Option<ClaimedRow> = sqlx::query_as(AssertSqlSafe(format!(
-            "UPDATE page_files SET claimed_until = $2, attempts = attempts + 1
-             WHERE key = (SELECT key FROM page_files
-                          WHERE built_at IS NULL AND claimed_until < $1 AND attempts < $3
-                          ORDER BY wanted_at LIMIT 1{skip_locked})
+            "UPDATE page_files SET claimed_until = $3, retry_at = $1 + $4 * attempts * attempts, attempts = attempts + 1
+             WHERE key = (SELECT key FROM page_files WHERE {is_due} ORDER BY wanted_at LIMIT 1{skip_locked})
              RETURNING {CLAIMED_COLUMNS}"
         )))
         .bind(now.as_millis())
-        .bind(now.plus_millis(limits::PAGE_CLAIM_MS).as_millis())
-        .bind(limits::PAGE_ATTEMPTS_MAX)
+        .bind(only.unwrap_or_default())
+        .bind(now.plus_millis(limits::PAGE_LEASE_MS).as_millis())
+        .bind(limits::PAGE_RETRY_MS)
         .fetch_optional(self.catalog().write())
         .await?;
         row.map(PageToBuild::try_from).transpose()
     }
 
-    /// Has a page built whose file was lost.
+    /// Has a page built whose file was lost or is damaged. Nothing happens where somebody has seen to that.
     pub(crate) async fn build_again(&self, page_key: &str, lost: &Path) -> Result<()> {
         sqlx::query(
-            "UPDATE page_files SET built_at = NULL, object_key = NULL, claimed_until = 0, attempts = 0
+            "UPDATE page_files SET built_at = NULL, object_key = NULL, claimed_until = 0, attempts = 0, retry_at = 0,
+                    attempts_away = 0
              WHERE key = $1 AND object_key = $2",
         )
         .bind(page_key)
@@ -279,7 +414,8 @@ impl Store {
 
     async fn mark_built(&self, page_key: &str, object_key: &Path, written: &WrittenPage) -> Result<bool> {
         let done = sqlx::query(
-            "UPDATE page_files SET built_at = $2, object_key = $3, plain_bytes = $4, zstd_bytes = $5, frames = $6
+            "UPDATE page_files SET built_at = $2, object_key = $3, plain_bytes = $4, zstd_bytes = $5, frames = $6,
+                    checks = $7
              WHERE key = $1 AND built_at IS NULL
                AND log_epoch = (SELECT log_epoch FROM runs WHERE id = page_files.run_id)",
         )
@@ -289,6 +425,7 @@ impl Store {
         .bind(written.plain_bytes as i64)
         .bind(written.stored_bytes as i64)
         .bind(&written.frames)
+        .bind(&written.checks)
         .execute(self.catalog().write())
         .await?;
         debug!(page.key = page_key, records_count = written.records, "a log file was built");
@@ -313,8 +450,21 @@ impl TryFrom<ClaimedRow> for PageToBuild {
         };
         let format = row.file_format.parse().map_err(|_| undecodable("form"))?;
         let order = row.record_order.parse().map_err(|_| undecodable("order"))?;
-        Ok(Self { page, format, order, records: row.records as u64, key: row.key, trail: None })
+        Ok(Self {
+            page,
+            format,
+            order,
+            records: row.records as u64,
+            attempts_away: row.attempts_away,
+            key: row.key,
+            trail: None,
+        })
     }
+}
+
+/// True when the page may be built as it is once something is back.
+fn is_of_something_away(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy)
 }
 
 fn tell(outcome: Result<()>) {
@@ -322,6 +472,9 @@ fn tell(outcome: Result<()>) {
         Ok(()) => {}
         // The log was deleted meanwhile, and with it the request.
         Err(error) if error.kind() == ErrorKind::Conflict => debug!(%error, "a log file is not built"),
+        Err(error) if is_of_something_away(&error) => {
+            warn!(error = &error as &dyn std::error::Error, "a log file is built later: something is away");
+        }
         Err(error) => error!(error = &error as &dyn std::error::Error, "a log file could not be built"),
     }
 }
@@ -388,7 +541,7 @@ async fn write(
     portion_records: usize,
     object_key: Path,
 ) -> Result<WrittenPage> {
-    let form = PageForm { format: page.format, is_packed: !store.settings().links_by_bucket };
+    let form = store.page_form(page.format);
     let mut file = PageFileWriter::new(store.fleeting_objects().clone(), object_key, form);
     let (mut under_way, mut is_begin, presses) = (VecDeque::new(), true, &store.builds().presses);
     while let Some(portion) = pieces.next_portion(portion_records).await? {

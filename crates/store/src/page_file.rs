@@ -4,27 +4,31 @@
 //! stream, so the file can be sent as it is; and with their lengths, which the catalog keeps, any range of the plain
 //! bytes is found without decompressing what is before it.
 //!
-//! Where the bucket makes the links, the file lies there as it is downloaded: in no frames, and not compressed.
+//! Where the bucket makes the links, the file lies there as it is downloaded, not compressed.
+//!
+//! With the lengths the catalog keeps a digest of each frame, which is compared before any of its bytes are served. A
+//! file that is damaged is built again from the log, and what was to be read is read from the new one.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::{Array, Int32Array, StringArray};
-use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt};
 use runlog_model::text::TextLine;
 use runlog_model::{FileFormat, Timestamp};
+use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 use tokio::io::AsyncWriteExt;
-use tracing::warn;
+use tracing::{error, warn};
 use url::Url;
 use zstd::bulk::Compressor;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::merge::StretchRecords;
 use crate::page::PageFile;
@@ -71,12 +75,18 @@ pub(crate) struct Press {
     packed: Vec<u8>,
 }
 
-/// Lengths of a frame. Unit: bytes.
+/// What a frame is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
+    /// Its length when it is unpacked. Unit: bytes.
     plain: u32,
-    zstd: u32,
+    /// Its length in the object: the same where it is not compressed. Unit: bytes.
+    stored: u32,
+    /// The first bytes of the SHA-256 of what is stored; none in files of earlier versions.
+    digest: Option<FrameDigest>,
 }
+
+type FrameDigest = [u8; 8];
 
 /// What the catalog keeps of a page file that is complete.
 pub(crate) struct WrittenPage {
@@ -84,18 +94,19 @@ pub(crate) struct WrittenPage {
     pub(crate) plain_bytes: u64,
     /// Length of the object.
     pub(crate) stored_bytes: u64,
-    /// Empty when it is not compressed.
+    /// Lengths of the compressed frames, as earlier versions read them; empty when it is not compressed.
     pub(crate) frames: Vec<u8>,
+    /// The same of all frames, and their digests.
+    pub(crate) checks: Vec<u8>,
 }
 
 impl Press {
     pub(crate) fn new() -> Result<Self> {
         let plain = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
-        Ok(Self {
-            compressor: Compressor::new(limits::PAGE_ZSTD_LEVEL).map_err(uncompressed)?,
-            plain,
-            packed: Vec::new(),
-        })
+        let mut compressor = Compressor::new(limits::PAGE_ZSTD_LEVEL).map_err(uncompressed)?;
+        // For whoever downloads the file compressed: it sees by itself that it got what was written.
+        compressor.include_checksum(true).map_err(uncompressed)?;
+        Ok(Self { compressor, plain, packed: Vec::new() })
     }
 
     /// False when a long record has made it larger than it has to be.
@@ -155,7 +166,8 @@ impl FrameCutter {
             true => self.press.pack()?,
             false => Bytes::copy_from_slice(&self.press.plain),
         };
-        self.frames.cut.push((Frame { plain, zstd: bytes.len() as u32 }, bytes));
+        let frame = Frame { plain, stored: bytes.len() as u32, digest: Some(digest_of(&bytes)) };
+        self.frames.cut.push((frame, bytes));
         self.press.plain.clear();
         Ok(())
     }
@@ -180,9 +192,7 @@ impl PageFileWriter {
         self.records += next.records;
         for (frame, bytes) in next.cut {
             self.plain_bytes += u64::from(frame.plain);
-            if self.form.is_packed {
-                self.frames.push(frame);
-            }
+            self.frames.push(frame);
             self.object.put(bytes).await?;
         }
         Ok(())
@@ -203,12 +213,13 @@ impl PageFileWriter {
             .shutdown()
             .await
             .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "cannot write a page file", error))?;
-        let compressed_bytes = self.frames.iter().map(|frame| u64::from(frame.zstd)).sum();
+        let lengths = self.frames.iter().flat_map(|frame| [frame.plain, frame.stored]).flat_map(u32::to_le_bytes);
         Ok(WrittenPage {
             records: self.records,
             plain_bytes: self.plain_bytes,
-            stored_bytes: if self.form.is_packed { compressed_bytes } else { self.plain_bytes },
-            frames: self.frames.iter().flat_map(|frame| [frame.plain, frame.zstd]).flat_map(u32::to_le_bytes).collect(),
+            stored_bytes: stored_bytes(&self.frames),
+            frames: if self.form.is_packed { lengths.collect() } else { Vec::new() },
+            checks: checks_of(&self.frames),
         })
     }
 }
@@ -386,6 +397,10 @@ fn write_text(out: &mut Vec<u8>, epoch_ms: i64, body: Body<'_>) {
 }
 
 /// An open page file: its bytes plain, any range of them, or compressed as they are.
+///
+/// What is damaged is never given. It is built again from the log, once, and read from the new file; where that cannot
+/// be, the error names the object.
+#[derive(Clone)]
 pub struct PageReader {
     /// Length of the plain file. Unit: bytes.
     pub plain_bytes: u64,
@@ -395,53 +410,153 @@ pub struct PageReader {
     pub format: FileFormat,
     /// Names the content: the same tag, the same bytes.
     pub etag: String,
-    objects: Arc<dyn ObjectStore>,
+    store: Store,
     object_key: Path,
-    frames: Vec<Frame>,
+    frames: Arc<[Frame]>,
+    /// True when it was just built in the place of one that was damaged.
+    is_mended: bool,
 }
 
 #[derive(FromRow)]
 struct PageFileRow {
-    object_key: String,
+    object_key: Option<String>,
     file_format: String,
-    plain_bytes: i64,
-    zstd_bytes: i64,
-    frames: Vec<u8>,
+    plain_bytes: Option<i64>,
+    zstd_bytes: Option<i64>,
+    frames: Option<Vec<u8>>,
+    checks: Option<Vec<u8>>,
+    attempts: i64,
 }
 
 /// The part of one frame that a range of the plain bytes needs.
+#[derive(Debug, Clone)]
 struct FramePart {
+    frame: Frame,
     in_object: Range<u64>,
-    in_plain: Range<usize>,
+    in_frame: Range<usize>,
+    in_plain: Range<u64>,
 }
 
 impl Store {
     /// Opens a page file that was built; none when there is no such file any more. One that the machine lost when it went
-    /// down is built anew.
+    /// down is built anew first.
     pub async fn open_page(&self, key: &str) -> Result<Option<PageReader>> {
-        let row: Option<PageFileRow> = sqlx::query_as(
-            "SELECT object_key, file_format, plain_bytes, zstd_bytes, frames FROM page_files
-             WHERE key = $1 AND built_at IS NOT NULL",
+        let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
+        let object_key = row.object_key.clone();
+        let page = match (self.reader_of(key, row), object_key) {
+            (Ok(Some(page)), _) => page,
+            (Err(damage), Some(object_key)) if damage.kind() == ErrorKind::Corrupt => {
+                return self.mended_page(key, &Path::from(object_key), damage).await.map(Some);
+            }
+            (page, _) => return page,
+        };
+        match self.is_whole(&page.object_key, stored_bytes(&page.frames)).await? {
+            true => Ok(Some(page)),
+            false => {
+                let lost = page.damaged("is not as long as it was written; did the machine go down?");
+                page.mended(lost).await.map(Some)
+            }
+        }
+    }
+
+    /// Has a file built again in the place of one that is damaged or lost, and opens it.
+    async fn mended_page(&self, key: &str, lost: &Path, damage: Error) -> Result<PageReader> {
+        warn!(page.key = key, error = %damage, "a log file is damaged, and is built again from the log");
+        self.build_again(key, lost).await?;
+        let waiting = async {
+            loop {
+                let mut built = self.builds().watch();
+                let gone = || Error::new(ErrorKind::Expired, "the file has expired: generate the log again");
+                let row = self.page_file_row(key).await?.ok_or_else(gone)?;
+                let has_failed = row.attempts >= limits::PAGE_ATTEMPTS_MAX;
+                match self.reader_of(key, row)? {
+                    Some(again) => return Ok(PageReader { is_mended: true, ..again }),
+                    None if has_failed => return Err(damage),
+                    None => {}
+                }
+                self.build_if_wanted(key).await;
+                let _ = tokio::time::timeout(LOOK_AGAIN, built.recv()).await;
+            }
+        };
+        let wait = Duration::from_millis(limits::PAGE_MEND_MS);
+        tokio::time::timeout(wait, waiting).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, format!("page file {lost} is damaged, and not built again yet")))
+        })
+    }
+
+    async fn page_file_row(&self, key: &str) -> Result<Option<PageFileRow>> {
+        let row = sqlx::query_as(
+            "SELECT object_key, file_format, plain_bytes, zstd_bytes, frames, checks, attempts FROM page_files
+             WHERE key = $1",
         )
         .bind(key)
         .fetch_optional(self.catalog().read())
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let object_key = Path::from(row.object_key.as_str());
-        if !self.is_whole(&object_key, row.zstd_bytes as u64).await? {
-            warn!(page.key = key, "a log file is not as it was written, and is built anew; did the machine go down?");
-            self.build_again(key, &object_key).await?;
+        Ok(row)
+    }
+
+    /// None when it is not built.
+    fn reader_of(&self, key: &str, row: PageFileRow) -> Result<Option<PageReader>> {
+        let (Some(object_key), Some(plain_bytes), Some(stored)) = (row.object_key, row.plain_bytes, row.zstd_bytes)
+        else {
             return Ok(None);
-        }
+        };
+        let lengths = row.frames.unwrap_or_default();
+        let frames = match row.checks.filter(|checks| !checks.is_empty()) {
+            Some(checks) => frames_of_checks(&checks)
+                .filter(|frames| stored_bytes(frames) == stored as u64)
+                .ok_or_else(|| Error::corrupt(format!("the checks of page file {object_key} are damaged")))?,
+            None if lengths.is_empty() => unchecked_pieces(plain_bytes as u64),
+            None => frames_of(&lengths),
+        };
         Ok(Some(PageReader {
-            plain_bytes: row.plain_bytes as u64,
-            zstd_bytes: (!row.frames.is_empty()).then_some(row.zstd_bytes as u64),
+            plain_bytes: plain_bytes as u64,
+            zstd_bytes: (!lengths.is_empty()).then_some(stored as u64),
             format: row.file_format.parse().map_err(|_| Error::corrupt("the form of a page file does not decode"))?,
             etag: key.to_owned(),
-            objects: Arc::clone(self.objects()),
-            object_key,
-            frames: frames_of(&row.frames),
+            store: self.clone(),
+            object_key: Path::from(object_key),
+            frames: frames.into(),
+            is_mended: false,
         }))
+    }
+
+    /// What is wrong with a page file that was built, found by reading it whole; nothing when it is as it was written.
+    pub(crate) async fn problem_of_page(&self, key: &str) -> Result<Option<String>> {
+        let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
+        let page = match self.reader_of(key, row) {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        let length = page.stored_length().await?;
+        let expected = stored_bytes(&page.frames);
+        let name = &page.object_key;
+        match length {
+            None => return Ok(Some(format!("page file {name} is gone"))),
+            Some(length) if length != expected => {
+                return Ok(Some(format!("page file {name} has {length} bytes where the catalog says {expected}")));
+            }
+            Some(_) => {}
+        }
+        for part in parts_of(&page.frames, 0..page.plain_bytes) {
+            match page.intact(&part).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some(error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has a page file built again that is damaged, or whose checks in the catalog are.
+    pub(crate) async fn mend_page(&self, key: &str) -> Result<()> {
+        let lost = self.page_file_row(key).await?.and_then(|row| row.object_key);
+        match lost {
+            Some(lost) => self.build_again(key, &Path::from(lost)).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -465,94 +580,254 @@ impl Store {
     }
 }
 
+/// Bytes of a page file as they come.
+pub type PageBytes = BoxStream<'static, Result<Bytes>>;
+
 impl PageReader {
     /// A range of the plain bytes. What is past the end is left out.
-    pub fn plain(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-        let is_packed = self.zstd_bytes.is_some();
-        let parts = if is_packed { parts_of(&self.frames, range) } else { plain_parts(range, self.plain_bytes) };
-        let (objects, key) = (self.objects, self.object_key);
-        stream::iter(parts)
+    pub fn plain(self, range: Range<u64>) -> PageBytes {
+        let page = Arc::new(self);
+        stream::iter(parts_of(&page.frames, range))
             .map(move |part| {
-                let (objects, key) = (Arc::clone(&objects), key.clone());
-                async move {
-                    let stored = objects.get_range(&key, part.in_object).await?;
-                    if is_packed {
-                        tokio::task::spawn_blocking(move || unpack(&stored, part.in_plain)).await?
-                    } else {
-                        Ok(stored)
-                    }
-                }
+                let page = Arc::clone(&page);
+                async move { page.part(part).await }
             })
             // The next frame is decompressed while the one before is sent.
             .buffered(2)
+            .boxed()
     }
 
-    /// The whole file as one zstd stream.
-    pub fn zstd(self) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-        let (objects, key) = (self.objects, self.object_key);
-        stream::once(async move { Ok::<_, Error>(objects.get(&key).await?.into_stream().map_err(Error::from)) })
-            .try_flatten()
+    /// The same, begun: its first bytes are there, so that whoever asked can still be told that they cannot be read.
+    pub async fn begin_plain(self, range: Range<u64>) -> Result<PageBytes> {
+        begun(self.plain(range)).await
+    }
+
+    /// The whole file as one zstd stream, begun, and its length. None when it does not lie compressed.
+    pub async fn begin_zstd(self) -> Result<Option<(u64, PageBytes)>> {
+        let Some(length) = self.zstd_bytes else { return Ok(None) };
+        match begun(self.clone().zstd()).await {
+            Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_mended => {
+                let again = self.mended(damage).await?;
+                let Some(length) = again.zstd_bytes else { return Ok(None) };
+                Ok(Some((length, begun(again.zstd()).await?)))
+            }
+            begun => Ok(Some((length, begun?))),
+        }
+    }
+
+    /// The whole file as one zstd stream. Where it is damaged it ends with an error: one that is built again may be cut
+    /// into other frames.
+    fn zstd(self) -> PageBytes {
+        let page = Arc::new(self);
+        let parts = parts_of(&page.frames, 0..page.plain_bytes);
+        stream::iter(parts)
+            .map(move |part| {
+                let page = Arc::clone(&page);
+                async move {
+                    let stored = page.intact(&part).await;
+                    if let Err(damage) = &stored
+                        && damage.kind() == ErrorKind::Corrupt
+                    {
+                        error!(error = damage as &dyn std::error::Error, "a download is broken off");
+                        page.store.build_again(&page.etag, &page.object_key).await?;
+                    }
+                    stored
+                }
+            })
+            .buffered(2)
+            .boxed()
+    }
+
+    /// A part of the plain bytes, of the file or of the one that was built in its place.
+    async fn part(&self, part: FramePart) -> Result<Bytes> {
+        match self.intact_plain(&part).await {
+            Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_mended => {
+                let again = self.mended(damage).await?;
+                let mut bytes = BytesMut::with_capacity(part.in_frame.len());
+                for part in parts_of(&again.frames, part.in_plain) {
+                    bytes.extend_from_slice(&again.intact_plain(&part).await?);
+                }
+                Ok(bytes.freeze())
+            }
+            bytes => bytes,
+        }
+    }
+
+    async fn intact_plain(&self, part: &FramePart) -> Result<Bytes> {
+        let stored = self.intact(part).await?;
+        if self.zstd_bytes.is_none() {
+            return Ok(stored.slice(part.in_frame.clone()));
+        }
+        let (bytes, in_frame) = (part.frame.plain as usize, part.in_frame.clone());
+        let plain = tokio::task::spawn_blocking(move || unpack(&stored, bytes, in_frame)).await?;
+        plain.ok_or_else(|| self.damaged("does not unpack"))
+    }
+
+    /// A frame as it is stored; `Corrupt` when it is not what was written.
+    async fn intact(&self, part: &FramePart) -> Result<Bytes> {
+        let stored = match self.store.objects().get_range(&self.object_key, part.in_object.clone()).await {
+            Ok(stored) => stored,
+            // Stores say in words of their own that an object ends too soon.
+            Err(error) => match self.stored_length().await? {
+                Some(length) if length == stored_bytes(&self.frames) => return Err(error.into()),
+                Some(_) => return Err(self.damaged("is not as long as it was written")),
+                None => return Err(self.damaged("is gone")),
+            },
+        };
+        let is_intact = stored.len() == part.frame.stored as usize
+            && part.frame.digest.is_none_or(|expected| digest_of(&stored) == expected);
+        match is_intact {
+            true => Ok(stored),
+            false => Err(self.damaged("does not hold the bytes that were written")),
+        }
+    }
+
+    /// The length of the object; none when it is gone.
+    async fn stored_length(&self) -> Result<Option<u64>> {
+        match self.store.objects().head(&self.object_key).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn damaged(&self, how: &str) -> Error {
+        Error::corrupt(format!("page file {} {how}", self.object_key))
+    }
+
+    /// The file that was built in the place of this one, which is damaged or lost.
+    async fn mended(&self, damage: Error) -> Result<Self> {
+        let again = self.store.mended_page(&self.etag, &self.object_key, damage.clone()).await?;
+        // The same records give the same bytes; what has begun goes on with them.
+        if again.plain_bytes == self.plain_bytes { Ok(again) } else { Err(damage) }
     }
 }
 
-/// A part of the plain bytes of a frame.
-fn unpack(frame: &[u8], part: Range<usize>) -> Result<Bytes> {
-    let capacity = limits::PAGE_FRAME_BYTES + (64 << 20);
-    let plain = zstd::bulk::decompress(frame, capacity)
-        .map_err(|_| Error::corrupt("a frame of a page file does not decode"))?;
-    let plain = Bytes::from(plain);
-    match plain.len() >= part.end {
-        true => Ok(plain.slice(part)),
-        false => Err(Error::corrupt("a frame of a page file is too short")),
-    }
+/// How often a page that is built again is looked for, where another node may build it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The same stream, once its first bytes are there.
+async fn begun(mut bytes: PageBytes) -> Result<PageBytes> {
+    let first = bytes.try_next().await?;
+    Ok(stream::iter(first.map(Ok)).chain(bytes).boxed())
 }
 
+/// A part of the plain bytes of a frame; none when it is damaged.
+fn unpack(frame: &[u8], plain_bytes: usize, part: Range<usize>) -> Option<Bytes> {
+    let plain = Bytes::from(zstd::bulk::decompress(frame, plain_bytes).ok()?);
+    (plain.len() == plain_bytes).then(|| plain.slice(part))
+}
+
+fn digest_of(stored: &[u8]) -> FrameDigest {
+    let mut first = FrameDigest::default();
+    first.copy_from_slice(&Sha256::digest(stored)[..8]);
+    first
+}
+
+fn stored_bytes(frames: &[Frame]) -> u64 {
+    frames.iter().map(|frame| u64::from(frame.stored)).sum()
+}
+
+/// Frames as the catalog keeps them: see the column `checks`.
+fn checks_of(frames: &[Frame]) -> Vec<u8> {
+    let mut checks = Vec::with_capacity(frames.len() * CHECK_BYTES + 32);
+    for frame in frames {
+        checks.extend(frame.plain.to_le_bytes());
+        checks.extend(frame.stored.to_le_bytes());
+        checks.extend(frame.digest.unwrap_or_default());
+    }
+    let digest = Sha256::digest(&checks);
+    checks.extend_from_slice(&digest);
+    checks
+}
+
+/// What a frame takes in them. Unit: bytes.
+const CHECK_BYTES: usize = 16;
+
+/// None when they are damaged.
+fn frames_of_checks(checks: &[u8]) -> Option<Vec<Frame>> {
+    let (table, digest) = checks.split_at_checked(checks.len().checked_sub(32)?)?;
+    if Sha256::digest(table).as_slice() != digest || table.len() % CHECK_BYTES != 0 {
+        return None;
+    }
+    let frame = |check: &[u8]| {
+        let number = |at: usize| Some(u32::from_le_bytes(check.get(at..at + 4)?.try_into().ok()?));
+        Some(Frame { plain: number(0)?, stored: number(4)?, digest: Some(check.get(8..16)?.try_into().ok()?) })
+    };
+    table.chunks_exact(CHECK_BYTES).map(frame).collect()
+}
+
+/// Frames of a compressed file of an earlier version.
 fn frames_of(bytes: &[u8]) -> Vec<Frame> {
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
-    bytes.chunks_exact(8).map(|pair| Frame { plain: number(&pair[..4]), zstd: number(&pair[4..]) }).collect()
+    let frame = |pair: &[u8]| Frame { plain: number(&pair[..4]), stored: number(&pair[4..]), digest: None };
+    bytes.chunks_exact(8).map(frame).collect()
+}
+
+/// Pieces of a file of an earlier version that is not compressed.
+fn unchecked_pieces(bytes: u64) -> Vec<Frame> {
+    let step = limits::PAGE_FRAME_BYTES as u64;
+    let piece = |start: u64| {
+        let length = (bytes - start).min(step) as u32;
+        Frame { plain: length, stored: length, digest: None }
+    };
+    (0..bytes).step_by(limits::PAGE_FRAME_BYTES).map(piece).collect()
 }
 
 fn parts_of(frames: &[Frame], range: Range<u64>) -> Vec<FramePart> {
-    let (mut plain_at, mut zstd_at) = (0_u64, 0_u64);
+    let (mut plain_at, mut stored_at) = (0_u64, 0_u64);
     let mut parts = Vec::new();
     for frame in frames {
-        let (plain_end, zstd_end) = (plain_at + u64::from(frame.plain), zstd_at + u64::from(frame.zstd));
+        let (plain_end, stored_end) = (plain_at + u64::from(frame.plain), stored_at + u64::from(frame.stored));
         let (start, end) = (range.start.max(plain_at), range.end.min(plain_end));
         if start < end {
-            let in_plain = (start - plain_at) as usize..(end - plain_at) as usize;
-            parts.push(FramePart { in_object: zstd_at..zstd_end, in_plain });
+            let in_frame = (start - plain_at) as usize..(end - plain_at) as usize;
+            parts.push(FramePart { frame: *frame, in_object: stored_at..stored_end, in_frame, in_plain: start..end });
         }
-        (plain_at, zstd_at) = (plain_end, zstd_end);
+        (plain_at, stored_at) = (plain_end, stored_end);
     }
     parts
-}
-
-/// The parts of a file that is not compressed.
-fn plain_parts(range: Range<u64>, bytes: u64) -> Vec<FramePart> {
-    let (end, step) = (range.end.min(bytes), limits::PAGE_FRAME_BYTES as u64);
-    let starts = (range.start..end).step_by(limits::PAGE_FRAME_BYTES);
-    let part = |start: u64| start..end.min(start + step);
-    starts.map(part).map(|part| FramePart { in_plain: 0..(part.end - part.start) as usize, in_object: part }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn frame(plain: u32, stored: u32) -> Frame {
+        Frame { plain, stored, digest: Some([stored as u8; 8]) }
+    }
+
     #[test]
     fn a_range_takes_only_the_frames_it_needs() {
-        let frames = [Frame { plain: 10, zstd: 3 }, Frame { plain: 10, zstd: 4 }, Frame { plain: 5, zstd: 2 }];
+        let frames = [frame(10, 3), frame(10, 4), frame(5, 2)];
         let parts = parts_of(&frames, 12..25);
-        let shown: Vec<_> = parts.iter().map(|part| (part.in_object.clone(), part.in_plain.clone())).collect();
+        let shown: Vec<_> = parts.iter().map(|part| (part.in_object.clone(), part.in_frame.clone())).collect();
         assert_eq!(shown, [(3..7, 2..10), (7..9, 0..5)]);
         assert!(parts_of(&frames, 25..30).is_empty());
     }
 
     #[test]
-    fn lengths_of_frames_are_read_as_they_are_written() {
-        let frame = Frame { plain: 0x0102_0304, zstd: 5 };
-        let bytes: Vec<u8> = [frame.plain, frame.zstd].into_iter().flat_map(u32::to_le_bytes).collect();
-        assert_eq!(frames_of(&bytes), [frame]);
+    fn lengths_of_frames_are_read_as_earlier_versions_wrote_them() {
+        let bytes: Vec<u8> = [0x0102_0304_u32, 5].into_iter().flat_map(u32::to_le_bytes).collect();
+        assert_eq!(frames_of(&bytes), [Frame { digest: None, ..frame(0x0102_0304, 5) }]);
+        let pieces = unchecked_pieces(limits::PAGE_FRAME_BYTES as u64 + 7);
+        assert_eq!(pieces.iter().map(|piece| piece.stored).collect::<Vec<_>>(), [limits::PAGE_FRAME_BYTES as u32, 7]);
+    }
+
+    #[test]
+    fn checks_of_frames_are_read_as_they_are_written_and_not_when_a_bit_is_another() {
+        for frames in [vec![], vec![frame(10, 3), frame(7, 4)]] {
+            let checks = checks_of(&frames);
+            assert_eq!(frames_of_checks(&checks).unwrap(), frames);
+            for bit in 0..checks.len() * 8 {
+                let mut damaged = checks.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(frames_of_checks(&damaged), None, "bit {bit}");
+            }
+            for length in 0..checks.len() {
+                assert_eq!(frames_of_checks(&checks[..length]), None, "{length} bytes");
+            }
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Verified {
     pub runs: u64,
     /// Their records.
     pub records: u64,
-    /// Page files that are where the catalog says.
+    /// Page files whose bytes were read and compared.
     pub pages: u64,
     /// Objects that no row names, old enough to be left behind by something that was broken off.
     pub orphans: u64,
@@ -87,8 +87,8 @@ impl Verified {
 }
 
 impl Store {
-    /// Reads everything that the catalog names and compares it. With `repair`, removes orphans and rows of page files
-    /// that are gone, which are built anew when somebody asks, and counts severities again; never touches a record.
+    /// Reads everything that the catalog names and compares it. With `repair`, removes orphans, has page files built again
+    /// that are gone or damaged, and counts severities again; never touches a record.
     pub async fn verify(&self, repair: bool, mut progress: impl FnMut(VerifyProgress) + Send) -> Result<Verified> {
         let mut verified = Verified::default();
         self.verify_objects(&mut verified, &mut progress).await?;
@@ -296,29 +296,21 @@ impl Store {
     async fn verify_pages(&self, repair: bool, verified: &mut Verified) -> Result<()> {
         let mut after = String::new();
         loop {
-            let pages: Vec<(String, String, i64)> = sqlx::query_as(
-                "SELECT key, object_key, zstd_bytes FROM page_files
-                 WHERE built_at IS NOT NULL AND key > $1 ORDER BY key LIMIT 500",
+            let pages: Vec<String> = sqlx::query_scalar(
+                "SELECT key FROM page_files WHERE built_at IS NOT NULL AND key > $1 ORDER BY key LIMIT 500",
             )
             .bind(&after)
             .fetch_all(self.catalog().read())
             .await?;
             let Some(last) = pages.last() else { return Ok(()) };
-            after.clone_from(&last.0);
-            for (key, object_key, bytes) in pages {
+            after.clone_from(last);
+            for key in pages {
                 verified.pages += 1;
-                let problem = match self.objects().head(&Path::from(object_key.as_str())).await {
-                    Ok(found) if found.size == bytes as u64 => continue,
-                    Ok(found) => {
-                        format!("page file {object_key} has {} bytes where the catalog says {bytes}", found.size)
-                    }
-                    Err(object_store::Error::NotFound { .. }) => format!("page file {object_key} is gone"),
-                    Err(error) => return Err(error.into()),
-                };
+                let Some(problem) = self.problem_of_page(&key).await? else { continue };
                 verified.problem(problem);
                 if repair {
-                    let row = sqlx::query("DELETE FROM page_files WHERE key = $1").bind(&key);
-                    verified.repaired += row.execute(self.catalog().write()).await?.rows_affected();
+                    self.mend_page(&key).await?;
+                    verified.repaired += 1;
                 }
             }
         }

@@ -11,6 +11,8 @@ mod links;
 mod lost;
 #[path = "archive/nodes.rs"]
 mod nodes;
+#[path = "archive/outage.rs"]
+mod outage;
 
 /// The suite over one pair of places.
 macro_rules! over {
@@ -22,6 +24,7 @@ macro_rules! over {
             include!("archive/suite.rs");
             include!("archive/looking.rs");
             include!("archive/names.rs");
+            include!("archive/pages.rs");
         }
     };
 }

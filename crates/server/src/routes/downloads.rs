@@ -26,17 +26,18 @@ pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, heade
     let page = app.store().open_page(&file.key).await?;
     let page = page.ok_or(Refusal::Expired)?;
     let etag = format!("\"{}\"", page.etag);
+    // Its first bytes are read before the head goes out: what is away is said with a status, and not by an end too soon.
     let mut response = match wanted_part(&headers, &etag, page.plain_bytes) {
-        Part::Whole => match page.zstd_bytes.filter(|_| takes_zstd(&headers)) {
-            Some(length) => compressed(page, length),
-            None => {
+        Part::Whole => match takes_zstd(&headers) {
+            true => whole(page).await?,
+            false => {
                 let bytes = page.plain_bytes;
-                plain(page, 0..bytes, StatusCode::OK)
+                plain(page, 0..bytes, StatusCode::OK).await?
             }
         },
         Part::Range(range) => {
             let value = format!("bytes {}-{}/{}", range.start, range.end - 1, page.plain_bytes);
-            let mut response = plain(page, range, StatusCode::PARTIAL_CONTENT);
+            let mut response = plain(page, range, StatusCode::PARTIAL_CONTENT).await?;
             set(&mut response, header::CONTENT_RANGE, &value);
             response
         }
@@ -61,21 +62,27 @@ pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, heade
     Ok(response)
 }
 
-fn plain(page: PageReader, range: Range<u64>, status: StatusCode) -> Response {
+async fn plain(page: PageReader, range: Range<u64>, status: StatusCode) -> ApiResult<Response> {
     let (content_type, length) = (page.format.content_type(), range.end - range.start);
-    let mut response = (status, Body::from_stream(page.plain(range))).into_response();
+    let bytes = page.begin_plain(range).await?;
+    let mut response = (status, Body::from_stream(bytes)).into_response();
     set(&mut response, header::CONTENT_TYPE, content_type);
     set(&mut response, header::CONTENT_LENGTH, &length.to_string());
-    response
+    Ok(response)
 }
 
-fn compressed(page: PageReader, length: u64) -> Response {
+/// The whole file, compressed where it lies so.
+async fn whole(page: PageReader) -> ApiResult<Response> {
     let content_type = page.format.content_type();
-    let mut response = Body::from_stream(page.zstd()).into_response();
+    let Some((length, bytes)) = page.clone().begin_zstd().await? else {
+        let bytes = page.plain_bytes;
+        return plain(page, 0..bytes, StatusCode::OK).await;
+    };
+    let mut response = Body::from_stream(bytes).into_response();
     set(&mut response, header::CONTENT_TYPE, content_type);
     set(&mut response, header::CONTENT_ENCODING, "zstd");
     set(&mut response, header::CONTENT_LENGTH, &length.to_string());
-    response
+    Ok(response)
 }
 
 /// What of a file is asked for.

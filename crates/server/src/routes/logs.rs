@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::json;
 use crate::app::App;
-use crate::audit::Unwritten;
+use crate::audit::{Draft, WrittenDown};
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 use crate::openapi::RangeQuery;
@@ -38,6 +38,7 @@ pub(crate) async fn generate(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    Extension(draft): Extension<Draft>,
     params: Params,
 ) -> ApiResult<Response> {
     let range = params.time_range()?;
@@ -46,21 +47,26 @@ pub(crate) async fn generate(
     let with_task = params.flag("newFileName")?;
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
-    let page = app.store().find_page(&request).await?;
-
-    let ticket = page.ticket();
+    // The page and who asked for it are written together, before the answer goes out, or neither is.
+    let written = app.store().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
+    let ticket = match written {
+        Ok(ticket) => ticket,
+        Err(error) => return Ok((Extension(WrittenDown), ApiError::from(error)).into_response()),
+    };
     app.metrics().pages.inc();
     app.metrics().records_out.inc_by(ticket.records);
-    let status = match ticket.end {
-        PageEnd::Complete => StatusCode::OK,
-        PageEnd::Partial { .. } => StatusCode::PARTIAL_CONTENT,
-    };
-    let body = Json(GeneratedLog { size: ticket.records, token: ticket.token.clone() });
+    let body = Json(GeneratedLog { size: ticket.records, token: ticket.token });
     let settled = if ticket.settled { "true" } else { "false" };
     let of_log = [(LOG_SETTLED_HEADER, settled.to_owned()), (LOG_RECORDS_HEADER, ticket.log_records.to_string())];
     let next_end = ticket.end.next_end_text().map(|next_end| AppendHeaders([(NEXT_END_HEADER, next_end)]));
-    // It is written down together with who asked for it, before the answer goes out.
-    Ok((status, of_log, next_end, Extension(Unwritten::from(page)), body).into_response())
+    Ok((status_of(ticket.end), of_log, next_end, Extension(WrittenDown), body).into_response())
+}
+
+fn status_of(end: PageEnd) -> StatusCode {
+    match end {
+        PageEnd::Complete => StatusCode::OK,
+        PageEnd::Partial { .. } => StatusCode::PARTIAL_CONTENT,
+    }
 }
 
 /// The name under which the file is downloaded. Source: `newFileName` of the vendor's file.

@@ -341,30 +341,6 @@ async fn a_page_does_not_change_when_records_come_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_a_log_that_is_deleted_meanwhile_does_not_come() {
-    let archive = Archive::new().await;
-    archive.push("one", &[record(1, "a")]).await;
-    let stop = CancellationToken::new();
-    let jobs = tokio::spawn({
-        let (store, stop) = (archive.store.clone(), stop.clone());
-        async move { store.run_jobs(stop).await }
-    });
-    let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
-    // From the second one on there is a builder that begins it at once.
-    let warm = archive.store.request_page(&archive.whole_log(FileFormat::Text, RecordOrder::Desc)).await.unwrap();
-    let status = archive.store.page_status(archive.run_id, &warm.token, Duration::from_secs(60)).await.unwrap();
-    assert!(matches!(status, PageStatus::Ready(_)));
-    let found = archive.store.find_page(&request).await.unwrap();
-    archive.store.delete_log(archive.run_id).await.unwrap();
-    let ticket = archive.store.write_page(found, None).await.unwrap();
-    let status = archive.store.page_status(archive.run_id, &ticket.token, Duration::from_millis(300)).await.unwrap();
-    assert_eq!(status, PageStatus::InProgress);
-    stop.cancel();
-    jobs.await.unwrap();
-    assert_eq!(archive.store.request_page(&request).await.unwrap().records, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_same_request_is_built_once() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;

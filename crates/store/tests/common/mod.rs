@@ -12,6 +12,7 @@ use runlog_model::{
 };
 use runlog_store::{Caller, CallerKind, PageRequest, Result, Store, StoreSettings};
 
+pub(crate) mod gate;
 pub(crate) mod places;
 
 use places::Places;

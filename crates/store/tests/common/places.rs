@@ -12,6 +12,8 @@ use runlog_store::{SecretUrl, StoreSettings};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 
+use super::gate::Gate;
+
 /// A pair of places for catalog and objects.
 pub(crate) trait Places {
     /// Sets them, new and empty, and tells the folder in which the objects can be looked at.
@@ -51,6 +53,18 @@ struct Postgres {
 }
 
 fn database() -> SecretUrl {
+    database_at(|port| port)
+}
+
+/// A new database behind a gate.
+pub(crate) fn gated_database() -> (SecretUrl, Gate) {
+    let mut gate = None;
+    let url = database_at(|port| gate.insert(Gate::before(port)).port);
+    (url, gate.unwrap())
+}
+
+/// A new database, at the port that stands before the server's.
+fn database_at(before: impl FnOnce(u16) -> u16) -> SecretUrl {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -72,12 +86,23 @@ fn database() -> SecretUrl {
         made
     });
     assert!(is_there, "PostgreSQL did not start within 30 s");
-    let url = format!("postgres://postgres@127.0.0.1:{}/{name}", server.port);
+    let url = format!("postgres://postgres@127.0.0.1:{}/{name}", before(server.port));
     SecretUrl::read(&url, &["postgres"]).unwrap()
 }
 
 /// An S3 server in this process, with real signatures, and the folder that its bucket is.
 pub(crate) fn bucket() -> (SecretUrl, PathBuf) {
+    bucket_at(|port| port)
+}
+
+/// A new part of the bucket, behind a gate.
+pub(crate) fn gated_bucket() -> (SecretUrl, PathBuf, Gate) {
+    let mut gate = None;
+    let (url, folder) = bucket_at(|port| gate.insert(Gate::before(port)).port);
+    (url, folder, gate.unwrap())
+}
+
+fn bucket_at(before: impl FnOnce(u16) -> u16) -> (SecretUrl, PathBuf) {
     static SERVER: OnceLock<(u16, tempfile::TempDir)> = OnceLock::new();
     let (port, folder) = SERVER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -104,6 +129,6 @@ pub(crate) fn bucket() -> (SecretUrl, PathBuf) {
     });
     let prefix = format!("archive-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let options = "region=eu-west-1&access_key_id=key&secret_access_key=secret&allow_http=true";
-    let url = format!("s3://bucket/{prefix}?endpoint=http://127.0.0.1:{port}&{options}");
+    let url = format!("s3://bucket/{prefix}?endpoint=http://127.0.0.1:{}&{options}", before(*port));
     (SecretUrl::read(&url, &["s3"]).unwrap(), folder.path().join("bucket").join(prefix))
 }

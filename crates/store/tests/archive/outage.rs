@@ -1,0 +1,198 @@
+//! A bucket or a database that goes away, and comes back: what is away is said to be, and nothing is dead for good.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
+use runlog_model::{FileFormat, RecordOrder, TimeRange};
+use runlog_store::{ErrorKind, LiveQuery, PageStatus, PageTicket, StoreSettings};
+use tokio_util::sync::CancellationToken;
+
+use super::common::gate::{Gate, Passage};
+use super::common::places::{self, Places};
+use super::common::{Archive, record};
+
+/// The gates of the archives of this file, in the order in which they were made.
+static GATES: Mutex<Vec<(PathBuf, Gate)>> = Mutex::new(Vec::new());
+
+/// A bucket behind a gate.
+struct GatedBucket;
+
+impl Places for GatedBucket {
+    fn choose(settings: &mut StoreSettings) -> PathBuf {
+        let (url, folder, gate) = places::gated_bucket();
+        settings.objects = Some(url);
+        GATES.lock().unwrap().push((settings.data_folder.clone(), gate));
+        folder
+    }
+}
+
+/// A database behind a gate.
+struct GatedDatabase;
+
+impl Places for GatedDatabase {
+    fn choose(settings: &mut StoreSettings) -> PathBuf {
+        let (url, gate) = places::gated_database();
+        settings.catalog = Some(url);
+        GATES.lock().unwrap().push((settings.data_folder.clone(), gate));
+        settings.data_folder.join("objects")
+    }
+}
+
+async fn archive<P: Places>() -> (Archive<P>, Gate) {
+    let mut folder = PathBuf::new();
+    let archive = Archive::<P>::with_settings(|settings| folder = settings.data_folder.clone()).await;
+    let gates = GATES.lock().unwrap();
+    let gate = gates.iter().find(|(of, _)| *of == folder).unwrap().1.clone();
+    drop(gates);
+    archive.push("one", &(0..2_000).map(|ms| record(ms, &"a text ".repeat(200))).collect::<Vec<_>>()).await;
+    (archive, gate)
+}
+
+async fn status<P: Places>(archive: &Archive<P>, ticket: &PageTicket) -> PageStatus {
+    archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap()
+}
+
+async fn ask<P: Places>(archive: &Archive<P>) -> PageTicket {
+    archive.store.request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Asc)).await.unwrap()
+}
+
+fn live() -> LiveQuery {
+    LiveQuery { range: TimeRange::ALL, order: RecordOrder::Asc, start_index: 0, count: 10 }
+}
+
+/// After three refusals within seconds its token was dead for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_was_asked_for_while_the_bucket_is_away_comes_when_it_is_back() {
+    let (archive, gate) = archive::<GatedBucket>().await;
+    let ticket = ask(&archive).await;
+    gate.set(Passage::Closed);
+    // Whoever needs the bucket itself is told that it is away, after some seconds.
+    let begun = Instant::now();
+    let fresh = archive.another_node().await;
+    let error = fresh.live_page(archive.run_id, &live()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    for _ in 0..3 {
+        let error = fresh.build_wanted_page().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert_eq!(status(&archive, &ticket).await, PageStatus::InProgress);
+        archive.clock.advance_ms(20_000);
+    }
+    let figures = archive.store.figures().await.unwrap();
+    assert_eq!((figures.pages_failed, figures.pages_waiting), (0, 1), "what is away is no fault of the page");
+    gate.set(Passage::Open);
+    assert!(fresh.build_wanted_page().await.unwrap());
+    assert!(matches!(status(&archive, &ticket).await, PageStatus::Ready(_)));
+}
+
+/// A request waits for a bucket that comes back, and nobody is told anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_waits_some_seconds_for_a_bucket_that_comes_back() {
+    let (archive, gate) = archive::<GatedBucket>().await;
+    let fresh = archive.another_node().await;
+    for passage in [Passage::Closed, Passage::Hanging] {
+        gate.set(passage);
+        let opening = gate.clone();
+        let opened = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            opening.set(Passage::Open);
+        });
+        // Each time another node, which has nothing in its memory.
+        let node = archive.another_node().await;
+        assert_eq!(node.live_page(archive.run_id, &live()).await.unwrap().records.len(), 10, "{passage:?}");
+        opened.await.unwrap();
+    }
+    assert_eq!(fresh.live_page(archive.run_id, &live()).await.unwrap().total, 2_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_hangs_is_given_up_after_some_seconds() {
+    let (archive, gate) = archive::<GatedBucket>().await;
+    let node = archive.another_node().await;
+    gate.set(Passage::Hanging);
+    let begun = Instant::now();
+    let error = node.live_page(archive.run_id, &live()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+/// Answers that break off in the middle are read on from where they stood.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_is_whole_over_a_bucket_whose_answers_break_off() {
+    let (archive, gate) = archive::<GatedBucket>().await;
+    let ticket = ask(&archive).await;
+    archive.build_all().await;
+    let PageStatus::Ready(file) = status(&archive, &ticket).await else { panic!("not built") };
+    let whole = async || {
+        let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+        let length = reader.plain_bytes;
+        let bytes: Vec<bytes::Bytes> = reader.begin_plain(0..length).await.unwrap().try_collect().await.unwrap();
+        bytes.concat()
+    };
+    let right = whole().await;
+    for after_bytes in [0, 10, 600, 5_000] {
+        gate.set(Passage::Cut { connections: 3, after_bytes });
+        assert!(whole().await == right, "cut after {after_bytes} bytes");
+    }
+}
+
+/// The head said 200 and how long it would be, and nothing came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_of_a_bucket_that_is_away_does_not_begin() {
+    let (archive, gate) = archive::<GatedBucket>().await;
+    let ticket = ask(&archive).await;
+    archive.build_all().await;
+    let PageStatus::Ready(file) = status(&archive, &ticket).await else { panic!("not built") };
+    gate.set(Passage::Closed);
+    let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+    let length = reader.plain_bytes;
+    let error = reader.clone().begin_plain(0..length).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let error = reader.begin_zstd().await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    gate.set(Passage::Open);
+    assert!(matches!(status(&archive, &ticket).await, PageStatus::Ready(_)), "it is not taken for damaged");
+}
+
+/// Statements that were under way failed, and whoever came meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_and_page_requests_wait_for_a_database_that_is_restarted() {
+    let (archive, gate) = archive::<GatedDatabase>().await;
+    let stop = CancellationToken::new();
+    let readers: Vec<_> = (0..8)
+        .map(|number| {
+            let (store, run_id, stop) = (archive.store.clone(), archive.run_id, stop.clone());
+            let request = archive.whole_log(FileFormat::Json, RecordOrder::Asc);
+            tokio::spawn(async move {
+                let mut done = 0;
+                while !stop.is_cancelled() {
+                    if number < 6 {
+                        store.live_page(run_id, &live()).await.unwrap();
+                    } else {
+                        // Of a commit whose answer was lost nobody knows whether it was made: whoever asks again gets
+                        // it.
+                        if let Err(error) = store.request_page(&request).await {
+                            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                            store.request_page(&request).await.unwrap();
+                        }
+                    }
+                    done += 1;
+                }
+                done
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        gate.set(Passage::Closed);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        gate.set(Passage::Open);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.cancel();
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+}

@@ -1,0 +1,101 @@
+//! A gate on loopback before a server: tests close it, make it hang, or have it cut what comes through.
+//!
+//! Whatever speaks TCP can stand behind it, so that a bucket or a database goes away as it does in earnest.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// Everything goes through.
+    Open,
+    /// Connections are closed, those that are there and those that come.
+    Closed,
+    /// Connections are taken, and nothing goes through.
+    Hanging,
+    /// So many connections more are closed after so many bytes of what the server says; all later ones are open.
+    Cut { connections: u64, after_bytes: u64 },
+}
+
+struct State {
+    passage: Passage,
+    /// Both sides of every connection, to be closed.
+    open: Vec<TcpStream>,
+}
+
+/// A gate; it stays for as long as the process.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Gate {
+    /// An open one before a server of this machine.
+    pub(crate) fn before(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State { passage: Passage::Open, open: Vec::new() }));
+        let gate = Self { port, state };
+        let keeper = gate.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                keeper.let_in(client, server);
+            }
+        });
+        gate
+    }
+
+    /// From now on; connections that are there are closed.
+    pub(crate) fn set(&self, passage: Passage) {
+        let mut state = self.state.lock().unwrap();
+        state.passage = passage;
+        // Those that hang never get an answer, also when it is opened: their server has not heard of them.
+        close(&mut state.open);
+    }
+
+    fn let_in(&self, client: TcpStream, server: u16) {
+        let mut state = self.state.lock().unwrap();
+        let mut bytes_max = u64::MAX;
+        match &mut state.passage {
+            Passage::Open => {}
+            Passage::Closed => return drop(client.shutdown(Shutdown::Both)),
+            Passage::Hanging => return state.open.push(client),
+            Passage::Cut { connections: 0, .. } => state.passage = Passage::Open,
+            Passage::Cut { connections, after_bytes } => {
+                *connections -= 1;
+                bytes_max = *after_bytes;
+            }
+        }
+        let Ok(to_server) = TcpStream::connect(("127.0.0.1", server)) else { return };
+        let copies = || Some((client.try_clone().ok()?, to_server.try_clone().ok()?));
+        let (Some((client_in, server_out)), Some((client_out, server_in))) = (copies(), copies()) else { return };
+        state.open.extend([client, to_server]);
+        std::thread::spawn(move || pass(client_in, server_out, u64::MAX));
+        std::thread::spawn(move || pass(server_in, client_out, bytes_max));
+    }
+}
+
+fn close(open: &mut Vec<TcpStream>) {
+    for stream in open.drain(..) {
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, bytes_max: u64) {
+    let mut left = bytes_max;
+    let mut buffer = vec![0; 16 << 10];
+    let _ = to.set_write_timeout(Some(Duration::from_secs(60)));
+    while let Ok(count) = from.read(&mut buffer) {
+        let passing = left.min(count as u64) as usize;
+        if count == 0 || to.write_all(&buffer[..passing]).is_err() || passing < count {
+            break;
+        }
+        left -= passing as u64;
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}
