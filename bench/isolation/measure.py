@@ -148,7 +148,7 @@ class Phase:
     def read_pages(self) -> None:
         runs = [run for run in self.upstream.runs if self.upstream.runs[run][0] == SMALL_RECORDS]
         while not self.is_over.is_set():
-            for run in runs[:10]:
+            for run in runs[-10:]:
                 begun = time.monotonic()
                 status, _ = self.archive.get(f"/monitoring/executions/{run}/logs?count=200")
                 self.pages.append(time.monotonic() - begun)
