@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`id`] | ids of runs, tasks, workspaces and environments |
+//! | [`log_time`] | times as logs write them: numbers of any unit, texts of any form |
 //! | [`time`] | [`Timestamp`], [`TimeRange`], [`Clock`] |
 //! | [`record`] | one line of a run's log |
 //! | [`run`] | one execution of a task |
@@ -16,6 +17,7 @@
 //! | [`wire`] | request and response bodies |
 
 pub mod id;
+pub mod log_time;
 pub mod page;
 pub mod place;
 pub mod plan;
@@ -28,6 +30,7 @@ pub mod time;
 pub mod wire;
 
 pub use id::{EnvironmentId, RunId, TaskId, WorkspaceId};
+pub use log_time::{LogTime, LogZone};
 pub use page::{FileFormat, PageEnd, RecordOrder};
 pub use problem::ProblemKind;
 pub use random::Random;
