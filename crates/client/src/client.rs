@@ -166,6 +166,11 @@ impl Client {
         self.0.wait.sleep(time).await;
     }
 
+    /// The way to let time pass that was handed in.
+    pub fn wait(&self) -> &Arc<dyn Wait> {
+        &self.0.wait
+    }
+
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.0.http
     }

@@ -17,11 +17,13 @@ use runlog_model::run::PlanPart;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_store::{
-    Caller, CallerKind, ClaimedRun, CollectorFigures, ErrorKind, LiveQuery, Setback, Store, failpoint, limits,
+    Caller, CallerKind, ClaimedRun, CollectorFigures, ErrorKind, LiveQuery, Setback, Store, Supervisor, failpoint,
+    limits,
 };
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use crate::blocks::SpareBlocks;
@@ -34,10 +36,13 @@ use crate::land::Landing;
 use crate::progress::{FetchEvent, Progress};
 use crate::request::{FetchRequest, Output};
 use crate::upstream::Upstream;
-use crate::workers::side_by_side;
+use crate::workers::{Pool, side_by_side};
 
-/// How long nothing is done when there is nothing to do.
-const IDLE: Duration = Duration::from_secs(1);
+/// How long runs are listed until those that go on are also asked after beside that, and how often that is looked at.
+const LISTING_IS_LONG: Duration = Duration::from_secs(300);
+const FOLLOW_EVERY: Duration = Duration::from_secs(60);
+/// One of so many workers at most looks at runs that go on.
+const FOLLOWERS: usize = 4;
 /// How often a collector makes itself known to the others.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often a run whose log the service does not know is tried before it counts as one without a log.
@@ -64,6 +69,9 @@ struct Shared {
     discovery: Discovery,
     progress: Arc<dyn CollectProgress>,
     is_tidy: OnceCell<()>,
+    /// Those that land runs that are due, and those that look at runs that go on.
+    landing: Arc<Pool>,
+    following: Arc<Pool>,
     spare_blocks: Arc<SpareBlocks>,
     spare_folders: SpareFolders,
 }
@@ -134,6 +142,8 @@ impl Collector {
             discovery: Discovery::new(),
             progress,
             is_tidy: OnceCell::new(),
+            landing: Arc::new(Pool::new()),
+            following: Arc::new(Pool::new()),
             spare_blocks: Arc::default(),
             spare_folders: SpareFolders::default(),
         }))
@@ -212,10 +222,6 @@ impl Collector {
     /// Lands every run that is due, several at a time, until there is none or `stop`. When the archive is away, what is
     /// in hand is still brought as far as it comes.
     pub async fn land_due(&self, stop: &CancellationToken) -> Result<Round> {
-        tokio::select! {
-            tidied = self.0.is_tidy.get_or_try_init(|| self.tidy()) => { tidied?; }
-            () = stop.cancelled() => return Ok(Round::default()),
-        }
         let (collector, until) = (self.clone(), stop.clone());
         let step = move || {
             let (collector, stop) = (collector.clone(), until.clone());
@@ -234,56 +240,108 @@ impl Collector {
         }
     }
 
-    /// Collects until `stop`: lists whenever `pause` has passed, and lands what is due at any time.
-    pub async fn run(&self, pause: impl Fn(Timestamp) -> Duration + Send, stop: CancellationToken) {
+    /// Collects until `stop`: lists whenever `pause` has passed, and lands what is due at any moment. Nothing of that
+    /// waits for anything else of it, and what fails is begun anew.
+    pub async fn run(&self, pause: impl Fn(Timestamp) -> Duration + Send + Sync + 'static, stop: CancellationToken) {
         let upstream = &self.0.upstream;
-        let listing = async {
-            while !stop.is_cancelled() {
-                // An upstream that is away is asked again for a minute; whoever stops it does not wait for that.
-                let discovered = tokio::select! {
-                    discovered = self.discover() => discovered,
-                    () = stop.cancelled() => break,
-                };
-                if let Err(error) = discovered {
-                    warn!(
-                        upstream = upstream.name,
-                        error = &error as &dyn std::error::Error,
-                        "runs could not be listed"
-                    );
-                }
-                let next = pause(upstream.client.clock().now());
-                tokio::select! { () = upstream.client.sleep(next) => {}, () = stop.cancelled() => {} }
-            }
-        };
-        let landing = async {
-            while !stop.is_cancelled() {
-                if let Err(error) = self.land_due(&stop).await {
-                    warn!(
-                        upstream = upstream.name,
-                        error = &error as &dyn std::error::Error,
-                        "runs could not be landed"
-                    );
-                }
-                tokio::select! { () = upstream.client.sleep(IDLE) => {}, () = stop.cancelled() => {} }
-            }
-        };
-        let sharing = async {
-            while !stop.is_cancelled() {
-                tokio::select! { () = upstream.client.sleep(HEARTBEAT) => {}, () = stop.cancelled() => break }
-                let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => break };
-                if let Err(error) = shared {
-                    debug!(%error, "the pace could not be shared anew");
-                }
-            }
-        };
+        let supervisor = self.0.store.supervisor();
         let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => Ok(()) };
         if let Err(error) = shared {
             warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "the pace could not be shared");
         }
-        tokio::join!(listing, landing, sharing);
+        let name = |what: &str| format!("collect {}: {what}", upstream.name);
+        let (pause, listing) = (Arc::new(pause), name("list runs"));
+        let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the pace"));
+        tokio::join!(
+            supervisor.keep(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
+            supervisor.keep(&follow, &stop, || self.clone().follow_on(stop.clone())),
+            supervisor.keep(&share, &stop, || self.clone().share_on(stop.clone())),
+            self.look_on(supervisor, &look, &stop),
+            self.land_on(supervisor, &land, &stop),
+        );
         if let Err(error) = self.leave().await {
             debug!(%error, "the other collectors will see later that this one has ended");
         }
+    }
+
+    async fn list_on(self, pause: Arc<impl Fn(Timestamp) -> Duration>, stop: CancellationToken) -> Result<()> {
+        let upstream = &self.0.upstream;
+        while !stop.is_cancelled() {
+            // An upstream that is away is asked again for a minute; whoever stops it does not wait for that.
+            let discovered = tokio::select! {
+                discovered = self.discover() => discovered,
+                () = stop.cancelled() => break,
+            };
+            if let Err(error) = discovered {
+                warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "runs could not be listed");
+            }
+            let next = pause(upstream.client.clock().now());
+            tokio::select! { () = upstream.client.sleep(next) => {}, () = stop.cancelled() => {} }
+        }
+        Ok(())
+    }
+
+    /// Asks after runs that go on while listing takes long.
+    async fn follow_on(self, stop: CancellationToken) -> Result<()> {
+        let Shared { store, upstream, discovery, .. } = &*self.0;
+        while !stop.is_cancelled() {
+            tokio::select! { () = upstream.client.sleep(FOLLOW_EVERY) => {}, () = stop.cancelled() => break }
+            let long_ago = upstream.client.clock().now().plus_millis(-millis(LISTING_IS_LONG));
+            if !discovery.has_been_listing_since(long_ago) {
+                continue;
+            }
+            let followed = tokio::select! {
+                followed = discovery.follow(store, upstream, long_ago) => followed,
+                () = stop.cancelled() => break,
+            };
+            if let Err(error) = followed {
+                let error: &dyn std::error::Error = &error;
+                warn!(upstream = upstream.name, error, "runs that go on could not be asked after");
+            }
+            self.0.landing.wake();
+        }
+        Ok(())
+    }
+
+    async fn share_on(self, stop: CancellationToken) -> Result<()> {
+        while !stop.is_cancelled() {
+            tokio::select! { () = self.0.upstream.client.sleep(HEARTBEAT) => {}, () = stop.cancelled() => break }
+            let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => break };
+            if let Err(error) = shared {
+                debug!(%error, "the pace could not be shared anew");
+            }
+        }
+        Ok(())
+    }
+
+    async fn land_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+        let (collector, until) = (self.clone(), stop.clone());
+        let step = move || {
+            let (collector, stop) = (collector.clone(), until.clone());
+            async move {
+                let landed = collector.land_one(&stop).await;
+                if let Ok(None) = &landed {
+                    collector.0.spare_folders.remove();
+                }
+                landed
+            }
+        };
+        let Upstream { client, settings, .. } = &self.0.upstream;
+        self.0.landing.live(supervisor, name, settings.parallel, client.wait(), stop, step).await;
+    }
+
+    async fn look_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+        let Upstream { client, settings, .. } = &self.0.upstream;
+        if settings.while_going.is_none() {
+            return;
+        }
+        let (collector, until) = (self.clone(), stop.clone());
+        let step = move || {
+            let (collector, stop) = (collector.clone(), until.clone());
+            async move { collector.look_at_one(&stop).await.map(|has_looked| has_looked.then_some(())) }
+        };
+        let followers = settings.parallel.min(FOLLOWERS);
+        self.0.following.live(supervisor, name, followers, client.wait(), stop, step).await;
     }
 
     /// Removes the pages of runs that have landed, and folders that were kept to be used again: a collector that was
@@ -318,6 +376,10 @@ impl Collector {
     /// Lands the run that has waited for longest; none when none is due.
     async fn land_one(&self, stop: &CancellationToken) -> Result<Option<Round>> {
         let Shared { store, upstream, progress, .. } = &*self.0;
+        tokio::select! {
+            tidied = self.0.is_tidy.get_or_try_init(|| self.tidy()) => { tidied?; }
+            () = stop.cancelled() => return Ok(None),
+        }
         let now = upstream.client.clock().now();
         // A claim that was made and not heard of runs out.
         let claimed = tokio::select! {
@@ -325,10 +387,15 @@ impl Collector {
             () = stop.cancelled() => None,
         };
         let Some(claimed) = claimed else { return Ok(None) };
+        self.0.landing.wake();
         let run_id = claimed.run_id()?;
+        let lost = self.keep(&claimed);
         let outcome = tokio::select! {
-            outcome = self.bring(&claimed, run_id) => outcome,
-            () = self.keep(&claimed) => {
+            // A task of its own: a run that makes it panic is set back like any other that fails.
+            brought = AbortOnDropHandle::new(tokio::spawn(self.clone().bring(claimed.clone(), run_id))) => {
+                brought.map_err(CollectError::from).flatten()
+            }
+            () = lost.wait() => {
                 warn!(run.id = %run_id, "another collector has taken over a run that took too long");
                 return Ok(Some(Round::default()));
             }
@@ -374,10 +441,14 @@ impl Collector {
             () = stop.cancelled() => None,
         };
         let Some(claimed) = claimed else { return Ok(false) };
+        self.0.following.wake();
         let run_id = claimed.run_id()?;
+        let lost = self.keep(&claimed);
         let outcome = tokio::select! {
-            outcome = self.bring_so_far(&claimed) => outcome,
-            () = self.keep(&claimed) => return Ok(true),
+            brought = AbortOnDropHandle::new(tokio::spawn(self.clone().bring_so_far(claimed.clone()))) => {
+                brought.map_err(CollectError::from).flatten()
+            }
+            () = lost.wait() => return Ok(true),
             () = stop.cancelled() => {
                 // Whoever looks next goes on with what is on disk.
                 farewell(store.give_back(&upstream.name, &claimed)).await?;
@@ -398,10 +469,10 @@ impl Collector {
 
     /// From the last instant that is archived on, so that nothing is missing at the seam; what is there already is not
     /// stored again.
-    async fn bring_so_far(&self, claimed: &ClaimedRun) -> Result<()> {
+    async fn bring_so_far(self, claimed: ClaimedRun) -> Result<()> {
         let store = &self.0.store;
         let run_id = claimed.run_id()?;
-        let run = said(claimed)?;
+        let run = said(&claimed)?;
         let newest = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
         let newest = match store.run(run_id).await? {
             Some(_) => store.live_page(run_id, &newest).await?.records.pop(),
@@ -446,10 +517,10 @@ impl Collector {
     }
 
     /// Fetches a run's log, lands it, and ends the run. Its records; none when it has no log.
-    async fn bring(&self, claimed: &ClaimedRun, run_id: RunId) -> Result<Option<u64>> {
+    async fn bring(self, claimed: ClaimedRun, run_id: RunId) -> Result<Option<u64>> {
         let Shared { store, upstream, progress, .. } = &*self.0;
         progress.tell(CollectEvent::Fetching(run_id));
-        let run = said(claimed)?;
+        let run = said(&claimed)?;
         let finish = finish(&run).ok_or_else(|| {
             let what = format!("its status {:?} is not known here", run.status_text);
             CollectError::BadRun { run: run_id.to_string(), what }
@@ -474,10 +545,10 @@ impl Collector {
             if is_recent && claimed.attempts + 1 < NO_LOG_TRIES {
                 return Err(CollectError::NoLogYet { run: run_id.to_string() });
             }
-            store.end_without_log(&upstream.name, claimed, &finish).await?;
+            store.end_without_log(&upstream.name, &claimed, &finish).await?;
             return Ok(None);
         }
-        store.land_run(&upstream.name, claimed, &finish, report.records, report.pages).await?;
+        store.land_run(&upstream.name, &claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
         self.0.spare_folders.take(checkpoint);
         Ok(Some(report.records))
@@ -517,18 +588,23 @@ impl Collector {
         Ok(folder)
     }
 
-    /// Keeps a run in hand; ends when another has taken it.
-    async fn keep(&self, claimed: &ClaimedRun) {
-        let Shared { store, upstream, .. } = &*self.0;
-        loop {
-            upstream.client.sleep(upstream.settings.lease / 3).await;
-            let until = self.lease_end(upstream.client.clock().now());
-            match store.keep_claim(&upstream.name, claimed, until).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => debug!(%error, "a claim could not be renewed"),
+    /// Keeps a run in hand, in a task of its own, so that no work on the run holds a renewal up.
+    fn keep(&self, claimed: &ClaimedRun) -> Kept {
+        let (collector, claimed, lost) = (self.clone(), claimed.clone(), CancellationToken::new());
+        let is_lost = lost.clone();
+        let renewing = async move {
+            let Shared { store, upstream, .. } = &*collector.0;
+            loop {
+                upstream.client.sleep(upstream.settings.lease / 3).await;
+                let until = collector.lease_end(upstream.client.clock().now());
+                match store.keep_claim(&upstream.name, &claimed, until).await {
+                    Ok(true) => {}
+                    Ok(false) => break is_lost.cancel(),
+                    Err(error) => debug!(%error, "a claim could not be renewed"),
+                }
             }
-        }
+        };
+        Kept { lost, _renewing: AbortOnDropHandle::new(tokio::spawn(renewing)) }
     }
 
     fn lease_end(&self, now: Timestamp) -> Timestamp {
@@ -557,6 +633,19 @@ impl Collector {
         let doubled = 1_u32 << claimed.attempts.clamp(0, 20);
         let again = AGAIN_FIRST.saturating_mul(doubled).min(longest);
         Setback { problem, expected, again_at: now.plus_millis(millis(again)) }
+    }
+}
+
+/// A run that is kept in hand for as long as this lives.
+struct Kept {
+    lost: CancellationToken,
+    _renewing: AbortOnDropHandle<()>,
+}
+
+impl Kept {
+    /// Ends when another has taken it.
+    async fn wait(&self) {
+        self.lost.cancelled().await;
     }
 }
 

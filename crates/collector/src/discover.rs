@@ -1,7 +1,7 @@
 //! Finds the runs of an upstream that are wanted, by whichever of its lists costs fewer requests.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use runlog_client::{ErrorKind, Execution, ExecutionFilter, ExecutionScope};
@@ -29,7 +29,12 @@ pub(crate) struct Discovery {
     tasks: tokio::sync::Mutex<Tasks>,
     /// Requests that the last listing by place took.
     broad_requests: AtomicU64,
+    /// When the round began that goes on; [`NOT_LISTING`] when none does.
+    listing_since: AtomicI64,
 }
+
+/// No round goes on.
+const NOT_LISTING: i64 = i64::MAX;
 
 /// The tasks of an upstream, as far as it shows them.
 #[derive(Default)]
@@ -88,19 +93,37 @@ struct Lists {
 
 impl Discovery {
     pub(crate) fn new() -> Self {
-        Self { tasks: tokio::sync::Mutex::default(), broad_requests: AtomicU64::new(0) }
+        Self {
+            tasks: tokio::sync::Mutex::default(),
+            broad_requests: AtomicU64::new(0),
+            listing_since: AtomicI64::new(NOT_LISTING),
+        }
     }
 
     /// Lists the runs from a time on and keeps what is told of them. Then asks after those that go on, as far as is
     /// known, and that no list told of. What one list or one run meets does not keep the others up.
     pub(crate) async fn round(&self, store: &Store, upstream: &Upstream, range: Range) -> Ended {
         let mut found = Found::default();
+        self.listing_since.store(upstream.client.clock().now().as_millis(), Ordering::Relaxed);
         if let Err(error) = self.look(store, upstream, range, &mut found).await {
             found.problem.get_or_insert(error);
         }
+        self.listing_since.store(NOT_LISTING, Ordering::Relaxed);
         let Found { listed, new, requests, unreadable, is_all_listed, problem } = found;
         let found = Discovered { listed, new, requests, unreadable: unreadable.len() as u64 };
         Ended { found, is_all_listed, problem }
+    }
+
+    /// True when a round goes on that began then or before.
+    pub(crate) fn has_been_listing_since(&self, then: Timestamp) -> bool {
+        self.listing_since.load(Ordering::Relaxed) <= then.as_millis()
+    }
+
+    /// Asks after the runs that go on, as far as is known, and of which nothing was heard since then.
+    pub(crate) async fn follow(&self, store: &Store, upstream: &Upstream, not_heard_since: Timestamp) -> Result<()> {
+        let (lists, mut found) = (self.lists(upstream).await?, Found::default());
+        self.ask_after(store, upstream, &lists, not_heard_since, &mut found).await?;
+        found.problem.map_or(Ok(()), Err)
     }
 
     async fn look(&self, store: &Store, upstream: &Upstream, range: Range, found: &mut Found) -> Result<()> {

@@ -74,6 +74,7 @@ mod sql;
 mod statistics;
 mod store;
 mod summaries;
+pub mod supervise;
 mod verify;
 
 pub use alerts::{AlertBacklog, DueAlert, IncompleteRun, NewAlert, SinkLag};
@@ -116,4 +117,5 @@ pub use sinks::{DeadLetter, FailingDelivery, OfferedRun, SinkFigures};
 pub use statistics::{ObjectCount, Statistics, WorkspaceStatistics};
 pub use store::Store;
 pub use summaries::{DueSummary, KeptSummary, LogMark, LogSummary, NewProblem, NewSummary};
+pub use supervise::{Supervisor, WorkFailure, WorkState};
 pub use verify::{Verified, VerifyProgress};

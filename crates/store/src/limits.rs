@@ -314,3 +314,16 @@ pub const SEARCH_ROUND_SLICES_MAX: usize = 64;
 
 /// A search looks through more slices at a time while that takes less than this.
 pub const SEARCH_ROUND_TIME: Duration = Duration::from_millis(100);
+
+/// How long work that failed waits before it is begun anew: after the first failure, and at most; doubled in between.
+///
+/// Short, because what is away for a moment comes back; bounded, because a minute is bearable for all that waits.
+pub const WORK_PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// See [`WORK_PAUSE_FIRST`].
+pub const WORK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How long an attempt at some work goes well until the failures before it do not count any more.
+pub const WORK_STEADY: Duration = Duration::from_secs(60);
+
+/// After so many failures in a row work counts as down. Unit: failures. About a minute of them.
+pub const WORK_DOWN_FAILURES: u32 = 6;

@@ -18,6 +18,7 @@ use crate::objects::Objects;
 use crate::page_build::PageBuilds;
 use crate::segment_file::{self, OpenSegments};
 use crate::settings::StoreSettings;
+use crate::supervise::Supervisor;
 
 /// An open archive. Clones share it.
 #[derive(Clone)]
@@ -35,6 +36,7 @@ struct Inner {
     group: Group,
     commits: Commits,
     open_segments: OpenSegments,
+    supervisor: Supervisor,
 }
 
 impl fmt::Debug for Store {
@@ -73,6 +75,7 @@ impl Store {
             settings,
             catalog,
             objects,
+            supervisor: Supervisor::new(Arc::clone(&clock)),
             clock,
             random,
             builds: PageBuilds::new(),
@@ -89,6 +92,11 @@ impl Store {
         self.objects().put(&probe, Bytes::from_static(b"probe").into()).await?;
         self.objects().delete(&probe).await?;
         Ok(())
+    }
+
+    /// Keeps the long-lived work on this archive going that this process does, and knows how it is doing.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.inner.supervisor
     }
 
     /// Closes the catalog. Calls after this fail with `Unavailable`.

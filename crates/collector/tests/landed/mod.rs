@@ -1,5 +1,6 @@
 //! A run's log lands in the archive while its pages still come: exactly, whatever the pages, whatever broke.
 
+mod at_once;
 mod listed;
 mod troubled;
 

@@ -91,6 +91,8 @@ pub(crate) enum Fault {
     CutAfter(usize),
     /// Ends the body after so many bytes, and says nothing.
     CutUnsaid(usize),
+    /// Gives no answer: of a download, and of a list.
+    Hang,
     /// A body that unpacks to far more than it is.
     Bomb,
     /// Says that the log can still grow.
@@ -161,6 +163,19 @@ pub(crate) fn expected(log: &[(i64, String)]) -> String {
 /// Time that stands until someone waits.
 #[derive(Clone)]
 pub(crate) struct TestTime(Arc<AtomicI64>);
+
+/// Lets the same time pass as the stage's, at most a thousand times as quickly as it does: for those that wait for ever
+/// anew.
+pub(crate) struct Paced(pub(crate) TestTime);
+
+impl Wait for Paced {
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            tokio::time::sleep(time / 1_000).await;
+            self.0.sleep(time).await;
+        })
+    }
+}
 
 impl TestTime {
     /// So much time passes. Unit: milliseconds.
@@ -398,9 +413,11 @@ async fn execution(State(app): App, Path(run): Path<String>, headers: HeaderMap)
 async fn executions(State(app): App, Path(task): Path<String>, headers: HeaderMap) -> Answer {
     let (at, items) = if task == TASK { (At::List, vec![app.said()]) } else { (At::OtherList, Vec::new()) };
     let body = json!({"items": items, "limit": 100, "offset": 0, "total": items.len()});
-    failed(app.note(at, String::new()).as_ref())
-        .or(app.check_token(&headers))
-        .unwrap_or_else(|| json_answer(200, &body))
+    let fault = app.note(at, String::new());
+    if let Some(Fault::Hang) = fault {
+        std::future::pending::<()>().await;
+    }
+    failed(fault.as_ref()).or(app.check_token(&headers)).unwrap_or_else(|| json_answer(200, &body))
 }
 
 async fn tasks(State(app): App, headers: HeaderMap) -> Answer {
@@ -538,6 +555,9 @@ async fn file(State(app): App, Path(key): Path<String>, headers: HeaderMap) -> A
     assert!(!headers.contains_key(header::AUTHORIZATION), "a link is followed without a token");
     let range = headers.get(header::RANGE).map(|range| range.to_str().unwrap().to_owned()).unwrap_or_default();
     let fault = app.note(At::File, range.clone());
+    if let Some(Fault::Hang) = fault {
+        std::future::pending::<()>().await;
+    }
     if let Some(answer) = failed(fault.as_ref()) {
         return answer;
     }

@@ -1,0 +1,368 @@
+//! Keeps long-lived work going: what panics or fails is logged, counted, and started again after a pause.
+//!
+//! One piece of work never ends another: each runs as a task of its own. A [`Supervisor`] can be asked at any moment how
+//! what it keeps is doing; every [`Store`](crate::Store) has one, [`Store::supervisor`](crate::Store::supervisor), which
+//! all that works on this archive in this process shares.
+//!
+//! ```
+//! # use runlog_store::{Result, Store, supervise};
+//! # use tokio_util::sync::CancellationToken;
+//! # async fn sweep(_: &Store, _: CancellationToken) -> Result<()> { Ok(()) }
+//! # async fn example(store: Store, stop: CancellationToken) {
+//! // Ends with `stop`, once what the work had in hand is done.
+//! store
+//!     .supervisor()
+//!     .keep("sweep", &stop, {
+//!         let (store, stop) = (store.clone(), stop.clone());
+//!         move || {
+//!             let (store, stop) = (store.clone(), stop.clone());
+//!             async move { sweep(&store, stop).await }
+//!         }
+//!     })
+//!     .await;
+//! for state in store.supervisor().states() {
+//!     println!("{}: {} running, {} restarts, down: {}", state.name, state.running, state.restarts, state.is_down());
+//! }
+//! # }
+//! ```
+//!
+//! The work is a loop that ends at `stop` with `Ok`. What it can go on after, it handles itself; what it gives as an error
+//! ends this attempt at it, and it is begun anew. Names are few and fixed (`sweep`, `collect talend-eu`), never made of
+//! runs: each stays known for as long as the process lives.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use runlog_model::{Clock, Timestamp};
+use serde::Serialize;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, info};
+
+use crate::limits;
+
+/// Supervises the long-lived work of a process. Clones share what is known of it.
+#[derive(Clone)]
+pub struct Supervisor(Arc<Shared>);
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    pauses: Pauses,
+    work: Mutex<BTreeMap<String, Work>>,
+}
+
+/// How long is waited after failures, and how long an attempt goes well until they do not count any more.
+#[derive(Clone, Copy)]
+struct Pauses {
+    first: Duration,
+    max: Duration,
+    steady: Duration,
+}
+
+/// What is known of all work of one name.
+#[derive(Default)]
+struct Work {
+    restarts: u64,
+    last_failure: Option<WorkFailure>,
+    workers: BTreeMap<u64, Worker>,
+    next_worker: u64,
+}
+
+/// One of those who do it.
+#[derive(Default)]
+struct Worker {
+    is_waiting: bool,
+    failures_in_a_row: u32,
+    /// When this attempt began, after one that failed.
+    begun: Option<Instant>,
+}
+
+/// How work of one name is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkState {
+    /// What it is.
+    pub name: String,
+    /// Workers that are at it.
+    pub running: u64,
+    /// Workers that failed, and wait until they begin anew.
+    pub waiting: u64,
+    /// How often one of them was begun anew.
+    pub restarts: u64,
+    /// The most failures in a row that one of them has met, and has not been steady since.
+    pub failures_in_a_row: u32,
+    /// What failed last.
+    pub last_failure: Option<WorkFailure>,
+}
+
+/// What ended an attempt at some work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkFailure {
+    /// When.
+    pub at: Timestamp,
+    /// The error with its causes, or what the panic said.
+    pub what: String,
+    /// True for a panic, which is a fault of the program.
+    pub is_panic: bool,
+}
+
+impl WorkState {
+    /// True when it does not come back by itself: a worker failed again and again, and was not steady since.
+    pub fn is_down(&self) -> bool {
+        self.failures_in_a_row >= limits::WORK_DOWN_FAILURES
+    }
+}
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Supervisor").field(&self.states()).finish()
+    }
+}
+
+impl Supervisor {
+    /// One that keeps nothing yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let pauses =
+            Pauses { first: limits::WORK_PAUSE_FIRST, max: limits::WORK_PAUSE_MAX, steady: limits::WORK_STEADY };
+        Self(Arc::new(Shared { clock, pauses, work: Mutex::default() }))
+    }
+
+    /// How everything is doing that was ever kept, by name.
+    pub fn states(&self) -> Vec<WorkState> {
+        let (now, steady) = (Instant::now(), self.0.pauses.steady);
+        let work = self.0.work();
+        let state = |(name, work): (&String, &Work)| WorkState {
+            name: name.clone(),
+            running: work.workers.values().filter(|worker| !worker.is_waiting).count() as u64,
+            waiting: work.workers.values().filter(|worker| worker.is_waiting).count() as u64,
+            restarts: work.restarts,
+            failures_in_a_row: work
+                .workers
+                .values()
+                .map(|worker| worker.failures(now, steady))
+                .max()
+                .unwrap_or_default(),
+            last_failure: work.last_failure.clone(),
+        };
+        work.iter().map(state).collect()
+    }
+
+    /// Keeps some work going until it ends well or `stop`; at `stop` it is waited for, as it may have something in hand.
+    ///
+    /// Whoever gives this up aborts the work.
+    pub async fn keep<F, W, E>(&self, name: &str, stop: &CancellationToken, work: F)
+    where
+        F: Fn() -> W,
+        W: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        let seat = Seat::take(&self.0, name);
+        while !stop.is_cancelled() {
+            seat.begins();
+            let failure = match AbortOnDropHandle::new(tokio::spawn(work())).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => WorkFailure { at: self.0.clock.now(), what: causes(&error), is_panic: false },
+                // The process ends, and its tasks with it.
+                Err(joined) if joined.is_cancelled() => return,
+                Err(joined) => {
+                    let what = joined.try_into_panic().map(|panic| said(&*panic)).unwrap_or_default();
+                    WorkFailure { at: self.0.clock.now(), what, is_panic: true }
+                }
+            };
+            if stop.is_cancelled() {
+                info!(work = name, problem = failure.what, "{name} failed while it was told to stop");
+                return;
+            }
+            let pause = seat.failed(&failure);
+            let WorkFailure { what, is_panic, .. } = failure;
+            error!(
+                work = name,
+                is_panic,
+                problem = what,
+                pause_ms = pause.as_millis() as u64,
+                "{name} {} and is begun anew after a pause",
+                if is_panic { "panicked" } else { "failed" }
+            );
+            tokio::select! { () = tokio::time::sleep(pause) => {}, () = stop.cancelled() => {} }
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) -> MutexGuard<'_, BTreeMap<String, Work>> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    /// Failures in a row that still count.
+    fn failures(&self, now: Instant, steady: Duration) -> u32 {
+        let is_steady = self.begun.is_some_and(|begun| now.duration_since(begun) >= steady);
+        if is_steady { 0 } else { self.failures_in_a_row }
+    }
+}
+
+/// A worker's place among those of one name, which it leaves when it ends.
+struct Seat<'a> {
+    shared: &'a Shared,
+    name: &'a str,
+    number: u64,
+}
+
+impl<'a> Seat<'a> {
+    fn take(shared: &'a Shared, name: &'a str) -> Self {
+        let mut all = shared.work();
+        let work = all.entry(name.to_owned()).or_default();
+        let number = work.next_worker;
+        work.next_worker += 1;
+        work.workers.insert(number, Worker::default());
+        Self { shared, name, number }
+    }
+
+    fn begins(&self) {
+        let mut all = self.shared.work();
+        let work = all.entry(self.name.to_owned()).or_default();
+        let worker = work.workers.entry(self.number).or_default();
+        worker.begun = Some(Instant::now());
+        if std::mem::take(&mut worker.is_waiting) {
+            work.restarts += 1;
+        }
+    }
+
+    /// How long it waits now.
+    fn failed(&self, failure: &WorkFailure) -> Duration {
+        let pauses = self.shared.pauses;
+        let mut all = self.shared.work();
+        let work = all.entry(self.name.to_owned()).or_default();
+        work.last_failure = Some(failure.clone());
+        let worker = work.workers.entry(self.number).or_default();
+        worker.failures_in_a_row = worker.failures(Instant::now(), pauses.steady).saturating_add(1);
+        worker.begun = None;
+        worker.is_waiting = true;
+        let doubled = 1_u32 << worker.failures_in_a_row.saturating_sub(1).min(20);
+        pauses.first.saturating_mul(doubled).min(pauses.max)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if let Some(work) = self.shared.work().get_mut(self.name) {
+            work.workers.remove(&self.number);
+        }
+    }
+}
+
+/// An error with its causes.
+fn causes(error: &dyn std::error::Error) -> String {
+    let all: Vec<String> =
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    all.join(": ")
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic that said nothing").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::clamped(7)
+        }
+    }
+
+    fn supervisor(steady: Duration) -> Supervisor {
+        let pauses = Pauses { first: Duration::from_millis(1), max: Duration::from_millis(4), steady };
+        Supervisor(Arc::new(Shared { clock: Arc::new(Still), pauses, work: Mutex::default() }))
+    }
+
+    async fn broken(attempt: u32) -> Result<(), std::io::Error> {
+        match attempt {
+            0 => Err(std::io::Error::other("the disk is away")),
+            1 => panic!("a fault of the program"),
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn when(supervisor: &Supervisor, name: &str, is_so: impl Fn(&WorkState) -> bool) -> WorkState {
+        loop {
+            match supervisor.states().into_iter().find(|state| state.name == name && is_so(state)) {
+                Some(state) => return state,
+                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_fails_or_panics_is_begun_anew_and_says_so() {
+        let (supervisor, stop) = (supervisor(Duration::from_secs(3_600)), CancellationToken::new());
+        let attempts = Arc::new(AtomicU32::new(0));
+        let keeping = tokio::spawn({
+            let (supervisor, stop) = (supervisor.clone(), stop.clone());
+            async move {
+                supervisor.keep("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst))).await;
+            }
+        });
+        let again = when(&supervisor, "sweep", |state| state.restarts == 2).await;
+        assert_eq!((again.running, again.waiting, again.failures_in_a_row, again.is_down()), (1, 0, 2, false));
+        let what = "a fault of the program".to_owned();
+        let failure = WorkFailure { at: Timestamp::clamped(7), what, is_panic: true };
+        assert_eq!(again.last_failure, Some(failure));
+        keeping.abort();
+        assert!(keeping.await.is_err());
+        assert_eq!(when(&supervisor, "sweep", |_| true).await.running, 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_for_good_is_down_and_does_not_end_its_neighbours() {
+        let (supervisor, stop) = (supervisor(Duration::from_secs(3_600)), CancellationToken::new());
+        let keep = |name: &'static str, is_well: bool| {
+            let (supervisor, stop) = (supervisor.clone(), stop.clone());
+            tokio::spawn(async move {
+                let until = stop.clone();
+                let work = || {
+                    let until = until.clone();
+                    async move {
+                        match is_well {
+                            true => until.cancelled().await,
+                            false => broken(1).await?,
+                        }
+                        Ok::<_, std::io::Error>(())
+                    }
+                };
+                supervisor.keep(name, &stop, work).await;
+            })
+        };
+        let (broken, well) = (keep("seal", false), keep("sweep", true));
+        when(&supervisor, "seal", WorkState::is_down).await;
+        let neighbour = when(&supervisor, "sweep", |_| true).await;
+        assert_eq!((neighbour.running, neighbour.restarts, neighbour.is_down()), (1, 0, false));
+        stop.cancel();
+        broken.await.unwrap();
+        well.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn failures_do_not_count_once_work_has_been_steady() {
+        let (supervisor, stop) = (supervisor(Duration::ZERO), CancellationToken::new());
+        let attempts = AtomicU32::new(0);
+        let keeping = supervisor.keep("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst)));
+        tokio::select! {
+            () = keeping => {}
+            state = when(&supervisor, "sweep", |state| state.restarts == 2) => assert_eq!(state.failures_in_a_row, 0),
+        }
+    }
+}
