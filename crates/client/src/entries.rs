@@ -3,12 +3,12 @@
 //!
 //! Only the shape is looked at here, and the time of each entry; what else an entry holds is kept as it came.
 
-use memchr::memchr2;
+use memchr::memchr3;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::lenient;
+use crate::{lenient, mend};
 
 /// The longest entry that is taken. Unit: bytes. One entry must fit into memory many times.
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;
@@ -30,7 +30,14 @@ pub struct EntrySplitter {
     after_comma: bool,
     /// Bytes of the body before the piece at hand.
     offset: u64,
+    /// How many bytes of [`NEXT_ENTRY`] were met last, inside a text.
+    of_next: usize,
+    /// Entries that ended inside a text.
+    cut_short: u64,
 }
+
+/// Inside a text, where JSON has no line breaks, this is the beginning of the next entry: the one at hand was cut short.
+const NEXT_ENTRY: &[u8] = b"\n{\"";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Place {
@@ -61,6 +68,10 @@ impl EntrySplitter {
         while at < piece.len() {
             if self.in_string {
                 at = self.skip_string(piece, at);
+                if self.of_next == NEXT_ENTRY.len() {
+                    self.give_cut_short(&piece[start..at], &mut give)?;
+                    start = at;
+                }
                 continue;
             }
             let byte = piece[at];
@@ -105,17 +116,45 @@ impl EntrySplitter {
             self.escaped = false;
             return at + 1;
         }
-        match memchr2(b'"', b'\\', &piece[at..]) {
+        if self.of_next > 0 && self.place != Place::EnvelopeTail {
+            if piece[at] == NEXT_ENTRY[self.of_next] {
+                self.of_next += 1;
+                return at + 1;
+            }
+            self.of_next = 0;
+        }
+        match memchr3(b'"', b'\\', b'\n', &piece[at..]) {
             None => piece.len(),
             Some(ahead) => {
                 let at = at + ahead;
                 match piece[at] {
                     b'"' => self.in_string = false,
+                    b'\n' => self.of_next = 1,
                     _ => self.escaped = true,
                 }
                 at + 1
             }
         }
+    }
+
+    /// Gives the entry at hand, which ends before the line that ends this piece; that line begins the next one.
+    fn give_cut_short(&mut self, piece: &[u8], give: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.begun.extend_from_slice(piece);
+        let end = self.begun.len() - NEXT_ENTRY.len();
+        give(&mend::closed(&self.begun[..end], self.depth))?;
+        self.cut_short += 1;
+        self.begun.drain(..=end);
+        if self.place == Place::FirstObject {
+            self.place = Place::Object;
+        }
+        // The quote begins the first key of the next one.
+        (self.depth, self.broken, self.of_next) = (1, false, 0);
+        Ok(())
+    }
+
+    /// Entries so far that were cut short, and were given as far as they came.
+    pub fn cut_short(&self) -> u64 {
+        self.cut_short
     }
 
     /// Takes a byte inside an entry; true when it ends the entry.
@@ -238,17 +277,11 @@ pub fn time_of(entry: &[u8]) -> serde_json::Result<Option<i64>> {
 }
 
 /// The time of an entry that begins with it, as Runlog writes them: a quarter of a fetch's work was to look further.
-/// What has control characters is looked at in full: JSON has none in its texts, and one that is a line break would
-/// make two lines of a record.
 fn leading_time(entry: &[u8]) -> Option<i64> {
-    // All bytes are looked at, without an early end: that is many at a time.
-    if entry.iter().fold(false, |found, byte| found | (*byte < b' ')) {
-        return None;
-    }
     let value = entry.strip_prefix(b"{\"logTimestamp\":")?.trim_ascii_start();
     let end = value.iter().position(|byte| !byte.is_ascii_digit())?;
-    // What follows must end a number; 18 digits always fit.
-    let is_whole = matches!(value[end], b',' | b'}') && (1..=18).contains(&end);
+    // What follows must end a number. So many digits are milliseconds; more may be something else.
+    let is_whole = matches!(value[end], b',' | b'}') && (1..=14).contains(&end);
     is_whole.then(|| value[..end].iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
 }
 
@@ -261,9 +294,6 @@ fn time_anywhere(entry: &[u8]) -> serde_json::Result<Option<i64>> {
     }
     let stamp: Stamp<'_> = serde_json::from_slice(entry)?;
     let Some(raw) = stamp.time.map(RawValue::get) else { return Ok(None) };
-    if let Ok(epoch_ms) = raw.parse() {
-        return Ok(Some(epoch_ms));
-    }
     let value = serde_json::from_str(raw).unwrap_or_default();
     Ok(lenient::time(&value).map(|time| time.as_millis()))
 }
@@ -337,6 +367,21 @@ mod tests {
         }
     }
 
+    /// The quotes of all that followed were taken the wrong way round, and none of the file could be read.
+    #[test]
+    fn an_entry_that_was_cut_short_does_not_take_its_neighbours_with_it() {
+        let (one, other) = (r#"{"t":1,"m":"one"}"#, r#"{"t":3,"m":"three"}"#);
+        let cut = r#"{"t":2,"m":"tw"#;
+        let closed = r#"{"t":2,"m":"tw"}"#;
+        check(&format!("{one}\n{cut}\n{other}\n"), &[one, closed, other]);
+        check(&format!("{cut}\n{other}\n"), &[closed, other]);
+        check(&format!("{cut}\r\n{other}\n"), &[closed, other]);
+        check(&format!("[\n{one},\n{cut}\n{cut}\n{other}\n]"), &[one, closed, closed, other]);
+        check(&format!("{{\"data\":[{one},{cut}\n{other}]}}"), &[one, closed, other]);
+        // A text with a line break in it is one all the same.
+        check("{\"m\":\"one\ntwo\n{three\"}\n{}", &["{\"m\":\"one\ntwo\n{three\"}", "{}"]);
+    }
+
     #[test]
     fn an_endless_entry_is_refused() {
         let mut splitter = EntrySplitter::default();
@@ -354,10 +399,15 @@ mod tests {
         assert_eq!(time(r#"{"logTimestamp":-5}"#), Some(-5));
         assert_eq!(time(r#"{"logTimestamp":1614696623123.0}"#), Some(1_614_696_623_123));
         assert_eq!(time(r#"{"logTimestamp":"1614696623123"}"#), Some(1_614_696_623_123));
+        for nanoseconds in ["1614696623123456789", "1614696623123456", "1614696623.123", "\"1614696623.123\""] {
+            assert_eq!(time(&format!(r#"{{"logTimestamp":{nanoseconds}}}"#)), Some(1_614_696_623_123), "{nanoseconds}");
+        }
+        assert_eq!(time(r#"{"logTimestamp":0}"#), Some(0));
+        assert_eq!(time(r#"{"logTimestamp":99999999999999}"#), Some(99_999_999_999_999));
+        assert_eq!(time(r#"{"logTimestamp":1e300}"#), None);
         assert_eq!(time(r#"{"logTimestamp":null}"#), None);
         assert_eq!(time("{}"), None);
         assert!(time_of(b"{\"a\":tru}").is_err());
-        assert!(time_of(b"{\"logTimestamp\":1,\"a\":\"two\nlines\"}").is_err());
         assert_eq!(time_of(b"{\"logTimestamp\":1,\t\"a\":2}").unwrap(), Some(1));
         assert_eq!(time("{\"logTimestamp\":1,\"a\":\"\u{7f}\"}"), Some(1));
     }

@@ -13,12 +13,32 @@ pub(crate) fn count(value: &Value) -> Option<u64> {
     }
 }
 
-/// A time: RFC 3339, or milliseconds since 1970.
+/// A time: RFC 3339, or a number since 1970, or the same as text. Numbers are milliseconds as far as those name a time;
+/// then microseconds, then nanoseconds. One with a fraction is seconds, where it would be of 1970 as milliseconds.
 pub(crate) fn time(value: &Value) -> Option<Timestamp> {
     match value {
-        Value::String(text) => text.parse().ok().or_else(|| Timestamp::from_millis(text.parse().ok()?).ok()),
-        _ => Timestamp::from_millis(i64::try_from(count(value)?).ok()?).ok(),
+        Value::String(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| {
+                // `inf` and the like are no times.
+                let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+                serde_json::from_str(text).ok().filter(|_| is_number).and_then(|number: Value| time_of_number(&number))
+            })
+        }
+        _ => time_of_number(value),
     }
+}
+
+fn time_of_number(value: &Value) -> Option<Timestamp> {
+    let by_magnitude = |number: i64| {
+        [1, 1_000, 1_000_000].iter().find_map(|unit| Timestamp::from_millis(number.div_euclid(*unit)).ok())
+    };
+    if let Some(number) = value.as_i64() {
+        return by_magnitude(number);
+    }
+    let number = value.as_f64().filter(|number| number.abs() < 9.0e18)?;
+    let is_seconds = number.fract() != 0.0 && number.abs() < 1.0e11;
+    by_magnitude(if is_seconds { (number * 1_000.0).round() } else { number.floor() } as i64)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod executions;
 mod fetch_page;
 mod lenient;
 mod logs;
+mod mend;
 mod pace;
 mod push;
 mod ready;

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
+use runlog_client::DownloadSink;
 use runlog_client::reconcile::{LogOrder, Merged, PageSpool, SpoolSettings, SpooledPage, merge};
-use runlog_client::{DownloadSink, ErrorKind};
 
 /// A record: its time and its text.
 type Entry = (i64, String);
@@ -144,14 +144,15 @@ fn a_download_that_starts_again_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_field_that_stands_twice_and_a_text_that_is_none_are_taken_as_they_came() {
+fn a_field_that_stands_twice_is_taken_as_it_came_and_a_text_that_is_none_is_mended_alike() {
     let twice = r#"{"logTimestamp":1,"a":1,"a":2}"#;
     let half = r#"{"logTimestamp":1,"logMessage":"\ud800"}"#;
     let pages = [format!("[{half},{twice}]"), format!(r#"[{half},{twice},{{"logTimestamp":0}}]"#)];
     for order in [LogOrder::Time, LogOrder::Received] {
         let (mut log, merged) = reconcile(&pages, order, 1 << 20, 1_000);
         log.sort();
-        assert_eq!(log, [r#"{"logTimestamp":0}"#, twice, half]);
+        let half = half.replace("d800", "fffd");
+        assert_eq!(log, [r#"{"logTimestamp":0}"#, twice, &half]);
         assert_eq!(merged, Merged { entries: 3, repeated: 2 });
     }
 }
@@ -181,15 +182,56 @@ fn a_page_with_a_hole_is_not_taken_for_whole() {
     assert!(!page.is_on_disk(folder.path()));
 }
 
+/// A text with a line break, half a character, a byte of another encoding: the whole page was refused, again and again.
 #[test]
-fn an_entry_that_would_break_its_line_is_refused_by_its_number() {
+fn an_odd_entry_is_mended_and_counted_and_its_neighbours_are_as_they_came() {
     let folder = tempfile::tempdir().unwrap();
     let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Time, memory_bytes: 1 << 20 };
     let mut spool = PageSpool::new(settings, 0, 0);
-    let broken = "[{\"logTimestamp\":2},\n{\"logTimestamp\":1,\"logMessage\":\"two\nlines\"}]";
-    let error = spool.write(broken.as_bytes()).unwrap_err();
-    assert_eq!(
-        (error.kind(), error.to_string().as_str()),
-        (ErrorKind::Protocol, "entry 2 of the page file is not JSON")
-    );
+    let entries: [&[u8]; 6] = [
+        br#"{"logTimestamp":1,"logMessage":"one"}"#,
+        b"{\"logTimestamp\":2,\"logMessage\":\"two\nlines\"}",
+        br#"{"logTimestamp":3,"logMessage":"half \ud83d"}"#,
+        b"{\"logTimestamp\":4,\"logMessage\":\"caf\xe9\"}",
+        br#"{"logTimestamp":5,"a":tru}"#,
+        br#"{"logTimestamp":6,"logMessage":"six"}"#,
+    ];
+    spool.write(&[b"[", entries.join(&b","[..]).as_slice(), b"]"].concat()).unwrap();
+    let page = spool.finish().unwrap();
+    assert_eq!((page.entries, page.entries_mended), (6, 3));
+    let mut log = Vec::new();
+    merge(folder.path(), &[page], LogOrder::Time, &mut |entry| {
+        log.push(String::from_utf8(entry.to_vec()).unwrap());
+        Ok(())
+    })
+    .unwrap();
+    let expected = [
+        r#"{"logTimestamp":1,"logMessage":"one"}"#,
+        r#"{"logTimestamp":2,"logMessage":"two\nlines"}"#,
+        r#"{"logTimestamp":3,"logMessage":"half \ufffd"}"#,
+        "{\"logTimestamp\":4,\"logMessage\":\"caf\u{fffd}\"}",
+        r#"{"logTimestamp":5,"a":tru}"#,
+        r#"{"logTimestamp":6,"logMessage":"six"}"#,
+    ];
+    assert_eq!(log, expected, "what is no text is looked at by whoever reads it");
+}
+
+/// A flipped bit in a message stayed unseen, and was given as data.
+#[test]
+fn a_bit_that_was_flipped_on_disk_is_never_given_as_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Time, memory_bytes: 1 << 20 };
+    let mut spool = PageSpool::new(settings, 0, 0);
+    let entries: Vec<Entry> = (0..5).map(|number| (number, "x".repeat(9))).collect();
+    spool.write(file(&entries).as_bytes()).unwrap();
+    let page = spool.finish().unwrap();
+    let path = folder.path().join(&page.chunks[0].file);
+    let whole = std::fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        std::fs::write(&path, flipped).unwrap();
+        assert!(!page.is_on_disk(folder.path()), "byte {at}");
+        merge(folder.path(), std::slice::from_ref(&page), LogOrder::Time, &mut |_| Ok(())).unwrap_err();
+    }
 }

@@ -26,13 +26,15 @@ pub(crate) struct Blocks {
 }
 
 /// A block whose records are being read.
-type ComingBlock = oneshot::Receiver<runlog_client::Result<Block>>;
+type ComingBlock = oneshot::Receiver<Block>;
 
 /// Some records, in memory that may have held others before.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
     memory: Vec<Record>,
     filled: usize,
+    /// Those that had to be taken otherwise than their entries say.
+    odd: u64,
 }
 
 /// Blocks that are done with, to be filled anew.
@@ -71,10 +73,10 @@ impl Blocks {
         Self { coming, outcome }
     }
 
-    /// The next records; none at the end. `Protocol`: one of them is none.
+    /// The next records; none at the end.
     pub(crate) async fn next(&mut self) -> runlog_client::Result<Option<Block>> {
         let Some(block) = self.coming.recv().await else { return Ok(None) };
-        block.await.unwrap_or_else(|_| Err(broken())).map(Some)
+        block.await.map(Some).map_err(|_| broken())
     }
 
     /// How reading ended, once there are no more. `Protocol`: the pages cannot be read.
@@ -110,7 +112,7 @@ impl Reading {
     }
 
     /// Waits until one more block may come.
-    fn announce(&self) -> runlog_client::Result<oneshot::Sender<runlog_client::Result<Block>>> {
+    fn announce(&self) -> runlog_client::Result<oneshot::Sender<Block>> {
         let (tell, block) = oneshot::channel();
         let gone = |_| Error::new(ErrorKind::Storage, "nobody takes the records any more");
         self.sender.blocking_send(block).map_err(gone).map(|()| tell)
@@ -118,20 +120,21 @@ impl Reading {
 }
 
 impl Entries {
-    fn read(&self, spare: &SpareBlocks) -> runlog_client::Result<Block> {
+    fn read(&self, spare: &SpareBlocks) -> Block {
         let (mut block, mut start) = (spare.take(), 0);
         for (time, end) in &self.entries {
-            read_record(block.next(), *time, &self.bytes[start..*end])?;
+            let is_as_it_says = read_record(block.next(), *time, &self.bytes[start..*end]);
+            block.odd += u64::from(!is_as_it_says);
             start = *end;
         }
-        Ok(block)
+        block
     }
 }
 
 impl SpareBlocks {
     fn take(&self) -> Block {
         let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Block { filled: 0, ..spare.unwrap_or_default() }
+        Block { filled: 0, odd: 0, ..spare.unwrap_or_default() }
     }
 
     /// Keeps a block that is done with, where it is worth it.
@@ -146,6 +149,11 @@ impl SpareBlocks {
 impl Block {
     pub(crate) fn records(&self) -> &[Record] {
         &self.memory[..self.filled]
+    }
+
+    /// Records that had to be taken otherwise than their entries say: a field is of another kind, a time of another form.
+    pub(crate) fn odd(&self) -> u64 {
+        self.odd
     }
 
     /// Memory that the messages take. Unit: bytes.
@@ -167,22 +175,98 @@ fn broken() -> Error {
     Error::new(ErrorKind::Protocol, "reading its pages from disk broke")
 }
 
-/// A record that came without a time has that of its neighbour.
-fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> runlog_client::Result<()> {
-    let Err(error) = record.read_json(entry) else { return Ok(()) };
-    let timed = timed(time, entry).ok_or_else(|| {
-        let message = format!("a record of its log at {} cannot be read: {error}", Timestamp::clamped(time));
-        Error::new(ErrorKind::Protocol, message)
-    });
-    *record = timed?;
-    Ok(())
+/// Reads an entry into a record; false when it had to be taken otherwise than it says.
+fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> bool {
+    if record.read_json(entry).is_ok() && record.time.as_millis() == time {
+        return true;
+    }
+    let fields: Option<Map<String, Value>> = serde_json::from_slice(entry).ok();
+    // One that came without a time has that of its neighbour.
+    let is_only_without_time = fields.as_ref().is_some_and(|fields| fields.get(TIME).is_none_or(Value::is_null));
+    let (read, is_as_it_says) = match fields {
+        Some(fields) => of_fields(time, fields),
+        None => (said(time, String::from_utf8_lossy(entry).into_owned()), false),
+    };
+    *record = read;
+    is_as_it_says && is_only_without_time
 }
 
-fn timed(time: i64, entry: &[u8]) -> Option<Record> {
-    let mut fields: Map<String, Value> = serde_json::from_slice(entry).ok()?;
-    if fields.get("logTimestamp").is_some_and(|time| !time.is_null()) {
-        return None;
+/// The field of a record's time, and the one that keeps what stood there when that is no time.
+const TIME: &str = "logTimestamp";
+const TIME_AS_IT_CAME: &str = "originalTimestamp";
+
+/// A record of these fields, and whether its texts are what the fields say.
+fn of_fields(time: i64, mut fields: Map<String, Value>) -> (Record, bool) {
+    let mut record = Record::at(Timestamp::clamped(time));
+    let mut is_as_it_says = true;
+    let came = fields.remove(TIME).filter(|came| !came.is_null());
+    let texts = [
+        ("severity", &mut record.severity),
+        ("logType", &mut record.log_type),
+        ("logMessage", &mut record.message),
+        ("bundleName", &mut record.bundle_name),
+        ("bundleVersion", &mut record.bundle_version),
+        ("podName", &mut record.pod_name),
+    ];
+    for (name, text) in texts {
+        match fields.remove(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(own)) => *text = Some(own),
+            // A number, a list: as it stands there.
+            Some(other) => {
+                is_as_it_says = false;
+                *text = Some(other.to_string());
+            }
+        }
     }
-    fields.insert("logTimestamp".to_owned(), time.into());
-    serde_json::from_value(Value::Object(fields)).ok()
+    // A time in another form is kept as it came, when it is not the one that the record has.
+    if let Some(came) = came.filter(|came| came.as_i64() != Some(record.time.as_millis())) {
+        fields.entry(TIME_AS_IT_CAME).or_insert(came);
+    }
+    record.extra = (!fields.is_empty()).then(|| Box::new(fields));
+    (record, is_as_it_says)
+}
+
+fn said(time: i64, message: String) -> Record {
+    Record { message: Some(message), ..Record::at(Timestamp::clamped(time)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(entry: &str, time: i64, expected: &str, is_as_it_says: bool) {
+        let mut record = Record::at(Timestamp::MIN);
+        assert_eq!(read_record(&mut record, time, entry.as_bytes()), is_as_it_says, "{entry}");
+        assert_eq!(serde_json::to_string(&record).unwrap(), expected);
+    }
+
+    /// One field of another kind, or a time in another form, kept a run from ever landing.
+    #[test]
+    fn an_odd_entry_is_a_record_all_the_same() {
+        check(r#"{"logTimestamp":7,"logMessage":"m"}"#, 7, r#"{"logTimestamp":7,"logMessage":"m"}"#, true);
+        check(r#"{"logMessage":"m"}"#, 7, r#"{"logTimestamp":7,"logMessage":"m"}"#, true);
+        check(r#"{"logTimestamp":null,"logMessage":"m"}"#, 7, r#"{"logTimestamp":7,"logMessage":"m"}"#, true);
+        check(
+            r#"{"logTimestamp":7,"severity":3,"logMessage":["a",1]}"#,
+            7,
+            r#"{"logTimestamp":7,"severity":"3","logMessage":"[\"a\",1]"}"#,
+            false,
+        );
+        check(r#"{"logTimestamp":"soon","x":1}"#, 7, r#"{"logTimestamp":7,"x":1,"originalTimestamp":"soon"}"#, false);
+        let nanoseconds = r#"{"logTimestamp":1614696623123456789}"#;
+        let kept = r#"{"logTimestamp":1614696623123,"originalTimestamp":1614696623123456789}"#;
+        check(nanoseconds, 1_614_696_623_123, kept, false);
+        check(
+            r#"{"logTimestamp":7,"a":tru}"#,
+            7,
+            r#"{"logTimestamp":7,"logMessage":"{\"logTimestamp\":7,\"a\":tru}"}"#,
+            false,
+        );
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        let mut record = Record::at(Timestamp::MIN);
+        assert!(!read_record(&mut record, 7, deep.as_bytes()));
+        assert_eq!(record.message.as_deref(), Some(deep.as_str()));
+    }
 }

@@ -1,7 +1,17 @@
 //! What a fetch has done so far, in a folder beside its output: never a token, never a link.
 //!
-//! Each time something was done, what is known then is one more line of a file. The last line that is whole counts.
+//! ```text
+//! 9d2a41c7 {"begun":{"version":2,"fetch":{…}}}        always the first line
+//! 0b60f2e1 {"asked":{"id":0,"age":0,"end":null,…}}    a page was asked for
+//! 5c33d0aa {"came":{"id":0,…,"spooled":{…}}}          it is on disk
+//! 71f0c2be {"divided":[…]}                            the rest is walked in parts
+//! ```
+//!
+//! Each thing that was done is one more line, with a checksum of its own, so the file grows by the same for each page. A
+//! line that was altered or cut short counts as not written: what it told of is asked for again.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -21,11 +31,6 @@ use crate::error::{FetchError, Result, storage};
 const FILE: &str = "checkpoint.ndjson";
 /// Locked while a fetch goes on, where the folder itself cannot be.
 const LOCK_FILE: &str = "lock";
-/// How long the file grows at least before it is written anew with its last line alone. Unit: bytes.
-const FILE_BYTES: u64 = 64 << 10;
-/// The same, in lines like the last one.
-const FILE_LINES: u64 = 4;
-
 /// Bytes and files of pages that a folder may hold to be used again, and how many of those are kept.
 const SPARE_BYTES_MAX: u64 = 1 << 20;
 const SPARE_CHUNKS_MAX: usize = 2;
@@ -38,7 +43,7 @@ pub(crate) struct Checkpoint {
     folder: PathBuf,
     state: State,
     /// The file, to be gone on with; none before the first line, and when a line could not be written.
-    file: Option<(File, u64)>,
+    file: Option<File>,
     /// Keeps other fetches out of the folder, in this process and in others.
     lock: Option<FolderLock>,
     /// Goes with the folder at the end, when it is a temporary one.
@@ -48,14 +53,21 @@ pub(crate) struct Checkpoint {
 /// Whoever holds it, or a copy, may write into the folder.
 pub(crate) type FolderLock = Arc<File>;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+enum Line<'a> {
+    Begun { version: u32, fetch: Cow<'a, Identity> },
+    Divided(Cow<'a, [Part]>),
+    Asked(Cow<'a, PageState>),
+    // All that is known of the page: the line that it was asked for with is not needed any more.
+    Came(Cow<'a, PageState>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
 struct State {
-    /// The form of this file.
-    version: u32,
     fetch: Identity,
     /// Parts that are walked side by side after the first page, newest first; none while there is one walk.
-    #[serde(default)]
     parts: Vec<Part>,
     /// Pages that were asked for, newest first, and then the ends of pages that were asked for again.
     pages: Vec<PageState>,
@@ -85,8 +97,9 @@ pub(crate) struct Part {
     pub(crate) end: String,
 }
 
-/// Ages of pages by which one part is older than the one before.
-pub(crate) const PART_AGES: u32 = 10_000;
+/// Ages of pages by which one part is older than the one before: more pages than any walk has. With as many parts as a log
+/// is divided into, the ages still fit.
+pub(crate) const PART_AGES: u32 = 4_000_000;
 
 /// A page that was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,11 +120,54 @@ pub(crate) struct PageState {
     pub(crate) spooled: Option<SpooledPage>,
 }
 
-const VERSION: u32 = 1;
+/// The form of the file. The first one had no checksums; its pages are fetched anew.
+const VERSION: u32 = 2;
 
 impl State {
     fn new(fetch: Identity) -> Self {
-        Self { version: VERSION, fetch, parts: Vec::new(), pages: Vec::new() }
+        Self { fetch, parts: Vec::new(), pages: Vec::new() }
+    }
+
+    /// What is known when all of these lines were written, one after another.
+    fn take(&mut self, line: Line<'_>) {
+        match line {
+            // Whoever starts over writes the file anew.
+            Line::Begun { .. } => {}
+            Line::Divided(parts) => self.parts = parts.into_owned(),
+            Line::Asked(page) | Line::Came(page) => {
+                let page = page.into_owned();
+                match self.pages.iter_mut().rev().find(|known| known.id == page.id) {
+                    Some(known) => *known = page,
+                    None => self.pages.push(page),
+                }
+            }
+        }
+    }
+
+    /// All that is known, as lines.
+    fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let begun = Line::Begun { version: VERSION, fetch: Cow::Borrowed(&self.fetch) };
+        let divided = (!self.parts.is_empty()).then(|| Line::Divided(Cow::Borrowed(&self.parts)));
+        // In the order of their ids, which is that of their asking.
+        [begun].into_iter().chain(divided).chain(self.pages.iter().map(PageState::line))
+    }
+
+    /// Forgets the pages of a walk that cannot be reached any more, because one before them was forgotten: pages are asked
+    /// for by what the one before them says.
+    fn forget_unreachable(&mut self) -> usize {
+        let before = self.pages.len();
+        let mut walked: Vec<u32> = self.pages.iter().filter(|page| page.is_of_walk()).map(|page| page.age).collect();
+        walked.sort_unstable();
+        let is_begun = walked.first() == Some(&0);
+        let mut reachable = HashSet::with_capacity(walked.len());
+        for age in walked {
+            let is_of_known_part = (age / PART_AGES) as usize <= self.parts.len();
+            if is_begun && is_of_known_part && (age % PART_AGES == 0 || reachable.contains(&(age - 1))) {
+                reachable.insert(age);
+            }
+        }
+        self.pages.retain(|page| reachable.contains(&page.age) || !page.is_of_walk() && is_begun);
+        before - self.pages.len()
     }
 }
 
@@ -119,6 +175,11 @@ impl PageState {
     /// True for a page of the walk; ids of those that were asked for again are never their ages.
     pub(crate) fn is_of_walk(&self) -> bool {
         self.id == self.age
+    }
+
+    fn line(&self) -> Line<'_> {
+        let page = Cow::Borrowed(self);
+        if self.spooled.is_some() { Line::Came(page) } else { Line::Asked(page) }
     }
 }
 
@@ -131,9 +192,14 @@ impl Checkpoint {
             Some(state) => same(state, &fetch, &folder)?,
             None => State::new(fetch),
         };
+        let mut lost = 0;
         for page in &mut state.pages {
-            // The files of a page are written before it is noted; a crash of the machine may still have lost some.
-            page.spooled.take_if(|spooled| !spooled.is_on_disk(&folder));
+            // The files of a page are written before it is noted; a crash of the machine may still have lost some, and a
+            // disk may have altered them.
+            lost += usize::from(page.spooled.take_if(|spooled| !spooled.is_on_disk(&folder)).is_some());
+        }
+        if lost > 0 {
+            warn!("{}: {lost} pages are not on disk as they were written, and are fetched anew", folder.display());
         }
         Ok(Self { folder, state, file: None, lock, _temporary: None })
     }
@@ -174,7 +240,13 @@ impl Checkpoint {
     /// Notes that the rest of the log is walked in parts.
     pub(crate) fn divided(&mut self, parts: Vec<Part>) -> Result<()> {
         self.state.parts = parts;
-        self.write()
+        let line = checked(&Line::Divided(Cow::Borrowed(&self.state.parts)));
+        self.write(line)
+    }
+
+    /// The last page of the walk that a page of this age is in.
+    pub(crate) fn last_of_walk(&self, age: u32) -> Option<&PageState> {
+        self.walked().filter(|page| page.age / PART_AGES == age / PART_AGES).max_by_key(|page| page.age)
     }
 
     /// The pages that are on disk.
@@ -200,23 +272,27 @@ impl Checkpoint {
     /// Notes that a page was asked for.
     pub(crate) fn requested(&mut self, id: u32, age: u32, request: &PageRequest, page: &GeneratedPage) -> Result<()> {
         let (end, next_end) = (request.end.clone(), page.next_end.clone());
-        self.state.pages.push(PageState { id, age, end, next_end, settled: page.settled, spooled: None });
-        self.write()
+        let page = PageState { id, age, end, next_end, settled: page.settled, spooled: None };
+        let line = checked(&page.line());
+        self.state.pages.push(page);
+        self.write(line)
     }
 
     /// Notes that a page is on disk.
     pub(crate) fn done(&mut self, spooled: SpooledPage) -> Result<()> {
-        if let Some(page) = self.state.pages.iter_mut().find(|page| page.id == spooled.id) {
-            page.spooled = Some(spooled);
-        }
-        self.write()
+        let Some(page) = self.state.pages.iter_mut().rev().find(|page| page.id == spooled.id) else { return Ok(()) };
+        page.spooled = Some(spooled);
+        let line = checked(&page.line());
+        self.write(line)
     }
 
     /// Forgets all pages, to fetch them anew.
     pub(crate) fn start_over(&mut self) -> Result<()> {
         self.state.pages.clear();
         self.state.parts.clear();
-        self.write()
+        // What was written before must not be read again: the file begins anew.
+        self.file = None;
+        self.write(Ok(Vec::new()))
     }
 
     /// Has the folder stand elsewhere, with nothing known of its pages; false when it is not for that.
@@ -226,7 +302,7 @@ impl Checkpoint {
             chunks().map(|chunk| chunk.bytes).sum::<u64>() <= SPARE_BYTES_MAX && chunks().count() <= SPARE_CHUNKS_MAX;
         // Nobody else may write into it any more.
         let is_alone = self.lock.as_mut().is_some_and(|lock| Arc::get_mut(lock).is_some());
-        let Some((file, _)) = self.file.as_mut().filter(|_| is_small && is_alone) else { return false };
+        let Some(file) = self.file.as_mut().filter(|_| is_small && is_alone) else { return false };
         // Not emptied: such a file is written to the disk at once when it is closed.
         let emptied = file.rewind().and_then(|()| file.write_all(b"\n")).and_then(|()| file.set_len(1));
         emptied.and_then(|()| fs::rename(&self.folder, to)).is_ok()
@@ -237,40 +313,41 @@ impl Checkpoint {
         fs::remove_dir_all(&self.folder).map_err(storage("remove", &self.folder))
     }
 
-    fn write(&mut self) -> Result<()> {
+    /// Adds a line, which is part of what is known already.
+    fn write(&mut self, line: serde_json::Result<Vec<u8>>) -> Result<()> {
         let path = self.folder.join(FILE);
-        let mut write = || -> std::io::Result<()> {
-            let mut line = serde_json::to_vec(&self.state)?;
-            line.push(b'\n');
-            let bytes = line.len() as u64;
+        let write = || -> std::io::Result<()> {
             // Taken, so that a line that was written in part is not gone on with.
-            self.file = match self.file.take() {
-                Some((mut file, before)) if before + bytes <= FILE_BYTES.max(FILE_LINES * bytes) => {
-                    file.write_all(&line)?;
-                    Some((file, before + bytes))
+            self.file = Some(match self.file.take() {
+                Some(mut file) => {
+                    file.write_all(&line?)?;
+                    file
                 }
-                _ => Some((self.written_anew(&path, &line)?, bytes)),
-            };
+                None => {
+                    let lines: serde_json::Result<Vec<_>> = self.state.lines().map(|line| checked(&line)).collect();
+                    self.written_anew(&path, &lines?.concat())?
+                }
+            });
             Ok(())
         };
         write().map_err(storage("write", &path))
     }
 
-    /// The file with this line alone; what was there before stays until then.
-    fn written_anew(&self, path: &Path, line: &[u8]) -> std::io::Result<File> {
+    /// The file with these lines alone; what was there before stays until then.
+    fn written_anew(&self, path: &Path, lines: &[u8]) -> std::io::Result<File> {
         match File::create_new(path) {
             Ok(mut file) => {
-                file.write_all(line)?;
+                file.write_all(lines)?;
                 Ok(file)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists && fs::metadata(path)?.len() == 1 => {
                 let mut file = File::options().write(true).open(path)?;
-                file.write_all(line)?;
+                file.write_all(lines)?;
                 Ok(file)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-                file.write_all(line)?;
+                file.write_all(lines)?;
                 Ok(file.persist(path)?)
             }
             Err(error) => Err(error),
@@ -353,15 +430,49 @@ fn read(folder: &Path) -> Result<Option<State>> {
     if text.trim_ascii().is_empty() {
         return Ok(None);
     }
-    // The last one may have been written in part.
-    let last = text.rsplit(|byte| *byte == b'\n').find_map(|line| serde_json::from_slice::<State>(line).ok());
-    match last {
-        Some(state) if state.version == VERSION => Ok(Some(state)),
-        _ => {
-            warn!("{} cannot be read; its pages are fetched anew", path.display());
-            Ok(None)
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+    let first = lines.next().unwrap_or_default();
+    let Some(Line::Begun { version: VERSION, fetch }) = read_line(first) else {
+        let is_earlier = first.starts_with(b"{\"version\":1,");
+        let why = if is_earlier { "was written by an earlier version" } else { "is damaged" };
+        warn!("{} {why}; all pages of this fetch are fetched anew", path.display());
+        return Ok(None);
+    };
+    let mut state = State::new(fetch.into_owned());
+    let mut damaged = 0;
+    for line in lines {
+        match read_line(line) {
+            Some(line) => state.take(line),
+            // The last one may have been written in part, when the machine or the process ended.
+            None if !line.ends_with(b"\n") => {}
+            None => damaged += 1,
         }
     }
+    let forgotten = state.forget_unreachable();
+    if damaged + forgotten > 0 {
+        warn!(
+            "{}: {damaged} lines are damaged; the pages that they told of are fetched anew, and {forgotten} after them",
+            path.display()
+        );
+    }
+    Ok(Some(state))
+}
+
+/// A line with its checksum before it and a line break after it.
+fn checked(line: &Line<'_>) -> serde_json::Result<Vec<u8>> {
+    let json = serde_json::to_vec(line)?;
+    let mut checked = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
+    checked.extend_from_slice(&json);
+    checked.push(b'\n');
+    Ok(checked)
+}
+
+/// What a line says; none when it is not as it was written.
+fn read_line(line: &[u8]) -> Option<Line<'static>> {
+    let (sum, json) = line.strip_suffix(b"\n")?.split_at_checked(8)?;
+    let json = json.strip_prefix(b" ")?;
+    let is_whole = sum == format!("{:08x}", crc32fast::hash(json)).as_bytes();
+    serde_json::from_slice(json).ok().filter(|_| is_whole)
 }
 
 fn same(mut state: State, fetch: &Identity, folder: &Path) -> Result<State> {
@@ -454,7 +565,15 @@ pub(crate) mod made_up {
         let path = checkpoint.folder().join(&file);
         let chunk = Chunk { file, bytes, first_ms, last_ms, newest_first: true };
         let (id, newest_first) = (age, Some(true));
-        let page = SpooledPage { id, age, entries: 2, entries_without_time: 0, newest_first, chunks: vec![chunk] };
+        let page = SpooledPage {
+            id,
+            age,
+            entries: 2,
+            entries_without_time: 0,
+            entries_mended: 0,
+            newest_first,
+            chunks: vec![chunk],
+        };
         checkpoint.done(page).unwrap();
         path
     }
@@ -491,7 +610,7 @@ mod tests {
         let state = checkpoint.state.clone();
         drop(checkpoint);
         let lines = fs::read_to_string(other.join(FILE)).unwrap().lines().count();
-        assert_eq!(lines, 2, "the file begins anew");
+        assert_eq!(lines, 3, "the file begins anew");
         assert_eq!(read(&other).unwrap(), Some(state));
 
         // Where a fetch is to go on, its folder stays.
@@ -523,18 +642,120 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
+    /// Of a walk of 25,000 pages, the file took gigabytes, and it was gone on with from page 9,999.
     #[test]
-    fn the_file_stays_within_bounds_and_is_gone_on_with() {
+    fn a_walk_of_any_length_takes_the_same_for_each_page_and_is_gone_on_with_from_its_last() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("part");
         let mut checkpoint = Checkpoint::open(path.clone(), identity()).unwrap();
-        let mut longest = 0;
-        for id in 0..500 {
-            page_of(&mut checkpoint, id, 1);
-            longest = longest.max(fs::metadata(path.join(FILE)).unwrap().len());
+        let pages = 25_000;
+        for age in 0..pages {
+            ask(&mut checkpoint, age, Some(end(age)), Some(end(age + 1)));
+            checkpoint.done(empty(age)).unwrap();
         }
-        let line = serde_json::to_vec(&checkpoint.state).unwrap().len() as u64 + 1;
-        assert!(longest <= FILE_BYTES.max(FILE_LINES * line), "{longest}");
+        let bytes = fs::metadata(path.join(FILE)).unwrap().len();
+        assert!(bytes < u64::from(pages) * 500, "{bytes} bytes");
+        let state = checkpoint.state.clone();
+        drop(checkpoint);
+        let checkpoint = Checkpoint::open(path, identity()).unwrap();
+        assert_eq!(checkpoint.state, state);
+        assert_eq!(checkpoint.last_of_walk(0).unwrap().age, pages - 1);
+    }
+
+    /// The end that a page was asked with.
+    fn end(age: u32) -> String {
+        Timestamp::clamped(1_700_000_000_000 - i64::from(age) * 1_000).to_api_text()
+    }
+
+    /// A page without entries, which no file is needed for.
+    fn empty(id: u32) -> SpooledPage {
+        SpooledPage {
+            id,
+            age: id,
+            entries: 0,
+            entries_without_time: 0,
+            entries_mended: 0,
+            newest_first: None,
+            chunks: Vec::new(),
+        }
+    }
+
+    /// A checkpoint of 20 pages, all of them on disk but the last.
+    fn some_pages(path: &Path) -> State {
+        let mut checkpoint = Checkpoint::open(path.to_owned(), identity()).unwrap();
+        for age in 0..20 {
+            ask(&mut checkpoint, age, Some(end(age)), Some(end(age + 1)));
+            if age < 19 {
+                checkpoint.done(empty(age)).unwrap();
+            }
+        }
+        checkpoint.state.clone()
+    }
+
+    /// What is read is of the fetch: never anything that it did not note.
+    fn check_read(found: Option<&State>, noted: &State, what: &str) {
+        let Some(found) = found else { return };
+        assert_eq!(found.fetch, noted.fetch, "{what}");
+        for (age, page) in (0..).zip(&found.pages) {
+            let same = noted.pages.iter().find(|same| same.id == page.id).unwrap();
+            assert_eq!(page.age, age, "{what}: a page before it is missing");
+            assert!(page == same || *page == PageState { spooled: None, ..same.clone() }, "{what}: {page:?}");
+        }
+    }
+
+    /// A flipped bit made another number of an age or a time, and pages were missing or asked for at wrong times.
+    #[test]
+    fn a_byte_that_was_altered_is_never_taken_for_what_was_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        let noted = some_pages(&path);
+        let file = path.join(FILE);
+        let whole = fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            let mut altered = whole.clone();
+            altered[at] ^= 1 << (at % 8);
+            fs::write(&file, &altered).unwrap();
+            let found = read(&path).unwrap();
+            check_read(found.as_ref(), &noted, &format!("byte {at}"));
+            let kept = found.map_or(0, |found| found.pages.len());
+            assert!(kept >= 19 || at < whole.iter().position(|byte| *byte == b'\n').unwrap() + 1, "byte {at}: {kept}");
+        }
+        for length in 0..whole.len() {
+            fs::write(&file, &whole[..length]).unwrap();
+            check_read(read(&path).unwrap().as_ref(), &noted, &format!("the first {length} bytes"));
+        }
+        let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+        for gone in 0..lines.len() {
+            let left = [&lines[..gone], &lines[gone + 1..]].concat();
+            fs::write(&file, left.concat()).unwrap();
+            check_read(read(&path).unwrap().as_ref(), &noted, &format!("without line {gone}"));
+        }
+    }
+
+    #[test]
+    fn pages_that_were_forgotten_do_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        some_pages(&path);
+        let mut checkpoint = Checkpoint::open(path.clone(), identity()).unwrap();
+        checkpoint.start_over().unwrap();
+        ask(&mut checkpoint, 0, None, None);
+        drop(checkpoint);
+        assert_eq!(read(&path).unwrap().unwrap().pages.len(), 1);
+    }
+
+    #[test]
+    fn what_an_earlier_version_left_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        fs::create_dir(&path).unwrap();
+        let fetch = serde_json::to_string(&identity()).unwrap();
+        let page = r#"{"id":0,"age":0,"end":null,"nextEnd":null,"settled":null,"spooled":null}"#;
+        let line = format!("{{\"version\":1,\"fetch\":{fetch},\"parts\":[],\"pages\":[{page}]}}\n");
+        fs::write(path.join(FILE), line).unwrap();
+        let mut checkpoint = Checkpoint::open(path.clone(), identity()).unwrap();
+        assert!(checkpoint.pages().is_empty());
+        ask(&mut checkpoint, 0, None, None);
         let state = checkpoint.state.clone();
         drop(checkpoint);
         assert_eq!(read(&path).unwrap(), Some(state));

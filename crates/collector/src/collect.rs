@@ -93,6 +93,9 @@ pub enum CollectEvent<'a> {
     Came(u64),
     /// A run's whole log is in the archive, with so many records.
     Landed(RunId, u64),
+    /// So many records of a run's log were not what the service should send, and were stored as nearly as they came as can
+    /// be.
+    Mended(RunId, u64),
     /// A run has no log.
     NoLog(RunId),
     /// A run could not be landed, and will be tried again.
@@ -535,6 +538,7 @@ impl Collector {
         let mut landing = Landing::new(self.clone(), run, run_id, None);
         let hearing = Arc::new(Hearing(Arc::clone(progress)));
         let fetched = fetch_into(&upstream.client, &request, Some(folder), &mut landing, hearing).await;
+        let odd = landing.odd();
         landing.finish().await;
         let Fetched { report, checkpoint } = fetched?;
         if report.pages == 0 {
@@ -550,6 +554,17 @@ impl Collector {
         }
         store.land_run(&upstream.name, &claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
+        let records = report.records_mended + odd;
+        if records > 0 {
+            let upstream = &upstream.name;
+            warn!(
+                upstream,
+                run.id = %run_id,
+                records,
+                "the log of run {run_id} has {records} records that are not what the service should send; each is stored as nearly as it came as can be"
+            );
+            progress.tell(CollectEvent::Mended(run_id, records));
+        }
         self.0.spare_folders.take(checkpoint);
         Ok(Some(report.records))
     }

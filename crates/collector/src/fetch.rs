@@ -250,6 +250,7 @@ fn report(
         page_records: checkpoint.walked().filter_map(|page| Some(page.spooled.as_ref()?.entries)).collect(),
         pages_kept: count(kept),
         repeated: merged.repeated,
+        records_mended: pages.iter().map(|page| page.entries_mended).sum(),
         records_without_time: pages.iter().map(|page| page.entries_without_time).sum(),
         bytes,
         first: spans().map(|(first, _)| first).min().map(Timestamp::clamped),

@@ -118,6 +118,11 @@ impl<'a, J: Joining> Gathering<'a, J> {
                 next => next?,
             };
             let Some(page) = next else { continue };
+            if page.index % PART_AGES == PART_AGES - 1 {
+                let what =
+                    format!("the log has more than {PART_AGES} pages, which no log has; the service goes on and on");
+                return Err(runlog_client::Error::new(ErrorKind::Protocol, what).into());
+            }
             let page = if page.index == 0 { self.settled(page).await? } else { page };
             if page.index == 0 && self.range == TimeRange::ALL && page.page.settled == Some(true) {
                 self.counting = page.page.log_records.map(Counting::Told);
@@ -164,9 +169,7 @@ impl<'a, J: Joining> Gathering<'a, J> {
     /// A walk whose first page has this age, or what is left of it.
     fn walk(&self, age: u32, first: PageRequest) -> Result<PageWalk> {
         let overlap_ms = i64::try_from(self.request.overlap.as_millis()).unwrap_or(i64::MAX);
-        let is_of_walk = |page: &&PageState| page.age / PART_AGES == age / PART_AGES;
-        let last = self.checkpoint.walked().filter(is_of_walk).max_by_key(|page| page.age);
-        Ok(match last {
+        Ok(match self.checkpoint.last_of_walk(age) {
             None => PageWalk::new(self.client.clone(), age, first, overlap_ms),
             Some(last) => {
                 let before = PageRequest { end: last.end.clone(), ..first };

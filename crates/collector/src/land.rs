@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use runlog_client::Execution;
 use runlog_client::reconcile::Merged;
@@ -49,6 +50,8 @@ struct Landed {
     run_id: RunId,
     /// Earlier records are not asked for.
     from: Option<Timestamp>,
+    /// Records that had to be taken otherwise than their entries say.
+    odd: AtomicU64,
 }
 
 struct Worker {
@@ -64,11 +67,26 @@ struct Job {
     lock: Option<FolderLock>,
 }
 
+/// What came of a stretch.
+struct Added {
+    /// What was read of it.
+    merged: Merged,
+    /// Records that were added to the batch.
+    stored: u64,
+    /// Those of all that had to be taken otherwise than their entries say.
+    odd: u64,
+}
+
 impl Landing {
     /// Nothing is landed yet. What is before `from` will not come, and is not compared.
     pub(crate) fn new(collector: Collector, run: Execution, run_id: RunId, from: Option<Timestamp>) -> Self {
-        let run = Arc::new(Landed { collector, run, run_id, from });
+        let run = Arc::new(Landed { collector, run, run_id, from, odd: AtomicU64::new(0) });
         Self { run, stretches: Stretches::default(), worker: None, is_second_look: false }
+    }
+
+    /// Records so far that had to be taken otherwise than their entries say.
+    pub(crate) fn odd(&self) -> u64 {
+        self.run.odd.load(Ordering::Relaxed)
     }
 
     /// Lands what was begun, where the rest will not come.
@@ -117,6 +135,7 @@ impl Joining for Landing {
         if self.is_second_look || !self.stretches.are_all(checkpoint) {
             // Whatever is landed already is found there.
             self.worker = None;
+            self.run.odd.store(0, Ordering::Relaxed);
             let pages = checkpoint.spooled();
             self.begin(checkpoint, vec![Stretch { after: i64::MIN, until: i64::MAX, pages }]);
         }
@@ -176,32 +195,35 @@ impl Landed {
     async fn land_once(&self, jobs: &[Job]) -> Result<Merged> {
         // Of those who store what is missing from the same state, one is first.
         let (mut batch, before) = self.store().begin_next_batch(self.run_id).await?;
-        let (mut merged, mut stored) = (Merged::default(), 0);
+        let (mut merged, mut stored, mut odd) = (Merged::default(), 0, 0);
         let outcome = async {
             let mut ahead = jobs.first().map(|job| self.blocks(job));
             for (index, job) in jobs.iter().enumerate() {
                 let Some(blocks) = ahead.take() else { break };
                 ahead = jobs.get(index + 1).map(|next| self.blocks(next));
-                let (of_stretch, of_those_stored) = self.add(&mut batch, before, job, blocks).await?;
-                merged.add(of_stretch);
-                stored += of_those_stored;
+                let added = self.add(&mut batch, before, job, blocks).await?;
+                merged.add(added.merged);
+                stored += added.stored;
+                odd += added.odd;
             }
-            Ok(merged)
+            Ok::<_, CollectError>(merged)
         };
-        match outcome.await {
+        let merged = match outcome.await {
             Ok(merged) if stored > 0 => {
                 batch.commit().await?;
-                Ok(merged)
+                merged
             }
             outcome => {
                 batch.abort().await;
-                outcome
+                outcome?
             }
-        }
+        };
+        self.odd.fetch_add(odd, Ordering::Relaxed);
+        Ok(merged)
     }
 
-    /// Adds what the archive lacks of a stretch to a batch. What was read of it, and how many records were added.
-    async fn add(&self, batch: &mut BatchWriter, before: u64, job: &Job, mut blocks: Blocks) -> Result<(Merged, u64)> {
+    /// Adds what the archive lacks of a stretch to a batch.
+    async fn add(&self, batch: &mut BatchWriter, before: u64, job: &Job, mut blocks: Blocks) -> Result<Added> {
         let mut archived = match before {
             0 => Instants::none(),
             _ => {
@@ -209,7 +231,7 @@ impl Landed {
                 Instants::of(self.store().read_records(self.run_id, range, RecordOrder::Asc).await?)
             }
         };
-        let mut stored = 0;
+        let (mut stored, mut odd) = (0, 0);
         while let Some(block) = blocks.next().await.map_err(|error| self.unreadable(error))? {
             if archived.are_over() {
                 for record in block.records() {
@@ -224,9 +246,11 @@ impl Landed {
                     }
                 }
             }
+            odd += block.odd();
             self.collector.spare_blocks().give(block);
         }
-        Ok((blocks.outcome().await.map_err(|error| self.unreadable(error))?, stored))
+        let merged = blocks.outcome().await.map_err(|error| self.unreadable(error))?;
+        Ok(Added { merged, stored, odd })
     }
 
     fn blocks(&self, job: &Job) -> Blocks {

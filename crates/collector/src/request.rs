@@ -75,6 +75,8 @@ pub struct FetchReport {
     pub repeated: u64,
     /// Records without a time, which stand beside their neighbours.
     pub records_without_time: u64,
+    /// Records that were not JSON, and are as near to what came as can be.
+    pub records_mended: u64,
     /// Bytes downloaded, unpacked.
     pub bytes: u64,
     /// The time of the earliest record.

@@ -211,6 +211,10 @@ impl CollectProgress for CollectBar {
         let add = |number: &AtomicU64, more: u64| number.fetch_add(more, Ordering::Relaxed);
         match event {
             CollectEvent::Listed(_) => {}
+            CollectEvent::Mended(run, records) => note(format!(
+                "run {run}: {} records were not as they should be, and are stored as nearly as they came as can be",
+                count(records)
+            )),
             CollectEvent::Fetching(_) => drop(add(&self.under_way, 1)),
             CollectEvent::Came(records) => drop(add(&self.came, records)),
             CollectEvent::Landed(_, records) => {

@@ -217,6 +217,10 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
         let count = terminal::count(report.records_without_time);
         note(format!("{count} records have no time and stand beside their neighbours"));
     }
+    if report.records_mended > 0 {
+        let count = terminal::count(report.records_mended);
+        note(format!("{count} records were not JSON, and are as near to what came as can be"));
+    }
     Ok(())
 }
 

@@ -1,18 +1,18 @@
-//! A chunk: entries in a file, each with its time and its rank among those of its instant.
+//! A chunk: entries in a file, each with its time and its rank among those of its instant, and with a checksum: a byte that
+//! was altered on disk is never taken for data.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
-
-use memchr::memchr;
 
 use super::Chunk;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How much of a chunk is read or written at a time. Unit: bytes. A merge has few chunks open at once.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Time, rank, length.
-const HEAD_BYTES: usize = 8 + 8 + 4;
+/// Checksum of all that follows, time, rank, length.
+const HEAD_BYTES: usize = CHECKSUM_BYTES + 8 + 8 + 4;
+const CHECKSUM_BYTES: usize = 4;
 
 /// Where an entry stands: its time, then its rank in its page among entries of the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,10 +35,9 @@ pub(super) fn write<'a>(
         let file = File::options().write(true).create(true).truncate(false).open(&path)?;
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
         for (position, entry) in entries {
-            out.write_all(&position.time_ms.to_le_bytes())?;
-            out.write_all(&position.rank.to_le_bytes())?;
-            // An entry is far shorter than what 32 bits count; see ENTRY_BYTES_MAX.
-            out.write_all(&(entry.len() as u32).to_le_bytes())?;
+            let head = head(position, entry)?;
+            out.write_all(&checksum(&head, entry).to_le_bytes())?;
+            out.write_all(&head)?;
             out.write_all(entry)?;
             chunk.bytes += (HEAD_BYTES + entry.len()) as u64;
             chunk.first_ms = chunk.first_ms.min(position.time_ms);
@@ -49,6 +48,24 @@ pub(super) fn write<'a>(
     };
     write().map_err(|error| storage("write", &path, error))?;
     Ok(chunk)
+}
+
+/// Time, rank and length of an entry.
+fn head(position: Position, entry: &[u8]) -> std::io::Result<[u8; HEAD_BYTES - CHECKSUM_BYTES]> {
+    // An entry is far shorter than what 32 bits count; see ENTRY_BYTES_MAX.
+    let length = u32::try_from(entry.len()).map_err(std::io::Error::other)?;
+    let mut head = [0; HEAD_BYTES - CHECKSUM_BYTES];
+    head[..8].copy_from_slice(&position.time_ms.to_le_bytes());
+    head[8..16].copy_from_slice(&position.rank.to_le_bytes());
+    head[16..].copy_from_slice(&length.to_le_bytes());
+    Ok(head)
+}
+
+fn checksum(head: &[u8], entry: &[u8]) -> u32 {
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(head);
+    checksum.update(entry);
+    checksum.finalize()
 }
 
 /// Writes a chunk anew for a file that turned out to go the other way. It fits into memory, as it did before.
@@ -64,16 +81,13 @@ pub(super) fn turned(folder: &Path, chunk: &Chunk) -> Result<Chunk> {
     write(folder, name, !chunk.newest_first, entries.iter().map(|(position, entry)| (*position, entry.as_slice())))
 }
 
-/// Counts the entries of a chunk; none when it is not as it was written. Holes read as zeros, which no JSON has.
+/// Counts the entries of a chunk; none when it is not as it was written.
 pub(super) fn count_whole(folder: &Path, chunk: &Chunk) -> Option<u64> {
     let length = std::fs::metadata(folder.join(&chunk.file)).ok()?.len();
     let mut reader = ChunkReader::open(folder, chunk).ok().filter(|_| length == chunk.bytes)?;
     let mut entries = 0;
     while let Some(Position { time_ms, .. }) = reader.position() {
-        let entry = reader.entry();
-        let is_object = entry.first() == Some(&b'{') && entry.last() == Some(&b'}') && memchr(0, entry).is_none();
-        let is_inside = (chunk.first_ms..=chunk.last_ms).contains(&time_ms);
-        if !is_object || !is_inside {
+        if !(chunk.first_ms..=chunk.last_ms).contains(&time_ms) {
             return None;
         }
         entries += 1;
@@ -125,15 +139,20 @@ impl ChunkReader {
             0 => return Ok(None),
             _ => self.input.read_exact(&mut head[1..])?,
         }
+        let damaged = || std::io::Error::new(std::io::ErrorKind::InvalidData, "the file is damaged");
+        let (kept, head) = head.split_at(CHECKSUM_BYTES);
         let (time, rest) = head.split_at(8);
         let (rank, length) = rest.split_at(8);
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         let length = number(length) as usize;
         if length as u64 > self.bytes {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the file is damaged"));
+            return Err(damaged());
         }
         self.entry.resize(length, 0);
         self.input.read_exact(&mut self.entry)?;
+        if number(kept) != u64::from(checksum(head, &self.entry)) {
+            return Err(damaged());
+        }
         Ok(Some(Position { time_ms: number(time) as i64, rank: number(rank) }))
     }
 }

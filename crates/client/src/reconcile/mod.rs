@@ -42,6 +42,9 @@ pub struct SpooledPage {
     pub entries: u64,
     /// Those of them that have no time, and stand beside their neighbours.
     pub entries_without_time: u64,
+    /// Those of them that were not JSON, and are as near to it as could be told.
+    #[serde(default)]
+    pub entries_mended: u64,
     /// The direction of its file, where the times in it tell.
     pub newest_first: Option<bool>,
     /// Its parts on disk.

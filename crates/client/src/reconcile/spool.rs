@@ -1,12 +1,14 @@
 //! Lays the entries of a page down on disk as they arrive: gathered up to a bound of memory, sorted, written as a chunk.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::chunk::{self, Position};
 use super::{Chunk, LogOrder, SpooledPage};
 use crate::download::DownloadSink;
 use crate::entries::{EntrySplitter, time_of};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::mend::{as_text, mended};
 
 /// Where and how pages are laid down.
 #[derive(Debug, Clone)]
@@ -48,12 +50,21 @@ struct GatheredEntry {
 impl PageSpool {
     /// Lays down a page: `id` names its files, `age` says how far back it reaches.
     pub fn new(settings: SpoolSettings, id: u32, age: u32) -> Self {
-        let page = SpooledPage { id, age, entries: 0, entries_without_time: 0, newest_first: None, chunks: Vec::new() };
+        let page = SpooledPage {
+            id,
+            age,
+            entries: 0,
+            entries_without_time: 0,
+            entries_mended: 0,
+            newest_first: None,
+            chunks: Vec::new(),
+        };
         Self { settings, splitter: EntrySplitter::default(), gathered: Gathered::default(), page, steps: (0, 0) }
     }
 
     /// Ends the page; fails when its file is not whole.
     pub fn finish(mut self) -> Result<SpooledPage> {
+        self.page.entries_mended += self.splitter.cut_short();
         std::mem::take(&mut self.splitter).finish()?;
         self.write_chunk()?;
         self.page.newest_first = self.direction();
@@ -108,10 +119,21 @@ impl PageSpool {
 impl Gathered {
     fn take(&mut self, entry: &[u8], page: &mut SpooledPage, steps: &mut (u64, u64)) -> Result<()> {
         page.entries += 1;
-        let time = time_of(entry).map_err(|error| {
-            let message = format!("entry {} of the page file is not JSON", page.entries);
-            Error::caused(ErrorKind::Protocol, message, error)
-        })?;
+        let mut entry = mended(entry);
+        let time = match time_of(&entry) {
+            Ok(time) => time,
+            Err(_) => {
+                entry = Cow::Owned(as_text(&entry));
+                None
+            }
+        };
+        let entry = match &entry {
+            Cow::Borrowed(entry) => entry,
+            Cow::Owned(mended) => {
+                page.entries_mended += 1;
+                mended.as_slice()
+            }
+        };
         match (time, self.last_time) {
             (Some(time), Some(last)) if time > last => steps.0 += 1,
             (Some(time), Some(last)) if time < last => steps.1 += 1,
