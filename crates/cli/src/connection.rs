@@ -37,7 +37,8 @@ pub(crate) struct ConnectArgs {
     /// Runlog says]
     #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
     pace: Option<PaceSetting>,
-    /// How often a request is sent again that was limited or met a broken service or connection
+    /// How often a request is sent again that was limited or met a broken service or connection; unless it is 0, what is
+    /// away is waited for at least a minute
     #[arg(long, env = "RUNLOG_RETRIES", value_name = "COUNT", default_value_t = 6)]
     retries: u32,
     /// One more host that downloads may come from; can be repeated

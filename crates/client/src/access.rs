@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use crate::client::{Client, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lenient;
+use crate::retry::Tries;
 use crate::settings::Credentials;
 
 /// How long before its end an access token is renewed. Unit: milliseconds.
@@ -77,7 +78,7 @@ async fn fetch(client: &Client, id: &str, secret: &SecretString) -> Result<Acces
     let authorization = basic(id, secret)?;
     let audience = client.settings().base_url.as_str().trim_end_matches('/').to_owned();
     let body = TokenRequest { grant_type: "client_credentials".to_owned(), audience: Some(audience) };
-    let mut retries = 0;
+    let mut tries = Tries::default();
     loop {
         let call = client.request(Method::POST, &["security", "oauth", "token"], &[]).with_json(&body)?;
         let (error, headers, is_worth_another) = match client.once(&call, &authorization).await {
@@ -88,13 +89,12 @@ async fn fetch(client: &Client, id: &str, secret: &SecretString) -> Result<Acces
             }
             Err(error) => (error, None, true),
         };
-        if !is_worth_another || retries >= client.settings().retries_max {
+        if !is_worth_another || tries.are_spent(&error, client.settings()) {
             // Whatever word the service has for it, what the user does next is to look at the credentials.
             let kind = if error.kind() == ErrorKind::Invalid { ErrorKind::Unauthorized } else { error.kind() };
             return Err(Error::caused(kind, "no access token for the service account", error));
         }
-        client.pause(&error, headers.as_ref(), retries).await;
-        retries += 1;
+        client.pause(&error, headers.as_ref(), &mut tries).await;
     }
 }
 

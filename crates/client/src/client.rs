@@ -19,7 +19,7 @@ use crate::access::Access;
 use crate::download::Downloader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pace::{Pacer, Urgency};
-use crate::retry;
+use crate::retry::{self, Tries};
 use crate::settings::ClientSettings;
 use crate::wait::Wait;
 
@@ -207,7 +207,7 @@ impl Client {
     /// Sends a request as the caller, again and again where that helps, and gives the answer or the last error.
     pub(crate) async fn send(&self, call: Call) -> Result<Answer> {
         let mut renewed = false;
-        let mut retries = 0;
+        let mut tries = Tries::default();
         loop {
             self.0.pacer.take(call.urgency, self.clock(), self.0.wait.as_ref()).await;
             let authorization = self.0.access.authorization(self).await?;
@@ -228,20 +228,21 @@ impl Client {
                 self.0.access.forget(&authorization).await;
                 continue;
             }
-            if !is_worth_another(status, call.repeatable) || retries >= self.0.settings.retries_max {
+            if !is_worth_another(status, call.repeatable) || tries.are_spent(&error, &self.0.settings) {
                 return Err(error);
             }
-            self.pause(&error, headers.as_ref().map(|(_, headers)| headers), retries).await;
+            self.pause(&error, headers.as_ref().map(|(_, headers)| headers), &mut tries).await;
             self.0.traffic.repeated.fetch_add(1, Ordering::Relaxed);
-            retries += 1;
         }
     }
 
-    /// Waits before the next try.
-    pub(crate) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, retry: u32) {
-        let delay = retry::delay(headers, retry, self.clock().now(), self.random());
+    /// Waits before the next try, and counts it.
+    pub(crate) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut Tries) {
+        let delay = retry::delay(headers, tries.retries, self.clock().now(), self.random());
         debug!(%error, delay_ms = delay.as_millis() as u64, "sending again after a pause");
         self.sleep(delay).await;
+        tries.retries += 1;
+        tries.waited += delay;
     }
 
     /// Waits for its turn; gives the header that says who asks.

@@ -5,10 +5,39 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 use runlog_model::{Random, Timestamp};
 
+use crate::error::{Error, ErrorKind};
+use crate::settings::ClientSettings;
+
 /// The longest wait that a service's `Retry-After` is believed for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// The longest wait of our own choosing.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// How long something that is away is waited for at least, however soon it asks to be called again.
+///
+/// A bucket or a database that fails over is back within a minute; a service that then asks for two seconds would
+/// otherwise use up every retry in some seconds.
+const OUTAGE_WAIT: Duration = Duration::from_secs(75);
+/// Most retries of one call, whatever the service asks for.
+const RETRIES_IN_OUTAGE_MAX: u32 = 60;
+
+/// How often a call was sent again, and how long it has waited for that.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tries {
+    pub(crate) retries: u32,
+    pub(crate) waited: Duration,
+}
+
+impl Tries {
+    /// True when the call is not sent again: often enough, and where something is away, for long enough.
+    pub(crate) fn are_spent(&self, error: &Error, settings: &ClientSettings) -> bool {
+        let is_waited_for = error.kind() == ErrorKind::Unavailable
+            && settings.retries_max > 0
+            && self.waited < OUTAGE_WAIT
+            && self.retries < RETRIES_IN_OUTAGE_MAX;
+        self.retries >= settings.retries_max && !is_waited_for
+    }
+}
 
 /// What the service asks for, or else 1, 2, 4 s … with jitter.
 pub(crate) fn delay(headers: Option<&HeaderMap>, retry: u32, now: Timestamp, random: &dyn Random) -> Duration {
@@ -64,6 +93,27 @@ mod tests {
         check("Wed, 21 Oct 2026 07:27:00 GMT", 0);
         check("86400", 300_000);
         check("soon", 1_000);
+    }
+
+    /// A service that asked for two seconds was given up after twelve, and with it the whole fetch.
+    #[test]
+    fn what_is_away_is_waited_for_longer_than_a_minute_and_not_for_ever() {
+        let token = crate::settings::Credentials::PersonalToken("t".into());
+        let mut settings = ClientSettings::new("http://127.0.0.1:9".parse().unwrap(), token);
+        let waited = |kind: ErrorKind, asked: u64, settings: &ClientSettings| {
+            let (error, mut tries) = (Error::new(kind, "no"), Tries::default());
+            while !tries.are_spent(&error, settings) {
+                tries.retries += 1;
+                tries.waited += Duration::from_secs(asked);
+            }
+            (tries.retries, tries.waited.as_secs())
+        };
+        assert_eq!(waited(ErrorKind::Unavailable, 2, &settings), (38, 76));
+        assert_eq!(waited(ErrorKind::Unavailable, 30, &settings), (6, 180));
+        assert_eq!(waited(ErrorKind::Unavailable, 0, &settings), (60, 0));
+        assert_eq!(waited(ErrorKind::Limited, 2, &settings), (6, 12));
+        settings.retries_max = 0;
+        assert_eq!(waited(ErrorKind::Unavailable, 2, &settings), (0, 0));
     }
 
     #[test]

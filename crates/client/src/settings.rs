@@ -17,7 +17,8 @@ pub struct ClientSettings {
     pub credentials: Credentials,
     /// How many requests the client allows itself.
     pub pace: PaceSetting,
-    /// How often a request is sent again that was limited, or met a broken service or connection. Default: 6.
+    /// How often a request is sent again that was limited, or met a broken service or connection. Default: 6. Unless it
+    /// is 0, what is away is waited for at least a minute, however soon it asks to be called again.
     pub retries_max: u32,
     /// How long the answer to a request may take, downloads aside. Default: one minute.
     pub request_time_max: Duration,

@@ -8,6 +8,7 @@ use runlog_model::wire::sql::SqlQuestion;
 
 use crate::client::{Client, refused};
 use crate::error::{Error, ErrorKind, Result};
+use crate::retry::Tries;
 
 /// How long an answer may take in all. The service has a limit of its own, which says more.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -19,7 +20,7 @@ impl Client {
     /// Asks a question: `POST /runlog/v1/sql`.
     pub async fn ask_sql(&self, question: &SqlQuestion) -> Result<SqlAnswer> {
         let call = self.request(Method::POST, &["runlog", "v1", "sql"], &[]).with_json(question)?;
-        let (mut renewed, mut retries) = (false, 0);
+        let (mut renewed, mut tries) = (false, Tries::default());
         loop {
             let authorization = self.ready_to_send().await?;
             let response = self.begin(&call, &authorization, Some(ANSWER_TIME_MAX)).await?;
@@ -30,9 +31,8 @@ impl Client {
             let error = refused(&call, &answer);
             match answer.status {
                 StatusCode::UNAUTHORIZED if !renewed && self.renews(&authorization).await => renewed = true,
-                StatusCode::TOO_MANY_REQUESTS if retries < self.settings().retries_max => {
-                    self.pause(&error, Some(&answer.headers), retries).await;
-                    retries += 1;
+                StatusCode::TOO_MANY_REQUESTS if !tries.are_spent(&error, self.settings()) => {
+                    self.pause(&error, Some(&answer.headers), &mut tries).await;
                 }
                 _ => return Err(error),
             }

@@ -302,5 +302,49 @@ mod tests {
             }
             prop_assert_eq!(pages, all);
         }
+
+        /// A client that cuts the header down to whole seconds loses nothing, as long as no second is more than a page.
+        #[test]
+        fn a_client_that_drops_fractions_loses_nothing(
+            mut times_ms in prop::collection::vec(0..20_000_i64, 0..200),
+            records_max in 1..50_u64,
+        ) {
+            times_ms.sort_unstable();
+            let second = |ms: &i64| (ms - 1).div_euclid(1000);
+            let in_second = |one: i64| times_ms.iter().filter(|ms| second(ms) == one).count() as u64;
+            prop_assume!(times_ms.iter().all(|ms| in_second(second(ms)) <= records_max));
+            let all = times_ms.clone();
+            let mut pages = Vec::new();
+            loop {
+                let page = cut(&times_ms, records_max);
+                let rest = times_ms.len() - page.records as usize;
+                pages.splice(0..0, times_ms.drain(rest..));
+                let Some(header) = page.end.next_end_text() else { break };
+                let without_fraction: Timestamp = format!("{}Z", &header[..19]).parse().unwrap();
+                times_ms.retain(|ms| *ms <= without_fraction.as_millis());
+            }
+            prop_assert_eq!(pages, all);
+        }
+
+        /// What whole seconds cost: of two pages that follow each other, at least one is more than half full.
+        #[test]
+        fn two_pages_together_hold_more_than_one_could(
+            mut times_ms in prop::collection::vec(0..8_000_i64, 0..300),
+            records_max in 1..60_u64,
+        ) {
+            times_ms.sort_unstable();
+            let mut sizes = Vec::new();
+            loop {
+                let page = cut(&times_ms, records_max);
+                times_ms.truncate(times_ms.len() - page.records as usize);
+                if page.end == PageEnd::Complete {
+                    break;
+                }
+                sizes.push(page.records);
+            }
+            for pair in sizes.windows(2) {
+                prop_assert!(pair[0] + pair[1] > records_max, "{sizes:?} of {records_max}");
+            }
+        }
     }
 }

@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
+use crate::retry::Tries;
 use crate::settings::{ClientSettings, DownloadSettings};
 use guard::Guard;
 
@@ -121,7 +122,7 @@ impl Client {
     ) -> Result<Downloaded> {
         let mut progress = Progress::default();
         sink.restart()?;
-        let mut retries = 0;
+        let mut tries = Tries::default();
         loop {
             let taken_before = progress.taken;
             match self.downloader().attempt(link, sink, &mut progress, on_bytes).await? {
@@ -129,12 +130,13 @@ impl Client {
                 Attempt::LinkRefused(error) => return Ok(Downloaded::LinkRefused(error)),
                 Attempt::Broken(error, headers) => {
                     // A try that got further is no failure to count.
-                    retries =
-                        if progress.resumable.is_some() && progress.taken > taken_before { 1 } else { retries + 1 };
-                    if retries > self.settings().retries_max {
+                    if progress.resumable.is_some() && progress.taken > taken_before {
+                        tries = Tries::default();
+                    }
+                    if tries.are_spent(&error, self.settings()) {
                         return Err(error);
                     }
-                    self.pause(&error, headers.as_ref(), retries - 1).await;
+                    self.pause(&error, headers.as_ref(), &mut tries).await;
                     if progress.resumable.is_none() {
                         progress.taken = 0;
                         sink.restart()?;

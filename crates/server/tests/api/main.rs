@@ -7,8 +7,15 @@ mod attack;
 mod conformance;
 mod engine;
 mod executions;
+#[path = "../../../store/tests/common/gate.rs"]
+#[allow(dead_code, reason = "the gate of the archive's own tests: not all of it is needed here")]
+mod gate;
 mod logs;
 mod openapi;
+mod outage;
+#[path = "../../../store/tests/common/places.rs"]
+#[allow(dead_code, reason = "the places of the archive's own tests: not all of them are needed here")]
+mod places;
 mod protocol;
 mod questions;
 mod reports;

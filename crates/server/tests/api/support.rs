@@ -143,6 +143,13 @@ impl Stage {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, ask: Ask<'_>) -> Answer {
+        let (parts, body) = self.begin(method, path, ask).await.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends a request, and leaves the body of the answer to come.
+    pub(crate) async fn begin(&self, method: Method, path: &str, ask: Ask<'_>) -> axum::response::Response {
         let mut request = Request::builder().method(method).uri(path).header("host", "runlog.test");
         if !ask.token.is_empty() {
             request = request.header("authorization", format!("Bearer {}", ask.token));
@@ -150,10 +157,7 @@ impl Stage {
         for (name, value) in ask.headers {
             request = request.header(name, value);
         }
-        let response = self.router.clone().oneshot(request.body(ask.body).unwrap()).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        Answer { status: parts.status, headers: parts.headers, body }
+        self.router.clone().oneshot(request.body(ask.body).unwrap()).await.unwrap()
     }
 
     /// Asks as the administrator.

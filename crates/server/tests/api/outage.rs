@@ -1,0 +1,111 @@
+//! A bucket that goes away, as callers see it: 503 and when to come again, never 500, and never half a file with 200.
+
+use std::path::Path;
+
+use axum::http::Method;
+use futures::StreamExt;
+
+use crate::gate::{Gate, Passage};
+use crate::places;
+use crate::support::{Ask, RUN, Stage, lines};
+
+const SECOND: i64 = 1_630_479_705_000;
+
+/// A service whose objects lie in a bucket behind a gate, with a log.
+async fn stage(records: i64) -> (Stage, Gate, std::path::PathBuf) {
+    let (url, folder, gate) = places::gated_bucket();
+    let stage = Stage::with(|settings| settings.objects = Some(url), |_| ()).await;
+    stage.push(&lines((0..records).map(|number| SECOND + number))).await;
+    (stage, gate, folder)
+}
+
+fn logs() -> String {
+    format!("/monitoring/executions/{RUN}/logs")
+}
+
+fn page_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let pages = std::fs::read_dir(folder.join("pages")).into_iter().flatten();
+    pages.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_from_a_bucket_that_is_away_is_503_and_comes_when_it_is_back() {
+    let (stage, gate, _) = stage(2_000).await;
+    let link = stage.link("").await;
+    let whole = stage.send(Method::GET, &link, Ask::with(&[])).await;
+    assert_eq!(whole.status, 200);
+    gate.set(Passage::Closed);
+    for headers in [&[][..], &[("range", "bytes=5-9")], &[("accept-encoding", "zstd")]] {
+        let refused = stage.send(Method::GET, &link, Ask::with(headers)).await;
+        refused.is_error(503, &["away"]);
+        assert_eq!(refused.header("retry-after"), "2", "{headers:?}");
+    }
+    gate.set(Passage::Open);
+    assert_eq!(stage.send(Method::GET, &link, Ask::with(&[])).await.body, whole.body);
+}
+
+/// It was 500 for this token, also when the bucket was back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_page_cannot_be_built_for_now_is_in_progress_and_ready_later() {
+    let (stage, gate, _) = stage(10).await;
+    let page = stage.post(&logs(), "").await.json();
+    let status = async || stage.post(&format!("{}/status", logs()), page["token"].as_str().unwrap().to_owned()).await;
+    gate.set(Passage::Closed);
+    for _ in 0..4 {
+        assert!(stage.store.build_wanted_page().await.is_err());
+        let answer = status().await;
+        assert_eq!((answer.status.as_u16(), answer.json()["status"].as_str()), (200, Some("IN_PROGRESS")));
+        stage.clock.advance_ms(20_000);
+    }
+    gate.set(Passage::Open);
+    assert!(stage.store.build_wanted_page().await.unwrap());
+    assert_eq!(status().await.json()["status"], "READY");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_breaks_later_is_no_end() {
+    // In pieces of one mebibyte: more than are read ahead.
+    let (stage, gate, _) = stage(0).await;
+    let text = "some text ".repeat(2_000);
+    for batch in 0..3 {
+        let record =
+            |number: i64| format!("{{\"logTimestamp\":{},\"logMessage\":\"{text}\"}}\n", SECOND + batch * 100 + number);
+        stage.push(&(0..100).map(record).collect::<String>()).await;
+    }
+    let link = stage.link("").await;
+    let response = stage.begin(Method::GET, &link, Ask::with(&[])).await;
+    let length: u64 = response.headers()["content-length"].to_str().unwrap().parse().unwrap();
+    let mut body = response.into_body().into_data_stream();
+    let mut received = body.next().await.unwrap().unwrap().len() as u64;
+    gate.set(Passage::Closed);
+    let mut has_broken = false;
+    while let Some(next) = body.next().await {
+        match next {
+            Ok(bytes) => received += bytes.len() as u64,
+            Err(_) => has_broken = true,
+        }
+    }
+    assert!(has_broken && received < length, "{received} of {length} bytes, and an end");
+}
+
+/// What was damaged was served as right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_built_again_for_whoever_downloads_it() {
+    let (stage, _, folder) = stage(5_000).await;
+    let link = stage.link("").await;
+    let whole = stage.send(Method::GET, &link, Ask::with(&[])).await.body;
+    for headers in [&[][..], &[("accept-encoding", "zstd")], &[("range", "bytes=0-")]] {
+        let file = page_files(&folder).remove(0);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let answer = stage.send(Method::GET, &link, Ask::with(headers)).await;
+        let body = match answer.header("content-encoding") {
+            "zstd" => zstd::decode_all(&answer.body[..]).unwrap(),
+            _ => answer.body.clone(),
+        };
+        assert!(body == whole, "{headers:?}");
+        assert_eq!(page_files(&folder).len(), 1, "the damaged one is gone");
+    }
+}
