@@ -154,11 +154,13 @@ impl Store {
     }
 
     async fn diagnose_pages(&self) -> Result<Finding> {
-        let failed: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM page_files WHERE built_at IS NULL AND attempts >= $1")
-                .bind(limits::PAGE_ATTEMPTS_MAX)
-                .fetch_one(self.catalog().read())
-                .await?;
+        let failed: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM page_files WHERE built_at IS NULL AND attempts >= $1 AND keep_until > $2",
+        )
+        .bind(limits::PAGE_ATTEMPTS_MAX)
+        .bind(self.pages_waited_for_until().as_millis())
+        .fetch_one(self.catalog().read())
+        .await?;
         Ok(match failed {
             0 => Finding::good("log files", "none failed"),
             _ => {

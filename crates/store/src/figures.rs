@@ -81,11 +81,13 @@ impl Store {
                 .await?;
         let (waiting, failed, page_bytes): (i64, i64, i64) = sqlx::query_as(
             "SELECT CAST(COALESCE(SUM(CASE WHEN built_at IS NULL AND attempts < $1 THEN 1 ELSE 0 END), 0) AS BIGINT),
-                    CAST(COALESCE(SUM(CASE WHEN built_at IS NULL AND attempts >= $1 THEN 1 ELSE 0 END), 0) AS BIGINT),
+                    CAST(COALESCE(SUM(CASE WHEN built_at IS NULL AND attempts >= $1 AND keep_until > $2 THEN 1 ELSE 0 END), 0)
+                         AS BIGINT),
                     CAST(COALESCE(SUM(zstd_bytes), 0) AS BIGINT)
              FROM page_files",
         )
         .bind(crate::limits::PAGE_ATTEMPTS_MAX)
+        .bind(self.pages_waited_for_until().as_millis())
         .fetch_one(read)
         .await?;
         let tasks = self.task_figures().await?;

@@ -162,6 +162,11 @@ impl Store {
         self.file_status(&self.token_row(run_id, token).await?)
     }
 
+    /// Pages that are kept for longer than until then are those somebody may still ask for: their last token is good.
+    pub(crate) fn pages_waited_for_until(&self) -> Timestamp {
+        self.now().plus_millis(2 * self.settings().page_life_ms)
+    }
+
     async fn is_page_known(&self, key: &str) -> Result<bool> {
         let known: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM page_files WHERE key = $1")
             .bind(key)

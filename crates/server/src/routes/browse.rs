@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use futures::stream;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use runlog_model::place::Right;
 use runlog_model::text::TextLine;
 use runlog_model::wire::overview::{LogBody, LogProgress, LogSetback, RunWithLog};
@@ -226,6 +226,10 @@ pub(crate) async fn whole(
             .map_or_else(|| (end_of(form, is_first), None), |bytes| (bytes, Some(reader)));
         Ok(Some((Bytes::from(bytes), (reader, form, false))))
     });
+    // The first part is read before the answer begins: what is away is said with a status, and not by an end too soon.
+    let mut parts = Box::pin(parts);
+    let first = parts.try_next().await?;
+    let parts = stream::iter(first.map(Ok)).chain(parts);
     let name = format!("attachment; filename=\"{}.{extension}\"", run.id);
     let headers = [(header::CONTENT_TYPE, content_type.to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, Body::from_stream(parts)).into_response())

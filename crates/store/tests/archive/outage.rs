@@ -118,6 +118,38 @@ async fn a_bucket_that_hangs_is_given_up_after_some_seconds() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
+/// With one builder, whoever asked for a page waited for every page before it, however long it took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_takes_long_does_not_hold_up_the_next() {
+    let (archive, gate) = archive::<GatedBucket>().await;
+    let node = archive.another_node_with(|settings| settings.page_builders = 1).await.unwrap();
+    let stop = CancellationToken::new();
+    let jobs = tokio::spawn({
+        let (node, stop) = (node.clone(), stop.clone());
+        async move { node.run_jobs(stop).await }
+    });
+    let built = async |ticket: &PageTicket| {
+        while status(&archive, ticket).await == PageStatus::InProgress {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    built(&ask(&archive).await).await;
+    // Something that the node has not read yet.
+    archive.push("two", &[record(5_000, "late")]).await;
+    gate.set(Passage::HangingFor { connections: 1 });
+    let slow = ask(&archive).await;
+    while gate.hangs_for() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let request = archive.whole_log(FileFormat::Text, RecordOrder::Asc);
+    let quick = archive.store.request_page(&request).await.unwrap();
+    built(&quick).await;
+    assert_eq!(status(&archive, &slow).await, PageStatus::InProgress, "it hangs, and the next one is there");
+    stop.cancel();
+    jobs.await.unwrap();
+    assert!(matches!(status(&archive, &slow).await, PageStatus::Ready(_)));
+}
+
 /// Answers that break off in the middle are read on from where they stood.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_is_whole_over_a_bucket_whose_answers_break_off() {

@@ -8,7 +8,7 @@ mod pages {
     use futures::{FutureExt, TryStreamExt};
     use runlog_model::wire::admin::AuditEntry;
     use runlog_model::{FileFormat, Record, RecordOrder, TimeRange, Timestamp};
-    use runlog_store::{AuditFilter, ErrorKind, PageRequest, PageStatus, PageTicket, Store};
+    use runlog_store::{AuditFilter, ErrorKind, Health, PageRequest, PageStatus, PageTicket, Store};
     use tokio_util::sync::CancellationToken;
 
     use super::{Archive, CASES};
@@ -179,6 +179,14 @@ mod pages {
             archive.clock.advance_ms(1_000);
         }
         assert!((8..20).contains(&attempts), "{attempts} attempts in an hour");
+        let told = async || {
+            let (figures, findings) = (node.figures().await.unwrap(), node.diagnose().await);
+            let is_bad = findings.iter().any(|found| found.what == "log files" && found.health == Health::Bad);
+            (figures.pages_failed, is_bad)
+        };
+        assert_eq!(told().await, (1, true));
+        archive.clock.advance_ms(200_000);
+        assert_eq!(told().await, (0, false), "nobody waits for it any more");
         for (bytes, path) in kept {
             std::fs::write(path, bytes).unwrap();
         }

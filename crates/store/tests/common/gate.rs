@@ -16,6 +16,8 @@ pub(crate) enum Passage {
     Closed,
     /// Connections are taken, and nothing goes through.
     Hanging,
+    /// So many connections more are taken, and nothing goes through; all later ones are open.
+    HangingFor { connections: u64 },
     /// So many connections more are closed after so many bytes of what the server says; all later ones are open.
     Cut { connections: u64, after_bytes: u64 },
 }
@@ -57,6 +59,14 @@ impl Gate {
         close(&mut state.open);
     }
 
+    /// How many connections more will hang.
+    pub(crate) fn hangs_for(&self) -> u64 {
+        match self.state.lock().unwrap().passage {
+            Passage::HangingFor { connections } => connections,
+            _ => 0,
+        }
+    }
+
     fn let_in(&self, client: TcpStream, server: u16) {
         let mut state = self.state.lock().unwrap();
         let mut bytes_max = u64::MAX;
@@ -64,7 +74,13 @@ impl Gate {
             Passage::Open => {}
             Passage::Closed => return drop(client.shutdown(Shutdown::Both)),
             Passage::Hanging => return state.open.push(client),
-            Passage::Cut { connections: 0, .. } => state.passage = Passage::Open,
+            Passage::Cut { connections: 0, .. } | Passage::HangingFor { connections: 0 } => {
+                state.passage = Passage::Open;
+            }
+            Passage::HangingFor { connections } => {
+                *connections -= 1;
+                return state.open.push(client);
+            }
             Passage::Cut { connections, after_bytes } => {
                 *connections -= 1;
                 bytes_max = *after_bytes;
