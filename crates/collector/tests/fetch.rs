@@ -244,6 +244,19 @@ async fn a_broken_service_is_asked_again_and_has_an_end() {
     assert_eq!(fails(&stage).await.0, ErrorKind::Unavailable);
 }
 
+/// It asked to be called again in two seconds, and the fetch was given up after twelve.
+#[tokio::test]
+async fn a_service_that_is_away_for_a_minute_is_waited_for() {
+    for at in [At::Execution, At::Generate, At::Status, At::File] {
+        let away = status_fault(StatusCode::SERVICE_UNAVAILABLE, &[("retry-after", "2")]);
+        let script = (1..=30).fold(Script::of(plain_log(5)), |script, number| script.with(at, number, away.clone()));
+        recovers(script).await;
+        let stage = Stage::set(Script::of(plain_log(5)).with(at, 0, away)).await;
+        assert_eq!(fails(&stage).await.0, ErrorKind::Unavailable, "{at:?}");
+        assert!((30..50).contains(&stage.count(at)), "{at:?}: {} requests", stage.count(at));
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_breaks_off_goes_on_where_it_was() {
     let cut = Fault::CutAfter(200);
