@@ -123,12 +123,12 @@ impl Store {
 
     /// Claims an alert for a destination that is due; none when none is.
     pub async fn claim_alert(&self, destination: &str) -> Result<Option<DueAlert>> {
-        let now = self.now();
+        let (now, lease_now) = (self.now(), self.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
-        claiming.push_bind(now.plus_millis(limits::ALERT_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::ALERT_CLAIM_MS).as_millis());
         claiming.push(" WHERE (rule, destination, occurrence) IN (SELECT rule, destination, occurrence FROM alerts");
         claiming.push(" WHERE delivered_at IS NULL AND due_at <= ").push_bind(now.as_millis());
-        claiming.push(" AND claimed_until < ").push_bind(now.as_millis());
+        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis());
         claiming.push(" AND destination = ").push_bind(destination.to_owned());
         claiming.push(" ORDER BY due_at LIMIT 1").push(self.catalog().skip_locked());
         claiming.push(") RETURNING rule, destination, occurrence, body, attempts");

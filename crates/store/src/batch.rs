@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
-use runlog_model::{Record, RunId, Severity, Timestamp};
+use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
 
 use crate::columns::{ColumnBuilder, memory_of, texts_of};
@@ -40,8 +40,6 @@ pub struct BatchWriter {
     reserved: Reserved,
     /// The segments of a batch that is larger than one.
     segments: SegmentWriter,
-    /// When the first of them was written.
-    written_since: Option<Timestamp>,
 }
 
 /// How much of a batch is added to its digest at a time. Unit: bytes.
@@ -92,7 +90,6 @@ impl Store {
             pending_bytes: 0,
             reserved: self.commits().begin(),
             segments: SegmentWriter::new(self),
-            written_since: None,
         }
     }
 }
@@ -100,7 +97,7 @@ impl Store {
 impl BatchWriter {
     /// Takes one more record. Nothing of the batch is stored when it fails.
     ///
-    /// `Busy`: there is no memory for it. `Invalid`: the batch goes on for too long.
+    /// `Busy`: there is no memory for it. `Unavailable`: it stood still for so long that its first records were swept.
     pub async fn push(&mut self, record: &Record) -> Result<()> {
         if self.batch_id.is_some() {
             write_digest(&mut self.undigested, record)?;
@@ -134,7 +131,7 @@ impl BatchWriter {
     /// Stores the batch: when this returns, its records are on disk and every reader sees them.
     ///
     /// `Conflict`: other records were stored under the same id, or others came where none should have; nothing was added.
-    /// `Invalid`: the batch went on for too long.
+    /// `Unavailable`: it stood still for so long that its first records were swept.
     pub async fn commit(mut self) -> Result<StoredBatch> {
         self.digest.update(&self.undigested);
         let digest = secret::hex(&std::mem::take(&mut self.digest).finalize());
@@ -169,26 +166,10 @@ impl BatchWriter {
         if self.pending.len() > 0 {
             self.write_segment().await?;
         }
-        self.segments.settle().await?;
-        self.check_age()
-    }
-
-    /// The objects of a batch have no row until its end, and those without a row are swept after a while.
-    fn check_age(&self) -> Result<()> {
-        let age_ms = self.written_since.map_or(0, |since| self.store.now().millis_since(since));
-        if age_ms > limits::BATCH_MS_MAX {
-            let hours = limits::BATCH_MS_MAX / 3_600_000;
-            let message = format!(
-                "a batch went on for over {hours} hours, and nothing of it is stored: send a log that grows in many batches"
-            );
-            return Err(Error::invalid(message));
-        }
-        Ok(())
+        self.segments.settle().await
     }
 
     async fn write_segment(&mut self) -> Result<()> {
-        self.check_age()?;
-        self.written_since.get_or_insert(self.store.now());
         let records = self.pending.take();
         self.pending_bytes = 0;
         let memory = self.reserved.take();

@@ -149,11 +149,12 @@ impl Catalog {
         })
     }
 
-    /// What is added to a query that reads rows in order to change them.
+    /// What is added to a query that reads rows in order to change them, though not their keys: rows that name them may be
+    /// added meanwhile.
     pub(crate) fn for_update(&self) -> &'static str {
         match self.kind {
             CatalogKind::Sqlite => "",
-            CatalogKind::Postgres => " FOR UPDATE",
+            CatalogKind::Postgres => " FOR NO KEY UPDATE",
         }
     }
 
@@ -163,6 +164,18 @@ impl Catalog {
             CatalogKind::Sqlite => "",
             CatalogKind::Postgres => " FOR UPDATE SKIP LOCKED",
         }
+    }
+
+    /// The database's clock, when it has one of its own. Unit: epoch milliseconds.
+    pub(crate) async fn clock_ms(&self) -> Result<Option<i64>> {
+        Ok(match self.kind {
+            CatalogKind::Sqlite => None,
+            CatalogKind::Postgres => Some(
+                sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
+                    .fetch_one(&self.readers)
+                    .await?,
+            ),
+        })
     }
 
     /// What the database calls itself, and its clock when it has one of its own. Unit: epoch milliseconds.

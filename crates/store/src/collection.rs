@@ -258,12 +258,13 @@ impl Store {
     /// Takes the run that has waited for longest into the hands of the caller, until then.
     pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
         let now = self.now().as_millis();
+        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
         claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
         claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
         claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'due' AND upstream = ");
         claiming.push_bind(upstream.to_owned()).push(" AND due_at <= ").push_bind(now);
-        claiming.push(" AND claimed_until < ").push_bind(now).push(" ORDER BY due_at LIMIT 1");
+        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
         claiming.push(self.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
         Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
     }
@@ -275,13 +276,13 @@ impl Store {
         until: Timestamp,
         looked_at_before: Timestamp,
     ) -> Result<Option<ClaimedRun>> {
-        let now = self.now().as_millis();
+        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
         claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
         claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
         claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'going' AND upstream = ");
         claiming.push_bind(upstream.to_owned()).push(" AND looked_at <= ").push_bind(looked_at_before.as_millis());
-        claiming.push(" AND claimed_until < ").push_bind(now).push(" ORDER BY looked_at LIMIT 1");
+        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY looked_at LIMIT 1");
         claiming.push(self.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
         Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
     }
@@ -309,7 +310,7 @@ impl Store {
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(until.as_millis())
+        .bind(self.catalog_time(until).await?.as_millis())
         .execute(self.catalog().write())
         .await?;
         Ok(done.rows_affected() == 1)

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use runlog_model::RunId;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
+use runlog_model::{RunId, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::{Any, FromRow, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -27,7 +26,7 @@ use crate::runs::no_such_run;
 use crate::slices::share_of_bytes;
 use crate::sql::Sql;
 use crate::store::Store;
-use crate::{failpoint, keys, limits, secret, segment};
+use crate::{failpoint, intents, limits, secret, segment};
 
 /// Batches that wait for their commit, and the memory that all batches may take.
 #[derive(Debug)]
@@ -75,6 +74,8 @@ pub(crate) struct SegmentWriter {
     segments: Vec<NewSegment>,
     /// The segment that is encoded and written while more records come.
     under_way: Option<JoinHandle<Result<NewSegment>>>,
+    /// When the intents of the segments were made or renewed last.
+    renewed_at: Timestamp,
 }
 
 /// A segment object that was written.
@@ -103,6 +104,8 @@ enum Attempt {
     Done,
     /// Nothing was written, because some of it cannot be.
     Refused(Refusal),
+    /// Nothing was written, because the segments were swept before.
+    Swept,
 }
 
 /// What cannot be written.
@@ -226,7 +229,7 @@ impl Drop for Reserved {
 
 impl SegmentWriter {
     pub(crate) fn new(store: &Store) -> Self {
-        Self { store: store.clone(), segments: Vec::new(), under_way: None }
+        Self { store: store.clone(), segments: Vec::new(), under_way: None, renewed_at: store.now() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -241,6 +244,7 @@ impl SegmentWriter {
         memory: Option<OwnedSemaphorePermit>,
     ) -> Result<()> {
         self.settle().await?;
+        self.renew_if_old().await?;
         let store = self.store.clone();
         self.under_way = Some(tokio::spawn(async move {
             let written = write_segment(&store, runs).await;
@@ -263,15 +267,28 @@ impl SegmentWriter {
         if let Err(error) = self.settle().await {
             warn!(%error, "an object of a batch that was given up could not be written either");
         }
-        for segment in &self.segments {
-            if let Err(error) = self.store.objects().delete(&segment.object_key).await {
-                warn!(%error, object.key = %segment.object_key, "an object that no row names is left to the sweep");
-            }
+        self.store.remove_uncommitted(&self.keys()).await;
+    }
+
+    fn keys(&self) -> Vec<Path> {
+        self.segments.iter().map(|segment| segment.object_key.clone()).collect()
+    }
+
+    /// A batch may go on for as long as it likes, if it goes on.
+    async fn renew_if_old(&mut self) -> Result<()> {
+        let now = self.store.now();
+        if now.millis_since(self.renewed_at).abs() < limits::INTENTS_RENEW_MS {
+            return Ok(());
         }
+        if !self.store.renew_intents(&self.keys()).await? {
+            return Err(intents::swept());
+        }
+        self.renewed_at = now;
+        Ok(())
     }
 }
 
-/// Writes a segment object. It goes first: an orphan object is swept later, an orphan row would be a lie.
+/// Writes a segment object, once its intent is noted. It goes before its row, which would be a lie without it.
 async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
     let (bytes, parts, sha256) = tokio::task::spawn_blocking(move || {
         let (bytes, parts) = segment::encode(&runs)?;
@@ -279,9 +296,9 @@ async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)
         Ok::<_, Error>((bytes, parts, sha256))
     })
     .await??;
-    let id = store.random().uuid();
+    let (id, object_key) = store.intend_segment().await?;
     let segment = NewSegment {
-        object_key: keys::segment(id, store.now()),
+        object_key,
         id: id.to_string(),
         bytes: bytes.len(),
         records: parts.iter().map(|part| part.records).sum(),
@@ -318,6 +335,10 @@ impl Store {
         let addition = RunAddition { records, severities, batches: batch.clone().into_iter().collect(), after };
         match self.attempt(&segments.segments, &BTreeMap::from([(run_id, addition)])).await {
             Ok(Attempt::Done) => Ok(StoredBatch { stored: records, repeated: false }),
+            Ok(Attempt::Swept) => {
+                segments.remove().await;
+                Err(intents::swept())
+            }
             Ok(Attempt::Refused(refusal)) => {
                 segments.remove().await;
                 let answer = refusal.of(run_id, batch.as_ref(), after);
@@ -407,6 +428,11 @@ impl Store {
                         outcomes[index] = refusal.of(part.run_id, part.batch.as_ref(), part.after);
                     }
                 }
+                Ok(Attempt::Swept) => {
+                    for index in left {
+                        outcomes[index] = Some(Err(intents::swept()));
+                    }
+                }
                 Err(error) => {
                     for index in left {
                         outcomes[index] = Some(Err(error.clone()));
@@ -437,19 +463,37 @@ impl Store {
                 records.push((run_id, run_records));
             }
         }
-        let mut segments = SegmentWriter::new(self);
-        if !records.is_empty() {
-            segments.write(records, None).await?;
-            segments.settle().await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut segments = SegmentWriter::new(self);
+            if !records.is_empty() {
+                segments.write(records.clone(), None).await?;
+                segments.settle().await?;
+            }
+            match self.attempt(&segments.segments, &additions).await? {
+                Attempt::Done => return Ok(Attempt::Done),
+                refused @ Attempt::Refused(_) => {
+                    segments.remove().await;
+                    return Ok(refused);
+                }
+                // The machine slept in between. The records are still in memory.
+                Attempt::Swept => {
+                    segments.remove().await;
+                    self.forget_unused_intents().await;
+                }
+            }
+            if tries >= limits::WRITE_TRIES_MAX {
+                return Ok(Attempt::Swept);
+            }
         }
-        let attempt = self.attempt(&segments.segments, &additions).await?;
-        if matches!(attempt, Attempt::Refused(_)) {
-            segments.remove().await;
-        }
-        Ok(attempt)
     }
 
     async fn attempt(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
+        self.again_after_contention(|| self.attempt_once(segments, additions)).await
+    }
+
+    async fn attempt_once(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
         let mut transaction = self.catalog().begin().await?;
         // Whichever node commits, batches of a run are counted one after another; all lock runs in the same order.
         let runs = self.lock_runs(&mut transaction, additions.keys()).await?;
@@ -465,6 +509,10 @@ impl Store {
         }
         if !refusal.is_empty() {
             return Ok(Attempt::Refused(refusal));
+        }
+        let object_keys: Vec<&Path> = segments.iter().map(|segment| &segment.object_key).collect();
+        if !intents::fulfil(&mut transaction, &object_keys).await? {
+            return Ok(Attempt::Swept);
         }
         let now = self.now().as_millis();
         insert_batches(&mut transaction, additions, now).await?;

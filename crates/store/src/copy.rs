@@ -15,10 +15,15 @@ use sqlx::{AssertSqlSafe, Column, Row, TypeInfo, ValueRef};
 use tokio::io::AsyncWriteExt;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::intents;
 use crate::seal::free_segments;
 use crate::sql::{Connection, Sql};
 use crate::store::Store;
 use crate::{limits, secret};
+
+/// What a run's row says of the work on it, which is another one in each archive.
+const OF_NO_OTHER_ARCHIVE: [&str; 5] =
+    ["seal_claimed_until", "seal_claimed_by", "seal_failures", "seal_problem", "summarize_claimed_until"];
 
 /// Tables that are copied as they are, each after those that it refers to, with the columns that name a row, which are
 /// texts.
@@ -277,6 +282,7 @@ impl Store {
         // It was sealed meanwhile; the run's rows are read again.
         let Some(row) = row(self).await? else { return Ok(()) };
         let key = Path::from(row.try_get::<String, _>("object_key")?);
+        target.intend([&key]).await?;
         let (bytes, sha256) = self.copy_object(target, &key).await?;
         let (expected, hash): (i64, String) = (row.try_get("bytes")?, row.try_get("sha256")?);
         if bytes != expected as u64 || (!hash.is_empty() && hash != sha256) {
@@ -285,6 +291,9 @@ impl Store {
             return Err(Error::corrupt(message));
         }
         let mut transaction = target.catalog().begin().await?;
+        if !intents::fulfil(&mut transaction, &[&key]).await? {
+            return Err(intents::swept());
+        }
         insert(&mut transaction, "segments", &row, &["id"], true).await?;
         transaction.commit().await?;
         copied.objects += 1;
@@ -384,7 +393,7 @@ fn is_same(one: &AnyRow, other: &AnyRow) -> bool {
         names.sort_unstable();
         names
             .into_iter()
-            .filter(|name| !["seal_claimed_until", "summarize_claimed_until"].contains(name))
+            .filter(|name| !OF_NO_OTHER_ARCHIVE.contains(name))
             .map(|name| {
                 let text = row.try_get::<Option<String>, _>(name).ok().flatten();
                 text.or_else(|| row.try_get::<Option<i64>, _>(name).ok().flatten().map(|number| number.to_string()))

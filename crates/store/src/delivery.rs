@@ -103,12 +103,13 @@ impl Store {
     /// Takes the log that has waited for longest on its way to a sink into the hands of the caller, until then.
     pub async fn claim_delivery(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
         let now = self.now().as_millis();
+        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE deliveries SET attempts = attempts + 1, claim = ");
         claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
         claiming.push(" WHERE sink = ").push_bind(sink.to_owned());
         claiming.push(" AND run_id = (SELECT run_id FROM deliveries WHERE state = 'due' AND sink = ");
         claiming.push_bind(sink.to_owned()).push(" AND due_at <= ").push_bind(now);
-        claiming.push(" AND claimed_until < ").push_bind(now).push(" ORDER BY due_at LIMIT 1");
+        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
         claiming.push(self.catalog().skip_locked());
         claiming.push(
             ") RETURNING run_id, claim, attempts, log_epoch, first_arrival, of_records, after_time, after_arrival, parts",
@@ -175,7 +176,7 @@ impl Store {
         .bind(claimed.run.id.to_string())
         .bind(&claimed.sink)
         .bind(&claimed.claim)
-        .bind(until.as_millis())
+        .bind(self.catalog_time(until).await?.as_millis())
         .execute(self.catalog().write())
         .await?;
         Ok(done.rows_affected() == 1)

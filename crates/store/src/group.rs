@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::catalog_pool::{IsAway, again_while_away};
+use crate::contention::is_contention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::page::WantedPage;
@@ -29,6 +30,16 @@ impl SmallWrite {
         match self {
             Self::Audit(_) => {}
             Self::Page(page) => page.committed(store),
+        }
+    }
+}
+
+impl SmallWrite {
+    /// The key by which the writes of a commit are put in order; none where nothing is locked.
+    fn order(&self) -> Option<&str> {
+        match self {
+            Self::Audit(_) => None,
+            Self::Page(page) => Some(page.key()),
         }
     }
 }
@@ -80,7 +91,9 @@ impl Store {
         if group.is_empty() {
             return;
         }
-        let all: Vec<&SmallWrite> = group.iter().flat_map(|(writes, _)| writes).collect();
+        let mut all: Vec<&SmallWrite> = group.iter().flat_map(|(writes, _)| writes).collect();
+        // Whichever node writes the same pages, it locks their rows in the same order.
+        all.sort_by_key(|write| write.order());
         let outcome = self.commit_writes(&all).await;
         match outcome {
             Err(failure) if failure.is_refused && group.len() > 1 => {
@@ -127,7 +140,16 @@ impl Store {
     }
 
     async fn commit_writes(&self, writes: &[&SmallWrite]) -> Result<(), Failure> {
-        again_while_away(|| self.commit_writes_once(writes)).await
+        let mut tries = 0;
+        loop {
+            match again_while_away(|| self.commit_writes_once(writes)).await {
+                Err(failure) if tries < limits::CONTENTION_TRIES_MAX && is_contention(&failure.error) => {
+                    tries += 1;
+                    self.wait_after_contention(tries, &failure.error).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn commit_writes_once(&self, writes: &[&SmallWrite]) -> Result<(), Failure> {

@@ -89,6 +89,8 @@ impl Store {
             .await?;
         self.sweep_sessions().await?;
         self.forget_batches().await?;
+        self.sweep_intents().await?;
+        self.finish_deletions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
         for folder in folders {
             let mut objects = self.objects().list(Some(&folder)).try_chunks(limits::OBJECTS_AT_A_TIME);

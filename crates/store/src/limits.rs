@@ -53,15 +53,38 @@ pub const PAGE_USUAL_MS: u64 = 2_000;
 /// How long a download waits until a damaged page file was built again. Unit: milliseconds.
 pub const PAGE_MEND_MS: u64 = 20_000;
 
-/// How old an object without a row must be before it is swept. Unit: milliseconds.
+/// How long after the last sign of whoever writes it an object without a row is swept. Unit: milliseconds.
 ///
-/// Longer than any batch takes from its first object to its row.
+/// Nothing is lost when it is too short: the commit of what was swept fails. Earlier versions, which may write to the same
+/// archive during an upgrade, note no intents, and give a batch half of this time.
 pub const ORPHAN_AGE_MS: i64 = 6 * 3_600_000;
 
-/// How long a batch may take after its first object was written. Unit: milliseconds.
-///
-/// Its end must come long before its objects count as orphans.
-pub const BATCH_MS_MAX: i64 = ORPHAN_AGE_MS / 2;
+/// How often whoever writes for long says that it goes on. Unit: milliseconds. Far less than the time after which its
+/// objects are swept.
+pub const INTENTS_RENEW_MS: i64 = 3_600_000;
+
+/// How long an intent may lie unused before another is made in its place. Unit: milliseconds.
+pub const INTENTS_UNUSED_MS: i64 = 3_600_000;
+
+/// Most intents that one transaction makes ahead. Unit: rows. It waits for the disk, as each commit does: so it adds a
+/// sixty-fourth to what many commits take.
+pub const INTENTS_AHEAD_MAX: usize = 64;
+
+/// How often objects whose intents were swept are written anew before their batches fail. Unit: attempts.
+pub const WRITE_TRIES_MAX: u32 = 3;
+
+/// Objects that are deleted at a time after the rows of a log are gone. Unit: objects.
+pub const DELETIONS_AT_A_TIME: usize = 8;
+
+/// Deletions of logs that may fail in a row before retention gives up for the moment: the catalog is away then.
+pub const RETENTION_FAILURES_MAX: u32 = 3;
+
+/// How often a transaction is made again that gave way to another. Unit: attempts.
+pub const CONTENTION_TRIES_MAX: u32 = 7;
+
+/// The first wait before that; each further one is twice as long, with up to as much again by chance. Unit: milliseconds.
+/// All together take some seconds.
+pub const CONTENTION_WAIT_MS: u64 = 5;
 
 /// How often expired pages and orphan objects are looked for. Unit: milliseconds.
 pub const SWEEP_EVERY_MS: u64 = 600_000;
@@ -175,6 +198,11 @@ pub const EARLY_SEGMENT_BYTES: usize = 1 << 20;
 /// Tasks whose runs are counted together for the metrics. Unit: tasks.
 pub const FIGURES_TASKS: i64 = 100;
 
+/// How long the difference between this node's clock and the catalog's is taken for granted.
+///
+/// A clock that is set anew is noticed after that; a lease is longer, and one more query in this time is nothing.
+pub const CATALOG_CLOCK_KEEP: Duration = Duration::from_secs(15);
+
 /// A day. Unit: milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
 
@@ -208,8 +236,18 @@ pub const SEAL_SLICES_MAX: i64 = 20_000;
 /// Most slices that are merged while they overlap. Each is a few megabytes of memory.
 pub const SEAL_FAN_IN: usize = 24;
 
-/// How long one node has the sealing of a run in its hands. Unit: milliseconds.
+/// Records that are merged of a log before they are committed and other logs have their turn. Unit: records. They take
+/// about a minute.
+pub const SEAL_PASS_RECORDS: i64 = 16_000_000;
+
+/// How long one node has the sealing of a run in its hands without saying that it goes on. Unit: milliseconds.
 pub const SEAL_CLAIM_MS: i64 = 30 * 60_000;
+
+/// How often it says so. Unit: milliseconds.
+pub const SEAL_RENEW_MS: i64 = 5 * 60_000;
+
+/// How often the time after which a damaged log is tried again is doubled: from a minute to 17 hours.
+pub const SEAL_DAMAGED_DOUBLINGS_MAX: i64 = 10;
 
 /// How long after a failure a run is sealed again. Unit: milliseconds.
 pub const SEAL_AGAIN_MS: i64 = 60_000;

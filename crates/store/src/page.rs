@@ -112,13 +112,14 @@ impl Store {
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.random().uuid().to_string();
         let (now, life_ms) = (self.now(), self.settings().page_life_ms);
+        let lease_now = self.lease_now().await?;
         let key = page_key(page, request.format, request.order);
         // Where a builder is idle, the page is claimed for it with the request itself, and begun meanwhile.
         let builder = match self.is_page_known(&key).await? {
             true => None,
             false => self.builds().take_builder(),
         };
-        let claimed_until = builder.as_ref().map(|_| now.plus_millis(limits::PAGE_LEASE_MS));
+        let claimed_until = builder.as_ref().map(|_| lease_now.plus_millis(limits::PAGE_LEASE_MS));
         let mut wanted = WantedPage {
             key,
             page,
@@ -127,7 +128,7 @@ impl Store {
             records: cut.records,
             file_name: request.file_name.clone(),
             token_hash: secret::hash(&token),
-            wanted_at: now,
+            wanted_at: lease_now,
             claimed_until,
             expires_at: now.plus_millis(life_ms),
             // A link may be made at the token's last moment, and is then valid for as long again.
@@ -151,7 +152,7 @@ impl Store {
     pub async fn page_status(&self, run_id: RunId, token: &str, wait: Duration) -> Result<PageStatus> {
         let mut built = self.builds().watch();
         let row = self.token_row(run_id, token).await?;
-        let status = self.file_status(&row)?;
+        let status = self.file_status(&row).await?;
         if status != PageStatus::InProgress || wait.is_zero() {
             return Ok(status);
         }
@@ -192,14 +193,15 @@ impl Store {
         }
     }
 
-    fn file_status(&self, token: &TokenRow) -> Result<PageStatus> {
+    async fn file_status(&self, token: &TokenRow) -> Result<PageStatus> {
         let Some(attempts) = token.attempts else {
             return Err(Error::new(ErrorKind::Expired, "the file has expired: generate the log again"));
         };
         if token.built_at.is_some() {
             return Ok(PageStatus::Ready(PageFile { key: token.page_key.clone(), file_name: token.file_name.clone() }));
         }
-        let is_claimed = token.claimed_until.is_some_and(|until| until >= self.now().as_millis());
+        let lease_now = self.lease_now().await?.as_millis();
+        let is_claimed = token.claimed_until.is_some_and(|until| until >= lease_now);
         match attempts >= limits::PAGE_ATTEMPTS_MAX && !is_claimed {
             true => Err(Error::corrupt("the log file could not be built")),
             false => Ok(PageStatus::InProgress),
@@ -244,6 +246,11 @@ pub(crate) struct WantedPage {
 }
 
 impl WantedPage {
+    /// The key of its row.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Has its file built, now that its row is there.
     pub(crate) fn committed(self, store: &Store) {
         match self.accepted {

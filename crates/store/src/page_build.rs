@@ -361,7 +361,7 @@ impl Store {
 
     /// Now, as every node has it.
     pub(crate) async fn lease_now(&self) -> Result<Timestamp> {
-        Ok(self.now())
+        self.catalog_now().await
     }
 
     /// Claims the page that has been wanted for longest, or the one with this key; none when nothing is to be built.

@@ -4,8 +4,9 @@
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{RunId, WorkspaceId};
 use sqlx::FromRow;
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::delete::{DeletedLog, SeenLog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::runs::no_such_run;
@@ -29,6 +30,25 @@ pub struct Retired {
     pub records: u64,
     /// Their bytes in objects, gone at once or with the next sealing.
     pub bytes: u64,
+    /// Runs whose logs could not be deleted, and will be with the next pass.
+    pub failed: u64,
+}
+
+/// One look at all workspaces.
+struct RetentionPass<'s> {
+    store: &'s Store,
+    retired: Retired,
+    failures_in_a_row: u32,
+}
+
+/// A run whose log is kept no longer, as it was seen.
+#[derive(FromRow)]
+struct SeenRun {
+    id: String,
+    triggered_at: i64,
+    log_epoch: i64,
+    records: i64,
+    stored_bytes: i64,
 }
 
 #[derive(FromRow)]
@@ -85,105 +105,145 @@ impl Store {
         held.map(|held| held != 0).ok_or_else(|| no_such_run(run_id))
     }
 
-    /// Deletes the logs that are kept no longer, and writes each down in the audit log.
+    /// Deletes the logs that are kept no longer, and writes each down in the audit log with its deletion.
+    ///
+    /// Each is deleted as it was seen, so that several nodes may do this at the same time: a log that another one has
+    /// deleted, or that has got records since, is left alone. One that cannot be deleted does not keep the others.
     pub async fn apply_retention(&self) -> Result<Retired> {
         let rows: Vec<RetentionRow> = sqlx::query_as(
             "SELECT id, retention_days, retention_bytes FROM workspaces
-             WHERE retention_days IS NOT NULL OR retention_bytes IS NOT NULL",
+             WHERE retention_days IS NOT NULL OR retention_bytes IS NOT NULL ORDER BY id",
         )
         .fetch_all(self.catalog().read())
         .await?;
-        let mut retired = Retired::default();
+        let mut pass = RetentionPass { store: self, retired: Retired::default(), failures_in_a_row: 0 };
         for row in rows {
             let retention = row.retention();
             if let Some(days) = retention.days {
-                self.retire_by_age(&row.id, days, &mut retired).await?;
+                pass.retire_by_age(&row.id, days).await?;
             }
             if let Some(bytes) = retention.bytes {
-                self.retire_by_size(&row.id, bytes, &mut retired).await?;
+                pass.retire_by_size(&row.id, bytes).await?;
             }
         }
+        let retired = pass.retired;
         if retired.runs > 0 {
-            let Retired { runs, records, bytes } = retired;
+            let Retired { runs, records, bytes, .. } = retired;
             info!(runs, records_count = records, bytes, "logs were deleted, as their workspaces say");
         }
         Ok(retired)
     }
+}
 
-    async fn retire_by_age(&self, workspace: &str, days: u64, retired: &mut Retired) -> Result<()> {
+impl RetentionPass<'_> {
+    async fn retire_by_age(&mut self, workspace: &str, days: u64) -> Result<()> {
         let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
-        let before = self.now().as_millis().saturating_sub(kept_ms);
+        let before = self.store.now().as_millis().saturating_sub(kept_ms);
+        let mut after = (i64::MIN, String::new());
         loop {
-            let runs: Vec<String> = sqlx::query_scalar(
-                "SELECT id FROM runs WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0
+            let runs: Vec<SeenRun> = sqlx::query_as(
+                "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
+                 WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0
                     AND COALESCE(finished_at, last_record_stored_at, triggered_at) < $2
-                 ORDER BY triggered_at LIMIT 100",
+                    AND (triggered_at, id) > ($3, $4)
+                 ORDER BY triggered_at, id LIMIT 100",
             )
             .bind(workspace)
             .bind(before)
-            .fetch_all(self.catalog().read())
+            .bind(after.0)
+            .bind(&after.1)
+            .fetch_all(self.store.catalog().read())
             .await?;
-            if runs.is_empty() {
-                return Ok(());
-            }
+            let Some(last) = runs.last() else { return Ok(()) };
+            after = (last.triggered_at, last.id.clone());
             for run in &runs {
-                self.retire(run, "retention by age", retired).await?;
+                self.retire(run, "retention by age").await?;
             }
         }
     }
 
-    async fn retire_by_size(&self, workspace: &str, bytes_max: u64, retired: &mut Retired) -> Result<()> {
-        let bytes: i64 = sqlx::query_scalar(
-            "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM runs WHERE workspace_id = $1",
-        )
-        .bind(workspace)
-        .fetch_one(self.catalog().read())
-        .await?;
-        let mut excess = (bytes as u64).saturating_sub(bytes_max);
+    async fn retire_by_size(&mut self, workspace: &str, bytes_max: u64) -> Result<()> {
+        let mut excess = self.excess(workspace, bytes_max).await?;
+        let mut after = (i64::MIN, String::new());
         while excess > 0 {
-            let runs: Vec<(String, i64)> = sqlx::query_as(
-                "SELECT id, stored_bytes FROM runs WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0
-                    AND final_since IS NOT NULL
-                 ORDER BY triggered_at LIMIT 100",
+            let runs: Vec<SeenRun> = sqlx::query_as(
+                "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
+                 WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0 AND final_since IS NOT NULL
+                    AND (triggered_at, id) > ($2, $3)
+                 ORDER BY triggered_at, id LIMIT 100",
             )
             .bind(workspace)
-            .fetch_all(self.catalog().read())
+            .bind(after.0)
+            .bind(&after.1)
+            .fetch_all(self.store.catalog().read())
             .await?;
-            if runs.is_empty() {
-                return Ok(());
-            }
-            for (run, run_bytes) in runs {
+            let Some(last) = runs.last() else { return Ok(()) };
+            after = (last.triggered_at, last.id.clone());
+            for run in runs {
                 if excess == 0 {
                     return Ok(());
                 }
-                self.retire(&run, "retention by size", retired).await?;
-                excess = excess.saturating_sub(run_bytes as u64);
+                excess = match self.retire(&run, "retention by size").await? {
+                    true => excess.saturating_sub(run.stored_bytes as u64),
+                    // Perhaps another node has made room.
+                    false => self.excess(workspace, bytes_max).await?,
+                };
             }
         }
         Ok(())
     }
 
-    async fn retire(&self, run: &str, why: &str, retired: &mut Retired) -> Result<()> {
-        let run_id = run.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
-        let deleted = match self.delete_log(run_id).await {
+    /// How many bytes the logs of a workspace take beyond what they may.
+    async fn excess(&self, workspace: &str, bytes_max: u64) -> Result<u64> {
+        let bytes: i64 = sqlx::query_scalar(
+            "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM runs WHERE workspace_id = $1",
+        )
+        .bind(workspace)
+        .fetch_one(self.store.catalog().read())
+        .await?;
+        Ok((bytes as u64).saturating_sub(bytes_max))
+    }
+
+    /// Deletes a log as it was seen. False when it stays, or was deleted by another node.
+    async fn retire(&mut self, run: &SeenRun, why: &str) -> Result<bool> {
+        match self.try_retire(run, why).await {
+            Ok(deleted) => {
+                self.failures_in_a_row = 0;
+                let Some(deleted) = deleted else { return Ok(false) };
+                self.retired.runs += 1;
+                self.retired.records += deleted.records;
+                self.retired.bytes += deleted.bytes + deleted.shared_bytes;
+                Ok(true)
+            }
             // It was put under hold meanwhile.
-            Err(error) if error.kind() == ErrorKind::Conflict => return Ok(()),
-            deleted => deleted?,
-        };
-        retired.runs += 1;
-        retired.records += deleted.records;
-        retired.bytes += deleted.bytes + deleted.shared_bytes;
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+            Err(error) => {
+                self.failures_in_a_row += 1;
+                self.retired.failed += 1;
+                if self.failures_in_a_row >= limits::RETENTION_FAILURES_MAX {
+                    return Err(error);
+                }
+                let error: &dyn std::error::Error = &error;
+                warn!(error, run.id = run.id, "a log that is kept no longer could not be deleted, and will be later");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn try_retire(&self, run: &SeenRun, why: &str) -> Result<Option<DeletedLog>> {
+        let run_id = run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         let entry = AuditEntry {
-            at: self.now(),
+            at: self.store.now(),
             caller_id: "runlog".to_owned(),
             caller_name: why.to_owned(),
             action: "delete log".to_owned(),
-            subject: run.to_owned(),
+            subject: run.id.clone(),
             status: 200,
             address: String::new(),
             request_id: String::new(),
         };
-        self.audit(entry).await
+        let seen = SeenLog { epoch: run.log_epoch, records: run.records };
+        self.store.delete_log_if(run_id, Some(seen), Some(&entry)).await
     }
 }
 

@@ -4,9 +4,13 @@
 //! slice of its own, and into several files. Records stream from the slices to the file, so memory depends on how many
 //! slices overlap in time; when they are too many, some are merged first and the rest in a later pass.
 //!
-//! Late records make new slices, and of what is sealed only the part that they overlap is merged again.
+//! Late records make new slices, and of what is sealed only the slices are merged again in whose stretch of time a late
+//! record falls, however far apart they are. A long log is sealed in several passes, each with a transaction of its own.
+//!
+//! A pass has its runs in its hands for a while, and says now and then that it goes on ([`Pass`]). One that has lost them
+//! commits nothing, and neither does one whose files were swept meanwhile ([`crate::intents`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -18,16 +22,18 @@ use object_store::path::Path;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::errors::ParquetError;
-use runlog_model::{RunId, TimeRange};
+use runlog_model::{RunId, TimeRange, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, FromRow};
 use tokio::io::AsyncWriteExt;
 use tracing::{debug, warn};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::intents;
 use crate::merge::{Merge, StretchRecords};
+use crate::segment_file::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Scope, Slice, share_of_bytes};
-use crate::sql::{Connection, Sql};
+use crate::sql::{Connection, Sql, storable};
 use crate::store::Store;
 use crate::{failpoint, keys, limits, secret, segment};
 
@@ -44,22 +50,43 @@ pub struct Sealed {
     pub bytes_replaced: u64,
 }
 
-impl Sealed {
-    fn add(&mut self, other: Self) {
-        self.runs += other.runs;
-        self.records += other.records;
-        self.bytes += other.bytes;
-        self.bytes_replaced += other.bytes_replaced;
-    }
-}
-
 /// A run whose slices are to be merged.
-#[derive(Debug, FromRow)]
+#[derive(Debug, Clone, FromRow)]
 struct DueRun {
     id: String,
     records: i64,
     log_epoch: i64,
     log_version: i64,
+    /// How often in a row it could not be sealed because it is damaged.
+    seal_failures: i64,
+}
+
+/// A log that cannot be sealed, because something of it is lost or damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedLog {
+    /// Whose log it is.
+    pub run_id: RunId,
+    /// What was found, with the object.
+    pub problem: String,
+    /// How often in a row it was tried.
+    pub failures: u64,
+}
+
+/// Some runs in the hands of this node while it merges their slices.
+struct Pass {
+    store: Store,
+    /// What the pass is known by in the catalog.
+    token: String,
+    runs: Vec<DueRun>,
+    /// When the catalog last heard that it goes on.
+    renewed_at: Timestamp,
+}
+
+/// Why nothing could be merged.
+struct Unmerged {
+    error: Error,
+    /// Which of the runs it lies at, where it is known.
+    run: Option<usize>,
 }
 
 /// What is to be merged of a run.
@@ -69,7 +96,11 @@ struct Plan {
     /// Records of the run when the plan was made.
     records: i64,
     slices: Vec<Slice>,
-    /// False when there is more to merge after this pass, because too many slices overlap.
+    /// Where sealed slices begin that stay as they are: no new slice reaches over one.
+    barriers: VecDeque<i64>,
+    /// False when the new slices still overlap others, because too many do at once.
+    is_sealed: bool,
+    /// False when there is more to merge after this pass.
     is_last: bool,
 }
 
@@ -97,70 +128,51 @@ struct NewFile {
 impl Store {
     /// Merges the slices of runs that are due, as many as share a file; all zero when none is due.
     pub async fn seal(&self) -> Result<Sealed> {
-        let due = self.claim_due_runs().await?;
-        if due.is_empty() {
-            return Ok(Sealed::default());
-        }
-        let due = Arc::new(due);
-        let (store, runs) = (self.clone(), Arc::clone(&due));
+        let Some(pass) = self.claim_due_runs().await? else { return Ok(Sealed::default()) };
         // Encoding and compressing would hold up the calls, so it has a thread of its own.
         let runtime = tokio::runtime::Handle::current();
-        let outcome = tokio::task::spawn_blocking(move || runtime.block_on(store.seal_runs(&runs))).await?;
-        let Err(error) = outcome else { return outcome };
-        let again_at = self.now().plus_millis(limits::SEAL_AGAIN_MS).as_millis();
-        if due.len() == 1 {
-            // Whatever went wrong may go wrong again: the others come first.
-            self.claim_until(&due, again_at).await?;
-            return Err(error);
-        }
-        // One log that cannot be read must not hold up the others.
-        let mut sealed = Sealed::default();
-        for run in due.iter() {
-            let run = std::slice::from_ref(run);
-            match self.seal_runs(run).await {
-                Ok(more) => sealed.add(more),
-                Err(error) => {
-                    tell_unsealed(&run[0].id, &error);
-                    self.claim_until(run, again_at).await?;
-                }
-            }
-        }
-        Ok(sealed)
+        tokio::task::spawn_blocking(move || runtime.block_on(pass.seal())).await?
     }
 
-    async fn seal_runs(&self, due: &[DueRun]) -> Result<Sealed> {
-        let (merged, files) = self.merge_runs(due).await?;
-        failpoint::reach("seal-after-objects");
-        self.commit_sealed(&merged, &files).await
-    }
-
-    /// Writes the files of some runs; no row names them yet.
-    async fn merge_runs(&self, due: &[DueRun]) -> Result<(Vec<(Plan, Vec<NewSlice>)>, Vec<NewFile>)> {
-        let mut plans = Vec::with_capacity(due.len());
-        for run in due {
-            plans.push(self.plan_sealing(run).await?);
-        }
-        plans.sort_by_key(|plan| plan.run_id.to_string());
-        let mut files = SealedFiles::new(self);
-        let mut merged = Vec::with_capacity(plans.len());
-        for plan in plans {
-            let slices = self.merge_into(&mut files, &plan).await?;
-            merged.push((plan, slices));
-        }
-        Ok((merged, files.finish().await?))
-    }
-
-    /// Runs that are due, the longest due first: a few large ones or many small ones.
-    async fn claim_due_runs(&self) -> Result<Vec<DueRun>> {
-        let now = self.now();
-        let due: Vec<DueRun> = sqlx::query_as(
-            "SELECT id, records, log_epoch, log_version FROM runs
-             WHERE seal_at <= $1 AND seal_claimed_until < $1 ORDER BY seal_at LIMIT $2",
+    /// The logs that cannot be sealed because something of them is lost or damaged: the first so many, and how many there
+    /// are.
+    pub async fn damaged_logs(&self, limit: u64) -> Result<(Vec<DamagedLog>, u64)> {
+        let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_problem IS NOT NULL")
+            .fetch_one(self.catalog().read())
+            .await?;
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT id, seal_problem, seal_failures FROM runs WHERE seal_problem IS NOT NULL ORDER BY id LIMIT $1",
         )
-        .bind(now.as_millis())
-        .bind(limits::SEAL_RUNS_MAX)
+        .bind(limit as i64)
         .fetch_all(self.catalog().read())
         .await?;
+        let damaged = rows.into_iter().map(|(id, problem, failures)| {
+            let run_id = id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+            Ok(DamagedLog { run_id, problem, failures: failures as u64 })
+        });
+        Ok((damaged.collect::<Result<_>>()?, total as u64))
+    }
+
+    /// Runs that are due, the longest due first: a few large ones or many small ones; and one that is known to be damaged
+    /// only where no other is due.
+    async fn claim_due_runs(&self) -> Result<Option<Pass>> {
+        let (now, lease_now) = (self.now(), self.catalog_now().await?);
+        let mut due: Vec<DueRun> = Vec::new();
+        for (kind, limit) in [("seal_problem IS NULL", limits::SEAL_RUNS_MAX), ("seal_problem IS NOT NULL", 1)] {
+            let listing = format!(
+                "SELECT id, records, log_epoch, log_version, seal_failures FROM runs
+                 WHERE seal_at <= $1 AND seal_claimed_until < $3 AND {kind} ORDER BY seal_at LIMIT $2"
+            );
+            due = sqlx::query_as(AssertSqlSafe(listing))
+                .bind(now.as_millis())
+                .bind(limit)
+                .bind(lease_now.as_millis())
+                .fetch_all(self.catalog().read())
+                .await?;
+            if !due.is_empty() {
+                break;
+            }
+        }
         let mut records = 0;
         let fits = |run: &&DueRun| {
             let is_first = records == 0;
@@ -169,25 +181,19 @@ impl Store {
         };
         let ids: Vec<String> = due.iter().take_while(fits).map(|run| run.id.clone()).collect();
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
+        let token = self.random().uuid().to_string();
         let mut claiming = Sql::new("UPDATE runs SET seal_claimed_until = ");
-        claiming.push_bind(now.plus_millis(limits::SEAL_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::SEAL_CLAIM_MS).as_millis());
+        claiming.push(", seal_claimed_by = ").push_bind(token.clone());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
-        claiming.push(") AND seal_claimed_until < ").push_bind(now.as_millis());
-        claiming.push(self.catalog().skip_locked()).push(") RETURNING id, records, log_epoch, log_version");
-        Ok(claiming.build_query_as().fetch_all(self.catalog().write()).await?)
-    }
-
-    async fn claim_until(&self, runs: &[DueRun], until: i64) -> Result<()> {
-        for run in runs {
-            sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1")
-                .bind(&run.id)
-                .bind(until)
-                .execute(self.catalog().write())
-                .await?;
-        }
-        Ok(())
+        claiming.push(") AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
+        claiming.push(self.catalog().skip_locked());
+        claiming.push(") RETURNING id, records, log_epoch, log_version, seal_failures");
+        let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.catalog().write()).await?;
+        runs.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok((!runs.is_empty()).then(|| Pass { store: self.clone(), token, runs, renewed_at: now }))
     }
 
     async fn plan_sealing(&self, run: &DueRun) -> Result<Plan> {
@@ -201,36 +207,154 @@ impl Store {
         .bind(limits::SEAL_SLICES_MAX)
         .fetch_all(self.catalog().read())
         .await?;
-        let is_all = (slices.len() as i64) < limits::SEAL_SLICES_MAX;
-        let first = slices.iter().map(|slice| slice.first_time).min();
-        let last = slices.iter().map(|slice| slice.last_time).max();
-        if let (Some(first), Some(last)) = (first, last) {
-            let overlapped: Vec<Slice> = sqlx::query_as(AssertSqlSafe(format!(
-                "SELECT {SLICE_COLUMNS} FROM slices s JOIN segments g ON g.id = s.segment_id
-                 WHERE s.run_id = $1 AND s.sealed = 1 AND s.last_time >= $2 AND s.first_time <= $3"
-            )))
-            .bind(&run.id)
-            .bind(first)
-            .bind(last)
-            .fetch_all(self.catalog().read())
-            .await?;
-            slices.extend(overlapped);
+        let mut is_last = (slices.len() as i64) < limits::SEAL_SLICES_MAX;
+        let mut records = 0;
+        let does_not_fit = |slice: &Slice| {
+            records += slice.records;
+            records > slice.records.max(limits::SEAL_PASS_RECORDS)
+        };
+        if let Some(count) = slices.iter().position(does_not_fit) {
+            slices.truncate(count);
+            is_last = false;
         }
-        let is_last = match too_deep(&slices) {
+        let (touched, barriers) = self.touched_slices(&run.id, &slices).await?;
+        slices.extend(touched);
+        let is_sealed = match too_deep(&slices) {
             Some(some) => {
                 slices = some;
+                is_last = false;
                 false
             }
-            None => is_all,
+            None => true,
         };
-        Ok(Plan { run_id, state, records: run.records, slices, is_last })
+        Ok(Plan { run_id, state, records: run.records, slices, barriers, is_sealed, is_last })
     }
 
-    async fn merge_into(&self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
+    /// The sealed slices of a run in whose stretches of time a record of some slices falls; and where those begin that lie
+    /// between them and stay as they are.
+    async fn touched_slices(&self, run_id: &str, late: &[Slice]) -> Result<(Vec<Slice>, VecDeque<i64>)> {
+        let first = late.iter().map(|slice| slice.first_time).min();
+        let last = late.iter().map(|slice| slice.last_time).max();
+        let (Some(first), Some(last)) = (first, last) else { return Ok((Vec::new(), VecDeque::new())) };
+        let sealed: Vec<Slice> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {SLICE_COLUMNS} FROM slices s JOIN segments g ON g.id = s.segment_id
+             WHERE s.run_id = $1 AND s.sealed = 1 AND s.last_time >= $2 AND s.first_time <= $3
+             ORDER BY s.first_time, s.first_arrival"
+        )))
+        .bind(run_id)
+        .bind(first)
+        .bind(last)
+        .fetch_all(self.catalog().read())
+        .await?;
+        // Sealed slices do not overlap, so they end in the order in which they begin.
+        let mut is_touched = vec![false; sealed.len()];
+        for slice in late {
+            let from = sealed.partition_point(|sealed| sealed.last_time < slice.first_time);
+            let to = sealed.partition_point(|sealed| sealed.first_time <= slice.last_time).max(from);
+            let within = &mut is_touched[from..to];
+            if within.iter().all(|is_touched| *is_touched) {
+                continue;
+            }
+            if within.len() == 1 {
+                within[0] = true;
+                continue;
+            }
+            // It reaches over several: its records may fall into few of them.
+            let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes as u64).await?;
+            let heads = file.heads(slice.first_row as usize..(slice.first_row + slice.records) as usize).await?;
+            for time in heads.times {
+                let at = sealed.partition_point(|sealed| sealed.last_time < time);
+                if sealed.get(at).is_some_and(|sealed| sealed.first_time <= time) {
+                    is_touched[at] = true;
+                }
+            }
+        }
+        let mut touched = Vec::new();
+        let mut barriers = VecDeque::new();
+        for (slice, is_touched) in sealed.into_iter().zip(is_touched) {
+            match is_touched {
+                true => touched.push(slice),
+                false => barriers.push_back(slice.first_time),
+            }
+        }
+        Ok((touched, barriers))
+    }
+}
+
+impl Pass {
+    /// Merges and commits. A run that is damaged is left out and noted; the others go on.
+    async fn seal(mut self) -> Result<Sealed> {
+        while !self.runs.is_empty() {
+            let Unmerged { error, run } = match self.seal_runs().await {
+                Ok(sealed) => return Ok(sealed),
+                Err(unmerged) => unmerged,
+            };
+            match run.filter(|_| error.kind() == ErrorKind::Corrupt) {
+                Some(run) => {
+                    let run = self.runs.remove(run);
+                    match self.is_as_claimed(&run).await? {
+                        true => self.note_damage(&run, &error).await?,
+                        // Its objects are gone because the log was deleted or merged meanwhile.
+                        false => debug!(run.id = run.id, "a log was changed while it was merged"),
+                    }
+                }
+                None if error.kind() == ErrorKind::Conflict => {
+                    // Another pass has the runs, or they were changed: what was made here is given up.
+                    warn!(%error, "a pass of sealing was given up");
+                    self.release().await?;
+                    return Ok(Sealed::default());
+                }
+                None => {
+                    self.release().await?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Sealed::default())
+    }
+
+    async fn seal_runs(&mut self) -> Result<Sealed, Unmerged> {
+        let (merged, files) = self.merge_runs().await?;
+        failpoint::reach("seal-after-objects");
+        self.commit(&merged, &files).await.map_err(|error| Unmerged { error, run: None })
+    }
+
+    /// Writes the files of the runs; no row names them yet.
+    async fn merge_runs(&mut self) -> Result<(Vec<(Plan, Vec<NewSlice>)>, Vec<NewFile>), Unmerged> {
+        let mut files = SealedFiles::new(&self.store);
+        match self.merge_into(&mut files).await {
+            Ok(merged) => match files.end_file().await {
+                Ok(()) => Ok((merged, files.done)),
+                Err(error) => {
+                    files.abandon().await;
+                    Err(Unmerged { error, run: None })
+                }
+            },
+            Err(unmerged) => {
+                files.abandon().await;
+                Err(unmerged)
+            }
+        }
+    }
+
+    async fn merge_into(&mut self, files: &mut SealedFiles) -> Result<Vec<(Plan, Vec<NewSlice>)>, Unmerged> {
+        let mut merged = Vec::with_capacity(self.runs.len());
+        for index in 0..self.runs.len() {
+            let at_run = |error| Unmerged { error, run: Some(index) };
+            let plan = self.store.plan_sealing(&self.runs[index]).await.map_err(at_run)?;
+            let slices = self.merge_run(files, &plan).await.map_err(at_run)?;
+            merged.push((plan, slices));
+        }
+        Ok(merged)
+    }
+
+    async fn merge_run(&mut self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
         let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
-        let mut merge = Merge::of_slices(self, scope, plan.slices.clone());
+        let mut merge = Merge::of_slices(&self.store, scope, plan.slices.clone());
+        files.begin_run(plan.barriers.clone());
         while let Some(stretch) = merge.next().await? {
             files.add(plan.run_id, &stretch.read().await?).await?;
+            self.renew_if_old(files).await?;
         }
         let slices = files.end_run();
         let (old, new): (i64, i64) =
@@ -244,11 +368,100 @@ impl Store {
         }
     }
 
-    /// Puts the new slices in the place of the old ones, of each run whose log is as it was.
-    async fn commit_sealed(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Sealed> {
+    /// Says that the pass goes on. `Conflict`: another one has taken over, or the sweep has.
+    async fn renew_if_old(&mut self, files: &SealedFiles) -> Result<()> {
+        let now = self.store.now();
+        if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
+            return Ok(());
+        }
+        let until = self.store.catalog_now().await?.plus_millis(limits::SEAL_CLAIM_MS);
+        let mut renewing = Sql::new("UPDATE runs SET seal_claimed_until = ");
+        renewing.push_bind(until.as_millis()).push(" WHERE seal_claimed_by = ").push_bind(self.token.clone());
+        renewing.push(" AND id IN (").push_list(self.runs.iter().map(|run| run.id.clone())).push(")");
+        let renewed = renewing.build_query().execute(self.store.catalog().write()).await?.rows_affected();
+        if renewed != self.runs.len() as u64 {
+            return Err(Error::conflict("another node has taken over the sealing of these runs"));
+        }
+        if !self.store.renew_intents(&files.keys()).await? {
+            return Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"));
+        }
+        self.renewed_at = now;
+        Ok(())
+    }
+
+    async fn is_as_claimed(&self, run: &DueRun) -> Result<bool> {
+        let same: Option<i64> = sqlx::query_scalar(
+            "SELECT CAST(1 AS BIGINT) FROM runs WHERE id = $1 AND log_epoch = $2 AND log_version = $3",
+        )
+        .bind(&run.id)
+        .bind(run.log_epoch)
+        .bind(run.log_version)
+        .fetch_optional(self.store.catalog().read())
+        .await?;
+        Ok(same.is_some())
+    }
+
+    /// Gives the runs back; they are tried again after a while.
+    async fn release(&self) -> Result<()> {
+        let again_at = self.store.catalog_now().await?.plus_millis(limits::SEAL_AGAIN_MS);
+        for run in &self.runs {
+            sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1 AND seal_claimed_by = $3")
+                .bind(&run.id)
+                .bind(again_at.as_millis())
+                .bind(&self.token)
+                .execute(self.store.catalog().write())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a log cannot be sealed as it is. It is tried again, each time later: what is missing may be put back.
+    async fn note_damage(&self, run: &DueRun, error: &Error) -> Result<()> {
+        let problem = chain_of(error);
+        if run.seal_failures == 0 {
+            warn!(problem, run.id = run.id, "a log could not be sealed, because something of it is lost or damaged");
+        } else {
+            debug!(problem, run.id = run.id, "a damaged log could again not be sealed");
+        }
+        let wait_ms = limits::SEAL_AGAIN_MS << run.seal_failures.clamp(0, limits::SEAL_DAMAGED_DOUBLINGS_MAX);
+        let again_at = self.store.catalog_now().await?.plus_millis(wait_ms);
+        sqlx::query(
+            "UPDATE runs SET seal_claimed_until = $2, seal_failures = seal_failures + 1, seal_problem = $4
+             WHERE id = $1 AND seal_claimed_by = $3",
+        )
+        .bind(&run.id)
+        .bind(again_at.as_millis())
+        .bind(&self.token)
+        .bind(storable(&problem))
+        .execute(self.store.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    async fn commit(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Sealed> {
+        let committed = self.store.again_after_contention(|| self.commit_once(merged, files)).await?;
+        match committed {
+            Some(sealed) => Ok(sealed),
+            None => {
+                let keys: Vec<Path> = files.iter().map(|file| file.object_key.clone()).collect();
+                self.store.remove_uncommitted(&keys).await;
+                Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"))
+            }
+        }
+    }
+
+    /// Puts the new slices in the place of the old ones, of each run whose log is as it was. None, and nothing is changed,
+    /// when one of the files may have been swept.
+    async fn commit_once(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Option<Sealed>> {
+        let store = &self.store;
         let mut sealed = Sealed::default();
-        let mut transaction = self.catalog().begin().await?;
-        let now = self.now().as_millis();
+        let mut transaction = store.catalog().begin().await?;
+        let now = store.now().as_millis();
+        lock_runs(store, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
+        let object_keys: Vec<&Path> = files.iter().map(|file| &file.object_key).collect();
+        if !intents::fulfil(&mut transaction, &object_keys).await? {
+            return Ok(None);
+        }
         for file in files {
             sqlx::query(
                 "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, merged)
@@ -266,7 +479,7 @@ impl Store {
         let mut perhaps_free: BTreeSet<&str> = files.iter().map(|file| file.id.as_str()).collect();
         let mut in_vain = BTreeSet::new();
         for (plan, new) in merged {
-            if !replace_slices(&mut transaction, plan, new, files, now).await? {
+            if !replace_slices(&mut transaction, &self.token, plan, new, files, now).await? {
                 warn!(run.id = %plan.run_id, "a log was changed while it was merged; it is merged again later");
                 in_vain.extend(new.iter().map(|slice| files[slice.file].id.as_str()));
                 continue;
@@ -291,13 +504,32 @@ impl Store {
             bytes_replaced = sealed.bytes_replaced,
             "runs were sealed"
         );
-        Ok(sealed)
+        Ok(Some(sealed))
     }
 }
 
-fn tell_unsealed(run: &str, error: &Error) {
-    let error: &dyn std::error::Error = error;
-    warn!(error, run.id = run, "a log could not be sealed and will be tried again");
+/// What happened and why, down to the first cause.
+fn chain_of(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Locks runs for the rest of a transaction. Everybody locks them in the same order, so that no two wait for each other.
+pub(crate) async fn lock_runs(
+    store: &Store,
+    connection: &mut Connection,
+    ids: impl IntoIterator<Item = String>,
+) -> Result<()> {
+    let mut locking = Sql::new("SELECT id FROM runs WHERE id IN (");
+    locking.push_list(ids).push(") ORDER BY id").push(store.catalog().for_update());
+    locking.build_query().fetch_all(connection).await?;
+    Ok(())
 }
 
 /// Marks those of some segments that no slice names any more; tells their bytes. The sweep removes them after a while.
@@ -332,6 +564,7 @@ pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now
 /// False when the log is no longer as the plan found it; nothing is changed then.
 async fn replace_slices(
     connection: &mut Connection,
+    token: &str,
     plan: &Plan,
     new: &[NewSlice],
     files: &[NewFile],
@@ -345,9 +578,10 @@ async fn replace_slices(
     let old_bytes: i64 = plan.slices.iter().map(Slice::stored_bytes).sum();
     let changed = sqlx::query(
         "UPDATE runs SET log_version = log_version + 1, seal_claimed_until = 0, stored_bytes = stored_bytes + $4,
-                seal_at = CASE WHEN $5 = 1 AND records = $6 THEN NULL ELSE seal_at END,
+                seal_failures = 0, seal_problem = NULL,
+                seal_at = CASE WHEN $5 = 0 THEN $7 WHEN records = $6 THEN NULL ELSE seal_at END,
                 summarize_at = CASE WHEN $5 = 1 AND records = $6 THEN $7 ELSE summarize_at END
-         WHERE id = $1 AND log_epoch = $2 AND log_version = $3",
+         WHERE id = $1 AND log_epoch = $2 AND log_version = $3 AND seal_claimed_by = $8",
     )
     .bind(&run_id)
     .bind(plan.state.log_epoch)
@@ -356,6 +590,7 @@ async fn replace_slices(
     .bind(i64::from(plan.is_last))
     .bind(plan.records)
     .bind(now)
+    .bind(token)
     .execute(&mut *connection)
     .await?;
     if changed.rows_affected() != 1 {
@@ -382,7 +617,7 @@ async fn replace_slices(
                 slice.last_arrival,
                 slice.first_time,
                 slice.last_time,
-                i64::from(plan.is_last),
+                i64::from(plan.is_sealed),
             ];
             inserting.push_list(numbers).push(")");
         }
@@ -428,6 +663,8 @@ struct SealedFiles {
     /// The slices of the run that is being added.
     slices: Vec<NewSlice>,
     current: Option<NewSlice>,
+    /// Times over which no slice of the run reaches.
+    barriers: VecDeque<i64>,
 }
 
 struct OpenFile {
@@ -450,7 +687,19 @@ struct HashedObject {
 
 impl SealedFiles {
     fn new(store: &Store) -> Self {
-        Self { store: store.clone(), open: None, done: Vec::new(), slices: Vec::new(), current: None }
+        Self {
+            store: store.clone(),
+            open: None,
+            done: Vec::new(),
+            slices: Vec::new(),
+            current: None,
+            barriers: VecDeque::new(),
+        }
+    }
+
+    /// Begins a run, of which no slice reaches over some times; none of its records is of one of them.
+    fn begin_run(&mut self, barriers: VecDeque<i64>) {
+        self.barriers = barriers;
     }
 
     /// Adds records of a run, after those that were added before.
@@ -459,13 +708,17 @@ impl SealedFiles {
         let columns = records.columns()?;
         let mut from = 0;
         while from < positions.len() {
+            self.end_slice_at_barrier(positions[from].0);
             self.end_slice_if_full(positions[from].0).await?;
-            let room = self.open_file()?.rows_until_full();
+            let room = self.open_file().await?.rows_until_full();
             let room = room.min(limits::CHUNK_RECORDS.saturating_sub(self.current_records()));
             // A slice ends between two instants, so that the slices of a run do not overlap.
             let mut to = (from + room.max(1)).min(positions.len());
             while to < positions.len() && positions[to].0 == positions[to - 1].0 {
                 to += 1;
+            }
+            if let Some(barrier) = self.barriers.front() {
+                to = to.min(from + positions[from..].partition_point(|(time, _)| time < barrier).max(1));
             }
             let some = &positions[from..to];
             let mut arrays: Vec<ArrayRef> = vec![
@@ -474,8 +727,8 @@ impl SealedFiles {
                 Arc::new(Int64Array::from_iter_values(some.iter().map(|(_, arrival)| *arrival))),
             ];
             arrays.extend(columns.iter().map(|column| column.slice(from, some.len())));
-            self.note(some)?;
-            self.open_file()?.add(arrays, some.len()).await?;
+            self.note(some);
+            self.open_file().await?.add(arrays, some.len()).await?;
             from = to;
         }
         Ok(())
@@ -487,18 +740,38 @@ impl SealedFiles {
         std::mem::take(&mut self.slices)
     }
 
-    async fn finish(mut self) -> Result<Vec<NewFile>> {
-        self.end_file().await?;
-        Ok(self.done)
+    /// The keys of all files, finished or not.
+    fn keys(&self) -> Vec<Path> {
+        let open = self.open.iter().map(|file| &file.object_key);
+        self.done.iter().map(|file| &file.object_key).chain(open).cloned().collect()
+    }
+
+    /// Removes what was written.
+    async fn abandon(mut self) {
+        let keys = self.keys();
+        if let Some(open) = self.open.take() {
+            let mut object = open.writer.into_inner().object;
+            if let Err(error) = object.abort().await {
+                warn!(%error, object.key = %open.object_key, "parts of a file that was given up are left where they are");
+            }
+        }
+        self.store.remove_uncommitted(&keys).await;
+    }
+
+    fn end_slice_at_barrier(&mut self, next_time: i64) {
+        while self.barriers.front().is_some_and(|barrier| *barrier < next_time) {
+            self.barriers.pop_front();
+            self.slices.extend(self.current.take());
+        }
     }
 
     /// Takes note of rows that are about to be added.
-    fn note(&mut self, positions: &[(i64, i64)]) -> Result<()> {
-        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Ok(()) };
+    fn note(&mut self, positions: &[(i64, i64)]) {
+        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return };
         let arrivals = || positions.iter().map(|(_, arrival)| *arrival);
         let (least, greatest) = (arrivals().min().unwrap_or_default(), arrivals().max().unwrap_or_default());
         let file = self.done.len();
-        let first_row = self.open_file()?.rows;
+        let first_row = self.open.as_ref().map_or(0, |file| file.rows);
         let slice = self.current.get_or_insert(NewSlice {
             file,
             first_row,
@@ -512,7 +785,6 @@ impl SealedFiles {
         slice.first_arrival = slice.first_arrival.min(least);
         slice.last_arrival = slice.last_arrival.max(greatest);
         slice.last_time = last.0;
-        Ok(())
     }
 
     fn current_records(&self) -> usize {
@@ -556,10 +828,11 @@ impl SealedFiles {
         Ok(())
     }
 
-    fn open_file(&mut self) -> Result<&mut OpenFile> {
+    async fn open_file(&mut self) -> Result<&mut OpenFile> {
         if self.open.is_none() {
             let id = self.store.random().uuid();
             let object_key = keys::sealed_file(id, self.store.now());
+            self.store.intend([&object_key]).await?;
             let object = BufWriter::with_capacity(
                 Arc::clone(self.store.objects()),
                 object_key.clone(),
@@ -730,11 +1003,11 @@ mod tests {
         }
         clock.0.fetch_add(31_000, Ordering::Relaxed);
 
-        let due = store.claim_due_runs().await.unwrap();
-        let (merged, files) = store.merge_runs(&due).await.unwrap();
+        let mut pass = store.claim_due_runs().await.unwrap().unwrap();
+        let Ok((merged, files)) = pass.merge_runs().await else { panic!("not merged") };
         assert_eq!(files.iter().map(|file| file.records).collect::<Vec<_>>(), [2], "both are in one file");
         store.delete_log(runs[0]).await.unwrap();
-        assert_eq!(store.commit_sealed(&merged, &files).await.unwrap().runs, 1);
+        assert_eq!(pass.commit(&merged, &files).await.unwrap().runs, 1);
         assert_eq!(store.seal().await.unwrap().runs, 1, "the other one is merged anew");
         clock.0.fetch_add(2 * limits::REPLACED_KEEP_MS, Ordering::Relaxed);
         store.sweep().await.unwrap();

@@ -10,10 +10,12 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
 
 use crate::catalog::Catalog;
+use crate::catalog_clock::CatalogClock;
 use crate::commit::Commits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::group::Group;
+use crate::intents::Intents;
 use crate::objects::Objects;
 use crate::page_build::PageBuilds;
 use crate::segment_file::{self, OpenSegments};
@@ -29,12 +31,14 @@ pub struct Store {
 struct Inner {
     settings: StoreSettings,
     catalog: Catalog,
+    catalog_clock: CatalogClock,
     objects: Objects,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     builds: PageBuilds,
     group: Group,
     commits: Commits,
+    intents: Intents,
     open_segments: OpenSegments,
     supervisor: Supervisor,
 }
@@ -74,12 +78,14 @@ impl Store {
             commits: Commits::new(settings.ingest_memory_bytes),
             settings,
             catalog,
+            catalog_clock: CatalogClock::default(),
             objects,
             supervisor: Supervisor::new(Arc::clone(&clock)),
             clock,
             random,
             builds: PageBuilds::new(),
             group: Group::default(),
+            intents: Intents::default(),
             open_segments: segment_file::open_segments(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -110,6 +116,10 @@ impl Store {
 
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.inner.catalog
+    }
+
+    pub(crate) fn catalog_clock(&self) -> &CatalogClock {
+        &self.inner.catalog_clock
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
@@ -145,6 +155,10 @@ impl Store {
 
     pub(crate) fn commits(&self) -> &Commits {
         &self.inner.commits
+    }
+
+    pub(crate) fn intents(&self) -> &Intents {
+        &self.inner.intents
     }
 
     pub(crate) fn open_segments(&self) -> &OpenSegments {

@@ -134,14 +134,15 @@ impl Store {
 
     /// Claims logs whose summary is to be made: a few large ones or many small ones; none when all are as they should be.
     pub async fn due_summaries(&self, version: u32) -> Result<Vec<DueSummary>> {
-        let now = self.now();
+        let (now, lease_now) = (self.now(), self.catalog_now().await?);
         self.settle_unchanged(version).await?;
         let due: Vec<DueRow> = sqlx::query_as(
-            "SELECT id, records, log_epoch FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $1
+            "SELECT id, records, log_epoch FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
              ORDER BY summarize_at LIMIT $2",
         )
         .bind(now.as_millis())
         .bind(limits::SUMMARIES_MAX)
+        .bind(lease_now.as_millis())
         .fetch_all(self.catalog().read())
         .await?;
         let mut records = 0;
@@ -155,9 +156,9 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut claiming = Sql::new("UPDATE runs SET summarize_claimed_until = ");
-        claiming.push_bind(now.plus_millis(limits::SUMMARY_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_CLAIM_MS).as_millis());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
-        claiming.push(") AND summarize_claimed_until < ").push_bind(now.as_millis());
+        claiming.push(") AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
         claiming.push(self.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
         let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.catalog().write()).await?;
         claimed.into_iter().map(DueRow::into_due).collect()
@@ -180,10 +181,10 @@ impl Store {
     /// Keeps summaries, each in the place of the one before; of a log that has changed meanwhile none is kept, and it
     /// stays due.
     pub async fn save_summaries(&self, summaries: &[NewSummary]) -> Result<()> {
-        let now = self.now();
+        let (now, lease_now) = (self.now(), self.catalog_now().await?);
         let mut transaction = self.catalog().begin().await?;
         for summary in summaries {
-            save(&mut transaction, summary, now).await?;
+            save(&mut transaction, summary, now, lease_now).await?;
         }
         failpoint::reach("summary-before-rows");
         transaction.commit().await?;
@@ -194,7 +195,7 @@ impl Store {
     pub async fn put_off_summary(&self, due: &DueSummary) -> Result<()> {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(due.run_id.to_string())
-            .bind(self.now().plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
+            .bind(self.catalog_now().await?.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
             .execute(self.catalog().write())
             .await?;
         Ok(())
@@ -226,7 +227,7 @@ impl Store {
     }
 }
 
-async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp) -> Result<()> {
+async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp, lease_now: Timestamp) -> Result<()> {
     let DueSummary { run_id, log } = summary.of;
     let id = run_id.to_string();
     let settled = sqlx::query(
@@ -241,7 +242,7 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp)
     if settled.rows_affected() != 1 {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(&id)
-            .bind(now.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
+            .bind(lease_now.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
             .execute(&mut *connection)
             .await?;
         return Ok(());

@@ -388,7 +388,7 @@ impl Store {
         Ok(())
     }
 
-    /// Those of some objects that no row names, and that are too old to be waiting for their rows.
+    /// Those of some objects that no row and no intent names, old enough to be of no earlier version that notes no intents.
     pub(crate) async fn orphans(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         let before = self.now().as_millis() - limits::ORPHAN_AGE_MS;
         objects.retain(|object| object.last_modified.timestamp_millis() <= before);
@@ -398,6 +398,7 @@ impl Store {
         let keys = || objects.iter().map(|object| object.location.to_string());
         let mut looking = Sql::new("SELECT object_key FROM segments WHERE object_key IN (");
         looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM page_files WHERE object_key IN (");
+        looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM intents WHERE object_key IN (");
         looking.push_list(keys()).push(")");
         let named: Vec<String> = looking.build_query_scalar().fetch_all(self.catalog().read()).await?;
         let named: HashSet<String> = named.into_iter().collect();

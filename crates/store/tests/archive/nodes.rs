@@ -8,6 +8,8 @@ use runlog_store::{PageStatus, Store};
 
 use crate::common::{Archive, places, record};
 
+const HOUR_MS: i64 = 3_600_000;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_store_and_build_and_every_record_is_there_once() {
     let archive = Archive::<places::postgres_and_s3>::new().await;
@@ -53,4 +55,19 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
         .map(|keys| keys.unwrap()[0].value.clone())
         .collect();
     assert_eq!(keys.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_clock_is_hours_ahead_takes_nothing_out_of_the_hands_of_another() {
+    let archive = Archive::<places::postgres_and_folder>::new().await;
+    archive.push("one", &[record(1, "a")]).await;
+    archive.finish_run(archive.run_id).await;
+    archive.clock.advance_ms(31_000);
+    let (ahead, its_clock) = archive.node_ahead_by(7 * HOUR_MS).await;
+
+    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    assert_eq!(archive.store.due_summaries(1).await.unwrap().len(), 1);
+    assert!(ahead.due_summaries(1).await.unwrap().is_empty(), "the lease is as long for every clock");
+    its_clock.advance_ms(HOUR_MS + 60_000);
+    assert_eq!(ahead.due_summaries(1).await.unwrap().len(), 1, "a lease that ran out is taken over");
 }

@@ -130,6 +130,13 @@ impl<P: Places> Archive<P> {
         Store::open(self.settings.clone(), self.clock.clone(), Arc::new(SameBytes)).await.unwrap()
     }
 
+    /// The same, by a node whose clock is ahead of that of the others.
+    pub(crate) async fn node_ahead_by(&self, ms: i64) -> (Store, Arc<TestClock>) {
+        let clock = Arc::new(TestClock(AtomicI64::new(self.clock.now().as_millis() + ms)));
+        let store = Store::open(self.settings.clone(), clock.clone(), self.random.clone()).await.unwrap();
+        (store, clock)
+    }
+
     /// The same with other settings.
     pub(crate) async fn another_node_with(&self, set: impl FnOnce(&mut StoreSettings)) -> Result<Store> {
         let mut settings = self.settings.clone();
