@@ -160,7 +160,7 @@ impl Store {
         let _ =
             tokio::time::timeout(wait, async { while built.recv().await.is_ok_and(|key| *key != *row.page_key) {} })
                 .await;
-        self.file_status(&self.token_row(run_id, token).await?)
+        self.file_status(&self.token_row(run_id, token).await?).await
     }
 
     /// Pages that are kept for longer than until then are those somebody may still ask for: their last token is good.

@@ -6,7 +6,7 @@ use runlog_model::{EnvironmentId, WorkspaceId};
 use sqlx::FromRow;
 use subtle::ConstantTimeEq;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::places::push_workspaces;
 use crate::runs::instant;
 use crate::sql::Sql;
@@ -75,14 +75,22 @@ impl CallerKind {
 impl Store {
     /// Makes the user `admin` with a token when the archive has no administrator yet, and gives the token's text.
     pub async fn ensure_administrator(&self) -> Result<Option<String>> {
+        if self.has_administrator().await? {
+            return Ok(None);
+        }
+        let user = match self.create_user(&NewUser { name: "admin".to_owned(), administrator: true }).await {
+            // Another node was started for the first time at this moment.
+            Err(error) if error.kind() == ErrorKind::Conflict && self.has_administrator().await? => return Ok(None),
+            made => made?,
+        };
+        Ok(self.create_token(&user.id, "made at the first start").await?.token)
+    }
+
+    async fn has_administrator(&self) -> Result<bool> {
         let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE administrator = 1")
             .fetch_one(self.catalog().read())
             .await?;
-        if found > 0 {
-            return Ok(None);
-        }
-        let user = self.create_user(&NewUser { name: "admin".to_owned(), administrator: true }).await?;
-        Ok(self.create_token(&user.id, "made at the first start").await?.token)
+        Ok(found > 0)
     }
 
     /// The user whose personal access token this is.

@@ -199,10 +199,7 @@ impl Store {
     /// already, the id stands behind it.
     pub async fn learn_task(&self, task: &Task) -> Result<()> {
         if let Some(known) = self.task(task.id).await?
-            && known.name == task.name
-            && known.workspace.id == task.workspace.id
-            && known.workspace.name == task.workspace.name
-            && known.workspace.environment.id == task.workspace.environment.id
+            && says_the_same(&known, task)
         {
             return Ok(());
         }
@@ -241,7 +238,8 @@ impl Store {
         sqlx::query(
             "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, workspace_id = excluded.workspace_id",
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, workspace_id = excluded.workspace_id,
+                    description = COALESCE(excluded.description, tasks.description), tags = excluded.tags",
         )
         .bind(task.id.to_string())
         .bind(workspace.id.to_string())
@@ -396,6 +394,24 @@ pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[Works
     query.push(format!(" AND {column} IN ("));
     query.push_list(ids.iter().map(ToString::to_string));
     query.push(")");
+}
+
+/// True when what an upstream says of a task is what is known of it.
+fn says_the_same(known: &Task, said: &Task) -> bool {
+    let (known_place, said_place) = (&known.workspace, &said.workspace);
+    known.name == storable(said.name.trim())
+        && known.tags == said.tags
+        && (said.description.is_none() || known.description == said.description.as_deref().map(storable))
+        && known_place.id == said_place.id
+        && is_named(&known_place.name, &said_place.name, said_place.id)
+        && known_place.environment.id == said_place.environment.id
+        && is_named(&known_place.environment.name, &said_place.environment.name, said_place.environment.id)
+}
+
+/// True when a place has the name that an upstream gives it, perhaps with its id behind it: see [`free_name`].
+fn is_named(known: &str, said: &str, id: impl std::fmt::Display) -> bool {
+    let said = storable(said);
+    known == said.trim() || known == format!("{} ({id})", said.trim())
 }
 
 /// The name, or the name with the id behind it where another place of the kind has it.

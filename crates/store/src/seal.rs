@@ -1016,4 +1016,109 @@ mod tests {
         assert_eq!(segments.iter().map(|(records, _)| *records).collect::<Vec<_>>(), [1]);
         assert!(store.objects().head(&files[0].object_key).await.is_err(), "the file that held both is gone");
     }
+
+    /// A run of one record that is due for sealing.
+    async fn due_run(opened: &Opened) -> RunId {
+        let Opened { store, clock, random, .. } = opened;
+        let workspace =
+            NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
+        let workspace_id = store.create_workspace(&workspace, "admin").await.unwrap().id;
+        let task = NewTask {
+            id: None,
+            workspace_id,
+            name: "nightly".to_owned(),
+            version: None,
+            description: None,
+            tags: Vec::new(),
+        };
+        let task_id = store.create_task(&task).await.unwrap().id;
+        let token = store.ensure_administrator().await.unwrap().unwrap();
+        let caller = store.caller_by_token(&token).await.unwrap().unwrap();
+        let run_id = RunId::random(&**random);
+        store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+        push(store, run_id, 7).await;
+        store.finish_run(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+        clock.0.fetch_add(31_000, Ordering::Relaxed);
+        run_id
+    }
+
+    async fn push(store: &Store, run_id: RunId, time_ms: i64) {
+        let mut batch = store.begin_batch(run_id, None).await.unwrap();
+        batch.push(&Record::at(Timestamp::clamped(time_ms))).await.unwrap();
+        batch.commit().await.unwrap();
+    }
+
+    async fn is_whole(store: &Store) -> bool {
+        let verified = store.verify(false, |_| ()).await.unwrap();
+        (verified.problems, verified.records) == (0, 1)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_pass_that_stood_still_for_hours_commits_nothing_that_was_swept() {
+        let opened = opened().await;
+        due_run(&opened).await;
+        let Opened { store, clock, .. } = &opened;
+        let mut pass = store.claim_due_runs().await.unwrap().unwrap();
+        let Ok((merged, files)) = pass.merge_runs().await else { panic!("not merged") };
+        clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
+        store.sweep().await.unwrap();
+        assert!(store.objects().head(&files[0].object_key).await.is_err(), "another node has swept it");
+        assert_eq!(pass.commit(&merged, &files).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert!(is_whole(store).await);
+        assert_eq!(store.seal().await.unwrap().runs, 1);
+        clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
+        store.sweep().await.unwrap();
+        assert!(is_whole(store).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_pass_from_which_another_has_taken_over_commits_nothing() {
+        let opened = opened().await;
+        due_run(&opened).await;
+        let Opened { store, clock, .. } = &opened;
+        let mut slow = store.claim_due_runs().await.unwrap().unwrap();
+        let Ok((merged, files)) = slow.merge_runs().await else { panic!("not merged") };
+        clock.0.fetch_add(limits::SEAL_CLAIM_MS + 1, Ordering::Relaxed);
+        let mut quick = store.claim_due_runs().await.unwrap().unwrap();
+        assert_eq!(slow.commit(&merged, &files).await.unwrap().runs, 0, "even before the other one has done anything");
+        let Ok((merged, files)) = quick.merge_runs().await else { panic!("not merged") };
+        assert_eq!(quick.commit(&merged, &files).await.unwrap().runs, 1);
+        clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
+        store.sweep().await.unwrap();
+        assert!(is_whole(store).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_log_that_has_grown_since_it_was_seen_is_not_deleted() {
+        let opened = opened().await;
+        let run_id = due_run(&opened).await;
+        let store = &opened.store;
+        let seen = crate::delete::SeenLog { epoch: 0, records: 1 };
+        push(store, run_id, 8).await;
+        assert_eq!(store.delete_log_if(run_id, Some(seen), None).await.unwrap(), None);
+        let seen = crate::delete::SeenLog { epoch: 0, records: 2 };
+        assert_eq!(store.delete_log_if(run_id, Some(seen), None).await.unwrap().unwrap().records, 2);
+        push(store, run_id, 9).await;
+        push(store, run_id, 9).await;
+        assert_eq!(store.delete_log_if(run_id, Some(seen), None).await.unwrap(), None, "that is another log");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn objects_of_a_deleted_log_that_a_process_left_behind_are_swept() {
+        let Opened { store, _folder, .. } = opened().await;
+        let key = Path::from("segments/2026/11/27/left.parquet");
+        store.put_object(&key, Bytes::from_static(b"left")).await.unwrap();
+        for gone in [&key, &Path::from("segments/2026/11/27/gone.parquet")] {
+            sqlx::query("INSERT INTO deletions (object_key, bytes) VALUES ($1, 4)")
+                .bind(gone.as_ref())
+                .execute(store.catalog().write())
+                .await
+                .unwrap();
+        }
+        store.sweep().await.unwrap();
+        assert!(store.objects().head(&key).await.is_err());
+        let left: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM deletions").fetch_one(store.catalog().read()).await.unwrap();
+        assert_eq!(left, 0);
+    }
 }

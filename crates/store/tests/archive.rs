@@ -5,6 +5,8 @@
 mod common;
 #[path = "archive/files.rs"]
 mod files;
+#[path = "archive/late.rs"]
+mod late;
 #[path = "archive/links.rs"]
 mod links;
 #[path = "archive/lost.rs"]

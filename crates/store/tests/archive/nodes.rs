@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use runlog_model::{FileFormat, Record, RecordOrder};
-use runlog_store::{PageStatus, Store};
+use runlog_model::{FileFormat, Record, RecordOrder, RunId};
+use runlog_store::{AuditFilter, ErrorKind, PageRequest, PageStatus, Result, Retention, Store};
 
 use crate::common::{Archive, places, record};
 
@@ -70,4 +70,99 @@ async fn a_node_whose_clock_is_hours_ahead_takes_nothing_out_of_the_hands_of_ano
     assert!(ahead.due_summaries(1).await.unwrap().is_empty(), "the lease is as long for every clock");
     its_clock.advance_ms(HOUR_MS + 60_000);
     assert_eq!(ahead.due_summaries(1).await.unwrap().len(), 1, "a lease that ran out is taken over");
+}
+
+/// Runs of one batch each, in one sealed file.
+async fn sealed_runs(archive: &Archive<places::postgres_and_folder>, count: usize) -> Vec<RunId> {
+    let mut runs = Vec::new();
+    for number in 0..count {
+        let run = archive.start_another_run().await;
+        push_to(&archive.store, run, number as i64).await.unwrap();
+        archive.finish_run(run).await;
+        runs.push(run);
+    }
+    archive.clock.advance_ms(31_000);
+    while archive.store.seal().await.unwrap().runs > 0 {}
+    runs
+}
+
+async fn push_to(node: &Store, run: RunId, number: i64) -> Result<()> {
+    let mut batch = node.begin_batch(run, None).await?;
+    for row in 0..5 {
+        batch.push(&record(number * 5 + row, &format!("{number}-{row}"))).await?;
+    }
+    batch.commit().await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn deletions_beside_pushes_pages_and_sealing_on_three_nodes_all_succeed() {
+    let archive = Archive::<places::postgres_and_folder>::new().await;
+    let nodes = [archive.store.clone(), archive.another_node().await, archive.another_node().await];
+    for _ in 0..3 {
+        let runs = sealed_runs(&archive, 24).await;
+        let mut tasks: Vec<tokio::task::JoinHandle<Result<()>>> = Vec::new();
+        for (number, run) in runs.iter().copied().enumerate() {
+            let node = nodes[number % 3].clone();
+            if number % 3 != 0 {
+                tasks.push(tokio::spawn(async move { node.delete_log(run).await.map(drop) }));
+            }
+            for again in 0..6 {
+                // Groups of several runs, in any order.
+                let (node, run) = (nodes[again % 3].clone(), runs[(number * 7 + again * 5) % runs.len()]);
+                tasks.push(tokio::spawn(async move { push_to(&node, run, again as i64).await }));
+            }
+            let (node, run) = (nodes[(number + 1) % 3].clone(), runs[(number * 11) % runs.len()]);
+            let request = PageRequest { run_id: run, ..archive.whole_log(FileFormat::Json, RecordOrder::Desc) };
+            tasks.push(tokio::spawn(async move {
+                match node.request_page(&request).await {
+                    // The log was deleted while it was read.
+                    Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+                    requested => requested.map(drop),
+                }
+            }));
+        }
+        for node in nodes.clone() {
+            tasks.push(tokio::spawn(async move {
+                for _ in 0..10 {
+                    node.seal().await?;
+                }
+                node.sweep().await.map(drop)
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+    }
+    while archive.store.seal().await.unwrap().runs > 0 {}
+    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    assert_eq!(verified.problem_texts, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_on_two_nodes_deletes_and_notes_each_log_once() {
+    let archive = Archive::<places::postgres_and_folder>::new().await;
+    let runs = sealed_runs(&archive, 12).await;
+    let workspace = archive.store.run(runs[0]).await.unwrap().unwrap().workspace_id;
+    archive.store.set_retention(workspace, Retention { days: Some(1), bytes: None }).await.unwrap();
+    let other = archive.another_node().await;
+    archive.clock.advance_ms(25 * HOUR_MS);
+    let (here, there) = tokio::join!(archive.store.apply_retention(), other.apply_retention());
+    let (here, there) = (here.unwrap(), there.unwrap());
+    assert_eq!((here.runs + there.runs, here.records + there.records), (12, 60));
+    assert_eq!((here.failed, there.failed), (0, 0));
+    let filter = AuditFilter { limit: 100, ..AuditFilter::default() };
+    assert_eq!(archive.store.audit_entries(&filter).await.unwrap().1, 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_first_starts_at_once_make_one_administrator() {
+    let archive = Archive::<places::postgres_and_folder>::empty().await;
+    let mut nodes = Vec::new();
+    for _ in 0..5 {
+        nodes.push(archive.another_node().await);
+    }
+    let started = futures::future::join_all(nodes.iter().map(Store::ensure_administrator)).await;
+    let tokens: Vec<_> = started.into_iter().filter_map(|token| token.unwrap()).collect();
+    assert_eq!(tokens.len(), 1);
+    assert!(archive.store.caller_by_token(&tokens[0]).await.unwrap().is_some());
 }

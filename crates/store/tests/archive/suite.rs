@@ -265,17 +265,79 @@ async fn a_batch_that_is_given_up_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_goes_on_for_hours_is_refused_before_its_first_objects_are_swept() {
+async fn a_batch_that_goes_on_for_a_day_is_stored_whole() {
     let archive = Archive::new().await;
     let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
-    for index in 0..runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
+    let step = runlog_store::limits::SEGMENT_RECORDS_MAX as i64;
+    for part in 0..3 {
+        for index in part * step..(part + 1) * step + 1 {
+            batch.push(&record(index, "x")).await.unwrap();
+        }
+        archive.clock.advance_ms(5 * 3_600_000);
+        archive.store.sweep().await.unwrap();
+    }
+    let stored = batch.commit().await.unwrap().stored;
+    assert_eq!(stored, 3 * step as u64 + 3);
+    archive.clock.advance_ms(7 * 3_600_000);
+    archive.store.sweep().await.unwrap();
+    assert_eq!(archive.records().await.len() as u64, stored);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_stood_still_until_it_was_swept_is_refused_and_may_be_sent_again() {
+    let archive = Archive::new().await;
+    let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
+    // The second segment is begun when the first is written.
+    for index in 0..2 * runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
         batch.push(&record(index, "x")).await.unwrap();
     }
-    archive.clock.advance_ms(runlog_store::limits::BATCH_MS_MAX + 1);
-    assert_eq!(batch.commit().await.unwrap_err().kind(), ErrorKind::Invalid);
+    archive.clock.advance_ms(7 * 3_600_000);
+    archive.store.sweep().await.unwrap();
+    assert_eq!(batch.commit().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(archive.store.run(archive.run_id).await.unwrap().unwrap().records, 0);
     assert_eq!(archive.objects(), 0);
     archive.push("one", &[record(1, "a")]).await;
+    assert_eq!(archive.records().await, [record(1, "a")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_which_a_segment_is_lost_is_named_and_the_others_are_sealed() {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "lost")]).await;
+    let lost = archive.object_files().remove(0);
+    let other = archive.start_another_run().await;
+    push_to(&archive, other, &[record(2, "kept")]).await;
+    archive.finish_run(archive.run_id).await;
+    archive.finish_run(other).await;
+    archive.clock.advance_ms(31_000);
+    let bytes = std::fs::read(&lost).unwrap();
+    std::fs::remove_file(&lost).unwrap();
+
+    // A node that has not kept it in memory.
+    let node = archive.another_node().await;
+    assert_eq!(node.seal().await.unwrap().runs, 1);
+    let (damaged, total) = node.damaged_logs(10).await.unwrap();
+    assert_eq!((damaged.len(), total, damaged[0].run_id, damaged[0].failures), (1, 1, archive.run_id, 1));
+    let name = lost.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(damaged[0].problem.contains(&name), "{}", damaged[0].problem);
+    assert_eq!(node.seal().await.unwrap().runs, 0, "it is not tried again at once");
+    archive.clock.advance_ms(61_000);
+    assert_eq!(node.seal().await.unwrap().runs, 0);
+    assert_eq!(node.damaged_logs(10).await.unwrap().0[0].failures, 2);
+
+    std::fs::write(&lost, bytes).unwrap();
+    archive.clock.advance_ms(121_000);
+    assert_eq!(node.seal().await.unwrap().runs, 1, "what was put back is sealed");
+    assert_eq!(node.damaged_logs(10).await.unwrap().1, 0);
+    assert_eq!(archive.records().await, [record(1, "lost")]);
+}
+
+async fn push_to(archive: &Archive, run_id: RunId, records: &[Record]) {
+    let mut batch = archive.store.begin_batch(run_id, None).await.unwrap();
+    for record in records {
+        batch.push(record).await.unwrap();
+    }
+    batch.commit().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
