@@ -88,12 +88,16 @@ impl Store {
         seen: Option<SeenLog>,
         entry: Option<&AuditEntry>,
     ) -> Result<Option<DeletedLog>> {
-        let removed = self.again_after_contention(|| self.remove_rows(run_id, seen, entry)).await?;
-        let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
-        failpoint::reach("delete-after-rows");
-        let store = self.clone();
-        let bytes = tokio::spawn(async move { store.remove_deleted(objects).await }).await?;
-        Ok(Some(DeletedLog { records, bytes, shared_bytes }))
+        // It goes on when the caller goes away.
+        let (store, entry) = (self.clone(), entry.cloned());
+        tokio::spawn(async move {
+            let removed = store.again_after_contention(|| store.remove_rows(run_id, seen, entry.as_ref())).await?;
+            let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
+            failpoint::reach("delete-after-rows");
+            let bytes = store.remove_deleted(objects).await;
+            Ok(Some(DeletedLog { records, bytes, shared_bytes }))
+        })
+        .await?
     }
 
     /// Removes the rows of a log, and notes which objects are to go.

@@ -238,8 +238,7 @@ impl Store {
         sqlx::query(
             "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, workspace_id = excluded.workspace_id,
-                    description = COALESCE(excluded.description, tasks.description), tags = excluded.tags",
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, workspace_id = excluded.workspace_id",
         )
         .bind(task.id.to_string())
         .bind(workspace.id.to_string())
@@ -396,12 +395,10 @@ pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[Works
     query.push(")");
 }
 
-/// True when what an upstream says of a task is what is known of it.
+/// True when what an upstream says of a task is what is known of it. Its list of tasks shows neither description nor tags.
 fn says_the_same(known: &Task, said: &Task) -> bool {
     let (known_place, said_place) = (&known.workspace, &said.workspace);
     known.name == storable(said.name.trim())
-        && known.tags == said.tags
-        && (said.description.is_none() || known.description == said.description.as_deref().map(storable))
         && known_place.id == said_place.id
         && is_named(&known_place.name, &said_place.name, said_place.id)
         && known_place.environment.id == said_place.environment.id
