@@ -214,7 +214,7 @@ fn checked_batch_id(id: &str) -> Result<String> {
 }
 
 /// Adds a record to what the digest of its batch is made of, field by field, each with its length.
-fn write_digest(out: &mut Vec<u8>, record: &Record) -> Result<()> {
+pub(crate) fn write_digest(out: &mut Vec<u8>, record: &Record) -> Result<()> {
     out.extend_from_slice(&record.time.as_millis().to_le_bytes());
     for text in texts_of(record) {
         write_text(out, text);

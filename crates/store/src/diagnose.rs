@@ -139,6 +139,16 @@ impl Store {
     }
 
     async fn diagnose_sealing(&self) -> Result<Finding> {
+        let (damaged, total) = self.damaged_logs(1).await?;
+        if let Some(log) = damaged.first() {
+            let seen = format!(
+                "{total} logs are damaged and cannot be sealed, such as of run {}: {}",
+                log.run_id, log.problem
+            );
+            let advice =
+                "put back what is lost from a backup, or delete the log; `runlog archive verify` names every damage";
+            return Ok(Finding::new("sealing", Health::Bad, seen, Some(advice)));
+        }
         let late: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
             .bind(self.now().as_millis() - limits::SEAL_CLAIM_MS)
             .fetch_one(self.catalog().read())

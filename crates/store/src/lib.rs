@@ -43,6 +43,7 @@ mod intents;
 mod jobs;
 mod keys;
 pub mod limits;
+mod lost_rows;
 mod merge;
 mod objects;
 mod overview;

@@ -43,6 +43,8 @@ pub struct Verified {
     pub problems: u64,
     /// Those of them, and of the orphans, that were repaired.
     pub repaired: u64,
+    /// Records that a repair has brought back from objects that no row named.
+    pub records_restored: u64,
     /// The first thousand of them, in words.
     pub problem_texts: Vec<String>,
 }
@@ -78,7 +80,7 @@ struct Counted {
 }
 
 impl Verified {
-    fn problem(&mut self, text: String) {
+    pub(crate) fn problem(&mut self, text: String) {
         self.problems += 1;
         if self.problem_texts.len() < PROBLEMS_SHOWN_MAX {
             self.problem_texts.push(text);
@@ -87,8 +89,9 @@ impl Verified {
 }
 
 impl Store {
-    /// Reads everything that the catalog names and compares it. With `repair`, removes orphans, has page files built again
-    /// that are gone or damaged, and counts severities again; never touches a record.
+    /// Reads everything that the catalog names and compares it, and looks for records that no row names. With `repair`,
+    /// brings those back that their logs lack, removes orphans and rows of page files that are gone or damaged, which are
+    /// built anew when somebody asks, and counts severities again; never alters or doubles a record.
     pub async fn verify(&self, repair: bool, mut progress: impl FnMut(VerifyProgress) + Send) -> Result<Verified> {
         let mut verified = Verified::default();
         self.verify_objects(&mut verified, &mut progress).await?;
@@ -375,7 +378,11 @@ impl Store {
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));
-                for object in self.orphans(some).await? {
+                for object in self.unnamed(some).await? {
+                    let may_go = folder == keys::PAGES || self.verify_unnamed(&object, repair, verified).await?;
+                    if !may_go || !self.is_left_behind(&object) {
+                        continue;
+                    }
                     verified.orphans += 1;
                     verified.orphan_bytes += object.size;
                     if repair {
@@ -390,8 +397,16 @@ impl Store {
 
     /// Those of some objects that no row and no intent names, old enough to be of no earlier version that notes no intents.
     pub(crate) async fn orphans(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
-        let before = self.now().as_millis() - limits::ORPHAN_AGE_MS;
-        objects.retain(|object| object.last_modified.timestamp_millis() <= before);
+        objects.retain(|object| self.is_left_behind(object));
+        self.unnamed(objects).await
+    }
+
+    fn is_left_behind(&self, object: &ObjectMeta) -> bool {
+        object.last_modified.timestamp_millis() <= self.now().as_millis() - limits::ORPHAN_AGE_MS
+    }
+
+    /// Those of some objects that no row and no intent names.
+    async fn unnamed(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         if objects.is_empty() {
             return Ok(objects);
         }

@@ -259,7 +259,7 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         result_json(&json!({
             "objects": verified.objects, "bytes": verified.bytes, "runs": verified.runs, "records": verified.records,
             "pages": verified.pages, "orphans": verified.orphans, "orphanBytes": verified.orphan_bytes,
-            "problems": verified.problems, "repaired": verified.repaired, "problemTexts": verified.problem_texts,
+            "problems": verified.problems, "repaired": verified.repaired, "recordsRestored": verified.records_restored, "problemTexts": verified.problem_texts,
         }))?;
     } else {
         result_line(format!(
@@ -276,6 +276,9 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         let more = verified.problems.saturating_sub(PROBLEMS_SHOWN as u64);
         if more > 0 {
             result_line(format!("and {} more; --json shows up to a thousand", count(more)))?;
+        }
+        if verified.records_restored > 0 {
+            result_line(format!("{} records were brought back", count(verified.records_restored)))?;
         }
         if verified.orphans > 0 {
             let (orphans, size) = (count(verified.orphans), bytes(verified.orphan_bytes));

@@ -1,4 +1,4 @@
-//! Late records cost what they touch.
+//! Records that come late, are deleted or were lost: each costs what it touches.
 
 use runlog_model::{Record, Timestamp};
 
@@ -94,4 +94,38 @@ async fn a_deletion_goes_on_when_whoever_asked_for_it_is_gone() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("{} objects are left", archive.objects());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_whose_rows_were_lost_with_the_catalog_are_told_run_by_run_and_brought_back_once() {
+    let mut archive = Archive::<places::sqlite_and_folder>::new().await;
+    archive.push("one", &[record(1, "a"), record(5, "same")]).await;
+    let objects = archive.object_files()[0].ancestors().find(|path| path.ends_with("objects")).unwrap().to_owned();
+    let (catalog, saved) = (objects.with_file_name("catalog.sqlite"), objects.with_file_name("saved.sqlite"));
+    archive.store.close().await;
+    std::fs::copy(&catalog, &saved).unwrap();
+    archive.reopen().await;
+    archive.push("two", &[record(2, "b"), record(5, "same"), record(9, "c")]).await;
+    let known = archive.run_id;
+    archive.run_id = archive.start_another_run().await;
+    let unknown = archive.run_id;
+    archive.push("three", &[record(3, "of a run that is not known")]).await;
+    archive.run_id = known;
+    archive.store.close().await;
+    std::fs::copy(&saved, &catalog).unwrap();
+    archive.reopen().await;
+
+    let told = archive.store.verify(false, |_| ()).await.unwrap();
+    assert_eq!((told.problems, told.orphans, told.records_restored), (2, 0, 0));
+    for run in [known, unknown] {
+        assert!(told.problem_texts.iter().any(|text| text.contains(&run.to_string())), "{:?}", told.problem_texts);
+    }
+    let mended = archive.store.verify(true, |_| ()).await.unwrap();
+    assert_eq!((mended.problems, mended.repaired, mended.records_restored), (2, 1, 2));
+    // Of the two that are alike to the letter one is taken for the other: nothing is ever doubled.
+    let messages: Vec<_> = archive.records().await.into_iter().filter_map(|record| record.message).collect();
+    assert_eq!(messages, ["a", "b", "same", "c"]);
+    let again = archive.store.verify(true, |_| ()).await.unwrap();
+    assert_eq!((again.problems, again.records_restored), (1, 0), "{:?}", again.problem_texts);
+    assert_eq!(archive.objects(), 4, "what is of no known run stays");
 }

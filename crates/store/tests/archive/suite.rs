@@ -332,6 +332,42 @@ async fn a_log_of_which_a_segment_is_lost_is_named_and_the_others_are_sealed() {
     assert_eq!(archive.records().await, [record(1, "lost")]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_lie_around_after_they_were_sealed_or_deleted_are_not_brought_back() {
+    let archive = Archive::new().await;
+    let other = archive.start_another_run().await;
+    archive.push("one", &[record(1, "a"), record(5, "same")]).await;
+    let before = archive.object_files();
+    archive.push("two", &[record(2, "b"), record(5, "same"), record(9, "c")]).await;
+    push_to(&archive, other, &[record(3, "of the other")]).await;
+    let kept: Vec<(std::path::PathBuf, Vec<u8>)> = archive
+        .object_files()
+        .into_iter()
+        .filter(|file| !before.contains(file))
+        .map(|file| (file.clone(), std::fs::read(file).unwrap()))
+        .collect();
+    assert_eq!(kept.len(), 2);
+    archive.finish_run(archive.run_id).await;
+    archive.finish_run(other).await;
+    archive.clock.advance_ms(31_000);
+    while archive.store.seal().await.unwrap().runs > 0 {}
+    archive.clock.advance_ms(3_601_000);
+    archive.store.sweep().await.unwrap();
+
+    // Segments that come back after they were sealed are known by what they hold.
+    for (file, bytes) in &kept {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, bytes).unwrap();
+    }
+    let verified = archive.store.verify(true, |_| ()).await.unwrap();
+    assert_eq!((verified.problems, verified.records_restored, verified.records), (0, 0, 6));
+
+    archive.store.delete_log(other).await.unwrap();
+    let verified = archive.store.verify(true, |_| ()).await.unwrap();
+    assert_eq!((verified.problems, verified.records_restored), (1, 0), "what was deleted does not come back");
+    assert!(verified.problem_texts[0].contains(&other.to_string()), "{:?}", verified.problem_texts);
+}
+
 async fn push_to(archive: &Archive, run_id: RunId, records: &[Record]) {
     let mut batch = archive.store.begin_batch(run_id, None).await.unwrap();
     for record in records {
