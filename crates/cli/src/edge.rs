@@ -1,5 +1,8 @@
 //! Where the program meets the machine: its clock and its randomness. Everything inside is handed these.
 
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
 use rand::TryRng;
 use rand::rngs::SysRng;
 use runlog_model::{Clock, Random, Timestamp};
@@ -11,6 +14,11 @@ impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     fn now(&self) -> Timestamp {
         Timestamp::clamped(jiff::Timestamp::now().as_millisecond())
+    }
+
+    fn elapsed(&self) -> Duration {
+        static BEGUN: OnceLock<Instant> = OnceLock::new();
+        BEGUN.get_or_init(Instant::now).elapsed()
     }
 }
 

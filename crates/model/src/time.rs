@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -143,6 +144,13 @@ impl TimeRange {
 pub trait Clock: Send + Sync {
     /// The present instant.
     fn now(&self) -> Timestamp;
+
+    /// The time since some moment: for rates, waits and ages, which must not change when somebody sets the clock.
+    ///
+    /// A clock that nobody sets needs no other than [`Clock::now`].
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.now().as_millis().max(0).unsigned_abs())
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use runlog_analysis::sql::SqlEngine;
 use runlog_model::{Clock, Random, Timestamp};
 use runlog_store::{ArchiveFigures, Error, ErrorKind, Store};
+use tokio_util::task::TaskTracker;
 
 use crate::audit::Looks;
 use crate::body_memory::BodyMemory;
@@ -14,7 +15,10 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::openapi::document_text;
 use crate::pace::Paces;
+use crate::readiness::Readiness;
+use crate::routes::about_text;
 use crate::settings::ServerSettings;
+use crate::web::Fixed;
 
 /// What the keys of access tokens are called.
 pub(crate) const ACCESS_TOKENS: &str = "access-tokens";
@@ -38,6 +42,10 @@ struct Shared {
     /// What [`Store::figures`] counted.
     figures: Kept<ArchiveFigures>,
     looks: Looks,
+    readiness: Readiness,
+    /// Changes that go on, some of them for clients that have gone.
+    changes: TaskTracker,
+    about: Fixed,
     openapi: String,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -53,14 +61,15 @@ impl App {
     ) -> runlog_store::Result<Self> {
         let token_keys = KeyRing::open(ACCESS_TOKENS, store.clone(), Arc::clone(&clock)).await?;
         let link_keys = KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?;
-        let paces = Paces::new(settings.requests_per_second, settings.stranger_requests_per_second, Arc::clone(&clock));
+        let paces = Paces::new(&settings, Arc::clone(&clock));
         let events_bytes = settings.bounds.events_bytes_max;
         let times = |times: usize| events_bytes.saturating_mul(times);
         let body_memory = BodyMemory::new(times(limits::EVENTS_READ_TIMES), times(limits::EVENTS_MEMORY_TIMES));
         let metrics = Metrics::new();
         let looks = Looks::new(Arc::clone(&clock));
         let figures = Kept::new(Arc::clone(&clock));
-        let openapi = document_text();
+        let readiness = Readiness::new(Arc::clone(&clock));
+        let (openapi, about) = (document_text(), Fixed::new(about_text()));
         let sql = SqlEngine::new(store.clone(), settings.sql.clone(), Arc::clone(&clock))
             .map_err(|error| Error::caused(ErrorKind::Unavailable, "questions in SQL cannot be answered", error))?;
         let shared = Shared {
@@ -74,6 +83,9 @@ impl App {
             metrics,
             figures,
             looks,
+            readiness,
+            changes: TaskTracker::new(),
+            about,
             openapi,
             clock,
             random,
@@ -126,6 +138,32 @@ impl App {
     /// Who lately looked at what.
     pub(crate) fn looks(&self) -> &Looks {
         &self.0.looks
+    }
+
+    /// Runs what changes something to its end, also when whoever waits for it goes away.
+    pub(crate) async fn outlive<T: Send + 'static>(&self, change: impl Future<Output = T> + Send + 'static) -> T {
+        match self.0.changes.spawn(change).await {
+            Ok(done) => done,
+            Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
+            // The process is ending, and whoever waits with it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits for changes that go on for clients that have gone.
+    pub(crate) async fn finish_changes(&self) {
+        self.0.changes.close();
+        self.0.changes.wait().await;
+    }
+
+    /// Whether the archive answers, as it was some seconds ago at most.
+    pub(crate) async fn check(&self) -> runlog_store::Result<()> {
+        self.0.readiness.check(self.store()).await
+    }
+
+    /// What the service says of itself.
+    pub(crate) fn about(&self) -> &Fixed {
+        &self.0.about
     }
 
     /// The description of the API, as text.

@@ -1,10 +1,10 @@
 //! Who calls: personal access tokens, and the access tokens that service accounts get for their secret.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::request::CallerId;
+use crate::pace::Shown;
+use crate::request::{CallerId, ClientAddress};
 use crate::sessions;
 
 /// What personal access tokens begin with; everything else is taken for an access token.
@@ -35,9 +36,10 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
 
 /// Lets a request pass whose token is known.
 pub(crate) async fn require_token(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match authenticate(&app, request.method(), request.headers()).await {
+    let from = address(request.extensions());
+    match authenticate(&app, request.method(), request.headers(), from).await {
         Ok(caller) => {
-            if let Err(too_many) = app.paces().check_caller(&caller.id) {
+            if let Err(too_many) = app.paces().turn_of(&caller.id).await {
                 return too_many.into_response();
             }
             let id = CallerId(caller.id.clone());
@@ -47,7 +49,8 @@ pub(crate) async fn require_token(State(app): State<App>, mut request: Request, 
             response
         }
         // Only what is refused counts against an address: the callers behind one proxy do not hinder each other.
-        Err(error) => match app.paces().check_stranger(address(&request)) {
+        Err(error) if error.status == StatusCode::TOO_MANY_REQUESTS => error.into_response(),
+        Err(error) => match app.paces().check_stranger(from) {
             Ok(()) => error.into_response(),
             Err(too_many) => too_many.into_response(),
         },
@@ -56,27 +59,37 @@ pub(crate) async fn require_token(State(app): State<App>, mut request: Request, 
 
 /// Lets a request pass whose address has not sent too many: for routes that trade or check secrets.
 pub(crate) async fn limit_strangers(State(app): State<App>, request: Request, next: Next) -> Response {
-    match app.paces().check_stranger(address(&request)) {
+    match app.paces().check_stranger(address(request.extensions())) {
         Ok(()) => next.run(request).await,
         Err(too_many) => too_many.into_response(),
     }
 }
 
-/// Where a request came from.
-pub(crate) fn address(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
+/// Where a request came from: the client, where a trusted proxy says who that is.
+pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ClientAddress>().and_then(|client| client.0)
 }
 
 /// A token counts more than a cookie: a program that sends one means it.
-async fn authenticate(app: &App, method: &Method, headers: &HeaderMap) -> ApiResult<Caller> {
+///
+/// What would be looked for in the catalog is not, when its address has failed too often and it is not known to be good.
+async fn authenticate(app: &App, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> ApiResult<Caller> {
     if !headers.contains_key(header::AUTHORIZATION)
         && let Some(text) = sessions::session_text(app, headers)
     {
-        return Ok(sessions::session(app, &text, method, headers).await?.caller);
+        app.paces().check_shown(from, Shown::Session(&text))?;
+        let session = sessions::session(app, &text, method, headers).await?;
+        app.paces().note_good(Shown::Session(&text));
+        return Ok(session.caller);
     }
     let token = bearer(headers)?;
     let caller = if token.starts_with(PERSONAL_TOKEN_PREFIX) {
-        app.store().caller_by_token(token).await?
+        app.paces().check_shown(from, Shown::Token(token))?;
+        let caller = app.store().caller_by_token(token).await?;
+        if caller.is_some() {
+            app.paces().note_good(Shown::Token(token));
+        }
+        caller
     } else {
         let account = account_of(app, token).await?.account;
         app.store().caller(CallerKind::ServiceAccount, &account).await?
@@ -138,7 +151,7 @@ pub(crate) async fn issue(app: &App, account: &str) -> ApiResult<String> {
     let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key.value)).map_err(|error| ApiError {
         cause: Some(std::sync::Arc::new(error)),
-        ..ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "no access token could be made")
+        ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "no access token could be made")
     })
 }
 

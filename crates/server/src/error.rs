@@ -15,6 +15,8 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
     /// What to do next, for the caller.
     pub(crate) detail: Option<String>,
+    /// When to come again, where that is known. Unit: seconds.
+    pub(crate) retry_after: Option<u64>,
     /// The causes, for the service's log only.
     pub(crate) cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -24,7 +26,7 @@ pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), detail: None, cause: None }
+        Self { status, message: message.into(), detail: None, retry_after: None, cause: None }
     }
 
     /// 400: the caller sent something wrong, and is told what and where.
@@ -52,6 +54,12 @@ impl ApiError {
         self.detail = Some(detail.into());
         self
     }
+
+    /// This failure, with when to come again.
+    pub(crate) fn retried_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
 }
 
 impl From<runlog_store::Error> for ApiError {
@@ -66,7 +74,7 @@ impl From<runlog_store::Error> for ApiError {
             ErrorKind::Corrupt => "the archive could not read what it holds; its log says more".to_owned(),
         };
         let cause = status.is_server_error().then(|| Arc::new(error) as Arc<dyn StdError + Send + Sync>);
-        Self { status, message, detail: None, cause }
+        Self { status, message, detail: None, retry_after: None, cause }
     }
 }
 

@@ -27,7 +27,9 @@ mod metrics;
 mod openapi;
 mod otlp;
 mod pace;
+mod proxies;
 mod query;
+mod readiness;
 mod request;
 mod routes;
 mod run_hook;
@@ -39,6 +41,7 @@ mod web;
 
 pub use app::App;
 pub use openapi::{document, document_text};
+pub use proxies::{Network, NetworkError, Proxies, ToldBy};
 pub use routes::{Access, Route, router, routes};
 pub use run_hook::RunHook;
 pub use server::{ServeError, serve};

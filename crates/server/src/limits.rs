@@ -99,9 +99,8 @@ pub(crate) const RECENT_RUNS_MAX: u64 = 100;
 /// Most runs of one page of the runs of a task.
 pub(crate) const RUN_LINES_MAX: u64 = 500;
 
-/// How often the same reading of the same log by the same caller is written down. Unit: milliseconds. Scrolling through
-/// a log is one look at it.
-pub(crate) const LOOK_AGAIN_MS: i64 = 600_000;
+/// How often the same reading of the same log by the same caller is written down. Scrolling through a log is one look at it.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// Most records of one answer of a search.
 pub(crate) const SEARCH_PAGE_MAX: u64 = 200;
@@ -114,3 +113,34 @@ pub(crate) const SEARCH_TIME_MAX: Duration = Duration::from_millis(800);
 
 /// How much of a message the answer of a search shows. Unit: characters.
 pub(crate) const SEARCH_MESSAGE_CHARS_MAX: usize = 1_000;
+
+/// How old the word that the archive answers may be: looking writes an object, which costs money in a bucket.
+pub(crate) const READY_FOR: Duration = Duration::from_secs(5);
+
+/// How old the word that it does not may be: a probe that asks each second should see it come back.
+pub(crate) const NOT_READY_FOR: Duration = Duration::from_secs(1);
+
+/// Most values of one list in a query, such as tags or ids; each is a part of a query of the catalog, which takes some
+/// tens of thousands.
+pub(crate) const LIST_VALUES_MAX: usize = 500;
+
+/// How long tokens that were found good, and accounts that signed in, are kept in mind: they are let in where an address
+/// or an account is at its limit for failures.
+pub(crate) const GOOD_FOR: Duration = Duration::from_secs(3_600);
+
+/// Most of those that are kept in mind; 32 bytes each and some more.
+pub(crate) const GOOD_MAX: usize = 10_000;
+
+/// Most sign-ins of one account with a wrong secret that are looked at, one after another; then one each second. Nobody
+/// who has mistyped a secret is kept waiting, and nobody guesses one of 256 bits.
+pub(crate) const ACCOUNT_FAILURES_AT_ONCE: u32 = 10;
+
+/// Least number of connections that may be open and have sent nothing; as many as are served at a time, where that is more.
+pub(crate) const SILENT_MIN: usize = 256;
+
+/// How much of the first bytes of a connection is read before it takes its place. Unit: bytes.
+pub(crate) const FIRST_BYTES: usize = 1 << 10;
+
+/// Most keys of one limit: callers, addresses, accounts. Beyond that, those that are within their limits are forgotten, or
+/// all of them.
+pub(crate) const PACED_MAX: usize = 100_000;

@@ -58,7 +58,7 @@ impl<S: Sync> FromRequestParts<S> for Linked {
 /// Lets a request pass whose link was signed here and is still good. Nothing is written down of the others: whoever
 /// makes up links must not fill the archive.
 pub(crate) async fn require_link(State(app): State<App>, request: Request, next: Next) -> Response {
-    let from = address(&request);
+    let from = address(request.extensions());
     let (mut parts, body) = request.into_parts();
     match linked(&app, &mut parts).await {
         Ok(file) => {

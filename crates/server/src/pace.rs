@@ -1,96 +1,220 @@
-//! How many requests are taken: from each caller, and from each address that does not prove who calls.
+//! How many requests are taken: from each caller, from each address that does not prove who calls, and from each account
+//! whose secret is wrong.
+//!
+//! A known caller's request that comes too early waits for its turn, up to a bound: whoever asks for one thing after
+//! another is slowed down and never refused. Turns are counted for each caller by itself, so that nobody waits for
+//! another's. What failures would be taken for guessing is refused at once.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use governor::clock::Clock as _;
-use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
 use runlog_model::Clock;
+use sha2::{Digest, Sha256};
 
 use crate::error::ApiError;
+use crate::limits;
+use crate::settings::ServerSettings;
 
-/// After so many checks, keys that have not been seen lately are forgotten.
-const CHECKS_BETWEEN_CLEANINGS: u32 = 10_000;
-
-type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, HandedClock, NoOpMiddleware<Duration>>;
-
-/// The clock that was handed in, as the limiter reads it.
-#[derive(Clone)]
-struct HandedClock(Arc<dyn Clock>);
-
-impl governor::clock::Clock for HandedClock {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        Duration::from_millis(self.0.now().as_millis().max(0).unsigned_abs())
-    }
-}
-
-/// Counts requests, and refuses those above what is taken.
+/// Counts requests, and holds back or refuses those above what is taken.
 pub(crate) struct Paces {
     callers: Pace<String>,
+    turn_time_max: Duration,
     strangers: Pace<Option<IpAddr>>,
+    accounts: Pace<String>,
+    good: Good,
 }
 
-/// So many requests a second for each key; none for as many as come.
-struct Pace<K: Hash + Eq + Clone> {
-    limiter: Option<(Limiter<K>, NonZeroU32)>,
-    clock: HandedClock,
-    checks: AtomicU32,
+/// What a request shows to be let in, where looking at it costs a question to the catalog.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shown<'a> {
+    /// A personal token.
+    Token(&'a str),
+    /// The cookie of a session.
+    Session(&'a str),
+    /// The secret of an account, from an address.
+    Secret(&'a str, Option<IpAddr>),
 }
 
 impl Paces {
-    /// Takes so many requests a second from each caller, and from each address that proves nothing; 0 for as many as
-    /// come.
-    pub(crate) fn new(of_callers: u32, of_strangers: u32, clock: Arc<dyn Clock>) -> Self {
-        let clock = HandedClock(clock);
-        Self { callers: Pace::new(of_callers, clock.clone()), strangers: Pace::new(of_strangers, clock) }
+    pub(crate) fn new(settings: &ServerSettings, clock: Arc<dyn Clock>) -> Self {
+        let rate = |per_second, at_once: u32| Rate::new(per_second, at_once);
+        let strangers = settings.stranger_requests_per_second;
+        // One wrong secret of an account each second.
+        let accounts = if strangers == 0 { None } else { rate(1, limits::ACCOUNT_FAILURES_AT_ONCE) };
+        Self {
+            callers: Pace::new(rate(settings.requests_per_second, settings.requests_per_second), Arc::clone(&clock)),
+            turn_time_max: settings.turn_time_max,
+            strangers: Pace::new(rate(strangers, strangers), Arc::clone(&clock)),
+            accounts: Pace::new(accounts, Arc::clone(&clock)),
+            good: Good { clock, known: Mutex::default() },
+        }
     }
 
-    /// 429 when a caller has sent more than is taken.
-    pub(crate) fn check_caller(&self, id: &str) -> Result<(), TooMany> {
-        self.callers.check(&id.to_owned(), "from one caller")
+    /// Comes back when it is a caller's turn; 429 when it would not be for some seconds.
+    pub(crate) async fn turn_of(&self, caller: &str) -> Result<(), TooMany> {
+        let wait = self
+            .callers
+            .take(caller.to_owned(), self.turn_time_max)
+            .map_err(|wait| TooMany::of(&self.callers, wait, "from one caller"))?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
     }
 
     /// 429 when an address has sent more than is taken without proving who calls.
     pub(crate) fn check_stranger(&self, address: Option<IpAddr>) -> Result<(), TooMany> {
-        self.strangers.check(&address, "without a good token")
+        let taken = self.strangers.take(address, Duration::ZERO);
+        taken.map(drop).map_err(|wait| TooMany::of(&self.strangers, wait, "without a good token"))
+    }
+
+    /// 429 when an address is at its limit for failures and what it shows was not found good lately: asking the catalog
+    /// about it is what the limit is for.
+    pub(crate) fn check_shown(&self, address: Option<IpAddr>, shown: Shown<'_>) -> Result<(), TooMany> {
+        match self.strangers.wait(&address) {
+            Some(wait) if !self.good.is_known(shown) => Err(TooMany::of(&self.strangers, wait, "without a good token")),
+            _ => Ok(()),
+        }
+    }
+
+    /// 429 when an account is at its limit for wrong secrets, unless it signed in from this address lately.
+    pub(crate) fn check_account(&self, account: &str, address: Option<IpAddr>) -> Result<(), TooMany> {
+        match self.accounts.wait(&shortened(account)) {
+            Some(wait) if !self.good.is_known(Shown::Secret(account, address)) => {
+                let what = "too many sign-ins of this account with a wrong secret".to_owned();
+                Err(TooMany { what, wait })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a wrong secret against its account.
+    pub(crate) fn note_failure(&self, account: &str) {
+        // Whether it was one too many is told to the next one.
+        let _ = self.accounts.take(shortened(account), Duration::ZERO);
+    }
+
+    /// Keeps in mind that what was shown is good.
+    pub(crate) fn note_good(&self, shown: Shown<'_>) {
+        self.good.note(shown);
     }
 
     /// What clients are told: requests per second and per minute, or 0.
     pub(crate) fn header(&self) -> HeaderValue {
-        let per_second = self.callers.limiter.as_ref().map(|(_, per_second)| per_second.get());
+        let per_second = self.callers.rate.map(|rate| rate.per_second.get());
         let text = per_second.map(|per_second| format!("{per_second},{}", per_second.saturating_mul(60)));
         text.and_then(|text| HeaderValue::from_str(&text).ok()).unwrap_or(HeaderValue::from_static("0"))
     }
 }
 
-impl<K: Hash + Eq + Clone> Pace<K> {
-    fn new(per_second: u32, clock: HandedClock) -> Self {
-        let limiter = NonZeroU32::new(per_second).map(|per_second| {
-            (RateLimiter::hashmap_with_clock(Quota::per_second(per_second), clock.clone()), per_second)
-        });
-        Self { limiter, clock, checks: AtomicU32::new(1) }
+/// What names an account is whatever somebody sent.
+fn shortened(account: &str) -> String {
+    account.chars().take(64).collect()
+}
+
+/// So many requests a second, and so many at once after a while without any.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    per_second: NonZeroU32,
+    /// The time from one to the next.
+    step: Duration,
+    /// How far ahead of their time requests may come.
+    ahead: Duration,
+}
+
+impl Rate {
+    fn new(per_second: u32, at_once: u32) -> Option<Self> {
+        let per_second = NonZeroU32::new(per_second)?;
+        let step = Duration::from_secs(1) / per_second.get();
+        Some(Self { per_second, step, ahead: step.saturating_mul(at_once.saturating_sub(1)) })
+    }
+}
+
+/// A rate for each key; none for as many as come.
+struct Pace<K> {
+    rate: Option<Rate>,
+    clock: Arc<dyn Clock>,
+    /// When the next request of a key is due, if they came evenly.
+    due: Mutex<HashMap<K, Duration>>,
+}
+
+impl<K: Hash + Eq> Pace<K> {
+    fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
+        Self { rate, clock, due: Mutex::default() }
     }
 
-    fn check(&self, key: &K, from: &str) -> Result<(), TooMany> {
-        let Some((limiter, per_second)) = &self.limiter else { return Ok(()) };
-        if self.checks.fetch_add(1, Ordering::Relaxed).is_multiple_of(CHECKS_BETWEEN_CLEANINGS) {
-            limiter.retain_recent();
+    /// Takes a turn: how long to wait for it, or, when that is longer than `wait_max`, how long it would have been.
+    fn take(&self, key: K, wait_max: Duration) -> Result<Duration, Duration> {
+        let Some(rate) = self.rate else { return Ok(Duration::ZERO) };
+        let now = self.clock.elapsed();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if due.len() >= limits::PACED_MAX {
+            forget(&mut due, limits::PACED_MAX, |due| *due > now);
         }
-        limiter.check_key(key).map_err(|until| TooMany {
-            what: format!("more than {per_second} requests a second {from}"),
-            wait: until.wait_time_from(self.clock.now()),
-        })
+        let due = due.entry(key).or_insert(now);
+        let at = (*due).max(now);
+        let wait = at.saturating_sub(rate.ahead).saturating_sub(now);
+        if wait > wait_max {
+            return Err(wait);
+        }
+        *due = at.saturating_add(rate.step);
+        Ok(wait)
     }
+
+    /// How long a key would have to wait; none when it need not.
+    fn wait(&self, key: &K) -> Option<Duration> {
+        let (rate, now) = (self.rate?, self.clock.elapsed());
+        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner).get(key)?;
+        let wait = due.saturating_sub(rate.ahead).saturating_sub(now);
+        (!wait.is_zero()).then_some(wait)
+    }
+}
+
+/// Makes room in a full map: what need not be kept goes, or everything, when that is not enough.
+fn forget<K: Hash + Eq, V>(map: &mut HashMap<K, V>, most: usize, mut keep: impl FnMut(&V) -> bool) {
+    map.retain(|_, value| keep(value));
+    if map.len() > most / 4 * 3 {
+        map.clear();
+    }
+}
+
+/// What was found good lately, as far as this node knows; only its hashes are kept.
+struct Good {
+    clock: Arc<dyn Clock>,
+    known: Mutex<HashMap<[u8; 32], Duration>>,
+}
+
+impl Good {
+    fn is_known(&self, shown: Shown<'_>) -> bool {
+        let now = self.clock.elapsed();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&digest(shown)).is_some_and(|at| now.saturating_sub(*at) < limits::GOOD_FOR)
+    }
+
+    fn note(&self, shown: Shown<'_>) {
+        let now = self.clock.elapsed();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= limits::GOOD_MAX {
+            forget(&mut known, limits::GOOD_MAX, |at| now.saturating_sub(*at) < limits::GOOD_FOR);
+        }
+        known.insert(digest(shown), now);
+    }
+}
+
+fn digest(shown: Shown<'_>) -> [u8; 32] {
+    let text = match shown {
+        Shown::Token(token) => format!("token {token}"),
+        Shown::Session(session) => format!("session {session}"),
+        Shown::Secret(account, Some(address)) => format!("secret {address} {account}"),
+        Shown::Secret(account, None) => format!("secret - {account}"),
+    };
+    Sha256::digest(text).into()
 }
 
 /// A request that is not taken now.
@@ -100,13 +224,107 @@ pub(crate) struct TooMany {
     wait: Duration,
 }
 
+impl TooMany {
+    fn of<K>(pace: &Pace<K>, wait: Duration, from: &str) -> Self {
+        let per_second = pace.rate.map_or(0, |rate| rate.per_second.get());
+        Self { what: format!("more than {per_second} requests a second {from}"), wait }
+    }
+}
+
+impl From<TooMany> for ApiError {
+    fn from(too_many: TooMany) -> Self {
+        let seconds = too_many.seconds();
+        Self::new(StatusCode::TOO_MANY_REQUESTS, too_many.what)
+            .with_detail(format!("try again in {seconds} s; nothing was done"))
+            .retried_after(seconds)
+    }
+}
+
+impl TooMany {
+    fn seconds(&self) -> u64 {
+        self.wait.as_secs().saturating_add(u64::from(self.wait.subsec_nanos() > 0)).max(1)
+    }
+}
+
 impl IntoResponse for TooMany {
     fn into_response(self) -> Response {
-        let seconds = self.wait.as_secs_f64().ceil().max(1.0) as u64;
-        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, self.what)
-            .with_detail(format!("try again in {seconds} s; nothing was done"));
-        let mut response = error.into_response();
+        let seconds = self.seconds();
+        let mut response = ApiError::from(self).into_response();
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+    use runlog_model::Timestamp;
+
+    use super::*;
+
+    /// A clock that somebody sets, and that goes on whatever they set.
+    #[derive(Default)]
+    struct SetClock {
+        now_ms: AtomicI64,
+        elapsed_ms: AtomicU64,
+    }
+
+    impl Clock for SetClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::clamped(self.now_ms.load(Ordering::SeqCst))
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(self.elapsed_ms.load(Ordering::SeqCst))
+        }
+    }
+
+    fn pace(per_second: u32, clock: &Arc<SetClock>) -> Pace<&'static str> {
+        Pace::new(Rate::new(per_second, per_second), Arc::clone(clock) as Arc<dyn Clock>)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn who_asks_one_after_another_is_never_refused() {
+        let clock = Arc::new(SetClock::default());
+        let pace = pace(100, &clock);
+        for number in 0..2_000 {
+            let wait = pace.take("client", 5 * SECOND).unwrap_or_else(|wait| panic!("request {number}: {wait:?}"));
+            assert!(wait <= Duration::from_millis(10), "request {number} waits for {wait:?}");
+            clock.elapsed_ms.fetch_add(u64::try_from(wait.as_millis()).unwrap(), Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_asks_all_at_once_waits_in_a_bounded_queue_and_takes_no_turn_of_others() {
+        let clock = Arc::new(SetClock::default());
+        let pace = pace(100, &clock);
+        let taken = (0..10_000).filter(|_| pace.take("flood", 5 * SECOND).is_ok()).count();
+        assert_eq!(taken, 600, "a second's worth at once, and five seconds' worth that wait");
+        assert_eq!(pace.take("other", 5 * SECOND), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_refuses_nobody() {
+        let clock = Arc::new(SetClock { now_ms: AtomicI64::new(1_795_434_850_000), ..SetClock::default() });
+        let pace = pace(2, &clock);
+        assert_eq!(pace.take("a", Duration::ZERO), Ok(Duration::ZERO));
+        clock.now_ms.fetch_sub(3_600_000, Ordering::SeqCst);
+        assert_eq!(pace.take("a", Duration::ZERO), Ok(Duration::ZERO));
+        assert!(pace.take("a", Duration::ZERO).is_err());
+        clock.elapsed_ms.fetch_add(500, Ordering::SeqCst);
+        assert_eq!(pace.take("a", Duration::ZERO), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_limit_holds_a_bounded_number_of_keys() {
+        let clock = Arc::new(SetClock::default());
+        let pace: Pace<usize> = Pace::new(Rate::new(1, 1), Arc::clone(&clock) as Arc<dyn Clock>);
+        for key in 0..limits::PACED_MAX * 2 {
+            let _ = pace.take(key, Duration::ZERO);
+        }
+        assert!(pace.due.lock().unwrap().len() <= limits::PACED_MAX);
     }
 }

@@ -54,19 +54,16 @@ impl Params {
     }
 
     /// The texts of a repeated parameter as they are; empty ones are left out.
-    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
-        self.0
-            .iter()
-            .filter(|(key, value)| key == name && !value.trim().is_empty())
-            .map(|(_, value)| value.clone())
-            .collect()
+    pub(crate) fn texts(&self, name: &str) -> ApiResult<Vec<String>> {
+        let named = self.0.iter().filter(|(key, value)| key == name && !value.trim().is_empty());
+        bounded(name, named.map(|(_, value)| value.clone()).collect())
     }
 
     /// The values of a list: repeated, between commas, or both.
-    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&self, name: &str) -> ApiResult<Vec<String>> {
         let named = self.0.iter().filter(|(key, _)| key == name || key.strip_suffix("[]") == Some(name));
         let values = named.flat_map(|(_, value)| value.split(',')).map(str::trim).filter(|value| !value.is_empty());
-        values.map(str::to_owned).collect()
+        bounded(name, values.map(str::to_owned).collect())
     }
 
     /// `true` or `false`, in any case.
@@ -116,6 +113,17 @@ impl Params {
             text.parse().map_err(|error: T::Err| ApiError::invalid(format!("{name}: {}", error.to_string())))
         };
         self.text(name).map(read).transpose()
+    }
+}
+
+/// 400 for more values than a query of the catalog takes.
+pub(crate) fn bounded<T>(name: &str, values: Vec<T>) -> ApiResult<Vec<T>> {
+    match values.len() {
+        0..=limits::LIST_VALUES_MAX => Ok(values),
+        count => Err(ApiError::invalid(format!(
+            "{name}: {count} values are more than {}; ask in parts",
+            limits::LIST_VALUES_MAX
+        ))),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What surrounds every request: its id, its line in the log, panics, and the body of errors.
 
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 
 use axum::Json;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -13,7 +14,8 @@ use runlog_model::wire::logs::PACE_HEADER;
 use tracing::{error, info, warn};
 
 use crate::app::App;
-use crate::error::ApiError;
+use crate::connections::IntroducedAddress;
+use crate::error::{ApiError, ApiResult};
 
 /// The header that carries a request's id, both ways.
 pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -37,6 +39,28 @@ fn name_host(request: &mut Request) {
     }
 }
 
+/// Where the request came from, as far as it is known and trusted proxies say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientAddress(pub(crate) Option<IpAddr>);
+
+fn client_address(app: &App, request: &Request) -> Option<IpAddr> {
+    if let Some(introduced) = request.extensions().get::<IntroducedAddress>() {
+        return Some(introduced.0);
+    }
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip().to_canonical();
+    Some(app.settings().proxies.client(peer, request.headers()))
+}
+
+/// 400 for a request that names no host, or several: what stands between client and service may take it for another's.
+fn hosts(request: &Request) -> ApiResult<()> {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    match (request.version(), named.next(), named.next()) {
+        (_, _, Some(_)) => Err(ApiError::invalid("the request names two hosts; send one Host header")),
+        (Version::HTTP_11, None, None) => Err(ApiError::invalid("the request names no host; send a Host header")),
+        _ => Ok(()),
+    }
+}
+
 /// Handles a request inside all that.
 pub(crate) async fn surround(State(app): State<App>, request: Request, next: Next) -> Response {
     let begun = app.now();
@@ -46,9 +70,18 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
 
     let mut request = request;
+    let hosts = hosts(&request);
     name_host(&mut request);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let client = client_address(&app, &request);
+    request.extensions_mut().insert(ClientAddress(client));
+    let handling = async {
+        match hosts {
+            Ok(()) => next.run(request).await,
+            Err(error) => error.into_response(),
+        }
+    };
+    let answer = AssertUnwindSafe(handling).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| panicked());
     let problem = problem_of(&method, &response);
     if let Some(problem) = &problem {
@@ -58,6 +91,8 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
     response.headers_mut().insert(PACE_HEADER, app.paces().header());
+    // No answer is what a browser might take it for.
+    response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     let caller = response.extensions().get::<CallerId>().map(|caller| caller.0.as_str()).unwrap_or("-");
     let (status, duration_ms) = (response.status().as_u16(), app.now().millis_since(begun));
     app.metrics().count_request(method.as_str(), &route, status, duration_ms);
@@ -123,6 +158,9 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
     answer.headers_mut().extend(parts.headers);
     *answer.status_mut() = parts.status;
     *answer.extensions_mut() = parts.extensions;
+    if let Some(seconds) = problem.retry_after {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
     if parts.status == StatusCode::SERVICE_UNAVAILABLE {
         answer.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static(RETRY_AFTER_SECONDS));
     }

@@ -40,6 +40,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes as handler;
 
+pub(crate) use self::health::about_text;
 use crate::app::App;
 use crate::audit::{Audited, write_down};
 use crate::{auth, links, request, web};
@@ -194,11 +195,11 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(search::find)).audited_once("search logs"),
         Route::new(Token, handler!(sql::ask)).audited_reading("ask in SQL"),
         Route::new(Administrator, handler!(admin::environments)),
-        Route::new(Administrator, handler!(admin::create_environment)),
+        Route::new(Administrator, handler!(admin::create_environment)).audited("create environment"),
         Route::new(Administrator, handler!(admin::workspaces)),
-        Route::new(Administrator, handler!(admin::create_workspace)),
+        Route::new(Administrator, handler!(admin::create_workspace)).audited("create workspace"),
         Route::new(Administrator, handler!(admin::tasks)),
-        Route::new(Administrator, handler!(admin::create_task)),
+        Route::new(Administrator, handler!(admin::create_task)).audited("create task"),
         Route::new(Administrator, handler!(admin::users)),
         Route::new(Administrator, handler!(admin::create_user)).audited("create user"),
         Route::new(Token, handler!(admin::tokens)),

@@ -11,7 +11,7 @@ use hyper_util::server::conn::auto::Builder;
 use runlog_model::{Clock, Random};
 use runlog_store::Store;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::app::App;
 use crate::connections;
@@ -46,7 +46,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let stop_time_max = Duration::from_secs(settings.stop_seconds_max);
-    let (tls, bounds) = (settings.tls.clone(), settings.bounds);
+    let (tls, bounds, proxies) = (settings.tls.clone(), settings.bounds, settings.proxies.clone());
     let app = App::new(store.clone(), settings, clock, random).await?;
     let (jobs_stop, handle) = (CancellationToken::new(), Handle::new());
     let jobs = tokio::spawn({
@@ -63,11 +63,12 @@ pub async fn serve(
     });
 
     listener.set_nonblocking(true)?;
-    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let served = match tls {
         None => {
             let server = axum_server::from_tcp(listener)?.handle(handle);
-            let mut server = server.acceptor(connections::plain(bounds.connections_max));
+            let server = server.first_request_timeout(bounds.head_time_max);
+            let mut server = server.acceptor(connections::plain(&bounds, proxies));
             bound(server.http_builder(), &bounds);
             server.serve(service).await
         }
@@ -75,11 +76,16 @@ pub async fn serve(
             let config = RustlsConfig::from_config(files.load()?);
             tokio::spawn(files.keep_fresh(config.clone(), jobs_stop.clone()));
             let server = axum_server::from_tcp(listener)?.handle(handle);
-            let mut server = server.acceptor(connections::protected(config, bounds.connections_max));
+            let server = server.first_request_timeout(bounds.head_time_max);
+            let mut server = server.acceptor(connections::protected(config, &bounds, proxies));
             bound(server.http_builder(), &bounds);
             server.serve(service).await
         }
     };
+    // Changes whose clients have gone are finished as well, in the same time.
+    if tokio::time::timeout(stop_time_max, app.finish_changes()).await.is_err() {
+        warn!("changes that clients no longer wait for went on for too long and are broken off");
+    }
     jobs_stop.cancel();
     // A job that broke has said so in the log; pages that were not built are built by the next start.
     let _ = jobs.await;

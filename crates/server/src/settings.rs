@@ -5,6 +5,7 @@ use std::time::Duration;
 use runlog_analysis::sql::SqlSettings;
 use runlog_model::RecordOrder;
 
+use crate::proxies::Proxies;
 use crate::run_hook::RunHook;
 use crate::tls::TlsFiles;
 
@@ -28,11 +29,15 @@ pub struct ServerSettings {
     pub status_wait: Duration,
     /// The longest window of a list of executions. Unit: days. Default: 60, as the vendor's.
     pub window_days_max: i64,
-    /// Most requests a second from one caller; 0 for as many as come. Default: 100.
+    /// Most requests a second from one caller; 0 for as many as come. Further ones wait for their turn. Default: 100.
     pub requests_per_second: u32,
+    /// How long a request of a known caller waits for its turn before it is refused. Default: 5 s.
+    pub turn_time_max: Duration,
     /// Most requests a second from one address without a good token, so that guessing does not pay; 0 for as many as
-    /// come. The clients behind a proxy share one address. Default: 20.
+    /// come. The clients behind a proxy that is not trusted share one address. Default: 20.
     pub stranger_requests_per_second: u32,
+    /// The proxies before the service that are believed when they say who their client is. Default: none.
+    pub proxies: Proxies,
     /// Which attributes of OTLP records name their run and its place.
     pub otlp: OtlpAttributes,
     /// What starts a run that is asked for with `POST /processing/executions`. Default: nothing, 501.
@@ -59,7 +64,9 @@ impl Default for ServerSettings {
             status_wait: Duration::from_secs(1),
             window_days_max: 60,
             requests_per_second: 100,
+            turn_time_max: Duration::from_secs(5),
             stranger_requests_per_second: 20,
+            proxies: Proxies::default(),
             otlp: OtlpAttributes::default(),
             run_hook: None,
             account_id: "runlog".to_owned(),
@@ -101,9 +108,11 @@ impl Default for OtlpAttributes {
 /// What protects the service from requests that are too large and clients that are too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections that are served at a time; further ones wait. Default: 4,096.
+    /// Connections that are served at a time; further ones wait. As many may be open besides that have sent nothing yet;
+    /// where more come, those that have been silent for longest are closed. Default: 4,096.
     pub connections_max: usize,
-    /// How long a client may take to send the head of a request, and to stay silent between two requests. Default: 30 s.
+    /// How long a client may take to send its first byte, to agree on TLS and to send the head of a request, and how long
+    /// it may stay silent between two requests. Default: 30 s.
     pub head_time_max: Duration,
     /// How long a body may stand still. Unit: time without a byte. Default: 60 s.
     pub body_silence_max: Duration,

@@ -5,9 +5,11 @@
 
 use std::borrow::Cow;
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
+use sha2::{Digest, Sha256};
 
 use crate::error::ApiError;
 
@@ -28,6 +30,34 @@ const KEEP: &str = "public, max-age=31536000, immutable";
 
 /// What is kept must be asked for again each time: the answer is short when nothing has changed.
 const ASK_AGAIN: &str = "no-cache";
+
+/// A text of the service about itself, which stays as it is while the service runs.
+pub(crate) struct Fixed {
+    text: Bytes,
+    tag: HeaderValue,
+}
+
+impl Fixed {
+    /// JSON, made once.
+    pub(crate) fn new(json: String) -> Self {
+        let tag = format!("\"{}\"", hex(&Sha256::digest(json.as_bytes())[..16]));
+        let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
+        Self { text: json.into(), tag }
+    }
+
+    /// The text, or the word that the client has it already.
+    pub(crate) fn answer(&self, headers: &HeaderMap) -> Response {
+        let tag = self.tag.to_str().unwrap_or_default();
+        let mut answer = match header_has(headers, header::IF_NONE_MATCH, tag) {
+            true => StatusCode::NOT_MODIFIED.into_response(),
+            false => ([(header::CONTENT_TYPE, "application/json")], self.text.clone()).into_response(),
+        };
+        answer.headers_mut().insert(header::ETAG, self.tag.clone());
+        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(ASK_AGAIN));
+        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        answer
+    }
+}
 
 /// True for a client that shows pages.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {

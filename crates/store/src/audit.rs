@@ -1,8 +1,11 @@
 //! The audit log: who read, downloaded, pushed to, changed and deleted what.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
-use sqlx::FromRow;
+use sqlx::{Any, FromRow, Transaction};
 
 use crate::error::Result;
 use crate::group::SmallWrite;
@@ -17,12 +20,43 @@ pub struct AuditFilter {
     pub range: TimeRange,
     /// Those of one caller, by id.
     pub caller_id: Option<String>,
-    /// Those of one subject, such as a run's id.
+    /// Those of one subject, such as a run's id; also where it is one of two.
     pub subject: Option<String>,
     /// At most so many.
     pub limit: u64,
     /// After so many.
     pub offset: u64,
+}
+
+/// Something that someone is about to do: the call that does it writes it down in the transaction that does it, so that
+/// neither is there without the other.
+#[derive(Debug, Clone)]
+pub struct Deed {
+    entry: AuditEntry,
+    /// Shared by all parts of one request.
+    is_written: Arc<AtomicBool>,
+}
+
+impl Deed {
+    /// What is written down when it is done. An empty subject becomes the id of what is made.
+    pub fn new(entry: AuditEntry) -> Self {
+        Self { entry, is_written: Arc::default() }
+    }
+
+    /// The same, done to something else: a part of a request that changes several things.
+    pub fn about(&self, subject: String) -> Self {
+        Self { entry: AuditEntry { subject, ..self.entry.clone() }, is_written: Arc::clone(&self.is_written) }
+    }
+
+    /// The same, answered with another status.
+    pub fn answered_with(&self, status: u16) -> Self {
+        Self { entry: AuditEntry { status, ..self.entry.clone() }, is_written: Arc::clone(&self.is_written) }
+    }
+
+    /// True once it, or a part of it, is written down.
+    pub fn is_written(&self) -> bool {
+        self.is_written.load(Ordering::SeqCst)
+    }
 }
 
 #[derive(FromRow)]
@@ -38,6 +72,26 @@ struct Row {
 }
 
 impl Store {
+    /// Commits a change. Where a [`Deed`] was named for it, it is written down in the same transaction; `made` is the id
+    /// of what is made.
+    pub(crate) async fn commit_change(&self, mut transaction: Transaction<'_, Any>, made: Option<&str>) -> Result<()> {
+        let Some(deed) = self.deed() else { return Ok(transaction.commit().await?) };
+        match made.filter(|_| deed.entry.subject.is_empty()) {
+            None => insert(&mut transaction, &deed.entry).await?,
+            Some(made) => insert(&mut transaction, &deed.about(made.to_owned()).entry).await?,
+        }
+        transaction.commit().await?;
+        deed.is_written.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Writes down that something was not done, such as a part of a request that was refused.
+    pub async fn write_deed(&self, deed: &Deed) -> Result<()> {
+        self.audit(deed.entry.clone()).await?;
+        deed.is_written.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
     /// Writes an entry down, and comes back once it is durable.
     pub async fn audit(&self, entry: AuditEntry) -> Result<()> {
         self.write_small(vec![SmallWrite::Audit(entry)]).await
@@ -63,10 +117,15 @@ fn push_filter(query: &mut Sql, filter: &AuditFilter) {
             query.push(condition).push_bind(time.as_millis());
         }
     }
-    for (condition, text) in [(" AND caller_id = ", &filter.caller_id), (" AND subject = ", &filter.subject)] {
-        if let Some(text) = text {
-            query.push(condition).push_bind(text.clone());
-        }
+    if let Some(caller_id) = &filter.caller_id {
+        query.push(" AND caller_id = ").push_bind(caller_id.clone());
+    }
+    if let Some(subject) = &filter.subject {
+        // What is done to two things, such as rights of an account on a workspace, is found by either.
+        let escaped = subject.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        query.push(" AND (subject = ").push_bind(subject.clone());
+        query.push(" OR subject LIKE ").push_bind(format!("{escaped} %")).push(" ESCAPE '\\'");
+        query.push(" OR subject LIKE ").push_bind(format!("% {escaped}")).push(" ESCAPE '\\')");
     }
 }
 

@@ -10,7 +10,6 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use runlog_model::RunId;
-use runlog_model::wire::admin::AuditEntry;
 use sqlx::{AssertSqlSafe, FromRow};
 use tracing::warn;
 
@@ -19,7 +18,7 @@ use crate::runs::no_such_run;
 use crate::seal::{lock_runs, seal_anew};
 use crate::sql::{Connection, Sql};
 use crate::store::Store;
-use crate::{audit, failpoint, limits};
+use crate::{failpoint, limits};
 
 /// What a deletion removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,27 +70,16 @@ impl Store {
     /// same log can be stored again. Objects of the run alone are gone at once. Objects that it shares with other runs
     /// are written anew without it by the next sealing, and the old ones go an hour later with the sweep.
     pub async fn delete_log(&self, run_id: RunId) -> Result<DeletedLog> {
-        let deleted = self.delete_log_if(run_id, None, None).await?;
-        deleted.ok_or_else(|| no_such_run(run_id))
-    }
-
-    /// The same, and writes `entry` into the audit log: both or neither.
-    pub async fn delete_log_audited(&self, run_id: RunId, entry: &AuditEntry) -> Result<DeletedLog> {
-        let deleted = self.delete_log_if(run_id, None, Some(entry)).await?;
+        let deleted = self.delete_log_if(run_id, None).await?;
         deleted.ok_or_else(|| no_such_run(run_id))
     }
 
     /// Deletes a log, where `seen` is given only as it was seen: none, and nothing is done, when it is another one now.
-    pub(crate) async fn delete_log_if(
-        &self,
-        run_id: RunId,
-        seen: Option<SeenLog>,
-        entry: Option<&AuditEntry>,
-    ) -> Result<Option<DeletedLog>> {
+    pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<DeletedLog>> {
         // It goes on when the caller goes away.
-        let (store, entry) = (self.clone(), entry.cloned());
+        let store = self.clone();
         tokio::spawn(async move {
-            let removed = store.again_after_contention(|| store.remove_rows(run_id, seen, entry.as_ref())).await?;
+            let removed = store.again_after_contention(|| store.remove_rows(run_id, seen)).await?;
             let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
             failpoint::reach("delete-after-rows");
             let bytes = store.remove_deleted(objects).await;
@@ -101,12 +89,7 @@ impl Store {
     }
 
     /// Removes the rows of a log, and notes which objects are to go.
-    async fn remove_rows(
-        &self,
-        run_id: RunId,
-        seen: Option<SeenLog>,
-        entry: Option<&AuditEntry>,
-    ) -> Result<Option<Removed>> {
+    async fn remove_rows(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<Removed>> {
         let id = run_id.to_string();
         let mut transaction = loop {
             let mut transaction = self.catalog().begin().await?;
@@ -169,10 +152,7 @@ impl Store {
             seal_anew(&mut transaction, &segment.id, self.now().as_millis()).await?;
         }
         note_deletions(&mut transaction, &objects).await?;
-        if let Some(entry) = entry {
-            audit::insert(&mut transaction, entry).await?;
-        }
-        transaction.commit().await?;
+        self.commit_change(transaction, Some(&id)).await?;
         let shared_bytes = shared.iter().map(|segment| segment.own_bytes as u64).sum();
         Ok(Some(Removed { records: log.records as u64, shared_bytes, objects }))
     }

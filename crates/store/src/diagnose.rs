@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
-use object_store::path::Path;
 
 use crate::error::Result;
-use crate::limits;
 use crate::store::Store;
+use crate::{keys, limits};
 
 /// How clocks may differ before anybody is told. Unit: milliseconds.
 const SKEW_MS_MAX: i64 = 2_000;
@@ -87,14 +86,20 @@ impl Store {
     }
 
     async fn diagnose_objects(&self, findings: &mut Vec<Finding>) -> Result<Finding> {
-        let probe = Path::from(format!("probes/{}", self.random().uuid()));
+        let probe = keys::probe(self.random().uuid());
         let bytes = Bytes::from_static(b"runlog looks whether it can write here");
         let begun = Instant::now();
-        self.objects().put(&probe, bytes.clone().into()).await?;
-        let took = begun.elapsed();
-        let head = self.objects().head(&probe).await?;
-        let part = self.objects().get_range(&probe, 7..12).await?;
-        self.objects().delete(&probe).await?;
+        let looking = async {
+            self.objects().put(&probe, bytes.clone().into()).await?;
+            let took = begun.elapsed();
+            let head = self.objects().head(&probe).await?;
+            Ok::<_, object_store::Error>((took, head, self.objects().get_range(&probe, 7..12).await?))
+        };
+        let looked = looking.await;
+        // Also when it did not go well: what was written is not left behind.
+        let deleted = self.objects().delete(&probe).await;
+        let (took, head, part) = looked?;
+        deleted?;
         let skew_ms = head.last_modified.timestamp_millis() - self.now().as_millis();
         if skew_ms.abs() > SKEW_MS_MAX {
             let seen = format!("the clock of the objects is {skew_ms} ms from this machine's");

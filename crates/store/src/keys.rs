@@ -5,6 +5,7 @@
 //! sealed/2026/11/23/<segment id>.parquet       the same, of files of whole runs
 //! pages/<page key>-<build>.zst                 one build of a page file
 //! pages/<page key>-<build>.json, .log          the same, not compressed, as it is downloaded from the bucket
+//! probes/<uuid>                                written and removed at once, to see whether that works
 //! ```
 
 use object_store::path::Path;
@@ -21,8 +22,11 @@ pub(crate) const SEALED: &str = "sealed";
 /// The folder of page files.
 pub(crate) const PAGES: &str = "pages";
 
+/// The folder of probes. One that is left by a look that broke off is an orphan as any other.
+pub(crate) const PROBES: &str = "probes";
+
 /// All of them.
-pub(crate) const FOLDERS: [&str; 3] = [SEGMENTS, SEALED, PAGES];
+pub(crate) const FOLDERS: [&str; 4] = [SEGMENTS, SEALED, PAGES, PROBES];
 
 /// The folders of what was written today and on the two days before, and that of all page files.
 pub(crate) fn recent_folders(now: Timestamp) -> Vec<Path> {
@@ -47,6 +51,11 @@ fn dated(folder: &str, id: Uuid, now: Timestamp) -> Path {
 
 fn day(now: Timestamp) -> String {
     now.to_string()[..10].replace('-', "/")
+}
+
+/// The key of a probe.
+pub(crate) fn probe(id: Uuid) -> Path {
+    Path::from(format!("{PROBES}/{id}"))
 }
 
 /// The key of one build of a page file; two builders of the same page write two objects.

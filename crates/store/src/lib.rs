@@ -82,11 +82,11 @@ pub mod supervise;
 mod verify;
 
 pub use alerts::{AlertBacklog, DueAlert, IncompleteRun, NewAlert, SinkLag};
-pub use audit::AuditFilter;
+pub use audit::{AuditFilter, Deed};
 pub use batch::BatchWriter;
 pub use bucket::{Bucket, BucketFile};
 pub use collection::{
-    ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, Learned, RunProgress, Setback, UpstreamRun,
+    ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, RunProgress, Setback, UpstreamRun,
 };
 pub use copy::{Copied, CopyProgress};
 pub use delete::DeletedLog;

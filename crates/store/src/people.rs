@@ -204,8 +204,9 @@ impl Store {
         if rights != Rights::NONE {
             statement = statement.bind(names.join(","));
         }
-        statement.execute(self.catalog().write()).await?;
-        Ok(())
+        let mut transaction = self.catalog().begin().await?;
+        statement.execute(&mut *transaction).await?;
+        self.commit_change(transaction, None).await
     }
 
     /// The rights that were given to callers of a kind, as far as `filter` asks for them, by workspace and caller.
@@ -256,14 +257,16 @@ impl Store {
             name: checked_name(&new.name)?,
             administrator: new.administrator,
         };
+        let mut transaction = self.catalog().begin().await?;
         sqlx::query("INSERT INTO users (id, name, administrator, created_at) VALUES ($1, $2, $3, $4)")
             .bind(&user.id)
             .bind(&user.name)
             .bind(i64::from(user.administrator))
             .bind(self.now().as_millis())
-            .execute(self.catalog().write())
+            .execute(&mut *transaction)
             .await
             .map_err(|error| name_taken(error, "user", &new.name))?;
+        self.commit_change(transaction, Some(&user.id)).await?;
         Ok(user)
     }
 
@@ -293,14 +296,16 @@ impl Store {
             last_used_date: None,
             token: Some(text.clone()),
         };
+        let mut transaction = self.catalog().begin().await?;
         sqlx::query("INSERT INTO tokens (id, user_id, name, token_hash, created_at) VALUES ($1, $2, $3, $4, $5)")
             .bind(&token.id)
             .bind(&token.user_id)
             .bind(&token.name)
             .bind(secret::hash(&text))
             .bind(token.created_date.as_millis())
-            .execute(self.catalog().write())
+            .execute(&mut *transaction)
             .await?;
+        self.commit_change(transaction, Some(&token.id)).await?;
         Ok(token)
     }
 
@@ -318,14 +323,15 @@ impl Store {
 
     /// Makes a token worthless. With `user_id`, only if it is that user's.
     pub async fn revoke_token(&self, token_id: &str, user_id: Option<&str>) -> Result<()> {
+        let mut transaction = self.catalog().begin().await?;
         let done = sqlx::query("DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_id = $2)")
             .bind(token_id)
             .bind(user_id)
-            .execute(self.catalog().write())
+            .execute(&mut *transaction)
             .await?;
         match done.rows_affected() {
             0 => Err(Error::not_found("there is no token with this id")),
-            _ => Ok(()),
+            _ => self.commit_change(transaction, None).await,
         }
     }
 
@@ -341,6 +347,7 @@ impl Store {
             last_modified_date: self.now(),
             last_used_date: None,
         };
+        let mut transaction = self.catalog().begin().await?;
         sqlx::query(
             "INSERT INTO service_accounts (id, name, secret_hash, permissions, created_at, modified_at)
              VALUES ($1, $2, $3, $4, $5, $5)",
@@ -350,9 +357,10 @@ impl Store {
         .bind(secret::hash(&text))
         .bind(json_of(&account.permissions))
         .bind(account.created_date.as_millis())
-        .execute(self.catalog().write())
+        .execute(&mut *transaction)
         .await
         .map_err(|error| name_taken(error, "service account", &new.name))?;
+        self.commit_change(transaction, Some(&account.id)).await?;
         Ok(account)
     }
 
@@ -379,18 +387,20 @@ impl Store {
 
     /// Gives a service account another name and other permissions; its id and its secret stay.
     pub async fn update_service_account(&self, id: &str, new: &NewServiceAccount) -> Result<()> {
+        let name = checked_name(&new.name)?;
+        let mut transaction = self.catalog().begin().await?;
         let done =
             sqlx::query("UPDATE service_accounts SET name = $2, permissions = $3, modified_at = $4 WHERE id = $1")
                 .bind(id)
-                .bind(checked_name(&new.name)?)
+                .bind(name)
                 .bind(json_of(&new.permissions))
                 .bind(self.now().as_millis())
-                .execute(self.catalog().write())
+                .execute(&mut *transaction)
                 .await
                 .map_err(|error| name_taken(error, "service account", &new.name))?;
         match done.rows_affected() {
             0 => Err(Error::not_found("there is no service account with this id")),
-            _ => Ok(()),
+            _ => self.commit_change(transaction, None).await,
         }
     }
 
@@ -413,8 +423,7 @@ impl Store {
         if done.rows_affected() == 0 {
             return Err(Error::not_found("there is no service account with this id"));
         }
-        transaction.commit().await?;
-        Ok(())
+        self.commit_change(transaction, None).await
     }
 
     fn is_use_worth_noting(&self, last_used_at: Option<i64>) -> bool {

@@ -46,6 +46,7 @@ impl Store {
             description: new.description.clone(),
             is_default: known.is_empty(),
         };
+        let mut transaction = self.catalog().begin().await?;
         let made = sqlx::query(
             "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
@@ -55,11 +56,13 @@ impl Store {
         .bind(environment.description.as_deref().map(storable))
         .bind(i64::from(environment.is_default))
         .bind(self.now().as_millis())
-        .execute(self.catalog().write())
+        .execute(&mut *transaction)
         .await?;
         if made.rows_affected() > 0 {
+            self.commit_change(transaction, Some(&environment.id.to_string())).await?;
             return Ok(environment);
         }
+        drop(transaction);
         // Its name is another's, or somebody else made it at this moment.
         match self.environments().await?.into_iter().find(|environment| environment.id == id) {
             Some(environment) => same_environment(environment, new),
@@ -91,6 +94,7 @@ impl Store {
             description: new.description.clone(),
             owner: new.owner.clone().unwrap_or_else(|| owner.to_owned()),
         };
+        let mut transaction = self.catalog().begin().await?;
         let made = sqlx::query(
             "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
@@ -101,11 +105,13 @@ impl Store {
         .bind(workspace.description.as_deref().map(storable))
         .bind(storable(&workspace.owner))
         .bind(self.now().as_millis())
-        .execute(self.catalog().write())
+        .execute(&mut *transaction)
         .await?;
         if made.rows_affected() > 0 {
+            self.commit_change(transaction, Some(&workspace.id.to_string())).await?;
             return Ok(workspace);
         }
+        drop(transaction);
         // Its name is another's, or somebody else made it at this moment.
         match self.workspace(workspace.id).await? {
             Some(workspace) => same_workspace(workspace, new),
@@ -148,9 +154,12 @@ impl Store {
             return same_task(task, new);
         }
         let task = self.task_to_make(new).await?;
-        if insert_task(self.catalog().write(), &task, self.now()).await? {
+        let mut transaction = self.catalog().begin().await?;
+        if insert_task(&mut *transaction, &task, self.now()).await? {
+            self.commit_change(transaction, Some(&task.id.to_string())).await?;
             return Ok(task);
         }
+        drop(transaction);
         // Somebody else made it at this moment.
         match self.task(task.id).await? {
             Some(task) => same_task(task, new),
@@ -287,7 +296,8 @@ impl Store {
                 Some(environment) => Ok(environment),
                 None => {
                     let new = NewEnvironment { id: None, name: "default".to_owned(), description: None };
-                    match self.create_environment(&new).await {
+                    // What is written down is the workspace that it is made for.
+                    match self.unattended().create_environment(&new).await {
                         // Somebody else made it at this moment.
                         Err(error) if error.kind() == ErrorKind::Conflict => {
                             let known = self.environments().await?;

@@ -6,6 +6,7 @@ use runlog_model::{RunId, WorkspaceId};
 use sqlx::FromRow;
 use tracing::{info, warn};
 
+use crate::audit::Deed;
 use crate::delete::{DeletedLog, SeenLog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -232,7 +233,7 @@ impl RetentionPass<'_> {
 
     async fn try_retire(&self, run: &SeenRun, why: &str) -> Result<Option<DeletedLog>> {
         let run_id = run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
-        let entry = AuditEntry {
+        let deed = Deed::new(AuditEntry {
             at: self.store.now(),
             caller_id: "runlog".to_owned(),
             caller_name: why.to_owned(),
@@ -241,9 +242,9 @@ impl RetentionPass<'_> {
             status: 200,
             address: String::new(),
             request_id: String::new(),
-        };
+        });
         let seen = SeenLog { epoch: run.log_epoch, records: run.records };
-        self.store.delete_log_if(run_id, Some(seen), Some(&entry)).await
+        self.store.doing(deed).delete_log_if(run_id, Some(seen)).await
     }
 }
 

@@ -109,7 +109,7 @@ impl Store {
             }
         };
         save(&mut *transaction, &run).await?;
-        transaction.commit().await?;
+        self.commit_change(transaction, Some(&id.to_string())).await?;
         Ok((run, is_new))
     }
 
@@ -119,7 +119,7 @@ impl Store {
     pub async fn finish_run(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
         let mut transaction = self.catalog().begin().await?;
         let run = finish_in(self, &mut transaction, id, finish).await?;
-        transaction.commit().await?;
+        self.commit_change(transaction, Some(&id.to_string())).await?;
         Ok(run)
     }
 

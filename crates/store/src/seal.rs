@@ -1095,12 +1095,12 @@ mod tests {
         let store = &opened.store;
         let seen = crate::delete::SeenLog { epoch: 0, records: 1 };
         push(store, run_id, 8).await;
-        assert_eq!(store.delete_log_if(run_id, Some(seen), None).await.unwrap(), None);
+        assert_eq!(store.delete_log_if(run_id, Some(seen)).await.unwrap(), None);
         let seen = crate::delete::SeenLog { epoch: 0, records: 2 };
-        assert_eq!(store.delete_log_if(run_id, Some(seen), None).await.unwrap().unwrap().records, 2);
+        assert_eq!(store.delete_log_if(run_id, Some(seen)).await.unwrap().unwrap().records, 2);
         push(store, run_id, 9).await;
         push(store, run_id, 9).await;
-        assert_eq!(store.delete_log_if(run_id, Some(seen), None).await.unwrap(), None, "that is another log");
+        assert_eq!(store.delete_log_if(run_id, Some(seen)).await.unwrap(), None, "that is another log");
     }
 
     #[tokio::test(flavor = "multi_thread")]

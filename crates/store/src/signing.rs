@@ -6,6 +6,7 @@ use sqlx::FromRow;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::runs::instant;
+use crate::sql::Connection;
 use crate::store::Store;
 
 /// A key: 32 random bytes.
@@ -40,7 +41,9 @@ impl Store {
             return Ok(known);
         }
         // Two nodes that begin at once make one key: the number is taken by the first of them.
-        self.insert_key(purpose, 1).await?;
+        let mut transaction = self.catalog().begin().await?;
+        self.insert_key(&mut transaction, purpose, 1).await?;
+        transaction.commit().await?;
         self.known_keys(purpose).await
     }
 
@@ -48,8 +51,9 @@ impl Store {
     /// they are to be forgotten; those whose last signature has long expired are forgotten in any case.
     pub async fn rotate_signing_key(&self, purpose: &str, revoke: bool) -> Result<SigningKey> {
         let known = self.signing_keys(purpose).await?;
-        let newest = known.first().map_or(0, |key| number(&key.id));
-        if !self.insert_key(purpose, newest + 1).await? {
+        let number = known.first().map_or(0, |key| number(&key.id)) + 1;
+        let mut transaction = self.catalog().begin().await?;
+        if !self.insert_key(&mut transaction, purpose, number).await? {
             return Err(Error::conflict(format!("another key for {purpose} was made at the same time: look again")));
         }
         let superseded_before = self.now().plus_millis(-limits::SIGNED_LIFE_MS_MAX);
@@ -59,8 +63,9 @@ impl Store {
             revoke || successor.is_some_and(|newer| newer.created_at < superseded_before)
         });
         for (_, key) in forgotten {
-            sqlx::query("DELETE FROM keys WHERE id = $1").bind(&key.id).execute(self.catalog().write()).await?;
+            sqlx::query("DELETE FROM keys WHERE id = $1").bind(&key.id).execute(&mut *transaction).await?;
         }
+        self.commit_change(transaction, Some(&key_id(purpose, number))).await?;
         let newest = self.known_keys(purpose).await?.into_iter().next();
         newest.ok_or_else(|| Error::conflict("the key was revoked at once by someone else: look again"))
     }
@@ -75,22 +80,26 @@ impl Store {
         rows.into_iter().map(key).collect()
     }
 
-    async fn insert_key(&self, purpose: &str, number: i64) -> Result<bool> {
+    async fn insert_key(&self, connection: &mut Connection, purpose: &str, number: i64) -> Result<bool> {
         let mut fresh = vec![0; 32];
         self.random().fill(&mut fresh);
         let done = sqlx::query(
             "INSERT INTO keys (id, purpose, number, value, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
         )
-        .bind(format!("{purpose}-{number}"))
+        .bind(key_id(purpose, number))
         .bind(purpose)
         .bind(number)
         .bind(fresh)
         .bind(self.now().as_millis())
-        .execute(self.catalog().write())
+        .execute(connection)
         .await?;
         Ok(done.rows_affected() > 0)
     }
+}
+
+fn key_id(purpose: &str, number: i64) -> String {
+    format!("{purpose}-{number}")
 }
 
 fn number(id: &str) -> i64 {

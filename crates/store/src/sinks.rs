@@ -240,7 +240,7 @@ impl Store {
         .bind(self.now().as_millis())
         .execute(&mut *transaction)
         .await?;
-        transaction.commit().await?;
+        self.commit_change(transaction, Some(sink)).await?;
         Ok(done.rows_affected())
     }
 

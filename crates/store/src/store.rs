@@ -9,6 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
 
+use crate::audit::Deed;
 use crate::catalog::Catalog;
 use crate::catalog_clock::CatalogClock;
 use crate::commit::Commits;
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::group::Group;
 use crate::intents::Intents;
+use crate::keys;
 use crate::objects::Objects;
 use crate::page_build::PageBuilds;
 use crate::segment_file::{self, OpenSegments};
@@ -26,6 +28,8 @@ use crate::supervise::Supervisor;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// What the next change is written down as.
+    deed: Option<Arc<Deed>>,
 }
 
 struct Inner {
@@ -88,16 +92,18 @@ impl Store {
             intents: Intents::default(),
             open_segments: segment_file::open_segments(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), deed: None })
     }
 
     /// Checks that the catalog answers and that an object can be written and removed.
     pub async fn check(&self) -> Result<()> {
         sqlx::query("SELECT 1").fetch_one(self.catalog().read()).await?;
-        let probe = Path::from(format!("probes/{}", self.random().uuid()));
-        self.objects().put(&probe, Bytes::from_static(b"probe").into()).await?;
-        self.objects().delete(&probe).await?;
-        Ok(())
+        let probe = keys::probe(self.random().uuid());
+        let put = self.objects().put(&probe, Bytes::from_static(b"probe").into()).await;
+        // Also after a write that failed: it may have come through, and only its answer was lost.
+        let deleted = self.objects().delete(&probe).await;
+        put?;
+        Ok(deleted?)
     }
 
     /// Keeps the long-lived work on this archive going that this process does, and knows how it is doing.
@@ -108,6 +114,21 @@ impl Store {
     /// Closes the catalog. Calls after this fail with `Unavailable`.
     pub async fn close(&self) {
         self.inner.catalog.close().await;
+    }
+
+    /// The archive for a change that is written down in the audit log: the call that makes it writes both or neither.
+    pub fn doing(&self, deed: Deed) -> Self {
+        Self { inner: Arc::clone(&self.inner), deed: Some(Arc::new(deed)) }
+    }
+
+    /// The archive for a part of a change that is not written down by itself.
+    pub(crate) fn unattended(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), deed: None }
+    }
+
+    /// What the next change is written down as.
+    pub(crate) fn deed(&self) -> Option<&Deed> {
+        self.deed.as_deref()
     }
 
     pub(crate) fn settings(&self) -> &StoreSettings {

@@ -2,7 +2,6 @@
 
 mod at_once;
 mod listed;
-mod odd;
 mod troubled;
 
 use std::path::PathBuf;

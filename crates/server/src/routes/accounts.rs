@@ -13,6 +13,7 @@ use super::logs::DELETE_LOGS;
 use super::metrics::READ_METRICS;
 use crate::access;
 use crate::app::App;
+use crate::audit::Doing;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 
@@ -59,11 +60,12 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    doing: Doing,
     JsonBody(new): JsonBody<NewServiceAccount>,
 ) -> ApiResult<Response> {
     may_manage(&caller)?;
     may_give(&caller, &new.permissions)?;
-    let made = app.store().create_service_account(&new).await?;
+    let made = doing.store(&app, StatusCode::CREATED).create_service_account(&new).await?;
     let location = format!("/account/service-accounts/{}", made.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(made)).into_response())
 }
@@ -103,11 +105,12 @@ pub(crate) async fn update(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    doing: Doing,
     JsonBody(new): JsonBody<NewServiceAccount>,
 ) -> ApiResult<Json<ServiceAccountBody>> {
     may_manage(&caller)?;
     may_give(&caller, &new.permissions)?;
-    app.store().update_service_account(&id, &new).await?;
+    doing.store(&app, StatusCode::OK).update_service_account(&id, &new).await?;
     found(&app, &id).await
 }
 
@@ -147,8 +150,9 @@ pub(crate) async fn remove(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    doing: Doing,
 ) -> ApiResult<StatusCode> {
     may_manage(&caller)?;
-    app.store().delete_service_account(&id).await?;
+    doing.store(&app, StatusCode::NO_CONTENT).delete_service_account(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,6 +11,7 @@ use runlog_store::{Caller, CallerKind, TaskFilter};
 use super::json::JsonBody;
 use crate::access;
 use crate::app::App;
+use crate::audit::Doing;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 
@@ -42,9 +43,10 @@ pub(crate) async fn environments(State(app): State<App>) -> ApiResult<Json<Vec<E
 )]
 pub(crate) async fn create_environment(
     State(app): State<App>,
+    doing: Doing,
     JsonBody(new): JsonBody<NewEnvironment>,
 ) -> Made<EnvironmentBody> {
-    made((&app.store().create_environment(&new).await?).into())
+    made((&doing.store(&app, StatusCode::CREATED).create_environment(&new).await?).into())
 }
 
 /// `GET /runlog/v1/workspaces`.
@@ -69,9 +71,10 @@ pub(crate) async fn workspaces(State(app): State<App>) -> ApiResult<Json<Vec<Wor
 pub(crate) async fn create_workspace(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    doing: Doing,
     JsonBody(new): JsonBody<NewWorkspace>,
 ) -> Made<WorkspaceBody> {
-    made((&app.store().create_workspace(&new, &caller.name).await?).into())
+    made((&doing.store(&app, StatusCode::CREATED).create_workspace(&new, &caller.name).await?).into())
 }
 
 /// `GET /runlog/v1/tasks`: all of them, by name.
@@ -95,8 +98,12 @@ pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem
     request_body(content = NewTask),
     responses((status = 201, description = "Made", body = TaskItem), (status = 409, description = "The name or the id is taken", body = ErrorBody), (status = 404, description = "There is no such place", body = ErrorBody))
 )]
-pub(crate) async fn create_task(State(app): State<App>, JsonBody(new): JsonBody<NewTask>) -> Made<TaskItem> {
-    made((&app.store().create_task(&new).await?).into())
+pub(crate) async fn create_task(
+    State(app): State<App>,
+    doing: Doing,
+    JsonBody(new): JsonBody<NewTask>,
+) -> Made<TaskItem> {
+    made((&doing.store(&app, StatusCode::CREATED).create_task(&new).await?).into())
 }
 
 /// `GET /runlog/v1/users`.
@@ -118,8 +125,12 @@ pub(crate) async fn users(State(app): State<App>) -> ApiResult<Json<Vec<UserBody
     request_body(content = NewUser),
     responses((status = 201, description = "Made", body = UserBody), (status = 409, description = "The name or the id is taken", body = ErrorBody))
 )]
-pub(crate) async fn create_user(State(app): State<App>, JsonBody(new): JsonBody<NewUser>) -> Made<UserBody> {
-    made(app.store().create_user(&new).await?)
+pub(crate) async fn create_user(
+    State(app): State<App>,
+    doing: Doing,
+    JsonBody(new): JsonBody<NewUser>,
+) -> Made<UserBody> {
+    made(doing.store(&app, StatusCode::CREATED).create_user(&new).await?)
 }
 
 /// `GET /runlog/v1/tokens`: an administrator sees all, others their own.
@@ -148,6 +159,7 @@ pub(crate) async fn tokens(
 pub(crate) async fn create_token(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    doing: Doing,
     JsonBody(new): JsonBody<NewToken>,
 ) -> Made<TokenBody> {
     let user = match &new.user_id {
@@ -157,7 +169,7 @@ pub(crate) async fn create_token(
         }
         _ => own_id(&caller)?,
     };
-    made(app.store().create_token(user, &new.name).await?)
+    made(doing.store(&app, StatusCode::CREATED).create_token(user, &new.name).await?)
 }
 
 fn own_id(caller: &Caller) -> ApiResult<&String> {
@@ -181,8 +193,9 @@ pub(crate) async fn revoke_token(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    doing: Doing,
 ) -> ApiResult<StatusCode> {
     let of = (!caller.administrator).then_some(caller.id.as_str());
-    app.store().revoke_token(&id, of).await?;
+    doing.store(&app, StatusCode::NO_CONTENT).revoke_token(&id, of).await?;
     Ok(StatusCode::NO_CONTENT)
 }

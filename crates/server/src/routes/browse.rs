@@ -116,7 +116,7 @@ pub(crate) async fn records(
     let to = params.number("to", 0..=u64::MAX)?;
     let count = params.number("count", 1..=limits::RECORDS_MAX)?.unwrap_or(200);
     let order = params.word("order")?.unwrap_or(RecordOrder::Asc);
-    let (severities, texts) = (severities(&params)?, params.texts("q"));
+    let (severities, texts) = (severities(&params)?, params.texts("q")?);
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
         let found = app.store().records_from(run.id, from, count).await?;
@@ -148,7 +148,7 @@ fn severities(params: &Params) -> ApiResult<HashSet<Severity>> {
             ApiError::invalid(format!("severity: {shown:?} is none of {}", names.join(", ")))
         })
     };
-    params.list("severity").into_iter().map(read).collect()
+    params.list("severity")?.into_iter().map(read).collect()
 }
 
 /// `GET /runlog/v1/runs/{id}/histogram`: how many records of which severity stand where in time.

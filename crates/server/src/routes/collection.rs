@@ -2,12 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::collection::{CollectionBody, CollectorBody, ProblemBody, RetriedBody, UpstreamBody};
 use runlog_store::{CollectedRun, CollectionFigures, CollectorFigures};
 
 use crate::app::App;
+use crate::audit::Doing;
 use crate::error::{ApiError, ApiResult};
 use crate::limits;
 
@@ -41,13 +43,17 @@ pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBod
         (status = 404, description = "No such upstream", body = ErrorBody)
     )
 )]
-pub(crate) async fn retry(State(app): State<App>, Path(upstream): Path<String>) -> ApiResult<Json<RetriedBody>> {
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Path(upstream): Path<String>,
+    doing: Doing,
+) -> ApiResult<Json<RetriedBody>> {
     let known = app.store().collected_upstreams().await?;
     if !known.contains(&upstream) {
         let message = format!("there is no upstream {upstream:?} in this archive; there is: {}", known.join(", "));
         return Err(ApiError::not_found(message));
     }
-    Ok(Json(RetriedBody { runs: app.store().retry_collection(&upstream).await? }))
+    Ok(Json(RetriedBody { runs: doing.store(&app, StatusCode::OK).retry_collection(&upstream).await? }))
 }
 
 fn upstream(figures: CollectionFigures, problems: Vec<CollectedRun>) -> UpstreamBody {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::json::{self, JsonBody};
 use crate::access;
 use crate::app::App;
+use crate::audit::Doing;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 use crate::openapi::{ExecutionSearch, PlaceQuery, WindowQuery};
@@ -124,6 +125,7 @@ pub(crate) fn tags(body: &Map<String, Value>) -> ApiResult<Vec<String>> {
 pub(crate) async fn start(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    doing: Doing,
     body: Body,
 ) -> ApiResult<(StatusCode, Json<StartedExecution>)> {
     let Some(hook) = &app.settings().run_hook else {
@@ -145,7 +147,7 @@ pub(crate) async fn start(
         ..StartRun::of_task(task.id)
     };
     // The run is known before the hook is: what the hook starts may push at once.
-    app.store().start_run(run_id, &start, &caller).await?;
+    doing.store(&app, StatusCode::CREATED).start_run(run_id, &start, &caller).await?;
     let run = WantedRun {
         log_level: wanted.log_level.as_deref(),
         timeout: wanted.timeout,

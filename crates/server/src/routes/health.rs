@@ -1,9 +1,8 @@
 //! Whether the service lives, whether it can work, and what it is.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use runlog_model::wire::ErrorBody;
 use serde_json::json;
 
@@ -22,7 +21,7 @@ pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: catalog and objects answer as well.
+/// `GET /readyz`: catalog and objects answer as well, as far as was seen within the last seconds.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -30,7 +29,7 @@ pub(crate) async fn alive() -> &'static str {
     responses((status = 200, description = "Catalog and objects answer as well", body = String, content_type = "text/plain"), (status = 503, description = "They do not", body = ErrorBody))
 )]
 pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
-    let check = app.store().check().await;
+    let check = app.check().await;
     check.map(|()| "ready\n").map_err(|error| ApiError {
         status: StatusCode::SERVICE_UNAVAILABLE,
         message: "the archive does not answer; look at its disk and its log".to_owned(),
@@ -45,16 +44,21 @@ pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
     tag = "service",
     responses((status = 200, description = "What this is, and every path; or the web UI, for clients that accept HTML", body = serde_json::Value))
 )]
-pub(crate) async fn about(headers: HeaderMap) -> Response {
-    if web::wants_html(&headers) {
-        return web::index(&headers);
+pub(crate) async fn about(State(app): State<App>, headers: HeaderMap) -> Response {
+    match web::wants_html(&headers) {
+        true => web::index(&headers),
+        false => app.about().answer(&headers),
     }
+}
+
+/// What the service is, and every path, as JSON. Describing every route takes some milliseconds: it is done once.
+pub(crate) fn about_text() -> String {
     let paths: Vec<String> = super::routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect();
-    Json(json!({
+    let about = json!({
         "name": "Runlog",
         "version": env!("CARGO_PKG_VERSION"),
         "about": "An archive of run logs, behind the run-log API of Talend Cloud",
         "paths": paths,
-    }))
-    .into_response()
+    });
+    about.to_string()
 }

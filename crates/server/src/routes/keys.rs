@@ -8,6 +8,7 @@ use runlog_store::SigningKey;
 
 use super::json::JsonBody;
 use crate::app::{ACCESS_TOKENS, App, LINKS};
+use crate::audit::Doing;
 use crate::error::ApiResult;
 
 /// `GET /runlog/v1/keys`: those that are accepted; their bytes are never shown.
@@ -37,13 +38,14 @@ pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<KeyBody>>
 )]
 pub(crate) async fn rotate(
     State(app): State<App>,
+    doing: Doing,
     JsonBody(new): JsonBody<NewKey>,
 ) -> ApiResult<(StatusCode, Json<KeyBody>)> {
     let (name, keys) = match new.purpose {
         KeyPurpose::AccessTokens => (ACCESS_TOKENS, app.token_keys()),
         KeyPurpose::Links => (LINKS, app.link_keys()),
     };
-    let key = app.store().rotate_signing_key(name, new.revoke_older).await?;
+    let key = doing.store(&app, StatusCode::CREATED).rotate_signing_key(name, new.revoke_older).await?;
     keys.refresh().await?;
     Ok((StatusCode::CREATED, Json(shown(&key, new.purpose))))
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::json;
 use crate::app::App;
-use crate::audit::{Draft, WrittenDown};
+use crate::audit::{Doing, Draft, WrittenDown};
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 use crate::openapi::RangeQuery;
@@ -177,10 +177,11 @@ pub(crate) async fn delete(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    doing: Doing,
 ) -> ApiResult<Json<DeletedLogBody>> {
     let run = access::run_brief(&app, &caller, &id, &[Right::View]).await?;
     access::permission(&caller, DELETE_LOGS)?;
-    let deleted = app.store().delete_log(run.id).await?;
+    let deleted = doing.store(&app, StatusCode::OK).delete_log(run.id).await?;
     Ok(Json(DeletedLogBody { records: deleted.records, bytes: deleted.bytes }))
 }
 

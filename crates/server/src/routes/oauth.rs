@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,7 @@ use super::json;
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
+use crate::pace::Shown;
 
 /// The body, as JSON or as a form. What is not named here is ignored.
 #[derive(Deserialize, Default)]
@@ -32,12 +33,22 @@ struct TokenForm {
     request_body(content = TokenRequest, description = "As JSON, or as a form"),
     responses((status = 200, description = "An access token", body = TokenResponse))
 )]
-pub(crate) async fn token(State(app): State<App>, headers: HeaderMap, body: Body) -> ApiResult<Response> {
+pub(crate) async fn token(
+    State(app): State<App>,
+    headers: HeaderMap,
+    extensions: Extensions,
+    body: Body,
+) -> ApiResult<Response> {
     let body = json::read(body, app.settings().bounds.body_bytes_max).await?;
     let form = token_form(&body)?;
     let (id, secret) = credentials(&headers, &form)?;
-    let account = app.store().caller_by_secret(&id, &secret).await?;
-    let account = account.ok_or_else(|| ApiError::unauthorized("client id or secret is wrong"))?;
+    let from = auth::address(&extensions);
+    app.paces().check_account(&id, from)?;
+    let Some(account) = app.store().caller_by_secret(&id, &secret).await? else {
+        app.paces().note_failure(&id);
+        return Err(ApiError::unauthorized("client id or secret is wrong"));
+    };
+    app.paces().note_good(Shown::Secret(&id, from));
     check_request(&app, &form)?;
 
     let seconds = app.settings().access_token_seconds;

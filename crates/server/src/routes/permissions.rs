@@ -1,8 +1,9 @@
 //! `/security/…permissions`: what users and service accounts may do in a workspace.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use runlog_model::WorkspaceId;
 use runlog_model::place::{Right, Rights};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use super::json::JsonBody;
 use crate::access;
 use crate::app::App;
+use crate::audit::Doing;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
 use crate::openapi::PlaceQuery;
@@ -34,6 +36,26 @@ impl Holder {
     fn account(Path((workspace, id)): Path<(String, String)>) -> Self {
         Self { workspace, kind: CallerKind::ServiceAccount, id }
     }
+
+    /// What the audit log calls it: a change of rights is written down with the workspace and with whose they are.
+    fn subject(&self) -> String {
+        format!("{} {}", self.workspace, self.id)
+    }
+}
+
+/// Who changes rights, and what the audit log is told of it.
+pub(crate) struct By {
+    caller: Caller,
+    doing: Doing,
+}
+
+impl<S: Sync> FromRequestParts<S> for By {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
+        Ok(Self { caller, doing: Doing::from_request_parts(parts, state).await? })
+    }
 }
 
 type Ids = Path<(String, String)>;
@@ -46,19 +68,21 @@ async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Jso
 }
 
 /// Gives rights to someone who has none there.
-async fn add(app: &App, caller: Authenticated, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
-    let workspace = access::workspace(app, &caller.0, &holder.workspace, &[Right::Manage]).await?;
+async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
+    let workspace = access::workspace(app, &by.caller, &holder.workspace, &[Right::Manage]).await?;
     if app.store().granted(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {
         let message = format!("{} has rights on workspace {} already; change them with PUT", holder.id, workspace.id);
         return Err(ApiError::new(StatusCode::CONFLICT, message));
     }
-    app.store().grant(workspace.id, holder.kind, &holder.id, rights).await?;
+    let store = by.doing.store_for(app, StatusCode::CREATED, holder.subject());
+    store.grant(workspace.id, holder.kind, &holder.id, rights).await?;
     Ok(StatusCode::CREATED)
 }
 
-async fn set(app: &App, caller: Authenticated, holder: Holder, rights: Rights) -> ApiResult<()> {
-    let workspace = access::workspace(app, &caller.0, &holder.workspace, &[Right::Manage]).await?;
-    Ok(app.store().grant(workspace.id, holder.kind, &holder.id, rights).await?)
+async fn set(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<()> {
+    let workspace = access::workspace(app, &by.caller, &holder.workspace, &[Right::Manage]).await?;
+    let store = by.doing.store_for(app, StatusCode::NO_CONTENT, holder.subject());
+    Ok(store.grant(workspace.id, holder.kind, &holder.id, rights).await?)
 }
 
 /// `GET`: the rights.
@@ -88,11 +112,11 @@ pub(crate) async fn of_user(
 )]
 pub(crate) async fn grant_user(
     State(app): State<App>,
-    caller: Authenticated,
+    by: By,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
-    add(&app, caller, Holder::user(ids), rights.into_iter().collect()).await
+    add(&app, &by, Holder::user(ids), rights.into_iter().collect()).await
 }
 
 /// `PUT`: these rights and only these; 204.
@@ -106,11 +130,11 @@ pub(crate) async fn grant_user(
 )]
 pub(crate) async fn replace_user(
     State(app): State<App>,
-    caller: Authenticated,
+    by: By,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
-    set(&app, caller, Holder::user(ids), rights.into_iter().collect()).await.map(|()| StatusCode::NO_CONTENT)
+    set(&app, &by, Holder::user(ids), rights.into_iter().collect()).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// `DELETE`: no rights any more.
@@ -121,8 +145,8 @@ pub(crate) async fn replace_user(
     params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     responses((status = 204, description = "Taken away"))
 )]
-pub(crate) async fn revoke_user(State(app): State<App>, caller: Authenticated, ids: Ids) -> ApiResult<StatusCode> {
-    set(&app, caller, Holder::user(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
+pub(crate) async fn revoke_user(State(app): State<App>, by: By, ids: Ids) -> ApiResult<StatusCode> {
+    set(&app, &by, Holder::user(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// `GET`: the rights.
@@ -152,11 +176,11 @@ pub(crate) async fn of_account(
 )]
 pub(crate) async fn grant_account(
     State(app): State<App>,
-    caller: Authenticated,
+    by: By,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
-    add(&app, caller, Holder::account(ids), rights.into_iter().collect()).await
+    add(&app, &by, Holder::account(ids), rights.into_iter().collect()).await
 }
 
 /// `PUT`: these rights and only these; 204.
@@ -170,11 +194,11 @@ pub(crate) async fn grant_account(
 )]
 pub(crate) async fn replace_account(
     State(app): State<App>,
-    caller: Authenticated,
+    by: By,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
-    set(&app, caller, Holder::account(ids), rights.into_iter().collect()).await.map(|()| StatusCode::NO_CONTENT)
+    set(&app, &by, Holder::account(ids), rights.into_iter().collect()).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// `DELETE`: no rights any more.
@@ -185,8 +209,8 @@ pub(crate) async fn replace_account(
     params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
     responses((status = 204, description = "Taken away"))
 )]
-pub(crate) async fn revoke_account(State(app): State<App>, caller: Authenticated, ids: Ids) -> ApiResult<StatusCode> {
-    set(&app, caller, Holder::account(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
+pub(crate) async fn revoke_account(State(app): State<App>, by: By, ids: Ids) -> ApiResult<StatusCode> {
+    set(&app, &by, Holder::account(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// `GET /security/permissions`: the rights of users, of one environment, workspace or user.
@@ -258,8 +282,8 @@ enum Change {
     request_body(content = Vec<PermissionBody>),
     responses((status = 204, description = "All are given"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
 )]
-pub(crate) async fn add_users(State(app): State<App>, caller: Authenticated, body: Batch) -> ApiResult<Response> {
-    change_all(&app, caller, CallerKind::User, Change::Add, body).await
+pub(crate) async fn add_users(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
+    change_all(&app, &by, CallerKind::User, Change::Add, body).await
 }
 
 /// `PUT /security/permissions/batch`: these rights of users and only these, one after another.
@@ -270,8 +294,8 @@ pub(crate) async fn add_users(State(app): State<App>, caller: Authenticated, bod
     request_body(content = Vec<PermissionBody>),
     responses((status = 204, description = "All are given, and no others"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
 )]
-pub(crate) async fn set_users(State(app): State<App>, caller: Authenticated, body: Batch) -> ApiResult<Response> {
-    change_all(&app, caller, CallerKind::User, Change::Set, body).await
+pub(crate) async fn set_users(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
+    change_all(&app, &by, CallerKind::User, Change::Set, body).await
 }
 
 /// `DELETE /security/permissions/batch`: the rights of these users in these workspaces; an empty list means all.
@@ -282,8 +306,8 @@ pub(crate) async fn set_users(State(app): State<App>, caller: Authenticated, bod
     params(("workspaceIds" = Option<String>, Query, description = "Workspaces, between commas; empty for all"), ("userIds" = Option<String>, Query, description = "Whose, between commas; empty for all")),
     responses((status = 204, description = "All are taken away"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionDeleteResult>))
 )]
-pub(crate) async fn remove_users(State(app): State<App>, caller: Authenticated, params: Params) -> ApiResult<Response> {
-    remove_all(&app, caller, CallerKind::User, &params, "userIds").await
+pub(crate) async fn remove_users(State(app): State<App>, by: By, params: Params) -> ApiResult<Response> {
+    remove_all(&app, &by, CallerKind::User, &params, "userIds").await
 }
 
 /// `POST /security/service-accounts/permissions/batch`: rights for service accounts that have none.
@@ -294,8 +318,8 @@ pub(crate) async fn remove_users(State(app): State<App>, caller: Authenticated, 
     request_body(content = Vec<PermissionBody>),
     responses((status = 204, description = "All are given"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
 )]
-pub(crate) async fn add_accounts(State(app): State<App>, caller: Authenticated, body: Batch) -> ApiResult<Response> {
-    change_all(&app, caller, CallerKind::ServiceAccount, Change::Add, body).await
+pub(crate) async fn add_accounts(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
+    change_all(&app, &by, CallerKind::ServiceAccount, Change::Add, body).await
 }
 
 /// `PUT /security/service-accounts/permissions/batch`: these rights of service accounts and only these.
@@ -306,8 +330,8 @@ pub(crate) async fn add_accounts(State(app): State<App>, caller: Authenticated, 
     request_body(content = Vec<PermissionBody>),
     responses((status = 204, description = "All are given, and no others"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
 )]
-pub(crate) async fn set_accounts(State(app): State<App>, caller: Authenticated, body: Batch) -> ApiResult<Response> {
-    change_all(&app, caller, CallerKind::ServiceAccount, Change::Set, body).await
+pub(crate) async fn set_accounts(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
+    change_all(&app, &by, CallerKind::ServiceAccount, Change::Set, body).await
 }
 
 /// `DELETE /security/service-accounts/permissions/batch`: the rights of these accounts in these workspaces.
@@ -318,12 +342,8 @@ pub(crate) async fn set_accounts(State(app): State<App>, caller: Authenticated, 
     params(("workspaceIds" = Option<String>, Query, description = "Workspaces, between commas; empty for all"), ("serviceAccountIds" = Option<String>, Query, description = "Whose, between commas; empty for all")),
     responses((status = 204, description = "All are taken away"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionDeleteResult>))
 )]
-pub(crate) async fn remove_accounts(
-    State(app): State<App>,
-    caller: Authenticated,
-    params: Params,
-) -> ApiResult<Response> {
-    remove_all(&app, caller, CallerKind::ServiceAccount, &params, "serviceAccountIds").await
+pub(crate) async fn remove_accounts(State(app): State<App>, by: By, params: Params) -> ApiResult<Response> {
+    remove_all(&app, &by, CallerKind::ServiceAccount, &params, "serviceAccountIds").await
 }
 
 type Batch = JsonBody<Vec<PermissionBody>>;
@@ -331,7 +351,7 @@ type Batch = JsonBody<Vec<PermissionBody>>;
 /// 204 when every part was done, else 207 with those that were refused. The parts before and after are done.
 async fn change_all(
     app: &App,
-    caller: Authenticated,
+    by: &By,
     kind: CallerKind,
     change: Change,
     JsonBody(batch): Batch,
@@ -340,25 +360,21 @@ async fn change_all(
     for part in batch {
         let holder = Holder { workspace: part.workspace_id.to_string(), kind, id: part.user_id.clone() };
         let rights: Rights = part.permissions.iter().copied().collect();
+        let subject = holder.subject();
         let done = match change {
-            Change::Add => add(app, caller.clone(), holder, rights).await.map(|_| ()),
-            Change::Set => set(app, caller.clone(), holder, rights).await,
+            Change::Add => add(app, by, holder, rights).await.map(|_| ()),
+            Change::Set => set(app, by, holder, rights).await,
         };
         if let Err(error) = part_of_batch(done)? {
+            by.doing.refused(app, error.status, subject).await?;
             refused.push(PermissionResult { status: error.status.as_u16(), message: error.message, permission: part });
         }
     }
     Ok(batch_answer(refused))
 }
 
-async fn remove_all(
-    app: &App,
-    caller: Authenticated,
-    kind: CallerKind,
-    params: &Params,
-    ids_name: &str,
-) -> ApiResult<Response> {
-    let (ids, workspaces) = (params.list(ids_name), params.list("workspaceIds"));
+async fn remove_all(app: &App, by: &By, kind: CallerKind, params: &Params, ids_name: &str) -> ApiResult<Response> {
+    let (ids, workspaces) = (params.list(ids_name)?, params.list("workspaceIds")?);
     if ids.is_empty() && workspaces.is_empty() {
         return Err(ApiError::invalid(format!("{ids_name} or workspaceIds is needed; without both it would be all")));
     }
@@ -373,8 +389,10 @@ async fn remove_all(
     for grant in grants {
         let id = PermissionId { workspace_id: grant.workspace_id, user_id: grant.caller_id.clone() };
         let holder = Holder { workspace: grant.workspace_id.to_string(), kind, id: grant.caller_id };
-        let done = set(app, caller.clone(), holder, Rights::NONE).await;
+        let subject = holder.subject();
+        let done = set(app, by, holder, Rights::NONE).await;
         if let Err(error) = part_of_batch(done)? {
+            by.doing.refused(app, error.status, subject).await?;
             refused.push(PermissionDeleteResult {
                 status: error.status.as_u16(),
                 message: error.message,

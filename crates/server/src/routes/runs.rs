@@ -12,6 +12,7 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use super::json::JsonBody;
 use crate::access;
 use crate::app::App;
+use crate::audit::Doing;
 use crate::auth::Authenticated;
 use crate::error::ApiResult;
 
@@ -28,15 +29,18 @@ pub(crate) async fn start(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    doing: Doing,
     JsonBody(start): JsonBody<StartRun>,
 ) -> ApiResult<(StatusCode, Json<TaskExecution>)> {
     let run_id: RunId = access::id("runId", &id)?;
     access::task(&app, &caller, start.task_id, &[Right::Publish]).await?;
     // A task that has moved leaves its runs where they were, with the rights of that workspace.
-    if let Some(known) = app.store().run_brief(run_id).await? {
+    let known = app.store().run_brief(run_id).await?;
+    if let Some(known) = &known {
         access::require(&app, &caller, known.workspace_id, &[Right::Publish]).await?;
     }
-    let (run, is_new) = app.store().start_run(run_id, &start, &caller).await?;
+    let status = if known.is_none() { StatusCode::CREATED } else { StatusCode::OK };
+    let (run, is_new) = doing.store(&app, status).start_run(run_id, &start, &caller).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json((&run).into())))
 }
 
@@ -70,9 +74,10 @@ pub(crate) async fn finish(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    doing: Doing,
     JsonBody(finish): JsonBody<FinishRun>,
 ) -> ApiResult<Json<TaskExecution>> {
     let run = access::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
-    let run = app.store().finish_run(run.id, &finish).await?;
+    let run = doing.store(&app, StatusCode::OK).finish_run(run.id, &finish).await?;
     Ok(Json((&run).into()))
 }

@@ -108,7 +108,7 @@ async fn in_place(app: &App, caller: &Caller, params: &Params, search: Search) -
 }
 
 fn severities(params: &Params) -> ApiResult<Option<Vec<Severity>>> {
-    let words = params.list("severity");
+    let words = params.list("severity")?;
     let severity = |word: &String| {
         let known = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(word));
         let names = Severity::ALL.map(Severity::name).join(", ");

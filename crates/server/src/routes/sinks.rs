@@ -2,12 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::sinks::{RetriedBody, SinkBody};
 use runlog_store::SinkFigures;
 
 use crate::app::App;
+use crate::audit::Doing;
 use crate::error::ApiResult;
 
 /// `GET /runlog/v1/sinks`.
@@ -32,8 +34,12 @@ pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<SinkBody>
         (status = 404, description = "No such sink", body = ErrorBody)
     )
 )]
-pub(crate) async fn retry(State(app): State<App>, Path(sink): Path<String>) -> ApiResult<Json<RetriedBody>> {
-    Ok(Json(RetriedBody { runs: app.store().retry_deliveries(&sink).await? }))
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Path(sink): Path<String>,
+    doing: Doing,
+) -> ApiResult<Json<RetriedBody>> {
+    Ok(Json(RetriedBody { runs: doing.store(&app, StatusCode::OK).retry_deliveries(&sink).await? }))
 }
 
 fn shown(figures: SinkFigures) -> SinkBody {

@@ -1,0 +1,53 @@
+//! Whether the archive answers: looked at now and then, however often it is asked, because looking costs a write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_model::Clock;
+use runlog_store::{Result, Store};
+use tokio::sync::Mutex;
+
+use crate::limits;
+
+/// What was seen last.
+pub(crate) struct Readiness {
+    clock: Arc<dyn Clock>,
+    /// Held while somebody looks: whoever asks meanwhile gets what is seen then.
+    last: Arc<Mutex<Option<Seen>>>,
+}
+
+struct Seen {
+    at: Duration,
+    outcome: Result<()>,
+}
+
+impl Readiness {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, last: Arc::default() }
+    }
+
+    /// What was seen within the last seconds, or what is seen now.
+    pub(crate) async fn check(&self, store: &Store) -> Result<()> {
+        let mut last = Arc::clone(&self.last).lock_owned().await;
+        let now = self.clock.elapsed();
+        if let Some(seen) = last.as_ref().filter(|seen| now.saturating_sub(seen.at) < kept_for(&seen.outcome)) {
+            return seen.outcome.clone();
+        }
+        let (store, clock) = (store.clone(), Arc::clone(&self.clock));
+        // On a task of its own: a client that hangs up leaves no probe behind.
+        let look = tokio::spawn(async move {
+            let outcome = store.check().await;
+            *last = Some(Seen { at: clock.elapsed(), outcome: outcome.clone() });
+            outcome
+        });
+        look.await.map_err(runlog_store::Error::from)?
+    }
+}
+
+/// What has come back is told soon, what has gone in time for a balancer.
+fn kept_for(outcome: &Result<()>) -> Duration {
+    match outcome {
+        Ok(()) => limits::READY_FOR,
+        Err(_) => limits::NOT_READY_FOR,
+    }
+}
