@@ -63,10 +63,9 @@ pub async fn summarize_due(store: &Store) -> Result<Option<u64>> {
     if due.is_empty() {
         return Ok(None);
     }
-    let (store, runtime) = (store.clone(), tokio::runtime::Handle::current());
-    // Mining would hold up the calls, so it has a thread of its own.
-    let work = move || runtime.block_on(async move { summarize(&store, &due).await });
-    tokio::task::spawn_blocking(work).await.map_err(Error::from)?.map(Some)
+    let store = store.clone();
+    // What has been begun is finished, whoever waits for it.
+    tokio::spawn(async move { summarize(&store, &due).await }).await.map_err(Error::from)?.map(Some)
 }
 
 async fn summarize(store: &Store, due: &[DueSummary]) -> Result<u64> {
@@ -75,8 +74,12 @@ async fn summarize(store: &Store, due: &[DueSummary]) -> Result<u64> {
         match summarize_one(store, due).await {
             Ok(summary) => made.push(summary),
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                warn!(error, run.id = %due.run_id, "the log of run {} could not be summarised", due.run_id);
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    run.id = %due.run_id,
+                    "the log of run {} could not be summarised",
+                    due.run_id
+                );
                 store.put_off_summary(due).await?;
             }
         }
@@ -99,7 +102,9 @@ async fn summarize_one(store: &Store, due: &DueSummary) -> Result<NewSummary> {
 /// Reads the log of a run as it is now, and summarises it.
 pub(crate) async fn summarize_log(store: &Store, run_id: RunId) -> Result<RunSummary> {
     let mut reader = store.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
-    let mut summarizer = Summarizer::default();
-    while reader.show_next(|record| summarizer.add(record)).await? {}
+    let (mut summarizer, mut is_more) = (Box::<Summarizer>::default(), true);
+    while is_more {
+        (summarizer, is_more) = reader.fold_next(summarizer, |so_far, record| so_far.add(record)).await?;
+    }
     Ok(summarizer.finish())
 }

@@ -121,9 +121,12 @@ impl From<object_store::Error> for Error {
 impl From<parquet::errors::ParquetError> for Error {
     fn from(error: parquet::errors::ParquetError) -> Self {
         let error = match error {
-            parquet::errors::ParquetError::External(cause) => match cause.downcast::<object_store::Error>() {
-                Ok(error) => return (*error).into(),
-                Err(cause) => parquet::errors::ParquetError::External(cause),
+            parquet::errors::ParquetError::External(cause) => match cause.downcast::<Self>() {
+                Ok(error) => return *error,
+                Err(cause) => match cause.downcast::<object_store::Error>() {
+                    Ok(error) => return (*error).into(),
+                    Err(cause) => parquet::errors::ParquetError::External(cause),
+                },
             },
             error => error,
         };

@@ -29,6 +29,7 @@ mod columns;
 mod commit;
 mod contention;
 mod copy;
+mod cpu;
 mod delete;
 mod delivery;
 mod diagnose;

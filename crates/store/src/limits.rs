@@ -153,6 +153,10 @@ pub const LOCK_WAIT_MS_MAX: u32 = 20_000;
 /// A page of 100,000 records reads seven; of long messages one is some megabytes.
 pub const CHUNK_RECORDS: usize = 16_384;
 
+/// Records whose work is done where it is asked for, and not on a thread for such work. Unit: records. It takes less than a
+/// millisecond.
+pub const RECORDS_AT_ONCE: usize = 256;
+
 /// Fewest rows that are read at a time. Unit: records.
 pub const CHUNK_RECORDS_MIN: usize = 512;
 

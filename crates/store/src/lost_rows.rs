@@ -16,7 +16,7 @@ use runlog_model::{Record, RecordOrder, RunId, TimeRange};
 use crate::batch::write_digest;
 use crate::error::{ErrorKind, Result};
 use crate::limits;
-use crate::segment_file::{SegmentFile, on_decoding_thread};
+use crate::segment_file::SegmentFile;
 use crate::store::Store;
 use crate::verify::Verified;
 
@@ -140,8 +140,7 @@ async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
 
 async fn records_of(file: &SegmentFile, rows: Range<usize>) -> Result<Vec<Record>> {
     let times = file.heads(rows.clone()).await?.times;
-    let of_file = file.clone();
-    let bodies = on_decoding_thread(async move { of_file.bodies(rows).await }).await??;
+    let bodies = file.bodies(rows).await?;
     times.into_iter().enumerate().map(|(row, time)| bodies.row(row).to_record(time)).collect()
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::segment_file::{Bodies, Body, Heads, SegmentFile, on_decoding_thread};
+use crate::segment_file::{Bodies, Body, Heads, Rows, SegmentFile};
 use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 
@@ -73,6 +73,9 @@ pub(crate) struct StretchRecords {
     first_row: usize,
 }
 
+/// Chunks of an open slice that are kept.
+const CHUNKS_KEPT: usize = 2;
+
 /// What is left of an open slice.
 struct Cursor {
     slice: Arc<OpenSlice>,
@@ -93,8 +96,9 @@ struct OpenSlice {
     rows: RowChoice,
     /// How many rows are read at a time.
     chunk_records: usize,
-    /// The chunk that was read last, and its number.
-    chunk: Mutex<Option<(usize, Arc<Bodies>)>>,
+    /// The chunks that were read last, and their numbers: of two that lie beside each other, several may be asked for in
+    /// turn.
+    chunks: Mutex<VecDeque<(usize, Arc<Bodies>)>>,
 }
 
 enum RowChoice {
@@ -256,7 +260,7 @@ impl Merge {
         loop {
             match self.try_part(skip, count).await {
                 Err(error) => self.restart_if_moved(error).await?,
-                Ok(Some(part)) => return on_decoding_thread(part.read_here()).await?.map(Some),
+                Ok(Some(part)) => return part.read().await.map(Some),
                 Ok(None) => return Ok(None),
             }
         }
@@ -461,7 +465,7 @@ impl Cursor {
         }
         let chunk_records =
             chunk_records.min((limits::CHUNK_BYTES / file.row_bytes().max(1)).max(limits::CHUNK_RECORDS_MIN));
-        let slice = OpenSlice { file, in_segment, arrival_base, heads, rows, chunk_records, chunk: Mutex::new(None) };
+        let slice = OpenSlice { file, in_segment, arrival_base, heads, rows, chunk_records, chunks: Mutex::default() };
         Ok(Some(Self { rows: 0..count, slice: Arc::new(slice) }))
     }
 
@@ -540,14 +544,15 @@ impl OpenSlice {
     }
 
     async fn chunk(&self, number: usize) -> Result<Arc<Bodies>> {
-        let mut last = self.chunk.lock().await;
-        if let Some((_, bodies)) = last.as_ref().filter(|(last, _)| *last == number) {
+        let mut last = self.chunks.lock().await;
+        if let Some((_, bodies)) = last.iter().find(|(last, _)| *last == number) {
             return Ok(Arc::clone(bodies));
         }
         let first = self.in_segment.start + number * self.chunk_records;
         let rows = first..(first + self.chunk_records).min(self.in_segment.end);
         let bodies = Arc::new(self.file.bodies(rows).await?);
-        *last = Some((number, Arc::clone(&bodies)));
+        last.truncate(CHUNKS_KEPT - 1);
+        last.push_front((number, Arc::clone(&bodies)));
         Ok(bodies)
     }
 }
@@ -570,14 +575,6 @@ impl Stretch {
 
     /// Reads its records.
     pub(crate) async fn read(self) -> Result<StretchRecords> {
-        let read_last = self.slice.chunk.lock().await.clone().filter(|(number, _)| *number == self.chunk_number());
-        match read_last {
-            Some((_, bodies)) => Ok(self.with(bodies)),
-            None => on_decoding_thread(self.read_here()).await?,
-        }
-    }
-
-    async fn read_here(self) -> Result<StretchRecords> {
         let bodies = self.slice.chunk(self.chunk_number()).await?;
         Ok(self.with(bodies))
     }
@@ -606,17 +603,17 @@ impl Piece {
         }
     }
 
-    /// Reads its records; on a thread for such work.
-    pub(crate) async fn read_here(self) -> Result<StretchRecords> {
+    /// Reads its records.
+    pub(crate) async fn read(self) -> Result<StretchRecords> {
         match self {
-            Self::Stretch(stretch) => stretch.read_here().await,
-            Self::Rows(rows) => rows.read_here().await,
+            Self::Stretch(stretch) => stretch.read().await,
+            Self::Rows(rows) => rows.read().await,
         }
     }
 }
 
 impl SliceRows {
-    async fn read_here(self) -> Result<StretchRecords> {
+    async fn read(self) -> Result<StretchRecords> {
         let (times, bodies) = self.file.times_and_bodies(self.rows.clone()).await?;
         let rows = 0..times.len();
         let slice = OpenSlice {
@@ -626,7 +623,7 @@ impl SliceRows {
             heads: Heads { times, arrivals: Vec::new() },
             rows: RowChoice::From(0),
             chunk_records: rows.len(),
-            chunk: Mutex::new(None),
+            chunks: Mutex::default(),
         };
         let stretch = Stretch { slice: Arc::new(slice), rows, order: self.order };
         Ok(StretchRecords { stretch, bodies: Arc::new(bodies), first_row: 0 })
@@ -657,18 +654,18 @@ impl StretchRecords {
     /// The columns after the times, oldest record first.
     pub(crate) fn columns(&self) -> Result<Vec<ArrayRef>> {
         let rows = self.stretch.rows.clone();
-        let columns = self.bodies.columns()?.into_iter();
-        match &self.stretch.slice.rows {
+        let columns = match &self.stretch.slice.rows {
             RowChoice::From(first) => {
                 let offset = first + rows.start - self.first_row;
-                Ok(columns.map(|column| Arc::new(column.slice(offset, rows.len())) as ArrayRef).collect())
+                self.bodies.columns(&Rows::Together(offset..offset + rows.len()))?
             }
             RowChoice::These(chosen) => {
                 let first_row = self.first_row as u32;
                 let picked = UInt32Array::from_iter_values(chosen[rows].iter().map(|row| row - first_row));
-                Ok(columns.map(|column| arrow_select::take::take(&column, &picked, None)).collect::<Result<_, _>>()?)
+                self.bodies.columns(&Rows::These(&picked))?
             }
-        }
+        };
+        Ok(columns.into_iter().map(|column| Arc::new(column) as ArrayRef).collect())
     }
 }
 

@@ -12,12 +12,13 @@ use sqlx::{AssertSqlSafe, FromRow};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
+use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::{Merge, Piece, SliceRows, Trail};
 use crate::page_file::{FrameCutter, PageFileWriter, PageForm, PageFrames, Press, WrittenPage};
-use crate::segment_file::on_decoding_thread;
 use crate::slices::{LogState, Scope};
 use crate::store::Store;
 use crate::{keys, limits};
@@ -550,7 +551,8 @@ async fn write(
         {
             file.write(frames_of(first).await?).await?;
         }
-        under_way.push_back(on_decoding_thread(format_portion(portion, form, is_begin, presses.clone())));
+        let formatting = format_portion(store.cpu().clone(), portion, form, is_begin, presses.clone());
+        under_way.push_back(AbortOnDropHandle::new(tokio::spawn(formatting)));
         is_begin = false;
     }
     for portion in under_way {
@@ -569,16 +571,25 @@ async fn write(
     }
 }
 
-async fn frames_of(portion: tokio::task::JoinHandle<Result<PageFrames>>) -> Result<PageFrames> {
+async fn frames_of(portion: AbortOnDropHandle<Result<PageFrames>>) -> Result<PageFrames> {
     portion.await?
 }
 
-async fn format_portion(portion: Vec<Piece>, form: PageForm, is_begin: bool, presses: Presses) -> Result<PageFrames> {
+async fn format_portion(
+    cpu: CpuPool,
+    portion: Vec<Piece>,
+    form: PageForm,
+    is_begin: bool,
+    presses: Presses,
+) -> Result<PageFrames> {
     let mut cutter = FrameCutter::new(form, is_begin, presses.take()?);
     for piece in portion {
-        cutter.add(&piece.read_here().await?)?;
+        let count = piece.len();
+        let records = piece.read().await?;
+        let adding = move || cutter.add(&records).map(|()| cutter);
+        cutter = cpu.run_for(count, adding).await?;
     }
-    let (frames, press) = cutter.finish()?;
+    let (frames, press) = cpu.run(move || cutter.finish()).await?;
     presses.give_back(press);
     Ok(frames)
 }

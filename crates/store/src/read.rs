@@ -2,6 +2,7 @@
 
 use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
 
+use crate::cpu::CpuPool;
 use crate::error::Result;
 use crate::merge::Merge;
 use crate::runs::{fetch_with_state, no_such_run};
@@ -98,7 +99,7 @@ impl Store {
     /// The records of a run in order, a few at a time. `NotFound`: no such run.
     pub async fn read_records(&self, run_id: RunId, range: TimeRange, order: RecordOrder) -> Result<RecordReader> {
         let (_, scope) = self.scope(run_id, range).await?;
-        Ok(RecordReader { merge: Merge::new(self, scope, order) })
+        Ok(RecordReader { cpu: self.cpu().clone(), merge: Merge::new(self, scope, order) })
     }
 
     /// The records that the log of a run has now, inside a range. `NotFound`: no such run.
@@ -119,6 +120,7 @@ impl Store {
 
 /// The records of a run in order; see [`Store::read_records`].
 pub struct RecordReader {
+    cpu: CpuPool,
     merge: Merge,
 }
 
@@ -126,20 +128,30 @@ impl RecordReader {
     /// The next records, at most as many as one segment holds; none at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Record>>> {
         let Some(stretch) = self.merge.next().await? else { return Ok(None) };
+        let count = stretch.len();
         let records = stretch.read().await?;
-        Ok(Some(records.iter().map(|(time, body)| body.to_record(time)).collect::<Result<_>>()?))
+        let making = move || records.iter().map(|(time, body)| body.to_record(time)).collect::<Result<_>>();
+        Ok(Some(self.cpu.run_for(count, making).await?))
     }
 
-    /// Shows the next records, as many as [`RecordReader::next`] gives, one after another in the same memory; false at
-    /// the end.
-    pub async fn show_next(&mut self, mut look: impl FnMut(&Record)) -> Result<bool> {
-        let Some(stretch) = self.merge.next().await? else { return Ok(false) };
+    /// Makes something of the next records, as many as [`RecordReader::next`] gives, where work is done that takes a
+    /// processor; false at the end. They are shown one after another in the same memory.
+    pub async fn fold_next<S, F>(&mut self, mut so_far: S, mut look: F) -> Result<(S, bool)>
+    where
+        S: Send + 'static,
+        F: FnMut(&mut S, &Record) + Send + 'static,
+    {
+        let Some(stretch) = self.merge.next().await? else { return Ok((so_far, false)) };
+        let count = stretch.len();
         let records = stretch.read().await?;
-        let mut record = Record::at(Timestamp::MIN);
-        for (time, body) in records.iter() {
-            body.read_into(time, &mut record)?;
-            look(&record);
-        }
-        Ok(true)
+        let looking = move || {
+            let mut record = Record::at(Timestamp::MIN);
+            for (time, body) in records.iter() {
+                body.read_into(time, &mut record)?;
+                look(&mut so_far, &record);
+            }
+            Ok((so_far, true))
+        };
+        self.cpu.run_for(count, looking).await
     }
 }

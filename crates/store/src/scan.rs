@@ -190,15 +190,11 @@ impl Scan {
     fn begin(self) -> mpsc::Receiver<Result<RecordBatch>> {
         let (sender, receiver) = mpsc::channel(2);
         let scan = self;
-        // Decoding would hold up the calls, so it has a thread of its own.
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || {
-            runtime.block_on(async move {
-                if let Err(error) = scan.read(&sender).await {
-                    // Whoever is gone needs no error.
-                    let _ = sender.send(Err(error)).await;
-                }
-            });
+        tokio::spawn(async move {
+            if let Err(error) = scan.read(&sender).await {
+                // Whoever is gone needs no error.
+                let _ = sender.send(Err(error)).await;
+            }
         });
         receiver
     }

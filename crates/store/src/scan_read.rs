@@ -9,7 +9,6 @@ use arrow_array::{
     StringViewArray, TimestampMillisecondArray, UInt32Array,
 };
 use arrow_schema::ArrowError;
-use futures::TryStreamExt;
 use memchr::memmem;
 use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter};
 use runlog_model::TimeRange;
@@ -18,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::scan::{ScanColumn, ScanRequest};
 use crate::scan_plan::{PlannedRun, PlannedSlice, Unit};
-use crate::segment_file::{RowStream, SegmentFile, TextColumn, column};
+use crate::segment_file::{RowReader, SegmentFile, TextColumn, column};
 use crate::store::Store;
 
 /// The batches of a unit.
@@ -26,7 +25,7 @@ pub(crate) struct UnitBatches {
     store: Store,
     request: Arc<ScanRequest>,
     unit: Unit,
-    runs: UnitRuns,
+    runs: Arc<UnitRuns>,
     source: Source,
 }
 
@@ -35,7 +34,7 @@ enum Source {
     /// Everything that is wanted stands in the catalog: the slice that comes next, and how many of its rows were given.
     Catalog { slice: usize, given: usize },
     /// The object.
-    File(Box<RowStream>),
+    File(Box<RowReader>),
     /// There is nothing (more).
     Nothing,
 }
@@ -60,7 +59,7 @@ pub(crate) async fn read_unit(
     let mut batches = UnitBatches {
         store: store.clone(),
         request: Arc::clone(request),
-        runs: UnitRuns::of(&unit.slices),
+        runs: Arc::new(UnitRuns::of(&unit.slices)),
         unit,
         source: Source::Nothing,
     };
@@ -86,18 +85,20 @@ impl UnitBatches {
                         if *given + rows == part.records { (*slice + 1, 0) } else { (*slice, *given + rows) };
                     return Ok(Some(self.runs.batch_of_catalog(&self.request, run, rows)?));
                 }
-                Source::File(rows) => rows.try_next().await,
+                Source::File(rows) => {
+                    let (runs, request) = (Arc::clone(&self.runs), Arc::clone(&self.request));
+                    rows.next(move |batch| runs.batch_of_file(&request, &batch)).await
+                }
             };
             match batch {
                 Ok(Some(batch)) if batch.num_rows() == 0 => {}
-                Ok(Some(batch)) => return Ok(Some(self.runs.batch_of_file(&self.request, &batch)?)),
-                Ok(None) => return Ok(None),
-                Err(error) => self.end_if_deleted(error.into()).await?,
+                Ok(batch) => return Ok(batch),
+                Err(error) => self.end_if_deleted(error).await?,
             }
         }
     }
 
-    async fn open(&self, range: TimeRange) -> Result<Source> {
+    async fn open(&mut self, range: TimeRange) -> Result<Source> {
         let Some(rows) = rows_together(&self.unit.slices) else { return Ok(Source::Nothing) };
         let conditions = Conditions::of(&self.request, range, &self.unit.slices);
         let mut columns: Vec<&'static str> =
@@ -115,7 +116,7 @@ impl UnitBatches {
         }
         let file = SegmentFile::open(&self.store, &self.unit.object_key, self.unit.object_bytes).await?;
         let filter = conditions.row_filter(&file);
-        Ok(Source::File(Box::new(file.stream(rows, &columns, filter)?)))
+        Ok(Source::File(Box::new(file.rows_of(rows, &columns, filter)?)))
     }
 
     /// Ends the unit when what it reads was deleted meanwhile; fails with `error` when that is not the reason.

@@ -15,19 +15,16 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use parquet::arrow::AsyncArrowWriter;
-use parquet::arrow::async_writer::AsyncFileWriter;
-use parquet::errors::ParquetError;
+use parquet::arrow::ArrowWriter;
 use runlog_model::{RunId, TimeRange, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, FromRow};
 use tokio::io::AsyncWriteExt;
 use tracing::{debug, warn};
 
+use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intents;
 use crate::merge::{Merge, StretchRecords};
@@ -129,9 +126,8 @@ impl Store {
     /// Merges the slices of runs that are due, as many as share a file; all zero when none is due.
     pub async fn seal(&self) -> Result<Sealed> {
         let Some(pass) = self.claim_due_runs().await? else { return Ok(Sealed::default()) };
-        // Encoding and compressing would hold up the calls, so it has a thread of its own.
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || runtime.block_on(pass.seal())).await?
+        // What has been begun is finished, whoever waits for it.
+        tokio::spawn(pass.seal()).await?
     }
 
     /// The logs that cannot be sealed because something of them is lost or damaged: the first so many, and how many there
@@ -353,7 +349,7 @@ impl Pass {
         let mut merge = Merge::of_slices(&self.store, scope, plan.slices.clone());
         files.begin_run(plan.barriers.clone());
         while let Some(stretch) = merge.next().await? {
-            files.add(plan.run_id, &stretch.read().await?).await?;
+            files.add(plan.run_id, stretch.read().await?).await?;
             self.renew_if_old(files).await?;
         }
         let slices = files.end_run();
@@ -369,7 +365,7 @@ impl Pass {
     }
 
     /// Says that the pass goes on. `Conflict`: another one has taken over, or the sweep has.
-    async fn renew_if_old(&mut self, files: &SealedFiles) -> Result<()> {
+    async fn renew_if_old(&mut self, files: &mut SealedFiles) -> Result<()> {
         let now = self.store.now();
         if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
             return Ok(());
@@ -670,7 +666,10 @@ struct SealedFiles {
 struct OpenFile {
     id: String,
     object_key: Path,
-    writer: AsyncArrowWriter<HashedObject>,
+    cpu: CpuPool,
+    /// None while it is at work, and after a failure.
+    encoder: Option<Box<Encoder>>,
+    object: BufWriter,
     /// Rows that wait to be written together.
     pending: Vec<Vec<ArrayRef>>,
     pending_rows: usize,
@@ -678,9 +677,10 @@ struct OpenFile {
     rows_in_group: usize,
 }
 
-/// An object that is hashed as it is written.
-struct HashedObject {
-    object: BufWriter,
+/// Makes the bytes of a file, and hashes them.
+struct Encoder {
+    /// Its memory holds what was not taken yet.
+    writer: ArrowWriter<Vec<u8>>,
     digest: Sha256,
     bytes: u64,
 }
@@ -703,9 +703,9 @@ impl SealedFiles {
     }
 
     /// Adds records of a run, after those that were added before.
-    async fn add(&mut self, run_id: RunId, records: &StretchRecords) -> Result<()> {
+    async fn add(&mut self, run_id: RunId, records: StretchRecords) -> Result<()> {
         let positions: Vec<_> = records.positions().collect();
-        let columns = records.columns()?;
+        let columns = self.store.cpu().run_for(positions.len(), move || records.columns()).await?;
         let mut from = 0;
         while from < positions.len() {
             self.end_slice_at_barrier(positions[from].0);
@@ -750,7 +750,7 @@ impl SealedFiles {
     async fn abandon(mut self) {
         let keys = self.keys();
         if let Some(open) = self.open.take() {
-            let mut object = open.writer.into_inner().object;
+            let mut object = open.object;
             if let Err(error) = object.abort().await {
                 warn!(%error, object.key = %open.object_key, "parts of a file that was given up are left where they are");
             }
@@ -805,7 +805,7 @@ impl SealedFiles {
             return Ok(());
         }
         file.end_row_group().await?;
-        let is_file_full = file.writer.bytes_written() >= limits::SEALED_FILE_BYTES;
+        let is_file_full = file.encoder.as_ref().is_some_and(|it| it.bytes >= limits::SEALED_FILE_BYTES as u64);
         self.slices.extend(self.current.take());
         if is_file_full {
             self.end_file().await?;
@@ -816,14 +816,15 @@ impl SealedFiles {
     async fn end_file(&mut self) -> Result<()> {
         let Some(mut file) = self.open.take() else { return Ok(()) };
         file.write_pending().await?;
-        file.writer.finish().await?;
-        let object = file.writer.into_inner();
+        file.encode(|writer| Ok(writer.finish().map(|_| ())?)).await?;
+        file.object.shutdown().await.map_err(unwritten)?;
+        let Encoder { digest, bytes, .. } = *file.encoder.ok_or_else(broken_off)?;
         self.done.push(NewFile {
             id: file.id,
             object_key: file.object_key,
-            bytes: object.bytes,
+            bytes,
             records: file.rows,
-            sha256: secret::hex(&object.digest.finalize()),
+            sha256: secret::hex(&digest.finalize()),
         });
         Ok(())
     }
@@ -839,13 +840,14 @@ impl SealedFiles {
                 limits::UPLOAD_PART_BYTES,
             )
             .with_max_concurrency(2);
-            let object = HashedObject { object, digest: Sha256::new(), bytes: 0 };
             let properties = segment::sealed_properties()?;
-            let writer = AsyncArrowWriter::try_new(object, segment::schema(), Some(properties))?;
+            let writer = ArrowWriter::try_new(Vec::new(), segment::schema(), Some(properties))?;
             self.open = Some(OpenFile {
                 id: id.to_string(),
                 object_key,
-                writer,
+                cpu: self.store.cpu().clone(),
+                encoder: Some(Box::new(Encoder { writer, digest: Sha256::new(), bytes: 0 })),
+                object,
                 pending: Vec::new(),
                 pending_rows: 0,
                 rows: 0,
@@ -862,7 +864,8 @@ impl OpenFile {
     }
 
     fn is_row_group_full(&self) -> bool {
-        self.rows_in_group >= limits::ROW_GROUP_RECORDS || self.writer.memory_size() >= limits::ROW_GROUP_BYTES
+        let memory = self.encoder.as_ref().map_or(0, |encoder| encoder.writer.memory_size());
+        self.rows_in_group >= limits::ROW_GROUP_RECORDS || memory >= limits::ROW_GROUP_BYTES
     }
 
     async fn add(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<()> {
@@ -878,36 +881,52 @@ impl OpenFile {
         let pending = std::mem::take(&mut self.pending);
         self.pending_rows = 0;
         let Some(width) = pending.first().map(Vec::len) else { return Ok(()) };
-        let mut columns = Vec::with_capacity(width);
-        for index in 0..width {
-            let parts: Vec<&dyn arrow_array::Array> = pending.iter().map(|columns| &*columns[index]).collect();
-            columns.push(arrow_select::concat::concat(&parts)?);
-        }
-        let batch = RecordBatch::try_new(segment::schema(), columns)?;
-        Ok(self.writer.write(&batch).await?)
+        self.encode(move |writer| {
+            let mut columns = Vec::with_capacity(width);
+            for index in 0..width {
+                let parts: Vec<&dyn arrow_array::Array> = pending.iter().map(|columns| &*columns[index]).collect();
+                columns.push(arrow_select::concat::concat(&parts)?);
+            }
+            Ok(writer.write(&RecordBatch::try_new(segment::schema(), columns)?)?)
+        })
+        .await
     }
 
     async fn end_row_group(&mut self) -> Result<()> {
         self.write_pending().await?;
-        self.writer.flush().await?;
+        self.encode(|writer| Ok(writer.flush()?)).await?;
         self.rows_in_group = 0;
         Ok(())
     }
+
+    /// Encodes some of the file where such work is done, and sends what came of it.
+    async fn encode(
+        &mut self,
+        work: impl FnOnce(&mut ArrowWriter<Vec<u8>>) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let mut encoder = self.encoder.take().ok_or_else(broken_off)?;
+        let encoding = move || {
+            work(&mut encoder.writer)?;
+            let bytes = Bytes::from(std::mem::take(encoder.writer.inner_mut()));
+            encoder.digest.update(&bytes);
+            encoder.bytes += bytes.len() as u64;
+            Ok((encoder, bytes))
+        };
+        let (encoder, bytes) = self.cpu.run(encoding).await?;
+        self.encoder = Some(encoder);
+        match bytes.is_empty() {
+            true => Ok(()),
+            false => Ok(self.object.put(bytes).await?),
+        }
+    }
 }
 
-impl AsyncFileWriter for HashedObject {
-    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), ParquetError>> {
-        async move {
-            self.digest.update(&bytes);
-            self.bytes += bytes.len() as u64;
-            self.object.put(bytes).await.map_err(|error| ParquetError::External(Box::new(error)))
-        }
-        .boxed()
-    }
+fn broken_off() -> Error {
+    Error::new(ErrorKind::Unavailable, "the writing of a sealed file was broken off")
+}
 
-    fn complete(&mut self) -> BoxFuture<'_, Result<(), ParquetError>> {
-        async move { Ok(self.object.shutdown().await?) }.boxed()
-    }
+fn unwritten(error: std::io::Error) -> Error {
+    Error::caused(ErrorKind::Unavailable, "a sealed file cannot be written", error)
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 //! one page and the next. Decision 0013 says why there is no index of words.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -234,7 +233,7 @@ impl Searching {
         if slices.is_empty() && is_all {
             self.looked_through = last_place();
         }
-        let threads = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        let threads = self.store.cpu().processors();
         let planned_at = self.store.now();
         let (mut left, mut at_a_time) = (slices.as_slice(), threads);
         while !left.is_empty() {
@@ -279,11 +278,7 @@ impl Searching {
         let units = units(slices, planned_at);
         let jobs = units.into_iter().map(|unit| {
             let (store, search, counts) = (self.store.clone(), Arc::clone(&self.search), Arc::clone(&self.counts));
-            let runtime = tokio::runtime::Handle::current();
-            async move {
-                let work = move || runtime.block_on(look_through_unit(&store, &search, &counts, unit));
-                tokio::task::spawn_blocking(work).await?
-            }
+            async move { look_through_unit(&store, &search, &counts, unit).await }
         });
         let mut jobs = stream::iter(jobs).buffer_unordered(threads);
         while let Some(found) = jobs.try_next().await? {
@@ -375,34 +370,55 @@ async fn find_in_unit(
     }
     counts.records.fetch_add(unit.slices.iter().map(|slice| slice.records as u64).sum(), Ordering::Relaxed);
     let filter = row_filter(&file, search, counts);
-    let mut batches = file.stream(rows, &columns, filter)?;
-    while let Some(batch) = batches.try_next().await? {
-        let times = column::<TimestampMillisecondArray>(&batch, "time")?;
-        let (severities, messages) = (TextColumn::of(&batch, "severity")?, TextColumn::of(&batch, "message")?);
-        let arrivals = arrivals(&batch)?;
-        for (row, run) in runs.run_of_each_row(&batch)?.into_iter().enumerate() {
-            let run = run as usize;
-            let arrival = arrivals[row] + runs.arrival_bases[run];
-            let place = SearchPlace { time_ms: times.value(row), run_id: run_ids[run], arrival };
-            let is_after = search.after.is_none_or(|after| place < after);
-            let is_among =
-                found.len() < search.limit || found.first_key_value().is_some_and(|(least, _)| place > *least);
-            if !is_after || !is_among {
-                continue;
-            }
-            let body = Body {
-                task_id: runs.runs[run].task_id.clone(),
-                workspace_id: runs.runs[run].workspace_id.clone(),
-                severity: severities.text(row).map(str::to_owned),
-                message: messages.text(row).map(str::to_owned),
-            };
-            found.insert(place, body);
-            if found.len() > search.limit {
-                found.pop_first();
-            }
+    let mut batches = file.rows_of(rows, &columns, filter)?;
+    let (runs, run_ids, limit) = (Arc::new(runs), Arc::new(run_ids), search.limit);
+    loop {
+        let (search, runs, run_ids) = (Arc::clone(search), Arc::clone(&runs), Arc::clone(&run_ids));
+        let some = batches.next(move |batch| {
+            let mut some = BTreeMap::new();
+            add_newest(&mut some, &search, &runs, &run_ids, &batch)?;
+            Ok(some)
+        });
+        let Some(some) = some.await? else { return Ok(found) };
+        found.extend(some);
+        while found.len() > limit {
+            found.pop_first();
         }
     }
-    Ok(found)
+}
+
+/// Adds what fits of some rows, and keeps the newest.
+fn add_newest(
+    found: &mut BTreeMap<SearchPlace, Body>,
+    search: &Search,
+    runs: &UnitRuns,
+    run_ids: &[RunId],
+    batch: &RecordBatch,
+) -> Result<()> {
+    let times = column::<TimestampMillisecondArray>(batch, "time")?;
+    let (severities, messages) = (TextColumn::of(batch, "severity")?, TextColumn::of(batch, "message")?);
+    let arrivals = arrivals(batch)?;
+    for (row, run) in runs.run_of_each_row(batch)?.into_iter().enumerate() {
+        let run = run as usize;
+        let arrival = arrivals[row] + runs.arrival_bases[run];
+        let place = SearchPlace { time_ms: times.value(row), run_id: run_ids[run], arrival };
+        let is_after = search.after.is_none_or(|after| place < after);
+        let is_among = found.len() < search.limit || found.first_key_value().is_some_and(|(least, _)| place > *least);
+        if !is_after || !is_among {
+            continue;
+        }
+        let body = Body {
+            task_id: runs.runs[run].task_id.clone(),
+            workspace_id: runs.runs[run].workspace_id.clone(),
+            severity: severities.text(row).map(str::to_owned),
+            message: messages.text(row).map(str::to_owned),
+        };
+        found.insert(place, body);
+        if found.len() > search.limit {
+            found.pop_first();
+        }
+    }
+    Ok(())
 }
 
 fn arrivals(batch: &RecordBatch) -> Result<Vec<i64>> {

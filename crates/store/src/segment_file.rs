@@ -10,25 +10,26 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
     Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
-    TimestampMillisecondArray,
+    TimestampMillisecondArray, UInt32Array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowFilter, RowSelection};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::arrow::async_reader::MetadataFetch;
+use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 use runlog_model::{Record, Severity, Timestamp};
-use tokio::task::JoinHandle;
 
-use crate::error::{Error, Result};
+use crate::cpu::CpuPool;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::segment::{COLUMNS, NAME_COLUMNS};
 use crate::store::Store;
@@ -44,35 +45,48 @@ pub(crate) fn open_segments() -> OpenSegments {
         .build()
 }
 
-/// Decodes on a thread for such work: it would hold up the calls.
-pub(crate) fn on_decoding_thread<T, F>(work: F) -> JoinHandle<Result<T>>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T>> + Send + 'static,
-{
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(work))
-}
-
 /// The columns of [`SegmentFile::times_and_bodies`].
 const TIMES_AND_BODIES: [&str; 8] =
     ["time", "severity", "log_type", "message", "bundle_name", "bundle_version", "pod_name", "extra"];
-
-/// Rows of a segment as they are read.
-pub(crate) type RowStream = ParquetRecordBatchStream<Source>;
 
 /// A segment that is open for reading.
 #[derive(Clone)]
 pub(crate) struct SegmentFile {
     source: Source,
     footer: ArrowReaderMetadata,
+    cpu: CpuPool,
+}
+
+/// Rows of a segment as they are read: bytes are awaited, and decoded where such work is done.
+pub(crate) struct RowReader {
+    source: Source,
+    cpu: CpuPool,
+    /// None after a failure.
+    decoder: Option<(ParquetPushDecoder, Pending)>,
+}
+
+/// What a decoder does next.
+enum Pending {
+    /// It goes on once it has these bytes.
+    Bytes(Vec<Range<u64>>),
+    /// It has decoded some rows.
+    Rows(RecordBatch),
+    /// It decodes what it has.
+    More,
+    End,
 }
 
 /// Where its bytes are.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) struct Source {
+    key: Path,
+    bytes: SourceBytes,
+}
+
+#[derive(Clone)]
+enum SourceBytes {
     Memory(Bytes),
-    Object { objects: Arc<dyn ObjectStore>, key: Path, length: u64 },
+    Object { objects: Arc<dyn ObjectStore>, length: u64 },
 }
 
 /// When the records of a slice were logged, and in which order they arrived: row by row.
@@ -91,13 +105,13 @@ impl SegmentFile {
             return Ok(open);
         }
         let path = Path::from(key);
-        let mut source = if length <= limits::WHOLE_OBJECT_BYTES_MAX {
-            Source::Memory(store.objects().get(&path).await?.bytes().await?)
-        } else {
-            Source::Object { objects: Arc::clone(store.objects()), key: path, length }
+        let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
+            true => SourceBytes::Memory(store.objects().get(&path).await?.bytes().await?),
+            false => SourceBytes::Object { objects: Arc::clone(store.objects()), length },
         };
-        let footer = source.read_footer().await?;
-        let file = Self { source, footer };
+        let source = Source { key: path, bytes };
+        let footer = source.read_footer().await.map_err(|error| source.named(error))?;
+        let file = Self { source, footer, cpu: store.cpu().clone() };
         store.open_segments().insert(key.to_owned(), file.clone());
         Ok(file)
     }
@@ -109,9 +123,9 @@ impl SegmentFile {
 
     /// What it keeps in memory. Unit: bytes.
     fn memory_bytes(&self) -> usize {
-        let bytes = match &self.source {
-            Source::Memory(bytes) => bytes.len(),
-            Source::Object { .. } => 0,
+        let bytes = match &self.source.bytes {
+            SourceBytes::Memory(bytes) => bytes.len(),
+            SourceBytes::Object { .. } => 0,
         };
         bytes + self.footer.metadata().memory_size()
     }
@@ -140,48 +154,29 @@ impl SegmentFile {
 
     /// The times of some rows.
     pub(crate) async fn heads(&self, rows: Range<usize>) -> Result<Heads> {
-        let batch = self.read_apart(rows, &["time", "arrival"]).await?;
-        let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
-        let arrivals = match column::<Int64Array>(&batch, "arrival") {
-            Ok(numbers) => numbers.values().to_vec(),
-            // Segments of the first version had shorter numbers.
-            Err(_) => column::<Int32Array>(&batch, "arrival")?.values().iter().map(|number| (*number).into()).collect(),
-        };
-        Ok(Heads { times, arrivals })
+        self.read(rows, &["time", "arrival"], |batch| Heads::of(&batch)).await
     }
 
-    /// Everything but the times of some rows; to be read on a thread for such work.
+    /// Everything but the times of some rows.
     pub(crate) async fn bodies(&self, rows: Range<usize>) -> Result<Bodies> {
-        Bodies::of(&self.read(rows, &COLUMNS[3..]).await?)
+        self.read(rows, &COLUMNS[3..], |batch| Bodies::of(&batch)).await
     }
 
-    /// The times of some rows, and everything else but their arrivals; to be read on a thread for such work.
+    /// The times of some rows, and everything else but their arrivals.
     pub(crate) async fn times_and_bodies(&self, rows: Range<usize>) -> Result<(Vec<i64>, Bodies)> {
-        let batch = self.read(rows, &TIMES_AND_BODIES).await?;
-        let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
-        Ok((times, Bodies::of(&batch)?))
+        let of = |batch: RecordBatch| Ok((times(&batch)?, Bodies::of(&batch)?));
+        self.read(rows, &TIMES_AND_BODIES, of).await
     }
 
     /// The times and severities of some rows; nothing else is read.
     pub(crate) async fn times_and_severities(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<Severity>)> {
-        let count = rows.len();
-        let batch = self.read_apart(rows, &["time", "severity"]).await?;
-        let times = column::<TimestampMillisecondArray>(&batch, "time")?.values().to_vec();
-        let severities = TextColumn::of(&batch, "severity")?;
-        let severities = match &severities {
-            TextColumn::Plain(_) => (0..count).map(|row| Severity::of(severities.text(row))).collect(),
-            TextColumn::Coded { keys, texts } => {
-                let read: Vec<Severity> = texts.iter().map(Severity::of).collect();
-                keys.iter().map(|key| key.map_or(Severity::Other, |key| read[key as usize])).collect()
-            }
-        };
-        Ok((times, severities))
+        let of = |batch: RecordBatch| Ok((times(&batch)?, severities(&batch)?));
+        self.read(rows, &["time", "severity"], of).await
     }
 
     /// The runs of some rows.
     pub(crate) async fn run_ids(&self, rows: Range<usize>) -> Result<StringArray> {
-        let batch = self.read_apart(rows, &COLUMNS[..1]).await?;
-        column::<StringArray>(&batch, "run_id").cloned()
+        self.read(rows, &COLUMNS[..1], |batch| column::<StringArray>(&batch, "run_id").cloned()).await
     }
 
     /// Some of its columns, as a condition or a reader names them.
@@ -189,27 +184,40 @@ impl SegmentFile {
         ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied())
     }
 
-    /// Some columns of some rows, of which those come that pass; to be read on a thread for such work.
-    pub(crate) fn stream(
+    /// Some columns of some rows, of which those come that pass.
+    pub(crate) fn rows_of(
         self,
         rows: Vec<Range<usize>>,
         columns: &[&str],
         filter: Option<RowFilter>,
-    ) -> Result<RowStream> {
-        let (total, mask) = (self.rows(), self.mask(columns));
+    ) -> Result<RowReader> {
+        let total = self.rows();
         if rows.last().is_some_and(|rows| rows.end > total) {
             return Err(Error::corrupt(format!("a segment has {total} rows where the catalog names more")));
         }
         let batch_rows = (limits::SCAN_BATCH_BYTES / self.row_bytes().max(1)).clamp(64, limits::SCAN_BATCH_RECORDS);
-        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.source, self.footer)
-            .with_projection(mask)
+        self.reader(rows, columns, batch_rows, filter)
+    }
+
+    fn reader(
+        &self,
+        rows: Vec<Range<usize>>,
+        columns: &[&str],
+        batch_rows: usize,
+        filter: Option<RowFilter>,
+    ) -> Result<RowReader> {
+        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(self.footer.clone())
+            .with_projection(self.mask(columns))
             .with_batch_size(batch_rows)
             .with_max_predicate_cache_size(limits::SCAN_CACHE_BYTES)
-            .with_row_selection(RowSelection::from_consecutive_ranges(rows.into_iter(), total));
+            .with_row_selection(RowSelection::from_consecutive_ranges(rows.into_iter(), self.rows()));
         if let Some(filter) = filter {
             builder = builder.with_row_filter(filter);
         }
-        Ok(builder.build()?)
+        let mut decoder = builder.build()?;
+        // Without bytes it only tells which it needs.
+        let pending = Pending::after(&mut decoder)?;
+        Ok(RowReader { source: self.source.clone(), cpu: self.cpu.clone(), decoder: Some((decoder, pending)) })
     }
 
     /// What stands in each of some rows of a column of names, or that nothing does, as far as the footer tells.
@@ -230,12 +238,13 @@ impl SegmentFile {
         same
     }
 
-    async fn read_apart(&self, rows: Range<usize>, columns: &'static [&'static str]) -> Result<RecordBatch> {
-        let file = self.clone();
-        on_decoding_thread(async move { file.read(rows, columns).await }).await?
-    }
-
-    async fn read(&self, rows: Range<usize>, columns: &[&str]) -> Result<RecordBatch> {
+    /// Some columns of some rows, as `look` makes of them.
+    async fn read<T: Send + 'static>(
+        &self,
+        rows: Range<usize>,
+        columns: &'static [&'static str],
+        look: impl FnOnce(RecordBatch) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let total = self.rows();
         if rows.end > total {
             return Err(Error::corrupt(format!("a segment has {total} rows where the catalog names {}", rows.end)));
@@ -244,90 +253,186 @@ impl SegmentFile {
         let (mut to_read, mut known) = (Vec::new(), Vec::new());
         for name in columns {
             match self.same_text(&rows, name) {
-                Some(text) => known.push((*name, same_texts(name, text, length))),
+                Some(text) => known.push((*name, text)),
                 None => to_read.push(*name),
             }
         }
-        let mask = self.mask(&to_read);
-        let batches: Vec<RecordBatch> =
-            ParquetRecordBatchStreamBuilder::new_with_metadata(self.source.clone(), self.footer.clone())
-                .with_projection(mask)
-                .with_batch_size(length.max(1))
-                .with_row_selection(RowSelection::from_consecutive_ranges(std::iter::once(rows), total))
-                .build()?
-                .try_collect()
-                .await?;
-        let batch = match <[RecordBatch; 1]>::try_from(batches) {
-            Ok([batch]) => batch,
-            Err(batches) => match batches.first() {
-                Some(first) => arrow_select::concat::concat_batches(&first.schema(), &batches)?,
-                None => return Err(Error::corrupt("a segment has no rows where the catalog names some")),
-            },
-        };
-        match batch.num_rows() == length {
-            true => with_columns(batch, known),
-            false => Err(Error::corrupt("a segment ends before the rows that the catalog names")),
+        self.reader(vec![rows], &to_read, length.max(1), None)?
+            .all(move |batches| {
+                let batch = match <[RecordBatch; 1]>::try_from(batches) {
+                    Ok([batch]) => batch,
+                    Err(batches) => match batches.first() {
+                        Some(first) => arrow_select::concat::concat_batches(&first.schema(), &batches)?,
+                        None => return Err(Error::corrupt("a segment has no rows where the catalog names some")),
+                    },
+                };
+                if batch.num_rows() != length {
+                    return Err(Error::corrupt("a segment ends before the rows that the catalog names"));
+                }
+                let known = known.into_iter().map(|(name, text)| (name, same_texts(name, text, length))).collect();
+                look(with_columns(batch, known)?)
+            })
+            .await?
+            .ok_or_else(|| Error::corrupt("a segment ends before the rows that the catalog names"))
+    }
+}
+
+impl RowReader {
+    /// The next rows that pass, as `look` makes of them where they are decoded; none at the end.
+    pub(crate) async fn next<T, F>(&mut self, look: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(RecordBatch) -> Result<T> + Send + 'static,
+    {
+        let mut look = Some(look);
+        self.advance(move |batch| batch.zip(look.take()).map(|(batch, look)| look(batch)).transpose()).await
+    }
+
+    /// All rows that pass, as `look` makes of them where they are decoded.
+    async fn all<T, F>(mut self, look: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Vec<RecordBatch>) -> Result<T> + Send + 'static,
+    {
+        let (mut batches, mut look) = (Vec::new(), Some(look));
+        self.advance(move |batch| match batch {
+            Some(batch) => {
+                batches.push(batch);
+                Ok(None)
+            }
+            None => look.take().map(|look| look(std::mem::take(&mut batches))).transpose(),
+        })
+        .await
+    }
+
+    /// Decodes until `work`, which is given what was decoded, and nothing at the end, has a result; none when it has none.
+    async fn advance<T, F>(&mut self, work: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnMut(Option<RecordBatch>) -> Result<Option<T>> + Send + 'static,
+    {
+        match self.try_advance(work).await {
+            Err(error) => Err(self.source.named(error)),
+            done => done,
+        }
+    }
+
+    async fn try_advance<T, F>(&mut self, mut work: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnMut(Option<RecordBatch>) -> Result<Option<T>> + Send + 'static,
+    {
+        let Some((mut decoder, mut pending)) = self.decoder.take() else { return Ok(None) };
+        loop {
+            let mut fetched = match &pending {
+                Pending::Bytes(ranges) => self.source.fetch(ranges).await?,
+                _ => None,
+            };
+            let source = self.source.clone();
+            let decoding = move || loop {
+                let result = match pending {
+                    Pending::Bytes(ranges) => {
+                        let Some(bytes) = fetched.take().map_or_else(|| source.at_hand(&ranges), |it| Ok(Some(it)))?
+                        else {
+                            return Ok((decoder, Pending::Bytes(ranges), work, None));
+                        };
+                        decoder.push_ranges(ranges, bytes)?;
+                        None
+                    }
+                    Pending::Rows(batch) => work(Some(batch))?,
+                    Pending::More => None,
+                    Pending::End => return work(None).map(|result| (decoder, Pending::End, work, Some(result))),
+                };
+                if result.is_some() {
+                    return Ok((decoder, Pending::More, work, Some(result)));
+                }
+                pending = Pending::after(&mut decoder)?;
+            };
+            let (decoder_then, pending_then, work_then, result) = self.cpu.run(decoding).await?;
+            if let Some(result) = result {
+                self.decoder = Some((decoder_then, pending_then));
+                return Ok(result);
+            }
+            (decoder, pending, work) = (decoder_then, pending_then, work_then);
         }
     }
 }
 
+impl Pending {
+    fn after(decoder: &mut ParquetPushDecoder) -> Result<Self> {
+        Ok(match decoder.try_decode()? {
+            DecodeResult::NeedsData(ranges) => Self::Bytes(ranges),
+            DecodeResult::Data(batch) => Self::Rows(batch),
+            DecodeResult::Finished => Self::End,
+        })
+    }
+}
+
 impl Source {
-    async fn read_footer(&mut self) -> Result<ArrowReaderMetadata> {
-        let footer = self.get_metadata(None).await?;
+    async fn read_footer(&self) -> Result<ArrowReaderMetadata> {
+        let reader = ParquetMetaDataReader::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Optional)
+            .with_prefetch_hint(Some(limits::FOOTER_BYTES));
+        let footer = Arc::new(reader.load_and_finish(self, self.length()).await?);
         let as_written = ArrowReaderMetadata::try_new(Arc::clone(&footer), ArrowReaderOptions::new())?;
         let coded = ArrowReaderOptions::new().with_schema(coded_schema(as_written.schema()));
         Ok(ArrowReaderMetadata::try_new(footer, coded)?)
     }
 
     fn length(&self) -> u64 {
-        match self {
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::Object { length, .. } => *length,
+        match &self.bytes {
+            SourceBytes::Memory(bytes) => bytes.len() as u64,
+            SourceBytes::Object { length, .. } => *length,
+        }
+    }
+
+    /// The bytes, when they are in memory.
+    fn at_hand(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
+        match &self.bytes {
+            SourceBytes::Memory(bytes) => {
+                ranges.iter().map(|range| part_of(bytes, range)).collect::<Result<_>>().map(Some)
+            }
+            SourceBytes::Object { .. } => Ok(None),
+        }
+    }
+
+    /// The bytes, when they are not in memory.
+    async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
+        match &self.bytes {
+            SourceBytes::Memory(_) => Ok(None),
+            SourceBytes::Object { objects, .. } => Ok(Some(objects.get_ranges(&self.key, ranges).await?)),
+        }
+    }
+
+    /// A failure, with the object that it is of.
+    fn named(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Corrupt => Error::caused(ErrorKind::Corrupt, format!("object {}: {error}", self.key), error),
+            _ => error,
         }
     }
 }
 
-fn part_of(bytes: &Bytes, range: Range<u64>) -> Result<Bytes, ParquetError> {
+impl MetadataFetch for &Source {
+    fn fetch(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        async move {
+            let ranges = std::slice::from_ref(&range);
+            let bytes = match self.at_hand(ranges) {
+                Ok(None) => Source::fetch(self, ranges).await,
+                at_hand => at_hand,
+            };
+            let bytes = bytes.map_err(|error| ParquetError::External(Box::new(error)))?;
+            bytes.into_iter().flatten().next().ok_or_else(|| ParquetError::EOF("an object gave no bytes".to_owned()))
+        }
+        .boxed()
+    }
+}
+
+fn part_of(bytes: &Bytes, range: &Range<u64>) -> Result<Bytes> {
     match range.start <= range.end && range.end <= bytes.len() as u64 {
         true => Ok(bytes.slice(range.start as usize..range.end as usize)),
-        false => Err(ParquetError::EOF("the object is shorter than its own description".to_owned())),
-    }
-}
-
-impl AsyncFileReader for Source {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        async move {
-            match self {
-                Self::Memory(bytes) => part_of(bytes, range),
-                Self::Object { objects, key, .. } => Ok(objects.get_range(key, range).await.map_err(external)?),
-            }
-        }
-        .boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
-        async move {
-            match self {
-                Self::Memory(bytes) => ranges.into_iter().map(|range| part_of(bytes, range)).collect(),
-                Self::Object { objects, key, .. } => Ok(objects.get_ranges(key, &ranges).await.map_err(external)?),
-            }
-        }
-        .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        async move {
-            let length = self.length();
-            let reader = ParquetMetaDataReader::new()
-                .with_column_index_policy(PageIndexPolicy::Skip)
-                .with_offset_index_policy(PageIndexPolicy::Optional)
-                .with_prefetch_hint(Some(limits::FOOTER_BYTES));
-            Ok(Arc::new(reader.load_and_finish(&mut *self, length).await?))
-        }
-        .boxed()
+        false => Err(Error::corrupt("it is shorter than its own description")),
     }
 }
 
@@ -385,10 +490,6 @@ fn coded_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-fn external(error: object_store::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
-}
-
 pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
     batch
         .column_by_name(name)
@@ -415,6 +516,22 @@ pub(crate) struct Bodies {
     pub(crate) bundle_version: TextColumn,
     pub(crate) pod_name: TextColumn,
     pub(crate) extra: TextColumn,
+}
+
+/// Some rows of [`Bodies`].
+pub(crate) enum Rows<'a> {
+    /// Those that follow each other.
+    Together(Range<usize>),
+    These(&'a UInt32Array),
+}
+
+impl Rows<'_> {
+    fn of(&self, column: &dyn Array) -> Result<ArrayRef> {
+        match self {
+            Self::Together(rows) => Ok(column.slice(rows.start, rows.len())),
+            Self::These(rows) => Ok(arrow_select::take::take(column, *rows, None)?),
+        }
+    }
 }
 
 /// One row of [`Bodies`].
@@ -467,13 +584,42 @@ impl TextColumn {
         }
     }
 
-    /// The same row by row.
-    fn plain(&self) -> Result<StringArray> {
+    /// Some rows of it.
+    fn some(&self, rows: &Rows<'_>) -> Result<StringArray> {
         match self {
-            Self::Plain(texts) => Ok(texts.clone()),
-            Self::Coded { keys, texts } => Ok(arrow_select::take::take(texts, keys, None)?.as_string().clone()),
+            Self::Plain(texts) => Ok(rows.of(texts)?.as_string().clone()),
+            Self::Coded { keys, texts } => {
+                let keys = rows.of(keys)?;
+                Ok(arrow_select::take::take(texts, &keys, None)?.as_string().clone())
+            }
         }
     }
+}
+
+impl Heads {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let arrivals = match column::<Int64Array>(batch, "arrival") {
+            Ok(numbers) => numbers.values().to_vec(),
+            // Segments of the first version had shorter numbers.
+            Err(_) => column::<Int32Array>(batch, "arrival")?.values().iter().map(|number| (*number).into()).collect(),
+        };
+        Ok(Self { times: times(batch)?, arrivals })
+    }
+}
+
+fn times(batch: &RecordBatch) -> Result<Vec<i64>> {
+    Ok(column::<TimestampMillisecondArray>(batch, "time")?.values().to_vec())
+}
+
+fn severities(batch: &RecordBatch) -> Result<Vec<Severity>> {
+    let texts = TextColumn::of(batch, "severity")?;
+    Ok(match &texts {
+        TextColumn::Plain(_) => (0..batch.num_rows()).map(|row| Severity::of(texts.text(row))).collect(),
+        TextColumn::Coded { keys, texts } => {
+            let read: Vec<Severity> = texts.iter().map(Severity::of).collect();
+            keys.iter().map(|key| key.map_or(Severity::Other, |key| read[key as usize])).collect()
+        }
+    })
 }
 
 impl Bodies {
@@ -490,16 +636,16 @@ impl Bodies {
         })
     }
 
-    /// The columns after the times, in the order of the file.
-    pub(crate) fn columns(&self) -> Result<[StringArray; 7]> {
+    /// Some rows of the columns after the times, in the order of the file.
+    pub(crate) fn columns(&self, rows: &Rows<'_>) -> Result<[StringArray; 7]> {
         Ok([
-            self.severity.plain()?,
-            self.log_type.plain()?,
-            self.message.plain()?,
-            self.bundle_name.plain()?,
-            self.bundle_version.plain()?,
-            self.pod_name.plain()?,
-            self.extra.plain()?,
+            self.severity.some(rows)?,
+            self.log_type.some(rows)?,
+            self.message.some(rows)?,
+            self.bundle_name.some(rows)?,
+            self.bundle_version.some(rows)?,
+            self.pod_name.some(rows)?,
+            self.extra.some(rows)?,
         ])
     }
 
@@ -566,9 +712,9 @@ mod tests {
     }
 
     async fn in_memory(bytes: Vec<u8>) -> Result<SegmentFile> {
-        let mut source = Source::Memory(bytes.into());
+        let source = Source { key: Path::from("segments/one"), bytes: SourceBytes::Memory(bytes.into()) };
         let footer = source.read_footer().await?;
-        Ok(SegmentFile { source, footer })
+        Ok(SegmentFile { source, footer, cpu: CpuPool::new() })
     }
 
     fn run(number: u8) -> RunId {

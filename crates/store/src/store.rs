@@ -13,6 +13,7 @@ use crate::audit::Deed;
 use crate::catalog::Catalog;
 use crate::catalog_clock::CatalogClock;
 use crate::commit::Commits;
+use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::group::Group;
@@ -45,6 +46,7 @@ struct Inner {
     intents: Intents,
     open_segments: OpenSegments,
     supervisor: Supervisor,
+    cpu: CpuPool,
 }
 
 impl fmt::Debug for Store {
@@ -91,6 +93,7 @@ impl Store {
             group: Group::default(),
             intents: Intents::default(),
             open_segments: segment_file::open_segments(),
+            cpu: CpuPool::new(),
         };
         Ok(Self { inner: Arc::new(inner), deed: None })
     }
@@ -180,6 +183,11 @@ impl Store {
 
     pub(crate) fn intents(&self) -> &Intents {
         &self.inner.intents
+    }
+
+    /// Where decoding, encoding and the like is done.
+    pub(crate) fn cpu(&self) -> &CpuPool {
+        &self.inner.cpu
     }
 
     pub(crate) fn open_segments(&self) -> &OpenSegments {

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::error::{Error, Result};
 use crate::runs::RunRow;
-use crate::segment_file::{SegmentFile, on_decoding_thread};
+use crate::segment_file::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Slice};
 use crate::sql::Sql;
 use crate::store::Store;
@@ -264,8 +264,7 @@ impl Store {
         }
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
             let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
-            let (of_file, rows) = (file.clone(), chunk.clone());
-            let bodies = on_decoding_thread(async move { of_file.bodies(rows).await }).await??;
+            let bodies = file.bodies(chunk.clone()).await?;
             for row in 0..chunk.len() {
                 counted.severities.add(Severity::of(bodies.severity.text(row)));
             }

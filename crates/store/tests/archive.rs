@@ -15,6 +15,8 @@ mod lost;
 mod nodes;
 #[path = "archive/outage.rs"]
 mod outage;
+#[path = "archive/threads.rs"]
+mod threads;
 
 /// The suite over one pair of places.
 macro_rules! over {

@@ -61,8 +61,14 @@ fn sorted(mut records: Vec<Record>, range: TimeRange) -> Vec<Record> {
     records
 }
 
+/// With one blocking thread: whatever waits there for work that waits for such a thread, waits for ever.
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// Times with ties, in a few busy seconds and here and there.

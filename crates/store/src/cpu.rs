@@ -1,0 +1,59 @@
+//! Work that takes a processor and waits for nothing: decoding, encoding, compressing, mining.
+//!
+//! It would hold up the calls, so it runs on blocking threads, as many at a time as there are processors. Bytes are
+//! awaited before, by whoever asks: work that waited here for work of the same kind could lock up for good.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// The processors of this node, as one archive shares them out. First come, first served.
+#[derive(Debug, Clone)]
+pub(crate) struct CpuPool {
+    free: Arc<Semaphore>,
+    processors: usize,
+}
+
+impl CpuPool {
+    pub(crate) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        Self { free: Arc::new(Semaphore::new(processors)), processors }
+    }
+
+    /// How much may run at a time.
+    pub(crate) fn processors(&self) -> usize {
+        self.processors
+    }
+
+    /// Runs some work as soon as a processor is free. Work that has begun is finished when nobody waits any more.
+    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T> + Send + 'static,
+    {
+        let free = Arc::clone(&self.free).acquire_owned().await;
+        let free = free.map_err(|_| Error::new(ErrorKind::Unavailable, "the archive is being closed"))?;
+        tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(free);
+            done
+        })
+        .await?
+    }
+
+    /// The same; what takes less time than going to another thread is done at once.
+    pub(crate) async fn run_for<T, F>(&self, records: usize, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T> + Send + 'static,
+    {
+        match records <= limits::RECORDS_AT_ONCE {
+            true => work(),
+            false => self.run(work).await,
+        }
+    }
+}
