@@ -19,6 +19,7 @@ use crate::readiness::Readiness;
 use crate::routes::about_text;
 use crate::settings::ServerSettings;
 use crate::web::Fixed;
+use crate::turns::Turns;
 
 /// What the keys of access tokens are called.
 pub(crate) const ACCESS_TOKENS: &str = "access-tokens";
@@ -38,6 +39,8 @@ struct Shared {
     link_keys: KeyRing,
     paces: Paces,
     body_memory: BodyMemory,
+    searches: Turns,
+    downloads: Turns,
     metrics: Metrics,
     /// What [`Store::figures`] counted.
     figures: Kept<ArchiveFigures>,
@@ -65,6 +68,8 @@ impl App {
         let events_bytes = settings.bounds.events_bytes_max;
         let times = |times: usize| events_bytes.saturating_mul(times);
         let body_memory = BodyMemory::new(times(limits::EVENTS_READ_TIMES), times(limits::EVENTS_MEMORY_TIMES));
+        let searches = Turns::of_searches(&settings.bounds);
+        let downloads = Turns::of_downloads(&settings.bounds);
         let metrics = Metrics::new();
         let looks = Looks::new(Arc::clone(&clock));
         let figures = Kept::new(Arc::clone(&clock));
@@ -80,6 +85,8 @@ impl App {
             link_keys,
             paces,
             body_memory,
+            searches,
+            downloads,
             metrics,
             figures,
             looks,
@@ -123,6 +130,16 @@ impl App {
     /// The memory for bodies that are read whole.
     pub(crate) fn body_memory(&self) -> &BodyMemory {
         &self.0.body_memory
+    }
+
+    /// Turns of searches, searches in a log, and histograms.
+    pub(crate) fn searches(&self) -> &Turns {
+        &self.0.searches
+    }
+
+    /// Turns of downloads of whole logs.
+    pub(crate) fn downloads(&self) -> &Turns {
+        &self.0.downloads
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -37,6 +37,7 @@ mod server;
 mod sessions;
 mod settings;
 mod tls;
+mod turns;
 mod web;
 
 pub use app::App;

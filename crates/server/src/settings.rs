@@ -128,6 +128,13 @@ pub struct Bounds {
     /// How many times its packed size a pushed body may unpack to, above the first 64 MiB. Default: 2,000; logs that
     /// repeat themselves reach some hundreds.
     pub unpack_ratio_max: u64,
+    /// Searches, searches in a log, and histograms that go on at a time; further ones wait. Default: 8. Each takes some
+    /// tens of megabytes.
+    pub searches_max: usize,
+    /// Whole logs that are downloaded at a time; further ones wait. Default: 16. Each takes some tens of megabytes.
+    pub downloads_max: usize,
+    /// How long a request waits for one of these to end before it is told to come again. Default: 5 s.
+    pub turn_wait_max: Duration,
 }
 
 impl Default for Bounds {
@@ -141,6 +148,9 @@ impl Default for Bounds {
             events_bytes_max: 64 << 20,
             line_bytes_max: 16 << 20,
             unpack_ratio_max: 2_000,
+            searches_max: 8,
+            downloads_max: 16,
+            turn_wait_max: Duration::from_secs(5),
         }
     }
 }

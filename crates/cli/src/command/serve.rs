@@ -178,6 +178,17 @@ struct BoundArgs {
     /// How many times its packed size a pushed body may unpack to, above the first 64 MiB
     #[arg(long, env = "RUNLOG_UNPACK_RATIO", default_value_t = Bounds::default().unpack_ratio_max, value_name = "TIMES")]
     unpack_ratio: u64,
+    /// Searches, searches in a log, and histograms at a time; further ones wait
+    #[arg(long, env = "RUNLOG_SEARCHES", default_value_t = 8, value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    searches: u16,
+    /// Downloads of whole logs at a time; further ones wait
+    #[arg(long, env = "RUNLOG_DOWNLOADS", default_value_t = 16, value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    downloads: u16,
+    /// How long a search or a download waits for another one to end before it is told to come again
+    #[arg(long, env = "RUNLOG_TURN_WAIT", default_value = "5s", value_name = "TIME")]
+    turn_wait: Span,
 }
 
 impl BoundArgs {
@@ -191,6 +202,9 @@ impl BoundArgs {
             events_bytes_max: self.events_bytes,
             line_bytes_max: self.line_bytes,
             unpack_ratio_max: self.unpack_ratio,
+            searches_max: usize::from(self.searches),
+            downloads_max: usize::from(self.downloads),
+            turn_wait_max: self.turn_wait.duration(),
         }
     }
 }

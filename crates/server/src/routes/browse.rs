@@ -131,6 +131,7 @@ pub(crate) async fn records(
         }
     } else {
         let query = RecordFilter { from, to, order, severities, texts, count: count as usize };
+        let _turn = app.searches().take().await?;
         let found = app.store().find_records(run.id, &query).await?;
         let items = found.records.into_iter().map(|(index, record)| PlacedRecord { index, record });
         RecordsBody { total: found.total, scanned: found.scanned, next: found.next, items: items.collect() }
@@ -172,6 +173,7 @@ pub(crate) async fn histogram(
     let range = params.time_range()?;
     let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let _turn = app.searches().take().await?;
     let found = app.store().histogram(run.id, range, buckets).await?;
     Ok(Json(HistogramBody {
         start: found.start,
@@ -216,14 +218,16 @@ pub(crate) async fn whole(
         Some(_) => return Err(ApiError::invalid("format: it is text, ndjson or json")),
     };
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let turn = app.downloads().take().await?;
     app.metrics().records_out.inc_by(run.records);
     let reader = app.store().read_records(run.id, range, RecordOrder::Asc).await?;
-    let part = (Some(reader), form, true);
+    // The turn ends with the answer, or when the client has gone.
+    let part = (Some((reader, turn)), form, true);
     let parts = stream::try_unfold(part, |(reader, form, is_first)| async move {
-        let Some(mut reader) = reader else { return Ok::<_, runlog_store::Error>(None) };
+        let Some((mut reader, turn)) = reader else { return Ok::<_, runlog_store::Error>(None) };
         let (bytes, reader) = next_part(&mut reader, form, is_first)
             .await?
-            .map_or_else(|| (end_of(form, is_first), None), |bytes| (bytes, Some(reader)));
+            .map_or_else(|| (end_of(form, is_first), None), |bytes| (bytes, Some((reader, turn))));
         Ok(Some((Bytes::from(bytes), (reader, form, false))))
     });
     // The first part is read before the answer begins: what is away is said with a status, and not by an end too soon.

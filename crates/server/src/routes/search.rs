@@ -74,6 +74,7 @@ pub(crate) async fn find(
         time_max: limits::SEARCH_TIME_MAX,
         slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
     };
+    let _turn = app.searches().take().await?;
     let search = in_place(&app, &caller, &params, search).await?;
     let page = app.store().search(search).await?;
     Ok(Json(SearchAnswer {

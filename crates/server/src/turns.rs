@@ -1,0 +1,49 @@
+//! Requests that read a large part of the archive take turns: so many at a time, and further ones wait a little.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{ApiError, ApiResult};
+use crate::settings::Bounds;
+
+/// Turns of one kind of request.
+pub(crate) struct Turns {
+    free: Arc<Semaphore>,
+    wait_max: Duration,
+    /// What they are called, for whoever gets none.
+    what: &'static str,
+    /// The setting that says how many there are.
+    setting: &'static str,
+}
+
+impl Turns {
+    /// Turns of searches, searches in a log, and histograms.
+    pub(crate) fn of_searches(bounds: &Bounds) -> Self {
+        Self::new(bounds.searches_max, bounds.turn_wait_max, "searches", "--searches")
+    }
+
+    /// Turns of downloads of whole logs.
+    pub(crate) fn of_downloads(bounds: &Bounds) -> Self {
+        Self::new(bounds.downloads_max, bounds.turn_wait_max, "downloads of whole logs", "--downloads")
+    }
+
+    fn new(count: usize, wait_max: Duration, what: &'static str, setting: &'static str) -> Self {
+        let count = count.clamp(1, Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(count)), wait_max, what, setting }
+    }
+
+    /// A turn, to be held for as long as the request goes on. 503 when none comes free for a while.
+    pub(crate) async fn take(&self) -> ApiResult<OwnedSemaphorePermit> {
+        match tokio::time::timeout(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => {
+                let message = format!("as many {} as may be are under way; try again in a moment", self.what);
+                let detail = format!("{} says how many may be under way at a time", self.setting);
+                Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).with_detail(detail))
+            }
+        }
+    }
+}
