@@ -631,6 +631,11 @@ impl SliceRows {
 }
 
 impl StretchRecords {
+    /// How many records they are.
+    pub(crate) fn len(&self) -> usize {
+        self.stretch.len()
+    }
+
     /// The texts of the records, and of each record in the order of the merge its time and its row there.
     pub(crate) fn texts(&self) -> (&Bodies, impl Iterator<Item = (i64, usize)>) {
         let rows = self.stretch.rows_in_order().map(|row| {

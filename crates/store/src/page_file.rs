@@ -132,7 +132,7 @@ impl FrameCutter {
     /// Adds records.
     pub(crate) fn add(&mut self, records: &StretchRecords) -> Result<()> {
         let (bodies, rows) = records.texts();
-        let json = JsonColumns::new(bodies);
+        let json = JsonColumns::new(bodies, records.len());
         for (epoch_ms, row) in rows {
             let out = &mut self.press.plain;
             match self.form.format {
@@ -251,11 +251,14 @@ struct Members {
 const MEMBERS_MAX: usize = 4_096;
 
 impl<'a> JsonColumns<'a> {
-    fn new(bodies: &'a Bodies) -> Self {
+    /// For so many rows.
+    fn new(bodies: &'a Bodies, rows: usize) -> Self {
+        // Members are made for all rows that were read: of logs whose slices overlap, a few of these come at a time.
+        let is_few = rows.saturating_mul(8) < bodies.severity.len();
         let names = |columns: &[(&'static str, &'a TextColumn)]| {
             let mut joined: Vec<JsonColumn<'a>> = Vec::new();
             for (name, texts) in columns {
-                let column = JsonColumn::new(name, texts);
+                let column = JsonColumn::new(name, texts, is_few);
                 match (joined.last_mut(), column) {
                     (Some(JsonColumn::Members(before)), JsonColumn::Members(after))
                         if before.ends.len() * after.ends.len() <= MEMBERS_MAX =>
@@ -281,7 +284,7 @@ impl<'a> JsonColumns<'a> {
         }
         Self {
             before: names(&[(",\"severity\":", &bodies.severity), (",\"logType\":", &bodies.log_type)]),
-            message: JsonColumn::new(",\"logMessage\":", &bodies.message),
+            message: JsonColumn::new(",\"logMessage\":", &bodies.message, is_few),
             after,
             extra,
         }
@@ -305,8 +308,9 @@ impl<'a> JsonColumns<'a> {
 }
 
 impl<'a> JsonColumn<'a> {
-    fn new(name: &'static str, texts: &'a TextColumn) -> Self {
+    fn new(name: &'static str, texts: &'a TextColumn, is_few: bool) -> Self {
         match texts {
+            _ if is_few => Self::Texts { name, texts },
             TextColumn::Plain(_) => Self::Texts { name, texts },
             TextColumn::Coded { keys, texts } => Self::Members(Members::new(name, keys, texts)),
         }
@@ -870,7 +874,7 @@ mod tests {
                 extra,
             };
             let mut out = Vec::new();
-            let columns = JsonColumns::new(&bodies);
+            let columns = JsonColumns::new(&bodies, 2);
             columns.write(&mut out, 7, 0);
             columns.write(&mut out, -1, 1);
             let first = r#"7,"severity":"INFO","logType":"JOB","logMessage":"a\n\"b\"""#;

@@ -557,6 +557,14 @@ impl TextColumn {
         Ok(Self::Plain(column::<StringArray>(batch, name)?.clone()))
     }
 
+    /// How many rows it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Plain(texts) => texts.len(),
+            Self::Coded { keys, .. } => keys.len(),
+        }
+    }
+
     /// True when no row has a text.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
