@@ -11,6 +11,7 @@
 //! | [`record`] | one line of a run's log |
 //! | [`run`] | one execution of a task |
 //! | [`page`] | where a page of a log ends |
+//! | [`repair`] | JSON whose texts some writers break |
 //! | [`text`] | the TEXT form of a log |
 //! | [`problem`] | kinds of errors, the same from run to run |
 //! | [`place`] | environments, workspaces, tasks, and who may do what there |
@@ -24,6 +25,7 @@ pub mod plan;
 pub mod problem;
 pub mod random;
 pub mod record;
+pub mod repair;
 pub mod run;
 pub mod text;
 pub mod time;
@@ -35,5 +37,6 @@ pub use page::{FileFormat, PageEnd, RecordOrder};
 pub use problem::ProblemKind;
 pub use random::Random;
 pub use record::{Record, Severity};
+pub use repair::repair;
 pub use run::{ExecutionStatus, ExecutionType, Run, RunStatus, Runtime, UserType};
 pub use time::{Clock, TimeRange, Timestamp};

@@ -33,6 +33,14 @@ pub(crate) fn of_json(body: &[u8]) -> usize {
     body.len() + marks(body).map(bytes).sum::<usize>()
 }
 
+/// What engine events take, decoded: JSON, and lines of syslog, of which each becomes an object with some in it.
+pub(crate) fn of_events(body: &[u8]) -> usize {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"<"));
+    let syslog: usize =
+        lines.map(|line| 2 * OBJECT_BYTES + line.iter().filter(|byte| **byte == b'[').count() * OBJECT_BYTES).sum();
+    of_json(body) + syslog
+}
+
 /// What an OTLP request in JSON takes, decoded, or more than `enough` where that is reached before its end: objects become
 /// messages, which take less than objects of any fields; those in a list of log records become records. Unit: bytes.
 pub(crate) fn of_otlp_json(body: &[u8], enough: usize) -> usize {
@@ -82,7 +90,7 @@ fn marks(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 
 /// The messages of an OTLP request that hold others.
 #[derive(Clone, Copy)]
-enum Message {
+pub(crate) enum Message {
     Request,
     ResourceLogs,
     Resource,
@@ -116,6 +124,14 @@ impl Message {
             (Self::AnyValue, 6) => Some(Self::KeyValueList),
             _ => None,
         }
+    }
+
+    /// True for a field that holds a text. Source: as above.
+    fn is_text(self, number: u64) -> bool {
+        matches!(
+            (self, number),
+            (Self::Scope, 1 | 2) | (Self::LogRecord, 3 | 12) | (Self::KeyValue | Self::AnyValue, 1)
+        )
     }
 
     /// What one takes, together with its part of the record that is made of it.
@@ -172,6 +188,46 @@ pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
         }
     }
     Ok(weight)
+}
+
+/// A message of an OTLP request whose texts are UTF-8, with U+FFFD for what was none, and how many were not; none where
+/// it breaks off, or is nested too deeply.
+pub(crate) fn with_whole_texts(message: &[u8], kind: Message, texts: &mut u64) -> Option<Vec<u8>> {
+    whole_texts(message, kind, texts, DEPTH_MAX)
+}
+
+fn whole_texts(message: &[u8], kind: Message, texts: &mut u64, depth_left: usize) -> Option<Vec<u8>> {
+    let depth_left = depth_left.checked_sub(1)?;
+    let mut out = Vec::with_capacity(message.len());
+    let mut rest = message;
+    while !rest.is_empty() {
+        let begin = rest;
+        let key = number(&mut rest).ok()?;
+        match key & 7 {
+            0 => _ = number(&mut rest).ok()?,
+            1 => _ = part(&mut rest, 8).ok()?,
+            5 => _ = part(&mut rest, 4).ok()?,
+            2 => {
+                let length = number(&mut rest).ok()?;
+                let inside = part(&mut rest, length).ok()?;
+                let inside = match kind.field(key >> 3) {
+                    Some(inner) => whole_texts(inside, inner, texts, depth_left)?,
+                    None if kind.is_text(key >> 3) => {
+                        *texts += u64::from(std::str::from_utf8(inside).is_err());
+                        String::from_utf8_lossy(inside).into_owned().into_bytes()
+                    }
+                    None => inside.to_vec(),
+                };
+                prost::encoding::encode_varint(key, &mut out);
+                prost::encoding::encode_varint(inside.len() as u64, &mut out);
+                out.extend_from_slice(&inside);
+                continue;
+            }
+            _ => return None,
+        }
+        out.extend_from_slice(&begin[..begin.len() - rest.len()]);
+    }
+    Some(out)
 }
 
 /// Reads a number, seven bits a byte, and goes on behind it.

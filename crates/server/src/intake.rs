@@ -13,6 +13,7 @@ use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_store::{Caller, ErrorKind};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::access;
@@ -56,6 +57,8 @@ pub(crate) struct RunBatch {
     /// How it ended, where the request says.
     pub(crate) ended: Option<FinishRun>,
     pub(crate) records: Vec<Record>,
+    /// Nanoseconds of each record after its millisecond.
+    nanos: Vec<u32>,
     digest: Sha256,
     is_one_of_a_kind: bool,
     /// True when a record came without a time, and the present one was made up for it.
@@ -70,6 +73,10 @@ pub(crate) struct Intake {
     events: u64,
     /// What could not be stored.
     refused: Refused,
+    /// Texts that were not whole, and were mended.
+    pub(crate) repaired: u64,
+    /// Records whose time could not be read, and is the present one.
+    pub(crate) undated: u64,
 }
 
 /// What of a request was not stored, and why the first of it was not.
@@ -77,6 +84,8 @@ pub(crate) struct Intake {
 pub(crate) struct Refused {
     pub(crate) count: u64,
     pub(crate) why: Option<String>,
+    /// Those among them that could not be read at all.
+    pub(crate) lines: u64,
 }
 
 /// What became of a request.
@@ -86,6 +95,8 @@ pub(crate) struct Outcome {
     pub(crate) begun: u64,
     pub(crate) ended: u64,
     pub(crate) refused: Refused,
+    pub(crate) repaired: u64,
+    pub(crate) undated: u64,
 }
 
 impl Refused {
@@ -103,12 +114,12 @@ impl RunBatch {
 
     /// Adds a record, which was made so many nanoseconds after the millisecond of its time; none where it came without
     /// a time.
-    pub(crate) fn push(&mut self, record: Record, nanos: Option<u64>) {
+    pub(crate) fn push(&mut self, record: Record, nanos: Option<u32>) {
         self.is_undated |= nanos.is_none();
         let nanos = nanos.unwrap_or(0);
-        self.digest.update(nanos.to_le_bytes());
-        self.digest.update(format!("{record:?}"));
+        digest(&mut self.digest, &record, nanos);
         self.records.push(record);
+        self.nanos.push(nanos);
         self.is_one_of_a_kind |= nanos > 0 || self.records.len() > 1;
     }
 
@@ -117,7 +128,17 @@ impl RunBatch {
     /// time, which would be another each time.
     fn id(&self) -> Option<String> {
         let has_name = self.is_one_of_a_kind && !self.is_undated;
-        has_name.then(|| format!("intake-{}", hex(&self.digest.clone().finalize())))
+        has_name.then(|| format!("intake-2-{}", hex(&self.digest.clone().finalize())))
+    }
+
+    /// Its records in order of their time to the nanosecond, which is kept to the millisecond.
+    fn into_records(self) -> Vec<Record> {
+        if self.nanos.iter().all(|nanos| *nanos == 0) {
+            return self.records;
+        }
+        let mut records: Vec<(u32, Record)> = self.nanos.into_iter().zip(self.records).collect();
+        records.sort_by_key(|(nanos, record)| (record.time, *nanos));
+        records.into_iter().map(|(_, record)| record).collect()
     }
 
     /// The time of its earliest record: when a run that it begins began.
@@ -141,6 +162,15 @@ impl Intake {
         }
     }
 
+    /// Takes over what was refused while the request was read.
+    pub(crate) fn refuse_all(&mut self, refused: Refused) {
+        self.events += refused.count;
+        self.refused.lines += refused.count;
+        if let Some(why) = refused.why {
+            self.refused.add(refused.count, why);
+        }
+    }
+
     /// Counts something of which no run is known.
     pub(crate) fn refuse(&mut self, why: String) {
         self.events += 1;
@@ -151,7 +181,8 @@ impl Intake {
     /// error, so that the sender sends it all again. Repeating is harmless, of a single thing only where it has a name.
     /// The body, unpacked, is what the request is known by when it is sent again.
     pub(crate) async fn store(self, app: &App, caller: &Caller, body: &[u8]) -> ApiResult<Outcome> {
-        let mut outcome = Outcome { refused: self.refused, ..Outcome::default() };
+        let (repaired, undated) = (self.repaired, self.undated);
+        let mut outcome = Outcome { refused: self.refused, repaired, undated, ..Outcome::default() };
         let is_single = self.events == 1;
         // Most batches have names of their own.
         let body = LazyCell::new(|| Sha256::new().chain_update(body));
@@ -167,6 +198,32 @@ impl Intake {
             }
         }
         Ok(outcome)
+    }
+}
+
+/// Adds a record to what its batch is known by: every part with its length, in a form that no upgrade changes.
+fn digest(digest: &mut Sha256, record: &Record, nanos: u32) {
+    digest.update(nanos.to_le_bytes());
+    digest.update(record.time.as_millis().to_le_bytes());
+    let extra = record.extra.as_ref().map(|extra| Value::Object(extra.as_ref().clone()).to_string());
+    let texts = [
+        &record.severity,
+        &record.log_type,
+        &record.message,
+        &record.bundle_name,
+        &record.bundle_version,
+        &record.pod_name,
+        &extra,
+    ];
+    for text in texts {
+        match text {
+            None => digest.update([0]),
+            Some(text) => {
+                digest.update([1]);
+                digest.update((text.len() as u64).to_le_bytes());
+                digest.update(text);
+            }
+        }
     }
 }
 
@@ -189,11 +246,12 @@ async fn store(
         begun => begun?,
     };
     outcome.begun += u64::from(is_new);
-    let last = batch.last();
-    if !batch.records.is_empty() {
-        outcome.stored += store_records(app, run_id, name.as_deref(), batch.records).await?;
+    let (last, ended) = (batch.last(), batch.ended.clone());
+    if let Some(first) = batch.first() {
+        outcome.stored += store_records(app, run_id, name.as_deref(), batch.into_records()).await?;
+        app.store().note_records(run_id, first).await?;
     }
-    if let Some(ended) = batch.ended {
+    if let Some(ended) = ended {
         let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
         match app.store().finish_run(run_id, &finish).await.map_err(ApiError::from) {
             Ok(_) => outcome.ended += 1,
@@ -317,4 +375,37 @@ async fn make_workspace(app: &App, caller: &Caller, id: WorkspaceId, place: &Pla
 /// The end of a run of which only the status is known.
 pub(crate) fn ended(status: RunStatus) -> Option<FinishRun> {
     status.is_final().then(|| FinishRun::with_status(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_has_the_same_name_in_every_version() {
+        let extra = serde_json::json!({"thread": "main", "n": [1, null, 2.5]});
+        let Value::Object(extra) = extra else { unreachable!("an object") };
+        let record = Record {
+            severity: Some("INFO".to_owned()),
+            message: Some("grün".to_owned()),
+            extra: Some(Box::new(extra)),
+            ..Record::at(Timestamp::clamped(1_619_018_951_115))
+        };
+        let mut batch = RunBatch::default();
+        batch.push(record.clone(), Some(250));
+        batch.push(Record::at(Timestamp::MIN), Some(0));
+        let name = batch.id().unwrap();
+        assert_eq!(name, "intake-2-86c46bce1c28bb1da0cdc9218d2cb7621c4f5531d0521b37e8776460ccb565e6");
+    }
+
+    #[test]
+    fn nanoseconds_order_the_records_of_one_millisecond() {
+        let mut batch = RunBatch::default();
+        for (text, ms, nanos) in [("b", 1, 700), ("a", 1, 100), ("d", 2, 0), ("c", 1, 900)] {
+            let record = Record { message: Some(text.to_owned()), ..Record::at(Timestamp::clamped(ms)) };
+            batch.push(record, Some(nanos));
+        }
+        let texts: Vec<_> = batch.into_records().into_iter().filter_map(|record| record.message).collect();
+        assert_eq!(texts, ["a", "b", "c", "d"]);
+    }
 }

@@ -44,6 +44,9 @@ pub(crate) const HISTORY_VALUES_MAX: usize = 500;
 /// How long a run hook may take. A caller waits for it.
 pub(crate) const RUN_HOOK_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Refused lines of a pushed log that the answer lists; the others are counted.
+pub(crate) const REFUSED_LINES_SHOWN: usize = 100;
+
 /// How old the known keys for signing may be. Unit: milliseconds.
 pub(crate) const KEYS_LOOK_EVERY_MS: i64 = 60_000;
 

@@ -2,35 +2,47 @@
 //!
 //! | OTLP | record |
 //! |---|---|
-//! | `timeUnixNano`, else `observedTimeUnixNano`, else now | time, cut to milliseconds |
-//! | `severityText`, else the name of `severityNumber` | severity |
+//! | `timeUnixNano`, else `observedTimeUnixNano`, else now | time, cut to milliseconds; the rest orders the records |
+//! | `severityNumber` by its name, else what `severityText` means | severity; another `severityText` is a further field |
 //! | `body` (what is no text, as JSON) | message |
 //! | scope name and version | component and its version |
 //! | resource attribute `k8s.pod.name`, else `host.name` | pod |
 //! | attribute `log.type`, else `JOB` | log type |
-//! | attributes, `traceId`, `spanId` | further fields of the same names |
+//! | attributes, `traceId`, `spanId`, `eventName` | further fields of the same names |
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
-use runlog_model::{Record, RunId, Timestamp};
+use runlog_model::{LogTime, Record, RunId, Severity, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::body_memory::HeldMemory;
 use crate::error::ApiResult;
-use crate::intake::{self, Intake, PlaceHint};
+use crate::intake::{self, Intake, PlaceHint, Refused};
 use crate::links::hex;
 use crate::settings::OtlpAttributes;
+use crate::severity as words;
+
+/// The records of a request, and those of it that could not be read.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    pub(crate) resources: Vec<ResourceLogs>,
+    pub(crate) refused: Refused,
+    /// Texts that were mended.
+    pub(crate) repaired: u64,
+}
 
 /// Sorts the records of a request by their run. 413 and 503: there is no memory for what is copied to each of them.
 pub(crate) async fn sort(
-    resources: Vec<ResourceLogs>,
+    request: Request,
     names: &OtlpAttributes,
     now: Timestamp,
     memory: &mut HeldMemory,
 ) -> ApiResult<Intake> {
     let mut intake = Intake::default();
-    for resource_logs in resources {
+    intake.repaired = request.repaired;
+    intake.refuse_all(request.refused);
+    for resource_logs in request.resources {
         let resource = resource_logs.resource.map(|resource| resource.attributes).unwrap_or_default();
         for scope_logs in resource_logs.scope_logs {
             let scope = scope_logs.scope.unwrap_or_default();
@@ -68,13 +80,14 @@ fn take(
         workspace_id: attributes.first(&names.workspace).and_then(|text| text.parse().ok()),
         ..PlaceHint::default()
     };
-    let record = record(attributes, scope, log, now);
+    let at = time(log);
+    let record = record(attributes, scope, log, at.map_or(now, |at| at.time));
     let shared = [&record.log_type, &record.bundle_name, &record.bundle_version, &record.pod_name, &place.task_name];
     let shared_bytes: usize = shared.into_iter().flatten().map(String::len).sum();
     batch.hint(place);
     let status = attributes.first(&names.status).and_then(|text| text.parse().ok());
     batch.ended = batch.ended.take().or_else(|| intake::ended(status?));
-    batch.push(record, nanos(log).map(|nanos| nanos % 1_000_000));
+    batch.push(record, at.map(|at| at.nanos));
     new_bytes + shared_bytes
 }
 
@@ -91,23 +104,42 @@ impl Attributes<'_> {
     }
 }
 
-/// When it was made, or seen. Unit: nanoseconds since 1970.
-fn nanos(log: &LogRecord) -> Option<u64> {
-    [log.time_unix_nano, log.observed_time_unix_nano].into_iter().find(|nanos| *nanos > 0)
+/// When it was made, or seen.
+fn time(log: &LogRecord) -> Option<LogTime> {
+    let nanos = [log.time_unix_nano, log.observed_time_unix_nano].into_iter().find(|nanos| *nanos > 0)?;
+    LogTime::from_nanos(nanos.into())
 }
 
-fn record(attributes: &Attributes<'_>, scope: &InstrumentationScope, log: &LogRecord, now: Timestamp) -> Record {
-    let time = nanos(log).and_then(|nanos| i64::try_from(nanos / 1_000_000).ok()).map_or(now, Timestamp::clamped);
+fn record(attributes: &Attributes<'_>, scope: &InstrumentationScope, log: &LogRecord, time: Timestamp) -> Record {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let (severity, written) = severity_of(log);
     Record {
         time,
-        severity: some(&log.severity_text).or_else(|| severity(log.severity_number).map(str::to_owned)),
+        severity,
         log_type: attributes.first(&["log.type"]).or_else(|| Some("JOB".to_owned())),
         message: log.body.as_ref().and_then(text),
         bundle_name: some(&scope.name),
         bundle_version: some(&scope.version),
         pod_name: attributes.first(&["k8s.pod.name", "host.name"]),
-        extra: extra(log).map(Box::new),
+        extra: extra(log, written).map(Box::new),
+    }
+}
+
+/// The severity, in the words that the archive counts by, and what was written where that is another: the number
+/// counts, and without one what the text means.
+fn severity_of(log: &LogRecord) -> (Option<String>, Option<&str>) {
+    let written = log.severity_text.as_str();
+    match (severity(log.severity_number), written) {
+        (None, "") => (None, None),
+        (None, written) => {
+            let (kept, is_another) = words::kept(written);
+            (Some(kept), is_another.then_some(written))
+        }
+        (Some(name), "") => (Some(name.to_owned()), None),
+        (Some(name), written) if Severity::of(Some(written)) == Severity::of(Some(name)) => {
+            (Some(written.to_owned()), None)
+        }
+        (Some(name), written) => (Some(name.to_owned()), Some(written)),
     }
 }
 
@@ -117,8 +149,14 @@ fn severity(number: i32) -> Option<&'static str> {
     usize::try_from(number - 1).ok().and_then(|index| names.get(index / 4)).copied()
 }
 
-fn extra(log: &LogRecord) -> Option<Map<String, Value>> {
+fn extra(log: &LogRecord, severity_text: Option<&str>) -> Option<Map<String, Value>> {
     let mut extra = Map::new();
+    let event_name = Some(log.event_name.as_str()).filter(|name| !name.is_empty());
+    for (name, text) in [("severityText", severity_text), ("eventName", event_name)] {
+        if let Some(text) = text {
+            extra.insert(name.to_owned(), text.into());
+        }
+    }
     if !log.attributes.is_empty() {
         let attributes = log.attributes.iter();
         let attributes = attributes.map(|it| (it.key.clone(), it.value.as_ref().map_or(Value::Null, json)));
@@ -146,6 +184,8 @@ fn json(value: &AnyValue) -> Value {
         Some(OtlpValue::StringValue(text)) => text.as_str().into(),
         Some(OtlpValue::BoolValue(flag)) => (*flag).into(),
         Some(OtlpValue::IntValue(number)) => (*number).into(),
+        // JSON has no number for these.
+        Some(OtlpValue::DoubleValue(number)) if !number.is_finite() => number.to_string().into(),
         Some(OtlpValue::DoubleValue(number)) => (*number).into(),
         Some(OtlpValue::BytesValue(bytes)) => hex(bytes).into(),
         Some(OtlpValue::ArrayValue(array)) => array.values.iter().map(json).collect(),
@@ -160,6 +200,24 @@ fn json(value: &AnyValue) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_number_of_a_severity_counts_and_its_text_is_kept() {
+        let of = |number: i32, text: &str| {
+            let log = LogRecord { severity_number: number, severity_text: text.to_owned(), ..LogRecord::default() };
+            let (severity, written) = severity_of(&log);
+            (severity.unwrap_or_default(), written.unwrap_or_default().to_owned())
+        };
+        let check = |given: (String, String), expected: (&str, &str)| {
+            assert_eq!((given.0.as_str(), given.1.as_str()), expected);
+        };
+        check(of(21, "CRITICAL"), ("FATAL", "CRITICAL"));
+        check(of(17, "500"), ("ERROR", "500"));
+        check(of(17, "Error"), ("Error", ""));
+        check(of(0, "Critical"), ("FATAL", "Critical"));
+        check(of(0, "AUDIT"), ("AUDIT", ""));
+        check(of(18, ""), ("ERROR", ""));
+    }
 
     #[test]
     fn severities_are_named_by_their_numbers() {

@@ -61,6 +61,33 @@ fn hosts(request: &Request) -> ApiResult<()> {
     }
 }
 
+/// The paths of the API, where a slash at the end means nothing.
+const API_PATHS: [&str; 6] = ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/"];
+
+/// A request whose path has no doubled slash, and none at the end of the API's paths: clients put addresses together.
+pub(crate) fn with_plain_path(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let is_api = API_PATHS.iter().any(|begin| path.trim_start_matches('/').starts_with(&begin[1..]));
+    if !is_api || !(path.contains("//") || path.ends_with('/')) {
+        return request;
+    }
+    let mut plain = String::with_capacity(path.len());
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        plain.push('/');
+        plain.push_str(part);
+    }
+    if let Some(query) = request.uri().query() {
+        plain.push('?');
+        plain.push_str(query);
+    }
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = plain.parse().ok();
+    if let Ok(uri) = axum::http::Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
 /// Handles a request inside all that.
 pub(crate) async fn surround(State(app): State<App>, request: Request, next: Next) -> Response {
     let begun = app.now();

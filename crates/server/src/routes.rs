@@ -34,6 +34,7 @@ use axum::Router;
 use axum::http::Method;
 use axum::middleware;
 use axum::routing::MethodRouter;
+use tower::ServiceExt;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::schema::Schema;
@@ -247,5 +248,8 @@ pub fn router(app: App) -> Router {
         };
         router = router.route(&route.path, handler);
     }
-    router.fallback(web::answer).layer(middleware::from_fn_with_state(app.clone(), request::surround)).with_state(app)
+    let router = router.fallback(web::answer);
+    let router = router.layer(middleware::from_fn_with_state(app.clone(), request::surround)).with_state(app);
+    // Paths are mended before they are looked up.
+    Router::new().fallback_service(router.map_request(request::with_plain_path))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runlog_analysis::sql::SqlSettings;
-use runlog_model::RecordOrder;
+use runlog_model::{LogZone, RecordOrder};
 
 use crate::proxies::Proxies;
 use crate::run_hook::RunHook;
@@ -38,6 +38,8 @@ pub struct ServerSettings {
     pub stranger_requests_per_second: u32,
     /// The proxies before the service that are believed when they say who their client is. Default: none.
     pub proxies: Proxies,
+    /// The zone of times in engine events that name none. Default: UTC.
+    pub event_zone: LogZone,
     /// Which attributes of OTLP records name their run and its place.
     pub otlp: OtlpAttributes,
     /// What starts a run that is asked for with `POST /processing/executions`. Default: nothing, 501.
@@ -67,6 +69,7 @@ impl Default for ServerSettings {
             turn_time_max: Duration::from_secs(5),
             stranger_requests_per_second: 20,
             proxies: Proxies::default(),
+            event_zone: LogZone::default(),
             otlp: OtlpAttributes::default(),
             run_hook: None,
             account_id: "runlog".to_owned(),

@@ -14,7 +14,7 @@ use crate::store::Store;
 #[derive(Debug, Clone)]
 pub struct HistoryFilter {
     /// Those of one environment.
-    pub environment_id: EnvironmentId,
+    pub environment_id: Option<EnvironmentId>,
     /// Those of these workspaces; none for all.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
     /// Which of the two kinds is left out.
@@ -227,7 +227,10 @@ const NEWEST_FIRST: &str = "ORDER BY ended DESC, triggered_at, id DESC";
 
 /// Adds what is selected, as far as it is wanted and may be among the newest that are.
 fn push_newest(query: &mut Sql, selected: &str, filter: &HistoryFilter, after: &Option<((i64, i64), String)>) {
-    query.push(selected).push(" AND environment_id = ").push_bind(filter.environment_id.to_string());
+    query.push(selected);
+    if let Some(id) = filter.environment_id {
+        query.push(" AND environment_id = ").push_bind(id.to_string());
+    }
     push_workspaces(query, "workspace_id", filter.workspace_ids.as_deref());
     for condition in &filter.conditions {
         query.push(" AND ");
@@ -324,7 +327,7 @@ fn push_one_of(query: &mut Sql, field: HistoryField, values: &[String], negated:
 }
 
 /// The runtime is kept as a JSON object without white space, so that a field of it is found as text.
-fn push_in_runtime(query: &mut Sql, name: &str, values: &[String], negated: bool) {
+pub(crate) fn push_in_runtime(query: &mut Sql, name: &str, values: &[String], negated: bool) {
     query.push(if negated { "NOT (FALSE" } else { "(FALSE" });
     for value in values {
         let field = format!("\"{name}\":{}", serde_json::Value::from(value.as_str()));

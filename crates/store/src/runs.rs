@@ -9,6 +9,7 @@ use runlog_model::{
 use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
 
 use crate::error::{Error, Result};
+use crate::history::push_in_runtime;
 use crate::people::{Caller, CallerKind};
 use crate::places::{push_tag, push_workspaces};
 use crate::slices::LogState;
@@ -30,6 +31,10 @@ pub struct RunFilter {
     pub status: Option<RunStatus>,
     /// Those that began in, ended in, or went on across this range.
     pub overlapping: TimeRange,
+    /// Those that ran this artifact.
+    pub artifact_id: Option<String>,
+    /// Those whose runtime has these values in these fields, such as `type` or `id`.
+    pub runtime: Vec<(&'static str, String)>,
     /// At most so many.
     pub limit: u64,
     /// After so many.
@@ -67,7 +72,7 @@ impl Store {
             Some(run) if run.task_id != task.id => {
                 return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
             }
-            Some(run) => started_again(run, start),
+            Some(run) => started_again(run, start, self.now()),
             None => {
                 let now = self.now();
                 let waits = start.status == Some(RunStatus::Dispatching);
@@ -121,6 +126,28 @@ impl Store {
         let run = finish_in(self, &mut transaction, id, finish).await?;
         self.commit_change(transaction, Some(&id.to_string())).await?;
         Ok(run)
+    }
+
+    /// Notes that a run that was still dispatched has begun, when its first records have come: at the time of these.
+    pub async fn note_records(&self, id: RunId, first: Timestamp) -> Result<()> {
+        let waits: Option<i64> = sqlx::query_scalar("SELECT 1 FROM runs WHERE id = $1 AND status = $2")
+            .bind(id.to_string())
+            .bind(RunStatus::Dispatching.as_str())
+            .fetch_optional(self.catalog().read())
+            .await?;
+        if waits.is_none() {
+            return Ok(());
+        }
+        let mut transaction = self.catalog().begin().await?;
+        if let Some(mut run) = fetch_to_change(self, &mut transaction, id).await?
+            && run.status.coarse() == RunStatus::Dispatching
+        {
+            run.status = RunStatus::Executing.detailed();
+            run.started_at = run.started_at.or(Some(first));
+            save(&mut *transaction, &run).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
     }
 
     /// The run with this id.
@@ -193,6 +220,14 @@ pub(crate) async fn finish_in(
         return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
     }
     let now = store.now();
+    if run.started_at.is_none() {
+        // What a run hook began, and nobody told the start of, began with its first record at the latest.
+        let first: Option<i64> = sqlx::query_scalar("SELECT MIN(first_time) FROM slices WHERE run_id = $1")
+            .bind(id.to_string())
+            .fetch_one(&mut **transaction)
+            .await?;
+        run.started_at = first.map(instant).transpose()?;
+    }
     run.status = finish.status.detailed();
     run.final_since = run.final_since.or(Some(now));
     run.finished_at = finish.finish_timestamp.or(run.finished_at).or(Some(now));
@@ -215,9 +250,11 @@ pub(crate) fn no_such_run(id: RunId) -> Error {
 }
 
 /// What a repeated start adds: it fills what was unknown, and moves a waiting run to executing.
-fn started_again(mut run: Run, start: &StartRun) -> Run {
+fn started_again(mut run: Run, start: &StartRun, now: Timestamp) -> Run {
     if !run.status.is_final() {
         run.status = start.status.unwrap_or(RunStatus::Executing).detailed();
+        let has_begun = run.status.coarse() == RunStatus::Executing;
+        run.started_at = run.started_at.or(has_begun.then_some(now));
     }
     run.task_version = start.task_version.clone().unwrap_or(run.task_version);
     run.execution_type = start.execution_type.unwrap_or(run.execution_type);
@@ -273,6 +310,13 @@ fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
     }
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(id) = &filter.artifact_id {
+        query.push(" AND artifact_id = ").push_bind(id.clone());
+    }
+    for (name, value) in &filter.runtime {
+        query.push(" AND ");
+        push_in_runtime(query, name, std::slice::from_ref(value), false);
     }
     if let Some(end) = filter.overlapping.end {
         query.push(" AND triggered_at <= ").push_bind(end.as_millis());

@@ -104,6 +104,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     otlp: OtlpArgs,
     #[command(flatten)]
+    events: EventArgs,
+    #[command(flatten)]
     sql: SqlArgs,
     #[command(flatten)]
     log: LogArgs,
@@ -237,6 +239,14 @@ impl SqlArgs {
     }
 }
 
+/// How engine events are read.
+#[derive(Debug, clap::Args)]
+struct EventArgs {
+    /// Zone of times in engine events that name none: UTC, an offset like +02:00, or a name like Europe/Berlin
+    #[arg(long, env = "RUNLOG_EVENT_ZONE", default_value = "UTC", allow_hyphen_values = true, value_name = "ZONE")]
+    event_zone: runlog_model::LogZone,
+}
+
 /// Names of OTLP attributes, besides those that are always known.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "OTLP attributes, looked for before the usual ones")]
@@ -358,6 +368,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         bounds: args.bounds.bounds(),
         sql: args.sql.settings(),
         otlp: args.otlp.attributes(),
+        event_zone: args.events.event_zone,
         file_order: args.file_order.into(),
         window_days_max: args.window_days,
         access_token_seconds: args.access_token_life.as_millis() / 1_000,

@@ -10,7 +10,8 @@ use crate::Timestamp;
 #[serde(rename_all = "camelCase")]
 pub struct HistorySearch {
     /// The environment.
-    pub environment_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_id: Option<String>,
     /// `ETL` or `ESB`.
     pub category: HistoryCategory,
     /// All of these must hold.

@@ -138,6 +138,35 @@ pub struct StoredBatch {
     pub repeated: bool,
 }
 
+/// Answer to `POST /runlog/v1/runs/{runId}/records`: what became of a batch, line by line where something was wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoredLines {
+    /// Records of the batch that are durable now.
+    pub stored: u64,
+    /// True when the batch had been stored before, and nothing was added now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
+    /// Texts that were not whole (half of a surrogate pair, bytes that are no UTF-8, raw control characters), and were
+    /// mended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repaired: u64,
+    /// Lines that were not stored; only with `badLines=skip`, and otherwise such a line refuses the batch.
+    #[serde(default, rename = "refusedLines", skip_serializing_if = "is_zero")]
+    pub refused_lines: u64,
+    /// The first hundred of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedLine>,
+}
+
+/// A line that was not stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedLine {
+    /// Its number, from 1.
+    pub line: u64,
+    /// Why it was not.
+    pub reason: String,
+}
+
 /// Answer to `POST /runlog/v1/events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredEvents {
@@ -152,4 +181,15 @@ pub struct StoredEvents {
     /// Why the first of those was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Texts that were not whole (half of a surrogate pair, bytes that are no UTF-8, raw control characters), and were
+    /// mended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repaired: u64,
+    /// Events whose time could not be read: they have the time of their arrival, and keep what they said as a field.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub undated: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -30,10 +30,12 @@ pub(crate) async fn push(
 ) -> ApiResult<Json<StoredEvents>> {
     access::publisher(&app, &caller).await?;
     let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
-    memory.take(body_weight::of_json(&body)).await?;
-    let outcome = sort(events(&body)?, app.now(), &mut memory).await?.store(&app, &caller, &body).await?;
+    memory.take(body_weight::of_events(&body)).await?;
+    let zone = &app.settings().event_zone;
+    let outcome = sort(events(&body)?, app.now(), zone, &mut memory).await?.store(&app, &caller, &body).await?;
     let refused = outcome.refused;
-    if refused.count > 0 && outcome.stored == 0 {
+    // Lines that are no events are nobody's fault who could mend it: a shipper would send them for ever.
+    if refused.count > refused.lines && outcome.stored == 0 {
         let why = refused.why.unwrap_or_default();
         return Err(ApiError::invalid(format!("none of the {} events was stored: {why}", refused.count)));
     }
@@ -43,5 +45,7 @@ pub(crate) async fn push(
         ended: outcome.ended,
         refused: refused.count,
         why: refused.why,
+        repaired: outcome.repaired,
+        undated: outcome.undated,
     }))
 }

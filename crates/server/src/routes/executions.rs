@@ -43,7 +43,17 @@ pub(crate) async fn of_task(
     let (status, overlapping) = (params.word("status")?, window(&app, &params)?);
     let workspace_ids = access::workspaces_of_task(&app, &caller, task_id).await?;
     let task_id = Some(task_id);
-    let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
+    let filter = RunFilter {
+        task_id,
+        workspace_ids,
+        status,
+        overlapping,
+        artifact_id: params.text("artifactId").map(str::to_owned),
+        runtime: runtime(&params),
+        limit,
+        offset,
+        ..RunFilter::default()
+    };
     let (runs, total) = app.store().runs(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
 }
@@ -97,11 +107,19 @@ async fn list_all(
         tags,
         status,
         overlapping,
+        artifact_id: params.text("artifactId").map(str::to_owned),
+        runtime: runtime(params),
         limit,
         offset,
     };
     let (runs, total) = app.store().runs(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
+}
+
+/// The filters by where a run took place.
+fn runtime(params: &Params) -> Vec<(&'static str, String)> {
+    let names = [("runtimeType", "type"), ("runtimeId", "id"), ("runtimeRunProfileId", "runProfileId")];
+    names.into_iter().filter_map(|(name, field)| Some((field, params.text(name)?.to_owned()))).collect()
 }
 
 /// The field `tags` of a body: all of them must fit.

@@ -136,7 +136,8 @@ impl Rows {
 
 /// What a body asks for, as far as the caller may view it; none when nothing can fit.
 async fn filter(app: &App, caller: &Caller, search: &HistorySearch) -> ApiResult<Option<HistoryFilter>> {
-    let environment_id = access::id("environmentId", &search.environment_id)?;
+    let environment_id = search.environment_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
+    let environment_id = environment_id.map(|id| access::id("environmentId", id)).transpose()?;
     let mut conditions = read_filters(search.filters.as_deref().unwrap_or_default(), "filters")?;
     conditions.extend(search.trigger_time_from.map(HistoryCondition::TriggeredFrom));
     conditions.extend(search.trigger_time_to.map(HistoryCondition::TriggeredTo));

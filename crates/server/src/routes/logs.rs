@@ -5,12 +5,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
-use runlog_model::PageEnd;
 use runlog_model::place::Right;
 use runlog_model::wire::logs::{
     DeletedLogBody, FileStatus, GeneratedLog, LOG_RECORDS_HEADER, LOG_SETTLED_HEADER, LivePage, LogStatus,
     NEXT_END_HEADER,
 };
+use runlog_model::{PageEnd, Record};
 use runlog_store::{LiveQuery, PageRequest, PageStatus, RunBrief};
 use serde::Deserialize;
 
@@ -118,7 +118,8 @@ fn page_token(body: &[u8]) -> ApiResult<String> {
             "the body is not the token of a page: send the token that POST …/logs gave, bare, in quotes, or as {\"token\": \"…\"}",
         )
     };
-    let text = std::str::from_utf8(body).map_err(|_| wrong())?.trim();
+    let text = std::str::from_utf8(body).map_err(|_| wrong())?;
+    let text = text.trim().trim_start_matches('\u{feff}').trim();
     let token = match serde_json::from_str::<Form>(text) {
         Ok(Form::Text(token) | Form::Object { token }) => token,
         Err(_) => text.to_owned(),
@@ -161,8 +162,13 @@ pub(crate) async fn live(
         total_size: slice.total,
         total_size_filtered: slice.filtered,
         next_index: (size > 0 && next < slice.filtered).then_some(next),
-        data: slice.records,
+        data: slice.records.into_iter().map(with_text).collect(),
     }))
+}
+
+/// Clients read the text without asking whether there is one.
+fn with_text(record: Record) -> Record {
+    Record { message: Some(record.message.unwrap_or_default()), ..record }
 }
 
 /// `DELETE …/logs`: the log is gone, the run stays known.
@@ -191,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_token_is_read_in_every_form_that_clients_send() {
-        for body in ["abc-1", "\"abc-1\"", " abc-1\n", r#"{"token": "abc-1"}"#] {
+        for body in ["abc-1", "\"abc-1\"", "\u{feff}\"abc-1\"", " abc-1\n", r#"{"token": "abc-1"}"#] {
             assert_eq!(page_token(body.as_bytes()).unwrap(), "abc-1", "{body}");
         }
         for body in ["", "\"\"", "{}", "[\"abc\"]", "a b", "{\"token\": 1}", "null x"] {

@@ -10,13 +10,13 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 use prost::Message;
 use runlog_model::wire::ErrorBody;
 
-use super::{json, records};
+use super::records;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::body_memory::HeldMemory;
 use crate::error::{ApiError, ApiResult};
-use crate::otlp::sort;
-use crate::{access, body_weight};
+use crate::otlp::{Request, sort};
+use crate::{access, body_weight, otlp_json, otlp_parts};
 
 /// The two forms of OTLP over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,16 @@ pub(crate) async fn export(
     let form = form(&headers)?;
     access::publisher(&app, &caller).await?;
     let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
-    let resources = parse(form, body.clone(), &mut memory).await?.resource_logs;
-    let intake = sort(resources, &app.settings().otlp, app.now(), &mut memory).await?;
-    let refused = intake.store(&app, &caller, &body).await?.refused;
-    let partial_success = (refused.count > 0).then(|| ExportLogsPartialSuccess {
-        rejected_log_records: i64::try_from(refused.count).unwrap_or(i64::MAX),
-        error_message: refused.why.unwrap_or_default(),
+    let request = parse(form, body.clone(), &mut memory).await?;
+    let intake = sort(request, &app.settings().otlp, app.now(), &mut memory).await?;
+    let outcome = intake.store(&app, &caller, &body).await?;
+    let mended = format!("{} texts were not whole (UTF-8, surrogate pairs), and were mended", outcome.repaired);
+    let mended = (outcome.repaired > 0).then_some(mended);
+    let said: Vec<String> = outcome.refused.why.into_iter().chain(mended).collect();
+    // A message without rejected records is the protocol's form of a warning.
+    let partial_success = (!said.is_empty()).then(|| ExportLogsPartialSuccess {
+        rejected_log_records: i64::try_from(outcome.refused.count).unwrap_or(i64::MAX),
+        error_message: said.join("; "),
     });
     Ok(answer(form, &ExportLogsServiceResponse { partial_success }))
 }
@@ -65,16 +69,18 @@ fn form(headers: &HeaderMap) -> ApiResult<Form> {
 }
 
 /// Decodes a body, once there is memory for what that takes.
-async fn parse(form: Form, body: Bytes, memory: &mut HeldMemory) -> ApiResult<ExportLogsServiceRequest> {
+async fn parse(form: Form, body: Bytes, memory: &mut HeldMemory) -> ApiResult<Request> {
     let weight = match form {
         Form::Json => body_weight::of_otlp_json(&body, memory.bytes_max()),
         Form::Protobuf => body_weight::of_otlp(&body, memory.bytes_max())?,
     };
     memory.take(weight).await?;
     match form {
-        Form::Json => json::parse(&body),
-        Form::Protobuf => ExportLogsServiceRequest::decode(body)
-            .map_err(|error| ApiError::invalid(format!("the body is not an ExportLogsServiceRequest: {error}"))),
+        Form::Json => otlp_json::read(&body),
+        Form::Protobuf => match ExportLogsServiceRequest::decode(body.clone()) {
+            Ok(request) => Ok(Request { resources: request.resource_logs, ..Request::default() }),
+            Err(_) => otlp_parts::read(body),
+        },
     }
 }
 

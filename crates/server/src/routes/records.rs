@@ -15,9 +15,10 @@ use futures::TryStreamExt;
 use memchr::memchr;
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
-use runlog_model::wire::push::StoredBatch;
+use runlog_model::wire::push::{RefusedLine, StoredBatch, StoredLines};
 use runlog_model::{Record, Timestamp};
 use runlog_store::BatchWriter;
+use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
@@ -40,9 +41,9 @@ const CHUNK_BYTES: usize = 64 << 10;
     post,
     path = "/runlog/v1/runs/{id}/records",
     tag = "push",
-    params(("id" = runlog_model::RunId, Path, description = "the id"), ("batch" = Option<String>, Query, pattern = "^[!-~]{1,200}$", description = "The id of the batch: repeating it is harmless")),
+    params(("id" = runlog_model::RunId, Path, description = "the id"), ("batch" = Option<String>, Query, pattern = "^[!-~]{1,200}$", description = "The id of the batch: repeating it is harmless"), ("badLines" = Option<String>, Query, description = "What becomes of a line that cannot be read: `refuse` (the default) refuses the batch, `skip` stores the others and lists it")),
     request_body(content = Record, content_type = "application/x-ndjson", description = "One record a line; packed with gzip or zstd"),
-    responses((status = 200, description = "The records are durable", body = StoredBatch), (status = 409, description = "The batch was stored with other records", body = ErrorBody), (status = 415, description = "The content coding is not known", body = ErrorBody))
+    responses((status = 200, description = "The records are durable", body = StoredLines), (status = 409, description = "The batch was stored with other records", body = ErrorBody), (status = 415, description = "The content coding is not known", body = ErrorBody))
 )]
 pub(crate) async fn push(
     State(app): State<App>,
@@ -51,18 +52,28 @@ pub(crate) async fn push(
     params: Params,
     headers: HeaderMap,
     body: Body,
-) -> ApiResult<Json<StoredBatch>> {
+) -> ApiResult<Json<StoredLines>> {
     let coding = content_coding(&headers)?;
     let run = access::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
     let mut batch = app.store().begin_batch(run.id, params.text("batch")).await?;
     let mut lines = Lines::new(body, coding, &app.settings().bounds);
-    match take_lines(&mut lines, &mut batch).await {
-        Ok(()) => {
+    let is_skipping = match params.text("badLines") {
+        None | Some("refuse") => false,
+        Some("skip") => true,
+        Some(_) => return Err(ApiError::invalid("badLines: give refuse or skip")),
+    };
+    match take_lines(&mut lines, &mut batch, is_skipping).await {
+        Ok(taken) => {
             let stored = batch.commit().await?;
             if !stored.repeated {
                 app.metrics().records_in.inc_by(stored.stored);
             }
-            Ok(Json(stored))
+            if let Some(first) = taken.first {
+                app.store().note_records(run.id, first).await?;
+            }
+            let StoredBatch { stored, repeated } = stored;
+            let Taken { repaired, refused_lines, refused, .. } = taken;
+            Ok(Json(StoredLines { stored, repeated, repaired, refused_lines, refused }))
         }
         Err(error) => {
             batch.abort().await;
@@ -71,21 +82,97 @@ pub(crate) async fn push(
     }
 }
 
-async fn take_lines(lines: &mut Lines, batch: &mut BatchWriter) -> ApiResult<()> {
+/// What was taken of a body.
+#[derive(Default)]
+struct Taken {
+    /// The time of the earliest record.
+    first: Option<Timestamp>,
+    /// Texts that were mended.
+    repaired: u64,
+    refused_lines: u64,
+    refused: Vec<RefusedLine>,
+}
+
+impl Taken {
+    fn refuse(&mut self, line: u64, reason: String) {
+        self.refused_lines += 1;
+        if self.refused.len() < limits::REFUSED_LINES_SHOWN {
+            self.refused.push(RefusedLine { line, reason });
+        }
+    }
+}
+
+/// Takes a record a line, or an array of records in one line. A line that cannot be read refuses the body, or is
+/// skipped and told of.
+async fn take_lines(lines: &mut Lines, batch: &mut BatchWriter, is_skipping: bool) -> ApiResult<Taken> {
     let mut record = Record::at(Timestamp::MIN);
-    while let Some(line) = lines.next().await? {
-        let read = record.read_json(line);
-        read.map_err(|error| wrong_line(lines.number, &error))?;
+    let mut taken = Taken::default();
+    while let Some((number, line)) = lines.next().await? {
+        let is_first = number == 1;
+        if is_first && (line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff")) {
+            return Err(ApiError::invalid("line 1: the body is UTF-16; send UTF-8"));
+        }
+        let line = if is_first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+        if line.trim_ascii_start().starts_with(b"[") {
+            let records: Vec<&RawValue> = match serde_json::from_slice(line) {
+                Ok(records) => records,
+                Err(error) if is_skipping => {
+                    taken.refuse(number, said(&error));
+                    continue;
+                }
+                Err(error) => {
+                    let detail = "an array of records stands in one line; otherwise send one record a line";
+                    return Err(wrong_line(number, &error).with_detail(detail));
+                }
+            };
+            for json in records {
+                match read(&mut record, json.get().as_bytes(), &mut taken.repaired) {
+                    Ok(()) => {}
+                    Err(error) if is_skipping => {
+                        taken.refuse(number, said(&error));
+                        continue;
+                    }
+                    Err(error) => return Err(wrong_line(number, &error)),
+                }
+                taken.first = Some(taken.first.map_or(record.time, |first| first.min(record.time)));
+                batch.push(&record).await?;
+            }
+            continue;
+        }
+        match read(&mut record, line, &mut taken.repaired) {
+            Ok(()) => {}
+            Err(error) if is_skipping => {
+                taken.refuse(number, said(&error));
+                continue;
+            }
+            Err(error) => return Err(wrong_line(number, &error)),
+        }
+        taken.first = Some(taken.first.map_or(record.time, |first| first.min(record.time)));
         batch.push(&record).await?;
     }
-    Ok(())
+    Ok(taken)
+}
+
+/// Reads a record, mended where that is what it takes.
+fn read(record: &mut Record, json: &[u8], repaired: &mut u64) -> serde_json::Result<()> {
+    record.read_json(json).or_else(|error| {
+        let mended = runlog_model::repair(json);
+        if mended.texts == 0 || record.read_json(&mended.json).is_err() {
+            return Err(error);
+        }
+        *repaired += mended.texts;
+        Ok(())
+    })
+}
+
+/// What is wrong; the parser sees one line only, and its own line number would mislead.
+fn said(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what).to_owned()
 }
 
 fn wrong_line(number: u64, error: &serde_json::Error) -> ApiError {
-    let text = error.to_string();
-    // The parser sees one line only; its own line number would mislead.
-    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-    ApiError::invalid(format!("line {number}, column {}: {what}", error.column()))
+    ApiError::invalid(format!("line {number}, column {}: {}", error.column(), said(error)))
 }
 
 /// Reads a body whole, unpacked, up to a bound, and in memory that it gives along.
@@ -171,8 +258,8 @@ impl Lines {
         Self { reader, chunk, at: 0, begun, number: 0, coding, received, unpacked: 0, bounds: *bounds }
     }
 
-    /// The next line that is not blank, without its line break.
-    async fn next(&mut self) -> ApiResult<Option<&[u8]>> {
+    /// The next line that is not blank, with its number and without its line break.
+    async fn next(&mut self) -> ApiResult<Option<(u64, &[u8])>> {
         self.begun.clear();
         let line = loop {
             let rest = &self.chunk[self.at..];
@@ -201,10 +288,11 @@ impl Lines {
                 break Line::InChunk(range);
             }
         };
-        Ok(Some(match line {
+        let line = match line {
             Line::InChunk(range) => &self.chunk[range],
             Line::Begun => &self.begun,
-        }))
+        };
+        Ok(Some((self.number, line)))
     }
 
     /// Reads on; false at the end of the body.

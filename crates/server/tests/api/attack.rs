@@ -260,7 +260,7 @@ async fn what_unfolds_is_refused_in_every_form_and_its_memory_is_given_back() {
         ("/v1/logs", protobuf, otlp(&[("runlog.run.id", RUN), ("host.name", &host)], 1_000)),
         ("/v1/logs", json, format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{empty}]}}]}}]}}").into()),
         ("/runlog/v1/events", json, format!("[{empty}]").into()),
-        ("/runlog/v1/events", json, format!("{{\"runId\":\"{RUN}\",\"message\":{inner}}}").into()),
+        ("/runlog/v1/events", json, format!("{{\"message\":{inner}}}").into()),
         ("/runlog/v1/events", json, runs.into()),
     ];
     // Were nothing given back, there would be no memory for the last of them.

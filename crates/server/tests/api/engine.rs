@@ -234,7 +234,10 @@ async fn events_without_a_run_are_counted_and_bad_lines_are_named() {
     assert_eq!((body["stored"].as_u64(), body["refused"].as_u64()), (Some(1), Some(1)), "{body}");
     assert!(body["why"].as_str().unwrap().contains("task_execution_id"), "{body}");
     let broken = format!("{}\n{{\"level\": oops}}\n", log_event("lost?", 2));
-    stage.post("/runlog/v1/events", broken).await.is_error(400, &["line 2, column 11"]);
+    let body = stage.post("/runlog/v1/events", broken).await.json();
+    assert_eq!((body["stored"].as_u64(), body["refused"].as_u64()), (Some(1), Some(1)), "{body}");
+    assert!(body["why"].as_str().unwrap().contains("line 2, column 11"), "{body}");
+    stage.post("/runlog/v1/events", "{\"level\": oops}").await.is_error(400, &["line 1, column 11"]);
     assert_eq!(stage.post("/runlog/v1/events", "").await.json()["stored"], 0);
 }
 
@@ -278,4 +281,81 @@ async fn a_run_hook_that_fails_ends_the_run_and_says_so() {
     let listed = stage.get("/processing/executables/tasks/executions").await.json();
     assert_eq!(listed["items"][0]["status"], "deploy_failed");
     assert!(RunHook::read(" ").is_err());
+}
+
+#[tokio::test]
+async fn a_plain_line_goes_on_with_the_event_before_it() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let trace = "java.lang.IllegalStateException: no price\n\tat demo.Load.run(Load.java:42)";
+    let body = format!("stray\n{}\n{trace}\n{}\n", log_event("row 7", 1), log_event("row 8", 2));
+    let answer = stage.post("/runlog/v1/events", body).await.json();
+    assert_eq!((answer["stored"].as_u64(), answer["refused"].as_u64()), (Some(2), Some(1)), "{answer}");
+    let texts: Vec<String> =
+        records(&stage).await.iter().map(|it| it["logMessage"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(texts, [format!("row 7\n{trace}"), "row 8".to_owned()]);
+    assert_eq!(stage.post("/runlog/v1/events", trace).await.status, 200, "its shipper would send it for ever");
+}
+
+#[tokio::test]
+async fn the_text_of_an_event_that_names_its_run_is_its_text() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let texts = [
+        json!({"message": "timeout", "level": "debug", "job_phase": "EXECUTION_SUCCESS", "task_execution_id": RUN}),
+        json!({"status": "rejected", "order": 4711}),
+        json!({"task_execution_id": OTHER_RUN, "task_id": stage.task.to_string()}),
+    ];
+    let texts = texts.map(|text| text.to_string());
+    let events: Vec<Value> = texts
+        .iter()
+        .zip(1_u64..)
+        .map(|(text, at)| {
+            json!({"timestamp": 1_619_018_951_000_u64 + at, "level": "ERROR", "message": text,
+                "my_mdc": {"task_execution_id": RUN}})
+        })
+        .collect();
+    let answer = stage.post("/runlog/v1/events", lines(&events)).await;
+    assert_eq!(answer.json(), json!({"stored": 3, "begun": 0, "ended": 0, "refused": 0}));
+    let seen = records(&stage).await;
+    let seen: Vec<_> = seen.iter().map(|it| (it["severity"].as_str(), it["logMessage"].as_str())).collect();
+    assert_eq!(seen, texts.iter().map(|text| (Some("ERROR"), Some(text.as_str()))).collect::<Vec<_>>());
+    assert_eq!(stage.get(&format!("/processing/executions/{OTHER_RUN}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_text_that_is_not_whole_is_mended_and_counted() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let path = format!("/runlog/v1/runs/{RUN}/records");
+    let body =
+        b"\xef\xbb\xbf{\"logTimestamp\":1,\"logMessage\":\"\\ud83d caf\xe9\ttab\"}\n{\"logTimestamp\":2}\n".to_vec();
+    assert_eq!(stage.post(&path, body).await.json(), json!({"stored": 2, "repaired": 1}));
+    let seen = records(&stage).await;
+    assert_eq!(seen[0]["logMessage"], "\u{fffd} caf\u{fffd}\ttab");
+    assert_eq!(seen[1]["logMessage"], "", "clients read it without asking");
+    let array = r#"[{"logTimestamp":3},{"logTimestamp":4}]"#;
+    assert_eq!(stage.post(&path, array).await.json(), json!({"stored": 2}));
+    stage.post(&path, b"\xff\xfe{\0".to_vec()).await.is_error(400, &["UTF-16"]);
+    let skipped = stage.post(&format!("{path}?badLines=skip"), "{\"logTimestamp\":5}\n{}\n").await.json();
+    assert_eq!((skipped["stored"].as_u64(), skipped["refusedLines"].as_u64()), (Some(1), Some(1)), "{skipped}");
+    assert_eq!(skipped["refused"][0]["line"], 2);
+}
+
+#[tokio::test]
+async fn a_run_that_was_dispatched_begins_with_its_first_record() {
+    let stage = Stage::new().await;
+    let start = json!({"taskId": stage.task.to_string(), "status": "dispatching"}).to_string();
+    let path = format!("/runlog/v1/runs/{RUN}");
+    assert_eq!(stage.ask(Method::PUT, &path, start).await.status, 201);
+    stage.post(&format!("{path}/records"), "{\"logTimestamp\":1619018951000}\n").await;
+    let run = stage.get(&format!("//processing/executions/{RUN}/")).await.json();
+    assert_eq!(
+        (run["status"].as_str(), run["startTimestamp"].as_str()),
+        (Some("executing"), Some("2021-04-21T15:29:11.000Z")),
+        "{run}"
+    );
+    let of_other =
+        format!("/processing/executables/tasks/executions?artifactId=other&from=1619018900000&to=1619018999000");
+    assert_eq!(stage.get(&of_other).await.json()["total"], 0);
 }

@@ -136,7 +136,7 @@ mod names {
         archive.store.start_run(archive.run_id, &StartRun::of_task(archive.task_id), &archive.caller).await.unwrap();
         let history = async |part: &str, negated| {
             let filter = HistoryFilter {
-                environment_id: made.workspace.environment.id,
+                environment_id: Some(made.workspace.environment.id),
                 workspace_ids: None,
                 exclude: HistoryExclude::Plans,
                 conditions: vec![HistoryCondition::NameHolds { part: part.to_owned(), negated }],
