@@ -8,28 +8,32 @@
 //! before it leaves the records of one batch to be sent again, in the same batches, with the same ids.
 
 use std::ops::AddAssign;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use runlog_client::Wait;
 use runlog_model::record::Severity;
 use runlog_model::{Clock, Record, RunStatus, TaskId, Timestamp};
-use runlog_store::{ClaimedDelivery, DeliveryStep, ErrorKind, OfferedRun, Place, PlacedRecord, Store};
+use runlog_store::{
+    ClaimedDelivery, DeliveryStep, ErrorKind, OfferedRun, Place, PlacedRecord, RefusedRange, Replays, Store, limits,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::collect::{farewell_is_over, inform};
 use crate::redact::Redactor;
-use crate::sink::{Batch, Destination, Item, RunFacts, SendError, Sent, Sink};
+use crate::sink::{Answered, Batch, Destination, Encoded, Item, RunFacts, SendError, Sent, Sink};
 use crate::sinks::files::{Files, Part};
 use crate::sinks::webhook::Webhook;
 use crate::upstream::fits;
-use crate::workers::side_by_side;
+use crate::workers::{Pool, side_by_side};
 
-/// How long nothing is done when there is nothing to do.
-const IDLE: Duration = Duration::from_secs(1);
 /// How often the archive is looked at for runs that have ended.
 const OFFER_EVERY: Duration = Duration::from_secs(5);
+/// What is said of a run that cannot be delivered because of a fault of ours.
+const PANIC: &str = "delivering it met a fault of the program, which its log names";
 /// How long a deliverer holds a run in its hands without a sign of life.
 const LEASE: Duration = Duration::from_secs(20);
 /// How often a batch is sent before the sink counts as away.
@@ -41,8 +45,16 @@ const AGAIN_MAX: Duration = Duration::from_secs(15);
 const PAUSE_FIRST: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 const PAUSE_DENIED: Duration = Duration::from_secs(60);
-/// After so many records that were refused one by one, and none that was taken, it is not the records that are at fault.
+/// From so many refused records on, of which one of ten at most was taken, it is not the records that are at fault.
 const REFUSED_ALL: usize = 16;
+/// So many runs in a row that are refused wholly speak of the sink, and not of the runs.
+const RUNS_REFUSED: u32 = 3;
+/// A batch is sent in halves after so many attempts in a row that got no answer.
+const TRIES_WHOLE: u32 = 2;
+/// To batches of what size a sink's complaints that one is too large can lead. Unit: bytes.
+const LEARNED_BYTES_MIN: usize = 64 << 10;
+/// After so many parts of a batch without a refusal the next ones are larger again.
+const CLEAN_PARTS: u32 = 8;
 /// How long a run waits that the sink refuses wholly, at first and at most.
 const SETBACK_FIRST: Duration = Duration::from_secs(60);
 const SETBACK_MAX: Duration = Duration::from_secs(6 * 3_600);
@@ -90,7 +102,7 @@ pub struct SinkFilter {
 pub struct BatchBounds {
     /// Unit: records.
     pub records: usize,
-    /// Unit: bytes, about, before compression.
+    /// Unit: bytes, before compression. A record that is larger goes by itself.
     pub bytes: usize,
 }
 
@@ -116,8 +128,10 @@ pub struct DeliveryRound {
 enum Trouble {
     /// The sink is away or does not let us in.
     Sink { problem: String, pause: Duration },
-    /// The sink refuses this run, record by record.
+    /// This run cannot be delivered now.
     Run(String),
+    /// The sink refuses what it is sent of this run, nearly all of it.
+    Refusing(String),
     /// The sink refuses this run for good.
     Dead(String),
     /// The archive.
@@ -142,7 +156,29 @@ struct Shared {
     sink: SinkSetup,
     clock: Arc<dyn Clock>,
     wait: Arc<dyn Wait>,
+    pool: Arc<Pool>,
     pause: Mutex<Pause>,
+    learned: Mutex<Learned>,
+}
+
+/// What the answers of a sink have shown.
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    /// Records that it refused in a row, and runs that it refused wholly in a row.
+    refused: usize,
+    runs_refused: u32,
+    /// Larger batches are too large. Unit: bytes.
+    bytes_max: usize,
+    /// Most records that are sent together, so that few stand beside one that it refuses without saying which.
+    together_max: usize,
+    /// Parts in a row that it took wholly.
+    clean_parts: u32,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Self { refused: 0, runs_refused: 0, bytes_max: usize::MAX, together_max: usize::MAX, clean_parts: 0 }
+    }
 }
 
 impl AddAssign for DeliveryRound {
@@ -174,7 +210,8 @@ impl SinkFilter {
 impl Deliverer {
     /// A deliverer; nothing is sent yet.
     pub fn new(store: Store, sink: SinkSetup, clock: Arc<dyn Clock>, wait: Arc<dyn Wait>) -> Self {
-        Self(Arc::new(Shared { store, sink, clock, wait, pause: Mutex::default() }))
+        let (pause, learned) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { store, sink, clock, wait, pool: Arc::new(Pool::new()), pause, learned }))
     }
 
     /// The name of its sink.
@@ -217,23 +254,80 @@ impl Deliverer {
         side_by_side(self.0.sink.parallel, stop, step).await
     }
 
-    /// Delivers until `stop`.
+    /// Delivers until `stop`: offering, being seen and delivering are tasks of their own, so that nothing of that waits
+    /// for a delivery that takes long, and what fails is begun anew.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut offered_at = None;
+        let Shared { store, sink, wait, pool, .. } = &*self.0;
+        let supervisor = store.supervisor();
+        let name = |what: &str| format!("deliver {}: {what}", sink.name);
+        let (offering, seeing, delivering) = (name("offer runs"), name("be seen"), name("deliver"));
+        let (deliverer, until) = (self.clone(), stop.clone());
+        let step = move || {
+            let (deliverer, stop) = (deliverer.clone(), until.clone());
+            async move { deliverer.deliver_one_of_many(&stop).await }
+        };
+        tokio::join!(
+            supervisor.keep(&offering, &stop, || self.clone().offer_on(stop.clone())),
+            supervisor.keep(&seeing, &stop, || self.clone().see_on(stop.clone())),
+            pool.live(supervisor, &delivering, sink.parallel, wait, &stop, step),
+        );
+    }
+
+    async fn offer_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
         while !stop.is_cancelled() {
-            let now = self.0.clock.now();
-            let is_time = offered_at.is_none_or(|at| now.millis_since(at) >= millis(OFFER_EVERY));
-            if is_time {
-                let looked = tokio::select! { looked = self.look() => looked, () = stop.cancelled() => break };
-                if let Err(error) = looked {
-                    self.tell("runs could not be looked for", &error);
-                }
-                offered_at = Some(now);
+            let looked = tokio::select! { looked = self.look() => looked, () = stop.cancelled() => break };
+            if let Err(error) = looked {
+                self.tell("runs could not be looked for", &error);
             }
-            if let Err(error) = self.deliver_due(&stop).await {
-                self.tell("runs could not be delivered", &error);
+            tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => {} }
+        }
+        Ok(())
+    }
+
+    /// Has the sink count as one that is worked for, whatever its deliveries do.
+    async fn see_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
+        while !stop.is_cancelled() {
+            tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => break }
+            let seen = tokio::select! {
+                seen = self.0.store.see_sink(self.name()) => seen,
+                () = stop.cancelled() => break,
+            };
+            if let Err(error) = seen {
+                debug!(sink = self.name(), %error, "a sink could not be noted as seen");
             }
-            tokio::select! { () = self.0.wait.sleep(IDLE) => {}, () = stop.cancelled() => {} }
+        }
+        Ok(())
+    }
+
+    /// Delivers a run when one is due. A run that cannot be read is no reason to do nothing for a while.
+    async fn deliver_one_of_many(
+        &self,
+        stop: &CancellationToken,
+    ) -> std::result::Result<Option<DeliveryRound>, runlog_store::Error> {
+        match self.deliver_one(stop).await {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
+                self.tell("a run could not be delivered", &error);
+                Ok(Some(DeliveryRound::default()))
+            }
+            Ok(None) if !stop.is_cancelled() => {
+                self.perhaps_well().await?;
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    /// Tries a sink that was away and for which nothing is due: nothing else would show that it is well.
+    async fn perhaps_well(&self) -> std::result::Result<(), runlog_store::Error> {
+        if self.pause().times == 0 || self.is_paused() {
+            return Ok(());
+        }
+        match self.check().await {
+            Ok(()) => self.is_well().await,
+            Err(error) => {
+                self.leave_alone(PAUSE_FIRST);
+                self.note(Some(&error.to_string())).await
+            }
         }
     }
 
@@ -246,6 +340,7 @@ impl Deliverer {
         let due = self.offer().await?;
         if due > 0 {
             debug!(sink = self.name(), due, "runs are due for delivery");
+            self.0.pool.wake();
         }
         Ok(())
     }
@@ -274,16 +369,30 @@ impl Deliverer {
             () = stop.cancelled() => None,
         };
         let Some(mut claimed) = claimed else { return Ok(None) };
+        self.0.pool.wake();
         let held = claimed.clone();
         let mut round = DeliveryRound::default();
-        let outcome = tokio::select! {
-            outcome = self.bring(&mut claimed, &mut round, stop) => outcome,
-            () = self.keep(&held) => {
-                warn!(sink = sink.name, run.id = %held.run.id, "another deliverer has taken over a run that took too long");
-                return Ok(Some(round));
+        // Ends what is in hand in good order: a file in the making leaves nothing behind.
+        let no_more = stop.child_token();
+        let outcome = {
+            // A run that makes it panic is set back like any other that fails.
+            let bringing = AssertUnwindSafe(self.bring(&mut claimed, &mut round, &no_more)).catch_unwind();
+            let bringing = bringing.map(|brought| brought.unwrap_or_else(|_| Err(Trouble::Run(PANIC.to_owned()))));
+            tokio::pin!(bringing);
+            tokio::select! {
+                outcome = &mut bringing => Some(outcome),
+                () = self.keep(&held) => {
+                    no_more.cancel();
+                    tokio::select! { _ = bringing => {}, () = farewell_is_over(&no_more) => {} }
+                    None
+                }
+                // It ends by itself before that, unless the archive does not answer.
+                () = farewell_is_over(stop) => Some(Err(Trouble::Stopped)),
             }
-            // It ends by itself before that, unless the archive does not answer.
-            () = farewell_is_over(stop) => Err(Trouble::Stopped),
+        };
+        let Some(outcome) = outcome else {
+            warn!(sink = sink.name, run.id = %held.run.id, "another deliverer has taken over a run that took too long");
+            return Ok(Some(round));
         };
         inform(self.conclude(&claimed, outcome, &mut round), stop).await?;
         Ok(Some(round))
@@ -317,20 +426,41 @@ impl Deliverer {
                 self.set_back(claimed, round, causes(&error), longest).await?;
             }
             Err(Trouble::Run(problem)) => self.set_back(claimed, round, problem, SETBACK_MAX).await?,
+            Err(Trouble::Refusing(problem)) if self.is_first_refusing() => {
+                self.set_back(claimed, round, problem, SETBACK_MAX).await?;
+            }
+            Err(Trouble::Refusing(problem)) => self.leave_with(claimed, round, problem, PAUSE_DENIED).await?,
             Err(Trouble::Dead(problem)) => {
                 info!(sink = sink.name, run.id = %claimed.run.id, problem, "the sink refuses a run");
                 store.set_back_delivery(claimed, &problem, None).await?;
                 (round.dead, round.problem) = (1, Some(problem));
             }
-            Err(Trouble::Sink { problem, pause }) => {
-                let until = self.leave_alone(pause);
-                warn!(sink = sink.name, problem, "the sink takes nothing, and is left alone for a while");
-                self.note(Some(&problem)).await?;
-                store.set_back_delivery(claimed, &problem, Some(until)).await?;
-                (round.set_back, round.problem) = (1, Some(problem));
-            }
+            Err(Trouble::Sink { problem, pause }) => self.leave_with(claimed, round, problem, pause).await?,
         }
         Ok(())
+    }
+
+    /// Leaves the sink alone for a while, and what is in hand until then.
+    async fn leave_with(
+        &self,
+        claimed: &ClaimedDelivery,
+        round: &mut DeliveryRound,
+        problem: String,
+        pause: Duration,
+    ) -> std::result::Result<(), runlog_store::Error> {
+        let until = self.leave_alone(pause);
+        warn!(sink = self.name(), problem, "the sink takes nothing, and is left alone for a while");
+        self.note(Some(&problem)).await?;
+        self.0.store.set_back_delivery(claimed, &problem, Some(until)).await?;
+        (round.set_back, round.problem) = (1, Some(problem));
+        Ok(())
+    }
+
+    /// Notes that a run was refused wholly. True while that may be the run's own fault.
+    fn is_first_refusing(&self) -> bool {
+        let mut learned = self.learned();
+        learned.runs_refused = learned.runs_refused.saturating_add(1);
+        learned.runs_refused < RUNS_REFUSED
     }
 
     /// True when the sink had to answer so that a run was delivered: of one whose records are all left out, it heard
@@ -384,18 +514,27 @@ impl Deliverer {
         round: &mut DeliveryRound,
         stop: &CancellationToken,
     ) -> Result<()> {
-        while claimed.has_replays {
-            let records = self.0.store.read_replays(claimed).await?;
-            claimed.has_replays = !records.is_empty();
-            let places: Vec<Place> = records.iter().map(|record| record.place).collect();
-            let items = records.into_iter().map(|record| self.item(claimed, record)).collect();
-            let refused = self.send_all(to, run, items, stop).await?;
-            let is_mended = |place: &Place| !refused.iter().any(|(other, _)| other == place);
-            let mended: Vec<Place> = places.into_iter().filter(is_mended).collect();
-            let step = DeliveryStep { delivered: mended.len() as u64, mended, refused, ..DeliveryStep::default() };
+        while let Some(replays) = self.next_replays(claimed).await? {
+            let wanted = replays.records.into_iter().filter(|it| self.0.sink.filter.wants_record(&it.record));
+            let records = wanted.map(|record| to.encode(run, &self.item(claimed, record))).collect();
+            let fates = self.send_all(to, run, records, stop).await?;
+            let step = DeliveryStep {
+                delivered: fates.taken(),
+                refused: fates.into_refused(),
+                replayed: Some(replays.replayed),
+                ..DeliveryStep::default()
+            };
             self.step(claimed, round, &step).await?;
         }
+        claimed.has_replays = false;
         Ok(())
+    }
+
+    async fn next_replays(&self, claimed: &ClaimedDelivery) -> Result<Option<Replays>> {
+        match claimed.has_replays {
+            true => Ok(self.0.store.read_replays(claimed).await?),
+            false => Ok(None),
+        }
     }
 
     async fn send_records(
@@ -406,22 +545,38 @@ impl Deliverer {
         round: &mut DeliveryRound,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let Shared { store, sink, .. } = &*self.0;
+        let Shared { store, sink, clock, .. } = &*self.0;
         let mut reader = store.read_delivery(claimed);
         let mut gathered = Gathered::default();
         while let Some(records) = reader.next().await? {
+            let oldest = to.oldest_taken(clock.now());
             for record in records {
-                gathered.until = Some(record.place);
-                match sink.filter.wants_record(&record.record) {
-                    true => gathered.push(self.item(claimed, record)),
-                    false => gathered.left_out += 1,
+                let place = record.place;
+                if !sink.filter.wants_record(&record.record) {
+                    gathered.left_out += 1;
+                } else if oldest.is_some_and(|oldest| place.time < oldest) {
+                    gathered.left_out += 1;
+                    gathered.too_old += 1;
+                } else {
+                    let record = to.encode(run, &self.item(claimed, record));
+                    if !gathered.has_room_for(&record, self.bounds()) {
+                        self.send_gathered(to, run, claimed, round, std::mem::take(&mut gathered), stop).await?;
+                    }
+                    gathered.push(record);
                 }
+                gathered.until = Some(place);
                 if gathered.is_full(sink.bounds) {
                     self.send_gathered(to, run, claimed, round, std::mem::take(&mut gathered), stop).await?;
                 }
             }
         }
         self.send_gathered(to, run, claimed, round, gathered, stop).await
+    }
+
+    /// How large a batch is at most, as far as is known.
+    fn bounds(&self) -> BatchBounds {
+        let BatchBounds { records, bytes } = self.0.sink.bounds;
+        BatchBounds { records, bytes: bytes.min(self.learned().bytes_max) }
     }
 
     async fn send_gathered(
@@ -433,55 +588,117 @@ impl Deliverer {
         gathered: Gathered,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let count = gathered.items.len() as u64;
-        let refused = self.send_all(to, run, gathered.items, stop).await?;
-        let step = DeliveryStep {
-            until: gathered.until,
-            delivered: count - refused.len() as u64,
-            left_out: gathered.left_out,
-            refused,
-            mended: Vec::new(),
-            ends_part: count > 0,
+        let Gathered { items, until, left_out, too_old, .. } = gathered;
+        let ends_part = !items.is_empty();
+        let mut fates = self.send_all(to, run, items, stop).await?;
+        self.judge(&fates)?;
+        let cut = match fates.refused.is_empty() {
+            true => None,
+            false => fates.cut(self.0.store.dead_letter_room(claimed).await?),
         };
-        self.step(claimed, round, &step).await
+        let step = match cut {
+            None => DeliveryStep {
+                until,
+                delivered: fates.taken(),
+                left_out,
+                too_old,
+                refused: fates.into_refused(),
+                ends_part,
+                replayed: None,
+            },
+            Some(until) => DeliveryStep {
+                until,
+                delivered: fates.taken(),
+                refused: fates.into_refused(),
+                ..DeliveryStep::default()
+            },
+        };
+        self.step(claimed, round, &step).await?;
+        match cut {
+            None => Ok(()),
+            Some(_) => Err(Trouble::Run(format!(
+                "it has refused more than is kept of that ({} reasons of a run, {} of a sink): mend the cause, then \
+                 `runlog deliver --once --replay --sink {}`",
+                limits::DEAD_LETTERS_RUN_MAX,
+                limits::DEAD_LETTERS_SINK_MAX,
+                self.name(),
+            ))),
+        }
+    }
+
+    /// A sink that refuses nearly everything is taken for a mistake in the settings, here or there: nothing of that is
+    /// kept as refused.
+    fn judge(&self, fates: &Fates) -> Result<()> {
+        let (taken, refused) = (fates.taken() as usize, fates.refused() as usize);
+        let mut learned = self.learned();
+        if taken > 0 {
+            (learned.refused, learned.runs_refused) = (0, 0);
+        }
+        let in_a_row = if taken > 0 { refused } else { learned.refused + refused };
+        if refused > 0 && in_a_row >= REFUSED_ALL && refused >= 9 * taken {
+            let reason = fates.refused.first().map(|range| range.reason.as_str()).unwrap_or_default();
+            let all = taken + refused;
+            return Err(Trouble::Refusing(format!(
+                "it refuses whatever it is sent, {refused} of {all} records together and {in_a_row} in a row: {reason}"
+            )));
+        }
+        if taken == 0 {
+            learned.refused += refused;
+        }
+        Ok(())
     }
 
     async fn step(&self, claimed: &mut ClaimedDelivery, round: &mut DeliveryRound, step: &DeliveryStep) -> Result<()> {
-        if step.until.is_none() && step.mended.is_empty() && step.refused.is_empty() {
+        if step.until.is_none() && step.replayed.is_none() && step.refused.is_empty() {
             return Ok(());
         }
         self.0.store.step_delivery(claimed, step).await?;
         round.records += step.delivered;
-        round.refused += step.refused.len() as u64;
+        round.refused += step.refused.iter().map(|range| range.records).sum::<u64>();
         Ok(())
     }
 
-    /// Sends records until each is taken or refused for good; tells which were refused. Waits, sends again and splits as
-    /// the sink says.
+    /// Sends records until each is taken or refused for good. Waits, sends again and splits as the sink says.
     async fn send_all(
         &self,
         to: &dyn Sink,
         run: &RunFacts,
-        items: Vec<Item>,
+        records: Vec<Encoded>,
         stop: &CancellationToken,
-    ) -> Result<Vec<(Place, String)>> {
-        let (mut refused, mut refused_alone, mut taken) = (Vec::new(), 0, 0);
+    ) -> Result<Fates> {
+        let mut fates = Fates::of(&records);
         // What is split off comes after the rest of it.
-        let mut waiting = vec![items];
-        let mut tries = 0;
-        while let Some(mut items) = waiting.pop() {
-            if items.is_empty() {
+        let mut waiting = vec![records];
+        let (mut tries, mut refused_alone, mut unanswered) = (0, 0, 0);
+        while let Some(mut records) = waiting.pop() {
+            if records.is_empty() {
+                continue;
+            }
+            let together_max = self.learned().together_max;
+            if records.len() > together_max {
+                let rest = records.split_off(together_max);
+                waiting.extend([rest, records]);
                 continue;
             }
             let sent = tokio::select! {
-                sent = to.send(Batch { run, items: &items }) => sent,
+                sent = to.send(Batch { run, records: &records }) => sent,
                 () = stop.cancelled() => return Err(Trouble::Stopped),
             };
+            unanswered = if matches!(sent, Err(SendError::NoAnswer(_))) { unanswered + 1 } else { 0 };
             let (problem, after) = match sent {
-                Ok(outcomes) => {
-                    let before = items.len();
-                    let Sorted { again, problem, gone } = sorted(items, outcomes, &mut refused);
-                    taken += gone;
+                Ok(Answered::AllBut { records: count, reason }) if (1..records.len()).contains(&count) => {
+                    fates.all_but(&records, count, reason);
+                    self.send_fewer_together(records.len());
+                    tries = 0;
+                    continue;
+                }
+                Ok(Answered::Each(outcomes)) if outcomes.len() == records.len() => {
+                    let before = records.len();
+                    let is_clean = outcomes.iter().all(|outcome| *outcome == Sent::Taken);
+                    let (again, problem) = fates.sort(records, outcomes);
+                    if is_clean {
+                        self.send_more_together();
+                    }
                     if again.len() < before {
                         tries = 0;
                     }
@@ -492,23 +709,47 @@ impl Deliverer {
                         problem => (problem.unwrap_or_else(|| "it takes none of a batch".to_owned()), None),
                     }
                 }
-                Err(SendError::TooLarge | SendError::Refused(_)) if items.len() > 1 => {
-                    let rest = items.split_off(items.len() / 2);
-                    waiting.extend([rest, items]);
+                // Of an answer that does not fit what was sent, nothing counts as taken.
+                Ok(answered) => {
+                    let answers = match answered {
+                        Answered::Each(outcomes) => outcomes.len(),
+                        Answered::AllBut { records, .. } => records,
+                    };
+                    let problem = format!("it answered for {answers} of {} records", records.len());
+                    waiting.push(records);
+                    (problem, None)
+                }
+                Err(error @ (SendError::TooLarge(_) | SendError::Refused(_))) if records.len() > 1 => {
+                    if matches!(error, SendError::TooLarge(_)) {
+                        self.send_smaller(&records);
+                    }
+                    let rest = records.split_off(records.len() / 2);
+                    waiting.extend([rest, records]);
                     continue;
                 }
-                Err(error @ (SendError::TooLarge | SendError::Refused(_))) => {
+                Err(error @ (SendError::TooLarge(_) | SendError::Refused(_))) => {
                     refused_alone += 1;
-                    if refused_alone >= REFUSED_ALL && taken == 0 {
-                        return Err(Trouble::Run(format!("it refuses whatever it is sent: {error}")));
+                    fates.refuse(&records, &error.to_string());
+                    if refused_alone == REFUSED_ALL && fates.taken() == 0 {
+                        // Perhaps it is these neighbours: others are tried before anything is said of all.
+                        waiting.reverse();
                     }
-                    refused.extend(items.into_iter().map(|item| (item.place, error.to_string())));
+                    if refused_alone >= 2 * REFUSED_ALL && fates.taken() == 0 {
+                        return Err(Trouble::Refusing(format!("it refuses whatever it is sent: {error}")));
+                    }
                     continue;
                 }
                 Err(SendError::Denied(problem)) => return Err(Trouble::Sink { problem, pause: PAUSE_DENIED }),
                 Err(SendError::Away { problem, after }) => {
-                    waiting.push(items);
+                    waiting.push(records);
                     (problem, after)
+                }
+                Err(SendError::NoAnswer(problem)) => {
+                    if unanswered >= TRIES_WHOLE && records.len() > 1 {
+                        waiting.push(records.split_off(records.len() / 2));
+                    }
+                    waiting.push(records);
+                    (problem, None)
                 }
             };
             tries += 1;
@@ -517,7 +758,28 @@ impl Deliverer {
             }
             self.wait(after.unwrap_or(doubled(AGAIN_FIRST, tries - 1, AGAIN_MAX)), stop).await?;
         }
-        Ok(refused)
+        Ok(fates)
+    }
+
+    /// These were too large together.
+    fn send_smaller(&self, records: &[Encoded]) {
+        let bytes: usize = records.iter().map(|record| record.bytes(None)).sum();
+        let mut learned = self.learned();
+        learned.bytes_max = learned.bytes_max.min((bytes / 2).max(LEARNED_BYTES_MIN));
+    }
+
+    /// Of so many it is not known which were refused.
+    fn send_fewer_together(&self, records: usize) {
+        let mut learned = self.learned();
+        (learned.together_max, learned.clean_parts) = ((records / 8).max(1), 0);
+    }
+
+    fn send_more_together(&self) {
+        let mut learned = self.learned();
+        learned.clean_parts = learned.clean_parts.saturating_add(1);
+        if learned.together_max < usize::MAX && learned.clean_parts >= CLEAN_PARTS {
+            (learned.together_max, learned.clean_parts) = (learned.together_max.saturating_mul(2), 0);
+        }
     }
 
     async fn wait(&self, time: Duration, stop: &CancellationToken) -> Result<()> {
@@ -535,34 +797,45 @@ impl Deliverer {
         round: &mut DeliveryRound,
         stop: &CancellationToken,
     ) -> Result<()> {
+        let mut part: Option<Part> = None;
+        let written = self.write_parts(files, run, claimed, round, &mut part, stop).await;
+        if let Some(part) = part {
+            part.abandon().await;
+        }
+        written
+    }
+
+    /// Leaves the part in the making behind when it is broken off.
+    async fn write_parts(
+        &self,
+        files: &Files,
+        run: &RunFacts,
+        claimed: &mut ClaimedDelivery,
+        round: &mut DeliveryRound,
+        part: &mut Option<Part>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         let Shared { store, sink, .. } = &*self.0;
         let mut reader = store.read_delivery(claimed);
-        let mut part: Option<Part> = None;
         let mut gathered = Gathered::default();
         loop {
-            let records = match (stop.is_cancelled(), reader.next().await) {
-                (false, Ok(Some(records))) => records,
-                (false, Ok(None)) => break,
-                (is_stopped, outcome) => {
-                    if let Some(part) = part {
-                        part.abandon().await;
-                    }
-                    return Err(if is_stopped {
-                        Trouble::Stopped
-                    } else {
-                        outcome.err().map_or(Trouble::Stopped, Into::into)
-                    });
-                }
+            let records = tokio::select! {
+                records = reader.next() => records?,
+                () = stop.cancelled() => return Err(Trouble::Stopped),
             };
+            let Some(records) = records else { break };
             for record in records {
                 gathered.until = Some(record.place);
                 if !sink.filter.wants_record(&record.record) {
                     gathered.left_out += 1;
                     continue;
                 }
+                if stop.is_cancelled() {
+                    return Err(Trouble::Stopped);
+                }
                 let item = self.item(claimed, record);
-                gathered.count(&item);
-                let open = match &mut part {
+                gathered.count(item.text_bytes());
+                let open = match part {
                     Some(open) => open,
                     None => part.insert(files.begin(run, claimed.parts + 1)?),
                 };
@@ -572,7 +845,10 @@ impl Deliverer {
                 }
             }
         }
-        self.end_part(claimed, round, part, gathered).await
+        if stop.is_cancelled() {
+            return Err(Trouble::Stopped);
+        }
+        self.end_part(claimed, round, part.take(), gathered).await
     }
 
     async fn end_part(
@@ -604,8 +880,9 @@ impl Deliverer {
             let (problem, after) = match webhook.send(&id, run, &self.0.sink.redactor).await {
                 Ok(()) => return Ok(()),
                 Err(SendError::Away { problem, after }) => (problem, after),
+                Err(SendError::NoAnswer(problem)) => (problem, None),
                 Err(SendError::Denied(problem)) => return Err(Trouble::Sink { problem, pause: PAUSE_DENIED }),
-                Err(error @ (SendError::Refused(_) | SendError::TooLarge)) => {
+                Err(error @ (SendError::Refused(_) | SendError::TooLarge(_))) => {
                     return Err(Trouble::Dead(error.to_string()));
                 }
             };
@@ -660,6 +937,8 @@ impl Deliverer {
         if was_away {
             info!(sink = self.name(), "the sink takes what it is sent again");
             self.note(None).await?;
+            // What waits because of it does not wait any longer.
+            self.0.store.hasten_deliveries(self.name()).await?;
         }
         Ok(())
     }
@@ -668,27 +947,40 @@ impl Deliverer {
     fn pause(&self) -> std::sync::MutexGuard<'_, Pause> {
         self.0.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn learned(&self) -> std::sync::MutexGuard<'_, Learned> {
+        self.0.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Records that are sent together.
 #[derive(Default)]
 struct Gathered {
-    items: Vec<Item>,
+    items: Vec<Encoded>,
     records: usize,
     bytes: usize,
     left_out: u64,
+    too_old: u64,
     until: Option<Place>,
 }
 
 impl Gathered {
-    fn push(&mut self, item: Item) {
-        self.count(&item);
-        self.items.push(item);
+    fn has_room_for(&self, record: &Encoded, bounds: BatchBounds) -> bool {
+        self.items.is_empty() || self.bytes + self.bytes_of(record) <= bounds.bytes
     }
 
-    fn count(&mut self, item: &Item) {
+    fn push(&mut self, record: Encoded) {
+        self.count(self.bytes_of(&record));
+        self.items.push(record);
+    }
+
+    fn bytes_of(&self, record: &Encoded) -> usize {
+        record.bytes(self.items.last().map(|before| before.head.as_slice()))
+    }
+
+    fn count(&mut self, bytes: usize) {
         self.records += 1;
-        self.bytes += item.bytes();
+        self.bytes += bytes;
     }
 
     fn is_full(&self, bounds: BatchBounds) -> bool {
@@ -697,31 +989,117 @@ impl Gathered {
     }
 }
 
-/// What is left of a batch after an answer.
-struct Sorted {
-    /// What is to be sent again.
-    again: Vec<Item>,
-    /// Why it is to be sent after a while only.
-    problem: Option<String>,
-    /// How many were taken.
-    gone: usize,
+/// What became of each record of a batch.
+struct Fates {
+    /// Where the records stand, in order.
+    places: Vec<Place>,
+    /// For each of them, the range of refused ones that it belongs to.
+    ranges: Vec<Option<usize>>,
+    is_taken: Vec<bool>,
+    refused: Vec<RefusedRange>,
 }
 
-/// Takes from a batch what was taken or refused.
-fn sorted(items: Vec<Item>, outcomes: Vec<Sent>, refused: &mut Vec<(Place, String)>) -> Sorted {
-    let mut sorted = Sorted { again: Vec::new(), problem: None, gone: 0 };
-    for (item, outcome) in items.into_iter().zip(outcomes) {
-        match outcome {
-            Sent::Taken => sorted.gone += 1,
-            Sent::Refused(reason) => refused.push((item.place, reason)),
-            Sent::Beside => sorted.again.push(item),
-            Sent::Again(why) => {
-                sorted.problem.get_or_insert(why);
-                sorted.again.push(item);
+impl Fates {
+    fn of(records: &[Encoded]) -> Self {
+        let places: Vec<Place> = records.iter().map(|record| record.place).collect();
+        let (ranges, is_taken) = (vec![None; places.len()], vec![false; places.len()]);
+        Self { places, ranges, is_taken, refused: Vec::new() }
+    }
+
+    /// How many were taken.
+    fn taken(&self) -> u64 {
+        self.is_taken.iter().filter(|it| **it).count() as u64
+            + self.refused.iter().map(|range| range.of_records - range.records).sum::<u64>()
+    }
+
+    /// How many were refused.
+    fn refused(&self) -> u64 {
+        self.refused.iter().map(|range| range.records).sum()
+    }
+
+    /// Takes note of an answer. What is to be sent again, and why it is to be sent after a while only.
+    fn sort(&mut self, records: Vec<Encoded>, outcomes: Vec<Sent>) -> (Vec<Encoded>, Option<String>) {
+        let (mut again, mut problem) = (Vec::new(), None);
+        for (record, outcome) in records.into_iter().zip(outcomes) {
+            match outcome {
+                Sent::Taken => self.take(record.place),
+                Sent::Refused(reason) => self.refuse(&[record], &reason),
+                Sent::Beside => again.push(record),
+                Sent::Again(why) => {
+                    problem.get_or_insert(why);
+                    again.push(record);
+                }
             }
         }
+        (again, problem)
     }
-    sorted
+
+    fn take(&mut self, place: Place) {
+        if let Ok(index) = self.places.binary_search(&place) {
+            self.is_taken[index] = true;
+        }
+    }
+
+    fn refuse(&mut self, records: &[Encoded], reason: &str) {
+        for place in records.iter().map(|record| record.place) {
+            let Ok(index) = self.places.binary_search(&place) else { continue };
+            let before = index.checked_sub(1).and_then(|before| self.ranges[before]);
+            let joined = before.filter(|range| {
+                let range = &self.refused[*range];
+                range.records == range.of_records && same_kind(&range.reason, reason)
+            });
+            self.ranges[index] = Some(match joined {
+                Some(range) => {
+                    self.refused[range].extend(place);
+                    range
+                }
+                None => {
+                    self.refused.push(RefusedRange::one(place, reason));
+                    self.refused.len() - 1
+                }
+            });
+        }
+    }
+
+    /// So many of these were refused, and nobody knows which.
+    fn all_but(&mut self, records: &[Encoded], count: usize, reason: String) {
+        let places: Vec<Place> = records.iter().map(|record| record.place).collect();
+        let [first, .., last] = places[..] else { return };
+        let arrivals = |of: fn(u64, u64) -> u64| places.iter().map(|place| place.arrival).reduce(of);
+        let arrivals = arrivals(u64::min).zip(arrivals(u64::max)).unwrap_or_default();
+        let (records, of_records) = (count as u64, places.len() as u64);
+        self.refused.push(RefusedRange { first, last, arrivals, records, of_records, reason });
+    }
+
+    /// Leaves room for so many ranges. When there are more: how far the records count that stand before the first of
+    /// those, and nothing of what comes after.
+    fn cut(&mut self, room: usize) -> Option<Option<Place>> {
+        if self.refused.len() <= room {
+            return None;
+        }
+        self.refused.sort_by_key(|range| range.first);
+        let first = self.refused[room].first;
+        self.refused.truncate(room);
+        let before = self.places.partition_point(|place| *place < first);
+        self.is_taken[before..].fill(false);
+        Some(before.checked_sub(1).map(|last| self.places[last]))
+    }
+
+    fn into_refused(mut self) -> Vec<RefusedRange> {
+        self.refused.sort_by_key(|range| range.first);
+        self.refused
+    }
+}
+
+/// True for reasons that differ in what they quote, in ids and in numbers alone.
+fn same_kind(one: &str, other: &str) -> bool {
+    fn words(text: &str) -> impl Iterator<Item = &str> {
+        let is_apart = |c: char| c.is_whitespace() || matches!(c, '[' | ']' | '{' | '}' | '(' | ')' | ',' | ':' | '=');
+        text.split(is_apart).filter(|word| {
+            !word.is_empty() && !word.contains(|c: char| c.is_ascii_digit() || matches!(c, '\'' | '"' | '`'))
+        })
+    }
+    one == other || words(one).eq(words(other))
 }
 
 async fn facts(store: &Store, claimed: &ClaimedDelivery) -> Result<RunFacts> {

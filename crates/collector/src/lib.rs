@@ -49,7 +49,7 @@ pub use progress::{FetchEvent, NoProgress, Progress};
 pub use redact::{Redaction, Redactor};
 pub use request::{Completeness, FetchReport, FetchRequest, Form, Output};
 pub use runlog_client::reconcile::LogOrder;
-pub use sink::{Batch, Destination, Doing, Item, RunFacts, SendError, Sent, Sink};
+pub use sink::{Answered, Batch, Destination, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 pub use sinks::elasticsearch::Elasticsearch;
 pub use sinks::files::{FileForm, Files, Packing};
 pub use sinks::http::{HttpAccess, HttpSettings};

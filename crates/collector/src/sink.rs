@@ -13,6 +13,10 @@ use runlog_store::Place;
 use crate::sinks::files::Files;
 use crate::sinks::webhook::Webhook;
 
+/// What stands around a record, and around a head with its records, at most. Unit: bytes.
+const RECORD_BYTES: usize = 12;
+const HEAD_BYTES: usize = 32;
+
 /// Where records or runs are delivered to.
 #[derive(Clone)]
 pub enum Destination {
@@ -38,8 +42,16 @@ pub trait Sink: Send + Sync {
     /// Tries whether it is there and lets the caller in.
     fn check(&self) -> Doing<'_, ()>;
 
-    /// Sends a batch once. What became of each record, in their order.
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Vec<Sent>>;
+    /// A record as it is sent. Its size is what counts for batches.
+    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded;
+
+    /// Sends a batch once. What became of its records.
+    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered>;
+
+    /// Records from before then are not taken there; none when age does not matter.
+    fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Records of one run.
@@ -48,7 +60,18 @@ pub struct Batch<'a> {
     /// The run.
     pub run: &'a RunFacts,
     /// The records, in order of time.
-    pub items: &'a [Item],
+    pub records: &'a [Encoded],
+}
+
+/// A record as it is sent.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// Where it stands in its run.
+    pub place: Place,
+    /// What records may have in common, and is then sent once, such as labels.
+    pub head: Vec<u8>,
+    /// The record itself.
+    pub body: Vec<u8>,
 }
 
 /// What is said of a run beside each of its records.
@@ -90,6 +113,20 @@ pub enum Sent {
     Refused(String),
 }
 
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// What became of each record, in their order.
+    Each(Vec<Sent>),
+    /// All were taken but so many, and it is not said which.
+    AllBut {
+        /// How many were refused, at least one and fewer than there are.
+        records: usize,
+        /// Why.
+        reason: String,
+    },
+}
+
 /// Why nothing can be said of the single records of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -101,12 +138,16 @@ pub enum SendError {
         /// How long it asks to be left alone.
         after: Option<Duration>,
     },
+    /// No answer came, though it was there: the connection broke, or the time ran out. The same batch is sent again, and
+    /// a smaller one when that does not help.
+    #[error("{0}")]
+    NoAnswer(String),
     /// It does not let the caller in, or is not what the settings say: somebody has to look.
     #[error("{0}")]
     Denied(String),
     /// The batch is too large: it is sent in parts.
-    #[error("the batch is too large")]
-    TooLarge,
+    #[error("it is too large: {0}")]
+    TooLarge(String),
     /// Something in the batch is refused for good, and it is not said what: it is sent in parts.
     #[error("{0}")]
     Refused(String),
@@ -150,11 +191,44 @@ impl Item {
         self.record.time.as_millis().saturating_mul(1_000_000).saturating_add(below)
     }
 
-    /// About how many bytes it takes on the way.
-    pub fn bytes(&self) -> usize {
+    /// The bytes of its texts and further fields. Unit: bytes.
+    pub fn text_bytes(&self) -> usize {
         let Record { message, extra, .. } = &self.record;
-        // Names of fields and what is said of the run.
-        400 + message.as_ref().map_or(0, String::len) + extra.as_ref().map_or(0, |extra| 40 * extra.len())
+        let mut counted = Counted(0);
+        if let Some(extra) = extra {
+            // Counting does not fail.
+            let _ = serde_json::to_writer(&mut counted, extra);
+        }
+        counted.0 + message.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Encoded {
+    /// How many bytes it takes on the way, before compression, after another one with this head.
+    pub fn bytes(&self, head_before: Option<&[u8]>) -> usize {
+        let head = if head_before == Some(&self.head) { 0 } else { self.head.len() + HEAD_BYTES };
+        self.body.len() + head + RECORD_BYTES
+    }
+}
+
+impl Answered {
+    /// All of so many were taken.
+    pub fn all_taken(records: usize) -> Self {
+        Self::Each(vec![Sent::Taken; records])
+    }
+}
+
+/// Counts what is written.
+struct Counted(usize);
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_collector::{
-    DeliveryRound, Destination, Elasticsearch, FileForm, Files, HttpAccess, Loki, Otlp, Packing, Redaction, Redactor,
-    SinkFilter, Splunk, SplunkPlace, Webhook,
+    Answered, Batch, DeliveryRound, Destination, Doing, Elasticsearch, Encoded, FileForm, Files, HttpAccess, Item,
+    Loki, Otlp, Packing, Redaction, Redactor, RunFacts, Sink, SinkFilter, Splunk, SplunkPlace, Webhook,
 };
 use runlog_model::Clock;
 use runlog_model::record::Severity;
@@ -164,7 +164,10 @@ async fn loki_takes_no_old_lines_and_the_others_arrive() {
     stage.deliver_all(&stage.deliverer(to)).await;
     assert_eq!(stand_in.messages(run), stage.messages(run).await[8..]);
     let letters = stage.store.dead_letters("sink", 99).await.unwrap();
-    assert_eq!(letters.len(), 8);
+    assert_eq!(
+        letters.iter().map(|letter| (letter.arrival, letter.last_arrival, letter.records)).collect::<Vec<_>>(),
+        [(0, 7, 8)]
+    );
     assert!(letters[0].reason.contains("no lines from before"), "{}", letters[0].reason);
 }
 
@@ -196,6 +199,230 @@ async fn a_sink_that_refuses_everything_keeps_its_runs_due() {
     assert_eq!((round.set_back, round.refused), (1, 0));
     assert!(round.problem.unwrap().contains("refuses whatever it is sent"));
     assert_eq!(stage.figures().await.refused, 0);
+}
+
+/// 100,000 records that were refused one by one, within answers, became as many dead letters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_refuses_everything_within_its_answers_keeps_its_runs_due() {
+    for kind in RECORD_SINKS {
+        let stage = Stage::new().await;
+        let all: Vec<usize> = (0..40).collect();
+        let run = stage.run(40, &all).await;
+        let (stand_in, to) = destination(&stage, kind).await;
+        let mut setup = stage.setup("sink", to);
+        setup.bounds.records = 40;
+        let deliverer = stage.deliverer_of(setup);
+        let round = stage.deliver(&deliverer).await;
+        assert_eq!((round.set_back, round.refused), (1, 0), "{kind:?}");
+        let problem = round.problem.unwrap();
+        assert!(problem.contains("refuses whatever it is sent") && problem.contains(stand_in::REASON), "{problem}");
+        assert!(stage.store.dead_letters("sink", 9).await.unwrap().is_empty(), "{kind:?}");
+        assert_eq!(stage.figures().await.due, 1);
+
+        stand_in.mend();
+        stage.deliver_all(&deliverer).await;
+        assert_eq!(stand_in.messages(run), stage.messages(run).await, "{kind:?}");
+    }
+}
+
+/// The same in runs that are too small to tell by themselves: after the first records nothing more is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_them_when_it_is_mended() {
+    let stage = Stage::new().await;
+    let mut runs = Vec::new();
+    for _ in 0..8 {
+        runs.push(stage.run(5, &[0, 1, 2, 3, 4]).await);
+    }
+    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let deliverer = stage.deliverer(to);
+    stage.deliver(&deliverer).await;
+    let figures = stage.figures().await;
+    assert_eq!((figures.done, figures.due, figures.refused), (3, 5, 15));
+    assert_eq!(stage.store.dead_letters("sink", 99).await.unwrap().len(), 3, "neighbours stand together");
+    assert!(figures.problem.unwrap().contains("refuses whatever it is sent"), "it is the sink, and not the runs");
+
+    stand_in.mend();
+    stage.deliver_all(&deliverer).await;
+    assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 3);
+    stage.deliver_all(&deliverer).await;
+    for run in runs {
+        assert_eq!(stand_in.messages(run).len(), 5);
+    }
+    let figures = stage.figures().await;
+    assert_eq!((figures.refused, figures.problem), (0, None));
+}
+
+/// Every record of a batch of 2,000 became a dead letter when one was rejected, and the replay sent 1,999 twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_success_keeps_what_was_refused_and_a_replay_sends_nothing_that_was_taken() {
+    let stage = Stage::new().await;
+    let run = stage.run(40, &[5]).await;
+    let (stand_in, to) = destination(&stage, Kind::Otlp).await;
+    stand_in.reject_in_part();
+    let mut setup = stage.setup("sink", to);
+    setup.bounds.records = 20;
+    let deliverer = stage.deliverer_of(setup);
+    stage.deliver_all(&deliverer).await;
+    let figures = stage.figures().await;
+    assert_eq!((figures.done, figures.records, figures.refused), (1, 39, 1));
+    let letters = stage.store.dead_letters("sink", 9).await.unwrap();
+    assert_eq!((letters.len(), letters[0].records, letters[0].of_records), (1, 1, 20));
+    assert_eq!((letters[0].arrival, letters[0].last_arrival), (0, 19));
+
+    stand_in.mend();
+    let before = stand_in.requests();
+    assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 0);
+    stage.deliver_all(&deliverer).await;
+    assert_eq!(stand_in.requests(), before, "nobody knows which one it is");
+    assert_eq!(stage.store.retry_uncertain_deliveries("sink").await.unwrap(), 1);
+    stage.deliver_all(&deliverer).await;
+    assert_eq!(stand_in.messages(run), stage.messages(run).await);
+    assert_eq!(stage.figures().await.refused, 0);
+}
+
+/// What stood before an invalid event was sent again, and indexed twice and three times.
+#[tokio::test(flavor = "multi_thread")]
+async fn splunk_has_taken_what_stands_before_an_invalid_event() {
+    for status in [400, 503] {
+        let stage = Stage::new().await;
+        let run = stage.run(25, &[3, 7, 16]).await;
+        let (stand_in, to) = destination(&stage, Kind::Splunk).await;
+        stand_in.answer_invalid_with(status);
+        stage.deliver_all(&stage.deliverer(to)).await;
+        assert_eq!(stand_in.took(), 22, "each once, with {status}");
+        assert_eq!(stage.figures().await.refused, 3);
+        assert_eq!(stand_in.messages(run).len(), 22);
+    }
+}
+
+/// Bodies of 7.5 MB where 800 KiB were allowed: what stands in further fields was not counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_body_is_larger_than_a_batch_may_be_and_what_is_too_large_is_split_in_whatever_words() {
+    for kind in RECORD_SINKS {
+        for (status, words) in [
+            (413, ""),
+            (400, "http: request body too large"),
+            (500, "rpc error: code = ResourceExhausted desc = received message larger than max (9 vs. 4)"),
+            (429, "grpc: received message after decompression larger than max (9 vs. 4)"),
+        ] {
+            let stage = Stage::new().await;
+            let run = stage.run_with_extra(30, 2_000).await;
+            let (stand_in, to) = destination(&stage, kind).await;
+            let mut setup = stage.setup("sink", to);
+            (setup.bounds.records, setup.bounds.bytes) = (1_000, 20_000);
+            let deliverer = stage.deliverer_of(setup);
+            stand_in.too_large(12_000, status, words);
+            stage.deliver_all(&deliverer).await;
+            assert_eq!(stand_in.messages(run), stage.messages(run).await, "{kind:?} {status}");
+            let figures = stage.figures().await;
+            assert_eq!((figures.records, figures.refused), (30, 0), "{kind:?} {status}");
+            let largest = stand_in.largest_body();
+            assert!((12_000..=20_000).contains(&largest), "{kind:?} {status}: {largest}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_record_that_is_too_large_is_refused_with_the_reason_and_the_others_arrive() {
+    let stage = Stage::new().await;
+    let run = stage.run_with_extra(3, 30_000).await;
+    stage.push(run, 3..12, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    stand_in.too_large(20_000, 500, "larger than max");
+    stage.deliver_all(&stage.deliverer(to)).await;
+    assert_eq!(stand_in.messages(run).len(), 9);
+    let letters = stage.store.dead_letters("sink", 9).await.unwrap();
+    assert_eq!(letters[0].records, 3);
+    assert!(letters[0].reason.contains("too large") && letters[0].reason.contains("500"), "{}", letters[0].reason);
+}
+
+/// A record of half a year ago became a dead letter, and so did each of a hundred million.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_older_than_loki_takes_them_are_left_out_and_counted() {
+    let stage = Stage::new().await;
+    let run = stage.run(25, &[]).await;
+    let stand_in = StandIn::start(Kind::Loki).await;
+    let (labels, metadata) = (Loki::usual_labels(), Loki::usual_metadata());
+    let http = http(&stand_in.url, HttpAccess::Word("Bearer", secret()));
+    let age = stage.clock.now().millis_since(stage.time(8)) as u64;
+    let loki = Loki::new(http, labels, None, metadata, stage.clock.clone()).unwrap();
+    let loki = loki.with_age_max(Some(Duration::from_millis(age)));
+    stage.deliver_all(&stage.deliverer(Destination::Records(Arc::new(loki)))).await;
+    assert_eq!(stand_in.messages(run), stage.messages(run).await[8..]);
+    let figures = stage.figures().await;
+    assert_eq!((figures.records, figures.refused, figures.too_old), (17, 0, 8));
+}
+
+/// Answers for fewer records than it was sent.
+struct Forgetful(Arc<dyn Sink>);
+
+impl Sink for Forgetful {
+    fn kind(&self) -> &'static str {
+        "forgetful"
+    }
+
+    fn place(&self) -> String {
+        "here".to_owned()
+    }
+
+    fn check(&self) -> Doing<'_, ()> {
+        self.0.check()
+    }
+
+    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+        self.0.encode(run, item)
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
+        Box::pin(async move { Ok(Answered::all_taken(batch.records.len() - 1)) })
+    }
+}
+
+/// What an answer did not speak of counted as delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_for_fewer_records_than_were_sent_counts_for_none() {
+    let stage = Stage::new().await;
+    stage.run(5, &[]).await;
+    let Destination::Records(inner) = destination(&stage, Kind::Loki).await.1 else { panic!("it takes records") };
+    let round = stage.deliver(&stage.deliverer(Destination::Records(Arc::new(Forgetful(inner))))).await;
+    assert_eq!((round.set_back, round.records), (1, 0));
+    assert!(round.problem.unwrap().contains("it answered for 4 of 5 records"));
+}
+
+/// While one delivery took long nothing else became due, and the sink looked as if nobody worked for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_hangs_holds_up_neither_others_nor_the_sign_that_somebody_is_there() {
+    let stage = Stage::new().await;
+    let slow = stage.run(3, &[]).await;
+    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    stand_in.hang_for(slow);
+    let mut setup = stage.setup("sink", to);
+    setup.parallel = 2;
+    let deliverer = stage.deliverer_in_real_time(setup);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (deliverer, stop) = (deliverer.clone(), stop.clone());
+        async move { deliverer.run(stop).await }
+    });
+    let until = async |what: &dyn Fn() -> bool| {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let all = async {
+        until(&|| stand_in.hangs()).await;
+        let next = stage.run(2, &[]).await;
+        until(&|| stand_in.messages(next).len() == 2).await;
+        let seen = stage.figures().await.seen_at;
+        while stage.figures().await.seen_at == seen {
+            stage.pass(1);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(stand_in.hangs());
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

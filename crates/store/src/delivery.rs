@@ -3,8 +3,6 @@
 //! A record keeps its number of arrival for good. So records that come late are those that arrived after the ones that
 //! were delivered, whatever their times; and an id made of the run and that number is the same whenever it is sent.
 
-use std::collections::VecDeque;
-
 use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
 use sqlx::FromRow;
 
@@ -13,7 +11,7 @@ use crate::limits;
 use crate::merge::{Merge, Position};
 use crate::runs::{fetch_to_change, fetch_with_state, no_such_run};
 use crate::slices::{LogState, Scope};
-use crate::sql::{Connection, Sql};
+use crate::sql::{Connection, Sql, storable};
 use crate::store::Store;
 
 /// The log of a run that a deliverer has in its hands, for one sink.
@@ -66,12 +64,62 @@ pub struct DeliveryStep {
     pub delivered: u64,
     /// Records that are not wanted there.
     pub left_out: u64,
+    /// Those of them that are older than the sink takes them.
+    pub too_old: u64,
     /// Records that it refused for good, and why.
-    pub refused: Vec<(Place, String)>,
-    /// Records that it had refused and has taken now.
-    pub mended: Vec<Place>,
+    pub refused: Vec<RefusedRange>,
+    /// Records that it had refused before and that were sent again.
+    pub replayed: Option<Replayed>,
     /// Whether it finished a file or batch.
     pub ends_part: bool,
+}
+
+/// Neighbours, in the order of delivery, that a sink refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRange {
+    /// The first of them.
+    pub first: Place,
+    /// The last of them.
+    pub last: Place,
+    /// The least and the greatest number of arrival among them: what came before or later is none of them.
+    pub arrivals: (u64, u64),
+    /// How many were refused.
+    pub records: u64,
+    /// Of how many that were sent: of more than were refused, the sink does not say which they are.
+    pub of_records: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Refused records that are sent again.
+#[derive(Debug)]
+pub struct Replays {
+    /// The records, in order of time.
+    pub records: Vec<PlacedRecord>,
+    /// What to note when they are sent.
+    pub replayed: Replayed,
+}
+
+/// Which refused records were sent again.
+#[derive(Debug, Clone, Default)]
+pub struct Replayed {
+    /// The numbers of the ranges that they are of.
+    ranges: Vec<i64>,
+    /// What is left of the last of those.
+    rest: Option<RefusedRange>,
+}
+
+#[derive(FromRow)]
+struct RangeRow {
+    arrival: i64,
+    record_time: i64,
+    last_time: i64,
+    last_arrival: i64,
+    arrivals_from: i64,
+    arrivals_to: i64,
+    records: i64,
+    of_records: i64,
+    reason: String,
 }
 
 #[derive(FromRow)]
@@ -85,6 +133,47 @@ struct ClaimedRow {
     after_time: Option<i64>,
     after_arrival: Option<i64>,
     parts: i64,
+}
+
+impl RefusedRange {
+    /// One record.
+    pub fn one(place: Place, reason: impl Into<String>) -> Self {
+        let arrivals = (place.arrival, place.arrival);
+        Self { first: place, last: place, arrivals, records: 1, of_records: 1, reason: reason.into() }
+    }
+
+    /// One more that follows.
+    pub fn extend(&mut self, place: Place) {
+        self.last = place;
+        self.arrivals = (self.arrivals.0.min(place.arrival), self.arrivals.1.max(place.arrival));
+        self.records += 1;
+        self.of_records += 1;
+    }
+
+    fn has(&self, place: Place) -> bool {
+        (self.first..=self.last).contains(&place) && (self.arrivals.0..=self.arrivals.1).contains(&place.arrival)
+    }
+
+    /// What is left of it when so many were sent again and this one is the next.
+    fn from(mut self, next: Place, sent: u64) -> Self {
+        self.first = next;
+        self.of_records = self.of_records.saturating_sub(sent).max(1);
+        self.records = self.records.min(self.of_records);
+        self
+    }
+}
+
+impl RangeRow {
+    fn into_range(self) -> RefusedRange {
+        RefusedRange {
+            first: Place { time: Timestamp::clamped(self.record_time), arrival: self.arrival as u64 },
+            last: Place { time: Timestamp::clamped(self.last_time), arrival: self.last_arrival as u64 },
+            arrivals: (self.arrivals_from as u64, self.arrivals_to as u64),
+            records: self.records as u64,
+            of_records: self.of_records as u64,
+            reason: self.reason,
+        }
+    }
 }
 
 impl ClaimedDelivery {
@@ -115,9 +204,25 @@ impl Store {
             ") RETURNING run_id, claim, attempts, log_epoch, first_arrival, of_records, after_time, after_arrival, parts",
         );
         let row: Option<ClaimedRow> = claiming.build_query_as().fetch_optional(self.catalog().write()).await?;
-        match row {
-            Some(row) => Ok(Some(self.begin_delivery(sink, row).await?)),
-            None => Ok(None),
+        let Some(row) = row else { return Ok(None) };
+        let (run_id, claim) = (row.run_id.clone(), row.claim.clone());
+        match self.begin_delivery(sink, row).await {
+            Ok(claimed) => Ok(Some(claimed)),
+            Err(error) => {
+                // One that cannot be read does not come first again.
+                sqlx::query(
+                    "UPDATE deliveries SET problem = $4, due_at = $5, claimed_until = 0
+                     WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+                )
+                .bind(run_id)
+                .bind(sink)
+                .bind(claim)
+                .bind(storable(&error.to_string()))
+                .bind(now.saturating_add(limits::UNREADABLE_DELIVERY_AGAIN_MS))
+                .execute(self.catalog().write())
+                .await?;
+                Err(error)
+            }
         }
     }
 
@@ -198,10 +303,13 @@ impl Store {
     }
 
     /// Some records that were refused and are to be sent again, in order of time; none when there are none left.
-    pub async fn read_replays(&self, claimed: &ClaimedDelivery) -> Result<Vec<PlacedRecord>> {
-        let letters: Vec<Position> = sqlx::query_as(
-            "SELECT record_time, arrival FROM dead_letters
-             WHERE sink = $1 AND run_id = $2 AND log_epoch = $3 AND replay = 1 ORDER BY record_time, arrival LIMIT $4",
+    pub async fn read_replays(&self, claimed: &ClaimedDelivery) -> Result<Option<Replays>> {
+        let rows: Vec<RangeRow> = sqlx::query_as(
+            "SELECT arrival, record_time, COALESCE(last_time, record_time) AS last_time,
+                    COALESCE(last_arrival, arrival) AS last_arrival, COALESCE(arrivals_from, arrival) AS arrivals_from,
+                    COALESCE(arrivals_to, arrival) AS arrivals_to, records, of_records, reason
+             FROM dead_letters WHERE sink = $1 AND run_id = $2 AND log_epoch = $3 AND replay = 1
+             ORDER BY record_time, arrival LIMIT $4",
         )
         .bind(&claimed.sink)
         .bind(claimed.run.id.to_string())
@@ -209,26 +317,38 @@ impl Store {
         .bind(limits::REPLAYS_AT_A_TIME)
         .fetch_all(self.catalog().read())
         .await?;
-        let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(Vec::new()) };
-        let range = TimeRange { start: Some(Timestamp::clamped(first.0)), end: Some(Timestamp::clamped(last.0)) };
-        let scope = Scope { run_id: claimed.run.id, range, arrivals: i64::MAX, state: claimed.state };
-        let merge = Merge::new(self, scope, RecordOrder::Asc);
-        let mut reader = DeliveryReader { merge, first_arrival: 0, after: None };
-        let mut wanted: VecDeque<Position> = letters.into();
-        let mut found = Vec::with_capacity(wanted.len());
-        while let Some(records) = reader.next().await? {
-            for record in records {
-                let position = (record.place.time.as_millis(), record.place.arrival as i64);
-                if wanted.front() == Some(&position) {
-                    wanted.pop_front();
-                    found.push(record);
-                }
-            }
-            if wanted.is_empty() {
-                return Ok(found);
+        // Ranges of records that came late may lie within earlier ones: those are read by themselves, later.
+        let mut ranges: Vec<RefusedRange> = Vec::with_capacity(rows.len());
+        for range in rows.into_iter().map(RangeRow::into_range) {
+            match ranges.last() {
+                Some(before) if range.first <= before.last => break,
+                _ => ranges.push(range),
             }
         }
-        Err(Error::corrupt(format!("refused records of run {} are not in its log", claimed.run.id)))
+        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(None) };
+        let range = TimeRange { start: Some(first.first.time), end: Some(last.last.time) };
+        let scope = Scope { run_id: claimed.run.id, range, arrivals: i64::MAX, state: claimed.state };
+        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        let reader = DeliveryReader { merge, first_arrival: 0, after: None };
+        let replays = replays_of(ranges, reader).await?;
+        match replays.records.is_empty() {
+            true => Err(Error::corrupt(format!("refused records of run {} are not in its log", claimed.run.id))),
+            false => Ok(Some(replays)),
+        }
+    }
+
+    /// How many more ranges of refused records are kept of a run and its sink.
+    pub async fn dead_letter_room(&self, claimed: &ClaimedDelivery) -> Result<usize> {
+        let (of_run, of_sink): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT COUNT(*) FROM dead_letters WHERE sink = $1 AND run_id = $2),
+                    (SELECT COUNT(*) FROM dead_letters WHERE sink = $1)",
+        )
+        .bind(&claimed.sink)
+        .bind(claimed.run.id.to_string())
+        .fetch_one(self.catalog().read())
+        .await?;
+        let room = (limits::DEAD_LETTERS_RUN_MAX - of_run).min(limits::DEAD_LETTERS_SINK_MAX - of_sink);
+        Ok(usize::try_from(room).unwrap_or_default())
     }
 
     /// Notes a step of a delivery. `Conflict`: another deliverer has taken it over.
@@ -237,7 +357,7 @@ impl Store {
         let mut transaction = self.catalog().begin().await?;
         let done = sqlx::query(
             "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
-                    left_out = left_out + $7, parts = parts + $8
+                    left_out = left_out + $7, parts = parts + $8, too_old = too_old + $9
              WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
         )
         .bind(claimed.run.id.to_string())
@@ -248,23 +368,26 @@ impl Store {
         .bind(step.delivered as i64)
         .bind(step.left_out as i64)
         .bind(i64::from(step.ends_part))
+        .bind(step.too_old as i64)
         .execute(&mut *transaction)
         .await?;
         if done.rows_affected() == 0 {
             let message = format!("another deliverer has taken over run {} for {}", claimed.run.id, claimed.sink);
             return Err(Error::conflict(message));
         }
-        let now = self.now();
-        for (place, reason) in &step.refused {
-            keep_dead_letter(&mut transaction, claimed, *place, reason, now).await?;
+        if let Some(replayed) = &step.replayed {
+            for some in replayed.ranges.chunks(limits::REPLAYS_AT_A_TIME as usize) {
+                let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
+                removing.push_bind(claimed.sink.clone()).push(" AND run_id = ").push_bind(claimed.run.id.to_string());
+                removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
+                removing.push_list(some.iter().copied()).push(")");
+                removing.build_query().execute(&mut *transaction).await?;
+            }
+            let rest: Vec<&RefusedRange> = replayed.rest.iter().collect();
+            keep_dead_letters(&mut transaction, claimed, &rest, true, self.now()).await?;
         }
-        for some in step.mended.chunks(limits::REPLAYS_AT_A_TIME as usize) {
-            let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
-            removing.push_bind(claimed.sink.clone()).push(" AND run_id = ").push_bind(claimed.run.id.to_string());
-            removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
-            removing.push_list(some.iter().map(|place| place.arrival as i64)).push(")");
-            removing.build_query().execute(&mut *transaction).await?;
-        }
+        let refused: Vec<&RefusedRange> = step.refused.iter().collect();
+        keep_dead_letters(&mut transaction, claimed, &refused, false, self.now()).await?;
         transaction.commit().await?;
         claimed.after = after;
         claimed.parts += u64::from(step.ends_part);
@@ -330,11 +453,23 @@ impl Store {
         .bind(&claimed.sink)
         .bind(&claimed.claim)
         .bind(if again_at.is_some() { "due" } else { "dead" })
-        .bind(problem)
+        .bind(storable(problem))
         .bind(again_at.map_or(0, Timestamp::as_millis))
         .execute(self.catalog().write())
         .await?;
         Ok(())
+    }
+
+    /// Has everything tried at once that a sink did not take, because it takes what it is sent again. How many runs.
+    pub async fn hasten_deliveries(&self, sink: &str) -> Result<u64> {
+        let done = sqlx::query(
+            "UPDATE deliveries SET due_at = $2 WHERE sink = $1 AND state = 'due' AND problem IS NOT NULL AND due_at > $2",
+        )
+        .bind(sink)
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(done.rows_affected())
     }
 
     /// Makes the deliveries of a run due again to which records have come late, as part of the transaction that adds them.
@@ -386,27 +521,69 @@ fn position(place: Place) -> Position {
     (place.time.as_millis(), place.arrival as i64)
 }
 
-async fn keep_dead_letter(
+/// Reads what some ranges have, as far as it goes at a time.
+async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Result<Replays> {
+    let mut records: Vec<PlacedRecord> = Vec::new();
+    let (mut at, mut sent) = (0, 0);
+    while let Some(some) = reader.next().await? {
+        for record in some {
+            while ranges.get(at).is_some_and(|range| range.last < record.place) {
+                (at, sent) = (at + 1, 0);
+            }
+            let Some(range) = ranges.get(at) else { break };
+            if !range.has(record.place) {
+                continue;
+            }
+            if records.len() as i64 >= limits::REPLAYS_AT_A_TIME {
+                let rest = Some(range.clone().from(record.place, sent));
+                let ranges = ranges[..=at].iter().map(|range| range.first.arrival as i64).collect();
+                return Ok(Replays { records, replayed: Replayed { ranges, rest } });
+            }
+            sent += 1;
+            records.push(record);
+        }
+    }
+    let ranges = ranges.iter().map(|range| range.first.arrival as i64).collect();
+    Ok(Replays { records, replayed: Replayed { ranges, rest: None } })
+}
+
+async fn keep_dead_letters(
     connection: &mut Connection,
     claimed: &ClaimedDelivery,
-    place: Place,
-    reason: &str,
+    ranges: &[&RefusedRange],
+    is_replay: bool,
     now: Timestamp,
 ) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO dead_letters (sink, run_id, log_epoch, arrival, record_time, reason, refused_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (sink, run_id, log_epoch, arrival) DO UPDATE SET reason = excluded.reason,
-                refused_at = excluded.refused_at, replay = 0",
-    )
-    .bind(&claimed.sink)
-    .bind(claimed.run.id.to_string())
-    .bind(claimed.state.log_epoch)
-    .bind(place.arrival as i64)
-    .bind(place.time.as_millis())
-    .bind(reason)
-    .bind(now.as_millis())
-    .execute(connection)
-    .await?;
+    for some in ranges.chunks(limits::DEAD_LETTERS_AT_A_TIME) {
+        let mut keeping = Sql::new(
+            "INSERT INTO dead_letters (sink, run_id, log_epoch, arrival, record_time, last_arrival, last_time,
+             arrivals_from, arrivals_to, records, of_records, reason, refused_at, replay) VALUES ",
+        );
+        for (index, range) in some.iter().enumerate() {
+            keeping.push(if index > 0 { ", (" } else { "(" });
+            keeping.push_bind(claimed.sink.clone()).push(", ").push_bind(claimed.run.id.to_string()).push(", ");
+            keeping.push_list([
+                claimed.state.log_epoch,
+                range.first.arrival as i64,
+                range.first.time.as_millis(),
+                range.last.arrival as i64,
+                range.last.time.as_millis(),
+                range.arrivals.0 as i64,
+                range.arrivals.1 as i64,
+                range.records as i64,
+                range.of_records as i64,
+            ]);
+            keeping.push(", ").push_bind(storable(&range.reason)).push(", ");
+            keeping.push_list([now.as_millis(), i64::from(is_replay)]).push(")");
+        }
+        keeping.push(
+            " ON CONFLICT (sink, run_id, log_epoch, arrival) DO UPDATE SET record_time = excluded.record_time,
+             last_arrival = excluded.last_arrival, last_time = excluded.last_time,
+             arrivals_from = excluded.arrivals_from, arrivals_to = excluded.arrivals_to, records = excluded.records,
+             of_records = excluded.of_records, reason = excluded.reason, refused_at = excluded.refused_at,
+             replay = excluded.replay",
+        );
+        keeping.build_query().execute(&mut *connection).await?;
+    }
     Ok(())
 }

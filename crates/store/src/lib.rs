@@ -91,7 +91,9 @@ pub use collection::{
 };
 pub use copy::{Copied, CopyProgress};
 pub use delete::DeletedLog;
-pub use delivery::{ClaimedDelivery, DeliveryReader, DeliveryStep, Place, PlacedRecord};
+pub use delivery::{
+    ClaimedDelivery, DeliveryReader, DeliveryStep, Place, PlacedRecord, RefusedRange, Replayed, Replays,
+};
 pub use diagnose::{Finding, Health};
 pub use error::{Error, ErrorKind, Result};
 pub use figures::{ArchiveFigures, TaskFigures};

@@ -314,6 +314,20 @@ pub const RUNS_END_LATE_MS: i64 = 600_000;
 /// How many refused records are sent again together. Unit: records.
 pub const REPLAYS_AT_A_TIME: i64 = 500;
 
+/// After how long a delivery is tried again whose run cannot be read. Unit: milliseconds.
+pub const UNREADABLE_DELIVERY_AGAIN_MS: i64 = 600_000;
+
+/// Most ranges of refused records that are kept of a run and a sink. Unit: ranges.
+///
+/// Each is a row of some hundred bytes in the catalog. Whoever looks at a thousand reasons has a cause to mend first.
+pub const DEAD_LETTERS_RUN_MAX: i64 = 1_000;
+
+/// Most ranges of refused records that are kept of a sink. Unit: ranges. Some megabytes of the catalog.
+pub const DEAD_LETTERS_SINK_MAX: i64 = 20_000;
+
+/// How many ranges of refused records one statement adds. Unit: rows. Each has 14 values, and a statement 32,766.
+pub const DEAD_LETTERS_AT_A_TIME: usize = 200;
+
 /// How long one node has an alert in its hands. Unit: milliseconds. Longer than any attempt to send it.
 pub const ALERT_CLAIM_MS: i64 = 120_000;
 

@@ -141,7 +141,7 @@ const TASKS: [RowColumn; 10] = [
 ];
 
 /// Records of a delivery that its sink refused for good.
-const REFUSED: &str = "(SELECT COUNT(*) FROM dead_letters l
+const REFUSED: &str = "(SELECT CAST(COALESCE(SUM(l.records), 0) AS BIGINT) FROM dead_letters l
     WHERE l.sink = d.sink AND l.run_id = d.run_id AND l.log_epoch = d.log_epoch)";
 
 const DELIVERIES: [RowColumn; 13] = [

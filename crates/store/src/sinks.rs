@@ -53,6 +53,8 @@ pub struct SinkFigures {
     pub records: u64,
     /// Records that it refused and that are not mended.
     pub refused: u64,
+    /// Records that were left out because they are older than it takes them.
+    pub too_old: u64,
     /// Since when the longest waiting run has been due. Unit: epoch milliseconds.
     pub due_since: Option<i64>,
     /// How long that is. Unit: seconds; 0 when nothing is due.
@@ -79,16 +81,24 @@ pub struct FailingDelivery {
     pub problem: String,
 }
 
-/// A record that a sink refused for good.
+/// A record that a sink refused for good, or neighbours that it refused for one reason.
 #[derive(Debug, Clone, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
     /// Its run.
     pub run_id: String,
-    /// Its number in the run, in order of arrival.
+    /// Its number in the run, in order of arrival; of several, that of the first.
     pub arrival: i64,
     /// Its time. Unit: epoch milliseconds.
     pub record_time: i64,
+    /// The number of the last.
+    pub last_arrival: i64,
+    /// The time of the last. Unit: epoch milliseconds.
+    pub last_time: i64,
+    /// How many were refused.
+    pub records: i64,
+    /// Of how many that were sent: of more than were refused, the sink does not say which they are.
+    pub of_records: i64,
     /// Why the sink refused it.
     pub reason: String,
     /// When that was. Unit: epoch milliseconds.
@@ -121,6 +131,16 @@ impl Store {
         .bind(problem)
         .execute(self.catalog().write())
         .await?;
+        Ok(())
+    }
+
+    /// Notes that a sink is worked for; what keeps its deliveries up stays as it is.
+    pub async fn see_sink(&self, name: &str) -> Result<()> {
+        sqlx::query("UPDATE sinks SET seen_at = $2 WHERE name = $1")
+            .bind(name)
+            .bind(self.now().as_millis())
+            .execute(self.catalog().write())
+            .await?;
         Ok(())
     }
 
@@ -220,7 +240,20 @@ impl Store {
     }
 
     /// Has everything tried again at once that a sink refused or could not take: runs, and single records. How many runs.
+    ///
+    /// Records stay as they are of which the sink said only how many of those beside them it refused: most of them are
+    /// there. [`Store::retry_uncertain_deliveries`] has those sent as well.
     pub async fn retry_deliveries(&self, sink: &str) -> Result<u64> {
+        self.retry(sink, "records = of_records").await
+    }
+
+    /// The same, with all records among which some were refused and nobody knows which: what the sink has of them it gets
+    /// again, under the same ids.
+    pub async fn retry_uncertain_deliveries(&self, sink: &str) -> Result<u64> {
+        self.retry(sink, "1 = 1").await
+    }
+
+    async fn retry(&self, sink: &str, which: &'static str) -> Result<u64> {
         let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sinks WHERE name = $1")
             .bind(sink)
             .fetch_one(self.catalog().read())
@@ -229,12 +262,15 @@ impl Store {
             return Err(Error::not_found(format!("there is no sink {sink}, or nothing was delivered to it yet")));
         }
         let mut transaction = self.catalog().begin().await?;
-        sqlx::query("UPDATE dead_letters SET replay = 1 WHERE sink = $1").bind(sink).execute(&mut *transaction).await?;
+        sqlx::query(AssertSqlSafe(format!("UPDATE dead_letters SET replay = 1 WHERE sink = $1 AND {which}")))
+            .bind(sink)
+            .execute(&mut *transaction)
+            .await?;
         let done = sqlx::query(
             "UPDATE deliveries SET state = 'due', due_at = $2, attempts = 0,
                     due_since = CASE WHEN state = 'due' THEN due_since ELSE $2 END
              WHERE sink = $1 AND (state = 'dead' OR state = 'due' AND problem IS NOT NULL
-                   OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1))",
+                   OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1 AND replay = 1))",
         )
         .bind(sink)
         .bind(self.now().as_millis())
@@ -271,6 +307,7 @@ impl Store {
             runs: i64,
             failing: i64,
             records: i64,
+            too_old: i64,
             since: i64,
         }
         let read = self.catalog().read();
@@ -278,13 +315,15 @@ impl Store {
             sqlx::query_as("SELECT name, kind, seen_at, problem FROM sinks").fetch_all(read).await?;
         let states: Vec<StateRow> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT sink, state, COUNT(*) AS runs, CAST(COUNT(problem) AS BIGINT) AS failing,
-                    CAST(SUM(delivered) AS BIGINT) AS records, MIN({DUE_SINCE}) AS since
+                    CAST(SUM(delivered) AS BIGINT) AS records, CAST(SUM(too_old) AS BIGINT) AS too_old, MIN({DUE_SINCE}) AS since
              FROM deliveries GROUP BY sink, state"
         )))
         .fetch_all(read)
         .await?;
         let refused: Vec<(String, i64)> =
-            sqlx::query_as("SELECT sink, COUNT(*) FROM dead_letters GROUP BY sink").fetch_all(read).await?;
+            sqlx::query_as("SELECT sink, CAST(SUM(records) AS BIGINT) FROM dead_letters GROUP BY sink")
+                .fetch_all(read)
+                .await?;
         let known = sinks.into_iter().map(|SinkRow { name, kind, seen_at, problem }| {
             (name.clone(), SinkFigures { name, kind, seen_at, problem, ..SinkFigures::default() })
         });
@@ -292,6 +331,7 @@ impl Store {
         for row in states {
             let Some(sink) = figures.get_mut(&row.sink) else { continue };
             sink.records += row.records as u64;
+            sink.too_old += row.too_old as u64;
             let runs = row.runs as u64;
             match row.state.as_str() {
                 "done" => sink.done = runs,
@@ -326,7 +366,9 @@ impl Store {
     /// Records that a sink refused, by run and time.
     pub async fn dead_letters(&self, sink: &str, limit: u64) -> Result<Vec<DeadLetter>> {
         Ok(sqlx::query_as(
-            "SELECT run_id, arrival, record_time, reason, refused_at FROM dead_letters
+            "SELECT run_id, arrival, record_time, COALESCE(last_arrival, arrival) AS last_arrival,
+                    COALESCE(last_time, record_time) AS last_time, records, of_records, reason, refused_at
+             FROM dead_letters
              WHERE sink = $1 ORDER BY run_id, record_time, arrival LIMIT $2",
         )
         .bind(sink)

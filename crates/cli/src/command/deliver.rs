@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use runlog_client::TokioWait;
 use runlog_collector::{Deliverer, DeliveryRound, SinkSetup};
 use runlog_model::{Clock, Timestamp};
@@ -42,6 +43,10 @@ pub(crate) struct DeliverArgs {
     /// Tries again at once what sinks refused or could not take
     #[arg(long)]
     replay: bool,
+    /// With --replay: also sends all records among which a sink refused some without saying which (OTLP); those of them
+    /// that it has it gets again, under the same ids
+    #[arg(long, requires = "replay")]
+    uncertain: bool,
     /// Looks at all runs of the archive again for those that sinks want; what they have is not sent again
     #[arg(long)]
     history: bool,
@@ -86,7 +91,10 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
             store.offer_from_start(deliverer.name()).await?;
         }
         if args.replay {
-            let runs = store.retry_deliveries(deliverer.name()).await?;
+            let runs = match args.uncertain {
+                true => store.retry_uncertain_deliveries(deliverer.name()).await?,
+                false => store.retry_deliveries(deliverer.name()).await?,
+            };
             note(format!("{} runs are tried again at {}", count(runs), deliverer.name()));
         }
     }
@@ -156,12 +164,7 @@ async fn run_all(deliverers: Vec<Deliverer>, stop: CancellationToken) {
 }
 
 async fn once(deliverers: &[Deliverer], as_json: bool, stop: &CancellationToken) -> Outcome {
-    let mut rounds = Vec::new();
-    for deliverer in deliverers {
-        deliverer.register().await?;
-        deliverer.offer().await?;
-        rounds.push((deliverer.name(), deliverer.deliver_due(stop).await?));
-    }
+    let rounds = deliver_to_all(deliverers, stop).await?;
     if as_json {
         let rows: Vec<Value> = rounds.iter().map(|(name, round)| round_json(name, round)).collect();
         result_json(&rows)?;
@@ -174,20 +177,27 @@ async fn once(deliverers: &[Deliverer], as_json: bool, stop: &CancellationToken)
     ended(&rounds)
 }
 
+/// Delivers once to every sink, to all at a time: one that takes long, or fails, holds up no other.
+async fn deliver_to_all<'a>(
+    deliverers: &'a [Deliverer],
+    stop: &CancellationToken,
+) -> Outcome<Vec<(&'a str, DeliveryRound)>> {
+    let all = join_all(deliverers.iter().map(|deliverer| async move {
+        deliverer.register().await?;
+        deliverer.offer().await?;
+        Ok::<_, Failure>((deliverer.name(), deliverer.deliver_due(stop).await?))
+    }));
+    all.await.into_iter().collect()
+}
+
 /// Delivers once to every sink, as a part of `runlog collect --once`.
 pub(crate) async fn deliver_once(store: &Store, sinks: Vec<SinkSetup>, stop: &CancellationToken) -> Outcome {
     match sinks.is_empty() {
         true => Ok(()),
         false => {
             let deliverers = deliverers(store, sinks);
-            let mut rounds = Vec::new();
-            for deliverer in &deliverers {
-                deliverer.register().await?;
-                deliverer.offer().await?;
-                let round = deliverer.deliver_due(stop).await?;
-                note(round_line(deliverer.name(), &round));
-                rounds.push((deliverer.name(), round));
-            }
+            let rounds = deliver_to_all(&deliverers, stop).await?;
+            rounds.iter().for_each(|(name, round)| note(round_line(name, round)));
             ended(&rounds)
         }
     }
@@ -288,15 +298,42 @@ pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
             result_line(format!("{bad} {name} run {id}, {what}: {}", run.problem))?;
         }
         for letter in dead_letters {
-            let (bad, name, at) = (styled(BAD, "refused:"), &figures.name, Timestamp::clamped(letter.record_time));
-            let (id, number) = (&letter.run_id, letter.arrival);
-            result_line(format!("{bad} {name} record {number} of run {id} ({at}): {}", letter.reason))?;
+            result_line(refused_line(&figures.name, letter))?;
         }
-        if figures.refused > dead_letters.len() as u64 {
+        let shown: u64 = dead_letters.iter().map(|letter| letter.records.unsigned_abs()).sum();
+        if figures.refused > shown {
             result_line(format!("{} records in all were refused by {}", count(figures.refused), figures.name))?;
+        }
+        if figures.too_old > 0 {
+            let (records, name) = (count(figures.too_old), &figures.name);
+            result_line(format!("{records} records were older than {name} takes them (max_age), and were left out"))?;
         }
     }
     Ok(())
+}
+
+/// A record that a sink refused, or several.
+fn refused_line(name: &str, letter: &DeadLetter) -> String {
+    let DeadLetter { run_id, arrival, last_arrival, records, of_records, reason, .. } = letter;
+    let (bad, at, to) =
+        (styled(BAD, "refused:"), Timestamp::clamped(letter.record_time), Timestamp::clamped(letter.last_time));
+    let number = |number: &i64| count(number.unsigned_abs());
+    if *of_records > *records {
+        let (some, all) = (number(records), number(of_records));
+        return format!(
+            "{bad} {name} {some} of {all} records of run {run_id} from {arrival} to {last_arrival} ({at} to {to}), it does \
+             not say which: {reason}"
+        );
+    }
+    match records {
+        1 => format!("{bad} {name} record {arrival} of run {run_id} ({at}): {reason}"),
+        _ => {
+            let some = number(records);
+            format!(
+                "{bad} {name} {some} records of run {run_id} from {arrival} to {last_arrival} ({at} to {to}): {reason}"
+            )
+        }
+    }
 }
 
 /// Tries every sink. The exit code of the first that does not work.
@@ -309,7 +346,9 @@ pub(crate) async fn check(store: &Store, sinks: Vec<SinkSetup>) -> Outcome<Optio
             Err(error) => {
                 result_line(format!("{}   sink {name} at {place}: {error}", styled(BAD, "bad")))?;
                 first.get_or_insert(match error {
-                    runlog_collector::SendError::Away { .. } => Exit::Unavailable,
+                    runlog_collector::SendError::Away { .. } | runlog_collector::SendError::NoAnswer(_) => {
+                        Exit::Unavailable
+                    }
                     _ => Exit::Denied,
                 });
             }

@@ -23,6 +23,9 @@ use crate::exit::{Exit, Failure, Outcome};
 /// Where a run's files are put below the folder when nothing else is said.
 const FILE_NAME: &str = "{workspace}/{task}/{year}-{month}-{day}/{run_id}-{part}";
 
+/// How old a record may be for Loki when nothing else is said: its own `reject_old_samples_max_age` when nobody set that.
+const LOKI_AGE_MAX: Duration = Duration::from_secs(168 * 3_600);
+
 /// One sink. Which of the settings it has depends on its kind.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +73,7 @@ pub(crate) struct SinkSettings {
     labels: Option<BTreeMap<String, String>>,
     metadata: Option<BTreeMap<String, String>>,
     tenant: Option<String>,
+    max_age: Option<Time>,
     signing_secret: Option<Secret>,
 }
 
@@ -192,7 +196,7 @@ impl SinkSettings {
         use Kind::{Elasticsearch, Files, Loki, Otlp, Splunk, Webhook};
         let http: &[Kind] = &[Otlp, Elasticsearch, Loki, Splunk, Webhook];
         let all_but_webhook: &[Kind] = &[Files, Otlp, Elasticsearch, Loki, Splunk];
-        let given: [(&str, bool, &[Kind]); 23] = [
+        let given: [(&str, bool, &[Kind]); 24] = [
             ("severity", self.severity.is_some(), all_but_webhook),
             ("fields", self.fields.is_some(), &[Files, Elasticsearch, Loki, Splunk]),
             ("batch_records", self.batch_records.is_some(), all_but_webhook),
@@ -215,6 +219,7 @@ impl SinkSettings {
             ("labels", self.labels.is_some(), &[Loki]),
             ("metadata", self.metadata.is_some(), &[Loki]),
             ("tenant", self.tenant.is_some(), &[Loki]),
+            ("max_age", self.max_age.is_some(), &[Loki]),
             ("signing_secret", self.signing_secret.is_some(), &[Webhook]),
         ];
         let kind = self.kind.word();
@@ -295,7 +300,9 @@ impl SinkSettings {
                 let labels = or(&self.labels, Loki::usual_labels)?;
                 let metadata = or(&self.metadata, Loki::usual_metadata)?;
                 let line = self.fields.as_ref().map(mapping).transpose()?;
-                Destination::Records(Arc::new(Loki::new(http, labels, line, metadata, clock)?))
+                let age_max = self.max_age.map_or(LOKI_AGE_MAX, |time| time.0);
+                let loki = Loki::new(http, labels, line, metadata, clock)?;
+                Destination::Records(Arc::new(loki.with_age_max(Some(age_max).filter(|age| !age.is_zero()))))
             }
             Kind::Splunk => {
                 let place = SplunkPlace {

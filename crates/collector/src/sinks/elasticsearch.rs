@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::http::{HttpSettings, Poster};
 use crate::mapping::{Field, Mapping};
-use crate::sink::{Batch, Doing, Item, SendError, Sent, Sink};
+use crate::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 
 /// How much of a reason is kept. Unit: characters.
 const REASON_CHARS_MAX: usize = 300;
@@ -72,18 +72,6 @@ impl Elasticsearch {
         let time = item.record.time.to_string();
         self.index.replace("{year}", &time[..4]).replace("{month}", &time[5..7]).replace("{day}", &time[8..10])
     }
-
-    fn body(&self, batch: Batch<'_>) -> Result<Vec<u8>, SendError> {
-        let mut body = Vec::new();
-        for item in batch.items {
-            let action = json!({ "create": { "_index": self.index_of(item), "_id": item.id } });
-            for line in [action, Value::Object(self.fields.document(batch.run, item))] {
-                serde_json::to_writer(&mut body, &line).map_err(|error| SendError::Refused(error.to_string()))?;
-                body.push(b'\n');
-            }
-        }
-        Ok(body)
-    }
 }
 
 impl Sink for Elasticsearch {
@@ -103,19 +91,22 @@ impl Sink for Elasticsearch {
         })
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Vec<Sent>> {
+    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+        let action = json!({ "create": { "_index": self.index_of(item), "_id": item.id } });
+        let body = format!("{action}\n{}\n", Value::Object(self.fields.document(run, item)));
+        Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
         Box::pin(async move {
-            let answer = self.poster.post("application/x-ndjson", self.body(batch)?, &[]).await?;
+            let body: Vec<&[u8]> = batch.records.iter().map(|record| record.body.as_slice()).collect();
+            let answer = self.poster.post("application/x-ndjson", body.concat(), &[]).await?;
             if !answer.status.is_success() {
                 return Err(answer.failure());
             }
             let read: BulkAnswer = serde_json::from_slice(&answer.body)
                 .map_err(|_| SendError::Denied(format!("this is not the bulk API: {}", answer.said())))?;
-            if read.items.len() != batch.items.len() {
-                let problem = format!("it answered for {} of {} records", read.items.len(), batch.items.len());
-                return Err(SendError::Away { problem, after: None });
-            }
-            Ok(read.items.iter().map(outcome).collect())
+            Ok(Answered::Each(read.items.iter().map(outcome).collect()))
         })
     }
 }

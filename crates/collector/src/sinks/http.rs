@@ -18,6 +18,26 @@ use crate::sink::SendError;
 
 /// The longest answer that is read. Unit: bytes. That to a batch of some thousand records is about a megabyte.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// How much is read of an answer that says that something went wrong. Unit: bytes.
+const FAILURE_BYTES_MAX: usize = 64 << 10;
+/// How destinations say that a body, a message or a line is too large, whatever the status is.
+const TOO_LARGE: [&str; 15] = [
+    "too large",
+    "too big",
+    "larger than max",
+    "larger than the max",
+    "larger than allowed",
+    "greater than max",
+    "exceeds the max",
+    "exceeded the max",
+    "exceeds max",
+    "exceeded max",
+    "max message size",
+    "max body size",
+    "maximum size",
+    "size exceed",
+    "body size limit",
+];
 /// How much of an answer is shown of one that is not understood. Unit: characters.
 const ANSWER_CHARS_SHOWN: usize = 300;
 
@@ -125,16 +145,24 @@ impl Poster {
             false => request.body(body),
             true => request.header(CONTENT_ENCODING, "gzip").body(gzipped(&body)?),
         };
-        let away = |error: reqwest::Error| SendError::Away { problem: causes(&error.without_url()), after: None };
-        let mut response = request.send().await.map_err(away)?;
+        let lost = |error: reqwest::Error| {
+            let is_away = error.is_connect();
+            let problem = causes(&error.without_url());
+            if is_away { SendError::Away { problem, after: None } } else { SendError::NoAnswer(problem) }
+        };
+        let mut response = request.send().await.map_err(lost)?;
         let after = retry_after(response.headers(), self.clock.now());
         let status = response.status();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(away)? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            if status.is_success() && body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(SendError::Denied(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes")));
             }
             body.extend_from_slice(&chunk);
+            // What went wrong is said at the beginning.
+            if !status.is_success() && body.len() > FAILURE_BYTES_MAX {
+                break;
+            }
         }
         Ok(Answer { status, body: body.into(), retry_after: after })
     }
@@ -144,12 +172,31 @@ impl Answer {
     /// What a status means that the protocol of the destination says nothing else of.
     pub(crate) fn failure(&self) -> SendError {
         let problem = self.said();
+        if self.says_too_large() {
+            return SendError::TooLarge(problem);
+        }
         match self.status.as_u16() {
-            413 => SendError::TooLarge,
             408 | 429 | 500..=599 => SendError::Away { problem, after: self.retry_after },
             400 | 422 => SendError::Refused(problem),
             _ => SendError::Denied(problem),
         }
+    }
+
+    /// True when the status or the words say that what was sent is too large.
+    pub(crate) fn says_too_large(&self) -> bool {
+        let text = || String::from_utf8_lossy(&self.body).to_lowercase();
+        match self.status.as_u16() {
+            413 => true,
+            400 | 422 | 431 | 500..=599 => TOO_LARGE.iter().any(|words| text().contains(words)),
+            // gRPC has one code for both; where memory is short, as in "Data too large" of Elasticsearch, it passes.
+            429 => text().contains("larger than max"),
+            _ => false,
+        }
+    }
+
+    /// True for a page for people, such as that of a proxy or a sign-in.
+    pub(crate) fn is_web_page(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
     }
 
     /// The status and the beginning of the body.

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runlog_model::{Clock, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::http::{HttpSettings, Poster};
 use crate::mapping::{Field, Mapping, Source};
-use crate::sink::{Batch, Doing, Item, SendError, Sent, Sink};
+use crate::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 
 /// Most labels of a stream, as Loki has it when nobody set it otherwise.
 const LABELS_MAX: usize = 15;
@@ -26,6 +27,7 @@ pub struct Loki {
     /// Nothing: the line is the message.
     line: Option<Mapping>,
     metadata: Mapping,
+    age_max: Option<Duration>,
 }
 
 impl Loki {
@@ -80,32 +82,34 @@ impl Loki {
                 return Err(format!("label {name:?} has as many values as there are records or runs: {advice}"));
             }
         }
-        Ok(Self { poster: Poster::new(http, "/loki/api/v1/push", clock)?, labels, line, metadata })
+        Ok(Self { poster: Poster::new(http, "/loki/api/v1/push", clock)?, labels, line, metadata, age_max: None })
     }
 
-    fn body(&self, batch: Batch<'_>) -> Result<Vec<u8>, SendError> {
-        let mut streams: BTreeMap<Vec<(String, String)>, Vec<Value>> = BTreeMap::new();
-        for item in batch.items {
-            let line = match &self.line {
-                None => item.record.message.clone().unwrap_or_default(),
-                Some(fields) => Value::Object(fields.document(batch.run, item)).to_string(),
-            };
-            let texts = self.metadata.texts(batch.run, item).into_iter();
-            let metadata: Map<String, Value> = texts.map(|(name, text)| (name, text.into())).collect();
-            let mut entry = vec![item.time_nanos().to_string().into(), Value::from(line)];
-            if !metadata.is_empty() {
-                entry.push(metadata.into());
-            }
-            // Loki refuses labels without a value.
-            let labels = self.labels.texts(batch.run, item).into_iter().filter(|(_, text)| !text.is_empty());
-            streams.entry(labels.collect()).or_default().push(entry.into());
+    /// Takes nothing older than this; without a limit the age does not matter.
+    pub fn with_age_max(mut self, age_max: Option<Duration>) -> Self {
+        self.age_max = age_max;
+        self
+    }
+
+    /// Entries that share their labels stand together.
+    fn body(records: &[Encoded]) -> Vec<u8> {
+        let mut streams: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for record in records {
+            streams.entry(&record.head).or_default().push(&record.body);
         }
-        let streams = streams.into_iter().map(|(labels, values)| {
-            let labels: Map<String, Value> = labels.into_iter().map(|(name, text)| (name, text.into())).collect();
-            json!({ "stream": labels, "values": values })
-        });
-        let body = json!({ "streams": streams.collect::<Vec<_>>() });
-        serde_json::to_vec(&body).map_err(|error| SendError::Refused(error.to_string()))
+        let mut body = br#"{"streams":["#.to_vec();
+        for (index, (labels, entries)) in streams.into_iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(br#"{"stream":"#);
+            body.extend_from_slice(labels);
+            body.extend_from_slice(br#","values":["#);
+            body.extend_from_slice(&entries.join(&b','));
+            body.extend_from_slice(b"]}");
+        }
+        body.extend_from_slice(b"]}");
+        body
     }
 }
 
@@ -127,20 +131,50 @@ impl Sink for Loki {
         })
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Vec<Sent>> {
+    fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
+        let age_ms = i64::try_from(self.age_max?.as_millis()).unwrap_or(i64::MAX);
+        Some(now.plus_millis(-age_ms))
+    }
+
+    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+        let line = match &self.line {
+            None => item.record.message.clone().unwrap_or_default(),
+            Some(fields) => Value::Object(fields.document(run, item)).to_string(),
+        };
+        let texts = self.metadata.texts(run, item).into_iter();
+        let metadata: Map<String, Value> = texts.map(|(name, text)| (name, text.into())).collect();
+        let mut entry = vec![item.time_nanos().to_string().into(), Value::from(line)];
+        if !metadata.is_empty() {
+            entry.push(metadata.into());
+        }
+        // Loki refuses labels without a value.
+        let labels = self.labels.texts(run, item).into_iter().filter(|(_, text)| !text.is_empty());
+        let labels: Map<String, Value> = labels.map(|(name, text)| (name, text.into())).collect();
+        Encoded {
+            place: item.place,
+            head: Value::Object(labels).to_string().into_bytes(),
+            body: Value::Array(entry).to_string().into_bytes(),
+        }
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
         Box::pin(async move {
-            let answer = self.poster.post("application/json", self.body(batch)?, &[]).await?;
+            let records = batch.records;
+            let answer = self.poster.post("application/json", Self::body(records), &[]).await?;
             if answer.status.is_success() {
-                return Ok(vec![Sent::Taken; batch.items.len()]);
+                return match answer.is_web_page() {
+                    true => Err(SendError::Denied(format!("this is not a Loki: {}", answer.said()))),
+                    false => Ok(Answered::all_taken(records.len())),
+                };
             }
             match (answer.status.as_u16(), oldest_taken(&String::from_utf8_lossy(&answer.body))) {
                 // It took the others; which of them it did not take for other reasons shows when they are sent again.
-                (400, Some(oldest)) if batch.items.iter().any(|item| is_before(item, oldest)) => {
-                    let outcome = |item: &Item| match is_before(item, oldest) {
+                (400, Some(oldest)) if records.iter().any(|record| is_before(record, oldest)) => {
+                    let outcome = |record: &Encoded| match is_before(record, oldest) {
                         true => Sent::Refused(format!("it takes no lines from before {oldest}")),
                         false => Sent::Beside,
                     };
-                    Ok(batch.items.iter().map(outcome).collect())
+                    Ok(Answered::Each(records.iter().map(outcome).collect()))
                 }
                 _ => Err(answer.failure()),
             }
@@ -148,8 +182,8 @@ impl Sink for Loki {
     }
 }
 
-fn is_before(item: &Item, oldest: Timestamp) -> bool {
-    item.record.time < oldest
+fn is_before(record: &Encoded, oldest: Timestamp) -> bool {
+    record.place.time < oldest
 }
 
 /// The time that an answer names, from which on lines are taken.

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use runlog_model::Clock;
 use runlog_model::record::Severity;
 use serde_json::Value;
 
-use super::http::{HttpSettings, Poster};
-use crate::sink::{Batch, Doing, Item, RunFacts, SendError, Sent, Sink};
+use super::http::{Answer, HttpSettings, Poster};
+use crate::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 
 const PROTOBUF: &str = "application/x-protobuf";
 
@@ -50,11 +51,21 @@ impl Sink for Otlp {
         })
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Vec<Sent>> {
+    fn encode(&self, _run: &RunFacts, item: &Item) -> Encoded {
+        let scope = InstrumentationScope {
+            name: item.record.bundle_name.clone().unwrap_or_default(),
+            version: item.record.bundle_version.clone().unwrap_or_default(),
+            ..InstrumentationScope::default()
+        };
+        Encoded { place: item.place, head: scope.encode_to_vec(), body: log_record(item).encode_to_vec() }
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
         Box::pin(async move {
-            let answer = self.poster.post(PROTOBUF, request(batch).encode_to_vec(), &[]).await?;
+            let answer = self.poster.post(PROTOBUF, request(batch), &[]).await?;
             match answer.status.as_u16() {
                 200..=299 => {}
+                _ if answer.says_too_large() => return Err(SendError::TooLarge(answer.said())),
                 429 | 502..=504 => {
                     return Err(SendError::Away { problem: answer.said(), after: answer.retry_after });
                 }
@@ -62,40 +73,55 @@ impl Sink for Otlp {
                 500..=599 => return Err(SendError::Denied(answer.said())),
                 _ => return Err(answer.failure()),
             }
-            let rejected = ExportLogsServiceResponse::decode(answer.body.clone())
-                .ok()
-                .and_then(|response| response.partial_success)
-                .filter(|partial| partial.rejected_log_records > 0);
-            let Some(partial) = rejected else { return Ok(vec![Sent::Taken; batch.items.len()]) };
-            let (count, all) = (partial.rejected_log_records, batch.items.len());
-            if count as u64 == all as u64 || all == 1 {
-                return Ok(vec![Sent::Refused(partial.error_message); all]);
-            }
-            // The protocol does not say which, and does not want the batch again: each may be one of them.
-            let why = format!("{count} of {all} records sent together were refused: {}", partial.error_message);
-            Ok(vec![Sent::Refused(why); all])
+            let all = batch.records.len();
+            Ok(match rejected(&answer)? {
+                (0, _) => Answered::all_taken(all),
+                (records, reason) if records >= all => Answered::Each(vec![Sent::Refused(reason); all]),
+                (records, reason) => Answered::AllBut { records, reason },
+            })
         })
     }
 }
 
-fn request(batch: Batch<'_>) -> ExportLogsServiceRequest {
-    let mut scopes: Vec<ScopeLogs> = Vec::new();
-    for item in batch.items {
-        let scope = InstrumentationScope {
-            name: item.record.bundle_name.clone().unwrap_or_default(),
-            version: item.record.bundle_version.clone().unwrap_or_default(),
-            ..InstrumentationScope::default()
-        };
-        let record = log_record(item);
-        // Only neighbours share a scope, so that the records stay in their order.
-        match scopes.last_mut() {
-            Some(last) if last.scope.as_ref() == Some(&scope) => last.log_records.push(record),
-            _ => scopes.push(ScopeLogs { scope: Some(scope), log_records: vec![record], ..ScopeLogs::default() }),
-        }
+/// How many records an answer says were rejected, and why.
+fn rejected(answer: &Answer) -> Result<(usize, String), SendError> {
+    if let Ok(read) = ExportLogsServiceResponse::decode(answer.body.clone()) {
+        let partial = read.partial_success.unwrap_or_default();
+        return Ok((usize::try_from(partial.rejected_log_records).unwrap_or_default(), partial.error_message));
     }
+    // Some answer in JSON whatever they are sent.
+    let read: Value = serde_json::from_slice(&answer.body)
+        .map_err(|_| SendError::Denied(format!("this is not a receiver of OTLP: {}", answer.said())))?;
+    let partial = &read["partialSuccess"];
+    let records = &partial["rejectedLogRecords"];
+    let records = records.as_u64().or_else(|| records.as_str()?.parse().ok()).unwrap_or_default();
+    Ok((
+        usize::try_from(records).unwrap_or(usize::MAX),
+        partial["errorMessage"].as_str().unwrap_or_default().to_owned(),
+    ))
+}
+
+/// An `ExportLogsServiceRequest` of records that are encoded already, one `ScopeLogs` for neighbours with one scope.
+fn request(batch: Batch<'_>) -> Vec<u8> {
     let resource = Resource { attributes: resource(batch.run), ..Resource::default() };
-    let logs = ResourceLogs { resource: Some(resource), scope_logs: scopes, ..ResourceLogs::default() };
-    ExportLogsServiceRequest { resource_logs: vec![logs] }
+    let mut logs = Vec::new();
+    add_field(1, &resource.encode_to_vec(), &mut logs);
+    // Only neighbours share a scope, so that the records stay in their order.
+    for records in batch.records.chunk_by(|one, next| one.head == next.head) {
+        let mut scope_logs = Vec::new();
+        add_field(1, &records[0].head, &mut scope_logs);
+        records.iter().for_each(|record| add_field(2, &record.body, &mut scope_logs));
+        add_field(2, &scope_logs, &mut logs);
+    }
+    let mut request = Vec::with_capacity(logs.len() + 8);
+    add_field(1, &logs, &mut request);
+    request
+}
+
+fn add_field(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
 }
 
 fn resource(run: &RunFacts) -> Vec<KeyValue> {

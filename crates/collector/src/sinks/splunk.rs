@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Answer, HttpSettings, Poster};
 use crate::mapping::{Field, Mapping};
-use crate::sink::{Batch, Doing, Item, SendError, Sent, Sink};
+use crate::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 
 /// An event collector.
 pub struct Splunk {
@@ -65,23 +65,13 @@ impl Splunk {
         Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, place, fields })
     }
 
-    fn body(&self, batch: Batch<'_>) -> Result<Vec<u8>, SendError> {
-        let mut body = Vec::new();
-        for item in batch.items {
-            serde_json::to_writer(&mut body, &self.event(batch, item))
-                .map_err(|error| SendError::Refused(error.to_string()))?;
-            body.push(b'\n');
-        }
-        Ok(body)
-    }
-
-    fn event(&self, batch: Batch<'_>, item: &Item) -> Map<String, Value> {
+    fn event(&self, run: &RunFacts, item: &Item) -> Map<String, Value> {
         let SplunkPlace { index, source_type, source } = &self.place;
         // Seconds; a number of this size is written with its milliseconds and no more.
         let seconds = item.record.time.as_millis() as f64 / 1_000.0;
         let mut event = Map::from_iter([
             ("time".to_owned(), seconds.into()),
-            ("event".to_owned(), self.fields.document(batch.run, item).into()),
+            ("event".to_owned(), self.fields.document(run, item).into()),
         ]);
         let places =
             [("index", index), ("sourcetype", source_type), ("source", source), ("host", &item.record.pod_name)];
@@ -110,25 +100,48 @@ impl Sink for Splunk {
         })
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Vec<Sent>> {
+    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+        let body = format!("{}\n", Value::Object(self.event(run, item)));
+        Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
         Box::pin(async move {
-            let answer = self.poster.post("application/json", self.body(batch)?, &[]).await?;
-            if answer.status.is_success() {
-                return Ok(vec![Sent::Taken; batch.items.len()]);
-            }
-            let Some(read) = read(&answer) else { return Err(failure(&answer)) };
-            match (read.code, read.invalid_event_number) {
-                // No data in an event, one that does not decode, one without an event, one with a blank event, one with
-                // fields that cannot be indexed.
-                (5 | 6 | 12 | 13 | 15, Some(number)) if number < batch.items.len() => {
-                    let mut outcomes = vec![Sent::Beside; batch.items.len()];
-                    outcomes[number] = Sent::Refused(format!("{} (code {})", read.text, read.code));
-                    Ok(outcomes)
+            let body: Vec<&[u8]> = batch.records.iter().map(|record| record.body.as_slice()).collect();
+            let answer = self.poster.post("application/json", body.concat(), &[]).await?;
+            match read(&answer) {
+                Some(read) if answer.status.is_success() && read.code == 0 => {
+                    Ok(Answered::all_taken(batch.records.len()))
                 }
-                _ => Err(failure(&answer)),
+                Some(read) => match up_to_invalid(&read, batch.records.len()) {
+                    Some(outcomes) => Ok(Answered::Each(outcomes)),
+                    None => Err(failure(&answer)),
+                },
+                None if answer.status.is_success() => {
+                    Err(SendError::Denied(format!("this is not an event collector: {}", answer.said())))
+                }
+                None => Err(failure(&answer)),
             }
         })
     }
+}
+
+/// What became of each event when an answer names the one that it stopped at: those before it are indexed.
+fn up_to_invalid(read: &SplunkAnswer, events: usize) -> Option<Vec<Sent>> {
+    let number = read.invalid_event_number.filter(|number| *number < events)?;
+    let problem = format!("{} (code {})", read.text, read.code);
+    let (at, behind) = match read.code {
+        // No data in an event, one that does not decode, one without an event, one with a blank event, one with fields
+        // that cannot be indexed.
+        5 | 6 | 12 | 13 | 15 => (Sent::Refused(problem), Sent::Beside),
+        // The server is in trouble, busy, or shuts down: it is the one that it had no room for.
+        8 | 9 | 17..=27 => (Sent::Again(problem.clone()), Sent::Again(problem)),
+        _ => return None,
+    };
+    let mut outcomes = vec![Sent::Taken; number];
+    outcomes.push(at);
+    outcomes.resize(events, behind);
+    Some(outcomes)
 }
 
 fn read(answer: &Answer) -> Option<SplunkAnswer> {
@@ -137,6 +150,9 @@ fn read(answer: &Answer) -> Option<SplunkAnswer> {
 
 /// What a code means of which no event is at fault.
 fn failure(answer: &Answer) -> SendError {
+    if answer.says_too_large() {
+        return SendError::TooLarge(answer.said());
+    }
     match read(answer).map(|read| read.code) {
         // Tokens, indexes and channels are settings.
         Some(1..=4 | 7 | 10 | 11 | 14 | 16) => SendError::Denied(answer.said()),

@@ -101,6 +101,25 @@ impl Stage {
         id
     }
 
+    /// A run whose records have so many bytes in a further field.
+    pub(crate) async fn run_with_extra(&self, records: usize, bytes: usize) -> RunId {
+        let id = self.run(0, &[]).await;
+        let mut batch = self.store.begin_batch(id, None).await.unwrap();
+        for number in 0..records {
+            let extra = serde_json::json!({ "payload": "x".repeat(bytes) });
+            let record = Record { extra: extra.as_object().cloned().map(Box::new), ..self.record(number, false) };
+            batch.push(&record).await.unwrap();
+        }
+        batch.commit().await.unwrap();
+        self.clock.0.fetch_add(31_000, Ordering::Relaxed);
+        id
+    }
+
+    /// One for which time passes as it does.
+    pub(crate) fn deliverer_in_real_time(&self, setup: SinkSetup) -> Deliverer {
+        Deliverer::new(self.store.clone(), setup, self.clock.clone(), Arc::new(runlog_client::TokioWait))
+    }
+
     /// So much time passes. Unit: milliseconds.
     pub(crate) fn pass(&self, ms: i64) {
         self.clock.0.fetch_add(ms, Ordering::Relaxed);

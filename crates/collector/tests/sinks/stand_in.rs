@@ -60,6 +60,17 @@ struct Kept {
     summaries: Vec<Value>,
     is_mended: bool,
     refuse_before: Option<Timestamp>,
+    /// It rejects single records of a batch, and says how many.
+    rejects_in_part: bool,
+    /// The status beside the number of an invalid event.
+    invalid_status: Option<u16>,
+    /// From which size of a body on it is too large, and how that is said.
+    too_large: Option<(usize, u16, &'static str)>,
+    largest_body: usize,
+    requests: usize,
+    /// It gives no answer to what belongs to this run.
+    hang_for: Option<RunId>,
+    hangs: bool,
 }
 
 pub(crate) struct StandIn {
@@ -95,6 +106,35 @@ impl StandIn {
         self.kept().is_mended = true;
     }
 
+    pub(crate) fn reject_in_part(&self) {
+        self.kept().rejects_in_part = true;
+    }
+
+    pub(crate) fn answer_invalid_with(&self, status: u16) {
+        self.kept().invalid_status = Some(status);
+    }
+
+    pub(crate) fn too_large(&self, bytes: usize, status: u16, words: &'static str) {
+        self.kept().too_large = Some((bytes, status, words));
+    }
+
+    /// Unit: bytes, unpacked.
+    pub(crate) fn largest_body(&self) -> usize {
+        self.kept().largest_body
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.kept().requests
+    }
+
+    pub(crate) fn hang_for(&self, run: RunId) {
+        self.kept().hang_for = Some(run);
+    }
+
+    pub(crate) fn hangs(&self) -> bool {
+        self.kept().hangs
+    }
+
     pub(crate) fn refuse_before(&self, time: Timestamp) {
         self.kept().refuse_before = Some(time);
     }
@@ -121,6 +161,15 @@ impl StandIn {
 type Reply = (u16, Vec<u8>);
 
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    match reply(&shared, &uri, &headers, &body) {
+        Some(response) => response,
+        None => std::future::pending().await,
+    }
+}
+
+/// None: it gives no answer.
+fn reply(shared: &Shared, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Response<Body>> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
     let mut kept = shared.kept.lock().unwrap();
     let fault = kept.faults.pop_front().unwrap_or(Fault::Pass);
     if let Fault::Status(status, after) = fault {
@@ -128,9 +177,8 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
         if let Some(after) = after {
             response = response.header("retry-after", after);
         }
-        return response.body(Body::from("{\"why\":\"as the test wants it\"}")).unwrap();
+        return Some(response.body(Body::from("{\"why\":\"as the test wants it\"}")).unwrap());
     }
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
     let body = match text("content-encoding") {
         "gzip" => {
             let mut plain = Vec::new();
@@ -139,15 +187,25 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
         }
         _ => body.to_vec(),
     };
+    kept.requests += 1;
+    kept.largest_body = kept.largest_body.max(body.len());
+    if let Some((_, status, words)) = kept.too_large.filter(|(bytes, ..)| body.len() > *bytes) {
+        return Some(Response::builder().status(status).body(Body::from(words)).unwrap());
+    }
+    let hangs = kept.hang_for.is_some_and(|run| String::from_utf8_lossy(&body).contains(&run.to_string()));
+    if hangs {
+        kept.hangs = true;
+        return None;
+    }
     let busy = fault == Fault::SomeBusy;
     let path = uri.path();
     let (status, reply) = match shared.kind {
-        Kind::Elasticsearch if path == "/_bulk" => elasticsearch(&mut kept, &headers, &body, busy),
+        Kind::Elasticsearch if path == "/_bulk" => elasticsearch(&mut kept, headers, &body, busy),
         _ if busy => (429, b"busy".to_vec()),
-        Kind::Loki if path == "/loki/api/v1/push" => loki(&mut kept, &headers, &body),
-        Kind::Splunk if path == "/services/collector/event" => splunk(&mut kept, &headers, &body),
-        Kind::Otlp if path == "/v1/logs" => otlp(&mut kept, &headers, &body),
-        Kind::Webhook if path == "/" => webhook(&mut kept, &headers, &body),
+        Kind::Loki if path == "/loki/api/v1/push" => loki(&mut kept, headers, &body),
+        Kind::Splunk if path == "/services/collector/event" => splunk(&mut kept, headers, &body),
+        Kind::Otlp if path == "/v1/logs" => otlp(&mut kept, headers, &body),
+        Kind::Webhook if path == "/" => webhook(&mut kept, headers, &body),
         _ => (404, b"there is nothing at this address".to_vec()),
     };
     let body = match fault {
@@ -157,7 +215,7 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
         }
         _ => Body::from(reply),
     };
-    Response::builder().status(StatusCode::from_u16(status).unwrap()).body(body).unwrap()
+    Some(Response::builder().status(StatusCode::from_u16(status).unwrap()).body(body).unwrap())
 }
 
 fn has(headers: &HeaderMap, name: &str, value: &str) -> bool {
@@ -267,7 +325,7 @@ fn splunk(kept: &mut Kept, headers: &HeaderMap, body: &[u8]) -> Reply {
         let message = fields["message"].as_str().unwrap().to_owned();
         if message == "unmappable" && !kept.is_mended {
             let said = json!({ "text": REASON, "code": 6, "invalid-event-number": number });
-            return (400, said.to_string().into_bytes());
+            return (kept.invalid_status.unwrap_or(400), said.to_string().into_bytes());
         }
         let (run, order) = (fields["run_id"].as_str().unwrap().to_owned(), fields["sequence"].as_i64().unwrap());
         let count = kept.records.len();
@@ -294,6 +352,14 @@ fn otlp(kept: &mut Kept, headers: &HeaderMap, body: &[u8]) -> Reply {
             let Some(OtlpValue::StringValue(message)) = log.body.and_then(|body| body.value) else { panic!("no body") };
             found.push((id, Taken { run: run.clone(), order: log.time_unix_nano as i64, message }));
         }
+    }
+    if kept.rejects_in_part && !kept.is_mended {
+        let before = found.len();
+        found.retain(|(_, taken)| taken.message != "unmappable");
+        let rejected_log_records = (before - found.len()) as i64;
+        kept.records.extend(found);
+        let partial = ExportLogsPartialSuccess { rejected_log_records, error_message: REASON.to_owned() };
+        return (200, ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec());
     }
     let has_bad = !kept.is_mended && found.iter().any(|(_, taken)| taken.message == "unmappable");
     if has_bad && found.len() > 1 {

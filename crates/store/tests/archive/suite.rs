@@ -13,7 +13,7 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
-use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewAlert, NewProblem, NewSummary, PageRequest, PageStatus, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
+use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewAlert, NewProblem, NewSummary, PageRequest, PageStatus, RefusedRange, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
 };
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
@@ -1044,7 +1044,7 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
     let token = archive.store.create_token(&user.id, "laptop").await.unwrap();
     let mut claimed = claim(&archive, "sink").await.unwrap();
     let last = place(&archive, &claimed, 3).await;
-    let refused = vec![(last, "too old".to_owned())];
+    let refused = vec![RefusedRange::one(last, "too old")];
     let step = runlog_store::DeliveryStep { until: Some(last), delivered: 3, refused, ..Default::default() };
     archive.store.step_delivery(&mut claimed, &step).await.unwrap();
     archive.store.finish_delivery(&claimed).await.unwrap();
@@ -1504,7 +1504,7 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     let step = runlog_store::DeliveryStep {
         until: Some(last),
         delivered: 2,
-        refused: vec![(second, "too long".to_owned()), (last, "too old".to_owned())],
+        refused: vec![RefusedRange::one(second, "too long"), RefusedRange::one(last, "too old")],
         ..Default::default()
     };
     archive.store.step_delivery(&mut claimed, &step).await.unwrap();
@@ -1518,17 +1518,17 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     assert_eq!(archive.store.retry_deliveries("sink").await.unwrap(), 1);
     let mut again = claim(&archive, "sink").await.unwrap();
     assert!(again.has_replays);
-    let replays = archive.store.read_replays(&again).await.unwrap();
-    assert_eq!(replays.iter().map(|it| it.place).collect::<Vec<_>>(), [second, last]);
+    let replays = archive.store.read_replays(&again).await.unwrap().unwrap();
+    assert_eq!(replays.records.iter().map(|it| it.place).collect::<Vec<_>>(), [second, last]);
     assert_eq!(left(&archive, &again).await, [0_u64; 0]);
     let step = runlog_store::DeliveryStep {
         delivered: 1,
-        mended: vec![second],
-        refused: vec![(last, "still too old".to_owned())],
+        replayed: Some(replays.replayed),
+        refused: vec![RefusedRange::one(last, "still too old")],
         ..Default::default()
     };
     archive.store.step_delivery(&mut again, &step).await.unwrap();
-    assert!(archive.store.read_replays(&again).await.unwrap().is_empty());
+    assert!(archive.store.read_replays(&again).await.unwrap().is_none());
     archive.store.set_back_delivery(&again, "refused as a whole", None).await.unwrap();
     let figures = archive.store.delivery_figures().await.unwrap().remove(0);
     assert_eq!((figures.dead, figures.records, figures.refused), (1, 3, 1));
