@@ -9,7 +9,7 @@ use runlog_model::RunStatus;
 use tokio_util::sync::CancellationToken;
 
 use super::{HAS_ENDED, Landing, told};
-use crate::support::{At, Fault, Paced, RUN, Script, TASK, TestRandom, plain_log};
+use crate::support::{At, Fault, Paced, RUN, Script, TASK, TestRandom, catalog, plain_log};
 
 /// The ids of so many runs besides the first.
 fn others(count: usize) -> Vec<String> {
@@ -81,6 +81,30 @@ async fn a_run_that_becomes_due_is_taken_while_a_list_does_not_come() {
     let names: Vec<&str> = states.iter().map(|state| state.name.as_str()).collect();
     assert!(names.contains(&"collect service: land"), "{names:?}");
     assert!(states.iter().all(|state| state.restarts == 0), "{states:?}");
+    stop.cancel();
+    running.await.unwrap();
+}
+
+/// Whoever lost a run to another went on with it as long as its log took.
+#[tokio::test]
+async fn work_on_a_run_that_another_has_taken_over_ends() {
+    let other = others(1).remove(0);
+    let script = Script::of(plain_log(5)).with(At::List, 0, all_ended(&[RUN])).with(At::File, 1, Fault::Hang);
+    let mut landing = Landing::of(script, |settings| {
+        settings.parallel = 1;
+        settings.lease = Duration::from_secs(30);
+    })
+    .await;
+    let (stop, running) = landing.go_on(Duration::from_secs(5));
+    landing.when(async || landing.stage.count(At::File) == 1).await;
+    landing.stage.change(|script| script.faults[0].2 = all_ended(&[RUN, &other]));
+    landing.when(async || landing.store.collection_figures("service").await.unwrap().known == 2).await;
+    assert_eq!(landing.landed().await, 0, "the only worker has the first run in hand");
+
+    let taken = "UPDATE collected_runs SET claim = 'another', claimed_until = 9000000000000000";
+    catalog::change(&landing.catalog(), &format!("{taken} WHERE run_id = '{RUN}'"));
+    landing.when(async || landing.landed().await == 1).await;
+    assert_ne!(landing.archived().await.1, Some(RunStatus::Failed), "the first is another's");
     stop.cancel();
     running.await.unwrap();
 }
