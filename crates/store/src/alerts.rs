@@ -135,8 +135,9 @@ impl Store {
         Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
     }
 
-    /// Notes that an alert was delivered.
+    /// Notes that an alert was delivered. What its destination did not take before is due at once: it is there again.
     pub async fn alert_delivered(&self, alert: &DueAlert) -> Result<()> {
+        let now = self.now().as_millis();
         sqlx::query(
             "UPDATE alerts SET delivered_at = $4, problem = NULL
              WHERE rule = $1 AND destination = $2 AND occurrence = $3",
@@ -144,7 +145,15 @@ impl Store {
         .bind(&alert.rule)
         .bind(&alert.destination)
         .bind(&alert.occurrence)
-        .bind(self.now().as_millis())
+        .bind(now)
+        .execute(self.catalog().write())
+        .await?;
+        sqlx::query(
+            "UPDATE alerts SET due_at = $2 WHERE destination = $1 AND delivered_at IS NULL AND problem IS NOT NULL
+                    AND due_at > $2",
+        )
+        .bind(&alert.destination)
+        .bind(now)
         .execute(self.catalog().write())
         .await?;
         Ok(())

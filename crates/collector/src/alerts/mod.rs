@@ -46,7 +46,7 @@ const PASS_MS_MAX: i64 = 60_000;
 
 /// The wait after the first attempt that came to nothing, and the longest.
 const AGAIN_FIRST_MS: i64 = 10_000;
-const AGAIN_MAX_MS: i64 = 3_600_000;
+const AGAIN_MAX_MS: i64 = 600_000;
 
 /// Why an alert could not be sent, or looked for.
 #[derive(Debug, thiserror::Error)]

@@ -153,6 +153,32 @@ async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_anothe
     }
 }
 
+/// After an outage that was over each alert waited for its own next attempt, up to an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_destination_is_there_again_all_that_waits_for_it_is_told() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let alerts = alerts(&stage, Condition::RunFailed, &[&url]);
+    assert_eq!(new(&stage, &alerts).await, 0);
+    for _ in 0..3 {
+        stage.run(1, &[]).await;
+    }
+    assert_eq!(new(&stage, &alerts).await, 3);
+    let destination = stage.store.alert_backlog().await.unwrap().remove(0).destination;
+    let now = stage.clock.now();
+    for waits_minutes in [1, 30, 60] {
+        let alert = stage.store.claim_alert(&destination).await.unwrap().unwrap();
+        let again_at = now.plus_millis(waits_minutes * MINUTE_MS);
+        stage.store.alert_failed(&alert, "it is away", again_at).await.unwrap();
+    }
+    stage.pass(2 * MINUTE_MS);
+    assert_eq!(alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap(), 3);
+    for _ in 0..3 {
+        assert!(told.try_recv().is_ok());
+    }
+    assert!(stage.store.alert_backlog().await.unwrap().is_empty());
+}
+
 /// A clock that goes on by 25 seconds whenever it is looked at.
 struct Hurry(AtomicI64);
 
