@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod alerts;
+mod background;
 mod care;
 mod collect;
 mod command;
 mod deliver;
 mod demo;
 mod guide;
+mod hang_ups;
 mod report;
 mod sql;
 mod support;

@@ -29,18 +29,28 @@ impl Service {
 
     /// The same on a folder that may hold an archive already.
     pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+        Self::start_with(folder, arguments, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn start_with(folder: TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let data = folder.path().join("data");
-        let mut service = Self::start_on(&data, arguments);
+        let mut service = Self::spawn(&data, arguments, variables);
         service.folder = Some(folder);
         service
     }
 
     /// The same on an archive of somebody else's, which stays.
     pub(crate) fn start_on(data: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(data, arguments, &[])
+    }
+
+    fn spawn(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = runlog(&["serve", "--listen", "127.0.0.1:0"])
             .arg("--data")
             .arg(data)
             .args(arguments)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -18,8 +18,8 @@ use crate::pace::Paces;
 use crate::readiness::Readiness;
 use crate::routes::about_text;
 use crate::settings::ServerSettings;
-use crate::web::Fixed;
 use crate::turns::Turns;
+use crate::web::Fixed;
 
 /// What the keys of access tokens are called.
 pub(crate) const ACCESS_TOKENS: &str = "access-tokens";

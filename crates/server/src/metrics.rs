@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use runlog_model::{Severity, Timestamp};
-use runlog_store::{ArchiveFigures, CollectionFigures, CollectorFigures, SinkFigures, TaskFigures};
+use runlog_store::{ArchiveFigures, CollectionFigures, CollectorFigures, SinkFigures, TaskFigures, WorkState};
 
 use crate::kept::Gathered;
 
@@ -74,6 +74,11 @@ struct UpstreamRunLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WorkLabels {
+    work: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SinkLabels {
     sink: String,
 }
@@ -129,6 +134,7 @@ impl Metrics {
         upstreams: &[CollectionFigures],
         collectors: &[CollectorFigures],
         sinks: &[SinkFigures],
+        background: &[WorkState],
         now: Timestamp,
     ) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -136,6 +142,7 @@ impl Metrics {
         text::encode_registry(&mut text, &archive_registry(&figures.what, now.millis_since(figures.at)))?;
         text::encode_registry(&mut text, &collection_registry(upstreams, collectors, now))?;
         text::encode_registry(&mut text, &delivery_registry(sinks))?;
+        text::encode_registry(&mut text, &background_registry(background))?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
@@ -267,6 +274,23 @@ fn delivery_registry(sinks: &[SinkFigures]) -> Registry {
     registry.register("records_refused", "Records that a sink refused and that are not mended", refused);
     registry.register("runs_failing", "Runs whose last delivery came to nothing", failing);
     registry.register("lag_seconds", "How long the longest waiting run has been due", lag);
+    registry
+}
+
+/// How the supervised work of this process is doing.
+fn background_registry(states: &[WorkState]) -> Registry {
+    let mut registry = Registry::with_prefix("runlog_background");
+    let of = |state: &WorkState| WorkLabels { work: state.name.clone() };
+    let (running, down) = (Family::<WorkLabels, Gauge>::default(), Family::<WorkLabels, Gauge>::default());
+    let restarts = Family::<WorkLabels, Counter>::default();
+    for state in states {
+        running.get_or_create(&of(state)).set(i64::try_from(state.running).unwrap_or(i64::MAX));
+        restarts.get_or_create(&of(state)).inc_by(state.restarts);
+        down.get_or_create(&of(state)).set(i64::from(state.is_down()));
+    }
+    registry.register("workers", "Workers of some background work that are running", running);
+    registry.register("restarts", "How often a worker failed or panicked and was started again", restarts);
+    registry.register("down", "1 when the work fails again and again", down);
     registry
 }
 

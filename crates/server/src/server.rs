@@ -51,7 +51,16 @@ pub async fn serve(
     let (jobs_stop, handle) = (CancellationToken::new(), Handle::new());
     let jobs = tokio::spawn({
         let (store, stop) = (store.clone(), jobs_stop.clone());
-        async move { tokio::join!(store.run_jobs(stop.clone()), runlog_analysis::make_summaries(&store, stop)) }
+        async move {
+            let summaries = store.supervisor().keep("summaries", &stop, || {
+                let (store, stop) = (store.clone(), stop.clone());
+                async move {
+                    runlog_analysis::make_summaries(&store, stop).await;
+                    Ok::<_, runlog_store::Error>(())
+                }
+            });
+            tokio::join!(store.run_jobs(stop.clone()), summaries)
+        }
     });
     tokio::spawn({
         let handle = handle.clone();

@@ -8,18 +8,41 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::seal::free_segments;
 use crate::store::Store;
-use crate::{keys, limits};
+use crate::{failpoint, keys, limits};
 
 impl Store {
-    /// Builds page files and sweeps until `stop`; what has been begun is finished first.
+    /// Builds page files, seals and sweeps until `stop`; what has been begun is finished first. Each of them is supervised
+    /// by itself: one that fails or panics is begun anew, and never ends another.
     pub async fn run_jobs(&self, stop: CancellationToken) {
+        let supervisor = self.supervisor();
         tokio::join!(
-            self.build_pages(stop.clone()),
-            self.seal_now_and_then(stop.clone()),
-            self.sweep_now_and_then(stop.clone())
+            supervisor.keep("page builds", &stop, || {
+                let (store, stop) = (self.clone(), stop.clone());
+                async move {
+                    failpoint::reach("job-page-builds");
+                    store.build_pages(stop).await;
+                    Ok::<_, Error>(())
+                }
+            }),
+            supervisor.keep("sealing", &stop, || {
+                let (store, stop) = (self.clone(), stop.clone());
+                async move {
+                    failpoint::reach("job-sealing");
+                    store.seal_now_and_then(stop).await;
+                    Ok::<_, Error>(())
+                }
+            }),
+            supervisor.keep("sweep and retention", &stop, || {
+                let (store, stop) = (self.clone(), stop.clone());
+                async move {
+                    failpoint::reach("job-sweep");
+                    store.sweep_now_and_then(stop).await;
+                    Ok::<_, Error>(())
+                }
+            }),
         );
     }
 

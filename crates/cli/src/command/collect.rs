@@ -268,7 +268,7 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
         store.run_jobs(stop.clone()),
         runlog_analysis::make_summaries(&store, stop.clone()),
         collect_for_good(store.clone(), upstreams, unheard, stop.clone()),
-        send_alerts(alerts, stop.clone())
+        send_alerts(&store, alerts, stop.clone())
     );
     while delivering.join_next().await.is_some() {}
     Ok(())
@@ -357,10 +357,16 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
 }
 
 /// Looks for what is to be told, and tells it, until `stop`.
-pub(crate) async fn send_alerts(alerts: Option<Alerts>, stop: CancellationToken) {
-    if let Some(alerts) = alerts {
-        alerts.run(&SystemClock, &TokioWait, stop).await;
-    }
+pub(crate) async fn send_alerts(store: &Store, alerts: Option<Alerts>, stop: CancellationToken) {
+    let Some(alerts) = alerts.map(Arc::new) else { return };
+    let sending = || {
+        let (alerts, stop) = (Arc::clone(&alerts), stop.clone());
+        async move {
+            alerts.run(&SystemClock, &TokioWait, stop).await;
+            Ok::<_, std::convert::Infallible>(())
+        }
+    };
+    store.supervisor().keep("alerts", &stop, sending).await;
 }
 
 fn alert_failure(error: AlertError) -> Failure {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use runlog_analysis::sql::SqlSettings;
 use runlog_model::RecordOrder;
-use runlog_server::{Bounds, OtlpAttributes, RunHook, ServerSettings, TlsFiles};
+use runlog_server::{Bounds, Network, OtlpAttributes, Proxies, RunHook, ServerSettings, TlsFiles, ToldBy};
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -156,6 +156,13 @@ struct BoundArgs {
     /// Most requests a second from one address without a good token, 0 for as many as come
     #[arg(long, env = "RUNLOG_STRANGER_REQUESTS_PER_SECOND", default_value_t = 20, value_name = "COUNT")]
     stranger_requests_per_second: u32,
+    /// Proxies in front of the service, which are believed when they say who their client is: addresses or networks such
+    /// as 10.0.0.0/8, between commas
+    #[arg(long, env = "RUNLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "NETWORKS")]
+    trusted_proxies: Vec<Network>,
+    /// How trusted proxies say who their client is
+    #[arg(long, env = "RUNLOG_PROXY_SAYS", default_value = "x-forwarded-for", value_name = "HOW")]
+    proxy_says: ProxySays,
     /// Connections that are served at a time; further ones wait
     #[arg(long, env = "RUNLOG_CONNECTIONS", default_value_t = Bounds::default().connections_max, value_name = "COUNT")]
     connections: usize,
@@ -188,7 +195,8 @@ struct BoundArgs {
     #[arg(long, env = "RUNLOG_DOWNLOADS", default_value_t = 16, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..))]
     downloads: u16,
-    /// How long a search or a download waits for another one to end before it is told to come again
+    /// How long a search or a download waits for another one to end, and a request for the turn of its caller, before it is
+    /// refused
     #[arg(long, env = "RUNLOG_TURN_WAIT", default_value = "5s", value_name = "TIME")]
     turn_wait: Span,
 }
@@ -365,6 +373,8 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         expires_in_as_string: args.expires_in_as_string,
         run_hook: args.run_hook,
         stranger_requests_per_second: args.bounds.stranger_requests_per_second,
+        turn_time_max: args.bounds.turn_wait.duration(),
+        proxies: Proxies { trusted: args.bounds.trusted_proxies.clone(), told_by: args.bounds.proxy_says.into() },
         bounds: args.bounds.bounds(),
         sql: args.sql.settings(),
         otlp: args.otlp.attributes(),
@@ -377,14 +387,17 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         ..ServerSettings::default()
     };
     let alerts = wishes.alerts(&store)?;
-    let telling = tokio::spawn(send_alerts(alerts, stop.clone()));
+    let sending_alerts = tokio::spawn({
+        let (store, stop) = (store.clone(), stop.clone());
+        async move { send_alerts(&store, alerts, stop).await }
+    });
     let mut delivering = spawn_delivery(&store, sinks, &stop);
     let collecting =
         tokio::spawn(collect_for_good(store.clone(), upstreams, Arc::new(runlog_collector::Unheard), stop.clone()));
     let served = serve_until(listener, store.clone(), server, stop.clone()).await;
     stop.cancel();
     collecting.await.context("the collectors broke off")?;
-    telling.await.context("the alerts broke off")?;
+    sending_alerts.await.context("the alerts broke off")?;
     while delivering.join_next().await.is_some() {}
     served?;
     store.close().await;
@@ -419,6 +432,26 @@ pub(crate) fn write_admin_token(data: &Path, token: &str) -> Outcome<PathBuf> {
         format!("cannot write {}; `runlog admin recover --data {}` makes another token", path.display(), data.display())
     })?;
     Ok(path)
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ProxySays {
+    /// In the header X-Forwarded-For.
+    XForwardedFor,
+    /// In the header Forwarded (RFC 7239).
+    Forwarded,
+    /// By the PROXY protocol, version 1 or 2, at the beginning of each connection.
+    ProxyProtocol,
+}
+
+impl From<ProxySays> for ToldBy {
+    fn from(says: ProxySays) -> Self {
+        match says {
+            ProxySays::XForwardedFor => Self::XForwardedFor,
+            ProxySays::Forwarded => Self::Forwarded,
+            ProxySays::ProxyProtocol => Self::ProxyProtocol,
+        }
+    }
 }
 
 impl LogArgs {

@@ -27,12 +27,13 @@ pub(crate) async fn show(State(app): State<App>, Authenticated(caller): Authenti
         upstreams.push(app.store().collection_figures(&name).await?);
     }
     let collectors = app.store().collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
-    let text = app
-        .metrics()
-        .text(&figures, &upstreams, &collectors, &app.store().delivery_figures().await?, app.now())
-        .map_err(|error| ApiError {
-            cause: Some(std::sync::Arc::new(error)),
-            ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
+    let (sinks, background) = (app.store().delivery_figures().await?, app.store().supervisor().states());
+    let text =
+        app.metrics().text(&figures, &upstreams, &collectors, &sinks, &background, app.now()).map_err(|error| {
+            ApiError {
+                cause: Some(std::sync::Arc::new(error)),
+                ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
+            }
         })?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())

@@ -1,0 +1,81 @@
+//! Clients that go away before they are answered: what took effect stands in the audit log all the same.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::Service;
+
+/// Sends a request, and closes the connection after a pause, whatever has come back.
+fn hang_up(service: &Service, request: &str, body: &str, pause: Duration) {
+    let address = service.url.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        service.token,
+        body.len()
+    );
+    connection.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    std::thread::sleep(pause);
+}
+
+fn get(service: &Service, path: &str) -> Value {
+    let header = format!("Authorization: Bearer {}", service.token);
+    let url = format!("{}{path}", service.url);
+    let output = std::process::Command::new("curl").args(["-s", "-H", &header, &url]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The subjects of successful entries of an action.
+fn audited(service: &Service, action: &str) -> Vec<String> {
+    let entries = get(service, "/runlog/v1/audit?limit=100");
+    let items = entries["items"].as_array().unwrap().iter();
+    let done = items.filter(|entry| entry["action"] == action && entry["status"].as_u64().unwrap() < 300);
+    done.map(|entry| entry["subject"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Of 45 changes of rights in force after their clients had hung up, ten had no audit entry; of 82 deleted logs, 54.
+#[test]
+fn what_was_changed_for_a_client_that_hung_up_is_in_the_audit_log() {
+    let service = Service::start(&["--settle", "0s", "--requests-per-second", "0"]);
+    let (workspace, task) = service.make_task();
+    let log = service.folder().join("log.ndjson");
+    std::fs::write(&log, "{\"logTimestamp\": 1000, \"logMessage\": \"one\"}\n").unwrap();
+    let (mut users, mut runs) = (Vec::new(), Vec::new());
+    for number in 0..12_u64 {
+        // Moments before, while and after the change is made.
+        let pause = Duration::from_micros(number * 500);
+        let user = service.json(&["admin", "users", "create", &format!("user {number}"), "--json"]);
+        let user = user["id"].as_str().unwrap().to_owned();
+        let path = format!("PUT /security/workspaces/{workspace}/users/{user}/permissions");
+        hang_up(&service, &path, r#"["VIEW"]"#, pause);
+        users.push(user);
+        let run = format!("8c1f0f0e-7d5e-4f0c-9a55-{number:012}");
+        service.succeed(&["push", &run, log.to_str().unwrap(), "--task", &task, "--finish", "execution_successful"]);
+        hang_up(&service, &format!("DELETE /monitoring/executions/{run}/logs"), "", pause);
+        runs.push(run);
+    }
+    let begun = Instant::now();
+    loop {
+        let (granted, deleted) = (audited(&service, "grant rights"), audited(&service, "delete log"));
+        let unaudited_rights = users.iter().filter(|user| {
+            let rights = get(&service, &format!("/security/workspaces/{workspace}/users/{user}/permissions"));
+            !rights["permissions"].as_array().unwrap().is_empty() && !granted.contains(&format!("{workspace} {user}"))
+        });
+        let unaudited_logs = runs.iter().filter(|run| {
+            get(&service, &format!("/monitoring/executions/{run}/logs"))["totalSize"] == 0 && !deleted.contains(run)
+        });
+        let missing: Vec<&String> = unaudited_rights.chain(unaudited_logs).collect();
+        if missing.is_empty() && begun.elapsed() > Duration::from_secs(1) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "in force, and nowhere in the audit log: {missing:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // A client that has hung up does not make its change undone, either: some of them took effect.
+    assert!(!audited(&service, "delete log").is_empty() || !audited(&service, "grant rights").is_empty());
+    // Who was made is named as well.
+    assert!(users.iter().all(|user| audited(&service, "create user").contains(user)));
+}
