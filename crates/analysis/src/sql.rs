@@ -11,12 +11,16 @@
 //! The tables of a question are made for it and hold the workspaces of its caller alone, so that nothing that the
 //! query says can reach another one.
 
+mod bounds;
 mod conditions;
 mod error;
+mod measured;
 mod record_scan;
 mod record_table;
 mod render;
 mod row_table;
+mod stop;
+mod threads;
 mod workarounds;
 
 use std::num::NonZeroUsize;
@@ -38,31 +42,33 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use runlog_model::{Clock, WorkspaceId};
 use runlog_store::{RowTable, Store};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use error::{SqlError, SqlErrorKind, SqlPlace};
 pub use render::{AnswerFormat, UnknownFormat};
 
+use measured::Functions;
 use record_table::RecordTable;
 use row_table::CatalogTable;
+use stop::{Stop, StopRule, stoppable};
 use workarounds::{KeptShifts, worked_around};
 
 /// What the tables of the archive stand in.
 const CATALOG: &str = "runlog";
 const SCHEMA: &str = "archive";
 
-/// The longest query. Unit: bytes.
-const QUERY_BYTES_MAX: usize = 256 << 10;
-
-/// Rows of a batch between the parts of a query. Unit: rows.
+/// Rows of a batch between the parts of a query; fewer when the query names long values. Unit: rows.
 const BATCH_ROWS: usize = 8_192;
+
+/// How long a question waits for another one to end before it is told to come again. Unit: milliseconds.
+const WAIT_MS: u64 = 1_000;
 
 /// Functions that are left out: each makes a value as large as it is told to, at once and past the limit of memory,
 /// which would end the whole process. The tables `range` and `generate_series` give their rows batch by batch.
@@ -120,12 +126,10 @@ pub struct SqlEngine {
 
 /// An answer that is being worked out.
 pub struct Answer {
-    query: Arc<str>,
     schema: SchemaRef,
-    batches: SendableRecordBatchStream,
-    /// When it is given up.
-    deadline: Option<(Instant, Duration)>,
-    _permit: OwnedSemaphorePermit,
+    batches: mpsc::Receiver<Result<Option<RecordBatch>, SqlError>>,
+    stop: Arc<Stop>,
+    has_ended: bool,
 }
 
 impl SqlEngine {
@@ -136,7 +140,6 @@ impl SqlEngine {
             .with_config(config(&settings))
             .with_runtime_env(Arc::new(runtime))
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
-            .with_scalar_functions(scalar_functions())
             .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
@@ -148,26 +151,37 @@ impl SqlEngine {
 
     /// Begins to answer a question for a caller who may read these workspaces; none means all of them.
     pub async fn ask(&self, query: &str, readable: Option<Vec<WorkspaceId>>) -> Result<Answer, SqlError> {
-        if query.len() > QUERY_BYTES_MAX {
-            let message = format!("the query is longer than {QUERY_BYTES_MAX} bytes");
-            return Err(SqlError::new(SqlErrorKind::Invalid, message));
-        }
-        let permit = Arc::clone(&self.questions).try_acquire_owned().map_err(|_| {
+        let waiting = Arc::clone(&self.questions).acquire_owned();
+        let permit = tokio::time::timeout(Duration::from_millis(WAIT_MS), waiting).await;
+        let Ok(Ok(permit)) = permit else {
             let message =
                 format!("{} questions are being answered; ask again in a moment", self.settings.questions_max);
-            SqlError::new(SqlErrorKind::Busy, message)
-        })?;
-        let deadline = self.settings.time_max.map(|time_max| (Instant::now() + time_max, time_max));
-        let state = self.state(readable).map_err(|error| SqlError::of(&error, query))?;
-        let begun = within(deadline, begin(&state, query)).await?;
-        let batches = begun.map_err(|error| {
-            SqlError::of(&error, query).with_tables(&table_names()).with_functions_left_out(&LEFT_OUT)
-        })?;
-        Ok(Answer { query: query.into(), schema: batches.schema(), batches, deadline, _permit: permit })
+            return Err(SqlError::new(SqlErrorKind::Busy, message));
+        };
+        let stop = Arc::new(Stop::after(self.settings.time_max));
+        // Given up with the request, also while nothing but planning is done.
+        let left = LeftOnDrop(Some(Arc::clone(&stop)));
+        let question = Question { engine: self.clone(), query: query.into(), readable, stop: Arc::clone(&stop) };
+        let (begun, beginning) = oneshot::channel();
+        let (batches, answer) = mpsc::channel(1);
+        let work = async move {
+            question.answer(begun, batches).await;
+            // Others wait for as long as anything is done for this one.
+            drop(permit);
+        };
+        threads::spawn(work).map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?;
+        let schema = within(stop.deadline(), beginning).await?.map_err(|_| engine_fault())??;
+        left.keep();
+        Ok(Answer { schema, batches: answer, stop, has_ended: false })
     }
 
     /// The state of one question: its tables are those of its caller, and its time is now.
-    fn state(&self, readable: Option<Vec<WorkspaceId>>) -> Result<SessionState, DataFusionError> {
+    fn state(
+        &self,
+        readable: Option<Vec<WorkspaceId>>,
+        functions: &Functions,
+        stop: &Arc<Stop>,
+    ) -> Result<SessionState, DataFusionError> {
         let schema = MemorySchemaProvider::new();
         let records = RecordTable::new(&self.store, readable.clone(), self.settings.threads);
         schema.register_table(RecordTable::NAME.to_owned(), Arc::new(records))?;
@@ -179,7 +193,11 @@ impl SqlEngine {
         catalog.register_schema(SCHEMA, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let stop = StopRule(Arc::clone(stop));
         let mut state = SessionStateBuilder::new_from_existing(SessionState::clone(&self.base))
+            .with_scalar_functions(functions.all())
+            .with_optimizer_rules(stop.between(self.base.optimizers()))
+            .with_physical_optimizer_rules(stop.between_physical(self.base.physical_optimizers()))
             .with_catalog_list(Arc::new(catalogs))
             .build();
         let now = timestamp_ms_to_datetime(self.clock.now().as_millis()).map(|now| now.and_utc());
@@ -194,34 +212,133 @@ impl std::fmt::Debug for SqlEngine {
     }
 }
 
-/// All that the engine has, without those that are left out.
-fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let mut functions = SessionStateDefaults::default_scalar_functions();
-    functions.retain(|function| !LEFT_OUT.contains(&function.name()));
-    functions
-}
-
 fn table_names() -> Vec<&'static str> {
     std::iter::once(RecordTable::NAME).chain(RowTable::ALL.into_iter().map(RowTable::name)).collect()
 }
 
-async fn begin(state: &SessionState, query: &str) -> Result<SendableRecordBatchStream, DataFusionError> {
-    let plan = state.create_logical_plan(query).await?;
+/// A question on its way.
+struct Question {
+    engine: SqlEngine,
+    query: Arc<str>,
+    readable: Option<Vec<WorkspaceId>>,
+    stop: Arc<Stop>,
+}
+
+impl Question {
+    async fn answer(
+        self,
+        begun: oneshot::Sender<Result<SchemaRef, SqlError>>,
+        batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
+    ) {
+        let Self { engine, query, readable, stop } = self;
+        let deadline = stop.deadline();
+        let failure = |error: &DataFusionError| match stop.check() {
+            Err(_) => too_long(deadline.map(|(_, time_max)| time_max)),
+            Ok(()) => SqlError::of(error, &query).with_memory(engine.settings.memory_bytes),
+        };
+        let beginning = begin(&engine, &query, readable, &stop);
+        let mut stream = match within(deadline, beginning).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let error = failure(&error).with_tables(&table_names()).with_functions_left_out(&LEFT_OUT);
+                let _ = begun.send(Err(error));
+                return;
+            }
+            Err(error) => {
+                let _ = begun.send(Err(error));
+                return;
+            }
+        };
+        if begun.send(Ok(stream.schema())).is_err() {
+            return;
+        }
+        loop {
+            let next = tokio::select! {
+                next = within(deadline, stream.next()) => next,
+                () = batches.closed() => return,
+            };
+            let next = match next {
+                Ok(Some(Ok(batch))) => Ok(Some(batch)),
+                Ok(Some(Err(error))) => Err(failure(&error)),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            let is_last = !matches!(next, Ok(Some(_)));
+            if batches.send(next).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+}
+
+/// Parses and plans on a thread that does nothing else, and begins to work.
+async fn begin(
+    engine: &SqlEngine,
+    query: &Arc<str>,
+    readable: Option<Vec<WorkspaceId>>,
+    stop: &Arc<Stop>,
+) -> Result<SendableRecordBatchStream, DataFusionError> {
+    let planning = {
+        let (engine, query, stop) = (engine.clone(), Arc::clone(query), Arc::clone(stop));
+        move || -> Result<(SessionState, LogicalPlan), DataFusionError> {
+            let functions = Functions::new(&engine.base.runtime_env().memory_pool);
+            let mut state = engine.state(readable, &functions, &stop)?;
+            let plan = logical_plan(&state, &functions, &query)?;
+            stop.check()?;
+            let plan = state.optimize(&plan)?;
+            let bytes_a_row = bounds::bytes_a_row(&plan)?.max(1);
+            let rows = engine.settings.memory_bytes / 8 / bytes_a_row;
+            state.config_mut().options_mut().execution.batch_size = rows.clamp(1, BATCH_ROWS);
+            Ok((state, plan))
+        }
+    };
+    let (state, plan) = threads::compute(planning).await??;
+    let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
+    stop.check()?;
+    execute_stream(stoppable(plan, stop)?, Arc::new(TaskContext::from(&state)))
+}
+
+fn logical_plan(state: &SessionState, functions: &Functions, query: &str) -> Result<LogicalPlan, DataFusionError> {
+    let statement = bounds::parsed(state, query)?;
+    // The tables are known: nothing is waited for.
+    let planned = state.statement_to_plan(statement).now_or_never();
+    let plan = planned.ok_or_else(|| DataFusionError::Internal("a table was waited for".to_owned()))??;
     let reading_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reading_only.verify_plan(&plan)?;
-    let plan = state.create_physical_plan(&worked_around(plan)?).await?;
-    execute_stream(plan, Arc::new(TaskContext::from(state)))
+    bounds::check_plan(&plan)?;
+    worked_around(functions.measured(plan)?)
+}
+
+/// Leaves a question unless it is kept.
+struct LeftOnDrop(Option<Arc<Stop>>);
+
+impl LeftOnDrop {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for LeftOnDrop {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.0 {
+            stop.leave();
+        }
+    }
+}
+
+fn engine_fault() -> SqlError {
+    SqlError::new(SqlErrorKind::Internal, "the question met a fault of the engine")
 }
 
 async fn within<T>(deadline: Option<(Instant, Duration)>, work: impl Future<Output = T>) -> Result<T, SqlError> {
     let Some((deadline, time_max)) = deadline else { return Ok(work.await) };
-    tokio::time::timeout_at(deadline, work).await.map_err(|_| {
-        let message = format!(
-            "the question took longer than {} s; narrow it by time, task or run, or ask for less",
-            time_max.as_secs()
-        );
-        SqlError::new(SqlErrorKind::TooLong, message)
-    })
+    tokio::time::timeout_at(deadline, work).await.map_err(|_| too_long(Some(time_max)))
+}
+
+fn too_long(time_max: Option<Duration>) -> SqlError {
+    let time = time_max.map_or_else(|| "it may".to_owned(), |time_max| format!("{} s", time_max.as_secs()));
+    let message = format!("the question took longer than {time}; narrow it by time, task or run, or ask for less");
+    SqlError::new(SqlErrorKind::TooLong, message)
 }
 
 fn runtime(settings: &SqlSettings) -> Result<RuntimeEnv, DataFusionError> {
@@ -260,7 +377,19 @@ impl Answer {
 
     /// The next rows; none at the end. What was worked out for them is dropped with the answer.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
-        let next = within(self.deadline, self.batches.next()).await?;
-        next.transpose().map_err(|error| SqlError::of(&error, &self.query))
+        if self.has_ended {
+            return Ok(None);
+        }
+        let next = within(self.stop.deadline(), self.batches.recv()).await;
+        // An end that is not told is that of a thread that broke.
+        let next = next.and_then(|next| next.unwrap_or_else(|| Err(engine_fault())));
+        self.has_ended = !matches!(next, Ok(Some(_)));
+        next
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.stop.leave();
     }
 }

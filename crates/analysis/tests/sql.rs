@@ -554,3 +554,224 @@ async fn a_table_that_is_read_again_and_again_is_whole_each_time() {
          SELECT x.n + 1 FROM x JOIN records r ON r.arrival = x.n WHERE x.n < 15) SELECT count(*) FROM x";
     assert_eq!(archive.rows(joined).await, ["16"]);
 }
+
+/// `count` terms, joined by a sign.
+fn chain(term: &str, sign: &str, count: usize) -> String {
+    vec![term; count].join(sign)
+}
+
+/// Queries that ended the process, took all memory, or kept a processor for minutes, with more of their kinds.
+fn hostile_queries() -> Vec<(&'static str, String)> {
+    let nested = |open: &str, inner: &str, close: &str, depth: usize| {
+        format!("SELECT {}{inner}{}", open.repeat(depth), close.repeat(depth))
+    };
+    let mut queries = Vec::new();
+    for count in [250, 2_000, 9_000] {
+        queries.extend([
+            ("sum", format!("SELECT {}", chain("1", "+", count))),
+            ("and", format!("SELECT {}", chain("1=1", " AND ", count))),
+            ("or", format!("SELECT count(*) FROM records WHERE {}", chain("arrival = 1", " OR ", count))),
+            ("joined", format!("SELECT {}", chain("'a'", " || ", count))),
+            ("joined columns", format!("SELECT {} FROM records", chain("message", " || ", count))),
+            ("union", chain("SELECT 1", " UNION ALL ", count)),
+            ("union of tables", chain("SELECT run_id FROM records", " UNION ALL ", count)),
+            ("cross joins", format!("SELECT count(*) FROM {}", chain("runs", " CROSS JOIN ", count))),
+            ("commas", format!("SELECT count(*) FROM {}", chain("runs", ", ", count))),
+            ("parentheses", nested("(", "1", ")", count)),
+            ("functions", nested("abs(", "1", ")", count)),
+            ("minus", nested("- ", "1", "", count)),
+            ("not", nested("NOT ", "true", "", count)),
+            ("case", nested("CASE WHEN true THEN ", "1", " ELSE 0 END", count)),
+            ("subqueries", nested("(SELECT ", "1", ")", count)),
+            ("casts", format!("SELECT 1{}", "::BIGINT".repeat(count))),
+            ("subscripts", format!("SELECT [1]{}", "[1]".repeat(count))),
+            ("lists", nested("[", "1", "]", count)),
+            ("columns", format!("SELECT {} FROM records", chain("message", ", ", count))),
+        ]);
+    }
+    let doubled: Vec<String> = (1..40).map(|at| format!("t{at} AS (SELECT a.n FROM t{0} a, t{0} b)", at - 1)).collect();
+    let with = doubled.join(", ");
+    queries.push(("doubled tables", format!("WITH t0 AS (SELECT 1 AS n), {with} SELECT count(*) FROM t39")));
+    let names: Vec<String> = (1..60).map(|at| format!("t{at} AS (SELECT n + n AS n FROM t{})", at - 1)).collect();
+    let with = names.join(", ");
+    queries.push((
+        "doubled sums",
+        format!("WITH t0 AS (SELECT arrival AS n FROM records), {with} SELECT * FROM t59 WHERE n > 1"),
+    ));
+    let mut text = "'aaaaaaaaaa'".to_owned();
+    for _ in 0..12 {
+        text = format!("replace({text}, 'a', 'aaaaaaaaaaaaaaaa')");
+    }
+    queries.push(("replaced constants", format!("SELECT length({text})")));
+    let mut text = "message".to_owned();
+    for _ in 0..8 {
+        text = format!("replace({text}, 'a', 'aaaaaaaaaaaaaaaa')");
+    }
+    queries.push(("replaced columns", format!("SELECT sum(length({text})) FROM records")));
+    for (name, call) in [
+        ("joined again and again", "n || n"),
+        ("concat", "concat(n, n)"),
+        ("concat_ws", "concat_ws(n, n, n)"),
+        ("regexp_replace", "regexp_replace(n, 'l', 'llllllll', 'g')"),
+        ("mentions", "regexp_replace(n, '^(.*)$', '\\1\\1\\1\\1', 'g')"),
+        ("array_to_string", "array_to_string([n, n, n], n)"),
+        ("overlay", "overlay(n PLACING n FROM 2 FOR 1)"),
+        ("list", "array_to_string(array_concat([n, n], [n, n]), '')"),
+        ("upper", "concat(upper(n), n)"),
+    ] {
+        let levels: Vec<String> =
+            (1..30).map(|at| format!("t{at} AS (SELECT {call} AS n FROM t{} ORDER BY n LIMIT 100)", at - 1)).collect();
+        let with = levels.join(", ");
+        queries.push((
+            name,
+            format!("WITH t0 AS (SELECT message AS n FROM records), {with} SELECT max(length(n)) FROM t29"),
+        ));
+    }
+    queries.push((
+        "each with each",
+        "SELECT count(*) FROM range(0, 10000000) a, range(0, 10000000) b WHERE a.value * b.value = -1".into(),
+    ));
+    queries.push(("range", "SELECT sum(value) FROM range(0, 100000000000)".into()));
+    queries.push(("range without rows", "SELECT value FROM range(0, 100000000000) WHERE value < 0".into()));
+    queries.push((
+        "endless",
+        "WITH RECURSIVE x AS (SELECT 1 AS n UNION ALL SELECT n FROM x) SELECT count(*) FROM x".into(),
+    ));
+    queries.push(("fixed size", "SELECT arrow_cast(NULL, 'FixedSizeBinary(2000000000)')".into()));
+    queries
+}
+
+/// The memory of this process. Unit: bytes.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0_usize) << 10
+}
+
+#[tokio::test]
+async fn no_query_ends_the_process_or_outlives_its_bounds() {
+    let change = |settings: &mut SqlSettings| {
+        settings.memory_bytes = 64 << 20;
+        settings.time_max = Some(Duration::from_secs(3));
+    };
+    let archive = Archive::with(change).await;
+    archive.run(archive.task, &log(1_000)).await;
+    for (name, query) in hostile_queries() {
+        let begun = std::time::Instant::now();
+        let outcome = match archive.ask(&query, None).await {
+            Ok(answer) => format!("{} bytes", answer.len()),
+            Err(error) => format!("{:?}: {error}", error.kind()).chars().take(160).collect(),
+        };
+        let took = begun.elapsed();
+        println!("{name} ({} bytes): {} ms, {} MiB: {outcome}", query.len(), took.as_millis(), resident_bytes() >> 20);
+        assert!(took < Duration::from_secs(20), "{name}: {took:?}");
+        assert!(!outcome.starts_with("Internal"), "{name}: {outcome}");
+        assert!(resident_bytes() < 1_500 << 20, "{name}: {} MiB", resident_bytes() >> 20);
+        assert_eq!(archive.rows("SELECT 1").await, ["1"], "after {name}");
+    }
+}
+
+/// Deeper and wider expressions than anybody writes, made from a seed.
+#[tokio::test]
+async fn expressions_of_any_shape_are_answered_or_refused() {
+    let archive = Archive::with(|settings| settings.time_max = Some(Duration::from_secs(5))).await;
+    archive.run(archive.task, &log(20)).await;
+    let random = TestRandom::default();
+    let choose = |count: usize| {
+        let mut bytes = [0];
+        random.fill(&mut bytes);
+        usize::from(bytes[0]) % count
+    };
+    for _ in 0..60 {
+        let mut expr = "message".to_owned();
+        for _ in 0..choose(60) {
+            expr = match choose(12) {
+                0 => format!("({expr})"),
+                1 => format!("{expr} || 'x'"),
+                2 => format!("concat({expr}, {expr})"),
+                3 => format!("CASE WHEN {expr} > 'm' THEN {expr} ELSE 'n' END"),
+                4 => format!("replace({expr}, 'l', 'll')"),
+                5 => format!("upper({expr})"),
+                6 => format!("CAST(length({expr}) AS VARCHAR)"),
+                7 => format!("coalesce(NULL, {expr}, 'a')"),
+                8 => format!("array_to_string([{expr}, 'b'], ',')"),
+                9 => format!("CAST({expr} IN ('a', 'b') OR {expr} = 'c' AS VARCHAR)"),
+                10 => format!("(SELECT max({expr}) FROM runs)"),
+                _ => format!("substr({expr}, 1, 50)"),
+            };
+            if expr.len() > 100_000 {
+                break;
+            }
+        }
+        if let Err(error) = archive.ask(&format!("SELECT {expr} AS it FROM records"), None).await {
+            assert_ne!(error.kind(), SqlErrorKind::Internal, "{error}: {expr}");
+        }
+        assert_eq!(archive.rows("SELECT 1").await, ["1"]);
+    }
+}
+
+#[tokio::test]
+async fn functions_that_are_measured_say_what_they_said() {
+    let archive = Archive::new().await;
+    archive.run(archive.task, &log(2)).await;
+    for (call, expected) in [
+        ("replace(message, 'line', 'row')", ["row 0 of the log", "row 1 of the log"]),
+        ("message || '!' || arrival", ["line 0 of the log!0", "line 1 of the log!1"]),
+        ("regexp_replace(message, '[a-z]+', '<\\0>', 'g')", ["<line> 0 <of> <the> <log>", "<line> 1 <of> <the> <log>"]),
+        ("concat_ws('-', severity, arrival)", ["INFO-0", "INFO-1"]),
+        ("overlay(message PLACING 'LINE' FROM 1 FOR 4)", ["LINE 0 of the log", "LINE 1 of the log"]),
+        ("array_to_string([severity, message], '/')", ["INFO/line 0 of the log", "INFO/line 1 of the log"]),
+        ("to_char(TIMESTAMP '2026-11-24T01:02:03', '%Y') || arrival", ["20260", "20261"]),
+        ("substr(message, 1, 6)", ["line 0", "line 1"]),
+        ("translate(upper(message), 'LN', 'ln')", ["lInE 0 OF THE lOG", "lInE 1 OF THE lOG"]),
+        ("coalesce(NULL, message)", ["line 0 of the log", "line 1 of the log"]),
+        ("CAST(levenshtein(message, 'line 0 of the log') AS VARCHAR)", ["0", "1"]),
+    ] {
+        assert_eq!(archive.rows(&format!("SELECT {call} FROM records ORDER BY arrival")).await, expected, "{call}");
+    }
+    let header = archive.ask("SELECT message || 'x', replace(message, 'a', 'b') FROM records", None).await.unwrap();
+    assert!(header.starts_with("records.message || Utf8(\"x\"),"), "{header}");
+}
+
+#[tokio::test]
+async fn groups_that_do_not_fit_into_memory_go_on_in_files() {
+    let archive = Archive::with(|settings| settings.memory_bytes = 32 << 20).await;
+    let long = "x".repeat(200);
+    let records: Vec<Record> =
+        (0..300_000).map(|at| record(NOW_MS + at, "INFO", &format!("{:06} {long}", (at * 7_919) % 150_000))).collect();
+    archive.run(archive.task, &records).await;
+    let groups = "SELECT count(*), min(n), max(n) FROM (SELECT message, count(*) AS n FROM records GROUP BY 1)";
+    assert_eq!(archive.rows(groups).await, ["150000,2,2"]);
+    let listed =
+        archive.ask("SELECT message, count(*) FROM records GROUP BY 1 ORDER BY 2 DESC, 1", None).await.unwrap();
+    assert_eq!(listed.lines().count(), 150_001);
+    let distinct = archive.ask("SELECT DISTINCT message FROM records", None).await.unwrap();
+    assert_eq!(distinct.lines().count(), 150_001);
+}
+
+#[tokio::test]
+async fn no_query_fails_for_one_record_of_another_age() {
+    let archive = Archive::new().await;
+    let mut records = log(3);
+    for time in [Timestamp::MIN, Timestamp::clamped(0), Timestamp::clamped(9_300_000_000_000), Timestamp::MAX] {
+        records.push(Record { time, ..record(0, "INFO", "of another age") });
+    }
+    archive.run(archive.task, &records).await;
+    for query in [
+        "SELECT date_trunc('hour', time) AS it, count(*) FROM records GROUP BY 1",
+        "SELECT date_trunc('year', time), count(*) FROM records GROUP BY 1",
+        "SELECT date_bin(INTERVAL '1 hour', time) AS it, count(*) FROM records GROUP BY 1",
+        "SELECT date_part('year', time), extract(hour FROM time) FROM records",
+        "SELECT to_char(time, '%Y-%m-%d') FROM records",
+        "SELECT time + INTERVAL '1 hour', time - INTERVAL '1 day' FROM records",
+        "SELECT max(time) - min(time) FROM records",
+        "SELECT CAST(time AS VARCHAR), CAST(time AS DATE) FROM records",
+        "SELECT count(*) FROM records WHERE time > now() - INTERVAL '1 day'",
+        "SELECT count(*) FROM records WHERE time > '2026-01-01T00:00:00Z'",
+        "SELECT CAST(time AS BIGINT), time AT TIME ZONE 'Europe/Paris' FROM records",
+    ] {
+        if let Err(error) = archive.ask(query, None).await {
+            println!("FAILS {query}: {error}");
+        }
+    }
+}

@@ -105,6 +105,21 @@ impl SqlError {
         self
     }
 
+    /// The same, with what to do when the memory of questions does not do.
+    pub(super) fn with_memory(mut self, memory_bytes: usize) -> Self {
+        if self.kind == SqlErrorKind::TooLarge {
+            let cause: Box<dyn StdError + Send + Sync> = std::mem::take(&mut self.message).into();
+            self.source = Some(Arc::from(cause));
+            self.message = format!(
+                "the question takes more than the {} MiB of memory that all questions share, and cannot go on in files; \
+                 ask for less: a narrower time, fewer or shorter columns, fewer groups; or give questions more memory \
+                 (--sql-memory)",
+                memory_bytes >> 20
+            );
+        }
+        self
+    }
+
     /// What the asker does next.
     pub fn kind(&self) -> SqlErrorKind {
         self.kind

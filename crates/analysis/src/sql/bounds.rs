@@ -1,0 +1,247 @@
+//! How large a query may be: counted in its text, in what was parsed, and in what was planned, before anything walks
+//! over it that goes as deep as the query does, or takes as long as all its ways of joining.
+
+use std::ops::ControlFlow;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{Expr as ParsedExpr, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+/// The longest query. Unit: bytes.
+pub(super) const QUERY_BYTES_MAX: usize = 256 << 10;
+
+/// Most words, names, values and signs of a query. A list of 9,000 ids fits.
+const TOKENS_MAX: usize = 20_000;
+
+/// Most parts that are joined by `UNION` and its kind, and most `SELECT`s.
+const SELECTS_MAX: usize = 128;
+
+/// How deep an expression may be; each `AND`, `OR`, `+` or `||` of a chain is one deeper than the one before it.
+///
+/// A quarter of what the stack of [`super::threads`] holds in a debug build.
+const DEPTH_MAX: usize = 300;
+
+/// Most tables of a query, where each name of a `WITH` counts for what stands behind it: the time to plan grows with
+/// the square of their number.
+const TABLES_MAX: usize = 64;
+
+/// Most steps of the plan.
+const STEPS_MAX: usize = 2_000;
+
+/// Most parts of all expressions, where each name of a column counts for what stands behind it: conditions are moved
+/// down to the tables, and then say in full what the names mean.
+const PARTS_MAX: u64 = 100_000;
+
+/// What a query says, unless that is too much.
+pub(super) fn parsed(state: &SessionState, query: &str) -> Result<Statement> {
+    check_text(query)?;
+    let dialect = state.config_options().sql_parser.dialect;
+    let statement = state.sql_to_statement(query, &dialect)?;
+    let mut count = Count::default();
+    if count_in(&statement, &mut count).is_break() {
+        return Err(too_large(count.reason));
+    }
+    Ok(statement)
+}
+
+fn too_large(what: impl Into<String>) -> DataFusionError {
+    DataFusionError::Plan(format!("the query is too large: {}", what.into()))
+}
+
+fn check_text(query: &str) -> Result<()> {
+    if query.len() > QUERY_BYTES_MAX {
+        return Err(too_large(format!("it has more than {QUERY_BYTES_MAX} bytes")));
+    }
+    // What is not even made of words is left to the parser, which says where.
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, query).tokenize() else { return Ok(()) };
+    let is_said = |token: &&Token| !matches!(token, Token::Whitespace(_));
+    if tokens.iter().filter(is_said).count() > TOKENS_MAX {
+        return Err(too_large(format!("it has more than {TOKENS_MAX} words, values and signs")));
+    }
+    let is_select = |token: &&Token| match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::SELECT | Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::MINUS
+        ),
+        _ => false,
+    };
+    if tokens.iter().filter(is_select).count() > 2 * SELECTS_MAX {
+        return Err(too_large(format!("it has more than {SELECTS_MAX} parts with SELECT or UNION")));
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Count {
+    depth: usize,
+    tables: usize,
+    reason: String,
+}
+
+fn count_in(statement: &Statement, count: &mut Count) -> ControlFlow<()> {
+    match statement {
+        Statement::Statement(statement) => statement.visit(count),
+        Statement::Explain(explain) => count_in(&explain.statement, count),
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+impl Visitor for Count {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, _: &ParsedExpr) -> ControlFlow<()> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            self.reason = format!(
+                "an expression is more than {DEPTH_MAX} deep; a chain of AND, OR, + or || counts by its length, a list \
+                 (x IN (…), concat(…)) does not"
+            );
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _: &ParsedExpr) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
+        self.tables += 1;
+        if self.tables > TABLES_MAX {
+            self.reason = too_many_tables();
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn too_many_tables() -> String {
+    format!("it reads more than {TABLES_MAX} tables, counting what stands behind each name of a WITH")
+}
+
+/// Whether a plan is no larger than plans may be.
+pub(super) fn check_plan(plan: &LogicalPlan) -> Result<()> {
+    let (mut steps, mut tables) = (0, 0);
+    let mut reason = None;
+    plan.apply_with_subqueries(|plan| {
+        steps += 1;
+        tables += usize::from(matches!(plan, LogicalPlan::TableScan(_) | LogicalPlan::Values(_)));
+        if tables > TABLES_MAX {
+            reason = Some(too_many_tables());
+        } else if steps > STEPS_MAX {
+            reason = Some(format!("it takes more than {STEPS_MAX} steps, counting what stands behind each name"));
+        }
+        Ok(if reason.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if let Some(reason) = reason {
+        return Err(too_large(reason));
+    }
+    let mut parts = Parts::default();
+    parts.of_columns(plan)?;
+    Ok(())
+}
+
+/// Counts the parts of expressions.
+#[derive(Default)]
+struct Parts {
+    total: u64,
+}
+
+impl Parts {
+    /// How many parts stand behind each column that a step gives.
+    fn of_columns(&mut self, plan: &LogicalPlan) -> Result<Vec<u64>> {
+        let mut inputs = Vec::new();
+        for input in plan.inputs() {
+            inputs.push((input.schema().as_ref(), self.of_columns(input)?));
+        }
+        let mut parts = Vec::new();
+        for expr in plan.expressions() {
+            let behind = self.of_expr(&expr, &inputs)?;
+            self.total = self.total.saturating_add(behind);
+            if self.total > PARTS_MAX {
+                return Err(too_large(format!(
+                    "its expressions have more than {PARTS_MAX} parts, counting what stands behind each name"
+                )));
+            }
+            parts.push(behind);
+        }
+        let count = plan.schema().fields().len();
+        let mut columns: Vec<u64> = match plan {
+            LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) => parts,
+            LogicalPlan::Union(_) => (0..count)
+                .map(|index| inputs.iter().filter_map(|(_, parts)| parts.get(index).copied()).max().unwrap_or(1))
+                .collect(),
+            _ => inputs.iter().flat_map(|(_, parts)| parts.iter().copied()).collect(),
+        };
+        // What a grouping set or a window adds has as many parts as the largest.
+        let most = columns.iter().copied().max().unwrap_or(1);
+        columns.resize(count, most);
+        Ok(columns)
+    }
+
+    fn of_expr(&mut self, expr: &Expr, inputs: &[(&DFSchema, Vec<u64>)]) -> Result<u64> {
+        let mut count: u64 = 0;
+        let mut subqueries = Vec::new();
+        expr.apply(|expr| {
+            let behind = match expr {
+                Expr::Column(column) => behind(column, inputs),
+                Expr::ScalarSubquery(subquery) => {
+                    subqueries.push(subquery.subquery.clone());
+                    1
+                }
+                Expr::Exists(exists) => {
+                    subqueries.push(exists.subquery.subquery.clone());
+                    1
+                }
+                Expr::InSubquery(within) => {
+                    subqueries.push(within.subquery.subquery.clone());
+                    1
+                }
+                _ => 1,
+            };
+            count = count.saturating_add(behind);
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        for subquery in subqueries {
+            self.of_columns(&subquery)?;
+        }
+        Ok(count)
+    }
+}
+
+fn behind(column: &Column, inputs: &[(&DFSchema, Vec<u64>)]) -> u64 {
+    let found = inputs
+        .iter()
+        .find_map(|(schema, parts)| schema.maybe_index_of_column(column).and_then(|index| parts.get(index).copied()));
+    found.unwrap_or(1)
+}
+
+/// Bytes of texts and columns that a row may take which no table holds: values that the query names, one for each row.
+pub(super) fn bytes_a_row(plan: &LogicalPlan) -> Result<usize> {
+    let mut bytes: usize = 0;
+    plan.apply_with_subqueries(|plan| {
+        for expr in plan.expressions() {
+            bytes = bytes.saturating_add(16);
+            expr.apply(|expr| {
+                if let Expr::Literal(value, _) = expr {
+                    bytes = bytes.saturating_add(value.size());
+                }
+                // The values of a list are compared, not laid out.
+                Ok(match expr {
+                    Expr::InList(_) => TreeNodeRecursion::Jump,
+                    _ => TreeNodeRecursion::Continue,
+                })
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(bytes)
+}

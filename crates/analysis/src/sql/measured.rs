@@ -1,0 +1,778 @@
+//! Functions that make texts and lists, measured before they make them.
+//!
+//! The engine counts what sorting, grouping and joining keep, but not what a function makes: `replace` within `replace`
+//! took 6 GB of it. Here each function first says how much its values will take at most, and takes that from the memory
+//! of questions; what it made stays counted for as long as it is there.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, GenericStringArray, Int64Array, OffsetSizeTrait, RecordBatch, StringViewArray,
+};
+use datafusion::arrow::buffer::Buffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionStateDefaults;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::functions::regex::regexp_count;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Documentation, Expr, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Column};
+
+use super::LEFT_OUT;
+
+/// Most bytes of the texts of one batch: their places are 32-bit numbers, and past them the engine panics.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// Below this, the number of places at which an expression fits is not counted: the most that there can be will do.
+const COUNTED_FROM_BYTES: usize = 16 << 20;
+
+/// Most pairs of letters that `levenshtein` compares for one batch: some seconds.
+const PAIRS_MAX: usize = 4 << 30;
+
+/// How much of what a function makes comes from what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Growth {
+    /// A number, a time, a truth: as large as its kind.
+    Fixed,
+    /// At most as long as an argument.
+    NotLonger,
+    /// At most so many times as long as all arguments together.
+    Times(usize),
+    /// A text of each element, and a separator.
+    Joined,
+    /// One text for another.
+    Replaced,
+    /// One text for what fits an expression.
+    RegexReplaced,
+    /// The parts that fit an expression.
+    RegexMatched,
+    /// An element for others.
+    ElementsReplaced,
+    /// A time in a given form.
+    Formatted,
+    /// Compares each letter with each.
+    EachWithEach,
+    /// Makes a value of a kind whose name says its size.
+    OfNamedKind,
+}
+
+/// Each scalar function of the engine that is offered, and how much it makes.
+///
+/// A function that is not named here is not offered: who renews the engine looks at what is new in it.
+static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
+    let kinds: [(Growth, &[&str]); 11] = [
+        (
+            Growth::Fixed,
+            &[
+                "abs",
+                "acos",
+                "acosh",
+                "array_any_value",
+                "array_dims",
+                "array_distance",
+                "array_element",
+                "array_empty",
+                "array_has",
+                "array_has_all",
+                "array_has_any",
+                "array_length",
+                "array_max",
+                "array_min",
+                "array_ndims",
+                "array_position",
+                "array_positions",
+                "arrow_metadata",
+                "arrow_typeof",
+                "ascii",
+                "asin",
+                "asinh",
+                "atan",
+                "atan2",
+                "atanh",
+                "bit_length",
+                "cardinality",
+                "cbrt",
+                "ceil",
+                "character_length",
+                "chr",
+                "contains",
+                "cos",
+                "cosh",
+                "cot",
+                "current_date",
+                "current_time",
+                "date_bin",
+                "date_part",
+                "date_trunc",
+                "degrees",
+                "empty",
+                "ends_with",
+                "exp",
+                "factorial",
+                "find_in_set",
+                "floor",
+                "from_unixtime",
+                "gcd",
+                "get_field",
+                "isnan",
+                "iszero",
+                "lcm",
+                "ln",
+                "log",
+                "log10",
+                "log2",
+                "make_date",
+                "make_time",
+                "nanvl",
+                "now",
+                "octet_length",
+                "pi",
+                "power",
+                "radians",
+                "random",
+                "regexp_count",
+                "regexp_instr",
+                "regexp_like",
+                "round",
+                "signum",
+                "sin",
+                "sinh",
+                "sqrt",
+                "starts_with",
+                "strpos",
+                "tan",
+                "tanh",
+                "to_date",
+                "to_hex",
+                "to_local_time",
+                "to_time",
+                "to_timestamp",
+                "to_timestamp_micros",
+                "to_timestamp_millis",
+                "to_timestamp_nanos",
+                "to_timestamp_seconds",
+                "to_unixtime",
+                "trunc",
+                "union_extract",
+                "union_tag",
+                "uuid",
+                "version",
+            ],
+        ),
+        (
+            Growth::NotLonger,
+            &[
+                "array_distinct",
+                "array_except",
+                "array_intersect",
+                "array_pop_back",
+                "array_pop_front",
+                "array_remove",
+                "array_remove_all",
+                "array_remove_n",
+                "array_reverse",
+                "array_slice",
+                "array_sort",
+                "btrim",
+                "coalesce",
+                "flatten",
+                "greatest",
+                "least",
+                "left",
+                "ltrim",
+                "map_extract",
+                "map_keys",
+                "map_values",
+                "nullif",
+                "nvl",
+                "nvl2",
+                "reverse",
+                "right",
+                "rtrim",
+                "split_part",
+                "substr",
+                "substr_index",
+            ],
+        ),
+        (
+            Growth::Times(1),
+            &[
+                "array_append",
+                "array_concat",
+                "array_prepend",
+                "array_union",
+                "concat",
+                "concat_ws",
+                "make_array",
+                "map",
+                "map_entries",
+                "named_struct",
+                "overlay",
+                "struct",
+                JOINED_TEXT,
+            ],
+        ),
+        // A letter may become three, a byte four, and an element of a list has a place of four bytes.
+        (Growth::Times(4), &["arrays_zip", "initcap", "lower", "translate", "upper"]),
+        (Growth::Times(8), &["string_to_array"]),
+        (Growth::Joined, &["array_to_string"]),
+        (Growth::Replaced, &["replace"]),
+        (Growth::RegexReplaced, &["regexp_replace"]),
+        (Growth::RegexMatched, &["regexp_match"]),
+        (Growth::ElementsReplaced, &["array_replace", "array_replace_all", "array_replace_n"]),
+        (Growth::Formatted, &["to_char"]),
+    ];
+    let more = [
+        ("levenshtein", Growth::EachWithEach),
+        ("arrow_cast", Growth::OfNamedKind),
+        ("arrow_try_cast", Growth::OfNamedKind),
+    ];
+    let named = kinds.into_iter().flat_map(|(growth, names)| names.iter().map(move |name| (*name, growth)));
+    named.chain(more).collect()
+});
+
+/// What `a || b` is called where it is measured.
+const JOINED_TEXT: &str = "joined_text";
+
+/// The functions of a question, which take their memory from a pool.
+#[derive(Debug, Clone)]
+pub(super) struct Functions {
+    named: HashMap<String, Arc<ScalarUDF>>,
+    joined_text: Arc<ScalarUDF>,
+}
+
+impl Functions {
+    pub(super) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
+        let consumer = MemoryConsumer::new("what functions make");
+        let account = Arc::new(Account { pool: Arc::clone(pool), constants: consumer.register(pool) });
+        let measured = |inner: Arc<dyn ScalarUDFImpl>, growth| {
+            let measured = Measured { inner, growth, account: Arc::clone(&account) };
+            Arc::new(ScalarUDF::new_from_impl(measured))
+        };
+        let offered = SessionStateDefaults::default_scalar_functions().into_iter().filter_map(|function| {
+            let growth = GROWTH.get(function.name()).filter(|_| !LEFT_OUT.contains(&function.name()))?;
+            let name = function.name().to_owned();
+            Some((
+                name,
+                if *growth == Growth::Fixed { function } else { measured(Arc::clone(function.inner()), *growth) },
+            ))
+        });
+        let named = offered.collect();
+        Self { named, joined_text: measured(Arc::new(JoinedText::default()), Growth::Times(1)) }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<ScalarUDF>> {
+        self.named.values().map(Arc::clone).collect()
+    }
+
+    /// The plan with functions that are measured, also where the query wrote a sign or a phrase for them.
+    pub(super) fn measured(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|plan| {
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let changed = expr.transform_up(|expr| self.measured_call(expr))?;
+                Ok(changed.update_data(|expr| name.restore(expr)))
+            })
+        })
+        .data()
+    }
+
+    fn measured_call(&self, expr: Expr) -> Result<Transformed<Expr>> {
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) => {
+                Ok(Transformed::yes(self.joined_text.call(vec![*left, *right])))
+            }
+            Expr::ScalarFunction(ScalarFunction { func, args }) => {
+                if func.inner().as_any().is::<Measured>() || GROWTH.get(func.name()) == Some(&Growth::Fixed) {
+                    return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
+                }
+                match self.named.get(func.name()) {
+                    Some(func) => {
+                        let func = Arc::clone(func);
+                        Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
+                    }
+                    None => Err(DataFusionError::Plan(format!("invalid function '{}'", func.name()))),
+                }
+            }
+            expr => Ok(Transformed::no(expr)),
+        }
+    }
+}
+
+/// Where memory is taken from.
+#[derive(Debug)]
+struct Account {
+    pool: Arc<dyn MemoryPool>,
+    /// For values that are the same for all rows: they become part of the plan, and stay as long as the question does.
+    constants: MemoryReservation,
+}
+
+/// A function that takes memory before it makes anything.
+#[derive(Debug)]
+struct Measured {
+    inner: Arc<dyn ScalarUDFImpl>,
+    growth: Growth,
+    account: Arc<Account>,
+}
+
+impl PartialEq for Measured {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.dyn_eq(other.inner.as_any())
+    }
+}
+
+impl Eq for Measured {}
+
+impl Hash for Measured {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.dyn_hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Measured {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        self.inner.schema_name(args)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(arg_types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.inner.return_field_from_args(args)
+    }
+
+    fn short_circuits(&self) -> bool {
+        self.inner.short_circuits()
+    }
+
+    fn conditional_arguments<'a>(&self, args: &'a [Expr]) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
+        self.inner.conditional_arguments(args)
+    }
+
+    fn simplify(
+        &self,
+        args: Vec<Expr>,
+        info: &datafusion::logical_expr::simplify::SimplifyContext,
+    ) -> Result<datafusion::logical_expr::simplify::ExprSimplifyResult> {
+        // What the others become there are the engine's own functions again, which are not measured.
+        match self.growth {
+            Growth::NotLonger | Growth::OfNamedKind if !self.names_a_size(&args) => self.inner.simplify(args, info),
+            _ => Ok(datafusion::logical_expr::simplify::ExprSimplifyResult::Original(args)),
+        }
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(arg_types)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let bytes = self.bytes(&args)?;
+        if bytes > BATCH_BYTES_MAX {
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "{} would make {bytes} bytes at once; at most {BATCH_BYTES_MAX} are made",
+                self.name()
+            )));
+        }
+        if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
+            self.account.constants.try_grow(bytes)?;
+            return self.inner.invoke_with_args(args);
+        }
+        let reservation = MemoryConsumer::new(self.name()).register(&self.account.pool);
+        reservation.try_grow(bytes)?;
+        match self.inner.invoke_with_args(args)? {
+            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(accounted(array, reservation)?)),
+            scalar => Ok(scalar),
+        }
+    }
+}
+
+impl Measured {
+    fn names_a_size(&self, args: &[Expr]) -> bool {
+        let names_one = |arg: &Expr| match arg {
+            Expr::Literal(value, _) => value.to_string().contains("FixedSize"),
+            _ => false,
+        };
+        self.growth == Growth::OfNamedKind && args.iter().skip(1).any(names_one)
+    }
+
+    /// The most that a call makes. Unit: bytes.
+    fn bytes(&self, call: &ScalarFunctionArgs) -> Result<usize> {
+        let (args, rows) = (call.args.as_slice(), call.number_rows);
+        let sum =
+            |args: &[ColumnarValue]| args.iter().fold(0_usize, |sum, arg| sum.saturating_add(total_bytes(arg, rows)));
+        Ok(match self.growth {
+            Growth::Fixed => 0,
+            // The arguments that are columns are there already.
+            Growth::NotLonger => {
+                let constants = args.iter().filter(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+                constants.map(|arg| total_bytes(arg, rows)).fold(0, usize::saturating_add)
+            }
+            Growth::Times(times) => {
+                // The separator of `concat_ws` stands between all others.
+                let again = if self.name() == "concat_ws" { args.len() } else { 1 };
+                let separators = args.first().map_or(0, |first| total_bytes(first, rows)).saturating_mul(again);
+                sum(args).saturating_add(separators).saturating_mul(times)
+            }
+            Growth::Joined => {
+                let elements = args.first().map_or(0, |list| list_elements(list, rows));
+                let between: usize = args.iter().skip(1).map(longest).fold(0, usize::saturating_add);
+                let texts = args.first().map_or(0, |list| total_bytes(list, rows));
+                texts.saturating_mul(4).saturating_add(elements.saturating_mul(between.saturating_add(1)))
+            }
+            Growth::Replaced => match args {
+                [text, from, to] => replaced_bytes(text, from, to, rows)?,
+                _ => sum(args),
+            },
+            Growth::RegexReplaced => regex_replaced_bytes(call)?,
+            Growth::RegexMatched => {
+                let groups = args.get(1).map_or(0, longest);
+                args.first().map_or(0, |text| total_bytes(text, rows)).saturating_mul(groups.saturating_add(1))
+            }
+            Growth::ElementsReplaced => {
+                let elements = args.first().map_or(0, |list| list_elements(list, rows));
+                let to = args.get(2).map_or(0, longest);
+                sum(args).saturating_add(elements.saturating_mul(to))
+            }
+            Growth::Formatted => args.get(1).map_or(0, |form| total_bytes(form, rows)).saturating_mul(32),
+            Growth::EachWithEach => {
+                let [left, right] = args else { return Ok(0) };
+                let (left, right) = (Texts::of(left)?, Texts::of(right)?);
+                let pairs = (0..rows).map(|row| left.at(row).len().saturating_mul(right.at(row).len()));
+                if pairs.fold(0, usize::saturating_add) > PAIRS_MAX {
+                    let message = format!("{} of texts as long as these takes too long", self.name());
+                    return Err(DataFusionError::ResourcesExhausted(message));
+                }
+                0
+            }
+            Growth::OfNamedKind => {
+                let names = args.iter().skip(1).any(|kind| match kind {
+                    ColumnarValue::Scalar(kind) => kind.to_string().contains("FixedSize"),
+                    ColumnarValue::Array(_) => true,
+                });
+                if names || call.return_field.data_type().to_string().contains("FixedSize") {
+                    let message = format!("{} makes no values of a fixed size", self.name());
+                    return Err(DataFusionError::Plan(message));
+                }
+                sum(args)
+            }
+        })
+    }
+}
+
+/// What the values of an argument take when there is one for each row. Unit: bytes.
+fn total_bytes(value: &ColumnarValue, rows: usize) -> usize {
+    match value {
+        ColumnarValue::Array(array) => array_bytes(array),
+        ColumnarValue::Scalar(_) => longest(value).saturating_mul(rows),
+    }
+}
+
+fn array_bytes(array: &ArrayRef) -> usize {
+    match array.data_type() {
+        DataType::Utf8View => array.as_string_view().iter().flatten().map(str::len).sum(),
+        DataType::Utf8 => text_bytes::<i32>(array),
+        DataType::LargeUtf8 => text_bytes::<i64>(array),
+        _ => array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size()),
+    }
+}
+
+fn text_bytes<O: OffsetSizeTrait>(array: &ArrayRef) -> usize {
+    let offsets = array.as_string::<O>().value_offsets();
+    offsets.last().zip(offsets.first()).map_or(0, |(last, first)| (*last - *first).as_usize())
+}
+
+/// The longest value of an argument, or more. Unit: bytes.
+fn longest(value: &ColumnarValue) -> usize {
+    match value {
+        ColumnarValue::Scalar(value) => match value.try_as_str() {
+            Some(text) => text.map_or(0, str::len),
+            None => value.size(),
+        },
+        ColumnarValue::Array(array) => match Texts::of(value) {
+            Ok(texts) => (0..array.len()).map(|row| texts.at(row).len()).max().unwrap_or(0),
+            Err(_) => array_bytes(array),
+        },
+    }
+}
+
+/// How many elements the lists of an argument have, those of lists within lists as well.
+fn list_elements(value: &ColumnarValue, rows: usize) -> usize {
+    fn leaves(array: &ArrayRef) -> usize {
+        match array.data_type() {
+            DataType::List(_) => leaves(array.as_list::<i32>().values()),
+            DataType::LargeList(_) => leaves(array.as_list::<i64>().values()),
+            DataType::FixedSizeList(..) => leaves(array.as_fixed_size_list().values()),
+            _ => array.len(),
+        }
+    }
+    match value {
+        ColumnarValue::Array(array) => leaves(array),
+        ColumnarValue::Scalar(value) => value.to_array().map_or(0, |array| leaves(&array)).saturating_mul(rows),
+    }
+}
+
+/// The texts of an argument, one for each row.
+enum Texts<'a> {
+    One(&'a str),
+    Short(&'a GenericStringArray<i32>),
+    Long(&'a GenericStringArray<i64>),
+    View(&'a StringViewArray),
+}
+
+impl<'a> Texts<'a> {
+    fn of(value: &'a ColumnarValue) -> Result<Self> {
+        let other = |kind: &DataType| DataFusionError::Internal(format!("a text was expected, not {kind}"));
+        match value {
+            ColumnarValue::Scalar(ScalarValue::Null) => Ok(Self::One("")),
+            ColumnarValue::Scalar(value) => {
+                let text = value.try_as_str().ok_or_else(|| other(&value.data_type()))?;
+                Ok(Self::One(text.unwrap_or_default()))
+            }
+            ColumnarValue::Array(array) => match array.data_type() {
+                DataType::Utf8 => Ok(Self::Short(array.as_string())),
+                DataType::LargeUtf8 => Ok(Self::Long(array.as_string())),
+                DataType::Utf8View => Ok(Self::View(array.as_string_view())),
+                kind => Err(other(kind)),
+            },
+        }
+    }
+
+    fn at(&self, row: usize) -> &'a str {
+        match self {
+            Self::One(text) => text,
+            Self::Short(texts) => texts.value(row),
+            Self::Long(texts) => texts.value(row),
+            Self::View(texts) => texts.value(row),
+        }
+    }
+}
+
+fn replaced_bytes(text: &ColumnarValue, from: &ColumnarValue, to: &ColumnarValue, rows: usize) -> Result<usize> {
+    let (text, from, to) = (Texts::of(text)?, Texts::of(from)?, Texts::of(to)?);
+    let bytes = (0..rows).map(|row| {
+        let (text, from, to) = (text.at(row), from.at(row), to.at(row));
+        if to.len() <= from.len() {
+            return text.len();
+        }
+        let count = if from.is_empty() {
+            text.chars().count() + 1
+        } else {
+            memchr::memmem::find_iter(text.as_bytes(), from.as_bytes()).count()
+        };
+        text.len().saturating_add(count.saturating_mul(to.len() - from.len()))
+    });
+    Ok(bytes.fold(0, usize::saturating_add))
+}
+
+fn regex_replaced_bytes(call: &ScalarFunctionArgs) -> Result<usize> {
+    let rows = call.number_rows;
+    let [text, pattern, to, flags @ ..] = call.args.as_slice() else { return Ok(0) };
+    // Each mention of a part that fits repeats at most all that fits.
+    let mentions = match to {
+        ColumnarValue::Scalar(to) => to.to_string().matches(['\\', '$']).count(),
+        ColumnarValue::Array(_) => longest(to),
+    };
+    let repeated = total_bytes(text, rows).saturating_mul(mentions.saturating_add(1));
+    let texts = Texts::of(text)?;
+    let most: usize = (0..rows).map(|row| texts.at(row).len() + 1).fold(0, usize::saturating_add);
+    let (most, each) = (most, longest(to));
+    let bytes = repeated.saturating_add(most.saturating_mul(each));
+    if bytes <= COUNTED_FROM_BYTES {
+        return Ok(bytes);
+    }
+    let flags: Vec<ColumnarValue> = match flags {
+        [] => return Ok(repeated.saturating_add(rows.saturating_mul(each))),
+        [ColumnarValue::Scalar(flags)] => {
+            let flags = flags.try_as_str().flatten().unwrap_or_default();
+            if !flags.contains('g') {
+                return Ok(repeated.saturating_add(rows.saturating_mul(each)));
+            }
+            vec![ColumnarValue::Scalar(ScalarValue::Utf8(Some(flags.replace('g', ""))))]
+        }
+        _ => Vec::new(),
+    };
+    let like_text = |value: &ColumnarValue| value.cast_to(&DataType::Utf8View, None);
+    let mut args = vec![like_text(text)?, like_text(pattern)?];
+    args.push(ColumnarValue::Scalar(ScalarValue::Int64(Some(1))));
+    args.extend(flags.iter().map(like_text).collect::<Result<Vec<_>>>()?);
+    let fields = args.iter().map(|arg| Arc::new(Field::new("", arg.data_type(), true)) as FieldRef).collect();
+    let counted = regexp_count().invoke_with_args(ScalarFunctionArgs {
+        args,
+        arg_fields: fields,
+        number_rows: rows,
+        return_field: Arc::new(Field::new("", DataType::Int64, true)),
+        config_options: Arc::clone(&call.config_options),
+    })?;
+    let counted = counted.into_array(rows)?;
+    let counts = counted.as_any().downcast_ref::<Int64Array>();
+    let places: i64 = counts.map_or(0, |counts| counts.iter().flatten().fold(0, i64::saturating_add));
+    let places = usize::try_from(places).unwrap_or(usize::MAX);
+    Ok(repeated.saturating_add(places.saturating_mul(each)))
+}
+
+/// The same array, whose memory is given back when the last of it is dropped.
+fn accounted(array: ArrayRef, reservation: MemoryReservation) -> Result<ArrayRef> {
+    match array.data_type() {
+        DataType::Utf8 => accounted_text::<i32>(&array, reservation),
+        DataType::LargeUtf8 => accounted_text::<i64>(&array, reservation),
+        DataType::Utf8View => {
+            let (views, buffers, nulls) = array.as_string_view().clone().into_parts();
+            let bytes: usize = buffers.iter().map(Buffer::len).sum();
+            // What it shares with its arguments is there anyhow.
+            let reservation = Arc::new(shrunk(reservation, bytes));
+            let buffers: Vec<Buffer> =
+                buffers.iter().map(|buffer| owned(buffer.clone(), Arc::clone(&reservation))).collect();
+            Ok(Arc::new(StringViewArray::try_new(views, buffers, nulls)?))
+        }
+        _ => Ok(array),
+    }
+}
+
+fn accounted_text<O: OffsetSizeTrait>(array: &ArrayRef, reservation: MemoryReservation) -> Result<ArrayRef> {
+    let (offsets, values, nulls) = array.as_string::<O>().clone().into_parts();
+    let reservation = Arc::new(shrunk(reservation, values.len()));
+    let values = owned(values, reservation);
+    Ok(Arc::new(GenericStringArray::<O>::try_new(offsets, values, nulls)?))
+}
+
+fn shrunk(reservation: MemoryReservation, bytes: usize) -> MemoryReservation {
+    reservation.shrink(reservation.size().saturating_sub(bytes));
+    reservation
+}
+
+fn owned(buffer: Buffer, reservation: Arc<MemoryReservation>) -> Buffer {
+    /// Bytes, and the memory that they were taken from.
+    struct Owned {
+        buffer: Buffer,
+        _reservation: Arc<MemoryReservation>,
+    }
+    impl AsRef<[u8]> for Owned {
+        fn as_ref(&self) -> &[u8] {
+            &self.buffer
+        }
+    }
+    Buffer::from(Bytes::from_owner(Owned { buffer, _reservation: reservation }))
+}
+
+/// `a || b`, as the engine joins texts.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct JoinedText {
+    signature: Signature,
+}
+
+impl Default for JoinedText {
+    fn default() -> Self {
+        Self { signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for JoinedText {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        JOINED_TEXT
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(args.iter().map(|arg| arg.schema_name().to_string()).collect::<Vec<_>>().join(" || "))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let [left, right] = arg_types else {
+            return Err(DataFusionError::Internal("two texts are joined".to_owned()));
+        };
+        let (left, right) = BinaryTypeCoercer::new(left, &Operator::StringConcat, right).get_input_types()?;
+        Ok(vec![left, right])
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        let [left, right] = arg_types else {
+            return Err(DataFusionError::Internal("two texts are joined".to_owned()));
+        };
+        BinaryTypeCoercer::new(left, &Operator::StringConcat, right).get_result_type()
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let is_constant = call.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if is_constant { 1 } else { call.number_rows };
+        let columns = call.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
+        let fields: Vec<Field> =
+            columns.iter().map(|column| Field::new("", column.data_type().clone(), true)).collect();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        let column = |index| Arc::new(Column::new("", index)) as Arc<dyn PhysicalExpr>;
+        let joined = PhysicalBinary::new(column(0), Operator::StringConcat, column(1)).evaluate(&batch)?;
+        match joined {
+            ColumnarValue::Array(array) if is_constant => {
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
+            }
+            joined => Ok(joined),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_function_of_the_engine_is_known_or_left_out() {
+        let unknown: Vec<String> = SessionStateDefaults::default_scalar_functions()
+            .into_iter()
+            .map(|function| function.name().to_owned())
+            .filter(|name| !GROWTH.contains_key(name.as_str()) && !LEFT_OUT.contains(&name.as_str()))
+            .collect();
+        assert_eq!(unknown, Vec::<String>::new(), "say how much each makes");
+    }
+
+    #[test]
+    fn no_function_is_known_that_the_engine_has_not() {
+        let names: Vec<String> = SessionStateDefaults::default_scalar_functions()
+            .into_iter()
+            .map(|function| function.name().to_owned())
+            .collect();
+        let gone: Vec<&&str> =
+            GROWTH.keys().filter(|name| **name != JOINED_TEXT && !names.iter().any(|known| known == **name)).collect();
+        assert_eq!(gone, Vec::<&&str>::new());
+    }
+}

@@ -1,0 +1,271 @@
+//! The end of a question whose time is up, or whose asker has gone: its work is given up wherever it stands, while it is
+//! planned, between any two batches, and in the middle of a join.
+
+use std::any::Any;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{ColumnarValue, LogicalPlan};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coop::make_cooperative;
+use datafusion::physical_plan::execution_plan::{CardinalityEffect, SchedulingType};
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{NestedLoopJoinExec, NestedLoopJoinExecBuilder};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties};
+use futures::StreamExt;
+use tokio::time::Instant;
+
+/// When a question ends at the latest.
+#[derive(Debug)]
+pub(super) struct Stop {
+    /// When its time is up, and how long that is.
+    deadline: Option<(Instant, Duration)>,
+    /// Nobody waits for the answer any more.
+    is_left: AtomicBool,
+}
+
+/// A question that was given up.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the question was given up")]
+pub(super) struct GivenUp;
+
+impl Stop {
+    pub(super) fn after(time_max: Option<Duration>) -> Self {
+        let deadline = time_max.map(|time_max| (Instant::now() + time_max, time_max));
+        Self { deadline, is_left: AtomicBool::new(false) }
+    }
+
+    pub(super) fn deadline(&self) -> Option<(Instant, Duration)> {
+        self.deadline
+    }
+
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let is_late = self.deadline.is_some_and(|(deadline, _)| Instant::now() >= deadline);
+        match is_late || self.is_left.load(Ordering::Relaxed) {
+            true => Err(DataFusionError::External(Box::new(GivenUp))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Checks before each other rule whether to go on.
+#[derive(Debug, Clone)]
+pub(super) struct StopRule(pub(super) Arc<Stop>);
+
+impl StopRule {
+    const NAME: &str = "stop";
+
+    /// The rules with a check before each.
+    pub(super) fn between(
+        &self,
+        rules: &[Arc<dyn OptimizerRule + Send + Sync>],
+    ) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+        let check: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(self.clone());
+        rules.iter().flat_map(|rule| [Arc::clone(&check), Arc::clone(rule)]).collect()
+    }
+
+    /// The rules for physical plans with a check before each.
+    pub(super) fn between_physical(
+        &self,
+        rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>],
+    ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+        let check: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(self.clone());
+        rules.iter().flat_map(|rule| [Arc::clone(&check), Arc::clone(rule)]).collect()
+    }
+}
+
+impl OptimizerRule for StopRule {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        self.0.check()?;
+        Ok(Transformed::no(plan))
+    }
+}
+
+impl PhysicalOptimizerRule for StopRule {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        self.0.check()?;
+        Ok(plan)
+    }
+
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// A plan whose sources and joins, which alone make more rows than they get, can be stopped.
+pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|plan| {
+        let is_source = plan.children().is_empty();
+        let multiplies = plan.name().ends_with("JoinExec") || plan.name() == "UnnestExec";
+        if !is_source && !multiplies {
+            return Ok(Transformed::no(plan));
+        }
+        let plan = match plan.as_any().downcast_ref::<NestedLoopJoinExec>() {
+            Some(join) => with_stoppable_filter(join, stop)?,
+            None => plan,
+        };
+        Ok(Transformed::yes(Arc::new(StopExec::new(plan, stop)) as Arc<dyn ExecutionPlan>))
+    })
+    .data()
+}
+
+/// A join that compares each row with each may go on for hours without a row that fits.
+fn with_stoppable_filter(join: &NestedLoopJoinExec, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
+    let filter = join.filter().map(|filter| {
+        let inner = Arc::clone(filter.expression());
+        let expression = Arc::new(StopExpr { inner, stop: Arc::clone(stop) });
+        JoinFilter::new(expression, filter.column_indices().to_vec(), Arc::clone(filter.schema()))
+    });
+    Ok(Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?))
+}
+
+/// Passes batches on until the question ends.
+#[derive(Debug)]
+struct StopExec {
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+    stop: Arc<Stop>,
+}
+
+impl StopExec {
+    fn new(input: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Self {
+        let properties =
+            PlanProperties::clone(input.properties()).with_scheduling_type(SchedulingType::Cooperative).into();
+        Self { input, properties, stop: Arc::clone(stop) }
+    }
+}
+
+impl DisplayAs for StopExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StopExec")
+    }
+}
+
+impl ExecutionPlan for StopExec {
+    fn name(&self) -> &'static str {
+        "StopExec"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(match children.pop() {
+            Some(input) => Arc::new(Self::new(input, &self.stop)),
+            None => self,
+        })
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        self.stop.check()?;
+        let stop = Arc::clone(&self.stop);
+        let batches = self.input.execute(partition, context)?.map(move |batch| stop.check().and(batch));
+        let stream = RecordBatchStreamAdapter::new(self.input.schema(), batches);
+        Ok(make_cooperative(Box::pin(stream)))
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+}
+
+/// A condition that is looked at until the question ends.
+#[derive(Debug)]
+struct StopExpr {
+    inner: Arc<dyn PhysicalExpr>,
+    stop: Arc<Stop>,
+}
+
+impl PartialEq for StopExpr {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.eq(&other.inner)
+    }
+}
+
+impl Eq for StopExpr {}
+
+impl Hash for StopExpr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl fmt::Display for StopExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.inner, f)
+    }
+}
+
+impl PhysicalExpr for StopExpr {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn data_type(&self, schema: &Schema) -> Result<DataType> {
+        self.inner.data_type(schema)
+    }
+
+    fn nullable(&self, schema: &Schema) -> Result<bool> {
+        self.inner.nullable(schema)
+    }
+
+    fn return_field(&self, schema: &Schema) -> Result<FieldRef> {
+        self.inner.return_field(schema)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        self.stop.check()?;
+        self.inner.evaluate(batch)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.inner]
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
+        Ok(match children.pop() {
+            Some(inner) => Arc::new(Self { inner, stop: Arc::clone(&self.stop) }),
+            None => self,
+        })
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_sql(f)
+    }
+}
