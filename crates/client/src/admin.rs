@@ -9,9 +9,11 @@ use runlog_model::wire::admin::{
 };
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::error::Result;
+use crate::lists::{ListIds, readable};
 
 /// Most tasks that the API gives at once.
 const LIST_PAGE_MAX: u64 = 100;
@@ -28,7 +30,8 @@ pub enum PermissionHolder<'a> {
 impl Client {
     /// `GET /orchestration/environments`.
     pub async fn environments(&self) -> Result<Vec<EnvironmentBody>> {
-        self.get_json(&["orchestration", "environments"], &[]).await
+        let items = self.get_json(&["orchestration", "environments"], &[]).await?;
+        Ok(readable("environments", items))
     }
 
     /// `POST /runlog/v1/environments`.
@@ -38,7 +41,8 @@ impl Client {
 
     /// `GET /orchestration/workspaces`.
     pub async fn workspaces(&self) -> Result<Vec<WorkspaceBody>> {
-        self.get_json(&["orchestration", "workspaces"], &[]).await
+        let items = self.get_json(&["orchestration", "workspaces"], &[]).await?;
+        Ok(readable("workspaces", items))
     }
 
     /// `POST /runlog/v1/workspaces`.
@@ -48,16 +52,20 @@ impl Client {
 
     /// All tasks of a workspace, or of all that the caller may view: `GET /orchestration/executables/tasks`.
     pub async fn tasks(&self, workspace: Option<WorkspaceId>, name: Option<&str>) -> Result<Vec<TaskItem>> {
-        let mut tasks = Vec::new();
+        let (mut tasks, mut ids, mut offset) = (Vec::new(), ListIds::default(), 0);
         loop {
-            let mut query = vec![("limit", LIST_PAGE_MAX.to_string()), ("offset", tasks.len().to_string())];
+            let mut query = vec![("limit", LIST_PAGE_MAX.to_string()), ("offset", offset.to_string())];
             query.extend(workspace.map(|id| ("workspaceId", id.to_string())));
             query.extend(name.map(|name| ("name", name.to_owned())));
-            let page: ListPage<TaskItem> = self.get_json(&["orchestration", "executables", "tasks"], &query).await?;
-            let is_last = page.items.is_empty();
+            let page: ListPage<Value> = self.get_json(&["orchestration", "executables", "tasks"], &query).await?;
+            let (came, total) = (page.items.len() as u64, page.total);
+            let id_of = |item: &Value| item.get("executable").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let named: Vec<String> = page.items.iter().map(id_of).collect();
+            let new = ids.take("tasks", offset, LIST_PAGE_MAX, named.iter().map(String::as_str))?;
+            offset += came;
             tasks.extend(page.items);
-            if is_last || tasks.len() as u64 >= page.total {
-                return Ok(tasks);
+            if new == 0 || offset >= total {
+                return Ok(readable("tasks", tasks));
             }
         }
     }

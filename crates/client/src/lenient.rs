@@ -1,6 +1,6 @@
 //! Reads what services send that follow the contract in their own way.
 
-use runlog_model::Timestamp;
+use runlog_model::{LogTime, LogZone, Timestamp};
 use serde_json::Value;
 
 /// A count: a number, with or without a fraction of zeros, or the same as text.
@@ -13,32 +13,24 @@ pub(crate) fn count(value: &Value) -> Option<u64> {
     }
 }
 
-/// A time: RFC 3339, or a number since 1970, or the same as text. Numbers are milliseconds as far as those name a time;
-/// then microseconds, then nanoseconds. One with a fraction is seconds, where it would be of 1970 as milliseconds.
-pub(crate) fn time(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::String(text) => {
-            let text = text.trim();
-            text.parse().ok().or_else(|| {
-                // `inf` and the like are no times.
-                let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
-                serde_json::from_str(text).ok().filter(|_| is_number).and_then(|number: Value| time_of_number(&number))
-            })
-        }
-        _ => time_of_number(value),
-    }
-}
+/// Numbers up to this are milliseconds, as the contract has it: the year 5138. Larger ones are of other units.
+const MILLIS_MAX: u64 = 100_000_000_000_000;
 
-fn time_of_number(value: &Value) -> Option<Timestamp> {
-    let by_magnitude = |number: i64| {
-        [1, 1_000, 1_000_000].iter().find_map(|unit| Timestamp::from_millis(number.div_euclid(*unit)).ok())
+/// A time: milliseconds since 1970, as the contract has it, or what else logs write: another unit, a fraction of seconds, a
+/// text; see [`LogTime::read`].
+pub(crate) fn time(value: &Value) -> Option<Timestamp> {
+    let text = value.as_str().map(str::trim);
+    let whole = match text {
+        Some(text) => text.parse().ok(),
+        None => value.as_i64().or_else(|| {
+            let is_whole = |number: &f64| number.fract() == 0.0 && number.abs() <= MILLIS_MAX as f64;
+            value.as_f64().filter(is_whole).map(|number| number as i64)
+        }),
     };
-    if let Some(number) = value.as_i64() {
-        return by_magnitude(number);
+    match whole {
+        Some(epoch_ms) if i64::unsigned_abs(epoch_ms) <= MILLIS_MAX => Timestamp::from_millis(epoch_ms).ok(),
+        _ => LogTime::read(value, &LogZone::default()).map(|at| at.time),
     }
-    let number = value.as_f64().filter(|number| number.abs() < 9.0e18)?;
-    let is_seconds = number.fract() != 0.0 && number.abs() < 1.0e11;
-    by_magnitude(if is_seconds { (number * 1_000.0).round() } else { number.floor() } as i64)
 }
 
 #[cfg(test)]
@@ -54,6 +46,16 @@ mod tests {
         }
         for value in [json!(null), json!(-1), json!("many"), json!([])] {
             assert_eq!(count(&value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn small_numbers_are_milliseconds_as_the_contract_has_it() {
+        for value in [json!(5), json!(5.0), json!("5")] {
+            assert_eq!(time(&value).map(Timestamp::as_millis), Some(5), "{value}");
+        }
+        for value in [json!(null), json!(1e300), json!("soon"), json!(["5"]), json!(true)] {
+            assert_eq!(time(&value), None, "{value}");
         }
     }
 

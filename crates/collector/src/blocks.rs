@@ -254,7 +254,7 @@ mod tests {
             r#"{"logTimestamp":7,"severity":"3","logMessage":"[\"a\",1]"}"#,
             false,
         );
-        check(r#"{"logTimestamp":"soon","x":1}"#, 7, r#"{"logTimestamp":7,"x":1,"originalTimestamp":"soon"}"#, false);
+        check(r#"{"logTimestamp":"soon","x":1}"#, 7, r#"{"logTimestamp":7,"originalTimestamp":"soon","x":1}"#, false);
         let nanoseconds = r#"{"logTimestamp":1614696623123456789}"#;
         let kept = r#"{"logTimestamp":1614696623123,"originalTimestamp":1614696623123456789}"#;
         check(nanoseconds, 1_614_696_623_123, kept, false);

@@ -206,9 +206,9 @@ impl Collector {
             store.set_listed_until(&upstream.name, range.to).await?;
         }
         debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
-        if found.unreadable > 0 {
-            let (name, runs) = (&upstream.name, found.unreadable);
-            warn!(upstream = name, runs, "runs cannot be collected, because their ids are no UUIDs");
+        if found.taken_in > 0 {
+            let (upstream, runs) = (&upstream.name, found.taken_in);
+            info!(upstream, runs, "{runs} runs that had been left out because of how they ended are wanted now");
         }
         progress.tell(CollectEvent::Listed(found));
         match problem {

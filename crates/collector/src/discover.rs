@@ -1,14 +1,15 @@
 //! Finds the runs of an upstream that are wanted, by whichever of its lists costs fewer requests.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use runlog_client::{ErrorKind, Execution, ExecutionFilter, ExecutionScope};
+use runlog_client::{ErrorKind, Execution, ExecutionFilter, ExecutionScope, ListIds};
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::places::TaskItem;
 use runlog_model::{EnvironmentId, Random, RunId, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{RunProgress, Store, UpstreamRun};
+use runlog_store::{Learned, RunProgress, Store, UpstreamRun};
 use sha2::{Digest, Sha256};
 use tracing::{debug, warn};
 
@@ -21,6 +22,9 @@ const LIST_LIMIT: u64 = 100;
 const LIST_TRIES: u32 = 5;
 /// Runs that the lists do not tell of any more, and that are asked after one by one, in a round.
 const ASKED_AFTER_MAX: u64 = 200;
+/// Ids of runs that cannot be collected which are remembered, so that each is said once; and as many as are shown of them.
+const UNREADABLE_MAX: usize = 10_000;
+const UNREADABLE_SHOWN: usize = 5;
 /// How long the list of tasks is not read again for the sake of a task that was not in it. Unit: milliseconds.
 const MISSED_MS: i64 = 300_000;
 
@@ -31,6 +35,8 @@ pub(crate) struct Discovery {
     broad_requests: AtomicU64,
     /// When the round began that goes on; [`NOT_LISTING`] when none does.
     listing_since: AtomicI64,
+    /// Ids of runs that cannot be collected, as far as that was said.
+    said: std::sync::Mutex<HashSet<String>>,
 }
 
 /// No round goes on.
@@ -56,6 +62,8 @@ pub struct Discovered {
     pub listed: u64,
     /// Those of them that were not known.
     pub new: u64,
+    /// Those of them that a choice of statuses had left out before, and that are wanted now.
+    pub taken_in: u64,
     /// Runs beside them that cannot be collected, because their ids are no UUIDs.
     pub unreadable: u64,
     /// Requests that it took.
@@ -75,7 +83,7 @@ pub(crate) struct Ended {
 #[derive(Default)]
 struct Found {
     listed: u64,
-    new: u64,
+    learned: Learned,
     unreadable: HashSet<String>,
     requests: u64,
     is_all_listed: bool,
@@ -97,6 +105,7 @@ impl Discovery {
             tasks: tokio::sync::Mutex::default(),
             broad_requests: AtomicU64::new(0),
             listing_since: AtomicI64::new(NOT_LISTING),
+            said: std::sync::Mutex::default(),
         }
     }
 
@@ -109,9 +118,25 @@ impl Discovery {
             found.problem.get_or_insert(error);
         }
         self.listing_since.store(NOT_LISTING, Ordering::Relaxed);
-        let Found { listed, new, requests, unreadable, is_all_listed, problem } = found;
-        let found = Discovered { listed, new, requests, unreadable: unreadable.len() as u64 };
+        let Found { listed, learned, requests, unreadable, is_all_listed, problem } = found;
+        self.say_unreadable(upstream, &unreadable);
+        let Learned { new, taken_in } = learned;
+        let found = Discovered { listed, new, taken_in, requests, unreadable: unreadable.len() as u64 };
         Ended { found, is_all_listed, problem }
+    }
+
+    /// Says which runs cannot be collected, each once.
+    fn say_unreadable(&self, upstream: &Upstream, unreadable: &HashSet<String>) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new: Vec<&String> = unreadable.iter().filter(|id| !said.contains(*id)).collect();
+        if new.is_empty() || said.len() >= UNREADABLE_MAX {
+            return;
+        }
+        new.sort();
+        said.extend(new.iter().take(UNREADABLE_MAX).map(|id| (*id).clone()));
+        let (runs, upstream) = (new.len(), &upstream.name);
+        new.truncate(UNREADABLE_SHOWN);
+        warn!(upstream, runs, ids = ?new, "{runs} runs cannot be collected, because their ids are no UUIDs");
     }
 
     /// True when a round goes on that began then or before.
@@ -261,7 +286,9 @@ impl Discovery {
                     found.listed += wanted.len() as u64;
                     let unreadable = runs.iter().map(Execution::id).filter(|id| id.parse::<RunId>().is_err());
                     found.unreadable.extend(unreadable.map(str::to_owned));
-                    found.new += store.learn_runs(&upstream.name, &wanted).await?;
+                    let learned = store.learn_runs(&upstream.name, &wanted).await?;
+                    found.learned.new += learned.new;
+                    found.learned.taken_in += learned.taken_in;
                 }
                 None => {
                     let Some(halves) = window.halves() else {
@@ -505,41 +532,83 @@ async fn read_list(
     window: Range,
     requests: &mut u64,
 ) -> Result<Option<Vec<Execution>>> {
+    let mut repeats = None;
     for _ in 0..LIST_TRIES {
-        let mut runs: Vec<Execution> = Vec::new();
-        let mut ids = HashSet::new();
-        let mut offset = 0;
-        let is_whole = loop {
-            let filter = ExecutionFilter {
-                from: Some(window.from),
-                to: Some(window.to),
-                tags: upstream.selection.tags.clone(),
-                limit: LIST_LIMIT,
-                offset,
-                ..ExecutionFilter::default()
-            };
-            *requests += 1;
-            let page = upstream.client.executions(scope, &filter).await?;
-            if page.total > upstream.settings.offset_max {
-                return Ok(None);
-            }
-            let count = page.items.len() as u64;
-            let joins = offset == 0 || page.items.first().is_some_and(|first| ids.contains(first.id()));
-            if !joins {
-                break false;
-            }
-            runs.extend(page.items.into_iter().filter(|run| ids.insert(run.id().to_owned())));
-            if count < LIST_LIMIT {
-                break runs.len() as u64 >= page.total;
-            }
-            offset += count - 1;
-        };
-        if is_whole {
-            return Ok(Some(runs));
+        match read_list_once(upstream, scope, window, requests).await? {
+            Listing::Whole(runs) => return Ok(Some(runs)),
+            Listing::TooLong => return Ok(None),
+            Listing::Repeats(error) => repeats = Some(error),
+            Listing::Moved => {}
         }
         debug!(upstream = upstream.name, "a list moved while it was read, and is read again");
     }
-    Err(CollectError::Unsteady { upstream: upstream.name.clone(), from: window.from, to: window.to })
+    match repeats {
+        Some(error) => Err(error.into()),
+        None => Err(CollectError::Unsteady { upstream: upstream.name.clone(), from: window.from, to: window.to }),
+    }
+}
+
+/// How reading a list came out.
+enum Listing {
+    Whole(Vec<Execution>),
+    /// It has more runs than are read of one.
+    TooLong,
+    /// Runs have come or gone meanwhile.
+    Moved,
+    /// The service gave the same runs again.
+    Repeats(runlog_client::Error),
+}
+
+async fn read_list_once(
+    upstream: &Upstream,
+    scope: ExecutionScope,
+    window: Range,
+    requests: &mut u64,
+) -> Result<Listing> {
+    let mut runs: Vec<Execution> = Vec::new();
+    let (mut ids, mut offset) = (ListIds::default(), 0);
+    loop {
+        let filter = ExecutionFilter {
+            from: Some(window.from),
+            to: Some(window.to),
+            tags: upstream.selection.tags.clone(),
+            limit: LIST_LIMIT,
+            offset,
+            ..ExecutionFilter::default()
+        };
+        *requests += 1;
+        let page = upstream.client.executions(scope, &filter).await?;
+        if page.total.max(runs.len() as u64) > upstream.settings.offset_max {
+            return Ok(Listing::TooLong);
+        }
+        let (count, total) = (page.items.len() as u64, page.total);
+        // A run without an id tells nothing of where it stood, and counts wherever it stands.
+        let joins = |first: &Execution| first.id().is_empty() || ids.has(first.id());
+        if offset > 0 && !page.items.first().is_some_and(joins) {
+            return Ok(Listing::Moved);
+        }
+        let again = usize::from(offset > 0 && page.items.first().is_some_and(|first| first.id().is_empty()));
+        let is_new: Vec<bool> = page.items.iter().map(|run| run.id().is_empty() || !ids.has(run.id())).collect();
+        let named = page.items.iter().map(Execution::id).filter(|id| !id.is_empty());
+        let new = match ids.take("runs", offset, LIST_LIMIT, named) {
+            Ok(new) => new,
+            // A service that gives all at once, whatever is asked for, has given all.
+            Err(_) if runs.len() as u64 >= total => return Ok(Listing::Whole(runs)),
+            Err(error) => return Ok(Listing::Repeats(error)),
+        };
+        let kept = page.items.into_iter().zip(is_new).skip(again).filter(|(_, is_new)| *is_new).map(|(run, _)| run);
+        let before = runs.len();
+        runs.extend(kept);
+        // Where the service does not tell how many there are, a full page is not the last.
+        if count < LIST_LIMIT && runs.len() as u64 >= total {
+            return Ok(Listing::Whole(runs));
+        }
+        // Fewer than were asked for are the end, unless the service gives fewer at a time.
+        if count < 2 || new == 0 && runs.len() == before {
+            return Ok(Listing::Moved);
+        }
+        offset += count - 1;
+    }
 }
 
 /// What the archive keeps of a listed run; none when it is not wanted, or has no id that can be read.
@@ -571,7 +640,8 @@ fn learned(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<Upstre
         status: run.status_text.clone(),
         triggered_at: run.triggered_at,
         finished_at: run.finished_at,
-        due_at: ended.map_or(now, |ended| ended.plus_millis(settle_ms)),
+        // A run that is said to end in the future has ended all the same.
+        due_at: ended.map_or(now, |ended| ended.min(now).plus_millis(settle_ms)),
         body: run.raw.to_string(),
     })
 }

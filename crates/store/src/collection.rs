@@ -2,7 +2,8 @@
 //! collectors of an archive: a run is in the hands of one of them at a time, and taken over when that one dies.
 //!
 //! ```text
-//! going ▸ due ▸ landed       going ▸ left_out, when its log is not wanted     due ▸ no_log, when there is none
+//! going ▸ due ▸ landed       going ▸ left_out ▸ due, when its log is not wanted, and then is after all
+//!                            due ▸ no_log, when there is none
 //!                            going ▸ gone, when the upstream does not know it any more
 //! ```
 
@@ -51,6 +52,15 @@ pub enum RunProgress {
     Due,
     /// It has ended, and its log is not wanted.
     LeftOut,
+}
+
+/// What was learned of the runs that an upstream told of. Counts are runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Those that were not known.
+    pub new: u64,
+    /// Those that had been left out because of how they ended, and are wanted now.
+    pub taken_in: u64,
 }
 
 /// A run of an upstream that a collector has in its hands.
@@ -161,10 +171,11 @@ impl ClaimedRun {
 }
 
 impl Store {
-    /// Keeps what an upstream tells of its runs. How many of them are new.
-    pub async fn learn_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<u64> {
+    /// Keeps what an upstream tells of its runs. One that was left out because of how it ended becomes due when it is
+    /// wanted now; what is known of others that have ended stays.
+    pub async fn learn_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<Learned> {
         let now = self.now().as_millis();
-        let mut new = 0;
+        let mut learned = Learned::default();
         for some in runs.chunks(LOOKED_UP_TOGETHER) {
             let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
@@ -177,8 +188,9 @@ impl Store {
             let mut transaction = self.catalog().begin().await?;
             for run in some {
                 match state_of(run) {
-                    None => new += 1,
+                    None => learned.new += 1,
                     Some("going" | "gone") => {}
+                    Some("left_out") if run.progress == RunProgress::Due => learned.taken_in += 1,
                     // Whatever is said of it now, its log has been asked for.
                     Some(_) => continue,
                 }
@@ -189,7 +201,8 @@ impl Store {
                      ON CONFLICT (upstream, run_id) DO UPDATE SET state = excluded.state, status = excluded.status,
                             finished_at = excluded.finished_at, body = excluded.body, seen_at = excluded.seen_at,
                             due_at = excluded.due_at, problem = NULL
-                     WHERE collected_runs.state IN ('going', 'gone')",
+                     WHERE collected_runs.state IN ('going', 'gone')
+                        OR collected_runs.state = 'left_out' AND excluded.state = 'due'",
                 )
                 .bind(upstream)
                 .bind(run.run_id.to_string())
@@ -210,7 +223,7 @@ impl Store {
             }
             transaction.commit().await?;
         }
-        Ok(new)
+        Ok(learned)
     }
 
     /// Runs that go on, as far as is known, and of which the upstream has not told since then, nor was asked; the longest

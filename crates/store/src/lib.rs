@@ -87,7 +87,7 @@ pub use audit::{AuditFilter, Deed};
 pub use batch::BatchWriter;
 pub use bucket::{Bucket, BucketFile};
 pub use collection::{
-    ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, RunProgress, Setback, UpstreamRun,
+    ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, Learned, RunProgress, Setback, UpstreamRun,
 };
 pub use copy::{Copied, CopyProgress};
 pub use delete::DeletedLog;

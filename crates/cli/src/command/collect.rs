@@ -412,6 +412,9 @@ pub(crate) async fn backfill(args: BackfillArgs, stop: CancellationToken) -> Out
         match collector.discover_range(range).await {
             Ok(found) => {
                 note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));
+                if found.taken_in > 0 {
+                    note(format!("{name}: {} that had been left out are wanted now", count(found.taken_in)));
+                }
                 if found.unreadable > 0 {
                     note(format!("{name}: {} runs left out, because their ids are no UUIDs", count(found.unreadable)));
                 }
@@ -503,24 +506,46 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
     let now = SystemClock.now();
     let rows = all.iter().map(|(figures, _)| {
         let CollectionFigures {
-            upstream, known, going, waiting, failing, landed, no_log, gone, left_out, records, ..
+            upstream,
+            known,
+            going,
+            waiting,
+            failing,
+            incomplete,
+            landed,
+            no_log,
+            gone,
+            left_out,
+            records,
+            ..
         } = figures;
         let ago = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), |at| duration(now.as_millis() - at));
-        let numbers = [known, going, waiting, failing, landed, no_log, gone, left_out, records];
+        let numbers = [known, going, waiting, failing, incomplete, landed, no_log, gone, left_out, records];
         let mut row = vec![upstream.clone()];
         row.extend(numbers.map(|number| count(*number)));
         row.extend([ago(figures.waiting_since), ago(figures.listed_until)]);
         row
     });
     let head = [
-        "upstream", "known", "going", "waiting", "failing", "landed", "no log", "gone", "left out", "records", "lag",
+        "upstream",
+        "known",
+        "going",
+        "waiting",
+        "failing",
+        "incomplete",
+        "landed",
+        "no log",
+        "gone",
+        "left out",
+        "records",
+        "lag",
         "listed",
     ];
     if all.is_empty() && sinks.is_empty() {
         note("the settings name no upstream and no sink: nothing is collected or delivered");
     }
     if rows.len() > 0 {
-        result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8, 9], rows.collect()))?;
+        result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], rows.collect()))?;
     }
     for collector in collectors {
         result_line(budget(&collector))?;

@@ -1,6 +1,6 @@
 //! `runlog runs`: the runs of a task.
 
-use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope};
+use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, ListIds};
 use runlog_model::{RunStatus, TaskId, Timestamp};
 
 use crate::connection::ConnectArgs;
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: RunsArgs) -> Outcome {
 }
 
 async fn list(client: &Client, args: &RunsArgs) -> Outcome<(Vec<Execution>, u64)> {
-    let mut runs = Vec::new();
+    let (mut runs, mut ids) = (Vec::new(), ListIds::default());
     loop {
         let limit = (args.limit - runs.len() as u64).min(LIST_PAGE_MAX);
         let filter = ExecutionFilter {
@@ -73,7 +73,8 @@ async fn list(client: &Client, args: &RunsArgs) -> Outcome<(Vec<Execution>, u64)
             ..ExecutionFilter::default()
         };
         let page = client.executions(ExecutionScope::Task(args.task_id), &filter).await?;
-        let is_last = page.items.is_empty() || limit == 0;
+        let new = ids.take("runs", runs.len() as u64, limit.max(1), page.items.iter().map(Execution::id))?;
+        let is_last = new == 0 || limit == 0;
         runs.extend(page.items);
         if is_last || runs.len() as u64 >= page.total.min(args.limit) {
             return Ok((runs, page.total));

@@ -16,9 +16,10 @@ pub(crate) struct Guard(Arc<Rules>);
 
 #[derive(Debug)]
 struct Rules {
-    /// The API's own scheme and host: where the user sends their token, downloads may come from.
+    /// The API's own scheme, host and port: where the user sends their token, downloads may come from.
     api_scheme: String,
     api_host: String,
+    api_port: Option<u16>,
     allowed_hosts: Vec<String>,
     allow_private_addresses: bool,
 }
@@ -29,6 +30,7 @@ impl Guard {
         Self(Arc::new(Rules {
             api_scheme: settings.base_url.scheme().to_owned(),
             api_host: settings.base_url.host_str().unwrap_or_default().to_ascii_lowercase(),
+            api_port: settings.base_url.port_or_known_default(),
             allowed_hosts: settings.download.allowed_hosts.iter().map(|host| lower(host)).collect(),
             allow_private_addresses: settings.download.allow_private_addresses,
         }))
@@ -38,8 +40,18 @@ impl Guard {
     pub(crate) fn check(&self, link: &Url) -> Result<()> {
         let rules = &self.0;
         let host = link.host_str().unwrap_or_default().to_ascii_lowercase();
+        let is_allowed = rules.allowed_hosts.iter().any(|allowed| host == *allowed || is_subdomain(&host, allowed));
         if host == rules.api_host && (link.scheme() == rules.api_scheme || link.scheme() == "https") {
-            return Ok(());
+            // Other services of the same machine are not what the user named. An https address beside one of http is.
+            let port = link.port_or_known_default();
+            let is_own = port == rules.api_port || link.scheme() == "https" && port == Some(443);
+            return match is_own || is_allowed {
+                true => Ok(()),
+                false => Err(refused(&format!(
+                    "the link leads to another port of the API's host, {host}:{}; if it is right, allow it (--allow-host {host})",
+                    port.unwrap_or_default()
+                ))),
+            };
         }
         let is_loopback = match link.host() {
             Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -49,7 +61,6 @@ impl Guard {
         if !(link.scheme() == "https" || link.scheme() == "http" && is_loopback) {
             return Err(refused(&format!("the link to {host} is not https")));
         }
-        let is_allowed = rules.allowed_hosts.iter().any(|allowed| host == *allowed || is_subdomain(&host, allowed));
         if !is_allowed {
             return Err(refused(&format!(
                 "the link leads to {host}, which is neither the API's host nor an allowed one; if it is right, allow it (--allow-host {host})"
@@ -167,7 +178,21 @@ mod tests {
             assert_eq!(check(api, link), Ok(()), "{link}");
         }
         assert_eq!(check("http://runlog.intern:8480", "http://runlog.intern:8480/x"), Ok(()));
-        assert_eq!(check("http://127.0.0.1:1", "http://127.0.0.1:2/x"), Ok(()));
+        assert_eq!(check("http://runlog.intern:8480", "https://runlog.intern/x"), Ok(()));
+        assert_eq!(check("http://bucket.s3.amazonaws.com:8480", "http://bucket.s3.amazonaws.com:9000/x"), Ok(()));
+    }
+
+    /// A service could send its client to whatever else listens on its machine.
+    #[test]
+    fn other_ports_of_the_apis_host_are_refused_unless_it_is_allowed() {
+        for (api, link) in [
+            ("http://127.0.0.1:1", "http://127.0.0.1:2/x"),
+            ("https://runlog.intern", "https://runlog.intern:8443/x"),
+            ("http://runlog.intern:8480", "http://runlog.intern/x"),
+        ] {
+            let error = check(api, link).unwrap_err();
+            assert!(error.contains("another port") && error.contains("--allow-host"), "{error}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod at_once;
 mod listed;
+mod odd;
 mod troubled;
 
 use std::path::PathBuf;

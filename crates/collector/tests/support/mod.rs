@@ -119,6 +119,8 @@ pub(crate) struct Script {
     pub(crate) generate_ms: i64,
     /// Most records of a live page.
     pub(crate) live_records: usize,
+    /// Bytes that stand in page files in the place of others.
+    pub(crate) replaced: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Script {
@@ -134,6 +136,7 @@ impl Script {
             takes_ranges: true,
             generate_ms: 0,
             live_records: usize::MAX,
+            replaced: Vec::new(),
         }
     }
 
@@ -489,8 +492,19 @@ fn file_of(script: &Script, page: &[(i64, String)]) -> Vec<u8> {
             packed.finish().unwrap()
         }
         FileForm::Zstd => zstd::encode_all(plain.as_bytes(), 1).unwrap(),
-        _ => plain.into_bytes(),
+        _ => script.replaced.iter().fold(plain.into_bytes(), |bytes, (from, to)| replaced(&bytes, from, to)),
     }
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(from.len()).position(|found| found == from) {
+        all.extend_from_slice(&rest[..at]);
+        all.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
+    }
+    [all.as_slice(), rest].concat()
 }
 
 async fn generate(

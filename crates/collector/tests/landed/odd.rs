@@ -1,0 +1,127 @@
+//! One odd thing among many: a run that cannot be read, a list that repeats itself, a choice that was changed, a record
+//! that is not what it should be.
+
+use runlog_client::ErrorKind;
+use runlog_collector::{CollectError, Round};
+use runlog_model::RunStatus;
+use serde_json::{Value, json};
+
+use super::{GOES_ON, HAS_ENDED, Landing, OTHER_RUN, told};
+use crate::support::{At, Fault, RUN, Script, TASK, plain_log};
+
+fn list(items: Vec<Value>, total: Option<usize>) -> Fault {
+    Fault::Answer(200, vec![], json!({"items": items, "total": total}).to_string())
+}
+
+fn item(run: &str) -> Value {
+    let triggered = "2023-11-14T22:13:20Z";
+    json!({"executionId": run, "taskId": TASK, "status": HAS_ENDED, "triggerTimestamp": triggered})
+}
+
+/// Its list was taken for one that moves, and was read anew for ever: `listed_until` stood still.
+#[tokio::test]
+async fn odd_runs_of_a_list_are_counted_and_hide_no_other() {
+    let nameless = json!({"taskId": TASK, "status": HAS_ENDED});
+    let no_date = json!({"executionId": OTHER_RUN, "taskId": TASK, "status": HAS_ENDED, "finishTimestamp": "soon",
+                         "triggerTimestamp": {"a": 1}});
+    let far = "6c0e5a34-0000-4000-8000-000000000003";
+    let far_future = json!({"executionId": far, "taskId": TASK, "status": HAS_ENDED,
+                            "finishTimestamp": "9999-01-01T00:00:00Z"});
+    let pondering =
+        json!({"executionId": "6c0e5a34-0000-4000-8000-000000000004", "taskId": TASK, "status": "pondering"});
+    let items =
+        vec![nameless.clone(), nameless, json!(7), json!("x"), item("42"), no_date, far_future, pondering, item(RUN)];
+    let total = Some(items.len());
+    let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, list(items, total)), |_| ()).await;
+    let found = landing.list().await;
+    // Each window tells of all of them.
+    assert_eq!((found.listed, found.new), (4 * found.requests, 4), "each list is read once");
+    assert!(found.unreadable >= 2, "{found:?}");
+    assert!(landing.store.listed_until("service").await.unwrap().is_some(), "the round came to its end");
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.land().await.landed, 3, "what ends in the far future has ended all the same");
+}
+
+/// A service that did not know `offset` was asked for ever.
+#[tokio::test]
+async fn a_list_that_gives_the_same_again_ends_with_a_word() {
+    let runs: Vec<Value> = (0..100).map(|number| item(&format!("6c0e5a34-0000-4000-8000-{number:012}"))).collect();
+    for total in [None, Some(250)] {
+        let script = Script::of(plain_log(5)).with(At::List, 0, list(runs.clone(), total));
+        let landing = Landing::of(script, |_| ()).await;
+        let error = landing.try_list().await.unwrap_err();
+        assert!(error.to_string().contains("ignored the offset"), "{error}");
+        assert!(matches!(error, CollectError::Upstream(error) if error.kind() == ErrorKind::Protocol));
+        assert!(landing.stage.count(At::List) < 200, "{}", landing.stage.count(At::List));
+    }
+    // One that gives all of them at once has given all.
+    let script = Script::of(plain_log(5)).with(At::List, 0, list(runs, Some(100)));
+    let landing = Landing::of(script, |_| ()).await;
+    assert_eq!(landing.try_list().await.unwrap().new, 100);
+}
+
+/// What `statuses` had left out once never came back: not by `backfill`, and not inside the look-back either.
+#[tokio::test]
+async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
+    let mut landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, told(&[(RUN, HAS_ENDED)])), |_| ()).await;
+    landing.upstream.selection.statuses = vec![RunStatus::Successful];
+    landing.restart();
+    assert_eq!(landing.round().await, Round::default());
+    let figures = landing.store.collection_figures("service").await.unwrap();
+    assert_eq!((figures.left_out, figures.waiting), (1, 0));
+    assert_eq!(landing.list().await.taken_in, 0, "it is still not wanted");
+
+    landing.upstream.selection.statuses = Vec::new();
+    landing.restart();
+    let found = landing.list().await;
+    assert_eq!((found.new, found.taken_in), (0, 1));
+    assert_eq!(landing.land().await.landed, 1);
+    assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Failed)));
+    // What has landed stays so when it is not wanted any more.
+    landing.upstream.selection.statuses = vec![RunStatus::Successful];
+    landing.restart();
+    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.store.collection_figures("service").await.unwrap().landed, 1);
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_again_is_not_left_out() {
+    let mut landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, told(&[(RUN, GOES_ON)])), |_| ()).await;
+    landing.upstream.selection.statuses = vec![RunStatus::Successful];
+    landing.restart();
+    landing.round().await;
+    assert_eq!(landing.store.collection_figures("service").await.unwrap().going, 1);
+}
+
+/// One record with half a character, a byte of another encoding or a tab in its text, and the run was tried for ever.
+#[tokio::test]
+async fn one_odd_record_does_not_keep_its_run_from_landing() {
+    let mut log = plain_log(12);
+    for (at, text) in [(3, "half \u{fffd}"), (5, "tab\there"), (8, "far")] {
+        log[at].1 = text.to_owned();
+    }
+    let landing = Landing::of(Script::of(log.clone()), |_| ()).await;
+    landing.stage.change(|script| {
+        script.replaced = vec![
+            ("half \u{fffd}".as_bytes().to_vec(), b"half \\ud83d".to_vec()),
+            (b"tab\\there".to_vec(), b"tab\there".to_vec()),
+        ];
+    });
+    assert_eq!(landing.round().await, Round { landed: 1, records: 12, ..Round::default() });
+    assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)));
+}
+
+/// Times at the edges of what can be named, among those of today.
+#[tokio::test]
+async fn times_far_away_do_not_break_landing() {
+    let mut log = vec![(0, "epoch".to_owned())];
+    log.extend(plain_log(25));
+    log.push((9_300_000_000_000, "beyond 2262".to_owned()));
+    for records in [log.clone(), vec![(0, "epoch".to_owned())], vec![(9_300_000_000_000, "beyond 2262".to_owned())]] {
+        let landing = Landing::of(Script::of(records.clone()), |_| ()).await;
+        landing.list().await;
+        landing.stage.time.pass(60_000);
+        assert_eq!(landing.land().await.landed, 1, "{records:?}");
+        assert_eq!(landing.archived().await, (records, Some(RunStatus::Failed)));
+    }
+}
