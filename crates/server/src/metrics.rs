@@ -161,6 +161,11 @@ fn archive_registry(figures: &ArchiveFigures, age_ms: i64) -> Registry {
     gauge("archive_segment_bytes", "Bytes of those objects", figures.segment_bytes);
     gauge("archive_page_bytes", "Bytes of page files that are kept", figures.page_bytes);
     gauge("archive_figures_age_seconds", "How long ago these were counted", age_ms.max(0) as u64 / 1_000);
+    gauge(
+        "archive_logs_damaged",
+        "Logs that cannot be sealed because something is lost or damaged",
+        figures.logs_damaged,
+    );
     gauge("pages_waiting", "Page files asked for and not built", figures.pages_waiting);
     gauge("pages_failed", "Page files that could not be built", figures.pages_failed);
 

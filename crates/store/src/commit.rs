@@ -5,9 +5,9 @@
 //! none left is told to come again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use object_store::path::Path;
 use runlog_model::record::SeverityCounts;
@@ -35,8 +35,14 @@ pub(crate) struct Commits {
     under_way: Semaphore,
     /// Unit: [`limits::MEMORY_STEP_BYTES`].
     memory: Arc<Semaphore>,
-    /// Batches that are being taken in or wait.
-    open: Arc<AtomicUsize>,
+    coming: Arc<Coming>,
+}
+
+/// Batches that are being taken in, each by its number, and when it was begun.
+#[derive(Debug, Default)]
+struct Coming {
+    begun: Mutex<BTreeMap<u64, Instant>>,
+    next: AtomicU64,
 }
 
 /// What is known of a batch beside its records.
@@ -65,7 +71,8 @@ pub(crate) struct Part {
 pub(crate) struct Reserved {
     memory: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
-    open: Arc<AtomicUsize>,
+    coming: Arc<Coming>,
+    number: u64,
 }
 
 /// Segment objects that no row names yet.
@@ -140,14 +147,15 @@ impl Commits {
             waiting: Mutex::default(),
             under_way: Semaphore::new(limits::GROUPS_UNDER_WAY),
             memory: Arc::new(Semaphore::new((memory_bytes / limits::MEMORY_STEP_BYTES).max(1))),
-            open: Arc::default(),
+            coming: Arc::default(),
         }
     }
 
     /// Begins a batch, which has no memory yet.
     pub(crate) fn begin(&self) -> Reserved {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Reserved { memory: Arc::clone(&self.memory), permit: None, open: Arc::clone(&self.open) }
+        let number = self.coming.next.fetch_add(1, Ordering::Relaxed);
+        self.coming.begun().insert(number, Instant::now());
+        Reserved { memory: Arc::clone(&self.memory), permit: None, coming: Arc::clone(&self.coming), number }
     }
 
     fn take_group(&self) -> Vec<(Part, oneshot::Sender<Result<StoredBatch>>)> {
@@ -163,13 +171,24 @@ impl Commits {
         waiting.drain(..count).collect()
     }
 
+    /// True when a batch was begun a moment ago and is not here yet. One that goes on for longer is not waited for.
     fn is_someone_coming(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
-        self.open.load(Ordering::Relaxed) > waiting
+        self.coming.begun().last_key_value().is_some_and(|(_, begun)| begun.elapsed() < limits::BATCH_IS_COMING)
+    }
+}
+
+impl Coming {
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reserved {
+    /// Its batch waits for its commit now.
+    fn arrive(&self) {
+        self.coming.begun().remove(&self.number);
+    }
+
     fn bytes(&self) -> usize {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * limits::MEMORY_STEP_BYTES
     }
@@ -223,7 +242,7 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.arrive();
     }
 }
 
@@ -315,6 +334,7 @@ impl Store {
     /// Stores a batch together with others that come at the same time.
     pub(crate) async fn commit_part(&self, part: Part) -> Result<StoredBatch> {
         let (done, is_done) = oneshot::channel();
+        part.reserved.arrive();
         self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
         // A caller that goes away half way must not take the batches of others with it.
         let store = self.clone();
@@ -722,4 +742,26 @@ async fn insert_slices(
         inserting.build_query().execute(&mut **transaction).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_goes_on_for_long_is_not_waited_for() {
+        let commits = Commits::new(1 << 20);
+        assert!(!commits.is_someone_coming());
+        let slow = commits.begin();
+        assert!(commits.is_someone_coming());
+        while commits.is_someone_coming() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let quick = commits.begin();
+        assert!(commits.is_someone_coming());
+        quick.arrive();
+        assert!(!commits.is_someone_coming());
+        drop((quick, slow));
+        assert!(commits.coming.begun().is_empty());
+    }
 }

@@ -27,6 +27,8 @@ pub struct ArchiveFigures {
     pub pages_failed: u64,
     /// Bytes of page files that are kept.
     pub page_bytes: u64,
+    /// Logs of which something is lost or damaged, so that they cannot be sealed.
+    pub logs_damaged: u64,
     /// Each task that has a run.
     pub tasks: Vec<TaskFigures>,
 }
@@ -90,6 +92,7 @@ impl Store {
         .bind(self.pages_waited_for_until().as_millis())
         .fetch_one(read)
         .await?;
+        let (_, logs_damaged) = self.damaged_logs(0).await?;
         let tasks = self.task_figures().await?;
         Ok(ArchiveFigures {
             records: tasks.iter().map(|task| task.severities.total()).sum(),
@@ -98,6 +101,7 @@ impl Store {
             pages_waiting: waiting as u64,
             pages_failed: failed as u64,
             page_bytes: page_bytes as u64,
+            logs_damaged,
             tasks,
         })
     }

@@ -190,6 +190,11 @@ pub const GROUP_BATCHES_MAX: usize = 256;
 /// How long a commit waits for batches that are on their way. Unit: milliseconds.
 pub const GATHER_MS: u64 = 2;
 
+/// How long after it was begun a batch counts as on its way.
+///
+/// Nearly all are here by then; for one that takes longer, others would wait in vain with each commit.
+pub const BATCH_IS_COMING: Duration = Duration::from_millis(50);
+
 /// The steps in which batches take memory. Unit: bytes.
 pub const MEMORY_STEP_BYTES: usize = 64 << 10;
 

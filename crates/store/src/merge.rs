@@ -216,7 +216,7 @@ impl Merge {
             RecordOrder::Asc => (first.first_time, first.first_arrival) > given,
         });
         is_after_given
-            && self.waiting.get(1).is_none_or(|next| self.ends_before(first, next))
+            && is_alone(self.order, first, &self.waiting, self.walk.as_ref().is_none_or(SliceWalk::is_done))
             && range.contains(first.first_time)
             && range.contains(first.last_time)
             && first.last_arrival < self.scope.arrivals
@@ -326,14 +326,6 @@ impl Merge {
         Ok(Some(stretch))
     }
 
-    /// True when every record of `slice` comes before every record of `next`, which begins after it.
-    fn ends_before(&self, slice: &Slice, next: &Slice) -> bool {
-        match self.order {
-            RecordOrder::Desc => (next.last_time, next.last_arrival) < (slice.first_time, slice.first_arrival),
-            RecordOrder::Asc => (next.first_time, next.first_arrival) > (slice.last_time, slice.last_arrival),
-        }
-    }
-
     async fn fill_waiting(&mut self, slices_min: usize) -> Result<()> {
         while self.waiting.len() < slices_min {
             let Some(walk) = self.walk.as_mut().filter(|walk| !walk.is_done()) else { return Ok(()) };
@@ -419,6 +411,24 @@ impl Merge {
     }
 }
 
+/// True when every record of the first of some slices comes before every record of those after it.
+fn is_alone(order: RecordOrder, first: &Slice, slices: &VecDeque<Slice>, are_all: bool) -> bool {
+    match order {
+        RecordOrder::Asc => {
+            let end = (first.last_time, first.last_arrival);
+            slices.get(1).is_none_or(|next| (next.first_time, next.first_arrival) > end)
+        }
+        // They come by the number that arrived first: of those that end at one instant, a later one may hold the number
+        // that arrived last, where it was merged of slices on both sides of another.
+        RecordOrder::Desc => {
+            let start = (first.first_time, first.first_arrival);
+            let mut near = slices.iter().skip(1).take_while(|next| next.last_time >= first.first_time);
+            let may_go_on = !are_all && slices.back().is_some_and(|last| last.last_time >= first.first_time);
+            !may_go_on && near.all(|next| (next.last_time, next.last_arrival) < start)
+        }
+    }
+}
+
 /// How many rows are read at a time when so many slices are open: together they stay inside a bound.
 fn chunk_records(open: usize) -> usize {
     (4 * limits::CHUNK_RECORDS / open).clamp(limits::CHUNK_RECORDS_MIN, limits::CHUNK_RECORDS)
@@ -440,7 +450,11 @@ impl Cursor {
         let all = file.heads(in_segment.clone()).await?;
         let arrival_base = slice.arrival_base();
         let inside = rows_inside(&all.times, scope.range);
-        let is_whole = slice.last_arrival < scope.arrivals && given.is_none();
+        let is_after_given = given.is_none_or(|given| match order {
+            RecordOrder::Desc => (slice.last_time, slice.last_arrival) < given,
+            RecordOrder::Asc => (slice.first_time, slice.first_arrival) > given,
+        });
+        let is_whole = slice.last_arrival < scope.arrivals && is_after_given;
         let (rows, heads) = if is_whole {
             let heads =
                 Heads { times: all.times[inside.clone()].to_vec(), arrivals: all.arrivals[inside.clone()].to_vec() };
@@ -685,4 +699,39 @@ fn rows_inside(times: &[i64], range: TimeRange) -> Range<usize> {
 pub(crate) async fn count_inside(store: &Store, slice: &Slice, scope: &Scope) -> Result<u64> {
     let cursor = Cursor::open(store, slice, scope, limits::CHUNK_RECORDS, None, RecordOrder::Asc).await?;
     Ok(cursor.map_or(0, |cursor| cursor.rows.len() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slice(times: (i64, i64), arrivals: (i64, i64)) -> Slice {
+        Slice {
+            segment_id: String::new(),
+            object_key: String::new(),
+            segment_bytes: 0,
+            segment_records: 0,
+            merged: 1,
+            first_row: 0,
+            records: 1,
+            first_arrival: arrivals.0,
+            last_arrival: arrivals.1,
+            first_time: times.0,
+            last_time: times.1,
+        }
+    }
+
+    #[test]
+    fn a_slice_is_not_alone_when_a_later_one_holds_a_number_between_its_own_at_the_same_instant() {
+        let (first, next) = (slice((5, 10), (50, 60)), slice((5, 5), (40, 45)));
+        let around = slice((1, 5), (0, 100));
+        let check = |slices: &[&Slice], are_all| {
+            let slices: VecDeque<Slice> = slices.iter().map(|slice| (*slice).clone()).collect();
+            is_alone(RecordOrder::Desc, &slices[0], &slices, are_all)
+        };
+        assert!(check(&[&first, &next], true));
+        assert!(!check(&[&first, &next, &around], true));
+        assert!(!check(&[&first, &next], false), "more of them may come");
+        assert!(check(&[&first, &slice((1, 4), (0, 100))], false));
+    }
 }
