@@ -13,11 +13,7 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
-<<<<<<< HEAD
-use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, LiveQuery, NewAlert, NewProblem, NewSummary, PageRequest, PageStatus, RefusedRange, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
-=======
-use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, Learned, LiveQuery, NewAlert, NewProblem, NewSummary, PageRequest, PageStatus, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
->>>>>>> 1265e5d (collector: What was left out comes back when it is wanted, and one odd item hides no other)
+use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, Learned, LiveQuery, NewAlert, NewProblem, NewSummary, PageRequest, PageStatus, RefusedRange, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
 };
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
