@@ -330,3 +330,20 @@ fn archives_of_earlier_versions_are_read() {
     }
     assert!(read > 0, "there are archives to read");
 }
+
+/// Any user of the machine could read the keys that sign tokens, and forge one.
+#[cfg(unix)]
+#[test]
+fn the_folder_of_an_archive_is_for_its_owner_alone_also_after_an_earlier_version() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (folder, _) = archive();
+    let data = folder.path().join("data");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&data), mode(&data.join("catalog.sqlite"))), (0o700, 0o600));
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(data.join("catalog.sqlite"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let service = Service::start_in(folder, &[]);
+    assert_eq!((mode(&data), mode(&data.join("catalog.sqlite"))), (0o700, 0o600));
+    drop(service);
+}

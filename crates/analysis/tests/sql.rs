@@ -730,23 +730,7 @@ async fn functions_that_are_measured_say_what_they_said() {
         assert_eq!(archive.rows(&format!("SELECT {call} FROM records ORDER BY arrival")).await, expected, "{call}");
     }
     let header = archive.ask("SELECT message || 'x', replace(message, 'a', 'b') FROM records", None).await.unwrap();
-    assert!(header.starts_with("records.message || Utf8(\"x\"),"), "{header}");
-}
-
-#[tokio::test]
-async fn groups_that_do_not_fit_into_memory_go_on_in_files() {
-    let archive = Archive::with(|settings| settings.memory_bytes = 32 << 20).await;
-    let long = "x".repeat(200);
-    let records: Vec<Record> =
-        (0..300_000).map(|at| record(NOW_MS + at, "INFO", &format!("{:06} {long}", (at * 7_919) % 150_000))).collect();
-    archive.run(archive.task, &records).await;
-    let groups = "SELECT count(*), min(n), max(n) FROM (SELECT message, count(*) AS n FROM records GROUP BY 1)";
-    assert_eq!(archive.rows(groups).await, ["150000,2,2"]);
-    let listed =
-        archive.ask("SELECT message, count(*) FROM records GROUP BY 1 ORDER BY 2 DESC, 1", None).await.unwrap();
-    assert_eq!(listed.lines().count(), 150_001);
-    let distinct = archive.ask("SELECT DISTINCT message FROM records", None).await.unwrap();
-    assert_eq!(distinct.lines().count(), 150_001);
+    assert!(header.starts_with(r#""records.message || Utf8(""x"")","#), "{header}");
 }
 
 #[tokio::test]
@@ -770,8 +754,7 @@ async fn no_query_fails_for_one_record_of_another_age() {
         "SELECT count(*) FROM records WHERE time > '2026-01-01T00:00:00Z'",
         "SELECT CAST(time AS BIGINT), time AT TIME ZONE 'Europe/Paris' FROM records",
     ] {
-        if let Err(error) = archive.ask(query, None).await {
-            println!("FAILS {query}: {error}");
-        }
+        let answer = archive.ask(query, None).await;
+        assert!(answer.is_ok(), "{query}: {answer:?}");
     }
 }

@@ -54,6 +54,7 @@ mod page_file;
 mod people;
 mod places;
 mod plans;
+mod private;
 mod problems;
 mod queries;
 mod read;

@@ -21,6 +21,7 @@ use crate::intents::Intents;
 use crate::keys;
 use crate::objects::Objects;
 use crate::page_build::PageBuilds;
+use crate::private::{keep_private, make_private_folder};
 use crate::segment_file::{self, OpenSegments};
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
@@ -63,7 +64,8 @@ impl Store {
         failpoint::set_up();
         let folder = &settings.data_folder;
         if settings.catalog.is_none() || settings.objects.is_none() {
-            tokio::fs::create_dir_all(folder).await.map_err(|error| {
+            let making = folder.clone();
+            tokio::task::spawn_blocking(move || make_private_folder(&making)).await?.map_err(|error| {
                 let message = format!("cannot make the folder {}", folder.display());
                 Error::caused(ErrorKind::Unavailable, message, error)
             })?;
@@ -78,7 +80,13 @@ impl Store {
         }
         let catalog = match &settings.catalog {
             Some(url) => Catalog::connect(url.url()).await?,
-            None => Catalog::open_file(&folder.join("catalog.sqlite")).await?,
+            None => {
+                let file = folder.join("catalog.sqlite");
+                let catalog = Catalog::open_file(&file).await?;
+                // Its write-ahead log gets the same rights.
+                keep_private(&file);
+                catalog
+            }
         };
         let inner = Inner {
             commits: Commits::new(settings.ingest_memory_bytes),

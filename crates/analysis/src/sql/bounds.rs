@@ -23,9 +23,8 @@ const TOKENS_MAX: usize = 20_000;
 /// Most parts that are joined by `UNION` and its kind, and most `SELECT`s.
 const SELECTS_MAX: usize = 128;
 
-/// How deep an expression may be; each `AND`, `OR`, `+` or `||` of a chain is one deeper than the one before it.
-///
-/// A quarter of what the stack of [`super::threads`] holds in a debug build.
+/// How deep an expression may be; each `AND`, `OR`, `+` or `||` of a chain is one deeper than the one before it. The
+/// stacks of [`super::threads`] hold that.
 const DEPTH_MAX: usize = 300;
 
 /// Most tables of a query, where each name of a `WITH` counts for what stands behind it: the time to plan grows with

@@ -73,7 +73,7 @@ enum Growth {
 ///
 /// A function that is not named here is not offered: who renews the engine looks at what is new in it.
 static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
-    let kinds: [(Growth, &[&str]); 11] = [
+    let kinds: [(Growth, &[&str]); 12] = [
         (
             Growth::Fixed,
             &[
@@ -84,7 +84,6 @@ static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
                 "array_dims",
                 "array_distance",
                 "array_element",
-                "array_empty",
                 "array_has",
                 "array_has_all",
                 "array_has_any",
@@ -225,6 +224,8 @@ static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
                 JOINED_TEXT,
             ],
         ),
+        // Each byte may become two hexadecimal digits, and two digits a byte.
+        (Growth::Times(2), &["decode", "encode"]),
         // A letter may become three, a byte four, and an element of a list has a place of four bytes.
         (Growth::Times(4), &["arrays_zip", "initcap", "lower", "translate", "upper"]),
         (Growth::Times(8), &["string_to_array"]),
@@ -235,11 +236,7 @@ static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
         (Growth::ElementsReplaced, &["array_replace", "array_replace_all", "array_replace_n"]),
         (Growth::Formatted, &["to_char"]),
     ];
-    let more = [
-        ("levenshtein", Growth::EachWithEach),
-        ("arrow_cast", Growth::OfNamedKind),
-        ("arrow_try_cast", Growth::OfNamedKind),
-    ];
+    let more = [("levenshtein", Growth::EachWithEach), ("arrow_cast", Growth::OfNamedKind)];
     let named = kinds.into_iter().flat_map(|(growth, names)| names.iter().map(move |name| (*name, growth)));
     named.chain(more).collect()
 });

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 
 /// The stack of a thread. Unit: bytes. Memory is taken only as far as a stack is used.
 ///
-/// The deepest query that the bounds of [`super::bounds`] let through takes less than a quarter of it in a debug build
-/// (`tests/hostile_sql.rs`).
+/// The deepest query that [`super::bounds`] lets through is part of the hostile queries of `tests/sql.rs`, which a debug
+/// build, with the largest frames, answers or refuses.
 const STACK_BYTES: usize = 64 << 20;
 
 /// One for the process, and never ended: connections to a database or a bucket that a question opened are used by

@@ -184,6 +184,7 @@ async fn more_requests_than_are_taken_are_told_when_to_come_again() {
         |_| (),
         |settings| {
             (settings.requests_per_second, settings.stranger_requests_per_second) = (3, 2);
+            settings.turn_time_max = std::time::Duration::ZERO;
         },
     )
     .await;
@@ -206,6 +207,16 @@ async fn more_requests_than_are_taken_are_told_when_to_come_again() {
     guess().await.is_error(429, &["without a good token"]);
     stage.send(Method::POST, "/security/oauth/token", Ask::with(&[])).await.is_error(429, &[]);
     assert_eq!(list().await.status, 200, "a good token passes");
+}
+
+/// One connection that asked for page after page, without a retry, got 429 after some hundred requests, and lost files.
+#[tokio::test]
+async fn a_client_that_asks_for_one_thing_after_another_waits_and_is_never_refused() {
+    let stage = Stage::with(|_| (), |settings| settings.requests_per_second = 100).await;
+    // The clock of the limits stands still here: each request beyond the first hundred waits 10 ms longer.
+    for number in 0..106 {
+        assert_eq!(stage.get("/orchestration/workspaces").await.status, 200, "request {number}");
+    }
 }
 
 #[tokio::test]
