@@ -451,7 +451,7 @@ impl Event {
     }
 
     /// The text, to the letter, with the stack trace below it where it does not hold it already.
-    fn message<'n>(&self, used: &mut Vec<&'n str>, more: &str) -> Option<String> {
+    fn message(&self, used: &mut Vec<&str>, more: &str) -> Option<String> {
         let is_gelf = self.0.contains_key("full_message") && self.0.contains_key("short_message");
         let names = if is_gelf { ["full_message"].as_slice() } else { &TEXT };
         let mut message = None;

@@ -182,7 +182,7 @@ fn reply(shared: &Shared, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option
     let body = match text("content-encoding") {
         "gzip" => {
             let mut plain = Vec::new();
-            flate2::read::GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+            flate2::read::GzDecoder::new(body).read_to_end(&mut plain).unwrap();
             plain
         }
         _ => body.to_vec(),

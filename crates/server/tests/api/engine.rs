@@ -355,7 +355,6 @@ async fn a_run_that_was_dispatched_begins_with_its_first_record() {
         (Some("executing"), Some("2021-04-21T15:29:11.000Z")),
         "{run}"
     );
-    let of_other =
-        format!("/processing/executables/tasks/executions?artifactId=other&from=1619018900000&to=1619018999000");
-    assert_eq!(stage.get(&of_other).await.json()["total"], 0);
+    let of_other = "/processing/executables/tasks/executions?artifactId=other&from=1619018900000&to=1619018999000";
+    assert_eq!(stage.get(of_other).await.json()["total"], 0);
 }

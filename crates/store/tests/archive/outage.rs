@@ -1,6 +1,6 @@
 //! A bucket or a database that goes away, and comes back: what is away is said to be, and nothing is dead for good.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -40,12 +40,14 @@ impl Places for GatedDatabase {
     }
 }
 
+fn gate_of(folder: &Path) -> Gate {
+    GATES.lock().unwrap().iter().find(|(of, _)| of == folder).unwrap().1.clone()
+}
+
 async fn archive<P: Places>() -> (Archive<P>, Gate) {
     let mut folder = PathBuf::new();
     let archive = Archive::<P>::with_settings(|settings| folder = settings.data_folder.clone()).await;
-    let gates = GATES.lock().unwrap();
-    let gate = gates.iter().find(|(of, _)| *of == folder).unwrap().1.clone();
-    drop(gates);
+    let gate = gate_of(&folder);
     archive.push("one", &(0..2_000).map(|ms| record(ms, &"a text ".repeat(200))).collect::<Vec<_>>()).await;
     (archive, gate)
 }
