@@ -38,7 +38,7 @@ use datafusion::catalog::{
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
@@ -87,7 +87,8 @@ const LEFT_OUT: [&str; 9] = [
 /// What a question may take.
 #[derive(Debug, Clone)]
 pub struct SqlSettings {
-    /// Memory of all questions together, beyond which they go on in temporary files. Unit: bytes. Default: 256 MiB.
+    /// Memory of all questions together, beyond which they go on in temporary files; functions may take half as much again
+    /// while they make values. Unit: bytes. Default: 256 MiB.
     pub memory_bytes: usize,
     /// The folder of the temporary files. Default: that of the system.
     pub spill_folder: Option<PathBuf>,
@@ -121,6 +122,8 @@ pub struct SqlEngine {
     settings: SqlSettings,
     clock: Arc<dyn Clock>,
     base: Arc<SessionState>,
+    /// What functions may take while they make values.
+    function_memory: Arc<dyn MemoryPool>,
     questions: Arc<Semaphore>,
 }
 
@@ -146,7 +149,8 @@ impl SqlEngine {
             .with_analyzer_rule(Arc::new(KeptShifts))
             .build();
         let questions = Arc::new(Semaphore::new(settings.questions_max));
-        Ok(Self { store, settings, clock, base: Arc::new(base), questions })
+        let function_memory = Arc::new(GreedyMemoryPool::new(settings.memory_bytes / 2));
+        Ok(Self { store, settings, clock, base: Arc::new(base), function_memory, questions })
     }
 
     /// Begins to answer a question for a caller who may read these workspaces; none means all of them.
@@ -281,7 +285,7 @@ async fn begin(
     let planning = {
         let (engine, query, stop) = (engine.clone(), Arc::clone(query), Arc::clone(stop));
         move || -> Result<(SessionState, LogicalPlan), DataFusionError> {
-            let functions = Functions::new(&engine.base.runtime_env().memory_pool);
+            let functions = Functions::new(&engine.function_memory);
             let mut state = engine.state(readable, &functions, &stop)?;
             let plan = logical_plan(&state, &functions, &query)?;
             stop.check()?;

@@ -732,29 +732,3 @@ async fn functions_that_are_measured_say_what_they_said() {
     let header = archive.ask("SELECT message || 'x', replace(message, 'a', 'b') FROM records", None).await.unwrap();
     assert!(header.starts_with(r#""records.message || Utf8(""x"")","#), "{header}");
 }
-
-#[tokio::test]
-async fn no_query_fails_for_one_record_of_another_age() {
-    let archive = Archive::new().await;
-    let mut records = log(3);
-    for time in [Timestamp::MIN, Timestamp::clamped(0), Timestamp::clamped(9_300_000_000_000), Timestamp::MAX] {
-        records.push(Record { time, ..record(0, "INFO", "of another age") });
-    }
-    archive.run(archive.task, &records).await;
-    for query in [
-        "SELECT date_trunc('hour', time) AS it, count(*) FROM records GROUP BY 1",
-        "SELECT date_trunc('year', time), count(*) FROM records GROUP BY 1",
-        "SELECT date_bin(INTERVAL '1 hour', time) AS it, count(*) FROM records GROUP BY 1",
-        "SELECT date_part('year', time), extract(hour FROM time) FROM records",
-        "SELECT to_char(time, '%Y-%m-%d') FROM records",
-        "SELECT time + INTERVAL '1 hour', time - INTERVAL '1 day' FROM records",
-        "SELECT max(time) - min(time) FROM records",
-        "SELECT CAST(time AS VARCHAR), CAST(time AS DATE) FROM records",
-        "SELECT count(*) FROM records WHERE time > now() - INTERVAL '1 day'",
-        "SELECT count(*) FROM records WHERE time > '2026-01-01T00:00:00Z'",
-        "SELECT CAST(time AS BIGINT), time AT TIME ZONE 'Europe/Paris' FROM records",
-    ] {
-        let answer = archive.ask(query, None).await;
-        assert!(answer.is_ok(), "{query}: {answer:?}");
-    }
-}

@@ -1,19 +1,18 @@
 //! Functions that make texts and lists, measured before they make them.
 //!
 //! The engine counts what sorting, grouping and joining keep, but not what a function makes: `replace` within `replace`
-//! took 6 GB of it. Here each function first says how much its values will take at most, and takes that from the memory
-//! of questions; what it made stays counted for as long as it is there.
+//! took 6 GB of it. Here each function first says how much its values will take at most, and takes that, while it makes
+//! them, from memory that is set apart for this: sorts and groups fill theirs until they go on in files, and would leave
+//! nothing for the functions.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, GenericStringArray, Int64Array, OffsetSizeTrait, RecordBatch, StringViewArray,
 };
-use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -411,10 +410,8 @@ impl ScalarUDFImpl for Measured {
         }
         let reservation = MemoryConsumer::new(self.name()).register(&self.account.pool);
         reservation.try_grow(bytes)?;
-        match self.inner.invoke_with_args(args)? {
-            ColumnarValue::Array(array) => Ok(ColumnarValue::Array(accounted(array, reservation)?)),
-            scalar => Ok(scalar),
-        }
+        // Given back with the call: what keeps the values, such as a sort, counts them as its own from here on.
+        self.inner.invoke_with_args(args)
     }
 }
 
@@ -640,50 +637,6 @@ fn regex_replaced_bytes(call: &ScalarFunctionArgs) -> Result<usize> {
     let places: i64 = counts.map_or(0, |counts| counts.iter().flatten().fold(0, i64::saturating_add));
     let places = usize::try_from(places).unwrap_or(usize::MAX);
     Ok(repeated.saturating_add(places.saturating_mul(each)))
-}
-
-/// The same array, whose memory is given back when the last of it is dropped.
-fn accounted(array: ArrayRef, reservation: MemoryReservation) -> Result<ArrayRef> {
-    match array.data_type() {
-        DataType::Utf8 => accounted_text::<i32>(&array, reservation),
-        DataType::LargeUtf8 => accounted_text::<i64>(&array, reservation),
-        DataType::Utf8View => {
-            let (views, buffers, nulls) = array.as_string_view().clone().into_parts();
-            let bytes: usize = buffers.iter().map(Buffer::len).sum();
-            // What it shares with its arguments is there anyhow.
-            let reservation = Arc::new(shrunk(reservation, bytes));
-            let buffers: Vec<Buffer> =
-                buffers.iter().map(|buffer| owned(buffer.clone(), Arc::clone(&reservation))).collect();
-            Ok(Arc::new(StringViewArray::try_new(views, buffers, nulls)?))
-        }
-        _ => Ok(array),
-    }
-}
-
-fn accounted_text<O: OffsetSizeTrait>(array: &ArrayRef, reservation: MemoryReservation) -> Result<ArrayRef> {
-    let (offsets, values, nulls) = array.as_string::<O>().clone().into_parts();
-    let reservation = Arc::new(shrunk(reservation, values.len()));
-    let values = owned(values, reservation);
-    Ok(Arc::new(GenericStringArray::<O>::try_new(offsets, values, nulls)?))
-}
-
-fn shrunk(reservation: MemoryReservation, bytes: usize) -> MemoryReservation {
-    reservation.shrink(reservation.size().saturating_sub(bytes));
-    reservation
-}
-
-fn owned(buffer: Buffer, reservation: Arc<MemoryReservation>) -> Buffer {
-    /// Bytes, and the memory that they were taken from.
-    struct Owned {
-        buffer: Buffer,
-        _reservation: Arc<MemoryReservation>,
-    }
-    impl AsRef<[u8]> for Owned {
-        fn as_ref(&self) -> &[u8] {
-            &self.buffer
-        }
-    }
-    Buffer::from(Bytes::from_owner(Owned { buffer, _reservation: reservation }))
 }
 
 /// `a || b`, as the engine joins texts.
