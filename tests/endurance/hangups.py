@@ -257,8 +257,6 @@ def hang_ups(folder: Path, postgres: Postgres, bucket: Bucket, seconds: int, see
         time.sleep(3)
         total = harness.check(truth, services[0].port, stage.token)
         unaudited, counts = stage.unaudited(), stage.counts
-        harness.os.environ.update(bucket.environment)
-        harness.verify(folder / "node-0", places)
         hung_up = sum(writer.hung_up for writer in writers) + sum(len(them) for them in (stage.users, stage.deleted))
         say(f"acknowledged {truth.acknowledged} batches with {total} records, lost 0, doubled 0; about {hung_up} requests "
             f"hung up; {len(stage.users)} grants and {len(stage.deleted)} deletions, unaudited {len(unaudited)}; "
@@ -266,6 +264,8 @@ def hang_ups(folder: Path, postgres: Postgres, bucket: Bucket, seconds: int, see
         wrong = unaudited + counts.server_errors + ["a page was stuck"] * counts.done["stuck pages"]
         if wrong:
             sys.exit("\n".join(wrong[:20]))
+        harness.os.environ.update(bucket.environment)
+        harness.verify(folder / "node-0", places)
     finally:
         for service in services:
             service.process.send_signal(signal.SIGCONT) if service.process.poll() is None else None
