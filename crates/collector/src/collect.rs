@@ -231,6 +231,7 @@ impl Collector {
             async move { collector.step(&stop).await }
         };
         let round = side_by_side(self.0.upstream.settings.parallel, stop, step).await;
+        self.0.spare_folders.removed().await;
         self.0.spare_folders.remove();
         round
     }

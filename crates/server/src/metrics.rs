@@ -27,6 +27,14 @@ pub(crate) struct Metrics {
     pub(crate) pages: Counter,
 }
 
+/// What this node knows of itself beside its counters.
+pub(crate) struct NodeFigures {
+    /// Its background work.
+    pub(crate) background: Vec<WorkState>,
+    /// Objects of records that it found damaged since it was started.
+    pub(crate) damaged_objects: u64,
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     method: String,
@@ -134,7 +142,7 @@ impl Metrics {
         upstreams: &[CollectionFigures],
         collectors: &[CollectorFigures],
         sinks: &[SinkFigures],
-        background: &[WorkState],
+        node: &NodeFigures,
         now: Timestamp,
     ) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -142,10 +150,20 @@ impl Metrics {
         text::encode_registry(&mut text, &archive_registry(&figures.what, now.millis_since(figures.at)))?;
         text::encode_registry(&mut text, &collection_registry(upstreams, collectors, now))?;
         text::encode_registry(&mut text, &delivery_registry(sinks))?;
-        text::encode_registry(&mut text, &background_registry(background))?;
+        text::encode_registry(&mut text, &background_registry(&node.background))?;
+        text::encode_registry(&mut text, &damage_registry(node.damaged_objects))?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
+}
+
+/// What this node has found damaged.
+fn damage_registry(damaged_objects: u64) -> Registry {
+    let mut registry = Registry::with_prefix("runlog");
+    let gauge = Gauge::<i64>::default();
+    gauge.set(i64::try_from(damaged_objects).unwrap_or(i64::MAX));
+    registry.register("damaged_objects", "Objects of records that this node found damaged since it was started", gauge);
+    registry
 }
 
 /// The archive's figures, as they were so long ago.

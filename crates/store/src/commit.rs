@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::batch::BatchRow;
+use crate::checks::checks_of;
 use crate::columns::RecordColumns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runs::no_such_run;
@@ -93,6 +94,8 @@ pub(crate) struct NewSegment {
     pub(crate) bytes: usize,
     pub(crate) records: usize,
     pub(crate) sha256: String,
+    /// See [`crate::checks`].
+    pub(crate) checks: Vec<u8>,
     pub(crate) runs: Vec<segment::RunRows>,
 }
 
@@ -309,12 +312,12 @@ impl SegmentWriter {
 
 /// Writes a segment object, once its intent is noted. It goes before its row, which would be a lie without it.
 async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
-    let (bytes, parts, sha256) = tokio::task::spawn_blocking(move || {
+    let encoding = move || {
         let (bytes, parts) = segment::encode(&runs)?;
-        let sha256 = secret::hex(&Sha256::digest(&bytes));
-        Ok::<_, Error>((bytes, parts, sha256))
-    })
-    .await??;
+        let (sha256, checks) = (secret::hex(&Sha256::digest(&bytes)), checks_of(&bytes));
+        Ok((bytes, parts, sha256, checks))
+    };
+    let (bytes, parts, sha256, checks) = store.cpu().run(encoding).await?;
     let (id, object_key) = store.intend_segment().await?;
     let segment = NewSegment {
         object_key,
@@ -322,6 +325,7 @@ async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)
         bytes: bytes.len(),
         records: parts.iter().map(|part| part.records).sum(),
         sha256,
+        checks,
         runs: parts,
     };
     failpoint::reach("commit-before-object");
@@ -697,7 +701,8 @@ pub(crate) async fn insert_segments(
 ) -> Result<()> {
     for segment in segments {
         sqlx::query(
-            "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, checks)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(&segment.id)
         .bind(segment.object_key.as_ref())
@@ -705,6 +710,7 @@ pub(crate) async fn insert_segments(
         .bind(segment.records as i64)
         .bind(now)
         .bind(&segment.sha256)
+        .bind(&segment.checks)
         .execute(&mut **transaction)
         .await?;
     }

@@ -24,6 +24,7 @@ mod bucket_reads;
 mod catalog;
 mod catalog_clock;
 mod catalog_pool;
+mod checks;
 mod collection;
 mod columns;
 mod commit;

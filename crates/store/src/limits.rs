@@ -175,6 +175,9 @@ pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
 /// Memory for small objects that were read, and for the ends of large ones. Unit: bytes.
 pub const OPEN_SEGMENTS_BYTES: u64 = 12 << 20;
 
+/// Damaged objects that are told apart. Unit: objects. When there are more, the count stays there.
+pub const DAMAGED_OBJECTS_MAX: usize = 10_000;
+
 /// How much of the end of a file is read in the hope that its description is in it. Unit: bytes.
 pub const FOOTER_BYTES: usize = 64 << 10;
 

@@ -24,6 +24,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 use tokio::io::AsyncWriteExt;
 use tracing::{debug, warn};
 
+use crate::checks::ChecksWriter;
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intents;
@@ -120,6 +121,8 @@ struct NewFile {
     bytes: u64,
     records: i64,
     sha256: String,
+    /// See [`crate::checks`].
+    checks: Vec<u8>,
 }
 
 impl Store {
@@ -460,8 +463,8 @@ impl Pass {
         }
         for file in files {
             sqlx::query(
-                "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, merged)
-                 VALUES ($1, $2, $3, $4, $5, $6, 1)",
+                "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, checks, merged)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, 1)",
             )
             .bind(&file.id)
             .bind(file.object_key.as_ref())
@@ -469,6 +472,7 @@ impl Pass {
             .bind(file.records)
             .bind(now)
             .bind(&file.sha256)
+            .bind(&file.checks)
             .execute(&mut *transaction)
             .await?;
         }
@@ -682,6 +686,7 @@ struct Encoder {
     /// Its memory holds what was not taken yet.
     writer: ArrowWriter<Vec<u8>>,
     digest: Sha256,
+    checks: ChecksWriter,
     bytes: u64,
 }
 
@@ -818,13 +823,14 @@ impl SealedFiles {
         file.write_pending().await?;
         file.encode(|writer| Ok(writer.finish().map(|_| ())?)).await?;
         file.object.shutdown().await.map_err(unwritten)?;
-        let Encoder { digest, bytes, .. } = *file.encoder.ok_or_else(broken_off)?;
+        let Encoder { digest, checks, bytes, .. } = *file.encoder.ok_or_else(broken_off)?;
         self.done.push(NewFile {
             id: file.id,
             object_key: file.object_key,
             bytes,
             records: file.rows,
             sha256: secret::hex(&digest.finalize()),
+            checks: checks.finish(),
         });
         Ok(())
     }
@@ -846,7 +852,12 @@ impl SealedFiles {
                 id: id.to_string(),
                 object_key,
                 cpu: self.store.cpu().clone(),
-                encoder: Some(Box::new(Encoder { writer, digest: Sha256::new(), bytes: 0 })),
+                encoder: Some(Box::new(Encoder {
+                    writer,
+                    digest: Sha256::new(),
+                    checks: ChecksWriter::default(),
+                    bytes: 0,
+                })),
                 object,
                 pending: Vec::new(),
                 pending_rows: 0,
@@ -909,6 +920,7 @@ impl OpenFile {
             work(&mut encoder.writer)?;
             let bytes = Bytes::from(std::mem::take(encoder.writer.inner_mut()));
             encoder.digest.update(&bytes);
+            encoder.checks.update(&bytes);
             encoder.bytes += bytes.len() as u64;
             Ok((encoder, bytes))
         };

@@ -3,8 +3,9 @@
 //! A small object is read whole. Of a large one only the bytes of the pages that are needed. What was read to open it is
 //! kept in memory for the next time: objects never change.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
@@ -27,7 +28,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 use runlog_model::{Record, Severity, Timestamp};
+use tracing::warn;
 
+use crate::checks::Checks;
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -81,6 +84,27 @@ enum Pending {
 pub(crate) struct Source {
     key: Path,
     bytes: SourceBytes,
+    /// None when an earlier version wrote the object.
+    checks: Option<Checks>,
+    damage: Arc<Damage>,
+}
+
+/// Objects that were found damaged.
+#[derive(Debug, Default)]
+pub(crate) struct Damage(std::sync::Mutex<BTreeSet<String>>);
+
+impl Damage {
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    fn note(&self, key: &Path, error: &Error) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < limits::DAMAGED_OBJECTS_MAX && known.insert(key.to_string()) {
+            warn!(object.key = %key, error = error as &dyn std::error::Error, "an object of records is damaged");
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -105,12 +129,26 @@ impl SegmentFile {
             return Ok(open);
         }
         let path = Path::from(key);
+        let written: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT checks FROM segments WHERE object_key = $1")
+            .bind(key)
+            .fetch_optional(store.catalog().read())
+            .await?;
         let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
             true => SourceBytes::Memory(store.objects().get(&path).await?.bytes().await?),
             false => SourceBytes::Object { objects: Arc::clone(store.objects()), length },
         };
-        let source = Source { key: path, bytes };
-        let footer = source.read_footer().await.map_err(|error| source.named(error))?;
+        let mut source = Source { key: path, bytes, checks: None, damage: Arc::clone(store.damage()) };
+        let opening = async {
+            source.check_length(length)?;
+            if let Some(written) = written.flatten().filter(|written| !written.is_empty()) {
+                let checks = Checks::read(&written, length);
+                source.checks = Some(checks.ok_or_else(|| Error::corrupt("its checks in the catalog are damaged"))?);
+            }
+            source.check_whole()?;
+            source.read_footer().await
+        };
+        let footer = opening.await;
+        let footer = footer.map_err(|error| source.named(error))?;
         let file = Self { source, footer, cpu: store.cpu().clone() };
         store.open_segments().insert(key.to_owned(), file.clone());
         Ok(file)
@@ -127,7 +165,8 @@ impl SegmentFile {
             SourceBytes::Memory(bytes) => bytes.len(),
             SourceBytes::Object { .. } => 0,
         };
-        bytes + self.footer.metadata().memory_size()
+        let checks = self.source.checks.as_ref().map_or(0, Checks::memory_bytes);
+        bytes + checks + self.footer.metadata().memory_size()
     }
 
     /// How many rows it has.
@@ -332,8 +371,11 @@ impl RowReader {
             let decoding = move || loop {
                 let result = match pending {
                     Pending::Bytes(ranges) => {
-                        let Some(bytes) = fetched.take().map_or_else(|| source.at_hand(&ranges), |it| Ok(Some(it)))?
-                        else {
+                        let at_hand = match fetched.take() {
+                            Some(fetched) => Some(source.checked(&ranges, fetched)?),
+                            None => source.at_hand(&ranges)?,
+                        };
+                        let Some(bytes) = at_hand else {
                             return Ok((decoder, Pending::Bytes(ranges), work, None));
                         };
                         decoder.push_ranges(ranges, bytes)?;
@@ -397,21 +439,79 @@ impl Source {
         }
     }
 
-    /// The bytes, when they are not in memory.
-    async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
-        match &self.bytes {
-            SourceBytes::Memory(_) => Ok(None),
-            SourceBytes::Object { objects, .. } => Ok(Some(objects.get_ranges(&self.key, ranges).await?)),
+    /// Bytes around some that are not in memory, as far as they are needed to check them.
+    async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Fetched>>> {
+        let SourceBytes::Object { objects, length } = &self.bytes else { return Ok(None) };
+        let around: Vec<Range<u64>> = match &self.checks {
+            Some(checks) => ranges.iter().map(|range| checks.around(range, *length)).collect(),
+            None => ranges.to_vec(),
+        };
+        let fetched = match objects.get_ranges(&self.key, &around).await {
+            Ok(fetched) => fetched,
+            Err(error) => return Err(self.failed(error, *length).await),
+        };
+        Ok(Some(around.into_iter().map(|range| range.start).zip(fetched).collect()))
+    }
+
+    /// What is wrong where bytes cannot be had: an object that was cut is not away.
+    async fn failed(&self, error: object_store::Error, length: u64) -> Error {
+        let SourceBytes::Object { objects, .. } = &self.bytes else { return error.into() };
+        match objects.head(&self.key).await {
+            Ok(found) if found.size != length => wrong_length(found.size, length),
+            _ => error.into(),
+        }
+    }
+
+    /// The bytes of ranges that were fetched, when they are those that were written.
+    fn checked(&self, ranges: &[Range<u64>], fetched: Vec<Fetched>) -> Result<Vec<Bytes>> {
+        let one = |(range, (start, bytes)): (&Range<u64>, Fetched)| {
+            if let Some(checks) = &self.checks
+                && !checks.are_of(start, &bytes)
+            {
+                return Err(not_as_written());
+            }
+            part_of(&bytes, &(range.start.saturating_sub(start)..range.end.saturating_sub(start)))
+        };
+        ranges.iter().zip(fetched).map(one).collect()
+    }
+
+    fn check_length(&self, length: u64) -> Result<()> {
+        match self.length() {
+            found if found != length => Err(wrong_length(found, length)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the bytes that are in memory.
+    fn check_whole(&self) -> Result<()> {
+        match (&self.bytes, &self.checks) {
+            (SourceBytes::Memory(bytes), Some(checks)) if !checks.are_of(0, bytes) => Err(not_as_written()),
+            _ => Ok(()),
         }
     }
 
     /// A failure, with the object that it is of.
     fn named(&self, error: Error) -> Error {
-        match error.kind() {
-            ErrorKind::Corrupt => Error::caused(ErrorKind::Corrupt, format!("object {}: {error}", self.key), error),
-            _ => error,
+        if error.kind() != ErrorKind::Corrupt {
+            return error;
         }
+        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<object_store::Error>());
+        if !matches!(cause, Some(object_store::Error::NotFound { .. })) {
+            self.damage.note(&self.key, &error);
+        }
+        Error::caused(ErrorKind::Corrupt, format!("object {}: {error}", self.key), error)
     }
+}
+
+/// Bytes of an object, and where they begin.
+type Fetched = (u64, Bytes);
+
+fn not_as_written() -> Error {
+    Error::corrupt("its bytes are not those that were written")
+}
+
+fn wrong_length(found: u64, length: u64) -> Error {
+    Error::corrupt(format!("it has {found} bytes where the catalog says {length}"))
 }
 
 impl MetadataFetch for &Source {
@@ -419,7 +519,10 @@ impl MetadataFetch for &Source {
         async move {
             let ranges = std::slice::from_ref(&range);
             let bytes = match self.at_hand(ranges) {
-                Ok(None) => Source::fetch(self, ranges).await,
+                Ok(None) => match Source::fetch(self, ranges).await {
+                    Ok(fetched) => fetched.map(|fetched| self.checked(ranges, fetched)).transpose(),
+                    Err(error) => Err(error),
+                },
                 at_hand => at_hand,
             };
             let bytes = bytes.map_err(|error| ParquetError::External(Box::new(error)))?;
@@ -720,7 +823,12 @@ mod tests {
     }
 
     async fn in_memory(bytes: Vec<u8>) -> Result<SegmentFile> {
-        let source = Source { key: Path::from("segments/one"), bytes: SourceBytes::Memory(bytes.into()) };
+        let source = Source {
+            key: Path::from("segments/one"),
+            bytes: SourceBytes::Memory(bytes.into()),
+            checks: None,
+            damage: Arc::default(),
+        };
         let footer = source.read_footer().await?;
         Ok(SegmentFile { source, footer, cpu: CpuPool::new() })
     }

@@ -22,7 +22,7 @@ use crate::keys;
 use crate::objects::Objects;
 use crate::page_build::PageBuilds;
 use crate::private::{keep_private, make_private_folder};
-use crate::segment_file::{self, OpenSegments};
+use crate::segment_file::{self, Damage, OpenSegments};
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
 
@@ -48,6 +48,7 @@ struct Inner {
     open_segments: OpenSegments,
     supervisor: Supervisor,
     cpu: CpuPool,
+    damage: Arc<Damage>,
 }
 
 impl fmt::Debug for Store {
@@ -102,6 +103,7 @@ impl Store {
             intents: Intents::default(),
             open_segments: segment_file::open_segments(),
             cpu: CpuPool::new(),
+            damage: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner), deed: None })
     }
@@ -191,6 +193,15 @@ impl Store {
 
     pub(crate) fn intents(&self) -> &Intents {
         &self.inner.intents
+    }
+
+    /// How many objects of records this node has found damaged since it was started.
+    pub fn damaged_objects(&self) -> u64 {
+        self.inner.damage.count()
+    }
+
+    pub(crate) fn damage(&self) -> &Arc<Damage> {
+        &self.inner.damage
     }
 
     /// Where decoding, encoding and the like is done.

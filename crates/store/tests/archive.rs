@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod common;
+#[path = "archive/damage.rs"]
+mod damage;
 #[path = "archive/files.rs"]
 mod files;
 #[path = "archive/late.rs"]

@@ -8,6 +8,7 @@ use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
+use crate::metrics::NodeFigures;
 
 /// The permission to read metrics; they name every task.
 pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
@@ -27,13 +28,14 @@ pub(crate) async fn show(State(app): State<App>, Authenticated(caller): Authenti
         upstreams.push(app.store().collection_figures(&name).await?);
     }
     let collectors = app.store().collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
-    let (sinks, background) = (app.store().delivery_figures().await?, app.store().supervisor().states());
-    let text =
-        app.metrics().text(&figures, &upstreams, &collectors, &sinks, &background, app.now()).map_err(|error| {
-            ApiError {
-                cause: Some(std::sync::Arc::new(error)),
-                ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
-            }
+    let sinks = app.store().delivery_figures().await?;
+    let node = NodeFigures {
+        background: app.store().supervisor().states(),
+        damaged_objects: app.store().damaged_objects(),
+    };
+    let text = app.metrics().text(&figures, &upstreams, &collectors, &sinks, &node, app.now()).map_err(|error| ApiError {
+        cause: Some(std::sync::Arc::new(error)),
+        ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
         })?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())

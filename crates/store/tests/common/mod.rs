@@ -255,6 +255,15 @@ impl<P: Places> Archive<P> {
         }
     }
 
+    /// Makes the objects of records as an earlier version wrote them, in a catalog that is a file.
+    pub(crate) async fn forget_checks(&self) {
+        sqlx::any::install_default_drivers();
+        let catalog = format!("sqlite://{}", self.settings.data_folder.join("catalog.sqlite").display());
+        let catalog = sqlx::AnyPool::connect(&catalog).await.unwrap();
+        sqlx::query("UPDATE segments SET checks = NULL").execute(&catalog).await.unwrap();
+        catalog.close().await;
+    }
+
     fn segments(&self) -> PathBuf {
         self.objects.join("segments")
     }

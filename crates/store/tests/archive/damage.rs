@@ -1,0 +1,200 @@
+//! Damaged bytes of segments and sealed files are never given out: whoever reads gets what was written, or an error that
+//! names the object.
+
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use runlog_model::{FileFormat, Record, RecordOrder, RunStatus, TimeRange, Timestamp};
+use runlog_store::{
+    Error, ErrorKind, LiveQuery, PageRequest, PageStatus, Result, ScanColumn, ScanFilter, Search, SearchText,
+};
+
+use crate::common::{Archive, record};
+
+type Here = Archive<crate::common::places::sqlite_and_folder>;
+
+/// Records with texts of each column, whose messages hardly compress.
+fn records(count: usize) -> Vec<Record> {
+    let mut state = 11_u64;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 16
+    };
+    let mut one = |number: usize| Record {
+        severity: Some(["INFO", "WARN"][number % 2].to_owned()),
+        log_type: Some("JOB".to_owned()),
+        bundle_name: (number % 3 == 0).then(|| "bundle".to_owned()),
+        pod_name: Some("pod".to_owned()),
+        ..record(number as i64, &std::array::from_fn::<_, 12, _>(|_| format!("{:012x}", next())).concat())
+    };
+    (0..count).map(&mut one).collect()
+}
+
+/// What a damaged byte is like.
+fn damage(bytes: &[u8], number: usize, count: usize) -> Vec<u8> {
+    let mut damaged = bytes.to_vec();
+    // The ends are the most delicate: the description of the file is there.
+    let at = match number % 3 {
+        0 => bytes.len() - 1 - (number * 37) % bytes.len().min(3_000),
+        _ => (bytes.len() - 1) * number / count,
+    };
+    match number % 8 {
+        6 => damaged.truncate(at),
+        7 => {
+            let end = (at + 64).min(damaged.len());
+            damaged[at..end].fill(0);
+        }
+        bit => damaged[at] ^= 1 << bit,
+    }
+    damaged
+}
+
+fn chain(error: &Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+}
+
+/// True when it was read, and as it was written.
+fn is_read<T: PartialEq>(what: &str, read: Result<T>, expected: &T, object: &str) -> bool {
+    match read {
+        Ok(read) => {
+            assert!(read == *expected, "{what} gave altered data");
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {}", chain(&error));
+            assert!(chain(&error).contains(object), "{what} does not name {object}: {}", chain(&error));
+            false
+        }
+    }
+}
+
+/// Reads by every way; tells how many ways failed.
+async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, number: usize) -> usize {
+    let (store, run_id) = (&archive.store, archive.run_id);
+    let mut failed = 0;
+    let mut count = |is_read: bool| failed += usize::from(!is_read);
+
+    let query = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Asc, start_index: 7, count: 5 };
+    let live = store.live_page(run_id, &query).await.map(|page| page.records);
+    count(is_read("a live page", live, &records[7..12].to_vec(), object));
+
+    let download = async {
+        let mut reader = store.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
+        let mut read = Vec::new();
+        while let Some(some) = reader.next().await? {
+            read.extend(some);
+        }
+        Ok(read)
+    };
+    count(is_read("a download", download.await, &records.to_vec(), object));
+
+    let wanted = records[records.len() / 2].message.clone().unwrap();
+    let text: SearchText = wanted.parse().unwrap();
+    let search = Search {
+        text,
+        workspace_ids: None,
+        task_id: None,
+        run_id: None,
+        severities: None,
+        range: TimeRange::ALL,
+        after: None,
+        limit: 10,
+        time_max: Duration::from_secs(60),
+        slices_max: 100,
+    };
+    let found = store.search(search).await.map(|page| page.items.into_iter().map(|it| it.message).collect());
+    count(is_read("a search", found, &vec![Some(wanted)], object));
+
+    let scan = async {
+        let columns = [ScanColumn::Message, ScanColumn::Severity, ScanColumn::BundleName];
+        let batches: Vec<_> = store.scan(ScanFilter::default(), &columns).stream().try_collect().await?;
+        let text = |batch: &arrow_array::RecordBatch, column: usize, row: usize| {
+            use arrow_array::Array;
+            use arrow_array::cast::AsArray;
+            let texts = batch.column(column).as_string_view();
+            texts.is_valid(row).then(|| texts.value(row).to_owned())
+        };
+        let of = |batch: &arrow_array::RecordBatch| -> Vec<[Option<String>; 3]> {
+            (0..batch.num_rows()).map(|row| [0, 1, 2].map(|column| text(batch, column, row))).collect()
+        };
+        Ok(batches.iter().flat_map(of).collect::<Vec<_>>())
+    };
+    let all: Vec<_> =
+        records.iter().map(|it| [it.message.clone(), it.severity.clone(), it.bundle_name.clone()]).collect();
+    count(is_read("a scan", scan.await, &all, object));
+
+    let histogram = store.histogram(run_id, TimeRange::ALL, 1).await.map(|it| it.buckets.iter().flatten().sum::<u64>());
+    count(is_read("a histogram", histogram, &(records.len() as u64), object));
+
+    let page = async {
+        // Another one each time, so that it is built.
+        let range = TimeRange { start: None, end: Some(Timestamp::clamped(10_000_000 + number as i64)) };
+        let (format, order) = (FileFormat::Json, RecordOrder::Asc);
+        let request = PageRequest { run_id, range, format, order, file_name: "log".to_owned() };
+        let ticket = store.request_page(&request).await?;
+        store.build_wanted_page().await?;
+        let status = store.page_status(run_id, &ticket.token, Duration::ZERO).await?;
+        let PageStatus::Ready(file) = status else { panic!("not built, and without an error: {status:?}") };
+        let reader = store.open_page(&file.key).await?.unwrap();
+        let length = reader.plain_bytes;
+        let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await?;
+        Ok(serde_json::from_slice::<Vec<Record>>(&bytes.concat()).unwrap())
+    };
+    count(is_read("a page", page.await, &records.to_vec(), object));
+    failed
+}
+
+async fn damage_everywhere(archive: &mut Here, records: &[Record], file: &Path, count: usize) {
+    let whole = std::fs::read(file).unwrap();
+    let object = file.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut failed = 0;
+    for number in 0..count {
+        std::fs::write(file, damage(&whole, number, count)).unwrap();
+        archive.reopen().await;
+        let ways = read_in_every_way(archive, records, &object, number).await;
+        assert_eq!(archive.store.damaged_objects(), u64::from(ways > 0), "position {number}");
+        failed += usize::from(ways > 0);
+    }
+    std::fs::write(file, &whole).unwrap();
+    archive.reopen().await;
+    assert_eq!(read_in_every_way(archive, records, &object, count).await, 0);
+    assert!(failed > count / 3, "only {failed} of {count} were in bytes that somebody reads");
+}
+
+async fn segments_and_sealed_files(count_records: usize, positions: usize) {
+    let mut archive = Here::new().await;
+    let records = records(count_records);
+    archive.push("b", &records).await;
+    let file = archive.object_files().remove(0);
+    damage_everywhere(&mut archive, &records, &file, positions).await;
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.clock.advance_ms(60_000);
+    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    archive.reopen().await;
+    let file = archive.object_files().into_iter().find(|file| file.display().to_string().contains("sealed")).unwrap();
+    damage_everywhere(&mut archive, &records, &file, positions).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_damaged_objects_that_are_read_whole_nothing_altered_is_given() {
+    segments_and_sealed_files(300, 88).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_damaged_objects_that_are_read_in_parts_nothing_altered_is_given() {
+    segments_and_sealed_files(30_000, 16).await;
+}
+
+/// What was written before there were checks is read without them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_without_checks_is_read_as_before() {
+    let mut archive = Here::new().await;
+    let records = records(100);
+    archive.push("b", &records).await;
+    archive.forget_checks().await;
+    archive.reopen().await;
+    assert_eq!(read_in_every_way(&archive, &records, "none", 0).await, 0);
+}
