@@ -73,8 +73,12 @@ impl From<runlog_store::Error> for ApiError {
             }
             ErrorKind::Corrupt => "the archive could not read what it holds; its log says more".to_owned(),
         };
+        // The key of an object tells nothing of the place where it lies.
+        let detail = error.damaged_object().map(|key| {
+            format!("object {key} is damaged or gone; `runlog archive verify` tells which runs it holds and what to do")
+        });
         let cause = status.is_server_error().then(|| Arc::new(error) as Arc<dyn StdError + Send + Sync>);
-        Self { status, message, detail: None, retry_after: None, cause }
+        Self { status, message, detail, retry_after: None, cause }
     }
 }
 

@@ -31,8 +31,6 @@ pub(crate) struct Metrics {
 pub(crate) struct NodeFigures {
     /// Its background work.
     pub(crate) background: Vec<WorkState>,
-    /// Objects of records that it found damaged since it was started.
-    pub(crate) damaged_objects: u64,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -151,19 +149,9 @@ impl Metrics {
         text::encode_registry(&mut text, &collection_registry(upstreams, collectors, now))?;
         text::encode_registry(&mut text, &delivery_registry(sinks))?;
         text::encode_registry(&mut text, &background_registry(&node.background))?;
-        text::encode_registry(&mut text, &damage_registry(node.damaged_objects))?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
-}
-
-/// What this node has found damaged.
-fn damage_registry(damaged_objects: u64) -> Registry {
-    let mut registry = Registry::with_prefix("runlog");
-    let gauge = Gauge::<i64>::default();
-    gauge.set(i64::try_from(damaged_objects).unwrap_or(i64::MAX));
-    registry.register("damaged_objects", "Objects of records that this node found damaged since it was started", gauge);
-    registry
 }
 
 /// The archive's figures, as they were so long ago.
@@ -183,6 +171,11 @@ fn archive_registry(figures: &ArchiveFigures, age_ms: i64) -> Registry {
         "archive_logs_damaged",
         "Logs that cannot be sealed because something is lost or damaged",
         figures.logs_damaged,
+    );
+    gauge(
+        "archive_objects_damaged",
+        "Objects of records that a reader or `runlog archive verify` found damaged or gone",
+        figures.objects_damaged,
     );
     gauge("pages_waiting", "Page files asked for and not built", figures.pages_waiting);
     gauge("pages_failed", "Page files that could not be built", figures.pages_failed);

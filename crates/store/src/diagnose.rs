@@ -63,6 +63,7 @@ impl Store {
         let objects = found("objects", self.diagnose_objects(&mut findings).await);
         findings.push(objects);
         findings.extend(self.diagnose_folder());
+        findings.push(found("stored records", self.diagnose_damage().await));
         findings.push(found("sealing", self.diagnose_sealing().await));
         findings.push(found("log files", self.diagnose_pages().await));
         findings
@@ -140,6 +141,19 @@ impl Store {
             Finding::new("disk", Health::Doubtful, seen, Some(advice))
         } else {
             Finding::good("disk", seen)
+        })
+    }
+
+    async fn diagnose_damage(&self) -> Result<Finding> {
+        let (damaged, total) = self.damaged_objects(1).await?;
+        Ok(match damaged.first() {
+            None => Finding::good("stored records", "no object was found damaged"),
+            Some(key) => {
+                let seen = format!("{total} objects of records are damaged or gone, such as {key}");
+                let advice = "`runlog archive verify` tells which runs they hold; put the objects back from a backup and \
+                              verify again, or delete the logs of these runs";
+                Finding::new("stored records", Health::Bad, seen, Some(advice))
+            }
         })
     }
 

@@ -10,6 +10,8 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// The object that is damaged or gone.
+    object: Option<Arc<str>>,
 }
 
 /// What the caller does next.
@@ -37,7 +39,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure without a cause below it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, object: None }
     }
 
     /// A failure with the cause that explains it.
@@ -46,12 +48,30 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(Arc::from(source.into())) }
+        Self { kind, message: message.into(), source: Some(Arc::from(source.into())), object: None }
     }
 
     /// What the caller does next.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The key of the object that is damaged or gone, where that is what this failure comes from.
+    pub fn damaged_object(&self) -> Option<&str> {
+        let below = || self.source.as_deref()?.downcast_ref::<Self>()?.damaged_object();
+        self.object.as_deref().or_else(below)
+    }
+
+    /// This failure of the bytes of an object, which its message names.
+    pub(crate) fn in_object(mut self, key: &str) -> Self {
+        self.message = format!("object {key}: {}", self.message);
+        self.of_object(key)
+    }
+
+    /// This failure, with the object that it comes from.
+    pub(crate) fn of_object(mut self, key: &str) -> Self {
+        self.object = Some(key.into());
+        self
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -111,7 +131,8 @@ impl From<object_store::Error> for Error {
             // A catalog row names the object, so its absence is a fault of the archive and not of the caller.
             object_store::Error::NotFound { path, .. } => {
                 let message = format!("the object {path}, which the catalog names, is gone");
-                Self::caused(ErrorKind::Corrupt, message, error)
+                let key: Arc<str> = path.as_str().into();
+                Self::caused(ErrorKind::Corrupt, message, error).of_object(&key)
             }
             _ => Self::caused(ErrorKind::Unavailable, "the object store did not answer", error),
         }

@@ -29,6 +29,8 @@ pub struct ArchiveFigures {
     pub page_bytes: u64,
     /// Logs of which something is lost or damaged, so that they cannot be sealed.
     pub logs_damaged: u64,
+    /// Objects of records that somebody who read them found damaged or gone.
+    pub objects_damaged: u64,
     /// Each task that has a run.
     pub tasks: Vec<TaskFigures>,
 }
@@ -93,6 +95,7 @@ impl Store {
         .fetch_one(read)
         .await?;
         let (_, logs_damaged) = self.damaged_logs(0).await?;
+        let (_, objects_damaged) = self.damaged_objects(0).await?;
         let tasks = self.task_figures().await?;
         Ok(ArchiveFigures {
             records: tasks.iter().map(|task| task.severities.total()).sum(),
@@ -102,6 +105,7 @@ impl Store {
             pages_failed: failed as u64,
             page_bytes: page_bytes as u64,
             logs_damaged,
+            objects_damaged,
             tasks,
         })
     }

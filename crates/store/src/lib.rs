@@ -31,6 +31,7 @@ mod commit;
 mod contention;
 mod copy;
 mod cpu;
+mod damage;
 mod delete;
 mod delivery;
 mod diagnose;

@@ -175,8 +175,15 @@ pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
 /// Memory for small objects that were read, and for the ends of large ones. Unit: bytes.
 pub const OPEN_SEGMENTS_BYTES: u64 = 12 << 20;
 
-/// Damaged objects that are told apart. Unit: objects. When there are more, the count stays there.
-pub const DAMAGED_OBJECTS_MAX: usize = 10_000;
+/// Runs that a search names because records of them could not be read. Unit: runs.
+pub const UNREADABLE_RUNS_MAX: usize = 100;
+
+/// Damaged objects of which a node remembers that it noted them. Unit: objects. Of more, none is noted until the first of
+/// these are forgotten.
+pub const DAMAGE_NOTED_MAX: usize = 10_000;
+
+/// How long a node does not note the same damaged object again. Unit: milliseconds.
+pub const DAMAGE_NOTED_MS: u64 = 60_000;
 
 /// How much of the end of a file is read in the hope that its description is in it. Unit: bytes.
 pub const FOOTER_BYTES: usize = 64 << 10;

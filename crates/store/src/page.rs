@@ -84,6 +84,8 @@ struct TokenRow {
     built_at: Option<i64>,
     attempts: Option<i64>,
     claimed_until: Option<i64>,
+    /// See [`Error::damaged_object`].
+    damaged_object: Option<String>,
 }
 
 impl Store {
@@ -178,7 +180,8 @@ impl Store {
 
     async fn token_row(&self, run_id: RunId, token: &str) -> Result<TokenRow> {
         let row: Option<TokenRow> = sqlx::query_as(
-            "SELECT t.page_key, t.run_id, t.file_name, t.expires_at, f.built_at, f.attempts, f.claimed_until
+            "SELECT t.page_key, t.run_id, t.file_name, t.expires_at, f.built_at, f.attempts, f.claimed_until,
+                    f.damaged_object
              FROM page_tokens t LEFT JOIN page_files f ON f.key = t.page_key WHERE t.token_hash = $1",
         )
         .bind(secret::hash(token))
@@ -202,10 +205,14 @@ impl Store {
         }
         let lease_now = self.lease_now().await?.as_millis();
         let is_claimed = token.claimed_until.is_some_and(|until| until >= lease_now);
-        match attempts >= limits::PAGE_ATTEMPTS_MAX && !is_claimed {
-            true => Err(Error::corrupt("the log file could not be built")),
-            false => Ok(PageStatus::InProgress),
+        if attempts < limits::PAGE_ATTEMPTS_MAX || is_claimed {
+            return Ok(PageStatus::InProgress);
         }
+        let error = Error::corrupt("the log file could not be built");
+        Err(match &token.damaged_object {
+            Some(key) => error.of_object(key),
+            None => error,
+        })
     }
 
     /// Where a page ends, and the rows that were looked at or passed over for that.

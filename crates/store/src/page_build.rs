@@ -339,9 +339,11 @@ impl Store {
                 .bind(retry_at.as_millis())
             }
             false => sqlx::query(
-                "UPDATE page_files SET claimed_until = 0, attempts_away = 0 WHERE key = $1 AND built_at IS NULL",
+                "UPDATE page_files SET claimed_until = 0, attempts_away = 0, damaged_object = $2
+                 WHERE key = $1 AND built_at IS NULL",
             )
-            .bind(&page.key),
+            .bind(&page.key)
+            .bind(error.damaged_object()),
         };
         statement.execute(self.catalog().write()).await?;
         Ok(())

@@ -262,9 +262,13 @@ impl Unit {
         Ok(())
     }
 
-    /// What is said when the object of a unit is gone although its logs are there.
+    /// What is said when the object of a unit cannot be read although its logs are there.
     pub(crate) fn lost(&self, error: Error) -> Error {
         let run = self.slices.first().map(|slice| slice.run.id.as_str()).unwrap_or_default();
-        Error::caused(error.kind(), format!("the log of run {run} cannot be read; was it merged long ago?"), error)
+        let message = match error.damaged_object() {
+            Some(object) => format!("the log of run {run} cannot be read: object {object} is damaged or gone"),
+            None => format!("the log of run {run} cannot be read"),
+        };
+        Error::caused(error.kind(), message, error)
     }
 }

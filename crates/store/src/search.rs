@@ -6,7 +6,7 @@
 //! to go on. Where it went on is a place among the records, not among the slices, so that these may be merged between
 //! one page and the next. Decision 0013 says why there is no index of words.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowFilter;
 use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
 use sqlx::FromRow;
+use tracing::warn;
 
 use crate::error::{Error, Result};
 use crate::limits;
@@ -95,6 +96,10 @@ pub struct SearchPage {
     pub scanned_records: u64,
     /// Bytes of messages that were looked through.
     pub scanned_bytes: u64,
+    /// Records that could not be looked at, because the object that holds them is damaged or gone.
+    pub unreadable_records: u64,
+    /// Their runs; the first hundred.
+    pub unreadable_runs: BTreeSet<RunId>,
 }
 
 /// What the catalog says of a slice, for a search.
@@ -112,8 +117,17 @@ struct Searching {
     /// What was found, by place.
     found: BTreeMap<SearchPlace, Body>,
     counts: Arc<Counts>,
+    /// What could not be looked through.
+    unreadable: Unreadable,
     /// Everything after this place was looked through.
     looked_through: SearchPlace,
+}
+
+/// Records of damaged objects.
+#[derive(Debug, Default)]
+struct Unreadable {
+    records: u64,
+    runs: BTreeSet<RunId>,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +164,7 @@ impl Store {
             search: Arc::clone(&search),
             found: BTreeMap::new(),
             counts: Arc::default(),
+            unreadable: Unreadable::default(),
             looked_through: from,
         };
         let (mut names, mut seen) = (HashMap::new(), HashSet::new());
@@ -282,6 +297,13 @@ impl Searching {
         });
         let mut jobs = stream::iter(jobs).buffer_unordered(threads);
         while let Some(found) = jobs.try_next().await? {
+            let found = match found {
+                UnitFound::Records(found) => found,
+                UnitFound::Unreadable(unreadable) => {
+                    self.unreadable.add(unreadable);
+                    continue;
+                }
+            };
             self.found.extend(found);
             while self.found.len() > self.search.limit {
                 self.found.pop_first();
@@ -305,6 +327,8 @@ impl Searching {
             next,
             scanned_records: self.counts.records.load(Ordering::Relaxed),
             scanned_bytes: self.counts.bytes.load(Ordering::Relaxed),
+            unreadable_records: self.unreadable.records,
+            unreadable_runs: self.unreadable.runs,
         })
     }
 }
@@ -329,24 +353,53 @@ impl Body {
     }
 }
 
+/// What looking through a unit came to.
+enum UnitFound {
+    Records(BTreeMap<SearchPlace, Body>),
+    /// Its object is damaged or gone: what other objects hold is still found.
+    Unreadable(Unreadable),
+}
+
+impl Unreadable {
+    fn of(unit: &Unit) -> Self {
+        let records = unit.slices.iter().map(|slice| slice.records as u64).sum();
+        Self { records, runs: unit.slices.iter().filter_map(|slice| slice.run.id.parse().ok()).collect() }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.records = self.records.saturating_add(more.records);
+        self.runs.extend(more.runs);
+        while self.runs.len() > limits::UNREADABLE_RUNS_MAX {
+            self.runs.pop_last();
+        }
+    }
+}
+
 /// The newest records of a unit that fit, as many as the search wants.
 async fn look_through_unit(
     store: &Store,
     search: &Arc<Search>,
     counts: &Arc<Counts>,
     mut unit: Unit,
-) -> Result<BTreeMap<SearchPlace, Body>> {
+) -> Result<UnitFound> {
     if store.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
         unit.without_deleted(store).await?;
     }
-    match find_in_unit(store, search, counts, &unit).await {
-        Err(error) => {
-            // The log may have been deleted meanwhile.
-            unit.without_deleted(store).await?;
-            if unit.slices.is_empty() { Ok(BTreeMap::new()) } else { Err(unit.lost(error)) }
-        }
-        found => found,
+    let error = match find_in_unit(store, search, counts, &unit).await {
+        Ok(found) => return Ok(UnitFound::Records(found)),
+        Err(error) => error,
+    };
+    // The log may have been deleted meanwhile.
+    unit.without_deleted(store).await?;
+    if unit.slices.is_empty() {
+        return Ok(UnitFound::Records(BTreeMap::new()));
     }
+    let error = unit.lost(error);
+    if error.damaged_object().is_none() {
+        return Err(error);
+    }
+    warn!(error = &error as &dyn std::error::Error, "a search leaves out records that cannot be read");
+    Ok(UnitFound::Unreadable(Unreadable::of(&unit)))
 }
 
 async fn find_in_unit(

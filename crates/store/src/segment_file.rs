@@ -3,10 +3,16 @@
 //! A small object is read whole. Of a large one only the bytes of the pages that are needed. What was read to open it is
 //! kept in memory for the next time: objects never change.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
+use crate::checks::Checks;
+use crate::cpu::CpuPool;
+use crate::damage::Damage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::segment::{COLUMNS, NAME_COLUMNS};
+use crate::store::Store;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
@@ -28,14 +34,6 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 use runlog_model::{Record, Severity, Timestamp};
-use tracing::warn;
-
-use crate::checks::Checks;
-use crate::cpu::CpuPool;
-use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
-use crate::segment::{COLUMNS, NAME_COLUMNS};
-use crate::store::Store;
 
 /// Segments that were opened, by the keys of their objects.
 pub(crate) type OpenSegments = moka::sync::Cache<String, SegmentFile>;
@@ -86,25 +84,7 @@ pub(crate) struct Source {
     bytes: SourceBytes,
     /// None when an earlier version wrote the object.
     checks: Option<Checks>,
-    damage: Arc<Damage>,
-}
-
-/// Objects that were found damaged.
-#[derive(Debug, Default)]
-pub(crate) struct Damage(std::sync::Mutex<BTreeSet<String>>);
-
-impl Damage {
-    /// How many there are.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
-    }
-
-    fn note(&self, key: &Path, error: &Error) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < limits::DAMAGED_OBJECTS_MAX && known.insert(key.to_string()) {
-            warn!(object.key = %key, error = error as &dyn std::error::Error, "an object of records is damaged");
-        }
-    }
+    damage: Damage,
 }
 
 #[derive(Clone)]
@@ -133,11 +113,12 @@ impl SegmentFile {
             .bind(key)
             .fetch_optional(store.catalog().read())
             .await?;
+        let whole = async |path: &Path| Ok::<_, Error>(store.objects().get(path).await?.bytes().await?);
         let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
-            true => SourceBytes::Memory(store.objects().get(&path).await?.bytes().await?),
+            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| store.damage().note(key, error))?),
             false => SourceBytes::Object { objects: Arc::clone(store.objects()), length },
         };
-        let mut source = Source { key: path, bytes, checks: None, damage: Arc::clone(store.damage()) };
+        let mut source = Source { key: path, bytes, checks: None, damage: store.damage().clone() };
         let opening = async {
             source.check_length(length)?;
             if let Some(written) = written.flatten().filter(|written| !written.is_empty()) {
@@ -495,11 +476,11 @@ impl Source {
         if error.kind() != ErrorKind::Corrupt {
             return error;
         }
-        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<object_store::Error>());
-        if !matches!(cause, Some(object_store::Error::NotFound { .. })) {
-            self.damage.note(&self.key, &error);
+        self.damage.note(self.key.as_ref(), &error);
+        match error.damaged_object() {
+            Some(_) => error,
+            None => error.in_object(self.key.as_ref()),
         }
-        Error::caused(ErrorKind::Corrupt, format!("object {}: {error}", self.key), error)
     }
 }
 
@@ -827,7 +808,7 @@ mod tests {
             key: Path::from("segments/one"),
             bytes: SourceBytes::Memory(bytes.into()),
             checks: None,
-            damage: Arc::default(),
+            damage: Damage::unconnected(),
         };
         let footer = source.read_footer().await?;
         Ok(SegmentFile { source, footer, cpu: CpuPool::new() })

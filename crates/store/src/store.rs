@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::catalog_clock::CatalogClock;
 use crate::commit::Commits;
 use crate::cpu::CpuPool;
+use crate::damage::Damage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::group::Group;
@@ -22,7 +23,7 @@ use crate::keys;
 use crate::objects::Objects;
 use crate::page_build::PageBuilds;
 use crate::private::{keep_private, make_private_folder};
-use crate::segment_file::{self, Damage, OpenSegments};
+use crate::segment_file::{self, OpenSegments};
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
 
@@ -48,7 +49,7 @@ struct Inner {
     open_segments: OpenSegments,
     supervisor: Supervisor,
     cpu: CpuPool,
-    damage: Arc<Damage>,
+    damage: Damage,
 }
 
 impl fmt::Debug for Store {
@@ -89,6 +90,7 @@ impl Store {
                 catalog
             }
         };
+        let damage = Damage::new(catalog.write().clone(), Arc::clone(&clock));
         let inner = Inner {
             commits: Commits::new(settings.ingest_memory_bytes),
             settings,
@@ -103,7 +105,7 @@ impl Store {
             intents: Intents::default(),
             open_segments: segment_file::open_segments(),
             cpu: CpuPool::new(),
-            damage: Arc::default(),
+            damage,
         };
         Ok(Self { inner: Arc::new(inner), deed: None })
     }
@@ -195,12 +197,7 @@ impl Store {
         &self.inner.intents
     }
 
-    /// How many objects of records this node has found damaged since it was started.
-    pub fn damaged_objects(&self) -> u64 {
-        self.inner.damage.count()
-    }
-
-    pub(crate) fn damage(&self) -> &Arc<Damage> {
+    pub(crate) fn damage(&self) -> &Damage {
         &self.inner.damage
     }
 

@@ -69,6 +69,15 @@ struct ObjectRow {
     sha256: String,
 }
 
+/// A summary, and what the catalog says of the log of its run.
+#[derive(FromRow)]
+struct SummaryOfRun {
+    #[sqlx(flatten)]
+    summary: SummaryRow,
+    run_epoch: Option<i64>,
+    run_records: Option<i64>,
+}
+
 /// What the slices of a run hold.
 #[derive(Default)]
 struct Counted {
@@ -118,7 +127,9 @@ impl Store {
             let Some(last) = rows.last() else { return Ok(()) };
             after.clone_from(&last.id);
             for row in rows {
-                if let Some(problem) = self.problem_of_object(&row).await? {
+                let problem = self.problem_of_object(&row).await?;
+                self.note_verified(&row.object_key, problem.is_none()).await?;
+                if let Some(problem) = problem {
                     // A segment that was swept since its row was read is no problem.
                     if self.is_named(&row.object_key).await? {
                         verified.problem(format!("object {}: {problem}", row.object_key));
@@ -322,25 +333,22 @@ impl Store {
     async fn verify_summaries(&self, repair: bool, verified: &mut Verified) -> Result<()> {
         let mut after = String::new();
         loop {
-            let summaries: Vec<SummaryRow> =
-                sqlx::query_as("SELECT * FROM summaries WHERE run_id > $1 ORDER BY run_id LIMIT 100")
-                    .bind(&after)
-                    .fetch_all(self.catalog().read())
-                    .await?;
+            // In one statement, so that a log that is deleted meanwhile is seen with its summary or without.
+            let summaries: Vec<SummaryOfRun> = sqlx::query_as(
+                "SELECT s.*, r.log_epoch AS run_epoch, r.records AS run_records
+                 FROM summaries s LEFT JOIN runs r ON r.id = s.run_id WHERE s.run_id > $1 ORDER BY s.run_id LIMIT 100",
+            )
+            .bind(&after)
+            .fetch_all(self.catalog().read())
+            .await?;
             let Some(last) = summaries.last() else { return Ok(()) };
-            after = last.run_id().to_owned();
-            for summary in summaries {
+            after = last.summary.run_id().to_owned();
+            for SummaryOfRun { summary, run_epoch, run_records } in summaries {
                 let run = summary.run_id().to_owned();
-                let state: Option<(i64, i64)> = sqlx::query_as("SELECT log_epoch, records FROM runs WHERE id = $1")
-                    .bind(&run)
-                    .fetch_optional(self.catalog().read())
-                    .await?;
                 let problem = match summary.into_kept() {
                     Err(error) => error.to_string(),
-                    Ok(kept) => match state {
-                        Some((epoch, records)) if (kept.log.epoch as i64, 1) == (epoch, records.min(1)) => continue,
-                        _ => format!("the summary of run {run} is of a log that is gone"),
-                    },
+                    Ok(kept) if run_epoch == Some(kept.log.epoch as i64) && run_records > Some(0) => continue,
+                    Ok(_) => format!("the summary of run {run} is of a log that is gone"),
                 };
                 verified.problem(problem);
                 if repair {

@@ -1,5 +1,6 @@
 //! `runlog search`: the newest records that hold some text.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use anstyle::Style;
@@ -56,7 +57,7 @@ pub(crate) struct SearchArgs {
 pub(crate) async fn run(args: SearchArgs) -> Outcome {
     let client = args.connect.client()?;
     let mut query = args.query();
-    let (mut left, mut scanned) = (args.limit, 0);
+    let (mut left, mut scanned, mut unreadable) = (args.limit, 0, BTreeSet::new());
     while left > 0 {
         query.retain(|(name, _)| *name != "limit");
         query.push(("limit", left.min(PAGE_MAX).to_string()));
@@ -64,12 +65,21 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         scanned += answer.scanned.records;
         left = left.saturating_sub(answer.items.len() as u64);
         show(&answer.items, args.json)?;
+        unreadable.extend(answer.unreadable.into_iter().flat_map(|it| it.runs));
         let Some(cursor) = answer.cursor else { break };
         query.retain(|(name, _)| *name != "cursor");
         query.push(("cursor", cursor));
     }
     let found = terminal::count(args.limit - left);
     note(format!("{found} found in {} records, the newest first", terminal::count(scanned)));
+    if let Some(run) = unreadable.first() {
+        let runs = unreadable.len();
+        note(format!(
+            "what is stored of {runs} runs is damaged or gone, and was not searched: run {run}{}; \
+             `runlog archive verify` on the server names the objects",
+            if runs > 1 { ", and others" } else { "" }
+        ));
+    }
     Ok(())
 }
 

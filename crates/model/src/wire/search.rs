@@ -18,6 +18,18 @@ pub struct SearchAnswer {
     pub scanned: Scanned,
     /// False when its time was up before it had found as many as were asked for: there may be more with the cursor.
     pub complete: bool,
+    /// What could not be looked through; absent when everything could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
+}
+
+/// Records that a search could not look at, because what holds them is damaged or gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unreadable {
+    /// How many they are.
+    pub records: u64,
+    /// Their runs, at most 100 of them.
+    pub runs: Vec<RunId>,
 }
 
 /// A record that was found.

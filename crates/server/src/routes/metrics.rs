@@ -29,13 +29,11 @@ pub(crate) async fn show(State(app): State<App>, Authenticated(caller): Authenti
     }
     let collectors = app.store().collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
     let sinks = app.store().delivery_figures().await?;
-    let node = NodeFigures {
-        background: app.store().supervisor().states(),
-        damaged_objects: app.store().damaged_objects(),
-    };
-    let text = app.metrics().text(&figures, &upstreams, &collectors, &sinks, &node, app.now()).map_err(|error| ApiError {
-        cause: Some(std::sync::Arc::new(error)),
-        ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
+    let node = NodeFigures { background: app.store().supervisor().states() };
+    let text =
+        app.metrics().text(&figures, &upstreams, &collectors, &sinks, &node, app.now()).map_err(|error| ApiError {
+            cause: Some(std::sync::Arc::new(error)),
+            ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
         })?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())

@@ -5,7 +5,7 @@ use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runlog_model::place::Right;
-use runlog_model::wire::search::{FoundRecord, Scanned, SearchAnswer};
+use runlog_model::wire::search::{FoundRecord, Scanned, SearchAnswer, Unreadable};
 use runlog_model::{Severity, TaskId, TimeRange, Timestamp};
 use runlog_store::{Caller, Found, Search, SearchPlace};
 use utoipa::IntoParams;
@@ -77,11 +77,13 @@ pub(crate) async fn find(
     let _turn = app.searches().take().await?;
     let search = in_place(&app, &caller, &params, search).await?;
     let page = app.store().search(search).await?;
+    let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
     Ok(Json(SearchAnswer {
         items: page.items.into_iter().map(item).collect(),
         cursor: page.next.map(cursor),
         scanned: Scanned { records: page.scanned_records, bytes: page.scanned_bytes },
         complete: page.is_complete,
+        unreadable: (records > 0).then_some(Unreadable { records, runs }),
     }))
 }
 

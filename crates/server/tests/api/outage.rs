@@ -4,6 +4,7 @@ use std::path::Path;
 
 use axum::http::Method;
 use futures::StreamExt;
+use serde_json::json;
 
 use crate::gate::{Gate, Passage};
 use crate::places;
@@ -108,4 +109,50 @@ async fn a_damaged_file_is_built_again_for_whoever_downloads_it() {
         assert!(body == whole, "{headers:?}");
         assert_eq!(page_files(&folder).len(), 1, "the damaged one is gone");
     }
+}
+
+/// A bit that was flipped in what is stored came out as another record; where it did not, every search failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_damaged_are_an_error_that_names_their_object() {
+    let (stage, _, folder) = stage(500).await;
+    let segments = std::fs::read_dir(folder.join("segments")).unwrap().flat_map(|year| files(&year.unwrap().path()));
+    let file = segments.into_iter().next().unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let object = file.file_name().unwrap().to_str().unwrap().to_owned();
+
+    let answer = stage.get(&logs()).await;
+    answer.is_error(500, &["could not read what it holds"]);
+    assert!(answer.text().contains(&object) && answer.text().contains("runlog archive verify"), "{}", answer.text());
+
+    let other = "6c0e5a34-0000-4000-8000-000000000002";
+    stage.start_as(other).await;
+    let line = json!({"logTimestamp": SECOND, "logMessage": "whole beside it"}).to_string();
+    assert_eq!(stage.post(&format!("/runlog/v1/runs/{other}/records"), line).await.status, 200);
+    let found = stage.get("/runlog/v1/search?q=whole").await;
+    assert_eq!(found.status, 200, "{}", found.text());
+    let found = found.json();
+    assert_eq!(found["items"][0]["runId"], other);
+    assert_eq!(found["unreadable"], json!({"records": 500, "runs": [RUN]}));
+
+    let mut is_told = false;
+    for _ in 0..100 {
+        let text = stage.get("/metrics").await.text();
+        is_told = text.contains("runlog_archive_objects_damaged 1");
+        if is_told {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(is_told);
+    let findings = stage.store.diagnose().await;
+    let finding = findings.iter().find(|finding| finding.what == "stored records").unwrap();
+    assert!(finding.seen.contains(&object) && finding.advice.is_some(), "{finding:?}");
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }

@@ -181,8 +181,13 @@ impl Stage {
     }
 
     pub(crate) async fn start(&self) {
+        self.start_as(RUN).await;
+    }
+
+    /// Starts a run with an id of its own.
+    pub(crate) async fn start_as(&self, run: &str) {
         let body = format!(r#"{{"taskId":"{}"}}"#, self.task);
-        let answer = self.ask(Method::PUT, &format!("/runlog/v1/runs/{RUN}"), body).await;
+        let answer = self.ask(Method::PUT, &format!("/runlog/v1/runs/{run}"), body).await;
         assert!(answer.status.is_success(), "{}", answer.text());
     }
 

@@ -1324,6 +1324,39 @@ async fn a_summary_that_failed_is_put_off_and_tried_again() {
     assert_eq!(archive.store.due_summaries(7).await.unwrap().len(), 1);
 }
 
+/// Summaries that went with their logs while somebody verified were told as left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_somebody_verifies_is_no_problem() {
+    let archive = Archive::new().await;
+    let mut runs = vec![archive.run_id];
+    for _ in 0..30 {
+        runs.push(archive.start_another_run().await);
+    }
+    for run_id in &runs {
+        let mut batch = archive.store.begin_batch(*run_id, None).await.unwrap();
+        batch.push(&record(1, "a")).await.unwrap();
+        batch.commit().await.unwrap();
+        archive.finish_run(*run_id).await;
+    }
+    archive.clock.advance_ms(31_000);
+    while archive.store.seal().await.unwrap().runs > 0 {}
+    let due = archive.store.due_summaries(7).await.unwrap();
+    let summaries: Vec<_> = due.iter().map(|due| summary_of(*due, "hello")).collect();
+    archive.store.save_summaries(&summaries).await.unwrap();
+    let delete = async {
+        for run_id in &runs {
+            archive.store.delete_log(*run_id).await.unwrap();
+        }
+    };
+    let verify = async {
+        for _ in 0..10 {
+            let verified = archive.store.verify(false, |_| ()).await.unwrap();
+            assert_eq!(verified.problem_texts, Vec::<String>::new());
+        }
+    };
+    tokio::join!(delete, verify);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_summary_goes_with_its_log_and_is_copied_with_it() {
     let archive = sealed().await;

@@ -1,0 +1,111 @@
+//! Objects of records that readers found damaged or gone: noted in the catalog, so that `/metrics` and `runlog doctor` of
+//! every node tell of them until a verification finds them whole.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use runlog_model::Clock;
+use tracing::{debug, warn};
+
+use crate::catalog_pool::CatalogPool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::store::Store;
+
+/// Notes damaged objects in the catalog, each once in a while.
+#[derive(Clone)]
+pub(crate) struct Damage {
+    catalog: CatalogPool,
+    clock: Arc<dyn Clock>,
+    /// When an object was noted last, by key.
+    noted: Arc<Mutex<BTreeMap<String, Instant>>>,
+}
+
+impl Damage {
+    pub(crate) fn new(catalog: CatalogPool, clock: Arc<dyn Clock>) -> Self {
+        Self { catalog, clock, noted: Arc::default() }
+    }
+
+    /// Notes an object, when a reader failed because it is damaged or gone. Nobody waits for that.
+    pub(crate) fn note(&self, key: &str, error: &Error) {
+        if error.kind() != ErrorKind::Corrupt || !self.is_news(key) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (damage, key, problem) = (self.clone(), key.to_owned(), error.to_string());
+        runtime.spawn(async move {
+            let noted = sqlx::query("UPDATE segments SET damaged_at = $2 WHERE object_key = $1")
+                .bind(&key)
+                .bind(damage.clock.now().as_millis())
+                .execute(&damage.catalog)
+                .await;
+            match noted {
+                Ok(noted) if noted.rows_affected() == 0 => {
+                    debug!(object.key = key, "a log was deleted while it was read")
+                }
+                Ok(_) => {
+                    let next = "`runlog archive verify` tells which runs it holds";
+                    warn!(object.key = key, problem, "an object of records is damaged or gone; {next}");
+                }
+                Err(error) => {
+                    warn!(object.key = key, problem, %error, "an object is damaged or gone, and cannot be noted so");
+                    damage.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                }
+            }
+        });
+    }
+
+    /// For tests that read damaged files without an archive.
+    #[cfg(test)]
+    pub(crate) fn unconnected() -> Self {
+        struct Still;
+        impl Clock for Still {
+            fn now(&self) -> runlog_model::Timestamp {
+                runlog_model::Timestamp::clamped(0)
+            }
+        }
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::any::AnyPoolOptions::new().connect_lazy("sqlite::memory:").unwrap();
+        Self::new(CatalogPool::for_writing(pool), Arc::new(Still))
+    }
+
+    /// True when the object was not noted of late; then it is from now on.
+    fn is_news(&self, key: &str) -> bool {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        noted.retain(|_, at| now.duration_since(*at) < Duration::from_millis(limits::DAMAGE_NOTED_MS));
+        if noted.len() >= limits::DAMAGE_NOTED_MAX || noted.contains_key(key) {
+            return false;
+        }
+        noted.insert(key.to_owned(), now);
+        true
+    }
+}
+
+impl Store {
+    /// Keys of objects of records that were found damaged or gone, the first so many, and how many there are.
+    pub async fn damaged_objects(&self, limit: u64) -> Result<(Vec<String>, u64)> {
+        let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE damaged_at IS NOT NULL")
+            .fetch_one(self.catalog().read())
+            .await?;
+        let listing = "SELECT object_key FROM segments WHERE damaged_at IS NOT NULL ORDER BY object_key LIMIT $1";
+        let keys = sqlx::query_scalar(listing).bind(limit as i64).fetch_all(self.catalog().read()).await?;
+        Ok((keys, total as u64))
+    }
+
+    /// Notes what a verification found of an object.
+    pub(crate) async fn note_verified(&self, object_key: &str, is_whole: bool) -> Result<()> {
+        let (condition, damaged_at) = match is_whole {
+            true => ("IS NOT NULL", None),
+            false => ("IS NULL", Some(self.now().as_millis())),
+        };
+        let noting = format!("UPDATE segments SET damaged_at = $2 WHERE object_key = $1 AND damaged_at {condition}");
+        sqlx::query(sqlx::AssertSqlSafe(noting))
+            .bind(object_key)
+            .bind(damaged_at)
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+}
