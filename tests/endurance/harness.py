@@ -155,7 +155,7 @@ class Writer(threading.Thread):
             name = f"{self.number}-{self.batches}"
             self.batches += 1
             base = self.random.randint(0, 3) * 1000
-            records = [(base + self.random.randint(0, 1500), f"{name}-{row}") for row in range(self.random.randint(1, 120))]
+            records = [(base + self.random.randint(0, 1500), self.text(name, row)) for row in range(self.random.randint(1, 120))]
             lines = "".join(json.dumps({"logTimestamp": ms, "logMessage": text}) + "\n" for ms, text in records)
             if not self.send("POST", f"/runlog/v1/runs/{run}/records?batch={name}", lines):
                 # Stopped before anybody said so: it may be there or not.
@@ -168,6 +168,10 @@ class Writer(threading.Thread):
         if self.random.random() < 0.7 and self.send("POST", f"/runlog/v1/runs/{run}/finish", {"status": "execution_successful"}):
             with self.truth.lock:
                 self.truth.finished.add(run)
+
+    def text(self, name: str, row: int) -> str:
+        """The message of a record; no two records have the same."""
+        return f"{name}-{row}"
 
     def send(self, method: str, path: str, body: object) -> bool:
         """Sends until it is done; false when the writer is stopped before."""
