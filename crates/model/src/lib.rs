@@ -17,6 +17,9 @@
 //! | [`place`] | environments, workspaces, tasks, and who may do what there |
 //! | [`wire`] | request and response bodies |
 
+// Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
+
 pub mod id;
 pub mod log_time;
 pub mod page;

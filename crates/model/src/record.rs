@@ -309,6 +309,7 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a whole number below 9e15")]
 fn time_of(value: &Value) -> Result<Timestamp, String> {
     let integral = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64);
     let epoch_ms = value.as_i64().or_else(|| value.as_f64().and_then(integral));

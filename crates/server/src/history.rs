@@ -12,6 +12,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::limits;
 
 /// A whole number of a body, also written as `50.0`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 0 to 1e15")]
 pub(crate) fn whole(name: &str, number: Option<&Number>, allowed: RangeInclusive<u64>) -> ApiResult<Option<u64>> {
     let Some(number) = number else { return Ok(None) };
     let float = number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=1e15).contains(float));

@@ -7,6 +7,9 @@
 //! Every route stands in one list, `routes.rs`, with what its caller needs, every limit in `limits.rs`, and every
 //! failure becomes a status in one place, `error.rs`. What is absent here: the archive itself, which is the store's.
 
+// Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
+
 mod access;
 mod app;
 mod audit;

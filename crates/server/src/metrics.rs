@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
+use az::SaturatingAs;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -166,7 +167,11 @@ fn archive_registry(figures: &ArchiveFigures, age_ms: i64) -> Registry {
     gauge("archive_segments", "Objects that hold records", figures.segments);
     gauge("archive_segment_bytes", "Bytes of those objects", figures.segment_bytes);
     gauge("archive_page_bytes", "Bytes of page files that are kept", figures.page_bytes);
-    gauge("archive_figures_age_seconds", "How long ago these were counted", age_ms.max(0) as u64 / 1_000);
+    gauge(
+        "archive_figures_age_seconds",
+        "How long ago these were counted",
+        age_ms.max(0).saturating_as::<u64>() / 1_000,
+    );
     gauge(
         "archive_logs_damaged",
         "Logs that cannot be sealed because something is lost or damaged",
@@ -187,14 +192,14 @@ fn archive_registry(figures: &ArchiveFigures, age_ms: i64) -> Registry {
         let of_task = labels(figures);
         for (status, count) in &figures.runs {
             let TaskLabels { task, name, workspace } = of_task.clone();
-            runs.get_or_create(&RunLabels { task, name, workspace, status }).set(*count as i64);
+            runs.get_or_create(&RunLabels { task, name, workspace, status }).set((*count).saturating_as::<i64>());
         }
         for severity in Severity::ALL {
             let TaskLabels { task, name, workspace } = of_task.clone();
             let labels = RecordLabels { task, name, workspace, severity: severity.name() };
-            records.get_or_create(&labels).set(figures.severities.of(severity) as i64);
+            records.get_or_create(&labels).set(figures.severities.of(severity).saturating_as::<i64>());
         }
-        ended.get_or_create(&of_task).set(figures.runs_ended as i64);
+        ended.get_or_create(&of_task).set(figures.runs_ended.saturating_as::<i64>());
         seconds.get_or_create(&of_task).set(figures.duration_ms as f64 / 1_000.0);
         if let Some(at) = figures.last_success {
             success.get_or_create(&of_task).set(at.as_millis() as f64 / 1_000.0);
@@ -228,12 +233,12 @@ fn collection_registry(upstreams: &[CollectionFigures], collectors: &[CollectorF
             ("left_out", figures.left_out),
         ] {
             let labels = UpstreamRunLabels { upstream: figures.upstream.clone(), state };
-            runs.get_or_create(&labels).set(count as i64);
+            runs.get_or_create(&labels).set(count.saturating_as::<i64>());
         }
-        records.get_or_create(&upstream()).set(figures.records as i64);
-        pages.get_or_create(&upstream()).set(figures.pages as i64);
-        failing.get_or_create(&upstream()).set(figures.failing as i64);
-        incomplete.get_or_create(&upstream()).set(figures.incomplete as i64);
+        records.get_or_create(&upstream()).set(figures.records.saturating_as::<i64>());
+        pages.get_or_create(&upstream()).set(figures.pages.saturating_as::<i64>());
+        failing.get_or_create(&upstream()).set(figures.failing.saturating_as::<i64>());
+        incomplete.get_or_create(&upstream()).set(figures.incomplete.saturating_as::<i64>());
         lag.get_or_create(&upstream()).set(figures.waiting_since.map_or(0.0, seconds_since));
         if let Some(at) = figures.listed_until {
             listed.get_or_create(&upstream()).set(seconds_since(at));
@@ -277,13 +282,13 @@ fn delivery_registry(sinks: &[SinkFigures]) -> Registry {
     let (failing, lag) = (Family::<SinkLabels, Gauge>::default(), Family::<SinkLabels, Gauge>::default());
     for figures in sinks {
         for (state, count) in [("due", figures.due), ("done", figures.done), ("dead", figures.dead)] {
-            runs.get_or_create(&SinkRunLabels { sink: figures.name.clone(), state }).set(count as i64);
+            runs.get_or_create(&SinkRunLabels { sink: figures.name.clone(), state }).set(count.saturating_as::<i64>());
         }
         let sink = SinkLabels { sink: figures.name.clone() };
-        records.get_or_create(&sink).set(figures.records as i64);
-        refused.get_or_create(&sink).set(figures.refused as i64);
-        failing.get_or_create(&sink).set(figures.failing as i64);
-        lag.get_or_create(&sink).set(figures.lag_seconds as i64);
+        records.get_or_create(&sink).set(figures.records.saturating_as::<i64>());
+        refused.get_or_create(&sink).set(figures.refused.saturating_as::<i64>());
+        failing.get_or_create(&sink).set(figures.failing.saturating_as::<i64>());
+        lag.get_or_create(&sink).set(figures.lag_seconds.saturating_as::<i64>());
     }
     registry.register("runs", "Runs of a sink by how far their delivery is", runs);
     registry.register("records", "Records that a sink took", records);

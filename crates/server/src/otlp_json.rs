@@ -159,6 +159,7 @@ fn nanos(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<u64,
 }
 
 /// A whole number, also as text and with a fraction of zero.
+#[expect(clippy::cast_possible_truncation, reason = "a whole number below 1e19")]
 fn whole(value: &Value) -> Option<i128> {
     let of_float = |float: f64| (float.fract() == 0.0 && float.abs() < 1e19).then_some(float as i128);
     match value {

@@ -4,6 +4,7 @@
 //! its hands; it stays until it is delivered. Between the sending and the note of it a node may die: then it is sent
 //! again, under the same occurrence, by which the receiver can tell.
 
+use az::SaturatingAs;
 use runlog_model::{Run, TaskId, Timestamp};
 use sqlx::{AssertSqlSafe, FromRow};
 
@@ -185,7 +186,12 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|(destination, waiting, oldest, problem)| {
-                Ok(AlertBacklog { destination, waiting: waiting as u64, oldest: instant(oldest)?, problem })
+                Ok(AlertBacklog {
+                    destination,
+                    waiting: waiting.saturating_as::<u64>(),
+                    oldest: instant(oldest)?,
+                    problem,
+                })
             })
             .collect()
     }
@@ -205,7 +211,7 @@ impl Store {
         let rows: Vec<RunRow> =
             sqlx::query_as("SELECT * FROM runs WHERE final_since >= $1 ORDER BY final_since, id LIMIT $2")
                 .bind(since.as_millis())
-                .bind(limit as i64)
+                .bind(limit.saturating_as::<i64>())
                 .fetch_all(self.catalog().read())
                 .await?;
         rows.into_iter().map(RunRow::into_run).collect()
@@ -217,7 +223,7 @@ impl Store {
             "SELECT * FROM runs WHERE final_since IS NULL AND started_at < $1 ORDER BY started_at LIMIT $2",
         )
         .bind(began_before.as_millis())
-        .bind(limit as i64)
+        .bind(limit.saturating_as::<i64>())
         .fetch_all(self.catalog().read())
         .await?;
         rows.into_iter().map(RunRow::into_run).collect()
@@ -243,7 +249,7 @@ impl Store {
             "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem FROM collected_runs
              WHERE state = 'due' AND expected IS NOT NULL AND attempts > 0 ORDER BY upstream, run_id LIMIT $1",
         )
-        .bind(limit as i64)
+        .bind(limit.saturating_as::<i64>())
         .fetch_all(self.catalog().read())
         .await?)
     }
@@ -259,7 +265,7 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|(sink, waiting, since, problem)| {
-                Ok(SinkLag { sink, waiting: waiting as u64, since: instant(since)?, problem })
+                Ok(SinkLag { sink, waiting: waiting.saturating_as::<u64>(), since: instant(since)?, problem })
             })
             .collect()
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use az::SaturatingAs;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
 use sqlx::{Any, FromRow, Transaction};
@@ -104,10 +105,10 @@ impl Store {
         let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
         let mut listing = Sql::new("SELECT * FROM audit WHERE TRUE");
         push_filter(&mut listing, filter);
-        listing.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(filter.limit as i64);
-        listing.push(" OFFSET ").push_bind(filter.offset as i64);
+        listing.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
+        listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
         let rows: Vec<Row> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
-        Ok((rows.into_iter().map(Row::into_entry).collect::<Result<_>>()?, total as u64))
+        Ok((rows.into_iter().map(Row::into_entry).collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
 }
 
@@ -138,7 +139,7 @@ impl Row {
             caller_name: self.caller_name,
             action: self.action,
             subject: self.subject,
-            status: self.status as u16,
+            status: self.status.saturating_as::<u16>(),
             address: self.address,
             request_id: self.request_id,
         })

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{Record, RunId, Severity};
@@ -187,7 +188,7 @@ impl BatchRow {
                     format!("batch {id:?} of run {run_id} was stored before with other records: use a new id");
                 Err(Error::conflict(message))
             }
-            _ => Ok(StoredBatch { stored: self.records as u64, repeated: true }),
+            _ => Ok(StoredBatch { stored: self.records.saturating_as::<u64>(), repeated: true }),
         }
     }
 }

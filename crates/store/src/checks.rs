@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use az::SaturatingAs;
 use bytes::Bytes;
 
 /// What one check is of. Unit: bytes. Whoever reads some bytes reads the blocks that they lie in.
@@ -81,7 +82,7 @@ impl Checks {
 
     /// True when these are the bytes that were written from `start` on, where a block begins.
     pub(crate) fn are_of(&self, start: u64, bytes: &Bytes) -> bool {
-        let first = (start / BLOCK_BYTES as u64) as usize;
+        let first = (start / BLOCK_BYTES as u64).saturating_as::<usize>();
         bytes.chunks(BLOCK_BYTES).enumerate().all(|(number, block)| {
             let at = 4 * (first + number);
             self.0.get(at..at + 4) == Some(&crc32fast::hash(block).to_le_bytes())

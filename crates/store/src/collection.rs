@@ -7,6 +7,7 @@
 //!                            going ▸ gone, when the upstream does not know it any more
 //! ```
 
+use az::SaturatingAs;
 use runlog_model::wire::overview::LogSetback;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{RunId, Timestamp};
@@ -235,7 +236,7 @@ impl Store {
         )
         .bind(upstream)
         .bind(not_seen_since.as_millis())
-        .bind(limit as i64)
+        .bind(limit.saturating_as::<i64>())
         .fetch_all(self.catalog().read())
         .await?;
         let undecodable = |_| Error::corrupt("the id of a collected run does not decode");
@@ -379,7 +380,7 @@ impl Store {
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(records as i64)
+        .bind(records.saturating_as::<i64>())
         .bind(i64::from(pages))
         .bind(self.now().as_millis())
         .bind(state)
@@ -416,7 +417,7 @@ impl Store {
         .bind(&run.run_id)
         .bind(&run.claim)
         .bind(&setback.problem)
-        .bind(setback.expected.map(|expected| expected as i64))
+        .bind(setback.expected.map(|expected| expected.saturating_as::<i64>()))
         .bind(setback.again_at.as_millis())
         .execute(self.catalog().write())
         .await?;
@@ -545,22 +546,22 @@ impl Store {
             ..CollectionFigures::default()
         };
         for row in rows {
-            let runs = row.runs as u64;
+            let runs = row.runs.saturating_as::<u64>();
             figures.known += runs;
             match row.state.as_str() {
                 "going" => figures.going = runs,
                 "landed" => {
                     figures.landed = runs;
-                    figures.records = row.records as u64;
-                    figures.pages = row.pages as u64;
+                    figures.records = row.records.saturating_as::<u64>();
+                    figures.pages = row.pages.saturating_as::<u64>();
                 }
                 "no_log" => figures.no_log = runs,
                 "gone" => figures.gone = runs,
                 "left_out" => figures.left_out = runs,
                 _ => {
                     figures.waiting = runs;
-                    figures.failing = row.failing as u64;
-                    figures.incomplete = row.incomplete as u64;
+                    figures.failing = row.failing.saturating_as::<u64>();
+                    figures.incomplete = row.incomplete.saturating_as::<u64>();
                     figures.waiting_since = row.since;
                 }
             }
@@ -582,7 +583,7 @@ impl Store {
         Ok(row.map(|(upstream, problem, expected, due_at)| LogSetback {
             upstream,
             problem,
-            expected: expected.map(|expected| expected as u64),
+            expected: expected.map(|expected| expected.saturating_as::<u64>()),
             again_at: Timestamp::clamped(due_at),
         }))
     }
@@ -594,7 +595,7 @@ impl Store {
              WHERE upstream = $1 AND state = 'due' AND problem IS NOT NULL ORDER BY due_at LIMIT $2",
         )
         .bind(upstream)
-        .bind(limit as i64)
+        .bind(limit.saturating_as::<i64>())
         .fetch_all(self.catalog().read())
         .await?)
     }

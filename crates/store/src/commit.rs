@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use az::SaturatingAs;
 use object_store::path::Path;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
@@ -197,7 +198,7 @@ impl Reserved {
     }
 
     fn steps_to(&self, bytes: usize) -> u32 {
-        bytes.saturating_sub(self.bytes()).div_ceil(limits::MEMORY_STEP_BYTES) as u32
+        bytes.saturating_sub(self.bytes()).div_ceil(limits::MEMORY_STEP_BYTES).saturating_as::<u32>()
     }
 
     /// Takes memory for so many bytes in all; false when there is none at the moment.
@@ -416,7 +417,7 @@ impl Store {
         for (first, run_id, twin, waiter) in twins {
             let outcome = match &outcomes[first] {
                 Ok((stored, digest)) => {
-                    let row = BatchRow { digest: digest.clone(), records: stored.stored as i64 };
+                    let row = BatchRow { digest: digest.clone(), records: stored.stored.saturating_as::<i64>() };
                     row.repeated(run_id, Some(&twin))
                 }
                 Err(error) => Err(error.clone()),
@@ -525,7 +526,7 @@ impl Store {
         for (run_id, addition) in additions {
             match runs.get(run_id) {
                 None => _ = refusal.missing.insert(*run_id),
-                Some(run) if addition.after.is_some_and(|after| after != run.records as u64) => {
+                Some(run) if addition.after.is_some_and(|after| after != run.records.saturating_as::<u64>()) => {
                     refusal.moved.insert(*run_id);
                 }
                 Some(_) => {}
@@ -585,9 +586,15 @@ impl Store {
             .iter()
             .flat_map(|segment| segment.runs.iter().map(move |rows| (segment, rows)))
             .filter(|(_, rows)| rows.run_id == run_id)
-            .map(|(segment, rows)| share_of_bytes(segment.bytes as i64, rows.records as i64, segment.records as i64))
+            .map(|(segment, rows)| {
+                share_of_bytes(
+                    segment.bytes.saturating_as::<i64>(),
+                    rows.records.saturating_as::<i64>(),
+                    segment.records.saturating_as::<i64>(),
+                )
+            })
             .sum();
-        let counts = addition.severities.as_array().map(|count| count as i64);
+        let counts = addition.severities.as_array().map(|count| count.saturating_as::<i64>());
         sqlx::query(
             "UPDATE runs SET records = records + $2, last_record_stored_at = $3, stored_bytes = stored_bytes + $4,
                     severity_other = severity_other + $5, severity_trace = severity_trace + $6,
@@ -597,7 +604,7 @@ impl Store {
              WHERE id = $1",
         )
         .bind(run_id.to_string())
-        .bind(addition.records as i64)
+        .bind(addition.records.saturating_as::<i64>())
         .bind(now.as_millis())
         .bind(bytes)
         .bind(counts[0])
@@ -683,7 +690,11 @@ async fn insert_batches(
         for batch in &addition.batches {
             inserting.push(if count == 0 { "(" } else { ", (" });
             inserting.push_bind(run_id.to_string()).push(", ").push_bind(batch.id.clone()).push(", ");
-            inserting.push_bind(batch.digest.clone()).push(", ").push_bind(batch.records as i64).push(", ");
+            inserting
+                .push_bind(batch.digest.clone())
+                .push(", ")
+                .push_bind(batch.records.saturating_as::<i64>())
+                .push(", ");
             inserting.push_bind(now).push(")");
             count += 1;
         }
@@ -706,8 +717,8 @@ pub(crate) async fn insert_segments(
         )
         .bind(&segment.id)
         .bind(segment.object_key.as_ref())
-        .bind(segment.bytes as i64)
-        .bind(segment.records as i64)
+        .bind(segment.bytes.saturating_as::<i64>())
+        .bind(segment.records.saturating_as::<i64>())
         .bind(now)
         .bind(&segment.sha256)
         .bind(&segment.checks)
@@ -735,15 +746,15 @@ async fn insert_slices(
             inserting.push(if index == 0 { "(" } else { ", (" });
             inserting.push_bind(rows.run_id.to_string()).push(", ").push_bind(segment.id.clone()).push(", ");
             let numbers = [
-                rows.first_row as i64,
-                rows.records as i64,
+                rows.first_row.saturating_as::<i64>(),
+                rows.records.saturating_as::<i64>(),
                 *first_arrival,
-                *first_arrival + rows.records as i64 - 1,
+                *first_arrival + rows.records.saturating_as::<i64>() - 1,
                 rows.first_time,
                 rows.last_time,
             ];
             inserting.push_list(numbers).push(")");
-            *first_arrival += rows.records as i64;
+            *first_arrival += rows.records.saturating_as::<i64>();
         }
         inserting.build_query().execute(&mut **transaction).await?;
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use az::SaturatingAs;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::buffered::BufWriter;
@@ -107,7 +108,7 @@ impl Store {
             after.clone_from(last);
             for id in ids {
                 self.copy_run(target, &id, &mut copied).await?;
-                progress(CopyProgress { copied, runs_total: runs_total as u64 });
+                progress(CopyProgress { copied, runs_total: runs_total.saturating_as::<u64>() });
             }
         }
         for (table, key) in TABLES_OF_RUNS {
@@ -259,7 +260,7 @@ impl Store {
             free_segments(&mut transaction, before, target.now().as_millis()).await?;
             transaction.commit().await?;
             copied.runs += 1;
-            copied.records += run.try_get::<i64, _>("records")? as u64;
+            copied.records += (run.try_get::<i64, _>("records")?).saturating_as::<u64>();
             return Ok(());
         }
     }
@@ -285,7 +286,7 @@ impl Store {
         target.intend([&key]).await?;
         let (bytes, sha256) = self.copy_object(target, &key).await?;
         let (expected, hash): (i64, String) = (row.try_get("bytes")?, row.try_get("sha256")?);
-        if bytes != expected as u64 || (!hash.is_empty() && hash != sha256) {
+        if bytes != expected.saturating_as::<u64>() || (!hash.is_empty() && hash != sha256) {
             target.objects().delete(&key).await?;
             let message = format!("object {key} is not what was written; `runlog archive verify` tells more");
             return Err(Error::corrupt(message));

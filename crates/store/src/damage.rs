@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use az::SaturatingAs;
 use runlog_model::Clock;
 use tracing::{debug, warn};
 
@@ -90,8 +91,9 @@ impl Store {
             .fetch_one(self.catalog().read())
             .await?;
         let listing = "SELECT object_key FROM segments WHERE damaged_at IS NOT NULL ORDER BY object_key LIMIT $1";
-        let keys = sqlx::query_scalar(listing).bind(limit as i64).fetch_all(self.catalog().read()).await?;
-        Ok((keys, total as u64))
+        let keys =
+            sqlx::query_scalar(listing).bind(limit.saturating_as::<i64>()).fetch_all(self.catalog().read()).await?;
+        Ok((keys, total.saturating_as::<u64>()))
     }
 
     /// Notes what a verification found of an object.

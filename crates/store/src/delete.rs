@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use az::SaturatingAs;
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -153,8 +154,8 @@ impl Store {
         }
         note_deletions(&mut transaction, &objects).await?;
         self.commit_change(transaction, Some(&id)).await?;
-        let shared_bytes = shared.iter().map(|segment| segment.own_bytes as u64).sum();
-        Ok(Some(Removed { records: log.records as u64, shared_bytes, objects }))
+        let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
+        Ok(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects }))
     }
 
     /// Locks a run and all that share an object with it, in the order in which everybody locks runs. False when others
@@ -207,7 +208,7 @@ impl Store {
     /// Tells an object's key and bytes when it is gone.
     async fn remove_object(&self, key: String, bytes: i64) -> Option<(String, u64)> {
         match self.objects().delete(&Path::from(key.as_str())).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Some((key, bytes as u64)),
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Some((key, bytes.saturating_as::<u64>())),
             Err(error) => {
                 warn!(%error, object.key = key, "an object of a deleted log is left to the sweep");
                 None
@@ -223,7 +224,7 @@ impl Store {
                 "SELECT object_key, bytes FROM deletions WHERE object_key > $1 ORDER BY object_key LIMIT $2",
             )
             .bind(&after)
-            .bind(limits::GROUP_BATCHES_MAX as i64)
+            .bind(limits::GROUP_BATCHES_MAX.saturating_as::<i64>())
             .fetch_all(self.catalog().read())
             .await?;
             let Some((last, _)) = left.last() else { return Ok(bytes_freed) };

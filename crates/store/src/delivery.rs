@@ -3,6 +3,7 @@
 //! A record keeps its number of arrival for good. So records that come late are those that arrived after the ones that
 //! were delivered, whatever their times; and an id made of the run and that number is the same whenever it is sent.
 
+use az::SaturatingAs;
 use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
 use sqlx::FromRow;
 
@@ -166,11 +167,11 @@ impl RefusedRange {
 impl RangeRow {
     fn into_range(self) -> RefusedRange {
         RefusedRange {
-            first: Place { time: Timestamp::clamped(self.record_time), arrival: self.arrival as u64 },
-            last: Place { time: Timestamp::clamped(self.last_time), arrival: self.last_arrival as u64 },
-            arrivals: (self.arrivals_from as u64, self.arrivals_to as u64),
-            records: self.records as u64,
-            of_records: self.of_records as u64,
+            first: Place { time: Timestamp::clamped(self.record_time), arrival: self.arrival.saturating_as::<u64>() },
+            last: Place { time: Timestamp::clamped(self.last_time), arrival: self.last_arrival.saturating_as::<u64>() },
+            arrivals: (self.arrivals_from.saturating_as::<u64>(), self.arrivals_to.saturating_as::<u64>()),
+            records: self.records.saturating_as::<u64>(),
+            of_records: self.of_records.saturating_as::<u64>(),
             reason: self.reason,
         }
     }
@@ -246,7 +247,7 @@ impl Store {
             .bind(&row.claim)
             .bind(state.log_epoch)
             .bind(first_arrival)
-            .bind(run.records as i64)
+            .bind(run.records.saturating_as::<i64>())
             .execute(self.catalog().write())
             .await?;
         }
@@ -261,12 +262,12 @@ impl Store {
         Ok(ClaimedDelivery {
             sink: sink.to_owned(),
             attempts: row.attempts,
-            epoch: state.log_epoch as u64,
-            first_arrival: first_arrival as u64,
-            parts: row.parts as u64,
+            epoch: state.log_epoch.saturating_as::<u64>(),
+            first_arrival: first_arrival.saturating_as::<u64>(),
+            parts: row.parts.saturating_as::<u64>(),
             has_replays: replays > 0,
             claim: row.claim,
-            of_records: of_records.map_or(run.records, |records| records as u64),
+            of_records: of_records.map_or(run.records, |records| records.saturating_as::<u64>()),
             after,
             state,
             run,
@@ -295,7 +296,7 @@ impl Store {
         let scope = Scope {
             run_id: claimed.run.id,
             range: TimeRange { start, end: None },
-            arrivals: claimed.of_records as i64,
+            arrivals: claimed.of_records.saturating_as::<i64>(),
             state: claimed.state,
         };
         let merge = Merge::new(self, scope, RecordOrder::Asc);
@@ -365,10 +366,10 @@ impl Store {
         .bind(&claimed.claim)
         .bind(after.map(|(time, _)| time))
         .bind(after.map(|(_, arrival)| arrival))
-        .bind(step.delivered as i64)
-        .bind(step.left_out as i64)
+        .bind(step.delivered.saturating_as::<i64>())
+        .bind(step.left_out.saturating_as::<i64>())
         .bind(i64::from(step.ends_part))
-        .bind(step.too_old as i64)
+        .bind(step.too_old.saturating_as::<i64>())
         .execute(&mut *transaction)
         .await?;
         if done.rows_affected() == 0 {
@@ -376,7 +377,7 @@ impl Store {
             return Err(Error::conflict(message));
         }
         if let Some(replayed) = &step.replayed {
-            for some in replayed.ranges.chunks(limits::REPLAYS_AT_A_TIME as usize) {
+            for some in replayed.ranges.chunks(limits::REPLAYS_AT_A_TIME.saturating_as::<usize>()) {
                 let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
                 removing.push_bind(claimed.sink.clone()).push(" AND run_id = ").push_bind(claimed.run.id.to_string());
                 removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
@@ -412,7 +413,7 @@ impl Store {
         .bind(&claimed.sink)
         .bind(&claimed.claim)
         .bind(if is_all { "done" } else { "due" })
-        .bind(claimed.of_records as i64)
+        .bind(claimed.of_records.saturating_as::<i64>())
         .bind(due_at.as_millis())
         .bind(now.as_millis())
         .execute(&mut *transaction)
@@ -504,7 +505,7 @@ impl DeliveryReader {
             let mut records = Vec::new();
             for (position, (time, body)) in stretch.positions().zip(stretch.iter()) {
                 if self.is_wanted(position) {
-                    let place = Place { time: Timestamp::clamped(time), arrival: position.1 as u64 };
+                    let place = Place { time: Timestamp::clamped(time), arrival: position.1.saturating_as::<u64>() };
                     records.push(PlacedRecord { place, record: body.to_record(time)? });
                 }
             }
@@ -513,12 +514,12 @@ impl DeliveryReader {
     }
 
     fn is_wanted(&self, position: Position) -> bool {
-        position.1 as u64 >= self.first_arrival && self.after.is_none_or(|after| position > after)
+        position.1.saturating_as::<u64>() >= self.first_arrival && self.after.is_none_or(|after| position > after)
     }
 }
 
 fn position(place: Place) -> Position {
-    (place.time.as_millis(), place.arrival as i64)
+    (place.time.as_millis(), place.arrival.saturating_as::<i64>())
 }
 
 /// Reads what some ranges have, as far as it goes at a time.
@@ -534,16 +535,16 @@ async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Re
             if !range.has(record.place) {
                 continue;
             }
-            if records.len() as i64 >= limits::REPLAYS_AT_A_TIME {
+            if records.len().saturating_as::<i64>() >= limits::REPLAYS_AT_A_TIME {
                 let rest = Some(range.clone().from(record.place, sent));
-                let ranges = ranges[..=at].iter().map(|range| range.first.arrival as i64).collect();
+                let ranges = ranges[..=at].iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
                 return Ok(Replays { records, replayed: Replayed { ranges, rest } });
             }
             sent += 1;
             records.push(record);
         }
     }
-    let ranges = ranges.iter().map(|range| range.first.arrival as i64).collect();
+    let ranges = ranges.iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
     Ok(Replays { records, replayed: Replayed { ranges, rest: None } })
 }
 
@@ -564,14 +565,14 @@ async fn keep_dead_letters(
             keeping.push_bind(claimed.sink.clone()).push(", ").push_bind(claimed.run.id.to_string()).push(", ");
             keeping.push_list([
                 claimed.state.log_epoch,
-                range.first.arrival as i64,
+                range.first.arrival.saturating_as::<i64>(),
                 range.first.time.as_millis(),
-                range.last.arrival as i64,
+                range.last.arrival.saturating_as::<i64>(),
                 range.last.time.as_millis(),
-                range.arrivals.0 as i64,
-                range.arrivals.1 as i64,
-                range.records as i64,
-                range.of_records as i64,
+                range.arrivals.0.saturating_as::<i64>(),
+                range.arrivals.1.saturating_as::<i64>(),
+                range.records.saturating_as::<i64>(),
+                range.of_records.saturating_as::<i64>(),
             ]);
             keeping.push(", ").push_bind(storable(&range.reason)).push(", ");
             keeping.push_list([now.as_millis(), i64::from(is_replay)]).push(")");

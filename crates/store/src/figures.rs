@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
 use runlog_model::{RunStatus, TaskId, Timestamp};
 use sqlx::FromRow;
@@ -99,11 +100,11 @@ impl Store {
         let tasks = self.task_figures().await?;
         Ok(ArchiveFigures {
             records: tasks.iter().map(|task| task.severities.total()).sum(),
-            segments: segments as u64,
-            segment_bytes: segment_bytes as u64,
-            pages_waiting: waiting as u64,
-            pages_failed: failed as u64,
-            page_bytes: page_bytes as u64,
+            segments: segments.saturating_as::<u64>(),
+            segment_bytes: segment_bytes.saturating_as::<u64>(),
+            pages_waiting: waiting.saturating_as::<u64>(),
+            pages_failed: failed.saturating_as::<u64>(),
+            page_bytes: page_bytes.saturating_as::<u64>(),
             logs_damaged,
             objects_damaged,
             tasks,
@@ -168,11 +169,11 @@ impl TaskFigures {
     }
 
     fn add(&mut self, status: RunStatus, row: &Row) -> Result<()> {
-        self.runs.insert(status.as_str(), row.runs as u64);
-        self.runs_ended += row.runs_ended as u64;
-        self.duration_ms += row.duration_ms.max(0) as u64;
+        self.runs.insert(status.as_str(), row.runs.saturating_as::<u64>());
+        self.runs_ended += row.runs_ended.saturating_as::<u64>();
+        self.duration_ms += row.duration_ms.max(0).saturating_as::<u64>();
         let counts = [row.other, row.trace, row.debug, row.info, row.warn, row.error, row.fatal];
-        self.severities.add_all(&SeverityCounts::from_array(counts.map(|count| count as u64)));
+        self.severities.add_all(&SeverityCounts::from_array(counts.map(|count| count.saturating_as::<u64>())));
         if status == RunStatus::Successful {
             self.last_success = row.last_finished.map(instant).transpose()?;
         }

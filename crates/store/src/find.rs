@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use az::SaturatingAs;
 use memchr::memmem::Finder;
 use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange};
 
@@ -62,7 +63,7 @@ impl Store {
                 continue;
             }
             let some = stretch.read().await?;
-            for (time, body) in some.iter().skip(to_skip as usize) {
+            for (time, body) in some.iter().skip(to_skip.saturating_as::<usize>()) {
                 if scanned == budget || records.len() == query.count {
                     break;
                 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
 use crate::error::Result;
@@ -50,8 +51,8 @@ impl Store {
         let Some((first_ms, last_ms, records)) = self.extent(&scope).await? else {
             return Ok(Histogram { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
         };
-        let bucket_ms = ((last_ms - first_ms) as u64 + 1).div_ceil(buckets);
-        let length = ((last_ms - first_ms) as u64 / bucket_ms + 1) as usize;
+        let bucket_ms = ((last_ms - first_ms).saturating_as::<u64>() + 1).div_ceil(buckets);
+        let length = ((last_ms - first_ms).saturating_as::<u64>() / bucket_ms + 1).saturating_as::<usize>();
         let mut tally = Tally { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
         let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
         let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
@@ -83,13 +84,13 @@ impl Store {
         // Where a range was asked for, the buckets cover it, and not only what happens to be in it.
         let first = scope.range.start.map_or(first, |start| start.as_millis());
         let last = scope.range.end.map_or(last, |end| end.as_millis());
-        Ok((first <= last).then_some((first, last, records as u64)))
+        Ok((first <= last).then_some((first, last, records.saturating_as::<u64>())))
     }
 
     async fn tally_slice(&self, slice: &Slice, tally: &mut Tally, weight: u64) -> Result<()> {
-        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes as u64).await?;
-        let end = (slice.first_row + slice.records) as usize;
-        let mut first = slice.first_row as usize;
+        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        let end = (slice.first_row + slice.records).saturating_as::<usize>();
+        let mut first = slice.first_row.saturating_as::<usize>();
         while first < end {
             let rows: Range<usize> = first..end.min(first + limits::HISTOGRAM_CHUNK_RECORDS);
             first = rows.end;
@@ -111,7 +112,7 @@ impl Tally {
     fn add(&mut self, times: &[i64], severities: &[Severity], weight: u64) {
         for (time, severity) in times.iter().zip(severities) {
             if (self.first_ms..=self.last_ms).contains(time) {
-                let bucket = ((time - self.first_ms) as u64 / self.bucket_ms) as usize;
+                let bucket = ((time - self.first_ms).saturating_as::<u64>() / self.bucket_ms).saturating_as::<usize>();
                 self.buckets[bucket][*severity as usize] += weight;
             }
         }

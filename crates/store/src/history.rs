@@ -1,5 +1,6 @@
 //! The history: runs and plan executions together, filtered and sorted as the history search has them.
 
+use az::SaturatingAs;
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
@@ -207,8 +208,8 @@ impl Store {
                 query.push(") plans");
             }
         }
-        query.push(") newest ").push(NEWEST_FIRST).push(" LIMIT ").push_bind(filter.limit as i64);
-        query.push(" OFFSET ").push_bind(filter.offset as i64);
+        query.push(") newest ").push(NEWEST_FIRST).push(" LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
+        query.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
         let rows: Vec<HistoryRow> = query.build_query_as().fetch_all(self.catalog().read()).await?;
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
@@ -242,7 +243,7 @@ fn push_newest(query: &mut Sql, selected: &str, filter: &HistoryFilter, after: &
         query.push(" AND id < ").push_bind(id.clone()).push(")");
     }
     let rows = filter.limit.saturating_add(filter.offset).min(i64::MAX as u64);
-    query.push(" ").push(NEWEST_FIRST).push(" LIMIT ").push_bind(rows as i64);
+    query.push(" ").push(NEWEST_FIRST).push(" LIMIT ").push_bind(rows.saturating_as::<i64>());
 }
 
 fn push_condition(query: &mut Sql, condition: &HistoryCondition) {

@@ -4,6 +4,7 @@
 //! object with an intent alone; of one that nobody has renewed for long it removes the intent first and the object then.
 //! So a row never names an object that was swept, however long the writing takes and whatever the clocks say.
 
+use az::SaturatingAs;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use runlog_model::Timestamp;
@@ -112,7 +113,10 @@ impl Store {
         loop {
             let mut sweeping =
                 Sql::new("DELETE FROM intents WHERE object_key IN (SELECT object_key FROM intents WHERE renewed_at < ");
-            sweeping.push_bind(before).push(" ORDER BY object_key LIMIT ").push_bind(limits::GROUP_BATCHES_MAX as i64);
+            sweeping
+                .push_bind(before)
+                .push(" ORDER BY object_key LIMIT ")
+                .push_bind(limits::GROUP_BATCHES_MAX.saturating_as::<i64>());
             sweeping.push(self.catalog().skip_locked()).push(") RETURNING object_key");
             let keys: Vec<String> = sweeping.build_query_scalar().fetch_all(self.catalog().write()).await?;
             if keys.is_empty() {

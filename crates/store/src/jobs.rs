@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use az::SaturatingAs;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -139,7 +140,7 @@ impl Store {
             .bind(limits::BATCHES_FORGOTTEN_AT_A_TIME)
             .execute(self.catalog().write())
             .await?;
-            if (forgotten.rows_affected() as i64) < limits::BATCHES_FORGOTTEN_AT_A_TIME {
+            if forgotten.rows_affected().saturating_as::<i64>() < limits::BATCHES_FORGOTTEN_AT_A_TIME {
                 return Ok(());
             }
         }
@@ -192,7 +193,7 @@ impl Store {
             }
             for (object_key, bytes) in replaced {
                 match self.objects().delete(&Path::from(object_key.as_str())).await {
-                    Ok(()) => bytes_freed += bytes as u64,
+                    Ok(()) => bytes_freed += bytes.saturating_as::<u64>(),
                     Err(error) => {
                         warn!(%error, object.key = object_key, "a replaced segment is left to the next sweep")
                     }

@@ -16,6 +16,9 @@
 //! was first, read again. `Unavailable` means: nothing was acknowledged, call again. `Corrupt` means: stored bytes
 //! do not decode, stop and look; nothing is ever left out in silence.
 
+// Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
+
 mod alerts;
 mod audit;
 mod batch;

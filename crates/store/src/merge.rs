@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, UInt32Array};
+use az::SaturatingAs;
 use runlog_model::{RecordOrder, TimeRange, Timestamp};
 use tokio::sync::Mutex;
 
@@ -168,10 +169,10 @@ impl Merge {
                 self.pass(held);
                 return Ok(passed);
             };
-            if !self.is_whole_and_alone(first) || passed + first.records as u64 > records_max {
+            if !self.is_whole_and_alone(first) || passed + first.records.saturating_as::<u64>() > records_max {
                 break;
             }
-            passed += first.records as u64;
+            passed += first.records.saturating_as::<u64>();
             let Some(slice) = self.waiting.pop_front() else { break };
             if keep.is_none_or(|keep| keep(&slice))
                 && let Some(last) = held.last()
@@ -187,7 +188,7 @@ impl Merge {
             self.given = Some(self.end_of(&last));
             self.pass(vec![last]);
         }
-        passed -= held.iter().map(|slice| slice.records as u64).sum::<u64>();
+        passed -= held.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
         // What was kept once is not looked at again for this.
         self.kept = held.len();
         held.into_iter().rev().for_each(|slice| self.waiting.push_front(slice));
@@ -239,16 +240,17 @@ impl Merge {
         }
         self.fill_waiting(2).await?;
         let Some(slice) = self.waiting.front().filter(|first| self.is_whole_and_alone(first)) else { return Ok(None) };
-        if slice.records as usize > 2 * limits::CHUNK_RECORDS {
+        if slice.records.saturating_as::<usize>() > 2 * limits::CHUNK_RECORDS {
             return Ok(None);
         }
-        let file = SegmentFile::open(&self.store, &slice.object_key, slice.segment_bytes as u64).await?;
-        if file.row_bytes() * slice.records as usize > 2 * limits::CHUNK_BYTES {
+        let file =
+            SegmentFile::open(&self.store, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        if file.row_bytes() * slice.records.saturating_as::<usize>() > 2 * limits::CHUNK_BYTES {
             return Ok(None);
         }
         // No record of another slice stands between these and that place.
         self.given = Some(self.end_of(slice));
-        let rows = slice.first_row as usize..(slice.first_row + slice.records) as usize;
+        let rows = slice.first_row.saturating_as::<usize>()..(slice.first_row + slice.records).saturating_as::<usize>();
         self.waiting.pop_front();
         self.kept = self.kept.saturating_sub(1);
         Ok(Some(SliceRows { file, rows, order: self.order }))
@@ -272,7 +274,11 @@ impl Merge {
         }
         self.fill_waiting(2).await?;
         let Some(slice) = self.waiting.front().filter(|first| self.is_whole_and_alone(first)) else { return Ok(None) };
-        let (first, end, skip) = (slice.first_row as usize, (slice.first_row + slice.records) as usize, skip as usize);
+        let (first, end, skip) = (
+            slice.first_row.saturating_as::<usize>(),
+            (slice.first_row + slice.records).saturating_as::<usize>(),
+            skip.saturating_as::<usize>(),
+        );
         if first + skip >= end {
             return Ok(None);
         }
@@ -280,7 +286,8 @@ impl Merge {
             RecordOrder::Asc => first + skip..end.min(first + skip + count),
             RecordOrder::Desc => first.max((end - skip).saturating_sub(count))..end - skip,
         };
-        let file = SegmentFile::open(&self.store, &slice.object_key, slice.segment_bytes as u64).await?;
+        let file =
+            SegmentFile::open(&self.store, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
         self.given = Some(self.end_of(slice));
         self.waiting.pop_front();
         self.kept = self.kept.saturating_sub(1);
@@ -444,9 +451,9 @@ impl Cursor {
         given: Option<Position>,
         order: RecordOrder,
     ) -> Result<Option<Self>> {
-        let file = SegmentFile::open(store, &slice.object_key, slice.segment_bytes as u64).await?;
-        let first_row = slice.first_row as usize;
-        let in_segment = first_row..first_row + slice.records as usize;
+        let file = SegmentFile::open(store, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        let first_row = slice.first_row.saturating_as::<usize>();
+        let in_segment = first_row..first_row + slice.records.saturating_as::<usize>();
         let all = file.heads(in_segment.clone()).await?;
         let arrival_base = slice.arrival_base();
         let inside = rows_inside(&all.times, scope.range);
@@ -468,7 +475,8 @@ impl Cursor {
                         RecordOrder::Asc => position > given,
                     })
             };
-            let rows: Vec<u32> = (inside.start as u32..inside.end as u32).filter(is_wanted).collect();
+            let rows: Vec<u32> =
+                (inside.start.saturating_as::<u32>()..inside.end.saturating_as::<u32>()).filter(is_wanted).collect();
             let pick = |numbers: &[i64]| rows.iter().map(|row| numbers[*row as usize]).collect();
             let heads = Heads { times: pick(&all.times), arrivals: pick(&all.arrivals) };
             (RowChoice::These(rows), heads)
@@ -679,7 +687,7 @@ impl StretchRecords {
                 self.bodies.columns(&Rows::Together(offset..offset + rows.len()))?
             }
             RowChoice::These(chosen) => {
-                let first_row = self.first_row as u32;
+                let first_row = self.first_row.saturating_as::<u32>();
                 let picked = UInt32Array::from_iter_values(chosen[rows].iter().map(|row| row - first_row));
                 self.bodies.columns(&Rows::These(&picked))?
             }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use az::SaturatingAs;
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
@@ -124,7 +125,7 @@ impl Store {
         let rows: Vec<(i64, String, i64)> = query.build_query_as().fetch_all(self.catalog().read()).await?;
         let read = |(bucket, status, runs): (i64, String, i64)| {
             let status = status.parse().map_err(|_| Error::corrupt("the status of a run does not decode"))?;
-            Ok(OutcomeCount { bucket: bucket as u64, status, runs: runs as u64 })
+            Ok(OutcomeCount { bucket: bucket.saturating_as::<u64>(), status, runs: runs.saturating_as::<u64>() })
         };
         rows.into_iter().map(read).collect()
     }
@@ -148,14 +149,18 @@ impl Store {
             true => format!(" ORDER BY MAX(CASE WHEN r.status IN {ENDED_BADLY} THEN r.triggered_at END) DESC, t.id"),
             false => " ORDER BY LOWER(t.name), t.id".to_owned(),
         });
-        listing.push(" LIMIT ").push_bind(filter.limit as i64).push(" OFFSET ").push_bind(filter.offset as i64);
+        listing
+            .push(" LIMIT ")
+            .push_bind(filter.limit.saturating_as::<i64>())
+            .push(" OFFSET ")
+            .push_bind(filter.offset.saturating_as::<i64>());
         let rows: Vec<LineRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
         let mut recent = self.recent_runs(&rows, filter).await?;
         let lines = rows.into_iter().map(|row| {
             let runs = recent.remove(&row.task_id).unwrap_or_default();
             row.into_line(runs)
         });
-        Ok((lines.collect::<Result<_>>()?, total as u64))
+        Ok((lines.collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
 
     /// The last runs of each of these tasks, newest first.
@@ -172,7 +177,7 @@ impl Store {
         query.push_list(tasks.iter().map(|task| task.task_id.clone())).push(")");
         push_workspaces(&mut query, "r.workspace_id", filter.workspace_ids.as_deref());
         query.push(") ranked WHERE newest <= ");
-        query.push_bind(filter.recent as i64).push(" ORDER BY task_id, newest");
+        query.push_bind(filter.recent.saturating_as::<i64>()).push(" ORDER BY task_id, newest");
         let rows: Vec<RunRow> = query.build_query_as().fetch_all(self.catalog().read()).await?;
         for row in rows {
             let run = row.into_run()?;
@@ -195,8 +200,8 @@ impl Store {
                 .fetch_one(self.catalog().read())
                 .await?;
         Ok(LogFacts {
-            stored_bytes: stored_bytes as u64,
-            deletions: deletions as u64,
+            stored_bytes: stored_bytes.saturating_as::<u64>(),
+            deletions: deletions.saturating_as::<u64>(),
             is_held: held != 0,
             first: first.map(Timestamp::clamped),
             last: last.map(Timestamp::clamped),
@@ -236,9 +241,9 @@ impl LineRow {
             name: self.name,
             workspace: self.workspace,
             environment: self.environment,
-            runs: self.runs as u64,
-            failed: self.failed as u64,
-            going: self.going as u64,
+            runs: self.runs.saturating_as::<u64>(),
+            failed: self.failed.saturating_as::<u64>(),
+            going: self.going.saturating_as::<u64>(),
             recent,
         })
     }

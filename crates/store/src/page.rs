@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use az::SaturatingAs;
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
@@ -288,7 +289,7 @@ impl WantedPage {
         .bind(self.page.arrivals)
         .bind(self.format.to_string())
         .bind(self.order.to_string())
-        .bind(self.records as i64)
+        .bind(self.records.saturating_as::<i64>())
         .bind(self.wanted_at.as_millis())
         .bind(self.keep_until.as_millis())
         .bind(self.page.state.log_epoch)

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use az::SaturatingAs;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use runlog_model::{FileFormat, RecordOrder, TimeRange, Timestamp};
@@ -425,8 +426,8 @@ impl Store {
         .bind(page_key)
         .bind(self.now().as_millis())
         .bind(object_key.as_ref())
-        .bind(written.plain_bytes as i64)
-        .bind(written.stored_bytes as i64)
+        .bind(written.plain_bytes.saturating_as::<i64>())
+        .bind(written.stored_bytes.saturating_as::<i64>())
         .bind(&written.frames)
         .bind(&written.checks)
         .execute(self.catalog().write())
@@ -457,7 +458,7 @@ impl TryFrom<ClaimedRow> for PageToBuild {
             page,
             format,
             order,
-            records: row.records as u64,
+            records: row.records.saturating_as::<u64>(),
             attempts_away: row.attempts_away,
             key: row.key,
             trail: None,
@@ -485,7 +486,7 @@ fn tell(outcome: Result<()>) {
 /// Writes the file of a page as an object.
 async fn build(store: &Store, page: &mut PageToBuild, object_key: Path) -> Result<WrittenPage> {
     // Each thread has the same to do, twice.
-    let portion = (page.records as usize).div_ceil(portions()).max(limits::PORTION_RECORDS);
+    let portion = page.records.saturating_as::<usize>().div_ceil(portions()).max(limits::PORTION_RECORDS);
     if let Some(trail) = page.trail.take()
         && let Some(rows) = trail.rows(store, &page.page, page.records, page.order, portion).await?
     {

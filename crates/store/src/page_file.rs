@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::{Array, Int32Array, StringArray};
+use az::SaturatingAs;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
@@ -158,7 +159,7 @@ impl FrameCutter {
     }
 
     fn cut(&mut self) -> Result<()> {
-        let plain = self.press.plain.len() as u32;
+        let plain = self.press.plain.len().saturating_as::<u32>();
         if plain == 0 {
             return Ok(());
         }
@@ -166,7 +167,7 @@ impl FrameCutter {
             true => self.press.pack()?,
             false => Bytes::copy_from_slice(&self.press.plain),
         };
-        let frame = Frame { plain, stored: bytes.len() as u32, digest: Some(digest_of(&bytes)) };
+        let frame = Frame { plain, stored: bytes.len().saturating_as::<u32>(), digest: Some(digest_of(&bytes)) };
         self.frames.cut.push((frame, bytes));
         self.press.plain.clear();
         Ok(())
@@ -338,12 +339,12 @@ impl Members {
             write_json_text(&mut members.bytes, text.unwrap_or_default());
             members.ends.push(members.bytes.len());
         }
-        let none = texts.len() as u32;
+        let none = texts.len().saturating_as::<u32>();
         if keys.null_count() == 0 {
-            members.rows.extend(keys.values().iter().map(|key| *key as u32));
+            members.rows.extend(keys.values().iter().map(|key| (*key).saturating_as::<u32>()));
         } else {
             members.ends.push(members.bytes.len());
-            members.rows.extend(keys.iter().map(|key| key.map_or(none, |key| key as u32)));
+            members.rows.extend(keys.iter().map(|key| key.map_or(none, |key| key.saturating_as::<u32>())));
         }
         members
     }
@@ -355,10 +356,10 @@ impl Members {
 
     /// Both, one after the other.
     fn followed_by(&self, after: &Self) -> Self {
-        let width = after.ends.len() as u32;
+        let width = after.ends.len().saturating_as::<u32>();
         let rows = self.rows.iter().zip(&after.rows).map(|(before, after)| before * width + after).collect();
         let mut joined = Self { rows, bytes: Vec::new(), ends: Vec::new() };
-        for first in 0..self.ends.len() as u32 {
+        for first in 0..self.ends.len().saturating_as::<u32>() {
             for second in 0..width {
                 joined.bytes.extend_from_slice(self.group(first));
                 joined.bytes.extend_from_slice(after.group(second));
@@ -508,14 +509,14 @@ impl Store {
         let lengths = row.frames.unwrap_or_default();
         let frames = match row.checks.filter(|checks| !checks.is_empty()) {
             Some(checks) => frames_of_checks(&checks)
-                .filter(|frames| stored_bytes(frames) == stored as u64)
+                .filter(|frames| stored_bytes(frames) == stored.saturating_as::<u64>())
                 .ok_or_else(|| Error::corrupt(format!("the checks of page file {object_key} are damaged")))?,
-            None if lengths.is_empty() => unchecked_pieces(plain_bytes as u64),
+            None if lengths.is_empty() => unchecked_pieces(plain_bytes.saturating_as::<u64>()),
             None => frames_of(&lengths),
         };
         Ok(Some(PageReader {
-            plain_bytes: plain_bytes as u64,
-            zstd_bytes: (!lengths.is_empty()).then_some(stored as u64),
+            plain_bytes: plain_bytes.saturating_as::<u64>(),
+            zstd_bytes: (!lengths.is_empty()).then_some(stored.saturating_as::<u64>()),
             format: row.file_format.parse().map_err(|_| Error::corrupt("the form of a page file does not decode"))?,
             etag: key.to_owned(),
             store: self.clone(),
@@ -772,7 +773,7 @@ fn frames_of(bytes: &[u8]) -> Vec<Frame> {
 fn unchecked_pieces(bytes: u64) -> Vec<Frame> {
     let step = limits::PAGE_FRAME_BYTES as u64;
     let piece = |start: u64| {
-        let length = (bytes - start).min(step) as u32;
+        let length = (bytes - start).min(step).saturating_as::<u32>();
         Frame { plain: length, stored: length, digest: None }
     };
     (0..bytes).step_by(limits::PAGE_FRAME_BYTES).map(piece).collect()
@@ -785,7 +786,7 @@ fn parts_of(frames: &[Frame], range: Range<u64>) -> Vec<FramePart> {
         let (plain_end, stored_end) = (plain_at + u64::from(frame.plain), stored_at + u64::from(frame.stored));
         let (start, end) = (range.start.max(plain_at), range.end.min(plain_end));
         if start < end {
-            let in_frame = (start - plain_at) as usize..(end - plain_at) as usize;
+            let in_frame = (start - plain_at).saturating_as::<usize>()..(end - plain_at).saturating_as::<usize>();
             parts.push(FramePart { frame: *frame, in_object: stored_at..stored_end, in_frame, in_plain: start..end });
         }
         (plain_at, stored_at) = (plain_end, stored_end);

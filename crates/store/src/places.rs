@@ -1,5 +1,6 @@
 //! Places: environments hold workspaces, workspaces hold tasks.
 
+use az::SaturatingAs;
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
@@ -270,11 +271,11 @@ impl Store {
 
         let mut listing = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE}"));
         push_task_filter(&mut listing, filter);
-        listing.push(" ORDER BY t.name, t.id LIMIT ").push_bind(filter.limit as i64);
-        listing.push(" OFFSET ").push_bind(filter.offset as i64);
+        listing.push(" ORDER BY t.name, t.id LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
+        listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
         let rows: Vec<TaskRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
         let tasks = rows.into_iter().map(TaskRow::into_task).collect::<Result<_>>()?;
-        Ok((tasks, total as u64))
+        Ok((tasks, total.saturating_as::<u64>()))
     }
 
     /// The task with this id.

@@ -1,5 +1,6 @@
 //! Plan executions: what the runs that are part of them tell of them. The archive is told of runs, not of plans.
 
+use az::SaturatingAs;
 use runlog_model::plan::{PlanExecution, PlanStatus};
 use runlog_model::{EnvironmentId, Run, TimeRange, WorkspaceId};
 
@@ -38,8 +39,10 @@ impl Store {
 
         let mut listing = Sql::new("SELECT plan_execution_id");
         push_plan_filter(&mut listing, filter);
-        listing.push(" ORDER BY MIN(triggered_at) DESC, plan_execution_id DESC LIMIT ").push_bind(filter.limit as i64);
-        listing.push(" OFFSET ").push_bind(filter.offset as i64);
+        listing
+            .push(" ORDER BY MIN(triggered_at) DESC, plan_execution_id DESC LIMIT ")
+            .push_bind(filter.limit.saturating_as::<i64>());
+        listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
         let ids: Vec<String> = listing.build_query_scalar().fetch_all(self.catalog().read()).await?;
         let mut executions = Vec::with_capacity(ids.len());
         for id in ids {
@@ -49,7 +52,7 @@ impl Store {
             }
             executions.extend(PlanExecution::of_runs(runs));
         }
-        Ok((executions, total as u64))
+        Ok((executions, total.saturating_as::<u64>()))
     }
 
     /// The runs that are part of a plan execution, in the order they were asked for; empty when it is not known.

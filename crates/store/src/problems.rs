@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
 use runlog_model::{ProblemKind, Run, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
@@ -138,7 +139,7 @@ impl Store {
         let rows: Vec<RecentRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
             .bind(task.to_string())
             .bind(since.as_millis())
-            .bind(limit as i64)
+            .bind(limit.saturating_as::<i64>())
             .fetch_all(self.catalog().read())
             .await?;
         rows.into_iter().map(RecentRow::into_run).collect()
@@ -163,8 +164,8 @@ impl Store {
         let rows: Vec<RecentRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
             .bind(workspace.to_string())
             .bind(since.as_millis())
-            .bind(per_task as i64)
-            .bind(limit as i64)
+            .bind(per_task.saturating_as::<i64>())
+            .bind(limit.saturating_as::<i64>())
             .fetch_all(self.catalog().read())
             .await?;
         rows.into_iter().map(RecentRow::into_run).collect()
@@ -199,7 +200,7 @@ impl Store {
         let rows: Vec<ProblemRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
             .bind(task.to_string())
             .bind(since.as_millis())
-            .bind(limit as i64)
+            .bind(limit.saturating_as::<i64>())
             .fetch_all(self.catalog().read())
             .await?;
         rows.into_iter().map(ProblemRow::into_problem).collect()
@@ -223,7 +224,7 @@ impl Store {
         let rows: Vec<ProblemRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
             .bind(workspace.to_string())
             .bind(since.as_millis())
-            .bind(limit as i64)
+            .bind(limit.saturating_as::<i64>())
             .fetch_all(self.catalog().read())
             .await?;
         rows.into_iter().map(ProblemRow::into_problem).collect()
@@ -278,7 +279,7 @@ impl RecentRow {
             triggered_at: instant(self.triggered_at)?,
             started_at: self.started_at.map(instant).transpose()?,
             finished_at: self.finished_at.map(instant).transpose()?,
-            severities: SeverityCounts::from_array(counts.map(|count| count as u64)),
+            severities: SeverityCounts::from_array(counts.map(|count| count.saturating_as::<u64>())),
             error_message: self.error_message,
             is_summarized: self.is_summarized != 0,
         })
@@ -294,8 +295,8 @@ impl ProblemRow {
             id: self.id,
             title: self.title,
             severity: severity.ok_or_else(|| Error::corrupt("the severity of a problem does not decode"))?,
-            runs: self.runs as u64,
-            records: self.records as u64,
+            runs: self.runs.saturating_as::<u64>(),
+            records: self.records.saturating_as::<u64>(),
             first: (instant(self.first_time)?, run_id_of(&self.first_run)?),
             last: (instant(self.last_time)?, run_id_of(&self.last_run)?),
         })

@@ -1,5 +1,6 @@
 //! Records out: live pages by position, counts, and whole runs as a stream.
 
+use az::SaturatingAs;
 use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
 
 use crate::cpu::CpuPool;
@@ -41,7 +42,7 @@ impl Store {
             true => run.records,
             false => self.count(scope).await?,
         };
-        let wanted = query.count.min(filtered.saturating_sub(query.start_index)) as usize;
+        let wanted = query.count.min(filtered.saturating_sub(query.start_index)).saturating_as::<usize>();
         let records = self.some_records(scope, query.order, query.start_index, wanted).await?;
         Ok(LiveSlice { total: run.records, filtered, records })
     }
@@ -54,7 +55,7 @@ impl Store {
         let wanted = count.min(run.records.saturating_sub(from));
         let after = run.records.saturating_sub(from).saturating_sub(wanted);
         let (order, start) = if from <= after { (RecordOrder::Asc, from) } else { (RecordOrder::Desc, after) };
-        let mut records = self.some_records(scope, order, start, wanted as usize).await?;
+        let mut records = self.some_records(scope, order, start, wanted.saturating_as::<usize>()).await?;
         if order == RecordOrder::Desc {
             records.reverse();
         }
@@ -88,7 +89,7 @@ impl Store {
                 continue;
             }
             let some = stretch.read().await?;
-            for (time, body) in some.iter().skip(to_skip as usize).take(wanted - records.len()) {
+            for (time, body) in some.iter().skip(to_skip.saturating_as::<usize>()).take(wanted - records.len()) {
                 records.push(body.to_record(time)?);
             }
             to_skip = 0;
@@ -105,7 +106,7 @@ impl Store {
     /// The records that the log of a run has now, inside a range. `NotFound`: no such run.
     pub(crate) async fn scope(&self, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
         let (run, state) = fetch_with_state(self.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
-        let scope = Scope { run_id, range, arrivals: run.records as i64, state };
+        let scope = Scope { run_id, range, arrivals: run.records.saturating_as::<i64>(), state };
         Ok((run, scope))
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use az::SaturatingAs;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -65,7 +66,9 @@ impl RecordFile {
             columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, records.len()))));
         }
         columns.push(segment::times_column(records.iter().map(|filed| filed.record.time.as_millis())));
-        columns.push(Arc::new(Int64Array::from_iter_values(records.iter().map(|filed| filed.arrival as i64))));
+        columns.push(Arc::new(Int64Array::from_iter_values(
+            records.iter().map(|filed| filed.arrival.saturating_as::<i64>()),
+        )));
         columns.extend([
             texts(|record| record.severity.as_deref()),
             texts(|record| record.log_type.as_deref()),

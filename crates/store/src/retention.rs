@@ -1,6 +1,7 @@
 //! Retention: how long logs are kept, and how many bytes of them, workspace by workspace; and legal hold, which comes
 //! before it.
 
+use az::SaturatingAs;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{RunId, WorkspaceId};
 use sqlx::FromRow;
@@ -64,8 +65,8 @@ impl Store {
     pub async fn set_retention(&self, workspace: WorkspaceId, retention: Retention) -> Result<()> {
         let changed = sqlx::query("UPDATE workspaces SET retention_days = $2, retention_bytes = $3 WHERE id = $1")
             .bind(workspace.to_string())
-            .bind(retention.days.map(|days| days as i64))
-            .bind(retention.bytes.map(|bytes| bytes as i64))
+            .bind(retention.days.map(|days| days.saturating_as::<i64>()))
+            .bind(retention.bytes.map(|bytes| bytes.saturating_as::<i64>()))
             .execute(self.catalog().write())
             .await?;
         match changed.rows_affected() {
@@ -185,7 +186,7 @@ impl RetentionPass<'_> {
                     return Ok(());
                 }
                 excess = match self.retire(&run, "retention by size").await? {
-                    true => excess.saturating_sub(run.stored_bytes as u64),
+                    true => excess.saturating_sub(run.stored_bytes.saturating_as::<u64>()),
                     // Perhaps another node has made room.
                     false => self.excess(workspace, bytes_max).await?,
                 };
@@ -202,7 +203,7 @@ impl RetentionPass<'_> {
         .bind(workspace)
         .fetch_one(self.store.catalog().read())
         .await?;
-        Ok((bytes as u64).saturating_sub(bytes_max))
+        Ok(bytes.saturating_as::<u64>().saturating_sub(bytes_max))
     }
 
     /// Deletes a log as it was seen. False when it stays, or was deleted by another node.
@@ -251,8 +252,8 @@ impl RetentionPass<'_> {
 impl RetentionRow {
     fn retention(&self) -> Retention {
         Retention {
-            days: self.retention_days.map(|days| days as u64),
-            bytes: self.retention_bytes.map(|bytes| bytes as u64),
+            days: self.retention_days.map(|days| days.saturating_as::<u64>()),
+            bytes: self.retention_bytes.map(|bytes| bytes.saturating_as::<u64>()),
         }
     }
 }

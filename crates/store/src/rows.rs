@@ -8,6 +8,7 @@ use arrow_array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray, TimestampMillisecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use az::SaturatingAs;
 use runlog_model::WorkspaceId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -262,7 +263,7 @@ impl RowScan {
             return Ok(None);
         }
         let rows = self.query().build_query().fetch_all(self.store.catalog().read()).await?;
-        self.is_done = (rows.len() as i64) < limits::ROWS_AT_A_TIME;
+        self.is_done = rows.len().saturating_as::<i64>() < limits::ROWS_AT_A_TIME;
         let width = self.columns.len();
         if let Some(last) = rows.last() {
             let key = (0..self.table.key().len()).map(|index| last.try_get(width + index));

@@ -1,5 +1,6 @@
 //! Runs: how they begin and end, and lists of them.
 
+use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
 use runlog_model::run::{ArtifactPart, PlanPart};
 use runlog_model::wire::push::{FinishRun, StartRun};
@@ -168,7 +169,7 @@ impl Store {
             id,
             task_id: task_id.parse().map_err(|_| undecodable("task id"))?,
             workspace_id: workspace_id.parse().map_err(|_| undecodable("workspace id"))?,
-            records: records as u64,
+            records: records.saturating_as::<u64>(),
         }))
     }
 
@@ -185,14 +186,14 @@ impl Store {
             push_run_filter(&mut counting, filter, *part);
             let count: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
             let (limit, offset) = (filter.limit - runs.len() as u64, filter.offset.saturating_sub(total));
-            total += count as u64;
-            if limit == 0 || offset >= count as u64 {
+            total += count.saturating_as::<u64>();
+            if limit == 0 || offset >= count.saturating_as::<u64>() {
                 continue;
             }
             let mut listing = Sql::new("SELECT * FROM runs WHERE TRUE");
             push_run_filter(&mut listing, filter, *part);
-            listing.push(" ORDER BY triggered_at DESC, id DESC LIMIT ").push_bind(limit as i64);
-            listing.push(" OFFSET ").push_bind(offset as i64);
+            listing.push(" ORDER BY triggered_at DESC, id DESC LIMIT ").push_bind(limit.saturating_as::<i64>());
+            listing.push(" OFFSET ").push_bind(offset.saturating_as::<i64>());
             let rows: Vec<RunRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
             runs.extend(rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?);
         }
@@ -533,18 +534,18 @@ impl RunRow {
             },
             artifact: ArtifactPart { id: self.artifact_id, name: self.artifact_name, version: self.artifact_version },
             log_level: self.log_level,
-            attempts: self.attempts.map(|attempts| attempts as u64),
+            attempts: self.attempts.map(|attempts| attempts.saturating_as::<u64>()),
             error_message: self.error_message,
             error_type: self.error_type,
             misfired_reason: self.misfired_reason,
-            timeout_minutes: self.timeout_minutes.map(|minutes| minutes as u64),
+            timeout_minutes: self.timeout_minutes.map(|minutes| minutes.saturating_as::<u64>()),
             parallel_execution_allowed: self.parallel_execution_allowed.map(|allowed| allowed != 0),
             api_version: self.api_version,
             container_id: self.container_id,
-            processed_rows: self.processed_rows.map(|rows| rows as u64),
-            rejected_rows: self.rejected_rows.map(|rows| rows as u64),
-            records: self.records as u64,
-            severities: SeverityCounts::from_array(counts.map(|count| count as u64)),
+            processed_rows: self.processed_rows.map(|rows| rows.saturating_as::<u64>()),
+            rejected_rows: self.rejected_rows.map(|rows| rows.saturating_as::<u64>()),
+            records: self.records.saturating_as::<u64>(),
+            severities: SeverityCounts::from_array(counts.map(|count| count.saturating_as::<u64>())),
             last_record_stored_at: self.last_record_stored_at.map(instant).transpose()?,
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use az::SaturatingAs;
 use runlog_model::{RunId, Severity, Timestamp};
 use sqlx::FromRow;
 
@@ -123,7 +124,7 @@ impl Planner {
         let mut slices = 0;
         let enough = runs.iter().position(|run| {
             // A sealed run has one slice for so many records, one that is being pushed perhaps some times as many.
-            slices += 1 + run.records / (limits::CHUNK_RECORDS as i64 / 4);
+            slices += 1 + run.records / (limits::CHUNK_RECORDS.saturating_as::<i64>() / 4);
             slices > limits::SCAN_SLICES_AT_A_TIME
         });
         if let Some(enough) = enough {
@@ -216,8 +217,8 @@ pub(crate) fn units(rows: Vec<SliceRow>, planned_at: Timestamp) -> VecDeque<Unit
         }));
         let slice = PlannedSlice {
             run,
-            first_row: row.first_row as usize,
-            records: row.records as usize,
+            first_row: row.first_row.saturating_as::<usize>(),
+            records: row.records.saturating_as::<usize>(),
             arrival_base: if row.merged != 0 { 0 } else { row.first_arrival },
             first_time: row.first_time,
             last_time: row.last_time,
@@ -232,7 +233,7 @@ pub(crate) fn units(rows: Vec<SliceRow>, planned_at: Timestamp) -> VecDeque<Unit
                 records = slice.records;
                 units.push_back(Unit {
                     object_key: row.object_key.into(),
-                    object_bytes: row.bytes as u64,
+                    object_bytes: row.bytes.saturating_as::<u64>(),
                     slices: vec![slice],
                     planned_at,
                 });

@@ -9,6 +9,7 @@ use arrow_array::{
     StringViewArray, TimestampMillisecondArray, UInt32Array,
 };
 use arrow_schema::ArrowError;
+use az::SaturatingAs;
 use memchr::memmem;
 use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter};
 use runlog_model::TimeRange;
@@ -205,7 +206,7 @@ fn rows_named(texts: &TextColumn, wanted: &HashSet<String>) -> BooleanArray {
         TextColumn::Coded { keys, texts } => {
             let is_wanted: Vec<bool> =
                 texts.iter().map(|text| text.is_some_and(|text| wanted.contains(text))).collect();
-            keys.iter().map(|key| Some(key.is_some_and(|key| is_wanted[key as usize]))).collect()
+            keys.iter().map(|key| Some(key.is_some_and(|key| is_wanted[key.saturating_as::<usize>()]))).collect()
         }
     }
 }
@@ -218,12 +219,12 @@ pub(crate) fn rows_that_hold(texts: &StringArray, finder: &memmem::Finder<'_>) -
     }
     let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
     let mut held = vec![false; texts.len()];
-    let (mut row, mut at) = (0, offsets[0] as usize);
-    let end = offsets[texts.len()] as usize;
+    let (mut row, mut at) = (0, offsets[0].saturating_as::<usize>());
+    let end = offsets[texts.len()].saturating_as::<usize>();
     while let Some(ahead) = finder.find(&bytes[at..end]) {
         let found = at + ahead;
-        row += offsets[row + 1..].partition_point(|offset| *offset as usize <= found);
-        let row_end = offsets[row + 1] as usize;
+        row += offsets[row + 1..].partition_point(|offset| (*offset).saturating_as::<usize>() <= found);
+        let row_end = offsets[row + 1].saturating_as::<usize>();
         if found + length <= row_end {
             held[row] = true;
             at = row_end;
@@ -249,7 +250,7 @@ impl UnitRuns {
     }
 
     fn batch_of_catalog(&self, request: &ScanRequest, run: usize, rows: usize) -> Result<RecordBatch> {
-        let run_of_row = vec![run as u32; rows];
+        let run_of_row = vec![run.saturating_as::<u32>(); rows];
         let columns = request.columns.iter().map(|column| self.column_of_runs(*column, &run_of_row));
         batch(request, columns.collect::<Result<_>>()?, rows)
     }
@@ -281,7 +282,7 @@ impl UnitRuns {
                 let known = self.by_id.get(id).copied();
                 last = known.ok_or_else(|| Error::corrupt("a segment has rows of a run where the catalog has none"))?;
             }
-            runs.push(last as u32);
+            runs.push(last.saturating_as::<u32>());
         }
         Ok(runs)
     }

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use az::SaturatingAs;
 use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -142,14 +143,14 @@ impl Store {
         let rows: Vec<(String, String, i64)> = sqlx::query_as(
             "SELECT id, seal_problem, seal_failures FROM runs WHERE seal_problem IS NOT NULL ORDER BY id LIMIT $1",
         )
-        .bind(limit as i64)
+        .bind(limit.saturating_as::<i64>())
         .fetch_all(self.catalog().read())
         .await?;
         let damaged = rows.into_iter().map(|(id, problem, failures)| {
             let run_id = id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
-            Ok(DamagedLog { run_id, problem, failures: failures as u64 })
+            Ok(DamagedLog { run_id, problem, failures: failures.saturating_as::<u64>() })
         });
-        Ok((damaged.collect::<Result<_>>()?, total as u64))
+        Ok((damaged.collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
 
     /// Runs that are due, the longest due first: a few large ones or many small ones; and one that is known to be damaged
@@ -206,7 +207,7 @@ impl Store {
         .bind(limits::SEAL_SLICES_MAX)
         .fetch_all(self.catalog().read())
         .await?;
-        let mut is_last = (slices.len() as i64) < limits::SEAL_SLICES_MAX;
+        let mut is_last = slices.len().saturating_as::<i64>() < limits::SEAL_SLICES_MAX;
         let mut records = 0;
         let does_not_fit = |slice: &Slice| {
             records += slice.records;
@@ -259,8 +260,13 @@ impl Store {
                 continue;
             }
             // It reaches over several: its records may fall into few of them.
-            let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes as u64).await?;
-            let heads = file.heads(slice.first_row as usize..(slice.first_row + slice.records) as usize).await?;
+            let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+            let heads = file
+                .heads(
+                    slice.first_row.saturating_as::<usize>()
+                        ..(slice.first_row + slice.records).saturating_as::<usize>(),
+                )
+                .await?;
             for time in heads.times {
                 let at = sealed.partition_point(|sealed| sealed.last_time < time);
                 if sealed.get(at).is_some_and(|sealed| sealed.first_time <= time) {
@@ -468,7 +474,7 @@ impl Pass {
             )
             .bind(&file.id)
             .bind(file.object_key.as_ref())
-            .bind(file.bytes as i64)
+            .bind(file.bytes.saturating_as::<i64>())
             .bind(file.records)
             .bind(now)
             .bind(&file.sha256)
@@ -485,7 +491,7 @@ impl Pass {
                 continue;
             }
             sealed.runs += 1;
-            sealed.records += new.iter().map(|slice| slice.records as u64).sum::<u64>();
+            sealed.records += new.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
             perhaps_free.extend(plan.slices.iter().map(|slice| slice.segment_id.as_str()));
         }
         sealed.bytes = files.iter().map(|file| file.bytes).sum();
@@ -545,7 +551,7 @@ pub(crate) async fn free_segments(
         freeing.push_bind(now).push(" WHERE replaced_at IS NULL AND id IN (").push_list(some.iter().cloned());
         freeing.push(") AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = segments.id) RETURNING bytes");
         let freed: Vec<i64> = freeing.build_query_scalar().fetch_all(&mut *connection).await?;
-        bytes += freed.into_iter().map(|bytes| bytes as u64).sum::<u64>();
+        bytes += freed.into_iter().map(|bytes| bytes.saturating_as::<u64>()).sum::<u64>();
     }
     Ok(bytes)
 }
@@ -573,7 +579,9 @@ async fn replace_slices(
     let run_id = plan.run_id.to_string();
     let new_bytes: i64 = new
         .iter()
-        .map(|slice| share_of_bytes(files[slice.file].bytes as i64, slice.records, files[slice.file].records))
+        .map(|slice| {
+            share_of_bytes(files[slice.file].bytes.saturating_as::<i64>(), slice.records, files[slice.file].records)
+        })
         .sum();
     let old_bytes: i64 = plan.slices.iter().map(Slice::stored_bytes).sum();
     let changed = sqlx::query(
@@ -786,14 +794,14 @@ impl SealedFiles {
             first_time: first.0,
             last_time: last.0,
         });
-        slice.records += positions.len() as i64;
+        slice.records += positions.len().saturating_as::<i64>();
         slice.first_arrival = slice.first_arrival.min(least);
         slice.last_arrival = slice.last_arrival.max(greatest);
         slice.last_time = last.0;
     }
 
     fn current_records(&self) -> usize {
-        self.current.as_ref().map_or(0, |slice| slice.records as usize)
+        self.current.as_ref().map_or(0, |slice| slice.records.saturating_as::<usize>())
     }
 
     async fn end_slice_if_full(&mut self, next_time: i64) -> Result<()> {
@@ -882,7 +890,7 @@ impl OpenFile {
     async fn add(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<()> {
         self.pending.push(columns);
         self.pending_rows += rows;
-        self.rows += rows as i64;
+        self.rows += rows.saturating_as::<i64>();
         self.rows_in_group += rows;
         // Stretches may be short; a writer is quicker with many rows at a time.
         if self.pending_rows >= limits::CHUNK_RECORDS / 4 { self.write_pending().await } else { Ok(()) }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use az::SaturatingAs;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowFilter;
 use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
@@ -173,7 +174,7 @@ impl Store {
         let mut slices_max = limits::SEARCH_SLICES_FIRST.min(many);
         loop {
             let rows = self.slices_newest_first(&search, searching.looked_through, slices_max).await?;
-            let is_all = (rows.len() as i64) < slices_max;
+            let is_all = rows.len().saturating_as::<i64>() < slices_max;
             let mut slices = Vec::new();
             for SearchRow { slice, task_name } in rows {
                 if seen.insert((slice.object_key.clone(), slice.first_row)) {
@@ -505,7 +506,7 @@ fn row_filter(file: &SegmentFile, search: &Arc<Search>, counts: &Arc<Counts>) ->
         predicates.push(predicate(file, "message", move |batch| {
             let messages = column::<StringArray>(batch, "message")?;
             let offsets = messages.value_offsets();
-            counts.bytes.fetch_add((offsets[messages.len()] - offsets[0]) as u64, Ordering::Relaxed);
+            counts.bytes.fetch_add((offsets[messages.len()] - offsets[0]).saturating_as::<u64>(), Ordering::Relaxed);
             Ok(search.text.rows(messages))
         }));
     }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use arrow_array::{Array, BooleanArray, StringArray};
+use az::SaturatingAs;
 use regex::bytes::{Regex, RegexBuilder};
 
 /// Most parts of a search.
@@ -95,11 +96,12 @@ impl Part {
         let (offsets, bytes) = (messages.value_offsets(), messages.value_data());
         let mut held = vec![false; messages.len()];
         let Some((first, last)) = offsets.first().zip(offsets.last()) else { return held };
-        let whole = &bytes[..*last as usize];
-        let (mut row, mut at) = (0, *first as usize);
+        let whole = &bytes[..(*last).saturating_as::<usize>()];
+        let (mut row, mut at) = (0, (*first).saturating_as::<usize>());
         while let Some(found) = self.regex.find_at(whole, at) {
-            row += offsets[row + 1..].partition_point(|offset| *offset as usize <= found.start());
-            let (row_start, row_end) = (offsets[row] as usize, offsets[row + 1] as usize);
+            row += offsets[row + 1..].partition_point(|offset| (*offset).saturating_as::<usize>() <= found.start());
+            let (row_start, row_end) =
+                (offsets[row].saturating_as::<usize>(), offsets[row + 1].saturating_as::<usize>());
             let is_inside = found.end() <= row_end;
             let before = || &whole[row_start..found.start()];
             let after = || &whole[found.end()..row_end];

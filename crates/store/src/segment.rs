@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use az::SaturatingAs;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
@@ -75,7 +76,7 @@ pub(crate) fn encode_as(
                 &whole
             }
         };
-        let mut arrivals: Vec<u32> = (0..columns.times.len() as u32).collect();
+        let mut arrivals: Vec<u32> = (0..columns.times.len().saturating_as::<u32>()).collect();
         let sorted;
         if !columns.times.is_sorted() {
             // The sort is stable, and arrivals ascend: ties stay in order of arrival.

@@ -20,6 +20,7 @@ use arrow_array::{
     TimestampMillisecondArray, UInt32Array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use az::SaturatingAs;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -152,14 +153,14 @@ impl SegmentFile {
 
     /// How many rows it has.
     pub(crate) fn rows(&self) -> usize {
-        self.footer.metadata().file_metadata().num_rows() as usize
+        self.footer.metadata().file_metadata().num_rows().saturating_as::<usize>()
     }
 
     /// The rows with which its row groups begin.
     pub(crate) fn row_group_starts(&self) -> Vec<usize> {
         let groups = self.footer.metadata().row_groups().iter();
         let ends = groups.scan(0, |end, group| {
-            *end += group.num_rows() as usize;
+            *end += group.num_rows().saturating_as::<usize>();
             Some(*end)
         });
         std::iter::once(0).chain(ends).collect()
@@ -169,7 +170,7 @@ impl SegmentFile {
     pub(crate) fn row_bytes(&self) -> usize {
         let groups = self.footer.metadata().row_groups();
         let bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
-        bytes as usize / self.rows().max(1)
+        bytes.saturating_as::<usize>() / self.rows().max(1)
     }
 
     /// The times of some rows.
@@ -245,7 +246,7 @@ impl SegmentFile {
         let index = COLUMNS.iter().position(|name| *name == column)?;
         let (mut first_row, mut same) = (0, None);
         for group in self.footer.metadata().row_groups() {
-            let group_rows = first_row..first_row + group.num_rows() as usize;
+            let group_rows = first_row..first_row + group.num_rows().saturating_as::<usize>();
             first_row = group_rows.end;
             if group_rows.end <= rows.start || group_rows.start >= rows.end {
                 continue;
@@ -515,7 +516,7 @@ impl MetadataFetch for &Source {
 
 fn part_of(bytes: &Bytes, range: &Range<u64>) -> Result<Bytes> {
     match range.start <= range.end && range.end <= bytes.len() as u64 {
-        true => Ok(bytes.slice(range.start as usize..range.end as usize)),
+        true => Ok(bytes.slice(range.start.saturating_as::<usize>()..range.end.saturating_as::<usize>())),
         false => Err(Error::corrupt("it is shorter than its own description")),
     }
 }
@@ -661,7 +662,9 @@ impl TextColumn {
     pub(crate) fn text(&self, row: usize) -> Option<&str> {
         match self {
             Self::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
-            Self::Coded { keys, texts } => keys.is_valid(row).then(|| texts.value(keys.value(row) as usize)),
+            Self::Coded { keys, texts } => {
+                keys.is_valid(row).then(|| texts.value(keys.value(row).saturating_as::<usize>()))
+            }
         }
     }
 
@@ -709,7 +712,7 @@ fn severities(batch: &RecordBatch) -> Result<Vec<Severity>> {
         TextColumn::Plain(_) => (0..batch.num_rows()).map(|row| Severity::of(texts.text(row))).collect(),
         TextColumn::Coded { keys, texts } => {
             let read: Vec<Severity> = texts.iter().map(Severity::of).collect();
-            keys.iter().map(|key| key.map_or(Severity::Other, |key| read[key as usize])).collect()
+            keys.iter().map(|key| key.map_or(Severity::Other, |key| read[key.saturating_as::<usize>()])).collect()
         }
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use az::SaturatingAs;
 use runlog_model::{RunId, RunStatus};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, FromRow};
@@ -177,7 +178,7 @@ impl Store {
             .bind(limits::RUNS_OFFERED_TOGETHER)
             .fetch_all(self.catalog().read())
             .await?;
-            let is_last = (rows.len() as i64) < limits::RUNS_OFFERED_TOGETHER;
+            let is_last = rows.len().saturating_as::<i64>() < limits::RUNS_OFFERED_TOGETHER;
             if let Some(last) = rows.last() {
                 cursor = (last.final_since, last.run_id.clone());
             }
@@ -330,23 +331,23 @@ impl Store {
         let mut figures: BTreeMap<String, SinkFigures> = known.collect();
         for row in states {
             let Some(sink) = figures.get_mut(&row.sink) else { continue };
-            sink.records += row.records as u64;
-            sink.too_old += row.too_old as u64;
-            let runs = row.runs as u64;
+            sink.records += row.records.saturating_as::<u64>();
+            sink.too_old += row.too_old.saturating_as::<u64>();
+            let runs = row.runs.saturating_as::<u64>();
             match row.state.as_str() {
                 "done" => sink.done = runs,
                 "dead" => sink.dead = runs,
                 _ => {
                     // What has yet to settle has been due for no time.
-                    let (now, failing) = (self.now().as_millis(), row.failing as u64);
+                    let (now, failing) = (self.now().as_millis(), row.failing.saturating_as::<u64>());
                     let since = row.since.min(now);
                     (sink.due, sink.failing, sink.due_since) = (runs, failing, Some(since));
-                    sink.lag_seconds = ((now - since) / 1_000) as u64;
+                    sink.lag_seconds = ((now - since) / 1_000).saturating_as::<u64>();
                 }
             }
         }
         for (name, count) in refused {
-            figures.entry(name).and_modify(|sink| sink.refused = count as u64);
+            figures.entry(name).and_modify(|sink| sink.refused = count.saturating_as::<u64>());
         }
         Ok(figures.into_values().collect())
     }
@@ -358,7 +359,7 @@ impl Store {
              WHERE sink = $1 AND state <> 'done' AND problem IS NOT NULL ORDER BY state, due_at LIMIT $2",
         )
         .bind(sink)
-        .bind(limit as i64)
+        .bind(limit.saturating_as::<i64>())
         .fetch_all(self.catalog().read())
         .await?)
     }
@@ -372,7 +373,7 @@ impl Store {
              WHERE sink = $1 ORDER BY run_id, record_time, arrival LIMIT $2",
         )
         .bind(sink)
-        .bind(limit as i64)
+        .bind(limit.saturating_as::<i64>())
         .fetch_all(self.catalog().read())
         .await?)
     }

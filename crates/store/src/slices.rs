@@ -1,5 +1,6 @@
 //! Slices: which rows of which segments hold a run's records.
 
+use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, TimeRange};
 use sqlx::{AssertSqlSafe, FromRow};
 
@@ -43,7 +44,7 @@ impl Slice {
 
 /// The bytes that some records of an object are counted with.
 pub(crate) fn share_of_bytes(bytes: i64, records: i64, of_records: i64) -> i64 {
-    (i128::from(bytes) * i128::from(records) / i128::from(of_records.max(1))) as i64
+    (i128::from(bytes) * i128::from(records) / i128::from(of_records.max(1))).saturating_as::<i64>()
 }
 
 /// Which records of a run are meant: those inside a range that had arrived before a number.
@@ -141,7 +142,7 @@ impl SliceWalk {
             RecordOrder::Desc => (last.last_time, last.first_arrival),
             RecordOrder::Asc => (last.first_time, last.first_arrival),
         });
-        self.is_done = (slices.len() as i64) < limits::SLICES_AT_A_TIME;
+        self.is_done = slices.len().saturating_as::<i64>() < limits::SLICES_AT_A_TIME;
         Ok(slices)
     }
 }
@@ -194,6 +195,6 @@ impl Store {
         .bind(scope.range.last_ms())
         .fetch_all(self.catalog().read())
         .await?;
-        Ok((whole as u64, partial))
+        Ok((whole.saturating_as::<u64>(), partial))
     }
 }

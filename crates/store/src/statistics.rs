@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use az::SaturatingAs;
 use sqlx::FromRow;
 
 use crate::error::Result;
@@ -93,24 +94,27 @@ impl Store {
             objects.into_iter().map(|(merged, replaced, count, bytes)| ((merged, replaced), (count, bytes))).collect();
         let of = |keys: &[(i64, i64)]| {
             let some = || keys.iter().filter_map(|key| kinds.get(key));
-            ObjectCount { objects: some().map(|it| it.0 as u64).sum(), bytes: some().map(|it| it.1 as u64).sum() }
+            ObjectCount {
+                objects: some().map(|it| it.0.saturating_as::<u64>()).sum(),
+                bytes: some().map(|it| it.1.saturating_as::<u64>()).sum(),
+            }
         };
         let workspaces = rows.into_iter().map(|row| WorkspaceStatistics {
             id: row.id,
             name: row.name,
-            runs: row.runs as u64,
-            records: row.records as u64,
-            bytes: row.bytes as u64,
-            runs_held: row.held as u64,
-            retention_days: row.retention_days.map(|days| days as u64),
-            retention_bytes: row.retention_bytes.map(|bytes| bytes as u64),
+            runs: row.runs.saturating_as::<u64>(),
+            records: row.records.saturating_as::<u64>(),
+            bytes: row.bytes.saturating_as::<u64>(),
+            runs_held: row.held.saturating_as::<u64>(),
+            retention_days: row.retention_days.map(|days| days.saturating_as::<u64>()),
+            retention_bytes: row.retention_bytes.map(|bytes| bytes.saturating_as::<u64>()),
         });
         Ok(Statistics {
             workspaces: workspaces.collect(),
             sealed: of(&[(1, 0)]),
             segments: of(&[(0, 0)]),
             replaced: of(&[(0, 1), (1, 1)]),
-            runs_to_seal: to_seal as u64,
+            runs_to_seal: to_seal.saturating_as::<u64>(),
         })
     }
 }

@@ -7,6 +7,7 @@
 //! sealed ▸ runs.summarize_at ▸ due_summaries (claimed) ▸ … ▸ save_summaries ▸ one transaction
 //! ```
 
+use az::SaturatingAs;
 use runlog_model::{ProblemKind, Run, RunId, Severity, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
@@ -218,7 +219,7 @@ impl Store {
             .bind(run_id.to_string())
             .fetch_optional(self.catalog().read())
             .await?;
-        let epoch = run.log_state().log_epoch as u64;
+        let epoch = run.log_state().log_epoch.saturating_as::<u64>();
         let run = run.into_run()?;
         let log = LogMark { epoch, records: run.records };
         // What is left of a log that was deleted since says nothing of this one.
@@ -235,8 +236,8 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
          WHERE id = $1 AND log_epoch = $2 AND records = $3",
     )
     .bind(&id)
-    .bind(log.epoch as i64)
-    .bind(log.records as i64)
+    .bind(log.epoch.saturating_as::<i64>())
+    .bind(log.records.saturating_as::<i64>())
     .execute(&mut *connection)
     .await?;
     if settled.rows_affected() != 1 {
@@ -258,8 +259,8 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
          WHERE summaries.version <= excluded.version",
     )
     .bind(&id)
-    .bind(log.epoch as i64)
-    .bind(log.records as i64)
+    .bind(log.epoch.saturating_as::<i64>())
+    .bind(log.records.saturating_as::<i64>())
     .bind(i64::from(summary.version))
     .bind(now.as_millis())
     .bind(body)
@@ -284,7 +285,7 @@ async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &
         .bind(&problem.id)
         .bind(storable(&problem.title))
         .bind(problem.severity as i64)
-        .bind(problem.records as i64)
+        .bind(problem.records.saturating_as::<i64>())
         .bind(problem.first.as_millis())
         .bind(problem.last.as_millis())
         .execute(&mut *connection)
@@ -296,7 +297,10 @@ async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &
 impl DueRow {
     fn into_due(self) -> Result<DueSummary> {
         let run_id = self.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
-        Ok(DueSummary { run_id, log: LogMark { epoch: self.log_epoch as u64, records: self.records as u64 } })
+        Ok(DueSummary {
+            run_id,
+            log: LogMark { epoch: self.log_epoch.saturating_as::<u64>(), records: self.records.saturating_as::<u64>() },
+        })
     }
 }
 
@@ -315,7 +319,7 @@ impl SummaryRow {
             Error::caused(crate::ErrorKind::Corrupt, message, error)
         })?;
         Ok(KeptSummary {
-            log: LogMark { epoch: self.log_epoch as u64, records: self.records as u64 },
+            log: LogMark { epoch: self.log_epoch.saturating_as::<u64>(), records: self.records.saturating_as::<u64>() },
             version: u32::try_from(self.version).unwrap_or(u32::MAX),
             made_at: instant(self.made_at)?,
             body,

@@ -36,6 +36,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use az::SaturatingAs;
 use runlog_model::{Clock, Timestamp};
 use serde::Serialize;
 
@@ -184,7 +185,7 @@ impl Supervisor {
                 work = name,
                 is_panic,
                 problem = what,
-                pause_ms = pause.as_millis() as u64,
+                pause_ms = pause.as_millis().saturating_as::<u64>(),
                 "{name} {} and is begun anew after a pause",
                 if is_panic { "panicked" } else { "failed" }
             );

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use az::SaturatingAs;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -136,7 +137,7 @@ impl Store {
                     }
                 }
                 verified.objects += 1;
-                verified.bytes += row.bytes as u64;
+                verified.bytes += row.bytes.saturating_as::<u64>();
                 progress(VerifyProgress::Objects(verified.objects));
             }
         }
@@ -153,14 +154,14 @@ impl Store {
             digest.update(&chunk);
             bytes += chunk.len() as u64;
         }
-        if bytes != row.bytes as u64 {
+        if bytes != row.bytes.saturating_as::<u64>() {
             return Ok(Some(format!("it has {bytes} bytes where the catalog says {}", row.bytes)));
         }
         if !row.sha256.is_empty() && secret::hex(&digest.finalize()) != row.sha256 {
             return Ok(Some("its bytes are not those that were written".to_owned()));
         }
         match SegmentFile::open(self, &row.object_key, bytes).await {
-            Ok(file) if file.rows() == row.records as usize => Ok(None),
+            Ok(file) if file.rows() == row.records.saturating_as::<usize>() => Ok(None),
             Ok(file) => Ok(Some(format!("it has {} rows where the catalog says {}", file.rows(), row.records))),
             Err(error) => Ok(Some(format!("it cannot be read: {error}"))),
         }
@@ -212,10 +213,11 @@ impl Store {
                  WHERE s.run_id = $1 AND s.first_arrival < $2 ORDER BY s.first_arrival"
             )))
             .bind(id)
-            .bind(run.records as i64)
+            .bind(run.records.saturating_as::<i64>())
             .fetch_all(self.catalog().read())
             .await?;
-            let mut counted = Counted { arrivals: vec![0; (run.records as usize).div_ceil(64)], ..Counted::default() };
+            let mut counted =
+                Counted { arrivals: vec![0; run.records.saturating_as::<usize>().div_ceil(64)], ..Counted::default() };
             for slice in &slices {
                 if let Err(error) = self.count_slice(run_id, slice, run.records, &mut counted).await {
                     counted.problems.push(format!("rows in {}: {error}", slice.object_key));
@@ -247,8 +249,8 @@ impl Store {
     }
 
     async fn count_slice(&self, run_id: RunId, slice: &Slice, records: u64, counted: &mut Counted) -> Result<()> {
-        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes as u64).await?;
-        let rows = slice.first_row as usize..(slice.first_row + slice.records) as usize;
+        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        let rows = slice.first_row.saturating_as::<usize>()..(slice.first_row + slice.records).saturating_as::<usize>();
         let run_ids = file.run_ids(rows.clone()).await?;
         let own = run_id.to_string();
         if !run_ids.iter().all(|id| id == Some(own.as_str())) {
@@ -269,8 +271,8 @@ impl Store {
         if !is_as_named {
             counted.problems.push(format!("rows {rows:?} of {} are not as the catalog names them", slice.object_key));
         }
-        for arrival in arrivals().filter(|arrival| (*arrival as u64) < records) {
-            let (word, bit) = (arrival as usize / 64, arrival as usize % 64);
+        for arrival in arrivals().filter(|arrival| (*arrival).saturating_as::<u64>() < records) {
+            let (word, bit) = (arrival.saturating_as::<usize>() / 64, arrival.saturating_as::<usize>() % 64);
             counted.arrivals[word] |= 1 << bit;
         }
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
@@ -280,12 +282,12 @@ impl Store {
                 counted.severities.add(Severity::of(bodies.severity.text(row)));
             }
         }
-        counted.records += slice.records as u64;
+        counted.records += slice.records.saturating_as::<u64>();
         Ok(())
     }
 
     async fn repair_severities(&self, run_id: RunId, state: LogState, counts: &SeverityCounts) -> Result<bool> {
-        let counts_now = counts.as_array().map(|count| count as i64);
+        let counts_now = counts.as_array().map(|count| count.saturating_as::<i64>());
         let done = sqlx::query(
             "UPDATE runs SET severity_other = $4, severity_trace = $5, severity_debug = $6, severity_info = $7,
                     severity_warn = $8, severity_error = $9, severity_fatal = $10
@@ -293,7 +295,7 @@ impl Store {
         )
         .bind(run_id.to_string())
         .bind(state.log_epoch)
-        .bind(counts.total() as i64)
+        .bind(counts.total().saturating_as::<i64>())
         .bind(counts_now[0])
         .bind(counts_now[1])
         .bind(counts_now[2])
@@ -347,7 +349,9 @@ impl Store {
                 let run = summary.run_id().to_owned();
                 let problem = match summary.into_kept() {
                     Err(error) => error.to_string(),
-                    Ok(kept) if run_epoch == Some(kept.log.epoch as i64) && run_records > Some(0) => continue,
+                    Ok(kept) if run_epoch == Some(kept.log.epoch.saturating_as::<i64>()) && run_records > Some(0) => {
+                        continue;
+                    }
                     Ok(_) => format!("the summary of run {run} is of a log that is gone"),
                 };
                 verified.problem(problem);

@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use az::SaturatingAs;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use runlog_model::place::Right;
 use runlog_model::text::TextLine;
@@ -130,7 +131,7 @@ pub(crate) async fn records(
             items: items.collect(),
         }
     } else {
-        let query = RecordFilter { from, to, order, severities, texts, count: count as usize };
+        let query = RecordFilter { from, to, order, severities, texts, count: count.saturating_as::<usize>() };
         let _turn = app.searches().take().await?;
         let found = app.store().find_records(run.id, &query).await?;
         let items = found.records.into_iter().map(|(index, record)| PlacedRecord { index, record });

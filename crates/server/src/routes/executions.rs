@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use az::SaturatingAs;
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::{JobExecution, ListPage, StartExecution, StartedExecution, TaskExecution};
@@ -204,7 +205,7 @@ pub(crate) fn window(app: &App, params: &Params) -> ApiResult<TimeRange> {
     let days_max = app.settings().window_days_max;
     let now = app.now();
     if let Some(days) = params.number("lastDays", 1..=days_max.unsigned_abs())? {
-        return Ok(TimeRange { start: Some(now.plus_millis(-(days as i64) * DAY_MS)), end: Some(now) });
+        return Ok(TimeRange { start: Some(now.plus_millis(-days.saturating_as::<i64>() * DAY_MS)), end: Some(now) });
     }
     let (from, to) = (epoch_ms(params, "from")?, epoch_ms(params, "to")?);
     let end = to.unwrap_or(now);
@@ -220,5 +221,5 @@ pub(crate) fn window(app: &App, params: &Params) -> ApiResult<TimeRange> {
 
 fn epoch_ms(params: &Params, name: &str) -> ApiResult<Option<Timestamp>> {
     let number = params.number(name, 0..=Timestamp::MAX.as_millis().unsigned_abs())?;
-    Ok(number.map(|ms| Timestamp::clamped(ms as i64)))
+    Ok(number.map(|ms| Timestamp::clamped(ms.saturating_as::<i64>())))
 }

@@ -5,6 +5,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use az::SaturatingAs;
 use futures::stream;
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
@@ -45,7 +46,7 @@ pub(crate) async fn search(
     (filter.limit, filter.offset) = (limit + 1, offset);
     let mut entries = app.store().history(&filter).await?;
     let next_page_exists = entries.len() as u64 > limit;
-    entries.truncate(limit as usize);
+    entries.truncate(limit.saturating_as::<usize>());
     Ok(Json(HistoryPage { items: entries.iter().map(item).collect(), limit, offset, next_page_exists }))
 }
 

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use az::SaturatingAs;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{Outcomes, OverviewBody, RunLineBody, TaskLineBody};
 use runlog_model::{RunStatus, TimeRange, Timestamp};
@@ -34,7 +35,7 @@ pub(crate) async fn overview(
     params: Params,
 ) -> ApiResult<Json<OverviewBody>> {
     let hours = hours(&params)?;
-    let buckets = params.number("buckets", 1..=limits::OVERVIEW_BUCKETS_MAX)?.unwrap_or(48) as i64;
+    let buckets = params.number("buckets", 1..=limits::OVERVIEW_BUCKETS_MAX)?.unwrap_or(48).saturating_as::<i64>();
     let place = access::viewed_place(&app, &caller, &params).await?;
     let bucket_ms = (hours * HOUR_MS / buckets).max(1_000);
     // Buckets begin at whole multiples of their length, so that they stay the same from one look to the next.
@@ -49,13 +50,13 @@ pub(crate) async fn overview(
     let mut body = OverviewBody {
         start: filter.start,
         end: filter.end,
-        bucket_ms: bucket_ms as u64,
-        buckets: vec![Outcomes::default(); buckets as usize],
+        bucket_ms: bucket_ms.saturating_as::<u64>(),
+        buckets: vec![Outcomes::default(); buckets.saturating_as::<usize>()],
         total: Outcomes::default(),
     };
     for count in app.store().outcome_counts(&filter).await? {
         body.total.add(count.status, count.runs);
-        if let Some(bucket) = body.buckets.get_mut(count.bucket as usize) {
+        if let Some(bucket) = body.buckets.get_mut(count.bucket.saturating_as::<usize>()) {
             bucket.add(count.status, count.runs);
         }
     }
@@ -133,7 +134,7 @@ pub(crate) async fn runs_of_task(
 }
 
 fn hours(params: &Params) -> ApiResult<i64> {
-    Ok(params.number("hours", 1..=limits::OVERVIEW_HOURS_MAX)?.unwrap_or(24) as i64)
+    Ok(params.number("hours", 1..=limits::OVERVIEW_HOURS_MAX)?.unwrap_or(24).saturating_as::<i64>())
 }
 
 fn shown(line: TaskLine) -> TaskLineBody {

@@ -5,6 +5,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use az::SaturatingAs;
 use runlog_analysis::report::{
     RunDiff, RunPatterns, RunReport, TaskReport, WorkspaceReport, run_diff, run_patterns, run_report, task_report,
     workspace_report,
@@ -111,5 +112,5 @@ pub(crate) async fn of_workspace(
 /// Reads `lastDays`.
 fn since(app: &App, params: &Params, usual: u64) -> ApiResult<Timestamp> {
     let days = params.number("lastDays", 1..=limits::REPORT_DAYS_MAX)?.unwrap_or(usual);
-    Ok(app.now().plus_millis(-(days as i64 * 86_400_000)))
+    Ok(app.now().plus_millis(-(days.saturating_as::<i64>() * 86_400_000)))
 }

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use az::SaturatingAs;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runlog_model::place::Right;
@@ -70,7 +71,7 @@ pub(crate) async fn find(
         severities: severities(&params)?,
         range: TimeRange { start: instant(&params, "from")?, end: instant(&params, "to")? },
         after: params.text("cursor").map(place).transpose()?,
-        limit: limit as usize,
+        limit: limit.saturating_as::<usize>(),
         time_max: limits::SEARCH_TIME_MAX,
         slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
     };

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use az::SaturatingAs;
 use runlog_model::RecordOrder;
 
 use super::{OpenSlice, SliceRows, Stretch};
@@ -70,8 +71,13 @@ impl Trail {
         for part in self.parts {
             let (file, rows) = match part {
                 Part::Whole(slice) if slice.first_time >= first_ms => {
-                    let file = SegmentFile::open(store, &slice.object_key, slice.segment_bytes as u64).await?;
-                    (file, slice.first_row as usize..(slice.first_row + slice.records) as usize)
+                    let file =
+                        SegmentFile::open(store, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+                    (
+                        file,
+                        slice.first_row.saturating_as::<usize>()
+                            ..(slice.first_row + slice.records).saturating_as::<usize>(),
+                    )
                 }
                 Part::Whole(_) => return Ok(None),
                 Part::Some(slice, mut rows) => {

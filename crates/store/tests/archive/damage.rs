@@ -23,7 +23,7 @@ fn records(count: usize) -> Vec<Record> {
     let mut one = |number: usize| Record {
         severity: Some(["INFO", "WARN"][number % 2].to_owned()),
         log_type: Some("JOB".to_owned()),
-        bundle_name: (number % 3 == 0).then(|| "bundle".to_owned()),
+        bundle_name: number.is_multiple_of(3).then(|| "bundle".to_owned()),
         pod_name: Some("pod".to_owned()),
         ..record(number as i64, &std::array::from_fn::<_, 12, _>(|_| format!("{:012x}", next())).concat())
     };
