@@ -15,12 +15,15 @@ mod bounds;
 mod conditions;
 mod error;
 mod measured;
+mod memory;
 mod record_scan;
 mod record_table;
 mod render;
 mod row_table;
+mod spill_folder;
 mod stop;
 mod threads;
+mod times;
 mod workarounds;
 
 use std::num::NonZeroUsize;
@@ -38,7 +41,7 @@ use datafusion::catalog::{
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
@@ -55,8 +58,10 @@ pub use error::{SqlError, SqlErrorKind, SqlPlace};
 pub use render::{AnswerFormat, UnknownFormat};
 
 use measured::Functions;
+use memory::QuestionMemory;
 use record_table::RecordTable;
 use row_table::CatalogTable;
+use spill_folder::SpillFolder;
 use stop::{Stop, StopRule, stoppable};
 use workarounds::{KeptShifts, worked_around};
 
@@ -66,6 +71,13 @@ const SCHEMA: &str = "archive";
 
 /// Rows of a batch between the parts of a query; fewer when the query names long values. Unit: rows.
 const BATCH_ROWS: usize = 8_192;
+
+/// Memory for each thread that works on a question; with less, it is worked on by fewer. Unit: bytes.
+const MEMORY_A_THREAD: usize = 32 << 20;
+
+/// Rows of a batch, and threads, of a question that is tried again because the memory did not do.
+const FRUGAL_BATCH_ROWS: usize = 1_024;
+const FRUGAL_THREADS: usize = 2;
 
 /// How long a question waits for another one to end before it is told to come again. Unit: milliseconds.
 const WAIT_MS: u64 = 1_000;
@@ -90,7 +102,8 @@ pub struct SqlSettings {
     /// Memory of all questions together, beyond which they go on in temporary files; functions may take half as much again
     /// while they make values. Unit: bytes. Default: 256 MiB.
     pub memory_bytes: usize,
-    /// The folder of the temporary files. Default: that of the system.
+    /// The folder of the temporary files, made when it is not there; what a process that was killed left in it is
+    /// removed. Default: that of the system.
     pub spill_folder: Option<PathBuf>,
     /// Most bytes of temporary files. Default: 8 GiB.
     pub spill_bytes: u64,
@@ -100,6 +113,13 @@ pub struct SqlSettings {
     pub questions_max: usize,
     /// How many threads read for a question. Default: as many as there are processors.
     pub threads: usize,
+}
+
+impl SqlSettings {
+    fn threads_for(&self, effort: Effort) -> usize {
+        let most = if effort == Effort::Full { self.threads } else { FRUGAL_THREADS.min(self.threads) };
+        most.min(self.memory_bytes / MEMORY_A_THREAD).max(1)
+    }
 }
 
 impl Default for SqlSettings {
@@ -125,6 +145,20 @@ pub struct SqlEngine {
     /// What functions may take while they make values.
     function_memory: Arc<dyn MemoryPool>,
     questions: Arc<Semaphore>,
+    /// Turns of those that are tried again in little memory: one at a time, so that it has most of it.
+    frugal: Arc<Semaphore>,
+    /// Where its temporary files are, unless that is for the system to say. The last that is dropped.
+    _spill_folder: Option<Arc<SpillFolder>>,
+}
+
+/// How much a question may do at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// As quick as can be: with all threads, and joins by tables in memory.
+    Full,
+    /// In as little memory as can be: with few threads, small batches, and joins of what was sorted, which goes on in
+    /// files.
+    Frugal,
 }
 
 /// An answer that is being worked out.
@@ -138,7 +172,19 @@ pub struct Answer {
 impl SqlEngine {
     /// An engine over an archive; nothing is read yet.
     pub fn new(store: Store, settings: SqlSettings, clock: Arc<dyn Clock>) -> Result<Self, SqlError> {
-        let runtime = runtime(&settings).map_err(|error| SqlError::of(&error, ""))?;
+        let spill_folder = settings.spill_folder.as_deref().and_then(|folder| match SpillFolder::in_folder(folder) {
+            Ok(made) => Some(Arc::new(made)),
+            // Most questions need no files: those that do take the system's folder.
+            Err(error) => {
+                let folder = folder.display();
+                tracing::warn!(
+                    %error,
+                    "no folder for temporary files of questions can be made in {folder}; they go to the system's"
+                );
+                None
+            }
+        });
+        let runtime = runtime(&settings, spill_folder.as_deref()).map_err(|error| SqlError::of(&error, ""))?;
         let base = SessionStateBuilder::new()
             .with_config(config(&settings))
             .with_runtime_env(Arc::new(runtime))
@@ -150,7 +196,17 @@ impl SqlEngine {
             .build();
         let questions = Arc::new(Semaphore::new(settings.questions_max));
         let function_memory = Arc::new(GreedyMemoryPool::new(settings.memory_bytes / 2));
-        Ok(Self { store, settings, clock, base: Arc::new(base), function_memory, questions })
+        let frugal = Arc::new(Semaphore::new(1));
+        Ok(Self {
+            store,
+            settings,
+            clock,
+            base: Arc::new(base),
+            function_memory,
+            questions,
+            frugal,
+            _spill_folder: spill_folder,
+        })
     }
 
     /// Begins to answer a question for a caller who may read these workspaces; none means all of them.
@@ -185,9 +241,11 @@ impl SqlEngine {
         readable: Option<Vec<WorkspaceId>>,
         functions: &Functions,
         stop: &Arc<Stop>,
+        effort: Effort,
     ) -> Result<SessionState, DataFusionError> {
         let schema = MemorySchemaProvider::new();
-        let records = RecordTable::new(&self.store, readable.clone(), self.settings.threads);
+        let threads = self.settings.threads_for(effort);
+        let records = RecordTable::new(&self.store, readable.clone(), threads);
         schema.register_table(RecordTable::NAME.to_owned(), Arc::new(records))?;
         for table in RowTable::ALL {
             let rows = CatalogTable::new(&self.store, table, readable.clone());
@@ -204,6 +262,9 @@ impl SqlEngine {
             .with_physical_optimizer_rules(stop.between_physical(self.base.physical_optimizers()))
             .with_catalog_list(Arc::new(catalogs))
             .build();
+        let options = state.config_mut().options_mut();
+        options.execution.target_partitions = threads;
+        options.optimizer.prefer_hash_join = effort == Effort::Full;
         let now = timestamp_ms_to_datetime(self.clock.now().as_millis()).map(|now| now.and_utc());
         state.execution_props_mut().query_execution_start_time = now;
         Ok(state)
@@ -234,44 +295,87 @@ impl Question {
         begun: oneshot::Sender<Result<SchemaRef, SqlError>>,
         batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
     ) {
+        let mut asker = Asker { begun: Some(begun), batches };
+        let Err(error) = self.attempt(&mut asker, Effort::Full).await else { return };
+        // Once rows are on their way they cannot be taken back.
+        let error = match error.kind() == SqlErrorKind::TooLarge && !asker.has_rows() {
+            true => match self.frugally(&mut asker).await {
+                Ok(()) => return,
+                Err(error) => error,
+            },
+            false => error,
+        };
+        asker.fail(error).await;
+    }
+
+    async fn frugally(&self, asker: &mut Asker) -> Result<(), SqlError> {
+        let turn = within(self.stop.deadline(), self.engine.frugal.acquire());
+        let _turn = tokio::select! {
+            turn = turn => turn?,
+            () = asker.is_gone() => return Ok(()),
+        };
+        self.attempt(asker, Effort::Frugal).await
+    }
+
+    /// Answers, unless something goes wrong.
+    async fn attempt(&self, asker: &mut Asker, effort: Effort) -> Result<(), SqlError> {
         let Self { engine, query, readable, stop } = self;
         let deadline = stop.deadline();
         let failure = |error: &DataFusionError| match stop.check() {
             Err(_) => too_long(deadline.map(|(_, time_max)| time_max)),
-            Ok(()) => SqlError::of(error, &query).with_memory(engine.settings.memory_bytes),
+            Ok(()) => SqlError::of(error, query)
+                .with_memory(engine.settings.memory_bytes, engine.settings.spill_bytes)
+                .with_tables(&table_names())
+                .with_functions_left_out(&LEFT_OUT),
         };
-        let beginning = begin(&engine, &query, readable, &stop);
-        let mut stream = match within(deadline, beginning).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                let error = failure(&error).with_tables(&table_names()).with_functions_left_out(&LEFT_OUT);
-                let _ = begun.send(Err(error));
-                return;
-            }
-            Err(error) => {
-                let _ = begun.send(Err(error));
-                return;
-            }
-        };
-        if begun.send(Ok(stream.schema())).is_err() {
-            return;
-        }
+        let beginning = begin(engine, query, readable.clone(), stop, effort);
+        let mut stream = within(deadline, beginning).await?.map_err(|error| failure(&error))?;
         loop {
             let next = tokio::select! {
-                next = within(deadline, stream.next()) => next,
-                () = batches.closed() => return,
+                next = within(deadline, stream.next()) => next?,
+                () = asker.is_gone() => return Ok(()),
             };
-            let next = match next {
-                Ok(Some(Ok(batch))) => Ok(Some(batch)),
-                Ok(Some(Err(error))) => Err(failure(&error)),
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
-            let is_last = !matches!(next, Ok(Some(_)));
-            if batches.send(next).await.is_err() || is_last {
-                return;
+            let next = next.transpose().map_err(|error| failure(&error))?;
+            let is_last = next.is_none();
+            asker.begin(stream.schema());
+            if !asker.give(next).await || is_last {
+                return Ok(());
             }
         }
+    }
+}
+
+/// Who asked: is told the form of the rows once there are some, and then gets them.
+struct Asker {
+    begun: Option<oneshot::Sender<Result<SchemaRef, SqlError>>>,
+    batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
+}
+
+impl Asker {
+    fn has_rows(&self) -> bool {
+        self.begun.is_none()
+    }
+
+    fn begin(&mut self, schema: SchemaRef) {
+        if let Some(begun) = self.begun.take() {
+            let _ = begun.send(Ok(schema));
+        }
+    }
+
+    /// Gives rows, or the end; false when nobody takes them any more.
+    async fn give(&self, batch: Option<RecordBatch>) -> bool {
+        self.batches.send(Ok(batch)).await.is_ok()
+    }
+
+    async fn fail(self, error: SqlError) {
+        match self.begun {
+            Some(begun) => drop(begun.send(Err(error))),
+            None => drop(self.batches.send(Err(error)).await),
+        }
+    }
+
+    async fn is_gone(&self) {
+        self.batches.closed().await;
     }
 }
 
@@ -281,18 +385,20 @@ async fn begin(
     query: &Arc<str>,
     readable: Option<Vec<WorkspaceId>>,
     stop: &Arc<Stop>,
+    effort: Effort,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let planning = {
         let (engine, query, stop) = (engine.clone(), Arc::clone(query), Arc::clone(stop));
         move || -> Result<(SessionState, LogicalPlan), DataFusionError> {
             let functions = Functions::new(&engine.function_memory);
-            let mut state = engine.state(readable, &functions, &stop)?;
+            let mut state = engine.state(readable, &functions, &stop, effort)?;
             let plan = logical_plan(&state, &functions, &query)?;
             stop.check()?;
             let plan = state.optimize(&plan)?;
             let bytes_a_row = bounds::bytes_a_row(&plan)?.max(1);
             let rows = engine.settings.memory_bytes / 8 / bytes_a_row;
-            state.config_mut().options_mut().execution.batch_size = rows.clamp(1, BATCH_ROWS);
+            let most = if effort == Effort::Full { BATCH_ROWS } else { FRUGAL_BATCH_ROWS };
+            state.config_mut().options_mut().execution.batch_size = rows.clamp(1, most);
             Ok((state, plan))
         }
     };
@@ -345,15 +451,14 @@ fn too_long(time_max: Option<Duration>) -> SqlError {
     SqlError::new(SqlErrorKind::TooLong, message)
 }
 
-fn runtime(settings: &SqlSettings) -> Result<RuntimeEnv, DataFusionError> {
-    let mode = match &settings.spill_folder {
-        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+fn runtime(settings: &SqlSettings, spill_folder: Option<&SpillFolder>) -> Result<RuntimeEnv, DataFusionError> {
+    let mode = match spill_folder {
+        Some(folder) => DiskManagerMode::Directories(vec![folder.path().to_owned()]),
         None => DiskManagerMode::OsTmpDirectory,
     };
     let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(settings.spill_bytes);
-    // The names of the largest takers make the error say what to change.
-    let pool = TrackConsumersPool::new(FairSpillPool::new(settings.memory_bytes), NonZeroUsize::MIN);
-    RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(disk).build()
+    let memory = QuestionMemory::new(settings.memory_bytes);
+    RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).with_disk_manager_builder(disk).build()
 }
 
 fn config(settings: &SqlSettings) -> SessionConfig {
@@ -361,14 +466,15 @@ fn config(settings: &SqlSettings) -> SessionConfig {
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
-        .with_target_partitions(settings.threads)
         .with_batch_size(BATCH_ROWS);
     // Errors then say where in the query they are.
     config.options_mut().sql_parser.collect_spans = true;
+    // Texts that are views of shared ones cannot be counted.
+    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
     // Several sorters at a time would take each other's memory when they read back what they wrote to files.
     config.options_mut().optimizer.repartition_sorts = false;
     // Each thread that sorts keeps this much for reading back what it wrote to files.
-    let kept = settings.memory_bytes / (8 * settings.threads.max(1));
+    let kept = settings.memory_bytes / (8 * settings.threads_for(Effort::Full));
     config.options_mut().execution.sort_spill_reservation_bytes = kept.clamp(1 << 20, 10 << 20);
     config
 }

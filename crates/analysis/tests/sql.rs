@@ -14,6 +14,11 @@ use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp, W
 use runlog_store::{Caller, CallerKind, Store, StoreSettings};
 use tempfile::TempDir;
 
+#[path = "sql/spill.rs"]
+mod spill;
+#[path = "sql/times.rs"]
+mod times;
+
 /// The time of these tests: a whole hour.
 const NOW_MS: i64 = 1_795_435_200_000;
 

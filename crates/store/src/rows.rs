@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray, TimestampMillisecondArray,
+    ArrayRef, BooleanArray, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions, TimestampMillisecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use az::SaturatingAs;
@@ -188,7 +188,7 @@ impl RowTable {
         let field = |index: &usize| {
             let column = &self.columns()[*index];
             let kind = match column.kind {
-                RowKind::Text => DataType::Utf8View,
+                RowKind::Text => DataType::LargeUtf8,
                 RowKind::Number => DataType::Int64,
                 RowKind::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
                 RowKind::Flag => DataType::Boolean,
@@ -311,7 +311,7 @@ fn array(rows: &[AnyRow], at: usize, kind: RowKind) -> Result<ArrayRef> {
     if kind == RowKind::Text {
         let texts = rows.iter().map(|row| row.try_get::<Option<String>, _>(at));
         let texts: Vec<Option<String>> = texts.collect::<Result<_, sqlx::Error>>()?;
-        return Ok(Arc::new(StringViewArray::from_iter(texts)));
+        return Ok(Arc::new(LargeStringArray::from_iter(texts)));
     }
     let numbers = rows.iter().map(|row| row.try_get::<Option<i64>, _>(at));
     let numbers: Vec<Option<i64>> = numbers.collect::<Result<_, sqlx::Error>>()?;

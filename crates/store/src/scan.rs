@@ -112,8 +112,10 @@ impl ScanColumn {
         let (kind, may_be_null) = match self {
             Self::Time => (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
             Self::Arrival => (DataType::Int64, false),
-            Self::RunId | Self::TaskId | Self::WorkspaceId => (DataType::Utf8View, false),
-            _ => (DataType::Utf8View, true),
+            // Each batch has texts of its own: views of shared texts cannot be counted, and would be written to temporary
+            // files again with each batch that has one of them.
+            Self::RunId | Self::TaskId | Self::WorkspaceId => (DataType::LargeUtf8, false),
+            _ => (DataType::LargeUtf8, true),
         };
         Field::new(self.name(), kind, may_be_null)
     }

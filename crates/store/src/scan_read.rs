@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    StringViewArray, TimestampMillisecondArray, UInt32Array,
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions,
+    StringArray, TimestampMillisecondArray, UInt32Array,
 };
 use arrow_schema::ArrowError;
 use az::SaturatingAs;
@@ -267,7 +267,7 @@ impl UnitRuns {
                 Ok(Arc::new(times.clone().with_timezone("UTC")) as ArrayRef)
             }
             ScanColumn::Arrival => self.arrivals(read, &run_of_row),
-            _ => Ok(Arc::new(TextColumn::of(read, wanted.name())?.views()?) as ArrayRef),
+            _ => Ok(Arc::new(TextColumn::of(read, wanted.name())?.long()?) as ArrayRef),
         });
         batch(request, columns.collect::<Result<_>>()?, read.num_rows())
     }
@@ -293,7 +293,7 @@ impl UnitRuns {
             ScanColumn::WorkspaceId => &run.workspace_id,
             _ => &run.id,
         });
-        let texts = StringViewArray::from_iter_values(texts);
+        let texts = LargeStringArray::from_iter_values(texts);
         Ok(arrow_select::take::take(&texts, &UInt32Array::from(run_of_row.to_vec()), None)?)
     }
 

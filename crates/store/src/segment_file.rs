@@ -16,9 +16,10 @@ use crate::store::Store;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+    Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
     TimestampMillisecondArray, UInt32Array,
 };
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use az::SaturatingAs;
 use bytes::Bytes;
@@ -668,13 +669,13 @@ impl TextColumn {
         }
     }
 
-    /// The same row by row, each text as a view of where it stands.
-    pub(crate) fn views(&self) -> Result<StringViewArray> {
+    /// The same row by row, in a form whose texts may take more than 2 GiB together.
+    pub(crate) fn long(&self) -> Result<LargeStringArray> {
         match self {
-            Self::Plain(texts) => Ok(StringViewArray::from(texts)),
+            Self::Plain(texts) => Ok(long(texts)),
             Self::Coded { keys, texts } => {
-                let taken = arrow_select::take::take(&StringViewArray::from(texts), keys, None)?;
-                Ok(taken.as_string_view().clone())
+                let taken = arrow_select::take::take(texts, keys, None)?;
+                Ok(long(taken.as_string()))
             }
         }
     }
@@ -689,6 +690,12 @@ impl TextColumn {
             }
         }
     }
+}
+
+/// The same texts with long offsets.
+fn long(texts: &StringArray) -> LargeStringArray {
+    let offsets: Vec<i64> = texts.offsets().iter().map(|offset| (*offset).into()).collect();
+    LargeStringArray::new(OffsetBuffer::new(offsets.into()), texts.values().clone(), texts.nulls().cloned())
 }
 
 impl Heads {

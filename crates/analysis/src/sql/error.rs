@@ -64,7 +64,9 @@ impl SqlError {
         };
         let kind = match root {
             DataFusionError::ResourcesExhausted(_) => SqlErrorKind::TooLarge,
-            DataFusionError::Internal(_) | DataFusionError::IoError(_) => SqlErrorKind::Internal,
+            DataFusionError::Internal(_) | DataFusionError::IoError(_) | DataFusionError::ExecutionJoin(_) => {
+                SqlErrorKind::Internal
+            }
             _ => SqlErrorKind::Invalid,
         };
         let message = sentence(&words(root));
@@ -106,10 +108,20 @@ impl SqlError {
     }
 
     /// The same, with what to do when the memory of questions does not do.
-    pub(super) fn with_memory(mut self, memory_bytes: usize) -> Self {
+    pub(super) fn with_memory(mut self, memory_bytes: usize, spill_bytes: u64) -> Self {
         if self.kind == SqlErrorKind::TooLarge {
-            let cause: Box<dyn StdError + Send + Sync> = std::mem::take(&mut self.message).into();
+            let cause = std::mem::take(&mut self.message);
+            let is_disk = cause.contains("disk space");
+            let cause: Box<dyn StdError + Send + Sync> = cause.into();
             self.source = Some(Arc::from(cause));
+            if is_disk {
+                self.message = format!(
+                    "the question takes more than the {} MiB of temporary files that all questions share; ask for less: a \
+                     narrower time, fewer or shorter columns, fewer groups; or give them more disk (--sql-spill)",
+                    spill_bytes >> 20
+                );
+                return self;
+            }
             self.message = format!(
                 "the question takes more than the {} MiB of memory that all questions share, and cannot go on in files; \
                  ask for less: a narrower time, fewer or shorter columns, fewer groups; or give questions more memory \
@@ -167,7 +179,9 @@ fn words(error: &DataFusionError) -> String {
             SchemaError::FieldNotFound { field, valid_fields } => no_such_column(field.name(), valid_fields),
             other => other.to_string(),
         },
-        DataFusionError::Internal(_) => "the question met a fault of the engine".to_owned(),
+        DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
+            "the question met a fault of the engine".to_owned()
+        }
         other => other.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned(),
     }
 }

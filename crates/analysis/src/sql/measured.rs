@@ -31,6 +31,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Column};
 
 use super::LEFT_OUT;
+use super::times::{WideFunction, is_replaced, wide};
 
 /// Most bytes of the texts of one batch: their places are 32-bit numbers, and past them the engine panics.
 const BATCH_BYTES_MAX: usize = 1 << 30;
@@ -260,7 +261,7 @@ impl Functions {
         };
         let offered = SessionStateDefaults::default_scalar_functions().into_iter().filter_map(|function| {
             let growth = GROWTH.get(function.name()).filter(|_| !LEFT_OUT.contains(&function.name()))?;
-            let name = function.name().to_owned();
+            let (name, function) = (function.name().to_owned(), wide(function));
             Some((
                 name,
                 if *growth == Growth::Fixed { function } else { measured(Arc::clone(function.inner()), *growth) },
@@ -293,7 +294,9 @@ impl Functions {
                 Ok(Transformed::yes(self.joined_text.call(vec![*left, *right])))
             }
             Expr::ScalarFunction(ScalarFunction { func, args }) => {
-                if func.inner().as_any().is::<Measured>() || GROWTH.get(func.name()) == Some(&Growth::Fixed) {
+                let inner = func.inner().as_any();
+                let is_fixed = GROWTH.get(func.name()) == Some(&Growth::Fixed) && !is_replaced(func.name());
+                if inner.is::<Measured>() || inner.is::<WideFunction>() || is_fixed {
                     return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
                 }
                 match self.named.get(func.name()) {

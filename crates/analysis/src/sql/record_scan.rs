@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringViewArray, new_null_array};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, LargeStringArray, RecordBatch, new_null_array};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::config::ConfigOptions;
@@ -207,7 +207,7 @@ fn wanted_runs(
     let fields: Vec<Field> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     let values = fields.iter().map(|field| {
         let texts = |text: fn(&ScanRun<'_>) -> String| {
-            Arc::new(StringViewArray::from_iter_values(runs.iter().map(text))) as Arc<dyn Array>
+            Arc::new(LargeStringArray::from_iter_values(runs.iter().map(text))) as Arc<dyn Array>
         };
         match field.name().as_str() {
             "run_id" => texts(|run| run.run_id.to_owned()),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn run_is(id: &str) -> Arc<dyn PhysicalExpr> {
-        let id = lit(ScalarValue::Utf8View(Some(id.to_owned())));
+        let id = lit(ScalarValue::LargeUtf8(Some(id.to_owned())));
         Arc::new(BinaryExpr::new(col("run_id", &schema()).unwrap(), Operator::Eq, id))
     }
 

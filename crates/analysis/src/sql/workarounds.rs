@@ -2,38 +2,83 @@
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionImplementation, Volatility,
-    cast, create_udf, lit,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionImplementation, TableScan,
+    Union, Volatility, cast, create_udf, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use super::times::with_wide_times;
+
 /// Nanoseconds of an instant.
-const INSTANT_NS: i64 = 1_000_000;
+const INSTANT_NS: i128 = 1_000_000;
 
 /// The plan without what the engine does wrong.
 pub(super) fn worked_around(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = with_recursive_terms(plan)?;
     let plan = plan.transform_up_with_subqueries(|plan| {
         let (names, schema) = (NamePreserver::new(&plan), input_schema(&plan)?);
+        let is_values = matches!(plan, LogicalPlan::Values(_));
         plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let changed = expr.transform_up(|expr| {
                 with_whole_filter(expr)?
                     .transform_data(|expr| with_counted_list(expr, &schema))?
-                    .transform_data(|expr| Ok(with_whole_instants(expr, &schema)))
+                    .transform_data(|expr| Ok(with_whole_instants(expr, &schema)))?
+                    // The kinds of a list of rows are fixed when it is parsed.
+                    .transform_data(|expr| {
+                        Ok(if is_values { Transformed::no(expr) } else { with_wide_times(expr, &schema) })
+                    })
             })?;
             Ok(changed.update_data(|expr| name.restore(expr)))
-        })
+        })?
+        .map_data(with_kinds_of_now)
     })?;
     Ok(plan.data)
+}
+
+/// A query that goes back to itself reads a table whose kinds were fixed when it was parsed: it gets one with those that
+/// its first rows have now.
+fn with_recursive_terms(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = plan.transform_down_with_subqueries(|plan| {
+        let LogicalPlan::RecursiveQuery(mut query) = plan else { return Ok(Transformed::no(plan)) };
+        let first = worked_around(Arc::unwrap_or_clone(query.static_term))?;
+        let kinds: SchemaRef = Arc::clone(first.schema().inner());
+        let further = Arc::unwrap_or_clone(query.recursive_term).transform_up_with_subqueries(|plan| match plan {
+            LogicalPlan::TableScan(scan)
+                if scan.table_name.table() == query.name
+                    && source_as_provider(&scan.source)?.as_any().is::<CteWorkTable>() =>
+            {
+                let table = Arc::new(CteWorkTable::new(&query.name, Arc::clone(&kinds)));
+                let TableScan { table_name, projection, filters, fetch, .. } = scan;
+                let scan = TableScan::try_new(table_name, provider_as_source(table), projection, filters, fetch)?;
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            }
+            plan => with_kinds_of_now(plan).map(Transformed::yes),
+        })?;
+        query.recursive_term = Arc::new(worked_around(further.data)?);
+        query.static_term = Arc::new(first);
+        Ok(Transformed::new(LogicalPlan::RecursiveQuery(query), true, TreeNodeRecursion::Jump))
+    })?;
+    Ok(plan.data)
+}
+
+/// The plan with the kinds that its columns have after its expressions were changed.
+fn with_kinds_of_now(plan: LogicalPlan) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Union(union) => Ok(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)),
+        plan => plan.recompute_schema(),
+    }
 }
 
 fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
@@ -150,29 +195,31 @@ fn instants_around(time: &Expr, value: &Expr, schema: &DFSchema) -> Option<Aroun
         return None;
     }
     let DataType::Timestamp(_, zone) = time.get_type(schema).ok()? else { return None };
-    let value = match value.get_type(schema).ok()? {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            cast(value.clone(), DataType::Timestamp(TimeUnit::Nanosecond, zone))
-        }
-        DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _) => value.clone(),
-        _ => return None,
-    };
     // What has no value yet, or none at all, is left to the engine, which says so.
     let simplifier = ExprSimplifier::new(SimplifyContext::default());
-    let value = simplifier.coerce(value, &DFSchema::empty()).and_then(|value| simplifier.simplify(value)).ok()?;
-    let (ns, zone) = match value {
-        Expr::Literal(ScalarValue::TimestampNanosecond(Some(ns), zone), _) => (ns, zone),
-        Expr::Literal(ScalarValue::TimestampMicrosecond(Some(us), zone), _) => (us.checked_mul(1_000)?, zone),
+    let ns_of = |value: Expr| -> Option<i128> {
+        let value = simplifier.coerce(value, &DFSchema::empty()).and_then(|value| simplifier.simplify(value)).ok()?;
+        match value {
+            Expr::Literal(ScalarValue::TimestampNanosecond(Some(ns), _), _) => Some(ns.into()),
+            Expr::Literal(ScalarValue::TimestampMicrosecond(Some(us), _), _) => Some(i128::from(us) * 1_000),
+            _ => None,
+        }
+    };
+    let ns = match value.get_type(schema).ok()? {
+        // Years that nanoseconds do not reach are read without their last digits.
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            let in_units = |unit| ns_of(cast(value.clone(), DataType::Timestamp(unit, zone.clone())));
+            in_units(TimeUnit::Nanosecond).or_else(|| in_units(TimeUnit::Microsecond))?
+        }
+        DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _) => ns_of(value.clone())?,
         _ => return None,
     };
-    let past = ns.rem_euclid(INSTANT_NS);
-    if past == 0 {
+    if ns.rem_euclid(INSTANT_NS) == 0 {
         return None;
     }
-    let earlier = ns.checked_sub(past)?;
-    let later = earlier.checked_add(INSTANT_NS)?;
-    let instant = |ns: i64| Expr::Literal(ScalarValue::TimestampNanosecond(Some(ns), zone.clone()), None);
-    Some(Around { earlier: instant(earlier), later: instant(later) })
+    let earlier = i64::try_from(ns.div_euclid(INSTANT_NS)).ok()?;
+    let instant = |ms: i64| Expr::Literal(ScalarValue::TimestampMillisecond(Some(ms), zone.clone()), None);
+    Some(Around { earlier: instant(earlier), later: instant(earlier.checked_add(1)?) })
 }
 
 /// Whether a time has no parts finer than a millisecond, whatever unit it is written in.

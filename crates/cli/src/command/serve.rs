@@ -22,6 +22,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Settings;
 use crate::terminal::note;
 
+/// Name of the folder in the data folder for temporary files of questions in SQL.
+const SPILL_FOLDER: &str = "sql";
+
 /// Name of the file in the data folder that holds the first administrator's token.
 pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
 
@@ -227,6 +230,10 @@ struct SqlArgs {
     #[arg(long, env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     sql_memory: u32,
+    /// Most temporary files of all questions together, in MiB; they are in the folder `sql` of the data folder
+    #[arg(long, env = "RUNLOG_SQL_SPILL", default_value_t = 8_192, value_name = "MIB",
+          value_parser = clap::value_parser!(u32).range(16..))]
+    sql_spill: u32,
     /// How long a question may take
     #[arg(long, env = "RUNLOG_SQL_TIME", default_value = "5m", value_name = "TIME")]
     sql_time: Span,
@@ -237,9 +244,11 @@ struct SqlArgs {
 }
 
 impl SqlArgs {
-    fn settings(&self) -> SqlSettings {
+    fn settings(&self, data: &Path) -> SqlSettings {
         SqlSettings {
             memory_bytes: (self.sql_memory as usize) << 20,
+            spill_folder: Some(data.join(SPILL_FOLDER)),
+            spill_bytes: u64::from(self.sql_spill) << 20,
             time_max: Some(self.sql_time.duration()),
             questions_max: usize::from(self.sql_questions),
             ..SqlSettings::default()
@@ -376,7 +385,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         turn_time_max: args.bounds.turn_wait.duration(),
         proxies: Proxies { trusted: args.bounds.trusted_proxies.clone(), told_by: args.bounds.proxy_says.into() },
         bounds: args.bounds.bounds(),
-        sql: args.sql.settings(),
+        sql: args.sql.settings(&data),
         otlp: args.otlp.attributes(),
         event_zone: args.events.event_zone,
         file_order: args.file_order.into(),

@@ -132,7 +132,7 @@ async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, num
         let text = |batch: &arrow_array::RecordBatch, column: usize, row: usize| {
             use arrow_array::Array;
             use arrow_array::cast::AsArray;
-            let texts = batch.column(column).as_string_view();
+            let texts = batch.column(column).as_string::<i64>();
             texts.is_valid(row).then(|| texts.value(row).to_owned())
         };
         let of = |batch: &arrow_array::RecordBatch| -> Vec<[Option<String>; 3]> {

@@ -1688,7 +1688,7 @@ async fn scanned(archive: &Archive, filter: ScanFilter) -> Vec<(String, i64, Str
 }
 
 fn scanned_rows(batch: &RecordBatch) -> Vec<(String, i64, String)> {
-    let (runs, messages) = (batch.column(0).as_string_view(), batch.column(2).as_string_view());
+    let (runs, messages) = (batch.column(0).as_string::<i64>(), batch.column(2).as_string::<i64>());
     let arrivals = batch.column(1).as_primitive::<Int64Type>();
     let row = |row| (runs.value(row).to_owned(), arrivals.value(row), messages.value(row).to_owned());
     (0..batch.num_rows()).map(row).collect()
@@ -1801,7 +1801,7 @@ async fn rows_of_the_catalog_come_as_columns() {
     for table in RowTable::ALL {
         let all: Vec<usize> = (0..table.columns().len()).collect();
         let batch = archive.store.scan_rows(table, all, None, Vec::new()).next().await.unwrap().unwrap();
-        let ids: Vec<Option<&str>> = batch.column(0).as_string_view().iter().collect();
+        let ids: Vec<Option<&str>> = batch.column(0).as_string::<i64>().iter().collect();
         let expected = match table {
             RowTable::Runs => vec![archive.run_id.to_string()],
             RowTable::Tasks => vec![archive.task_id.to_string()],

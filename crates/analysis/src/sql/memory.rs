@@ -1,0 +1,118 @@
+//! The memory of all questions, and who of those that ask for more gets it.
+//!
+//! What sorts and groups goes on in temporary files when it is told that there is no more for it; but it can only do so
+//! with some memory left: to sort what it is about to write, and to read back some of its files at a time. The engine's
+//! pools give each an even part, from the first byte, and refuse that last bit to whoever has taken its part. Here
+//! nobody who can go on in files gets more than an even part of the *first part* of the memory, and the rest is left for
+//! what is needed to do so, and for those that cannot.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+
+/// What is left of those that have just written what they held to files. Unit: bytes.
+const NEXT_TO_NOTHING: usize = 64 << 10;
+
+/// The memory of all questions.
+#[derive(Debug)]
+pub(super) struct QuestionMemory {
+    /// Unit: bytes.
+    limit: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// By all. Unit: bytes.
+    total: usize,
+    /// By each that can go on in files, as long as it holds any. Unit: bytes.
+    by_spilling: HashMap<usize, usize>,
+}
+
+impl QuestionMemory {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, taken: Mutex::default() }
+    }
+
+    /// What those that can go on in files may take together before they do so: five eighths.
+    fn first_part(&self) -> usize {
+        self.limit / 8 * 5
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fits(&self, taken: &Taken, reservation: &MemoryReservation, additional: usize) -> bool {
+        let total = taken.total.saturating_add(additional);
+        if total > self.limit {
+            return false;
+        }
+        if !reservation.consumer().can_spill() {
+            return true;
+        }
+        let own = reservation.consumer().id();
+        let others = taken.by_spilling.keys().filter(|id| **id != own).count();
+        let part = self.first_part() / (others + 1);
+        let (held, wanted) = (reservation.size(), reservation.size().saturating_add(additional));
+        // Whoever begins holds one batch, and whoever has just written what it held sorts or reads back some of it.
+        held <= NEXT_TO_NOTHING || wanted <= part / 2 || (wanted <= part && total <= self.first_part())
+    }
+}
+
+impl Taken {
+    fn grow(&mut self, reservation: &MemoryReservation, additional: usize) {
+        self.total = self.total.saturating_add(additional);
+        if reservation.consumer().can_spill() {
+            *self.by_spilling.entry(reservation.consumer().id()).or_default() += additional;
+        }
+    }
+}
+
+impl MemoryPool for QuestionMemory {
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.taken().by_spilling.remove(&consumer.id());
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.taken().grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        let mut taken = self.taken();
+        taken.total = taken.total.saturating_sub(shrink);
+        let id = reservation.consumer().id();
+        if let Some(held) = taken.by_spilling.get_mut(&id) {
+            *held = held.saturating_sub(shrink);
+            if *held == 0 {
+                taken.by_spilling.remove(&id);
+            }
+        }
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let mut taken = self.taken();
+        if !self.fits(&taken, reservation, additional) {
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "{} holds {} bytes and wants {additional} more; {} of {} are taken, by {} that can go on in files",
+                reservation.consumer().name(),
+                reservation.size(),
+                taken.total,
+                self.limit,
+                taken.by_spilling.len(),
+            )));
+        }
+        taken.grow(reservation, additional);
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.taken().total
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit)
+    }
+}

@@ -1,0 +1,95 @@
+//! The folder of the temporary files of questions: each process has one of its own inside of it, which goes with it.
+//!
+//! Files of a process that was killed stay. Whoever comes next takes them away: a process holds a lock on its folder
+//! for as long as it lives, so that a folder whose lock can be had belongs to nobody.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the folder of a process begins with.
+const PREFIX: &str = "questions-";
+
+/// The lock file in the folder of a process, and in the folder of them all.
+const LOCK: &str = "lock";
+
+/// Tells the folders of one process apart.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// The folder of one engine, removed with it.
+#[derive(Debug)]
+pub(super) struct SpillFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl SpillFolder {
+    /// Takes away what nobody holds any more, and makes a folder.
+    pub(super) fn in_folder(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        // Nobody takes a folder away between the moment it is made and the moment it is locked.
+        let all = lock_file(folder)?;
+        all.lock()?;
+        remove_left(folder)?;
+        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = folder.join(name);
+        fs::create_dir_all(&path)?;
+        let lock = lock_file(&path)?;
+        lock.lock()?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SpillFolder {
+    fn drop(&mut self) {
+        // What cannot be removed now is when a process starts the next time.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn lock_file(folder: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))
+}
+
+fn remove_left(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        match lock_file(&entry.path())?.try_lock() {
+            Ok(()) => fs::remove_dir_all(entry.path())?,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_go_with_their_process_and_those_of_killed_ones_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join("questions-1-0");
+        fs::create_dir_all(left.join("datafusion-x")).unwrap();
+        fs::write(left.join("datafusion-x/spilled"), "x").unwrap();
+        fs::write(folder.path().join("of somebody else"), "x").unwrap();
+        let first = SpillFolder::in_folder(folder.path()).unwrap();
+        fs::write(first.path().join("spilled"), "x").unwrap();
+        let second = SpillFolder::in_folder(folder.path()).unwrap();
+        assert_ne!(first.path(), second.path());
+        assert!(!left.exists() && folder.path().join("of somebody else").exists());
+        assert!(first.path().join("spilled").exists(), "it is held");
+        let path = first.path().to_owned();
+        drop(first);
+        assert!(!path.exists() && second.path().exists());
+    }
+}

@@ -1,0 +1,673 @@
+//! Times of any year.
+//!
+//! Wherever the engine is not told otherwise it computes with nanoseconds, which reach from the year 1677 to 2262 only.
+//! A single record with a date before or after that made `date_trunc`, `to_char`, a comparison with a text or a cast
+//! fail for all others. Here the same functions compute in the unit of their argument, and what is written in a query
+//! is a time in microseconds, as in PostgreSQL: these reach further than any time of a record.
+//!
+//! `to_timestamp_nanos` and `arrow_cast` still give nanoseconds, and refuse what is out of their reach.
+
+use std::any::Any;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+use chrono::format::{Parsed, StrftimeItems};
+use chrono::{
+    DateTime, Datelike, Days, LocalResult, Months, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc,
+};
+use datafusion::arrow::array::timezone::Tz;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray};
+use datafusion::arrow::compute::cast as cast_array;
+use datafusion::arrow::compute::kernels::cast_utils::string_to_datetime;
+use datafusion::arrow::datatypes::{
+    DataType, Decimal128Type, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    TimeUnit,
+};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::functions::datetime::date_trunc;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Documentation, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility, cast, create_udf, lit,
+};
+
+use super::workarounds::is_utc;
+
+const SECOND_NS: i64 = 1_000_000_000;
+const MINUTE_NS: i64 = 60 * SECOND_NS;
+const HOUR_NS: i64 = 60 * MINUTE_NS;
+const DAY_NS: i64 = 24 * HOUR_NS;
+
+/// Microseconds of a day, and of the month of 30 days that intervals are compared by.
+const DAY_US: i64 = DAY_NS / 1_000;
+const MONTH_DAYS: i64 = 30;
+
+/// What a function does that is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Work {
+    /// `date_trunc(precision, time)`.
+    Truncate,
+    /// `date_bin(stride, time, origin)`.
+    Bin,
+    /// `to_char(time, format)`.
+    Format,
+    /// `to_timestamp…(value, formats…)`: the unit of what it gives, and that of whole numbers.
+    Read { gives: TimeUnit, numbers: TimeUnit },
+    /// `to_unixtime(value, formats…)`.
+    Count,
+}
+
+impl Work {
+    fn of(name: &str) -> Option<Self> {
+        let read = |gives, numbers| Some(Self::Read { gives, numbers });
+        match name {
+            "date_trunc" => Some(Self::Truncate),
+            "date_bin" => Some(Self::Bin),
+            "to_char" => Some(Self::Format),
+            "to_timestamp" => read(TimeUnit::Microsecond, TimeUnit::Second),
+            "to_timestamp_seconds" => read(TimeUnit::Second, TimeUnit::Second),
+            "to_timestamp_millis" => read(TimeUnit::Millisecond, TimeUnit::Millisecond),
+            "to_timestamp_micros" => read(TimeUnit::Microsecond, TimeUnit::Microsecond),
+            "to_unixtime" => Some(Self::Count),
+            _ => None,
+        }
+    }
+}
+
+/// The function that computes for times of any year in the place of one of the engine's; the same where that does.
+pub(super) fn wide(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+    let Some(work) = Work::of(function.name()) else { return function };
+    let signature = match work {
+        Work::Read { .. } | Work::Count => function.signature().clone(),
+        _ => Signature::user_defined(Volatility::Immutable),
+    };
+    Arc::new(ScalarUDF::new_from_impl(WideFunction { inner: Arc::clone(function.inner()), work, signature }))
+}
+
+/// Whether the engine's function of this name is to be replaced.
+pub(super) fn is_replaced(name: &str) -> bool {
+    Work::of(name).is_some()
+}
+
+/// A function of the engine, for times of any year.
+#[derive(Debug)]
+pub(super) struct WideFunction {
+    inner: Arc<dyn ScalarUDFImpl>,
+    work: Work,
+    signature: Signature,
+}
+
+impl PartialEq for WideFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.dyn_eq(other.inner.as_any())
+    }
+}
+
+impl Eq for WideFunction {}
+
+impl Hash for WideFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.dyn_hash(state);
+    }
+}
+
+impl ScalarUDFImpl for WideFunction {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
+        let wrong = |what: &str| Err(DataFusionError::Plan(format!("{} takes {what}", self.name())));
+        match (self.work, kinds) {
+            (Work::Truncate, [precision, time]) => match time_kind(time) {
+                Some(time) if is_text(precision) => Ok(vec![precision.clone(), time]),
+                _ => wrong("a precision in words and a time"),
+            },
+            (Work::Bin, [stride, time, origin @ ..]) if origin.len() < 2 => {
+                let is_stride = matches!(stride, DataType::Interval(_) | DataType::Null) || is_text(stride);
+                let (Some(time), true) = (time_kind(time), is_stride) else {
+                    return wrong("an interval, a time, and perhaps a time from which intervals are counted");
+                };
+                let from = match &time {
+                    DataType::Timestamp(_, _) => DataType::Timestamp(TimeUnit::Microsecond, None),
+                    time => time.clone(),
+                };
+                let mut kinds = vec![DataType::Interval(IntervalUnit::MonthDayNano), time];
+                kinds.extend(origin.iter().map(|_| from.clone()));
+                Ok(kinds)
+            }
+            (Work::Format, [time, format]) => {
+                let kind = match time {
+                    DataType::Date32 | DataType::Date64 | DataType::Duration(_) => Some(time.clone()),
+                    time => time_kind(time),
+                };
+                match kind {
+                    Some(time) if is_text(format) || format.is_null() => Ok(vec![time, DataType::Utf8]),
+                    _ => wrong("a time and a format in words"),
+                }
+            }
+            (Work::Truncate, _) => wrong("a precision and a time"),
+            (Work::Bin, _) => wrong("an interval, a time, and perhaps a time from which intervals are counted"),
+            (Work::Format, _) => wrong("a time and a format"),
+            (Work::Read { .. } | Work::Count, kinds) => Ok(kinds.to_vec()),
+        }
+    }
+
+    fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+        match (self.work, kinds) {
+            (Work::Truncate | Work::Bin, [_, time, ..]) => Ok(time.clone()),
+            (Work::Read { gives, .. }, _) => Ok(DataType::Timestamp(gives, None)),
+            (Work::Count, _) => Ok(DataType::Int64),
+            _ => Ok(DataType::Utf8),
+        }
+    }
+
+    fn output_ordering(&self, input: &[ExprProperties]) -> Result<SortProperties> {
+        self.inner.output_ordering(input)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let answer = match (self.work, call.args.as_slice()) {
+            (Work::Truncate, [precision, time]) => truncated(precision, time)?,
+            (Work::Bin, [stride, time, origin @ ..]) => binned(stride, time, origin.first())?,
+            (Work::Read { gives, numbers }, args) => read(args, gives, numbers)?,
+            (Work::Count, args) => read(args, TimeUnit::Second, TimeUnit::Second)?
+                .map(|read| read.cast_to(&DataType::Int64, None))
+                .transpose()?,
+            _ => None,
+        };
+        match (answer, self.work) {
+            (Some(answer), _) => Ok(answer),
+            (None, Work::Read { gives, .. }) => {
+                self.inner.invoke_with_args(call)?.cast_to(&DataType::Timestamp(gives, None), None)
+            }
+            (None, _) => self.inner.invoke_with_args(call),
+        }
+    }
+}
+
+/// The kind of time that a value is taken for; none for what is none.
+fn time_kind(kind: &DataType) -> Option<DataType> {
+    match kind {
+        DataType::Timestamp(_, _) | DataType::Time32(_) | DataType::Time64(_) => Some(kind.clone()),
+        DataType::Date32 | DataType::Date64 | DataType::Null => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
+        kind if is_text(kind) => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
+        _ => None,
+    }
+}
+
+fn is_date(kind: &DataType) -> bool {
+    matches!(kind, DataType::Date32 | DataType::Date64)
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// Nanoseconds of a unit.
+fn unit_ns(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => SECOND_NS,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}
+
+fn out_of_range(what: &str, value: impl std::fmt::Display) -> DataFusionError {
+    DataFusionError::Execution(format!("{what} of {value} is out of the range of times"))
+}
+
+/// Changes each number of a value, which is one or a time, and takes what comes of it for a value of another kind.
+fn each(
+    value: &ColumnarValue,
+    kind: &DataType,
+    change: impl Fn(i64) -> Result<i64, DataFusionError>,
+) -> Result<ColumnarValue> {
+    let changed = |array: &ArrayRef| -> Result<ArrayRef> {
+        let numbers = cast_array(array, &DataType::Int64)?;
+        let changed: Int64Array = numbers.as_primitive::<Int64Type>().try_unary(&change)?;
+        Ok(cast_array(&changed, kind)?)
+    };
+    by_array(value, changed)
+}
+
+/// Changes a value, also a single one, as an array.
+fn by_array(value: &ColumnarValue, change: impl Fn(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
+    match value {
+        ColumnarValue::Array(array) => Ok(ColumnarValue::Array(change(array)?)),
+        ColumnarValue::Scalar(value) => {
+            let changed = change(&value.to_array()?)?;
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&changed, 0)?))
+        }
+    }
+}
+
+/// How much of a time is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Precision {
+    /// Whole steps of a length that is always the same. Unit: nanoseconds.
+    Step(i64),
+    Week,
+    Month,
+    Quarter,
+    Year,
+}
+
+impl Precision {
+    fn of(word: &str) -> Option<Self> {
+        Some(match word.to_lowercase().as_str() {
+            "microsecond" => Self::Step(1_000),
+            "millisecond" => Self::Step(1_000_000),
+            "second" => Self::Step(SECOND_NS),
+            "minute" => Self::Step(MINUTE_NS),
+            "hour" => Self::Step(HOUR_NS),
+            "day" => Self::Step(DAY_NS),
+            "week" => Self::Week,
+            "month" => Self::Month,
+            "quarter" => Self::Quarter,
+            "year" => Self::Year,
+            _ => return None,
+        })
+    }
+
+    /// The step, when it is the same in every zone: none shifts its clock by parts of a minute.
+    fn step_ns(self, zone: Option<&str>) -> Option<i64> {
+        match self {
+            Self::Step(ns) if ns <= MINUTE_NS || zone.is_none_or(is_utc) => Some(ns),
+            _ => None,
+        }
+    }
+
+    fn cut(self, local: NaiveDateTime) -> Option<NaiveDateTime> {
+        let date = local.date();
+        let date = match self {
+            Self::Step(HOUR_NS) => return date.and_hms_opt(local.hour(), 0, 0),
+            Self::Step(_) => date,
+            Self::Week => date.checked_sub_days(Days::new(date.weekday().num_days_from_monday().into()))?,
+            Self::Month => date.with_day(1)?,
+            Self::Quarter => date.with_day(1)?.with_month(date.month0() / 3 * 3 + 1)?,
+            Self::Year => date.with_day(1)?.with_month(1)?,
+        };
+        date.and_hms_opt(0, 0, 0)
+    }
+}
+
+/// `date_trunc`; none for what the engine does itself.
+fn truncated(precision: &ColumnarValue, time: &ColumnarValue) -> Result<Option<ColumnarValue>> {
+    let kind = time.data_type();
+    let DataType::Timestamp(unit, zone) = &kind else { return Ok(None) };
+    let ColumnarValue::Scalar(word) = precision else { return Ok(None) };
+    let Some(precision) = word.try_as_str().flatten().and_then(Precision::of) else { return Ok(None) };
+    let unit_ns = unit_ns(*unit);
+    if let Some(step_ns) = precision.step_ns(zone.as_deref()) {
+        let step = (step_ns / unit_ns).max(1);
+        let cut =
+            |value: i64| value.checked_sub(value.rem_euclid(step)).ok_or_else(|| out_of_range("date_trunc", value));
+        return each(time, &kind, cut).map(Some);
+    }
+    let zone: Option<Tz> = match zone.as_deref().filter(|zone| !is_utc(zone)) {
+        Some(zone) => Some(zone.parse()?),
+        None => None,
+    };
+    let in_second = SECOND_NS / unit_ns;
+    let cut = |value: i64| {
+        let cut = truncated_second(value.div_euclid(in_second), precision, zone);
+        cut.and_then(|second| second.checked_mul(in_second)).ok_or_else(|| out_of_range("date_trunc", value))
+    };
+    each(time, &kind, cut).map(Some)
+}
+
+/// The second at which the week, month or day of a second began by the clocks of a zone.
+fn truncated_second(second: i64, precision: Precision, zone: Option<Tz>) -> Option<i64> {
+    let utc = DateTime::from_timestamp(second, 0)?.naive_utc();
+    let Some(zone) = zone else { return Some(precision.cut(utc)?.and_utc().timestamp()) };
+    let offset = zone.offset_from_utc_datetime(&utc).fix();
+    let cut = precision.cut(utc.checked_add_offset(offset)?)?;
+    match zone.from_local_datetime(&cut) {
+        LocalResult::Single(time) => Some(time.timestamp()),
+        // An hour that the clocks tell twice: the one that the time itself lies in.
+        LocalResult::Ambiguous(first, second) => {
+            Some(if first.offset().fix() == offset { first } else { second }.timestamp())
+        }
+        // An hour that they leave out: as long after an earlier one as if they did not.
+        LocalResult::None => {
+            let back = TimeDelta::hours(3);
+            let earlier = zone.from_local_datetime(&cut.checked_sub_signed(back)?).earliest()?;
+            earlier.timestamp().checked_add(back.num_seconds())
+        }
+    }
+}
+
+/// `date_bin`; none for what the engine does itself.
+fn binned(
+    stride: &ColumnarValue,
+    time: &ColumnarValue,
+    origin: Option<&ColumnarValue>,
+) -> Result<Option<ColumnarValue>> {
+    let kind = time.data_type();
+    let DataType::Timestamp(unit, _) = &kind else { return Ok(None) };
+    let (ColumnarValue::Scalar(stride), None | Some(ColumnarValue::Scalar(_))) = (stride, origin) else {
+        let message = "date_bin takes an interval and an origin that are the same for all rows";
+        return Err(DataFusionError::Plan(message.to_owned()));
+    };
+    let nothing = || ScalarValue::try_from(&kind).map(|nothing| Some(ColumnarValue::Scalar(nothing)));
+    let ScalarValue::IntervalMonthDayNano(Some(stride)) = stride else { return nothing() };
+    let origin_us = match origin {
+        None => 0,
+        Some(ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(Some(us), _))) => *us,
+        Some(_) => return nothing(),
+    };
+    let IntervalMonthDayNano { months, days, nanoseconds } = *stride;
+    let stride_ns = i128::from(days) * i128::from(DAY_NS) + i128::from(nanoseconds);
+    if months < 0 || stride_ns < 0 || (months == 0) == (stride_ns == 0) {
+        let message = "the interval of date_bin is longer than 0, and either of months or of days and less";
+        return Err(DataFusionError::Plan(message.to_owned()));
+    }
+    let unit_ns = unit_ns(*unit);
+    let origin_ns = i128::from(origin_us) * 1_000;
+    let bin = |value: i64| {
+        let ns = i128::from(value) * i128::from(unit_ns);
+        let bin = match months {
+            0 => Some(origin_ns + (ns - origin_ns).div_euclid(stride_ns) * stride_ns),
+            months => month_bin(ns, origin_ns, months),
+        };
+        let bin = bin.and_then(|bin| i64::try_from(bin.div_euclid(unit_ns.into())).ok());
+        bin.ok_or_else(|| out_of_range("date_bin", value))
+    };
+    each(time, &kind, bin).map(Some)
+}
+
+/// The beginning of so many months, counted from an origin, in which a time lies. Unit: nanoseconds.
+fn month_bin(ns: i128, origin_ns: i128, stride: i32) -> Option<i128> {
+    let instant = |ns: i128| {
+        let second = i64::try_from(ns.div_euclid(SECOND_NS.into())).ok()?;
+        DateTime::from_timestamp(second, u32::try_from(ns.rem_euclid(SECOND_NS.into())).ok()?)
+    };
+    let (time, origin) = (instant(ns)?, instant(origin_ns)?);
+    let month = |time: DateTime<Utc>| time.year() * 12 + time.month0() as i32;
+    let after = |months: i32| {
+        let count = Months::new(months.unsigned_abs());
+        if months < 0 { origin.checked_sub_months(count) } else { origin.checked_add_months(count) }
+    };
+    let months = (month(time) - month(origin)).div_euclid(stride).checked_mul(stride)?;
+    let mut bin = after(months)?;
+    // The origin may lie later in its month than the time does in its own.
+    if bin > time {
+        bin = after(months.checked_sub(stride)?)?;
+    }
+    Some(i128::from(bin.timestamp()) * i128::from(SECOND_NS) + i128::from(bin.timestamp_subsec_nanos()))
+}
+
+/// `to_timestamp` and its kin; none for what the engine does itself.
+fn read(args: &[ColumnarValue], gives: TimeUnit, numbers: TimeUnit) -> Result<Option<ColumnarValue>> {
+    let Some((value, formats)) = args.split_first() else { return Ok(None) };
+    let kind = DataType::Timestamp(gives, None);
+    Ok(Some(match value.data_type() {
+        DataType::Null => ColumnarValue::Scalar(ScalarValue::try_from(&kind)?),
+        DataType::Timestamp(unit, _) => each(value, &kind, |value| rescaled(value, unit, gives))?,
+        DataType::Date32 | DataType::Date64 => value.cast_to(&kind, None)?,
+        text if is_text(&text) => match texts_read(value, formats, gives)? {
+            Some(read) => read,
+            None => return Ok(None),
+        },
+        number if number.is_integer() && numbers != gives => {
+            each(&value.cast_to(&DataType::Int64, None)?, &kind, |value| rescaled(value, numbers, gives))?
+        }
+        number if number.is_floating() && numbers != gives => {
+            let scale = (unit_ns(numbers) / unit_ns(gives)) as f64;
+            by_array(value, |array| {
+                let numbers = cast_array(array, &DataType::Float64)?;
+                let scaled = |number: f64| {
+                    let scaled = (number * scale).round();
+                    let fits = scaled.abs() < i64::MAX as f64;
+                    fits.then_some(scaled as i64).ok_or_else(|| out_of_range("to_timestamp", number))
+                };
+                let times: Int64Array = numbers.as_primitive::<Float64Type>().try_unary(scaled)?;
+                Ok(cast_array(&times, &kind)?)
+            })?
+        }
+        number if number.is_decimal() && numbers != gives => by_array(value, |array| {
+            let numbers = cast_array(array, &DataType::Decimal128(38, 6))?;
+            let us = |number: i128| i64::try_from(number).map_err(|_| out_of_range("to_timestamp", number));
+            let times: Int64Array = numbers.as_primitive::<Decimal128Type>().try_unary(us)?;
+            Ok(cast_array(&times, &kind)?)
+        })?,
+        _ => return Ok(None),
+    }))
+}
+
+/// A number of units as one of others, rounded down.
+fn rescaled(value: i64, from: TimeUnit, to: TimeUnit) -> Result<i64> {
+    let (from, to) = (unit_ns(from), unit_ns(to));
+    if from <= to {
+        return Ok(value.div_euclid(to / from));
+    }
+    value.checked_mul(from / to).ok_or_else(|| out_of_range("the time", value))
+}
+
+/// Reads texts as times; none when a format names zones in words, which the engine reads.
+fn texts_read(value: &ColumnarValue, formats: &[ColumnarValue], gives: TimeUnit) -> Result<Option<ColumnarValue>> {
+    let rows = std::iter::once(value).chain(formats).find_map(|value| match value {
+        ColumnarValue::Array(array) => Some(array.len()),
+        ColumnarValue::Scalar(_) => None,
+    });
+    let texts = |value: &ColumnarValue| -> Result<StringViewArray> {
+        let array = cast_array(&value.to_array(rows.unwrap_or(1))?, &DataType::Utf8View)?;
+        Ok(array.as_string_view().clone())
+    };
+    let value = texts(value)?;
+    let formats = formats.iter().map(texts).collect::<Result<Vec<_>>>()?;
+    if formats.iter().any(|formats| formats.iter().flatten().any(|format| format.contains("%Z"))) {
+        return Ok(None);
+    }
+    let time = |row: usize| -> Result<Option<i64>> {
+        if value.is_null(row) {
+            return Ok(None);
+        }
+        let text = value.value(row);
+        let mut formats = formats.iter().filter(|formats| formats.is_valid(row)).map(|formats| formats.value(row));
+        let time = match formats.next() {
+            None => string_to_datetime(&Utc, text)?,
+            Some(format) => {
+                let first = time_in(text, format);
+                formats.fold(first, |time, format| time.or_else(|_| time_in(text, format)))?
+            }
+        };
+        let scaled = match gives {
+            TimeUnit::Second => Some(time.timestamp()),
+            TimeUnit::Millisecond => Some(time.timestamp_millis()),
+            TimeUnit::Microsecond => Some(time.timestamp_micros()),
+            TimeUnit::Nanosecond => time.timestamp_nanos_opt(),
+        };
+        scaled.map(Some).ok_or_else(|| out_of_range("the time", text))
+    };
+    let times = (0..value.len()).map(time).collect::<Result<Int64Array>>()?;
+    let times = cast_array(&times, &DataType::Timestamp(gives, None))?;
+    Ok(Some(match rows {
+        Some(_) => ColumnarValue::Array(times),
+        None => ColumnarValue::Scalar(ScalarValue::try_from_array(&times, 0)?),
+    }))
+}
+
+/// Reads a text in a given form; without a zone it is in UTC, without a time of day it is midnight.
+fn time_in(text: &str, format: &str) -> Result<DateTime<Utc>> {
+    let wrong = |error: chrono::ParseError| {
+        DataFusionError::Execution(format!("{text:?} is not a time of the form {format:?}: {error}"))
+    };
+    let mut parsed = Parsed::new();
+    chrono::format::parse(&mut parsed, text, StrftimeItems::new(format)).map_err(wrong)?;
+    let local = |_| parsed.to_naive_datetime_with_offset(0).or_else(|_| parsed.to_naive_date().map(Into::into));
+    let zoned = parsed.to_datetime().map(|time| time.with_timezone(&Utc));
+    zoned.or_else(|error| local(error).map(|local: NaiveDateTime| local.and_utc())).map_err(wrong)
+}
+
+/// `date_trunc` as it is offered.
+static DATE_TRUNC: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| wide(date_trunc()));
+
+/// How long an interval is: a month counts as 30 days, as where PostgreSQL compares intervals.
+static INTERVAL_LENGTH: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    let (takes, gives) = (DataType::Interval(IntervalUnit::MonthDayNano), DataType::Duration(TimeUnit::Microsecond));
+    let lengths = |args: &[ColumnarValue]| {
+        by_array(&args[0], |intervals| {
+            let length = |interval: IntervalMonthDayNano| {
+                let days = i64::from(interval.months) * MONTH_DAYS + i64::from(interval.days);
+                days.saturating_mul(DAY_US).saturating_add(interval.nanoseconds / 1_000)
+            };
+            let lengths: Int64Array = intervals.as_primitive::<IntervalMonthDayNanoType>().unary(length);
+            Ok(cast_array(&lengths, &DataType::Duration(TimeUnit::Microsecond))?)
+        })
+    };
+    create_udf("interval_length", vec![takes], gives, Volatility::Immutable, Arc::new(lengths))
+});
+
+/// What a query says about times, in units that hold them.
+pub(super) fn with_wide_times(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    match expr {
+        Expr::Cast(mut cast) => match wide_cast(&mut cast.expr, &mut cast.data_type, schema) {
+            true => Transformed::yes(Expr::Cast(cast)),
+            false => Transformed::no(Expr::Cast(cast)),
+        },
+        Expr::TryCast(mut cast) => match wide_cast(&mut cast.expr, &mut cast.data_type, schema) {
+            true => Transformed::yes(Expr::TryCast(cast)),
+            false => Transformed::no(Expr::TryCast(cast)),
+        },
+        Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) => {
+            let changed = match op {
+                Operator::Minus | Operator::Plus => meets_date(&mut left, &mut right, schema),
+                op if is_comparison(op) => alike(&mut left, [right.as_mut()], schema),
+                _ => false,
+            };
+            let expr = Expr::BinaryExpr(BinaryExpr { left, op, right });
+            if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+        }
+        Expr::Between(mut between) => {
+            match alike(&mut between.expr, [between.low.as_mut(), between.high.as_mut()], schema) {
+                true => Transformed::yes(Expr::Between(between)),
+                false => Transformed::no(Expr::Between(between)),
+            }
+        }
+        Expr::InList(mut list) => match alike(&mut list.expr, list.list.iter_mut(), schema) {
+            true => Transformed::yes(Expr::InList(list)),
+            false => Transformed::no(Expr::InList(list)),
+        },
+        Expr::ScalarFunction(call) if call.func.name() == "date_part" => with_wide_part(call, schema),
+        expr => Transformed::no(expr),
+    }
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+/// Makes a cast one to microseconds where it is one to nanoseconds, and one that rounds down where it rounds towards
+/// the year 1970.
+fn wide_cast(expr: &mut Box<Expr>, kind: &mut DataType, schema: &DFSchema) -> bool {
+    let DataType::Timestamp(unit, zone) = kind else { return false };
+    let mut is_changed = false;
+    if *unit == TimeUnit::Nanosecond {
+        *kind = DataType::Timestamp(TimeUnit::Microsecond, zone.take());
+        is_changed = true;
+    }
+    let (DataType::Timestamp(to, _), Ok(DataType::Timestamp(from, _))) = (&*kind, expr.get_type(schema)) else {
+        return is_changed;
+    };
+    let word = match to {
+        TimeUnit::Second => "second",
+        TimeUnit::Millisecond => "millisecond",
+        TimeUnit::Microsecond | TimeUnit::Nanosecond => return is_changed,
+    };
+    if unit_ns(from) >= unit_ns(*to) {
+        return is_changed;
+    }
+    **expr = DATE_TRUNC.call(vec![lit(word), std::mem::take(&mut **expr)]);
+    true
+}
+
+/// Makes sides of a comparison alike: texts and dates that are compared with times, and intervals with lengths of time.
+fn alike<'a>(left: &mut Expr, others: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> bool {
+    let mut is_changed = false;
+    for other in others {
+        let (Ok(left_kind), Ok(other_kind)) = (left.get_type(schema), other.get_type(schema)) else { continue };
+        let changed = |expr: &mut Expr, kind: DataType| *expr = cast(std::mem::take(expr), kind);
+        match (left_kind, other_kind) {
+            (DataType::Timestamp(_, zone), kind) if is_text(&kind) || is_date(&kind) => {
+                changed(other, DataType::Timestamp(TimeUnit::Microsecond, zone));
+            }
+            (kind, DataType::Timestamp(_, zone)) if is_text(&kind) || is_date(&kind) => {
+                changed(left, DataType::Timestamp(TimeUnit::Microsecond, zone));
+            }
+            (DataType::Duration(unit), DataType::Interval(_)) => {
+                to_length(other);
+                if unit != TimeUnit::Microsecond {
+                    changed(left, DataType::Duration(TimeUnit::Microsecond));
+                }
+            }
+            (DataType::Interval(_), DataType::Duration(_)) => {
+                to_length(left);
+                changed(other, DataType::Duration(TimeUnit::Microsecond));
+            }
+            _ => continue,
+        }
+        is_changed = true;
+    }
+    is_changed
+}
+
+fn to_length(interval: &mut Expr) {
+    let whole = cast(std::mem::take(interval), DataType::Interval(IntervalUnit::MonthDayNano));
+    *interval = INTERVAL_LENGTH.call(vec![whole]);
+}
+
+/// Takes a date that stands beside a time in a sum or difference for a time.
+fn meets_date(left: &mut Expr, right: &mut Expr, schema: &DFSchema) -> bool {
+    let (Ok(left_kind), Ok(right_kind)) = (left.get_type(schema), right.get_type(schema)) else { return false };
+    let (date, zone) = match (left_kind, right_kind) {
+        (DataType::Timestamp(_, zone), kind) if is_date(&kind) || is_text(&kind) => (right, zone),
+        (kind, DataType::Timestamp(_, zone)) if is_date(&kind) || is_text(&kind) => (left, zone),
+        _ => return false,
+    };
+    *date = cast(std::mem::take(date), DataType::Timestamp(TimeUnit::Microsecond, zone));
+    true
+}
+
+/// `date_part` of a text, which the engine takes for a time in nanoseconds, and the seconds of a length of time, for which
+/// it counts nanoseconds: of 292 years there are too many.
+fn with_wide_part(mut call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
+    let [Expr::Literal(part, _), time] = call.args.as_mut_slice() else {
+        return Transformed::no(Expr::ScalarFunction(call));
+    };
+    let is_epoch = part.try_as_str().flatten().is_some_and(|part| part.eq_ignore_ascii_case("epoch"));
+    match time.get_type(schema) {
+        Ok(DataType::Duration(_)) if is_epoch => {
+            let us = cast(std::mem::take(time), DataType::Duration(TimeUnit::Microsecond));
+            let us = cast(cast(us, DataType::Int64), DataType::Float64);
+            Transformed::yes(us / lit(1_000_000_f64))
+        }
+        Ok(text) if is_text(&text) => {
+            *time = cast(std::mem::take(time), DataType::Timestamp(TimeUnit::Microsecond, None));
+            Transformed::yes(Expr::ScalarFunction(call))
+        }
+        _ => Transformed::no(Expr::ScalarFunction(call)),
+    }
+}
