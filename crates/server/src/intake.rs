@@ -189,8 +189,10 @@ impl Intake {
         for (run_id, batch) in self.runs {
             // A batch without records says that a run begins or ends: one thing.
             let count = (batch.records.len() as u64).max(1);
-            // What stands beside others is sent again when one of those fails, and must not be stored again then.
-            let name = batch.id().or_else(|| (!is_single).then(|| id_in(&body, run_id)));
+            // What stands beside others, or ends its run as well, is sent again when one of those fails, and must not be
+            // stored again then.
+            let is_alone = is_single && batch.ended.is_none();
+            let name = batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id)));
             match store(app, caller, run_id, batch, name, &mut outcome).await {
                 Ok(()) => {}
                 Err(error) if error.status.is_server_error() => return Err(error),
@@ -247,9 +249,8 @@ async fn store(
     };
     outcome.begun += u64::from(is_new);
     let (last, ended) = (batch.last(), batch.ended.clone());
-    if let Some(first) = batch.first() {
+    if !batch.records.is_empty() {
         outcome.stored += store_records(app, run_id, name.as_deref(), batch.into_records()).await?;
-        app.store().note_records(run_id, first).await?;
     }
     if let Some(ended) = ended {
         let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };

@@ -13,7 +13,7 @@ use az::SaturatingAs;
 use object_store::path::Path;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
-use runlog_model::{RunId, Timestamp};
+use runlog_model::{RunId, RunStatus, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::{Any, FromRow, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -141,6 +141,7 @@ struct StoredName {
 #[derive(FromRow)]
 struct RunCounts {
     id: String,
+    status: String,
     records: i64,
     final_since: Option<i64>,
 }
@@ -557,7 +558,7 @@ impl Store {
         transaction: &mut Transaction<'_, Any>,
         ids: impl Iterator<Item = &RunId>,
     ) -> Result<HashMap<RunId, RunCounts>> {
-        let mut locking = Sql::new("SELECT id, records, final_since FROM runs WHERE id IN (");
+        let mut locking = Sql::new("SELECT id, status, records, final_since FROM runs WHERE id IN (");
         locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.catalog().for_update());
         let rows: Vec<RunCounts> = locking.build_query_as().fetch_all(&mut **transaction).await?;
         rows.into_iter()
@@ -582,10 +583,13 @@ impl Store {
             // A day whole, so that the row is not indexed anew with every batch.
             None => (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS,
         };
-        let bytes: i64 = segments
+        let rows: Vec<_> = segments
             .iter()
             .flat_map(|segment| segment.runs.iter().map(move |rows| (segment, rows)))
             .filter(|(_, rows)| rows.run_id == run_id)
+            .collect();
+        let bytes: i64 = rows
+            .iter()
             .map(|(segment, rows)| {
                 share_of_bytes(
                     segment.bytes.saturating_as::<i64>(),
@@ -594,6 +598,11 @@ impl Store {
                 )
             })
             .sum();
+        if let Some(first_time) = rows.iter().map(|(_, rows)| rows.first_time).min()
+            && run.status == RunStatus::Dispatching.as_str()
+        {
+            note_start(transaction, run_id, first_time).await?;
+        }
         let counts = addition.severities.as_array().map(|count| count.saturating_as::<i64>());
         sqlx::query(
             "UPDATE runs SET records = records + $2, last_record_stored_at = $3, stored_bytes = stored_bytes + $4,
@@ -649,6 +658,20 @@ impl Refusal {
 
 fn moved(run_id: RunId) -> Error {
     Error::conflict(format!("the log of run {run_id} has other records by now"))
+}
+
+/// Notes that a run which was still dispatched has begun, at the time of its first records, where nobody said otherwise.
+async fn note_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_time: i64) -> Result<()> {
+    sqlx::query(
+        "UPDATE runs SET execution_status = $2, status = $3, started_at = COALESCE(started_at, $4) WHERE id = $1",
+    )
+    .bind(run_id.to_string())
+    .bind(RunStatus::Executing.detailed().as_str())
+    .bind(RunStatus::Executing.as_str())
+    .bind(first_time)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 /// Which of the batches are stored already.

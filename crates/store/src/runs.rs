@@ -129,28 +129,6 @@ impl Store {
         Ok(run)
     }
 
-    /// Notes that a run that was still dispatched has begun, when its first records have come: at the time of these.
-    pub async fn note_records(&self, id: RunId, first: Timestamp) -> Result<()> {
-        let waits: Option<i64> = sqlx::query_scalar("SELECT 1 FROM runs WHERE id = $1 AND status = $2")
-            .bind(id.to_string())
-            .bind(RunStatus::Dispatching.as_str())
-            .fetch_optional(self.catalog().read())
-            .await?;
-        if waits.is_none() {
-            return Ok(());
-        }
-        let mut transaction = self.catalog().begin().await?;
-        if let Some(mut run) = fetch_to_change(self, &mut transaction, id).await?
-            && run.status.coarse() == RunStatus::Dispatching
-        {
-            run.status = RunStatus::Executing.detailed();
-            run.started_at = run.started_at.or(Some(first));
-            save(&mut *transaction, &run).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
-    }
-
     /// The run with this id.
     pub async fn run(&self, id: RunId) -> Result<Option<Run>> {
         fetch(self.catalog().read(), id).await

@@ -68,11 +68,8 @@ pub(crate) async fn push(
             if !stored.repeated {
                 app.metrics().records_in.inc_by(stored.stored);
             }
-            if let Some(first) = taken.first {
-                app.store().note_records(run.id, first).await?;
-            }
             let StoredBatch { stored, repeated } = stored;
-            let Taken { repaired, refused_lines, refused, .. } = taken;
+            let Taken { repaired, refused_lines, refused } = taken;
             Ok(Json(StoredLines { stored, repeated, repaired, refused_lines, refused }))
         }
         Err(error) => {
@@ -85,8 +82,6 @@ pub(crate) async fn push(
 /// What was taken of a body.
 #[derive(Default)]
 struct Taken {
-    /// The time of the earliest record.
-    first: Option<Timestamp>,
     /// Texts that were mended.
     repaired: u64,
     refused_lines: u64,
@@ -134,7 +129,6 @@ async fn take_lines(lines: &mut Lines, batch: &mut BatchWriter, is_skipping: boo
                     }
                     Err(error) => return Err(wrong_line(number, &error)),
                 }
-                taken.first = Some(taken.first.map_or(record.time, |first| first.min(record.time)));
                 batch.push(&record).await?;
             }
             continue;
@@ -147,7 +141,6 @@ async fn take_lines(lines: &mut Lines, batch: &mut BatchWriter, is_skipping: boo
             }
             Err(error) => return Err(wrong_line(number, &error)),
         }
-        taken.first = Some(taken.first.map_or(record.time, |first| first.min(record.time)));
         batch.push(&record).await?;
     }
     Ok(taken)

@@ -153,6 +153,47 @@ async fn what_was_stored_of_a_body_that_failed_half_way_is_not_stored_again() {
 }
 
 #[tokio::test]
+async fn records_that_are_refused_for_the_start_of_their_run_are_not_stored() {
+    let stage = Stage::new().await;
+    let start = json!({"taskId": stage.task.to_string(), "status": "dispatching"}).to_string();
+    assert_eq!(stage.ask(Method::PUT, &format!("/runlog/v1/runs/{RUN}"), start).await.status, 201);
+    stage
+        .sql(
+            "CREATE TRIGGER away BEFORE UPDATE OF status ON runs WHEN OLD.status <> NEW.status
+              BEGIN SELECT RAISE(ABORT, 'away'); END",
+        )
+        .await;
+    let path = format!("/runlog/v1/runs/{RUN}/records");
+    let event = json!({"level": "INFO", "message": "x", "flowExecutionId": RUN, "timestamp": 1_619_018_947_000_i64});
+    // A batch without an id, and a single event: neither would be known again.
+    stage.post(&path, "{\"logTimestamp\":1619018951000}\n").await.is_error(503, &[]);
+    stage.post("/runlog/v1/events", event.to_string()).await.is_error(503, &[]);
+    assert_eq!(records(&stage).await, Vec::<Value>::new());
+    stage.sql("DROP TRIGGER away").await;
+    assert_eq!(stage.post(&path, "{\"logTimestamp\":1619018951000}\n").await.status, 200);
+    assert_eq!(records(&stage).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_that_ends_its_run_and_is_sent_again_is_one_record() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    stage
+        .sql(
+            "CREATE TRIGGER away BEFORE UPDATE OF final_since ON runs WHEN NEW.final_since IS NOT NULL
+              BEGIN SELECT RAISE(ABORT, 'away'); END",
+        )
+        .await;
+    let ends = status_event(&stage, "EXECUTION_FAILED", 1_619_018_951_115).to_string();
+    for _ in 0..2 {
+        stage.post("/runlog/v1/events", ends.clone()).await.is_error(503, &[]);
+    }
+    stage.sql("DROP TRIGGER away").await;
+    assert_eq!(stage.post("/runlog/v1/events", ends).await.json()["ended"], 1);
+    assert_eq!(records(&stage).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_stack_trace_stands_below_its_message() {
     let stage = Stage::new().await;
     stage.start().await;

@@ -185,6 +185,43 @@ async fn a_batch_id_with_other_records_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_begins_with_its_first_records_and_is_not_begun_without_them() {
+    let archive = Archive::new().await;
+    let start = StartRun { status: Some(RunStatus::Dispatching), ..StartRun::of_task(archive.task_id) };
+    let waiting: RunId = "6c0e5a34-0000-4000-8000-000000000077".parse().unwrap();
+    archive.store.start_run(waiting, &start, &archive.caller).await.unwrap();
+    let run = async || archive.store.run(waiting).await.unwrap().unwrap();
+    let push = async || {
+        let mut batch = archive.store.begin_batch(waiting, None).await?;
+        for row in [record(2_000, "second"), record(1_000, "first")] {
+            batch.push(&row).await?;
+        }
+        batch.commit().await
+    };
+    // The catalog takes everything of the batch, but not that the run begins with it.
+    archive
+        .change_catalog(if archive.is_on_postgres() {
+            "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'away'; END $$ LANGUAGE plpgsql;
+             CREATE TRIGGER away BEFORE UPDATE ON runs FOR EACH ROW WHEN (OLD.status <> NEW.status)
+             EXECUTE FUNCTION refuse();"
+        } else {
+            "CREATE TRIGGER away BEFORE UPDATE ON runs WHEN OLD.status <> NEW.status
+             BEGIN SELECT RAISE(ABORT, 'away'); END;"
+        })
+        .await;
+    assert_eq!(push().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!((run().await.records, archive.records_of(waiting).await.len()), (0, 0), "a failed batch left records");
+    archive.change_catalog(if archive.is_on_postgres() { "DROP TRIGGER away ON runs" } else { "DROP TRIGGER away" }).await;
+    push().await.unwrap();
+    let begun = run().await;
+    assert_eq!((begun.status.coarse(), begun.records), (RunStatus::Executing, 2));
+    assert_eq!(begun.started_at, Some(Timestamp::clamped(1_000)));
+    // What was said of the start stays, and later records change nothing.
+    push().await.unwrap();
+    assert_eq!(run().await.started_at, begun.started_at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_batches_after_the_same_state_one_is_stored() {
     // Two collectors that both find that a log lacks a record must not store it twice.
     let archive = Archive::new().await;

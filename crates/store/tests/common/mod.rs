@@ -255,13 +255,22 @@ impl<P: Places> Archive<P> {
         }
     }
 
-    /// Makes the objects of records as an earlier version wrote them, in a catalog that is a file.
+    /// Makes the objects of records as an earlier version wrote them.
     pub(crate) async fn forget_checks(&self) {
+        self.change_catalog("UPDATE segments SET checks = NULL").await;
+    }
+
+    /// Changes the catalog behind the archive's back.
+    pub(crate) async fn change_catalog(&self, statements: &'static str) {
         sqlx::any::install_default_drivers();
-        let catalog = format!("sqlite://{}", self.settings.data_folder.join("catalog.sqlite").display());
-        let catalog = sqlx::AnyPool::connect(&catalog).await.unwrap();
-        sqlx::query("UPDATE segments SET checks = NULL").execute(&catalog).await.unwrap();
+        let catalog = sqlx::AnyPool::connect(&places::catalog_address(&self.settings)).await.unwrap();
+        sqlx::raw_sql(statements).execute(&catalog).await.unwrap();
         catalog.close().await;
+    }
+
+    /// True when the catalog lies in PostgreSQL.
+    pub(crate) fn is_on_postgres(&self) -> bool {
+        self.settings.catalog.is_some()
     }
 
     fn segments(&self) -> PathBuf {

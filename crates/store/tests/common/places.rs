@@ -63,15 +63,31 @@ pub(crate) fn gated_database() -> (SecretUrl, Gate) {
     (url, gate.unwrap())
 }
 
-/// A new database, at the port that stands before the server's.
-fn database_at(before: impl FnOnce(u16) -> u16) -> SecretUrl {
+/// The server of all databases, started when the first of them is made.
+fn postgres() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
-    let server = SERVER.get_or_init(|| {
+    SERVER.get_or_init(|| {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/postgres.sh");
         let process = Command::new(script).arg(port.to_string()).stdin(Stdio::piped()).spawn().unwrap();
         Postgres { port, _process: process }
-    });
+    })
+}
+
+/// The address at which a test reaches a catalog behind the archive's back.
+pub(crate) fn catalog_address(settings: &StoreSettings) -> String {
+    match &settings.catalog {
+        None => format!("sqlite://{}", settings.data_folder.join("catalog.sqlite").display()),
+        Some(url) => {
+            let name = url.to_string().rsplit('/').next().unwrap().to_owned();
+            format!("postgres://postgres@127.0.0.1:{}/{name}", postgres().port)
+        }
+    }
+}
+
+/// A new database, at the port that stands before the server's.
+fn database_at(before: impl FnOnce(u16) -> u16) -> SecretUrl {
+    let server = postgres();
     let name = format!("archive_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let made = || {
         let mut psql = Command::new("psql");
