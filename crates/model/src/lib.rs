@@ -30,6 +30,7 @@ pub mod random;
 pub mod record;
 pub mod repair;
 pub mod run;
+mod severity_words;
 pub mod text;
 pub mod time;
 pub mod wire;

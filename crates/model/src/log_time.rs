@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::temporal::{DateTimeParser, PiecesOffset};
 use jiff::tz::TimeZone;
 use serde_json::{Number, Value};
@@ -87,9 +87,12 @@ impl LogTime {
     /// A time in any form that logs write: a number as [`Timestamp::from_epoch`] reads it, also as text; RFC 3339; and
     /// its relatives with a space or a comma, with slashes or without any separator, and without a zone, for which
     /// `zone` stands in.
+    ///
+    /// A number whose digits are a date and a time of day, such as `20210421152911`, is that date: as a number since 1970
+    /// it would be of a year after 2500.
     pub fn read(value: &Value, zone: &LogZone) -> Option<Self> {
         match value {
-            Value::Number(number) => Self::from_epoch(number),
+            Value::Number(number) => from_compact(&number.to_string(), zone).or_else(|| Self::from_epoch(number)),
             Value::String(text) => Self::read_text(text, zone),
             _ => None,
         }
@@ -101,8 +104,32 @@ impl LogTime {
         if text.len() > TEXT_BYTES_MAX {
             return None;
         }
-        from_decimal(text).or_else(|| from_civil(text, zone))
+        from_compact(text, zone).or_else(|| from_decimal(text)).or_else(|| from_civil(text, zone))
     }
+}
+
+/// Years in which a date without separators is believed; outside of them it is a number like any other.
+const COMPACT_YEARS: std::ops::RangeInclusive<i16> = 1970..=2199;
+
+/// A date and a time of day without separators, `yyyymmddhhmmss`, with up to nine digits of a fraction behind it or behind
+/// a point.
+fn from_compact(text: &str, zone: &LogZone) -> Option<LogTime> {
+    let (whole, fraction) = match text.split_once('.') {
+        Some((whole, fraction)) if whole.len() == 14 => (whole, fraction),
+        Some(_) => return None,
+        // Milliseconds, microseconds or nanoseconds.
+        None if [14, 17, 20, 23].contains(&text.len()) => text.split_at_checked(14)?,
+        None => return None,
+    };
+    if fraction.len() > 9 || !(whole.bytes().chain(fraction.bytes())).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let part = |from: usize, to: usize| whole.get(from..to)?.parse::<i8>().ok();
+    let year: i16 = whole.get(..4)?.parse().ok()?;
+    let date = Date::new(year, part(4, 6)?, part(6, 8)?).ok().filter(|_| COMPACT_YEARS.contains(&year))?;
+    let nanos: i32 = format!("{fraction:0<9}").parse().ok()?;
+    let time = Time::new(part(8, 10)?, part(10, 12)?, part(12, 14)?, nanos).ok()?;
+    LogTime::from_nanos(zone.0.to_timestamp(DateTime::from_parts(date, time)).ok()?.as_nanosecond())
 }
 
 /// A date with a time of day, and a zone where it names one.
@@ -242,6 +269,25 @@ mod tests {
             check(text, Some((AT, 0)));
         }
         check("2021-04-21T15:29:11.115250123Z", Some((AT, 250_123)));
+    }
+
+    #[test]
+    fn a_date_without_separators_is_a_date_and_no_number_of_milliseconds() {
+        let second = AT - 115;
+        check("20210421152911", Some((second, 0)));
+        check(20_210_421_152_911_i64, Some((second, 0)));
+        check(20_210_421_152_911.0, Some((second, 0)));
+        check("20210421152911115", Some((AT, 0)));
+        check(20_210_421_152_911_115_i64, Some((AT, 0)));
+        check("20210421152911.115", Some((AT, 0)));
+        check("20210421152911115250", Some((AT, 250_000)));
+        check("20210421152911115250123", Some((AT, 250_123)));
+        assert_eq!(read_in("+02:00", "20210421172911"), Some((second, 0)));
+        // What is no date is a number: milliseconds of a far year.
+        check("20211321152911", Some((20_211_321_152_911, 0)));
+        check("20210421252911", Some((20_210_421_252_911, 0)));
+        check("99990421152911", Some((99_990_421_152_911, 0)));
+        check("2021042115.2911", Some((2_021_042_115_291, 100_000)));
     }
 
     #[test]

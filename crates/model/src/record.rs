@@ -7,7 +7,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Timestamp;
+use crate::{Timestamp, severity_words};
 
 /// One entry of a run's log. A message may have several lines.
 ///
@@ -108,7 +108,7 @@ impl Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
-    /// No severity, or one that is not named here.
+    /// No severity, or one that means none of these.
     Other,
     /// Finest.
     Trace,
@@ -129,10 +129,16 @@ impl Severity {
     pub const ALL: [Self; 7] =
         [Self::Other, Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
 
-    /// The severity that a record's text names, in any case.
+    /// The severity that a record's text means: one of the names below in any case, or a word or number of another logger,
+    /// such as `WARNING`, `SEVERE`, `CRITICAL` or `err`.
     pub fn of(text: Option<&str>) -> Self {
         let Some(text) = text else { return Self::Other };
-        Self::ALL.into_iter().skip(1).find(|severity| severity.name().eq_ignore_ascii_case(text)).unwrap_or(Self::Other)
+        Self::named(text).or_else(|| severity_words::meant(text)).unwrap_or(Self::Other)
+    }
+
+    /// The severity whose name a text is, in any case; none for the words of other loggers.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().skip(1).find(|severity| severity.name().eq_ignore_ascii_case(text))
     }
 
     /// Its name in a log, upper case.
@@ -416,7 +422,9 @@ mod tests {
     #[test]
     fn severities_are_known_in_any_case() {
         assert_eq!(Severity::of(Some("error")), Severity::Error);
-        assert_eq!(Severity::of(Some("NOTICE")), Severity::Other);
+        assert_eq!(Severity::of(Some("WARNING")), Severity::Warn);
+        assert_eq!((Severity::named("WARNING"), Severity::named("warn")), (None, Some(Severity::Warn)));
+        assert_eq!(Severity::of(Some("AUDIT")), Severity::Other);
         assert_eq!(Severity::of(None), Severity::Other);
     }
 }

@@ -136,9 +136,7 @@ fn severity_of(log: &LogRecord) -> (Option<String>, Option<&str>) {
             (Some(kept), is_another.then_some(written))
         }
         (Some(name), "") => (Some(name.to_owned()), None),
-        (Some(name), written) if Severity::of(Some(written)) == Severity::of(Some(name)) => {
-            (Some(written.to_owned()), None)
-        }
+        (Some(name), written) if Severity::named(written) == Severity::named(name) => (Some(written.to_owned()), None),
         (Some(name), written) => (Some(name.to_owned()), Some(written)),
     }
 }

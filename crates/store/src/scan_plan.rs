@@ -171,15 +171,7 @@ pub(crate) fn push_run_conditions(query: &mut Sql, filter: &ScanFilter) {
         };
     }
     if let Some(severities) = &filter.severities {
-        // A run counts its records by severity: where there are none, nothing is opened.
-        let mut columns: Vec<&str> =
-            severities.iter().map(|text| severity_column(Severity::of(Some(text.as_str())))).collect();
-        columns.sort_unstable();
-        columns.dedup();
-        match columns.is_empty() {
-            true => query.push(" AND FALSE"),
-            false => query.push(format!(" AND {} > 0", columns.join(" + "))),
-        };
+        push_counted(query, severities.iter().map(|text| Severity::of(Some(text.as_str()))));
     }
     if let Some(start) = filter.range.start {
         let start = start.as_millis();
@@ -188,8 +180,23 @@ pub(crate) fn push_run_conditions(query: &mut Sql, filter: &ScanFilter) {
     }
 }
 
+/// Adds the condition that a run counts records of one of these severities: where there are none, nothing is opened.
+///
+/// Earlier versions counted words of other loggers, such as `WARNING`, among the others.
+pub(crate) fn push_counted(query: &mut Sql, severities: impl Iterator<Item = Severity>) {
+    let mut columns: Vec<&str> = severities.map(severity_column).collect();
+    if columns.is_empty() {
+        query.push(" AND FALSE");
+        return;
+    }
+    columns.push(severity_column(Severity::Other));
+    columns.sort_unstable();
+    columns.dedup();
+    query.push(format!(" AND {} > 0", columns.join(" + ")));
+}
+
 /// Where a run counts its records of a severity.
-pub(crate) fn severity_column(severity: Severity) -> &'static str {
+fn severity_column(severity: Severity) -> &'static str {
     match severity {
         Severity::Other => "r.severity_other",
         Severity::Trace => "r.severity_trace",

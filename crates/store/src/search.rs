@@ -22,7 +22,7 @@ use tracing::warn;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::scan::ScanFilter;
-use crate::scan_plan::{SliceRow, Unit, push_run_conditions, severity_column, units};
+use crate::scan_plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
 use crate::scan_read::{UnitRuns, predicate, rows_together};
 use crate::search_text::SearchText;
 use crate::segment_file::{SegmentFile, TextColumn, column};
@@ -222,11 +222,7 @@ impl Store {
         };
         push_run_conditions(&mut query, &filter);
         if let Some(severities) = &search.severities {
-            let columns: Vec<&str> = severities.iter().map(|severity| severity_column(*severity)).collect();
-            match columns.is_empty() {
-                true => query.push(" AND FALSE"),
-                false => query.push(format!(" AND {} > 0", columns.join(" + "))),
-            };
+            push_counted(&mut query, severities.iter().copied());
         }
         query.push(" AND s.last_time >= ").push_bind(range.first_ms());
         query.push(" AND s.first_time <= ").push_bind(range.last_ms().min(before.time_ms));

@@ -13,7 +13,8 @@ const SESSION: &str = "/runlog/v1/session";
 /// Signs in, and gives the cookie.
 async fn sign_in(stage: &Stage, token: &str) -> String {
     let body = json!({ "token": token }).to_string();
-    let answer = stage.send(Method::POST, SESSION, Ask::with(&[]).body(body)).await;
+    let json = [("content-type", "application/json")];
+    let answer = stage.send(Method::POST, SESSION, Ask::with(&json).body(body)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let cookie = answer.header("set-cookie").to_owned();
     assert!(cookie.contains("; HttpOnly; SameSite=Strict") && cookie.contains("Path=/"), "{cookie}");
@@ -119,7 +120,7 @@ async fn records_are_read_by_position_from_either_end() {
 #[tokio::test]
 async fn records_that_fit_are_found_with_their_positions_in_both_directions() {
     let stage = Stage::new().await;
-    stage.push(&log(&["INFO", "WARN", "INFO", "ERROR", "INFO", "warn", "notice"])).await;
+    stage.push(&log(&["INFO", "WARN", "INFO", "ERROR", "INFO", "warn", "audit"])).await;
     let get = async |query: &str| stage.get(&format!("/runlog/v1/runs/{RUN}/records{query}")).await.json();
     assert_eq!(indexes(&get("?severity=WARN,ERROR").await), [1, 3, 5]);
     assert_eq!(indexes(&get("?severity=OTHER").await), [6]);
