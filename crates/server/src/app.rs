@@ -65,9 +65,16 @@ impl App {
         let token_keys = KeyRing::open(ACCESS_TOKENS, store.clone(), Arc::clone(&clock)).await?;
         let link_keys = KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?;
         let paces = Paces::new(&settings, Arc::clone(&clock));
-        let events_bytes = settings.bounds.events_bytes_max;
+        let (events_bytes, line_bytes) = (settings.bounds.events_bytes_max, settings.bounds.line_bytes_max);
         let times = |times: usize| events_bytes.saturating_mul(times);
-        let body_memory = BodyMemory::new(times(limits::EVENTS_READ_TIMES), times(limits::EVENTS_MEMORY_TIMES));
+        // A line of the longest must fit as well, with the buffers that it passes.
+        let line_read = line_bytes.saturating_mul(limits::LINE_READ_TIMES).saturating_add(limits::READ_BUFFERS_MAX);
+        let line_decoded = line_bytes.saturating_mul(limits::LINE_MEMORY_TIMES);
+        let body_memory = BodyMemory::new(
+            times(limits::EVENTS_READ_TIMES).max(line_read),
+            times(limits::EVENTS_MEMORY_TIMES).max(line_decoded),
+            times(limits::EVENTS_MEMORY_TIMES),
+        );
         let searches = Turns::of_searches(&settings.bounds);
         let downloads = Turns::of_downloads(&settings.bounds);
         let metrics = Metrics::new();
@@ -127,7 +134,7 @@ impl App {
         &self.0.paces
     }
 
-    /// The memory for bodies that are read whole.
+    /// The memory for what is pushed.
     pub(crate) fn body_memory(&self) -> &BodyMemory {
         &self.0.body_memory
     }

@@ -1,7 +1,7 @@
-//! Memory for bodies that are read whole: what one may take, decoded, and what all of them may together.
+//! Memory for what is pushed: what one body may take, and what all of them may together.
 //!
-//! A body takes memory for its bytes while it comes, and for what it unfolds to once it is there. Whoever holds some of
-//! either does not wait for more of it: several that did would wait for each other.
+//! A body takes memory for its bytes while they come, with the buffers that they pass, and for what it unfolds to once it
+//! is there. Whoever holds some of either does not wait for more of it: several that did would wait for each other.
 
 use std::sync::Arc;
 
@@ -18,14 +18,16 @@ const STEP_BYTES: usize = 64 << 10;
 pub(crate) struct BodyMemory {
     read: Arc<Semaphore>,
     decoded: Arc<Semaphore>,
+    read_steps_max: usize,
     decoded_steps_max: usize,
+    /// What one body that is read whole may unfold to. Unit: bytes.
+    whole_bytes_max: usize,
 }
 
 /// What one body takes; given back when it is dropped.
 pub(crate) struct HeldMemory {
     read: Share,
     decoded: Share,
-    decoded_bytes_max: usize,
 }
 
 /// What a body takes of one kind of memory.
@@ -33,52 +35,95 @@ struct Share {
     free: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
     bytes: usize,
+    /// What there is of it in all. Unit: bytes.
+    bytes_max: usize,
 }
 
 impl BodyMemory {
-    /// So many bytes for all bodies that are being read, and so many for what they unfold to; of these, one body may take
-    /// all.
-    pub(crate) fn new(read_bytes: usize, decoded_bytes: usize) -> Self {
+    /// So many bytes for all bodies that are being read, and so many for what they unfold to, of which one body that is
+    /// read whole may take `whole_bytes_max`.
+    pub(crate) fn new(read_bytes: usize, decoded_bytes: usize, whole_bytes_max: usize) -> Self {
         let steps = |bytes: usize| (bytes / STEP_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        let free = |bytes: usize| Arc::new(Semaphore::new(steps(bytes)));
-        Self { read: free(read_bytes), decoded: free(decoded_bytes), decoded_steps_max: steps(decoded_bytes) }
+        let (read_steps_max, decoded_steps_max) = (steps(read_bytes), steps(decoded_bytes));
+        let free = |steps: usize| Arc::new(Semaphore::new(steps));
+        Self {
+            read: free(read_steps_max),
+            decoded: free(decoded_steps_max),
+            read_steps_max,
+            decoded_steps_max,
+            whole_bytes_max: whole_bytes_max.min(decoded_steps_max.saturating_mul(STEP_BYTES)),
+        }
     }
 
-    /// Begins a body, which has no memory yet.
+    /// Begins a body that is read whole, which has no memory yet.
     pub(crate) fn begin(&self) -> HeldMemory {
-        let share = |free: &Arc<Semaphore>| Share { free: Arc::clone(free), permit: None, bytes: 0 };
-        let decoded_bytes_max = self.decoded_steps_max.saturating_mul(STEP_BYTES);
-        HeldMemory { read: share(&self.read), decoded: share(&self.decoded), decoded_bytes_max }
+        self.begin_up_to(self.whole_bytes_max)
+    }
+
+    /// Begins a body that is read line by line: a line may take all that there is.
+    pub(crate) fn begin_lines(&self) -> HeldMemory {
+        self.begin_up_to(self.decoded_steps_max.saturating_mul(STEP_BYTES))
+    }
+
+    fn begin_up_to(&self, decoded_bytes_max: usize) -> HeldMemory {
+        let share =
+            |free: &Arc<Semaphore>, bytes_max| Share { free: Arc::clone(free), permit: None, bytes: 0, bytes_max };
+        HeldMemory {
+            read: share(&self.read, self.read_steps_max.saturating_mul(STEP_BYTES)),
+            decoded: share(&self.decoded, decoded_bytes_max),
+        }
+    }
+
+    /// What bodies hold at this moment: of themselves, and of what they unfold to. Unit: bytes.
+    pub(crate) fn held_bytes(&self) -> (usize, usize) {
+        let held = |free: &Semaphore, steps_max: usize| {
+            steps_max.saturating_sub(free.available_permits()).saturating_mul(STEP_BYTES)
+        };
+        (held(&self.read, self.read_steps_max), held(&self.decoded, self.decoded_steps_max))
     }
 }
 
 impl HeldMemory {
     /// What a body may unfold to at most. Unit: bytes.
     pub(crate) fn bytes_max(&self) -> usize {
-        self.decoded_bytes_max
+        self.decoded.bytes_max
     }
 
-    /// Takes so many bytes more of the body itself. 503: there is no memory for them.
+    /// Takes so many bytes more of the body itself. 413: no body may take so much. 503: there is no memory for them.
     pub(crate) async fn read(&mut self, bytes: usize) -> ApiResult<()> {
-        self.read.grow(bytes).await
+        self.read.grow(bytes, "with the buffers for reading it").await
+    }
+
+    /// What it holds of the body itself. Unit: bytes.
+    #[cfg(test)]
+    pub(crate) fn read_bytes(&self) -> usize {
+        self.read.bytes
+    }
+
+    /// Gives so many bytes of the body itself back.
+    pub(crate) fn give_back(&mut self, bytes: usize) {
+        self.read.shrink(bytes);
     }
 
     /// Takes so many bytes more of what it unfolds to. 413: no body may take so much. 503: there is no memory for them.
     pub(crate) async fn take(&mut self, bytes: usize) -> ApiResult<()> {
-        if self.decoded.bytes.saturating_add(bytes) > self.decoded_bytes_max {
-            let message = format!(
-                "read and decoded, the body takes more than {} bytes; send it in parts",
-                self.decoded_bytes_max
-            );
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-        }
-        self.decoded.grow(bytes).await
+        self.decoded.grow(bytes, "read and decoded").await
+    }
+
+    /// Gives all of that back.
+    pub(crate) fn give_back_decoded(&mut self) {
+        self.decoded.shrink(usize::MAX);
     }
 }
 
 impl Share {
-    async fn grow(&mut self, bytes: usize) -> ApiResult<()> {
-        self.bytes = self.bytes.saturating_add(bytes);
+    async fn grow(&mut self, bytes: usize, what: &str) -> ApiResult<()> {
+        let wanted = self.bytes.saturating_add(bytes);
+        if wanted > self.bytes_max {
+            let message = format!("{what}, the body takes more than {} bytes; send it in parts", self.bytes_max);
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+        self.bytes = wanted;
         let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = self.bytes.div_ceil(STEP_BYTES).saturating_sub(held);
         if missing == 0 {
@@ -104,6 +149,18 @@ impl Share {
         }
         Ok(())
     }
+
+    fn shrink(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let needed = self.bytes.div_ceil(STEP_BYTES);
+        if let Some(permit) = &mut self.permit {
+            // What is split off is given back here.
+            drop(permit.split(permit.num_permits().saturating_sub(needed)));
+            if permit.num_permits() == 0 {
+                self.permit = None;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -112,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_waits_for_another_and_none_takes_more_than_there_is() {
-        let memory = BodyMemory::new(STEP_BYTES, 10 * STEP_BYTES);
+        let memory = BodyMemory::new(STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
         let (mut one, mut other) = (memory.begin(), memory.begin());
         one.take(8 * STEP_BYTES).await.unwrap();
         one.take(STEP_BYTES).await.unwrap();
@@ -130,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_that_hold_memory_do_not_wait_for_each_other() {
-        let memory = BodyMemory::new(10 * STEP_BYTES, 10 * STEP_BYTES);
+        let memory = BodyMemory::new(10 * STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
         let (mut one, mut other) = (memory.begin(), memory.begin());
         for body in [&mut one, &mut other] {
             body.read(5 * STEP_BYTES).await.unwrap();
@@ -142,5 +199,23 @@ mod tests {
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         drop(one);
         waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_is_there_for_others() {
+        let memory = BodyMemory::new(10 * STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
+        let (mut one, mut other) = (memory.begin(), memory.begin());
+        one.read(10 * STEP_BYTES).await.unwrap();
+        one.take(3 * STEP_BYTES).await.unwrap();
+        assert_eq!(memory.held_bytes(), (10 * STEP_BYTES, 3 * STEP_BYTES));
+        one.give_back(8 * STEP_BYTES + 1);
+        one.give_back_decoded();
+        assert_eq!(memory.held_bytes(), (2 * STEP_BYTES, 0));
+        other.read(8 * STEP_BYTES).await.unwrap();
+        assert_eq!(other.read(3 * STEP_BYTES).await.unwrap_err().status, 413, "no body may take so much");
+        one.give_back(usize::MAX);
+        one.read(STEP_BYTES).await.unwrap();
+        drop((one, other));
+        assert_eq!(memory.held_bytes(), (0, 0));
     }
 }

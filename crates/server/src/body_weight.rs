@@ -33,6 +33,33 @@ pub(crate) fn of_json(body: &[u8]) -> usize {
     body.len() + marks(body).map(bytes).sum::<usize>()
 }
 
+/// What a line of a pushed log takes, decoded: a record, or an array of records, of which one is decoded at a time. Unit:
+/// bytes.
+pub(crate) fn of_line(line: &[u8]) -> usize {
+    match line.trim_ascii_start().starts_with(b"[") {
+        // The places of the records, in room that doubles, and what the largest of them takes.
+        true => 2 * line.len() + memchr::memchr_iter(b',', line).count() * 2 * size_of::<&str>() + largest_record(line),
+        // It may have to be mended, in a copy.
+        false => of_json(line) + line.len(),
+    }
+}
+
+/// What the largest record of an array takes, decoded. Unit: bytes.
+fn largest_record(array: &[u8]) -> usize {
+    let (mut depth, mut weight, mut largest) = (0_usize, 0_usize, 0_usize);
+    for (mark, _) in marks(array) {
+        match mark {
+            b'{' => (depth, weight) = (depth + 1, weight + OBJECT_BYTES),
+            b'[' => (depth, weight) = (depth + 1, weight + ARRAY_BYTES),
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' if depth <= 1 => (largest, weight) = (largest.max(weight), 0),
+            b',' => weight += MEMBER_BYTES,
+            _ => {}
+        }
+    }
+    largest.max(weight)
+}
+
 /// What engine events take, decoded: JSON, and lines of syslog, of which each becomes an object with some in it.
 pub(crate) fn of_events(body: &[u8]) -> usize {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"<"));

@@ -46,6 +46,7 @@ mod syslog;
 mod tls;
 mod turns;
 mod web;
+mod zstd_frame;
 
 pub use app::App;
 pub use openapi::{document, document_text};

@@ -41,6 +41,12 @@ pub(crate) const HISTORY_FILTERS_MAX: usize = 50;
 /// Most values of one condition; a query takes some tens of thousands in all.
 pub(crate) const HISTORY_VALUES_MAX: usize = 500;
 
+/// Most figures of a page of component metrics. Source: the vendor's file of them.
+pub(crate) const COMPONENTS_PAGE_MAX: u64 = 200;
+
+/// Figures of such a page when the request names no number. Source: as above.
+pub(crate) const COMPONENTS_PAGE_DEFAULT: u64 = 50;
+
 /// How long a run hook may take. A caller waits for it.
 pub(crate) const RUN_HOOK_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -56,14 +62,43 @@ pub(crate) const KEYS_LOOK_AGAIN_MS: i64 = 1_000;
 /// A body may unpack to this whatever its ratio. Unit: bytes.
 pub(crate) const UNPACK_BYTES_FREE: u64 = 64 << 20;
 
-/// How much memory OTLP requests and engine events may take together while they are read: so many times the longest body.
+/// How much memory pushed bodies may take together while they are read: so many times the longest body of OTLP or of
+/// engine events.
 pub(crate) const EVENTS_READ_TIMES: usize = 2;
 
 /// How much memory they may take decoded, one alone and all together: so many times the longest body. Ordinary ones take
 /// up to ten times their length, and are far shorter than the longest.
 pub(crate) const EVENTS_MEMORY_TIMES: usize = 4;
 
-/// How long such a body waits for memory before it is told to come again.
+/// The memory for bodies that are read is at least so many times the longest line of a pushed log.
+pub(crate) const LINE_READ_TIMES: usize = 2;
+
+/// The memory for what they unfold to is at least so many times the longest line of a pushed log.
+pub(crate) const LINE_MEMORY_TIMES: usize = 4;
+
+/// A line of a pushed log is read in memory of its own up to this; above it waits for memory. Unit: bytes. Ordinary lines are
+/// far shorter, and what takes a thousand times more is to be no more than some megabytes for all connections.
+pub(crate) const LINE_BYTES_FREE: usize = 4 << 10;
+
+/// How much of what a long line took a connection keeps for the next. Unit: bytes.
+pub(crate) const LINE_BYTES_KEPT: usize = 64 << 10;
+
+/// How much of a pushed body may be blank lines. Unit: bytes. Some separate records by one, and nobody by megabytes.
+pub(crate) const BLANK_BYTES_MAX: u64 = 16 << 20;
+
+/// Most lines of a pushed log that cannot be read, where those are skipped.
+pub(crate) const REFUSED_LINES_MAX: u64 = 1_000_000;
+
+/// The largest window of a body packed with zstd. Unit: bytes. Source: RFC 8878, which asks that much of decoders.
+pub(crate) const ZSTD_WINDOW_MAX: u64 = 8 << 20;
+
+/// The window that a body packed with zstd has memory for at least: that of the default level. Unit: bytes.
+pub(crate) const ZSTD_WINDOW_MIN: u64 = 2 << 20;
+
+/// The most that the buffers of one body take, with the largest window. Unit: bytes.
+pub(crate) const READ_BUFFERS_MAX: usize = 10 << 20;
+
+/// How long a pushed body waits for memory before it is told to come again.
 pub(crate) const BODY_MEMORY_WAIT: Duration = Duration::from_secs(5);
 
 /// Streams that one HTTP/2 connection may have open.
@@ -126,6 +161,15 @@ pub(crate) const NOT_READY_FOR: Duration = Duration::from_secs(1);
 /// Most values of one list in a query, such as tags or ids; each is a part of a query of the catalog, which takes some
 /// tens of thousands.
 pub(crate) const LIST_VALUES_MAX: usize = 500;
+
+/// The longest FIQL query of a list. Unit: bytes.
+pub(crate) const FIQL_BYTES_MAX: usize = 8 << 10;
+
+/// Most comparisons of a FIQL query.
+pub(crate) const FIQL_COMPARISONS_MAX: usize = 100;
+
+/// Most values of all conditions of a history search together; a query of the catalog takes some tens of thousands.
+pub(crate) const HISTORY_VALUES_SUM_MAX: usize = 5_000;
 
 /// How long tokens that were found good, and accounts that signed in, are kept in mind: they are let in where an address
 /// or an account is at its limit for failures.

@@ -117,9 +117,15 @@ async fn bodies_come_plain_packed_and_with_any_line_break() {
 async fn bombs_and_endless_lines_are_refused() {
     let stage = Stage::new().await;
     stage.start().await;
-    let bomb = zstd::encode_all(vec![b'\n'; 300 << 20].as_slice(), 1).unwrap();
+    let blank = zstd::encode_all(vec![b'\n'; 300 << 20].as_slice(), 1).unwrap();
+    let ask = Ask::with(&[("content-encoding", "zstd")]).by(&stage.admin).body(blank);
+    stage.send(Method::POST, &records(), ask).await.is_error(413, &["16777216 bytes", "blank lines"]);
+    let mut line = vec![b'x'; 1 << 20];
+    line.push(b'\n');
+    let bomb = zstd::encode_all(line.repeat(200).as_slice(), 1).unwrap();
     let ask = Ask::with(&[("content-encoding", "zstd")]).by(&stage.admin).body(bomb);
-    stage.send(Method::POST, &records(), ask).await.is_error(413, &["unpacks to more"]);
+    let skipping = format!("{}?badLines=skip", records());
+    stage.send(Method::POST, &skipping, ask).await.is_error(413, &["unpacks to more"]);
     stage.post(&records(), vec![b'x'; 17 << 20]).await.is_error(413, &["line 1 is longer"]);
 }
 
