@@ -2,6 +2,7 @@
 //! tighter; `==` and `!=` compare whole texts in any case, with `*` for anything.
 
 use crate::error::{ApiError, ApiResult};
+use crate::limits;
 use crate::query::Params;
 
 /// A query: fits when every comparison of one of its parts does. Without parts it fits everything.
@@ -19,6 +20,14 @@ impl Fiql {
     /// Reads `query`; 400 names what cannot be read.
     pub(crate) fn read(params: &Params, fields: &[&str]) -> ApiResult<Self> {
         let Some(text) = params.text("query") else { return Ok(Self::default()) };
+        // Each is held against each thing of the list.
+        if text.len() > limits::FIQL_BYTES_MAX || text.split([',', ';']).count() > limits::FIQL_COMPARISONS_MAX {
+            return Err(ApiError::invalid(format!(
+                "query: this is longer than {} bytes, or more than {} comparisons; ask in parts",
+                limits::FIQL_BYTES_MAX,
+                limits::FIQL_COMPARISONS_MAX
+            )));
+        }
         let part = |part: &str| part.split(';').map(|text| comparison(text, fields)).collect();
         text.split(',').map(part).collect::<ApiResult<_>>().map(Self)
     }

@@ -34,8 +34,31 @@ pub(crate) fn exclude(word: HistoryExcludeWord) -> HistoryExclude {
     }
 }
 
-/// Reads the conditions of a body; 400 names the one that is wrong by its place, such as `filters[2]`.
-pub(crate) fn read_filters(filters: &[FieldFilter], at: &str) -> ApiResult<Vec<HistoryCondition>> {
+/// Reads the conditions of a body; 400 names the one that is wrong by its place, such as `filters[2]`, or says that they
+/// hold too many values together.
+pub(crate) fn read_conditions(filters: &[FieldFilter], at: &str) -> ApiResult<Vec<HistoryCondition>> {
+    let conditions = read_filters(filters, at)?;
+    let count = count_values(&conditions);
+    if count > limits::HISTORY_VALUES_SUM_MAX {
+        return Err(ApiError::invalid(format!(
+            "{at}: {count} values are more than {} in one search; ask in parts",
+            limits::HISTORY_VALUES_SUM_MAX
+        )));
+    }
+    Ok(conditions)
+}
+
+fn count_values(conditions: &[HistoryCondition]) -> usize {
+    let count = |condition: &HistoryCondition| match condition {
+        HistoryCondition::OneOf { values, .. } => values.len(),
+        HistoryCondition::Tagged { tags, .. } => tags.len(),
+        HistoryCondition::Any(parts) | HistoryCondition::All(parts) => count_values(parts),
+        _ => 1,
+    };
+    conditions.iter().map(count).sum()
+}
+
+fn read_filters(filters: &[FieldFilter], at: &str) -> ApiResult<Vec<HistoryCondition>> {
     if filters.len() > limits::HISTORY_FILTERS_MAX {
         return Err(ApiError::invalid(format!("{at}: more than {} conditions", limits::HISTORY_FILTERS_MAX)));
     }

@@ -61,6 +61,21 @@ pub(crate) struct PlaceQuery {
     workspace_id: Option<String>,
 }
 
+/// Query parameters that name what ran and where, for the description: of a list of tasks, what the newest run of each says.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct RuntimeQuery {
+    /// Those of one artifact.
+    artifact_id: Option<String>,
+    /// Those of one kind of runtime, such as `REMOTE_ENGINE`.
+    runtime_type: Option<String>,
+    /// Those of one engine or cluster.
+    runtime_id: Option<String>,
+    /// Those of one run profile.
+    runtime_run_profile_id: Option<String>,
+}
+
 /// Query parameters of a range of time, for the description.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
@@ -87,6 +102,14 @@ pub(crate) struct ExecutionSearch {
     status: Option<runlog_model::RunStatus>,
     /// Those of tasks that have all of these tags.
     tags: Option<Vec<String>>,
+    /// Those of one artifact.
+    artifact_id: Option<String>,
+    /// Those of one kind of runtime, such as `REMOTE_ENGINE`.
+    runtime_type: Option<String>,
+    /// Those of one engine or cluster.
+    runtime_id: Option<String>,
+    /// Those of one run profile.
+    runtime_run_profile_id: Option<String>,
     /// The last so many days.
     last_days: Option<u64>,
     /// Epoch milliseconds.
@@ -112,6 +135,16 @@ pub(crate) struct TaskSearch {
     workspace_id: Option<String>,
     /// Those that have all of these tags.
     tags: Option<Vec<String>>,
+    /// Those whose newest run ran this artifact.
+    artifact_id: Option<String>,
+    /// Those whose newest run ran in this kind of runtime, such as `REMOTE_ENGINE`.
+    runtime_type: Option<String>,
+    /// Those whose newest run ran on this engine or cluster.
+    runtime_id: Option<String>,
+    /// Those whose newest run had this run profile.
+    runtime_run_profile_id: Option<String>,
+    /// The kind of trigger. The archive knows none: the page is empty then.
+    trigger_type: Option<String>,
     /// Most items of the page.
     limit: Option<u64>,
     /// Items before the page.

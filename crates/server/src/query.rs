@@ -27,14 +27,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
-    /// The fields of a body as if they were parameters, so that both are read alike. `null` is absent.
-    pub(crate) fn from_body(body: &Map<String, Value>) -> Self {
-        let text = |value: &Value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
-            other => Some(other.to_string()),
-        };
-        Self(body.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect())
+    /// These fields of a body as if they were parameters, so that both are read alike; others are not looked at. `null` is
+    /// absent. 400 for an array or an object.
+    pub(crate) fn from_body(body: &Map<String, Value>, names: &[&str]) -> ApiResult<Self> {
+        let mut pairs = Vec::new();
+        for name in names {
+            let text = match body.get(*name) {
+                None | Some(Value::Null) => continue,
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Array(_) | Value::Object(_)) => {
+                    return Err(ApiError::invalid(format!("{name}: this is neither a text nor a number")));
+                }
+                Some(other) => other.to_string(),
+            };
+            pairs.push(((*name).to_owned(), text));
+        }
+        Ok(Self(pairs))
     }
 
     /// `limit` and `offset` of a list.

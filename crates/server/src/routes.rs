@@ -5,6 +5,7 @@ mod admin;
 mod audit;
 mod browse;
 mod collection;
+mod components;
 mod docs;
 mod downloads;
 mod events;
@@ -130,13 +131,16 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(executions::of_task)),
         Route::new(Token, handler!(executions::one)),
         Route::new(Token, handler!(executions::start)).audited("ask for run"),
+        Route::new(Token, handler!(executions::stop)),
         Route::new(Token, handler!(plans::of_all_plans)),
         Route::new(Token, handler!(plans::of_plan)),
+        Route::new(Token, handler!(plans::start)),
         Route::new(Token, handler!(plans::one)),
         Route::new(Token, handler!(plans::steps)),
         Route::new(Token, handler!(plans::step)),
         Route::new(Token, handler!(history::search)),
         Route::new(Token, handler!(history::download)).audited_reading("download history"),
+        Route::new(Token, handler!(components::of_run)),
         Route::new(Token, handler!(places::environments)),
         Route::new(Token, handler!(places::workspaces)),
         Route::new(Token, handler!(places::tasks)),

@@ -7,6 +7,7 @@ use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 use sqlx::{Any, AssertSqlSafe, Executor, FromRow, Transaction};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::history::push_what_and_where;
 use crate::people::{checked_name, json_of, words};
 use crate::sql::{Sql, storable};
 use crate::store::Store;
@@ -27,6 +28,10 @@ pub struct TaskFilter {
     pub name_part: Option<String>,
     /// Those that have all of these tags.
     pub tags: Vec<String>,
+    /// Those whose newest run ran this artifact.
+    pub artifact_id: Option<String>,
+    /// Those whose newest run says this of its runtime, as [`RunFilter::runtime`](crate::RunFilter::runtime) has it.
+    pub runtime: Vec<(&'static str, String)>,
     /// At most so many.
     pub limit: u64,
     /// After so many.
@@ -336,6 +341,13 @@ fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
     for tag in &filter.tags {
         query.push(" AND ");
         push_tag(query, tag);
+    }
+    if filter.artifact_id.is_some() || !filter.runtime.is_empty() {
+        // An index finds the newest run of a task.
+        query.push(" AND (SELECT CASE WHEN TRUE");
+        push_what_and_where(query, filter.artifact_id.as_deref(), &filter.runtime);
+        query.push(" THEN 1 ELSE 0 END FROM runs r WHERE r.task_id = t.id");
+        query.push(" ORDER BY r.triggered_at DESC, r.id DESC LIMIT 1) = 1");
     }
 }
 

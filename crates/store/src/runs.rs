@@ -10,7 +10,7 @@ use runlog_model::{
 use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
 
 use crate::error::{Error, Result};
-use crate::history::push_in_runtime;
+use crate::history::push_what_and_where;
 use crate::people::{Caller, CallerKind};
 use crate::places::{push_tag, push_workspaces};
 use crate::slices::LogState;
@@ -34,7 +34,7 @@ pub struct RunFilter {
     pub overlapping: TimeRange,
     /// Those that ran this artifact.
     pub artifact_id: Option<String>,
-    /// Those whose runtime has these values in these fields, such as `type` or `id`.
+    /// Those whose runtime has these values in these fields: `type`, `id` (of an engine or a cluster), `runProfileId`.
     pub runtime: Vec<(&'static str, String)>,
     /// At most so many.
     pub limit: u64,
@@ -290,13 +290,7 @@ fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
     }
-    if let Some(id) = &filter.artifact_id {
-        query.push(" AND artifact_id = ").push_bind(id.clone());
-    }
-    for (name, value) in &filter.runtime {
-        query.push(" AND ");
-        push_in_runtime(query, name, std::slice::from_ref(value), false);
-    }
+    push_what_and_where(query, filter.artifact_id.as_deref(), &filter.runtime);
     if let Some(end) = filter.overlapping.end {
         query.push(" AND triggered_at <= ").push_bind(end.as_millis());
     }

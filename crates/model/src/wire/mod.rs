@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod collection;
+pub mod components;
 pub mod error;
 pub mod executions;
 pub mod history;

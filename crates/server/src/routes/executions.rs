@@ -19,8 +19,8 @@ use crate::app::App;
 use crate::audit::Doing;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
-use crate::openapi::{ExecutionSearch, PlaceQuery, WindowQuery};
-use crate::query::Params;
+use crate::openapi::{ExecutionSearch, PlaceQuery, RuntimeQuery, WindowQuery};
+use crate::query::{Params, bounded};
 use crate::run_hook::WantedRun;
 
 const DAY_MS: i64 = 86_400_000;
@@ -30,7 +30,7 @@ const DAY_MS: i64 = 86_400_000;
     get,
     path = "/processing/executables/tasks/{id}/executions",
     tag = "runs",
-    params(("id" = runlog_model::TaskId, Path, description = "the id"), WindowQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
+    params(("id" = runlog_model::TaskId, Path, description = "the id"), WindowQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
     responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
 )]
 pub(crate) async fn of_task(
@@ -64,7 +64,7 @@ pub(crate) async fn of_task(
     get,
     path = "/processing/executables/tasks/executions",
     tag = "runs",
-    params(WindowQuery, PlaceQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
+    params(WindowQuery, PlaceQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
     responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
 )]
 pub(crate) async fn of_all_tasks(
@@ -89,8 +89,24 @@ pub(crate) async fn search(
     JsonBody(body): JsonBody<Map<String, Value>>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
     let tags = tags(&body)?;
-    list_all(&app, &caller, &Params::from_body(&body), tags).await
+    list_all(&app, &caller, &Params::from_body(&body, SEARCH_FIELDS)?, tags).await
 }
+
+/// Fields of the body that are read as parameters.
+const SEARCH_FIELDS: &[&str] = &[
+    "environmentId",
+    "workspaceId",
+    "status",
+    "lastDays",
+    "from",
+    "to",
+    "limit",
+    "offset",
+    "artifactId",
+    "runtimeType",
+    "runtimeId",
+    "runtimeRunProfileId",
+];
 
 async fn list_all(
     app: &App,
@@ -118,7 +134,7 @@ async fn list_all(
 }
 
 /// The filters by where a run took place.
-fn runtime(params: &Params) -> Vec<(&'static str, String)> {
+pub(crate) fn runtime(params: &Params) -> Vec<(&'static str, String)> {
     let names = [("runtimeType", "type"), ("runtimeId", "id"), ("runtimeRunProfileId", "runProfileId")];
     names.into_iter().filter_map(|(name, field)| Some((field, params.text(name)?.to_owned()))).collect()
 }
@@ -128,7 +144,10 @@ pub(crate) fn tags(body: &Map<String, Value>) -> ApiResult<Vec<String>> {
     let wrong = || ApiError::invalid("tags: this is not an array of texts");
     match body.get("tags") {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(tags)) => tags.iter().map(|tag| tag.as_str().map(str::to_owned).ok_or_else(wrong)).collect(),
+        Some(Value::Array(tags)) => {
+            let tags = tags.iter().map(|tag| tag.as_str().map(str::to_owned).ok_or_else(wrong));
+            bounded("tags", tags.collect::<ApiResult<_>>()?)
+        }
         Some(_) => Err(wrong()),
     }
 }
@@ -181,6 +200,26 @@ pub(crate) async fn start(
         return Err(ApiError { cause, ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message) });
     }
     Ok((StatusCode::CREATED, Json(StartedExecution { execution_id: run_id })))
+}
+
+/// `DELETE /processing/executions/{executionId}`: Runlog keeps runs and cannot end them.
+#[utoipa::path(
+    delete,
+    path = "/processing/executions/{id}",
+    tag = "runs",
+    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    responses((status = 400, description = "Always, for a known run: Runlog archives runs and does not end them", body = ErrorBody))
+)]
+pub(crate) async fn stop(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+) -> ApiResult<StatusCode> {
+    let run = access::run_brief(&app, &caller, &id, &[Right::Execute]).await?;
+    let message = format!("run {} cannot be ended here: Runlog archives runs and does not run them", run.id);
+    Err(ApiError::invalid(message).with_detail(
+        "end it in Talend Cloud, or where it runs; POST /runlog/v1/runs/{runId}/finish tells the archive that it has ended",
+    ))
 }
 
 /// `GET /processing/executions/{executionId}`.

@@ -16,7 +16,7 @@ use super::json::JsonBody;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
-use crate::history::{COLUMNS, exclude, item, read_filters, whole};
+use crate::history::{COLUMNS, exclude, item, read_conditions, whole};
 use crate::{access, limits};
 
 /// `POST /monitoring/observability/executions/search`.
@@ -139,7 +139,7 @@ impl Rows {
 async fn filter(app: &App, caller: &Caller, search: &HistorySearch) -> ApiResult<Option<HistoryFilter>> {
     let environment_id = search.environment_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
     let environment_id = environment_id.map(|id| access::id("environmentId", id)).transpose()?;
-    let mut conditions = read_filters(search.filters.as_deref().unwrap_or_default(), "filters")?;
+    let mut conditions = read_conditions(search.filters.as_deref().unwrap_or_default(), "filters")?;
     conditions.extend(search.trigger_time_from.map(HistoryCondition::TriggeredFrom));
     conditions.extend(search.trigger_time_to.map(HistoryCondition::TriggeredTo));
     // The archive knows no routes and no data services.

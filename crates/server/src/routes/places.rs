@@ -10,14 +10,14 @@ use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceB
 use runlog_store::{Caller, TaskFilter};
 use serde_json::{Map, Value};
 
-use super::executions::tags;
+use super::executions::{runtime, tags};
 use super::json::JsonBody;
 use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::ApiResult;
 use crate::fiql::Fiql;
-use crate::openapi::{ListQuery, PlaceQuery, TaskSearch};
+use crate::openapi::{ListQuery, PlaceQuery, RuntimeQuery, TaskSearch};
 use crate::query::Params;
 
 /// `GET /orchestration/environments`: a bare array.
@@ -79,7 +79,7 @@ pub(crate) async fn workspaces(
     get,
     path = "/orchestration/executables/tasks",
     tag = "places",
-    params(ListQuery, PlaceQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
+    params(ListQuery, PlaceQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
     responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
 )]
 pub(crate) async fn tasks(
@@ -97,7 +97,7 @@ pub(crate) async fn tasks(
     get,
     path = "/processing/executables/tasks",
     tag = "places",
-    params(ListQuery, PlaceQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
+    params(ListQuery, PlaceQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
     responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
 )]
 pub(crate) async fn tasks_alias(
@@ -121,12 +121,31 @@ pub(crate) async fn search(
     Authenticated(caller): Authenticated,
     JsonBody(body): JsonBody<Map<String, Value>>,
 ) -> ApiResult<Json<ListPage<TaskItem>>> {
-    let params = Params::from_body(&body);
+    let params = Params::from_body(&body, SEARCH_FIELDS)?;
     let name_part = params.text("name").map(str::to_owned);
     let (limit, offset) = params.limit_from_and_offset(0)?;
     let filter = TaskFilter { name_part, tags: tags(&body)?, limit, offset, ..TaskFilter::default() };
-    list(&app, &caller, &params, filter).await
+    let page = list(&app, &caller, &params, filter).await?;
+    // The archive knows no triggers, so that it cannot say which tasks have one.
+    match params.text("triggerType") {
+        None => Ok(page),
+        Some(_) => Ok(Json(ListPage { items: Vec::new(), limit, offset, total: 0 })),
+    }
 }
+
+/// Fields of the body that are read as parameters.
+const SEARCH_FIELDS: &[&str] = &[
+    "name",
+    "environmentId",
+    "workspaceId",
+    "limit",
+    "offset",
+    "artifactId",
+    "runtimeType",
+    "runtimeId",
+    "runtimeRunProfileId",
+    "triggerType",
+];
 
 /// `GET /orchestration/executables/tasks/{taskId}`.
 #[utoipa::path(
@@ -162,7 +181,8 @@ async fn list(app: &App, caller: &Caller, params: &Params, filter: TaskFilter) -
     let place = access::viewed_place(app, caller, params).await?;
     let (environment_id, workspace_ids) = (place.environment_id, place.workspace_ids);
     let (limit, offset) = (filter.limit, filter.offset);
-    let filter = TaskFilter { environment_id, workspace_ids, ..filter };
+    let (artifact_id, runtime) = (params.text("artifactId").map(str::to_owned), runtime(params));
+    let filter = TaskFilter { environment_id, workspace_ids, artifact_id, runtime, ..filter };
     let (tasks, total) = app.store().tasks(&filter).await?;
     Ok(Json(ListPage { items: tasks.iter().map(Into::into).collect(), limit, offset, total }))
 }

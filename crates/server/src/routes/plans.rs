@@ -2,9 +2,11 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use runlog_model::Run;
 use runlog_model::place::Right;
 use runlog_model::plan::PlanExecution;
+use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::plans::{PlanExecutionBody, StepBody, StepDetailsBody};
 use runlog_store::{Caller, PlanFilter};
@@ -70,6 +72,19 @@ async fn list(
     };
     let (executions, total) = app.store().plan_executions(&filter).await?;
     Ok(Json(ListPage { items: executions.iter().map(Into::into).collect(), limit, offset, total }))
+}
+
+/// `POST /processing/executions/plans`: Runlog keeps plan executions and starts none, whatever the body says.
+#[utoipa::path(
+    post,
+    path = "/processing/executions/plans",
+    tag = "plans",
+    request_body(content = serde_json::Value, description = "`executable` and what else names the plan; it is not looked at"),
+    responses((status = 501, description = "Always: Runlog archives plan executions and does not start them", body = ErrorBody))
+)]
+pub(crate) async fn start() -> ApiError {
+    let message = "Runlog archives plan executions and does not start them";
+    ApiError::new(StatusCode::NOT_IMPLEMENTED, message).with_detail("start the plan in Talend Cloud")
 }
 
 /// `GET /processing/executions/plans/{planExecutionId}`: with the runs of it that have ended.

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runlog_model::place::{Right, Rights};
+use runlog_model::wire::ErrorBody;
 use runlog_model::wire::session::{NewSession, SessionBody, SessionKind, SessionWorkspace};
 use runlog_model::{Timestamp, WorkspaceId};
 use runlog_store::{Caller, CallerKind, GrantFilter};
@@ -14,7 +16,7 @@ use runlog_store::{Caller, CallerKind, GrantFilter};
 use super::json::JsonBody;
 use crate::app::App;
 use crate::auth::{self, Authenticated};
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::sessions;
 
 /// `POST /runlog/v1/session`: trades a token for a cookie with the same rights, for at most twelve hours.
@@ -23,15 +25,38 @@ use crate::sessions;
     path = "/runlog/v1/session",
     tag = "sign-in",
     request_body(content = NewSession),
-    responses((status = 200, description = "The cookie is set", body = SessionBody, headers(("set-cookie" = String, description = "The session"))))
+    responses((status = 200, description = "The cookie is set", body = SessionBody, headers(("set-cookie" = String, description = "The session"))), (status = 415, description = "The body is not said to be JSON", body = ErrorBody))
 )]
-pub(crate) async fn open(State(app): State<App>, JsonBody(new): JsonBody<NewSession>) -> ApiResult<Response> {
+pub(crate) async fn open(
+    State(app): State<App>,
+    _: SentAsJson,
+    JsonBody(new): JsonBody<NewSession>,
+) -> ApiResult<Response> {
     let opened = auth::open_session(&app, new.token.trim()).await?;
     let session = app.store().session(&opened.text).await?.ok_or_else(auth::unknown_token)?;
     let seconds = opened.expires_at.millis_since(app.now()) / 1_000;
     let cookie = sessions::cookie(&app, &opened.text, seconds);
     let body = shown(&app, &session.caller, Some(opened.expires_at)).await?;
     Ok(([(header::SET_COOKIE, cookie)], [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// A request that says its body is JSON. A page of another site can have a browser send other types without being asked.
+pub(crate) struct SentAsJson;
+
+impl<S: Sync> FromRequestParts<S> for SentAsJson {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let text = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media_type = text.split(';').next().unwrap_or_default().trim();
+        match media_type.eq_ignore_ascii_case("application/json") {
+            true => Ok(Self),
+            false => {
+                let message = "a token is taken as JSON only; send Content-Type: application/json";
+                Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+            }
+        }
+    }
 }
 
 /// `GET /runlog/v1/session`: who calls, and what they may do.

@@ -18,13 +18,16 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/processing/executables/tasks/{id}/executions", Access::Token),
     ("GET", "/processing/executions/{id}", Access::Token),
     ("POST", "/processing/executions", Access::Token),
+    ("DELETE", "/processing/executions/{id}", Access::Token),
     ("GET", "/processing/executables/plans/executions", Access::Token),
     ("GET", "/processing/executables/plans/{plan_id}/executions", Access::Token),
+    ("POST", "/processing/executions/plans", Access::Token),
     ("GET", "/processing/executions/plans/{id}", Access::Token),
     ("GET", "/processing/executions/plans/{id}/steps", Access::Token),
     ("GET", "/processing/executions/plans/{id}/steps/{step_id}", Access::Token),
     ("POST", "/monitoring/observability/executions/search", Access::Token),
     ("POST", "/monitoring/observability/executions/download", Access::Token),
+    ("GET", "/monitoring/observability/executions/{id}/component", Access::Token),
     ("GET", "/orchestration/environments", Access::Token),
     ("GET", "/orchestration/workspaces", Access::Token),
     ("GET", "/orchestration/executables/tasks", Access::Token),
@@ -130,8 +133,14 @@ async fn every_route_asks_for_what_it_should() {
             Access::SignedLink => send(Ask::with(&[])).await.is_error(403, &["altered"]),
             Access::ClientSecret => send(Ask::with(&[])).await.is_error(401, &["client id and secret"]),
             Access::TokenInBody => {
-                send(Ask::with(&[])).await.is_error(400, &["body"]);
-                send(Ask::with(&[]).body(r#"{"token":"rlp_0000"}"#)).await.is_error(401, &["not known here"]);
+                let json = [("content-type", "application/json; charset=utf-8")];
+                send(Ask::with(&json)).await.is_error(400, &["body"]);
+                send(Ask::with(&json).body(r#"{"token":"rlp_0000"}"#)).await.is_error(401, &["not known here"]);
+                // A form of another site could send these without asking.
+                for other in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/jsonp")]] {
+                    let ask = Ask::with(other).body(r#"{"token":"rlp_0000"}"#);
+                    send(ask).await.is_error(415, &["application/json"]);
+                }
             }
             Access::Token | Access::Administrator => {
                 send(Ask::with(&[])).await.is_error(401, &["Authorization: Bearer"]);

@@ -258,6 +258,19 @@ async fn history_and_batches_of_permissions() {
     let environment = stage.get("/orchestration/environments").await.json()[0]["id"].clone();
     let body = json!({"environmentId": environment, "category": "ETL"}).to_string();
     vendor.check(file, ("post", path), 200, &stage.post(path, body.clone()).await);
+    let components = "/monitoring/observability/executions/{executionId}/component";
+    let of_run = format!("/monitoring/observability/executions/{RUN}/component");
+    let check =
+        |expected, answer: &Answer| vendor.check("observability-metrics", ("get", components), expected, answer);
+    check(200, &stage.get(&of_run).await);
+    check(400, &stage.get(&format!("{of_run}?limit=201")).await);
+    check(404, &stage.get(&of_run.replace(RUN, UNKNOWN_RUN)).await);
+    let (stop, plan) = ("/processing/executions/{executionId}", "/processing/executions/plans");
+    let of_run = format!("/processing/executions/{RUN}");
+    vendor.check("processing", ("delete", stop), 400, &stage.ask(Method::DELETE, &of_run, "").await);
+    let unknown = of_run.replace(RUN, UNKNOWN_RUN);
+    vendor.check("processing", ("delete", stop), 404, &stage.ask(Method::DELETE, &unknown, "").await);
+    vendor.check("processing", ("post", plan), 501, &stage.post(plan, r#"{"executable":"p"}"#).await);
     vendor.check(file, ("post", path), 400, &stage.post(path, "{}").await);
     vendor.check(file, ("post", path), 401, &stage.send(Method::POST, path, Ask::with(&[])).await);
     let download = "/monitoring/observability/executions/download";

@@ -5,6 +5,7 @@
 mod access;
 mod attack;
 mod conformance;
+mod contract;
 mod engine;
 mod executions;
 #[path = "../../../store/tests/common/gate.rs"]

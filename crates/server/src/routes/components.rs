@@ -1,0 +1,54 @@
+//! `/monitoring/observability/executions/{id}/component`: what the components of a run measured, of which the archive is
+//! told nothing.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use runlog_model::place::Right;
+use runlog_model::wire::components::ComponentMetrics;
+
+use crate::app::App;
+use crate::auth::Authenticated;
+use crate::error::{ApiError, ApiResult};
+use crate::query::Params;
+use crate::{access, limits};
+
+/// What a page can be sorted by. Source: the vendor's file of component metrics.
+const SORTED_BY: [&str; 10] = [
+    "pid",
+    "connector_type",
+    "connector_label",
+    "connector_id",
+    "target_connector_type",
+    "target_label",
+    "target_id",
+    "component_start_time_seconds",
+    "component_connection_rows_total",
+    "component_execution_duration_milliseconds",
+];
+
+/// `GET /monitoring/observability/executions/{id}/component`: the run, and an empty page of figures.
+#[utoipa::path(
+    get,
+    path = "/monitoring/observability/executions/{id}/component",
+    tag = "history",
+    params(("id" = runlog_model::RunId, Path, description = "the id"), ("limit" = Option<u64>, Query, description = "Most figures of the page, 1 to 200; 50 when absent"), ("offset" = Option<u64>, Query, description = "Figures before the page"), ("sortBy" = Option<String>, Query, description = "A field of the figures, such as `component_start_time_seconds`"), ("sortOrder" = Option<String>, Query, description = "`asc` (the default) or `desc`")),
+    responses((status = 200, description = "The run, and an empty page: the archive is told of no component", body = ComponentMetrics))
+)]
+pub(crate) async fn of_run(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult<Json<ComponentMetrics>> {
+    let limit = params.number("limit", 1..=limits::COMPONENTS_PAGE_MAX)?.unwrap_or(limits::COMPONENTS_PAGE_DEFAULT);
+    let offset = params.number("offset", 0..=i64::MAX.unsigned_abs())?.unwrap_or(0);
+    if let Some(field) = params.text("sortBy").filter(|field| !SORTED_BY.contains(field)) {
+        let shown: String = field.chars().take(64).collect();
+        return Err(ApiError::invalid(format!("sortBy: {shown:?} is not one of {}", SORTED_BY.join(", "))));
+    }
+    if params.text("sortOrder").is_some_and(|order| !["asc", "desc"].contains(&&*order.to_ascii_lowercase())) {
+        return Err(ApiError::invalid("sortOrder: give asc or desc"));
+    }
+    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    Ok(Json(ComponentMetrics::new(&run, limit, offset)))
+}
