@@ -14,3 +14,4 @@ mod hang_ups;
 mod report;
 mod sql;
 mod support;
+mod terminal;

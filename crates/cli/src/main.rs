@@ -8,15 +8,18 @@ mod edge;
 mod exit;
 mod memory;
 mod progress;
+mod screen;
 mod settings;
 mod terminal;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure, Outcome};
+use crate::screen::Stream;
 
 /// An archive of run logs: keeps the logs of data-integration runs, serves them through the run-log API of Talend
 /// Cloud, and brings whole logs back from there
@@ -77,7 +80,8 @@ enum Command {
 
 fn main() -> ExitCode {
     memory::share_among_processors();
-    let arguments = Arguments::parse();
+    std::panic::set_hook(Box::new(tell_of_panic));
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| tell_of_usage(&error));
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -155,15 +159,36 @@ fn is_broken_pipe(failure: &Failure) -> bool {
     failure.error.chain().any(of_pipe)
 }
 
+/// Shows the help or what is wrong with the command line, and ends the program. Arguments may come from elsewhere, such
+/// as a list of names, and are shown as text.
+fn tell_of_usage(error: &clap::Error) -> ! {
+    let stream = if error.use_stderr() { Stream::Note } else { Stream::Result };
+    let text = error.render();
+    let text = if stream.has_colours() { text.ansi().to_string() } else { text.to_string() };
+    let mut screen = stream.screen();
+    // There is nobody left to tell when the output is closed.
+    let _ = screen.write_all(text.as_bytes()).and_then(|()| screen.finish());
+    std::process::exit(error.exit_code())
+}
+
+/// Tells of a fault of the program. The message may quote a log.
+fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    terminal::note(Stream::Note.shown(&panic.to_string()));
+    let backtrace = std::backtrace::Backtrace::capture();
+    if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+        terminal::note(backtrace.to_string());
+    }
+}
+
 fn report(failure: &Failure) {
     let mut causes = failure.error.chain().map(ToString::to_string);
     let first = causes.next().unwrap_or_default();
-    terminal::note(format!("{} {first}", terminal::styled(terminal::BAD, "error:")));
+    terminal::note(format!("{} {}", terminal::styled_note(terminal::BAD, "error:"), Stream::Note.shown(&first)));
     let mut shown = first;
     for cause in causes {
         // A cause that the line above already says adds nothing.
         if !shown.contains(&cause) {
-            terminal::note(format!("  because {cause}"));
+            terminal::note(format!("  because {}", Stream::Note.shown(&cause)));
             shown = cause;
         }
     }

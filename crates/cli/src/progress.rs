@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use runlog_collector::{FetchEvent, Progress};
+use runlog_model::printable::printable_line;
 
 use crate::terminal;
 
@@ -29,7 +30,8 @@ impl Bar {
 
     /// Shows what is being done.
     pub(crate) fn tell(&self, text: impl Into<String>) {
-        self.0.set_message(text.into());
+        // A bar is drawn on a terminal only, and has one line.
+        self.0.set_message(printable_line(&text.into()).into_owned());
     }
 
     fn with_template(template: &str) -> Self {

@@ -7,6 +7,8 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
+use crate::screen::Stream;
+
 /// For what went well.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 /// For what failed.
@@ -18,30 +20,35 @@ pub(crate) const STRONG: Style = Style::new().bold();
 
 /// Writes a line of the result to standard output. A reader that has gone (`| head`) ends the program in peace.
 pub(crate) fn result_line(line: impl AsRef<str>) -> io::Result<()> {
-    writeln!(anstream::stdout(), "{}", line.as_ref())
+    let mut out = Stream::Result.screen();
+    out.write_all([line.as_ref(), "\n"].concat().as_bytes())?;
+    out.finish()
 }
 
 /// Writes a value as one line of JSON to standard output.
 pub(crate) fn result_json(value: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, value)?;
-    out.write_all(b"\n")?;
-    out.flush()
+    result_line(serde_json::to_string(value)?)
 }
 
 /// Tells the user something beside the result, on standard error.
 pub(crate) fn note(text: impl AsRef<str>) {
     // There is nobody left to tell when standard error is closed.
-    let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+    let mut out = Stream::Note.screen();
+    let _ = out.write_all([text.as_ref(), "\n"].concat().as_bytes()).and_then(|()| out.finish());
 }
 
-/// True when standard error shows colours.
-pub(crate) fn error_output_has_colours() -> bool {
-    anstream::stderr().current_choice() != anstream::ColorChoice::Never
-}
-
-/// `text` in a style.
+/// `text` in a style, for standard output.
 pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
+    styled_on(Stream::Result, style, text)
+}
+
+/// `text` in a style, for standard error.
+pub(crate) fn styled_note(style: Style, text: impl std::fmt::Display) -> String {
+    styled_on(Stream::Note, style, text)
+}
+
+fn styled_on(stream: Stream, style: Style, text: impl std::fmt::Display) -> String {
+    let style = stream.style(style);
     format!("{style}{text}{style:#}")
 }
 

@@ -47,7 +47,7 @@ pub enum Form {
 }
 
 /// Where a result goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// A file. It is put in place whole; what is on its way stands in a folder beside it, to go on from.
     File(PathBuf),

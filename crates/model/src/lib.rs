@@ -11,6 +11,7 @@
 //! | [`record`] | one line of a run's log |
 //! | [`run`] | one execution of a task |
 //! | [`page`] | where a page of a log ends |
+//! | [`printable`] | text that a terminal may show |
 //! | [`repair`] | JSON whose texts some writers break |
 //! | [`text`] | the TEXT form of a log |
 //! | [`problem`] | kinds of errors, the same from run to run |
@@ -25,6 +26,7 @@ pub mod log_time;
 pub mod page;
 pub mod place;
 pub mod plan;
+pub mod printable;
 pub mod problem;
 pub mod random;
 pub mod record;

@@ -1,6 +1,7 @@
 // The service's API: typed by its own description, with failures that a page can tell apart.
 import createClient from 'openapi-fetch'
 import type { components, paths } from './openapi.gen'
+import { printableJson } from './printable'
 
 export type Schema = components['schemas']
 export type Session = Schema['SessionBody']
@@ -41,6 +42,16 @@ export class Problem extends Error {
 
 // The first header tells the service that a request comes from its own pages and from no other site.
 export const client = createClient<paths>({ baseUrl: '', headers: { 'x-runlog-web': '1', accept: 'application/json' } })
+
+// Texts of logs are made fit to be shown here, once for all pages. The answers to queries come as a stream, and are shown
+// by their own page.
+client.use({
+  async onResponse({ response }) {
+    if (!/^application\/json\b/.test(response.headers.get('content-type') ?? '')) return undefined
+    const { status, statusText, headers } = response
+    return new Response(printableJson(await response.text()), { status, statusText, headers })
+  },
+})
 
 let whenSignedOut: () => void = () => {}
 

@@ -16,6 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use runlog_model::printable::{Escaped, is_control};
 
 use super::{Answer, SqlError, SqlErrorKind};
 
@@ -234,7 +235,7 @@ impl TableRenderer {
     fn new(schema: &SchemaRef) -> Self {
         let fields = schema.fields();
         Self {
-            names: fields.iter().map(|field| field.name().clone()).collect(),
+            names: fields.iter().map(|field| one_line(field.name())).collect(),
             is_number: fields.iter().map(|field| field.data_type().is_numeric()).collect(),
             measured: Vec::new(),
             widths: None,
@@ -302,7 +303,8 @@ fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>, SqlError> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// A text as it stands in a cell: on one line, not longer than a cell.
+/// A text as it stands in a cell or a head: on one line, not longer than a cell, and nothing in it that would steer a
+/// terminal.
 fn one_line(text: &str) -> String {
     let mut cell = String::new();
     for (count, letter) in text.chars().enumerate() {
@@ -311,10 +313,7 @@ fn one_line(text: &str) -> String {
             break;
         }
         match letter {
-            '\n' => cell.push_str("\\n"),
-            '\r' => cell.push_str("\\r"),
-            '\t' => cell.push_str("\\t"),
-            letter if letter.is_control() => cell.push('\u{fffd}'),
+            letter if is_control(letter) => cell.push_str(&Escaped(letter).to_string()),
             letter => cell.push(letter),
         }
     }
@@ -351,6 +350,14 @@ mod tests {
         assert_eq!(rendered(AnswerFormat::Ndjson, &counts, &words), lines);
         let array = "[{\"n\":7,\"word\":\"a\\nb\"},\n{\"n\":1234,\"word\":null}]\n";
         assert_eq!(rendered(AnswerFormat::Json, &counts, &words), array);
+    }
+
+    #[test]
+    fn a_table_steers_no_terminal() {
+        assert_eq!(one_line("a\x1b[2J\u{9b}\u{202e}\r\tb"), "a\\x1b[2J\\u{9b}\\u{202e}\\r\\tb");
+        let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("n\x1b[2J", DataType::Int64, false)]));
+        let table = Renderer::new(AnswerFormat::Table, &schema).finish().unwrap();
+        assert_eq!(table, "n\\x1b[2J\n--------\n(0 rows)\n");
     }
 
     #[test]

@@ -18,8 +18,9 @@ use crate::command::{archive, deliver};
 use crate::edge::SystemClock;
 use crate::exit::{Exit, Failure, Outcome, exit_of};
 use crate::progress::Bar;
+use crate::screen::Stream;
 use crate::settings::{EXAMPLE, Scheduled, Settings};
-use crate::terminal::{BAD, GOOD, count, duration, note, result_json, result_line, styled, table};
+use crate::terminal::{BAD, GOOD, count, duration, note, result_json, result_line, styled, styled_note, table};
 
 /// Runs that could not be landed, as many as `status` shows.
 const FAILING_SHOWN: u64 = 20;
@@ -226,7 +227,8 @@ impl CollectProgress for CollectBar {
             CollectEvent::SetBack(run, problem) => {
                 self.under_way.fetch_sub(1, Ordering::Relaxed);
                 add(&self.set_back, 1);
-                note(format!("{} run {run}: {problem}; it is tried again", styled(BAD, "not landed:")));
+                let problem = Stream::Note.shown(&problem.to_string()).into_owned();
+                note(format!("{} run {run}: {problem}; it is tried again", styled_note(BAD, "not landed:")));
             }
         }
         let read = |number: &AtomicU64| count(number.load(Ordering::Relaxed));
@@ -553,7 +555,7 @@ pub(crate) async fn status(args: StatusArgs) -> Outcome {
     for (figures, failing) in all.iter() {
         for run in failing {
             let next = duration((run.due_at - now.as_millis()).max(0));
-            let problem = run.problem.as_deref().unwrap_or_default();
+            let problem = Stream::Result.shown(run.problem.as_deref().unwrap_or_default());
             result_line(format!(
                 "{} {} run {} ({}), tried {} times in vain, again in {next}: {problem}",
                 styled(BAD, "not landed:"),

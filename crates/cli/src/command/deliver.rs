@@ -16,6 +16,7 @@ use crate::command::archive;
 use crate::command::serve::{LogArgs, PlaceArgs};
 use crate::edge::SystemClock;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::screen::Stream;
 use crate::settings::Settings;
 use crate::terminal::{BAD, GOOD, count, duration, note, result_json, result_line, styled, table};
 
@@ -295,7 +296,7 @@ pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
                 ),
             };
             let (bad, name, id) = (styled(BAD, "not delivered:"), &figures.name, &run.run_id);
-            result_line(format!("{bad} {name} run {id}, {what}: {}", run.problem))?;
+            result_line(format!("{bad} {name} run {id}, {what}: {}", Stream::Result.shown(&run.problem)))?;
         }
         for letter in dead_letters {
             result_line(refused_line(&figures.name, letter))?;
@@ -317,7 +318,7 @@ fn refused_line(name: &str, letter: &DeadLetter) -> String {
     let DeadLetter { run_id, arrival, last_arrival, records, of_records, reason, .. } = letter;
     let (bad, at, to) =
         (styled(BAD, "refused:"), Timestamp::clamped(letter.record_time), Timestamp::clamped(letter.last_time));
-    let number = |number: &i64| count(number.unsigned_abs());
+    let (number, reason) = (|number: &i64| count(number.unsigned_abs()), Stream::Result.shown(reason));
     if *of_records > *records {
         let (some, all) = (number(records), number(of_records));
         return format!(

@@ -1,5 +1,6 @@
 //! `runlog fetch`: one run's log, whole.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::arguments::Span;
 use crate::connection::ConnectArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::progress::FetchBar;
-use crate::terminal::{self, BAD, GOOD, note, styled};
+use crate::screen::Stream;
+use crate::terminal::{self, BAD, GOOD, note, styled_note};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -142,11 +144,22 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
         return Err(Failure::new(Exit::Usage, format!("--from {from} is later than --to {to}")));
     }
     let client = args.connect.client()?;
-    let request = args.request();
+    let mut request = args.request();
     let output = request.output.clone();
+    // A terminal gets the log through a screen, which shows what would steer it as text.
+    let to_show =
+        (output == Output::StandardOutput && Stream::Result.is_terminal()).then(tempfile::tempdir).transpose()?;
+    if let Some(folder) = &to_show {
+        request.output = Output::File(folder.path().join("log"));
+    }
     let bar = Arc::new(FetchBar::new());
     let report = fetch_run(&client, request, bar.clone()).await.map_err(|error| failure(error, &args))?;
     bar.clear();
+    if let Some(folder) = &to_show {
+        let mut screen = Stream::Result.screen();
+        std::io::copy(&mut File::open(folder.path().join("log"))?, &mut screen)?;
+        screen.finish()?;
+    }
     tell(&args, &output, &report)?;
     match report.completeness {
         Completeness::Different { .. } | Completeness::Unknown => {
@@ -196,12 +209,12 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
     let records = terminal::count(report.records);
     let pages = if report.pages == 1 { "1 page".to_owned() } else { format!("{} pages", report.pages) };
     let verdict = match report.completeness {
-        Completeness::Verified => styled(GOOD, "complete: the service counts as many"),
+        Completeness::Verified => styled_note(GOOD, "complete: the service counts as many"),
         Completeness::SoFar => "all there was when it was asked; the run may write more".to_owned(),
         Completeness::Different { expected } => {
-            styled(BAD, format!("not complete: the service counts {}", terminal::count(expected)))
+            styled_note(BAD, format!("not complete: the service counts {}", terminal::count(expected)))
         }
-        Completeness::Unknown => styled(BAD, "nobody can say whether it is complete: the service does not count"),
+        Completeness::Unknown => styled_note(BAD, "nobody can say whether it is complete: the service does not count"),
     };
     note(format!("{records} records of run {} ({}), from {pages}{place}; {verdict}", report.run_id, report.status));
     if report.records == 0 {

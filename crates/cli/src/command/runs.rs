@@ -5,6 +5,7 @@ use runlog_model::{RunStatus, TaskId, Timestamp};
 
 use crate::connection::ConnectArgs;
 use crate::exit::Outcome;
+use crate::screen::Stream;
 use crate::terminal::{self, BAD, GOOD, note, result_json, result_line, styled, table};
 
 /// Most runs that the API gives at once. Source: `limit` of the list of executions.
@@ -83,20 +84,23 @@ async fn list(client: &Client, args: &RunsArgs) -> Outcome<(Vec<Execution>, u64)
 }
 
 fn row(run: &Execution) -> Vec<String> {
+    // On a terminal each run has one line, and steers nothing, whatever the service says of it.
+    let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
+    let status = shown(&run.status_text);
     let status = match (run.is_final(), run.status) {
-        (true, Some(RunStatus::Successful)) => styled(GOOD, &run.status_text),
-        (true, _) => styled(BAD, &run.status_text),
-        (false, _) => run.status_text.clone(),
+        (true, Some(RunStatus::Successful)) => styled(GOOD, status),
+        (true, _) => styled(BAD, status),
+        (false, _) => status,
     };
     let started = run.started_at.or(run.triggered_at);
     let ended = started.zip(run.finished_at);
     let duration = ended.map(|(started, finished)| terminal::duration(finished.millis_since(started)));
     vec![
-        run.id().to_owned(),
+        shown(run.id()),
         status,
         started.map(|time| time.to_string()).unwrap_or_default(),
         duration.unwrap_or_default(),
-        run.text("userId").unwrap_or_default().to_owned(),
-        terminal::shortened(run.text("errorMessage").unwrap_or_default(), 60),
+        shown(run.text("userId").unwrap_or_default()),
+        shown(&terminal::shortened(run.text("errorMessage").unwrap_or_default(), 60)),
     ]
 }

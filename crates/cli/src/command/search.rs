@@ -9,6 +9,7 @@ use runlog_model::{RunId, Severity, TaskId, Timestamp, WorkspaceId};
 
 use crate::connection::ConnectArgs;
 use crate::exit::Outcome;
+use crate::screen::Stream;
 use crate::terminal::{self, BAD, FAINT, note};
 
 /// Most records that are asked for at a time.
@@ -102,7 +103,7 @@ impl SearchArgs {
 }
 
 fn show(items: &[FoundRecord], as_json: bool) -> Outcome {
-    let mut out = anstream::stdout().lock();
+    let mut out = Stream::Result.screen();
     for item in items {
         if as_json {
             serde_json::to_writer(&mut out, item).map_err(std::io::Error::from)?;
@@ -114,9 +115,11 @@ fn show(items: &[FoundRecord], as_json: bool) -> Outcome {
             Severity::Trace | Severity::Debug => FAINT,
             _ => Style::new(),
         };
-        let (time, severity) = (item.time(), item.severity.as_deref().unwrap_or("-"));
-        let message = item.log_message.as_deref().unwrap_or_default();
-        writeln!(out, "{style}{time} {severity:5} {} {} {message}{style:#}", item.task_name, item.run_id)?;
+        let (time, style) = (item.time(), Stream::Result.style(style));
+        let severity = Stream::Result.shown_on_line(item.severity.as_deref().unwrap_or("-"));
+        let task = Stream::Result.shown_on_line(&item.task_name);
+        let message = Stream::Result.shown(item.log_message.as_deref().unwrap_or_default());
+        writeln!(out, "{style}{time} {severity:5} {task} {} {message}{style:#}", item.run_id)?;
     }
-    Ok(out.flush()?)
+    Ok(out.finish()?)
 }

@@ -19,6 +19,7 @@ use crate::command::collect::{collect_for_good, send_alerts};
 use crate::command::deliver::spawn_delivery;
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::screen::{EventLine, Stream};
 use crate::settings::Settings;
 use crate::terminal::note;
 
@@ -469,11 +470,12 @@ impl LogArgs {
         // It was tried when it was read.
         let filter = EnvFilter::new(&self.log_filter);
         // Where the log itself cannot be written, as on a full disk, that is no reason to break off what is being done.
-        let logs =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
         match self.log_format {
-            LogFormat::Text => logs.with_ansi(crate::terminal::error_output_has_colours()).init(),
-            LogFormat::Json => logs.json().flatten_event(true).init(),
+            LogFormat::Text => {
+                logs.with_ansi(Stream::Note.has_colours()).with_writer(|| EventLine(std::io::stderr())).init();
+            }
+            LogFormat::Json => logs.json().flatten_event(true).with_writer(|| Stream::Note.screen()).init(),
         }
     }
 }

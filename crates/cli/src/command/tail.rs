@@ -11,6 +11,7 @@ use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange, Timestamp};
 use crate::arguments::Span;
 use crate::connection::ConnectArgs;
 use crate::exit::Outcome;
+use crate::screen::Stream;
 use crate::terminal::{self, BAD, FAINT, note};
 
 /// Most records that the live endpoint gives at once.
@@ -164,7 +165,7 @@ impl Tail {
     }
 
     fn write(&self, records: &[Record]) -> Outcome {
-        let mut out = anstream::stdout().lock();
+        let mut out = Stream::Result.screen();
         for record in records {
             match self.json {
                 true => {
@@ -174,7 +175,7 @@ impl Tail {
                 false => write_line(&mut out, record)?,
             }
         }
-        Ok(out.flush()?)
+        Ok(out.finish()?)
     }
 }
 
@@ -184,7 +185,11 @@ fn write_line(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
         Severity::Trace | Severity::Debug => FAINT,
         _ => Style::new(),
     };
+    let style = Stream::Result.style(style);
     write!(out, "{style}")?;
-    TextLine::from(record).write_to(out)?;
+    let shown = |text: &Option<String>| text.as_deref().map(|text| Stream::Result.shown(text).into_owned());
+    let fields = [&record.severity, &record.log_type, &record.bundle_name, &record.message].map(shown);
+    let [severity, log_type, bundle_name, message] = fields.each_ref().map(Option::as_deref);
+    TextLine { time: record.time, severity, log_type, bundle_name, message }.write_to(out)?;
     write!(out, "{style:#}")
 }

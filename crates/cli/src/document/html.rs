@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use runlog_model::printable::{Escaped, is_control};
+
 use super::plot;
 use super::{Block, Document, Span, Tone};
 
@@ -33,7 +35,7 @@ pub(crate) fn page(document: &Document) -> String {
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n",
     );
     put(&mut html, format_args!("<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"));
-    put(&mut html, format_args!("<h1>{title}</h1>\n"));
+    put(&mut html, format_args!("<h1><bdi>{title}</bdi></h1>\n"));
     document.blocks.iter().for_each(|block| put_block(&mut html, block));
     put(
         &mut html,
@@ -49,7 +51,7 @@ fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
 
 fn put_block(html: &mut String, block: &Block) {
     match block {
-        Block::Heading(text) => put(html, format_args!("<h2>{}</h2>\n", escaped(text))),
+        Block::Heading(text) => put(html, format_args!("<h2><bdi>{}</bdi></h2>\n", escaped(text))),
         Block::Line(spans) => put(html, format_args!("<p>{}</p>\n", joined(spans))),
         Block::List(items) => {
             html.push_str("<ul>\n");
@@ -89,17 +91,18 @@ fn joined(spans: &[Span]) -> String {
 fn shown(span: &Span) -> String {
     let text = escaped(&span.text);
     let class = match span.tone {
-        Tone::Plain => return text,
+        Tone::Plain => return format!("<bdi>{text}</bdi>"),
         Tone::Strong => "strong",
         Tone::Faint => "faint",
         Tone::Good => "good",
         Tone::Warning => "warning",
         Tone::Bad => "bad",
     };
-    format!("<span class=\"{class}\">{text}</span>")
+    // A text that is written from the right must not move what stands beside it.
+    format!("<bdi class=\"{class}\">{text}</bdi>")
 }
 
-/// Text of a log may hold anything at all.
+/// Text of a log may hold anything at all: what would change the page, or the order of what is read, is shown as text.
 pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -109,7 +112,8 @@ pub(super) fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            c if c.is_control() && c != '\n' && c != '\t' => safe.push(' '),
+            '\n' | '\t' => safe.push(c),
+            c if is_control(c) => put(&mut safe, format_args!("{}", Escaped(c))),
             c => safe.push(c),
         }
     }
@@ -128,6 +132,14 @@ mod tests {
         let page = page(&document);
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && page.contains("a &amp; b"), "{page}");
+    }
+
+    #[test]
+    fn a_log_cannot_change_the_order_of_a_page() {
+        let mut document = Document::new("run");
+        document.line([plain("user \u{202e}nimda"), plain("שלום"), plain(" 3 records")]);
+        let page = page(&document);
+        assert!(page.contains("<bdi>user \\u{202e}nimda</bdi><bdi>שלום</bdi><bdi> 3 records</bdi>"), "{page}");
     }
 
     #[test]

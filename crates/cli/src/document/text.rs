@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use runlog_analysis::Timeline;
+use runlog_model::printable::printable_line;
 use runlog_model::record::SeverityCounts;
 use runlog_model::{Severity, Timestamp};
 
@@ -20,7 +21,7 @@ const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 
 /// Writes a document to standard output.
 pub(crate) fn show(document: &Document) -> Outcome {
-    result_line(styled(STRONG, printable(&document.title)))?;
+    result_line(styled(STRONG, shown_text(&document.title)))?;
     for block in &document.blocks {
         for line in lines_of(block) {
             result_line(line)?;
@@ -31,7 +32,7 @@ pub(crate) fn show(document: &Document) -> Outcome {
 
 fn lines_of(block: &Block) -> Vec<String> {
     match block {
-        Block::Heading(text) => vec![String::new(), styled(STRONG, printable(text))],
+        Block::Heading(text) => vec![String::new(), styled(STRONG, shown_text(text))],
         Block::Line(spans) => vec![joined(spans)],
         Block::List(items) => items.iter().map(|(depth, spans)| "  ".repeat(*depth) + &joined(spans)).collect(),
         Block::Table { head, right, rows } => lines_of_table(head, right, rows),
@@ -46,12 +47,12 @@ fn lines_of_table(head: &[&str], right: &[usize], rows: &[Vec<Span>]) -> Vec<Str
     let head: Vec<Span> = head.iter().map(|name| plain(name.to_uppercase())).collect();
     let width_of = |column: usize| {
         let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
-        cells.map(|cell| cell.text.chars().count()).max().unwrap_or_default()
+        cells.map(|cell| width(&cell.text)).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..head.len()).map(width_of).collect();
     let line = |row: &Vec<Span>| -> String {
-        let cell = |(column, (span, width)): (usize, (&Span, &usize))| {
-            let space = " ".repeat(width.saturating_sub(span.text.chars().count()));
+        let cell = |(column, (span, column_width)): (usize, (&Span, &usize))| {
+            let space = " ".repeat(column_width.saturating_sub(width(&span.text)));
             if right.contains(&column) { space + &shown(span) } else { shown(span) + &space }
         };
         let cells: Vec<String> = row.iter().zip(&widths).enumerate().map(cell).collect();
@@ -66,8 +67,8 @@ fn joined(spans: &[Span]) -> String {
 
 fn shown(span: &Span) -> String {
     match span.tone {
-        Tone::Plain => printable(&span.text),
-        tone => styled(style_of(tone), printable(&span.text)),
+        Tone::Plain => shown_text(&span.text),
+        tone => styled(style_of(tone), shown_text(&span.text)),
     }
 }
 
@@ -82,9 +83,14 @@ fn style_of(tone: Tone) -> Style {
     }
 }
 
-/// Logs may hold anything: what would steer the terminal is shown as a space.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// How many characters a text takes when it is shown.
+fn width(text: &str) -> usize {
+    shown_text(text).chars().count()
+}
+
+/// A text of a log on one line: breaks become spaces, and what would steer the terminal is shown as text.
+fn shown_text(text: &str) -> String {
+    printable_line(&text.replace("\r\n", " ").replace(['\n', '\t'], " ")).into_owned()
 }
 
 fn shown_mark(mark: &Mark) -> String {
@@ -179,6 +185,7 @@ mod tests {
 
     #[test]
     fn a_log_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\nc"), "a [2Jb c");
+        assert_eq!(shown_text("a\x1b[2Jb\nc\u{202e}d"), "a\\x1b[2Jb c\\u{202e}d");
+        assert_eq!(shown_text("50%\r100%"), "\\r100%");
     }
 }

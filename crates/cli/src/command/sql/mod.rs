@@ -18,6 +18,7 @@ use crate::command::archive::OpenArgs;
 use crate::connection::ConnectArgs;
 use crate::edge::SystemClock;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::screen::Stream;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -96,7 +97,7 @@ impl Asked {
             None if format == AnswerFormat::Parquet && std::io::stdout().is_terminal() => {
                 Err(Failure::new(Exit::Usage, "a Parquet file is nothing to look at: name a file with --output"))
             }
-            None => self.write(query, format, &mut std::io::stdout()).await,
+            None => self.write(query, format, &mut Stream::Result.screen()).await,
         }
     }
 

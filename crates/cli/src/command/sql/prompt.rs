@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::Asked;
 use crate::edge::environment;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::screen::Stream;
 use crate::terminal::note;
 
 /// Shows the tables and their columns.
@@ -44,7 +45,7 @@ pub(super) async fn run(asked: &Asked, format: AnswerFormat) -> Outcome {
 
 /// Answers one question; a wrong one does not end the prompt.
 async fn show(asked: &Asked, query: &str, format: AnswerFormat) -> Outcome {
-    match asked.write(query, format, &mut std::io::stdout()).await {
+    match asked.write(query, format, &mut Stream::Result.screen()).await {
         Err(failure) if matches!(failure.exit, Exit::Usage | Exit::Failed | Exit::Unavailable) => {
             crate::report(&failure);
             Ok(())

@@ -1,0 +1,324 @@
+//! Standard output and standard error: every byte as it is in a file or a pipe, and on a terminal nothing that a log or
+//! a peer could steer it with.
+//!
+//! All that this program prints goes through a [`Screen`]. On a terminal it lets text, line feeds, tabs and the few
+//! styles of this program through, and shows every other control character as text, in the notation of
+//! [`runlog_model::printable`]. Whoever knows a text to be of a log or a peer uses [`Stream::shown`] as well, which
+//! shows styles that are written there as text too, and progress bars as they end.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::Style;
+use runlog_model::printable::{Escaped, is_control, printable, printable_line};
+
+/// What of standard output and standard error is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Standard output: results.
+    Result,
+    /// Standard error: all that is told beside them.
+    Note,
+}
+
+impl Stream {
+    /// True when people look at it.
+    pub(crate) fn is_terminal(self) -> bool {
+        match self {
+            Self::Result => io::stdout().is_terminal(),
+            Self::Note => io::stderr().is_terminal(),
+        }
+    }
+
+    /// True when it shows colours: on a terminal, unless `NO_COLOR` and its like say otherwise.
+    pub(crate) fn has_colours(self) -> bool {
+        let choice = match self {
+            Self::Result => AutoStream::choice(&io::stdout()),
+            Self::Note => AutoStream::choice(&io::stderr()),
+        };
+        choice != ColorChoice::Never
+    }
+
+    /// `style` where there are colours, else none.
+    pub(crate) fn style(self, style: Style) -> Style {
+        if self.has_colours() { style } else { Style::new() }
+    }
+
+    /// A text of a log or a peer as it is written here.
+    pub(crate) fn shown(self, text: &str) -> Cow<'_, str> {
+        if self.is_terminal() { printable(text) } else { Cow::Borrowed(text) }
+    }
+
+    /// The same for a place that has one line only.
+    pub(crate) fn shown_on_line(self, text: &str) -> Cow<'_, str> {
+        if self.is_terminal() { printable_line(text) } else { Cow::Borrowed(text) }
+    }
+
+    /// Begins to write.
+    pub(crate) fn screen(self) -> Screen<Box<dyn Write + Send>> {
+        let out: Box<dyn Write + Send> = match self {
+            Self::Result => Box::new(io::stdout()),
+            Self::Note => Box::new(io::stderr()),
+        };
+        match self.is_terminal() {
+            true => Screen::of_terminal(out, self.has_colours()),
+            false => Screen::of_bytes(out),
+        }
+    }
+}
+
+/// The styles of this program, as parameters of "select graphic rendition".
+// Those of the log and of the help are among them.
+const STYLES: [&[u8]; 11] = [b"0", b"1", b"2", b"3", b"4", b"31", b"32", b"33", b"34", b"35", b"36"];
+
+/// Longest sequence of [`STYLES`].
+const SEQUENCE_BYTES_MAX: usize = 5;
+
+/// Writes to a terminal, or to something else.
+///
+/// What is written may be cut anywhere; [`Write::flush`] shows the rest as it is by then.
+#[derive(Debug)]
+pub(crate) struct Screen<W: Write> {
+    out: W,
+    /// None: bytes as they are.
+    terminal: Option<Terminal>,
+}
+
+#[derive(Debug, Default)]
+struct Terminal {
+    has_colours: bool,
+    /// The beginning of a character or a sequence of which the rest is still to come: a few bytes.
+    begun: Vec<u8>,
+    /// A style was begun and not ended.
+    is_styled: bool,
+}
+
+impl<W: Write> Screen<W> {
+    /// Writes what people look at.
+    pub(crate) fn of_terminal(out: W, has_colours: bool) -> Self {
+        Self { out, terminal: Some(Terminal { has_colours, ..Terminal::default() }) }
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn of_bytes(out: W) -> Self {
+        Self { out, terminal: None }
+    }
+
+    /// Shows all that was written, and ends a style that was not ended.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.flush()?;
+        match self.terminal.as_mut().is_some_and(|terminal| std::mem::take(&mut terminal.is_styled)) {
+            true => self.out.write_all(b"\x1b[0m").and_then(|()| self.out.flush()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<W: Write> Write for Screen<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.terminal {
+            None => self.out.write(bytes),
+            Some(terminal) => {
+                let shown = terminal.shown(bytes, false);
+                self.out.write_all(shown.as_bytes())?;
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(terminal) = &mut self.terminal {
+            let shown = terminal.shown(&[], true);
+            self.out.write_all(shown.as_bytes())?;
+        }
+        self.out.flush()
+    }
+}
+
+impl Terminal {
+    /// What a terminal is given for these bytes; what could go on in the next ones is kept back unless `is_end`.
+    fn shown(&mut self, bytes: &[u8], is_end: bool) -> String {
+        let all = [std::mem::take(&mut self.begun).as_slice(), bytes].concat();
+        let mut shown = String::with_capacity(all.len() + 16);
+        let mut rest = all.as_slice();
+        while !rest.is_empty() {
+            let (text, bad) = match std::str::from_utf8(rest) {
+                Ok(text) => (text, None),
+                Err(error) => {
+                    let (text, after) = rest.split_at(error.valid_up_to());
+                    // Nothing else than the text before it is valid.
+                    (std::str::from_utf8(text).unwrap_or_default(), Some((after, error.error_len())))
+                }
+            };
+            let kept = self.put(text, is_end || bad.is_some(), &mut shown);
+            self.begun.extend_from_slice(&text.as_bytes()[text.len() - kept..]);
+            rest = match bad {
+                None => &[],
+                Some((after, None)) if !is_end => {
+                    self.begun.extend_from_slice(after);
+                    &[]
+                }
+                Some((after, length)) => {
+                    let (bad, after) = after.split_at(length.unwrap_or(after.len()));
+                    bad.iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
+                    after
+                }
+            };
+        }
+        shown
+    }
+
+    /// Adds a text, and tells how many bytes at its end may be the beginning of a style.
+    fn put(&mut self, text: &str, is_end: bool, shown: &mut String) -> usize {
+        let mut rest = text;
+        while let Some(at) = rest.find(|letter| is_control(letter) && !matches!(letter, '\n' | '\t')) {
+            let (before, from) = rest.split_at(at);
+            shown.push_str(before);
+            match style_at(from.as_bytes()) {
+                StyleAt::Whole(length) if self.has_colours => {
+                    self.is_styled = &from[..length] != "\x1b[0m";
+                    shown.push_str(&from[..length]);
+                    rest = &from[length..];
+                }
+                StyleAt::Begun if self.has_colours && !is_end => return from.len(),
+                _ => {
+                    let letter = from.chars().next().unwrap_or_default();
+                    shown.push_str(&Escaped(letter).to_string());
+                    rest = &from[letter.len_utf8()..];
+                }
+            }
+        }
+        shown.push_str(rest);
+        0
+    }
+}
+
+/// Writes events of the program's own log, of which each is written at once: one line for each, whatever is quoted in it,
+/// and no control characters, in a file neither.
+#[derive(Debug)]
+pub(crate) struct EventLine<W: Write>(pub(crate) W);
+
+impl<W: Write> Write for EventLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text).replace('\n', "\\n").replace('\t', "\\t");
+        let mut screen = Screen::of_terminal(Vec::with_capacity(line.len() + 16), true);
+        screen.write_all(line.as_bytes())?;
+        screen.end()?;
+        screen.out.push(b'\n');
+        self.0.write_all(&screen.out)?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// What stands at the beginning of some bytes.
+enum StyleAt {
+    /// A style of this program, of so many bytes.
+    Whole(usize),
+    /// The beginning of one, perhaps.
+    Begun,
+    /// Something else.
+    None,
+}
+
+fn style_at(bytes: &[u8]) -> StyleAt {
+    let beginning = &bytes[..bytes.len().min(SEQUENCE_BYTES_MAX)];
+    let mut is_begun = false;
+    for parameter in STYLES {
+        let sequence = [b"\x1b[", parameter, b"m"].concat();
+        if bytes.starts_with(&sequence) {
+            return StyleAt::Whole(sequence.len());
+        }
+        is_begun |= sequence.starts_with(beginning);
+    }
+    if is_begun { StyleAt::Begun } else { StyleAt::None }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a terminal gets of parts that are written one after another.
+    fn written(parts: &[&[u8]], has_colours: bool) -> String {
+        let mut out = Vec::new();
+        let mut screen = Screen::of_terminal(&mut out, has_colours);
+        parts.iter().for_each(|part| screen.write_all(part).unwrap());
+        screen.finish().unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn our_own_styles_are_shown_and_nothing_else() {
+        assert_eq!(
+            written(&[b"\x1b[1m\x1b[31merror:\x1b[0m \x1b[2Jx"], true),
+            "\x1b[1m\x1b[31merror:\x1b[0m \\x1b[2Jx"
+        );
+        assert_eq!(written(&[b"\x1b[31mred\x1b[0m"], false), "\\x1b[31mred\\x1b[0m");
+        assert_eq!(written(&[b"\x1b[8mhidden\x1b[30m\x1b[31;8m"], true), "\\x1b[8mhidden\\x1b[30m\\x1b[31;8m");
+        // A style that does not end does not colour what comes after.
+        assert_eq!(written(&[b"\x1b[31mred"], true), "\x1b[31mred\x1b[0m");
+    }
+
+    #[test]
+    fn a_part_may_end_anywhere() {
+        let text = "a\x1b[32mgrün\x1b[0m\x1b]0;t\x07\u{9b}2J日\x1b".as_bytes();
+        let whole = written(&[text], true);
+        assert_eq!(whole, "a\x1b[32mgrün\x1b[0m\\x1b]0;t\\x07\\u{9b}2J日\\x1b");
+        for cut in 0..text.len() {
+            assert_eq!(written(&[&text[..cut], &text[cut..]], true), whole, "cut at {cut}");
+        }
+        let single: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(written(&single, true), whole);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_by_their_number() {
+        assert_eq!(written(&[b"a\x9b2J\xffb"], true), "a\\x9b2J\\xffb");
+        assert_eq!(written(&[b"cut \xe6\x97"], true), "cut \\xe6\\x97");
+    }
+
+    #[test]
+    fn files_and_pipes_get_the_bytes() {
+        let (bytes, mut out) = (b"a\x1b[2J\xff\r\x1b[31m\x9b", Vec::new());
+        let mut screen = Screen::of_bytes(&mut out);
+        screen.write_all(bytes).unwrap();
+        screen.finish().unwrap();
+        assert_eq!(out, bytes);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_bytes_steer_a_terminal(
+            bytes in prop::collection::vec(
+                prop_oneof![any::<u8>(), Just(0x1b), Just(b'['), Just(b'm'), b'0'..=b'9', Just(0xc2), 0x80..=0x9f_u8],
+                0..80,
+            ),
+            cut in 0..80_usize,
+            has_colours: bool,
+        ) {
+            let (first, second) = bytes.split_at(cut.min(bytes.len()));
+            let shown = written(&[first, second], has_colours);
+            prop_assert_eq!(&shown, &written(&[&bytes], has_colours));
+            let mut bare = shown;
+            for parameter in ["0", "1", "2", "3", "4", "31", "32", "33", "34", "35", "36"] {
+                if has_colours {
+                    bare = bare.replace(&format!("\x1b[{parameter}m"), "");
+                }
+            }
+            prop_assert!(!bare.contains(|letter| is_control(letter) && !matches!(letter, '\n' | '\t')), "{:?}", bare);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a log or a peer may do to a terminal: nothing. In a file or a pipe it stands as it came.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{RUNLOG, Service, runlog, succeeded, write_lines};
+
+const RUN: &str = "00000000-0000-4000-8000-000000000001";
+
+/// Clears the screen, sets the title, links, writes to the clipboard, steps back, the same in C1, turns the order around,
+/// breaks the line, paints over what stands there, and colours.
+const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;title\u{7}\u{1b}]8;;http://a.example\u{1b}\\link\u{1b}]52;c;cm0=\u{7}secret\u{8}\u{8}\u{9b}2J\u{9d}0;t\u{9c}\
+     \u{202e}reversed\u{202c}\u{2067}\u{2069}\u{2028}\u{2029}\u{7f}\u{85}\u{1b}[31mred\u{1b}[8mhidden";
+
+/// What of it is a text like any other.
+const WORDS: [&str; 5] = ["link", "secret", "reversed", "red", "hidden"];
+
+fn hostile_service() -> (Service, String, String) {
+    let service = Service::start(&["--settle", "0s"]);
+    let (workspace, task) = service.make_task();
+    let record = |time: i64, severity: &str, message: &str| {
+        json!({"logTimestamp": time, "severity": severity, "logMessage": message, "bundleName": HOSTILE, "logType": HOSTILE})
+            .to_string()
+    };
+    let stack = format!("java.lang.RuntimeException: {HOSTILE}\n\tat a.b.C.d(C.java:1)\nCaused by: a.b.E: {HOSTILE}");
+    let lines = [
+        record(1_000, "INFO", &format!("first {HOSTILE}")),
+        record(2_000, "INFO", "loading\n  5%\r 50%\r100% done"),
+        record(3_000, "ERROR", &stack),
+    ];
+    let file = write_lines(service.folder().join("hostile.ndjson"), &lines);
+    let arguments = ["push", RUN, file.to_str().unwrap(), "--task", &task, "--finish", "execution_failed"];
+    service.succeed(&[&arguments[..], &["--error-message", HOSTILE]].concat());
+    (service, workspace, task)
+}
+
+/// What a terminal gets of a command, on both outputs.
+fn shown(service: &Service, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    typed(service, arguments, variables, &json!([]))
+}
+
+/// The same with steps of `terminal.py`.
+fn typed(service: &Service, arguments: &[&str], variables: &[(&str, &str)], steps: &Value) -> String {
+    let mut terminal = Command::new("python3");
+    terminal.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/terminal.py")).arg("--any-end").arg(RUNLOG);
+    terminal.args(arguments).env("RUNLOG_API_URL", &service.url).env("RUNLOG_TOKEN", &service.token);
+    terminal.env("TERM", "xterm-256color").env_remove("NO_COLOR").current_dir(service.folder());
+    terminal.envs(variables.iter().copied());
+    let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(steps.to_string().as_bytes()).unwrap();
+    succeeded(child.wait_with_output().unwrap())
+}
+
+/// What is left of a text when what a terminal may get is taken away. A terminal is given `\r\n` for a line feed.
+fn steering(shown: &str) -> String {
+    let mut rest = shown.replace("\r\n", "").replace(['\n', '\t'], "");
+    for style in ["0", "1", "2", "31", "32", "33"] {
+        rest = rest.replace(&format!("\u{1b}[{style}m"), "");
+    }
+    let steers = |c: &char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}');
+    rest.chars().filter(steers).collect()
+}
+
+/// A progress bar is drawn with sequences of its own; those of the log are others.
+fn without_bar(shown: &str) -> String {
+    let mut rest = shown.to_owned();
+    for drawn in ["\u{1b}[2K", "\u{1b}[1A", "\u{1b}[1B", "\u{1b}[J", "\u{1b}[0J", "\r"] {
+        rest = rest.replace(drawn, "");
+    }
+    rest
+}
+
+#[track_caller]
+fn check(service: &Service, arguments: &[&str], words: &[&str]) {
+    for variables in [&[][..], &[("NO_COLOR", "1")], &[("TERM", "dumb")]] {
+        let shown = without_bar(&shown(service, arguments, variables));
+        assert_eq!(steering(&shown), "", "{arguments:?} {variables:?} {shown:?}");
+        for word in words {
+            assert!(shown.contains(word), "{word:?} is not in what {arguments:?} shows: {shown:?}");
+        }
+    }
+}
+
+#[test]
+fn a_log_cannot_steer_the_terminal_of_who_looks_at_it() {
+    let (service, workspace, task) = hostile_service();
+    let escaped = ["\\x1b[2J", "\\x1b]52;c;cm0=\\x07", "\\u{9b}2J", "\\u{202e}reversed", "\\u{2028}", "\\x1b[31mred"];
+    let all = [&WORDS[..], &escaped].concat();
+    check(&service, &["tail", RUN], &[&all[..], &["loading", "\\r100% done"]].concat());
+    check(&service, &["tail", RUN, "--json"], &["\\u001b[2J", "\\u{9b}2J", "\\u{202e}"]);
+    check(&service, &["search", ""], &all);
+    check(&service, &["search", "", "--json"], &["\\u001b[2J"]);
+    check(&service, &["runs", &task], &["\\x1b[2J"]);
+    check(&service, &["runs", &task, "--json"], &["\\u001b[2J"]);
+    check(&service, &["report", RUN], &["\\x1b[2J", "\\u{202e}reversed"]);
+    check(&service, &["report", RUN, "--html", "-"], &["\\x1b[2J"]);
+    check(&service, &["report", &task], &[]);
+    check(&service, &["report", &workspace], &[]);
+    check(&service, &["diff", RUN, RUN], &[]);
+    for format in ["text", "json", "ndjson"] {
+        check(&service, &["fetch", RUN, "-o", "-", "--settle", "0s", "--format", format], &["reversed", "hidden"]);
+    }
+}
+
+#[test]
+fn an_answer_cannot_steer_the_terminal_of_who_asks() {
+    let (service, _, _) = hostile_service();
+    let data = service.folder().join("data").to_str().unwrap().to_owned();
+    let columns =
+        "SELECT message, message AS \"\u{1b}[2J\u{1b}]0;title\u{7}\u{202e}column\" FROM records ORDER BY time";
+    for format in ["table", "csv", "json", "ndjson"] {
+        for service_or_archive in [&[][..], &["--data", &data]] {
+            let arguments = [&["sql", "--format", format, columns], service_or_archive].concat();
+            check(&service, &arguments, &["reversed", "column", "100% done"]);
+        }
+    }
+    // What is wrong with a question is quoted.
+    check(&service, &["sql", "SELECT \"\u{1b}[2J\u{9b}2J\u{202e}x\" FROM records"], &["error:"]);
+    check(&service, &["sql", "--data", &data, "SELECT \"\u{1b}[2J\u{9b}2J\u{202e}x\" FROM records"], &["error:"]);
+    check(&service, &["tail", "\u{1b}[2J\u{9b}2J\u{202e}x"], &["error:", "\\u{9b}2J"]);
+}
+
+#[test]
+fn a_file_and_a_pipe_get_a_log_as_it_is() {
+    let (service, _, task) = hostile_service();
+    let tail = service.succeed(&["tail", RUN]);
+    assert!(tail.contains(&format!("first {HOSTILE}\n")), "{tail:?}");
+    assert!(tail.contains("\n  5%\r 50%\r100% done\n"), "{tail:?}");
+    assert!(service.succeed(&["search", "first"]).contains(&format!("first {HOSTILE}\n")));
+    let error = HOSTILE.chars().take(60).collect::<String>();
+    assert!(service.succeed(&["runs", &task]).contains(&error));
+    let csv = service.succeed(&["sql", "--format", "csv", "SELECT message FROM records WHERE message LIKE 'first%'"]);
+    assert!(csv.contains(&format!("first {HOSTILE}")), "{csv:?}");
+    let output = service.runlog(&["tail", RUN, "--json"]).output().unwrap();
+    let record: Value = serde_json::from_str(succeeded(output).lines().next().unwrap()).unwrap();
+    assert_eq!(record["logMessage"], format!("first {HOSTILE}"));
+    let text = service.succeed(&["fetch", RUN, "-o", "-", "--settle", "0s", "--format", "text"]);
+    assert!(text.contains(&format!("first {HOSTILE}\n")), "{text:?}");
+}
+
+/// A peer that knows nothing, and says so in a hostile way.
+fn hostile_peer() -> String {
+    peer("404 Not Found", &json!({"status": 404, "code": HOSTILE, "message": HOSTILE}))
+}
+
+/// A peer that always says the same.
+fn peer(status: &'static str, body: &Value) -> String {
+    let body = body.to_string();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = [0; 4096];
+            let _ = std::io::Read::read(&mut stream, &mut head);
+            let head = "Content-Type: application/json\r\nConnection: close\r\n";
+            let _ = write!(stream, "HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    url
+}
+
+#[test]
+fn what_a_peer_says_cannot_steer_a_terminal() {
+    let service = Service::start(&[]);
+    let unknowing = hostile_peer();
+    for command in ["tail", "fetch", "report"] {
+        check(&service, &[command, RUN, "--api-url", &unknowing], &["error:", "\\x1b[2J"]);
+    }
+    // A bar quotes the status of a run that goes on.
+    let odd = peer("200 OK", &json!({"executionId": RUN, "executionStatus": format!("odd\n{HOSTILE}")}));
+    let steps = json!([["it is odd\\n", "\u{3}"]]);
+    let shown = typed(&service, &["fetch", RUN, "--api-url", &odd], &[("COLUMNS", "500")], &steps);
+    assert!(shown.contains("waiting for the run to end; it is odd\\nx\\x1b[2J"), "{shown:?}");
+    for of_log in ["\u{1b}[2J", "\u{1b}]", "\u{1b}[8m", "\u{7}", "\u{8}", "\u{9b}", "\u{202e}", "\u{2028}"] {
+        assert!(!shown.contains(of_log), "{of_log:?} {shown:?}");
+    }
+}
+
+#[test]
+fn the_log_of_the_service_has_one_line_an_event() {
+    let (folder, peer) = (tempfile::tempdir().unwrap(), hostile_peer());
+    let (settings, token) = (folder.path().join("runlog.toml"), folder.path().join("token"));
+    let token_file = token.display();
+    let text = format!("[[upstream]]\nname = \"odd\"\nurl = \"{peer}\"\ntoken = {{ file = \"{token_file}\" }}\n");
+    std::fs::write(&settings, text).unwrap();
+    std::fs::write(&token, "t").unwrap();
+    let mut serve = runlog(&["serve", "--listen", "127.0.0.1:0", "--settings"]);
+    serve.arg(&settings).arg("--data").arg(folder.path().join("data")).stderr(Stdio::piped());
+    let mut child = serve.spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut events = log.lines().map(Result::unwrap).skip_while(|line| !line.contains("could not be listed"));
+    let event = events.next().unwrap_or_default();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(event.contains("reversed") && event.contains("hidden"), "{event:?}");
+    assert_eq!(steering(&event), "", "{event:?}");
+}
