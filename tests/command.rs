@@ -48,19 +48,6 @@ fn a_log_that_is_pushed_twice_is_stored_once() {
 }
 
 #[test]
-fn compressed_logs_and_pipes_are_pushed_as_well() {
-    let (service, _, task, file) = with_task();
-    let packed = service.folder().join("log.ndjson.zst");
-    let plain = std::fs::read(&file).unwrap();
-    std::fs::write(&packed, zstd::encode_all(plain.as_slice(), 1).unwrap()).unwrap();
-    assert_eq!(push(&service, &task, &packed)["stored"], 3);
-
-    let mut command = service.runlog(&["push", "00000000-0000-4000-8000-000000000002", "-", "--task", &task]);
-    let piped = command.stdin(std::fs::File::open(&file).unwrap()).output().unwrap();
-    assert!(succeeded(piped).contains("stored 3 records"));
-}
-
-#[test]
 fn a_bad_line_is_named_and_its_batch_is_not_stored() {
     let (service, _, task, file) = with_task();
     write_lines(file.clone(), &[record(1_000, "one"), r#"{"logTimestamp":"soon"}"#.to_owned()]);
@@ -68,20 +55,6 @@ fn a_bad_line_is_named_and_its_batch_is_not_stored() {
     check_failure(output, 2, &["line 2", "logTimestamp", "soon", "nothing of this batch was stored"]);
     let empty = service.succeed(&["fetch", RUN, "--no-wait", "-o", "-"]);
     assert_eq!(empty, "");
-}
-
-#[test]
-fn no_run_is_started_for_a_log_that_cannot_be_read() {
-    // The run was started first, and went on for ever.
-    let (service, _, task, file) = with_task();
-    for name in ["plain.ndjson.gz", "plain.ndjson.zst"] {
-        std::fs::copy(&file, service.folder().join(name)).unwrap();
-    }
-    for name in ["missing.ndjson", "plain.ndjson.gz", "plain.ndjson.zst", "data"] {
-        let output = service.runlog(&["push", RUN, name, "--task", &task]).output().unwrap();
-        check_failure(output, 2, &["cannot read", name]);
-    }
-    assert_eq!(service.succeed(&["runs", &task, "--json"]), "");
 }
 
 #[test]

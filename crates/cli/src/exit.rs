@@ -52,7 +52,8 @@ impl Failure {
         let message = format!("{}{text}", self.error);
         match text.is_empty() {
             true => self,
-            false => Self { exit: self.exit, error: anyhow::anyhow!(message) },
+            // The causes below it stay; what the new message repeats is not told twice.
+            false => Self { exit: self.exit, error: self.error.context(message) },
         }
     }
 

@@ -43,7 +43,7 @@ pub use executions::{Execution, ExecutionFilter, ExecutionList, ExecutionScope, 
 pub use fetch_page::PageEvent;
 pub use lists::ListIds;
 pub use logs::{GeneratedPage, PageRequest};
-pub use push::ContentEncoding;
+pub use push::{ContentEncoding, PushBatch};
 pub use ready::readiness;
 pub use retry::retry_after;
 pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};

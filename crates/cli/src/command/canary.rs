@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use runlog_client::{Client, ContentEncoding, ErrorKind};
+use runlog_client::{Client, ContentEncoding, ErrorKind, PushBatch};
 use runlog_collector::{FetchError, FetchRequest, NoProgress, Output, fetch_run};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId};
@@ -147,8 +147,13 @@ async fn sing(args: &CanaryArgs, client: &Client, through: &Client) -> Outcome<F
         log.push(b'\n');
     }
     let body = Bytes::from(zstd::encode_all(log.as_slice(), 1)?);
-    client.push_records(run_id, &mark, body, ContentEncoding::Zstd, None).await?;
-    client.finish_run(run_id, &FinishRun::with_status(RunStatus::Successful)).await?;
+    let batch = PushBatch { id: &mark, body, encoding: ContentEncoding::Zstd, skips_bad_lines: false };
+    let pushed = client.push_records(run_id, batch, None).await;
+    // A run whose records did not arrive has ended as well, and must not look as if it went on.
+    let status = if pushed.is_ok() { RunStatus::Successful } else { RunStatus::Failed };
+    let finished = client.finish_run(run_id, &FinishRun::with_status(status)).await;
+    pushed?;
+    finished?;
 
     let ended = SystemClock.now();
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;

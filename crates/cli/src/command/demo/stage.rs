@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::samples::Sample;
-use crate::command::push::push_log;
+use crate::command::push::{Batches, push_log};
 use crate::command::serve::{ADMIN_TOKEN_FILE, serve_until, write_admin_token};
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::Outcome;
@@ -101,7 +101,7 @@ impl Stage {
         let (run, outline) = (sample.run_id()?, sample.outline()?);
         let start = StartRun { start_timestamp: Some(outline.first), ..StartRun::of_task(self.task) };
         self.administrator.start_run(run, &start).await?;
-        push_log(&self.administrator, run, sample.log()?).await?;
+        push_log(&self.administrator, run, Batches::of_lines(sample.log()?)).await?;
         let status = if outline.error.is_some() { RunStatus::Failed } else { RunStatus::Successful };
         let finish = FinishRun {
             finish_timestamp: Some(outline.last),
