@@ -1,5 +1,7 @@
 //! The care of an archive: `runlog archive` and `runlog doctor`, beside a service and without one.
 
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -171,6 +173,79 @@ fn a_doctor_says_what_to_do_when_something_is_wrong() {
         assert_eq!(found["health"], "bad");
         assert!(found["advice"].as_str().unwrap().contains("runlog serve"), "{found}");
     }
+}
+
+#[test]
+fn a_doctor_says_who_else_can_get_at_an_archive() {
+    let (folder, _) = archive();
+    let set = |name: &str, mode| {
+        std::fs::set_permissions(folder.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let rights = || {
+        let (_, findings, _) = on_archive(folder.path(), &["doctor"]);
+        findings.into_iter().find(|it| it["what"] == "rights").unwrap()
+    };
+    assert_eq!(rights()["health"], "good");
+    // In a folder that is closed the rights of what lies in it do not matter.
+    set("data/catalog.sqlite", 0o644);
+    assert_eq!(rights()["health"], "good");
+    set("data/catalog.sqlite", 0o644);
+    set("data", 0o755);
+    let found = rights();
+    assert!(
+        found["health"] == "doubtful" && found["seen"].as_str().unwrap().contains("catalog.sqlite has the rights 0644"),
+        "{found}"
+    );
+    assert!(found["advice"].as_str().unwrap().contains("keys rotate"), "{found}");
+    assert_eq!(rights()["health"], "good");
+}
+
+/// A service that always answers the same.
+fn always(status: &'static str, kind: &'static str, body: String) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 16384]);
+            let head = format!("Content-Type: {kind}\r\nConnection: close\r\nContent-Length: {}", body.len());
+            let _ = write!(stream, "HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}");
+        }
+    });
+    url
+}
+
+#[test]
+fn a_doctor_names_the_work_of_a_service_that_does_not_come_back() {
+    let (folder, _) = archive();
+    // As `/readyz` says it.
+    let message = "this fails again and again: seal, collect talend-eu; the service's log says why";
+    let body = json!({"status": 503, "code": "unavailable", "message": message}).to_string();
+    let url = always("503 Service Unavailable", "application/json", body);
+    let (code, findings, _) = on_archive(folder.path(), &["doctor", "--api-url", &url]);
+    let found = findings.iter().find(|it| it["what"] == "service").unwrap();
+    assert!(code == 1 && found["seen"].as_str().unwrap().contains("again: seal, collect talend-eu"), "{found}");
+    let output = runlog(&["health", "--api-url", &url]).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("seal, collect talend-eu"));
+}
+
+/// S3's own words stood there three times over, and nobody was told to make the bucket.
+#[test]
+fn a_bucket_that_is_not_there_is_told_in_one_sentence() {
+    let (folder, _) = archive();
+    // As S3 answers.
+    let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchBucket</Code><Message>The specified bucket \
+                does not exist</Message><BucketName>nobody</BucketName><RequestId>1</RequestId></Error>";
+    let endpoint = always("404 Not Found", "application/xml", body.to_owned());
+    let options = "region=eu-west-1&access_key_id=key&secret_access_key=secret&allow_http=true";
+    let objects = format!("s3://nobody/runlog?endpoint={endpoint}&{options}");
+    let (code, findings, _) = on_archive(folder.path(), &["doctor", "--objects", &objects]);
+    let found = findings.iter().find(|it| it["what"] == "objects").unwrap();
+    let seen = found["seen"].as_str().unwrap();
+    assert!(code == 1 && seen.starts_with("there is no such bucket: make it"), "{found}");
+    assert!(!seen.contains("xml") && found["advice"].is_null(), "{found}");
+    let (code, _, errors) = on_archive(folder.path(), &["archive", "verify", "--objects", &objects]);
+    assert!(code != 0 && errors.matches("bucket").count() == 1 && !errors.contains("xml"), "{errors}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ async fn run(command: Command) -> Outcome {
         Command::Plan(args) => until_stopped(command::collect::plan(args), stop).await,
         Command::Deliver(args) => command::deliver::run(args, stop).await,
         Command::Status(args) => until_stopped(command::collect::status(args), stop).await,
-        Command::Check(args) => until_stopped(command::collect::check(args), stop).await,
+        Command::Check(args) => command::collect::check(args, stop).await,
         Command::Canary(args) => command::canary::run(args, stop).await,
         Command::Report(args) => until_stopped(command::report::run(args), stop).await,
         Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
@@ -119,14 +119,14 @@ async fn run(command: Command) -> Outcome {
         Command::Sql(args) => until_stopped(command::sql::run(*args), stop).await,
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
-        Command::Doctor(args) => until_stopped(command::doctor::run(args), stop).await,
+        Command::Doctor(args) => command::doctor::run(args, stop).await,
         Command::Health(args) => until_stopped(command::health::run(args), stop).await,
         Command::Completions(args) => command::completions::run(args, Arguments::command()),
     }
 }
 
 /// Does a piece of work until it ends or a signal comes. What it had finished by then is on disk or at the service.
-async fn until_stopped(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
+pub(crate) async fn until_stopped(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
     tokio::select! {
         outcome = work => outcome,
         () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here")),

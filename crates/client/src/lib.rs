@@ -44,7 +44,7 @@ pub use fetch_page::PageEvent;
 pub use lists::ListIds;
 pub use logs::{GeneratedPage, PageRequest};
 pub use push::{ContentEncoding, PushBatch};
-pub use ready::readiness;
+pub use ready::{Readiness, readiness};
 pub use retry::retry_after;
 pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
 pub use sql::SqlAnswer;

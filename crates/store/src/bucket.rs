@@ -16,7 +16,7 @@ use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::errors::ParquetError;
 use tokio::io::AsyncWriteExt;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, is_of_no_bucket};
 use crate::limits;
 use crate::objects::Objects;
 use crate::settings::SecretUrl;
@@ -89,7 +89,12 @@ impl BucketFile {
     }
 }
 
+/// An error of the bucket itself, or of writing to it.
 fn unwritable(name: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let cause = std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |error| error.source());
+    if cause.filter_map(|error| error.downcast_ref()).any(is_of_no_bucket) {
+        return Error::new(ErrorKind::Unavailable, format!("cannot write {name}: the bucket is not there; make it"));
+    }
     Error::caused(ErrorKind::Unavailable, format!("cannot write {name}"), error)
 }
 

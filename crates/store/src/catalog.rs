@@ -8,10 +8,11 @@ use std::sync::Once;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
 
 use crate::catalog_pool::{CatalogPool, again_while_away};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
 use crate::limits;
 
 /// The rows of an archive.
@@ -105,8 +106,12 @@ impl Catalog {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let place = format!("{}{}", url.host_str().unwrap_or("?"), url.path());
         let opening = |error: sqlx::Error| {
-            let message =
-                format!("cannot reach the catalog {place}; does PostgreSQL run there, and is the password right?");
+            let message = match is_of_pooler(&error) {
+                true => format!("cannot use the catalog {place}: {POOLER}"),
+                false => {
+                    format!("cannot reach the catalog {place}; does PostgreSQL run there, and is the password right?")
+                }
+            };
             Error::caused(ErrorKind::Unavailable, message, error)
         };
         let pool = AnyPoolOptions::new()
@@ -120,10 +125,11 @@ impl Catalog {
         // An index of a large table takes longer than any call may. Waiting for a lock stays bounded: whoever comes after
         // it would wait as well.
         connection.execute("SET statement_timeout = 0").await.map_err(opening)?;
-        sqlx::migrate!("migrations/postgres").run(&mut *connection).await.map_err(|error| {
-            let advice = "was it written by a newer runlog, or may this user not make tables?";
-            Error::caused(ErrorKind::Corrupt, format!("cannot bring {place} up to date; {advice}"), error)
-        })?;
+        let migrations = sqlx::migrate!("migrations/postgres");
+        // Even looking for what is to be done would take the right to make tables.
+        if !is_up_to_date(&migrations, &mut connection).await {
+            migrations.run(&mut *connection).await.map_err(|error| not_brought_up_to_date(&place, error))?;
+        }
         set_bounds(&mut connection).await.map_err(opening)?;
         drop(connection);
         let (writer, readers) = (CatalogPool::for_writing(pool.clone()), CatalogPool::for_reading(pool));
@@ -215,6 +221,46 @@ impl Catalog {
             }
         }
     }
+}
+
+/// True when every step of bringing a database to the newest form was done, and no others.
+async fn is_up_to_date(migrations: &Migrator, connection: &mut AnyConnection) -> bool {
+    let done: Result<Vec<(i64, bool, Vec<u8>)>, _> =
+        sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(connection)
+            .await;
+    // There is no such table in a new database.
+    let Ok(done) = done else { return false };
+    done.iter().all(|(_, success, _)| *success)
+        && done
+            .iter()
+            .map(|(version, _, checksum)| (*version, checksum.as_slice()))
+            .eq(migrations.iter().map(|step| (step.version, &*step.checksum)))
+}
+
+fn not_brought_up_to_date(place: &str, error: MigrateError) -> Error {
+    let cause = match &error {
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => Some(cause),
+        _ => None,
+    };
+    if cause.is_some_and(is_of_pooler) {
+        return Error::caused(ErrorKind::Unavailable, format!("cannot use the catalog {place}: {POOLER}"), error);
+    }
+    let is_forbidden = |cause: &sqlx::Error| {
+        cause.as_database_error().and_then(|refusal| refusal.code()).is_some_and(|code| code == "42501")
+    };
+    if cause.is_some_and(is_forbidden) {
+        let message = format!(
+            "cannot make or change the tables in {place}: this user may not; start once as the user who owns the tables and \
+             may make more (CREATE on the schema), and then as this one"
+        );
+        return Error::caused(ErrorKind::Unavailable, message, error);
+    }
+    Error::caused(
+        ErrorKind::Corrupt,
+        format!("cannot bring {place} up to date; was it written by a newer runlog?"),
+        error,
+    )
 }
 
 /// How long a statement may take on a connection to PostgreSQL, and how long it may wait for another node.

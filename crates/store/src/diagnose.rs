@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
+use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::error::{NO_BUCKET, POOLER, Result};
 use crate::store::Store;
 use crate::{keys, limits};
 
@@ -58,9 +59,14 @@ impl Finding {
 impl Store {
     /// Looks at catalog, objects, clocks and what waits to be done. Writes one small object and removes it.
     pub async fn diagnose(&self) -> Vec<Finding> {
+        self.diagnose_until(&CancellationToken::new()).await
+    }
+
+    /// The same; told to `stop`, it still removes what it has written.
+    pub async fn diagnose_until(&self, stop: &CancellationToken) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.push(found("catalog", self.diagnose_catalog().await));
-        let objects = found("objects", self.diagnose_objects(&mut findings).await);
+        let objects = found("objects", self.diagnose_objects(&mut findings, stop).await);
         findings.push(objects);
         findings.extend(self.diagnose_folder());
         findings.push(found("stored records", self.diagnose_damage().await));
@@ -86,7 +92,7 @@ impl Store {
         })
     }
 
-    async fn diagnose_objects(&self, findings: &mut Vec<Finding>) -> Result<Finding> {
+    async fn diagnose_objects(&self, findings: &mut Vec<Finding>, stop: &CancellationToken) -> Result<Finding> {
         let probe = keys::probe(self.random().uuid());
         let bytes = Bytes::from_static(b"runlog looks whether it can write here");
         let begun = Instant::now();
@@ -96,11 +102,7 @@ impl Store {
             let head = self.objects().head(&probe).await?;
             Ok::<_, object_store::Error>((took, head, self.objects().get_range(&probe, 7..12).await?))
         };
-        let looked = looking.await;
-        // Also when it did not go well: what was written is not left behind.
-        let deleted = self.objects().delete(&probe).await;
-        let (took, head, part) = looked?;
-        deleted?;
+        let (took, head, part) = self.with_probe(&probe, looking, stop).await?;
         let skew_ms = head.last_modified.timestamp_millis() - self.now().as_millis();
         if skew_ms.abs() > SKEW_MS_MAX {
             let seen = format!("the clock of the objects is {skew_ms} ms from this machine's");
@@ -208,13 +210,10 @@ impl Store {
 /// A finding, or that it could not be made.
 fn found(what: &str, outcome: Result<Finding>) -> Finding {
     outcome.unwrap_or_else(|error| {
-        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |cause| cause.source());
-        let seen: Vec<String> = causes.map(ToString::to_string).collect();
-        Finding::new(
-            what,
-            Health::Bad,
-            seen.join(": "),
-            Some("is it running, reachable from here, and may this user write to it?"),
-        )
+        let seen = error.with_causes();
+        // What says itself what to do needs no more.
+        let is_told = seen.contains(NO_BUCKET) || seen.contains(POOLER);
+        let advice = (!is_told).then_some("is it running, reachable from here, and may this user write to it?");
+        Finding::new(what, Health::Bad, seen, advice)
     })
 }

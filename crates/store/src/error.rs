@@ -51,6 +51,20 @@ impl Error {
         Self { kind, message: message.into(), source: Some(Arc::from(source.into())), object: None }
     }
 
+    /// What happened, and why, in one line: the message and those of its causes that it does not repeat.
+    pub fn with_causes(&self) -> String {
+        let mut told = self.message.clone();
+        let mut cause = StdError::source(self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !told.contains(&text) {
+                told = format!("{told}: {text}");
+            }
+            cause = error.source();
+        }
+        told
+    }
+
     /// What the caller does next.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -110,6 +124,9 @@ impl From<sqlx::Error> for Error {
         if matches!(&error, sqlx::Error::Database(database) if database.code().as_deref() == Some("22021")) {
             return Self::caused(ErrorKind::Invalid, "a text holds a NUL character", error);
         }
+        if is_of_pooler(&error) {
+            return Self::caused(ErrorKind::Unavailable, POOLER, error);
+        }
         let kind = match &error {
             sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
             sqlx::Error::Database(database) if database.is_unique_violation() => ErrorKind::Conflict,
@@ -125,8 +142,36 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// What is said when a pooler breaks what a session is for.
+pub(crate) const POOLER: &str = "a connection pooler stands before PostgreSQL and does not keep what belongs to a session: set \
+    it to session mode (PgBouncer: pool_mode = session, ignore_startup_parameters = extra_float_digits), or name \
+    PostgreSQL itself";
+
+/// True for what PostgreSQL, or the pooler itself, says when statements of one session come to several.
+pub(crate) fn is_of_pooler(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(refusal) = error else { return false };
+    let (code, said) = (refusal.code().unwrap_or_default(), refusal.message());
+    // A prepared statement that another client made under the same name, or that is not there; settings that a pooler
+    // does not pass on.
+    matches!(&*code, "42P05" | "26000") || said.contains("unsupported startup parameter") || said.contains("pgbouncer")
+}
+
+/// What is said of a bucket that is not there.
+pub(crate) const NO_BUCKET: &str =
+    "there is no such bucket: make it, or mend its name in the address of the objects (--objects, RUNLOG_OBJECTS)";
+
+/// True for what S3, Azure and Google say of a bucket that is not there.
+pub(crate) fn is_of_no_bucket(error: &object_store::Error) -> bool {
+    let said = error.to_string();
+    ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"].iter().any(|word| said.contains(word))
+}
+
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
+        // What the service says of it is a page of XML.
+        if is_of_no_bucket(&error) {
+            return Self::new(ErrorKind::Unavailable, NO_BUCKET);
+        }
         match &error {
             // A catalog row names the object, so its absence is a fault of the archive and not of the caller.
             object_store::Error::NotFound { path, .. } => {
@@ -191,6 +236,74 @@ mod tests {
         let source = "no such file".into();
         let error = Error::from(object_store::Error::NotFound { path: "segments/a".to_owned(), source });
         assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("segments/a"), "{error}");
+    }
+
+    /// What PostgreSQL refuses a statement with.
+    #[derive(Debug)]
+    struct Refusal(&'static str, &'static str);
+
+    impl fmt::Display for Refusal {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.1)
+        }
+    }
+
+    impl StdError for Refusal {}
+
+    impl sqlx::error::DatabaseError for Refusal {
+        fn message(&self) -> &str {
+            self.1
+        }
+
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    /// In transaction mode statements of one session come to several; as PgBouncer 1.18 and PostgreSQL 15 say it.
+    #[test]
+    fn a_pooler_that_breaks_sessions_is_named() {
+        for refusal in [
+            Refusal("42P05", "prepared statement \"sqlx_s_2\" already exists"),
+            Refusal("26000", "prepared statement \"sqlx_s_1\" does not exist"),
+            Refusal("08P01", "unsupported startup parameter: extra_float_digits"),
+        ] {
+            let error = Error::from(sqlx::Error::Database(Box::new(refusal)));
+            assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("session mode"), "{error}");
+        }
+        let error = Error::from(sqlx::Error::Database(Box::new(Refusal("42P01", "relation \"runs\" does not exist"))));
+        assert!(!error.to_string().contains("pooler"), "{error}");
+    }
+
+    /// S3's own words stood there three times over.
+    #[test]
+    fn a_bucket_that_is_not_there_is_told_in_one_sentence() {
+        let source = "404 Not Found: <?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code></Error>".into();
+        let error = Error::from(object_store::Error::NotFound { path: "probes/a".to_owned(), source });
+        assert_eq!((error.kind(), error.with_causes().as_str()), (ErrorKind::Unavailable, NO_BUCKET));
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let source = "Range is not supported".into();
+        let error = Error::from(object_store::Error::Generic { store: "S3", source });
+        assert_eq!(error.with_causes(), "the object store did not answer: Generic S3 error: Range is not supported");
     }
 
     #[tokio::test]

@@ -398,3 +398,6 @@ pub const WORK_STEADY: Duration = Duration::from_secs(60);
 
 /// After so many failures in a row work counts as down. Unit: failures. About a minute of them.
 pub const WORK_DOWN_FAILURES: u32 = 6;
+
+/// How long removing a probe is waited for, also by who was told to stop.
+pub(crate) const PROBE_REMOVAL: Duration = Duration::from_secs(10);

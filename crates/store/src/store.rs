@@ -8,6 +8,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
+use tokio_util::sync::CancellationToken;
 
 use crate::audit::Deed;
 use crate::catalog::Catalog;
@@ -19,13 +20,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::group::Group;
 use crate::intents::Intents;
-use crate::keys;
 use crate::objects::Objects;
 use crate::page_build::PageBuilds;
 use crate::private::{keep_private, make_private_folder};
 use crate::segment_file::{self, OpenSegments};
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
+use crate::{keys, limits};
 
 /// An open archive. Clones share it.
 #[derive(Clone)]
@@ -112,13 +113,43 @@ impl Store {
 
     /// Checks that the catalog answers and that an object can be written and removed.
     pub async fn check(&self) -> Result<()> {
+        self.check_until(&CancellationToken::new()).await
+    }
+
+    /// The same; broken off by `stop`, it removes what it has written.
+    pub async fn check_until(&self, stop: &CancellationToken) -> Result<()> {
         sqlx::query("SELECT 1").fetch_one(self.catalog().read()).await?;
         let probe = keys::probe(self.random().uuid());
-        let put = self.objects().put(&probe, Bytes::from_static(b"probe").into()).await;
-        // Also after a write that failed: it may have come through, and only its answer was lost.
-        let deleted = self.objects().delete(&probe).await;
-        put?;
-        Ok(deleted?)
+        let put = self.objects().put(&probe, Bytes::from_static(b"probe").into());
+        self.with_probe(&probe, put, stop).await.map(drop)
+    }
+
+    /// Does something with an object that is nothing but a probe, and removes it, whatever came of it: a write that failed
+    /// may have come through, and only its answer was lost.
+    pub(crate) async fn with_probe<T>(
+        &self,
+        probe: &Path,
+        look: impl Future<Output = object_store::Result<T>>,
+        stop: &CancellationToken,
+    ) -> Result<T> {
+        let mut look = std::pin::pin!(look);
+        let looked = tokio::select! {
+            looked = &mut look => looked.map_err(Error::from),
+            () = stop.cancelled() => {
+                // A write that is under way would come through after the removal.
+                let _ = tokio::time::timeout(limits::PROBE_REMOVAL, look).await;
+                Err(Error::new(ErrorKind::Unavailable, "told to stop"))
+            }
+        };
+        let deleted = tokio::time::timeout(limits::PROBE_REMOVAL, self.objects().delete(probe)).await;
+        let found = looked?;
+        match deleted {
+            Ok(deleted) => deleted?,
+            Err(_) => {
+                return Err(Error::new(ErrorKind::Unavailable, format!("the object {probe} was not removed in time")));
+            }
+        }
+        Ok(found)
     }
 
     /// Keeps the long-lived work on this archive going that this process does, and knows how it is doing.

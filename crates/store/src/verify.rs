@@ -163,7 +163,7 @@ impl Store {
         match SegmentFile::open(self, &row.object_key, bytes).await {
             Ok(file) if file.rows() == row.records.saturating_as::<usize>() => Ok(None),
             Ok(file) => Ok(Some(format!("it has {} rows where the catalog says {}", file.rows(), row.records))),
-            Err(error) => Ok(Some(format!("it cannot be read: {error}"))),
+            Err(error) => Ok(Some(format!("it cannot be read: {}", error.with_causes()))),
         }
     }
 
@@ -220,7 +220,7 @@ impl Store {
                 Counted { arrivals: vec![0; run.records.saturating_as::<usize>().div_ceil(64)], ..Counted::default() };
             for slice in &slices {
                 if let Err(error) = self.count_slice(run_id, slice, run.records, &mut counted).await {
-                    counted.problems.push(format!("rows in {}: {error}", slice.object_key));
+                    counted.problems.push(format!("rows in {}: {}", slice.object_key, error.with_causes()));
                 }
             }
             match self.log_state(run_id, state).await {
@@ -350,7 +350,7 @@ impl Store {
             for SummaryOfRun { summary, run_epoch, run_records } in summaries {
                 let run = summary.run_id().to_owned();
                 let problem = match summary.into_kept() {
-                    Err(error) => error.to_string(),
+                    Err(error) => error.with_causes(),
                     Ok(kept) if run_epoch == Some(kept.log.epoch.saturating_as::<i64>()) && run_records > Some(0) => {
                         continue;
                     }

@@ -586,14 +586,21 @@ fn budget(collector: &CollectorFigures) -> String {
 }
 
 /// Reads the settings and tries everything that they name.
-pub(crate) async fn check(args: CheckArgs) -> Outcome {
+pub(crate) async fn check(args: CheckArgs, stop: CancellationToken) -> Outcome {
     if args.example {
         return Ok(result_line(EXAMPLE.trim_end())?);
     }
-    let Opened { store, place, upstreams, sinks, alerts } = args.from.open(Needs::Something).await?;
+    let opened = args.from.open(Needs::Something).await?;
+    // Told to stop, it still removes what it has written.
+    opened.store.check_until(&stop).await?;
+    result_line(format!("{}  archive: opens in {}, and takes changes", styled(GOOD, "good"), opened.place))?;
+    crate::until_stopped(check_peers(opened), stop).await
+}
+
+/// Tries upstreams, sinks and the destinations of alerts.
+async fn check_peers(opened: Opened) -> Outcome {
+    let Opened { store, upstreams, sinks, alerts, .. } = opened;
     let good = |text: String| result_line(format!("{}  {text}", styled(GOOD, "good")));
-    store.check().await?;
-    good(format!("archive: opens in {place}, and takes changes"))?;
     let mut first = None;
     for Scheduled { upstream, .. } in upstreams {
         let (name, now) = (upstream.name.clone(), SystemClock.now());

@@ -1,10 +1,13 @@
 //! `runlog doctor`: looks for what is wrong, and says what to do.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use runlog_client::TlsSettings;
-use runlog_store::{Finding, Health, Store};
+use runlog_client::{Readiness, TlsSettings};
+use runlog_store::{Finding, Health, Store, StoreSettings};
+use tokio_util::sync::CancellationToken;
 
 use crate::command::archive::{OpenArgs, folder_without_archive};
 use crate::connection::TlsArgs;
@@ -27,7 +30,8 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-pub(crate) async fn run(args: DoctorArgs) -> Outcome {
+/// Looks, until it is told to stop: what it has written to look is removed then as well.
+pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
     let settings = args.archive.settings();
     let place = settings.place();
     let mut findings =
@@ -37,18 +41,23 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
         let advice = "name its folder with --data, or start `runlog serve`, which makes one";
         findings.push(Finding::new("archive", Health::Bad, seen, Some(advice)));
     } else {
-        match Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await {
+        let could_be_read = readable_by_others(&settings);
+        match Store::open(settings.clone(), Arc::new(SystemClock), Arc::new(SystemRandom)).await {
             Ok(store) => {
                 findings.push(Finding::new("archive", Health::Good, place, None));
-                findings.extend(store.diagnose().await);
+                findings.extend(store.diagnose_until(&stop).await);
+                findings.extend(rights(&settings, could_be_read));
                 store.close().await;
             }
             Err(error) => {
-                let failure = anyhow::Error::from(error);
                 let advice = "the archive must be reachable and writable by this user, and not from a newer version";
-                findings.push(Finding::new("archive", Health::Bad, format!("{place}: {failure:#}"), Some(advice)));
+                let seen = format!("{place}: {}", error.with_causes());
+                findings.push(Finding::new("archive", Health::Bad, seen, Some(advice)));
             }
         }
+    }
+    if stop.is_cancelled() {
+        return Err(Failure::new(Exit::Interrupted, "interrupted; nothing is left of what was written to look"));
     }
     if let Some(url) = &args.api_url {
         findings.push(service(url, &args.tls.settings()?).await);
@@ -76,18 +85,53 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
     }
 }
 
+/// Whether other users of this machine can get at an archive that lies in a folder. Opening it takes rights from them
+/// that they had.
+fn rights(settings: &StoreSettings, before: Option<String>) -> Option<Finding> {
+    let folder = folder_of(settings)?.display();
+    Some(match (readable_by_others(settings), before) {
+        (Some(seen), _) => {
+            let seen = format!("other users of this machine can get at the archive: {seen}");
+            let advice = format!("chmod 0700 {folder}, as the user who owns it: it holds keys that sign tokens");
+            Finding::new("rights", Health::Bad, seen, Some(&advice))
+        }
+        (None, Some(seen)) => {
+            let seen = format!("other users of this machine could get at the archive until now: {seen}");
+            let advice = "it is for its owner alone now; if strangers use this machine, run `runlog admin keys rotate`";
+            Finding::new("rights", Health::Doubtful, seen, Some(advice))
+        }
+        (None, None) => Finding::new("rights", Health::Good, format!("{folder} is for its owner alone"), None),
+    })
+}
+
+/// The folder of an archive, unless all of it lies elsewhere.
+fn folder_of(settings: &StoreSettings) -> Option<&Path> {
+    (settings.catalog.is_none() || settings.objects.is_none()).then_some(settings.data_folder.as_path())
+}
+
+/// The rights of the first part of an archive that others can get at. What lies in a folder that is closed is out of
+/// reach, whatever its own rights are.
+fn readable_by_others(settings: &StoreSettings) -> Option<String> {
+    let folder = folder_of(settings)?;
+    let mode = |path: &Path| std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o7777);
+    if mode(folder)? & 0o077 == 0 {
+        return None;
+    }
+    let parts = ["catalog.sqlite", "catalog.sqlite-wal", "admin.token", "objects"].map(|name| folder.join(name));
+    let open = |path: &Path| mode(path).filter(|mode| mode & 0o077 != 0).map(|mode| (path.to_owned(), mode));
+    let (path, mode) = parts.iter().find_map(|path| open(path)).or_else(|| open(folder))?;
+    Some(format!("{} has the rights {mode:04o}", path.display()))
+}
+
 /// Whether a service answers, and whether it can reach its archive.
 async fn service(url: &url::Url, tls: &TlsSettings) -> Finding {
     match runlog_client::readiness(url, tls).await {
-        Ok(200) => Finding::new("service", Health::Good, format!("{url} is ready"), None),
-        Ok(status) => {
-            let advice = "the service runs and cannot use its archive; its log says why";
-            Finding::new(
-                "service",
-                Health::Bad,
-                format!("{url} answers {status} when asked if it is ready"),
-                Some(advice),
-            )
+        Ok(Readiness { status: 200, .. }) => Finding::new("service", Health::Good, format!("{url} is ready"), None),
+        Ok(Readiness { status, problem }) => {
+            let advice = "the service runs, and something of its work does not go on; its log says why";
+            let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+            let seen = format!("{url} answers {status} when asked if it is ready{problem}");
+            Finding::new("service", Health::Bad, seen, Some(advice))
         }
         Err(why) => {
             let advice = "is `runlog serve` running there, and is this its address?";

@@ -1,6 +1,7 @@
 //! `runlog health`: whether a service is ready, for probes that run a command.
 
 use clap::Args;
+use runlog_client::Readiness;
 
 use crate::connection::TlsArgs;
 use crate::exit::{Exit, Failure, Outcome};
@@ -19,9 +20,10 @@ pub(crate) struct HealthArgs {
 pub(crate) async fn run(args: HealthArgs) -> Outcome {
     let url = &args.api_url;
     match runlog_client::readiness(url, &args.tls.settings()?).await {
-        Ok(200) => Ok(result_line("ready")?),
-        Ok(status) => {
-            let message = format!("{url} answers {status} when asked if it is ready; its log says why");
+        Ok(Readiness { status: 200, .. }) => Ok(result_line("ready")?),
+        Ok(Readiness { status, problem }) => {
+            let problem = problem.unwrap_or_else(|| "its log says why".to_owned());
+            let message = format!("{url} answers {status} when asked if it is ready; {problem}");
             Err(Failure::new(Exit::Unavailable, message))
         }
         Err(why) => Err(Failure::new(Exit::Unavailable, format!("{url} does not answer: {why}"))),
