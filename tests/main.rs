@@ -11,6 +11,7 @@ mod deliver;
 mod demo;
 mod guide;
 mod hang_ups;
+mod postgres;
 mod push;
 mod report;
 mod sql;

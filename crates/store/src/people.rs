@@ -2,7 +2,7 @@
 
 use runlog_model::place::{Right, Rights};
 use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody};
-use runlog_model::{EnvironmentId, WorkspaceId};
+use runlog_model::{EnvironmentId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 use subtle::ConstantTimeEq;
 
@@ -100,9 +100,11 @@ impl Store {
         }
         let row: Option<(String, Option<i64>, String, String, i64)> = sqlx::query_as(
             "SELECT t.id, t.last_used_at, u.id, u.name, u.administrator
-             FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.token_hash = $1",
+             FROM tokens t JOIN users u ON u.id = t.user_id
+             WHERE t.token_hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2)",
         )
         .bind(secret::hash(token))
+        .bind(self.now().as_millis())
         .fetch_optional(self.catalog().read())
         .await?;
         let Some((token_id, last_used_at, id, name, administrator)) = row else { return Ok(None) };
@@ -284,6 +286,15 @@ impl Store {
 
     /// Makes a personal access token; its text is in the answer and nowhere else.
     pub async fn create_token(&self, user_id: &str, name: &str) -> Result<TokenBody> {
+        self.make_token(user_id, name, None).await
+    }
+
+    /// The same for a token that is no longer accepted after so many milliseconds.
+    pub async fn create_passing_token(&self, user_id: &str, name: &str, life_ms: i64) -> Result<TokenBody> {
+        self.make_token(user_id, name, Some(self.now().plus_millis(life_ms))).await
+    }
+
+    async fn make_token(&self, user_id: &str, name: &str, expires: Option<Timestamp>) -> Result<TokenBody> {
         if self.caller(CallerKind::User, user_id).await?.is_none() {
             return Err(Error::not_found("there is no user with this id"));
         }
@@ -294,17 +305,22 @@ impl Store {
             user_id: user_id.to_owned(),
             created_date: self.now(),
             last_used_date: None,
+            expiration_date: expires,
             token: Some(text.clone()),
         };
         let mut transaction = self.catalog().begin().await?;
-        sqlx::query("INSERT INTO tokens (id, user_id, name, token_hash, created_at) VALUES ($1, $2, $3, $4, $5)")
-            .bind(&token.id)
-            .bind(&token.user_id)
-            .bind(&token.name)
-            .bind(secret::hash(&text))
-            .bind(token.created_date.as_millis())
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "INSERT INTO tokens (id, user_id, name, token_hash, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&token.id)
+        .bind(&token.user_id)
+        .bind(&token.name)
+        .bind(secret::hash(&text))
+        .bind(token.created_date.as_millis())
+        .bind(expires.map(Timestamp::as_millis))
+        .execute(&mut *transaction)
+        .await?;
         self.commit_change(transaction, Some(&token.id)).await?;
         Ok(token)
     }
@@ -312,7 +328,7 @@ impl Store {
     /// The tokens of a user, or of all, oldest first.
     pub async fn tokens(&self, user_id: Option<&str>) -> Result<Vec<TokenBody>> {
         let rows: Vec<TokenRow> = sqlx::query_as(
-            "SELECT id, name, user_id, created_at, last_used_at FROM tokens
+            "SELECT id, name, user_id, created_at, last_used_at, expires_at FROM tokens
              WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at, id",
         )
         .bind(user_id)
@@ -438,6 +454,7 @@ struct TokenRow {
     user_id: String,
     created_at: i64,
     last_used_at: Option<i64>,
+    expires_at: Option<i64>,
 }
 
 impl TokenRow {
@@ -448,6 +465,7 @@ impl TokenRow {
             user_id: self.user_id,
             created_date: instant(self.created_at)?,
             last_used_date: self.last_used_at.map(instant).transpose()?,
+            expiration_date: self.expires_at.map(instant).transpose()?,
             token: None,
         })
     }

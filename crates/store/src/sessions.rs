@@ -57,17 +57,23 @@ impl Store {
         if !secret::is_well_formed(secret::TOKEN, token) {
             return Ok(None);
         }
-        let row: Option<(String, String)> = sqlx::query_as("SELECT id, user_id FROM tokens WHERE token_hash = $1")
-            .bind(secret::hash(token))
-            .fetch_optional(self.catalog().read())
-            .await?;
-        let Some((token_id, user_id)) = row else { return Ok(None) };
+        let now = self.now();
+        let row: Option<(String, String, Option<i64>)> = sqlx::query_as(
+            "SELECT id, user_id, expires_at FROM tokens
+             WHERE token_hash = $1 AND (expires_at IS NULL OR expires_at > $2)",
+        )
+        .bind(secret::hash(token))
+        .bind(now.as_millis())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        let Some((token_id, user_id, token_expires)) = row else { return Ok(None) };
+        let expires_at = now.plus_millis(limits::SESSION_LIFE_MS);
         let new = NewSession {
             kind: CallerKind::User,
             caller_id: &user_id,
             token_id: Some(&token_id),
             key_id: None,
-            expires_at: self.now().plus_millis(limits::SESSION_LIFE_MS),
+            expires_at: token_expires.map(instant).transpose()?.map_or(expires_at, |token| token.min(expires_at)),
         };
         self.write_session(&new).await.map(Some)
     }
@@ -130,12 +136,11 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the sessions that have ended by themselves.
+    /// Forgets the sessions and the tokens that have ended by themselves.
     pub(crate) async fn sweep_sessions(&self) -> Result<()> {
-        sqlx::query("DELETE FROM sessions WHERE expires_at < $1")
-            .bind(self.now().as_millis())
-            .execute(self.catalog().write())
-            .await?;
+        for statement in ["DELETE FROM sessions WHERE expires_at < $1", "DELETE FROM tokens WHERE expires_at < $1"] {
+            sqlx::query(statement).bind(self.now().as_millis()).execute(self.catalog().write()).await?;
+        }
         Ok(())
     }
 }

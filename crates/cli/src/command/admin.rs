@@ -1,6 +1,6 @@
 //! `runlog admin`: places, people, tokens and rights of an archive.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use runlog_client::{Client, PermissionHolder};
@@ -10,14 +10,15 @@ use runlog_model::wire::admin::{
     ServiceAccountBody, TokenBody,
 };
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
-use runlog_store::StoreSettings;
+use runlog_store::{Store, StoreSettings};
 use serde::Serialize;
 
+use crate::arguments::Span;
 use crate::command::archive::{self, folder_without_archive};
-use crate::command::serve::{PlaceArgs, write_admin_token};
+use crate::command::serve::{AdminTokenFile, PlaceArgs};
 use crate::connection::ConnectArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal::{STRONG, note, result_json, result_line, styled, table};
+use crate::terminal::{self, STRONG, note, result_json, result_line, styled, table};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -64,9 +65,12 @@ enum Subject {
     /// The keys that access tokens and links are signed with
     #[command(subcommand)]
     Keys(Keys),
-    /// Makes a new token for the administrator, on the machine that holds the archive, when the old one is lost
+    /// Makes a token for the administrator that is good for a while, where the archive can be opened, when all are lost
     Recover {
-        /// Folder that holds the archive
+        /// How long the token is accepted: time to make another with `runlog admin tokens create`
+        #[arg(long, default_value = "24h", value_name = "TIME")]
+        life: Span,
+        /// Folder that holds the archive, and gets the file with the token; made where the archive lies elsewhere
         #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER")]
         data: PathBuf,
         #[command(flatten)]
@@ -271,7 +275,7 @@ impl Holder {
 pub(crate) async fn run(args: AdminArgs) -> Outcome {
     let shown = Shown { json: args.json };
     let subject = match args.subject {
-        Subject::Recover { data, places } => return recover(data, places).await,
+        Subject::Recover { life, data, places } => return recover(life, &data, places).await,
         other => other,
     };
     let client = args.connect.client()?;
@@ -284,7 +288,7 @@ pub(crate) async fn run(args: AdminArgs) -> Outcome {
         Subject::Keys(command) => keys(&client, command, shown).await,
         Subject::ServiceAccounts(command) => service_accounts(&client, command, shown).await,
         Subject::Rights(command) => rights(&client, command, shown).await,
-        Subject::Recover { data, places } => recover(data, places).await,
+        Subject::Recover { life, data, places } => recover(life, &data, places).await,
     }
 }
 
@@ -449,23 +453,42 @@ async fn rights(client: &Client, command: RightsCommand, shown: Shown) -> Outcom
     shown.made(&held, format!("{text} in workspace {workspace}"))
 }
 
-async fn recover(data: PathBuf, places: PlaceArgs) -> Outcome {
-    let settings =
-        StoreSettings { catalog: places.catalog, objects: places.objects, ..StoreSettings::in_folder(&data) };
+async fn recover(life: Span, data: &Path, places: PlaceArgs) -> Outcome {
+    let settings = StoreSettings { catalog: places.catalog, objects: places.objects, ..StoreSettings::in_folder(data) };
     if let Some(folder) = folder_without_archive(&settings) {
         return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", folder.display())));
     }
+    // The file goes first: a token that cannot be written down would stay in the catalog, and nobody would know it.
+    let file = AdminTokenFile::prepare(data)?;
     let store = archive::open(settings).await?;
+    let outcome = make_token(&store, life, file).await;
+    store.close().await;
+    let (administrator, path) = outcome?;
+    note(format!(
+        "a new token of {administrator} is in {}, and is good for {}; older ones are still accepted. Make one that stays \
+         with `runlog admin tokens create NAME`",
+        path.display(),
+        terminal::duration(life.as_millis())
+    ));
+    Ok(())
+}
+
+/// Makes a token of an administrator; gives their name, and the file that the token is in.
+async fn make_token(store: &Store, life: Span, file: AdminTokenFile) -> Outcome<(String, PathBuf)> {
     let users = store.users().await?;
-    let administrator = users.iter().find(|user| user.administrator).ok_or_else(|| {
+    let administrator = users.into_iter().find(|user| user.administrator).ok_or_else(|| {
         Failure::new(
             Exit::NotFound,
             "the archive has no administrator yet; `runlog serve` makes one at its first start",
         )
     })?;
-    let made = store.create_token(&administrator.id, "recovered on the machine").await?;
-    let path = write_admin_token(&data, made.token.as_deref().unwrap_or_default())?;
-    store.close().await;
-    note(format!("a new token of {} is in {}; older ones are still accepted", administrator.name, path.display()));
-    Ok(())
+    let made = store.create_passing_token(&administrator.id, "recovered on the machine", life.as_millis()).await?;
+    match file.write(made.token.as_deref().unwrap_or_default()) {
+        Ok(path) => Ok((administrator.name, path)),
+        Err(failure) => {
+            // What is left of a try that failed is good for a day at most.
+            let _ = store.revoke_token(&made.id, None).await;
+            Err(failure)
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -360,8 +361,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     let place = settings.place();
     let store = archive::open(settings).await?;
     if let Some(token) = store.ensure_administrator().await? {
-        std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
-        let file = write_admin_token(&data, &token)?;
+        let file = AdminTokenFile::prepare(&data).and_then(|file| file.write(&token))?;
         note(format!("made an administrator; the token is in {} (for your eyes only)", file.display()));
     }
     let listener = TcpListener::bind(args.listen)
@@ -427,21 +427,38 @@ pub(crate) async fn serve_until(
         .map_err(|error| Failure::from(anyhow::Error::from(error)))
 }
 
-/// Writes the token where only the owner of the folder reads it; the file is whole or not there.
-pub(crate) fn write_admin_token(data: &Path, token: &str) -> Outcome<PathBuf> {
-    let path = data.join(ADMIN_TOKEN_FILE);
-    let write = || -> std::io::Result<()> {
-        // Temporary files of this library have mode 0600 from the start.
-        let mut file = tempfile::NamedTempFile::new_in(data)?;
-        writeln!(file, "{token}")?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        Ok(())
-    };
-    write().with_context(|| {
-        format!("cannot write {}; `runlog admin recover --data {}` makes another token", path.display(), data.display())
-    })?;
-    Ok(path)
+/// The file of the administrator's token, which only the owner of the folder reads; it is whole or not there.
+pub(crate) struct AdminTokenFile {
+    file: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+impl AdminTokenFile {
+    /// Looks whether it can be written, before there is a token. Makes the folder, for its owner alone.
+    pub(crate) fn prepare(data: &Path) -> Outcome<Self> {
+        let prepare = || {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data)?;
+            // Temporary files of this library have mode 0600 from the start.
+            tempfile::NamedTempFile::new_in(data)
+        };
+        let file = prepare().with_context(|| {
+            format!("cannot write {} into {}; --data names another folder", ADMIN_TOKEN_FILE, data.display())
+        })?;
+        Ok(Self { file, path: data.join(ADMIN_TOKEN_FILE) })
+    }
+
+    /// Writes the token; gives the place of the file.
+    pub(crate) fn write(mut self, token: &str) -> Outcome<PathBuf> {
+        let path = self.path;
+        let mut write = || {
+            writeln!(self.file, "{token}")?;
+            self.file.as_file().sync_all()
+        };
+        let written = write().and_then(|()| Ok(self.file.persist(&path)?));
+        written
+            .with_context(|| format!("cannot write {}; `runlog admin recover` makes another token", path.display()))?;
+        Ok(path)
+    }
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

@@ -136,6 +136,9 @@ pub struct TokenBody {
     /// When it was last used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_date: Option<Timestamp>,
+    /// When it is no longer accepted; absent when it is good until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_date: Option<Timestamp>,
     /// The token, only in the answer that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,

@@ -217,3 +217,42 @@ async fn a_session_ends_with_what_it_was_opened_with() {
     store.delete_service_account(&account.id).await.unwrap();
     assert_eq!(store.saved_queries(&session.caller).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_token_that_is_good_for_a_while_ends_with_its_sessions() {
+    let archive = Archive::new().await;
+    let store = &archive.store;
+    let user = store.create_user(&NewUser { name: "kim".to_owned(), administrator: true }).await.unwrap();
+    let made = store.create_passing_token(&user.id, "recovered", 60_000).await.unwrap();
+    let text = made.token.clone().unwrap();
+    assert_eq!(made.expiration_date, Some(made.created_date.plus_millis(60_000)));
+    assert_eq!(store.tokens(Some(&user.id)).await.unwrap()[0].expiration_date, made.expiration_date);
+    assert!(store.caller_by_token(&text).await.unwrap().is_some());
+    let opened = store.open_session(&text).await.unwrap().unwrap();
+    assert_eq!(Some(opened.expires_at), made.expiration_date);
+
+    archive.clock.advance_ms(60_000);
+    assert!(store.caller_by_token(&text).await.unwrap().is_none());
+    assert!(store.open_session(&text).await.unwrap().is_none());
+    assert!(store.session(&opened.text).await.unwrap().is_none());
+    archive.clock.advance_ms(1);
+    store.sweep().await.unwrap();
+    assert!(store.tokens(Some(&user.id)).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop() {
+    let archive = Archive::new().await;
+    for wait_ms in [0, 0, 1, 2, 5] {
+        let stop = CancellationToken::new();
+        let stopping = async {
+            tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
+            stop.cancel();
+        };
+        tokio::join!(archive.store.diagnose_until(&stop), stopping);
+        // Whether it was in time or not.
+        let _ = archive.store.check_until(&stop).await;
+        let left = archive.object_files().into_iter().filter(|file| file.to_string_lossy().contains("probes"));
+        assert_eq!(left.count(), 0, "stopped after {wait_ms} ms");
+    }
+}

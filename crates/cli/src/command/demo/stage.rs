@@ -21,7 +21,7 @@ use url::Url;
 
 use super::samples::Sample;
 use crate::command::push::{Batches, push_log};
-use crate::command::serve::{ADMIN_TOKEN_FILE, serve_until, write_admin_token};
+use crate::command::serve::{ADMIN_TOKEN_FILE, AdminTokenFile, serve_until};
 use crate::edge::{SystemClock, SystemRandom};
 use crate::exit::Outcome;
 
@@ -63,7 +63,7 @@ impl Stage {
         let settings = StoreSettings { settle_ms: 0, ..StoreSettings::in_folder(&data) };
         let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
         let token = store.ensure_administrator().await?.context("the archive of the demonstration is not new")?;
-        write_admin_token(&data, &token)?;
+        AdminTokenFile::prepare(&data)?.write(&token)?;
 
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
         let url = format!("http://{}", listener.local_addr().context("the listener has no address")?);
