@@ -239,10 +239,11 @@ impl Store {
                     counted.records, run.records
                 ));
             } else if counted.severities != run.severities {
-                if !is_counted_by_fewer_words(&run.severities, &counted.severities) {
+                let is_of_earlier = is_counted_by_fewer_words(&run.severities, &counted.severities);
+                if !is_of_earlier {
                     verified.problem(format!("run {id}: its records by severity are not as the catalog counts them"));
                 }
-                if repair && self.repair_severities(run_id, state, &counted.severities).await? {
+                if repair && self.repair_severities(run_id, state, &counted.severities).await? && !is_of_earlier {
                     verified.repaired += 1;
                 }
             }

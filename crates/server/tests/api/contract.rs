@@ -25,8 +25,11 @@ enum Proof {
 
 use Proof::{Changes, Refuses};
 
+/// Parameters or fields, each with what shows that it is not ignored.
+type Proofs = &'static [(&'static str, &'static [Proof])];
+
 /// `GET` paths with the vendor's query parameters. `{task}` and the like are put in from the stage.
-const QUERIES: &[(&str, &[(&str, &[Proof])])] = &[
+const QUERIES: &[(&str, Proofs)] = &[
     (
         "/monitoring/executions/{run}/logs",
         &[
@@ -140,7 +143,7 @@ const QUERIES: &[(&str, &[(&str, &[Proof])])] = &[
 ];
 
 /// `POST` paths with the vendor's body fields; the body of each, and a value in JSON for each field.
-const BODIES: &[(&str, &str, &[(&str, &[Proof])])] = &[
+const BODIES: &[(&str, &str, Proofs)] = &[
     (
         "/processing/executables/tasks/executions",
         "{}",

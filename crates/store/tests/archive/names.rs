@@ -5,7 +5,8 @@ mod names {
     use std::collections::HashSet;
 
     use futures::future::join_all;
-    use runlog_model::run::ArtifactPart;
+    use runlog_model::Runtime;
+    use runlog_model::run::{ArtifactPart, RuntimeKind};
     use runlog_model::wire::admin::{AuditEntry, NewTask, NewWorkspace};
     use runlog_model::wire::push::{FinishRun, StartRun};
     use runlog_model::{FileFormat, RecordOrder, RunStatus, TaskId, Timestamp, WorkspaceId};
@@ -188,5 +189,43 @@ mod names {
         assert_eq!(refused, [ErrorKind::Conflict]);
         audited.unwrap();
         assert_eq!(subjects(&archive).await, ["a run"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tasks_are_found_by_what_their_newest_run_ran_and_where() {
+        let archive = Archive::new().await;
+        let start = |at: i64, artifact: &str, engine: &str| StartRun {
+            trigger_timestamp: Some(Timestamp::clamped(at)),
+            artifact: ArtifactPart { id: Some(artifact.to_owned()), ..ArtifactPart::default() },
+            runtime: Some(Runtime {
+                kind: Some(RuntimeKind::RemoteEngine),
+                engine_id: Some(engine.to_owned()),
+                run_profile_id: Some("profile".to_owned()),
+                ..Runtime::default()
+            }),
+            ..StartRun::of_task(archive.task_id)
+        };
+        // The run that the archive of the tests has began later than these, and ran nothing that is known.
+        let later = archive.now().as_millis() + 1_000;
+        for (number, start) in [start(later, "old", "old"), start(later + 1, "new%", "new")].into_iter().enumerate() {
+            let id = format!("6c0e5a34-0000-4000-8000-0000000000{number:02}").parse().unwrap();
+            archive.store.start_run(id, &start, &archive.caller).await.unwrap();
+        }
+        let count = async |artifact_id: Option<&str>, runtime: &[(&'static str, &str)]| {
+            let filter = TaskFilter {
+                artifact_id: artifact_id.map(str::to_owned),
+                runtime: runtime.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+                limit: 10,
+                ..TaskFilter::default()
+            };
+            let (tasks, total) = archive.store.tasks(&filter).await.unwrap();
+            assert_eq!(tasks.len() as u64, total);
+            total
+        };
+        assert_eq!((count(Some("new%"), &[]).await, count(Some("old"), &[]).await), (1, 0));
+        assert_eq!((count(None, &[("id", "new")]).await, count(None, &[("id", "old")]).await), (1, 0));
+        let all = [("type", "REMOTE_ENGINE"), ("id", "new"), ("runProfileId", "profile")];
+        assert_eq!((count(Some("new%"), &all).await, count(Some("new_"), &all).await), (1, 0));
+        assert_eq!((count(None, &[("type", "CLOUD")]).await, count(None, &[("runProfileId", "prof")]).await), (0, 0));
     }
 }

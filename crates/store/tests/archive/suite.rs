@@ -222,6 +222,32 @@ async fn a_run_begins_with_its_first_records_and_is_not_begun_without_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn words_of_other_loggers_are_found_in_runs_that_an_earlier_version_counted() {
+    let archive = Archive::new().await;
+    let records: Vec<Record> = ["WARNING", "SEVERE", "AUDIT", "INFO"]
+        .into_iter()
+        .zip(1..)
+        .map(|(severity, at)| Record { severity: Some(severity.to_owned()), ..record(at, "a word") })
+        .collect();
+    archive.push("one", &records).await;
+    let counts = async || archive.store.run(archive.run_id).await.unwrap().unwrap().severities.as_array();
+    assert_eq!(counts().await, [1, 0, 0, 1, 1, 1, 0]);
+    archive.change_catalog("UPDATE runs SET severity_other = 3, severity_warn = 0, severity_error = 0").await;
+    let mut search = search_for_word(10, runlog_store::limits::SEARCH_SLICES_MAX);
+    search.severities = Some(vec![Severity::Warn, Severity::Error]);
+    let found = archive.store.search(search).await.unwrap().items;
+    assert_eq!(found.len(), 2, "{found:?}");
+    let texts = ScanFilter { severities: Some(vec!["WARNING".to_owned()]), ..ScanFilter::default() };
+    assert_eq!(scanned(&archive, texts).await.len(), 1);
+    assert_eq!(archive.store.verify(false, |_| ()).await.unwrap().problem_texts, [""; 0]);
+    archive.store.verify(true, |_| ()).await.unwrap();
+    assert_eq!(counts().await, [1, 0, 0, 1, 1, 1, 0]);
+    // Fewer than there are of a severity is nothing that any version has counted.
+    archive.change_catalog("UPDATE runs SET severity_other = 0, severity_warn = 2").await;
+    assert_eq!(archive.store.verify(false, |_| ()).await.unwrap().problems, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_batches_after_the_same_state_one_is_stored() {
     // Two collectors that both find that a log lacks a record must not store it twice.
     let archive = Archive::new().await;
