@@ -50,6 +50,8 @@ struct Shared {
     changes: TaskTracker,
     about: Fixed,
     openapi: String,
+    /// When this service began.
+    started_at: Timestamp,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -101,6 +103,7 @@ impl App {
             changes: TaskTracker::new(),
             about,
             openapi,
+            started_at: clock.now(),
             clock,
             random,
         };
@@ -197,6 +200,11 @@ impl App {
 
     pub(crate) fn random(&self) -> &dyn Random {
         self.0.random.as_ref()
+    }
+
+    /// When this service began.
+    pub(crate) fn started_at(&self) -> Timestamp {
+        self.0.started_at
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -74,6 +74,11 @@ impl BodyMemory {
         }
     }
 
+    /// What there is of both. Unit: bytes.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        (self.read_steps_max.saturating_mul(STEP_BYTES), self.decoded_steps_max.saturating_mul(STEP_BYTES))
+    }
+
     /// What bodies hold at this moment: of themselves, and of what they unfold to. Unit: bytes.
     pub(crate) fn held_bytes(&self) -> (usize, usize) {
         let held = |free: &Semaphore, steps_max: usize| {

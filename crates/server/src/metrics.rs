@@ -1,6 +1,6 @@
 //! What the service counts about itself, for Prometheus.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::atomic::AtomicU64;
 
 use az::SaturatingAs;
@@ -11,9 +11,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use runlog_model::{Severity, Timestamp};
-use runlog_store::{ArchiveFigures, CollectionFigures, CollectorFigures, SinkFigures, TaskFigures, WorkState};
+use runlog_store::{
+    ArchiveFigures, CollectionFigures, CollectorFigures, OBJECT_LATENCY_MS, ObjectFigures, SinkFigures, TaskFigures,
+    WorkState,
+};
 
 use crate::kept::Gathered;
+use crate::process::ProcessFigures;
 
 /// The counters of this process.
 pub(crate) struct Metrics {
@@ -32,6 +36,55 @@ pub(crate) struct Metrics {
 pub(crate) struct NodeFigures {
     /// Its background work.
     pub(crate) background: Vec<WorkState>,
+    /// What it does on the archive.
+    pub(crate) store: runlog_store::NodeFigures,
+    /// What pushed bodies hold, of themselves and of what they unfold to. Unit: bytes.
+    pub(crate) bodies_held: (usize, usize),
+    /// What there is of that. Unit: bytes.
+    pub(crate) bodies_max: (usize, usize),
+    /// Turns that are taken, by their kind, and how many there are.
+    pub(crate) turns: [(&'static str, (usize, usize)); 2],
+    /// What the system says of the process.
+    pub(crate) process: ProcessFigures,
+    /// When the service began.
+    pub(crate) started_at: Timestamp,
+}
+
+/// Everything that is shown once, beside the counters of this process.
+pub(crate) struct Scrape<'f> {
+    pub(crate) archive: &'f Gathered<ArchiveFigures>,
+    pub(crate) upstreams: &'f [CollectionFigures],
+    pub(crate) collectors: &'f [CollectorFigures],
+    pub(crate) sinks: &'f [SinkFigures],
+    pub(crate) node: &'f NodeFigures,
+    pub(crate) now: Timestamp,
+    /// Whether there are series for each task.
+    pub(crate) is_by_task: bool,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PoolLabels {
+    pool: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct MemoryLabels {
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TurnLabels {
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -135,28 +188,123 @@ impl Metrics {
     }
 
     /// Everything as text in the OpenMetrics form, with the archive's own figures.
-    pub(crate) fn text(
-        &self,
-        figures: &Gathered<ArchiveFigures>,
-        upstreams: &[CollectionFigures],
-        collectors: &[CollectorFigures],
-        sinks: &[SinkFigures],
-        node: &NodeFigures,
-        now: Timestamp,
-    ) -> Result<String, fmt::Error> {
+    pub(crate) fn text(&self, scrape: &Scrape<'_>) -> Result<String, fmt::Error> {
+        let Scrape { archive, upstreams, collectors, sinks, node, now, is_by_task } = scrape;
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
-        text::encode_registry(&mut text, &archive_registry(&figures.what, now.millis_since(figures.at)))?;
-        text::encode_registry(&mut text, &collection_registry(upstreams, collectors, now))?;
+        text::encode_registry(&mut text, &archive_registry(&archive.what, now.millis_since(archive.at), *is_by_task))?;
+        text::encode_registry(&mut text, &collection_registry(upstreams, collectors, *now))?;
         text::encode_registry(&mut text, &delivery_registry(sinks))?;
         text::encode_registry(&mut text, &background_registry(&node.background))?;
+        text::encode_registry(&mut text, &node_registry(node))?;
+        text::encode_registry(&mut text, &process_registry(&node.process, node.started_at))?;
+        write_object_durations(&mut text, &node.store.objects)?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
 }
 
-/// The archive's figures, as they were so long ago.
-fn archive_registry(figures: &ArchiveFigures, age_ms: i64) -> Registry {
+/// What this node does at the moment, and what it has asked the objects for.
+fn node_registry(node: &NodeFigures) -> Registry {
+    let mut registry = Registry::with_prefix("runlog");
+    let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let build = Family::<BuildLabels, Gauge>::default();
+    build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+    registry.register("build_info", "The version of Runlog; always 1", build);
+
+    let pools = || Family::<PoolLabels, Gauge>::default();
+    let (open, idle, waiting, open_max) = (pools(), pools(), pools(), pools());
+    for pool in &node.store.catalog {
+        let labels = PoolLabels { pool: pool.name };
+        open.get_or_create(&labels).set(whole(pool.open));
+        idle.get_or_create(&labels).set(whole(pool.idle));
+        waiting.get_or_create(&labels).set(whole(pool.waiting));
+        open_max.get_or_create(&labels).set(whole(pool.open_max));
+    }
+    registry.register("catalog_connections", "Connections to the catalog that are open", open);
+    registry.register("catalog_connections_idle", "Those of them that nobody uses", idle);
+    registry.register("catalog_connections_max", "Most connections to the catalog that may be open", open_max);
+    registry.register("catalog_connections_waited_for", "Calls that wait for a connection to the catalog", waiting);
+
+    let errors = Family::<OperationLabels, Counter>::default();
+    for figures in &node.store.objects {
+        errors.get_or_create(&OperationLabels { operation: figures.operation }).inc_by(figures.errors);
+    }
+    registry.register("object_errors", "Requests to the objects, files or bucket, that failed", errors);
+
+    let (held, most) = (Family::<MemoryLabels, Gauge>::default(), Family::<MemoryLabels, Gauge>::default());
+    let memories = [
+        ("bodies", node.bodies_held.0, node.bodies_max.0),
+        ("decoded", node.bodies_held.1, node.bodies_max.1),
+        ("records", node.store.ingest_held_bytes, node.store.ingest_bytes),
+    ];
+    for (of, now, max) in memories {
+        held.get_or_create(&MemoryLabels { of }).set(whole(now));
+        most.get_or_create(&MemoryLabels { of }).set(whole(max));
+    }
+    let help =
+        "Memory that is held for what is being pushed: bodies as they arrive, decoded, and records not stored yet";
+    registry.register("ingest_memory_bytes", help, held);
+    registry.register("ingest_memory_max_bytes", "What there is of that memory", most);
+
+    let (taken, all) = (Family::<TurnLabels, Gauge>::default(), Family::<TurnLabels, Gauge>::default());
+    for (of, (now, max)) in node.turns {
+        taken.get_or_create(&TurnLabels { of }).set(whole(now));
+        all.get_or_create(&TurnLabels { of }).set(whole(max));
+    }
+    registry.register("turns_in_use", "Searches and downloads of whole logs that are under way", taken);
+    registry.register("turns_max", "How many of them may be under way at a time", all);
+    registry
+}
+
+/// What the system says of the process, under the names that all programs have for it.
+fn process_registry(process: &ProcessFigures, started_at: Timestamp) -> Registry {
+    let mut registry = Registry::with_prefix("process");
+    let mut gauge = |name: &str, help: &str, value: Option<u64>| {
+        if let Some(value) = value {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        }
+    };
+    gauge("resident_memory_bytes", "Memory that the process has in use", process.resident_bytes);
+    gauge("virtual_memory_bytes", "Memory that the process has addresses for", process.virtual_bytes);
+    gauge("open_fds", "Files and connections that are open", process.open_fds);
+    gauge("max_fds", "Most files and connections that may be open", process.max_fds);
+    if let Some(seconds) = process.cpu_seconds {
+        let cpu = Counter::<f64, AtomicU64>::default();
+        cpu.inc_by(seconds);
+        registry.register("cpu_seconds", "Processor time that the process has taken", cpu);
+    }
+    let start = Seconds::default();
+    start.set(started_at.as_millis() as f64 / 1_000.0);
+    registry.register("start_time_seconds", "When the process was started, since 1970", start);
+    registry
+}
+
+/// How long requests to the objects took until their answers began. The library can only count them itself.
+fn write_object_durations(text: &mut String, objects: &[ObjectFigures]) -> fmt::Result {
+    let name = "runlog_object_request_duration_seconds";
+    writeln!(text, "# HELP {name} Time to the beginning of an answer of the objects, files or bucket.")?;
+    writeln!(text, "# TYPE {name} histogram")?;
+    writeln!(text, "# UNIT {name} seconds")?;
+    for figures in objects {
+        let operation = figures.operation;
+        let mut count = 0;
+        for (place, class) in figures.classes.iter().enumerate() {
+            count += class;
+            let end = OBJECT_LATENCY_MS.get(place).map(|ms| format!("{:?}", *ms as f64 / 1_000.0));
+            let end = end.as_deref().unwrap_or("+Inf");
+            writeln!(text, "{name}_bucket{{operation=\"{operation}\",le=\"{end}\"}} {count}")?;
+        }
+        writeln!(text, "{name}_sum{{operation=\"{operation}\"}} {:?}", figures.micros as f64 / 1_000_000.0)?;
+        writeln!(text, "{name}_count{{operation=\"{operation}\"}} {count}")?;
+    }
+    Ok(())
+}
+
+/// The archive's figures, as they were so long ago, of each task as well where that is wanted.
+fn archive_registry(figures: &ArchiveFigures, age_ms: i64, is_by_task: bool) -> Registry {
     let mut registry = Registry::with_prefix("runlog");
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge = Gauge::<i64>::default();
@@ -182,9 +330,16 @@ fn archive_registry(figures: &ArchiveFigures, age_ms: i64) -> Registry {
         "Objects of records that a reader or `runlog archive verify` found damaged or gone",
         figures.objects_damaged,
     );
+    gauge("archive_logs_to_seal", "Logs that are due to be sealed", figures.logs_to_seal);
     gauge("pages_waiting", "Page files asked for and not built", figures.pages_waiting);
     gauge("pages_failed", "Page files that could not be built", figures.pages_failed);
+    if is_by_task {
+        register_tasks(&mut registry, figures);
+    }
+    registry
+}
 
+fn register_tasks(registry: &mut Registry, figures: &ArchiveFigures) {
     let (runs, records) = (Family::<RunLabels, Gauge>::default(), Family::<RecordLabels, Gauge>::default());
     let ended = Family::<TaskLabels, Gauge>::default();
     let (seconds, success) = (Family::<TaskLabels, Seconds>::default(), Family::<TaskLabels, Seconds>::default());
@@ -210,7 +365,6 @@ fn archive_registry(figures: &ArchiveFigures, age_ms: i64) -> Registry {
     registry.register("task_runs_ended", "Runs of a task that have ended", ended);
     registry.register("task_run_seconds", "Time that those took in all", seconds);
     registry.register("task_last_success_timestamp_seconds", "When a run of a task last ended well", success);
-    registry
 }
 
 /// How far the collecting is, from the catalog: the same on every node, wherever the collectors run.

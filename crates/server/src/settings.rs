@@ -46,6 +46,8 @@ pub struct ServerSettings {
     pub run_hook: Option<RunHook>,
     /// The name of the account in answers that carry one. Default: `runlog`.
     pub account_id: String,
+    /// Whether metrics have series for each task, of which there may be many. Default: true.
+    pub metrics_by_task: bool,
     /// How much of a request, and how slow a client, is borne.
     pub bounds: Bounds,
     /// What questions in SQL may take.
@@ -73,6 +75,7 @@ impl Default for ServerSettings {
             otlp: OtlpAttributes::default(),
             run_hook: None,
             account_id: "runlog".to_owned(),
+            metrics_by_task: true,
             bounds: Bounds::default(),
             sql: SqlSettings::default(),
             stop_seconds_max: 30,

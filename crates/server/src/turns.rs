@@ -12,6 +12,8 @@ use crate::settings::Bounds;
 /// Turns of one kind of request.
 pub(crate) struct Turns {
     free: Arc<Semaphore>,
+    /// How many there are.
+    count: usize,
     wait_max: Duration,
     /// What they are called, for whoever gets none.
     what: &'static str,
@@ -32,7 +34,12 @@ impl Turns {
 
     fn new(count: usize, wait_max: Duration, what: &'static str, setting: &'static str) -> Self {
         let count = count.clamp(1, Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(count)), wait_max, what, setting }
+        Self { free: Arc::new(Semaphore::new(count)), count, wait_max, what, setting }
+    }
+
+    /// How many are taken at this moment, and how many there are.
+    pub(crate) fn in_use(&self) -> (usize, usize) {
+        (self.count.saturating_sub(self.free.available_permits()), self.count)
     }
 
     /// A turn, to be held for as long as the request goes on. 503 when none comes free for a while.

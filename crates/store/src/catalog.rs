@@ -14,6 +14,7 @@ use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction
 use crate::catalog_pool::{CatalogPool, again_while_away};
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
 use crate::limits;
+use crate::node_figures::PoolFigures;
 
 /// The rows of an archive.
 #[derive(Debug, Clone)]
@@ -149,10 +150,24 @@ impl Catalog {
     /// For several statements that write, all or none. SQLite takes its one write lock at once.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>> {
         let writer = self.writer.pool();
-        Ok(match self.kind {
-            CatalogKind::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await?,
-            CatalogKind::Postgres => again_while_away(|| writer.begin()).await?,
-        })
+        let beginning = async {
+            match self.kind {
+                CatalogKind::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await,
+                CatalogKind::Postgres => again_while_away(|| writer.begin()).await,
+            }
+        };
+        Ok(self.writer.waited_for(beginning).await?)
+    }
+
+    /// Its pools of connections.
+    pub(crate) fn figures(&self) -> Vec<PoolFigures> {
+        match self.kind {
+            CatalogKind::Sqlite => vec![self.writer.figures("writer"), self.readers.figures("reader")],
+            CatalogKind::Postgres => {
+                let (all, readers) = (self.writer.figures("all"), self.readers.figures("all"));
+                vec![PoolFigures { waiting: all.waiting + readers.waiting, ..all }]
+            }
+        }
     }
 
     /// What is added to a query that reads rows in order to change them, though not their keys: rows that name them may be

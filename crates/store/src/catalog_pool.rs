@@ -4,6 +4,8 @@
 //! only reads is asked again; what writes waits for a connection, and is sent once: whether it was done is not known
 //! when its answer is lost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -17,6 +19,7 @@ use tracing::debug;
 
 use crate::error::Error;
 use crate::limits;
+use crate::node_figures::PoolFigures;
 
 /// A pool of connections, for statements.
 #[derive(Debug, Clone)]
@@ -24,6 +27,24 @@ pub(crate) struct CatalogPool {
     pool: AnyPool,
     /// True when its statements change nothing and may be sent again.
     is_for_reading: bool,
+    /// Calls that wait for a connection.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A call that waits for a connection, until it is dropped.
+struct Waiting<'w>(&'w AtomicUsize);
+
+impl<'w> Waiting<'w> {
+    fn new(waiting: &'w AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A statement that can be sent again.
@@ -39,11 +60,28 @@ type Steps = Vec<Either<AnyQueryResult, AnyRow>>;
 
 impl CatalogPool {
     pub(crate) fn for_reading(pool: AnyPool) -> Self {
-        Self { pool, is_for_reading: true }
+        Self { pool, is_for_reading: true, waiting: Arc::default() }
     }
 
     pub(crate) fn for_writing(pool: AnyPool) -> Self {
-        Self { pool, is_for_reading: false }
+        Self { pool, is_for_reading: false, waiting: Arc::default() }
+    }
+
+    /// What there is of it, and who waits.
+    pub(crate) fn figures(&self, name: &'static str) -> PoolFigures {
+        PoolFigures {
+            name,
+            open: self.pool.size() as usize,
+            idle: self.pool.num_idle(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            open_max: self.pool.options().get_max_connections() as usize,
+        }
+    }
+
+    /// Counts a call as one that waits for a connection, for as long as `acquiring` takes.
+    pub(crate) async fn waited_for<T>(&self, acquiring: impl Future<Output = T>) -> T {
+        let _waiting = Waiting::new(&self.waiting);
+        acquiring.await
     }
 
     pub(crate) fn pool(&self) -> &AnyPool {
@@ -52,12 +90,14 @@ impl CatalogPool {
 
     /// A connection, waited for while the server comes back.
     async fn acquire(&self) -> sqlx::Result<PoolConnection<Any>> {
-        again_while_away(|| self.pool.acquire()).await
+        self.waited_for(again_while_away(|| self.pool.acquire())).await
     }
 
     async fn run(&self, statement: Statement) -> sqlx::Result<Steps> {
         match self.is_for_reading {
-            true => again_while_away(|| async { statement.on(self.pool.acquire().await?).await }).await,
+            true => {
+                again_while_away(|| async { statement.on(self.waited_for(self.pool.acquire()).await?).await }).await
+            }
             false => statement.on(self.acquire().await?).await,
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Commits {
     under_way: Semaphore,
     /// Unit: [`limits::MEMORY_STEP_BYTES`].
     memory: Arc<Semaphore>,
+    /// What there is of it in all.
+    memory_steps: usize,
     coming: Arc<Coming>,
 }
 
@@ -148,12 +150,21 @@ struct RunCounts {
 
 impl Commits {
     pub(crate) fn new(memory_bytes: usize) -> Self {
+        let memory_steps = (memory_bytes / limits::MEMORY_STEP_BYTES).max(1);
         Self {
             waiting: Mutex::default(),
             under_way: Semaphore::new(limits::GROUPS_UNDER_WAY),
-            memory: Arc::new(Semaphore::new((memory_bytes / limits::MEMORY_STEP_BYTES).max(1))),
+            memory: Arc::new(Semaphore::new(memory_steps)),
+            memory_steps,
             coming: Arc::default(),
         }
+    }
+
+    /// The memory that batches hold, and what there is of it. Unit: bytes.
+    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
+        let held = self.memory_steps.saturating_sub(self.memory.available_permits());
+        let bytes = |steps: usize| steps.saturating_mul(limits::MEMORY_STEP_BYTES);
+        (bytes(held), bytes(self.memory_steps))
     }
 
     /// Begins a batch, which has no memory yet.

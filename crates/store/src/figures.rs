@@ -32,6 +32,8 @@ pub struct ArchiveFigures {
     pub logs_damaged: u64,
     /// Objects of records that somebody who read them found damaged or gone.
     pub objects_damaged: u64,
+    /// Logs that are due to be sealed.
+    pub logs_to_seal: u64,
     /// Each task that has a run.
     pub tasks: Vec<TaskFigures>,
 }
@@ -97,6 +99,10 @@ impl Store {
         .await?;
         let (_, logs_damaged) = self.damaged_logs(0).await?;
         let (_, objects_damaged) = self.damaged_objects(0).await?;
+        let logs_to_seal: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
+            .bind(self.now().as_millis())
+            .fetch_one(read)
+            .await?;
         let tasks = self.task_figures().await?;
         Ok(ArchiveFigures {
             records: tasks.iter().map(|task| task.severities.total()).sum(),
@@ -107,6 +113,7 @@ impl Store {
             page_bytes: page_bytes.saturating_as::<u64>(),
             logs_damaged,
             objects_damaged,
+            logs_to_seal: logs_to_seal as u64,
             tasks,
         })
     }

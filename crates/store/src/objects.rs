@@ -18,6 +18,7 @@ use url::Url;
 use crate::bucket_reads::BucketReads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::object_metering::{Metered, ObjectCounts};
 use crate::settings::SecretUrl;
 
 /// The objects of an archive.
@@ -75,6 +76,11 @@ impl Objects {
         let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
         let store: Arc<dyn ObjectStore> = Arc::new(BucketReads::of(store));
         Ok(Self { fleeting: Arc::clone(&store), store, links: Some(links) })
+    }
+
+    /// These objects, with what they are asked for counted.
+    pub(crate) fn metered(self, counts: &Arc<ObjectCounts>) -> Self {
+        Self { store: Metered::of(self.store, counts), fleeting: Metered::of(self.fleeting, counts), links: self.links }
     }
 
     /// False when the machine went down before a fleeting object was on disk.

@@ -20,6 +20,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::group::Group;
 use crate::intents::Intents;
+use crate::keys;
+use crate::node_figures::NodeFigures;
+use crate::object_metering::ObjectCounts;
 use crate::objects::Objects;
 use crate::page_build::PageBuilds;
 use crate::private::{keep_private, make_private_folder};
@@ -41,6 +44,7 @@ struct Inner {
     catalog: Catalog,
     catalog_clock: CatalogClock,
     objects: Objects,
+    object_counts: Arc<ObjectCounts>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     builds: PageBuilds,
@@ -92,12 +96,15 @@ impl Store {
             }
         };
         let damage = Damage::new(catalog.write().clone(), Arc::clone(&clock));
+        let object_counts = Arc::default();
+        let objects = objects.metered(&object_counts);
         let inner = Inner {
             commits: Commits::new(settings.ingest_memory_bytes),
             settings,
             catalog,
             catalog_clock: CatalogClock::default(),
             objects,
+            object_counts,
             supervisor: Supervisor::new(Arc::clone(&clock)),
             clock,
             random,
@@ -226,6 +233,17 @@ impl Store {
 
     pub(crate) fn intents(&self) -> &Intents {
         &self.inner.intents
+    }
+
+    /// What this process does on the archive at this moment, and what it has asked the objects for.
+    pub fn node_figures(&self) -> NodeFigures {
+        let (ingest_held_bytes, ingest_bytes) = self.commits().memory_bytes();
+        NodeFigures {
+            catalog: self.catalog().figures(),
+            objects: self.inner.object_counts.figures(),
+            ingest_held_bytes,
+            ingest_bytes,
+        }
     }
 
     pub(crate) fn damage(&self) -> &Damage {

@@ -40,6 +40,9 @@ pub(crate) struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, env = "RUNLOG_LISTEN", default_value = "127.0.0.1:8480", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
+    /// Whether /metrics has series for each task; with many thousands of tasks they are most of it
+    #[arg(long, env = "RUNLOG_METRICS_BY_TASK", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    metrics_by_task: bool,
     /// Folder that holds the archive; made at the first start [default: what the settings say, or runlog-data]
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -382,6 +385,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
         expires_in_as_string: args.expires_in_as_string,
         run_hook: args.run_hook,
+        metrics_by_task: args.metrics_by_task,
         stranger_requests_per_second: args.bounds.stranger_requests_per_second,
         turn_time_max: args.bounds.turn_wait.duration(),
         proxies: Proxies { trusted: args.bounds.trusted_proxies.clone(), told_by: args.bounds.proxy_says.into() },

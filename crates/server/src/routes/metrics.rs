@@ -1,40 +1,75 @@
 //! `GET /metrics`: what the service counts, for Prometheus.
 
+use std::error::Error;
+use std::sync::Arc;
+
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 
 use crate::access;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::{ApiError, ApiResult};
-use crate::metrics::NodeFigures;
+use crate::exposition::{Form, Packing};
+use crate::metrics::{NodeFigures, Scrape};
+use crate::process::ProcessFigures;
 
 /// The permission to read metrics; they name every task.
 pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
 
-/// Everything as text in the OpenMetrics form.
+/// Everything as text: OpenMetrics for clients that ask for it, and else the text of Prometheus.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "service",
-    responses((status = 200, description = "Figures in the OpenMetrics form", body = String, content_type = "application/openmetrics-text"))
+    responses((status = 200, description = "Figures in the form that `Accept` asks for: OpenMetrics, or the text of Prometheus; packed as `Accept-Encoding` takes it", body = String, content_type = "text/plain"))
 )]
-pub(crate) async fn show(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Response> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
     access::permission(&caller, READ_METRICS)?;
     let figures = app.figures().await?;
     let mut upstreams = Vec::new();
     for name in app.store().collected_upstreams().await? {
         upstreams.push(app.store().collection_figures(&name).await?);
     }
-    let collectors = app.store().collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
-    let sinks = app.store().delivery_figures().await?;
-    let node = NodeFigures { background: app.store().supervisor().states() };
-    let text =
-        app.metrics().text(&figures, &upstreams, &collectors, &sinks, &node, app.now()).map_err(|error| ApiError {
-            cause: Some(std::sync::Arc::new(error)),
-            ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
-        })?;
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+    let scrape = Scrape {
+        archive: &figures,
+        upstreams: &upstreams,
+        collectors: &app.store().collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?,
+        sinks: &app.store().delivery_figures().await?,
+        node: &node_figures(&app).await,
+        now: app.now(),
+        is_by_task: app.settings().metrics_by_task,
+    };
+    let (form, packing) = (Form::wanted(&headers), Packing::wanted(&headers));
+    let text = app.metrics().text(&scrape).map_err(textless)?;
+    let body = packing.pack(form.of(text)).await.map_err(textless)?;
+    let packed = packing.name().map(|name| AppendHeaders([(header::CONTENT_ENCODING, name)]));
+    let of_form = [(header::CONTENT_TYPE, form.content_type()), (header::VARY, "accept, accept-encoding")];
+    Ok((of_form, packed, body).into_response())
+}
+
+async fn node_figures(app: &App) -> NodeFigures {
+    let memory = app.body_memory();
+    NodeFigures {
+        background: app.store().supervisor().states(),
+        store: app.store().node_figures(),
+        bodies_held: memory.held_bytes(),
+        bodies_max: memory.bytes(),
+        turns: [("searches", app.searches().in_use()), ("downloads", app.downloads().in_use())],
+        // The system's files answer at once, and yet they are files.
+        process: tokio::task::spawn_blocking(ProcessFigures::read).await.unwrap_or_default(),
+        started_at: app.started_at(),
+    }
+}
+
+fn textless(error: impl Error + Send + Sync + 'static) -> ApiError {
+    ApiError {
+        cause: Some(Arc::new(error)),
+        ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")
+    }
 }

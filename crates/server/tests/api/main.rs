@@ -12,6 +12,7 @@ mod executions;
 #[allow(dead_code, reason = "the gate of the archive's own tests: not all of it is needed here")]
 mod gate;
 mod logs;
+mod metrics;
 mod openapi;
 mod outage;
 #[path = "../../../store/tests/common/places.rs"]

@@ -232,7 +232,8 @@ async fn metrics_count_requests_records_and_runs() {
     stage.get("/nothing/here").await;
     stage.get("/nothing/there").await;
     stage.link("").await;
-    let text = stage.get("/metrics").await;
+    let ask = Ask::with(&[("accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5")]);
+    let text = stage.send(Method::GET, "/metrics", ask.by(&stage.admin)).await;
     assert!(text.header("content-type").starts_with("application/openmetrics-text"));
     let text = text.text();
     for line in [

@@ -1,0 +1,31 @@
+//! What one process does on the archive, for those who watch it.
+
+use crate::object_metering::ObjectFigures;
+
+/// What a process does on the archive at this moment, and what it has asked the objects for since it was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFigures {
+    /// Its pools of connections to the catalog.
+    pub catalog: Vec<PoolFigures>,
+    /// What it has asked the objects for, by operation.
+    pub objects: Vec<ObjectFigures>,
+    /// Memory that records take which are pushed and not stored yet. Unit: bytes.
+    pub ingest_held_bytes: usize,
+    /// What there is of that. Unit: bytes.
+    pub ingest_bytes: usize,
+}
+
+/// A pool of connections to the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// `writer` and `reader` of a file, `all` of PostgreSQL.
+    pub name: &'static str,
+    /// Connections that are open.
+    pub open: usize,
+    /// Those of them that nobody uses.
+    pub idle: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+    /// Most connections that may be open.
+    pub open_max: usize,
+}
