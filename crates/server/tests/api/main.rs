@@ -11,6 +11,7 @@ mod executions;
 #[path = "../../../store/tests/common/gate.rs"]
 #[allow(dead_code, reason = "the gate of the archive's own tests: not all of it is needed here")]
 mod gate;
+mod hang_ups;
 mod logs;
 mod metrics;
 mod openapi;

@@ -38,7 +38,10 @@ pub(crate) struct TestRandom(AtomicU64);
 impl Random for TestRandom {
     fn fill(&self, bytes: &mut [u8]) {
         for byte in bytes {
+            // SplitMix64: bytes that follow each other must not come again in the same order.
             let number = self.0.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             *byte = (number >> 56) as u8;
         }
     }
@@ -137,9 +140,13 @@ impl Stage {
 
     /// Changes the catalog behind the service's back.
     pub(crate) async fn sql(&self, statement: &'static str) {
+        sqlx::query(statement).execute(&mut self.catalog().await).await.unwrap();
+    }
+
+    /// The catalog, behind the service's back.
+    pub(crate) async fn catalog(&self) -> sqlx::SqliteConnection {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("catalog.sqlite"));
-        let mut catalog = sqlx::ConnectOptions::connect(&options).await.unwrap();
-        sqlx::query(statement).execute(&mut catalog).await.unwrap();
+        sqlx::ConnectOptions::connect(&options).await.unwrap()
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, ask: Ask<'_>) -> Answer {

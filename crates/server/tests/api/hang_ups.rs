@@ -1,0 +1,295 @@
+//! Clients that go away at any moment: what their requests change is changed whole, and stands in the audit log, or nothing
+//! is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::http::Method;
+use futures::FutureExt;
+use runlog_server::{RunHook, routes};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection};
+
+use crate::support::{Ask, Stage, lines};
+
+/// How often a request is polled before its client goes away, a little apart. Never, and until it is answered, are told from
+/// these by themselves.
+const MOMENTS: [usize; 6] = [1, 2, 3, 5, 9, 20];
+
+/// Tables that change with each request, or by themselves.
+const BESIDE: [&str; 2] = ["audit", "intents"];
+
+/// What a route does to the catalog.
+enum Kind {
+    /// It changes something, and writes it down.
+    WrittenDown,
+    /// It changes something that is no business of the audit log: logs that are pushed, and what is the caller's own.
+    OwnBusiness,
+    /// It changes nothing, or here there is nothing to change.
+    Nothing,
+}
+
+/// A request: its path and its body.
+struct Request {
+    path: String,
+    body: String,
+    kind: Kind,
+}
+
+fn request(kind: Kind, path: impl Into<String>, body: impl ToString) -> Request {
+    Request { path: path.into(), body: body.to_string(), kind }
+}
+
+/// The request of a route that changes something which no earlier one has. None for a route that is not known here.
+async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -> Option<Request> {
+    use Kind::{Nothing, OwnBusiness, WrittenDown};
+    let run = format!("6c0e5a34-0000-4000-8000-{number:012}");
+    let start = json!({"taskId": stage.task.to_string()}).to_string();
+    let begin = async || {
+        assert_eq!(stage.ask(Method::PUT, &format!("/runlog/v1/runs/{run}"), start.clone()).await.status, 201);
+        let records = format!("/runlog/v1/runs/{run}/records");
+        assert_eq!(stage.post(&records, lines([1, 2])).await.status, 200);
+    };
+    let user = async || {
+        let made = stage.post("/runlog/v1/users", json!({"name": format!("user {number}")}).to_string()).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        made.json()["id"].as_str().unwrap().to_owned()
+    };
+    let account = async || {
+        let body = json!({"name": format!("account {number}"), "permissions": []}).to_string();
+        let made = stage.post("/account/service-accounts", body).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        made.json()["id"].as_str().unwrap().to_owned()
+    };
+    let granted = async |kind: &str, id: &str| {
+        let path = format!("/security/workspaces/{}/{kind}/{id}/permissions", stage.workspace);
+        assert_eq!(stage.post(&path, r#"["VIEW"]"#).await.status, 201);
+        path
+    };
+    let part =
+        |id: &str| json!([{"workspaceId": stage.workspace.to_string(), "userId": id, "permissions": ["AUTHOR"]}]);
+    let of_run = path.replace("{id}", &run);
+    let ungranted = |kind: &str, id: &str| format!("/security/workspaces/{}/{kind}/{id}/permissions", stage.workspace);
+    Some(match (method.as_str(), path) {
+        ("POST", "/monitoring/executions/{id}/logs") | ("DELETE", "/monitoring/executions/{id}/logs") => {
+            begin().await;
+            request(WrittenDown, of_run, "")
+        }
+        ("POST", "/processing/executions") => {
+            request(WrittenDown, of_run, json!({"executable": stage.task.to_string()}))
+        }
+        ("POST", "/account/service-accounts") => {
+            request(WrittenDown, path, json!({"name": format!("account {number}"), "permissions": []}))
+        }
+        ("PUT", "/account/service-accounts/{id}") => {
+            let body = json!({"name": format!("other {number}"), "permissions": []});
+            request(WrittenDown, path.replace("{id}", &account().await), body)
+        }
+        ("DELETE", "/account/service-accounts/{id}") => {
+            request(WrittenDown, path.replace("{id}", &account().await), "")
+        }
+        ("POST" | "PUT", "/security/permissions/batch") => request(WrittenDown, path, part(&user().await)),
+        ("POST" | "PUT", "/security/service-accounts/permissions/batch") => {
+            request(WrittenDown, path, part(&account().await))
+        }
+        ("DELETE", "/security/permissions/batch") => {
+            let id = user().await;
+            granted("users", &id).await;
+            request(WrittenDown, format!("{path}?userIds={id}"), "")
+        }
+        ("DELETE", "/security/service-accounts/permissions/batch") => {
+            let id = account().await;
+            granted("service-accounts", &id).await;
+            request(WrittenDown, format!("{path}?serviceAccountIds={id}"), "")
+        }
+        ("POST" | "PUT", "/security/workspaces/{workspace_id}/users/{id}/permissions") => {
+            request(WrittenDown, ungranted("users", &user().await), r#"["VIEW"]"#)
+        }
+        ("POST" | "PUT", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions") => {
+            request(WrittenDown, ungranted("service-accounts", &account().await), r#"["VIEW"]"#)
+        }
+        ("DELETE", "/security/workspaces/{workspace_id}/users/{id}/permissions") => {
+            request(WrittenDown, granted("users", &user().await).await, "")
+        }
+        ("DELETE", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions") => {
+            request(WrittenDown, granted("service-accounts", &account().await).await, "")
+        }
+        ("PUT", "/runlog/v1/runs/{id}") => request(WrittenDown, of_run, start),
+        ("POST", "/runlog/v1/runs/{id}/finish") => {
+            begin().await;
+            request(WrittenDown, of_run, json!({"status": "execution_successful"}))
+        }
+        ("POST", "/runlog/v1/environments" | "/runlog/v1/users") => {
+            request(WrittenDown, path, json!({"name": format!("new {number}")}))
+        }
+        ("POST", "/runlog/v1/workspaces") => request(WrittenDown, path, json!({"name": format!("new {number}")})),
+        ("POST", "/runlog/v1/tasks") => {
+            let workspace = stage.workspace.to_string();
+            request(WrittenDown, path, json!({"name": format!("new {number}"), "workspaceId": workspace}))
+        }
+        ("POST", "/runlog/v1/tokens") => request(WrittenDown, path, json!({"name": format!("token {number}")})),
+        ("DELETE", "/runlog/v1/tokens/{id}") => {
+            let made = stage.post("/runlog/v1/tokens", json!({"name": format!("token {number}")}).to_string()).await;
+            request(WrittenDown, path.replace("{id}", made.json()["id"].as_str().unwrap()), "")
+        }
+        ("POST", "/runlog/v1/keys") => request(WrittenDown, path, json!({"purpose": "links"})),
+        ("POST", "/runlog/v1/runs/{id}/records") => {
+            begin().await;
+            request(OwnBusiness, of_run, lines([3, 4]))
+        }
+        ("POST", "/runlog/v1/events") => {
+            begin().await;
+            let event = |text: &str| json!({"timestamp": 3, "message": text, "flowExecutionId": run}).to_string();
+            request(OwnBusiness, path, format!("{}\n{}\n", event("one"), event("two")))
+        }
+        ("POST", "/v1/logs") => {
+            begin().await;
+            let record = json!({"timeUnixNano": "3000000", "body": {"stringValue": "x"}});
+            let of = json!([{"key": "runlog.run.id", "value": {"stringValue": run}}]);
+            let scope = json!([{"logRecords": [record, record]}]);
+            request(OwnBusiness, path, json!({"resourceLogs": [{"resource": {"attributes": of}, "scopeLogs": scope}]}))
+        }
+        ("POST", "/runlog/v1/session") => request(OwnBusiness, path, json!({"token": stage.admin})),
+        ("PUT", "/runlog/v1/queries/{name}") => {
+            request(OwnBusiness, path.replace("{name}", &format!("q{number}")), json!({"query": "SELECT 1"}))
+        }
+        ("DELETE", "/runlog/v1/queries/{name}") => {
+            let path = path.replace("{name}", &format!("q{number}"));
+            stage.ask(Method::PUT, &path, json!({"query": "SELECT 1"}).to_string()).await;
+            request(OwnBusiness, path, "")
+        }
+        // No session, no upstream and no sink is there.
+        ("DELETE", "/runlog/v1/session") => request(Nothing, path, ""),
+        ("POST", "/runlog/v1/collection/{upstream}/retry") => request(Nothing, path.replace("{upstream}", "none"), ""),
+        ("POST", "/runlog/v1/sinks/{sink}/retry") => request(Nothing, path.replace("{sink}", "none"), ""),
+        // Questions, and what is refused.
+        ("DELETE", "/processing/executions/{id}") => {
+            begin().await;
+            request(Nothing, of_run, "")
+        }
+        ("POST", "/monitoring/executions/{id}/logs/status") => {
+            begin().await;
+            request(Nothing, of_run, "\"none\"")
+        }
+        ("POST", "/processing/executions/plans" | "/security/oauth/token") => request(Nothing, path, "{}"),
+        ("POST", "/processing/executables/tasks/executions" | "/orchestration/executables/tasks/search") => {
+            request(Nothing, path, "{}")
+        }
+        ("POST", "/monitoring/observability/executions/search") => request(Nothing, path, json!({"category": "ETL"})),
+        ("POST", "/monitoring/observability/executions/download") => request(Nothing, path, json!({"category": "ETL"})),
+        ("POST", "/runlog/v1/sql") => request(Nothing, path, json!({"query": "SELECT 1"})),
+        _ => return None,
+    })
+}
+
+/// Every row of every table.
+async fn rows(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
+    let mut catalog = stage.catalog().await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_sqlx%'",
+    )
+    .fetch_all(&mut catalog)
+    .await
+    .unwrap();
+    let mut all = BTreeMap::new();
+    for table in tables.into_iter().filter(|table| !BESIDE.contains(&table.as_str())) {
+        let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info($1)")
+            .bind(&table)
+            .fetch_all(&mut catalog)
+            .await
+            .unwrap();
+        let values: Vec<String> = columns.iter().map(|column| format!("quote({column})")).collect();
+        let reading = format!("SELECT {} FROM {table}", values.join(" || ',' || "));
+        let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(reading)).fetch_all(&mut catalog).await.unwrap();
+        all.insert(table, rows.into_iter().collect());
+    }
+    catalog.close().await.unwrap();
+    all
+}
+
+/// The same, once nothing changes any more.
+async fn settled_rows(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
+    let mut last = rows(stage).await;
+    let mut same = 0;
+    while same < 2 {
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        let now = rows(stage).await;
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
+/// The entries of successful actions under a request id.
+async fn entries(stage: &Stage, request_id: &str) -> Vec<String> {
+    let mut catalog = stage.catalog().await;
+    let entries = sqlx::query_scalar("SELECT action FROM audit WHERE request_id = $1 AND status < 300")
+        .bind(request_id)
+        .fetch_all(&mut catalog)
+        .await
+        .unwrap();
+    catalog.close().await.unwrap();
+    entries
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_whatever_moment_a_client_goes_away_nothing_is_changed_or_all_of_it_and_written_down() {
+    let stage = Stage::with(|_| (), |server| server.run_hook = Some(RunHook::read("true").unwrap())).await;
+    let mut number = 0;
+    for route in routes().into_iter().filter(|route| route.method != Method::GET) {
+        let name = format!("{} {}", route.method, route.path);
+        let mut took_effect = false;
+        let mut is_idle = false;
+        for polls in MOMENTS.into_iter().chain([usize::MAX]) {
+            if is_idle && polls != usize::MAX {
+                continue;
+            }
+            number += 1;
+            let request = request_of(&stage, &route.method, &route.path, number).await;
+            let Some(request) = request else { panic!("{name} is new: say above what it changes") };
+            let before = rows(&stage).await;
+            let id = format!("hang-up-{number}");
+            is_idle = matches!(request.kind, Kind::Nothing);
+            let headers = [("x-request-id", id.as_str()), ("content-type", "application/json")];
+            let ask = Ask::with(&headers).by(&stage.admin).body(request.body);
+            let mut asking = Box::pin(stage.begin(route.method.clone(), &request.path, ask));
+            for _ in 0..polls {
+                if (&mut asking).now_or_never().is_some() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_micros(300)).await;
+            }
+            drop(asking);
+            let after = settled_rows(&stage).await;
+            let changed: Vec<&String> =
+                after.iter().filter(|(name, rows)| before[*name] != **rows).map(|it| it.0).collect();
+            let entries = entries(&stage, &id).await;
+            took_effect |= !changed.is_empty();
+            let moment =
+                format!("{name}, gone after {polls} polls: {changed:?} changed, and written down is {entries:?}");
+            match request.kind {
+                Kind::WrittenDown => {
+                    assert_eq!(!changed.is_empty(), !entries.is_empty(), "{moment}");
+                    let action = route.audited.unwrap_or_else(|| panic!("{name} is not listed as written down"));
+                    assert!(entries.iter().all(|entry| entry == action), "{moment}");
+                }
+                Kind::OwnBusiness => assert!(entries.is_empty(), "{moment}"),
+                Kind::Nothing => assert!(changed.is_empty(), "{moment}"),
+            }
+            if matches!(request.kind, Kind::OwnBusiness) && request.path.ends_with("/records") {
+                let page: Value = stage.get(&request.path).await.json();
+                assert!(
+                    [2, 4].contains(&page["total"].as_u64().unwrap()),
+                    "{moment}: a part of a batch is stored: {page}"
+                );
+            }
+            if polls == usize::MAX {
+                assert_eq!(
+                    took_effect,
+                    !matches!(request.kind, Kind::Nothing),
+                    "{moment}: it has never changed anything"
+                );
+            }
+        }
+    }
+}
