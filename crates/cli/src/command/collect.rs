@@ -227,7 +227,7 @@ impl CollectProgress for CollectBar {
             CollectEvent::SetBack(run, problem) => {
                 self.under_way.fetch_sub(1, Ordering::Relaxed);
                 add(&self.set_back, 1);
-                let problem = Stream::Note.shown(&problem.to_string()).into_owned();
+                let problem = Stream::Note.shown(problem).into_owned();
                 note(format!("{} run {run}: {problem}; it is tried again", styled_note(BAD, "not landed:")));
             }
         }

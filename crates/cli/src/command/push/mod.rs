@@ -110,7 +110,7 @@ pub(crate) async fn run(args: PushArgs) -> Outcome {
     let source = source::open(&args.file, args.skip_bad_lines)?;
     if let Some(task) = args.task {
         let start = StartRun {
-            execution_type: args.execution_type.clone(),
+            execution_type: args.execution_type,
             start_timestamp: args.started_at,
             ..StartRun::of_task(task)
         };

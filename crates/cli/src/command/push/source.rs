@@ -257,7 +257,7 @@ mod tests {
         check(format!("\u{feff}{LINE}").as_bytes(), Form::Lines, LINE);
         check(&gzip(LINE.as_bytes()), Form::Lines, LINE);
         check(&gzip(&zstd::encode_all(LINE.as_bytes(), 1).unwrap()), Form::Lines, LINE);
-        check(&gzip(format!("\u{feff}[{{}}]").as_bytes()), Form::Values, "[{}]");
+        check(&gzip("\u{feff}[{}]".as_bytes()), Form::Values, "[{}]");
         check(b"{\n  \"logMessage\": 1\n}\n", Form::Values, "{\n  \"logMessage\": 1\n}\n");
         check(b" \n [", Form::Values, " \n [");
     }
