@@ -13,6 +13,7 @@ mod guide;
 mod hang_ups;
 mod postgres;
 mod push;
+mod many_searches;
 mod report;
 mod sql;
 mod support;

@@ -1,0 +1,83 @@
+//! Hundreds of searches at once for what no log holds, each of which reads all there is: everybody else is answered
+//! meanwhile, and each search ends.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Service, write_lines};
+
+const SEARCHES: usize = 320;
+
+/// Far longer than anything here takes when all is well, on a machine that is busy with other tests.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The status and the head of the answer to a request.
+fn ask(service: &Service, path: &str) -> (u16, String) {
+    let address = service.url.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(180))).unwrap();
+    let token = &service.token;
+    write!(
+        connection,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let head = answer.split("\r\n\r\n").next().unwrap_or_default().to_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no answer to {path}: {answer:?}")), head.to_ascii_lowercase())
+}
+
+#[test]
+fn hundreds_of_rare_searches_keep_nobody_else_waiting() {
+    let service = Service::start(&["--settle", "0s", "--requests-per-second", "0", "--turn-wait", "2s"]);
+    let (_, task) = service.make_task();
+    let run = |number: usize| format!("8c1f0f0e-7d5e-4f0c-9a55-{number:012}");
+    let push = |number: usize, file: &std::path::Path| {
+        service.succeed(&["push", &run(number), file.to_str().unwrap(), "--task", &task, "--finish", "execution_successful"])
+    };
+    let line = |at: usize| {
+        let message = format!("row {at} was read, and nothing of it was odd; {:x}", at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        json!({"logTimestamp": 1_700_000_000_000_u64 + at as u64, "severity": "INFO", "logMessage": message}).to_string()
+    };
+    let lines: Vec<String> = (0..3_000).map(line).collect();
+    let log = write_lines(service.folder().join("log.ndjson"), &lines);
+    let short = write_lines(service.folder().join("short.ndjson"), &lines[..10]);
+    (0..30).for_each(|number| drop(push(number, &log)));
+
+    let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let (service, answered, refused) = (&service, &answered, &refused);
+        for number in 0..SEARCHES {
+            scope.spawn(move || match ask(service, &format!("/runlog/v1/search?q=zebra%20{number}")) {
+                (200, _) => answered.fetch_add(1, Ordering::Relaxed),
+                (503, head) if head.contains("\r\nretry-after: ") => refused.fetch_add(1, Ordering::Relaxed),
+                (status, head) => panic!("search {number}: {status}\n{head}"),
+            });
+        }
+        for round in 0..5 {
+            let timed = |what: &str, act: &dyn Fn()| {
+                let begun = Instant::now();
+                act();
+                assert!(begun.elapsed() < LONG, "{what} took {:?} in round {round}", begun.elapsed());
+            };
+            timed("/healthz", &|| assert_eq!(ask(service, "/healthz").0, 200));
+            timed("a live page", &|| {
+                let (status, head) = ask(service, &format!("/monitoring/executions/{}/logs?count=50", run(round)));
+                assert_eq!(status, 200, "{head}");
+            });
+            timed("a push", &|| drop(push(100 + round, &short)));
+        }
+    });
+    let (answered, refused) = (answered.into_inner(), refused.into_inner());
+    assert_eq!(answered + refused, SEARCHES);
+    assert!(answered > 0, "none of {SEARCHES} was answered");
+    // All turns are free again.
+    assert_eq!(ask(&service, "/runlog/v1/search?q=zebra").0, 200);
+}
