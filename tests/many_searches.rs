@@ -40,11 +40,21 @@ fn hundreds_of_rare_searches_keep_nobody_else_waiting() {
     let (_, task) = service.make_task();
     let run = |number: usize| format!("8c1f0f0e-7d5e-4f0c-9a55-{number:012}");
     let push = |number: usize, file: &std::path::Path| {
-        service.succeed(&["push", &run(number), file.to_str().unwrap(), "--task", &task, "--finish", "execution_successful"])
+        service.succeed(&[
+            "push",
+            &run(number),
+            file.to_str().unwrap(),
+            "--task",
+            &task,
+            "--finish",
+            "execution_successful",
+        ])
     };
     let line = |at: usize| {
-        let message = format!("row {at} was read, and nothing of it was odd; {:x}", at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        json!({"logTimestamp": 1_700_000_000_000_u64 + at as u64, "severity": "INFO", "logMessage": message}).to_string()
+        let message =
+            format!("row {at} was read, and nothing of it was odd; {:x}", at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        json!({"logTimestamp": 1_700_000_000_000_u64 + at as u64, "severity": "INFO", "logMessage": message})
+            .to_string()
     };
     let lines: Vec<String> = (0..3_000).map(line).collect();
     let log = write_lines(service.folder().join("log.ndjson"), &lines);

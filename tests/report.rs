@@ -90,6 +90,39 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
     assert_eq!((&back["counts"]["gone"], &back["counts"]["new"]), (&json!(1), &json!(0)));
 }
 
+/// Two records whose clocks were wrong, in a run of today.
+#[test]
+fn records_dated_far_away_are_said_apart() {
+    let service = Service::start(&["--settle", "0s"]);
+    let (_, task) = service.make_task();
+    let now = i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis());
+    let now = now.unwrap();
+    let line = |ms: i64, severity: &str, message: &str| {
+        json!({"logTimestamp": ms, "severity": severity, "logMessage": message}).to_string()
+    };
+    let mut lines = vec![line(0, "ERROR", "the clock is not set"), line(10_413_792_000_000, "INFO", "far ahead")];
+    lines.extend((0..20).map(|at| line(now - 20_000 + at * 1_000, "INFO", &format!("read {at} rows"))));
+    lines.push(line(now, "ERROR", "load failed"));
+    push(&service, BAD, &lines, &task, "execution_failed");
+    wait_until_summarised(&service, BAD);
+    let shown = service.succeed(&["report", BAD]);
+    for said in [
+        "1970-01-01 00:00:00.000 ERROR the clock is not set",
+        "1 record is dated 1970-01-01, long before the others",
+        "1 record is dated 2300-01-01, long after the others",
+    ] {
+        assert!(shown.contains(said), "{said:?} is not in\n{shown}");
+    }
+    assert!(!shown.contains("490"), "no gap of decades: {shown}");
+    let page = service.succeed(&["report", BAD, "--html", "-"]);
+    assert!(page.contains("1 record is dated 1970-01-01, long before the others"), "{page}");
+    well_formed(&page, service.folder());
+    let report: Value = service.json(&["report", BAD, "--json"]);
+    assert_eq!(report["outliers"].as_array().unwrap().len(), 2, "{report}");
+    assert!(report["gaps"][0]["durationMs"].as_i64().unwrap() <= 2_000, "{report}");
+    assert!(report["timeline"]["stretchMs"].as_i64().unwrap() <= 1_000, "{report}");
+}
+
 /// Parses a page as XML does, which is stricter than HTML; elements without an end are closed first.
 fn well_formed(page: &str, folder: &Path) {
     let closed = page.replace("<!doctype html>", "").replace("<meta charset=\"utf-8\">", "");

@@ -9,14 +9,15 @@ use runlog_store::NewProblem;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, FailureWatch};
-use crate::gaps::{Gaps, SlowGap};
+use crate::gaps::SlowGap;
+use crate::outliers::{Outlier, OverTime};
 use crate::patterns::{PatternMiner, Patterns, TEMPLATES_VERSION};
 use crate::stack_trace::{StackTraceGrouper, StackTraceGroups};
-use crate::timeline::{Timeline, TimelineBuilder};
+use crate::timeline::Timeline;
 
 /// How summaries are made. What was made otherwise is made again: raised when a field is added or means something else,
 /// and, through the version of templates, when ids change.
-pub const SUMMARY_VERSION: u32 = 1_000 + TEMPLATES_VERSION;
+pub const SUMMARY_VERSION: u32 = 1_100 + TEMPLATES_VERSION;
 
 /// Most kinds of errors of a run that are kept as rows of the catalog: of each sort so many.
 pub const PROBLEMS_MAX: usize = 50;
@@ -38,10 +39,13 @@ pub struct RunSummary {
     pub first: Option<Timestamp>,
     /// The latest time of a record.
     pub last: Option<Timestamp>,
-    /// Volume and severity over time.
+    /// Volume and severity over time, without outliers.
     pub timeline: Timeline,
-    /// Where it stood still, the longest first.
+    /// Where it stood still, the longest first, without outliers.
     pub gaps: Vec<SlowGap>,
+    /// Records that are dated more than a year away from the others, the earliest first.
+    #[serde(default)]
+    pub outliers: Vec<Outlier>,
     /// What failed first, and what followed; absent when the log has no error.
     pub failure: Option<Failure>,
     /// What it says over and over.
@@ -56,8 +60,7 @@ pub struct Summarizer {
     severities: SeverityCounts,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
-    timeline: TimelineBuilder,
-    gaps: Gaps,
+    over_time: OverTime,
     failure: FailureWatch,
     patterns: PatternMiner,
     stack_traces: StackTraceGrouper,
@@ -70,8 +73,7 @@ impl Summarizer {
         self.severities.add(severity);
         self.first = Some(self.first.map_or(record.time, |first| first.min(record.time)));
         self.last = self.last.max(Some(record.time));
-        self.timeline.add(record.time, severity);
-        self.gaps.add(record);
+        self.over_time.add(record, severity);
         self.failure.add(record, severity);
         self.patterns.add(record);
         self.stack_traces.add(record);
@@ -79,14 +81,16 @@ impl Summarizer {
 
     /// The summary of all records so far.
     pub fn finish(self) -> RunSummary {
+        let (timeline, gaps, outliers) = self.over_time.finish();
         RunSummary {
             version: SUMMARY_VERSION,
             records: self.severities.total(),
             severities: self.severities,
             first: self.first,
             last: self.last,
-            timeline: self.timeline.finish(),
-            gaps: self.gaps.finish(),
+            timeline,
+            gaps,
+            outliers,
             failure: self.failure.finish(),
             patterns: self.patterns.finish(),
             stack_traces: self.stack_traces.finish(),

@@ -1,5 +1,6 @@
 //! How many records of a log stand where in time, by severity; messages are not read for it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use az::SaturatingAs;
@@ -11,10 +12,17 @@ use crate::segment_file::SegmentFile;
 use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 
+/// From what distance on records are no longer of one time: no run is silent for a year. Unit: milliseconds.
+const APART_MS: i64 = 365 * 86_400_000;
+
+/// Parts of all of time by which records that are far apart are told from each other. Unit: milliseconds.
+const PART_MS: i64 = 30 * 86_400_000;
+
 /// Records of a log by time and severity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
-    /// Where the first bucket begins; none where there is no record.
+    /// Where the first bucket begins; none where there is no record. Unless a range was asked for, buckets are of the
+    /// most records of which none is more than a year away from the next: one dated 1970 makes no bucket of decades.
     pub start: Option<Timestamp>,
     /// How long a bucket is. Unit: milliseconds.
     pub bucket_ms: u64,
@@ -51,6 +59,11 @@ impl Store {
         let Some((first_ms, last_ms, records)) = self.extent(&scope).await? else {
             return Ok(Histogram { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
         };
+        let is_whole = scope.range == TimeRange::ALL;
+        let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > APART_MS {
+            true => self.without_outliers(scope, (first_ms, last_ms), records).await?,
+            false => (first_ms, last_ms, before),
+        };
         let bucket_ms = ((last_ms - first_ms).saturating_as::<u64>() + 1).div_ceil(buckets);
         let length = ((last_ms - first_ms).saturating_as::<u64>() / bucket_ms + 1).saturating_as::<usize>();
         let mut tally = Tally { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
@@ -67,6 +80,44 @@ impl Store {
         }
         let start = Some(Timestamp::clamped(first_ms));
         Ok(Histogram { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 })
+    }
+
+    /// The first and the last time of the most records that belong together, and how many are before them.
+    async fn without_outliers(&self, scope: Scope, extent: (i64, i64), records: u64) -> Result<(i64, i64, u64)> {
+        let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
+        let mut parts: BTreeMap<i64, Part> = BTreeMap::new();
+        let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
+        while !walk.is_done() {
+            for slice in walk.next(self).await? {
+                // A slice whose records belong together is not read for that.
+                if slice.last_time - slice.first_time <= PART_MS {
+                    Part::add(&mut parts, slice.first_time, slice.last_time, slice.records as u64);
+                } else if number % every == 0 {
+                    self.read_parts(&slice, &mut parts).await?;
+                }
+                number += 1;
+            }
+        }
+        let clusters = Part::joined(parts.into_values());
+        // Of as many the later ones: clocks that are not set go back.
+        let Some(most) = clusters.iter().max_by_key(|part| (part.records, part.first_ms)) else {
+            return Ok((extent.0, extent.1, 0));
+        };
+        let before = clusters.iter().filter(|part| part.last_ms < most.first_ms).map(|part| part.records).sum();
+        Ok((most.first_ms, most.last_ms, before))
+    }
+
+    async fn read_parts(&self, slice: &Slice, parts: &mut BTreeMap<i64, Part>) -> Result<()> {
+        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes as u64).await?;
+        let end = (slice.first_row + slice.records) as usize;
+        let mut first = slice.first_row as usize;
+        while first < end {
+            let rows: Range<usize> = first..end.min(first + limits::HISTOGRAM_CHUNK_RECORDS);
+            first = rows.end;
+            let (times, _) = file.times_and_severities(rows).await?;
+            times.iter().for_each(|time| Part::add(parts, *time, *time, 1));
+        }
+        Ok(())
     }
 
     /// The first and the last time that the scope may have records of, and about how many it has.
@@ -98,6 +149,38 @@ impl Store {
             tally.add(&times, &severities, weight);
         }
         Ok(())
+    }
+}
+
+/// Records that lie near each other.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    first_ms: i64,
+    last_ms: i64,
+    records: u64,
+}
+
+impl Part {
+    fn add(parts: &mut BTreeMap<i64, Self>, first_ms: i64, last_ms: i64, records: u64) {
+        let part = parts.entry(first_ms.div_euclid(PART_MS)).or_insert(Self { first_ms, last_ms, records: 0 });
+        part.first_ms = part.first_ms.min(first_ms);
+        part.last_ms = part.last_ms.max(last_ms);
+        part.records += records;
+    }
+
+    /// Those that are no more than a year away from the next, together.
+    fn joined(parts: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut joined: Vec<Self> = Vec::new();
+        for part in parts {
+            match joined.last_mut().filter(|last| part.first_ms - last.last_ms <= APART_MS) {
+                Some(last) => {
+                    last.last_ms = last.last_ms.max(part.last_ms);
+                    last.records += part.records;
+                }
+                None => joined.push(part),
+            }
+        }
+        joined
     }
 }
 

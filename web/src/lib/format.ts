@@ -40,6 +40,9 @@ export function clock(moment: Moment): string {
 
 export const preciseClock = (moment: Moment): string => `${clock(moment)}.${three(date(moment).getMilliseconds())}`
 
+/** The clock of a moment in a run, with the date before it where that is not the day on which the run began. */
+export const clockIn = (moment: Moment, began: Moment): string => (day(moment) === day(began) ? preciseClock(moment) : `${day(moment)} ${preciseClock(moment)}`)
+
 export const dateTime = (moment: Moment): string => `${day(moment)} ${clock(moment)}`
 
 /** Short where it can be: the time of today, the day of another. */

@@ -10,7 +10,7 @@ use super::{LogPart, RunHead, load};
 use crate::patterns::{Change, Comparison, Pattern, PatternChange, Patterns};
 use crate::run_summary::RunSummary;
 use crate::stack_trace::{StackTraceGroup, StackTraceGroups};
-use crate::{Failure, SlowGap, Timeline};
+use crate::{Failure, Outlier, SlowGap, Timeline};
 
 /// Most patterns of a report: the most severe, then the most frequent.
 const PATTERNS_SHOWN_MAX: usize = 30;
@@ -39,12 +39,15 @@ pub struct RunReport {
     /// is none, either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,
-    /// Volume and severity over time.
+    /// Volume and severity over time, without outliers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
-    /// Where the log stood still, the longest first.
+    /// Where the log stood still, the longest first, without outliers.
     #[serde(default)]
     pub gaps: Vec<SlowGap>,
+    /// Records that are dated more than a year away from the others, the earliest first.
+    #[serde(default)]
+    pub outliers: Vec<Outlier>,
     /// The most severe and most frequent patterns; `/patterns` has all.
     #[serde(default)]
     pub patterns: Vec<Pattern>,
@@ -134,6 +137,7 @@ pub async fn run_report(store: &Store, run_id: RunId) -> Result<RunReport> {
             against: None,
             timeline: None,
             gaps: Vec::new(),
+            outliers: Vec::new(),
             patterns: Vec::new(),
             stack_traces: Vec::new(),
         });
@@ -151,6 +155,7 @@ pub async fn run_report(store: &Store, run_id: RunId) -> Result<RunReport> {
         against,
         timeline: Some(summary.timeline),
         gaps: summary.gaps,
+        outliers: summary.outliers,
         patterns,
         stack_traces,
     })

@@ -121,6 +121,24 @@ proptest! {
 }
 
 #[tokio::test]
+async fn records_dated_far_away_make_no_bucket_of_decades() {
+    let (now, far) = (1_795_435_200_000, 10_413_792_000_000);
+    for is_sealed in [false, true] {
+        let archive = Archive::new().await;
+        let times: Vec<i64> = [0, 5].into_iter().chain((0..60).map(|at| now + at * 1_000)).chain([far]).collect();
+        mixed_log(&archive, &times, 100, is_sealed).await;
+        let histogram = archive.store.histogram(archive.run_id, TimeRange::ALL, 30).await.unwrap();
+        let totals: Vec<u64> = histogram.buckets.iter().map(|bucket| bucket.iter().sum()).collect();
+        assert_eq!((histogram.start, histogram.before), (Some(Timestamp::clamped(now)), 2));
+        assert_eq!((totals.iter().sum::<u64>(), totals.len(), histogram.bucket_ms), (60, 30, 1_967));
+        // Whoever asks for a range has it.
+        let range = TimeRange { start: Some(Timestamp::clamped(0)), end: Some(Timestamp::clamped(far)) };
+        let asked = archive.store.histogram(archive.run_id, range, 30).await.unwrap();
+        assert_eq!(asked.buckets.iter().flatten().sum::<u64>(), 63);
+    }
+}
+
+#[tokio::test]
 async fn a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks_for_at_a_time() {
     // Tasks that all begin at midnight and end together filled every answer anew, and what is older was never reached.
     let archive = Archive::new().await;

@@ -1,11 +1,12 @@
 //! The report of a run as a document.
 
 use runlog_analysis::report::{Against, RunReport};
-use runlog_analysis::{Event, Failure, Pattern, SlowGap};
+use runlog_analysis::{Event, Failure, Outlier, Pattern, SlowGap};
+use runlog_model::Timestamp;
 
 use super::words::{
-    CHANGES_HEAD, basis_of, counted, head_of, rows_of_changes, rows_of_groups, severity, started, text, time,
-    time_of_day,
+    CHANGES_HEAD, basis_of, began, counted, head_of, rows_of_changes, rows_of_groups, severity, started, text, time,
+    time_in_run,
 };
 use crate::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
 use crate::terminal::{count, duration};
@@ -29,7 +30,7 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
         document.line(basis);
     }
     match &report.failure {
-        Some(failure) => put_failure(&mut document, failure),
+        Some(failure) => put_failure(&mut document, failure, began(run)),
         None if report.figures.is_some() => {
             document.heading("What failed").line([plain("the log holds no error")]);
         }
@@ -41,6 +42,8 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     if let Some(timeline) = &report.timeline {
         document.heading("Volume and severity over time").push(Block::Timeline(timeline.clone()));
     }
+    let shown = report.timeline.as_ref().and_then(|timeline| timeline.stretches.first()).map(|stretch| stretch.start);
+    put_outliers(&mut document, &report.outliers, shown);
     put_gaps(&mut document, &report.gaps);
     if !report.stack_traces.is_empty() {
         document.heading("Stack traces by root cause");
@@ -50,9 +53,9 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     document
 }
 
-fn put_failure(document: &mut Document, failure: &Failure) {
+fn put_failure(document: &mut Document, failure: &Failure, began: Timestamp) {
     document.heading("What failed first");
-    document.push(Block::List(vec![(0, event(&failure.first))]));
+    document.push(Block::List(vec![(0, event(&failure.first, began))]));
     if !failure.causes.is_empty() {
         let mut chain = Vec::new();
         for (depth, cause) in failure.causes.iter().enumerate() {
@@ -63,21 +66,21 @@ fn put_failure(document: &mut Document, failure: &Failure) {
         }
         document.push(Block::List(chain));
     }
-    put_events(document, "Warnings just before", &failure.warnings_before);
-    put_events(document, "What followed", &failure.consequences);
+    put_events(document, "Warnings just before", &failure.warnings_before, began);
+    put_events(document, "What followed", &failure.consequences, began);
     if let Some(last) = &failure.last {
         document.line([plain("and other errors; the last: "), text(&last.message)]);
     }
 }
 
-fn put_events(document: &mut Document, name: &str, events: &[Event]) {
+fn put_events(document: &mut Document, name: &str, events: &[Event], began: Timestamp) {
     if !events.is_empty() {
-        document.heading(name).push(Block::List(events.iter().map(|it| (0, event(it))).collect()));
+        document.heading(name).push(Block::List(events.iter().map(|it| (0, event(it, began))).collect()));
     }
 }
 
-fn event(of: &Event) -> Vec<Span> {
-    let mut line = vec![time_of_day(of.time), plain(" "), severity(of.severity), plain(" ")];
+fn event(of: &Event, began: Timestamp) -> Vec<Span> {
+    let mut line = vec![time_in_run(of.time, began), plain(" "), severity(of.severity), plain(" ")];
     line.extend(of.bundle_name.as_ref().map(|name| faint(format!("{name}: "))));
     line.push(strong(crate::terminal::shortened(&of.message, 200)));
     line
@@ -103,6 +106,24 @@ fn put_against(document: &mut Document, against: &Against) {
     if !against.new_causes.is_empty() {
         document.heading("Causes that it did not have");
         document.table(&["records", "severity", "cause"], &[0], rows_of_groups(&against.new_causes));
+    }
+}
+
+/// Says apart what is dated long before or after the rest, which is all that plots and gaps show.
+fn put_outliers(document: &mut Document, outliers: &[Outlier], shown: Option<Timestamp>) {
+    for outlier in outliers {
+        let day = |time: Timestamp| time.to_string().chars().take(10).collect::<String>();
+        let (from, to) = (day(outlier.first), day(outlier.last));
+        let are = if outlier.records == 1 { "is" } else { "are" };
+        let days = if from == to { from } else { format!("{from} to {to}") };
+        let side = if shown.is_some_and(|shown| outlier.first > shown) { "after" } else { "before" };
+        document.line([toned(
+            Tone::Warning,
+            format!(
+                "{} {are} dated {days}, long {side} the others: not among what is shown over time",
+                counted(outlier.records, "record")
+            ),
+        )]);
     }
 }
 

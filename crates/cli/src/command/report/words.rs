@@ -41,10 +41,14 @@ pub(super) fn time(of: Timestamp) -> Span {
     plain(of.to_seconds_text())
 }
 
-/// `12:04:31.282` of a time of the same run.
-pub(super) fn time_of_day(of: Timestamp) -> Span {
-    let text = of.to_string();
-    faint(text.get(11..23).unwrap_or(&text))
+/// `12:04:31.282` of a time of a run, with its date before it where that is not the day on which the run began.
+pub(super) fn time_in_run(of: Timestamp, began: Timestamp) -> Span {
+    let (text, began) = (of.to_string(), began.to_string());
+    match text.get(..10).zip(text.get(11..23)) {
+        Some((day, clock)) if began.get(..10) == Some(day) => faint(clock),
+        Some((day, clock)) => faint(format!("{day} {clock}")),
+        None => faint(text),
+    }
 }
 
 pub(super) fn text(of: &str) -> Span {
@@ -72,7 +76,12 @@ pub(super) fn counted(number: u64, thing: &str) -> String {
 }
 
 pub(super) fn started(run: &RunHead) -> String {
-    run.started_at.unwrap_or(run.triggered_at).to_seconds_text()
+    began(run).to_seconds_text()
+}
+
+/// When a run began.
+pub(super) fn began(run: &RunHead) -> Timestamp {
+    run.started_at.unwrap_or(run.triggered_at)
 }
 
 /// What a report of a log rests on, when that is not the whole log.
