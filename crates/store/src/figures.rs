@@ -113,7 +113,7 @@ impl Store {
             page_bytes: page_bytes.saturating_as::<u64>(),
             logs_damaged,
             objects_damaged,
-            logs_to_seal: logs_to_seal as u64,
+            logs_to_seal: logs_to_seal.saturating_as::<u64>(),
             tasks,
         })
     }

@@ -91,7 +91,7 @@ impl Store {
             for slice in walk.next(self).await? {
                 // A slice whose records belong together is not read for that.
                 if slice.last_time - slice.first_time <= PART_MS {
-                    Part::add(&mut parts, slice.first_time, slice.last_time, slice.records as u64);
+                    Part::add(&mut parts, slice.first_time, slice.last_time, slice.records.saturating_as::<u64>());
                 } else if number % every == 0 {
                     self.read_parts(&slice, &mut parts).await?;
                 }
@@ -108,9 +108,9 @@ impl Store {
     }
 
     async fn read_parts(&self, slice: &Slice, parts: &mut BTreeMap<i64, Part>) -> Result<()> {
-        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes as u64).await?;
-        let end = (slice.first_row + slice.records) as usize;
-        let mut first = slice.first_row as usize;
+        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        let end = (slice.first_row + slice.records).saturating_as::<usize>();
+        let mut first = slice.first_row.saturating_as::<usize>();
         while first < end {
             let rows: Range<usize> = first..end.min(first + limits::HISTOGRAM_CHUNK_RECORDS);
             first = rows.end;

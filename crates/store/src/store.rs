@@ -20,7 +20,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::group::Group;
 use crate::intents::Intents;
-use crate::keys;
 use crate::node_figures::NodeFigures;
 use crate::object_metering::ObjectCounts;
 use crate::objects::Objects;
