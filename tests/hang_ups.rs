@@ -30,10 +30,17 @@ fn get(service: &Service, path: &str) -> Value {
 
 /// The subjects of successful entries of an action.
 fn audited(service: &Service, action: &str) -> Vec<String> {
-    let entries = get(service, "/runlog/v1/audit?limit=100");
-    let items = entries["items"].as_array().unwrap().iter();
-    let done = items.filter(|entry| entry["action"] == action && entry["status"].as_u64().unwrap() < 300);
-    done.map(|entry| entry["subject"].as_str().unwrap().to_owned()).collect()
+    let mut subjects = Vec::new();
+    for offset in (0..).step_by(100) {
+        let entries = get(service, &format!("/runlog/v1/audit?limit=100&offset={offset}"));
+        let items = entries["items"].as_array().unwrap();
+        let done = items.iter().filter(|entry| entry["action"] == action && entry["status"].as_u64().unwrap() < 300);
+        subjects.extend(done.map(|entry| entry["subject"].as_str().unwrap().to_owned()));
+        if items.len() < 100 {
+            break;
+        }
+    }
+    subjects
 }
 
 /// Of 45 changes of rights in force after their clients had hung up, ten had no audit entry; of 82 deleted logs, 54.
