@@ -31,7 +31,7 @@ const SORTED_BY: [&str; 10] = [
     get,
     path = "/monitoring/observability/executions/{id}/component",
     tag = "history",
-    params(("id" = runlog_model::RunId, Path, description = "the id"), ("limit" = Option<u64>, Query, description = "Most figures of the page, 1 to 200; 50 when absent"), ("offset" = Option<u64>, Query, description = "Figures before the page"), ("sortBy" = Option<String>, Query, description = "A field of the figures, such as `component_start_time_seconds`"), ("sortOrder" = Option<String>, Query, description = "`asc` (the default) or `desc`")),
+    params(("id" = runlog_model::RunId, Path, description = "the id"), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200, description = "Most figures of the page; 50 when absent"), ("offset" = Option<u64>, Query, description = "Figures before the page"), ("sortBy" = Option<String>, Query, description = "A field of the figures, such as `component_start_time_seconds`"), ("sortOrder" = Option<String>, Query, description = "`asc` (the default) or `desc`")),
     responses((status = 200, description = "The run, and an empty page: the archive is told of no component", body = ComponentMetrics))
 )]
 pub(crate) async fn of_run(
