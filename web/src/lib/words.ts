@@ -4,9 +4,21 @@
 export const severities = ['OTHER', 'TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'] as const
 export type Severity = (typeof severities)[number]
 
+/** The words of loggers beside log4j, as the service counts them. */
+const meant: Record<string, Severity> = Object.fromEntries(([
+  ['TRACE', 'TRACE FINEST FINER VERBOSE ALL 10 600 5000'],
+  ['DEBUG', 'DEBUG DBG FINE CONFIG 7 20 500 700 10000'],
+  ['INFO', 'INFO INFORMATION INFORMATIONAL NOTICE 5 6 30 400 800 20000'],
+  ['WARN', 'WARN WARNING WRN 4 40 300 900 30000'],
+  ['ERROR', 'ERROR ERR SEVERE FAILURE 3 50 200 1000 40000'],
+  ['FATAL', 'FATAL CRITICAL CRIT ALERT EMERGENCY EMERG PANIC DPANIC 0 1 2 60 100 50000'],
+] as [Severity, string][]).flatMap(([severity, words]) => words.split(' ').map((word) => [word, severity])))
+
 export function severityOf(text: string | null | undefined): Severity {
-  const upper = (text ?? '').toUpperCase()
-  return (severities as readonly string[]).includes(upper) && upper !== '' ? (upper as Severity) : 'OTHER'
+  const word = (text ?? '').trim().toUpperCase()
+  // `ERROR2` of OpenTelemetry is an error, too.
+  const severity = Object.hasOwn(meant, word) ? meant[word] : meant[word.replace(/^([A-Z]+)[1-4]+$/, '$1')]
+  return severity ?? 'OTHER'
 }
 
 /** A class for the colour of a severity; none for ordinary ones. */
