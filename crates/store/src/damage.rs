@@ -98,12 +98,8 @@ impl Store {
 
     /// Notes what a verification found of an object.
     pub(crate) async fn note_verified(&self, object_key: &str, is_whole: bool) -> Result<()> {
-        let (condition, damaged_at) = match is_whole {
-            true => ("IS NOT NULL", None),
-            false => ("IS NULL", Some(self.now().as_millis())),
-        };
-        let noting = format!("UPDATE segments SET damaged_at = $2 WHERE object_key = $1 AND damaged_at {condition}");
-        sqlx::query(sqlx::AssertSqlSafe(noting))
+        let damaged_at = (!is_whole).then(|| self.now().as_millis());
+        sqlx::query("UPDATE segments SET damaged_at = $2 WHERE object_key = $1")
             .bind(object_key)
             .bind(damaged_at)
             .execute(self.catalog().write())

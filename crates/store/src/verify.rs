@@ -68,6 +68,7 @@ struct ObjectRow {
     bytes: i64,
     records: i64,
     sha256: String,
+    damaged_at: Option<i64>,
 }
 
 /// A summary, and what the catalog says of the log of its run.
@@ -120,7 +121,7 @@ impl Store {
         let mut after = String::new();
         loop {
             let rows: Vec<ObjectRow> = sqlx::query_as(
-                "SELECT id, object_key, bytes, records, sha256 FROM segments WHERE id > $1 ORDER BY id LIMIT 200",
+                "SELECT id, object_key, bytes, records, sha256, damaged_at FROM segments WHERE id > $1 ORDER BY id LIMIT 200",
             )
             .bind(&after)
             .fetch_all(self.catalog().read())
@@ -129,7 +130,9 @@ impl Store {
             after.clone_from(&last.id);
             for row in rows {
                 let problem = self.problem_of_object(&row).await?;
-                self.note_verified(&row.object_key, problem.is_none()).await?;
+                if row.damaged_at.is_some() != problem.is_some() {
+                    self.note_verified(&row.object_key, problem.is_none()).await?;
+                }
                 if let Some(problem) = problem {
                     // A segment that was swept since its row was read is no problem.
                     if self.is_named(&row.object_key).await? {
