@@ -2,13 +2,11 @@
 //! centuries ahead. They are told apart, so that one of them does not make a timeline of two bars and a gap of decades.
 
 use runlog_model::{Record, Severity, Timestamp};
+use runlog_store::limits::RECORDS_APART_MS;
 use serde::{Deserialize, Serialize};
 
 use crate::gaps::{Gaps, SlowGap};
 use crate::timeline::{Timeline, TimelineBuilder};
-
-/// From what distance on records are no longer of one time: no run is silent for a year. Unit: milliseconds.
-const APART_MS: i64 = 365 * 86_400_000;
 
 /// Most groups of outliers that are told apart; further ones are counted with the last.
 pub(crate) const OUTLIERS_MAX: usize = 10;
@@ -92,7 +90,8 @@ impl OverTime {
 
 impl Cluster {
     fn is_apart_from(&self, time: Timestamp) -> bool {
-        time.millis_since(self.extent.last) > APART_MS || self.extent.first.millis_since(time) > APART_MS
+        time.millis_since(self.extent.last) > RECORDS_APART_MS
+            || self.extent.first.millis_since(time) > RECORDS_APART_MS
     }
 }
 

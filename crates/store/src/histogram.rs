@@ -7,13 +7,10 @@ use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
 use crate::error::Result;
-use crate::limits;
+use crate::limits::{self, RECORDS_APART_MS};
 use crate::segment_file::SegmentFile;
 use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
-
-/// From what distance on records are no longer of one time: no run is silent for a year. Unit: milliseconds.
-const APART_MS: i64 = 365 * 86_400_000;
 
 /// Parts of all of time by which records that are far apart are told from each other. Unit: milliseconds.
 const PART_MS: i64 = 30 * 86_400_000;
@@ -60,7 +57,7 @@ impl Store {
             return Ok(Histogram { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
         };
         let is_whole = scope.range == TimeRange::ALL;
-        let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > APART_MS {
+        let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > RECORDS_APART_MS {
             true => self.without_outliers(scope, (first_ms, last_ms), records).await?,
             false => (first_ms, last_ms, before),
         };
@@ -73,7 +70,7 @@ impl Store {
             for slice in walk.next(self).await? {
                 if number % every == 0 {
                     // One slice stands for those after it that are not read.
-                    self.tally_slice(&slice, &mut tally, every).await?;
+                    self.read_times(&slice, |times, severities| tally.add(times, severities, every)).await?;
                 }
                 number += 1;
             }
@@ -93,7 +90,10 @@ impl Store {
                 if slice.last_time - slice.first_time <= PART_MS {
                     Part::add(&mut parts, slice.first_time, slice.last_time, slice.records.saturating_as::<u64>());
                 } else if number % every == 0 {
-                    self.read_parts(&slice, &mut parts).await?;
+                    let add = |times: &[i64], _: &[Severity]| {
+                        times.iter().for_each(|time| Part::add(&mut parts, *time, *time, 1));
+                    };
+                    self.read_times(&slice, add).await?;
                 }
                 number += 1;
             }
@@ -105,19 +105,6 @@ impl Store {
         };
         let before = clusters.iter().filter(|part| part.last_ms < most.first_ms).map(|part| part.records).sum();
         Ok((most.first_ms, most.last_ms, before))
-    }
-
-    async fn read_parts(&self, slice: &Slice, parts: &mut BTreeMap<i64, Part>) -> Result<()> {
-        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
-        let end = (slice.first_row + slice.records).saturating_as::<usize>();
-        let mut first = slice.first_row.saturating_as::<usize>();
-        while first < end {
-            let rows: Range<usize> = first..end.min(first + limits::HISTOGRAM_CHUNK_RECORDS);
-            first = rows.end;
-            let (times, _) = file.times_and_severities(rows).await?;
-            times.iter().for_each(|time| Part::add(parts, *time, *time, 1));
-        }
-        Ok(())
     }
 
     /// The first and the last time that the scope may have records of, and about how many it has.
@@ -138,7 +125,8 @@ impl Store {
         Ok((first <= last).then_some((first, last, records.saturating_as::<u64>())))
     }
 
-    async fn tally_slice(&self, slice: &Slice, tally: &mut Tally, weight: u64) -> Result<()> {
+    /// Gives times and severities of the records of a slice, some at a time.
+    async fn read_times(&self, slice: &Slice, mut add: impl FnMut(&[i64], &[Severity])) -> Result<()> {
         let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
         let end = (slice.first_row + slice.records).saturating_as::<usize>();
         let mut first = slice.first_row.saturating_as::<usize>();
@@ -146,7 +134,7 @@ impl Store {
             let rows: Range<usize> = first..end.min(first + limits::HISTOGRAM_CHUNK_RECORDS);
             first = rows.end;
             let (times, severities) = file.times_and_severities(rows).await?;
-            tally.add(&times, &severities, weight);
+            add(&times, &severities);
         }
         Ok(())
     }
@@ -172,7 +160,7 @@ impl Part {
     fn joined(parts: impl Iterator<Item = Self>) -> Vec<Self> {
         let mut joined: Vec<Self> = Vec::new();
         for part in parts {
-            match joined.last_mut().filter(|last| part.first_ms - last.last_ms <= APART_MS) {
+            match joined.last_mut().filter(|last| part.first_ms - last.last_ms <= RECORDS_APART_MS) {
                 Some(last) => {
                     last.last_ms = last.last_ms.max(part.last_ms);
                     last.records += part.records;

@@ -175,6 +175,9 @@ pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
 /// Memory for small objects that were read, and for the ends of large ones. Unit: bytes.
 pub const OPEN_SEGMENTS_BYTES: u64 = 12 << 20;
 
+/// From what distance on records of a log are no longer of one time: no run is silent for a year. Unit: milliseconds.
+pub const RECORDS_APART_MS: i64 = 365 * DAY_MS;
+
 /// Runs that a search names because records of them could not be read. Unit: runs.
 pub const UNREADABLE_RUNS_MAX: usize = 100;
 
