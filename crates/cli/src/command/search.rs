@@ -74,11 +74,13 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
     let found = terminal::count(args.limit - left);
     note(format!("{found} found in {} records, the newest first", terminal::count(scanned)));
     if let Some(run) = unreadable.first() {
-        let runs = unreadable.len();
+        let others = match unreadable.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
         note(format!(
-            "what is stored of {runs} runs is damaged or gone, and was not searched: run {run}{}; \
-             `runlog archive verify` on the server names the objects",
-            if runs > 1 { ", and others" } else { "" }
+            "not searched, because it is damaged or gone: what is stored of run {run}{others}; `runlog archive verify` on \
+             the server names the objects"
         ));
     }
     Ok(())

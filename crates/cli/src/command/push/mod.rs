@@ -12,7 +12,7 @@ use runlog_model::wire::push::{FinishRun, RefusedLine, StartRun, StoredLines};
 use runlog_model::{ExecutionType, RunId, RunStatus, TaskId, Timestamp};
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use batches::Batch;
 pub(crate) use batches::Batches;
@@ -221,22 +221,13 @@ pub(crate) async fn push_log(client: &Client, run: RunId, mut batches: Batches) 
 
 /// A batch that is being sent.
 struct Sending {
-    answer: AbortOnDrop<Result<StoredLines, runlog_client::Error>>,
+    answer: AbortOnDropHandle<Result<StoredLines, runlog_client::Error>>,
     /// Says true once it is stored, so that the next one may be completed.
     is_stored: watch::Sender<bool>,
     first_line: u64,
     last_line: u64,
     unit: &'static str,
     bytes: u64,
-}
-
-/// A task that ends with whoever waits for it.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Sending {
@@ -253,13 +244,13 @@ impl Sending {
             let batch = PushBatch { id: &id, body, encoding: ContentEncoding::Zstd, skips_bad_lines };
             client.push_records(run, batch, after).await
         };
-        let answer = AbortOnDrop(tokio::spawn(sending));
+        let answer = AbortOnDropHandle::new(tokio::spawn(sending));
         Self { answer, is_stored: watch::Sender::new(false), first_line, last_line, unit, bytes }
     }
 
     async fn finish(mut self, pushed: &mut Pushed) -> Outcome {
         let (first, last, unit) = (self.first_line, self.last_line, self.unit);
-        let answer = (&mut self.answer.0).await.context("a batch could not be sent")?.map_err(|error| {
+        let answer = (&mut self.answer).await.context("a batch could not be sent")?.map_err(|error| {
             let stored = terminal::count(pushed.stored + pushed.repeated);
             Failure::from(error).while_doing(format!(
                 "the batch of {unit}s {first} to {last} was not stored ({stored} records before it are); \
