@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use runlog_model::{FileFormat, Record, RecordOrder, RunStatus, TimeRange, Timestamp};
 use runlog_store::{Error, ErrorKind, LiveQuery, PageRequest, PageStatus, Result, ScanColumn, ScanFilter, Search};
 
-use crate::common::{Archive, record};
+use crate::common::{Archive, record, search_for};
 
 type Here = Archive<crate::common::places::sqlite_and_folder>;
 
@@ -88,21 +88,6 @@ async fn is_found(archive: &Here, search: Search, wanted: &str) -> bool {
     false
 }
 
-fn search_of(text: &str) -> Search {
-    Search {
-        text: text.parse().unwrap(),
-        workspace_ids: None,
-        task_id: None,
-        run_id: None,
-        severities: None,
-        range: TimeRange::ALL,
-        after: None,
-        limit: 10,
-        time_max: Duration::from_secs(60),
-        slices_max: 100,
-    }
-}
-
 /// Reads by every way; tells how many ways failed.
 async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, number: usize) -> usize {
     let (store, run_id) = (&archive.store, archive.run_id);
@@ -124,7 +109,7 @@ async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, num
     count(is_read("a download", download.await, &records.to_vec(), object));
 
     let wanted = records[records.len() / 2].message.clone().unwrap();
-    count(is_found(archive, search_of(&wanted), &wanted).await);
+    count(is_found(archive, search_for(&wanted), &wanted).await);
 
     let scan = async {
         let columns = [ScanColumn::Message, ScanColumn::Severity, ScanColumn::BundleName];
@@ -255,7 +240,7 @@ async fn what_other_objects_hold_is_found_beside_a_damaged_one() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, damage(&whole, 1, 2)).unwrap();
     archive.reopen().await;
-    let page = archive.store.search(search_of("beside")).await.unwrap();
+    let page = archive.store.search(search_for("beside")).await.unwrap();
     assert_eq!(page.items.iter().filter_map(|it| it.message.as_deref()).collect::<Vec<_>>(), ["beside it"]);
     assert_eq!((page.unreadable_records, page.unreadable_runs.len()), (100, 1));
     assert!(page.unreadable_runs.contains(&damaged_run));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use super::common::record;
+use super::common::{record, search_for};
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 use proptest::prelude::*;
@@ -1819,18 +1819,7 @@ async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_delet
 
 /// A search for a word in all logs. It has no time at all: each answer looks through one round of slices more.
 fn search_for_word(limit: usize, slices_max: i64) -> Search {
-    Search {
-        text: "word".parse().unwrap(),
-        workspace_ids: None,
-        task_id: None,
-        run_id: None,
-        severities: None,
-        range: TimeRange::ALL,
-        after: None,
-        limit,
-        time_max: Duration::ZERO,
-        slices_max,
-    }
+    Search { limit, time_max: Duration::ZERO, slices_max, ..search_for("word") }
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use runlog_model::{FileFormat, Record, RecordOrder, RunStatus, TimeRange};
-use runlog_store::{LiveQuery, PageStatus, ScanColumn, ScanFilter, Search, SearchText};
+use runlog_store::{LiveQuery, PageStatus, ScanColumn, ScanFilter};
 
-use crate::common::{Archive, record};
+use crate::common::{Archive, record, search_for};
 
 type Here = Archive<crate::common::places::sqlite_and_folder>;
 
@@ -61,20 +61,7 @@ async fn read_everything(archive: &Here, records: &[Record]) {
         assert_eq!(store.live_page(run_id, &query).await.unwrap().records.len(), 2);
     }));
     let searches = join_all((0..8).map(|_| async move {
-        let text: SearchText = "nothing-has-this".parse().unwrap();
-        let search = Search {
-            text,
-            workspace_ids: None,
-            task_id: None,
-            run_id: None,
-            severities: None,
-            range: TimeRange::ALL,
-            after: None,
-            limit: 10,
-            time_max: Duration::from_secs(60),
-            slices_max: 100,
-        };
-        assert_eq!(store.search(search).await.unwrap().scanned_records, RECORDS as u64);
+        assert_eq!(store.search(search_for("nothing-has-this")).await.unwrap().scanned_records, RECORDS as u64);
     }));
     let scan = async {
         let scan = store.scan(ScanFilter::default(), &[ScanColumn::Message]);

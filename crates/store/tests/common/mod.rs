@@ -4,13 +4,14 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
 use runlog_model::{
     Clock, FileFormat, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp,
 };
-use runlog_store::{Caller, CallerKind, PageRequest, Result, Store, StoreSettings};
+use runlog_store::{Caller, CallerKind, PageRequest, Result, Search, Store, StoreSettings};
 
 pub(crate) mod gate;
 pub(crate) mod places;
@@ -283,6 +284,22 @@ pub(crate) fn record(time_ms: i64, message: &str) -> Record {
 }
 
 /// Servers keep their own notes under names like these.
+/// A search for a text in all logs.
+pub(crate) fn search_for(text: &str) -> Search {
+    Search {
+        text: text.parse().unwrap(),
+        workspace_ids: None,
+        task_id: None,
+        run_id: None,
+        severities: None,
+        range: TimeRange::ALL,
+        after: None,
+        limit: 10,
+        time_max: Duration::from_secs(60),
+        slices_max: 100,
+    }
+}
+
 fn is_hidden(name: &std::ffi::OsStr) -> bool {
     name.to_string_lossy().starts_with(".s3s")
 }
