@@ -177,6 +177,11 @@ impl App {
         }
     }
 
+    /// How many changes are being made, for clients that wait and for clients that have gone.
+    pub fn changes_in_progress(&self) -> usize {
+        self.0.changes.len()
+    }
+
     /// Waits for changes that go on for clients that have gone.
     pub(crate) async fn finish_changes(&self) {
         self.0.changes.close();

@@ -34,6 +34,8 @@ pub(crate) struct Audited {
     pub(crate) is_once: bool,
     /// True when it gives what is kept and changes nothing.
     pub(crate) is_reading: bool,
+    /// True when the request has no entry of its own, only each thing that it makes or changes.
+    pub(crate) is_by_part: bool,
 }
 
 /// What is to be written down of a request that reads, but for its status: in the request's extensions, for a handler that
@@ -71,6 +73,11 @@ impl Doing {
     /// The archive for the change, which is answered with this status and written down with it.
     pub(crate) fn store(&self, app: &App, status: StatusCode) -> Store {
         app.store().doing(self.0.answered_with(status.as_u16()))
+    }
+
+    /// The archive for one of the things that a request does which has no entry of its own, such as `start run`.
+    pub(crate) fn store_to(&self, app: &App, action: &str, status: StatusCode) -> Store {
+        app.store().doing(self.0.named(action).answered_with(status.as_u16()))
     }
 
     /// Writes down that a part of this request was refused.
@@ -112,12 +119,13 @@ pub(crate) async fn write_down(State(audited): State<Audited>, request: Request,
 async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next: Next) -> Response {
     let (deed, store) = (Deed::new(entry.clone()), audited.app.store().clone());
     request.extensions_mut().insert(Doing(deed.clone()));
+    let is_by_part = audited.is_by_part;
     let outlive = audited.app.outlive(async move {
         let response = next.run(request).await;
         let status = response.status();
         // A change that was made, and whose request failed afterwards, is answered otherwise than it was written down.
         let is_told = deed.is_written() && status.is_success();
-        if !is_told {
+        if !is_told && !is_by_part {
             let entry = AuditEntry { status: status.as_u16(), ..entry };
             let id = entry.request_id.clone();
             if let Err(error) = store.audit(entry).await {

@@ -12,14 +12,29 @@ use runlog_model::place::{Right, Task};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Caller, ErrorKind};
+use runlog_store::{Caller, ErrorKind, Store};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::access;
 use crate::app::App;
+use crate::audit::Doing;
 use crate::error::{ApiError, ApiResult};
 use crate::links::hex;
+
+/// Who sends what is stored, and the request in which they do.
+pub(crate) struct Sender<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) caller: &'a Caller,
+    pub(crate) doing: &'a Doing,
+}
+
+impl Sender<'_> {
+    /// The archive for a change, which is written down with it.
+    fn store_to(&self, action: &str) -> Store {
+        self.doing.store_to(self.app, action, StatusCode::OK)
+    }
+}
 
 /// What is said of the place of a run. Whatever is absent is not known.
 #[derive(Debug, Clone, Default)]
@@ -180,7 +195,7 @@ impl Intake {
     /// Stores what can be stored; what the archive will never take is counted, and what it cannot take now is an
     /// error, so that the sender sends it all again. Repeating is harmless, of a single thing only where it has a name.
     /// The body, unpacked, is what the request is known by when it is sent again.
-    pub(crate) async fn store(self, app: &App, caller: &Caller, body: &[u8]) -> ApiResult<Outcome> {
+    pub(crate) async fn store(self, sender: &Sender<'_>, body: &[u8]) -> ApiResult<Outcome> {
         let (repaired, undated) = (self.repaired, self.undated);
         let mut outcome = Outcome { refused: self.refused, repaired, undated, ..Outcome::default() };
         let is_single = self.events == 1;
@@ -193,7 +208,7 @@ impl Intake {
             // stored again then.
             let is_alone = is_single && batch.ended.is_none();
             let name = batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id)));
-            match store(app, caller, run_id, batch, name, &mut outcome).await {
+            match store(sender, run_id, batch, name, &mut outcome).await {
                 Ok(()) => {}
                 Err(error) if error.status.is_server_error() => return Err(error),
                 Err(error) => outcome.refused.add(count, error.message),
@@ -235,26 +250,25 @@ fn id_in(body: &Sha256, run_id: RunId) -> String {
 }
 
 async fn store(
-    app: &App,
-    caller: &Caller,
+    sender: &Sender<'_>,
     run_id: RunId,
     batch: RunBatch,
     name: Option<String>,
     outcome: &mut Outcome,
 ) -> ApiResult<()> {
-    let is_new = match begin(app, caller, run_id, &batch).await {
+    let is_new = match begin(sender, run_id, &batch).await {
         // Another request has begun the run, or made its task, at this moment: what is known by now counts.
-        Err(error) if error.status == StatusCode::CONFLICT => begin(app, caller, run_id, &batch).await?,
+        Err(error) if error.status == StatusCode::CONFLICT => begin(sender, run_id, &batch).await?,
         begun => begun?,
     };
     outcome.begun += u64::from(is_new);
     let (last, ended) = (batch.last(), batch.ended.clone());
     if !batch.records.is_empty() {
-        outcome.stored += store_records(app, run_id, name.as_deref(), batch.into_records()).await?;
+        outcome.stored += store_records(sender.app, run_id, name.as_deref(), batch.into_records()).await?;
     }
     if let Some(ended) = ended {
         let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
-        match app.store().finish_run(run_id, &finish).await.map_err(ApiError::from) {
+        match sender.store_to("finish run").finish_run(run_id, &finish).await.map_err(ApiError::from) {
             Ok(_) => outcome.ended += 1,
             Err(error) if error.status.is_server_error() => return Err(error),
             // The records are stored; only the end contradicts what is known.
@@ -265,7 +279,8 @@ async fn store(
 }
 
 /// Begins a run that is not known, or of which more is said. True when it is new.
-async fn begin(app: &App, caller: &Caller, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
+async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
+    let Sender { app, caller, .. } = *sender;
     let known = app.store().run(run_id).await?;
     if let Some(run) = &known {
         access::require(app, caller, run.workspace_id, &[Right::Publish]).await?;
@@ -275,7 +290,7 @@ async fn begin(app: &App, caller: &Caller, run_id: RunId, batch: &RunBatch) -> A
     }
     let task_id = match &known {
         Some(run) => run.task_id,
-        None => task_of(app, caller, run_id, &batch.place).await?.id,
+        None => task_of(sender, run_id, &batch.place).await?.id,
     };
     let begun = batch.begun.clone().unwrap_or_else(|| StartRun::of_task(task_id));
     let start = StartRun {
@@ -284,7 +299,7 @@ async fn begin(app: &App, caller: &Caller, run_id: RunId, batch: &RunBatch) -> A
         start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
         ..begun
     };
-    let (_, is_new) = app.store().start_run(run_id, &start, caller).await?;
+    let (_, is_new) = sender.store_to("start run").start_run(run_id, &start, caller).await?;
     Ok(is_new)
 }
 
@@ -312,7 +327,8 @@ async fn store_records(app: &App, run_id: RunId, name: Option<&str>, records: Ve
 }
 
 /// The task that is named, made when it is not known and its workspace is.
-async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -> ApiResult<Task> {
+async fn task_of(sender: &Sender<'_>, run_id: RunId, place: &PlaceHint) -> ApiResult<Task> {
+    let Sender { app, caller, .. } = *sender;
     if let Some(id) = place.task_id
         && app.store().task(id).await?.is_some()
     {
@@ -324,7 +340,7 @@ async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -
             None => format!("run {run_id} is not known, and no task is named"),
         }));
     };
-    make_workspace(app, caller, workspace_id, place).await?;
+    make_workspace(sender, workspace_id, place).await?;
     access::require(app, caller, workspace_id, &[Right::Publish]).await?;
     let name = match (&place.task_name, place.task_id) {
         (Some(name), _) => name.clone(),
@@ -340,13 +356,14 @@ async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -
         tags: Vec::new(),
     };
     Ok(match place.task_id {
-        Some(_) => app.store().create_task(&new).await?,
-        None => app.store().task_named(&new).await?,
+        Some(_) => sender.store_to("create task").create_task(&new).await?,
+        None => sender.store_to("create task").task_named(&new).await?,
     })
 }
 
 /// Makes the workspace, and its environment, when it is not known and the caller is an administrator.
-async fn make_workspace(app: &App, caller: &Caller, id: WorkspaceId, place: &PlaceHint) -> ApiResult<()> {
+async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, place: &PlaceHint) -> ApiResult<()> {
+    let Sender { app, caller, .. } = *sender;
     if app.store().workspace(id).await?.is_some() {
         return Ok(());
     }
@@ -359,7 +376,7 @@ async fn make_workspace(app: &App, caller: &Caller, id: WorkspaceId, place: &Pla
         let known = app.store().environments().await?.iter().any(|environment| environment.id == environment_id);
         if !known {
             let new = NewEnvironment { id: Some(environment_id), name, description: None };
-            app.store().create_environment(&new).await?;
+            sender.store_to("create environment").create_environment(&new).await?;
         }
     }
     let new = NewWorkspace {
@@ -369,7 +386,7 @@ async fn make_workspace(app: &App, caller: &Caller, id: WorkspaceId, place: &Pla
         description: None,
         owner: None,
     };
-    app.store().create_workspace(&new, &caller.name).await?;
+    sender.store_to("create workspace").create_workspace(&new, &caller.name).await?;
     Ok(())
 }
 

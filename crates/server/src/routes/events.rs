@@ -9,9 +9,11 @@ use runlog_model::wire::push::StoredEvents;
 
 use super::records;
 use crate::app::App;
+use crate::audit::Doing;
 use crate::auth::Authenticated;
 use crate::engine::{events, sort};
 use crate::error::{ApiError, ApiResult};
+use crate::intake::Sender;
 use crate::{access, body_weight};
 
 /// Stores each event with its run; runs begin and end with the events that say so.
@@ -25,6 +27,7 @@ use crate::{access, body_weight};
 pub(crate) async fn push(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    doing: Doing,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StoredEvents>> {
@@ -32,7 +35,8 @@ pub(crate) async fn push(
     let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
     memory.take(body_weight::of_events(&body)).await?;
     let zone = &app.settings().event_zone;
-    let outcome = sort(events(&body)?, app.now(), zone, &mut memory).await?.store(&app, &caller, &body).await?;
+    let sender = Sender { app: &app, caller: &caller, doing: &doing };
+    let outcome = sort(events(&body)?, app.now(), zone, &mut memory).await?.store(&sender, &body).await?;
     let refused = outcome.refused;
     // Lines that are no events are nobody's fault who could mend it: a shipper would send them for ever.
     if refused.count > refused.lines && outcome.stored == 0 {

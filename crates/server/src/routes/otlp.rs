@@ -12,9 +12,11 @@ use runlog_model::wire::ErrorBody;
 
 use super::records;
 use crate::app::App;
+use crate::audit::Doing;
 use crate::auth::Authenticated;
 use crate::body_memory::HeldMemory;
 use crate::error::{ApiError, ApiResult};
+use crate::intake::Sender;
 use crate::otlp::{Request, sort};
 use crate::{access, body_weight, otlp_json, otlp_parts};
 
@@ -36,6 +38,7 @@ enum Form {
 pub(crate) async fn export(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    doing: Doing,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Response> {
@@ -44,7 +47,7 @@ pub(crate) async fn export(
     let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
     let request = parse(form, body.clone(), &mut memory).await?;
     let intake = sort(request, &app.settings().otlp, app.now(), &mut memory).await?;
-    let outcome = intake.store(&app, &caller, &body).await?;
+    let outcome = intake.store(&Sender { app: &app, caller: &caller, doing: &doing }, &body).await?;
     let mended = format!("{} texts were not whole (UTF-8, surrogate pairs), and were mended", outcome.repaired);
     let mended = (outcome.repaired > 0).then_some(mended);
     let said: Vec<String> = outcome.refused.why.into_iter().chain(mended).collect();
