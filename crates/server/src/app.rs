@@ -40,6 +40,7 @@ struct Shared {
     paces: Paces,
     body_memory: BodyMemory,
     searches: Turns,
+    page_reads: Turns,
     downloads: Turns,
     metrics: Metrics,
     /// What [`Store::figures`] counted.
@@ -78,6 +79,7 @@ impl App {
             times(limits::EVENTS_MEMORY_TIMES),
         );
         let searches = Turns::of_searches(&settings.bounds);
+        let page_reads = Turns::of_page_reads(&settings.bounds);
         let downloads = Turns::of_downloads(&settings.bounds);
         let metrics = Metrics::new();
         let looks = Looks::new(Arc::clone(&clock));
@@ -95,6 +97,7 @@ impl App {
             paces,
             body_memory,
             searches,
+            page_reads,
             downloads,
             metrics,
             figures,
@@ -145,6 +148,11 @@ impl App {
     /// Turns of searches, searches in a log, and histograms.
     pub(crate) fn searches(&self) -> &Turns {
         &self.0.searches
+    }
+
+    /// Turns of pages of logs that are read at once, or requested as files.
+    pub(crate) fn page_reads(&self) -> &Turns {
+        &self.0.page_reads
     }
 
     /// Turns of downloads of whole logs.

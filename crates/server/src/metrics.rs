@@ -43,7 +43,7 @@ pub(crate) struct NodeFigures {
     /// What there is of that. Unit: bytes.
     pub(crate) bodies_max: (usize, usize),
     /// Turns that are taken, by their kind, and how many there are.
-    pub(crate) turns: [(&'static str, (usize, usize)); 2],
+    pub(crate) turns: [(&'static str, (usize, usize)); 3],
     /// What the system says of the process.
     pub(crate) process: ProcessFigures,
     /// When the service began.
@@ -252,7 +252,7 @@ fn node_registry(node: &NodeFigures) -> Registry {
         taken.get_or_create(&TurnLabels { of }).set(whole(now));
         all.get_or_create(&TurnLabels { of }).set(whole(max));
     }
-    registry.register("turns_in_use", "Searches and downloads of whole logs that are under way", taken);
+    registry.register("turns_in_use", "Searches, pages of logs and downloads of whole logs that are under way", taken);
     registry.register("turns_max", "How many of them may be under way at a time", all);
     registry
 }

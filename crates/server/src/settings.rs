@@ -137,6 +137,8 @@ pub struct Bounds {
     /// Searches, searches in a log, and histograms that go on at a time; further ones wait. Default: 8. Each takes some
     /// tens of megabytes.
     pub searches_max: usize,
+    /// Pages of logs that are read or requested at a time; further ones wait. Default: 64. Each takes up to some megabytes.
+    pub page_reads_max: usize,
     /// Whole logs that are downloaded at a time; further ones wait. Default: 16. Each takes some tens of megabytes.
     pub downloads_max: usize,
     /// How long a request waits for one of these to end before it is told to come again. Default: 5 s.
@@ -155,6 +157,7 @@ impl Default for Bounds {
             line_bytes_max: 16 << 20,
             unpack_ratio_max: 2_000,
             searches_max: 8,
+            page_reads_max: 64,
             downloads_max: 16,
             turn_wait_max: Duration::from_secs(5),
         }

@@ -27,6 +27,11 @@ impl Turns {
         Self::new(bounds.searches_max, bounds.turn_wait_max, "searches", "--searches")
     }
 
+    /// Turns of pages of logs that are read at once, or requested as files.
+    pub(crate) fn of_page_reads(bounds: &Bounds) -> Self {
+        Self::new(bounds.page_reads_max, bounds.turn_wait_max, "pages of logs", "--page-reads")
+    }
+
     /// Turns of downloads of whole logs.
     pub(crate) fn of_downloads(bounds: &Bounds) -> Self {
         Self::new(bounds.downloads_max, bounds.turn_wait_max, "downloads of whole logs", "--downloads")

@@ -199,6 +199,10 @@ struct BoundArgs {
     #[arg(long, env = "RUNLOG_SEARCHES", default_value_t = 8, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..))]
     searches: u16,
+    /// Pages of logs that are read or requested at a time; further ones wait
+    #[arg(long, env = "RUNLOG_PAGE_READS", default_value_t = 64, value_name = "COUNT",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    page_reads: u16,
     /// Downloads of whole logs at a time; further ones wait
     #[arg(long, env = "RUNLOG_DOWNLOADS", default_value_t = 16, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -221,6 +225,7 @@ impl BoundArgs {
             line_bytes_max: self.line_bytes,
             unpack_ratio_max: self.unpack_ratio,
             searches_max: usize::from(self.searches),
+            page_reads_max: usize::from(self.page_reads),
             downloads_max: usize::from(self.downloads),
             turn_wait_max: self.turn_wait.duration(),
         }

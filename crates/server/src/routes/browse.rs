@@ -120,6 +120,7 @@ pub(crate) async fn records(
     let (severities, texts) = (severities(&params)?, params.texts("q")?);
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
+        let _turn = app.page_reads().take().await?;
         let found = app.store().records_from(run.id, from, count).await?;
         let scanned = found.records.len() as u64;
         let next = from.saturating_add(scanned);

@@ -47,6 +47,7 @@ pub(crate) async fn generate(
     let with_task = params.flag("newFileName")?;
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
+    let _turn = app.page_reads().take().await?;
     // The page and who asked for it are written together, before the answer goes out, or neither is.
     let written = app.store().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
     let ticket = match written {
@@ -153,6 +154,7 @@ pub(crate) async fn live(
         count: params.number("count", 0..=limits::LIVE_PAGE_MAX)?.unwrap_or(limits::LIVE_PAGE_DEFAULT),
     };
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let _turn = app.page_reads().take().await?;
     let slice = app.store().live_page(run.id, &query).await?;
     let size = slice.records.len() as u64;
     app.metrics().records_out.inc_by(size);

@@ -60,7 +60,11 @@ async fn node_figures(app: &App) -> NodeFigures {
         store: app.store().node_figures(),
         bodies_held: memory.held_bytes(),
         bodies_max: memory.bytes(),
-        turns: [("searches", app.searches().in_use()), ("downloads", app.downloads().in_use())],
+        turns: [
+            ("searches", app.searches().in_use()),
+            ("page_reads", app.page_reads().in_use()),
+            ("downloads", app.downloads().in_use()),
+        ],
         // The system's files answer at once, and yet they are files.
         process: tokio::task::spawn_blocking(ProcessFigures::read).await.unwrap_or_default(),
         started_at: app.started_at(),

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use crate::support::{Ask, RUN, Stage, lines};
 use axum::body::Body;
@@ -374,4 +375,25 @@ async fn otlp_needs_the_right_to_publish_and_a_form_it_knows() {
     send("application/json", "{".to_owned()).await.is_error(400, &["the body"]);
     send("application/x-protobuf", "nonsense".to_owned()).await.is_error(400, &["ExportLogsServiceRequest"]);
     assert_eq!(send("application/json", "{}".to_owned()).await.status, 200);
+}
+
+/// 4,000 pages that were read at once took 1.7 GB.
+#[tokio::test]
+async fn pages_of_logs_take_turns() {
+    let change = |server: &mut ServerSettings| {
+        (server.bounds.page_reads_max, server.bounds.turn_wait_max) = (1, Duration::ZERO);
+    };
+    let stage = Stage::with(|_| (), change).await;
+    stage.push(&lines(0..100)).await;
+    let live = format!("/monitoring/executions/{RUN}/logs");
+    let browse = format!("/runlog/v1/runs/{RUN}/records");
+    for path in [&live, &browse] {
+        let answers = futures::future::join_all((0..20).map(|_| stage.get(path))).await;
+        let (good, busy): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+        assert!(!good.is_empty() && !busy.is_empty(), "{path}: {} and {}", good.len(), busy.len());
+        busy.iter().for_each(|answer| answer.is_error(503, &["pages of logs", "--page-reads"]));
+    }
+    let answers = futures::future::join_all((0..20).map(|_| stage.post(&live, ""))).await;
+    assert!(answers.iter().any(|answer| answer.status == 503) && answers.iter().any(|answer| answer.status == 200));
+    assert_eq!(stage.get(&live).await.status, 200, "the turn is given back");
 }
