@@ -7,19 +7,19 @@ use runlog_model::{Clock, Random, Timestamp};
 use runlog_store::{ArchiveFigures, Error, ErrorKind, Store};
 use tokio_util::task::TaskTracker;
 
-use crate::audit::Looks;
-use crate::body_memory::BodyMemory;
-use crate::kept::{Gathered, Kept};
-use crate::keys::KeyRing;
+use crate::auth::audit::Looks;
+use crate::auth::rate_limit::Paces;
+use crate::auth::signing_keys::KeyRing;
+use crate::http::concurrency_limit::Turns;
+use crate::http::readiness::Readiness;
+use crate::http::web::Fixed;
+use crate::ingest::body_memory::BodyMemory;
 use crate::limits;
-use crate::metrics::Metrics;
-use crate::openapi::document_text;
-use crate::pace::Paces;
-use crate::readiness::Readiness;
+use crate::metrics::counters::Metrics;
+use crate::metrics::stale_cache::{Gathered, Kept};
 use crate::routes::about_text;
+use crate::serve::openapi::document_text;
 use crate::settings::ServerSettings;
-use crate::turns::Turns;
-use crate::web::Fixed;
 
 /// What the keys of access tokens are called.
 pub(crate) const ACCESS_TOKENS: &str = "access-tokens";

@@ -13,14 +13,12 @@ mod executions;
 mod health;
 mod history;
 mod json;
-mod keys;
 mod logs;
 mod metrics;
 mod oauth;
 mod otlp;
 mod overview;
 mod permissions;
-mod places;
 mod plans;
 mod queries;
 mod records;
@@ -28,8 +26,10 @@ mod reports;
 mod runs;
 mod search;
 mod session;
+mod signing_keys;
 mod sinks;
 mod sql;
+mod workspaces;
 
 use axum::Router;
 use axum::http::Method;
@@ -44,8 +44,11 @@ use utoipa_axum::routes as handler;
 
 pub(crate) use self::health::about_text;
 use crate::app::App;
-use crate::audit::{Audited, write_down};
-use crate::{auth, links, request, web};
+use crate::auth::audit::{Audited, write_down};
+use crate::auth::links;
+use crate::auth::token;
+use crate::http::request;
+use crate::http::web;
 
 /// One route.
 pub struct Route {
@@ -125,7 +128,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(logs::status)),
         Route::new(Token, handler!(logs::live)).audited_reading("read log"),
         Route::new(Token, handler!(logs::delete)).audited("delete log"),
-        Route::new(Token, handler!(places::tasks_alias)),
+        Route::new(Token, handler!(workspaces::tasks_alias)),
         Route::new(Token, handler!(executions::of_all_tasks)),
         Route::new(Token, handler!(executions::search)),
         Route::new(Token, handler!(executions::of_task)),
@@ -141,12 +144,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(history::search)),
         Route::new(Token, handler!(history::download)).audited_reading("download history"),
         Route::new(Token, handler!(components::of_run)),
-        Route::new(Token, handler!(places::environments)),
-        Route::new(Token, handler!(places::workspaces)),
-        Route::new(Token, handler!(places::tasks)),
-        Route::new(Token, handler!(places::search)),
-        Route::new(Token, handler!(places::task)),
-        Route::new(Token, handler!(places::plans)),
+        Route::new(Token, handler!(workspaces::environments)),
+        Route::new(Token, handler!(workspaces::workspaces)),
+        Route::new(Token, handler!(workspaces::tasks)),
+        Route::new(Token, handler!(workspaces::search)),
+        Route::new(Token, handler!(workspaces::task)),
+        Route::new(Token, handler!(workspaces::plans)),
         Route::new(ClientSecret, handler!(oauth::token)),
         Route::new(Token, handler!(accounts::list)),
         Route::new(Token, handler!(accounts::create)).audited("create service account"),
@@ -210,8 +213,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(admin::tokens)),
         Route::new(Token, handler!(admin::create_token)).audited("create token"),
         Route::new(Token, handler!(admin::revoke_token)).audited("revoke token"),
-        Route::new(Administrator, handler!(keys::list)),
-        Route::new(Administrator, handler!(keys::rotate)).audited("make key"),
+        Route::new(Administrator, handler!(signing_keys::list)),
+        Route::new(Administrator, handler!(signing_keys::rotate)).audited("make key"),
         Route::new(Administrator, handler!(audit::list)),
         Route::new(Administrator, handler!(collection::show)),
         Route::new(Administrator, handler!(collection::retry)).audited("retry collection"),
@@ -243,12 +246,12 @@ pub fn router(app: App) -> Router {
             Public => handler,
             SignedLink => handler.route_layer(middleware::from_fn_with_state(app.clone(), links::require_link)),
             ClientSecret | TokenInBody => {
-                handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::limit_strangers))
+                handler.route_layer(middleware::from_fn_with_state(app.clone(), token::limit_strangers))
             }
-            Token => handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
+            Token => handler.route_layer(middleware::from_fn_with_state(app.clone(), token::require_token)),
             Administrator => handler
-                .route_layer(middleware::from_fn(auth::require_administrator))
-                .route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
+                .route_layer(middleware::from_fn(token::require_administrator))
+                .route_layer(middleware::from_fn_with_state(app.clone(), token::require_token)),
         };
         router = router.route(&route.path, handler);
     }

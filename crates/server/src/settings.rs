@@ -5,9 +5,9 @@ use std::time::Duration;
 use runlog_analysis::sql::SqlSettings;
 use runlog_model::{LogZone, RecordOrder};
 
-use crate::proxies::Proxies;
-use crate::run_hook::RunHook;
-use crate::tls::TlsFiles;
+use crate::http::proxies::Proxies;
+use crate::http::tls::TlsFiles;
+use crate::ingest::run_hook::RunHook;
 
 /// Settings of the service; each has a documented default.
 #[derive(Debug, Clone)]

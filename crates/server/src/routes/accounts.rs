@@ -11,22 +11,22 @@ use runlog_store::Caller;
 use super::json::JsonBody;
 use super::logs::DELETE_LOGS;
 use super::metrics::READ_METRICS;
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
+use crate::auth::audit::Doing;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
 
 /// The permission that stands in for being an administrator here. Source: the vendor's service accounts file.
 const MANAGE_ACCOUNTS: &str = "TMC_SERVICE_ACCOUNT_MANAGEMENT";
 
 fn may_manage(caller: &Caller) -> ApiResult<()> {
-    access::permission(caller, MANAGE_ACCOUNTS)
+    rights::permission(caller, MANAGE_ACCOUNTS)
 }
 
 /// Nobody gives what they lack.
 fn may_give(caller: &Caller, permissions: &[String]) -> ApiResult<()> {
-    match permissions.iter().find(|permission| access::permission(caller, permission).is_err()) {
+    match permissions.iter().find(|permission| rights::permission(caller, permission).is_err()) {
         None => Ok(()),
         Some(lacking) => {
             Err(ApiError::forbidden(format!("{} cannot give the permission {lacking}, which it lacks", caller.name)))

@@ -9,11 +9,11 @@ use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
 use runlog_store::{Caller, CallerKind, TaskFilter};
 
 use super::json::JsonBody;
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
+use crate::auth::audit::Doing;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
 
 /// What making something answers: 201 and the thing.
 type Made<T> = ApiResult<(StatusCode, Json<T>)>;
@@ -164,7 +164,7 @@ pub(crate) async fn create_token(
 ) -> Made<TokenBody> {
     let user = match &new.user_id {
         Some(id) if *id != caller.id => {
-            access::administrator(&caller)?;
+            rights::administrator(&caller)?;
             id
         }
         _ => own_id(&caller)?,

@@ -17,11 +17,12 @@ use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
 use runlog_store::{LogFacts, RecordFilter, RecordReader};
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::RangeQuery;
-use crate::query::Params;
-use crate::{access, limits};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
+use crate::limits;
+use crate::serve::openapi::RangeQuery;
 
 /// `GET /runlog/v1/runs/{id}/summary`: a run, its place, and what the archive holds of its log.
 #[utoipa::path(
@@ -36,7 +37,7 @@ pub(crate) async fn summary(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunWithLog>> {
-    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(&app, &caller, &id, &[Right::View]).await?;
     let task = app.store().task(run.task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {}", run.task_id)))?;
     let facts = app.store().log_facts(run.id).await?;
@@ -118,7 +119,7 @@ pub(crate) async fn records(
     let count = params.number("count", 1..=limits::RECORDS_MAX)?.unwrap_or(200);
     let order = params.word("order")?.unwrap_or(RecordOrder::Asc);
     let (severities, texts) = (severities(&params)?, params.texts("q")?);
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
         let found = app.store().records_from(run.id, from, count).await?;
         let scanned = found.records.len() as u64;
@@ -173,7 +174,7 @@ pub(crate) async fn histogram(
 ) -> ApiResult<Json<HistogramBody>> {
     let range = params.time_range()?;
     let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let _turn = app.searches().take().await?;
     let found = app.store().histogram(run.id, range, buckets).await?;
     Ok(Json(HistogramBody {
@@ -218,7 +219,7 @@ pub(crate) async fn whole(
         Some("json") => (WholeForm::Json, "json", "application/json"),
         Some(_) => return Err(ApiError::invalid("format: it is text, ndjson or json")),
     };
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let turn = app.downloads().take().await?;
     app.metrics().records_out.inc_by(run.records);
     let reader = app.store().read_records(run.id, range, RecordOrder::Asc).await?;

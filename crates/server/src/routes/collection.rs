@@ -9,8 +9,8 @@ use runlog_model::wire::collection::{CollectionBody, CollectorBody, ProblemBody,
 use runlog_store::{CollectedRun, CollectionFigures, CollectorFigures};
 
 use crate::app::App;
-use crate::audit::Doing;
-use crate::error::{ApiError, ApiResult};
+use crate::auth::audit::Doing;
+use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
 /// `GET /runlog/v1/collection`.

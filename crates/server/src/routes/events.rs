@@ -9,10 +9,11 @@ use runlog_model::wire::push::StoredEvents;
 
 use super::records;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::engine::{events, sort};
-use crate::error::{ApiError, ApiResult};
-use crate::{access, body_weight};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::decoded_size;
+use crate::ingest::engine::{events, sort};
 
 /// Stores each event with its run; runs begin and end with the events that say so.
 #[utoipa::path(
@@ -28,9 +29,9 @@ pub(crate) async fn push(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StoredEvents>> {
-    access::publisher(&app, &caller).await?;
+    rights::publisher(&app, &caller).await?;
     let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
-    memory.take(body_weight::of_events(&body)).await?;
+    memory.take(decoded_size::of_events(&body)).await?;
     let zone = &app.settings().event_zone;
     let outcome = sort(events(&body)?, app.now(), zone, &mut memory).await?.store(&app, &caller, &body).await?;
     let refused = outcome.refused;

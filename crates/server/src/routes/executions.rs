@@ -14,14 +14,14 @@ use runlog_store::{Caller, RunFilter};
 use serde_json::{Map, Value};
 
 use super::json::{self, JsonBody};
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::{ExecutionSearch, PlaceQuery, RuntimeQuery, WindowQuery};
-use crate::query::{Params, bounded};
-use crate::run_hook::WantedRun;
+use crate::auth::audit::Doing;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::{Params, bounded};
+use crate::ingest::run_hook::WantedRun;
+use crate::serve::openapi::{ExecutionSearch, PlaceQuery, RuntimeQuery, WindowQuery};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -39,10 +39,10 @@ pub(crate) async fn of_task(
     Path(id): Path<String>,
     params: Params,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
-    let task_id = access::id("taskId", &id)?;
+    let task_id = rights::id("taskId", &id)?;
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(&app, &params)?);
-    let workspace_ids = access::workspaces_of_task(&app, &caller, task_id).await?;
+    let workspace_ids = rights::workspaces_of_task(&app, &caller, task_id).await?;
     let task_id = Some(task_id);
     let filter = RunFilter {
         task_id,
@@ -116,7 +116,7 @@ async fn list_all(
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(app, params)?);
-    let place = access::viewed_place(app, caller, params).await?;
+    let place = rights::viewed_place(app, caller, params).await?;
     let filter = RunFilter {
         task_id: None,
         workspace_ids: place.workspace_ids,
@@ -176,7 +176,7 @@ pub(crate) async fn start(
     if wanted.timeout == Some(0) {
         return Err(ApiError::invalid("timeout: a run has at least one minute"));
     }
-    let task = access::task(&app, &caller, access::id("executable", &wanted.executable)?, &[Right::Execute]).await?;
+    let task = rights::task(&app, &caller, rights::id("executable", &wanted.executable)?, &[Right::Execute]).await?;
     let run_id = RunId::random(app.random());
     let start = StartRun {
         status: Some(RunStatus::Dispatching),
@@ -215,7 +215,7 @@ pub(crate) async fn stop(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
-    let run = access::run_brief(&app, &caller, &id, &[Right::Execute]).await?;
+    let run = rights::run_brief(&app, &caller, &id, &[Right::Execute]).await?;
     let message = format!("run {} cannot be ended here: Runlog archives runs and does not run them", run.id);
     Err(ApiError::invalid(message).with_detail(
         "end it in Talend Cloud, or where it runs; POST /runlog/v1/runs/{runId}/finish tells the archive that it has ended",
@@ -235,7 +235,7 @@ pub(crate) async fn one(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<JobExecution>> {
-    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(&app, &caller, &id, &[Right::View]).await?;
     Ok(Json(JobExecution::new(&run, &app.settings().account_id)))
 }
 

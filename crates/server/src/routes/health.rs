@@ -8,8 +8,8 @@ use runlog_store::supervise::WorkState;
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
-use crate::web;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::web;
 
 /// `GET /healthz`: the process answers.
 #[utoipa::path(

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
+use crate::http::error::{ApiError, ApiResult};
 
 /// A body of JSON, whatever its `Content-Type` says.
 pub(crate) struct JsonBody<T>(pub(crate) T);

@@ -16,12 +16,14 @@ use serde::Deserialize;
 
 use super::json;
 use crate::app::App;
-use crate::audit::{Doing, Draft, WrittenDown};
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::RangeQuery;
-use crate::query::Params;
-use crate::{access, limits, links};
+use crate::auth::audit::{Doing, Draft, WrittenDown};
+use crate::auth::links;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
+use crate::limits;
+use crate::serve::openapi::RangeQuery;
 
 /// The permission to delete logs. Source: the vendor's file, `DELETE …/logs`.
 pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
@@ -45,7 +47,7 @@ pub(crate) async fn generate(
     let format = params.word("fileFormat")?.unwrap_or_default();
     let order = params.word("order")?.unwrap_or(app.settings().file_order);
     let with_task = params.flag("newFileName")?;
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
     // The page and who asked for it are written together, before the answer goes out, or neither is.
     let written = app.store().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
@@ -95,7 +97,7 @@ pub(crate) async fn status(
 ) -> ApiResult<Json<LogStatus>> {
     let body = json::read(body, limits::TOKEN_BODY_BYTES_MAX).await?;
     let token = page_token(&body)?;
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(match app.store().page_status(run.id, &token, app.settings().status_wait).await? {
         PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
         PageStatus::Ready(file) => {
@@ -152,7 +154,7 @@ pub(crate) async fn live(
         start_index: params.number("startIndex", 0..=u64::MAX)?.unwrap_or(0),
         count: params.number("count", 0..=limits::LIVE_PAGE_MAX)?.unwrap_or(limits::LIVE_PAGE_DEFAULT),
     };
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let slice = app.store().live_page(run.id, &query).await?;
     let size = slice.records.len() as u64;
     app.metrics().records_out.inc_by(size);
@@ -185,8 +187,8 @@ pub(crate) async fn delete(
     Path(id): Path<String>,
     doing: Doing,
 ) -> ApiResult<Json<DeletedLogBody>> {
-    let run = access::run_brief(&app, &caller, &id, &[Right::View]).await?;
-    access::permission(&caller, DELETE_LOGS)?;
+    let run = rights::run_brief(&app, &caller, &id, &[Right::View]).await?;
+    rights::permission(&caller, DELETE_LOGS)?;
     let deleted = doing.store(&app, StatusCode::OK).delete_log(run.id).await?;
     Ok(Json(DeletedLogBody { records: deleted.records, bytes: deleted.bytes }))
 }

@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use crate::access;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::exposition::{Form, Packing};
-use crate::metrics::{NodeFigures, Scrape};
-use crate::process::ProcessFigures;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::metrics::counters::{NodeFigures, Scrape};
+use crate::metrics::exposition::{Form, Packing};
+use crate::metrics::process::ProcessFigures;
 
 /// The permission to read metrics; they name every task.
 pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
@@ -30,7 +30,7 @@ pub(crate) async fn show(
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    access::permission(&caller, READ_METRICS)?;
+    rights::permission(&caller, READ_METRICS)?;
     let figures = app.figures().await?;
     let mut upstreams = Vec::new();
     for name in app.store().collected_upstreams().await? {

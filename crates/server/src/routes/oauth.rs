@@ -12,9 +12,9 @@ use serde::Deserialize;
 
 use super::json;
 use crate::app::App;
-use crate::auth;
-use crate::error::{ApiError, ApiResult};
-use crate::pace::Shown;
+use crate::auth::rate_limit::Shown;
+use crate::auth::token;
+use crate::http::error::{ApiError, ApiResult};
 
 /// The body, as JSON or as a form. What is not named here is ignored.
 #[derive(Deserialize, Default)]
@@ -42,7 +42,7 @@ pub(crate) async fn token(
     let body = json::read(body, app.settings().bounds.body_bytes_max).await?;
     let form = token_form(&body)?;
     let (id, secret) = credentials(&headers, &form)?;
-    let from = auth::address(&extensions);
+    let from = token::address(&extensions);
     app.paces().check_account(&id, from)?;
     let Some(account) = app.store().caller_by_secret(&id, &secret).await? else {
         app.paces().note_failure(&id);
@@ -52,7 +52,7 @@ pub(crate) async fn token(
     check_request(&app, &form)?;
 
     let seconds = app.settings().access_token_seconds;
-    let access_token = auth::issue(&app, &account.id).await?;
+    let access_token = token::issue(&app, &account.id).await?;
     let expires_in = match app.settings().expires_in_as_string {
         true => seconds.to_string().into(),
         false => seconds.into(),

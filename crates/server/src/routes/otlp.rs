@@ -12,11 +12,14 @@ use runlog_model::wire::ErrorBody;
 
 use super::records;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::body_memory::HeldMemory;
-use crate::error::{ApiError, ApiResult};
-use crate::otlp::{Request, sort};
-use crate::{access, body_weight, otlp_json, otlp_parts};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::body_memory::HeldMemory;
+use crate::ingest::decoded_size;
+use crate::ingest::otlp::{Request, sort};
+use crate::ingest::otlp_json;
+use crate::ingest::otlp_partial;
 
 /// The two forms of OTLP over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,7 @@ pub(crate) async fn export(
     body: Body,
 ) -> ApiResult<Response> {
     let form = form(&headers)?;
-    access::publisher(&app, &caller).await?;
+    rights::publisher(&app, &caller).await?;
     let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
     let request = parse(form, body.clone(), &mut memory).await?;
     let intake = sort(request, &app.settings().otlp, app.now(), &mut memory).await?;
@@ -71,15 +74,15 @@ fn form(headers: &HeaderMap) -> ApiResult<Form> {
 /// Decodes a body, once there is memory for what that takes.
 async fn parse(form: Form, body: Bytes, memory: &mut HeldMemory) -> ApiResult<Request> {
     let weight = match form {
-        Form::Json => body_weight::of_otlp_json(&body, memory.bytes_max()),
-        Form::Protobuf => body_weight::of_otlp(&body, memory.bytes_max())?,
+        Form::Json => decoded_size::of_otlp_json(&body, memory.bytes_max()),
+        Form::Protobuf => decoded_size::of_otlp(&body, memory.bytes_max())?,
     };
     memory.take(weight).await?;
     match form {
         Form::Json => otlp_json::read(&body),
         Form::Protobuf => match ExportLogsServiceRequest::decode(body.clone()) {
             Ok(request) => Ok(Request { resources: request.resource_logs, ..Request::default() }),
-            Err(_) => otlp_parts::read(body),
+            Err(_) => otlp_partial::read(body),
         },
     }
 }

@@ -9,11 +9,12 @@ use runlog_model::{RunStatus, TimeRange, Timestamp};
 use runlog_store::{OverviewFilter, RunFilter, TaskLine, TaskLineFilter};
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::ApiResult;
-use crate::openapi::{ListQuery, PlaceQuery};
-use crate::query::Params;
-use crate::{access, limits};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
+use crate::http::parameters::Params;
+use crate::limits;
+use crate::serve::openapi::{ListQuery, PlaceQuery};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -36,7 +37,7 @@ pub(crate) async fn overview(
 ) -> ApiResult<Json<OverviewBody>> {
     let hours = hours(&params)?;
     let buckets = params.number("buckets", 1..=limits::OVERVIEW_BUCKETS_MAX)?.unwrap_or(48).saturating_as::<i64>();
-    let place = access::viewed_place(&app, &caller, &params).await?;
+    let place = rights::viewed_place(&app, &caller, &params).await?;
     let bucket_ms = (hours * HOUR_MS / buckets).max(1_000);
     // Buckets begin at whole multiples of their length, so that they stay the same from one look to the next.
     let end = (app.now().as_millis() / bucket_ms + 1) * bucket_ms;
@@ -87,14 +88,14 @@ pub(crate) async fn tasks(
     let (limit, offset) = params.limit_and_offset()?;
     let since = app.now().plus_millis(-hours(&params)? * HOUR_MS);
     let filter = TaskLineFilter {
-        task_id: params.text("taskId").map(|text| access::id("taskId", text)).transpose()?,
+        task_id: params.text("taskId").map(|text| rights::id("taskId", text)).transpose()?,
         name_part: params.text("name").map(str::to_owned),
         since,
         failing: params.flag("failing")?,
         recent: params.number("recent", 0..=limits::RECENT_RUNS_MAX)?.unwrap_or(30),
         limit,
         offset,
-        workspace_ids: access::viewed_place(&app, &caller, &params).await?.workspace_ids,
+        workspace_ids: rights::viewed_place(&app, &caller, &params).await?.workspace_ids,
     };
     let (lines, total) = app.store().task_lines(&filter).await?;
     Ok(Json(ListPage { items: lines.into_iter().map(shown).collect(), limit, offset, total }))
@@ -121,12 +122,12 @@ pub(crate) async fn runs_of_task(
     Path(id): Path<String>,
     params: Params,
 ) -> ApiResult<Json<ListPage<RunLineBody>>> {
-    let task_id = access::id("taskId", &id)?;
+    let task_id = rights::id("taskId", &id)?;
     let limit = params.number("limit", 1..=limits::RUN_LINES_MAX)?.unwrap_or(200);
     let offset = params.number("offset", 0..=i64::MAX.unsigned_abs())?.unwrap_or(0);
     let status: Option<RunStatus> = params.word("status")?;
     let overlapping: TimeRange = params.time_range()?;
-    let workspace_ids = access::workspaces_of_task(&app, &caller, task_id).await?;
+    let workspace_ids = rights::workspaces_of_task(&app, &caller, task_id).await?;
     let task_id = Some(task_id);
     let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
     let (runs, total) = app.store().runs(&filter).await?;

@@ -13,13 +13,13 @@ use runlog_store::{Caller, CallerKind, Grant, GrantFilter};
 use serde::Serialize;
 
 use super::json::JsonBody;
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::PlaceQuery;
-use crate::query::Params;
+use crate::auth::audit::Doing;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
+use crate::serve::openapi::PlaceQuery;
 
 /// Whose rights in which workspace.
 struct Holder {
@@ -62,14 +62,14 @@ type Ids = Path<(String, String)>;
 type Body = JsonBody<RightsBody>;
 
 async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Json<PermissionBody>> {
-    let workspace = access::workspace(app, &caller.0, &holder.workspace, &[Right::Manage]).await?;
+    let workspace = rights::workspace(app, &caller.0, &holder.workspace, &[Right::Manage]).await?;
     let permissions = app.store().granted(workspace.id, holder.kind, &holder.id).await?.iter().collect();
     Ok(Json(PermissionBody { workspace_id: workspace.id, user_id: holder.id, permissions }))
 }
 
 /// Gives rights to someone who has none there.
 async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
-    let workspace = access::workspace(app, &by.caller, &holder.workspace, &[Right::Manage]).await?;
+    let workspace = rights::workspace(app, &by.caller, &holder.workspace, &[Right::Manage]).await?;
     if app.store().granted(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {
         let message = format!("{} has rights on workspace {} already; change them with PUT", holder.id, workspace.id);
         return Err(ApiError::new(StatusCode::CONFLICT, message));
@@ -80,7 +80,7 @@ async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<St
 }
 
 async fn set(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<()> {
-    let workspace = access::workspace(app, &by.caller, &holder.workspace, &[Right::Manage]).await?;
+    let workspace = rights::workspace(app, &by.caller, &holder.workspace, &[Right::Manage]).await?;
     let store = by.doing.store_for(app, StatusCode::NO_CONTENT, holder.subject());
     Ok(store.grant(workspace.id, holder.kind, &holder.id, rights).await?)
 }
@@ -252,9 +252,9 @@ async fn list(
     params: &Params,
     id_name: &str,
 ) -> ApiResult<Json<Vec<PermissionBody>>> {
-    let environment_id = params.text("environmentId").map(|text| access::id("environmentId", text)).transpose()?;
+    let environment_id = params.text("environmentId").map(|text| rights::id("environmentId", text)).transpose()?;
     let workspace_ids = match params.text("workspaceId") {
-        Some(text) => Some(vec![access::workspace(app, caller, text, &[Right::Manage]).await?.id]),
+        Some(text) => Some(vec![rights::workspace(app, caller, text, &[Right::Manage]).await?.id]),
         None => app.store().workspaces_with(caller, Right::Manage).await?,
     };
     let filter = GrantFilter { workspace_ids, environment_id, caller_id: params.text(id_name).map(str::to_owned) };
@@ -380,7 +380,7 @@ async fn remove_all(app: &App, by: &By, kind: CallerKind, params: &Params, ids_n
     }
     let workspace_ids: Option<Vec<WorkspaceId>> = match workspaces.is_empty() {
         true => None,
-        false => Some(workspaces.iter().map(|text| access::id("workspaceIds", text)).collect::<ApiResult<_>>()?),
+        false => Some(workspaces.iter().map(|text| rights::id("workspaceIds", text)).collect::<ApiResult<_>>()?),
     };
     let filter = GrantFilter { workspace_ids, ..GrantFilter::default() };
     let mut grants = app.store().grants(kind, &filter).await?;

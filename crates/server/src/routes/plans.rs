@@ -12,12 +12,12 @@ use runlog_model::wire::plans::{PlanExecutionBody, StepBody, StepDetailsBody};
 use runlog_store::{Caller, PlanFilter};
 
 use super::executions::window;
-use crate::access;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::{PlaceQuery, WindowQuery};
-use crate::query::Params;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
+use crate::serve::openapi::{PlaceQuery, WindowQuery};
 
 /// `GET /processing/executables/plans/executions`: of all plans, newest first.
 #[utoipa::path(
@@ -60,7 +60,7 @@ async fn list(
 ) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(app, params)?);
-    let place = access::viewed_place(app, caller, params).await?;
+    let place = rights::viewed_place(app, caller, params).await?;
     let filter = PlanFilter {
         plan_id,
         workspace_ids: place.workspace_ids,
@@ -147,7 +147,7 @@ pub(crate) async fn step(
 async fn execution(app: &App, caller: &Caller, id: &str) -> ApiResult<PlanExecution> {
     let runs = app.store().plan_execution_runs(id).await?;
     for run in &runs {
-        access::require(app, caller, run.workspace_id, &[Right::View]).await?;
+        rights::require(app, caller, run.workspace_id, &[Right::View]).await?;
     }
     PlanExecution::of_runs(runs)
         .ok_or_else(|| ApiError::not_found(format!("no run in this archive is part of a plan execution {}", shown(id))))

@@ -8,8 +8,8 @@ use runlog_store::SavedQuery;
 
 use super::json::JsonBody;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::ApiResult;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
 
 /// `GET /runlog/v1/queries`: by name.
 #[utoipa::path(

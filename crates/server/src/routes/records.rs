@@ -24,12 +24,15 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::StreamReader;
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::body_memory::HeldMemory;
-use crate::error::{ApiError, ApiResult};
-use crate::query::Params;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
+use crate::ingest::body_memory::HeldMemory;
+use crate::ingest::decoded_size;
+use crate::ingest::zstd_frame;
+use crate::limits;
 use crate::settings::Bounds;
-use crate::{access, body_weight, limits, zstd_frame};
 
 /// What every failure of a batch ends with, so that nobody has to guess.
 const NOTHING_STORED: &str = "nothing of this batch was stored";
@@ -61,7 +64,7 @@ pub(crate) async fn push(
     body: Body,
 ) -> ApiResult<Json<StoredLines>> {
     let coding = content_coding(&headers)?;
-    let run = access::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
+    let run = rights::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
     let mut batch = app.store().begin_batch(run.id, params.text("batch")).await?;
     let is_skipping = match params.text("badLines") {
         None | Some("refuse") => false,
@@ -132,7 +135,7 @@ async fn take_lines(
         let line = if is_first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         let is_large = line.len() > limits::LINE_BYTES_FREE;
         if is_large {
-            memory.take(body_weight::of_line(line)).await?;
+            memory.take(decoded_size::of_line(line)).await?;
         }
         if line.trim_ascii_start().starts_with(b"[") {
             take_array(number, line, &mut record, batch, is_skipping, &mut taken).await?;
@@ -462,7 +465,7 @@ mod tests {
     use futures::stream::{self, StreamExt};
 
     use super::*;
-    use crate::body_memory::BodyMemory;
+    use crate::ingest::body_memory::BodyMemory;
 
     const MIB: usize = 1 << 20;
 

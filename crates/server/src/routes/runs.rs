@@ -10,11 +10,11 @@ use runlog_model::wire::executions::TaskExecution;
 use runlog_model::wire::push::{FinishRun, StartRun};
 
 use super::json::JsonBody;
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::ApiResult;
+use crate::auth::audit::Doing;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
 
 /// `PUT /runlog/v1/runs/{runId}`: a run begins; 201 when it is new, 200 when it was known.
 #[utoipa::path(
@@ -32,12 +32,12 @@ pub(crate) async fn start(
     doing: Doing,
     JsonBody(start): JsonBody<StartRun>,
 ) -> ApiResult<(StatusCode, Json<TaskExecution>)> {
-    let run_id: RunId = access::id("runId", &id)?;
-    access::task(&app, &caller, start.task_id, &[Right::Publish]).await?;
+    let run_id: RunId = rights::id("runId", &id)?;
+    rights::task(&app, &caller, start.task_id, &[Right::Publish]).await?;
     // A task that has moved leaves its runs where they were, with the rights of that workspace.
     let known = app.store().run_brief(run_id).await?;
     if let Some(known) = &known {
-        access::require(&app, &caller, known.workspace_id, &[Right::Publish]).await?;
+        rights::require(&app, &caller, known.workspace_id, &[Right::Publish]).await?;
     }
     let status = if known.is_none() { StatusCode::CREATED } else { StatusCode::OK };
     let (run, is_new) = doing.store(&app, status).start_run(run_id, &start, &caller).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn one(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<TaskExecution>> {
-    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(&app, &caller, &id, &[Right::View]).await?;
     Ok(Json((&run).into()))
 }
 
@@ -77,7 +77,7 @@ pub(crate) async fn finish(
     doing: Doing,
     JsonBody(finish): JsonBody<FinishRun>,
 ) -> ApiResult<Json<TaskExecution>> {
-    let run = access::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
+    let run = rights::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
     let run = doing.store(&app, StatusCode::OK).finish_run(run.id, &finish).await?;
     Ok(Json((&run).into()))
 }

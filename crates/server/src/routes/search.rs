@@ -12,10 +12,11 @@ use runlog_store::{Caller, Found, Search, SearchPlace};
 use utoipa::IntoParams;
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::query::Params;
-use crate::{access, limits};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
+use crate::limits;
 
 /// The query parameters, for the description.
 #[derive(IntoParams)]
@@ -92,19 +93,19 @@ pub(crate) async fn find(
 async fn in_place(app: &App, caller: &Caller, params: &Params, search: Search) -> ApiResult<Search> {
     let named = [params.text("workspaceId"), params.text("taskId"), params.text("runId")];
     match named {
-        [None, None, None] => Ok(Search { workspace_ids: access::readable_workspaces(app, caller).await?, ..search }),
+        [None, None, None] => Ok(Search { workspace_ids: rights::readable_workspaces(app, caller).await?, ..search }),
         [Some(workspace), None, None] => {
-            let workspace = access::workspace(app, caller, workspace, &Right::READ_LOGS).await?;
+            let workspace = rights::workspace(app, caller, workspace, &Right::READ_LOGS).await?;
             Ok(Search { workspace_ids: Some(vec![workspace.id]), ..search })
         }
         [None, Some(task), None] => {
-            let task_id: TaskId = access::id("taskId", task)?;
-            let task = access::task(app, caller, task_id, &Right::READ_LOGS).await?;
+            let task_id: TaskId = rights::id("taskId", task)?;
+            let task = rights::task(app, caller, task_id, &Right::READ_LOGS).await?;
             let workspace_ids = Some(vec![task.workspace.id]);
             Ok(Search { task_id: Some(task_id), workspace_ids, ..search })
         }
         [None, None, Some(run)] => {
-            let run = access::run_brief(app, caller, run, &Right::READ_LOGS).await?;
+            let run = rights::run_brief(app, caller, run, &Right::READ_LOGS).await?;
             Ok(Search { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
         }
         _ => Err(ApiError::invalid("workspaceId, taskId and runId: name one of them")),

@@ -9,8 +9,8 @@ use runlog_model::wire::sinks::{RetriedBody, SinkBody};
 use runlog_store::SinkFigures;
 
 use crate::app::App;
-use crate::audit::Doing;
-use crate::error::ApiResult;
+use crate::auth::audit::Doing;
+use crate::http::error::ApiResult;
 
 /// `GET /runlog/v1/sinks`.
 #[utoipa::path(

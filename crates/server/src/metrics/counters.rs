@@ -16,8 +16,8 @@ use runlog_store::{
     WorkState,
 };
 
-use crate::kept::Gathered;
-use crate::process::ProcessFigures;
+use crate::metrics::process::ProcessFigures;
+use crate::metrics::stale_cache::Gathered;
 
 /// The counters of this process.
 pub(crate) struct Metrics {

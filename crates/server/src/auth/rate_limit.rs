@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use runlog_model::Clock;
 use sha2::{Digest, Sha256};
 
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 use crate::limits;
 use crate::settings::ServerSettings;
 

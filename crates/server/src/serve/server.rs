@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::App;
-use crate::connections;
+use crate::http::connections;
+use crate::http::tls::TlsError;
 use crate::limits;
 use crate::routes::router;
 use crate::settings::{Bounds, ServerSettings};
-use crate::tls::TlsError;
 
 /// What can go wrong with the service as a whole.
 #[derive(Debug, thiserror::Error)]

@@ -12,13 +12,13 @@ use serde_json::{Map, Value};
 
 use super::executions::{runtime, tags};
 use super::json::JsonBody;
-use crate::access;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::ApiResult;
-use crate::fiql::Fiql;
-use crate::openapi::{ListQuery, PlaceQuery, RuntimeQuery, TaskSearch};
-use crate::query::Params;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
+use crate::http::fiql::Fiql;
+use crate::http::parameters::Params;
+use crate::serve::openapi::{ListQuery, PlaceQuery, RuntimeQuery, TaskSearch};
 
 /// `GET /orchestration/environments`: a bare array.
 #[utoipa::path(
@@ -160,7 +160,7 @@ pub(crate) async fn task(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<TaskBody>> {
-    let task = access::task(&app, &caller, access::id("taskId", &id)?, &[Right::View]).await?;
+    let task = rights::task(&app, &caller, rights::id("taskId", &id)?, &[Right::View]).await?;
     Ok(Json((&task).into()))
 }
 
@@ -178,7 +178,7 @@ pub(crate) async fn plans(params: Params) -> ApiResult<Json<ListPage<Value>>> {
 }
 
 async fn list(app: &App, caller: &Caller, params: &Params, filter: TaskFilter) -> ApiResult<Json<ListPage<TaskItem>>> {
-    let place = access::viewed_place(app, caller, params).await?;
+    let place = rights::viewed_place(app, caller, params).await?;
     let (environment_id, workspace_ids) = (place.environment_id, place.workspace_ids);
     let (limit, offset) = (filter.limit, filter.offset);
     let (artifact_id, runtime) = (params.text("artifactId").map(str::to_owned), runtime(params));

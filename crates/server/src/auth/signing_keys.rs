@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use runlog_model::{Clock, Timestamp};
 use runlog_store::{SigningKey, Store};
 
-use crate::error::{ApiError, ApiResult};
+use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
 /// The keys of one purpose.

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use runlog_store::Session;
 
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
+use crate::http::error::{ApiError, ApiResult};
 
 /// What a request must carry that changes something in the name of a cookie; its value does not matter.
 pub(crate) const WEB_HEADER: HeaderName = HeaderName::from_static("x-runlog-web");

@@ -8,7 +8,7 @@ use runlog_store::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField}
 use serde_json::{Number, Value};
 
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
+use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
 /// A whole number of a body, also written as `50.0`.

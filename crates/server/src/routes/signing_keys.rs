@@ -8,8 +8,8 @@ use runlog_store::SigningKey;
 
 use super::json::JsonBody;
 use crate::app::{ACCESS_TOKENS, App, LINKS};
-use crate::audit::Doing;
-use crate::error::ApiResult;
+use crate::auth::audit::Doing;
+use crate::http::error::ApiResult;
 
 /// `GET /runlog/v1/keys`: those that are accepted; their bytes are never shown.
 #[utoipa::path(

@@ -13,10 +13,10 @@ use runlog_store::{AccessToken, Caller, CallerKind, OpenedSession};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
-use crate::pace::Shown;
-use crate::request::{CallerId, ClientAddress};
-use crate::sessions;
+use crate::auth::rate_limit::Shown;
+use crate::auth::session;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::request::{CallerId, ClientAddress};
 
 /// What personal access tokens begin with; everything else is taken for an access token.
 const PERSONAL_TOKEN_PREFIX: &str = "rlp_";
@@ -75,10 +75,10 @@ pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
 /// What would be looked for in the catalog is not, when its address has failed too often and it is not known to be good.
 async fn authenticate(app: &App, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> ApiResult<Caller> {
     if !headers.contains_key(header::AUTHORIZATION)
-        && let Some(text) = sessions::session_text(app, headers)
+        && let Some(text) = session::session_text(app, headers)
     {
         app.paces().check_shown(from, Shown::Session(&text))?;
-        let session = sessions::session(app, &text, method, headers).await?;
+        let session = session::session(app, &text, method, headers).await?;
         app.paces().note_good(Shown::Session(&text));
         return Ok(session.caller);
     }
@@ -188,7 +188,7 @@ pub(crate) async fn require_administrator(
     request: Request,
     next: Next,
 ) -> Response {
-    match crate::access::administrator(&caller) {
+    match crate::auth::rights::administrator(&caller) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }

@@ -24,8 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::http::proxies::{Proxies, introduced};
 use crate::limits;
-use crate::proxies::{Proxies, introduced};
 use crate::settings::Bounds;
 
 /// Accepts as `inner` does, so many connections at a time.

@@ -14,10 +14,10 @@ use sha2::Sha256;
 use tracing::warn;
 
 use crate::app::App;
-use crate::auth::address;
-use crate::error::{ApiError, ApiResult};
-use crate::keys::KeyRing;
-use crate::query::Params;
+use crate::auth::signing_keys::KeyRing;
+use crate::auth::token::address;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
 use crate::settings::ServerSettings;
 
 /// What may stand in a path as it is.

@@ -13,7 +13,7 @@ use runlog_model::wire::ErrorBody;
 
 use crate::routes::{Access, Route, routes};
 
-/// Query parameters of lists, for the description; `query.rs` reads them.
+/// Query parameters of lists, for the description; `http/parameters.rs` reads them.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "it is described and never made")]

@@ -9,10 +9,10 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
-use crate::body_weight;
-use crate::error::{ApiError, ApiResult};
-use crate::intake::Refused;
-use crate::otlp::Request;
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::decoded_size;
+use crate::ingest::intake::Refused;
+use crate::ingest::otlp::Request;
 
 /// `ExportLogsServiceRequest`, whose parts are not decoded yet.
 #[derive(Clone, PartialEq, Message)]
@@ -46,18 +46,18 @@ pub(crate) fn read(body: Bytes) -> ApiResult<Request> {
     let (mut resources, mut refused, mut repaired) = (Vec::new(), Refused::default(), 0);
     for resource_logs in RawRequest::decode(body).map_err(wrong)?.resource_logs {
         let raw = RawResourceLogs::decode(resource_logs).map_err(wrong)?;
-        let resource = mended::<Resource>(raw.resource, body_weight::Message::Resource, &mut repaired);
+        let resource = mended::<Resource>(raw.resource, decoded_size::Message::Resource, &mut repaired);
         let mut scope_logs = Vec::new();
         for scope in raw.scope_logs {
             let raw = RawScopeLogs::decode(scope).map_err(wrong)?;
-            let scope = mended::<InstrumentationScope>(raw.scope, body_weight::Message::Scope, &mut repaired);
+            let scope = mended::<InstrumentationScope>(raw.scope, decoded_size::Message::Scope, &mut repaired);
             let (Ok(_), Ok(scope)) = (&resource, scope) else {
                 refused.add(raw.log_records.len() as u64, "their resource or scope does not decode".to_owned());
                 continue;
             };
             let mut log_records = Vec::new();
             for log in raw.log_records {
-                match mended::<LogRecord>(log, body_weight::Message::LogRecord, &mut repaired) {
+                match mended::<LogRecord>(log, decoded_size::Message::LogRecord, &mut repaired) {
                     Ok(log) => log_records.push(log),
                     Err(error) => refused.add(1, format!("a record does not decode: {error}")),
                 }
@@ -72,12 +72,12 @@ pub(crate) fn read(body: Bytes) -> ApiResult<Request> {
 /// Decodes a part, with its texts mended where that is what it takes.
 fn mended<M: Message + Default>(
     part: Bytes,
-    message: body_weight::Message,
+    message: decoded_size::Message,
     repaired: &mut u64,
 ) -> Result<M, prost::DecodeError> {
     M::decode(part.clone()).or_else(|error| {
         let mut texts = 0;
-        let Some(mended) = body_weight::with_whole_texts(&part, message, &mut texts) else { return Err(error) };
+        let Some(mended) = decoded_size::with_whole_texts(&part, message, &mut texts) else { return Err(error) };
         let decoded = M::decode(mended.as_slice())?;
         *repaired += texts;
         Ok(decoded)

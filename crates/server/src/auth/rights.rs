@@ -5,8 +5,8 @@ use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
 use runlog_store::{Caller, RunBrief};
 
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
-use crate::query::Params;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
 
 /// Reads an id of a path; 400 names it.
 pub(crate) fn id<T: std::str::FromStr<Err: ToString>>(name: &str, text: &str) -> ApiResult<T> {

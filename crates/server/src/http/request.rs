@@ -14,8 +14,8 @@ use runlog_model::wire::logs::PACE_HEADER;
 use tracing::{error, info, warn};
 
 use crate::app::App;
-use crate::connections::IntroducedAddress;
-use crate::error::{ApiError, ApiResult};
+use crate::http::connections::IntroducedAddress;
+use crate::http::error::{ApiError, ApiResult};
 
 /// The header that carries a request's id, both ways.
 pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");

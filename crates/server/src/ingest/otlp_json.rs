@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::error::{ApiError, ApiResult};
-use crate::intake::Refused;
-use crate::otlp::Request;
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::intake::Refused;
+use crate::ingest::otlp::Request;
 
 /// What is wrong with a part of a request.
 type Wrong = String;

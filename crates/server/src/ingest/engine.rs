@@ -29,10 +29,12 @@ use runlog_model::{
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::body_memory::HeldMemory;
-use crate::error::{ApiError, ApiResult};
-use crate::intake::{Intake, PlaceHint, Refused, RunBatch};
-use crate::{body_weight, severity, syslog};
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::body_memory::HeldMemory;
+use crate::ingest::decoded_size;
+use crate::ingest::intake::{Intake, PlaceHint, Refused, RunBatch};
+use crate::ingest::severity;
+use crate::ingest::syslog;
 
 type Object = Map<String, Value>;
 
@@ -181,7 +183,7 @@ pub(crate) async fn sort(events: Events, now: Timestamp, zone: &LogZone, memory:
                 break;
             }
             memory
-                .take(WRAPPED.iter().filter_map(|name| wrapped(&event, name)).map(body_weight::of_json).sum())
+                .take(WRAPPED.iter().filter_map(|name| wrapped(&event, name)).map(decoded_size::of_json).sum())
                 .await?;
             if !unwrap(&mut event, &mut intake.repaired) {
                 break;

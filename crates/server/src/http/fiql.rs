@@ -1,9 +1,9 @@
 //! The parameter `query` of lists: `name==Dev*;description==*test*`. Commas mean or, semicolons mean and, and bind
 //! tighter; `==` and `!=` compare whole texts in any case, with `*` for anything.
 
-use crate::error::{ApiError, ApiResult};
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
 use crate::limits;
-use crate::query::Params;
 
 /// A query: fits when every comparison of one of its parts does. Without parts it fits everything.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -20,10 +20,10 @@ use runlog_store::{Deed, Error, Store};
 use tracing::error;
 
 use crate::app::App;
-use crate::auth::{Authenticated, address};
-use crate::error::{ApiError, ApiResult};
+use crate::auth::token::{Authenticated, address};
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::request::RequestId;
 use crate::limits;
-use crate::request::RequestId;
 
 /// What an audited route does, such as `read log`.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use sha2::{Digest, Sha256};
 
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
 /// What `npm run build` made in `web/`; nothing where that was not run.
 #[derive(RustEmbed)]

@@ -16,10 +16,10 @@ use runlog_store::{Caller, ErrorKind};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::access;
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
-use crate::links::hex;
+use crate::auth::links::hex;
+use crate::auth::rights;
+use crate::http::error::{ApiError, ApiResult};
 
 /// What is said of the place of a run. Whatever is absent is not known.
 #[derive(Debug, Clone, Default)]
@@ -268,7 +268,7 @@ async fn store(
 async fn begin(app: &App, caller: &Caller, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
     let known = app.store().run(run_id).await?;
     if let Some(run) = &known {
-        access::require(app, caller, run.workspace_id, &[Right::Publish]).await?;
+        rights::require(app, caller, run.workspace_id, &[Right::Publish]).await?;
     }
     if known.is_some() && batch.begun.is_none() {
         return Ok(false);
@@ -316,7 +316,7 @@ async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -
     if let Some(id) = place.task_id
         && app.store().task(id).await?.is_some()
     {
-        return access::task(app, caller, id, &[Right::Publish]).await;
+        return rights::task(app, caller, id, &[Right::Publish]).await;
     }
     let Some(workspace_id) = place.workspace_id else {
         return Err(ApiError::not_found(match place.task_id {
@@ -325,7 +325,7 @@ async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -
         }));
     };
     make_workspace(app, caller, workspace_id, place).await?;
-    access::require(app, caller, workspace_id, &[Right::Publish]).await?;
+    rights::require(app, caller, workspace_id, &[Right::Publish]).await?;
     let name = match (&place.task_name, place.task_id) {
         (Some(name), _) => name.clone(),
         (None, Some(id)) => id.to_string(),

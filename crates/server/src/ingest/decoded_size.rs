@@ -2,7 +2,7 @@
 //!
 //! The figures are about what the decoded forms and the records made of them take; texts count as the bytes they are.
 
-use crate::error::{ApiError, ApiResult};
+use crate::http::error::{ApiError, ApiResult};
 
 /// An object of JSON: it has room for eleven fields, however few there are.
 const OBJECT_BYTES: usize = 704;

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use runlog_model::{TimeRange, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::error::{ApiError, ApiResult};
+use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
 /// The query of a request.

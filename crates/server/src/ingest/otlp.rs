@@ -16,12 +16,12 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
 use runlog_model::{LogTime, Record, RunId, Severity, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::body_memory::HeldMemory;
-use crate::error::ApiResult;
-use crate::intake::{self, Intake, PlaceHint, Refused};
-use crate::links::hex;
+use crate::auth::links::hex;
+use crate::http::error::ApiResult;
+use crate::ingest::body_memory::HeldMemory;
+use crate::ingest::intake::{self, Intake, PlaceHint, Refused};
+use crate::ingest::severity as words;
 use crate::settings::OtlpAttributes;
-use crate::severity as words;
 
 /// The records of a request, and those of it that could not be read.
 #[derive(Debug, Default)]
