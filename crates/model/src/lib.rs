@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`hex`] | bytes as hexadecimal digits |
 //! | [`id`] | ids of runs, tasks, workspaces and environments |
 //! | [`log_time`] | times as logs write them: numbers of any unit, texts of any form |
 //! | [`time`] | [`Timestamp`], [`TimeRange`], [`Clock`] |
@@ -21,6 +22,7 @@
 // Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
+pub mod hex;
 pub mod id;
 pub mod log_time;
 pub mod page;

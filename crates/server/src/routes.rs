@@ -1,4 +1,4 @@
-//! Every route, and what its caller needs. The router is built from this list and from nothing else.
+//! Every route, and what its caller needs. The router (`serve/router.rs`) is built from this list and from nothing else.
 
 mod accounts;
 mod admin;
@@ -6,13 +6,12 @@ mod audit;
 mod browse;
 mod collection;
 mod components;
-mod docs;
+pub(crate) mod docs;
 mod downloads;
 mod events;
 mod executions;
 mod health;
 mod history;
-mod json;
 mod logs;
 mod metrics;
 mod oauth;
@@ -31,24 +30,15 @@ mod sinks;
 mod sql;
 mod workspaces;
 
-use axum::Router;
 use axum::http::Method;
-use axum::middleware;
 use axum::routing::MethodRouter;
-use tower::ServiceExt;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::schema::Schema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes as handler;
 
-pub(crate) use self::health::about_text;
 use crate::app::App;
-use crate::auth::audit::{Audited, write_down};
-use crate::auth::links;
-use crate::auth::token;
-use crate::http::request;
-use crate::http::web;
 
 /// One route.
 pub struct Route {
@@ -61,14 +51,14 @@ pub struct Route {
     /// What it is called in the audit log; none for what is not written down.
     pub audited: Option<&'static str>,
     /// True when repeating it within some minutes is not written down again.
-    is_audited_once: bool,
+    pub(crate) is_audited_once: bool,
     /// True when it gives what is kept and changes nothing, so that without being written down it is not answered.
-    is_reading: bool,
+    pub(crate) is_reading: bool,
     /// Its description, from the handler.
     pub(crate) operation: PathItem,
     /// The bodies that it names.
     pub(crate) schemas: Vec<(String, RefOr<Schema>)>,
-    handler: MethodRouter<App>,
+    pub(crate) handler: MethodRouter<App>,
 }
 
 impl Route {
@@ -228,35 +218,4 @@ pub fn routes() -> Vec<Route> {
         Route::new(Public, handler!(docs::index)),
         Route::new(Public, handler!(docs::file)),
     ]
-}
-
-/// The service as a router.
-pub fn router(app: App) -> Router {
-    let mut router = Router::new();
-    for route in routes() {
-        let handler = match route.audited {
-            None => route.handler,
-            Some(action) => {
-                let (is_once, is_reading) = (route.is_audited_once, route.is_reading);
-                let audited = Audited { app: app.clone(), action, is_once, is_reading };
-                route.handler.route_layer(middleware::from_fn_with_state(audited, write_down))
-            }
-        };
-        let handler = match route.access {
-            Public => handler,
-            SignedLink => handler.route_layer(middleware::from_fn_with_state(app.clone(), links::require_link)),
-            ClientSecret | TokenInBody => {
-                handler.route_layer(middleware::from_fn_with_state(app.clone(), token::limit_strangers))
-            }
-            Token => handler.route_layer(middleware::from_fn_with_state(app.clone(), token::require_token)),
-            Administrator => handler
-                .route_layer(middleware::from_fn(token::require_administrator))
-                .route_layer(middleware::from_fn_with_state(app.clone(), token::require_token)),
-        };
-        router = router.route(&route.path, handler);
-    }
-    let router = router.fallback(web::answer);
-    let router = router.layer(middleware::from_fn_with_state(app.clone(), request::surround)).with_state(app);
-    // Paths are mended before they are looked up.
-    Router::new().fallback_service(router.map_request(request::with_plain_path))
 }

@@ -1,7 +1,5 @@
 //! Presigned links: an address that proves by itself that its holder may download a page file, for an hour.
 
-use std::time::Duration;
-
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -9,16 +7,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use runlog_model::hex;
 use runlog_store::{PageFile, SigningKey};
 use sha2::Sha256;
 use tracing::warn;
 
-use crate::app::App;
 use crate::auth::signing_keys::KeyRing;
-use crate::auth::token::address;
+use crate::auth::state::{Auth, AuthSettings};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::Params;
-use crate::settings::ServerSettings;
+use crate::http::request::client_address;
 
 /// What may stand in a path as it is.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -57,51 +55,50 @@ impl<S: Sync> FromRequestParts<S> for Linked {
 
 /// Lets a request pass whose link was signed here and is still good. Nothing is written down of the others: whoever
 /// makes up links must not fill the archive.
-pub(crate) async fn require_link(State(app): State<App>, request: Request, next: Next) -> Response {
-    let from = address(request.extensions());
+pub(crate) async fn require_link(State(auth): State<Auth>, request: Request, next: Next) -> Response {
+    let from = client_address(request.extensions());
     let (mut parts, body) = request.into_parts();
-    match linked(&app, &mut parts).await {
+    match linked(&auth, &mut parts).await {
         Ok(file) => {
             parts.extensions.insert(Linked(file));
             next.run(Request::from_parts(parts, body)).await
         }
         // Only what is refused counts against an address, as with tokens.
-        Err(error) => match app.paces().check_stranger(from) {
+        Err(error) => match auth.rate_limits().check_anonymous(from) {
             Ok(()) => error.into_response(),
             Err(too_many) => too_many.into_response(),
         },
     }
 }
 
-async fn linked(app: &App, parts: &mut Parts) -> ApiResult<PageFile> {
+async fn linked(auth: &Auth, parts: &mut Parts) -> ApiResult<PageFile> {
     // What cannot be read was not signed here, either.
     let Path((key, file_name)) =
-        Path::<(String, String)>::from_request_parts(parts, app).await.map_err(|_| Refusal::Altered)?;
-    let params = Params::from_request_parts(parts, app).await?;
+        Path::<(String, String)>::from_request_parts(parts, auth).await.map_err(|_| Refusal::Altered)?;
+    let params = Params::from_request_parts(parts, auth).await?;
     let file = PageFile { key, file_name };
     let claims =
         LinkClaims { expires: params.text("expires"), key: params.text("key"), signature: params.text("signature") };
-    check(app.link_keys(), &file, &claims, app.now_seconds()).await?;
+    check(auth.link_keys(), &file, &claims, auth.now_seconds()).await?;
     Ok(file)
 }
 
 /// The link to a file: signed by its bucket where the archive is set so, otherwise one that leads here.
-pub(crate) async fn to_file(app: &App, headers: &HeaderMap, file: &PageFile) -> ApiResult<String> {
-    let seconds = app.settings().link_seconds;
-    match app.store().page_link(file, Duration::from_secs(seconds.unsigned_abs())).await {
+pub(crate) async fn to_file(auth: &Auth, headers: &HeaderMap, file: &PageFile) -> ApiResult<String> {
+    match auth.store().page_link(file, auth.link_time()).await {
         Ok(Some(link)) => return Ok(link.into()),
         Ok(None) => {}
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "the bucket signs no link, so it leads to this service")
         }
     }
-    let key = app.link_keys().newest().await?;
-    Ok(sign(&key, &base_url(app.settings(), headers), file, app.now_seconds() + seconds))
+    let key = auth.link_keys().newest().await?;
+    Ok(sign(&key, &base_url(auth.settings(), headers), file, auth.now_seconds() + auth.settings().link_seconds))
 }
 
 /// The link to a file, accepted until `expires` (seconds since 1970).
 pub(crate) fn sign(key: &SigningKey, base: &str, file: &PageFile, expires: i64) -> String {
-    let signature = hex(&mac(key, file, expires).finalize().into_bytes());
+    let signature = hex::encode(mac(key, file, expires).finalize().into_bytes());
     let (name, id) = (utf8_percent_encode(&file.file_name, PATH_SEGMENT), &key.id);
     format!("{base}/runlog/v1/downloads/{}/{name}?expires={expires}&key={id}&signature={signature}", file.key)
 }
@@ -117,7 +114,7 @@ async fn check(keys: &KeyRing, file: &PageFile, claims: &LinkClaims<'_>, now: i6
 
 fn check_with(key: &SigningKey, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> Result<(), Refusal> {
     let expires: i64 = claims.expires.and_then(|text| text.parse().ok()).ok_or(Refusal::Altered)?;
-    let signature = claims.signature.and_then(unhex).ok_or(Refusal::Altered)?;
+    let signature = claims.signature.and_then(hex::decode).ok_or(Refusal::Altered)?;
     mac(key, file, expires).verify_slice(&signature).map_err(|_| Refusal::Altered)?;
     if expires <= now { Err(Refusal::Expired) } else { Ok(()) }
 }
@@ -141,20 +138,10 @@ impl From<Refusal> for ApiError {
 }
 
 /// The address that links begin with.
-pub(crate) fn base_url(settings: &ServerSettings, headers: &HeaderMap) -> String {
+pub(crate) fn base_url(settings: &AuthSettings, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
-    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let scheme = if settings.has_tls { "https" } else { "http" };
     settings.public_url.clone().unwrap_or_else(|| format!("{scheme}://{host}"))
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-    digits.map(|pair| u8::from_str_radix(pair.filter(|pair| pair.len() == 2)?, 16).ok()).collect()
 }
 
 #[cfg(test)]

@@ -19,20 +19,30 @@ use sha2::{Digest, Sha256};
 
 use crate::http::error::ApiError;
 use crate::limits;
-use crate::settings::ServerSettings;
+
+/// How many requests are taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RateLimitSettings {
+    /// Most requests a second from one caller; 0 for as many as come.
+    pub(crate) requests_per_second: u32,
+    /// How long a request of a known caller waits for its turn.
+    pub(crate) turn_time_max: Duration,
+    /// Most requests a second from one address without a good token; 0 for as many as come.
+    pub(crate) anonymous_requests_per_second: u32,
+}
 
 /// Counts requests, and holds back or refuses those above what is taken.
-pub(crate) struct Paces {
-    callers: Pace<String>,
+pub(crate) struct RateLimits {
+    callers: RateLimit<String>,
     turn_time_max: Duration,
-    strangers: Pace<Option<IpAddr>>,
-    accounts: Pace<String>,
-    good: Good,
+    anonymous: RateLimit<Option<IpAddr>>,
+    accounts: RateLimit<String>,
+    verified: VerifiedCredentials,
 }
 
 /// What a request shows to be let in, where looking at it costs a question to the catalog.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Shown<'a> {
+pub(crate) enum Credential<'a> {
     /// A personal token.
     Token(&'a str),
     /// The cookie of a session.
@@ -41,23 +51,26 @@ pub(crate) enum Shown<'a> {
     Secret(&'a str, Option<IpAddr>),
 }
 
-impl Paces {
-    pub(crate) fn new(settings: &ServerSettings, clock: Arc<dyn Clock>) -> Self {
+impl RateLimits {
+    pub(crate) fn new(settings: RateLimitSettings, clock: Arc<dyn Clock>) -> Self {
         let rate = |per_second, at_once: u32| Rate::new(per_second, at_once);
-        let strangers = settings.stranger_requests_per_second;
+        let anonymous = settings.anonymous_requests_per_second;
         // One wrong secret of an account each second.
-        let accounts = if strangers == 0 { None } else { rate(1, limits::ACCOUNT_FAILURES_AT_ONCE) };
+        let accounts = if anonymous == 0 { None } else { rate(1, limits::ACCOUNT_FAILURES_AT_ONCE) };
         Self {
-            callers: Pace::new(rate(settings.requests_per_second, settings.requests_per_second), Arc::clone(&clock)),
+            callers: RateLimit::new(
+                rate(settings.requests_per_second, settings.requests_per_second),
+                Arc::clone(&clock),
+            ),
             turn_time_max: settings.turn_time_max,
-            strangers: Pace::new(rate(strangers, strangers), Arc::clone(&clock)),
-            accounts: Pace::new(accounts, Arc::clone(&clock)),
-            good: Good { clock, known: Mutex::default() },
+            anonymous: RateLimit::new(rate(anonymous, anonymous), Arc::clone(&clock)),
+            accounts: RateLimit::new(accounts, Arc::clone(&clock)),
+            verified: VerifiedCredentials { clock, known: Mutex::default() },
         }
     }
 
     /// Comes back when it is a caller's turn; 429 when it would not be for some seconds.
-    pub(crate) async fn turn_of(&self, caller: &str) -> Result<(), TooMany> {
+    pub(crate) async fn wait_for(&self, caller: &str) -> Result<(), TooMany> {
         let wait = self
             .callers
             .take(caller.to_owned(), self.turn_time_max)
@@ -69,16 +82,18 @@ impl Paces {
     }
 
     /// 429 when an address has sent more than is taken without proving who calls.
-    pub(crate) fn check_stranger(&self, address: Option<IpAddr>) -> Result<(), TooMany> {
-        let taken = self.strangers.take(address, Duration::ZERO);
-        taken.map(drop).map_err(|wait| TooMany::of(&self.strangers, wait, "without a good token"))
+    pub(crate) fn check_anonymous(&self, address: Option<IpAddr>) -> Result<(), TooMany> {
+        let taken = self.anonymous.take(address, Duration::ZERO);
+        taken.map(drop).map_err(|wait| TooMany::of(&self.anonymous, wait, "without a good token"))
     }
 
     /// 429 when an address is at its limit for failures and what it shows was not found good lately: asking the catalog
     /// about it is what the limit is for.
-    pub(crate) fn check_shown(&self, address: Option<IpAddr>, shown: Shown<'_>) -> Result<(), TooMany> {
-        match self.strangers.wait(&address) {
-            Some(wait) if !self.good.is_known(shown) => Err(TooMany::of(&self.strangers, wait, "without a good token")),
+    pub(crate) fn check_credential(&self, address: Option<IpAddr>, credential: Credential<'_>) -> Result<(), TooMany> {
+        match self.anonymous.wait(&address) {
+            Some(wait) if !self.verified.contains(credential) => {
+                Err(TooMany::of(&self.anonymous, wait, "without a good token"))
+            }
             _ => Ok(()),
         }
     }
@@ -86,7 +101,7 @@ impl Paces {
     /// 429 when an account is at its limit for wrong secrets, unless it signed in from this address lately.
     pub(crate) fn check_account(&self, account: &str, address: Option<IpAddr>) -> Result<(), TooMany> {
         match self.accounts.wait(&shortened(account)) {
-            Some(wait) if !self.good.is_known(Shown::Secret(account, address)) => {
+            Some(wait) if !self.verified.contains(Credential::Secret(account, address)) => {
                 let what = "too many sign-ins of this account with a wrong secret".to_owned();
                 Err(TooMany { what, wait })
             }
@@ -101,8 +116,8 @@ impl Paces {
     }
 
     /// Keeps in mind that what was shown is good.
-    pub(crate) fn note_good(&self, shown: Shown<'_>) {
-        self.good.note(shown);
+    pub(crate) fn note_verified(&self, credential: Credential<'_>) {
+        self.verified.insert(credential);
     }
 
     /// What clients are told: requests per second and per minute, or 0.
@@ -137,14 +152,14 @@ impl Rate {
 }
 
 /// A rate for each key; none for as many as come.
-struct Pace<K> {
+struct RateLimit<K> {
     rate: Option<Rate>,
     clock: Arc<dyn Clock>,
     /// When the next request of a key is due, if they came evenly.
     due: Mutex<HashMap<K, Duration>>,
 }
 
-impl<K: Hash + Eq> Pace<K> {
+impl<K: Hash + Eq> RateLimit<K> {
     fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
         Self { rate, clock, due: Mutex::default() }
     }
@@ -154,8 +169,8 @@ impl<K: Hash + Eq> Pace<K> {
         let Some(rate) = self.rate else { return Ok(Duration::ZERO) };
         let now = self.clock.elapsed();
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        if due.len() >= limits::PACED_MAX {
-            forget(&mut due, limits::PACED_MAX, |due| *due > now);
+        if due.len() >= limits::RATE_LIMITED_KEYS_MAX {
+            forget(&mut due, limits::RATE_LIMITED_KEYS_MAX, |due| *due > now);
         }
         let due = due.entry(key).or_insert(now);
         let at = (*due).max(now);
@@ -185,34 +200,34 @@ fn forget<K: Hash + Eq, V>(map: &mut HashMap<K, V>, most: usize, mut keep: impl 
 }
 
 /// What was found good lately, as far as this node knows; only its hashes are kept.
-struct Good {
+struct VerifiedCredentials {
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<[u8; 32], Duration>>,
 }
 
-impl Good {
-    fn is_known(&self, shown: Shown<'_>) -> bool {
+impl VerifiedCredentials {
+    fn contains(&self, credential: Credential<'_>) -> bool {
         let now = self.clock.elapsed();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&digest(shown)).is_some_and(|at| now.saturating_sub(*at) < limits::GOOD_FOR)
+        known.get(&digest(credential)).is_some_and(|at| now.saturating_sub(*at) < limits::VERIFIED_FOR)
     }
 
-    fn note(&self, shown: Shown<'_>) {
+    fn insert(&self, credential: Credential<'_>) {
         let now = self.clock.elapsed();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= limits::GOOD_MAX {
-            forget(&mut known, limits::GOOD_MAX, |at| now.saturating_sub(*at) < limits::GOOD_FOR);
+        if known.len() >= limits::VERIFIED_MAX {
+            forget(&mut known, limits::VERIFIED_MAX, |at| now.saturating_sub(*at) < limits::VERIFIED_FOR);
         }
-        known.insert(digest(shown), now);
+        known.insert(digest(credential), now);
     }
 }
 
-fn digest(shown: Shown<'_>) -> [u8; 32] {
-    let text = match shown {
-        Shown::Token(token) => format!("token {token}"),
-        Shown::Session(session) => format!("session {session}"),
-        Shown::Secret(account, Some(address)) => format!("secret {address} {account}"),
-        Shown::Secret(account, None) => format!("secret - {account}"),
+fn digest(credential: Credential<'_>) -> [u8; 32] {
+    let text = match credential {
+        Credential::Token(token) => format!("token {token}"),
+        Credential::Session(session) => format!("session {session}"),
+        Credential::Secret(account, Some(address)) => format!("secret {address} {account}"),
+        Credential::Secret(account, None) => format!("secret - {account}"),
     };
     Sha256::digest(text).into()
 }
@@ -225,8 +240,8 @@ pub(crate) struct TooMany {
 }
 
 impl TooMany {
-    fn of<K>(pace: &Pace<K>, wait: Duration, from: &str) -> Self {
-        let per_second = pace.rate.map_or(0, |rate| rate.per_second.get());
+    fn of<K>(limit: &RateLimit<K>, wait: Duration, from: &str) -> Self {
+        let per_second = limit.rate.map_or(0, |rate| rate.per_second.get());
         Self { what: format!("more than {per_second} requests a second {from}"), wait }
     }
 }
@@ -280,8 +295,8 @@ mod tests {
         }
     }
 
-    fn pace(per_second: u32, clock: &Arc<SetClock>) -> Pace<&'static str> {
-        Pace::new(Rate::new(per_second, per_second), Arc::clone(clock) as Arc<dyn Clock>)
+    fn limit(per_second: u32, clock: &Arc<SetClock>) -> RateLimit<&'static str> {
+        RateLimit::new(Rate::new(per_second, per_second), Arc::clone(clock) as Arc<dyn Clock>)
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -289,9 +304,9 @@ mod tests {
     #[test]
     fn who_asks_one_after_another_is_never_refused() {
         let clock = Arc::new(SetClock::default());
-        let pace = pace(100, &clock);
+        let limit = limit(100, &clock);
         for number in 0..2_000 {
-            let wait = pace.take("client", 5 * SECOND).unwrap_or_else(|wait| panic!("request {number}: {wait:?}"));
+            let wait = limit.take("client", 5 * SECOND).unwrap_or_else(|wait| panic!("request {number}: {wait:?}"));
             assert!(wait <= Duration::from_millis(10), "request {number} waits for {wait:?}");
             clock.elapsed_ms.fetch_add(u64::try_from(wait.as_millis()).unwrap(), Ordering::SeqCst);
         }
@@ -300,31 +315,31 @@ mod tests {
     #[test]
     fn who_asks_all_at_once_waits_in_a_bounded_queue_and_takes_no_turn_of_others() {
         let clock = Arc::new(SetClock::default());
-        let pace = pace(100, &clock);
-        let taken = (0..10_000).filter(|_| pace.take("flood", 5 * SECOND).is_ok()).count();
+        let limit = limit(100, &clock);
+        let taken = (0..10_000).filter(|_| limit.take("flood", 5 * SECOND).is_ok()).count();
         assert_eq!(taken, 600, "a second's worth at once, and five seconds' worth that wait");
-        assert_eq!(pace.take("other", 5 * SECOND), Ok(Duration::ZERO));
+        assert_eq!(limit.take("other", 5 * SECOND), Ok(Duration::ZERO));
     }
 
     #[test]
     fn a_clock_that_is_set_back_refuses_nobody() {
         let clock = Arc::new(SetClock { now_ms: AtomicI64::new(1_795_434_850_000), ..SetClock::default() });
-        let pace = pace(2, &clock);
-        assert_eq!(pace.take("a", Duration::ZERO), Ok(Duration::ZERO));
+        let limit = limit(2, &clock);
+        assert_eq!(limit.take("a", Duration::ZERO), Ok(Duration::ZERO));
         clock.now_ms.fetch_sub(3_600_000, Ordering::SeqCst);
-        assert_eq!(pace.take("a", Duration::ZERO), Ok(Duration::ZERO));
-        assert!(pace.take("a", Duration::ZERO).is_err());
+        assert_eq!(limit.take("a", Duration::ZERO), Ok(Duration::ZERO));
+        assert!(limit.take("a", Duration::ZERO).is_err());
         clock.elapsed_ms.fetch_add(500, Ordering::SeqCst);
-        assert_eq!(pace.take("a", Duration::ZERO), Ok(Duration::ZERO));
+        assert_eq!(limit.take("a", Duration::ZERO), Ok(Duration::ZERO));
     }
 
     #[test]
     fn a_limit_holds_a_bounded_number_of_keys() {
         let clock = Arc::new(SetClock::default());
-        let pace: Pace<usize> = Pace::new(Rate::new(1, 1), Arc::clone(&clock) as Arc<dyn Clock>);
-        for key in 0..limits::PACED_MAX * 2 {
-            let _ = pace.take(key, Duration::ZERO);
+        let limit: RateLimit<usize> = RateLimit::new(Rate::new(1, 1), Arc::clone(&clock) as Arc<dyn Clock>);
+        for key in 0..limits::RATE_LIMITED_KEYS_MAX * 2 {
+            let _ = limit.take(key, Duration::ZERO);
         }
-        assert!(pace.due.lock().unwrap().len() <= limits::PACED_MAX);
+        assert!(limit.due.lock().unwrap().len() <= limits::RATE_LIMITED_KEYS_MAX);
     }
 }

@@ -10,6 +10,12 @@ use runlog_store::{SigningKey, Store};
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
+/// What the keys of access tokens are called.
+pub(crate) const ACCESS_TOKENS: &str = "access-tokens";
+
+/// What the keys of links are called.
+pub(crate) const LINKS: &str = "links";
+
 /// The keys of one purpose.
 pub(crate) struct KeyRing {
     purpose: &'static str,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -12,11 +12,12 @@ use runlog_model::Timestamp;
 use runlog_store::{AccessToken, Caller, CallerKind, OpenedSession};
 use serde::{Deserialize, Serialize};
 
-use crate::app::App;
-use crate::auth::rate_limit::Shown;
+use crate::auth::rate_limit::Credential;
+use crate::auth::rights;
 use crate::auth::session;
+use crate::auth::state::Auth;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::request::{CallerId, ClientAddress};
+use crate::http::request::{CallerId, client_address};
 
 /// What personal access tokens begin with; everything else is taken for an access token.
 const PERSONAL_TOKEN_PREFIX: &str = "rlp_";
@@ -35,11 +36,11 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
 }
 
 /// Lets a request pass whose token is known.
-pub(crate) async fn require_token(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let from = address(request.extensions());
-    match authenticate(&app, request.method(), request.headers(), from).await {
+pub(crate) async fn require_token(State(auth): State<Auth>, mut request: Request, next: Next) -> Response {
+    let from = client_address(request.extensions());
+    match authenticate(&auth, request.method(), request.headers(), from).await {
         Ok(caller) => {
-            if let Err(too_many) = app.paces().turn_of(&caller.id).await {
+            if let Err(too_many) = auth.rate_limits().wait_for(&caller.id).await {
                 return too_many.into_response();
             }
             let id = CallerId(caller.id.clone());
@@ -50,7 +51,7 @@ pub(crate) async fn require_token(State(app): State<App>, mut request: Request, 
         }
         // Only what is refused counts against an address: the callers behind one proxy do not hinder each other.
         Err(error) if error.status == StatusCode::TOO_MANY_REQUESTS => error.into_response(),
-        Err(error) => match app.paces().check_stranger(from) {
+        Err(error) => match auth.rate_limits().check_anonymous(from) {
             Ok(()) => error.into_response(),
             Err(too_many) => too_many.into_response(),
         },
@@ -58,57 +59,52 @@ pub(crate) async fn require_token(State(app): State<App>, mut request: Request, 
 }
 
 /// Lets a request pass whose address has not sent too many: for routes that trade or check secrets.
-pub(crate) async fn limit_strangers(State(app): State<App>, request: Request, next: Next) -> Response {
-    match app.paces().check_stranger(address(request.extensions())) {
+pub(crate) async fn limit_anonymous(State(auth): State<Auth>, request: Request, next: Next) -> Response {
+    match auth.rate_limits().check_anonymous(client_address(request.extensions())) {
         Ok(()) => next.run(request).await,
         Err(too_many) => too_many.into_response(),
     }
 }
 
-/// Where a request came from: the client, where a trusted proxy says who that is.
-pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ClientAddress>().and_then(|client| client.0)
-}
-
 /// A token counts more than a cookie: a program that sends one means it.
 ///
 /// What would be looked for in the catalog is not, when its address has failed too often and it is not known to be good.
-async fn authenticate(app: &App, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> ApiResult<Caller> {
+async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> ApiResult<Caller> {
     if !headers.contains_key(header::AUTHORIZATION)
-        && let Some(text) = session::session_text(app, headers)
+        && let Some(text) = session::session_text(auth.settings(), headers)
     {
-        app.paces().check_shown(from, Shown::Session(&text))?;
-        let session = session::session(app, &text, method, headers).await?;
-        app.paces().note_good(Shown::Session(&text));
+        auth.rate_limits().check_credential(from, Credential::Session(&text))?;
+        let session = session::session(auth, &text, method, headers).await?;
+        auth.rate_limits().note_verified(Credential::Session(&text));
         return Ok(session.caller);
     }
     let token = bearer(headers)?;
     let caller = if token.starts_with(PERSONAL_TOKEN_PREFIX) {
-        app.paces().check_shown(from, Shown::Token(token))?;
-        let caller = app.store().caller_by_token(token).await?;
+        auth.rate_limits().check_credential(from, Credential::Token(token))?;
+        let caller = auth.store().caller_by_token(token).await?;
         if caller.is_some() {
-            app.paces().note_good(Shown::Token(token));
+            auth.rate_limits().note_verified(Credential::Token(token));
         }
         caller
     } else {
-        let account = account_of(app, token).await?.account;
-        app.store().caller(CallerKind::ServiceAccount, &account).await?
+        let account = account_of(auth, token).await?.account;
+        auth.store().caller(CallerKind::ServiceAccount, &account).await?
     };
     caller.ok_or_else(unknown_token)
 }
 
 /// Opens a session for whoever shows a good token.
-pub(crate) async fn open_session(app: &App, token: &str) -> ApiResult<OpenedSession> {
+pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<OpenedSession> {
     if token.starts_with(PERSONAL_TOKEN_PREFIX) {
-        return app.store().open_session(token).await?.ok_or_else(unknown_token);
+        return auth.store().open_session(token).await?.ok_or_else(unknown_token);
     }
-    let proved = account_of(app, token).await?;
-    if app.store().caller(CallerKind::ServiceAccount, &proved.account).await?.is_none() {
+    let proved = account_of(auth, token).await?;
+    if auth.store().caller(CallerKind::ServiceAccount, &proved.account).await?.is_none() {
         return Err(unknown_token());
     }
     let expires_at = Timestamp::clamped(proved.expires_seconds.saturating_mul(1_000));
     let token = AccessToken { account_id: &proved.account, key_id: &proved.key_id, expires_at };
-    Ok(app.store().open_session_of_account(token).await?)
+    Ok(auth.store().open_session_of_account(token).await?)
 }
 
 /// 401: nobody is known by this token.
@@ -140,13 +136,13 @@ struct Claims {
 }
 
 /// A token of a service account (JWT, HS256) that is accepted for so many seconds.
-pub(crate) async fn issue(app: &App, account: &str) -> ApiResult<String> {
-    let (now, key) = (app.now_seconds(), app.token_keys().newest().await?);
+pub(crate) async fn issue(auth: &Auth, account: &str) -> ApiResult<String> {
+    let (now, key) = (auth.now_seconds(), auth.token_keys().newest().await?);
     let claims = Claims {
         sub: account.to_owned(),
         iat: now,
-        exp: now + app.settings().access_token_seconds,
-        jti: app.random().uuid().to_string(),
+        exp: now + auth.settings().access_token_seconds,
+        jti: auth.random().uuid().to_string(),
     };
     let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key.value)).map_err(|error| ApiError {
@@ -164,10 +160,10 @@ struct Proved {
 }
 
 /// The service account that a token was issued to.
-async fn account_of(app: &App, token: &str) -> ApiResult<Proved> {
+async fn account_of(auth: &Auth, token: &str) -> ApiResult<Proved> {
     let unknown = || ApiError::unauthorized("this token is not known here");
     let key_id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(unknown)?;
-    let key = app.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
+    let key = auth.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
     let mut validation = Validation::new(Algorithm::HS256);
     // The library would look at the system's clock; this looks at the one that is handed in.
     validation.validate_exp = false;
@@ -175,7 +171,7 @@ async fn account_of(app: &App, token: &str) -> ApiResult<Proved> {
     let claims = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(&key.value), &validation)
         .map_err(|_| unknown())?
         .claims;
-    match claims.exp > app.now_seconds() {
+    match claims.exp > auth.now_seconds() {
         true => Ok(Proved { account: claims.sub, key_id, expires_seconds: claims.exp }),
         false => Err(ApiError::unauthorized("this access token has expired")
             .with_detail("ask for a new one at POST /security/oauth/token")),
@@ -188,7 +184,7 @@ pub(crate) async fn require_administrator(
     request: Request,
     next: Next,
 ) -> Response {
-    match crate::auth::rights::administrator(&caller) {
+    match rights::administrator(&caller) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }

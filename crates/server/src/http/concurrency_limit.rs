@@ -7,10 +7,10 @@ use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::error::{ApiError, ApiResult};
-use crate::settings::Bounds;
+use crate::limits::Bounds;
 
 /// Turns of one kind of request.
-pub(crate) struct Turns {
+pub(crate) struct ConcurrencyLimit {
     free: Arc<Semaphore>,
     /// How many there are.
     count: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Turns {
     setting: &'static str,
 }
 
-impl Turns {
+impl ConcurrencyLimit {
     /// Turns of searches, searches in a log, and histograms.
     pub(crate) fn of_searches(bounds: &Bounds) -> Self {
         Self::new(bounds.searches_max, bounds.turn_wait_max, "searches", "--searches")
@@ -43,7 +43,7 @@ impl Turns {
     }
 
     /// A turn, to be held for as long as the request goes on. 503 when none comes free for a while.
-    pub(crate) async fn take(&self) -> ApiResult<OwnedSemaphorePermit> {
+    pub(crate) async fn acquire(&self) -> ApiResult<OwnedSemaphorePermit> {
         match tokio::time::timeout(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => {

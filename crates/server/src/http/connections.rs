@@ -26,7 +26,7 @@ use tower_service::Service;
 
 use crate::http::proxies::{Proxies, introduced};
 use crate::limits;
-use crate::settings::Bounds;
+use crate::limits::Bounds;
 
 /// Accepts as `inner` does, so many connections at a time.
 #[derive(Debug, Clone)]

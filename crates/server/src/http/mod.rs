@@ -2,8 +2,10 @@
 
 pub(crate) mod concurrency_limit;
 pub(crate) mod connections;
+pub(crate) mod detached;
 pub(crate) mod error;
 pub(crate) mod fiql;
+pub(crate) mod json;
 pub(crate) mod parameters;
 pub(crate) mod proxies;
 pub(crate) mod readiness;

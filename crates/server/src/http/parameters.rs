@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use runlog_model::{TimeRange, Timestamp};
 use serde_json::{Map, Value};
+use utoipa::IntoParams;
 
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
@@ -124,6 +125,11 @@ impl Params {
     }
 }
 
+/// Reads an id of a path; 400 names it.
+pub(crate) fn parse_id<T: std::str::FromStr<Err: ToString>>(name: &str, text: &str) -> ApiResult<T> {
+    text.parse().map_err(|error: T::Err| ApiError::invalid(format!("{name}: {}", error.to_string())))
+}
+
 /// 400 for more values than a query of the catalog takes.
 pub(crate) fn bounded<T>(name: &str, values: Vec<T>) -> ApiResult<Vec<T>> {
     match values.len() {
@@ -145,6 +151,82 @@ fn in_words(allowed: &RangeInclusive<u64>) -> String {
 fn wrong(name: &str, text: &str, expected: &str) -> ApiError {
     let shown: String = text.chars().take(64).collect();
     ApiError::invalid(format!("{name}: {shown:?} is not {expected}"))
+}
+
+/// Query parameters of lists, for the description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct ListQuery {
+    /// Most items of the page.
+    #[param(minimum = 1, maximum = 100, default = 100)]
+    limit: Option<u64>,
+    /// Items before the page.
+    #[param(minimum = 0, default = 0)]
+    offset: Option<u64>,
+}
+
+/// Query parameters of lists of executions, for the description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct WindowQuery {
+    /// Those that began in, ended in, or went on across the time from here; epoch milliseconds.
+    #[param(minimum = 0)]
+    from: Option<u64>,
+    /// To here; epoch milliseconds; now when absent.
+    #[param(minimum = 0)]
+    to: Option<u64>,
+    /// The last so many days; wins over `from` and `to`. Most, and when nothing is named: 60, a setting.
+    #[param(minimum = 1, maximum = 60)]
+    last_days: Option<u64>,
+    /// Most items of the page.
+    #[param(minimum = 1, maximum = 100, default = 100)]
+    limit: Option<u64>,
+    /// Items before the page.
+    #[param(minimum = 0, default = 0)]
+    offset: Option<u64>,
+}
+
+/// Query parameters of what is viewed, for the description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct ScopeQuery {
+    /// Those of one environment.
+    #[param(pattern = "^[0-9a-f]{24}$")]
+    environment_id: Option<String>,
+    /// Those of one workspace.
+    #[param(pattern = "^[0-9a-f]{24}$")]
+    workspace_id: Option<String>,
+}
+
+/// Query parameters that name what ran and where, for the description: of a list of tasks, what the newest run of each says.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct RuntimeQuery {
+    /// Those of one artifact.
+    artifact_id: Option<String>,
+    /// Those of one kind of runtime, such as `REMOTE_ENGINE`.
+    runtime_type: Option<String>,
+    /// Those of one engine or cluster.
+    runtime_id: Option<String>,
+    /// Those of one run profile.
+    runtime_run_profile_id: Option<String>,
+}
+
+/// Query parameters of a range of time, for the description.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct RangeQuery {
+    /// The earliest time, inside; whole seconds or fractions, `Z` or an offset.
+    #[param(format = DateTime)]
+    start_time: Option<String>,
+    /// The latest time, inside.
+    #[param(format = DateTime)]
+    end_time: Option<String>,
 }
 
 #[cfg(test)]

@@ -2,26 +2,40 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use runlog_model::wire::error::ErrorBody;
 use runlog_model::wire::logs::PACE_HEADER;
+use runlog_model::{Clock, Random};
 use tracing::{error, info, warn};
 
-use crate::app::App;
 use crate::http::connections::IntroducedAddress;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::proxies::Proxies;
+use crate::metrics::counters::Metrics;
 
 /// The header that carries a request's id, both ways.
 pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that a client may give its request. Unit: bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What the handling of every request takes.
+pub(crate) struct RequestContext {
+    /// The proxies that are believed when they say who their client is.
+    pub(crate) proxies: Proxies,
+    pub(crate) metrics: Arc<Metrics>,
+    /// What clients are told of how many requests are taken.
+    pub(crate) rate_limit: HeaderValue,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
 
 /// The request's id, for those inside.
 #[derive(Debug, Clone)]
@@ -41,14 +55,19 @@ fn name_host(request: &mut Request) {
 
 /// Where the request came from, as far as it is known and trusted proxies say.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ClientAddress(pub(crate) Option<IpAddr>);
+struct ClientAddress(Option<IpAddr>);
 
-fn client_address(app: &App, request: &Request) -> Option<IpAddr> {
+/// Where a request came from: the client, where a trusted proxy says who that is.
+pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ClientAddress>().and_then(|client| client.0)
+}
+
+fn find_client(proxies: &Proxies, request: &Request) -> Option<IpAddr> {
     if let Some(introduced) = request.extensions().get::<IntroducedAddress>() {
         return Some(introduced.0);
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip().to_canonical();
-    Some(app.settings().proxies.client(peer, request.headers()))
+    Some(proxies.client(peer, request.headers()))
 }
 
 /// 400 for a request that names no host, or several: what stands between client and service may take it for another's.
@@ -89,9 +108,9 @@ pub(crate) fn with_plain_path(mut request: Request) -> Request {
 }
 
 /// Handles a request inside all that.
-pub(crate) async fn surround(State(app): State<App>, request: Request, next: Next) -> Response {
-    let begun = app.now();
-    let id = request_id(request.headers()).unwrap_or_else(|| app.random().uuid().to_string());
+pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request: Request, next: Next) -> Response {
+    let begun = context.clock.now();
+    let id = request_id(request.headers()).unwrap_or_else(|| context.random.uuid().to_string());
     let method = request.method().clone();
     // The template and not the path: links carry their signature in it, and logs are searched by route.
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
@@ -100,7 +119,7 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     let hosts = hosts(&request);
     name_host(&mut request);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let client = client_address(&app, &request);
+    let client = find_client(&context.proxies, &request);
     request.extensions_mut().insert(ClientAddress(client));
     let handling = async {
         match hosts {
@@ -117,12 +136,12 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
-    response.headers_mut().insert(PACE_HEADER, app.paces().header());
+    response.headers_mut().insert(PACE_HEADER, context.rate_limit.clone());
     // No answer is what a browser might take it for.
     response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     let caller = response.extensions().get::<CallerId>().map(|caller| caller.0.as_str()).unwrap_or("-");
-    let (status, duration_ms) = (response.status().as_u16(), app.now().millis_since(begun));
-    app.metrics().count_request(method.as_str(), &route, status, duration_ms);
+    let (status, duration_ms) = (response.status().as_u16(), context.clock.now().millis_since(begun));
+    context.metrics.count_request(method.as_str(), &route, status, duration_ms);
     let cause = problem.as_ref().and_then(|problem| problem.cause.as_deref());
     match (response.status().is_server_error(), cause) {
         (true, Some(cause)) => {

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use runlog_model::hex;
 use rust_embed::{EmbeddedFile, RustEmbed};
 use sha2::{Digest, Sha256};
 
@@ -32,15 +33,15 @@ const KEEP: &str = "public, max-age=31536000, immutable";
 const ASK_AGAIN: &str = "no-cache";
 
 /// A text of the service about itself, which stays as it is while the service runs.
-pub(crate) struct Fixed {
+pub(crate) struct StaticJson {
     text: Bytes,
     tag: HeaderValue,
 }
 
-impl Fixed {
+impl StaticJson {
     /// JSON, made once.
     pub(crate) fn new(json: String) -> Self {
-        let tag = format!("\"{}\"", hex(&Sha256::digest(json.as_bytes())[..16]));
+        let tag = format!("\"{}\"", hex::encode(&Sha256::digest(json.as_bytes())[..16]));
         let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
         Self { text: json.into(), tag }
     }
@@ -98,7 +99,7 @@ pub(crate) fn index(headers: &HeaderMap) -> Response {
 /// A file in the smallest form that the client takes, or the word that it has it already.
 fn show(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     let (file, coding) = packed(path, headers).unwrap_or((file, None));
-    let tag = format!("\"{}\"", hex(&file.metadata.sha256_hash()[..16]));
+    let tag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]));
     let mut answer = match header_has(headers, header::IF_NONE_MATCH, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => match file.data {
@@ -158,8 +159,4 @@ fn content_type(path: &str) -> &'static str {
         Some("json" | "webmanifest") => "application/json",
         _ => "application/octet-stream",
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

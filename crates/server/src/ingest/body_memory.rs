@@ -25,7 +25,7 @@ pub(crate) struct BodyMemory {
 }
 
 /// What one body takes; given back when it is dropped.
-pub(crate) struct HeldMemory {
+pub(crate) struct MemoryReservation {
     read: Share,
     decoded: Share,
 }
@@ -56,19 +56,19 @@ impl BodyMemory {
     }
 
     /// Begins a body that is read whole, which has no memory yet.
-    pub(crate) fn begin(&self) -> HeldMemory {
-        self.begin_up_to(self.whole_bytes_max)
+    pub(crate) fn reservation(&self) -> MemoryReservation {
+        self.reservation_up_to(self.whole_bytes_max)
     }
 
     /// Begins a body that is read line by line: a line may take all that there is.
-    pub(crate) fn begin_lines(&self) -> HeldMemory {
-        self.begin_up_to(self.decoded_steps_max.saturating_mul(STEP_BYTES))
+    pub(crate) fn reservation_for_lines(&self) -> MemoryReservation {
+        self.reservation_up_to(self.decoded_steps_max.saturating_mul(STEP_BYTES))
     }
 
-    fn begin_up_to(&self, decoded_bytes_max: usize) -> HeldMemory {
+    fn reservation_up_to(&self, decoded_bytes_max: usize) -> MemoryReservation {
         let share =
             |free: &Arc<Semaphore>, bytes_max| Share { free: Arc::clone(free), permit: None, bytes: 0, bytes_max };
-        HeldMemory {
+        MemoryReservation {
             read: share(&self.read, self.read_steps_max.saturating_mul(STEP_BYTES)),
             decoded: share(&self.decoded, decoded_bytes_max),
         }
@@ -88,14 +88,14 @@ impl BodyMemory {
     }
 }
 
-impl HeldMemory {
+impl MemoryReservation {
     /// What a body may unfold to at most. Unit: bytes.
-    pub(crate) fn bytes_max(&self) -> usize {
+    pub(crate) fn decoded_bytes_max(&self) -> usize {
         self.decoded.bytes_max
     }
 
     /// Takes so many bytes more of the body itself. 413: no body may take so much. 503: there is no memory for them.
-    pub(crate) async fn read(&mut self, bytes: usize) -> ApiResult<()> {
+    pub(crate) async fn reserve_read(&mut self, bytes: usize) -> ApiResult<()> {
         self.read.grow(bytes, "with the buffers for reading it").await
     }
 
@@ -106,17 +106,17 @@ impl HeldMemory {
     }
 
     /// Gives so many bytes of the body itself back.
-    pub(crate) fn give_back(&mut self, bytes: usize) {
+    pub(crate) fn release_read(&mut self, bytes: usize) {
         self.read.shrink(bytes);
     }
 
     /// Takes so many bytes more of what it unfolds to. 413: no body may take so much. 503: there is no memory for them.
-    pub(crate) async fn take(&mut self, bytes: usize) -> ApiResult<()> {
+    pub(crate) async fn reserve_decoded(&mut self, bytes: usize) -> ApiResult<()> {
         self.decoded.grow(bytes, "read and decoded").await
     }
 
     /// Gives all of that back.
-    pub(crate) fn give_back_decoded(&mut self) {
+    pub(crate) fn release_decoded(&mut self) {
         self.decoded.shrink(usize::MAX);
     }
 }
@@ -175,32 +175,32 @@ mod tests {
     #[tokio::test]
     async fn a_body_waits_for_another_and_none_takes_more_than_there_is() {
         let memory = BodyMemory::new(STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
-        let (mut one, mut other) = (memory.begin(), memory.begin());
-        one.take(8 * STEP_BYTES).await.unwrap();
-        one.take(STEP_BYTES).await.unwrap();
+        let (mut one, mut other) = (memory.reservation(), memory.reservation());
+        one.reserve_decoded(8 * STEP_BYTES).await.unwrap();
+        one.reserve_decoded(STEP_BYTES).await.unwrap();
         {
-            let mut waiting = std::pin::pin!(other.take(3 * STEP_BYTES));
+            let mut waiting = std::pin::pin!(other.reserve_decoded(3 * STEP_BYTES));
             assert!(futures::poll!(waiting.as_mut()).is_pending());
             drop(one);
             waiting.await.unwrap();
         }
-        let refused = other.take(8 * STEP_BYTES).await.unwrap_err();
+        let refused = other.reserve_decoded(8 * STEP_BYTES).await.unwrap_err();
         assert_eq!(refused.status, 413);
         drop(other);
-        memory.begin().take(10 * STEP_BYTES).await.unwrap();
+        memory.reservation().reserve_decoded(10 * STEP_BYTES).await.unwrap();
     }
 
     #[tokio::test]
     async fn bodies_that_hold_memory_do_not_wait_for_each_other() {
         let memory = BodyMemory::new(10 * STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
-        let (mut one, mut other) = (memory.begin(), memory.begin());
+        let (mut one, mut other) = (memory.reservation(), memory.reservation());
         for body in [&mut one, &mut other] {
-            body.read(5 * STEP_BYTES).await.unwrap();
+            body.reserve_read(5 * STEP_BYTES).await.unwrap();
         }
         // Each is there, and one after the other has room for what it unfolds to.
-        one.take(8 * STEP_BYTES).await.unwrap();
-        assert_eq!(one.read(1).await.unwrap_err().status, 503, "it is not waited for");
-        let mut waiting = std::pin::pin!(other.take(8 * STEP_BYTES));
+        one.reserve_decoded(8 * STEP_BYTES).await.unwrap();
+        assert_eq!(one.reserve_read(1).await.unwrap_err().status, 503, "it is not waited for");
+        let mut waiting = std::pin::pin!(other.reserve_decoded(8 * STEP_BYTES));
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         drop(one);
         waiting.await.unwrap();
@@ -209,17 +209,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_given_back_is_there_for_others() {
         let memory = BodyMemory::new(10 * STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
-        let (mut one, mut other) = (memory.begin(), memory.begin());
-        one.read(10 * STEP_BYTES).await.unwrap();
-        one.take(3 * STEP_BYTES).await.unwrap();
+        let (mut one, mut other) = (memory.reservation(), memory.reservation());
+        one.reserve_read(10 * STEP_BYTES).await.unwrap();
+        one.reserve_decoded(3 * STEP_BYTES).await.unwrap();
         assert_eq!(memory.held_bytes(), (10 * STEP_BYTES, 3 * STEP_BYTES));
-        one.give_back(8 * STEP_BYTES + 1);
-        one.give_back_decoded();
+        one.release_read(8 * STEP_BYTES + 1);
+        one.release_decoded();
         assert_eq!(memory.held_bytes(), (2 * STEP_BYTES, 0));
-        other.read(8 * STEP_BYTES).await.unwrap();
-        assert_eq!(other.read(3 * STEP_BYTES).await.unwrap_err().status, 413, "no body may take so much");
-        one.give_back(usize::MAX);
-        one.read(STEP_BYTES).await.unwrap();
+        other.reserve_read(8 * STEP_BYTES).await.unwrap();
+        assert_eq!(other.reserve_read(3 * STEP_BYTES).await.unwrap_err().status, 413, "no body may take so much");
+        one.release_read(usize::MAX);
+        one.reserve_read(STEP_BYTES).await.unwrap();
         drop((one, other));
         assert_eq!(memory.held_bytes(), (0, 0));
     }

@@ -30,9 +30,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::http::error::{ApiError, ApiResult};
-use crate::ingest::body_memory::HeldMemory;
+use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
-use crate::ingest::intake::{Intake, PlaceHint, Refused, RunBatch};
+use crate::ingest::intake::{Intake, Refused, RunBatch, TaskHint};
 use crate::ingest::severity;
 use crate::ingest::syslog;
 
@@ -173,7 +173,12 @@ impl Events {
 
 /// Sorts events by their run; times without a zone are of `zone`. 413 and 503: there is no memory for what is wrapped
 /// in them.
-pub(crate) async fn sort(events: Events, now: Timestamp, zone: &LogZone, memory: &mut HeldMemory) -> ApiResult<Intake> {
+pub(crate) async fn sort(
+    events: Events,
+    now: Timestamp,
+    zone: &LogZone,
+    memory: &mut MemoryReservation,
+) -> ApiResult<Intake> {
     let mut intake = Intake::default();
     intake.repaired = events.repaired;
     intake.refuse_all(events.refused);
@@ -183,7 +188,9 @@ pub(crate) async fn sort(events: Events, now: Timestamp, zone: &LogZone, memory:
                 break;
             }
             memory
-                .take(WRAPPED.iter().filter_map(|name| wrapped(&event, name)).map(decoded_size::of_json).sum())
+                .reserve_decoded(
+                    WRAPPED.iter().filter_map(|name| wrapped(&event, name)).map(decoded_size::of_json).sum(),
+                )
                 .await?;
             if !unwrap(&mut event, &mut intake.repaired) {
                 break;
@@ -199,7 +206,7 @@ pub(crate) async fn sort(events: Events, now: Timestamp, zone: &LogZone, memory:
                 let (batch, new_bytes) = intake.run(run_id);
                 let is_dated = Event(event).tell(batch, more, now, zone);
                 intake.undated += u64::from(!is_dated);
-                memory.take(new_bytes).await?;
+                memory.reserve_decoded(new_bytes).await?;
             }
             Err(why) => intake.refuse(why),
         }
@@ -351,7 +358,7 @@ impl Event {
             EventTime::Unsaid => (None, None, false),
         };
         let time = at.map_or(now, |at| at.time);
-        batch.hint(PlaceHint {
+        batch.hint(TaskHint {
             task_id: self.id(&TASK),
             task_name: self.text(&["task_name"]),
             task_version: self.text(&["task_version"]),

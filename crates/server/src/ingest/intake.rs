@@ -7,23 +7,30 @@ use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use crate::metrics::counters::Metrics;
 use axum::http::StatusCode;
 use runlog_model::place::{Right, Task};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Caller, ErrorKind};
+use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId, hex};
+use runlog_store::{Caller, ErrorKind, Store};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::app::App;
-use crate::auth::links::hex;
 use crate::auth::rights;
 use crate::http::error::{ApiError, ApiResult};
 
-/// What is said of the place of a run. Whatever is absent is not known.
+/// Where records go, and in whose name.
+#[derive(Clone, Copy)]
+pub(crate) struct IntakeContext<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) caller: &'a Caller,
+}
+
+/// What is said of the task of a run and of where it belongs. Whatever is absent is not known.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct PlaceHint {
+pub(crate) struct TaskHint {
     pub(crate) task_id: Option<TaskId>,
     pub(crate) task_name: Option<String>,
     pub(crate) task_version: Option<String>,
@@ -33,7 +40,7 @@ pub(crate) struct PlaceHint {
     pub(crate) environment_name: Option<String>,
 }
 
-impl PlaceHint {
+impl TaskHint {
     /// This, and what `other` says where this says nothing.
     fn or(self, other: Self) -> Self {
         Self {
@@ -51,7 +58,7 @@ impl PlaceHint {
 /// What a request says of one run.
 #[derive(Debug, Default)]
 pub(crate) struct RunBatch {
-    pub(crate) place: PlaceHint,
+    pub(crate) task: TaskHint,
     /// How it began, where the request says; the task in it is not looked at.
     pub(crate) begun: Option<StartRun>,
     /// How it ended, where the request says.
@@ -107,9 +114,9 @@ impl Refused {
 }
 
 impl RunBatch {
-    /// Takes over what is said of the place where nothing was said before.
-    pub(crate) fn hint(&mut self, place: PlaceHint) {
-        self.place = std::mem::take(&mut self.place).or(place);
+    /// Takes over what is said of the task where nothing was said before.
+    pub(crate) fn hint(&mut self, task: TaskHint) {
+        self.task = std::mem::take(&mut self.task).or(task);
     }
 
     /// Adds a record, which was made so many nanoseconds after the millisecond of its time; none where it came without
@@ -128,7 +135,7 @@ impl RunBatch {
     /// time, which would be another each time.
     fn id(&self) -> Option<String> {
         let has_name = self.is_one_of_a_kind && !self.is_undated;
-        has_name.then(|| format!("intake-2-{}", hex(&self.digest.clone().finalize())))
+        has_name.then(|| format!("intake-2-{}", hex::encode(self.digest.clone().finalize())))
     }
 
     /// Its records in order of their time to the nanosecond, which is kept to the millisecond.
@@ -180,7 +187,7 @@ impl Intake {
     /// Stores what can be stored; what the archive will never take is counted, and what it cannot take now is an
     /// error, so that the sender sends it all again. Repeating is harmless, of a single thing only where it has a name.
     /// The body, unpacked, is what the request is known by when it is sent again.
-    pub(crate) async fn store(self, app: &App, caller: &Caller, body: &[u8]) -> ApiResult<Outcome> {
+    pub(crate) async fn store(self, context: IntakeContext<'_>, body: &[u8]) -> ApiResult<Outcome> {
         let (repaired, undated) = (self.repaired, self.undated);
         let mut outcome = Outcome { refused: self.refused, repaired, undated, ..Outcome::default() };
         let is_single = self.events == 1;
@@ -193,7 +200,7 @@ impl Intake {
             // stored again then.
             let is_alone = is_single && batch.ended.is_none();
             let name = batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id)));
-            match store(app, caller, run_id, batch, name, &mut outcome).await {
+            match store(context, run_id, batch, name, &mut outcome).await {
                 Ok(()) => {}
                 Err(error) if error.status.is_server_error() => return Err(error),
                 Err(error) => outcome.refused.add(count, error.message),
@@ -231,30 +238,29 @@ fn digest(digest: &mut Sha256, record: &Record, nanos: u32) {
 
 /// Names what a body says of a run.
 fn id_in(body: &Sha256, run_id: RunId) -> String {
-    format!("intake-body-{}", hex(&body.clone().chain_update(run_id.to_string()).finalize()))
+    format!("intake-body-{}", hex::encode(body.clone().chain_update(run_id.to_string()).finalize()))
 }
 
 async fn store(
-    app: &App,
-    caller: &Caller,
+    context: IntakeContext<'_>,
     run_id: RunId,
     batch: RunBatch,
     name: Option<String>,
     outcome: &mut Outcome,
 ) -> ApiResult<()> {
-    let is_new = match begin(app, caller, run_id, &batch).await {
+    let is_new = match begin(context, run_id, &batch).await {
         // Another request has begun the run, or made its task, at this moment: what is known by now counts.
-        Err(error) if error.status == StatusCode::CONFLICT => begin(app, caller, run_id, &batch).await?,
+        Err(error) if error.status == StatusCode::CONFLICT => begin(context, run_id, &batch).await?,
         begun => begun?,
     };
     outcome.begun += u64::from(is_new);
     let (last, ended) = (batch.last(), batch.ended.clone());
     if !batch.records.is_empty() {
-        outcome.stored += store_records(app, run_id, name.as_deref(), batch.into_records()).await?;
+        outcome.stored += store_records(context, run_id, name.as_deref(), batch.into_records()).await?;
     }
     if let Some(ended) = ended {
         let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
-        match app.store().finish_run(run_id, &finish).await.map_err(ApiError::from) {
+        match context.store.finish_run(run_id, &finish).await.map_err(ApiError::from) {
             Ok(_) => outcome.ended += 1,
             Err(error) if error.status.is_server_error() => return Err(error),
             // The records are stored; only the end contradicts what is known.
@@ -265,33 +271,38 @@ async fn store(
 }
 
 /// Begins a run that is not known, or of which more is said. True when it is new.
-async fn begin(app: &App, caller: &Caller, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
-    let known = app.store().run(run_id).await?;
+async fn begin(context: IntakeContext<'_>, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
+    let known = context.store.run(run_id).await?;
     if let Some(run) = &known {
-        rights::require(app, caller, run.workspace_id, &[Right::Publish]).await?;
+        rights::require(context.store, context.caller, run.workspace_id, &[Right::Publish]).await?;
     }
     if known.is_some() && batch.begun.is_none() {
         return Ok(false);
     }
     let task_id = match &known {
         Some(run) => run.task_id,
-        None => task_of(app, caller, run_id, &batch.place).await?.id,
+        None => task_of(context, run_id, &batch.task).await?.id,
     };
     let begun = batch.begun.clone().unwrap_or_else(|| StartRun::of_task(task_id));
     let start = StartRun {
         task_id,
-        task_version: begun.task_version.or(batch.place.task_version.clone()),
+        task_version: begun.task_version.or(batch.task.task_version.clone()),
         start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
         ..begun
     };
-    let (_, is_new) = app.store().start_run(run_id, &start, caller).await?;
+    let (_, is_new) = context.store.start_run(run_id, &start, context.caller).await?;
     Ok(is_new)
 }
 
 /// Stores records once under their name; tells how many are stored, now or before.
-async fn store_records(app: &App, run_id: RunId, name: Option<&str>, records: Vec<Record>) -> ApiResult<u64> {
+async fn store_records(
+    context: IntakeContext<'_>,
+    run_id: RunId,
+    name: Option<&str>,
+    records: Vec<Record>,
+) -> ApiResult<u64> {
     let count = records.len() as u64;
-    let mut writer = app.store().begin_batch(run_id, name).await?;
+    let mut writer = context.store.begin_batch(run_id, name).await?;
     for record in records {
         if let Err(error) = writer.push(&record).await {
             writer.abort().await;
@@ -301,7 +312,7 @@ async fn store_records(app: &App, run_id: RunId, name: Option<&str>, records: Ve
     match writer.commit().await {
         Ok(stored) => {
             if !stored.repeated {
-                app.metrics().records_in.inc_by(stored.stored);
+                context.metrics.records_in.inc_by(stored.stored);
             }
             Ok(stored.stored)
         }
@@ -312,64 +323,64 @@ async fn store_records(app: &App, run_id: RunId, name: Option<&str>, records: Ve
 }
 
 /// The task that is named, made when it is not known and its workspace is.
-async fn task_of(app: &App, caller: &Caller, run_id: RunId, place: &PlaceHint) -> ApiResult<Task> {
-    if let Some(id) = place.task_id
-        && app.store().task(id).await?.is_some()
+async fn task_of(context: IntakeContext<'_>, run_id: RunId, hint: &TaskHint) -> ApiResult<Task> {
+    if let Some(id) = hint.task_id
+        && context.store.task(id).await?.is_some()
     {
-        return rights::task(app, caller, id, &[Right::Publish]).await;
+        return rights::task(context.store, context.caller, id, &[Right::Publish]).await;
     }
-    let Some(workspace_id) = place.workspace_id else {
-        return Err(ApiError::not_found(match place.task_id {
+    let Some(workspace_id) = hint.workspace_id else {
+        return Err(ApiError::not_found(match hint.task_id {
             Some(id) => format!("run {run_id} is of task {id}, which is not known; name its workspace, or make it"),
             None => format!("run {run_id} is not known, and no task is named"),
         }));
     };
-    make_workspace(app, caller, workspace_id, place).await?;
-    rights::require(app, caller, workspace_id, &[Right::Publish]).await?;
-    let name = match (&place.task_name, place.task_id) {
+    make_workspace(context, workspace_id, hint).await?;
+    rights::require(context.store, context.caller, workspace_id, &[Right::Publish]).await?;
+    let name = match (&hint.task_name, hint.task_id) {
         (Some(name), _) => name.clone(),
         (None, Some(id)) => id.to_string(),
         (None, None) => return Err(ApiError::not_found(format!("run {run_id} is not known, and no task is named"))),
     };
     let new = NewTask {
-        id: place.task_id,
+        id: hint.task_id,
         workspace_id,
         name,
-        version: place.task_version.clone(),
+        version: hint.task_version.clone(),
         description: None,
         tags: Vec::new(),
     };
-    Ok(match place.task_id {
-        Some(_) => app.store().create_task(&new).await?,
-        None => app.store().task_named(&new).await?,
+    Ok(match hint.task_id {
+        Some(_) => context.store.create_task(&new).await?,
+        None => context.store.task_named(&new).await?,
     })
 }
 
 /// Makes the workspace, and its environment, when it is not known and the caller is an administrator.
-async fn make_workspace(app: &App, caller: &Caller, id: WorkspaceId, place: &PlaceHint) -> ApiResult<()> {
-    if app.store().workspace(id).await?.is_some() {
+async fn make_workspace(context: IntakeContext<'_>, id: WorkspaceId, hint: &TaskHint) -> ApiResult<()> {
+    if context.store.workspace(id).await?.is_some() {
         return Ok(());
     }
-    if !caller.administrator {
+    if !context.caller.administrator {
         let message = format!("there is no workspace {id} in this archive; an administrator makes it");
         return Err(ApiError::not_found(message));
     }
-    if let Some(environment_id) = place.environment_id {
-        let name = place.environment_name.clone().unwrap_or_else(|| environment_id.to_string());
-        let known = app.store().environments().await?.iter().any(|environment| environment.id == environment_id);
+    if let Some(environment_id) = hint.environment_id {
+        let name = hint.environment_name.clone().unwrap_or_else(|| environment_id.to_string());
+        let known = context.store.environments().await?.iter().any(|environment| environment.id == environment_id);
         if !known {
             let new = NewEnvironment { id: Some(environment_id), name, description: None };
-            app.store().create_environment(&new).await?;
+            context.store.create_environment(&new).await?;
         }
     }
     let new = NewWorkspace {
         id: Some(id),
-        environment_id: place.environment_id,
-        name: place.workspace_name.clone().unwrap_or_else(|| id.to_string()),
+        environment_id: hint.environment_id,
+        name: hint.workspace_name.clone().unwrap_or_else(|| id.to_string()),
         description: None,
         owner: None,
     };
-    app.store().create_workspace(&new, &caller.name).await?;
+    context.store.create_workspace(&new, &context.caller.name).await?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Records on their way in: what bodies hold, which runs it belongs to, how much memory it takes.
 
+pub(crate) mod body;
 pub(crate) mod body_memory;
 pub(crate) mod decoded_size;
 pub(crate) mod engine;

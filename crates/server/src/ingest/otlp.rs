@@ -16,12 +16,39 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
 use runlog_model::{LogTime, Record, RunId, Severity, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::auth::links::hex;
 use crate::http::error::ApiResult;
-use crate::ingest::body_memory::HeldMemory;
-use crate::ingest::intake::{self, Intake, PlaceHint, Refused};
+use crate::ingest::body_memory::MemoryReservation;
+use crate::ingest::intake::{self, Intake, Refused, TaskHint};
 use crate::ingest::severity as words;
-use crate::settings::OtlpAttributes;
+use runlog_model::hex;
+
+/// The names of OTLP attributes: of each list the first one that a record, its scope or its resource has counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpAttributes {
+    /// The run, a UUID.
+    pub run: Vec<String>,
+    /// Its task, by id.
+    pub task: Vec<String>,
+    /// Its task, by name in the workspace; made there when it is not known.
+    pub task_name: Vec<String>,
+    /// The workspace of a task that is not known by its id.
+    pub workspace: Vec<String>,
+    /// How the run ended, such as `execution_failed`.
+    pub status: Vec<String>,
+}
+
+impl Default for OtlpAttributes {
+    fn default() -> Self {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self {
+            run: names(&["runlog.run.id", "task_execution_id", "talend.execution.id", "service.instance.id"]),
+            task: names(&["runlog.task.id", "task_id", "talend.task.id"]),
+            task_name: names(&["runlog.task.name", "task_name", "service.name"]),
+            workspace: names(&["runlog.workspace.id", "workspace_id"]),
+            status: names(&["runlog.run.status"]),
+        }
+    }
+}
 
 /// The records of a request, and those of it that could not be read.
 #[derive(Debug, Default)]
@@ -37,7 +64,7 @@ pub(crate) async fn sort(
     request: Request,
     names: &OtlpAttributes,
     now: Timestamp,
-    memory: &mut HeldMemory,
+    memory: &mut MemoryReservation,
 ) -> ApiResult<Intake> {
     let mut intake = Intake::default();
     intake.repaired = request.repaired;
@@ -49,7 +76,7 @@ pub(crate) async fn sort(
             for log in scope_logs.log_records {
                 let attributes = Attributes([&log.attributes, &scope.attributes, &resource]);
                 let copied_bytes = take(&mut intake, &attributes, &scope, &log, names, now);
-                memory.take(copied_bytes).await?;
+                memory.reserve_decoded(copied_bytes).await?;
             }
         }
     }
@@ -74,11 +101,11 @@ fn take(
         return 0;
     };
     let (batch, new_bytes) = intake.run(run_id);
-    let place = PlaceHint {
+    let place = TaskHint {
         task_id: attributes.first(&names.task).and_then(|text| text.parse().ok()),
         task_name: attributes.first(&names.task_name),
         workspace_id: attributes.first(&names.workspace).and_then(|text| text.parse().ok()),
-        ..PlaceHint::default()
+        ..TaskHint::default()
     };
     let at = time(log);
     let record = record(attributes, scope, log, at.map_or(now, |at| at.time));
@@ -162,7 +189,7 @@ fn extra(log: &LogRecord, severity_text: Option<&str>) -> Option<Map<String, Val
     }
     for (name, id) in [("traceId", &log.trace_id), ("spanId", &log.span_id)] {
         if !id.is_empty() {
-            extra.insert(name.to_owned(), hex(id).into());
+            extra.insert(name.to_owned(), hex::encode(id).into());
         }
     }
     (!extra.is_empty()).then_some(extra)
@@ -185,7 +212,7 @@ fn json(value: &AnyValue) -> Value {
         // JSON has no number for these.
         Some(OtlpValue::DoubleValue(number)) if !number.is_finite() => number.to_string().into(),
         Some(OtlpValue::DoubleValue(number)) => (*number).into(),
-        Some(OtlpValue::BytesValue(bytes)) => hex(bytes).into(),
+        Some(OtlpValue::BytesValue(bytes)) => hex::encode(bytes).into(),
         Some(OtlpValue::ArrayValue(array)) => array.values.iter().map(json).collect(),
         Some(OtlpValue::KvlistValue(list)) => {
             let fields = list.values.iter().map(|it| (it.key.clone(), it.value.as_ref().map_or(Value::Null, json)));

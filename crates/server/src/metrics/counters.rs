@@ -16,8 +16,8 @@ use runlog_store::{
     WorkState,
 };
 
-use crate::metrics::process::ProcessFigures;
-use crate::metrics::stale_cache::Gathered;
+use crate::metrics::process::ProcessMetrics;
+use crate::metrics::stale_cache::Snapshot;
 
 /// The counters of this process.
 pub(crate) struct Metrics {
@@ -33,7 +33,7 @@ pub(crate) struct Metrics {
 }
 
 /// What this node knows of itself beside its counters.
-pub(crate) struct NodeFigures {
+pub(crate) struct NodeMetrics {
     /// Its background work.
     pub(crate) background: Vec<WorkState>,
     /// What it does on the archive.
@@ -42,21 +42,21 @@ pub(crate) struct NodeFigures {
     pub(crate) bodies_held: (usize, usize),
     /// What there is of that. Unit: bytes.
     pub(crate) bodies_max: (usize, usize),
-    /// Turns that are taken, by their kind, and how many there are.
-    pub(crate) turns: [(&'static str, (usize, usize)); 2],
+    /// Requests of a bounded kind that are under way, and how many may be.
+    pub(crate) concurrency: [(&'static str, (usize, usize)); 2],
     /// What the system says of the process.
-    pub(crate) process: ProcessFigures,
+    pub(crate) process: ProcessMetrics,
     /// When the service began.
     pub(crate) started_at: Timestamp,
 }
 
 /// Everything that is shown once, beside the counters of this process.
 pub(crate) struct Scrape<'f> {
-    pub(crate) archive: &'f Gathered<ArchiveFigures>,
+    pub(crate) archive: &'f Snapshot<ArchiveFigures>,
     pub(crate) upstreams: &'f [CollectionFigures],
     pub(crate) collectors: &'f [CollectorFigures],
     pub(crate) sinks: &'f [SinkFigures],
-    pub(crate) node: &'f NodeFigures,
+    pub(crate) node: &'f NodeMetrics,
     pub(crate) now: Timestamp,
     /// Whether there are series for each task.
     pub(crate) is_by_task: bool,
@@ -78,7 +78,7 @@ struct MemoryLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct TurnLabels {
+struct ConcurrencyLabels {
     of: &'static str,
 }
 
@@ -192,7 +192,7 @@ impl Metrics {
         let Scrape { archive, upstreams, collectors, sinks, node, now, is_by_task } = scrape;
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
-        text::encode_registry(&mut text, &archive_registry(&archive.what, now.millis_since(archive.at), *is_by_task))?;
+        text::encode_registry(&mut text, &archive_registry(&archive.value, now.millis_since(archive.at), *is_by_task))?;
         text::encode_registry(&mut text, &collection_registry(upstreams, collectors, *now))?;
         text::encode_registry(&mut text, &delivery_registry(sinks))?;
         text::encode_registry(&mut text, &background_registry(&node.background))?;
@@ -205,7 +205,7 @@ impl Metrics {
 }
 
 /// What this node does at the moment, and what it has asked the objects for.
-fn node_registry(node: &NodeFigures) -> Registry {
+fn node_registry(node: &NodeMetrics) -> Registry {
     let mut registry = Registry::with_prefix("runlog");
     let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let build = Family::<BuildLabels, Gauge>::default();
@@ -247,10 +247,10 @@ fn node_registry(node: &NodeFigures) -> Registry {
     registry.register("ingest_memory_bytes", help, held);
     registry.register("ingest_memory_max_bytes", "What there is of that memory", most);
 
-    let (taken, all) = (Family::<TurnLabels, Gauge>::default(), Family::<TurnLabels, Gauge>::default());
-    for (of, (now, max)) in node.turns {
-        taken.get_or_create(&TurnLabels { of }).set(whole(now));
-        all.get_or_create(&TurnLabels { of }).set(whole(max));
+    let (taken, all) = (Family::<ConcurrencyLabels, Gauge>::default(), Family::<ConcurrencyLabels, Gauge>::default());
+    for (of, (now, max)) in node.concurrency {
+        taken.get_or_create(&ConcurrencyLabels { of }).set(whole(now));
+        all.get_or_create(&ConcurrencyLabels { of }).set(whole(max));
     }
     registry.register("turns_in_use", "Searches and downloads of whole logs that are under way", taken);
     registry.register("turns_max", "How many of them may be under way at a time", all);
@@ -258,7 +258,7 @@ fn node_registry(node: &NodeFigures) -> Registry {
 }
 
 /// What the system says of the process, under the names that all programs have for it.
-fn process_registry(process: &ProcessFigures, started_at: Timestamp) -> Registry {
+fn process_registry(process: &ProcessMetrics, started_at: Timestamp) -> Registry {
     let mut registry = Registry::with_prefix("process");
     let mut gauge = |name: &str, help: &str, value: Option<u64>| {
         if let Some(value) = value {

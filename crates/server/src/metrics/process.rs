@@ -8,7 +8,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Figures of this process; each is absent where the system does not say it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct ProcessFigures {
+pub(crate) struct ProcessMetrics {
     /// Memory that it has in use. Unit: bytes.
     pub(crate) resident_bytes: Option<u64>,
     /// Memory that it has addresses for. Unit: bytes.
@@ -21,7 +21,7 @@ pub(crate) struct ProcessFigures {
     pub(crate) max_fds: Option<u64>,
 }
 
-impl ProcessFigures {
+impl ProcessMetrics {
     /// As they are now.
     pub(crate) fn read() -> Self {
         Self::below(Path::new("/proc/self"))
@@ -64,8 +64,8 @@ mod tests {
     #[test]
     fn the_files_of_the_system_are_read_and_their_lack_is_no_figure() {
         let folder = tempfile::tempdir().unwrap();
-        let nothing = ProcessFigures::below(folder.path());
-        assert_eq!(nothing, ProcessFigures::default());
+        let nothing = ProcessMetrics::below(folder.path());
+        assert_eq!(nothing, ProcessMetrics::default());
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("status", "Name:\trunlog\nVmSize:\t  300000 kB\nVmRSS:\t   65536 kB\n");
         write("stat", "7 (a (b) c) S 1 7 7 0 -1 4194560 1 0 0 0 250 150 0 0 20 0 9 0 100 1 1\n");
@@ -73,14 +73,14 @@ mod tests {
         std::fs::create_dir(folder.path().join("fd")).unwrap();
         write("fd/0", "");
         write("fd/1", "");
-        let expected = ProcessFigures {
+        let expected = ProcessMetrics {
             resident_bytes: Some(64 << 20),
             virtual_bytes: Some(300_000 << 10),
             cpu_seconds: Some(4.0),
             open_fds: Some(2),
             max_fds: Some(1_024),
         };
-        assert_eq!(ProcessFigures::below(folder.path()), expected);
+        assert_eq!(ProcessMetrics::below(folder.path()), expected);
         assert_eq!(max_fds("Max open files  unlimited  unlimited  files\n"), None);
     }
 }

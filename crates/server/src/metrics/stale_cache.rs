@@ -1,6 +1,6 @@
 //! What takes long to gather is gathered now and then, and kept in between.
 //!
-//! Gathered in a moment, it is gathered whenever it is asked for. When it takes longer, callers get what was gathered
+//! Snapshot in a moment, it is gathered whenever it is asked for. When it takes longer, callers get what was gathered
 //! last, and at most a twentieth of the time goes into gathering it anew, in the background: whoever asks with little
 //! patience does not begin it again and again.
 
@@ -11,46 +11,46 @@ use runlog_store::{Error, Result};
 use tracing::warn;
 
 /// What takes no longer is gathered each time. Unit: milliseconds.
-const MOMENT_MS: i64 = 250;
+const FRESH_MS: i64 = 250;
 
 /// What was gathered is kept for so many times as long as it took.
-const KEPT_TIMES: i64 = 20;
+const STALE_TIMES: i64 = 20;
 
 /// Something, as it was at one time.
 #[derive(Debug)]
-pub(crate) struct Gathered<T> {
-    pub(crate) what: T,
+pub(crate) struct Snapshot<T> {
+    pub(crate) value: T,
     /// When its gathering began.
     pub(crate) at: Timestamp,
     took_ms: i64,
 }
 
 /// Keeps what was gathered last.
-pub(crate) struct Kept<T> {
+pub(crate) struct StaleCache<T> {
     clock: Arc<dyn Clock>,
-    last: Arc<Mutex<Option<Arc<Gathered<T>>>>>,
+    last: Arc<Mutex<Option<Arc<Snapshot<T>>>>>,
     /// Held while it is gathered.
-    gathering: Arc<tokio::sync::Mutex<()>>,
+    refreshing: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl<T: Send + Sync + 'static> Kept<T> {
+impl<T: Send + Sync + 'static> StaleCache<T> {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, last: Arc::default(), gathering: Arc::default() }
+        Self { clock, last: Arc::default(), refreshing: Arc::default() }
     }
 
-    /// What was gathered last; `gather` begins when that is too old, and is waited for when there is nothing yet or when
+    /// What was gathered last; `refresh` begins when that is too old, and is waited for when there is nothing yet or when
     /// it is a matter of a moment.
     pub(crate) async fn get(
         &self,
-        gather: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<Arc<Gathered<T>>> {
+        refresh: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<Arc<Snapshot<T>>> {
         match self.last() {
-            Some(last) if self.is_good(&last) => Ok(last),
-            Some(last) if last.took_ms > MOMENT_MS => {
-                if let Ok(turn) = Arc::clone(&self.gathering).try_lock_owned() {
-                    let gathering = self.begin(gather, turn);
+            Some(last) if self.is_fresh(&last) => Ok(last),
+            Some(last) if last.took_ms > FRESH_MS => {
+                if let Ok(turn) = Arc::clone(&self.refreshing).try_lock_owned() {
+                    let refreshing = self.begin(refresh, turn);
                     tokio::spawn(async move {
-                        if let Ok(Err(error)) = gathering.await {
+                        if let Ok(Err(error)) = refreshing.await {
                             let error: &dyn std::error::Error = &error;
                             warn!(error, "figures could not be gathered anew; those of before are shown");
                         }
@@ -59,12 +59,12 @@ impl<T: Send + Sync + 'static> Kept<T> {
                 Ok(last)
             }
             _ => {
-                let turn = Arc::clone(&self.gathering).lock_owned().await;
+                let turn = Arc::clone(&self.refreshing).lock_owned().await;
                 // Somebody else may have gathered it meanwhile.
-                match self.last().filter(|last| self.is_good(last)) {
+                match self.last().filter(|last| self.is_fresh(last)) {
                     Some(last) => Ok(last),
                     // On a task of its own: it is of use to the next one, even if this one gives up.
-                    None => self.begin(gather, turn).await.map_err(Error::from)?,
+                    None => self.begin(refresh, turn).await.map_err(Error::from)?,
                 }
             }
         }
@@ -72,27 +72,27 @@ impl<T: Send + Sync + 'static> Kept<T> {
 
     fn begin(
         &self,
-        gather: impl Future<Output = Result<T>> + Send + 'static,
+        refresh: impl Future<Output = Result<T>> + Send + 'static,
         turn: tokio::sync::OwnedMutexGuard<()>,
-    ) -> tokio::task::JoinHandle<Result<Arc<Gathered<T>>>> {
+    ) -> tokio::task::JoinHandle<Result<Arc<Snapshot<T>>>> {
         let (clock, kept) = (Arc::clone(&self.clock), Arc::clone(&self.last));
         tokio::spawn(async move {
             let at = clock.now();
-            let what = gather.await?;
-            let gathered = Arc::new(Gathered { what, at, took_ms: clock.now().millis_since(at) });
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&gathered));
+            let value = refresh.await?;
+            let snapshot = Arc::new(Snapshot { value, at, took_ms: clock.now().millis_since(at) });
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
             drop(turn);
-            Ok(gathered)
+            Ok(snapshot)
         })
     }
 
-    fn last(&self) -> Option<Arc<Gathered<T>>> {
+    fn last(&self) -> Option<Arc<Snapshot<T>>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn is_good(&self, gathered: &Gathered<T>) -> bool {
-        let age_ms = self.clock.now().millis_since(gathered.at);
-        gathered.took_ms > MOMENT_MS && age_ms < gathered.took_ms.saturating_mul(1 + KEPT_TIMES)
+    fn is_fresh(&self, snapshot: &Snapshot<T>) -> bool {
+        let age_ms = self.clock.now().millis_since(snapshot.at);
+        snapshot.took_ms > FRESH_MS && age_ms < snapshot.took_ms.saturating_mul(1 + STALE_TIMES)
     }
 }
 
@@ -118,61 +118,61 @@ mod tests {
     }
 
     /// What is got when gathering gives `number` and takes so long.
-    async fn get(kept: &Kept<u32>, clock: &Arc<SetClock>, number: u32, took_ms: i64) -> u32 {
+    async fn get(cache: &StaleCache<u32>, clock: &Arc<SetClock>, number: u32, took_ms: i64) -> u32 {
         let gathering = Arc::clone(clock);
-        let gather = async move {
+        let refresh = async move {
             gathering.pass(took_ms);
             Ok(number)
         };
-        kept.get(gather).await.unwrap().what
+        cache.get(refresh).await.unwrap().value
     }
 
-    fn kept() -> (Kept<u32>, Arc<SetClock>) {
+    fn cache() -> (StaleCache<u32>, Arc<SetClock>) {
         let clock = Arc::new(SetClock::default());
-        (Kept::new(Arc::clone(&clock) as Arc<dyn Clock>), clock)
+        (StaleCache::new(Arc::clone(&clock) as Arc<dyn Clock>), clock)
     }
 
     #[tokio::test]
     async fn what_takes_a_moment_is_gathered_each_time() {
-        let (kept, clock) = kept();
-        assert_eq!([get(&kept, &clock, 1, 250).await, get(&kept, &clock, 2, 0).await], [1, 2]);
+        let (cache, clock) = cache();
+        assert_eq!([get(&cache, &clock, 1, 250).await, get(&cache, &clock, 2, 0).await], [1, 2]);
     }
 
     #[tokio::test]
     async fn what_takes_long_is_kept_and_gathered_anew_in_the_background() {
-        let (kept, clock) = kept();
-        assert_eq!(get(&kept, &clock, 1, 1_000).await, 1);
+        let (cache, clock) = cache();
+        assert_eq!(get(&cache, &clock, 1, 1_000).await, 1);
         clock.pass(19_999);
-        assert_eq!(get(&kept, &clock, 2, 1_000).await, 1, "not old yet");
+        assert_eq!(get(&cache, &clock, 2, 1_000).await, 1, "not old yet");
         clock.pass(1);
-        assert_eq!(get(&kept, &clock, 3, 1_000).await, 1, "nobody waits");
+        assert_eq!(get(&cache, &clock, 3, 1_000).await, 1, "nobody waits");
         // The task that gathers holds this until it is done.
-        drop(kept.gathering.lock().await);
-        assert_eq!(get(&kept, &clock, 4, 1_000).await, 3);
+        drop(cache.refreshing.lock().await);
+        assert_eq!(get(&cache, &clock, 4, 1_000).await, 3);
     }
 
     #[tokio::test]
     async fn a_failure_is_told_and_the_next_one_tries_again() {
-        let (kept, clock) = kept();
-        let failed = kept.get(async { Err(Error::new(runlog_store::ErrorKind::Unavailable, "away")) }).await;
+        let (cache, clock) = cache();
+        let failed = cache.get(async { Err(Error::new(runlog_store::ErrorKind::Unavailable, "away")) }).await;
         assert_eq!(failed.unwrap_err().to_string(), "away");
-        assert_eq!(get(&kept, &clock, 1, 1_000).await, 1);
+        assert_eq!(get(&cache, &clock, 1, 1_000).await, 1);
     }
 
     #[tokio::test]
     async fn who_gives_up_has_not_asked_for_nothing() {
-        let (kept, clock) = kept();
+        let (cache, clock) = cache();
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let gathering = Arc::clone(&clock);
-        let gather = async move {
+        let refresh = async move {
             let _ = gone.await;
             gathering.pass(1_000);
             Ok(1)
         };
-        let impatient = tokio::time::timeout(std::time::Duration::ZERO, kept.get(gather)).await;
+        let impatient = tokio::time::timeout(std::time::Duration::ZERO, cache.get(refresh)).await;
         assert!(impatient.is_err());
         drop(go);
-        drop(kept.gathering.lock().await);
-        assert_eq!(get(&kept, &clock, 2, 1_000).await, 1);
+        drop(cache.refreshing.lock().await);
+        assert_eq!(get(&cache, &clock, 2, 1_000).await, 1);
     }
 }

@@ -8,8 +8,7 @@ use runlog_store::AuditFilter;
 
 use crate::app::App;
 use crate::http::error::ApiResult;
-use crate::http::parameters::Params;
-use crate::serve::openapi::{ListQuery, RangeQuery};
+use crate::http::parameters::{ListQuery, Params, RangeQuery};
 
 /// The entries of a range of time, of one `callerId`, of one `subject`.
 #[utoipa::path(

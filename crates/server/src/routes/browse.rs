@@ -20,9 +20,8 @@ use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::Params;
+use crate::http::parameters::{Params, RangeQuery};
 use crate::limits;
-use crate::serve::openapi::RangeQuery;
 
 /// `GET /runlog/v1/runs/{id}/summary`: a run, its place, and what the archive holds of its log.
 #[utoipa::path(
@@ -37,7 +36,7 @@ pub(crate) async fn summary(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunWithLog>> {
-    let run = rights::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
     let task = app.store().task(run.task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {}", run.task_id)))?;
     let facts = app.store().log_facts(run.id).await?;
@@ -119,7 +118,7 @@ pub(crate) async fn records(
     let count = params.number("count", 1..=limits::RECORDS_MAX)?.unwrap_or(200);
     let order = params.word("order")?.unwrap_or(RecordOrder::Asc);
     let (severities, texts) = (severities(&params)?, params.texts("q")?);
-    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
         let found = app.store().records_from(run.id, from, count).await?;
         let scanned = found.records.len() as u64;
@@ -133,7 +132,7 @@ pub(crate) async fn records(
         }
     } else {
         let query = RecordFilter { from, to, order, severities, texts, count: count.saturating_as::<usize>() };
-        let _turn = app.searches().take().await?;
+        let _turn = app.searches().acquire().await?;
         let found = app.store().find_records(run.id, &query).await?;
         let items = found.records.into_iter().map(|(index, record)| PlacedRecord { index, record });
         RecordsBody { total: found.total, scanned: found.scanned, next: found.next, items: items.collect() }
@@ -174,8 +173,8 @@ pub(crate) async fn histogram(
 ) -> ApiResult<Json<HistogramBody>> {
     let range = params.time_range()?;
     let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
-    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
-    let _turn = app.searches().take().await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
+    let _turn = app.searches().acquire().await?;
     let found = app.store().histogram(run.id, range, buckets).await?;
     Ok(Json(HistogramBody {
         start: found.start,
@@ -219,8 +218,8 @@ pub(crate) async fn whole(
         Some("json") => (WholeForm::Json, "json", "application/json"),
         Some(_) => return Err(ApiError::invalid("format: it is text, ndjson or json")),
     };
-    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
-    let turn = app.downloads().take().await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
+    let turn = app.downloads().acquire().await?;
     app.metrics().records_out.inc_by(run.records);
     let reader = app.store().read_records(run.id, range, RecordOrder::Asc).await?;
     // The turn ends with the answer, or when the client has gone.

@@ -50,6 +50,6 @@ pub(crate) async fn of_run(
     if params.text("sortOrder").is_some_and(|order| !["asc", "desc"].contains(&&*order.to_ascii_lowercase())) {
         return Err(ApiError::invalid("sortOrder: give asc or desc"));
     }
-    let run = rights::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
     Ok(Json(ComponentMetrics::new(&run, limit, offset)))
 }

@@ -7,13 +7,14 @@ use axum::http::HeaderMap;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::push::StoredEvents;
 
-use super::records;
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::body::read_whole;
 use crate::ingest::decoded_size;
 use crate::ingest::engine::{events, sort};
+use crate::ingest::intake::IntakeContext;
 
 /// Stores each event with its run; runs begin and end with the events that say so.
 #[utoipa::path(
@@ -29,11 +30,13 @@ pub(crate) async fn push(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StoredEvents>> {
-    rights::publisher(&app, &caller).await?;
-    let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
-    memory.take(decoded_size::of_events(&body)).await?;
+    rights::publisher(app.store(), &caller).await?;
+    let (body, mut memory) =
+        read_whole(body, &headers, &app.settings().bounds, app.body_memory().reservation()).await?;
+    memory.reserve_decoded(decoded_size::of_events(&body)).await?;
     let zone = &app.settings().event_zone;
-    let outcome = sort(events(&body)?, app.now(), zone, &mut memory).await?.store(&app, &caller, &body).await?;
+    let context = IntakeContext { store: app.store(), metrics: app.metrics(), caller: &caller };
+    let outcome = sort(events(&body)?, app.now(), zone, &mut memory).await?.store(context, &body).await?;
     let refused = outcome.refused;
     // Lines that are no events are nobody's fault who could mend it: a shipper would send them for ever.
     if refused.count > refused.lines && outcome.stored == 0 {

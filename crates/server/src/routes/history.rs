@@ -15,11 +15,11 @@ use runlog_model::wire::history::{HistoryCategory, HistoryPage, HistorySearch};
 use runlog_store::{Caller, HistoryCondition, HistoryEntry, HistoryExclude, HistoryFilter};
 
 use self::conditions::{COLUMNS, exclude, item, read_conditions, whole};
-use super::json::JsonBody;
 use crate::app::App;
-use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::JsonBody;
+use crate::http::parameters::parse_id;
 use crate::limits;
 
 /// `POST /monitoring/observability/executions/search`.
@@ -141,7 +141,7 @@ impl Rows {
 /// What a body asks for, as far as the caller may view it; none when nothing can fit.
 async fn filter(app: &App, caller: &Caller, search: &HistorySearch) -> ApiResult<Option<HistoryFilter>> {
     let environment_id = search.environment_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
-    let environment_id = environment_id.map(|id| rights::id("environmentId", id)).transpose()?;
+    let environment_id = environment_id.map(|id| parse_id("environmentId", id)).transpose()?;
     let mut conditions = read_conditions(search.filters.as_deref().unwrap_or_default(), "filters")?;
     conditions.extend(search.trigger_time_from.map(HistoryCondition::TriggeredFrom));
     conditions.extend(search.trigger_time_to.map(HistoryCondition::TriggeredTo));

@@ -11,12 +11,9 @@ use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::metrics::counters::{NodeFigures, Scrape};
+use crate::metrics::counters::{NodeMetrics, Scrape};
 use crate::metrics::exposition::{Form, Packing};
-use crate::metrics::process::ProcessFigures;
-
-/// The permission to read metrics; they name every task.
-pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
+use crate::metrics::process::ProcessMetrics;
 
 /// Everything as text: OpenMetrics for clients that ask for it, and else the text of Prometheus.
 #[utoipa::path(
@@ -30,8 +27,8 @@ pub(crate) async fn show(
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    rights::permission(&caller, READ_METRICS)?;
-    let figures = app.figures().await?;
+    rights::permission(&caller, rights::READ_METRICS)?;
+    let figures = app.archive_figures().await?;
     let mut upstreams = Vec::new();
     for name in app.store().collected_upstreams().await? {
         upstreams.push(app.store().collection_figures(&name).await?);
@@ -53,16 +50,16 @@ pub(crate) async fn show(
     Ok((of_form, packed, body).into_response())
 }
 
-async fn node_figures(app: &App) -> NodeFigures {
+async fn node_figures(app: &App) -> NodeMetrics {
     let memory = app.body_memory();
-    NodeFigures {
+    NodeMetrics {
         background: app.store().supervisor().states(),
         store: app.store().node_figures(),
         bodies_held: memory.held_bytes(),
         bodies_max: memory.bytes(),
-        turns: [("searches", app.searches().in_use()), ("downloads", app.downloads().in_use())],
+        concurrency: [("searches", app.searches().in_use()), ("downloads", app.downloads().in_use())],
         // The system's files answer at once, and yet they are files.
-        process: tokio::task::spawn_blocking(ProcessFigures::read).await.unwrap_or_default(),
+        process: tokio::task::spawn_blocking(ProcessMetrics::read).await.unwrap_or_default(),
         started_at: app.started_at(),
     }
 }

@@ -10,13 +10,14 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 use prost::Message;
 use runlog_model::wire::ErrorBody;
 
-use super::records;
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::ingest::body_memory::HeldMemory;
+use crate::ingest::body::read_whole;
+use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
+use crate::ingest::intake::IntakeContext;
 use crate::ingest::otlp::{Request, sort};
 use crate::ingest::otlp_json;
 use crate::ingest::otlp_partial;
@@ -43,11 +44,13 @@ pub(crate) async fn export(
     body: Body,
 ) -> ApiResult<Response> {
     let form = form(&headers)?;
-    rights::publisher(&app, &caller).await?;
-    let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
+    rights::publisher(app.store(), &caller).await?;
+    let (body, mut memory) =
+        read_whole(body, &headers, &app.settings().bounds, app.body_memory().reservation()).await?;
     let request = parse(form, body.clone(), &mut memory).await?;
+    let context = IntakeContext { store: app.store(), metrics: app.metrics(), caller: &caller };
     let intake = sort(request, &app.settings().otlp, app.now(), &mut memory).await?;
-    let outcome = intake.store(&app, &caller, &body).await?;
+    let outcome = intake.store(context, &body).await?;
     let mended = format!("{} texts were not whole (UTF-8, surrogate pairs), and were mended", outcome.repaired);
     let mended = (outcome.repaired > 0).then_some(mended);
     let said: Vec<String> = outcome.refused.why.into_iter().chain(mended).collect();
@@ -72,12 +75,12 @@ fn form(headers: &HeaderMap) -> ApiResult<Form> {
 }
 
 /// Decodes a body, once there is memory for what that takes.
-async fn parse(form: Form, body: Bytes, memory: &mut HeldMemory) -> ApiResult<Request> {
+async fn parse(form: Form, body: Bytes, memory: &mut MemoryReservation) -> ApiResult<Request> {
     let weight = match form {
-        Form::Json => decoded_size::of_otlp_json(&body, memory.bytes_max()),
-        Form::Protobuf => decoded_size::of_otlp(&body, memory.bytes_max())?,
+        Form::Json => decoded_size::of_otlp_json(&body, memory.decoded_bytes_max()),
+        Form::Protobuf => decoded_size::of_otlp(&body, memory.decoded_bytes_max())?,
     };
-    memory.take(weight).await?;
+    memory.reserve_decoded(weight).await?;
     match form {
         Form::Json => otlp_json::read(&body),
         Form::Protobuf => match ExportLogsServiceRequest::decode(body.clone()) {

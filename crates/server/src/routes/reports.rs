@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
-use crate::http::parameters::Params;
+use crate::http::parameters::{Params, parse_id};
 use crate::limits;
 
 /// `GET /runlog/v1/runs/{runId}/patterns`: what a log says over and over.
@@ -33,7 +33,7 @@ pub(crate) async fn patterns(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunPatterns>> {
-    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(run_patterns(app.store(), run.id).await?))
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn of_run(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunReport>> {
-    let run = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(run_report(app.store(), run.id).await?))
 }
 
@@ -67,8 +67,8 @@ pub(crate) async fn diff(
     Authenticated(caller): Authenticated,
     Path((id, other_id)): Path<(String, String)>,
 ) -> ApiResult<Json<RunDiff>> {
-    let before = rights::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
-    let after = rights::run_brief(&app, &caller, &other_id, &Right::READ_LOGS).await?;
+    let before = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
+    let after = rights::run_brief(app.store(), &caller, &other_id, &Right::READ_LOGS).await?;
     Ok(Json(run_diff(app.store(), before.id, after.id).await?))
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn of_task(
     params: Params,
 ) -> ApiResult<Json<TaskReport>> {
     let since = since(&app, &params, limits::TASK_REPORT_DAYS)?;
-    let task = rights::task(&app, &caller, rights::id("taskId", &id)?, &Right::READ_LOGS).await?;
+    let task = rights::task(app.store(), &caller, parse_id("taskId", &id)?, &Right::READ_LOGS).await?;
     Ok(Json(task_report(app.store(), &task, since, app.now()).await?))
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn of_workspace(
     params: Params,
 ) -> ApiResult<Json<WorkspaceReport>> {
     let since = since(&app, &params, limits::WORKSPACE_REPORT_DAYS)?;
-    let workspace = rights::workspace(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let workspace = rights::workspace(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(workspace_report(app.store(), &workspace, since, app.now()).await?))
 }
 

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::Params;
+use crate::http::parameters::{Params, parse_id};
 use crate::limits;
 
 /// The query parameters, for the description.
@@ -76,7 +76,7 @@ pub(crate) async fn find(
         time_max: limits::SEARCH_TIME_MAX,
         slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
     };
-    let _turn = app.searches().take().await?;
+    let _turn = app.searches().acquire().await?;
     let search = in_place(&app, &caller, &params, search).await?;
     let page = app.store().search(search).await?;
     let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
@@ -93,19 +93,21 @@ pub(crate) async fn find(
 async fn in_place(app: &App, caller: &Caller, params: &Params, search: Search) -> ApiResult<Search> {
     let named = [params.text("workspaceId"), params.text("taskId"), params.text("runId")];
     match named {
-        [None, None, None] => Ok(Search { workspace_ids: rights::readable_workspaces(app, caller).await?, ..search }),
+        [None, None, None] => {
+            Ok(Search { workspace_ids: rights::readable_workspaces(app.store(), caller).await?, ..search })
+        }
         [Some(workspace), None, None] => {
-            let workspace = rights::workspace(app, caller, workspace, &Right::READ_LOGS).await?;
+            let workspace = rights::workspace(app.store(), caller, workspace, &Right::READ_LOGS).await?;
             Ok(Search { workspace_ids: Some(vec![workspace.id]), ..search })
         }
         [None, Some(task), None] => {
-            let task_id: TaskId = rights::id("taskId", task)?;
-            let task = rights::task(app, caller, task_id, &Right::READ_LOGS).await?;
+            let task_id: TaskId = parse_id("taskId", task)?;
+            let task = rights::task(app.store(), caller, task_id, &Right::READ_LOGS).await?;
             let workspace_ids = Some(vec![task.workspace.id]);
             Ok(Search { task_id: Some(task_id), workspace_ids, ..search })
         }
         [None, None, Some(run)] => {
-            let run = rights::run_brief(app, caller, run, &Right::READ_LOGS).await?;
+            let run = rights::run_brief(app.store(), caller, run, &Right::READ_LOGS).await?;
             Ok(Search { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
         }
         _ => Err(ApiError::invalid("workspaceId, taskId and runId: name one of them")),

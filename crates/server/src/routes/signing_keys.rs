@@ -6,10 +6,11 @@ use axum::http::StatusCode;
 use runlog_model::wire::admin::{KeyBody, KeyPurpose, NewKey};
 use runlog_store::SigningKey;
 
-use super::json::JsonBody;
-use crate::app::{ACCESS_TOKENS, App, LINKS};
-use crate::auth::audit::Doing;
+use crate::app::App;
+use crate::auth::audit::AuditedChange;
+use crate::auth::signing_keys::{ACCESS_TOKENS, LINKS};
 use crate::http::error::ApiResult;
+use crate::http::json::JsonBody;
 
 /// `GET /runlog/v1/keys`: those that are accepted; their bytes are never shown.
 #[utoipa::path(
@@ -38,14 +39,14 @@ pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<KeyBody>>
 )]
 pub(crate) async fn rotate(
     State(app): State<App>,
-    doing: Doing,
+    change: AuditedChange,
     JsonBody(new): JsonBody<NewKey>,
 ) -> ApiResult<(StatusCode, Json<KeyBody>)> {
     let (name, keys) = match new.purpose {
-        KeyPurpose::AccessTokens => (ACCESS_TOKENS, app.token_keys()),
-        KeyPurpose::Links => (LINKS, app.link_keys()),
+        KeyPurpose::AccessTokens => (ACCESS_TOKENS, app.auth().token_keys()),
+        KeyPurpose::Links => (LINKS, app.auth().link_keys()),
     };
-    let key = doing.store(&app, StatusCode::CREATED).rotate_signing_key(name, new.revoke_older).await?;
+    let key = change.store(StatusCode::CREATED).rotate_signing_key(name, new.revoke_older).await?;
     keys.refresh().await?;
     Ok((StatusCode::CREATED, Json(shown(&key, new.purpose))))
 }

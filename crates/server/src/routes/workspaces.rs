@@ -9,16 +9,16 @@ use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
 use runlog_store::{Caller, TaskFilter};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::executions::{runtime, tags};
-use super::json::JsonBody;
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
 use crate::http::fiql::Fiql;
-use crate::http::parameters::Params;
-use crate::serve::openapi::{ListQuery, PlaceQuery, RuntimeQuery, TaskSearch};
+use crate::http::json::JsonBody;
+use crate::http::parameters::{ListQuery, Params, RuntimeQuery, ScopeQuery, parse_id};
 
 /// `GET /orchestration/environments`: a bare array.
 #[utoipa::path(
@@ -79,7 +79,7 @@ pub(crate) async fn workspaces(
     get,
     path = "/orchestration/executables/tasks",
     tag = "places",
-    params(ListQuery, PlaceQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
+    params(ListQuery, ScopeQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
     responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
 )]
 pub(crate) async fn tasks(
@@ -97,7 +97,7 @@ pub(crate) async fn tasks(
     get,
     path = "/processing/executables/tasks",
     tag = "places",
-    params(ListQuery, PlaceQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
+    params(ListQuery, ScopeQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
     responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
 )]
 pub(crate) async fn tasks_alias(
@@ -160,7 +160,7 @@ pub(crate) async fn task(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<TaskBody>> {
-    let task = rights::task(&app, &caller, rights::id("taskId", &id)?, &[Right::View]).await?;
+    let task = rights::task(app.store(), &caller, parse_id("taskId", &id)?, &[Right::View]).await?;
     Ok(Json((&task).into()))
 }
 
@@ -178,7 +178,7 @@ pub(crate) async fn plans(params: Params) -> ApiResult<Json<ListPage<Value>>> {
 }
 
 async fn list(app: &App, caller: &Caller, params: &Params, filter: TaskFilter) -> ApiResult<Json<ListPage<TaskItem>>> {
-    let place = rights::viewed_place(app, caller, params).await?;
+    let place = rights::viewed_scope(app.store(), caller, params).await?;
     let (environment_id, workspace_ids) = (place.environment_id, place.workspace_ids);
     let (limit, offset) = (filter.limit, filter.offset);
     let (artifact_id, runtime) = (params.text("artifactId").map(str::to_owned), runtime(params));
@@ -193,4 +193,33 @@ async fn viewed(app: &App, caller: &Caller) -> ApiResult<Vec<Workspace>> {
         workspaces.retain(|workspace| viewed.contains(&workspace.id));
     }
     Ok(workspaces)
+}
+
+/// Body of a search of tasks, for the description; it is read as parameters.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct TaskSearch {
+    /// A part of the name, in any case.
+    name: Option<String>,
+    /// Those of one environment.
+    environment_id: Option<String>,
+    /// Those of one workspace.
+    workspace_id: Option<String>,
+    /// Those that have all of these tags.
+    tags: Option<Vec<String>>,
+    /// Those whose newest run ran this artifact.
+    artifact_id: Option<String>,
+    /// Those whose newest run ran in this kind of runtime, such as `REMOTE_ENGINE`.
+    runtime_type: Option<String>,
+    /// Those whose newest run ran on this engine or cluster.
+    runtime_id: Option<String>,
+    /// Those whose newest run had this run profile.
+    runtime_run_profile_id: Option<String>,
+    /// The kind of trigger. The archive knows none: the page is empty then.
+    trigger_type: Option<String>,
+    /// Most items of the page.
+    limit: Option<u64>,
+    /// Items before the page.
+    offset: Option<u64>,
 }

@@ -1,5 +1,6 @@
 //! The service's own description of itself: OpenAPI 3.1, made from the handlers, and the same for every node.
 
+use utoipa::PartialSchema;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::Response;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -7,149 +8,10 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Paths, Ref, RefOr, ResponseBuilder,
 };
-use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use runlog_model::wire::ErrorBody;
 
 use crate::routes::{Access, Route, routes};
-
-/// Query parameters of lists, for the description; `http/parameters.rs` reads them.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct ListQuery {
-    /// Most items of the page.
-    #[param(minimum = 1, maximum = 100, default = 100)]
-    limit: Option<u64>,
-    /// Items before the page.
-    #[param(minimum = 0, default = 0)]
-    offset: Option<u64>,
-}
-
-/// Query parameters of lists of executions, for the description.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct WindowQuery {
-    /// Those that began in, ended in, or went on across the time from here; epoch milliseconds.
-    #[param(minimum = 0)]
-    from: Option<u64>,
-    /// To here; epoch milliseconds; now when absent.
-    #[param(minimum = 0)]
-    to: Option<u64>,
-    /// The last so many days; wins over `from` and `to`. Most, and when nothing is named: 60, a setting.
-    #[param(minimum = 1, maximum = 60)]
-    last_days: Option<u64>,
-    /// Most items of the page.
-    #[param(minimum = 1, maximum = 100, default = 100)]
-    limit: Option<u64>,
-    /// Items before the page.
-    #[param(minimum = 0, default = 0)]
-    offset: Option<u64>,
-}
-
-/// Query parameters that name a place, for the description.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct PlaceQuery {
-    /// Those of one environment.
-    #[param(pattern = "^[0-9a-f]{24}$")]
-    environment_id: Option<String>,
-    /// Those of one workspace.
-    #[param(pattern = "^[0-9a-f]{24}$")]
-    workspace_id: Option<String>,
-}
-
-/// Query parameters that name what ran and where, for the description: of a list of tasks, what the newest run of each says.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct RuntimeQuery {
-    /// Those of one artifact.
-    artifact_id: Option<String>,
-    /// Those of one kind of runtime, such as `REMOTE_ENGINE`.
-    runtime_type: Option<String>,
-    /// Those of one engine or cluster.
-    runtime_id: Option<String>,
-    /// Those of one run profile.
-    runtime_run_profile_id: Option<String>,
-}
-
-/// Query parameters of a range of time, for the description.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct RangeQuery {
-    /// The earliest time, inside; whole seconds or fractions, `Z` or an offset.
-    #[param(format = DateTime)]
-    start_time: Option<String>,
-    /// The latest time, inside.
-    #[param(format = DateTime)]
-    end_time: Option<String>,
-}
-
-/// Body of a search of executions, for the description; `executions.rs` reads it as parameters.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct ExecutionSearch {
-    /// Those of one environment.
-    environment_id: Option<String>,
-    /// Those of one workspace.
-    workspace_id: Option<String>,
-    /// Those of one status.
-    status: Option<runlog_model::RunStatus>,
-    /// Those of tasks that have all of these tags.
-    tags: Option<Vec<String>>,
-    /// Those of one artifact.
-    artifact_id: Option<String>,
-    /// Those of one kind of runtime, such as `REMOTE_ENGINE`.
-    runtime_type: Option<String>,
-    /// Those of one engine or cluster.
-    runtime_id: Option<String>,
-    /// Those of one run profile.
-    runtime_run_profile_id: Option<String>,
-    /// The last so many days.
-    last_days: Option<u64>,
-    /// Epoch milliseconds.
-    from: Option<u64>,
-    /// Epoch milliseconds.
-    to: Option<u64>,
-    /// Most items of the page.
-    limit: Option<u64>,
-    /// Items before the page.
-    offset: Option<u64>,
-}
-
-/// Body of a search of tasks, for the description; `places.rs` reads it as parameters.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct TaskSearch {
-    /// A part of the name, in any case.
-    name: Option<String>,
-    /// Those of one environment.
-    environment_id: Option<String>,
-    /// Those of one workspace.
-    workspace_id: Option<String>,
-    /// Those that have all of these tags.
-    tags: Option<Vec<String>>,
-    /// Those whose newest run ran this artifact.
-    artifact_id: Option<String>,
-    /// Those whose newest run ran in this kind of runtime, such as `REMOTE_ENGINE`.
-    runtime_type: Option<String>,
-    /// Those whose newest run ran on this engine or cluster.
-    runtime_id: Option<String>,
-    /// Those whose newest run had this run profile.
-    runtime_run_profile_id: Option<String>,
-    /// The kind of trigger. The archive knows none: the page is empty then.
-    trigger_type: Option<String>,
-    /// Most items of the page.
-    limit: Option<u64>,
-    /// Items before the page.
-    offset: Option<u64>,
-}
 
 /// What the parts of the API are for, in the order of the document.
 const TAGS: [(&str, &str); 15] = [

@@ -17,8 +17,9 @@ use crate::app::App;
 use crate::http::connections;
 use crate::http::tls::TlsError;
 use crate::limits;
-use crate::routes::router;
-use crate::settings::{Bounds, ServerSettings};
+use crate::limits::Bounds;
+use crate::serve::router::router;
+use crate::settings::ServerSettings;
 
 /// What can go wrong with the service as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ pub async fn serve(
         }
     };
     // Changes whose clients have gone are finished as well, in the same time.
-    if tokio::time::timeout(stop_time_max, app.finish_changes()).await.is_err() {
+    if tokio::time::timeout(stop_time_max, app.auth().changes().finish()).await.is_err() {
         warn!("changes that clients no longer wait for went on for too long and are broken off");
     }
     jobs_stop.cancel();

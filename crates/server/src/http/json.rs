@@ -1,21 +1,24 @@
 //! JSON bodies of requests: bounded, and with errors that name the field.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
-use crate::app::App;
 use crate::http::error::{ApiError, ApiResult};
+use crate::limits::Bounds;
 
 /// A body of JSON, whatever its `Content-Type` says.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T>
+where
+    Bounds: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &App) -> ApiResult<Self> {
-        let bytes = read(request.into_body(), app.settings().bounds.body_bytes_max).await?;
+    async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
+        let bytes = read(request.into_body(), Bounds::from_ref(state).body_bytes_max).await?;
         parse(&bytes).map(Self)
     }
 }
