@@ -276,10 +276,9 @@ fn absolute(module: &Path, names: &BTreeMap<String, Path>, written: &[String]) -
         "super" => module.split_last()?.1.to_vec(),
         name => names.get(name)?.clone(),
     };
-    while let Some((above, further)) = rest.split_first().filter(|(next, _)| *next == "super") {
-        debug_assert_eq!(above, "super");
+    while rest.first().is_some_and(|next| next == "super") {
         path.pop();
-        rest = further;
+        rest = &rest[1..];
     }
     path.extend_from_slice(rest);
     Some(path)

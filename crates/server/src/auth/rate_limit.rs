@@ -2,7 +2,7 @@
 //! whose secret is wrong.
 //!
 //! A known caller's request that comes too early waits for its turn, up to a bound: whoever asks for one thing after
-//! another is slowed down and never refused. Turns are counted for each caller by itself, so that nobody waits for
+//! another is slowed down and never refused. Requests are counted for each caller by itself, so that nobody waits for
 //! another's. What failures would be taken for guessing is refused at once.
 
 use std::collections::HashMap;
@@ -69,7 +69,7 @@ impl RateLimits {
         }
     }
 
-    /// Comes back when it is a caller's turn; 429 when it would not be for some seconds.
+    /// Waits until a request of a caller is taken; 429 when that would take more than some seconds.
     pub(crate) async fn wait_for(&self, caller: &str) -> Result<(), TooMany> {
         let wait = self
             .callers
@@ -164,7 +164,7 @@ impl<K: Hash + Eq> RateLimit<K> {
         Self { rate, clock, due: Mutex::default() }
     }
 
-    /// Takes a turn: how long to wait for it, or, when that is longer than `wait_max`, how long it would have been.
+    /// Counts a request: how long it has to wait, or, when that is longer than `wait_max` and it is not counted, how long it would have had to.
     fn take(&self, key: K, wait_max: Duration) -> Result<Duration, Duration> {
         let Some(rate) = self.rate else { return Ok(Duration::ZERO) };
         let now = self.clock.elapsed();

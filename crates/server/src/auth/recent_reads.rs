@@ -1,4 +1,4 @@
-//! Which reads are written down already: scrolling through a log is one look at it.
+//! Which reads are in the audit log already: scrolling through a log is written down once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

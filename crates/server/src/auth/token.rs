@@ -98,12 +98,12 @@ pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<OpenedSe
     if token.starts_with(PERSONAL_TOKEN_PREFIX) {
         return auth.store().open_session(token).await?.ok_or_else(unknown_token);
     }
-    let proved = account_of(auth, token).await?;
-    if auth.store().caller(CallerKind::ServiceAccount, &proved.account).await?.is_none() {
+    let verified = account_of(auth, token).await?;
+    if auth.store().caller(CallerKind::ServiceAccount, &verified.account).await?.is_none() {
         return Err(unknown_token());
     }
-    let expires_at = Timestamp::clamped(proved.expires_seconds.saturating_mul(1_000));
-    let token = AccessToken { account_id: &proved.account, key_id: &proved.key_id, expires_at };
+    let expires_at = Timestamp::clamped(verified.expires_seconds.saturating_mul(1_000));
+    let token = AccessToken { account_id: &verified.account, key_id: &verified.key_id, expires_at };
     Ok(auth.store().open_session_of_account(token).await?)
 }
 
@@ -152,7 +152,7 @@ pub(crate) async fn issue(auth: &Auth, account: &str) -> ApiResult<String> {
 }
 
 /// What a good access token says.
-struct Proved {
+struct VerifiedToken {
     account: String,
     key_id: String,
     /// Since 1970.
@@ -160,7 +160,7 @@ struct Proved {
 }
 
 /// The service account that a token was issued to.
-async fn account_of(auth: &Auth, token: &str) -> ApiResult<Proved> {
+async fn account_of(auth: &Auth, token: &str) -> ApiResult<VerifiedToken> {
     let unknown = || ApiError::unauthorized("this token is not known here");
     let key_id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(unknown)?;
     let key = auth.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
@@ -172,7 +172,7 @@ async fn account_of(auth: &Auth, token: &str) -> ApiResult<Proved> {
         .map_err(|_| unknown())?
         .claims;
     match claims.exp > auth.now_seconds() {
-        true => Ok(Proved { account: claims.sub, key_id, expires_seconds: claims.exp }),
+        true => Ok(VerifiedToken { account: claims.sub, key_id, expires_seconds: claims.exp }),
         false => Err(ApiError::unauthorized("this access token has expired")
             .with_detail("ask for a new one at POST /security/oauth/token")),
     }

@@ -1,4 +1,4 @@
-//! Requests that read a large part of the archive take turns: so many at a time, and further ones wait a little.
+//! How many requests that read a large part of the archive are under way at a time; further ones wait a little.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits::Bounds;
 
-/// Turns of one kind of request.
+/// The limit of one kind of request.
 pub(crate) struct ConcurrencyLimit {
     free: Arc<Semaphore>,
-    /// How many there are.
+    /// How many may be under way.
     count: usize,
     wait_max: Duration,
-    /// What they are called, for whoever gets none.
+    /// What they are called, for whoever gets no permit.
     what: &'static str,
-    /// The setting that says how many there are.
+    /// The setting that says how many may be.
     setting: &'static str,
 }
 
 impl ConcurrencyLimit {
-    /// Turns of searches, searches in a log, and histograms.
+    /// The limit of searches, searches in a log, and histograms.
     pub(crate) fn of_searches(bounds: &Bounds) -> Self {
         Self::new(bounds.searches_max, bounds.turn_wait_max, "searches", "--searches")
     }
 
-    /// Turns of downloads of whole logs.
+    /// The limit of downloads of whole logs.
     pub(crate) fn of_downloads(bounds: &Bounds) -> Self {
         Self::new(bounds.downloads_max, bounds.turn_wait_max, "downloads of whole logs", "--downloads")
     }
@@ -37,15 +37,15 @@ impl ConcurrencyLimit {
         Self { free: Arc::new(Semaphore::new(count)), count, wait_max, what, setting }
     }
 
-    /// How many are taken at this moment, and how many there are.
+    /// How many are under way at this moment, and how many may be.
     pub(crate) fn in_use(&self) -> (usize, usize) {
         (self.count.saturating_sub(self.free.available_permits()), self.count)
     }
 
-    /// A turn, to be held for as long as the request goes on. 503 when none comes free for a while.
+    /// A permit, to be held for as long as the request goes on. 503 when none comes free for a while.
     pub(crate) async fn acquire(&self) -> ApiResult<OwnedSemaphorePermit> {
         match tokio::time::timeout(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
+            Ok(Ok(permit)) => Ok(permit),
             _ => {
                 let message = format!("as many {} as may be are under way; try again in a moment", self.what);
                 let detail = format!("{} says how many may be under way at a time", self.setting);

@@ -1,6 +1,6 @@
 //! Connections: so many are served at a time, and further ones wait. What is written goes out at once.
 //!
-//! A connection takes its place with its first byte of a request. Those that are silent hold nothing but their socket, for
+//! A connection counts as served from its first byte of a request. Those that are silent hold nothing but their socket, for
 //! a bounded time, and a bounded number of them: where more come, the ones that have been silent for longest are closed.
 //! However many somebody opens, others get their answers.
 
@@ -24,44 +24,48 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::http::proxies::{Proxies, introduced};
+use crate::http::proxies::{Proxies, read_proxy_header};
 use crate::limits;
 use crate::limits::Bounds;
 
 /// Accepts as `inner` does, so many connections at a time.
 #[derive(Debug, Clone)]
-pub(crate) struct Bounded<A> {
+pub(crate) struct BoundedAcceptor<A> {
     inner: A,
     free: Arc<Semaphore>,
-    silent: Arc<Silent>,
+    silent: Arc<SilentConnections>,
     silence_max: Duration,
 }
 
 /// Connections as they are.
-pub(crate) fn plain(bounds: &Bounds, proxies: Proxies) -> Bounded<Opened> {
-    Bounded::new(Opened { proxies: Arc::new(proxies) }, bounds)
+pub(crate) fn plain(bounds: &Bounds, proxies: Proxies) -> BoundedAcceptor<PlainAcceptor> {
+    BoundedAcceptor::new(PlainAcceptor { proxies: Arc::new(proxies) }, bounds)
 }
 
 /// Connections with TLS.
-pub(crate) fn protected(config: RustlsConfig, bounds: &Bounds, proxies: Proxies) -> Bounded<RustlsAcceptor<Opened>> {
-    let opened = Opened { proxies: Arc::new(proxies) };
-    let acceptor = RustlsAcceptor::new(config).handshake_timeout(bounds.head_time_max).acceptor(opened);
-    Bounded::new(acceptor, bounds)
+pub(crate) fn protected(
+    config: RustlsConfig,
+    bounds: &Bounds,
+    proxies: Proxies,
+) -> BoundedAcceptor<RustlsAcceptor<PlainAcceptor>> {
+    let plain = PlainAcceptor { proxies: Arc::new(proxies) };
+    let acceptor = RustlsAcceptor::new(config).handshake_timeout(bounds.head_time_max).acceptor(plain);
+    BoundedAcceptor::new(acceptor, bounds)
 }
 
-impl<A> Bounded<A> {
+impl<A> BoundedAcceptor<A> {
     fn new(inner: A, bounds: &Bounds) -> Self {
         let most = bounds.connections_max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             inner,
             free: Arc::new(Semaphore::new(most)),
-            silent: Arc::new(Silent::new(most.max(limits::SILENT_MIN))),
+            silent: Arc::new(SilentConnections::new(most.max(limits::SILENT_MIN))),
             silence_max: bounds.head_time_max,
         }
     }
 }
 
-impl<A, I, S> Accept<I, S> for Bounded<A>
+impl<A, I, S> Accept<I, S> for BoundedAcceptor<A>
 where
     A: Accept<I, S, Future: Send> + Clone + Send + Sync + 'static,
     A::Stream: AsyncRead + AsyncWrite + Unpin + Send,
@@ -69,36 +73,36 @@ where
     I: Send + 'static,
     S: Send + 'static,
 {
-    type Stream = Begun<A::Stream>;
-    type Service = Holding<A::Service>;
+    type Stream = PrefixedStream<A::Stream>;
+    type Service = WithPermit<A::Service>;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
         let (inner, free, silence_max) = (self.inner.clone(), Arc::clone(&self.free), self.silence_max);
-        let silence = Silent::enter(&self.silent);
+        let silence = SilentConnections::register(&self.silent);
         Box::pin(async move {
             let beginning = async {
                 let (mut stream, service) = inner.accept(stream, service).await?;
                 let mut first = BytesMut::with_capacity(limits::FIRST_BYTES);
                 match stream.read_buf(&mut first).await? {
                     0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                    _ => Ok((Begun { first: first.freeze(), stream }, service)),
+                    _ => Ok((PrefixedStream { first: first.freeze(), stream }, service)),
                 }
             };
             let (stream, service) = tokio::select! {
                 begun = tokio::time::timeout(silence_max, beginning) => begun.map_err(|_| io::ErrorKind::TimedOut)??,
-                () = silence.is_too_much() => return Err(io::ErrorKind::TimedOut.into()),
+                () = silence.evicted() => return Err(io::ErrorKind::TimedOut.into()),
             };
             drop(silence);
-            let place = Arc::new(free.acquire_owned().await.map_err(io::Error::other)?);
-            Ok((stream, Holding { service, _place: place }))
+            let permit = Arc::new(free.acquire_owned().await.map_err(io::Error::other)?);
+            Ok((stream, WithPermit { service, _permit: permit }))
         })
     }
 }
 
 /// Connections that have not sent anything yet.
 #[derive(Debug)]
-struct Silent {
+struct SilentConnections {
     most: usize,
     number: AtomicU64,
     /// In the order in which they came.
@@ -106,18 +110,18 @@ struct Silent {
 }
 
 /// One of them, until it is dropped.
-struct Silence {
-    of: Arc<Silent>,
+struct SilentConnection {
+    of: Arc<SilentConnections>,
     number: u64,
     ended: CancellationToken,
 }
 
-impl Silent {
+impl SilentConnections {
     fn new(most: usize) -> Self {
         Self { most, number: AtomicU64::new(0), since: Mutex::default() }
     }
 
-    fn enter(silent: &Arc<Self>) -> Silence {
+    fn register(silent: &Arc<Self>) -> SilentConnection {
         let number = silent.number.fetch_add(1, Ordering::Relaxed);
         let ended = CancellationToken::new();
         let mut since = silent.since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,18 +132,18 @@ impl Silent {
             longest.cancel();
         }
         drop(since);
-        Silence { of: Arc::clone(silent), number, ended }
+        SilentConnection { of: Arc::clone(silent), number, ended }
     }
 }
 
-impl Silence {
+impl SilentConnection {
     /// Comes back when this one has been silent for longest, and there are too many of them.
-    async fn is_too_much(&self) {
+    async fn evicted(&self) {
         self.ended.cancelled().await;
     }
 }
 
-impl Drop for Silence {
+impl Drop for SilentConnection {
     fn drop(&mut self) {
         self.of.since.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
     }
@@ -150,40 +154,40 @@ impl Drop for Silence {
 /// The system would hold back the end of a file until the client has confirmed what is before it, which clients take
 /// their time for: 40 ms for each file.
 #[derive(Debug, Clone)]
-pub(crate) struct Opened {
+pub(crate) struct PlainAcceptor {
     proxies: Arc<Proxies>,
 }
 
-impl<S: Send + 'static> Accept<TcpStream, S> for Opened {
+impl<S: Send + 'static> Accept<TcpStream, S> for PlainAcceptor {
     type Stream = TcpStream;
-    type Service = Introduced<S>;
-    type Future = BoxFuture<'static, io::Result<(TcpStream, Introduced<S>)>>;
+    type Service = WithProxiedAddress<S>;
+    type Future = BoxFuture<'static, io::Result<(TcpStream, WithProxiedAddress<S>)>>;
 
     fn accept(&self, mut stream: TcpStream, service: S) -> Self::Future {
         let proxies = Arc::clone(&self.proxies);
         Box::pin(async move {
             stream.set_nodelay(true)?;
-            let client = match proxies.introduces(stream.peer_addr()?.ip()) {
-                true => introduced(&mut stream).await?,
+            let client = match proxies.uses_proxy_protocol(stream.peer_addr()?.ip()) {
+                true => read_proxy_header(&mut stream).await?,
                 false => None,
             };
-            Ok((stream, Introduced { service, client: client.map(IntroducedAddress) }))
+            Ok((stream, WithProxiedAddress { service, client: client.map(ProxiedAddress) }))
         })
     }
 }
 
 /// The address of the client, as a proxy said when it opened the connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct IntroducedAddress(pub(crate) IpAddr);
+pub(crate) struct ProxiedAddress(pub(crate) IpAddr);
 
 /// The service of a connection, whose requests are told where it comes from.
 #[derive(Debug, Clone)]
-pub(crate) struct Introduced<S> {
+pub(crate) struct WithProxiedAddress<S> {
     service: S,
-    client: Option<IntroducedAddress>,
+    client: Option<ProxiedAddress>,
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for Introduced<S> {
+impl<S: Service<Request<B>>, B> Service<Request<B>> for WithProxiedAddress<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -202,12 +206,12 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Introduced<S> {
 
 /// A connection whose first bytes were read.
 #[derive(Debug)]
-pub(crate) struct Begun<S> {
+pub(crate) struct PrefixedStream<S> {
     first: Bytes,
     stream: S,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PrefixedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, into);
@@ -219,7 +223,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -245,14 +249,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
     }
 }
 
-/// The service of one connection, which lives as long as it, and so does its place.
+/// The service of one connection, which lives as long as it, with its permit to be served.
 #[derive(Debug, Clone)]
-pub(crate) struct Holding<S> {
+pub(crate) struct WithPermit<S> {
     service: S,
-    _place: Arc<OwnedSemaphorePermit>,
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
-impl<S: Service<R>, R> Service<R> for Holding<S> {
+impl<S: Service<R>, R> Service<R> for WithPermit<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -293,12 +297,16 @@ mod tests {
 
     #[tokio::test]
     async fn of_too_many_silent_connections_the_oldest_are_closed_and_those_that_speak_are_served() {
-        let silent = Arc::new(Silent::new(2));
-        let (first, second, third) = (Silent::enter(&silent), Silent::enter(&silent), Silent::enter(&silent));
-        first.is_too_much().await;
+        let silent = Arc::new(SilentConnections::new(2));
+        let (first, second, third) = (
+            SilentConnections::register(&silent),
+            SilentConnections::register(&silent),
+            SilentConnections::register(&silent),
+        );
+        first.evicted().await;
         assert!(!second.ended.is_cancelled() && !third.ended.is_cancelled());
         drop(second);
-        let fourth = Silent::enter(&silent);
+        let fourth = SilentConnections::register(&silent);
         assert!(!third.ended.is_cancelled() && !fourth.ended.is_cancelled());
     }
 }

@@ -95,7 +95,7 @@ impl Proxies {
     }
 
     /// True when a connection from this address begins with a line of the PROXY protocol.
-    pub(crate) fn introduces(&self, peer: IpAddr) -> bool {
+    pub(crate) fn uses_proxy_protocol(&self, peer: IpAddr) -> bool {
         self.told_by == ToldBy::ProxyProtocol && self.is_trusted(peer)
     }
 
@@ -153,8 +153,8 @@ const LINE_BYTES_MAX: usize = 107;
 /// The longest block of the second version that is read. Unit: bytes. Addresses and what providers add take some hundred.
 const BLOCK_BYTES_MAX: usize = 4 << 10;
 
-/// Reads how a proxy introduces a connection, and nothing beyond: the address of the client, if it says one.
-pub(crate) async fn introduced(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
+/// Reads how a proxy uses_proxy_protocol a connection, and nothing beyond: the address of the client, if it says one.
+pub(crate) async fn read_proxy_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let mut begin = [0; SIGNATURE.len()];
     stream.read_exact(&mut begin).await?;
     if begin == *SIGNATURE { second_version(stream).await } else { first_version(stream, &begin).await }
@@ -163,24 +163,24 @@ pub(crate) async fn introduced(stream: &mut (impl AsyncRead + Unpin)) -> io::Res
 async fn first_version(stream: &mut (impl AsyncRead + Unpin), begin: &[u8]) -> io::Result<Option<IpAddr>> {
     let mut line = begin.to_vec();
     if !line.starts_with(b"PROXY ") {
-        return Err(not_introduced());
+        return Err(no_proxy_header());
     }
     // Byte by byte: what follows the line is the client's.
     while !line.ends_with(b"\r\n") {
         if line.len() >= LINE_BYTES_MAX {
-            return Err(not_introduced());
+            return Err(no_proxy_header());
         }
         line.push(stream.read_u8().await?);
     }
-    let text = std::str::from_utf8(&line).map_err(|_| not_introduced())?;
+    let text = std::str::from_utf8(&line).map_err(|_| no_proxy_header())?;
     let mut words = text.split_ascii_whitespace().skip(1);
     match words.next() {
         Some("TCP4" | "TCP6") => {
-            let address = words.next().and_then(|word| word.parse().ok()).ok_or_else(not_introduced)?;
+            let address = words.next().and_then(|word| word.parse().ok()).ok_or_else(no_proxy_header)?;
             Ok(Some(IpAddr::to_canonical(&address)))
         }
         Some("UNKNOWN") => Ok(None),
-        _ => Err(not_introduced()),
+        _ => Err(no_proxy_header()),
     }
 }
 
@@ -188,7 +188,7 @@ async fn second_version(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Opt
     let (version_and_command, family) = (stream.read_u8().await?, stream.read_u8().await?);
     let length = usize::from(stream.read_u16().await?);
     if version_and_command >> 4 != 2 || length > BLOCK_BYTES_MAX {
-        return Err(not_introduced());
+        return Err(no_proxy_header());
     }
     let mut block = vec![0; length];
     stream.read_exact(&mut block).await?;
@@ -197,16 +197,16 @@ async fn second_version(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Opt
         return Ok(None);
     }
     Ok(match family >> 4 {
-        1 => Some(IpAddr::V4(block.first_chunk::<4>().copied().map(Ipv4Addr::from).ok_or_else(not_introduced)?)),
+        1 => Some(IpAddr::V4(block.first_chunk::<4>().copied().map(Ipv4Addr::from).ok_or_else(no_proxy_header)?)),
         2 => {
-            let address = block.first_chunk::<16>().copied().map(Ipv6Addr::from).ok_or_else(not_introduced)?;
+            let address = block.first_chunk::<16>().copied().map(Ipv6Addr::from).ok_or_else(no_proxy_header)?;
             Some(IpAddr::V6(address).to_canonical())
         }
         _ => None,
     })
 }
 
-fn not_introduced() -> io::Error {
+fn no_proxy_header() -> io::Error {
     let message = "a trusted proxy opened a connection without the PROXY protocol; is it set to send it?";
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
@@ -286,12 +286,12 @@ mod tests {
         ] {
             let whole = [begin.as_slice(), b"GET / HTTP/1.1"].concat();
             let mut stream = whole.as_slice();
-            let found = introduced(&mut stream).await.unwrap();
+            let found = read_proxy_header(&mut stream).await.unwrap();
             assert_eq!(found.map(|address| address.to_string()).as_deref(), expected);
             assert_eq!(stream, b"GET / HTTP/1.1");
         }
         for wrong in ["GET / HTTP/1.1\r\n\r\n", "PROXY TCP4 nonsense\r\n", "PROXY ", &"PROXY ".repeat(40)] {
-            assert!(introduced(&mut wrong.as_bytes()).await.is_err(), "{wrong:?}");
+            assert!(read_proxy_header(&mut wrong.as_bytes()).await.is_err(), "{wrong:?}");
         }
     }
 }

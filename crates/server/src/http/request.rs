@@ -15,7 +15,7 @@ use runlog_model::wire::logs::PACE_HEADER;
 use runlog_model::{Clock, Random};
 use tracing::{error, info, warn};
 
-use crate::http::connections::IntroducedAddress;
+use crate::http::connections::ProxiedAddress;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::proxies::Proxies;
 use crate::metrics::counters::Metrics;
@@ -63,8 +63,8 @@ pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
 }
 
 fn find_client(proxies: &Proxies, request: &Request) -> Option<IpAddr> {
-    if let Some(introduced) = request.extensions().get::<IntroducedAddress>() {
-        return Some(introduced.0);
+    if let Some(proxied) = request.extensions().get::<ProxiedAddress>() {
+        return Some(proxied.0);
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip().to_canonical();
     Some(proxies.client(peer, request.headers()))

@@ -46,18 +46,18 @@ pub(crate) fn of_line(line: &[u8]) -> usize {
 
 /// What the largest record of an array takes, decoded. Unit: bytes.
 fn largest_record(array: &[u8]) -> usize {
-    let (mut depth, mut weight, mut largest) = (0_usize, 0_usize, 0_usize);
+    let (mut depth, mut size, mut largest) = (0_usize, 0_usize, 0_usize);
     for (mark, _) in marks(array) {
         match mark {
-            b'{' => (depth, weight) = (depth + 1, weight + OBJECT_BYTES),
-            b'[' => (depth, weight) = (depth + 1, weight + ARRAY_BYTES),
+            b'{' => (depth, size) = (depth + 1, size + OBJECT_BYTES),
+            b'[' => (depth, size) = (depth + 1, size + ARRAY_BYTES),
             b'}' | b']' => depth = depth.saturating_sub(1),
-            b',' if depth <= 1 => (largest, weight) = (largest.max(weight), 0),
-            b',' => weight += MEMBER_BYTES,
+            b',' if depth <= 1 => (largest, size) = (largest.max(size), 0),
+            b',' => size += MEMBER_BYTES,
             _ => {}
         }
     }
-    largest.max(weight)
+    largest.max(size)
 }
 
 /// What engine events take, decoded: JSON, and lines of syslog, of which each becomes an object with some in it.
@@ -71,27 +71,27 @@ pub(crate) fn of_events(body: &[u8]) -> usize {
 /// What an OTLP request in JSON takes, decoded, or more than `enough` where that is reached before its end: objects become
 /// messages, which take less than objects of any fields; those in a list of log records become records. Unit: bytes.
 pub(crate) fn of_otlp_json(body: &[u8], enough: usize) -> usize {
-    let mut weight = body.len();
+    let mut size = body.len();
     // The objects and lists that are open, and which of these hold log records.
     let mut open: Vec<bool> = Vec::new();
     for (mark, text_before) in marks(body) {
         match mark {
             b'{' => {
-                weight += if open.last() == Some(&true) { Message::LogRecord.bytes() } else { MESSAGE_BYTES };
+                size += if open.last() == Some(&true) { Message::LogRecord.bytes() } else { MESSAGE_BYTES };
                 open.push(false);
             }
             b'[' => {
-                weight += ARRAY_BYTES;
+                size += ARRAY_BYTES;
                 open.push([b"logRecords".as_slice(), b"log_records"].contains(&text_before));
             }
             b'}' | b']' => _ = open.pop(),
             _ => {}
         }
-        if weight > enough {
+        if size > enough {
             break;
         }
     }
-    weight
+    size
 }
 
 /// The bytes of JSON that stand outside of its texts, each with the text that stands before it.
@@ -180,7 +180,7 @@ impl Message {
 /// What an OTLP request in protobuf takes, decoded, or more than `enough` where that is reached before its end. Unit:
 /// bytes. 400: it is none.
 pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
-    let mut weight = body.len();
+    let mut size = body.len();
     // The messages that are open, and what is left of each, the innermost last.
     let mut open = vec![(Message::Request, body)];
     while let Some((message, rest)) = open.last_mut() {
@@ -198,23 +198,23 @@ pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
                 let inside = part(rest, length)?;
                 match message.field(key >> 3) {
                     Some(inner) => {
-                        weight += inner.bytes();
+                        size += inner.bytes();
                         open.push((inner, inside));
                     }
-                    None => weight += TEXT_BYTES,
+                    None => size += TEXT_BYTES,
                 }
             }
             // Groups, which OTLP does not have.
             _ => return Err(wrong()),
         }
-        if weight > enough {
+        if size > enough {
             break;
         }
         if open.len() > DEPTH_MAX {
             return Err(wrong());
         }
     }
-    Ok(weight)
+    Ok(size)
 }
 
 /// A message of an OTLP request whose texts are UTF-8, with U+FFFD for what was none, and how many were not; none where
@@ -301,23 +301,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_in_a_request_weighs_more_than_its_bytes() {
-        let weight = |log: LogRecord| of_otlp(&request(log, 1_000), usize::MAX).unwrap();
-        let empty = weight(LogRecord::default());
+    fn what_is_nested_in_a_request_takes_more_than_its_bytes() {
+        let size = |log: LogRecord| of_otlp(&request(log, 1_000), usize::MAX).unwrap();
+        let empty = size(LogRecord::default());
         assert!(empty > 1_000 * size_of::<LogRecord>(), "{empty}");
         let values = vec![AnyValue::default(); 50];
         let list = AnyValue { value: Some(OtlpValue::ArrayValue(ArrayValue { values })) };
         let attribute = KeyValue { value: Some(list), ..KeyValue::default() };
-        let full = weight(LogRecord { attributes: vec![attribute; 20], ..LogRecord::default() });
+        let full = size(LogRecord { attributes: vec![attribute; 20], ..LogRecord::default() });
         assert!(full - empty > 1_000 * 20 * (size_of::<KeyValue>() + 50 * size_of::<AnyValue>()), "{full}");
     }
 
     #[test]
     fn no_more_is_looked_at_than_is_enough() {
-        let weight = of_otlp(&request(LogRecord::default(), 1_000), 10_000).unwrap();
-        assert!((10_000..20_000).contains(&weight), "{weight}");
-        let weight = of_otlp_json(&[b'['; 5_000], 10_000);
-        assert!((10_000..20_000).contains(&weight), "{weight}");
+        let size = of_otlp(&request(LogRecord::default(), 1_000), 10_000).unwrap();
+        assert!((10_000..20_000).contains(&size), "{size}");
+        let size = of_otlp_json(&[b'['; 5_000], 10_000);
+        assert!((10_000..20_000).contains(&size), "{size}");
     }
 
     #[test]
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_weighs_about_the_same_in_both_forms() {
+    fn a_request_takes_about_the_same_in_both_encodings() {
         let text = |text: &str| Some(AnyValue { value: Some(OtlpValue::StringValue(text.to_owned())) });
         let attribute = |number: usize| KeyValue {
             key: format!("attribute.{number}"),
@@ -367,10 +367,10 @@ mod tests {
     }
 
     #[test]
-    fn json_weighs_what_stands_outside_of_its_texts() {
-        let weight = |body: &str| of_json(body.as_bytes()) - body.len();
-        assert_eq!(weight(r#"{"a": "{,[\"{", "b": 1}"#), OBJECT_BYTES + MEMBER_BYTES);
-        assert_eq!(weight("[{},{}]"), ARRAY_BYTES + 2 * OBJECT_BYTES + MEMBER_BYTES);
-        assert_eq!(weight("{\"a\": \"open\n{}\n{}\n"), 3 * OBJECT_BYTES);
+    fn json_takes_what_stands_outside_of_its_texts() {
+        let size = |body: &str| of_json(body.as_bytes()) - body.len();
+        assert_eq!(size(r#"{"a": "{,[\"{", "b": 1}"#), OBJECT_BYTES + MEMBER_BYTES);
+        assert_eq!(size("[{},{}]"), ARRAY_BYTES + 2 * OBJECT_BYTES + MEMBER_BYTES);
+        assert_eq!(size("{\"a\": \"open\n{}\n{}\n"), 3 * OBJECT_BYTES);
     }
 }

@@ -173,7 +173,7 @@ impl Events {
 
 /// Sorts events by their run; times without a zone are of `zone`. 413 and 503: there is no memory for what is wrapped
 /// in them.
-pub(crate) async fn sort(
+pub(crate) async fn group_by_run(
     events: Events,
     now: Timestamp,
     zone: &LogZone,

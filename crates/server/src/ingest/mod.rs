@@ -1,4 +1,4 @@
-//! Records on their way in: what bodies hold, which runs it belongs to, how much memory it takes.
+//! Records on their way in: what bodies hold, which runs they belong to, how much memory they take.
 
 pub(crate) mod body;
 pub(crate) mod body_memory;

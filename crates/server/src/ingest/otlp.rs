@@ -60,7 +60,7 @@ pub(crate) struct Request {
 }
 
 /// Sorts the records of a request by their run. 413 and 503: there is no memory for what is copied to each of them.
-pub(crate) async fn sort(
+pub(crate) async fn group_by_run(
     request: Request,
     names: &OtlpAttributes,
     now: Timestamp,
@@ -101,7 +101,7 @@ fn take(
         return 0;
     };
     let (batch, new_bytes) = intake.run(run_id);
-    let place = TaskHint {
+    let hint = TaskHint {
         task_id: attributes.first(&names.task).and_then(|text| text.parse().ok()),
         task_name: attributes.first(&names.task_name),
         workspace_id: attributes.first(&names.workspace).and_then(|text| text.parse().ok()),
@@ -109,9 +109,9 @@ fn take(
     };
     let at = time(log);
     let record = record(attributes, scope, log, at.map_or(now, |at| at.time));
-    let shared = [&record.log_type, &record.bundle_name, &record.bundle_version, &record.pod_name, &place.task_name];
+    let shared = [&record.log_type, &record.bundle_name, &record.bundle_version, &record.pod_name, &hint.task_name];
     let shared_bytes: usize = shared.into_iter().flatten().map(String::len).sum();
-    batch.hint(place);
+    batch.hint(hint);
     let status = attributes.first(&names.status).and_then(|text| text.parse().ok());
     batch.ended = batch.ended.take().or_else(|| intake::ended(status?));
     batch.push(record, at.map(|at| at.nanos));

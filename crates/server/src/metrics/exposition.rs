@@ -5,12 +5,12 @@ use async_compression::tokio::bufread::{GzipEncoder, ZstdEncoder};
 use axum::http::{HeaderMap, HeaderName, header};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt};
 
-/// How much is packed before others have their turn. Unit: bytes.
+/// How much is packed before other tasks may run. Unit: bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A form of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum ExpositionFormat {
     /// OpenMetrics 1.0.
     OpenMetrics,
     /// The text of Prometheus, 0.0.4, which everything reads.
@@ -19,13 +19,13 @@ pub(crate) enum Form {
 
 /// How the text is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub(crate) enum Compression {
     Plain,
     Gzip,
     Zstd,
 }
 
-impl Form {
+impl ExpositionFormat {
     /// The form that a client asks for with `Accept`: OpenMetrics where it is named and not liked less, else the text.
     pub(crate) fn wanted(headers: &HeaderMap) -> Self {
         let weights = weights(headers, header::ACCEPT);
@@ -53,7 +53,7 @@ impl Form {
     }
 }
 
-impl Packing {
+impl Compression {
     /// The packing that a client takes, that one of those it likes most which costs least.
     pub(crate) fn wanted(headers: &HeaderMap) -> Self {
         let weights = weights(headers, header::ACCEPT_ENCODING);
@@ -156,30 +156,33 @@ mod tests {
 
     #[test]
     fn the_form_is_the_one_that_is_asked_for() {
-        let wanted = |accept: &str| Form::wanted(&headers(header::ACCEPT, accept));
+        let wanted = |accept: &str| ExpositionFormat::wanted(&headers(header::ACCEPT, accept));
         // What Prometheus 2.4x and 3.x send.
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
                           text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        assert_eq!(wanted(prometheus), Form::OpenMetrics);
-        assert_eq!(wanted("application/openmetrics-text"), Form::OpenMetrics);
+        assert_eq!(wanted(prometheus), ExpositionFormat::OpenMetrics);
+        assert_eq!(wanted("application/openmetrics-text"), ExpositionFormat::OpenMetrics);
         for accept in ["text/plain", "*/*", "", "application/json", "application/openmetrics-text;q=0"] {
-            assert_eq!(wanted(accept), Form::Text, "{accept}");
+            assert_eq!(wanted(accept), ExpositionFormat::Text, "{accept}");
         }
-        assert_eq!(wanted("application/openmetrics-text;q=0.1, text/plain;q=0.9"), Form::Text);
-        assert_eq!(Form::wanted(&HeaderMap::new()), Form::Text);
+        assert_eq!(wanted("application/openmetrics-text;q=0.1, text/plain;q=0.9"), ExpositionFormat::Text);
+        assert_eq!(ExpositionFormat::wanted(&HeaderMap::new()), ExpositionFormat::Text);
     }
 
     #[test]
     fn the_packing_is_one_that_the_client_takes() {
-        let wanted = |accept: &str| Packing::wanted(&headers(header::ACCEPT_ENCODING, accept));
+        let wanted = |accept: &str| Compression::wanted(&headers(header::ACCEPT_ENCODING, accept));
         assert_eq!(
             (wanted("gzip"), wanted("gzip, zstd"), wanted("ZSTD")),
-            (Packing::Gzip, Packing::Zstd, Packing::Zstd)
+            (Compression::Gzip, Compression::Zstd, Compression::Zstd)
         );
-        assert_eq!((wanted("zstd;q=0, gzip;q=0.5"), wanted("zstd;q=0.1, gzip")), (Packing::Gzip, Packing::Gzip));
+        assert_eq!(
+            (wanted("zstd;q=0, gzip;q=0.5"), wanted("zstd;q=0.1, gzip")),
+            (Compression::Gzip, Compression::Gzip)
+        );
         assert_eq!(
             (wanted("identity"), wanted("br"), wanted("gzip;q=0")),
-            (Packing::Plain, Packing::Plain, Packing::Plain)
+            (Compression::Plain, Compression::Plain, Compression::Plain)
         );
     }
 
@@ -189,17 +192,17 @@ mod tests {
                     # UNIT s seconds\ns 1.5\n# EOF\n";
         let expected = "# HELP a_b_total Things.\n# TYPE a_b_total counter\na_b_total{c=\"# HELP\"} 1\n# HELP s Time.\n\
                         # TYPE s gauge\ns 1.5\n";
-        assert_eq!(Form::Text.of(open.to_owned()), expected);
-        assert_eq!(Form::OpenMetrics.of(open.to_owned()), open);
+        assert_eq!(ExpositionFormat::Text.of(open.to_owned()), expected);
+        assert_eq!(ExpositionFormat::OpenMetrics.of(open.to_owned()), open);
     }
 
     #[tokio::test]
     async fn what_is_packed_is_the_text() {
         let text = "runlog_records_in_total 2\n".repeat(100_000);
-        assert_eq!(Packing::Plain.pack(text.clone()).await.unwrap(), text.as_bytes());
-        let zstd = Packing::Zstd.pack(text.clone()).await.unwrap();
+        assert_eq!(Compression::Plain.pack(text.clone()).await.unwrap(), text.as_bytes());
+        let zstd = Compression::Zstd.pack(text.clone()).await.unwrap();
         assert_eq!(zstd::decode_all(zstd.as_slice()).unwrap(), text.as_bytes());
-        let gzip = Packing::Gzip.pack(text.clone()).await.unwrap();
+        let gzip = Compression::Gzip.pack(text.clone()).await.unwrap();
         assert!(gzip.len() < text.len() / 20);
         let mut unpacked = String::new();
         std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(gzip.as_slice()), &mut unpacked).unwrap();

@@ -1,8 +1,8 @@
-//! What takes long to gather is gathered now and then, and kept in between.
+//! A value that takes long to compute, computed anew now and then and cached in between.
 //!
-//! Snapshot in a moment, it is gathered whenever it is asked for. When it takes longer, callers get what was gathered
-//! last, and at most a twentieth of the time goes into gathering it anew, in the background: whoever asks with little
-//! patience does not begin it again and again.
+//! When it takes a moment, it is computed whenever it is asked for. When it takes longer, callers get the last snapshot, and
+//! at most a twentieth of the time goes into refreshing it, in the background: whoever asks with little patience does not
+//! begin it again and again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,26 +10,26 @@ use runlog_model::{Clock, Timestamp};
 use runlog_store::{Error, Result};
 use tracing::warn;
 
-/// What takes no longer is gathered each time. Unit: milliseconds.
+/// What takes no longer is computed each time. Unit: milliseconds.
 const FRESH_MS: i64 = 250;
 
-/// What was gathered is kept for so many times as long as it took.
+/// A snapshot is cached for so many times as long as it took.
 const STALE_TIMES: i64 = 20;
 
-/// Something, as it was at one time.
+/// A value, as it was at one time.
 #[derive(Debug)]
 pub(crate) struct Snapshot<T> {
     pub(crate) value: T,
-    /// When its gathering began.
+    /// When its computation began.
     pub(crate) at: Timestamp,
     took_ms: i64,
 }
 
-/// Keeps what was gathered last.
+/// Keeps the last snapshot.
 pub(crate) struct StaleCache<T> {
     clock: Arc<dyn Clock>,
     last: Arc<Mutex<Option<Arc<Snapshot<T>>>>>,
-    /// Held while it is gathered.
+    /// Held while it is refreshed.
     refreshing: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -38,7 +38,7 @@ impl<T: Send + Sync + 'static> StaleCache<T> {
         Self { clock, last: Arc::default(), refreshing: Arc::default() }
     }
 
-    /// What was gathered last; `refresh` begins when that is too old, and is waited for when there is nothing yet or when
+    /// The last snapshot; `refresh` begins when that is too old, and is waited for when there is nothing yet or when
     /// it is a matter of a moment.
     pub(crate) async fn get(
         &self,
@@ -60,7 +60,7 @@ impl<T: Send + Sync + 'static> StaleCache<T> {
             }
             _ => {
                 let turn = Arc::clone(&self.refreshing).lock_owned().await;
-                // Somebody else may have gathered it meanwhile.
+                // Somebody else may have refreshed it meanwhile.
                 match self.last().filter(|last| self.is_fresh(last)) {
                     Some(last) => Ok(last),
                     // On a task of its own: it is of use to the next one, even if this one gives up.
@@ -75,12 +75,12 @@ impl<T: Send + Sync + 'static> StaleCache<T> {
         refresh: impl Future<Output = Result<T>> + Send + 'static,
         turn: tokio::sync::OwnedMutexGuard<()>,
     ) -> tokio::task::JoinHandle<Result<Arc<Snapshot<T>>>> {
-        let (clock, kept) = (Arc::clone(&self.clock), Arc::clone(&self.last));
+        let (clock, cached) = (Arc::clone(&self.clock), Arc::clone(&self.last));
         tokio::spawn(async move {
             let at = clock.now();
             let value = refresh.await?;
             let snapshot = Arc::new(Snapshot { value, at, took_ms: clock.now().millis_since(at) });
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
+            *cached.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
             drop(turn);
             Ok(snapshot)
         })
@@ -117,11 +117,11 @@ mod tests {
         }
     }
 
-    /// What is got when gathering gives `number` and takes so long.
+    /// What is got when computing gives `number` and takes so long.
     async fn get(cache: &StaleCache<u32>, clock: &Arc<SetClock>, number: u32, took_ms: i64) -> u32 {
-        let gathering = Arc::clone(clock);
+        let computing = Arc::clone(clock);
         let refresh = async move {
-            gathering.pass(took_ms);
+            computing.pass(took_ms);
             Ok(number)
         };
         cache.get(refresh).await.unwrap().value
@@ -133,20 +133,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_takes_a_moment_is_gathered_each_time() {
+    async fn what_takes_a_moment_is_computed_each_time() {
         let (cache, clock) = cache();
         assert_eq!([get(&cache, &clock, 1, 250).await, get(&cache, &clock, 2, 0).await], [1, 2]);
     }
 
     #[tokio::test]
-    async fn what_takes_long_is_kept_and_gathered_anew_in_the_background() {
+    async fn what_takes_long_is_cached_and_refreshed_in_the_background() {
         let (cache, clock) = cache();
         assert_eq!(get(&cache, &clock, 1, 1_000).await, 1);
         clock.pass(19_999);
         assert_eq!(get(&cache, &clock, 2, 1_000).await, 1, "not old yet");
         clock.pass(1);
         assert_eq!(get(&cache, &clock, 3, 1_000).await, 1, "nobody waits");
-        // The task that gathers holds this until it is done.
+        // The task that refreshes it holds this until it is done.
         drop(cache.refreshing.lock().await);
         assert_eq!(get(&cache, &clock, 4, 1_000).await, 3);
     }
@@ -163,10 +163,10 @@ mod tests {
     async fn who_gives_up_has_not_asked_for_nothing() {
         let (cache, clock) = cache();
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
-        let gathering = Arc::clone(&clock);
+        let computing = Arc::clone(&clock);
         let refresh = async move {
             let _ = gone.await;
-            gathering.pass(1_000);
+            computing.pass(1_000);
             Ok(1)
         };
         let impatient = tokio::time::timeout(std::time::Duration::ZERO, cache.get(refresh)).await;

@@ -13,7 +13,7 @@ use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::body::read_whole;
 use crate::ingest::decoded_size;
-use crate::ingest::engine::{events, sort};
+use crate::ingest::engine::{events, group_by_run};
 use crate::ingest::intake::IntakeContext;
 
 /// Stores each event with its run; runs begin and end with the events that say so.
@@ -36,7 +36,7 @@ pub(crate) async fn push(
     memory.reserve_decoded(decoded_size::of_events(&body)).await?;
     let zone = &app.settings().event_zone;
     let context = IntakeContext { store: app.store(), metrics: app.metrics(), caller: &caller };
-    let outcome = sort(events(&body)?, app.now(), zone, &mut memory).await?.store(context, &body).await?;
+    let outcome = group_by_run(events(&body)?, app.now(), zone, &mut memory).await?.store(context, &body).await?;
     let refused = outcome.refused;
     // Lines that are no events are nobody's fault who could mend it: a shipper would send them for ever.
     if refused.count > refused.lines && outcome.stored == 0 {

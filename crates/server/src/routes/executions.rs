@@ -116,11 +116,11 @@ async fn list_all(
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(app, params)?);
-    let place = rights::viewed_scope(app.store(), caller, params).await?;
+    let scope = rights::viewed_scope(app.store(), caller, params).await?;
     let filter = RunFilter {
         task_id: None,
-        workspace_ids: place.workspace_ids,
-        environment_id: place.environment_id,
+        workspace_ids: scope.workspace_ids,
+        environment_id: scope.environment_id,
         tags,
         status,
         overlapping,

@@ -107,7 +107,7 @@ pub(crate) async fn status(
 fn page_token(body: &[u8]) -> ApiResult<String> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Form {
+    enum TokenBody {
         Text(String),
         Object { token: String },
     }
@@ -118,8 +118,8 @@ fn page_token(body: &[u8]) -> ApiResult<String> {
     };
     let text = std::str::from_utf8(body).map_err(|_| wrong())?;
     let text = text.trim().trim_start_matches('\u{feff}').trim();
-    let token = match serde_json::from_str::<Form>(text) {
-        Ok(Form::Text(token) | Form::Object { token }) => token,
+    let token = match serde_json::from_str::<TokenBody>(text) {
+        Ok(TokenBody::Text(token) | TokenBody::Object { token }) => token,
         Err(_) => text.to_owned(),
     };
     let token = token.trim();

@@ -12,7 +12,7 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::metrics::counters::{NodeMetrics, Scrape};
-use crate::metrics::exposition::{Form, Packing};
+use crate::metrics::exposition::{Compression, ExpositionFormat};
 use crate::metrics::process::ProcessMetrics;
 
 /// Everything as text: OpenMetrics for clients that ask for it, and else the text of Prometheus.
@@ -42,12 +42,12 @@ pub(crate) async fn show(
         now: app.now(),
         is_by_task: app.settings().metrics_by_task,
     };
-    let (form, packing) = (Form::wanted(&headers), Packing::wanted(&headers));
+    let (format, compression) = (ExpositionFormat::wanted(&headers), Compression::wanted(&headers));
     let text = app.metrics().text(&scrape).map_err(textless)?;
-    let body = packing.pack(form.of(text)).await.map_err(textless)?;
-    let packed = packing.name().map(|name| AppendHeaders([(header::CONTENT_ENCODING, name)]));
-    let of_form = [(header::CONTENT_TYPE, form.content_type()), (header::VARY, "accept, accept-encoding")];
-    Ok((of_form, packed, body).into_response())
+    let body = compression.pack(format.of(text)).await.map_err(textless)?;
+    let packed = compression.name().map(|name| AppendHeaders([(header::CONTENT_ENCODING, name)]));
+    let of_format = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept, accept-encoding")];
+    Ok((of_format, packed, body).into_response())
 }
 
 async fn node_figures(app: &App) -> NodeMetrics {

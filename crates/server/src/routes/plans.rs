@@ -59,11 +59,11 @@ async fn list(
 ) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(app, params)?);
-    let place = rights::viewed_scope(app.store(), caller, params).await?;
+    let scope = rights::viewed_scope(app.store(), caller, params).await?;
     let filter = PlanFilter {
         plan_id,
-        workspace_ids: place.workspace_ids,
-        environment_id: place.environment_id,
+        workspace_ids: scope.workspace_ids,
+        environment_id: scope.environment_id,
         status,
         overlapping,
         limit,

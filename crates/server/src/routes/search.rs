@@ -76,8 +76,8 @@ pub(crate) async fn find(
         time_max: limits::SEARCH_TIME_MAX,
         slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
     };
-    let _turn = app.searches().acquire().await?;
-    let search = in_place(&app, &caller, &params, search).await?;
+    let _permit = app.searches().acquire().await?;
+    let search = in_scope(&app, &caller, &params, search).await?;
     let page = app.store().search(search).await?;
     let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
     Ok(Json(SearchAnswer {
@@ -90,7 +90,7 @@ pub(crate) async fn find(
 }
 
 /// The search, in the one place that is named or in all that the caller may read.
-async fn in_place(app: &App, caller: &Caller, params: &Params, search: Search) -> ApiResult<Search> {
+async fn in_scope(app: &App, caller: &Caller, params: &Params, search: Search) -> ApiResult<Search> {
     let named = [params.text("workspaceId"), params.text("taskId"), params.text("runId")];
     match named {
         [None, None, None] => {

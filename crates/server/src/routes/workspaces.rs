@@ -178,8 +178,8 @@ pub(crate) async fn plans(params: Params) -> ApiResult<Json<ListPage<Value>>> {
 }
 
 async fn list(app: &App, caller: &Caller, params: &Params, filter: TaskFilter) -> ApiResult<Json<ListPage<TaskItem>>> {
-    let place = rights::viewed_scope(app.store(), caller, params).await?;
-    let (environment_id, workspace_ids) = (place.environment_id, place.workspace_ids);
+    let scope = rights::viewed_scope(app.store(), caller, params).await?;
+    let (environment_id, workspace_ids) = (scope.environment_id, scope.workspace_ids);
     let (limit, offset) = (filter.limit, filter.offset);
     let (artifact_id, runtime) = (params.text("artifactId").map(str::to_owned), runtime(params));
     let filter = TaskFilter { environment_id, workspace_ids, artifact_id, runtime, ..filter };
