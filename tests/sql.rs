@@ -49,6 +49,27 @@ fn a_service_and_an_archive_answer_alike() {
     }
 }
 
+/// They went to the folder of the system, which is small or in memory on many machines.
+#[test]
+fn a_question_to_an_archive_goes_on_in_files_of_its_folder() {
+    let service = service();
+    let query =
+        "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY value % 1000, value) AS n FROM range(0, 1000000))";
+    let ask = |spill: &str| {
+        let mut command = runlog(&["sql", "--memory", "16", "--spill", spill, "--format", "csv", query, "--data"]);
+        command.arg(service.folder().join("data")).env("TMPDIR", "/nowhere/at/all");
+        command.output().unwrap()
+    };
+    assert_eq!(succeeded(ask("1000")), "max(n)\n1000000\n");
+    let refused = ask("16");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("16 MiB of temporary files"), "{told}");
+    let left = std::fs::read_dir(service.folder().join("data/sql")).unwrap().flatten();
+    let left: Vec<_> = left.filter(|entry| entry.path().is_dir()).collect();
+    // That of the service, which has its own.
+    assert!(left.len() <= 1, "{left:?}");
+}
+
 #[test]
 fn a_query_can_come_on_standard_input() {
     let service = service();

@@ -24,11 +24,14 @@ mod spill_folder;
 mod stop;
 mod threads;
 mod times;
+mod wide_rows;
+mod windows;
 mod workarounds;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
@@ -63,6 +66,7 @@ use record_table::RecordTable;
 use row_table::CatalogTable;
 use spill_folder::SpillFolder;
 use stop::{Stop, StopRule, stoppable};
+use wide_rows::{WideRows, WidthLimit, bounded, multiplies_texts};
 use workarounds::{KeptShifts, worked_around};
 
 /// What the tables of the archive stand in.
@@ -74,6 +78,9 @@ const BATCH_ROWS: usize = 8_192;
 
 /// Memory for each thread that works on a question; with less, it is worked on by fewer. Unit: bytes.
 const MEMORY_A_THREAD: usize = 32 << 20;
+
+/// Rows of a batch of a question that makes many rows of one that may hold a long text. Unit: rows.
+const MULTIPLIED_BATCH_ROWS: usize = 1_024;
 
 /// Rows of a batch, and threads, of a question that is tried again because the memory did not do.
 const FRUGAL_BATCH_ROWS: usize = 1_024;
@@ -317,8 +324,23 @@ impl Question {
         self.attempt(asker, Effort::Frugal).await
     }
 
-    /// Answers, unless something goes wrong.
+    /// Answers, unless something goes wrong; with fewer rows at a time where they are long.
     async fn attempt(&self, asker: &mut Asker, effort: Effort) -> Result<(), SqlError> {
+        let mut rows_max = BATCH_ROWS;
+        while let Some(wide) = self.attempt_by(asker, effort, rows_max).await? {
+            rows_max = wide.rows_at_a_time(self.engine.settings.memory_bytes).min(rows_max / 2).max(1);
+        }
+        Ok(())
+    }
+
+    /// Answers with so many rows at a time. Some: rows are too long for that, and none of the answer was given.
+    async fn attempt_by(
+        &self,
+        asker: &mut Asker,
+        effort: Effort,
+        rows_max: usize,
+    ) -> Result<Option<WideRows>, SqlError> {
+        let has_rows = Arc::new(AtomicBool::new(asker.has_rows()));
         let Self { engine, query, readable, stop } = self;
         let deadline = stop.deadline();
         let failure = |error: &DataFusionError| match stop.check() {
@@ -328,18 +350,25 @@ impl Question {
                 .with_tables(&table_names())
                 .with_functions_left_out(&LEFT_OUT),
         };
-        let beginning = begin(engine, query, readable.clone(), stop, effort);
+        let beginning = begin(engine, query, readable.clone(), stop, effort, (rows_max, &has_rows));
         let mut stream = within(deadline, beginning).await?.map_err(|error| failure(&error))?;
         loop {
             let next = tokio::select! {
                 next = within(deadline, stream.next()) => next?,
-                () = asker.is_gone() => return Ok(()),
+                () = asker.is_gone() => return Ok(None),
             };
-            let next = next.transpose().map_err(|error| failure(&error))?;
+            let next = match next.transpose() {
+                Ok(next) => next,
+                Err(error) => match WideRows::find(&error).filter(|_| !asker.has_rows()) {
+                    Some(wide) => return Ok(Some(wide)),
+                    None => return Err(failure(&error)),
+                },
+            };
             let is_last = next.is_none();
+            has_rows.store(true, Ordering::Relaxed);
             asker.begin(stream.schema());
             if !asker.give(next).await || is_last {
-                return Ok(());
+                return Ok(None);
             }
         }
     }
@@ -386,6 +415,7 @@ async fn begin(
     readable: Option<Vec<WorkspaceId>>,
     stop: &Arc<Stop>,
     effort: Effort,
+    (rows_max, has_rows): (usize, &Arc<AtomicBool>),
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let planning = {
         let (engine, query, stop) = (engine.clone(), Arc::clone(query), Arc::clone(stop));
@@ -398,14 +428,21 @@ async fn begin(
             let bytes_a_row = bounds::bytes_a_row(&plan)?.max(1);
             let rows = engine.settings.memory_bytes / 8 / bytes_a_row;
             let most = if effort == Effort::Full { BATCH_ROWS } else { FRUGAL_BATCH_ROWS };
-            state.config_mut().options_mut().execution.batch_size = rows.clamp(1, most);
+            let most = if multiplies_texts(&plan)? { most.min(MULTIPLIED_BATCH_ROWS) } else { most };
+            state.config_mut().options_mut().execution.batch_size = rows.min(most).min(rows_max).max(1);
             Ok((state, plan))
         }
     };
     let (state, plan) = threads::compute(planning).await??;
     let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
     stop.check()?;
-    execute_stream(stoppable(plan, stop)?, Arc::new(TaskContext::from(&state)))
+    let limit = Arc::new(WidthLimit {
+        rows: state.config().batch_size(),
+        memory_bytes: engine.settings.memory_bytes,
+        has_rows: Arc::clone(has_rows),
+    });
+    let plan = windows::counted(bounded(stoppable(plan, stop)?, &limit)?, &limit)?;
+    execute_stream(plan, Arc::new(TaskContext::from(&state)))
 }
 
 fn logical_plan(state: &SessionState, functions: &Functions, query: &str) -> Result<LogicalPlan, DataFusionError> {

@@ -503,6 +503,91 @@ async fn what_a_function_gathers_counts_as_memory() {
     assert_eq!(archive.rows(few).await, ["INFO+INFO,INFO"]);
 }
 
+/// The engine does not count what a window keeps: any number of rows were held beside the limit of memory.
+#[tokio::test]
+async fn what_a_window_keeps_counts_as_memory() {
+    let archive = Archive::with(|settings| settings.memory_bytes = 8 << 20).await;
+    let numbers = "FROM range(0, 600000)";
+    for window in [
+        "sum(value) OVER ()",
+        "sum(value) OVER (PARTITION BY value % 3)",
+        "rank() OVER (PARTITION BY value % 3 ORDER BY value DESC)",
+        "sum(value) OVER (ORDER BY value ROWS BETWEEN CURRENT ROW AND 590000 FOLLOWING)",
+        "min(value) OVER (ORDER BY value ROWS BETWEEN 590000 PRECEDING AND CURRENT ROW)",
+        "lag(value, 590000) OVER (ORDER BY value)",
+    ] {
+        let query = format!("SELECT max(w) FROM (SELECT {window} AS w {numbers})");
+        match archive.ask(&query, None).await {
+            // Sorted in files, and answered a row at a time.
+            Ok(answer) => assert!(window.starts_with("rank"), "{window}: {answer}"),
+            Err(error) => assert_eq!(error.kind(), SqlErrorKind::TooLarge, "{window}: {error}"),
+        }
+    }
+    for (window, last) in [
+        ("row_number() OVER (ORDER BY value)", "600000"),
+        ("sum(value) OVER (ORDER BY value)", "179999700000"),
+        ("max(value) OVER (ORDER BY value ROWS BETWEEN 10 PRECEDING AND 10 FOLLOWING)", "599999"),
+        ("lag(value, 10) OVER (ORDER BY value)", "599989"),
+    ] {
+        let rows = archive.rows(&format!("SELECT max(w) FROM (SELECT {window} AS w {numbers})")).await;
+        assert_eq!(rows, [last], "{window}");
+    }
+}
+
+/// One message of 1 MiB, joined to thousands of rows or given by a window for each of them, took gigabytes: batches have
+/// so many rows, whatever these hold.
+#[tokio::test]
+async fn a_long_text_in_many_rows_takes_no_more_memory_than_a_short_one() {
+    let archive = Archive::with(|settings| settings.memory_bytes = 64 << 20).await;
+    let mut records = log(3_000);
+    records[0].message = Some("x".repeat(1 << 20));
+    archive.run(archive.task, &records).await;
+    for (query, answer) in [
+        ("SELECT count(*), max(length(message)) FROM records CROSS JOIN range(0, 300)", "900000,1048576"),
+        (
+            "SELECT count(*), max(length(a.message)) FROM records a JOIN records b ON a.run_id = b.run_id
+             WHERE a.arrival = 0",
+            "3000,1048576",
+        ),
+        (
+            "SELECT count(*), max(length(message)) FROM records JOIN range(0, 3000) ON arrival <= value WHERE arrival = 0",
+            "3000,1048576",
+        ),
+        (
+            "SELECT count(*), max(length(m)) FROM (SELECT (SELECT max(message) FROM records) AS m FROM range(0, 3000))",
+            "3000,1048576",
+        ),
+        (
+            "SELECT count(*), min(length(m)) FROM
+             (SELECT first_value(message) OVER (ORDER BY arrival) AS m FROM records)",
+            "3000,1048576",
+        ),
+        (
+            "SELECT count(*), max(length(m)) FROM (SELECT lag(message, 1, '') OVER (ORDER BY arrival) AS m FROM records)",
+            "3000,1048576",
+        ),
+        (
+            "SELECT count(*), max(length(message)) FROM
+             (SELECT message, unnest(string_to_array(substr(message, 1, 6000), 'x')) FROM records WHERE arrival < 2)",
+            "6002,1048576",
+        ),
+    ] {
+        match archive.ask(query, None).await {
+            Ok(rows) => assert_eq!(rows.lines().nth(1), Some(answer), "{query}"),
+            // What it takes apart at once does not fit.
+            Err(error) => {
+                assert!(query.contains("unnest") && error.kind() == SqlErrorKind::TooLarge, "{query}: {error}")
+            }
+        }
+        assert!(resident_bytes() < 1_500 << 20, "{query}: {} MiB", resident_bytes() >> 20);
+    }
+    let all = archive.error("SELECT min(length(m)) FROM (SELECT max(message) OVER () AS m FROM records)").await;
+    assert_eq!(all.kind(), SqlErrorKind::TooLarge, "{all}");
+    // Rows that are on their way already are no reason to begin again, as long as they fit.
+    let rows = "SELECT a.arrival, a.message FROM records a JOIN records b USING (arrival)";
+    assert_eq!(archive.ask(rows, None).await.unwrap().lines().count(), 3_001);
+}
+
 /// A value that is made at once is not held by the limit of memory: asked for one of 80 GB, the process would end.
 #[tokio::test]
 async fn what_makes_values_of_any_size_is_not_there() {

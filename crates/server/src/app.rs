@@ -104,6 +104,11 @@ impl App {
         Arc::clone(&self.0.request_context)
     }
 
+    /// How many changes are being made, for clients that wait and for clients that have gone.
+    pub fn changes_in_progress(&self) -> usize {
+        self.auth().changes().len()
+    }
+
     /// The memory for what is pushed.
     pub(crate) fn body_memory(&self) -> &BodyMemory {
         &self.0.body_memory

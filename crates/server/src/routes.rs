@@ -54,6 +54,8 @@ pub struct Route {
     pub(crate) is_audited_once: bool,
     /// True when it gives what is kept and changes nothing, so that without being written down it is not answered.
     pub(crate) is_reading: bool,
+    /// True when it stores what is pushed, and only the workspaces, tasks and runs that it makes or ends are written down.
+    pub(crate) is_audited_by_part: bool,
     /// Its description, from the handler.
     pub(crate) operation: PathItem,
     /// The bodies that it names.
@@ -71,8 +73,18 @@ impl Route {
             PathItem { delete: Some(_), .. } => Method::DELETE,
             _ => Method::GET,
         };
-        let (is_audited_once, is_reading) = (false, false);
-        Self { method, path, access, audited: None, is_audited_once, is_reading, operation, schemas, handler }
+        Self {
+            method,
+            path,
+            access,
+            audited: None,
+            is_audited_once: false,
+            is_reading: false,
+            is_audited_by_part: false,
+            operation,
+            schemas,
+            handler,
+        }
     }
 
     /// This route, written down in the audit log: changing logs, and changing who may.
@@ -83,6 +95,11 @@ impl Route {
     /// The same for a route that reads logs: nobody does so without leaving a trace.
     fn audited_reading(self, action: &'static str) -> Self {
         Self { is_reading: true, ..self.audited(action) }
+    }
+
+    /// This route, of which is written down what it makes, begins and ends beside the records that it stores.
+    fn audited_by_part(self) -> Self {
+        Self { is_audited_by_part: true, ..self.audited("push records") }
     }
 
     /// The same for a route that is asked many times for one thing: that it is read on is not written down again.
@@ -166,8 +183,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(permissions::revoke_account)).audited("revoke rights"),
         // Runlog's own.
         Route::new(SignedLink, handler!(downloads::download)).audited_reading("download page"),
-        Route::new(Token, handler!(otlp::export)),
-        Route::new(Token, handler!(events::push)),
+        Route::new(Token, handler!(otlp::export)).audited_by_part(),
+        Route::new(Token, handler!(events::push)).audited_by_part(),
         Route::new(Token, handler!(runs::start)).audited("start run"),
         Route::new(Token, handler!(runs::one)),
         Route::new(Token, handler!(records::push)),

@@ -49,6 +49,12 @@ impl Deed {
         Self { entry: AuditEntry { subject, ..self.entry.clone() }, is_written: Arc::clone(&self.is_written) }
     }
 
+    /// The same caller and request, doing something else: a request that does several kinds of things.
+    pub fn named(&self, action: &str) -> Self {
+        let entry = AuditEntry { action: action.to_owned(), ..self.entry.clone() };
+        Self { entry, is_written: Arc::clone(&self.is_written) }
+    }
+
     /// The same, answered with another status.
     pub fn answered_with(&self, status: u16) -> Self {
         Self { entry: AuditEntry { status, ..self.entry.clone() }, is_written: Arc::clone(&self.is_written) }

@@ -191,7 +191,7 @@ impl Store {
             return Ok(task);
         }
         insert_task(&mut *transaction, &task, self.now()).await?;
-        transaction.commit().await?;
+        self.commit_change(transaction, Some(&task.id.to_string())).await?;
         Ok(task)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! These commands open the archive itself and need no service; beside a service that runs they do no harm.
 
-use std::path::{self, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -108,6 +108,11 @@ impl OpenArgs {
             objects: self.places.objects.clone(),
             ..StoreSettings::in_folder(&self.data)
         }
+    }
+
+    /// Its folder, which need not be there when catalog and objects are elsewhere.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Opens the archive, which must be there.

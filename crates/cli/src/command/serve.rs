@@ -25,7 +25,7 @@ use crate::settings::Settings;
 use crate::terminal::note;
 
 /// Name of the folder in the data folder for temporary files of questions in SQL.
-const SPILL_FOLDER: &str = "sql";
+pub(crate) const SPILL_FOLDER: &str = "sql";
 
 /// Name of the file in the data folder that holds the first administrator's token.
 pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";

@@ -31,6 +31,8 @@ pub(crate) struct Audited {
     pub(crate) is_once: bool,
     /// True when it gives what is kept and changes nothing.
     pub(crate) is_reading: bool,
+    /// True when the request has no entry of its own, only each thing that it makes or changes.
+    pub(crate) is_by_part: bool,
 }
 
 /// What is to be written down of a request that reads, but for its status: in the request's extensions, for a handler that
@@ -73,6 +75,11 @@ impl AuditedChange {
         self.store.doing(self.deed.answered_with(status.as_u16()))
     }
 
+    /// The archive for one of the things that a request does which has no entry of its own, such as `start run`.
+    pub(crate) fn store_to(&self, action: &str, status: StatusCode) -> Store {
+        self.store.doing(self.deed.named(action).answered_with(status.as_u16()))
+    }
+
     /// Writes down that a part of this request was refused.
     pub(crate) async fn refused(&self, status: StatusCode, subject: String) -> ApiResult<()> {
         Ok(self.store.write_deed(&self.deed.answered_with(status.as_u16()).about(subject)).await?)
@@ -112,12 +119,13 @@ pub(crate) async fn audit_request(State(audited): State<Audited>, request: Reque
 async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next: Next) -> Response {
     let (deed, store) = (Deed::new(entry.clone()), audited.auth.store().clone());
     request.extensions_mut().insert(AuditedChange { deed: deed.clone(), store: store.clone() });
+    let is_by_part = audited.is_by_part;
     let change = audited.auth.changes().run(async move {
         let response = next.run(request).await;
         let status = response.status();
         // A change that was made, and whose request failed afterwards, is answered otherwise than it was written down.
         let is_told = deed.is_written() && status.is_success();
-        if !is_told {
+        if !is_told && !is_by_part {
             let entry = AuditEntry { status: status.as_u16(), ..entry };
             let id = entry.request_id.clone();
             if let Err(error) = store.audit(entry).await {

@@ -17,6 +17,11 @@ impl DetachedTasks {
         }
     }
 
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Waits for the tasks that go on for clients that have gone.
     pub(crate) async fn finish(&self) {
         self.0.close();

@@ -92,6 +92,8 @@ pub(crate) struct Lines {
     at: usize,
     /// A line that began in an earlier chunk.
     begun: Vec<u8>,
+    /// True while the rest of a line is passed over that is too long.
+    is_passing_over: bool,
     /// The number of the last line given, from 1.
     number: u64,
     coding: Coding,
@@ -110,6 +112,14 @@ pub(crate) struct Lines {
 enum Line {
     InChunk(Range<usize>),
     Begun,
+    TooLong,
+}
+
+/// A line that is longer than lines may be.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is longer than {bytes_max} bytes")]
+pub(crate) struct LineTooLong {
+    bytes_max: usize,
 }
 
 impl Lines {
@@ -167,6 +177,7 @@ impl Lines {
             chunk: Vec::with_capacity(CHUNK_BYTES),
             at: 0,
             begun: Vec::new(),
+            is_passing_over: false,
             number: 0,
             coding,
             received,
@@ -187,17 +198,27 @@ impl Lines {
     }
 
     /// The next line that is not blank, with its number and without its line break.
-    pub(crate) async fn next(&mut self) -> ApiResult<Option<(u64, &[u8])>> {
+    pub(crate) async fn next(&mut self) -> ApiResult<Option<(u64, Result<&[u8], LineTooLong>)>> {
         self.forget_line();
+        let bytes_max = self.bounds.line_bytes_max;
         let line = loop {
             let rest = self.at..self.chunk.len();
             let Some(ahead) = memchr(b'\n', &self.chunk[rest.clone()]) else {
-                self.keep(rest).await?;
+                if self.is_passing_over {
+                    // Nothing of it is kept.
+                } else if self.begun.len() + rest.len() > bytes_max {
+                    self.is_passing_over = true;
+                    self.number += 1;
+                    self.at = self.chunk.len();
+                    break Line::TooLong;
+                } else {
+                    self.keep(rest).await?;
+                }
                 self.check_bounds()?;
                 if self.read_chunk().await? {
                     continue;
                 }
-                if self.begun.trim_ascii().is_empty() {
+                if self.is_passing_over || self.begun.trim_ascii().is_empty() {
                     return Ok(None);
                 }
                 self.number += 1;
@@ -205,7 +226,13 @@ impl Lines {
             };
             let range = self.at..self.at + ahead;
             self.at = range.end + 1;
+            if std::mem::take(&mut self.is_passing_over) {
+                continue;
+            }
             self.number += 1;
+            if self.begun.len() + range.len() > bytes_max {
+                break Line::TooLong;
+            }
             if !self.begun.is_empty() {
                 self.keep(range).await?;
                 if !self.begun.trim_ascii().is_empty() {
@@ -220,8 +247,9 @@ impl Lines {
             }
         };
         let line = match line {
-            Line::InChunk(range) => &self.chunk[range],
-            Line::Begun => &self.begun,
+            Line::InChunk(range) => Ok(&self.chunk[range]),
+            Line::Begun => Ok(self.begun.as_slice()),
+            Line::TooLong => Err(LineTooLong { bytes_max }),
         };
         Ok(Some((self.number, line)))
     }
@@ -237,13 +265,7 @@ impl Lines {
 
     /// Keeps a part of the chunk as one of a line that began earlier, or goes on in the next chunk.
     async fn keep(&mut self, part: Range<usize>) -> ApiResult<()> {
-        let bytes_max = self.bounds.line_bytes_max;
-        if self.begun.len() + part.len() > bytes_max {
-            let number = self.number + 1;
-            let message = format!("line {number} is longer than {bytes_max} bytes");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-        }
-        append(&mut self.begun, &self.chunk[part], bytes_max, &mut self.memory).await
+        append(&mut self.begun, &self.chunk[part], self.bounds.line_bytes_max, &mut self.memory).await
     }
 
     /// Reads on; false at the end of the body.
@@ -348,11 +370,38 @@ mod tests {
         static CHUNK: [u8; MIB] = [b'x'; MIB];
         let memory = BodyMemory::new(64 * MIB, 64 * MIB, 64 * MIB);
         let mut lines = begin(body(&CHUNK, &CHUNK, 9), Coding::Identity, &memory).await.unwrap();
-        assert_eq!(lines.next().await.unwrap().map(|(number, line)| (number, line.len())), Some((1, 10 * MIB)));
+        assert_eq!(
+            lines.next().await.unwrap().map(|(number, line)| (number, line.unwrap().len())),
+            Some((1, 10 * MIB))
+        );
         assert!(memory.held_bytes().0 >= 10 * MIB);
         assert_eq!(lines.next().await.unwrap(), None);
         assert!(memory.held_bytes().0 <= 2 * CHUNK_BYTES, "{:?}", memory.held_bytes());
         drop(lines);
+        assert_eq!(memory.held_bytes(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_line_that_is_too_long_is_passed_over() {
+        let bounds = Bounds { line_bytes_max: 100_000, ..Bounds::default() };
+        let memory = BodyMemory::new(64 * MIB, 64 * MIB, 64 * MIB);
+        let long = "x".repeat(300_000);
+        for (text, numbers) in [
+            (format!("one\n{long}\nthree\n"), vec![(1, true), (2, false), (3, true)]),
+            (format!("{long}\n{long}"), vec![(1, false), (2, false)]),
+            // A long line that ends in the chunk in which it becomes too long.
+            (format!("{}\nthree", "x".repeat(100_001)), vec![(1, false), (2, true)]),
+            (format!("{}\n", "x".repeat(100_000)), vec![(1, true)]),
+        ] {
+            let mut lines = Lines::begin(Body::from(text), Coding::Identity, &bounds, memory.reservation_for_lines())
+                .await
+                .unwrap();
+            let mut seen = Vec::new();
+            while let Some((number, line)) = lines.next().await.unwrap() {
+                seen.push((number, line.is_ok()));
+            }
+            assert_eq!(seen, numbers);
+        }
         assert_eq!(memory.held_bytes(), (0, 0));
     }
 
@@ -379,7 +428,7 @@ mod tests {
         };
         let mut lines = begin(Body::from(pack(23)), Coding::Zstd, &memory).await.unwrap();
         assert!(memory.held_bytes().0 >= 8 * MIB);
-        assert_eq!(lines.next().await.unwrap(), Some((1, b"one".as_slice())));
+        assert_eq!(lines.next().await.unwrap(), Some((1, Ok(b"one".as_slice()))));
         let error = begin(Body::from(pack(27)), Coding::Zstd, &memory).await.map(|_| ()).unwrap_err();
         assert_eq!((error.status.as_u16(), error.message.contains("window")), (413, true), "{}", error.message);
         // A later part may not have a larger window than there is memory for.

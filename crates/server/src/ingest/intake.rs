@@ -17,15 +17,23 @@ use runlog_store::{Caller, ErrorKind, Store};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::auth::audit::AuditedChange;
 use crate::auth::rights;
 use crate::http::error::{ApiError, ApiResult};
 
-/// Where records go, and in whose name.
-#[derive(Clone, Copy)]
-pub(crate) struct IntakeContext<'a> {
+/// Who sends what is stored, and the request in which they do.
+pub(crate) struct Sender<'a> {
     pub(crate) store: &'a Store,
     pub(crate) metrics: &'a Metrics,
     pub(crate) caller: &'a Caller,
+    pub(crate) change: &'a AuditedChange,
+}
+
+impl Sender<'_> {
+    /// The archive for a change, which is written down with it.
+    fn store_to(&self, action: &str) -> Store {
+        self.change.store_to(action, StatusCode::OK)
+    }
 }
 
 /// What is said of the task of a run and of where it belongs. Whatever is absent is not known.
@@ -187,7 +195,7 @@ impl Intake {
     /// Stores what can be stored; what the archive will never take is counted, and what it cannot take now is an
     /// error, so that the sender sends it all again. Repeating is harmless, of a single thing only where it has a name.
     /// The body, unpacked, is what the request is known by when it is sent again.
-    pub(crate) async fn store(self, context: IntakeContext<'_>, body: &[u8]) -> ApiResult<Outcome> {
+    pub(crate) async fn store(self, sender: &Sender<'_>, body: &[u8]) -> ApiResult<Outcome> {
         let (repaired, undated) = (self.repaired, self.undated);
         let mut outcome = Outcome { refused: self.refused, repaired, undated, ..Outcome::default() };
         let is_single = self.events == 1;
@@ -200,7 +208,7 @@ impl Intake {
             // stored again then.
             let is_alone = is_single && batch.ended.is_none();
             let name = batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id)));
-            match store(context, run_id, batch, name, &mut outcome).await {
+            match store(sender, run_id, batch, name, &mut outcome).await {
                 Ok(()) => {}
                 Err(error) if error.status.is_server_error() => return Err(error),
                 Err(error) => outcome.refused.add(count, error.message),
@@ -242,25 +250,25 @@ fn id_in(body: &Sha256, run_id: RunId) -> String {
 }
 
 async fn store(
-    context: IntakeContext<'_>,
+    sender: &Sender<'_>,
     run_id: RunId,
     batch: RunBatch,
     name: Option<String>,
     outcome: &mut Outcome,
 ) -> ApiResult<()> {
-    let is_new = match begin(context, run_id, &batch).await {
+    let is_new = match begin(sender, run_id, &batch).await {
         // Another request has begun the run, or made its task, at this moment: what is known by now counts.
-        Err(error) if error.status == StatusCode::CONFLICT => begin(context, run_id, &batch).await?,
+        Err(error) if error.status == StatusCode::CONFLICT => begin(sender, run_id, &batch).await?,
         begun => begun?,
     };
     outcome.begun += u64::from(is_new);
     let (last, ended) = (batch.last(), batch.ended.clone());
     if !batch.records.is_empty() {
-        outcome.stored += store_records(context, run_id, name.as_deref(), batch.into_records()).await?;
+        outcome.stored += store_records(sender, run_id, name.as_deref(), batch.into_records()).await?;
     }
     if let Some(ended) = ended {
         let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
-        match context.store.finish_run(run_id, &finish).await.map_err(ApiError::from) {
+        match sender.store_to("finish run").finish_run(run_id, &finish).await.map_err(ApiError::from) {
             Ok(_) => outcome.ended += 1,
             Err(error) if error.status.is_server_error() => return Err(error),
             // The records are stored; only the end contradicts what is known.
@@ -271,17 +279,17 @@ async fn store(
 }
 
 /// Begins a run that is not known, or of which more is said. True when it is new.
-async fn begin(context: IntakeContext<'_>, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
-    let known = context.store.run(run_id).await?;
+async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
+    let known = sender.store.run(run_id).await?;
     if let Some(run) = &known {
-        rights::require(context.store, context.caller, run.workspace_id, &[Right::Publish]).await?;
+        rights::require(sender.store, sender.caller, run.workspace_id, &[Right::Publish]).await?;
     }
     if known.is_some() && batch.begun.is_none() {
         return Ok(false);
     }
     let task_id = match &known {
         Some(run) => run.task_id,
-        None => task_of(context, run_id, &batch.task).await?.id,
+        None => task_of(sender, run_id, &batch.task).await?.id,
     };
     let begun = batch.begun.clone().unwrap_or_else(|| StartRun::of_task(task_id));
     let start = StartRun {
@@ -290,19 +298,14 @@ async fn begin(context: IntakeContext<'_>, run_id: RunId, batch: &RunBatch) -> A
         start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
         ..begun
     };
-    let (_, is_new) = context.store.start_run(run_id, &start, context.caller).await?;
+    let (_, is_new) = sender.store_to("start run").start_run(run_id, &start, sender.caller).await?;
     Ok(is_new)
 }
 
 /// Stores records once under their name; tells how many are stored, now or before.
-async fn store_records(
-    context: IntakeContext<'_>,
-    run_id: RunId,
-    name: Option<&str>,
-    records: Vec<Record>,
-) -> ApiResult<u64> {
+async fn store_records(sender: &Sender<'_>, run_id: RunId, name: Option<&str>, records: Vec<Record>) -> ApiResult<u64> {
     let count = records.len() as u64;
-    let mut writer = context.store.begin_batch(run_id, name).await?;
+    let mut writer = sender.store.begin_batch(run_id, name).await?;
     for record in records {
         if let Err(error) = writer.push(&record).await {
             writer.abort().await;
@@ -312,7 +315,7 @@ async fn store_records(
     match writer.commit().await {
         Ok(stored) => {
             if !stored.repeated {
-                context.metrics.records_in.inc_by(stored.stored);
+                sender.metrics.records_in.inc_by(stored.stored);
             }
             Ok(stored.stored)
         }
@@ -323,11 +326,11 @@ async fn store_records(
 }
 
 /// The task that is named, made when it is not known and its workspace is.
-async fn task_of(context: IntakeContext<'_>, run_id: RunId, hint: &TaskHint) -> ApiResult<Task> {
+async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResult<Task> {
     if let Some(id) = hint.task_id
-        && context.store.task(id).await?.is_some()
+        && sender.store.task(id).await?.is_some()
     {
-        return rights::task(context.store, context.caller, id, &[Right::Publish]).await;
+        return rights::task(sender.store, sender.caller, id, &[Right::Publish]).await;
     }
     let Some(workspace_id) = hint.workspace_id else {
         return Err(ApiError::not_found(match hint.task_id {
@@ -335,8 +338,8 @@ async fn task_of(context: IntakeContext<'_>, run_id: RunId, hint: &TaskHint) -> 
             None => format!("run {run_id} is not known, and no task is named"),
         }));
     };
-    make_workspace(context, workspace_id, hint).await?;
-    rights::require(context.store, context.caller, workspace_id, &[Right::Publish]).await?;
+    make_workspace(sender, workspace_id, hint).await?;
+    rights::require(sender.store, sender.caller, workspace_id, &[Right::Publish]).await?;
     let name = match (&hint.task_name, hint.task_id) {
         (Some(name), _) => name.clone(),
         (None, Some(id)) => id.to_string(),
@@ -351,26 +354,26 @@ async fn task_of(context: IntakeContext<'_>, run_id: RunId, hint: &TaskHint) -> 
         tags: Vec::new(),
     };
     Ok(match hint.task_id {
-        Some(_) => context.store.create_task(&new).await?,
-        None => context.store.task_named(&new).await?,
+        Some(_) => sender.store_to("create task").create_task(&new).await?,
+        None => sender.store_to("create task").task_named(&new).await?,
     })
 }
 
 /// Makes the workspace, and its environment, when it is not known and the caller is an administrator.
-async fn make_workspace(context: IntakeContext<'_>, id: WorkspaceId, hint: &TaskHint) -> ApiResult<()> {
-    if context.store.workspace(id).await?.is_some() {
+async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, hint: &TaskHint) -> ApiResult<()> {
+    if sender.store.workspace(id).await?.is_some() {
         return Ok(());
     }
-    if !context.caller.administrator {
+    if !sender.caller.administrator {
         let message = format!("there is no workspace {id} in this archive; an administrator makes it");
         return Err(ApiError::not_found(message));
     }
     if let Some(environment_id) = hint.environment_id {
         let name = hint.environment_name.clone().unwrap_or_else(|| environment_id.to_string());
-        let known = context.store.environments().await?.iter().any(|environment| environment.id == environment_id);
+        let known = sender.store.environments().await?.iter().any(|environment| environment.id == environment_id);
         if !known {
             let new = NewEnvironment { id: Some(environment_id), name, description: None };
-            context.store.create_environment(&new).await?;
+            sender.store_to("create environment").create_environment(&new).await?;
         }
     }
     let new = NewWorkspace {
@@ -380,7 +383,7 @@ async fn make_workspace(context: IntakeContext<'_>, id: WorkspaceId, hint: &Task
         description: None,
         owner: None,
     };
-    context.store.create_workspace(&new, &context.caller.name).await?;
+    sender.store_to("create workspace").create_workspace(&new, &sender.caller.name).await?;
     Ok(())
 }
 

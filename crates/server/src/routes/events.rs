@@ -8,13 +8,14 @@ use runlog_model::wire::ErrorBody;
 use runlog_model::wire::push::StoredEvents;
 
 use crate::app::App;
+use crate::auth::audit::AuditedChange;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::body::read_whole;
 use crate::ingest::decoded_size;
 use crate::ingest::engine::{events, group_by_run};
-use crate::ingest::intake::IntakeContext;
+use crate::ingest::intake::Sender;
 
 /// Stores each event with its run; runs begin and end with the events that say so.
 #[utoipa::path(
@@ -27,6 +28,7 @@ use crate::ingest::intake::IntakeContext;
 pub(crate) async fn push(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    change: AuditedChange,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StoredEvents>> {
@@ -35,8 +37,8 @@ pub(crate) async fn push(
         read_whole(body, &headers, &app.settings().bounds, app.body_memory().reservation()).await?;
     memory.reserve_decoded(decoded_size::of_events(&body)).await?;
     let zone = &app.settings().event_zone;
-    let context = IntakeContext { store: app.store(), metrics: app.metrics(), caller: &caller };
-    let outcome = group_by_run(events(&body)?, app.now(), zone, &mut memory).await?.store(context, &body).await?;
+    let sender = Sender { store: app.store(), metrics: app.metrics(), caller: &caller, change: &change };
+    let outcome = group_by_run(events(&body)?, app.now(), zone, &mut memory).await?.store(&sender, &body).await?;
     let refused = outcome.refused;
     // Lines that are no events are nobody's fault who could mend it: a shipper would send them for ever.
     if refused.count > refused.lines && outcome.stored == 0 {

@@ -11,13 +11,14 @@ use prost::Message;
 use runlog_model::wire::ErrorBody;
 
 use crate::app::App;
+use crate::auth::audit::AuditedChange;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::body::read_whole;
 use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
-use crate::ingest::intake::IntakeContext;
+use crate::ingest::intake::Sender;
 use crate::ingest::otlp::{Request, group_by_run};
 use crate::ingest::otlp_json;
 use crate::ingest::otlp_partial;
@@ -40,6 +41,7 @@ enum OtlpEncoding {
 pub(crate) async fn export(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    change: AuditedChange,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Response> {
@@ -48,9 +50,9 @@ pub(crate) async fn export(
     let (body, mut memory) =
         read_whole(body, &headers, &app.settings().bounds, app.body_memory().reservation()).await?;
     let request = parse(encoding, body.clone(), &mut memory).await?;
-    let context = IntakeContext { store: app.store(), metrics: app.metrics(), caller: &caller };
+    let sender = Sender { store: app.store(), metrics: app.metrics(), caller: &caller, change: &change };
     let intake = group_by_run(request, &app.settings().otlp, app.now(), &mut memory).await?;
-    let outcome = intake.store(context, &body).await?;
+    let outcome = intake.store(&sender, &body).await?;
     let mended = format!("{} texts were not whole (UTF-8, surrogate pairs), and were mended", outcome.repaired);
     let mended = (outcome.repaired > 0).then_some(mended);
     let said: Vec<String> = outcome.refused.why.into_iter().chain(mended).collect();

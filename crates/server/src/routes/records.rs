@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::push::{RefusedLine, StoredBatch, StoredLines};
@@ -91,6 +91,15 @@ impl Taken {
         }
     }
 
+    /// 400: so many lines were refused that the body is hardly what it should be.
+    fn check_count(&self) -> ApiResult<()> {
+        if self.refused_lines <= limits::REFUSED_LINES_MAX {
+            return Ok(());
+        }
+        let message = format!("more than {} lines cannot be read", limits::REFUSED_LINES_MAX);
+        Err(ApiError::invalid(format!("{message}; the first: {}", self.first_refused())))
+    }
+
     fn first_refused(&self) -> String {
         self.refused.first().map(|refused| format!("line {}: {}", refused.line, refused.reason)).unwrap_or_default()
     }
@@ -107,6 +116,15 @@ async fn take_lines(
     let mut record = Record::at(Timestamp::MIN);
     let mut taken = Taken::default();
     while let Some((number, line)) = lines.next().await? {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) if is_skipping => {
+                taken.refuse(number, error.to_string());
+                taken.check_count()?;
+                continue;
+            }
+            Err(error) => return Err(too_large(number, &error.to_string())),
+        };
         let is_first = number == 1;
         if is_first && (line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff")) {
             return Err(ApiError::invalid("line 1: the body is UTF-16; send UTF-8"));
@@ -114,7 +132,20 @@ async fn take_lines(
         let line = if is_first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         let is_large = line.len() > limits::LINE_BYTES_FREE;
         if is_large {
-            memory.reserve_decoded(decoded_size::of_line(line)).await?;
+            match memory.reserve_decoded(decoded_size::of_line(line)).await {
+                Ok(()) => {}
+                Err(error) if error.status == StatusCode::PAYLOAD_TOO_LARGE => {
+                    let bytes_max = memory.decoded_bytes_max();
+                    let reason = format!("its parts take more than {bytes_max} bytes once they are read");
+                    match is_skipping {
+                        true => taken.refuse(number, reason),
+                        false => return Err(too_large(number, &reason)),
+                    }
+                    taken.check_count()?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
         }
         if line.trim_ascii_start().starts_with(b"[") {
             take_array(number, line, &mut record, batch, is_skipping, &mut taken).await?;
@@ -129,10 +160,7 @@ async fn take_lines(
             record = Record::at(Timestamp::MIN);
             memory.release_decoded();
         }
-        if taken.refused_lines > limits::REFUSED_LINES_MAX {
-            let message = format!("more than {} lines cannot be read", limits::REFUSED_LINES_MAX);
-            return Err(ApiError::invalid(format!("{message}; the first: {}", taken.first_refused())));
-        }
+        taken.check_count()?;
     }
     Ok(taken)
 }
@@ -183,6 +211,12 @@ fn read(record: &mut Record, json: &[u8], repaired: &mut u64) -> serde_json::Res
 fn said(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what).to_owned()
+}
+
+/// 413: a line that is not read at all.
+fn too_large(number: u64, reason: &str) -> ApiError {
+    let advice = "send the batch with badLines=skip to store its other lines";
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("line {number}: {reason}; {advice}"))
 }
 
 fn wrong_line(number: u64, error: &serde_json::Error) -> ApiError {

@@ -28,7 +28,8 @@ pub fn router(app: App) -> Router {
             None => route.handler,
             Some(action) => {
                 let (is_once, is_reading) = (route.is_audited_once, route.is_reading);
-                let audited = Audited { auth: auth.clone(), action, is_once, is_reading };
+                let is_by_part = route.is_audited_by_part;
+                let audited = Audited { auth: auth.clone(), action, is_once, is_reading, is_by_part };
                 route.handler.route_layer(middleware::from_fn_with_state(audited, audit_request))
             }
         };

@@ -238,6 +238,40 @@ async fn a_task_that_is_not_known_is_made_where_its_pusher_may_publish() {
     assert_eq!(stage.post("/runlog/v1/events", event.to_string()).await.json()["begun"], 1);
 }
 
+/// Workspaces, tasks and runs that events made had no entry, as if they had come from nowhere.
+#[tokio::test]
+async fn what_events_make_and_end_stands_in_the_audit_log() {
+    let stage = Stage::new().await;
+    let mut begins = status_event(&stage, "STARTING_FLOW_EXECUTION", 1_619_018_946_500);
+    begins["context"]["workspace_id"] = "bbbbbbbbbbbbbbbbbbbbbbbb".into();
+    begins["context"]["task_id"] = "aaaaaaaaaaaaaaaaaaaaaaaa".into();
+    let mut ends = begins.clone();
+    ends["job_phase"] = "EXECUTION_SUCCESS".into();
+    let send = async |body: String, id: &str| {
+        let ask = Ask::with(&[("x-request-id", id)]).by(&stage.admin).body(body);
+        let answer = stage.send(Method::POST, "/runlog/v1/events", ask).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    send(begins.to_string(), "night-1").await;
+    send(log_event("row 7 has no price", 1).to_string(), "night-2").await;
+    send(ends.to_string(), "night-3").await;
+    let entries = stage.get("/runlog/v1/audit?limit=100").await.json();
+    let of = |id: &str| -> Vec<String> {
+        let items = entries["items"].as_array().unwrap().iter().rev().filter(|entry| entry["requestId"] == id);
+        items.map(|it| format!("{} {}", it["action"].as_str().unwrap(), it["subject"].as_str().unwrap())).collect()
+    };
+    assert_eq!(
+        of("night-1"),
+        [
+            "create workspace bbbbbbbbbbbbbbbbbbbbbbbb".to_owned(),
+            "create task aaaaaaaaaaaaaaaaaaaaaaaa".to_owned(),
+            format!("start run {RUN}"),
+        ]
+    );
+    assert_eq!(of("night-2"), [""; 0], "records alone are no entry");
+    assert!(of("night-3").contains(&format!("finish run {RUN}")), "{:?}", of("night-3"));
+}
+
 #[tokio::test]
 async fn what_names_a_new_task_at_one_moment_is_all_stored() {
     let stage = Stage::new().await;

@@ -25,6 +25,8 @@ enum Kind {
     WrittenDown,
     /// It changes something that is no business of the audit log: logs that are pushed, and what is the caller's own.
     OwnBusiness,
+    /// It stores what is pushed, and writes down each workspace, task and run that it makes.
+    ByPart,
     /// It changes nothing, or here there is nothing to change.
     Nothing,
 }
@@ -42,7 +44,7 @@ fn request(kind: Kind, path: impl Into<String>, body: impl ToString) -> Request 
 
 /// The request of a route that changes something which no earlier one has. None for a route that is not known here.
 async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -> Option<Request> {
-    use Kind::{Nothing, OwnBusiness, WrittenDown};
+    use Kind::{ByPart, Nothing, OwnBusiness, WrittenDown};
     let run = format!("6c0e5a34-0000-4000-8000-{number:012}");
     let start = json!({"taskId": stage.task.to_string()}).to_string();
     let begin = async || {
@@ -138,16 +140,29 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
             request(OwnBusiness, of_run, lines([3, 4]))
         }
         ("POST", "/runlog/v1/events") => {
-            begin().await;
-            let event = |text: &str| json!({"timestamp": 3, "message": text, "flowExecutionId": run}).to_string();
-            request(OwnBusiness, path, format!("{}\n{}\n", event("one"), event("two")))
+            let event = |text: &str, phase: &str| {
+                json!({
+                    "timestamp": 3, "message": text, "event_type": "JOB_STATUS", "job_phase": phase,
+                    "context": {
+                        "task_execution_id": run, "task_name": "pushed", "workspace_name": format!("pushed {number}"),
+                        "workspace_id": format!("cccccccccccc{number:012}"),
+                    },
+                })
+            };
+            let (begins, ends) = (event("one", "STARTING_FLOW_EXECUTION"), event("two", "EXECUTION_SUCCESS"));
+            request(ByPart, path, format!("{begins}\n{ends}\n"))
         }
         ("POST", "/v1/logs") => {
-            begin().await;
             let record = json!({"timeUnixNano": "3000000", "body": {"stringValue": "x"}});
-            let of = json!([{"key": "runlog.run.id", "value": {"stringValue": run}}]);
+            let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+            let workspace = format!("dddddddddddd{number:012}");
+            let of = json!([
+                attribute("runlog.run.id", &run),
+                attribute("runlog.workspace.id", &workspace),
+                attribute("runlog.task.name", "exported"),
+            ]);
             let scope = json!([{"logRecords": [record, record]}]);
-            request(OwnBusiness, path, json!({"resourceLogs": [{"resource": {"attributes": of}, "scopeLogs": scope}]}))
+            request(ByPart, path, json!({"resourceLogs": [{"resource": {"attributes": of}, "scopeLogs": scope}]}))
         }
         ("POST", "/runlog/v1/session") => request(OwnBusiness, path, json!({"token": stage.admin})),
         ("PUT", "/runlog/v1/queries/{name}") => {
@@ -209,6 +224,9 @@ async fn rows(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
 
 /// The same, once nothing changes any more.
 async fn settled_rows(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
+    while stage.changes_in_progress() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let mut last = rows(stage).await;
     let mut same = 0;
     while same < 2 {
@@ -219,6 +237,9 @@ async fn settled_rows(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
     }
     last
 }
+
+/// What stands in the audit log, and the table of what it makes.
+const PARTS: [(&str, &str); 3] = [("create workspace", "workspaces"), ("create task", "tasks"), ("start run", "runs")];
 
 /// The entries of successful actions under a request id.
 async fn entries(stage: &Stage, request_id: &str) -> Vec<String> {
@@ -274,6 +295,12 @@ async fn at_whatever_moment_a_client_goes_away_nothing_is_changed_or_all_of_it_a
                     assert!(entries.iter().all(|entry| entry == action), "{moment}");
                 }
                 Kind::OwnBusiness => assert!(entries.is_empty(), "{moment}"),
+                Kind::ByPart => {
+                    for (action, table) in PARTS {
+                        let is_changed = changed.iter().any(|changed| *changed == table);
+                        assert_eq!(is_changed, entries.iter().any(|entry| entry == action), "{moment}");
+                    }
+                }
                 Kind::Nothing => assert!(changed.is_empty(), "{moment}"),
             }
             if matches!(request.kind, Kind::OwnBusiness) && request.path.ends_with("/records") {

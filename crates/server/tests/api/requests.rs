@@ -126,7 +126,29 @@ async fn bombs_and_endless_lines_are_refused() {
     let ask = Ask::with(&[("content-encoding", "zstd")]).by(&stage.admin).body(bomb);
     let skipping = format!("{}?badLines=skip", records());
     stage.send(Method::POST, &skipping, ask).await.is_error(413, &["unpacks to more"]);
-    stage.post(&records(), vec![b'x'; 17 << 20]).await.is_error(413, &["line 1 is longer"]);
+    stage
+        .post(&records(), vec![b'x'; 17 << 20])
+        .await
+        .is_error(413, &["line 1", "longer than 16777216 bytes", "badLines=skip", "nothing of this batch"]);
+}
+
+/// One stack trace of 17 MiB refused the records beside it, again and again.
+#[tokio::test]
+async fn a_line_that_is_too_long_is_skipped_like_any_other_that_cannot_be_read() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let long = format!("{{\"logTimestamp\":2,\"logMessage\":\"{}\"}}\n", "x".repeat(17 << 20));
+    // Short, and larger than a body may be once it is read.
+    let heavy = format!("{{\"logTimestamp\":3,\"x\":[{}1]}}\n", "[],".repeat(5 << 20));
+    let body = format!("{}{long}{heavy}{}", lines([1]), lines([4]));
+    let answer = stage.post(&format!("{}?badLines=skip", records()), body).await;
+    let body = answer.json();
+    assert_eq!((body["stored"].as_u64(), body["refusedLines"].as_u64()), (Some(2), Some(2)), "{}", answer.text());
+    assert_eq!(body["refused"][0]["line"], 2);
+    assert!(body["refused"][0]["reason"].as_str().unwrap().contains("longer than 16777216 bytes"), "{body}");
+    assert_eq!(body["refused"][1]["line"], 3);
+    assert!(body["refused"][1]["reason"].as_str().unwrap().contains("once they are read"), "{body}");
+    assert_eq!(total(&stage).await, 2);
 }
 
 #[tokio::test]

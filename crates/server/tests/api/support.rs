@@ -56,6 +56,7 @@ pub(crate) struct Stage {
     pub(crate) workspace: WorkspaceId,
     pub(crate) task: TaskId,
     router: Router,
+    app: App,
     folder: TempDir,
 }
 
@@ -135,7 +136,12 @@ impl Stage {
         };
         let task = store.create_task(&new).await.unwrap().id;
         let app = App::new(store.clone(), server_settings, clock.clone(), random.clone()).await.unwrap();
-        Self { store, clock, random, admin, workspace, task, router: router(app), folder }
+        Self { store, clock, random, admin, workspace, task, router: router(app.clone()), app, folder }
+    }
+
+    /// How many changes the service is making.
+    pub(crate) fn changes_in_progress(&self) -> usize {
+        self.app.changes_in_progress()
     }
 
     /// Changes the catalog behind the service's back.

@@ -15,6 +15,7 @@ use runlog_model::wire::sql::SqlQuestion;
 use runlog_store::Store;
 
 use crate::command::archive::OpenArgs;
+use crate::command::serve::SPILL_FOLDER;
 use crate::connection::ConnectArgs;
 use crate::edge::SystemClock;
 use crate::exit::{Exit, Failure, Outcome};
@@ -40,9 +41,13 @@ pub(crate) struct SqlArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Most memory, in MiB; beyond it a question goes on in temporary files
-    #[arg(long, env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
+    #[arg(long, alias = "sql-memory", env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     memory: u32,
+    /// Most temporary files, in MiB; they are in the folder `sql` of the data folder, where there is one
+    #[arg(long, alias = "sql-spill", env = "RUNLOG_SQL_SPILL", default_value_t = 8_192, value_name = "MIB",
+          value_parser = clap::value_parser!(u32).range(16..))]
+    spill: u32,
     #[command(flatten)]
     archive: OpenArgs,
     #[command(flatten)]
@@ -84,8 +89,14 @@ impl Asked {
             return Ok(Self::Service(args.connect.client()?));
         }
         let store = args.archive.open().await?;
-        let settings =
-            SqlSettings { memory_bytes: (args.memory as usize) << 20, time_max: None, ..SqlSettings::default() };
+        let settings = SqlSettings {
+            memory_bytes: (args.memory as usize) << 20,
+            // An archive that is elsewhere has no folder here.
+            spill_folder: args.archive.data().is_dir().then(|| args.archive.data().join(SPILL_FOLDER)),
+            spill_bytes: u64::from(args.spill) << 20,
+            time_max: None,
+            ..SqlSettings::default()
+        };
         let engine = SqlEngine::new(store.clone(), settings, Arc::new(SystemClock)).map_err(failure)?;
         Ok(Self::Archive { store, engine: Box::new(engine) })
     }

@@ -1,0 +1,260 @@
+//! Rows with long texts, where a query makes more rows of them.
+//!
+//! What the engine hands on has so many rows, whatever they hold. A join gives a text of 1 MiB for each row that it fits
+//! to, and a window for each row that it answers: 8,192 copies at a time, which no operator counts. Here the rows are
+//! measured before such an operator gets them. Where a batch of the longest would take too much, the question is begun
+//! again with fewer rows at a time ([`WideRows`]), as long as nothing of its answer was given.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::record_table::RecordTable;
+
+/// Columns of records whose texts are short. Those of the other tables are, or there are few of them.
+const SHORT: [&str; 4] = ["run_id", "task_id", "workspace_id", "severity"];
+
+/// How much one batch of rows may take, and what becomes of one that takes more.
+#[derive(Debug)]
+pub(super) struct WidthLimit {
+    /// Rows of a batch.
+    pub(super) rows: usize,
+    /// Unit: bytes.
+    pub(super) memory_bytes: usize,
+    /// True once a part of the answer was given, which cannot be taken back.
+    pub(super) has_rows: Arc<AtomicBool>,
+}
+
+/// A row that is too long for as many of them as a batch has.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("a row of {bytes} bytes is too long for that many rows at a time")]
+pub(super) struct WideRows {
+    bytes: usize,
+}
+
+impl WideRows {
+    /// The error that says so, where it is one.
+    pub(super) fn find(error: &DataFusionError) -> Option<Self> {
+        match error.find_root() {
+            DataFusionError::External(error) => error.downcast_ref().copied(),
+            _ => None,
+        }
+    }
+
+    /// How many such rows a batch may have: some more than fit at once, for longer ones that are still to come.
+    pub(super) fn rows_at_a_time(self, memory_bytes: usize) -> usize {
+        (part(memory_bytes) / self.bytes.max(1) / 4).max(1)
+    }
+}
+
+/// The part of the memory that one batch may take.
+fn part(memory_bytes: usize) -> usize {
+    memory_bytes / 4
+}
+
+impl WidthLimit {
+    /// Whether batches may have rows as long as this.
+    pub(super) fn check(&self, row_bytes: usize) -> Result<()> {
+        let bytes = row_bytes.saturating_mul(self.rows);
+        if bytes <= part(self.memory_bytes) || (self.rows == 1 && row_bytes <= self.memory_bytes) {
+            return Ok(());
+        }
+        if self.rows > 1 && !self.has_rows.load(Ordering::Relaxed) {
+            return Err(DataFusionError::External(Box::new(WideRows { bytes: row_bytes })));
+        }
+        match bytes <= self.memory_bytes {
+            true => Ok(()),
+            false => Err(DataFusionError::ResourcesExhausted(format!(
+                "a row of {row_bytes} bytes came {} times where there are {} bytes",
+                self.rows, self.memory_bytes
+            ))),
+        }
+    }
+}
+
+/// True where a plan may make many rows of one that holds a long text.
+pub(super) fn multiplies_texts(plan: &LogicalPlan) -> Result<bool> {
+    let (mut multiplies, mut has_texts) = (false, false);
+    plan.apply_with_subqueries(|plan| {
+        match plan {
+            LogicalPlan::Join(_) | LogicalPlan::Unnest(_) | LogicalPlan::Window(_) => multiplies = true,
+            LogicalPlan::TableScan(scan) if scan.table_name.table() == RecordTable::NAME => {
+                let is_long =
+                    |field: &Arc<Field>| is_text(field.data_type()) && !SHORT.contains(&field.name().as_str());
+                has_texts |= scan.projected_schema.fields().iter().any(is_long);
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(multiplies && has_texts)
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+/// A plan whose joins get no rows that are too long for their batches, and in which lists are taken apart for a few rows
+/// at a time.
+pub(super) fn bounded(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|plan| {
+        let lists: Option<Arc<[usize]>> = plan.as_any().downcast_ref::<UnnestExec>().map(|unnest| {
+            let lists = unnest.list_column_indices().iter().map(|list| list.index_in_input_schema);
+            lists.collect()
+        });
+        if lists.is_none() && !plan.name().ends_with("JoinExec") {
+            return Ok(Transformed::no(plan));
+        }
+        let inputs = plan.children().into_iter().map(|input| {
+            let (input, lists, limit) = (Arc::clone(input), lists.clone(), Arc::clone(limit));
+            Arc::new(WidthExec { input, lists, limit }) as Arc<dyn ExecutionPlan>
+        });
+        let inputs = inputs.collect();
+        Ok(Transformed::yes(plan.with_new_children(inputs)?))
+    })
+    .data()
+}
+
+/// Measures the rows that an operator gets.
+#[derive(Debug)]
+struct WidthExec {
+    input: Arc<dyn ExecutionPlan>,
+    /// The columns that are taken apart, where that is what the operator does.
+    lists: Option<Arc<[usize]>>,
+    limit: Arc<WidthLimit>,
+}
+
+impl DisplayAs for WidthExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl ExecutionPlan for WidthExec {
+    fn name(&self) -> &'static str {
+        "WidthExec"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(match children.pop() {
+            Some(input) => Arc::new(Self { input, lists: self.lists.clone(), limit: Arc::clone(&self.limit) }),
+            None => self,
+        })
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (lists, limit) = (self.lists.clone(), Arc::clone(&self.limit));
+        let batches = self.input.execute(partition, context)?.map(move |batch| {
+            let batch = batch?;
+            let parts = match &lists {
+                Some(lists) => parts_to_take_apart(&batch, lists, &limit)?,
+                None => {
+                    limit.check(longest_row(&batch)?)?;
+                    vec![batch]
+                }
+            };
+            Ok::<_, DataFusionError>(stream::iter(parts.into_iter().map(Ok)))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), batches.try_flatten())))
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+}
+
+/// The bytes of the texts and lists of the longest row, or somewhat more.
+fn longest_row(batch: &RecordBatch) -> Result<usize> {
+    batch.columns().iter().map(longest_value).sum()
+}
+
+/// The bytes of the longest value; of a list or the like, those of all of them.
+pub(super) fn longest_value(values: &ArrayRef) -> Result<usize> {
+    let longest = match values.data_type() {
+        DataType::Utf8 => values.as_string::<i32>().iter().flatten().map(str::len).max(),
+        DataType::LargeUtf8 => values.as_string::<i64>().iter().flatten().map(str::len).max(),
+        DataType::Utf8View => values.as_string_view().iter().flatten().map(str::len).max(),
+        DataType::Boolean | DataType::Null => Some(1),
+        kind => Some(kind.primitive_width().map_or_else(|| bytes_of(values), Ok)?),
+    };
+    Ok(longest.unwrap_or(0))
+}
+
+/// The bytes of all values.
+pub(super) fn bytes_of(values: &ArrayRef) -> Result<usize> {
+    Ok(values.to_data().get_slice_memory_size()?)
+}
+
+/// A batch in parts, each of which takes little once its lists are taken apart.
+fn parts_to_take_apart(batch: &RecordBatch, lists: &[usize], limit: &WidthLimit) -> Result<Vec<RecordBatch>> {
+    let whole = taken_apart(batch, lists)?;
+    if whole <= part(limit.memory_bytes) {
+        return Ok(vec![batch.clone()]);
+    }
+    if batch.num_rows() <= 1 {
+        let held = limit.memory_bytes;
+        return match whole <= held {
+            true => Ok(vec![batch.clone()]),
+            false => Err(DataFusionError::ResourcesExhausted(format!(
+                "a list takes {whole} bytes with the columns beside it where there are {held}"
+            ))),
+        };
+    }
+    let middle = batch.num_rows() / 2;
+    let mut parts = parts_to_take_apart(&batch.slice(0, middle), lists, limit)?;
+    parts.extend(parts_to_take_apart(&batch.slice(middle, batch.num_rows() - middle), lists, limit)?);
+    Ok(parts)
+}
+
+/// What a batch takes at most when its lists are taken apart. Unit: bytes.
+fn taken_apart(batch: &RecordBatch, lists: &[usize]) -> Result<usize> {
+    let (mut elements, mut elements_bytes, mut beside) = (0, 0, 0);
+    for (index, column) in batch.columns().iter().enumerate() {
+        if !lists.contains(&index) {
+            beside += longest_value(column)?;
+            continue;
+        }
+        elements_bytes += bytes_of(column)?;
+        elements += elements_of(column);
+    }
+    Ok(elements.saturating_mul(beside).saturating_add(elements_bytes))
+}
+
+/// How many elements the lists of a column have.
+fn elements_of(lists: &ArrayRef) -> usize {
+    match lists.data_type() {
+        DataType::List(_) => lists.as_list::<i32>().iter().flatten().map(|list| list.len().max(1)).sum(),
+        DataType::LargeList(_) => lists.as_list::<i64>().iter().flatten().map(|list| list.len().max(1)).sum(),
+        DataType::FixedSizeList(_, length) => lists.len().saturating_mul(usize::try_from(*length).unwrap_or(1)),
+        _ => lists.len(),
+    }
+}

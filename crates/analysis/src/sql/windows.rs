@@ -1,0 +1,364 @@
+//! The memory of window functions, which the engine does not count.
+//!
+//! A window over whole partitions (`OVER ()`) keeps all its rows, puts them together, and makes all values at once; one
+//! that goes along with an order keeps the rows that it has not answered yet, and those that its frame looks back at. Here
+//! the input of each is counted as it passes, with what the values of the functions may take, before the window gets it.
+//! A function that gives texts may give the longest of them for each row, which the question is held to as in a join.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::window::{
+    PlainAggregateWindowExpr, SlidingAggregateWindowExpr, StandardWindowExpr, WindowExpr,
+};
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec, WindowUDFExpr};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
+use futures::{StreamExt, TryStreamExt};
+
+use super::wide_rows::{WidthLimit, bytes_of, longest_value};
+
+/// What a value takes while it is made, beside its bytes. Unit: bytes.
+const VALUE_BYTES: usize = size_of::<ScalarValue>();
+
+/// What a value takes in a column, beside its bytes. Unit: bytes.
+const PLACE_BYTES: usize = 16;
+
+/// How often a window holds a row: as it came, and put together with others.
+const ROW_COPIES: usize = 2;
+
+/// A plan whose windows take the memory that they need from that of all questions.
+pub(super) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|plan| {
+        let any = plan.as_any();
+        let (input, window, is_whole) = if let Some(window) = any.downcast_ref::<WindowAggExec>() {
+            (window.input(), window.window_expr(), true)
+        } else if let Some(window) = any.downcast_ref::<BoundedWindowAggExec>() {
+            (window.input(), window.window_expr(), false)
+        } else {
+            return Ok(Transformed::no(plan));
+        };
+        let functions = window.iter().map(|function| Function::of(function.as_ref())).collect::<Result<Vec<_>>>()?;
+        let need = Arc::new(Need { functions, is_whole, limit: Arc::clone(limit) });
+        let partitions = input.output_partitioning().partition_count();
+        let answered: Arc<[AtomicUsize]> = (0..partitions).map(|_| AtomicUsize::new(0)).collect();
+        let input = Edge::new(Arc::clone(input), Side::Before(need), &answered);
+        let window = Arc::clone(&plan).with_new_children(vec![Arc::new(input)])?;
+        Ok(Transformed::yes(Arc::new(Edge::new(window, Side::After, &answered)) as Arc<dyn ExecutionPlan>))
+    })
+    .data()
+}
+
+/// A function of a window, as far as its memory goes.
+#[derive(Debug)]
+struct Function {
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    gives: Gives,
+    /// What one value takes while it is made, beside its bytes. Unit: bytes.
+    value_bytes: usize,
+    /// How many rows before the one that is answered are kept; `usize::MAX`: all of them.
+    look_back: usize,
+}
+
+/// What a function gives for each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    /// A value of a fixed size.
+    Fixed,
+    /// One of the values of its arguments, each once.
+    Moved,
+    /// Any of the values of its arguments, perhaps the longest for each row.
+    Any,
+    /// What it makes of all values of its arguments.
+    All,
+}
+
+impl Function {
+    fn of(window: &dyn WindowExpr) -> Result<Self> {
+        let (name, offset) = name_and_offset(window);
+        let kind = window.field()?.data_type().clone();
+        let gives = match name {
+            _ if kind.is_null() || kind == DataType::Boolean || kind.primitive_width().is_some() => Gives::Fixed,
+            "lag" | "lead" => Gives::Moved,
+            "min" | "max" | "first_value" | "last_value" | "nth_value" => Gives::Any,
+            _ => Gives::All,
+        };
+        let frame = window.get_window_frame();
+        let is_same_for_all = frame.start_bound.is_unbounded() && frame.end_bound.is_unbounded();
+        let look_back = match &frame.start_bound {
+            _ if matches!(name, "lag" | "lead") => offset,
+            _ if name == "nth_value" => usize::MAX,
+            WindowFrameBound::CurrentRow | WindowFrameBound::Following(_) => 0,
+            // What came before is in the state of the function.
+            start if start.is_unbounded() => 0,
+            WindowFrameBound::Preceding(rows) if frame.units == WindowFrameUnits::Rows => count(rows),
+            WindowFrameBound::Preceding(_) => usize::MAX,
+        };
+        let value_bytes = PLACE_BYTES + if is_same_for_all && gives == Gives::Fixed { 0 } else { VALUE_BYTES };
+        Ok(Self { arguments: window.expressions(), gives, value_bytes, look_back })
+    }
+
+    /// The bytes of its arguments in a batch, and of the longest value among them.
+    fn measure(&self, batch: &RecordBatch) -> Result<Texts> {
+        let mut texts = Texts::default();
+        if self.gives == Gives::Fixed {
+            return Ok(texts);
+        }
+        for argument in &self.arguments {
+            let values = argument.evaluate(batch)?.into_array(batch.num_rows())?;
+            texts.total += bytes_of(&values)?;
+            texts.longest = texts.longest.max(longest_value(&values)?);
+        }
+        Ok(texts)
+    }
+
+    /// What it gives for so many rows, of arguments with so many bytes for each row. Unit: bytes.
+    fn given(&self, rows: usize, all_rows: usize, texts: &Texts) -> usize {
+        let bytes = match self.gives {
+            Gives::Fixed => 0,
+            Gives::Moved => 2 * share(texts.total, rows, all_rows),
+            Gives::Any => 2_usize.saturating_mul(rows).saturating_mul(texts.longest),
+            Gives::All => rows.saturating_mul(texts.total),
+        };
+        bytes.saturating_add(rows.saturating_mul(self.value_bytes))
+    }
+
+    /// The most that it gives for one row. Unit: bytes.
+    fn given_for_one(&self, texts: &Texts) -> usize {
+        match self.gives {
+            Gives::Fixed | Gives::Moved => 0,
+            Gives::Any => texts.longest,
+            Gives::All => texts.total,
+        }
+    }
+}
+
+/// The name of a function, and by how many rows `lag` and `lead` move; `usize::MAX` where that is not known.
+fn name_and_offset(window: &dyn WindowExpr) -> (&str, usize) {
+    let any = window.as_any();
+    if let Some(plain) = any.downcast_ref::<PlainAggregateWindowExpr>() {
+        return (plain.get_aggregate_expr().fun().name(), 0);
+    }
+    if let Some(sliding) = any.downcast_ref::<SlidingAggregateWindowExpr>() {
+        return (sliding.get_aggregate_expr().fun().name(), 0);
+    }
+    let standard = any.downcast_ref::<StandardWindowExpr>();
+    let function = standard.and_then(|it| it.get_standard_func_expr().as_any().downcast_ref::<WindowUDFExpr>());
+    let Some(function) = function else { return ("", usize::MAX) };
+    let offset = match function.args().get(1) {
+        None => 1,
+        Some(offset) => offset.as_any().downcast_ref::<Literal>().map_or(usize::MAX, |offset| count(offset.value())),
+    };
+    (function.fun().name(), offset)
+}
+
+/// A number of rows; `usize::MAX` for what is none.
+fn count(value: &ScalarValue) -> usize {
+    let number = value.cast_to(&DataType::Int64).ok();
+    match number {
+        Some(ScalarValue::Int64(Some(rows))) => usize::try_from(rows.unsigned_abs()).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    }
+}
+
+/// As much of a total as so many of all rows have, rounded up.
+fn share(total: usize, rows: usize, all_rows: usize) -> usize {
+    let part = (total as u128 * rows as u128).div_ceil(all_rows.max(1) as u128);
+    usize::try_from(part).unwrap_or(usize::MAX)
+}
+
+/// Texts that a function was given. Unit: bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Texts {
+    total: usize,
+    longest: usize,
+}
+
+/// What a window needs.
+#[derive(Debug)]
+struct Need {
+    functions: Vec<Function>,
+    /// True when it answers nothing before it has all rows.
+    is_whole: bool,
+    /// What rows of what it gives may take.
+    limit: Arc<WidthLimit>,
+}
+
+/// What has passed into a window.
+#[derive(Debug)]
+struct Passed {
+    rows: usize,
+    bytes: usize,
+    texts: Vec<Texts>,
+}
+
+impl Need {
+    /// Counts a batch.
+    fn count(&self, passed: &mut Passed, batch: &RecordBatch) -> Result<()> {
+        passed.rows += batch.num_rows();
+        for column in batch.columns() {
+            passed.bytes += bytes_of(column)?;
+        }
+        let mut for_one = 0;
+        for (function, texts) in self.functions.iter().zip(&mut passed.texts) {
+            let more = function.measure(batch)?;
+            *texts = Texts { total: texts.total + more.total, longest: texts.longest.max(more.longest) };
+            for_one += function.given_for_one(texts);
+        }
+        self.limit.check(for_one)
+    }
+
+    /// The memory for what has passed, of which so many rows are answered. Unit: bytes.
+    fn bytes(&self, passed: &Passed, answered: usize) -> usize {
+        let unanswered = passed.rows.saturating_sub(answered);
+        let look_back = self.functions.iter().map(|function| function.look_back).max().unwrap_or(0);
+        let (held, rows) = match self.is_whole {
+            true => (passed.rows, passed.rows),
+            false => (unanswered.saturating_add(look_back).min(passed.rows), unanswered),
+        };
+        let given = self.functions.iter().zip(&passed.texts).map(|(it, texts)| it.given(rows, passed.rows, texts));
+        given.fold(ROW_COPIES.saturating_mul(share(passed.bytes, held, passed.rows)), usize::saturating_add)
+    }
+}
+
+/// One side of a window.
+#[derive(Debug, Clone)]
+enum Side {
+    /// Its input, which is counted.
+    Before(Arc<Need>),
+    /// What it gives: rows that it has answered.
+    After,
+}
+
+/// Passes batches on, and counts them.
+#[derive(Debug)]
+struct Edge {
+    input: Arc<dyn ExecutionPlan>,
+    side: Side,
+    /// Rows that the window has answered, for each partition.
+    answered: Arc<[AtomicUsize]>,
+}
+
+impl Edge {
+    fn new(input: Arc<dyn ExecutionPlan>, side: Side, answered: &Arc<[AtomicUsize]>) -> Self {
+        Self { input, side, answered: Arc::clone(answered) }
+    }
+
+    fn answered(&self, partition: usize) -> Result<Answered> {
+        match partition < self.answered.len() {
+            true => Ok(Answered { all: Arc::clone(&self.answered), partition }),
+            false => Err(DataFusionError::Internal(format!("a window has no partition {partition}"))),
+        }
+    }
+}
+
+/// The rows that the window has answered of one partition.
+struct Answered {
+    all: Arc<[AtomicUsize]>,
+    partition: usize,
+}
+
+impl Answered {
+    fn rows(&self) -> &AtomicUsize {
+        &self.all[self.partition]
+    }
+}
+
+impl DisplayAs for Edge {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl ExecutionPlan for Edge {
+    fn name(&self) -> &'static str {
+        match self.side {
+            Side::Before(_) => "WindowInputExec",
+            Side::After => "WindowOutputExec",
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(match children.pop() {
+            Some(input) => Arc::new(Self::new(input, self.side.clone(), &self.answered)),
+            None => self,
+        })
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let answered = self.answered(partition)?;
+        let schema = self.input.schema();
+        let reservation = MemoryConsumer::new(format!("Window[{partition}]")).register(context.memory_pool());
+        let input = self.input.execute(partition, context)?;
+        Ok(match &self.side {
+            Side::After => {
+                let batches = input.inspect_ok(move |batch| {
+                    answered.rows().fetch_add(batch.num_rows(), Ordering::Relaxed);
+                });
+                Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+            }
+            Side::Before(need) => {
+                // A part of a recursive query is run again and again.
+                answered.rows().store(0, Ordering::Relaxed);
+                let mut counter = Counter::new(Arc::clone(need), answered, reservation);
+                let batches = input.map(move |batch| batch.and_then(|batch| counter.take(&batch).map(|()| batch)));
+                Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+            }
+        })
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+}
+
+/// Counts the input of a window, and holds the memory for it until the window is gone.
+struct Counter {
+    need: Arc<Need>,
+    passed: Passed,
+    answered: Answered,
+    memory: MemoryReservation,
+}
+
+impl Counter {
+    fn new(need: Arc<Need>, answered: Answered, memory: MemoryReservation) -> Self {
+        let passed = Passed { rows: 0, bytes: 0, texts: vec![Texts::default(); need.functions.len()] };
+        Self { need, passed, answered, memory }
+    }
+
+    /// Takes the memory for a batch.
+    fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.need.count(&mut self.passed, batch)?;
+        let answered = self.answered.rows().load(Ordering::Relaxed);
+        self.memory.try_resize(self.need.bytes(&self.passed, answered))
+    }
+}
