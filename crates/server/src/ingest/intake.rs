@@ -7,7 +7,6 @@ use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::metrics::counters::Metrics;
 use axum::http::StatusCode;
 use runlog_model::place::{Right, Task};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
@@ -20,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::auth::audit::AuditedChange;
 use crate::auth::rights;
 use crate::http::error::{ApiError, ApiResult};
+use crate::metrics::counters::Metrics;
 
 /// Who sends what is stored, and the request in which they do.
 pub(crate) struct Sender<'a> {

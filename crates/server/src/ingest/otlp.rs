@@ -13,14 +13,13 @@
 use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
-use runlog_model::{LogTime, Record, RunId, Severity, Timestamp};
+use runlog_model::{LogTime, Record, RunId, Severity, Timestamp, hex};
 use serde_json::{Map, Value};
 
 use crate::http::error::ApiResult;
 use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::intake::{self, Intake, Refused, TaskHint};
 use crate::ingest::severity as words;
-use runlog_model::hex;
 
 /// The names of OTLP attributes: of each list the first one that a record, its scope or its resource has counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
