@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use self::circles::circles;
+use self::circles::{Circle, circles};
 use self::source::{Arrow, Code, Sources};
 use self::table::{PLANS, Plan, ROOT_FILES};
 
@@ -87,12 +87,12 @@ fn breaks(plan: &Plan, code: &Code) -> Vec<String> {
 }
 
 /// A circle, with one line that names the next file for each of its files.
-fn told(krate: &str, circle: &[Arrow]) -> String {
-    let mut text = format!(
-        "crates/{krate}: {} files name each other in a circle; move what one needs of the next into a file of its own:",
-        circle.len()
-    );
-    for Arrow { from, to, line, path } in circle {
+fn told(krate: &str, circle: &Circle) -> String {
+    let (length, knot) = (circle.arrows.len(), circle.knot);
+    let knot = if knot > length { format!(", of {knot} that lead to each other") } else { String::new() };
+    let advice = "move what one needs of the next into a file of its own";
+    let mut text = format!("crates/{krate}: {length} files name each other in a circle{knot}; {advice}:");
+    for Arrow { from, to, line, path } in &circle.arrows {
         // A String takes whatever is written to it.
         let _ = write!(text, "\n  {from}:{line} names {to} ({path})");
     }

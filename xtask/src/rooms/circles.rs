@@ -4,8 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::source::Arrow;
 
+/// A circle, and the knot that it is a part of.
+#[derive(Debug)]
+pub(crate) struct Circle {
+    pub(crate) arrows: Vec<Arrow>,
+    /// How many files each lead to all others of them, those of the circle included.
+    pub(crate) knot: usize,
+}
+
 /// A shortest circle of each knot of files that name each other.
-pub(crate) fn circles(arrows: &[Arrow]) -> Vec<Vec<Arrow>> {
+pub(crate) fn circles(arrows: &[Arrow]) -> Vec<Circle> {
     let mut from: BTreeMap<&str, Vec<&Arrow>> = BTreeMap::new();
     for arrow in arrows {
         from.entry(&arrow.from).or_default().push(arrow);
@@ -19,8 +27,10 @@ pub(crate) fn circles(arrows: &[Arrow]) -> Vec<Vec<Arrow>> {
         if let Some(circle) = way_back(&from, file) {
             // One circle is told of each knot: when it is cut, the next is.
             let reached = reached_from(&from, file);
-            seen.extend(reached.iter().copied().filter(|other| reached_from(&from, other).contains(file)));
-            found.push(circle.into_iter().cloned().collect());
+            let back = |other: &&str| reached_from(&from, other).contains(file);
+            let knot: Vec<&str> = reached.into_iter().filter(back).collect();
+            found.push(Circle { arrows: circle.into_iter().cloned().collect(), knot: knot.len() });
+            seen.extend(knot);
         }
     }
     found
@@ -68,7 +78,7 @@ fn reached_from<'a>(from: &BTreeMap<&'a str, Vec<&'a Arrow>>, file: &str) -> BTr
 mod tests {
     use super::*;
 
-    /// The circles among these arrows, each as the files that it passes.
+    /// The circles among these arrows, each as the files that it passes and the size of its knot.
     fn found(arrows: &[(&str, &str)]) -> Vec<String> {
         let arrow = |(from, to): &(&str, &str)| Arrow {
             from: (*from).to_owned(),
@@ -77,7 +87,10 @@ mod tests {
             path: String::new(),
         };
         let arrows: Vec<Arrow> = arrows.iter().map(arrow).collect();
-        let names = |circle: &Vec<Arrow>| circle.iter().map(|arrow| arrow.from.as_str()).collect::<Vec<_>>().join(" ");
+        let names = |circle: &Circle| {
+            let files: Vec<&str> = circle.arrows.iter().map(|arrow| arrow.from.as_str()).collect();
+            format!("{} of {}", files.join(" "), circle.knot)
+        };
         circles(&arrows).iter().map(names).collect()
     }
 
@@ -89,6 +102,6 @@ mod tests {
     #[test]
     fn the_shortest_circle_of_each_knot_is_found() {
         let arrows = [("a", "b"), ("b", "c"), ("c", "d"), ("d", "a"), ("c", "a"), ("x", "y"), ("y", "x"), ("y", "a")];
-        assert_eq!(found(&arrows), ["a b c", "x y"]);
+        assert_eq!(found(&arrows), ["a b c of 4", "x y of 2"]);
     }
 }
