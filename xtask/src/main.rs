@@ -1,32 +1,52 @@
-//! Automation of the workspace: `cargo run -p xtask -- layers`.
+//! Automation of the workspace: `cargo run -p xtask -- layers` and `… rooms`.
 
 mod layers;
+mod rooms;
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Result;
+
 /// The workspace's root, seen from this package.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-#[allow(clippy::print_stderr, clippy::print_stdout, reason = "this is a command for developers")]
+const USAGE: &str = "usage: xtask layers   checks that crates, and rooms inside of them, name only those they may
+       xtask rooms    writes the rooms into ARCHITECTURE.md, and lists circles of crates without a plan";
+
+#[allow(clippy::print_stderr, reason = "this is a command for developers")]
 fn main() -> ExitCode {
-    let asked = std::env::args().nth(1);
-    if asked.as_deref() != Some("layers") {
-        eprintln!("usage: xtask layers   checks that each crate names only the crates it may");
-        return ExitCode::from(2);
+    let done = match std::env::args().nth(1).as_deref() {
+        Some("layers") => layers(),
+        Some("rooms") => rooms(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[allow(clippy::print_stderr, clippy::print_stdout, reason = "this is a command for developers")]
+fn layers() -> Result<ExitCode> {
+    let root = Path::new(ROOT);
+    let mut violations = layers::violations(root)?;
+    violations.extend(rooms::violations(root)?);
+    if violations.is_empty() {
+        println!("every crate and every room names only those it may");
+        return Ok(ExitCode::SUCCESS);
     }
-    match layers::violations(Path::new(ROOT)) {
-        Ok(violations) if violations.is_empty() => {
-            println!("every crate names only the crates it may");
-            ExitCode::SUCCESS
-        }
-        Ok(violations) => {
-            violations.iter().for_each(|violation| eprintln!("{violation}"));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    violations.iter().for_each(|violation| eprintln!("{violation}"));
+    Ok(ExitCode::FAILURE)
+}
+
+#[allow(clippy::print_stdout, reason = "this is a command for developers")]
+fn rooms() -> Result<ExitCode> {
+    let root = Path::new(ROOT);
+    println!("ARCHITECTURE.md {}", if rooms::write_drawing(root)? { "was written" } else { "is as it was" });
+    rooms::circles_without_plan(root)?.iter().for_each(|circle| println!("{circle}"));
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,10 +5,12 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`hex`] | bytes as hexadecimal digits |
 //! | [`id`] | ids of runs, tasks, workspaces and environments |
 //! | [`log_time`] | times as logs write them: numbers of any unit, texts of any form |
 //! | [`time`] | [`Timestamp`], [`TimeRange`], [`Clock`] |
 //! | [`record`] | one line of a run's log |
+//! | [`severity`] | how grave it is |
 //! | [`run`] | one execution of a task |
 //! | [`page`] | where a page of a log ends |
 //! | [`printable`] | text that a terminal may show |
@@ -16,11 +18,13 @@
 //! | [`text`] | the TEXT form of a log |
 //! | [`problem`] | kinds of errors, the same from run to run |
 //! | [`place`] | environments, workspaces, tasks, and who may do what there |
+//! | [`word`] | what is none of the words that may stand in a place |
 //! | [`wire`] | request and response bodies |
 
 // Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
+pub mod hex;
 pub mod id;
 pub mod log_time;
 pub mod page;
@@ -32,17 +36,19 @@ pub mod random;
 pub mod record;
 pub mod repair;
 pub mod run;
-mod severity_words;
+pub mod severity;
 pub mod text;
 pub mod time;
 pub mod wire;
+pub mod word;
 
 pub use id::{EnvironmentId, RunId, TaskId, WorkspaceId};
 pub use log_time::{LogTime, LogZone};
 pub use page::{FileFormat, PageEnd, RecordOrder};
 pub use problem::ProblemKind;
 pub use random::Random;
-pub use record::{Record, Severity};
+pub use record::Record;
 pub use repair::repair;
 pub use run::{ExecutionStatus, ExecutionType, Run, RunStatus, Runtime, UserType};
+pub use severity::Severity;
 pub use time::{Clock, TimeRange, Timestamp};

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::word::WordError;
 
 /// Most records one page holds.
 ///
@@ -160,20 +161,6 @@ pub enum RecordOrder {
     Desc,
     /// Oldest first: by time, then by arrival.
     Asc,
-}
-
-/// A word that is none of those allowed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is not one of {allowed}")]
-pub struct WordError {
-    found: String,
-    allowed: &'static str,
-}
-
-impl WordError {
-    pub(crate) fn new(found: &str, allowed: &'static str) -> Self {
-        Self { found: found.chars().take(64).collect(), allowed }
-    }
 }
 
 /// Any case is read.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::page::WordError;
+use crate::word::WordError;
 use crate::{EnvironmentId, TaskId, WorkspaceId};
 
 /// An environment, such as development or production.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::page::WordError;
+use crate::word::WordError;
 use crate::{ExecutionType, Run, RunStatus, Timestamp, UserType};
 
 /// How far a plan execution is. Source: `status` of the processing API's plan executions.

@@ -7,7 +7,8 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Timestamp, severity_words};
+use crate::Timestamp;
+pub use crate::severity::{Severity, SeverityCounts};
 
 /// One entry of a run's log. A message may have several lines.
 ///
@@ -101,93 +102,6 @@ impl Record {
     ) -> serde_json::Result<()> {
         deserializer.deserialize_map(RecordVisitor(self))?;
         deserializer.end()
-    }
-}
-
-/// The severities that logs use, least first, for counting; what is none of them counts as `Other`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Severity {
-    /// No severity, or one that means none of these.
-    Other,
-    /// Finest.
-    Trace,
-    /// For developers.
-    Debug,
-    /// Ordinary progress.
-    Info,
-    /// Odd, but the run goes on.
-    Warn,
-    /// Something failed.
-    Error,
-    /// The run cannot go on.
-    Fatal,
-}
-
-impl Severity {
-    /// Every severity, least first.
-    pub const ALL: [Self; 7] =
-        [Self::Other, Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
-
-    /// The severity that a record's text means: one of the names below in any case, or a word or number of another logger,
-    /// such as `WARNING`, `SEVERE`, `CRITICAL` or `err`.
-    pub fn of(text: Option<&str>) -> Self {
-        let Some(text) = text else { return Self::Other };
-        Self::named(text).or_else(|| severity_words::meant(text)).unwrap_or(Self::Other)
-    }
-
-    /// The severity whose name a text is, in any case; none for the words of other loggers.
-    pub fn named(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().skip(1).find(|severity| severity.name().eq_ignore_ascii_case(text))
-    }
-
-    /// Its name in a log, upper case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Other => "OTHER",
-            Self::Trace => "TRACE",
-            Self::Debug => "DEBUG",
-            Self::Info => "INFO",
-            Self::Warn => "WARN",
-            Self::Error => "ERROR",
-            Self::Fatal => "FATAL",
-        }
-    }
-}
-
-/// How many records a log has of each severity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct SeverityCounts([u64; 7]);
-
-impl SeverityCounts {
-    /// Counts one more record.
-    pub fn add(&mut self, severity: Severity) {
-        self.0[severity as usize] += 1;
-    }
-
-    /// Adds another log's counts.
-    pub fn add_all(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
-    }
-
-    /// The records of one severity.
-    pub fn of(&self, severity: Severity) -> u64 {
-        self.0[severity as usize]
-    }
-
-    /// The records of all severities.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-
-    /// The counts in the order of [`Severity::ALL`].
-    pub fn as_array(&self) -> [u64; 7] {
-        self.0
-    }
-
-    /// From counts in the order of [`Severity::ALL`].
-    pub fn from_array(counts: [u64; 7]) -> Self {
-        Self(counts)
     }
 }
 
@@ -417,14 +331,5 @@ mod tests {
         check_error(r#"{"logTimestamp":1.5}"#, "logTimestamp");
         check_error(r#"{"logTimestamp":1,"severity":3}"#, "severity");
         check_error("[]", "a record");
-    }
-
-    #[test]
-    fn severities_are_known_in_any_case() {
-        assert_eq!(Severity::of(Some("error")), Severity::Error);
-        assert_eq!(Severity::of(Some("WARNING")), Severity::Warn);
-        assert_eq!((Severity::named("WARNING"), Severity::named("warn")), (None, Some(Severity::Warn)));
-        assert_eq!(Severity::of(Some("AUDIT")), Severity::Other);
-        assert_eq!(Severity::of(None), Severity::Other);
     }
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::page::WordError;
-use crate::record::SeverityCounts;
+use crate::severity::SeverityCounts;
+use crate::word::WordError;
 use crate::{RunId, TaskId, Timestamp, WorkspaceId};
 
 /// One execution of a task, with what the archive knows of it. Source: CONTRACT of the processing API.

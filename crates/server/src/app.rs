@@ -1,31 +1,23 @@
-//! What every handler is given: the archive, the settings, the keys, the clock.
+//! What every handler is given: the archive, the settings, who may, the clock.
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use runlog_analysis::sql::SqlEngine;
 use runlog_model::{Clock, Random, Timestamp};
 use runlog_store::{ArchiveFigures, Error, ErrorKind, Store};
-use tokio_util::task::TaskTracker;
 
-use crate::audit::Looks;
-use crate::body_memory::BodyMemory;
-use crate::kept::{Gathered, Kept};
-use crate::keys::KeyRing;
+use crate::auth::rate_limit::RateLimitSettings;
+use crate::auth::state::{Auth, AuthSettings};
+use crate::http::concurrency_limit::ConcurrencyLimit;
+use crate::http::readiness::Readiness;
+use crate::http::request::RequestContext;
+use crate::ingest::body_memory::BodyMemory;
 use crate::limits;
-use crate::metrics::Metrics;
-use crate::openapi::document_text;
-use crate::pace::Paces;
-use crate::readiness::Readiness;
-use crate::routes::about_text;
+use crate::limits::Bounds;
+use crate::metrics::counters::Metrics;
+use crate::metrics::stale_cache::{Snapshot, StaleCache};
 use crate::settings::ServerSettings;
-use crate::turns::Turns;
-use crate::web::Fixed;
-
-/// What the keys of access tokens are called.
-pub(crate) const ACCESS_TOKENS: &str = "access-tokens";
-
-/// What the keys of links are called.
-pub(crate) const LINKS: &str = "links";
 
 /// Everything that handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -35,22 +27,16 @@ struct Shared {
     store: Store,
     sql: SqlEngine,
     settings: ServerSettings,
-    token_keys: KeyRing,
-    link_keys: KeyRing,
-    paces: Paces,
+    auth: Auth,
+    request_context: Arc<RequestContext>,
     body_memory: BodyMemory,
-    searches: Turns,
-    page_reads: Turns,
-    downloads: Turns,
-    metrics: Metrics,
+    searches: ConcurrencyLimit,
+    page_reads: ConcurrencyLimit,
+    downloads: ConcurrencyLimit,
+    metrics: Arc<Metrics>,
     /// What [`Store::figures`] counted.
-    figures: Kept<ArchiveFigures>,
-    looks: Looks,
+    archive_figures: StaleCache<ArchiveFigures>,
     readiness: Readiness,
-    /// Changes that go on, some of them for clients that have gone.
-    changes: TaskTracker,
-    about: Fixed,
-    openapi: String,
     /// When this service began.
     started_at: Timestamp,
     clock: Arc<dyn Clock>,
@@ -65,47 +51,31 @@ impl App {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> runlog_store::Result<Self> {
-        let token_keys = KeyRing::open(ACCESS_TOKENS, store.clone(), Arc::clone(&clock)).await?;
-        let link_keys = KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?;
-        let paces = Paces::new(&settings, Arc::clone(&clock));
-        let (events_bytes, line_bytes) = (settings.bounds.events_bytes_max, settings.bounds.line_bytes_max);
-        let times = |times: usize| events_bytes.saturating_mul(times);
-        // A line of the longest must fit as well, with the buffers that it passes.
-        let line_read = line_bytes.saturating_mul(limits::LINE_READ_TIMES).saturating_add(limits::READ_BUFFERS_MAX);
-        let line_decoded = line_bytes.saturating_mul(limits::LINE_MEMORY_TIMES);
-        let body_memory = BodyMemory::new(
-            times(limits::EVENTS_READ_TIMES).max(line_read),
-            times(limits::EVENTS_MEMORY_TIMES).max(line_decoded),
-            times(limits::EVENTS_MEMORY_TIMES),
-        );
-        let searches = Turns::of_searches(&settings.bounds);
-        let page_reads = Turns::of_page_reads(&settings.bounds);
-        let downloads = Turns::of_downloads(&settings.bounds);
-        let metrics = Metrics::new();
-        let looks = Looks::new(Arc::clone(&clock));
-        let figures = Kept::new(Arc::clone(&clock));
-        let readiness = Readiness::new(Arc::clone(&clock));
-        let (openapi, about) = (document_text(), Fixed::new(about_text()));
+        let of_auth = auth_settings(&settings);
+        let auth = Auth::open(store.clone(), of_auth, Arc::clone(&clock), Arc::clone(&random)).await?;
+        let metrics = Arc::new(Metrics::new());
+        let request_context = RequestContext {
+            proxies: settings.proxies.clone(),
+            metrics: Arc::clone(&metrics),
+            rate_limit: auth.rate_limits().header(),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+        };
         let sql = SqlEngine::new(store.clone(), settings.sql.clone(), Arc::clone(&clock))
             .map_err(|error| Error::caused(ErrorKind::Unavailable, "questions in SQL cannot be answered", error))?;
         let shared = Shared {
             store,
             sql,
+            auth,
+            request_context: Arc::new(request_context),
+            body_memory: body_memory(&settings.bounds),
+            searches: ConcurrencyLimit::of_searches(&settings.bounds),
+            page_reads: ConcurrencyLimit::of_page_reads(&settings.bounds),
+            downloads: ConcurrencyLimit::of_downloads(&settings.bounds),
             settings,
-            token_keys,
-            link_keys,
-            paces,
-            body_memory,
-            searches,
-            page_reads,
-            downloads,
             metrics,
-            figures,
-            looks,
-            readiness,
-            changes: TaskTracker::new(),
-            about,
-            openapi,
+            archive_figures: StaleCache::new(Arc::clone(&clock)),
+            readiness: Readiness::new(Arc::clone(&clock)),
             started_at: clock.now(),
             clock,
             random,
@@ -126,18 +96,19 @@ impl App {
         &self.0.settings
     }
 
-    /// The keys of access tokens.
-    pub(crate) fn token_keys(&self) -> &KeyRing {
-        &self.0.token_keys
+    /// What tells who calls and what they may.
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.0.auth
     }
 
-    /// The keys of links.
-    pub(crate) fn link_keys(&self) -> &KeyRing {
-        &self.0.link_keys
+    /// What the handling of every request takes.
+    pub(crate) fn request_context(&self) -> Arc<RequestContext> {
+        Arc::clone(&self.0.request_context)
     }
 
-    pub(crate) fn paces(&self) -> &Paces {
-        &self.0.paces
+    /// How many changes are being made, for clients that wait and for clients that have gone.
+    pub fn changes_in_progress(&self) -> usize {
+        self.auth().changes().len()
     }
 
     /// The memory for what is pushed.
@@ -145,18 +116,18 @@ impl App {
         &self.0.body_memory
     }
 
-    /// Turns of searches, searches in a log, and histograms.
-    pub(crate) fn searches(&self) -> &Turns {
+    /// How many searches, searches in a log, and histograms are under way.
+    pub(crate) fn searches(&self) -> &ConcurrencyLimit {
         &self.0.searches
     }
 
-    /// Turns of pages of logs that are read at once, or requested as files.
-    pub(crate) fn page_reads(&self) -> &Turns {
+    /// How many pages of logs are being read or requested.
+    pub(crate) fn page_reads(&self) -> &ConcurrencyLimit {
         &self.0.page_reads
     }
 
-    /// Turns of downloads of whole logs.
-    pub(crate) fn downloads(&self) -> &Turns {
+    /// How many downloads of whole logs are under way.
+    pub(crate) fn downloads(&self) -> &ConcurrencyLimit {
         &self.0.downloads
     }
 
@@ -165,50 +136,14 @@ impl App {
     }
 
     /// The archive's figures; of a large archive, as they were some minutes ago.
-    pub(crate) async fn figures(&self) -> runlog_store::Result<Arc<Gathered<ArchiveFigures>>> {
+    pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveFigures>>> {
         let store = self.0.store.clone();
-        self.0.figures.get(async move { store.figures().await }).await
-    }
-
-    /// Who lately looked at what.
-    pub(crate) fn looks(&self) -> &Looks {
-        &self.0.looks
-    }
-
-    /// Runs what changes something to its end, also when whoever waits for it goes away.
-    pub(crate) async fn outlive<T: Send + 'static>(&self, change: impl Future<Output = T> + Send + 'static) -> T {
-        match self.0.changes.spawn(change).await {
-            Ok(done) => done,
-            Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
-            // The process is ending, and whoever waits with it.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// How many changes are being made, for clients that wait and for clients that have gone.
-    pub fn changes_in_progress(&self) -> usize {
-        self.0.changes.len()
-    }
-
-    /// Waits for changes that go on for clients that have gone.
-    pub(crate) async fn finish_changes(&self) {
-        self.0.changes.close();
-        self.0.changes.wait().await;
+        self.0.archive_figures.get(async move { store.figures().await }).await
     }
 
     /// Whether the archive answers, as it was some seconds ago at most.
     pub(crate) async fn check(&self) -> runlog_store::Result<()> {
         self.0.readiness.check(self.store()).await
-    }
-
-    /// What the service says of itself.
-    pub(crate) fn about(&self) -> &Fixed {
-        &self.0.about
-    }
-
-    /// The description of the API, as text.
-    pub(crate) fn openapi(&self) -> &str {
-        &self.0.openapi
     }
 
     pub(crate) fn random(&self) -> &dyn Random {
@@ -223,9 +158,37 @@ impl App {
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
+}
 
-    /// The present second since 1970.
-    pub(crate) fn now_seconds(&self) -> i64 {
-        self.now().as_millis().div_euclid(1_000)
+impl FromRef<App> for Bounds {
+    fn from_ref(app: &App) -> Self {
+        app.settings().bounds
     }
+}
+
+fn auth_settings(settings: &ServerSettings) -> AuthSettings {
+    AuthSettings {
+        public_url: settings.public_url.clone(),
+        has_tls: settings.tls.is_some(),
+        access_token_seconds: settings.access_token_seconds,
+        link_seconds: settings.link_seconds,
+        rates: RateLimitSettings {
+            requests_per_second: settings.requests_per_second,
+            turn_time_max: settings.turn_time_max,
+            anonymous_requests_per_second: settings.stranger_requests_per_second,
+        },
+    }
+}
+
+fn body_memory(bounds: &Bounds) -> BodyMemory {
+    let (events_bytes, line_bytes) = (bounds.events_bytes_max, bounds.line_bytes_max);
+    let times = |times: usize| events_bytes.saturating_mul(times);
+    // A line of the longest must fit as well, with the buffers that it passes.
+    let line_read = line_bytes.saturating_mul(limits::LINE_READ_TIMES).saturating_add(limits::READ_BUFFERS_MAX);
+    let line_decoded = line_bytes.saturating_mul(limits::LINE_MEMORY_TIMES);
+    BodyMemory::new(
+        times(limits::EVENTS_READ_TIMES).max(line_read),
+        times(limits::EVENTS_MEMORY_TIMES).max(line_decoded),
+        times(limits::EVENTS_MEMORY_TIMES),
+    )
 }

@@ -1,60 +1,45 @@
 //! Speaks HTTP for the archive: the run-log API of Talend Cloud, and Runlog's own.
 //!
 //! ```text
-//! request ▸ request.rs (id, log line, panic, error body) ▸ auth.rs (who) ▸ routes/<noun>.rs (what) ▸ Store
+//! request ▸ http/request.rs (id, log line, panic, error body) ▸ auth (who) ▸ routes/<noun>.rs (what) ▸ Store
 //! ```
 //!
 //! Every route stands in one list, `routes.rs`, with what its caller needs, every limit in `limits.rs`, and every
-//! failure becomes a status in one place, `error.rs`. What is absent here: the archive itself, which is the store's.
+//! failure becomes a status in one place, `http/error.rs`. What is absent here: the archive itself, which is the store's.
+//!
+//! | room | holds | names |
+//! |---|---|---|
+//! | `serve/` | the listener, the router, the description of the API | all below |
+//! | `routes/` | one file a noun: its handlers | all below |
+//! | `app.rs` | what every handler is given | all below |
+//! | `settings.rs` | what an operator may set | `ingest`, `http`, `limits` |
+//! | `ingest/` | bodies of pushes: read, decoded, sorted by run, stored | `auth`, `metrics`, `http`, `limits` |
+//! | `auth/` | who calls and what they may: tokens, sessions, links, rights, rate limits, the audit log | `http`, `limits` |
+//! | `http/` | connections, requests, parameters, errors, the web UI | `metrics`, `limits` |
+//! | `metrics/` | what the service counts about itself | – |
+//! | `limits.rs` | every limit | – |
 
 // Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
-mod access;
 mod app;
-mod audit;
 mod auth;
-mod body_memory;
-mod body_weight;
-mod connections;
-mod engine;
-mod error;
-mod exposition;
-mod fiql;
-mod history;
-mod intake;
-mod kept;
-mod keys;
+mod http;
+mod ingest;
 mod limits;
-mod links;
 mod metrics;
-mod openapi;
-mod otlp;
-mod otlp_json;
-mod otlp_parts;
-mod pace;
-mod process;
-mod proxies;
-mod query;
-mod readiness;
-mod request;
 mod routes;
-mod run_hook;
-mod server;
-mod sessions;
+mod serve;
 mod settings;
-mod severity;
-mod syslog;
-mod tls;
-mod turns;
-mod web;
-mod zstd_frame;
 
 pub use app::App;
-pub use openapi::{document, document_text};
-pub use proxies::{Network, NetworkError, Proxies, ToldBy};
-pub use routes::{Access, Route, router, routes};
-pub use run_hook::RunHook;
-pub use server::{ServeError, serve};
-pub use settings::{Bounds, OtlpAttributes, ServerSettings};
-pub use tls::{TlsError, TlsFiles};
+pub use http::proxies::{Network, NetworkError, Proxies, ToldBy};
+pub use http::tls::{TlsError, TlsFiles};
+pub use ingest::otlp::OtlpAttributes;
+pub use ingest::run_hook::RunHook;
+pub use limits::Bounds;
+pub use routes::{Access, Route, routes};
+pub use serve::openapi::{document, document_text};
+pub use serve::router::router;
+pub use serve::server::{ServeError, serve};
+pub use settings::ServerSettings;

@@ -138,7 +138,7 @@ pub(crate) const RECENT_RUNS_MAX: u64 = 100;
 pub(crate) const RUN_LINES_MAX: u64 = 500;
 
 /// How often the same reading of the same log by the same caller is written down. Scrolling through a log is one look at it.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(600);
+pub(crate) const AUDIT_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// Most records of one answer of a search.
 pub(crate) const SEARCH_PAGE_MAX: u64 = 200;
@@ -173,10 +173,10 @@ pub(crate) const HISTORY_VALUES_SUM_MAX: usize = 5_000;
 
 /// How long tokens that were found good, and accounts that signed in, are kept in mind: they are let in where an address
 /// or an account is at its limit for failures.
-pub(crate) const GOOD_FOR: Duration = Duration::from_secs(3_600);
+pub(crate) const VERIFIED_FOR: Duration = Duration::from_secs(3_600);
 
 /// Most of those that are kept in mind; 32 bytes each and some more.
-pub(crate) const GOOD_MAX: usize = 10_000;
+pub(crate) const VERIFIED_MAX: usize = 10_000;
 
 /// Most sign-ins of one account with a wrong secret that are looked at, one after another; then one each second. Nobody
 /// who has mistyped a secret is kept waiting, and nobody guesses one of 256 bits.
@@ -190,4 +190,57 @@ pub(crate) const FIRST_BYTES: usize = 1 << 10;
 
 /// Most keys of one limit: callers, addresses, accounts. Beyond that, those that are within their limits are forgotten, or
 /// all of them.
-pub(crate) const PACED_MAX: usize = 100_000;
+pub(crate) const RATE_LIMITED_KEYS_MAX: usize = 100_000;
+
+/// What protects the service from requests that are too large and clients that are too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections that are served at a time; further ones wait. As many may be open besides that have sent nothing yet;
+    /// where more come, those that have been silent for longest are closed. Default: 4,096.
+    pub connections_max: usize,
+    /// How long a client may take to send its first byte, to agree on TLS and to send the head of a request, and how long
+    /// it may stay silent between two requests. Default: 30 s.
+    pub head_time_max: Duration,
+    /// How long a body may stand still. Unit: time without a byte. Default: 60 s.
+    pub body_silence_max: Duration,
+    /// The longest head of a request, its header lines together. Unit: bytes. Default: 64 KiB.
+    pub head_bytes_max: usize,
+    /// The longest body of a request that is not a log. Unit: bytes. Default: 1 MiB; such bodies name a few things.
+    pub body_bytes_max: usize,
+    /// The longest body of an OTLP request or of engine events, unpacked: such a body is read whole. Unit: bytes.
+    /// Decoded, it may take four times as much memory, and so may all of them together. Default: 64 MiB.
+    pub events_bytes_max: usize,
+    /// The longest line of a pushed log. Unit: bytes. Default: 16 MiB; a record must fit into memory many times.
+    pub line_bytes_max: usize,
+    /// How many times its packed size a pushed body may unpack to, above the first 64 MiB. Default: 2,000; logs that
+    /// repeat themselves reach some hundreds.
+    pub unpack_ratio_max: u64,
+    /// Searches, searches in a log, and histograms that go on at a time; further ones wait. Default: 8. Each takes some
+    /// tens of megabytes.
+    pub searches_max: usize,
+    /// Pages of logs that are read or requested at a time; further ones wait. Default: 64. Each takes up to some megabytes.
+    pub page_reads_max: usize,
+    /// Whole logs that are downloaded at a time; further ones wait. Default: 16. Each takes some tens of megabytes.
+    pub downloads_max: usize,
+    /// How long a request waits for one of these to end before it is told to come again. Default: 5 s.
+    pub turn_wait_max: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_max: 4_096,
+            head_time_max: Duration::from_secs(30),
+            body_silence_max: Duration::from_secs(60),
+            head_bytes_max: 64 << 10,
+            body_bytes_max: 1 << 20,
+            events_bytes_max: 64 << 20,
+            line_bytes_max: 16 << 20,
+            unpack_ratio_max: 2_000,
+            searches_max: 8,
+            page_reads_max: 64,
+            downloads_max: 16,
+            turn_wait_max: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Every route, and what its caller needs. The router is built from this list and from nothing else.
+//! Every route, and what its caller needs. The router (`serve/router.rs`) is built from this list and from nothing else.
 
 mod accounts;
 mod admin;
@@ -6,21 +6,18 @@ mod audit;
 mod browse;
 mod collection;
 mod components;
-mod docs;
+pub(crate) mod docs;
 mod downloads;
 mod events;
 mod executions;
 mod health;
 mod history;
-mod json;
-mod keys;
 mod logs;
 mod metrics;
 mod oauth;
 mod otlp;
 mod overview;
 mod permissions;
-mod places;
 mod plans;
 mod queries;
 mod records;
@@ -28,24 +25,20 @@ mod reports;
 mod runs;
 mod search;
 mod session;
+mod signing_keys;
 mod sinks;
 mod sql;
+mod workspaces;
 
-use axum::Router;
 use axum::http::Method;
-use axum::middleware;
 use axum::routing::MethodRouter;
-use tower::ServiceExt;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::schema::Schema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes as handler;
 
-pub(crate) use self::health::about_text;
 use crate::app::App;
-use crate::audit::{Audited, write_down};
-use crate::{auth, links, request, web};
 
 /// One route.
 pub struct Route {
@@ -58,16 +51,16 @@ pub struct Route {
     /// What it is called in the audit log; none for what is not written down.
     pub audited: Option<&'static str>,
     /// True when repeating it within some minutes is not written down again.
-    is_audited_once: bool,
+    pub(crate) is_audited_once: bool,
     /// True when it gives what is kept and changes nothing, so that without being written down it is not answered.
-    is_reading: bool,
+    pub(crate) is_reading: bool,
     /// True when it stores what is pushed, and only the workspaces, tasks and runs that it makes or ends are written down.
-    is_audited_by_part: bool,
+    pub(crate) is_audited_by_part: bool,
     /// Its description, from the handler.
     pub(crate) operation: PathItem,
     /// The bodies that it names.
     pub(crate) schemas: Vec<(String, RefOr<Schema>)>,
-    handler: MethodRouter<App>,
+    pub(crate) handler: MethodRouter<App>,
 }
 
 impl Route {
@@ -142,7 +135,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(logs::status)),
         Route::new(Token, handler!(logs::live)).audited_reading("read log"),
         Route::new(Token, handler!(logs::delete)).audited("delete log"),
-        Route::new(Token, handler!(places::tasks_alias)),
+        Route::new(Token, handler!(workspaces::tasks_alias)),
         Route::new(Token, handler!(executions::of_all_tasks)),
         Route::new(Token, handler!(executions::search)),
         Route::new(Token, handler!(executions::of_task)),
@@ -158,12 +151,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(history::search)),
         Route::new(Token, handler!(history::download)).audited_reading("download history"),
         Route::new(Token, handler!(components::of_run)),
-        Route::new(Token, handler!(places::environments)),
-        Route::new(Token, handler!(places::workspaces)),
-        Route::new(Token, handler!(places::tasks)),
-        Route::new(Token, handler!(places::search)),
-        Route::new(Token, handler!(places::task)),
-        Route::new(Token, handler!(places::plans)),
+        Route::new(Token, handler!(workspaces::environments)),
+        Route::new(Token, handler!(workspaces::workspaces)),
+        Route::new(Token, handler!(workspaces::tasks)),
+        Route::new(Token, handler!(workspaces::search)),
+        Route::new(Token, handler!(workspaces::task)),
+        Route::new(Token, handler!(workspaces::plans)),
         Route::new(ClientSecret, handler!(oauth::token)),
         Route::new(Token, handler!(accounts::list)),
         Route::new(Token, handler!(accounts::create)).audited("create service account"),
@@ -227,8 +220,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(admin::tokens)),
         Route::new(Token, handler!(admin::create_token)).audited("create token"),
         Route::new(Token, handler!(admin::revoke_token)).audited("revoke token"),
-        Route::new(Administrator, handler!(keys::list)),
-        Route::new(Administrator, handler!(keys::rotate)).audited("make key"),
+        Route::new(Administrator, handler!(signing_keys::list)),
+        Route::new(Administrator, handler!(signing_keys::rotate)).audited("make key"),
         Route::new(Administrator, handler!(audit::list)),
         Route::new(Administrator, handler!(collection::show)),
         Route::new(Administrator, handler!(collection::retry)).audited("retry collection"),
@@ -242,36 +235,4 @@ pub fn routes() -> Vec<Route> {
         Route::new(Public, handler!(docs::index)),
         Route::new(Public, handler!(docs::file)),
     ]
-}
-
-/// The service as a router.
-pub fn router(app: App) -> Router {
-    let mut router = Router::new();
-    for route in routes() {
-        let handler = match route.audited {
-            None => route.handler,
-            Some(action) => {
-                let (is_once, is_reading) = (route.is_audited_once, route.is_reading);
-                let is_by_part = route.is_audited_by_part;
-                let audited = Audited { app: app.clone(), action, is_once, is_reading, is_by_part };
-                route.handler.route_layer(middleware::from_fn_with_state(audited, write_down))
-            }
-        };
-        let handler = match route.access {
-            Public => handler,
-            SignedLink => handler.route_layer(middleware::from_fn_with_state(app.clone(), links::require_link)),
-            ClientSecret | TokenInBody => {
-                handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::limit_strangers))
-            }
-            Token => handler.route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
-            Administrator => handler
-                .route_layer(middleware::from_fn(auth::require_administrator))
-                .route_layer(middleware::from_fn_with_state(app.clone(), auth::require_token)),
-        };
-        router = router.route(&route.path, handler);
-    }
-    let router = router.fallback(web::answer);
-    let router = router.layer(middleware::from_fn_with_state(app.clone(), request::surround)).with_state(app);
-    // Paths are mended before they are looked up.
-    Router::new().fallback_service(router.map_request(request::with_plain_path))
 }

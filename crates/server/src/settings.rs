@@ -5,9 +5,11 @@ use std::time::Duration;
 use runlog_analysis::sql::SqlSettings;
 use runlog_model::{LogZone, RecordOrder};
 
-use crate::proxies::Proxies;
-use crate::run_hook::RunHook;
-use crate::tls::TlsFiles;
+use crate::http::proxies::Proxies;
+use crate::http::tls::TlsFiles;
+use crate::ingest::otlp::OtlpAttributes;
+use crate::ingest::run_hook::RunHook;
+use crate::limits::Bounds;
 
 /// Settings of the service; each has a documented default.
 #[derive(Debug, Clone)]
@@ -79,87 +81,6 @@ impl Default for ServerSettings {
             bounds: Bounds::default(),
             sql: SqlSettings::default(),
             stop_seconds_max: 30,
-        }
-    }
-}
-
-/// The names of OTLP attributes: of each list the first one that a record, its scope or its resource has counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtlpAttributes {
-    /// The run, a UUID.
-    pub run: Vec<String>,
-    /// Its task, by id.
-    pub task: Vec<String>,
-    /// Its task, by name in the workspace; made there when it is not known.
-    pub task_name: Vec<String>,
-    /// The workspace of a task that is not known by its id.
-    pub workspace: Vec<String>,
-    /// How the run ended, such as `execution_failed`.
-    pub status: Vec<String>,
-}
-
-impl Default for OtlpAttributes {
-    fn default() -> Self {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Self {
-            run: names(&["runlog.run.id", "task_execution_id", "talend.execution.id", "service.instance.id"]),
-            task: names(&["runlog.task.id", "task_id", "talend.task.id"]),
-            task_name: names(&["runlog.task.name", "task_name", "service.name"]),
-            workspace: names(&["runlog.workspace.id", "workspace_id"]),
-            status: names(&["runlog.run.status"]),
-        }
-    }
-}
-
-/// What protects the service from requests that are too large and clients that are too slow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Connections that are served at a time; further ones wait. As many may be open besides that have sent nothing yet;
-    /// where more come, those that have been silent for longest are closed. Default: 4,096.
-    pub connections_max: usize,
-    /// How long a client may take to send its first byte, to agree on TLS and to send the head of a request, and how long
-    /// it may stay silent between two requests. Default: 30 s.
-    pub head_time_max: Duration,
-    /// How long a body may stand still. Unit: time without a byte. Default: 60 s.
-    pub body_silence_max: Duration,
-    /// The longest head of a request, its header lines together. Unit: bytes. Default: 64 KiB.
-    pub head_bytes_max: usize,
-    /// The longest body of a request that is not a log. Unit: bytes. Default: 1 MiB; such bodies name a few things.
-    pub body_bytes_max: usize,
-    /// The longest body of an OTLP request or of engine events, unpacked: such a body is read whole. Unit: bytes.
-    /// Decoded, it may take four times as much memory, and so may all of them together. Default: 64 MiB.
-    pub events_bytes_max: usize,
-    /// The longest line of a pushed log. Unit: bytes. Default: 16 MiB; a record must fit into memory many times.
-    pub line_bytes_max: usize,
-    /// How many times its packed size a pushed body may unpack to, above the first 64 MiB. Default: 2,000; logs that
-    /// repeat themselves reach some hundreds.
-    pub unpack_ratio_max: u64,
-    /// Searches, searches in a log, and histograms that go on at a time; further ones wait. Default: 8. Each takes some
-    /// tens of megabytes.
-    pub searches_max: usize,
-    /// Pages of logs that are read or requested at a time; further ones wait. Default: 64. Each takes up to some megabytes.
-    pub page_reads_max: usize,
-    /// Whole logs that are downloaded at a time; further ones wait. Default: 16. Each takes some tens of megabytes.
-    pub downloads_max: usize,
-    /// How long a request waits for one of these to end before it is told to come again. Default: 5 s.
-    pub turn_wait_max: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections_max: 4_096,
-            head_time_max: Duration::from_secs(30),
-            body_silence_max: Duration::from_secs(60),
-            head_bytes_max: 64 << 10,
-            body_bytes_max: 1 << 20,
-            events_bytes_max: 64 << 20,
-            line_bytes_max: 16 << 20,
-            unpack_ratio_max: 2_000,
-            searches_max: 8,
-            page_reads_max: 64,
-            downloads_max: 16,
-            turn_wait_max: Duration::from_secs(5),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::record::SeverityCounts;
+use crate::severity::SeverityCounts;
 use crate::{
     ExecutionStatus, ExecutionType, Run, RunId, RunStatus, Severity, TaskId, Timestamp, UserType, WorkspaceId,
 };

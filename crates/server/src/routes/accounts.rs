@@ -8,25 +8,24 @@ use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{CountBody, NewServiceAccount, ServiceAccountBody};
 use runlog_store::Caller;
 
-use super::json::JsonBody;
-use super::logs::DELETE_LOGS;
-use super::metrics::READ_METRICS;
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
+use crate::auth::audit::AuditedChange;
+use crate::auth::rights;
+use crate::auth::rights::{DELETE_LOGS, READ_METRICS};
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::JsonBody;
 
 /// The permission that stands in for being an administrator here. Source: the vendor's service accounts file.
 const MANAGE_ACCOUNTS: &str = "TMC_SERVICE_ACCOUNT_MANAGEMENT";
 
 fn may_manage(caller: &Caller) -> ApiResult<()> {
-    access::permission(caller, MANAGE_ACCOUNTS)
+    rights::permission(caller, MANAGE_ACCOUNTS)
 }
 
 /// Nobody gives what they lack.
 fn may_give(caller: &Caller, permissions: &[String]) -> ApiResult<()> {
-    match permissions.iter().find(|permission| access::permission(caller, permission).is_err()) {
+    match permissions.iter().find(|permission| rights::permission(caller, permission).is_err()) {
         None => Ok(()),
         Some(lacking) => {
             Err(ApiError::forbidden(format!("{} cannot give the permission {lacking}, which it lacks", caller.name)))
@@ -58,14 +57,13 @@ pub(crate) async fn list(
     responses((status = 201, description = "Made; the secret is shown here and never again", body = ServiceAccountBody, headers(("location" = String, description = "Where it is"))), (status = 409, description = "The name is taken", body = ErrorBody))
 )]
 pub(crate) async fn create(
-    State(app): State<App>,
     Authenticated(caller): Authenticated,
-    doing: Doing,
+    change: AuditedChange,
     JsonBody(new): JsonBody<NewServiceAccount>,
 ) -> ApiResult<Response> {
     may_manage(&caller)?;
     may_give(&caller, &new.permissions)?;
-    let made = doing.store(&app, StatusCode::CREATED).create_service_account(&new).await?;
+    let made = change.store(StatusCode::CREATED).create_service_account(&new).await?;
     let location = format!("/account/service-accounts/{}", made.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(made)).into_response())
 }
@@ -105,12 +103,12 @@ pub(crate) async fn update(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    doing: Doing,
+    change: AuditedChange,
     JsonBody(new): JsonBody<NewServiceAccount>,
 ) -> ApiResult<Json<ServiceAccountBody>> {
     may_manage(&caller)?;
     may_give(&caller, &new.permissions)?;
-    doing.store(&app, StatusCode::OK).update_service_account(&id, &new).await?;
+    change.store(StatusCode::OK).update_service_account(&id, &new).await?;
     found(&app, &id).await
 }
 
@@ -147,12 +145,11 @@ pub(crate) async fn permissions() -> Json<[&'static str; 3]> {
     responses((status = 204, description = "Deleted; its access tokens end with it"))
 )]
 pub(crate) async fn remove(
-    State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    doing: Doing,
+    change: AuditedChange,
 ) -> ApiResult<StatusCode> {
     may_manage(&caller)?;
-    doing.store(&app, StatusCode::NO_CONTENT).delete_service_account(&id).await?;
+    change.store(StatusCode::NO_CONTENT).delete_service_account(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

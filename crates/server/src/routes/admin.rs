@@ -8,12 +8,12 @@ use runlog_model::wire::admin::{NewEnvironment, NewTask, NewToken, NewUser, NewW
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
 use runlog_store::{Caller, CallerKind, TaskFilter};
 
-use super::json::JsonBody;
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
+use crate::auth::audit::AuditedChange;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::JsonBody;
 
 /// What making something answers: 201 and the thing.
 type Made<T> = ApiResult<(StatusCode, Json<T>)>;
@@ -42,11 +42,10 @@ pub(crate) async fn environments(State(app): State<App>) -> ApiResult<Json<Vec<E
     responses((status = 201, description = "Made", body = EnvironmentBody), (status = 409, description = "The name or the id is taken", body = ErrorBody))
 )]
 pub(crate) async fn create_environment(
-    State(app): State<App>,
-    doing: Doing,
+    change: AuditedChange,
     JsonBody(new): JsonBody<NewEnvironment>,
 ) -> Made<EnvironmentBody> {
-    made((&doing.store(&app, StatusCode::CREATED).create_environment(&new).await?).into())
+    made((&change.store(StatusCode::CREATED).create_environment(&new).await?).into())
 }
 
 /// `GET /runlog/v1/workspaces`.
@@ -69,12 +68,11 @@ pub(crate) async fn workspaces(State(app): State<App>) -> ApiResult<Json<Vec<Wor
     responses((status = 201, description = "Made", body = WorkspaceBody), (status = 409, description = "The name or the id is taken", body = ErrorBody), (status = 404, description = "There is no such place", body = ErrorBody))
 )]
 pub(crate) async fn create_workspace(
-    State(app): State<App>,
     Authenticated(caller): Authenticated,
-    doing: Doing,
+    change: AuditedChange,
     JsonBody(new): JsonBody<NewWorkspace>,
 ) -> Made<WorkspaceBody> {
-    made((&doing.store(&app, StatusCode::CREATED).create_workspace(&new, &caller.name).await?).into())
+    made((&change.store(StatusCode::CREATED).create_workspace(&new, &caller.name).await?).into())
 }
 
 /// `GET /runlog/v1/tasks`: all of them, by name.
@@ -98,12 +96,8 @@ pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem
     request_body(content = NewTask),
     responses((status = 201, description = "Made", body = TaskItem), (status = 409, description = "The name or the id is taken", body = ErrorBody), (status = 404, description = "There is no such place", body = ErrorBody))
 )]
-pub(crate) async fn create_task(
-    State(app): State<App>,
-    doing: Doing,
-    JsonBody(new): JsonBody<NewTask>,
-) -> Made<TaskItem> {
-    made((&doing.store(&app, StatusCode::CREATED).create_task(&new).await?).into())
+pub(crate) async fn create_task(change: AuditedChange, JsonBody(new): JsonBody<NewTask>) -> Made<TaskItem> {
+    made((&change.store(StatusCode::CREATED).create_task(&new).await?).into())
 }
 
 /// `GET /runlog/v1/users`.
@@ -125,12 +119,8 @@ pub(crate) async fn users(State(app): State<App>) -> ApiResult<Json<Vec<UserBody
     request_body(content = NewUser),
     responses((status = 201, description = "Made", body = UserBody), (status = 409, description = "The name or the id is taken", body = ErrorBody))
 )]
-pub(crate) async fn create_user(
-    State(app): State<App>,
-    doing: Doing,
-    JsonBody(new): JsonBody<NewUser>,
-) -> Made<UserBody> {
-    made(doing.store(&app, StatusCode::CREATED).create_user(&new).await?)
+pub(crate) async fn create_user(change: AuditedChange, JsonBody(new): JsonBody<NewUser>) -> Made<UserBody> {
+    made(change.store(StatusCode::CREATED).create_user(&new).await?)
 }
 
 /// `GET /runlog/v1/tokens`: an administrator sees all, others their own.
@@ -157,19 +147,18 @@ pub(crate) async fn tokens(
     responses((status = 201, description = "Made; the token is shown here and never again", body = TokenBody), (status = 404, description = "There is no such user", body = ErrorBody))
 )]
 pub(crate) async fn create_token(
-    State(app): State<App>,
     Authenticated(caller): Authenticated,
-    doing: Doing,
+    change: AuditedChange,
     JsonBody(new): JsonBody<NewToken>,
 ) -> Made<TokenBody> {
     let user = match &new.user_id {
         Some(id) if *id != caller.id => {
-            access::administrator(&caller)?;
+            rights::administrator(&caller)?;
             id
         }
         _ => own_id(&caller)?,
     };
-    made(doing.store(&app, StatusCode::CREATED).create_token(user, &new.name).await?)
+    made(change.store(StatusCode::CREATED).create_token(user, &new.name).await?)
 }
 
 fn own_id(caller: &Caller) -> ApiResult<&String> {
@@ -190,12 +179,11 @@ fn own_id(caller: &Caller) -> ApiResult<&String> {
     responses((status = 204, description = "Revoked"))
 )]
 pub(crate) async fn revoke_token(
-    State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    doing: Doing,
+    change: AuditedChange,
 ) -> ApiResult<StatusCode> {
     let of = (!caller.administrator).then_some(caller.id.as_str());
-    doing.store(&app, StatusCode::NO_CONTENT).revoke_token(&id, of).await?;
+    change.store(StatusCode::NO_CONTENT).revoke_token(&id, of).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,9 +7,8 @@ use runlog_model::wire::executions::ListPage;
 use runlog_store::AuditFilter;
 
 use crate::app::App;
-use crate::error::ApiResult;
-use crate::openapi::{ListQuery, RangeQuery};
-use crate::query::Params;
+use crate::http::error::ApiResult;
+use crate::http::parameters::{ListQuery, Params, RangeQuery};
 
 /// The entries of a range of time, of one `callerId`, of one `subject`.
 #[utoipa::path(

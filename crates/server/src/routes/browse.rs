@@ -17,11 +17,11 @@ use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
 use runlog_store::{LogFacts, RecordFilter, RecordReader};
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::RangeQuery;
-use crate::query::Params;
-use crate::{access, limits};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::{Params, RangeQuery};
+use crate::limits;
 
 /// `GET /runlog/v1/runs/{id}/summary`: a run, its place, and what the archive holds of its log.
 #[utoipa::path(
@@ -36,7 +36,7 @@ pub(crate) async fn summary(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunWithLog>> {
-    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
     let task = app.store().task(run.task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {}", run.task_id)))?;
     let facts = app.store().log_facts(run.id).await?;
@@ -118,9 +118,9 @@ pub(crate) async fn records(
     let count = params.number("count", 1..=limits::RECORDS_MAX)?.unwrap_or(200);
     let order = params.word("order")?.unwrap_or(RecordOrder::Asc);
     let (severities, texts) = (severities(&params)?, params.texts("q")?);
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
-        let _turn = app.page_reads().take().await?;
+        let _permit = app.page_reads().acquire().await?;
         let found = app.store().records_from(run.id, from, count).await?;
         let scanned = found.records.len() as u64;
         let next = from.saturating_add(scanned);
@@ -133,7 +133,7 @@ pub(crate) async fn records(
         }
     } else {
         let query = RecordFilter { from, to, order, severities, texts, count: count.saturating_as::<usize>() };
-        let _turn = app.searches().take().await?;
+        let _permit = app.searches().acquire().await?;
         let found = app.store().find_records(run.id, &query).await?;
         let items = found.records.into_iter().map(|(index, record)| PlacedRecord { index, record });
         RecordsBody { total: found.total, scanned: found.scanned, next: found.next, items: items.collect() }
@@ -174,8 +174,8 @@ pub(crate) async fn histogram(
 ) -> ApiResult<Json<HistogramBody>> {
     let range = params.time_range()?;
     let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
-    let _turn = app.searches().take().await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
+    let _permit = app.searches().acquire().await?;
     let found = app.store().histogram(run.id, range, buckets).await?;
     Ok(Json(HistogramBody {
         start: found.start,
@@ -188,7 +188,7 @@ pub(crate) async fn histogram(
 
 /// The form in which a log is downloaded whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WholeForm {
+enum DownloadFormat {
     Text,
     Ndjson,
     Json,
@@ -214,22 +214,22 @@ pub(crate) async fn whole(
 ) -> ApiResult<Response> {
     let range: TimeRange = params.time_range()?;
     let (form, extension, content_type) = match params.text("format").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("text") => (WholeForm::Text, "log", "text/plain; charset=utf-8"),
-        Some("ndjson") => (WholeForm::Ndjson, "ndjson", "application/x-ndjson"),
-        Some("json") => (WholeForm::Json, "json", "application/json"),
+        None | Some("text") => (DownloadFormat::Text, "log", "text/plain; charset=utf-8"),
+        Some("ndjson") => (DownloadFormat::Ndjson, "ndjson", "application/x-ndjson"),
+        Some("json") => (DownloadFormat::Json, "json", "application/json"),
         Some(_) => return Err(ApiError::invalid("format: it is text, ndjson or json")),
     };
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
-    let turn = app.downloads().take().await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
+    let permit = app.downloads().acquire().await?;
     app.metrics().records_out.inc_by(run.records);
     let reader = app.store().read_records(run.id, range, RecordOrder::Asc).await?;
-    // The turn ends with the answer, or when the client has gone.
-    let part = (Some((reader, turn)), form, true);
+    // The permit ends with the answer, or when the client has gone.
+    let part = (Some((reader, permit)), form, true);
     let parts = stream::try_unfold(part, |(reader, form, is_first)| async move {
-        let Some((mut reader, turn)) = reader else { return Ok::<_, runlog_store::Error>(None) };
+        let Some((mut reader, permit)) = reader else { return Ok::<_, runlog_store::Error>(None) };
         let (bytes, reader) = next_part(&mut reader, form, is_first)
             .await?
-            .map_or_else(|| (end_of(form, is_first), None), |bytes| (bytes, Some((reader, turn))));
+            .map_or_else(|| (end_of(form, is_first), None), |bytes| (bytes, Some((reader, permit))));
         Ok(Some((Bytes::from(bytes), (reader, form, false))))
     });
     // The first part is read before the answer begins: what is away is said with a status, and not by an end too soon.
@@ -244,7 +244,7 @@ pub(crate) async fn whole(
 /// The next records in their form; none after the last.
 async fn next_part(
     reader: &mut RecordReader,
-    form: WholeForm,
+    form: DownloadFormat,
     is_first: bool,
 ) -> runlog_store::Result<Option<Vec<u8>>> {
     let Some(records) = reader.next().await? else { return Ok(None) };
@@ -252,10 +252,10 @@ async fn next_part(
     for (number, record) in records.iter().enumerate() {
         // Writing into memory does not fail, and a record always has a JSON form.
         let _ = match form {
-            WholeForm::Text => TextLine::from(record).write_to(&mut bytes),
-            WholeForm::Ndjson => write_json(&mut bytes, b"", record, b"\n"),
-            WholeForm::Json if is_first && number == 0 => write_json(&mut bytes, b"[\n", record, b""),
-            WholeForm::Json => write_json(&mut bytes, b",\n", record, b""),
+            DownloadFormat::Text => TextLine::from(record).write_to(&mut bytes),
+            DownloadFormat::Ndjson => write_json(&mut bytes, b"", record, b"\n"),
+            DownloadFormat::Json if is_first && number == 0 => write_json(&mut bytes, b"[\n", record, b""),
+            DownloadFormat::Json => write_json(&mut bytes, b",\n", record, b""),
         };
     }
     Ok(Some(bytes))
@@ -268,10 +268,10 @@ fn write_json(bytes: &mut Vec<u8>, before: &[u8], record: &Record, after: &[u8])
     Ok(())
 }
 
-fn end_of(form: WholeForm, is_empty: bool) -> Vec<u8> {
+fn end_of(form: DownloadFormat, is_empty: bool) -> Vec<u8> {
     match (form, is_empty) {
-        (WholeForm::Json, true) => b"[]\n".to_vec(),
-        (WholeForm::Json, false) => b"\n]\n".to_vec(),
-        (WholeForm::Text | WholeForm::Ndjson, _) => Vec::new(),
+        (DownloadFormat::Json, true) => b"[]\n".to_vec(),
+        (DownloadFormat::Json, false) => b"\n]\n".to_vec(),
+        (DownloadFormat::Text | DownloadFormat::Ndjson, _) => Vec::new(),
     }
 }

@@ -9,8 +9,8 @@ use runlog_model::wire::collection::{CollectionBody, CollectorBody, ProblemBody,
 use runlog_store::{CollectedRun, CollectionFigures, CollectorFigures};
 
 use crate::app::App;
-use crate::audit::Doing;
-use crate::error::{ApiError, ApiResult};
+use crate::auth::audit::AuditedChange;
+use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
 /// `GET /runlog/v1/collection`.
@@ -46,14 +46,14 @@ pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBod
 pub(crate) async fn retry(
     State(app): State<App>,
     Path(upstream): Path<String>,
-    doing: Doing,
+    change: AuditedChange,
 ) -> ApiResult<Json<RetriedBody>> {
     let known = app.store().collected_upstreams().await?;
     if !known.contains(&upstream) {
         let message = format!("there is no upstream {upstream:?} in this archive; there is: {}", known.join(", "));
         return Err(ApiError::not_found(message));
     }
-    Ok(Json(RetriedBody { runs: doing.store(&app, StatusCode::OK).retry_collection(&upstream).await? }))
+    Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).retry_collection(&upstream).await? }))
 }
 
 fn upstream(figures: CollectionFigures, problems: Vec<CollectedRun>) -> UpstreamBody {

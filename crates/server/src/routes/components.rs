@@ -7,10 +7,11 @@ use runlog_model::place::Right;
 use runlog_model::wire::components::ComponentMetrics;
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::query::Params;
-use crate::{access, limits};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
+use crate::limits;
 
 /// What a page can be sorted by. Source: the vendor's file of component metrics.
 const SORTED_BY: [&str; 10] = [
@@ -49,6 +50,6 @@ pub(crate) async fn of_run(
     if params.text("sortOrder").is_some_and(|order| !["asc", "desc"].contains(&&*order.to_ascii_lowercase())) {
         return Err(ApiError::invalid("sortOrder: give asc or desc"));
     }
-    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
     Ok(Json(ComponentMetrics::new(&run, limit, offset)))
 }

@@ -2,13 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa_swagger_ui::Config;
 
-use crate::app::App;
-use crate::error::{ApiError, ApiResult};
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::web::StaticJson;
+
+/// What the service says of itself: made once, from the list of routes, and handed in with every request.
+pub(crate) struct Documents {
+    /// The description of the API.
+    pub(crate) openapi: Bytes,
+    /// What the service is, and every path.
+    pub(crate) about: StaticJson,
+}
 
 /// What the pages may load: themselves. The library writes styles into its elements.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -21,8 +31,8 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
     tag = "documents",
     responses((status = 200, description = "The description", body = serde_json::Value))
 )]
-pub(crate) async fn openapi(State(app): State<App>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], app.openapi().to_owned()).into_response()
+pub(crate) async fn openapi(Extension(documents): Extension<Arc<Documents>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], documents.openapi.clone()).into_response()
 }
 
 /// `GET /docs`: leads to the page.

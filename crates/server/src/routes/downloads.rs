@@ -10,8 +10,8 @@ use runlog_model::wire::ErrorBody;
 use runlog_store::PageReader;
 
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
-use crate::links::{Linked, Refusal};
+use crate::auth::links::{Linked, Refusal};
+use crate::http::error::{ApiError, ApiResult};
 
 /// Gives the file, whole or a range of it, compressed to those who take it.
 #[utoipa::path(

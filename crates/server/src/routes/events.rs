@@ -7,14 +7,15 @@ use axum::http::HeaderMap;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::push::StoredEvents;
 
-use super::records;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::engine::{events, sort};
-use crate::error::{ApiError, ApiResult};
-use crate::intake::Sender;
-use crate::{access, body_weight};
+use crate::auth::audit::AuditedChange;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::body::read_whole;
+use crate::ingest::decoded_size;
+use crate::ingest::engine::{events, group_by_run};
+use crate::ingest::intake::Sender;
 
 /// Stores each event with its run; runs begin and end with the events that say so.
 #[utoipa::path(
@@ -27,16 +28,17 @@ use crate::{access, body_weight};
 pub(crate) async fn push(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    doing: Doing,
+    change: AuditedChange,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StoredEvents>> {
-    access::publisher(&app, &caller).await?;
-    let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
-    memory.take(body_weight::of_events(&body)).await?;
+    rights::publisher(app.store(), &caller).await?;
+    let (body, mut memory) =
+        read_whole(body, &headers, &app.settings().bounds, app.body_memory().reservation()).await?;
+    memory.reserve_decoded(decoded_size::of_events(&body)).await?;
     let zone = &app.settings().event_zone;
-    let sender = Sender { app: &app, caller: &caller, doing: &doing };
-    let outcome = sort(events(&body)?, app.now(), zone, &mut memory).await?.store(&sender, &body).await?;
+    let sender = Sender { store: app.store(), metrics: app.metrics(), caller: &caller, change: &change };
+    let outcome = group_by_run(events(&body)?, app.now(), zone, &mut memory).await?.store(&sender, &body).await?;
     let refused = outcome.refused;
     // Lines that are no events are nobody's fault who could mend it: a shipper would send them for ever.
     if refused.count > refused.lines && outcome.stored == 0 {

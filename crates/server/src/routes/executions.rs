@@ -12,16 +12,16 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{RunId, RunStatus, TimeRange, Timestamp};
 use runlog_store::{Caller, RunFilter};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
-use super::json::{self, JsonBody};
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::{ExecutionSearch, PlaceQuery, RuntimeQuery, WindowQuery};
-use crate::query::{Params, bounded};
-use crate::run_hook::WantedRun;
+use crate::auth::audit::AuditedChange;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::{self, JsonBody};
+use crate::http::parameters::{Params, RuntimeQuery, ScopeQuery, WindowQuery, bounded, parse_id};
+use crate::ingest::run_hook::WantedRun;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -39,10 +39,10 @@ pub(crate) async fn of_task(
     Path(id): Path<String>,
     params: Params,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
-    let task_id = access::id("taskId", &id)?;
+    let task_id = parse_id("taskId", &id)?;
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(&app, &params)?);
-    let workspace_ids = access::workspaces_of_task(&app, &caller, task_id).await?;
+    let workspace_ids = rights::workspaces_of_task(app.store(), &caller, task_id).await?;
     let task_id = Some(task_id);
     let filter = RunFilter {
         task_id,
@@ -64,7 +64,7 @@ pub(crate) async fn of_task(
     get,
     path = "/processing/executables/tasks/executions",
     tag = "runs",
-    params(WindowQuery, PlaceQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
+    params(WindowQuery, ScopeQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
     responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
 )]
 pub(crate) async fn of_all_tasks(
@@ -116,11 +116,11 @@ async fn list_all(
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(app, params)?);
-    let place = access::viewed_place(app, caller, params).await?;
+    let scope = rights::viewed_scope(app.store(), caller, params).await?;
     let filter = RunFilter {
         task_id: None,
-        workspace_ids: place.workspace_ids,
-        environment_id: place.environment_id,
+        workspace_ids: scope.workspace_ids,
+        environment_id: scope.environment_id,
         tags,
         status,
         overlapping,
@@ -163,7 +163,7 @@ pub(crate) fn tags(body: &Map<String, Value>) -> ApiResult<Vec<String>> {
 pub(crate) async fn start(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    doing: Doing,
+    change: AuditedChange,
     body: Body,
 ) -> ApiResult<(StatusCode, Json<StartedExecution>)> {
     let Some(hook) = &app.settings().run_hook else {
@@ -176,7 +176,8 @@ pub(crate) async fn start(
     if wanted.timeout == Some(0) {
         return Err(ApiError::invalid("timeout: a run has at least one minute"));
     }
-    let task = access::task(&app, &caller, access::id("executable", &wanted.executable)?, &[Right::Execute]).await?;
+    let task =
+        rights::task(app.store(), &caller, parse_id("executable", &wanted.executable)?, &[Right::Execute]).await?;
     let run_id = RunId::random(app.random());
     let start = StartRun {
         status: Some(RunStatus::Dispatching),
@@ -185,7 +186,7 @@ pub(crate) async fn start(
         ..StartRun::of_task(task.id)
     };
     // The run is known before the hook is: what the hook starts may push at once.
-    doing.store(&app, StatusCode::CREATED).start_run(run_id, &start, &caller).await?;
+    change.store(StatusCode::CREATED).start_run(run_id, &start, &caller).await?;
     let run = WantedRun {
         log_level: wanted.log_level.as_deref(),
         timeout: wanted.timeout,
@@ -215,7 +216,7 @@ pub(crate) async fn stop(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
-    let run = access::run_brief(&app, &caller, &id, &[Right::Execute]).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &[Right::Execute]).await?;
     let message = format!("run {} cannot be ended here: Runlog archives runs and does not run them", run.id);
     Err(ApiError::invalid(message).with_detail(
         "end it in Talend Cloud, or where it runs; POST /runlog/v1/runs/{runId}/finish tells the archive that it has ended",
@@ -235,7 +236,7 @@ pub(crate) async fn one(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<JobExecution>> {
-    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
     Ok(Json(JobExecution::new(&run, &app.settings().account_id)))
 }
 
@@ -261,4 +262,37 @@ pub(crate) fn window(app: &App, params: &Params) -> ApiResult<TimeRange> {
 fn epoch_ms(params: &Params, name: &str) -> ApiResult<Option<Timestamp>> {
     let number = params.number(name, 0..=Timestamp::MAX.as_millis().unsigned_abs())?;
     Ok(number.map(|ms| Timestamp::clamped(ms.saturating_as::<i64>())))
+}
+
+/// Body of a search of executions, for the description; it is read as parameters.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[allow(dead_code, reason = "it is described and never made")]
+pub(crate) struct ExecutionSearch {
+    /// Those of one environment.
+    environment_id: Option<String>,
+    /// Those of one workspace.
+    workspace_id: Option<String>,
+    /// Those of one status.
+    status: Option<runlog_model::RunStatus>,
+    /// Those of tasks that have all of these tags.
+    tags: Option<Vec<String>>,
+    /// Those of one artifact.
+    artifact_id: Option<String>,
+    /// Those of one kind of runtime, such as `REMOTE_ENGINE`.
+    runtime_type: Option<String>,
+    /// Those of one engine or cluster.
+    runtime_id: Option<String>,
+    /// Those of one run profile.
+    runtime_run_profile_id: Option<String>,
+    /// The last so many days.
+    last_days: Option<u64>,
+    /// Epoch milliseconds.
+    from: Option<u64>,
+    /// Epoch milliseconds.
+    to: Option<u64>,
+    /// Most items of the page.
+    limit: Option<u64>,
+    /// Items before the page.
+    offset: Option<u64>,
 }

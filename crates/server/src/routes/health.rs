@@ -1,15 +1,18 @@
 //! Whether the service lives, whether it can work, and what it is.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use runlog_model::wire::ErrorBody;
 use runlog_store::supervise::WorkState;
-use serde_json::json;
 
+use super::docs::Documents;
 use crate::app::App;
-use crate::error::{ApiError, ApiResult};
-use crate::web;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::web;
 
 /// `GET /healthz`: the process answers.
 #[utoipa::path(
@@ -52,21 +55,9 @@ pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
     tag = "service",
     responses((status = 200, description = "What this is, and every path; or the web UI, for clients that accept HTML", body = serde_json::Value))
 )]
-pub(crate) async fn about(State(app): State<App>, headers: HeaderMap) -> Response {
+pub(crate) async fn about(Extension(documents): Extension<Arc<Documents>>, headers: HeaderMap) -> Response {
     match web::wants_html(&headers) {
         true => web::index(&headers),
-        false => app.about().answer(&headers),
+        false => documents.about.answer(&headers),
     }
-}
-
-/// What the service is, and every path, as JSON. Describing every route takes some milliseconds: it is done once.
-pub(crate) fn about_text() -> String {
-    let paths: Vec<String> = super::routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect();
-    let about = json!({
-        "name": "Runlog",
-        "version": env!("CARGO_PKG_VERSION"),
-        "about": "An archive of run logs, behind the run-log API of Talend Cloud",
-        "paths": paths,
-    });
-    about.to_string()
 }

@@ -1,5 +1,7 @@
 //! `/monitoring/observability/executions/…`: the history of runs and plan executions, searched and downloaded.
 
+pub(crate) mod conditions;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -12,12 +14,13 @@ use runlog_model::wire::ErrorBody;
 use runlog_model::wire::history::{HistoryCategory, HistoryPage, HistorySearch};
 use runlog_store::{Caller, HistoryCondition, HistoryEntry, HistoryExclude, HistoryFilter};
 
-use super::json::JsonBody;
+use self::conditions::{COLUMNS, exclude, item, read_conditions, whole};
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::history::{COLUMNS, exclude, item, read_conditions, whole};
-use crate::{access, limits};
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::JsonBody;
+use crate::http::parameters::parse_id;
+use crate::limits;
 
 /// `POST /monitoring/observability/executions/search`.
 #[utoipa::path(
@@ -138,7 +141,7 @@ impl Rows {
 /// What a body asks for, as far as the caller may view it; none when nothing can fit.
 async fn filter(app: &App, caller: &Caller, search: &HistorySearch) -> ApiResult<Option<HistoryFilter>> {
     let environment_id = search.environment_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
-    let environment_id = environment_id.map(|id| access::id("environmentId", id)).transpose()?;
+    let environment_id = environment_id.map(|id| parse_id("environmentId", id)).transpose()?;
     let mut conditions = read_conditions(search.filters.as_deref().unwrap_or_default(), "filters")?;
     conditions.extend(search.trigger_time_from.map(HistoryCondition::TriggeredFrom));
     conditions.extend(search.trigger_time_to.map(HistoryCondition::TriggeredTo));

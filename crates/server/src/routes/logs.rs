@@ -14,17 +14,15 @@ use runlog_model::{PageEnd, Record};
 use runlog_store::{LiveQuery, PageRequest, PageStatus, RunBrief};
 use serde::Deserialize;
 
-use super::json;
 use crate::app::App;
-use crate::audit::{Doing, Draft, WrittenDown};
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::RangeQuery;
-use crate::query::Params;
-use crate::{access, limits, links};
-
-/// The permission to delete logs. Source: the vendor's file, `DELETE …/logs`.
-pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
+use crate::auth::audit::{AlreadyAudited, AuditDraft, AuditedChange};
+use crate::auth::links;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json;
+use crate::http::parameters::{Params, RangeQuery};
+use crate::limits;
 
 /// `POST …/logs`: asks for the newest page of a range; 206 and the header when older records remain.
 #[utoipa::path(
@@ -38,21 +36,21 @@ pub(crate) async fn generate(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    Extension(draft): Extension<Draft>,
+    Extension(draft): Extension<AuditDraft>,
     params: Params,
 ) -> ApiResult<Response> {
     let range = params.time_range()?;
     let format = params.word("fileFormat")?.unwrap_or_default();
     let order = params.word("order")?.unwrap_or(app.settings().file_order);
     let with_task = params.flag("newFileName")?;
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
-    let _turn = app.page_reads().take().await?;
+    let _permit = app.page_reads().acquire().await?;
     // The page and who asked for it are written together, before the answer goes out, or neither is.
     let written = app.store().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
     let ticket = match written {
         Ok(ticket) => ticket,
-        Err(error) => return Ok((Extension(WrittenDown), ApiError::from(error)).into_response()),
+        Err(error) => return Ok((Extension(AlreadyAudited), ApiError::from(error)).into_response()),
     };
     app.metrics().pages.inc();
     app.metrics().records_out.inc_by(ticket.records);
@@ -60,7 +58,7 @@ pub(crate) async fn generate(
     let settled = if ticket.settled { "true" } else { "false" };
     let of_log = [(LOG_SETTLED_HEADER, settled.to_owned()), (LOG_RECORDS_HEADER, ticket.log_records.to_string())];
     let next_end = ticket.end.next_end_text().map(|next_end| AppendHeaders([(NEXT_END_HEADER, next_end)]));
-    Ok((status_of(ticket.end), of_log, next_end, Extension(WrittenDown), body).into_response())
+    Ok((status_of(ticket.end), of_log, next_end, Extension(AlreadyAudited), body).into_response())
 }
 
 fn status_of(end: PageEnd) -> StatusCode {
@@ -96,11 +94,11 @@ pub(crate) async fn status(
 ) -> ApiResult<Json<LogStatus>> {
     let body = json::read(body, limits::TOKEN_BODY_BYTES_MAX).await?;
     let token = page_token(&body)?;
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(match app.store().page_status(run.id, &token, app.settings().status_wait).await? {
         PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
         PageStatus::Ready(file) => {
-            let link = links::to_file(&app, &headers, &file).await?;
+            let link = links::to_file(app.auth(), &headers, &file).await?;
             LogStatus { status: FileStatus::Ready, presigned_url: Some(link) }
         }
     }))
@@ -110,7 +108,7 @@ pub(crate) async fn status(
 fn page_token(body: &[u8]) -> ApiResult<String> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Form {
+    enum TokenBody {
         Text(String),
         Object { token: String },
     }
@@ -121,8 +119,8 @@ fn page_token(body: &[u8]) -> ApiResult<String> {
     };
     let text = std::str::from_utf8(body).map_err(|_| wrong())?;
     let text = text.trim().trim_start_matches('\u{feff}').trim();
-    let token = match serde_json::from_str::<Form>(text) {
-        Ok(Form::Text(token) | Form::Object { token }) => token,
+    let token = match serde_json::from_str::<TokenBody>(text) {
+        Ok(TokenBody::Text(token) | TokenBody::Object { token }) => token,
         Err(_) => text.to_owned(),
     };
     let token = token.trim();
@@ -153,8 +151,8 @@ pub(crate) async fn live(
         start_index: params.number("startIndex", 0..=u64::MAX)?.unwrap_or(0),
         count: params.number("count", 0..=limits::LIVE_PAGE_MAX)?.unwrap_or(limits::LIVE_PAGE_DEFAULT),
     };
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
-    let _turn = app.page_reads().take().await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
+    let _permit = app.page_reads().acquire().await?;
     let slice = app.store().live_page(run.id, &query).await?;
     let size = slice.records.len() as u64;
     app.metrics().records_out.inc_by(size);
@@ -185,11 +183,11 @@ pub(crate) async fn delete(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    doing: Doing,
+    change: AuditedChange,
 ) -> ApiResult<Json<DeletedLogBody>> {
-    let run = access::run_brief(&app, &caller, &id, &[Right::View]).await?;
-    access::permission(&caller, DELETE_LOGS)?;
-    let deleted = doing.store(&app, StatusCode::OK).delete_log(run.id).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &[Right::View]).await?;
+    rights::permission(&caller, rights::DELETE_LOGS)?;
+    let deleted = change.store(StatusCode::OK).delete_log(run.id).await?;
     Ok(Json(DeletedLogBody { records: deleted.records, bytes: deleted.bytes }))
 }
 

@@ -7,16 +7,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use crate::access;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::exposition::{Form, Packing};
-use crate::metrics::{NodeFigures, Scrape};
-use crate::process::ProcessFigures;
-
-/// The permission to read metrics; they name every task.
-pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::metrics::counters::{NodeMetrics, Scrape};
+use crate::metrics::exposition::{Compression, ExpositionFormat};
+use crate::metrics::process::ProcessMetrics;
 
 /// Everything as text: OpenMetrics for clients that ask for it, and else the text of Prometheus.
 #[utoipa::path(
@@ -30,8 +27,8 @@ pub(crate) async fn show(
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    access::permission(&caller, READ_METRICS)?;
-    let figures = app.figures().await?;
+    rights::permission(&caller, rights::READ_METRICS)?;
+    let figures = app.archive_figures().await?;
     let mut upstreams = Vec::new();
     for name in app.store().collected_upstreams().await? {
         upstreams.push(app.store().collection_figures(&name).await?);
@@ -45,28 +42,28 @@ pub(crate) async fn show(
         now: app.now(),
         is_by_task: app.settings().metrics_by_task,
     };
-    let (form, packing) = (Form::wanted(&headers), Packing::wanted(&headers));
+    let (format, compression) = (ExpositionFormat::wanted(&headers), Compression::wanted(&headers));
     let text = app.metrics().text(&scrape).map_err(textless)?;
-    let body = packing.pack(form.of(text)).await.map_err(textless)?;
-    let packed = packing.name().map(|name| AppendHeaders([(header::CONTENT_ENCODING, name)]));
-    let of_form = [(header::CONTENT_TYPE, form.content_type()), (header::VARY, "accept, accept-encoding")];
-    Ok((of_form, packed, body).into_response())
+    let body = compression.pack(format.of(text)).await.map_err(textless)?;
+    let packed = compression.name().map(|name| AppendHeaders([(header::CONTENT_ENCODING, name)]));
+    let of_format = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept, accept-encoding")];
+    Ok((of_format, packed, body).into_response())
 }
 
-async fn node_figures(app: &App) -> NodeFigures {
+async fn node_figures(app: &App) -> NodeMetrics {
     let memory = app.body_memory();
-    NodeFigures {
+    NodeMetrics {
         background: app.store().supervisor().states(),
         store: app.store().node_figures(),
         bodies_held: memory.held_bytes(),
         bodies_max: memory.bytes(),
-        turns: [
+        concurrency: [
             ("searches", app.searches().in_use()),
             ("page_reads", app.page_reads().in_use()),
             ("downloads", app.downloads().in_use()),
         ],
         // The system's files answer at once, and yet they are files.
-        process: tokio::task::spawn_blocking(ProcessFigures::read).await.unwrap_or_default(),
+        process: tokio::task::spawn_blocking(ProcessMetrics::read).await.unwrap_or_default(),
         started_at: app.started_at(),
     }
 }

@@ -10,11 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 use runlog_model::wire::oauth::{TokenRequest, TokenResponse};
 use serde::Deserialize;
 
-use super::json;
 use crate::app::App;
-use crate::auth;
-use crate::error::{ApiError, ApiResult};
-use crate::pace::Shown;
+use crate::auth::rate_limit::Credential;
+use crate::auth::token;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json;
+use crate::http::request::client_address;
 
 /// The body, as JSON or as a form. What is not named here is ignored.
 #[derive(Deserialize, Default)]
@@ -42,17 +43,17 @@ pub(crate) async fn token(
     let body = json::read(body, app.settings().bounds.body_bytes_max).await?;
     let form = token_form(&body)?;
     let (id, secret) = credentials(&headers, &form)?;
-    let from = auth::address(&extensions);
-    app.paces().check_account(&id, from)?;
+    let from = client_address(&extensions);
+    app.auth().rate_limits().check_account(&id, from)?;
     let Some(account) = app.store().caller_by_secret(&id, &secret).await? else {
-        app.paces().note_failure(&id);
+        app.auth().rate_limits().note_failure(&id);
         return Err(ApiError::unauthorized("client id or secret is wrong"));
     };
-    app.paces().note_good(Shown::Secret(&id, from));
+    app.auth().rate_limits().note_verified(Credential::Secret(&id, from));
     check_request(&app, &form)?;
 
     let seconds = app.settings().access_token_seconds;
-    let access_token = auth::issue(&app, &account.id).await?;
+    let access_token = token::issue(app.auth(), &account.id).await?;
     let expires_in = match app.settings().expires_in_as_string {
         true => seconds.to_string().into(),
         false => seconds.into(),

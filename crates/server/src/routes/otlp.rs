@@ -10,19 +10,22 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 use prost::Message;
 use runlog_model::wire::ErrorBody;
 
-use super::records;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::body_memory::HeldMemory;
-use crate::error::{ApiError, ApiResult};
-use crate::intake::Sender;
-use crate::otlp::{Request, sort};
-use crate::{access, body_weight, otlp_json, otlp_parts};
+use crate::auth::audit::AuditedChange;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::body::read_whole;
+use crate::ingest::body_memory::MemoryReservation;
+use crate::ingest::decoded_size;
+use crate::ingest::intake::Sender;
+use crate::ingest::otlp::{Request, group_by_run};
+use crate::ingest::otlp_json;
+use crate::ingest::otlp_partial;
 
-/// The two forms of OTLP over HTTP.
+/// The two encodings of OTLP over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum OtlpEncoding {
     Protobuf,
     Json,
 }
@@ -38,16 +41,18 @@ enum Form {
 pub(crate) async fn export(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    doing: Doing,
+    change: AuditedChange,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Response> {
-    let form = form(&headers)?;
-    access::publisher(&app, &caller).await?;
-    let (body, mut memory) = records::unpacked(&app, body, &headers).await?;
-    let request = parse(form, body.clone(), &mut memory).await?;
-    let intake = sort(request, &app.settings().otlp, app.now(), &mut memory).await?;
-    let outcome = intake.store(&Sender { app: &app, caller: &caller, doing: &doing }, &body).await?;
+    let encoding = encoding(&headers)?;
+    rights::publisher(app.store(), &caller).await?;
+    let (body, mut memory) =
+        read_whole(body, &headers, &app.settings().bounds, app.body_memory().reservation()).await?;
+    let request = parse(encoding, body.clone(), &mut memory).await?;
+    let sender = Sender { store: app.store(), metrics: app.metrics(), caller: &caller, change: &change };
+    let intake = group_by_run(request, &app.settings().otlp, app.now(), &mut memory).await?;
+    let outcome = intake.store(&sender, &body).await?;
     let mended = format!("{} texts were not whole (UTF-8, surrogate pairs), and were mended", outcome.repaired);
     let mended = (outcome.repaired > 0).then_some(mended);
     let said: Vec<String> = outcome.refused.why.into_iter().chain(mended).collect();
@@ -56,14 +61,14 @@ pub(crate) async fn export(
         rejected_log_records: i64::try_from(outcome.refused.count).unwrap_or(i64::MAX),
         error_message: said.join("; "),
     });
-    Ok(answer(form, &ExportLogsServiceResponse { partial_success }))
+    Ok(answer(encoding, &ExportLogsServiceResponse { partial_success }))
 }
 
-fn form(headers: &HeaderMap) -> ApiResult<Form> {
+fn encoding(headers: &HeaderMap) -> ApiResult<OtlpEncoding> {
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        "application/x-protobuf" => Ok(Form::Protobuf),
-        "application/json" => Ok(Form::Json),
+        "application/x-protobuf" => Ok(OtlpEncoding::Protobuf),
+        "application/json" => Ok(OtlpEncoding::Json),
         _ => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             format!("Content-Type {text:?} is not OTLP; send application/x-protobuf or application/json"),
@@ -72,25 +77,25 @@ fn form(headers: &HeaderMap) -> ApiResult<Form> {
 }
 
 /// Decodes a body, once there is memory for what that takes.
-async fn parse(form: Form, body: Bytes, memory: &mut HeldMemory) -> ApiResult<Request> {
-    let weight = match form {
-        Form::Json => body_weight::of_otlp_json(&body, memory.bytes_max()),
-        Form::Protobuf => body_weight::of_otlp(&body, memory.bytes_max())?,
+async fn parse(encoding: OtlpEncoding, body: Bytes, memory: &mut MemoryReservation) -> ApiResult<Request> {
+    let decoded_bytes = match encoding {
+        OtlpEncoding::Json => decoded_size::of_otlp_json(&body, memory.decoded_bytes_max()),
+        OtlpEncoding::Protobuf => decoded_size::of_otlp(&body, memory.decoded_bytes_max())?,
     };
-    memory.take(weight).await?;
-    match form {
-        Form::Json => otlp_json::read(&body),
-        Form::Protobuf => match ExportLogsServiceRequest::decode(body.clone()) {
+    memory.reserve_decoded(decoded_bytes).await?;
+    match encoding {
+        OtlpEncoding::Json => otlp_json::read(&body),
+        OtlpEncoding::Protobuf => match ExportLogsServiceRequest::decode(body.clone()) {
             Ok(request) => Ok(Request { resources: request.resource_logs, ..Request::default() }),
-            Err(_) => otlp_parts::read(body),
+            Err(_) => otlp_partial::read(body),
         },
     }
 }
 
-fn answer(form: Form, response: &ExportLogsServiceResponse) -> Response {
-    match form {
-        Form::Json => axum::Json(response).into_response(),
-        Form::Protobuf => {
+fn answer(encoding: OtlpEncoding, response: &ExportLogsServiceResponse) -> Response {
+    match encoding {
+        OtlpEncoding::Json => axum::Json(response).into_response(),
+        OtlpEncoding::Protobuf => {
             ([(header::CONTENT_TYPE, "application/x-protobuf")], response.encode_to_vec()).into_response()
         }
     }

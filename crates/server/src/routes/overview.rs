@@ -9,11 +9,11 @@ use runlog_model::{RunStatus, TimeRange, Timestamp};
 use runlog_store::{OverviewFilter, RunFilter, TaskLine, TaskLineFilter};
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::ApiResult;
-use crate::openapi::{ListQuery, PlaceQuery};
-use crate::query::Params;
-use crate::{access, limits};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
+use crate::http::parameters::{ListQuery, Params, ScopeQuery, parse_id};
+use crate::limits;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -23,7 +23,7 @@ const HOUR_MS: i64 = 3_600_000;
     path = "/runlog/v1/overview",
     tag = "web",
     params(
-        PlaceQuery,
+        ScopeQuery,
         ("hours" = Option<u64>, Query, minimum = 1, maximum = 2160, description = "How far back, 1 to 2160; 24 when absent"),
         ("buckets" = Option<u64>, Query, minimum = 1, maximum = 200, description = "In how many parts, 1 to 200; 48 when absent")
     ),
@@ -36,13 +36,13 @@ pub(crate) async fn overview(
 ) -> ApiResult<Json<OverviewBody>> {
     let hours = hours(&params)?;
     let buckets = params.number("buckets", 1..=limits::OVERVIEW_BUCKETS_MAX)?.unwrap_or(48).saturating_as::<i64>();
-    let place = access::viewed_place(&app, &caller, &params).await?;
+    let scope = rights::viewed_scope(app.store(), &caller, &params).await?;
     let bucket_ms = (hours * HOUR_MS / buckets).max(1_000);
     // Buckets begin at whole multiples of their length, so that they stay the same from one look to the next.
     let end = (app.now().as_millis() / bucket_ms + 1) * bucket_ms;
     let start = end - bucket_ms * buckets;
     let filter = OverviewFilter {
-        workspace_ids: place.workspace_ids,
+        workspace_ids: scope.workspace_ids,
         start: Timestamp::clamped(start),
         end: Timestamp::clamped(end),
         bucket_ms,
@@ -70,7 +70,7 @@ pub(crate) async fn overview(
     tag = "web",
     params(
         ListQuery,
-        PlaceQuery,
+        ScopeQuery,
         ("hours" = Option<u64>, Query, minimum = 1, maximum = 2160, description = "Their runs of so many hours, 1 to 2160; 24 when absent"),
         ("name" = Option<String>, Query, description = "A part of the name, in any case"),
         ("taskId" = Option<String>, Query, description = "This task alone"),
@@ -87,14 +87,14 @@ pub(crate) async fn tasks(
     let (limit, offset) = params.limit_and_offset()?;
     let since = app.now().plus_millis(-hours(&params)? * HOUR_MS);
     let filter = TaskLineFilter {
-        task_id: params.text("taskId").map(|text| access::id("taskId", text)).transpose()?,
+        task_id: params.text("taskId").map(|text| parse_id("taskId", text)).transpose()?,
         name_part: params.text("name").map(str::to_owned),
         since,
         failing: params.flag("failing")?,
         recent: params.number("recent", 0..=limits::RECENT_RUNS_MAX)?.unwrap_or(30),
         limit,
         offset,
-        workspace_ids: access::viewed_place(&app, &caller, &params).await?.workspace_ids,
+        workspace_ids: rights::viewed_scope(app.store(), &caller, &params).await?.workspace_ids,
     };
     let (lines, total) = app.store().task_lines(&filter).await?;
     Ok(Json(ListPage { items: lines.into_iter().map(shown).collect(), limit, offset, total }))
@@ -121,12 +121,12 @@ pub(crate) async fn runs_of_task(
     Path(id): Path<String>,
     params: Params,
 ) -> ApiResult<Json<ListPage<RunLineBody>>> {
-    let task_id = access::id("taskId", &id)?;
+    let task_id = parse_id("taskId", &id)?;
     let limit = params.number("limit", 1..=limits::RUN_LINES_MAX)?.unwrap_or(200);
     let offset = params.number("offset", 0..=i64::MAX.unsigned_abs())?.unwrap_or(0);
     let status: Option<RunStatus> = params.word("status")?;
     let overlapping: TimeRange = params.time_range()?;
-    let workspace_ids = access::workspaces_of_task(&app, &caller, task_id).await?;
+    let workspace_ids = rights::workspaces_of_task(app.store(), &caller, task_id).await?;
     let task_id = Some(task_id);
     let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
     let (runs, total) = app.store().runs(&filter).await?;

@@ -12,14 +12,13 @@ use runlog_model::wire::admin::{PermissionBody, PermissionDeleteResult, Permissi
 use runlog_store::{Caller, CallerKind, Grant, GrantFilter};
 use serde::Serialize;
 
-use super::json::JsonBody;
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::PlaceQuery;
-use crate::query::Params;
+use crate::auth::audit::AuditedChange;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::JsonBody;
+use crate::http::parameters::{Params, ScopeQuery, parse_id};
 
 /// Whose rights in which workspace.
 struct Holder {
@@ -46,7 +45,7 @@ impl Holder {
 /// Who changes rights, and what the audit log is told of it.
 pub(crate) struct By {
     caller: Caller,
-    doing: Doing,
+    change: AuditedChange,
 }
 
 impl<S: Sync> FromRequestParts<S> for By {
@@ -54,7 +53,7 @@ impl<S: Sync> FromRequestParts<S> for By {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
-        Ok(Self { caller, doing: Doing::from_request_parts(parts, state).await? })
+        Ok(Self { caller, change: AuditedChange::from_request_parts(parts, state).await? })
     }
 }
 
@@ -62,26 +61,26 @@ type Ids = Path<(String, String)>;
 type Body = JsonBody<RightsBody>;
 
 async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Json<PermissionBody>> {
-    let workspace = access::workspace(app, &caller.0, &holder.workspace, &[Right::Manage]).await?;
+    let workspace = rights::workspace(app.store(), &caller.0, &holder.workspace, &[Right::Manage]).await?;
     let permissions = app.store().granted(workspace.id, holder.kind, &holder.id).await?.iter().collect();
     Ok(Json(PermissionBody { workspace_id: workspace.id, user_id: holder.id, permissions }))
 }
 
 /// Gives rights to someone who has none there.
 async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
-    let workspace = access::workspace(app, &by.caller, &holder.workspace, &[Right::Manage]).await?;
+    let workspace = rights::workspace(app.store(), &by.caller, &holder.workspace, &[Right::Manage]).await?;
     if app.store().granted(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {
         let message = format!("{} has rights on workspace {} already; change them with PUT", holder.id, workspace.id);
         return Err(ApiError::new(StatusCode::CONFLICT, message));
     }
-    let store = by.doing.store_for(app, StatusCode::CREATED, holder.subject());
+    let store = by.change.store_about(StatusCode::CREATED, holder.subject());
     store.grant(workspace.id, holder.kind, &holder.id, rights).await?;
     Ok(StatusCode::CREATED)
 }
 
 async fn set(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<()> {
-    let workspace = access::workspace(app, &by.caller, &holder.workspace, &[Right::Manage]).await?;
-    let store = by.doing.store_for(app, StatusCode::NO_CONTENT, holder.subject());
+    let workspace = rights::workspace(app.store(), &by.caller, &holder.workspace, &[Right::Manage]).await?;
+    let store = by.change.store_about(StatusCode::NO_CONTENT, holder.subject());
     Ok(store.grant(workspace.id, holder.kind, &holder.id, rights).await?)
 }
 
@@ -218,7 +217,7 @@ pub(crate) async fn revoke_account(State(app): State<App>, by: By, ids: Ids) -> 
     get,
     path = "/security/permissions",
     tag = "rights",
-    params(PlaceQuery, ("userId" = Option<String>, Query, description = "Those of one user")),
+    params(ScopeQuery, ("userId" = Option<String>, Query, description = "Those of one user")),
     responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>), (status = 404, description = "There is no such workspace", body = ErrorBody))
 )]
 pub(crate) async fn list_users(
@@ -234,7 +233,7 @@ pub(crate) async fn list_users(
     get,
     path = "/security/service-accounts/permissions",
     tag = "rights",
-    params(PlaceQuery, ("serviceAccountId" = Option<String>, Query, description = "Those of one service account")),
+    params(ScopeQuery, ("serviceAccountId" = Option<String>, Query, description = "Those of one service account")),
     responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>), (status = 404, description = "There is no such workspace", body = ErrorBody))
 )]
 pub(crate) async fn list_accounts(
@@ -252,9 +251,9 @@ async fn list(
     params: &Params,
     id_name: &str,
 ) -> ApiResult<Json<Vec<PermissionBody>>> {
-    let environment_id = params.text("environmentId").map(|text| access::id("environmentId", text)).transpose()?;
+    let environment_id = params.text("environmentId").map(|text| parse_id("environmentId", text)).transpose()?;
     let workspace_ids = match params.text("workspaceId") {
-        Some(text) => Some(vec![access::workspace(app, caller, text, &[Right::Manage]).await?.id]),
+        Some(text) => Some(vec![rights::workspace(app.store(), caller, text, &[Right::Manage]).await?.id]),
         None => app.store().workspaces_with(caller, Right::Manage).await?,
     };
     let filter = GrantFilter { workspace_ids, environment_id, caller_id: params.text(id_name).map(str::to_owned) };
@@ -366,7 +365,7 @@ async fn change_all(
             Change::Set => set(app, by, holder, rights).await,
         };
         if let Err(error) = part_of_batch(done)? {
-            by.doing.refused(app, error.status, subject).await?;
+            by.change.refused(error.status, subject).await?;
             refused.push(PermissionResult { status: error.status.as_u16(), message: error.message, permission: part });
         }
     }
@@ -380,7 +379,7 @@ async fn remove_all(app: &App, by: &By, kind: CallerKind, params: &Params, ids_n
     }
     let workspace_ids: Option<Vec<WorkspaceId>> = match workspaces.is_empty() {
         true => None,
-        false => Some(workspaces.iter().map(|text| access::id("workspaceIds", text)).collect::<ApiResult<_>>()?),
+        false => Some(workspaces.iter().map(|text| parse_id("workspaceIds", text)).collect::<ApiResult<_>>()?),
     };
     let filter = GrantFilter { workspace_ids, ..GrantFilter::default() };
     let mut grants = app.store().grants(kind, &filter).await?;
@@ -392,7 +391,7 @@ async fn remove_all(app: &App, by: &By, kind: CallerKind, params: &Params, ids_n
         let subject = holder.subject();
         let done = set(app, by, holder, Rights::NONE).await;
         if let Err(error) = part_of_batch(done)? {
-            by.doing.refused(app, error.status, subject).await?;
+            by.change.refused(error.status, subject).await?;
             refused.push(PermissionDeleteResult {
                 status: error.status.as_u16(),
                 message: error.message,

@@ -12,19 +12,18 @@ use runlog_model::wire::plans::{PlanExecutionBody, StepBody, StepDetailsBody};
 use runlog_store::{Caller, PlanFilter};
 
 use super::executions::window;
-use crate::access;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::openapi::{PlaceQuery, WindowQuery};
-use crate::query::Params;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::{Params, ScopeQuery, WindowQuery};
 
 /// `GET /processing/executables/plans/executions`: of all plans, newest first.
 #[utoipa::path(
     get,
     path = "/processing/executables/plans/executions",
     tag = "plans",
-    params(WindowQuery, PlaceQuery, ("status" = Option<String>, Query, description = "`executing`, `execution_successful`, `execution_failed` or `execution_misfired`")),
+    params(WindowQuery, ScopeQuery, ("status" = Option<String>, Query, description = "`executing`, `execution_successful`, `execution_failed` or `execution_misfired`")),
     responses((status = 200, description = "Plan executions, newest first", body = ListPage<PlanExecutionBody>))
 )]
 pub(crate) async fn of_all_plans(
@@ -60,11 +59,11 @@ async fn list(
 ) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let (status, overlapping) = (params.word("status")?, window(app, params)?);
-    let place = access::viewed_place(app, caller, params).await?;
+    let scope = rights::viewed_scope(app.store(), caller, params).await?;
     let filter = PlanFilter {
         plan_id,
-        workspace_ids: place.workspace_ids,
-        environment_id: place.environment_id,
+        workspace_ids: scope.workspace_ids,
+        environment_id: scope.environment_id,
         status,
         overlapping,
         limit,
@@ -147,7 +146,7 @@ pub(crate) async fn step(
 async fn execution(app: &App, caller: &Caller, id: &str) -> ApiResult<PlanExecution> {
     let runs = app.store().plan_execution_runs(id).await?;
     for run in &runs {
-        access::require(app, caller, run.workspace_id, &[Right::View]).await?;
+        rights::require(app.store(), caller, run.workspace_id, &[Right::View]).await?;
     }
     PlanExecution::of_runs(runs)
         .ok_or_else(|| ApiError::not_found(format!("no run in this archive is part of a plan execution {}", shown(id))))

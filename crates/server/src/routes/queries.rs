@@ -6,10 +6,10 @@ use axum::http::StatusCode;
 use runlog_model::wire::queries::{NewSavedQuery, SavedQueryBody};
 use runlog_store::SavedQuery;
 
-use super::json::JsonBody;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::ApiResult;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
+use crate::http::json::JsonBody;
 
 /// `GET /runlog/v1/queries`: by name.
 #[utoipa::path(

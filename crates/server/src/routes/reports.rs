@@ -14,10 +14,11 @@ use runlog_model::Timestamp;
 use runlog_model::place::Right;
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::ApiResult;
-use crate::query::Params;
-use crate::{access, limits};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
+use crate::http::parameters::{Params, parse_id};
+use crate::limits;
 
 /// `GET /runlog/v1/runs/{runId}/patterns`: what a log says over and over.
 #[utoipa::path(
@@ -32,7 +33,7 @@ pub(crate) async fn patterns(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunPatterns>> {
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(run_patterns(app.store(), run.id).await?))
 }
 
@@ -49,7 +50,7 @@ pub(crate) async fn of_run(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunReport>> {
-    let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(run_report(app.store(), run.id).await?))
 }
 
@@ -66,8 +67,8 @@ pub(crate) async fn diff(
     Authenticated(caller): Authenticated,
     Path((id, other_id)): Path<(String, String)>,
 ) -> ApiResult<Json<RunDiff>> {
-    let before = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
-    let after = access::run_brief(&app, &caller, &other_id, &Right::READ_LOGS).await?;
+    let before = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
+    let after = rights::run_brief(app.store(), &caller, &other_id, &Right::READ_LOGS).await?;
     Ok(Json(run_diff(app.store(), before.id, after.id).await?))
 }
 
@@ -86,7 +87,7 @@ pub(crate) async fn of_task(
     params: Params,
 ) -> ApiResult<Json<TaskReport>> {
     let since = since(&app, &params, limits::TASK_REPORT_DAYS)?;
-    let task = access::task(&app, &caller, access::id("taskId", &id)?, &Right::READ_LOGS).await?;
+    let task = rights::task(app.store(), &caller, parse_id("taskId", &id)?, &Right::READ_LOGS).await?;
     Ok(Json(task_report(app.store(), &task, since, app.now()).await?))
 }
 
@@ -105,7 +106,7 @@ pub(crate) async fn of_workspace(
     params: Params,
 ) -> ApiResult<Json<WorkspaceReport>> {
     let since = since(&app, &params, limits::WORKSPACE_REPORT_DAYS)?;
-    let workspace = access::workspace(&app, &caller, &id, &Right::READ_LOGS).await?;
+    let workspace = rights::workspace(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     Ok(Json(workspace_report(app.store(), &workspace, since, app.now()).await?))
 }
 

@@ -9,12 +9,13 @@ use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::TaskExecution;
 use runlog_model::wire::push::{FinishRun, StartRun};
 
-use super::json::JsonBody;
-use crate::access;
 use crate::app::App;
-use crate::audit::Doing;
-use crate::auth::Authenticated;
-use crate::error::ApiResult;
+use crate::auth::audit::AuditedChange;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
+use crate::http::json::JsonBody;
+use crate::http::parameters::parse_id;
 
 /// `PUT /runlog/v1/runs/{runId}`: a run begins; 201 when it is new, 200 when it was known.
 #[utoipa::path(
@@ -29,18 +30,18 @@ pub(crate) async fn start(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    doing: Doing,
+    change: AuditedChange,
     JsonBody(start): JsonBody<StartRun>,
 ) -> ApiResult<(StatusCode, Json<TaskExecution>)> {
-    let run_id: RunId = access::id("runId", &id)?;
-    access::task(&app, &caller, start.task_id, &[Right::Publish]).await?;
+    let run_id: RunId = parse_id("runId", &id)?;
+    rights::task(app.store(), &caller, start.task_id, &[Right::Publish]).await?;
     // A task that has moved leaves its runs where they were, with the rights of that workspace.
     let known = app.store().run_brief(run_id).await?;
     if let Some(known) = &known {
-        access::require(&app, &caller, known.workspace_id, &[Right::Publish]).await?;
+        rights::require(app.store(), &caller, known.workspace_id, &[Right::Publish]).await?;
     }
     let status = if known.is_none() { StatusCode::CREATED } else { StatusCode::OK };
-    let (run, is_new) = doing.store(&app, status).start_run(run_id, &start, &caller).await?;
+    let (run, is_new) = change.store(status).start_run(run_id, &start, &caller).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json((&run).into())))
 }
 
@@ -57,7 +58,7 @@ pub(crate) async fn one(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
 ) -> ApiResult<Json<TaskExecution>> {
-    let run = access::run(&app, &caller, &id, &[Right::View]).await?;
+    let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
     Ok(Json((&run).into()))
 }
 
@@ -74,10 +75,10 @@ pub(crate) async fn finish(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    doing: Doing,
+    change: AuditedChange,
     JsonBody(finish): JsonBody<FinishRun>,
 ) -> ApiResult<Json<TaskExecution>> {
-    let run = access::run_brief(&app, &caller, &id, &[Right::Publish]).await?;
-    let run = doing.store(&app, StatusCode::OK).finish_run(run.id, &finish).await?;
+    let run = rights::run_brief(app.store(), &caller, &id, &[Right::Publish]).await?;
+    let run = change.store(StatusCode::OK).finish_run(run.id, &finish).await?;
     Ok(Json((&run).into()))
 }

@@ -12,10 +12,11 @@ use runlog_store::{Caller, Found, Search, SearchPlace};
 use utoipa::IntoParams;
 
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
-use crate::query::Params;
-use crate::{access, limits};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::{Params, parse_id};
+use crate::limits;
 
 /// The query parameters, for the description.
 #[derive(IntoParams)]
@@ -75,8 +76,8 @@ pub(crate) async fn find(
         time_max: limits::SEARCH_TIME_MAX,
         slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
     };
-    let _turn = app.searches().take().await?;
-    let search = in_place(&app, &caller, &params, search).await?;
+    let _permit = app.searches().acquire().await?;
+    let search = in_scope(&app, &caller, &params, search).await?;
     let page = app.store().search(search).await?;
     let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
     Ok(Json(SearchAnswer {
@@ -89,22 +90,24 @@ pub(crate) async fn find(
 }
 
 /// The search, in the one place that is named or in all that the caller may read.
-async fn in_place(app: &App, caller: &Caller, params: &Params, search: Search) -> ApiResult<Search> {
+async fn in_scope(app: &App, caller: &Caller, params: &Params, search: Search) -> ApiResult<Search> {
     let named = [params.text("workspaceId"), params.text("taskId"), params.text("runId")];
     match named {
-        [None, None, None] => Ok(Search { workspace_ids: access::readable_workspaces(app, caller).await?, ..search }),
+        [None, None, None] => {
+            Ok(Search { workspace_ids: rights::readable_workspaces(app.store(), caller).await?, ..search })
+        }
         [Some(workspace), None, None] => {
-            let workspace = access::workspace(app, caller, workspace, &Right::READ_LOGS).await?;
+            let workspace = rights::workspace(app.store(), caller, workspace, &Right::READ_LOGS).await?;
             Ok(Search { workspace_ids: Some(vec![workspace.id]), ..search })
         }
         [None, Some(task), None] => {
-            let task_id: TaskId = access::id("taskId", task)?;
-            let task = access::task(app, caller, task_id, &Right::READ_LOGS).await?;
+            let task_id: TaskId = parse_id("taskId", task)?;
+            let task = rights::task(app.store(), caller, task_id, &Right::READ_LOGS).await?;
             let workspace_ids = Some(vec![task.workspace.id]);
             Ok(Search { task_id: Some(task_id), workspace_ids, ..search })
         }
         [None, None, Some(run)] => {
-            let run = access::run_brief(app, caller, run, &Right::READ_LOGS).await?;
+            let run = rights::run_brief(app.store(), caller, run, &Right::READ_LOGS).await?;
             Ok(Search { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
         }
         _ => Err(ApiError::invalid("workspaceId, taskId and runId: name one of them")),

@@ -13,11 +13,11 @@ use runlog_model::wire::session::{NewSession, SessionBody, SessionKind, SessionW
 use runlog_model::{Timestamp, WorkspaceId};
 use runlog_store::{Caller, CallerKind, GrantFilter};
 
-use super::json::JsonBody;
 use crate::app::App;
-use crate::auth::{self, Authenticated};
-use crate::error::{ApiError, ApiResult};
-use crate::sessions;
+use crate::auth::session;
+use crate::auth::token::{self, Authenticated};
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::JsonBody;
 
 /// `POST /runlog/v1/session`: trades a token for a cookie with the same rights, for at most twelve hours.
 #[utoipa::path(
@@ -32,10 +32,10 @@ pub(crate) async fn open(
     _: SentAsJson,
     JsonBody(new): JsonBody<NewSession>,
 ) -> ApiResult<Response> {
-    let opened = auth::open_session(&app, new.token.trim()).await?;
-    let session = app.store().session(&opened.text).await?.ok_or_else(auth::unknown_token)?;
+    let opened = token::open_session(app.auth(), new.token.trim()).await?;
+    let session = app.store().session(&opened.text).await?.ok_or_else(token::unknown_token)?;
     let seconds = opened.expires_at.millis_since(app.now()) / 1_000;
-    let cookie = sessions::cookie(&app, &opened.text, seconds);
+    let cookie = session::cookie(app.auth().settings(), &opened.text, seconds);
     let body = shown(&app, &session.caller, Some(opened.expires_at)).await?;
     Ok(([(header::SET_COOKIE, cookie)], [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
@@ -71,7 +71,7 @@ pub(crate) async fn one(
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let expires_at = match sessions::session_text(&app, &headers) {
+    let expires_at = match session::session_text(app.auth().settings(), &headers) {
         Some(text) if !headers.contains_key(header::AUTHORIZATION) => {
             app.store().session(&text).await?.map(|session| session.expires_at)
         }
@@ -89,10 +89,10 @@ pub(crate) async fn one(
     responses((status = 204, description = "The session has ended, or there was none"))
 )]
 pub(crate) async fn close(State(app): State<App>, headers: HeaderMap) -> ApiResult<Response> {
-    if let Some(text) = sessions::session_text(&app, &headers) {
+    if let Some(text) = session::session_text(app.auth().settings(), &headers) {
         app.store().close_session(&text).await?;
     }
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, sessions::cookie(&app, "", 0))]).into_response())
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, session::cookie(app.auth().settings(), "", 0))]).into_response())
 }
 
 async fn shown(app: &App, caller: &Caller, expires_at: Option<Timestamp>) -> ApiResult<SessionBody> {

@@ -9,8 +9,8 @@ use runlog_model::wire::sinks::{RetriedBody, SinkBody};
 use runlog_store::SinkFigures;
 
 use crate::app::App;
-use crate::audit::Doing;
-use crate::error::ApiResult;
+use crate::auth::audit::AuditedChange;
+use crate::http::error::ApiResult;
 
 /// `GET /runlog/v1/sinks`.
 #[utoipa::path(
@@ -34,12 +34,8 @@ pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<SinkBody>
         (status = 404, description = "No such sink", body = ErrorBody)
     )
 )]
-pub(crate) async fn retry(
-    State(app): State<App>,
-    Path(sink): Path<String>,
-    doing: Doing,
-) -> ApiResult<Json<RetriedBody>> {
-    Ok(Json(RetriedBody { runs: doing.store(&app, StatusCode::OK).retry_deliveries(&sink).await? }))
+pub(crate) async fn retry(Path(sink): Path<String>, change: AuditedChange) -> ApiResult<Json<RetriedBody>> {
+    Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).retry_deliveries(&sink).await? }))
 }
 
 fn shown(figures: SinkFigures) -> SinkBody {

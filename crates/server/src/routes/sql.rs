@@ -10,11 +10,11 @@ use runlog_model::wire::ErrorBody;
 use runlog_model::wire::sql::SqlQuestion;
 use tracing::warn;
 
-use super::json::JsonBody;
-use crate::access;
 use crate::app::App;
-use crate::auth::Authenticated;
-use crate::error::{ApiError, ApiResult};
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::JsonBody;
 
 /// Answers from the workspaces on which the caller has the rights Author, Viewer and Executor.
 #[utoipa::path(
@@ -37,7 +37,7 @@ pub(crate) async fn ask(
         Some(name) => name.parse().map_err(|error| ApiError::invalid(format!("format: {error}")))?,
         None => accepted(&headers),
     };
-    let readable = access::readable_workspaces(&app, &caller).await?;
+    let readable = rights::readable_workspaces(app.store(), &caller).await?;
     let answer = app.sql().ask(&question.query, readable).await.map_err(refusal)?;
     let mut parts = Box::pin(answer.into_bytes(format));
     // What goes wrong before the first rows is told as an error; later there is only breaking off.

@@ -1,0 +1,179 @@
+//! Writes down who did what, for routes that say so in the list.
+//!
+//! What changes something is written down by the call that changes it, in one transaction, on a task that goes on when the
+//! client hangs up: the handler is given the [`Deed`] for that. What reads is written down after it was read and before it
+//! is answered. What is written down here besides is what changed nothing: requests that were refused, or found all as
+//! they wanted it.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use runlog_model::wire::admin::AuditEntry;
+use runlog_store::{Deed, Error, Store};
+use tracing::error;
+
+use crate::auth::recent_reads::Read;
+use crate::auth::state::Auth;
+use crate::auth::token::Authenticated;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::request::{RequestId, client_address};
+
+/// What an audited route does, such as `read log`.
+#[derive(Clone)]
+pub(crate) struct Audited {
+    pub(crate) auth: Auth,
+    pub(crate) action: &'static str,
+    /// True when repeating it within some minutes is not written down again.
+    pub(crate) is_once: bool,
+    /// True when it gives what is kept and changes nothing.
+    pub(crate) is_reading: bool,
+    /// True when the request has no entry of its own, only each thing that it makes or changes.
+    pub(crate) is_by_part: bool,
+}
+
+/// What is to be written down of a request that reads, but for its status: in the request's extensions, for a handler that
+/// writes it in one transaction with what it does.
+#[derive(Clone)]
+pub(crate) struct AuditDraft(AuditEntry);
+
+impl AuditDraft {
+    /// The entry of a request that is answered with this status.
+    pub(crate) fn entry(self, status: StatusCode) -> AuditEntry {
+        AuditEntry { status: status.as_u16(), ..self.0 }
+    }
+}
+
+/// In the extensions of an answer: its handler has written the entry itself, or nothing happened that belongs there.
+#[derive(Clone)]
+pub(crate) struct AlreadyAudited;
+
+/// What this request does, for the audit log; there in handlers of audited routes that change something.
+#[derive(Clone)]
+pub(crate) struct AuditedChange {
+    deed: Deed,
+    store: Store,
+}
+
+impl<S: Sync> FromRequestParts<S> for AuditedChange {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        // A route that changes something and is not listed as audited is a fault, and must not do so unseen.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "this route is not listed as one that is written down")
+        })
+    }
+}
+
+impl AuditedChange {
+    /// The archive for the change, which is answered with this status and written down with it.
+    pub(crate) fn store(&self, status: StatusCode) -> Store {
+        self.store.doing(self.deed.answered_with(status.as_u16()))
+    }
+
+    /// The archive for one of the things that a request does which has no entry of its own, such as `start run`.
+    pub(crate) fn store_to(&self, action: &str, status: StatusCode) -> Store {
+        self.store.doing(self.deed.named(action).answered_with(status.as_u16()))
+    }
+
+    /// Writes down that a part of this request was refused.
+    pub(crate) async fn refused(&self, status: StatusCode, subject: String) -> ApiResult<()> {
+        Ok(self.store.write_deed(&self.deed.answered_with(status.as_u16()).about(subject)).await?)
+    }
+
+    /// The same for a change of something that the path does not name, or not alone.
+    pub(crate) fn store_about(&self, status: StatusCode, subject: String) -> Store {
+        self.store.doing(self.deed.answered_with(status.as_u16()).about(subject))
+    }
+}
+
+/// Handles a request and writes it down.
+pub(crate) async fn audit_request(State(audited): State<Audited>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let subject = subject(&RawPathParams::from_request_parts(&mut parts, &()).await.ok());
+    let caller = parts.extensions.get::<Authenticated>().map(|caller| (caller.0.id.clone(), caller.0.name.clone()));
+    // A link carries its own right; who holds it is not known.
+    let (caller_id, caller_name) = caller.unwrap_or_else(|| ("-".to_owned(), "holder of a link".to_owned()));
+    let entry = AuditEntry {
+        at: audited.auth.now(),
+        caller_id,
+        caller_name,
+        action: audited.action.to_owned(),
+        subject,
+        status: StatusCode::OK.as_u16(),
+        address: client_address(&parts.extensions).map(|address| address.to_string()).unwrap_or_default(),
+        request_id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
+    };
+    let request = Request::from_parts(parts, body);
+    match audited.is_reading {
+        true => read(&audited, entry, request, next).await,
+        false => change(&audited, entry, request, next).await,
+    }
+}
+
+/// Handles a request that changes something, to its end, whether or not its client waits for that.
+async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next: Next) -> Response {
+    let (deed, store) = (Deed::new(entry.clone()), audited.auth.store().clone());
+    request.extensions_mut().insert(AuditedChange { deed: deed.clone(), store: store.clone() });
+    let is_by_part = audited.is_by_part;
+    let change = audited.auth.changes().run(async move {
+        let response = next.run(request).await;
+        let status = response.status();
+        // A change that was made, and whose request failed afterwards, is answered otherwise than it was written down.
+        let is_told = deed.is_written() && status.is_success();
+        if !is_told && !is_by_part {
+            let entry = AuditEntry { status: status.as_u16(), ..entry };
+            let id = entry.request_id.clone();
+            if let Err(error) = store.audit(entry).await {
+                error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
+            }
+        }
+        response
+    });
+    change.await
+}
+
+/// Handles a request that reads. The answer waits until that is written down: nobody reads a log without leaving a trace.
+async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(AuditDraft(entry.clone()));
+    let mut response = next.run(request).await;
+    if response.extensions_mut().remove::<AlreadyAudited>().is_some() {
+        return response;
+    }
+    let is_success = response.status().is_success();
+    let read = || Read { caller_id: entry.caller_id.clone(), subject: entry.subject.clone() };
+    let read = (audited.is_once && is_success).then(read);
+    if read.as_ref().is_some_and(|read| audited.auth.recent_reads().contains(read)) {
+        return response;
+    }
+    let entry = AuditEntry { status: response.status().as_u16(), ..entry };
+    let id = entry.request_id.clone();
+    match (audited.auth.store().audit(entry).await, read) {
+        (Ok(()), Some(read)) => audited.auth.recent_reads().insert(read),
+        (Ok(()), None) => {}
+        (Err(error), _) if is_success => return unanswered(error).into_response(),
+        (Err(error), _) => {
+            error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
+        }
+    }
+    response
+}
+
+/// 503: what was read is not told, because nobody would know who read it.
+fn unanswered(error: Error) -> ApiError {
+    let message = "this could not be written down in the audit log, and is not answered without that; try again";
+    ApiError { cause: Some(Arc::new(error)), ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+}
+
+/// The part of the path that names what it is done to: the file of a link, or else both ids, or the one.
+fn subject(params: &Option<RawPathParams>) -> String {
+    let value = |name: &str| params.as_ref()?.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+    let both = |one, other| Some(format!("{} {}", value(one)?, value(other)?));
+    let text = value("file_name").or_else(|| both("id", "other_id")).or_else(|| both("workspace_id", "id"));
+    let text = text.or_else(|| value("id")).or_else(|| value("upstream")).or_else(|| value("sink")).unwrap_or_default();
+    text.chars().take(200).collect()
+}

@@ -1,0 +1,181 @@
+//! Presigned links: an address that proves by itself that its holder may download a page file, for an hour.
+
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hmac::{Hmac, KeyInit, Mac};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use runlog_model::hex;
+use runlog_store::{PageFile, SigningKey};
+use sha2::Sha256;
+use tracing::warn;
+
+use crate::auth::signing_keys::KeyRing;
+use crate::auth::state::{Auth, AuthSettings};
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Params;
+use crate::http::request::client_address;
+
+/// What may stand in a path as it is.
+const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Why a link is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Its hour is over.
+    Expired,
+    /// It is not one that was signed here.
+    Altered,
+}
+
+/// What a link says of itself.
+struct LinkClaims<'a> {
+    /// When it ends: seconds since 1970.
+    expires: Option<&'a str>,
+    /// The id of the key that signed it.
+    key: Option<&'a str>,
+    /// Hexadecimal digits.
+    signature: Option<&'a str>,
+}
+
+/// The file that the link of this request leads to; there in handlers of routes that need a link.
+#[derive(Debug, Clone)]
+pub(crate) struct Linked(pub(crate) PageFile);
+
+impl<S: Sync> FromRequestParts<S> for Linked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        // A route that asks for a link and is listed as public is a fault, and must not let anyone in.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Refusal::Altered.into())
+    }
+}
+
+/// Lets a request pass whose link was signed here and is still good. Nothing is written down of the others: whoever
+/// makes up links must not fill the archive.
+pub(crate) async fn require_link(State(auth): State<Auth>, request: Request, next: Next) -> Response {
+    let from = client_address(request.extensions());
+    let (mut parts, body) = request.into_parts();
+    match linked(&auth, &mut parts).await {
+        Ok(file) => {
+            parts.extensions.insert(Linked(file));
+            next.run(Request::from_parts(parts, body)).await
+        }
+        // Only what is refused counts against an address, as with tokens.
+        Err(error) => match auth.rate_limits().check_anonymous(from) {
+            Ok(()) => error.into_response(),
+            Err(too_many) => too_many.into_response(),
+        },
+    }
+}
+
+async fn linked(auth: &Auth, parts: &mut Parts) -> ApiResult<PageFile> {
+    // What cannot be read was not signed here, either.
+    let Path((key, file_name)) =
+        Path::<(String, String)>::from_request_parts(parts, auth).await.map_err(|_| Refusal::Altered)?;
+    let params = Params::from_request_parts(parts, auth).await?;
+    let file = PageFile { key, file_name };
+    let claims =
+        LinkClaims { expires: params.text("expires"), key: params.text("key"), signature: params.text("signature") };
+    check(auth.link_keys(), &file, &claims, auth.now_seconds()).await?;
+    Ok(file)
+}
+
+/// The link to a file: signed by its bucket where the archive is set so, otherwise one that leads here.
+pub(crate) async fn to_file(auth: &Auth, headers: &HeaderMap, file: &PageFile) -> ApiResult<String> {
+    match auth.store().page_link(file, auth.link_time()).await {
+        Ok(Some(link)) => return Ok(link.into()),
+        Ok(None) => {}
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "the bucket signs no link, so it leads to this service")
+        }
+    }
+    let key = auth.link_keys().newest().await?;
+    Ok(sign(&key, &base_url(auth.settings(), headers), file, auth.now_seconds() + auth.settings().link_seconds))
+}
+
+/// The link to a file, accepted until `expires` (seconds since 1970).
+pub(crate) fn sign(key: &SigningKey, base: &str, file: &PageFile, expires: i64) -> String {
+    let signature = hex::encode(mac(key, file, expires).finalize().into_bytes());
+    let (name, id) = (utf8_percent_encode(&file.file_name, PATH_SEGMENT), &key.id);
+    format!("{base}/runlog/v1/downloads/{}/{name}?expires={expires}&key={id}&signature={signature}", file.key)
+}
+
+/// Checks what a link says against its signature, in constant time.
+async fn check(keys: &KeyRing, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> ApiResult<()> {
+    let key = match claims.key {
+        Some(id) => keys.by_id(id).await?,
+        None => None,
+    };
+    key.ok_or(Refusal::Altered).and_then(|key| check_with(&key, file, claims, now)).map_err(ApiError::from)
+}
+
+fn check_with(key: &SigningKey, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> Result<(), Refusal> {
+    let expires: i64 = claims.expires.and_then(|text| text.parse().ok()).ok_or(Refusal::Altered)?;
+    let signature = claims.signature.and_then(hex::decode).ok_or(Refusal::Altered)?;
+    mac(key, file, expires).verify_slice(&signature).map_err(|_| Refusal::Altered)?;
+    if expires <= now { Err(Refusal::Expired) } else { Ok(()) }
+}
+
+fn mac(key: &SigningKey, file: &PageFile, expires: i64) -> Hmac<Sha256> {
+    // HMAC takes keys of any length, so this cannot fail.
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key.value).expect("a key of any length");
+    // A slash cannot stand in a key or a number, so that no two links have the same text.
+    mac.update(format!("GET/{}/{expires}/{}", file.key, file.file_name).as_bytes());
+    mac
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let message = match refusal {
+            Refusal::Expired => "this link has expired",
+            Refusal::Altered => "this link was altered, or is not one that this service signed",
+        };
+        Self::forbidden(message).with_detail("ask POST …/logs/status for another, or POST …/logs for a new token")
+    }
+}
+
+/// The address that links begin with.
+pub(crate) fn base_url(settings: &AuthSettings, headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
+    let scheme = if settings.has_tls { "https" } else { "http" };
+    settings.public_url.clone().unwrap_or_else(|| format!("{scheme}://{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use runlog_model::Timestamp;
+
+    use super::*;
+
+    fn file(name: &str) -> PageFile {
+        PageFile { key: "abc".to_owned(), file_name: name.to_owned() }
+    }
+
+    fn key(id: &str) -> SigningKey {
+        SigningKey { id: id.to_owned(), value: vec![7; 32], created_at: Timestamp::clamped(0) }
+    }
+
+    fn signature(link: &str) -> &str {
+        link.split_once("?expires=100&key=links-1&signature=").unwrap().1
+    }
+
+    #[test]
+    fn a_link_is_accepted_until_it_expires_and_never_altered() {
+        let link = sign(&key("links-1"), "http://h", &file("a b.log"), 100);
+        assert!(link.starts_with("http://h/runlog/v1/downloads/abc/a%20b.log?"), "{link}");
+        let signature = signature(&link);
+        let check = |name: &str, expires: &str, signature: &str, now| {
+            let claims = LinkClaims { expires: Some(expires), key: None, signature: Some(signature) };
+            check_with(&key("links-1"), &file(name), &claims, now)
+        };
+        assert_eq!(check("a b.log", "100", signature, 99), Ok(()));
+        assert_eq!(check("a b.log", "100", signature, 100), Err(Refusal::Expired));
+        assert_eq!(check("a b.log", "101", signature, 99), Err(Refusal::Altered));
+        assert_eq!(check("b.log", "100", signature, 99), Err(Refusal::Altered));
+        assert_eq!(check("a b.log", "100", &signature[1..], 99), Err(Refusal::Altered));
+        assert_eq!(check("a b.log", "100", "", 99), Err(Refusal::Altered));
+    }
+}

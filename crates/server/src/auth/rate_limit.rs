@@ -1,0 +1,345 @@
+//! How many requests are taken: from each caller, from each address that does not prove who calls, and from each account
+//! whose secret is wrong.
+//!
+//! A known caller's request that comes too early waits for its turn, up to a bound: whoever asks for one thing after
+//! another is slowed down and never refused. Requests are counted for each caller by itself, so that nobody waits for
+//! another's. What failures would be taken for guessing is refused at once.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use runlog_model::Clock;
+use sha2::{Digest, Sha256};
+
+use crate::http::error::ApiError;
+use crate::limits;
+
+/// How many requests are taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RateLimitSettings {
+    /// Most requests a second from one caller; 0 for as many as come.
+    pub(crate) requests_per_second: u32,
+    /// How long a request of a known caller waits for its turn.
+    pub(crate) turn_time_max: Duration,
+    /// Most requests a second from one address without a good token; 0 for as many as come.
+    pub(crate) anonymous_requests_per_second: u32,
+}
+
+/// Counts requests, and holds back or refuses those above what is taken.
+pub(crate) struct RateLimits {
+    callers: RateLimit<String>,
+    turn_time_max: Duration,
+    anonymous: RateLimit<Option<IpAddr>>,
+    accounts: RateLimit<String>,
+    verified: VerifiedCredentials,
+}
+
+/// What a request shows to be let in, where looking at it costs a question to the catalog.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Credential<'a> {
+    /// A personal token.
+    Token(&'a str),
+    /// The cookie of a session.
+    Session(&'a str),
+    /// The secret of an account, from an address.
+    Secret(&'a str, Option<IpAddr>),
+}
+
+impl RateLimits {
+    pub(crate) fn new(settings: RateLimitSettings, clock: Arc<dyn Clock>) -> Self {
+        let rate = |per_second, at_once: u32| Rate::new(per_second, at_once);
+        let anonymous = settings.anonymous_requests_per_second;
+        // One wrong secret of an account each second.
+        let accounts = if anonymous == 0 { None } else { rate(1, limits::ACCOUNT_FAILURES_AT_ONCE) };
+        Self {
+            callers: RateLimit::new(
+                rate(settings.requests_per_second, settings.requests_per_second),
+                Arc::clone(&clock),
+            ),
+            turn_time_max: settings.turn_time_max,
+            anonymous: RateLimit::new(rate(anonymous, anonymous), Arc::clone(&clock)),
+            accounts: RateLimit::new(accounts, Arc::clone(&clock)),
+            verified: VerifiedCredentials { clock, known: Mutex::default() },
+        }
+    }
+
+    /// Waits until a request of a caller is taken; 429 when that would take more than some seconds.
+    pub(crate) async fn wait_for(&self, caller: &str) -> Result<(), TooMany> {
+        let wait = self
+            .callers
+            .take(caller.to_owned(), self.turn_time_max)
+            .map_err(|wait| TooMany::of(&self.callers, wait, "from one caller"))?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// 429 when an address has sent more than is taken without proving who calls.
+    pub(crate) fn check_anonymous(&self, address: Option<IpAddr>) -> Result<(), TooMany> {
+        let taken = self.anonymous.take(address, Duration::ZERO);
+        taken.map(drop).map_err(|wait| TooMany::of(&self.anonymous, wait, "without a good token"))
+    }
+
+    /// 429 when an address is at its limit for failures and what it shows was not found good lately: asking the catalog
+    /// about it is what the limit is for.
+    pub(crate) fn check_credential(&self, address: Option<IpAddr>, credential: Credential<'_>) -> Result<(), TooMany> {
+        match self.anonymous.wait(&address) {
+            Some(wait) if !self.verified.contains(credential) => {
+                Err(TooMany::of(&self.anonymous, wait, "without a good token"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// 429 when an account is at its limit for wrong secrets, unless it signed in from this address lately.
+    pub(crate) fn check_account(&self, account: &str, address: Option<IpAddr>) -> Result<(), TooMany> {
+        match self.accounts.wait(&shortened(account)) {
+            Some(wait) if !self.verified.contains(Credential::Secret(account, address)) => {
+                let what = "too many sign-ins of this account with a wrong secret".to_owned();
+                Err(TooMany { what, wait })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a wrong secret against its account.
+    pub(crate) fn note_failure(&self, account: &str) {
+        // Whether it was one too many is told to the next one.
+        let _ = self.accounts.take(shortened(account), Duration::ZERO);
+    }
+
+    /// Keeps in mind that what was shown is good.
+    pub(crate) fn note_verified(&self, credential: Credential<'_>) {
+        self.verified.insert(credential);
+    }
+
+    /// What clients are told: requests per second and per minute, or 0.
+    pub(crate) fn header(&self) -> HeaderValue {
+        let per_second = self.callers.rate.map(|rate| rate.per_second.get());
+        let text = per_second.map(|per_second| format!("{per_second},{}", per_second.saturating_mul(60)));
+        text.and_then(|text| HeaderValue::from_str(&text).ok()).unwrap_or(HeaderValue::from_static("0"))
+    }
+}
+
+/// What names an account is whatever somebody sent.
+fn shortened(account: &str) -> String {
+    account.chars().take(64).collect()
+}
+
+/// So many requests a second, and so many at once after a while without any.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    per_second: NonZeroU32,
+    /// The time from one to the next.
+    step: Duration,
+    /// How far ahead of their time requests may come.
+    ahead: Duration,
+}
+
+impl Rate {
+    fn new(per_second: u32, at_once: u32) -> Option<Self> {
+        let per_second = NonZeroU32::new(per_second)?;
+        let step = Duration::from_secs(1) / per_second.get();
+        Some(Self { per_second, step, ahead: step.saturating_mul(at_once.saturating_sub(1)) })
+    }
+}
+
+/// A rate for each key; none for as many as come.
+struct RateLimit<K> {
+    rate: Option<Rate>,
+    clock: Arc<dyn Clock>,
+    /// When the next request of a key is due, if they came evenly.
+    due: Mutex<HashMap<K, Duration>>,
+}
+
+impl<K: Hash + Eq> RateLimit<K> {
+    fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
+        Self { rate, clock, due: Mutex::default() }
+    }
+
+    /// Counts a request: how long it has to wait, or, when that is longer than `wait_max` and it is not counted, how long it would have had to.
+    fn take(&self, key: K, wait_max: Duration) -> Result<Duration, Duration> {
+        let Some(rate) = self.rate else { return Ok(Duration::ZERO) };
+        let now = self.clock.elapsed();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if due.len() >= limits::RATE_LIMITED_KEYS_MAX {
+            forget(&mut due, limits::RATE_LIMITED_KEYS_MAX, |due| *due > now);
+        }
+        let due = due.entry(key).or_insert(now);
+        let at = (*due).max(now);
+        let wait = at.saturating_sub(rate.ahead).saturating_sub(now);
+        if wait > wait_max {
+            return Err(wait);
+        }
+        *due = at.saturating_add(rate.step);
+        Ok(wait)
+    }
+
+    /// How long a key would have to wait; none when it need not.
+    fn wait(&self, key: &K) -> Option<Duration> {
+        let (rate, now) = (self.rate?, self.clock.elapsed());
+        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner).get(key)?;
+        let wait = due.saturating_sub(rate.ahead).saturating_sub(now);
+        (!wait.is_zero()).then_some(wait)
+    }
+}
+
+/// Makes room in a full map: what need not be kept goes, or everything, when that is not enough.
+fn forget<K: Hash + Eq, V>(map: &mut HashMap<K, V>, most: usize, mut keep: impl FnMut(&V) -> bool) {
+    map.retain(|_, value| keep(value));
+    if map.len() > most / 4 * 3 {
+        map.clear();
+    }
+}
+
+/// What was found good lately, as far as this node knows; only its hashes are kept.
+struct VerifiedCredentials {
+    clock: Arc<dyn Clock>,
+    known: Mutex<HashMap<[u8; 32], Duration>>,
+}
+
+impl VerifiedCredentials {
+    fn contains(&self, credential: Credential<'_>) -> bool {
+        let now = self.clock.elapsed();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&digest(credential)).is_some_and(|at| now.saturating_sub(*at) < limits::VERIFIED_FOR)
+    }
+
+    fn insert(&self, credential: Credential<'_>) {
+        let now = self.clock.elapsed();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= limits::VERIFIED_MAX {
+            forget(&mut known, limits::VERIFIED_MAX, |at| now.saturating_sub(*at) < limits::VERIFIED_FOR);
+        }
+        known.insert(digest(credential), now);
+    }
+}
+
+fn digest(credential: Credential<'_>) -> [u8; 32] {
+    let text = match credential {
+        Credential::Token(token) => format!("token {token}"),
+        Credential::Session(session) => format!("session {session}"),
+        Credential::Secret(account, Some(address)) => format!("secret {address} {account}"),
+        Credential::Secret(account, None) => format!("secret - {account}"),
+    };
+    Sha256::digest(text).into()
+}
+
+/// A request that is not taken now.
+#[derive(Debug)]
+pub(crate) struct TooMany {
+    what: String,
+    wait: Duration,
+}
+
+impl TooMany {
+    fn of<K>(limit: &RateLimit<K>, wait: Duration, from: &str) -> Self {
+        let per_second = limit.rate.map_or(0, |rate| rate.per_second.get());
+        Self { what: format!("more than {per_second} requests a second {from}"), wait }
+    }
+}
+
+impl From<TooMany> for ApiError {
+    fn from(too_many: TooMany) -> Self {
+        let seconds = too_many.seconds();
+        Self::new(StatusCode::TOO_MANY_REQUESTS, too_many.what)
+            .with_detail(format!("try again in {seconds} s; nothing was done"))
+            .retried_after(seconds)
+    }
+}
+
+impl TooMany {
+    fn seconds(&self) -> u64 {
+        self.wait.as_secs().saturating_add(u64::from(self.wait.subsec_nanos() > 0)).max(1)
+    }
+}
+
+impl IntoResponse for TooMany {
+    fn into_response(self) -> Response {
+        let seconds = self.seconds();
+        let mut response = ApiError::from(self).into_response();
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+    use runlog_model::Timestamp;
+
+    use super::*;
+
+    /// A clock that somebody sets, and that goes on whatever they set.
+    #[derive(Default)]
+    struct SetClock {
+        now_ms: AtomicI64,
+        elapsed_ms: AtomicU64,
+    }
+
+    impl Clock for SetClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::clamped(self.now_ms.load(Ordering::SeqCst))
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(self.elapsed_ms.load(Ordering::SeqCst))
+        }
+    }
+
+    fn limit(per_second: u32, clock: &Arc<SetClock>) -> RateLimit<&'static str> {
+        RateLimit::new(Rate::new(per_second, per_second), Arc::clone(clock) as Arc<dyn Clock>)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn who_asks_one_after_another_is_never_refused() {
+        let clock = Arc::new(SetClock::default());
+        let limit = limit(100, &clock);
+        for number in 0..2_000 {
+            let wait = limit.take("client", 5 * SECOND).unwrap_or_else(|wait| panic!("request {number}: {wait:?}"));
+            assert!(wait <= Duration::from_millis(10), "request {number} waits for {wait:?}");
+            clock.elapsed_ms.fetch_add(u64::try_from(wait.as_millis()).unwrap(), Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_asks_all_at_once_waits_in_a_bounded_queue_and_takes_no_turn_of_others() {
+        let clock = Arc::new(SetClock::default());
+        let limit = limit(100, &clock);
+        let taken = (0..10_000).filter(|_| limit.take("flood", 5 * SECOND).is_ok()).count();
+        assert_eq!(taken, 600, "a second's worth at once, and five seconds' worth that wait");
+        assert_eq!(limit.take("other", 5 * SECOND), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_refuses_nobody() {
+        let clock = Arc::new(SetClock { now_ms: AtomicI64::new(1_795_434_850_000), ..SetClock::default() });
+        let limit = limit(2, &clock);
+        assert_eq!(limit.take("a", Duration::ZERO), Ok(Duration::ZERO));
+        clock.now_ms.fetch_sub(3_600_000, Ordering::SeqCst);
+        assert_eq!(limit.take("a", Duration::ZERO), Ok(Duration::ZERO));
+        assert!(limit.take("a", Duration::ZERO).is_err());
+        clock.elapsed_ms.fetch_add(500, Ordering::SeqCst);
+        assert_eq!(limit.take("a", Duration::ZERO), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_limit_holds_a_bounded_number_of_keys() {
+        let clock = Arc::new(SetClock::default());
+        let limit: RateLimit<usize> = RateLimit::new(Rate::new(1, 1), Arc::clone(&clock) as Arc<dyn Clock>);
+        for key in 0..limits::RATE_LIMITED_KEYS_MAX * 2 {
+            let _ = limit.take(key, Duration::ZERO);
+        }
+        assert!(limit.due.lock().unwrap().len() <= limits::RATE_LIMITED_KEYS_MAX);
+    }
+}

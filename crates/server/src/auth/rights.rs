@@ -1,0 +1,148 @@
+//! What a caller may: the checks of rights, and the words that say which one is missing.
+
+use runlog_model::place::{Right, Task, Workspace};
+use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
+use runlog_store::{Caller, RunBrief, Store};
+
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::{Params, parse_id};
+
+/// The permission to delete logs. Source: the vendor's file, `DELETE …/logs`.
+pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
+
+/// The permission to read metrics; they name every task.
+pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
+
+/// The run of a path, if the caller has these rights on its workspace. 400, then 404, then 403.
+pub(crate) async fn run(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Run> {
+    let run_id: RunId = parse_id("executionId", text)?;
+    let run = store.run(run_id).await?.ok_or_else(|| no_run(run_id))?;
+    require(store, caller, run.workspace_id, rights).await?;
+    Ok(run)
+}
+
+/// The run of a path in brief, if the caller has these rights on its workspace. 400, then 404, then 403.
+pub(crate) async fn run_brief(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<RunBrief> {
+    let run_id: RunId = parse_id("executionId", text)?;
+    let run = store.run_brief(run_id).await?.ok_or_else(|| no_run(run_id))?;
+    require(store, caller, run.workspace_id, rights).await?;
+    Ok(run)
+}
+
+/// The task with an id, if the caller has these rights on its workspace.
+pub(crate) async fn task(store: &Store, caller: &Caller, task_id: TaskId, rights: &[Right]) -> ApiResult<Task> {
+    let task = store.task(task_id).await?;
+    let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {task_id} in this archive")))?;
+    require(store, caller, task.workspace.id, rights).await?;
+    Ok(task)
+}
+
+/// The workspaces of whose runs of a task the caller may be told, if the task itself may be viewed; none means all of
+/// them. A task that has moved leaves its runs where they were, with the rights of that workspace.
+pub(crate) async fn workspaces_of_task(
+    store: &Store,
+    caller: &Caller,
+    task_id: TaskId,
+) -> ApiResult<Option<Vec<WorkspaceId>>> {
+    task(store, caller, task_id, &[Right::View]).await?;
+    Ok(store.workspaces_with(caller, Right::View).await?)
+}
+
+/// The workspace of a path, if the caller has these rights on it.
+pub(crate) async fn workspace(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Workspace> {
+    let workspace_id: WorkspaceId = parse_id("workspaceId", text)?;
+    let workspace = store.workspace(workspace_id).await?;
+    let workspace = workspace
+        .ok_or_else(|| ApiError::not_found(format!("there is no workspace {workspace_id} in this archive")))?;
+    require(store, caller, workspace_id, rights).await?;
+    Ok(workspace)
+}
+
+/// The part of the archive that a list is asked for, as far as the caller may view it.
+pub(crate) struct Scope {
+    pub(crate) environment_id: Option<EnvironmentId>,
+    /// None for all.
+    pub(crate) workspace_ids: Option<Vec<WorkspaceId>>,
+}
+
+/// Reads `environmentId` and `workspaceId`. A workspace of another environment is a contradiction, and 400.
+pub(crate) async fn viewed_scope(store: &Store, caller: &Caller, params: &Params) -> ApiResult<Scope> {
+    let environment_id: Option<EnvironmentId> =
+        params.text("environmentId").map(|text| parse_id("environmentId", text)).transpose()?;
+    let wanted: Option<WorkspaceId> =
+        params.text("workspaceId").map(|text| parse_id("workspaceId", text)).transpose()?;
+    if let (Some(environment_id), Some(wanted)) = (environment_id, wanted) {
+        let found = store.workspace(wanted).await?;
+        if found.is_some_and(|workspace| workspace.environment.id != environment_id) {
+            let message = format!("workspaceId: workspace {wanted} is not in environment {environment_id}");
+            return Err(ApiError::invalid(message));
+        }
+    }
+    let viewed = store.workspaces_with(caller, Right::View).await?;
+    let workspace_ids = match (wanted, viewed) {
+        (None, viewed) => viewed,
+        (Some(wanted), None) => Some(vec![wanted]),
+        (Some(wanted), Some(viewed)) => Some(viewed.into_iter().filter(|id| *id == wanted).collect()),
+    };
+    Ok(Scope { environment_id, workspace_ids })
+}
+
+/// 403 that names what is missing, unless the caller has all of these rights on a workspace.
+pub(crate) async fn require(store: &Store, caller: &Caller, workspace: WorkspaceId, rights: &[Right]) -> ApiResult<()> {
+    let held = store.rights(caller, workspace).await?;
+    let missing: Vec<&str> =
+        rights.iter().filter(|right| !held.has(**right)).map(|right| right.console_name()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (word, missing) = (if missing.len() == 1 { "right" } else { "rights" }, missing.join(", "));
+    Err(ApiError::forbidden(format!("{} lacks the {word} {missing} on workspace {workspace}", caller.name))
+        .with_detail(format!(
+            "whoever manages the workspace can grant it: runlog admin rights grant --workspace {workspace} …"
+        )))
+}
+
+/// 403 for a caller who may publish nowhere: what names its runs itself need not be read then.
+pub(crate) async fn publisher(store: &Store, caller: &Caller) -> ApiResult<()> {
+    let right = Right::Publish;
+    match store.workspaces_with(caller, right).await? {
+        Some(workspaces) if workspaces.is_empty() => {
+            let message = format!("{} has the right {} on no workspace", caller.name, right.console_name());
+            Err(ApiError::forbidden(message).with_detail("whoever manages a workspace can grant it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The workspaces whose logs the caller may read; none means all of them.
+pub(crate) async fn readable_workspaces(store: &Store, caller: &Caller) -> ApiResult<Option<Vec<WorkspaceId>>> {
+    let mut readable: Option<Vec<WorkspaceId>> = None;
+    for right in Right::READ_LOGS {
+        let Some(held) = store.workspaces_with(caller, right).await? else { return Ok(None) };
+        readable = Some(match readable {
+            None => held,
+            Some(readable) => readable.into_iter().filter(|workspace| held.contains(workspace)).collect(),
+        });
+    }
+    Ok(readable)
+}
+
+/// 403 unless the caller is an administrator.
+pub(crate) fn administrator(caller: &Caller) -> ApiResult<()> {
+    match caller.administrator {
+        true => Ok(()),
+        false => Err(ApiError::forbidden(format!("{} is no administrator of this archive", caller.name))),
+    }
+}
+
+/// 403 unless the caller has a permission for the whole archive; administrators have all.
+pub(crate) fn permission(caller: &Caller, permission: &str) -> ApiResult<()> {
+    match caller.administrator || caller.permissions.iter().any(|held| held == permission) {
+        true => Ok(()),
+        false => Err(ApiError::forbidden(format!("{} lacks the permission {permission}", caller.name))),
+    }
+}
+
+fn no_run(run_id: RunId) -> ApiError {
+    ApiError::not_found(format!("there is no run {run_id} in this archive"))
+}

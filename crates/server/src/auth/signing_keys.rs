@@ -1,0 +1,79 @@
+//! The keys that tokens and links are signed with: read from the archive, looked at again now and then, so that every
+//! node signs with the newest and checks with any.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::StatusCode;
+use runlog_model::{Clock, Timestamp};
+use runlog_store::{SigningKey, Store};
+
+use crate::http::error::{ApiError, ApiResult};
+use crate::limits;
+
+/// What the keys of access tokens are called.
+pub(crate) const ACCESS_TOKENS: &str = "access-tokens";
+
+/// What the keys of links are called.
+pub(crate) const LINKS: &str = "links";
+
+/// The keys of one purpose.
+pub(crate) struct KeyRing {
+    purpose: &'static str,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    /// Newest first.
+    keys: Arc<Vec<SigningKey>>,
+    looked_at: Timestamp,
+}
+
+impl KeyRing {
+    pub(crate) async fn open(purpose: &'static str, store: Store, clock: Arc<dyn Clock>) -> runlog_store::Result<Self> {
+        let keys = Arc::new(store.signing_keys(purpose).await?);
+        let known = Mutex::new(Known { keys, looked_at: clock.now() });
+        Ok(Self { purpose, store, clock, known })
+    }
+
+    /// The key that signs.
+    pub(crate) async fn newest(&self) -> ApiResult<SigningKey> {
+        let known = self.no_older_than(limits::KEYS_LOOK_EVERY_MS).await?;
+        let newest = known.first().cloned();
+        newest.ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the keys are being changed; try again"))
+    }
+
+    /// The key with this id. One that is not known may have been made by another node just now; one that was revoked
+    /// through another node is refused within a minute.
+    pub(crate) async fn by_id(&self, id: &str) -> runlog_store::Result<Option<SigningKey>> {
+        let find = |keys: &[SigningKey]| keys.iter().find(|key| key.id == id).cloned();
+        match find(&self.no_older_than(limits::KEYS_LOOK_EVERY_MS).await?) {
+            Some(key) => Ok(Some(key)),
+            None => Ok(find(&self.no_older_than(limits::KEYS_LOOK_AGAIN_MS).await?)),
+        }
+    }
+
+    /// Reads the keys again, after they were changed through this node.
+    pub(crate) async fn refresh(&self) -> runlog_store::Result<()> {
+        self.no_older_than(-1).await.map(|_| ())
+    }
+
+    async fn no_older_than(&self, ms: i64) -> runlog_store::Result<Arc<Vec<SigningKey>>> {
+        let now = self.clock.now();
+        {
+            let known = self.lock();
+            if (0..=ms).contains(&now.millis_since(known.looked_at)) {
+                return Ok(Arc::clone(&known.keys));
+            }
+        }
+        let keys = Arc::new(self.store.signing_keys(self.purpose).await?);
+        *self.lock() = Known { keys: Arc::clone(&keys), looked_at: now };
+        Ok(keys)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Nothing between the lock and its release can panic half way.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,116 @@
+//! What tells who calls and what they may: the archive, the keys, the limits, and what was written down lately.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_model::{Clock, Random, Timestamp};
+use runlog_store::Store;
+
+use crate::auth::rate_limit::{RateLimitSettings, RateLimits};
+use crate::auth::recent_reads::RecentReads;
+use crate::auth::signing_keys::{ACCESS_TOKENS, KeyRing, LINKS};
+use crate::http::detached::DetachedTasks;
+
+/// What an operator may set of it.
+#[derive(Debug, Clone)]
+pub(crate) struct AuthSettings {
+    /// The address under which clients reach the service; none for what they asked for.
+    pub(crate) public_url: Option<String>,
+    /// True when the service itself speaks TLS.
+    pub(crate) has_tls: bool,
+    /// How long an access token is accepted. Unit: seconds.
+    pub(crate) access_token_seconds: i64,
+    /// How long a link is accepted. Unit: seconds.
+    pub(crate) link_seconds: i64,
+    /// How many requests are taken.
+    pub(crate) rates: RateLimitSettings,
+}
+
+/// What every check of a caller shares. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Auth(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    settings: AuthSettings,
+    token_keys: KeyRing,
+    link_keys: KeyRing,
+    rate_limits: RateLimits,
+    recent_reads: RecentReads,
+    changes: DetachedTasks,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl Auth {
+    /// Reads the keys that tokens and links are signed with from the archive; every node of it has the same.
+    pub(crate) async fn open(
+        store: Store,
+        settings: AuthSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> runlog_store::Result<Self> {
+        let shared = Shared {
+            token_keys: KeyRing::open(ACCESS_TOKENS, store.clone(), Arc::clone(&clock)).await?,
+            link_keys: KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?,
+            rate_limits: RateLimits::new(settings.rates, Arc::clone(&clock)),
+            recent_reads: RecentReads::new(Arc::clone(&clock)),
+            changes: DetachedTasks::default(),
+            store,
+            settings,
+            clock,
+            random,
+        };
+        Ok(Self(Arc::new(shared)))
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn settings(&self) -> &AuthSettings {
+        &self.0.settings
+    }
+
+    /// The keys of access tokens.
+    pub(crate) fn token_keys(&self) -> &KeyRing {
+        &self.0.token_keys
+    }
+
+    /// The keys of links.
+    pub(crate) fn link_keys(&self) -> &KeyRing {
+        &self.0.link_keys
+    }
+
+    pub(crate) fn rate_limits(&self) -> &RateLimits {
+        &self.0.rate_limits
+    }
+
+    /// The reads that were written down lately.
+    pub(crate) fn recent_reads(&self) -> &RecentReads {
+        &self.0.recent_reads
+    }
+
+    /// Changes that are under way, some of them for clients that have gone.
+    pub(crate) fn changes(&self) -> &DetachedTasks {
+        &self.0.changes
+    }
+
+    pub(crate) fn random(&self) -> &dyn Random {
+        self.0.random.as_ref()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The present second since 1970.
+    pub(crate) fn now_seconds(&self) -> i64 {
+        self.now().as_millis().div_euclid(1_000)
+    }
+
+    /// How long a link is accepted.
+    pub(crate) fn link_time(&self) -> Duration {
+        Duration::from_secs(self.0.settings.link_seconds.unsigned_abs())
+    }
+}

@@ -1,0 +1,191 @@
+//! Who calls: personal access tokens, and the access tokens that service accounts get for their secret.
+
+use std::net::IpAddr;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use runlog_model::Timestamp;
+use runlog_store::{AccessToken, Caller, CallerKind, OpenedSession};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::rate_limit::Credential;
+use crate::auth::rights;
+use crate::auth::session;
+use crate::auth::state::Auth;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::request::{CallerId, client_address};
+
+/// What personal access tokens begin with; everything else is taken for an access token.
+const PERSONAL_TOKEN_PREFIX: &str = "rlp_";
+
+/// Who made this request; there in handlers of routes that need a token.
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticated(pub(crate) Caller);
+
+impl<S: Sync> FromRequestParts<S> for Authenticated {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        // A route that asks for its caller and is listed as public is a fault, and must not let anyone in.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::unauthorized("this needs a token"))
+    }
+}
+
+/// Lets a request pass whose token is known.
+pub(crate) async fn require_token(State(auth): State<Auth>, mut request: Request, next: Next) -> Response {
+    let from = client_address(request.extensions());
+    match authenticate(&auth, request.method(), request.headers(), from).await {
+        Ok(caller) => {
+            if let Err(too_many) = auth.rate_limits().wait_for(&caller.id).await {
+                return too_many.into_response();
+            }
+            let id = CallerId(caller.id.clone());
+            request.extensions_mut().insert(Authenticated(caller));
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(id);
+            response
+        }
+        // Only what is refused counts against an address: the callers behind one proxy do not hinder each other.
+        Err(error) if error.status == StatusCode::TOO_MANY_REQUESTS => error.into_response(),
+        Err(error) => match auth.rate_limits().check_anonymous(from) {
+            Ok(()) => error.into_response(),
+            Err(too_many) => too_many.into_response(),
+        },
+    }
+}
+
+/// Lets a request pass whose address has not sent too many: for routes that trade or check secrets.
+pub(crate) async fn limit_anonymous(State(auth): State<Auth>, request: Request, next: Next) -> Response {
+    match auth.rate_limits().check_anonymous(client_address(request.extensions())) {
+        Ok(()) => next.run(request).await,
+        Err(too_many) => too_many.into_response(),
+    }
+}
+
+/// A token counts more than a cookie: a program that sends one means it.
+///
+/// What would be looked for in the catalog is not, when its address has failed too often and it is not known to be good.
+async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> ApiResult<Caller> {
+    if !headers.contains_key(header::AUTHORIZATION)
+        && let Some(text) = session::session_text(auth.settings(), headers)
+    {
+        auth.rate_limits().check_credential(from, Credential::Session(&text))?;
+        let session = session::session(auth, &text, method, headers).await?;
+        auth.rate_limits().note_verified(Credential::Session(&text));
+        return Ok(session.caller);
+    }
+    let token = bearer(headers)?;
+    let caller = if token.starts_with(PERSONAL_TOKEN_PREFIX) {
+        auth.rate_limits().check_credential(from, Credential::Token(token))?;
+        let caller = auth.store().caller_by_token(token).await?;
+        if caller.is_some() {
+            auth.rate_limits().note_verified(Credential::Token(token));
+        }
+        caller
+    } else {
+        let account = account_of(auth, token).await?.account;
+        auth.store().caller(CallerKind::ServiceAccount, &account).await?
+    };
+    caller.ok_or_else(unknown_token)
+}
+
+/// Opens a session for whoever shows a good token.
+pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<OpenedSession> {
+    if token.starts_with(PERSONAL_TOKEN_PREFIX) {
+        return auth.store().open_session(token).await?.ok_or_else(unknown_token);
+    }
+    let verified = account_of(auth, token).await?;
+    if auth.store().caller(CallerKind::ServiceAccount, &verified.account).await?.is_none() {
+        return Err(unknown_token());
+    }
+    let expires_at = Timestamp::clamped(verified.expires_seconds.saturating_mul(1_000));
+    let token = AccessToken { account_id: &verified.account, key_id: &verified.key_id, expires_at };
+    Ok(auth.store().open_session_of_account(token).await?)
+}
+
+/// 401: nobody is known by this token.
+pub(crate) fn unknown_token() -> ApiError {
+    ApiError::unauthorized("this token is not known here, or was revoked")
+}
+
+fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
+        ApiError::unauthorized("a token is needed").with_detail("send the header Authorization: Bearer <token>")
+    })?;
+    let text = value.to_str().unwrap_or_default().trim();
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Ok(token.trim()),
+        _ => Err(ApiError::unauthorized("the Authorization header is not of the form Bearer <token>")),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    /// The service account.
+    sub: String,
+    /// Seconds since 1970.
+    iat: i64,
+    /// Seconds since 1970.
+    exp: i64,
+    /// Makes two tokens of one second differ.
+    jti: String,
+}
+
+/// A token of a service account (JWT, HS256) that is accepted for so many seconds.
+pub(crate) async fn issue(auth: &Auth, account: &str) -> ApiResult<String> {
+    let (now, key) = (auth.now_seconds(), auth.token_keys().newest().await?);
+    let claims = Claims {
+        sub: account.to_owned(),
+        iat: now,
+        exp: now + auth.settings().access_token_seconds,
+        jti: auth.random().uuid().to_string(),
+    };
+    let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key.value)).map_err(|error| ApiError {
+        cause: Some(std::sync::Arc::new(error)),
+        ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "no access token could be made")
+    })
+}
+
+/// What a good access token says.
+struct VerifiedToken {
+    account: String,
+    key_id: String,
+    /// Since 1970.
+    expires_seconds: i64,
+}
+
+/// The service account that a token was issued to.
+async fn account_of(auth: &Auth, token: &str) -> ApiResult<VerifiedToken> {
+    let unknown = || ApiError::unauthorized("this token is not known here");
+    let key_id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(unknown)?;
+    let key = auth.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
+    let mut validation = Validation::new(Algorithm::HS256);
+    // The library would look at the system's clock; this looks at the one that is handed in.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let claims = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(&key.value), &validation)
+        .map_err(|_| unknown())?
+        .claims;
+    match claims.exp > auth.now_seconds() {
+        true => Ok(VerifiedToken { account: claims.sub, key_id, expires_seconds: claims.exp }),
+        false => Err(ApiError::unauthorized("this access token has expired")
+            .with_detail("ask for a new one at POST /security/oauth/token")),
+    }
+}
+
+/// Lets a request pass whose caller is an administrator.
+pub(crate) async fn require_administrator(
+    Authenticated(caller): Authenticated,
+    request: Request,
+    next: Next,
+) -> Response {
+    match rights::administrator(&caller) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}

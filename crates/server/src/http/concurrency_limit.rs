@@ -1,0 +1,61 @@
+//! How many requests that read a large part of the archive are under way at a time; further ones wait a little.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::http::error::{ApiError, ApiResult};
+use crate::limits::Bounds;
+
+/// The limit of one kind of request.
+pub(crate) struct ConcurrencyLimit {
+    free: Arc<Semaphore>,
+    /// How many may be under way.
+    count: usize,
+    wait_max: Duration,
+    /// What they are called, for whoever gets no permit.
+    what: &'static str,
+    /// The setting that says how many may be.
+    setting: &'static str,
+}
+
+impl ConcurrencyLimit {
+    /// The limit of searches, searches in a log, and histograms.
+    pub(crate) fn of_searches(bounds: &Bounds) -> Self {
+        Self::new(bounds.searches_max, bounds.turn_wait_max, "searches", "--searches")
+    }
+
+    /// The limit of pages of logs that are read at once, or requested as files.
+    pub(crate) fn of_page_reads(bounds: &Bounds) -> Self {
+        Self::new(bounds.page_reads_max, bounds.turn_wait_max, "pages of logs", "--page-reads")
+    }
+
+    /// The limit of downloads of whole logs.
+    pub(crate) fn of_downloads(bounds: &Bounds) -> Self {
+        Self::new(bounds.downloads_max, bounds.turn_wait_max, "downloads of whole logs", "--downloads")
+    }
+
+    fn new(count: usize, wait_max: Duration, what: &'static str, setting: &'static str) -> Self {
+        let count = count.clamp(1, Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(count)), count, wait_max, what, setting }
+    }
+
+    /// How many are under way at this moment, and how many may be.
+    pub(crate) fn in_use(&self) -> (usize, usize) {
+        (self.count.saturating_sub(self.free.available_permits()), self.count)
+    }
+
+    /// A permit, to be held for as long as the request goes on. 503 when none comes free for a while.
+    pub(crate) async fn acquire(&self) -> ApiResult<OwnedSemaphorePermit> {
+        match tokio::time::timeout(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => {
+                let message = format!("as many {} as may be are under way; try again in a moment", self.what);
+                let detail = format!("{} says how many may be under way at a time", self.setting);
+                Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).with_detail(detail))
+            }
+        }
+    }
+}

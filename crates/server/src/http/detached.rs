@@ -1,0 +1,30 @@
+//! Work that goes on when the request that began it ends: a client that hangs up does not break off a change.
+
+use tokio_util::task::TaskTracker;
+
+/// Work of this kind that is under way.
+#[derive(Debug, Default)]
+pub(crate) struct DetachedTasks(TaskTracker);
+
+impl DetachedTasks {
+    /// Runs a task to its end, also when whoever waits for it goes away.
+    pub(crate) async fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
+        match self.0.spawn(task).await {
+            Ok(done) => done,
+            Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
+            // The process is ending, and whoever waits with it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Waits for the tasks that go on for clients that have gone.
+    pub(crate) async fn finish(&self) {
+        self.0.close();
+        self.0.wait().await;
+    }
+}

@@ -1,0 +1,222 @@
+//! What surrounds every request: its id, its line in the log, panics, and the body of errors.
+
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use runlog_model::wire::error::ErrorBody;
+use runlog_model::wire::logs::PACE_HEADER;
+use runlog_model::{Clock, Random};
+use tracing::{error, info, warn};
+
+use crate::http::connections::ProxiedAddress;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::proxies::Proxies;
+use crate::metrics::counters::Metrics;
+
+/// The header that carries a request's id, both ways.
+pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that a client may give its request. Unit: bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What the handling of every request takes.
+pub(crate) struct RequestContext {
+    /// The proxies that are believed when they say who their client is.
+    pub(crate) proxies: Proxies,
+    pub(crate) metrics: Arc<Metrics>,
+    /// What clients are told of how many requests are taken.
+    pub(crate) rate_limit: HeaderValue,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+/// The request's id, for those inside.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// Who made the request, for its line in the log; left by authentication.
+#[derive(Debug, Clone)]
+pub(crate) struct CallerId(pub(crate) String);
+
+/// HTTP/2 names the host in its address, and HTTP/1 in a header, where those inside look for it: links lead there.
+fn name_host(request: &mut Request) {
+    let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = host.filter(|_| !request.headers().contains_key(header::HOST)) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
+/// Where the request came from, as far as it is known and trusted proxies say.
+#[derive(Debug, Clone, Copy)]
+struct ClientAddress(Option<IpAddr>);
+
+/// Where a request came from: the client, where a trusted proxy says who that is.
+pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ClientAddress>().and_then(|client| client.0)
+}
+
+fn find_client(proxies: &Proxies, request: &Request) -> Option<IpAddr> {
+    if let Some(proxied) = request.extensions().get::<ProxiedAddress>() {
+        return Some(proxied.0);
+    }
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip().to_canonical();
+    Some(proxies.client(peer, request.headers()))
+}
+
+/// 400 for a request that names no host, or several: what stands between client and service may take it for another's.
+fn hosts(request: &Request) -> ApiResult<()> {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    match (request.version(), named.next(), named.next()) {
+        (_, _, Some(_)) => Err(ApiError::invalid("the request names two hosts; send one Host header")),
+        (Version::HTTP_11, None, None) => Err(ApiError::invalid("the request names no host; send a Host header")),
+        _ => Ok(()),
+    }
+}
+
+/// The paths of the API, where a slash at the end means nothing.
+const API_PATHS: [&str; 6] = ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/"];
+
+/// A request whose path has no doubled slash, and none at the end of the API's paths: clients put addresses together.
+pub(crate) fn with_plain_path(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let is_api = API_PATHS.iter().any(|begin| path.trim_start_matches('/').starts_with(&begin[1..]));
+    if !is_api || !(path.contains("//") || path.ends_with('/')) {
+        return request;
+    }
+    let mut plain = String::with_capacity(path.len());
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        plain.push('/');
+        plain.push_str(part);
+    }
+    if let Some(query) = request.uri().query() {
+        plain.push('?');
+        plain.push_str(query);
+    }
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = plain.parse().ok();
+    if let Ok(uri) = axum::http::Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// Handles a request inside all that.
+pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request: Request, next: Next) -> Response {
+    let begun = context.clock.now();
+    let id = request_id(request.headers()).unwrap_or_else(|| context.random.uuid().to_string());
+    let method = request.method().clone();
+    // The template and not the path: links carry their signature in it, and logs are searched by route.
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+
+    let mut request = request;
+    let hosts = hosts(&request);
+    name_host(&mut request);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let client = find_client(&context.proxies, &request);
+    request.extensions_mut().insert(ClientAddress(client));
+    let handling = async {
+        match hosts {
+            Ok(()) => next.run(request).await,
+            Err(error) => error.into_response(),
+        }
+    };
+    let answer = AssertUnwindSafe(handling).catch_unwind().await;
+    let mut response = answer.unwrap_or_else(|_| panicked());
+    let problem = problem_of(&method, &response);
+    if let Some(problem) = &problem {
+        response = with_error_body(response, problem, &id, method == Method::HEAD);
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    }
+    response.headers_mut().insert(PACE_HEADER, context.rate_limit.clone());
+    // No answer is what a browser might take it for.
+    response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    let caller = response.extensions().get::<CallerId>().map(|caller| caller.0.as_str()).unwrap_or("-");
+    let (status, duration_ms) = (response.status().as_u16(), context.clock.now().millis_since(begun));
+    context.metrics.count_request(method.as_str(), &route, status, duration_ms);
+    let cause = problem.as_ref().and_then(|problem| problem.cause.as_deref());
+    match (response.status().is_server_error(), cause) {
+        (true, Some(cause)) => {
+            let chain = chain(cause);
+            error!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, caller.id = %caller, error = %chain, "request failed");
+        }
+        (true, None) => {
+            warn!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, caller.id = %caller, "request failed");
+        }
+        _ => {
+            info!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, caller.id = %caller, "request");
+        }
+    }
+    response
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(&REQUEST_ID_HEADER)?.to_str().ok()?;
+    let is_sane = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (!id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(is_sane)).then(|| id.to_owned())
+}
+
+/// When a caller may come again after the archive was away or busy. Unit: seconds.
+const RETRY_AFTER_SECONDS: &str = "2";
+
+fn panicked() -> Response {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the service broke while it handled this request").into_response()
+}
+
+/// The failure that an answer stands for; also those that the framework makes without our words.
+fn problem_of(method: &Method, response: &Response) -> Option<ApiError> {
+    if let Some(problem) = response.extensions().get::<ApiError>() {
+        return Some(problem.clone());
+    }
+    let status = response.status();
+    let message = match status {
+        StatusCode::METHOD_NOT_ALLOWED => format!("{method} is not allowed here; the Allow header names what is"),
+        StatusCode::PAYLOAD_TOO_LARGE => "the body is too large".to_owned(),
+        _ if status.is_client_error() || status.is_server_error() => {
+            status.canonical_reason().unwrap_or("request failed").to_lowercase()
+        }
+        _ => return None,
+    };
+    Some(ApiError::new(status, message))
+}
+
+fn with_error_body(response: Response, problem: &ApiError, id: &str, without_body: bool) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let body = ErrorBody {
+        status: problem.status.as_u16(),
+        message: Some(problem.message.clone()),
+        // Some of the vendor's files require it, so that it is there even when there is no more to say.
+        detail: Some(problem.detail.clone().unwrap_or_else(|| problem.message.clone())),
+        request_id: Some(id.to_owned()),
+    };
+    let mut answer = if without_body { ().into_response() } else { Json(body).into_response() };
+    for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
+        parts.headers.remove(name);
+    }
+    answer.headers_mut().extend(parts.headers);
+    *answer.status_mut() = parts.status;
+    *answer.extensions_mut() = parts.extensions;
+    if let Some(seconds) = problem.retry_after {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    if parts.status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    if parts.status == StatusCode::UNAUTHORIZED {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,226 @@
+//! Memory for what is pushed: what one body may take, and what all of them may together.
+//!
+//! A body takes memory for its bytes while they come, with the buffers that they pass, and for what it unfolds to once it
+//! is there. Whoever holds some of either does not wait for more of it: several that did would wait for each other.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::http::error::{ApiError, ApiResult};
+use crate::limits;
+
+/// The steps in which bodies take memory. Unit: bytes.
+const STEP_BYTES: usize = 64 << 10;
+
+/// The memory that there is for such bodies. Unit: [`STEP_BYTES`].
+pub(crate) struct BodyMemory {
+    read: Arc<Semaphore>,
+    decoded: Arc<Semaphore>,
+    read_steps_max: usize,
+    decoded_steps_max: usize,
+    /// What one body that is read whole may unfold to. Unit: bytes.
+    whole_bytes_max: usize,
+}
+
+/// What one body takes; given back when it is dropped.
+pub(crate) struct MemoryReservation {
+    read: Share,
+    decoded: Share,
+}
+
+/// What a body takes of one kind of memory.
+struct Share {
+    free: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+    /// What there is of it in all. Unit: bytes.
+    bytes_max: usize,
+}
+
+impl BodyMemory {
+    /// So many bytes for all bodies that are being read, and so many for what they unfold to, of which one body that is
+    /// read whole may take `whole_bytes_max`.
+    pub(crate) fn new(read_bytes: usize, decoded_bytes: usize, whole_bytes_max: usize) -> Self {
+        let steps = |bytes: usize| (bytes / STEP_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+        let (read_steps_max, decoded_steps_max) = (steps(read_bytes), steps(decoded_bytes));
+        let free = |steps: usize| Arc::new(Semaphore::new(steps));
+        Self {
+            read: free(read_steps_max),
+            decoded: free(decoded_steps_max),
+            read_steps_max,
+            decoded_steps_max,
+            whole_bytes_max: whole_bytes_max.min(decoded_steps_max.saturating_mul(STEP_BYTES)),
+        }
+    }
+
+    /// Begins a body that is read whole, which has no memory yet.
+    pub(crate) fn reservation(&self) -> MemoryReservation {
+        self.reservation_up_to(self.whole_bytes_max)
+    }
+
+    /// Begins a body that is read line by line: a line may take all that there is.
+    pub(crate) fn reservation_for_lines(&self) -> MemoryReservation {
+        self.reservation_up_to(self.decoded_steps_max.saturating_mul(STEP_BYTES))
+    }
+
+    fn reservation_up_to(&self, decoded_bytes_max: usize) -> MemoryReservation {
+        let share =
+            |free: &Arc<Semaphore>, bytes_max| Share { free: Arc::clone(free), permit: None, bytes: 0, bytes_max };
+        MemoryReservation {
+            read: share(&self.read, self.read_steps_max.saturating_mul(STEP_BYTES)),
+            decoded: share(&self.decoded, decoded_bytes_max),
+        }
+    }
+
+    /// What there is of both. Unit: bytes.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        (self.read_steps_max.saturating_mul(STEP_BYTES), self.decoded_steps_max.saturating_mul(STEP_BYTES))
+    }
+
+    /// What bodies hold at this moment: of themselves, and of what they unfold to. Unit: bytes.
+    pub(crate) fn held_bytes(&self) -> (usize, usize) {
+        let held = |free: &Semaphore, steps_max: usize| {
+            steps_max.saturating_sub(free.available_permits()).saturating_mul(STEP_BYTES)
+        };
+        (held(&self.read, self.read_steps_max), held(&self.decoded, self.decoded_steps_max))
+    }
+}
+
+impl MemoryReservation {
+    /// What a body may unfold to at most. Unit: bytes.
+    pub(crate) fn decoded_bytes_max(&self) -> usize {
+        self.decoded.bytes_max
+    }
+
+    /// Takes so many bytes more of the body itself. 413: no body may take so much. 503: there is no memory for them.
+    pub(crate) async fn reserve_read(&mut self, bytes: usize) -> ApiResult<()> {
+        self.read.grow(bytes, "with the buffers for reading it").await
+    }
+
+    /// What it holds of the body itself. Unit: bytes.
+    #[cfg(test)]
+    pub(crate) fn read_bytes(&self) -> usize {
+        self.read.bytes
+    }
+
+    /// Gives so many bytes of the body itself back.
+    pub(crate) fn release_read(&mut self, bytes: usize) {
+        self.read.shrink(bytes);
+    }
+
+    /// Takes so many bytes more of what it unfolds to. 413: no body may take so much. 503: there is no memory for them.
+    pub(crate) async fn reserve_decoded(&mut self, bytes: usize) -> ApiResult<()> {
+        self.decoded.grow(bytes, "read and decoded").await
+    }
+
+    /// Gives all of that back.
+    pub(crate) fn release_decoded(&mut self) {
+        self.decoded.shrink(usize::MAX);
+    }
+}
+
+impl Share {
+    async fn grow(&mut self, bytes: usize, what: &str) -> ApiResult<()> {
+        let wanted = self.bytes.saturating_add(bytes);
+        if wanted > self.bytes_max {
+            let message = format!("{what}, the body takes more than {} bytes; send it in parts", self.bytes_max);
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+        self.bytes = wanted;
+        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = self.bytes.div_ceil(STEP_BYTES).saturating_sub(held);
+        if missing == 0 {
+            return Ok(());
+        }
+        let (free, missing) = (Arc::clone(&self.free), u32::try_from(missing).unwrap_or(u32::MAX));
+        let more = match &self.permit {
+            Some(_) => free.try_acquire_many_owned(missing).ok(),
+            None => {
+                let waiting = free.acquire_many_owned(missing);
+                tokio::time::timeout(limits::BODY_MEMORY_WAIT, waiting).await.ok().and_then(Result::ok)
+            }
+        };
+        let Some(more) = more else {
+            return Err(ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "more is being pushed than can be read at the moment; send it again",
+            ));
+        };
+        match &mut self.permit {
+            Some(own) => own.merge(more),
+            None => self.permit = Some(more),
+        }
+        Ok(())
+    }
+
+    fn shrink(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let needed = self.bytes.div_ceil(STEP_BYTES);
+        if let Some(permit) = &mut self.permit {
+            // What is split off is given back here.
+            drop(permit.split(permit.num_permits().saturating_sub(needed)));
+            if permit.num_permits() == 0 {
+                self.permit = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_waits_for_another_and_none_takes_more_than_there_is() {
+        let memory = BodyMemory::new(STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
+        let (mut one, mut other) = (memory.reservation(), memory.reservation());
+        one.reserve_decoded(8 * STEP_BYTES).await.unwrap();
+        one.reserve_decoded(STEP_BYTES).await.unwrap();
+        {
+            let mut waiting = std::pin::pin!(other.reserve_decoded(3 * STEP_BYTES));
+            assert!(futures::poll!(waiting.as_mut()).is_pending());
+            drop(one);
+            waiting.await.unwrap();
+        }
+        let refused = other.reserve_decoded(8 * STEP_BYTES).await.unwrap_err();
+        assert_eq!(refused.status, 413);
+        drop(other);
+        memory.reservation().reserve_decoded(10 * STEP_BYTES).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn bodies_that_hold_memory_do_not_wait_for_each_other() {
+        let memory = BodyMemory::new(10 * STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
+        let (mut one, mut other) = (memory.reservation(), memory.reservation());
+        for body in [&mut one, &mut other] {
+            body.reserve_read(5 * STEP_BYTES).await.unwrap();
+        }
+        // Each is there, and one after the other has room for what it unfolds to.
+        one.reserve_decoded(8 * STEP_BYTES).await.unwrap();
+        assert_eq!(one.reserve_read(1).await.unwrap_err().status, 503, "it is not waited for");
+        let mut waiting = std::pin::pin!(other.reserve_decoded(8 * STEP_BYTES));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        drop(one);
+        waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_is_there_for_others() {
+        let memory = BodyMemory::new(10 * STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
+        let (mut one, mut other) = (memory.reservation(), memory.reservation());
+        one.reserve_read(10 * STEP_BYTES).await.unwrap();
+        one.reserve_decoded(3 * STEP_BYTES).await.unwrap();
+        assert_eq!(memory.held_bytes(), (10 * STEP_BYTES, 3 * STEP_BYTES));
+        one.release_read(8 * STEP_BYTES + 1);
+        one.release_decoded();
+        assert_eq!(memory.held_bytes(), (2 * STEP_BYTES, 0));
+        other.reserve_read(8 * STEP_BYTES).await.unwrap();
+        assert_eq!(other.reserve_read(3 * STEP_BYTES).await.unwrap_err().status, 413, "no body may take so much");
+        one.release_read(usize::MAX);
+        one.reserve_read(STEP_BYTES).await.unwrap();
+        drop((one, other));
+        assert_eq!(memory.held_bytes(), (0, 0));
+    }
+}

@@ -1,0 +1,376 @@
+//! How much memory a body takes once it is decoded, told from its bytes alone: some kilobytes can unfold to gigabytes.
+//!
+//! The figures are about what the decoded forms and the records made of them take; texts count as the bytes they are.
+
+use crate::http::error::{ApiError, ApiResult};
+
+/// An object of JSON: it has room for eleven fields, however few there are.
+const OBJECT_BYTES: usize = 704;
+
+/// An array of JSON.
+const ARRAY_BYTES: usize = 64;
+
+/// A further field of an object, or element of an array.
+const MEMBER_BYTES: usize = 128;
+
+/// An object of JSON that becomes a message, such as an attribute or its value.
+const MESSAGE_BYTES: usize = 160;
+
+/// A text of a protobuf message, without its bytes.
+const TEXT_BYTES: usize = 32;
+
+/// The deepest nesting of a protobuf message. Unit: messages. The decoder takes no deeper one.
+const DEPTH_MAX: usize = 110;
+
+/// What JSON takes, decoded: one value, or one a line. Unit: bytes.
+pub(crate) fn of_json(body: &[u8]) -> usize {
+    let bytes = |(mark, _): (u8, &[u8])| match mark {
+        b'{' => OBJECT_BYTES,
+        b'[' => ARRAY_BYTES,
+        b',' => MEMBER_BYTES,
+        _ => 0,
+    };
+    body.len() + marks(body).map(bytes).sum::<usize>()
+}
+
+/// What a line of a pushed log takes, decoded: a record, or an array of records, of which one is decoded at a time. Unit:
+/// bytes.
+pub(crate) fn of_line(line: &[u8]) -> usize {
+    match line.trim_ascii_start().starts_with(b"[") {
+        // The places of the records, in room that doubles, and what the largest of them takes.
+        true => 2 * line.len() + memchr::memchr_iter(b',', line).count() * 2 * size_of::<&str>() + largest_record(line),
+        // It may have to be mended, in a copy.
+        false => of_json(line) + line.len(),
+    }
+}
+
+/// What the largest record of an array takes, decoded. Unit: bytes.
+fn largest_record(array: &[u8]) -> usize {
+    let (mut depth, mut size, mut largest) = (0_usize, 0_usize, 0_usize);
+    for (mark, _) in marks(array) {
+        match mark {
+            b'{' => (depth, size) = (depth + 1, size + OBJECT_BYTES),
+            b'[' => (depth, size) = (depth + 1, size + ARRAY_BYTES),
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' if depth <= 1 => (largest, size) = (largest.max(size), 0),
+            b',' => size += MEMBER_BYTES,
+            _ => {}
+        }
+    }
+    largest.max(size)
+}
+
+/// What engine events take, decoded: JSON, and lines of syslog, of which each becomes an object with some in it.
+pub(crate) fn of_events(body: &[u8]) -> usize {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"<"));
+    let syslog: usize =
+        lines.map(|line| 2 * OBJECT_BYTES + line.iter().filter(|byte| **byte == b'[').count() * OBJECT_BYTES).sum();
+    of_json(body) + syslog
+}
+
+/// What an OTLP request in JSON takes, decoded, or more than `enough` where that is reached before its end: objects become
+/// messages, which take less than objects of any fields; those in a list of log records become records. Unit: bytes.
+pub(crate) fn of_otlp_json(body: &[u8], enough: usize) -> usize {
+    let mut size = body.len();
+    // The objects and lists that are open, and which of these hold log records.
+    let mut open: Vec<bool> = Vec::new();
+    for (mark, text_before) in marks(body) {
+        match mark {
+            b'{' => {
+                size += if open.last() == Some(&true) { Message::LogRecord.bytes() } else { MESSAGE_BYTES };
+                open.push(false);
+            }
+            b'[' => {
+                size += ARRAY_BYTES;
+                open.push([b"logRecords".as_slice(), b"log_records"].contains(&text_before));
+            }
+            b'}' | b']' => _ = open.pop(),
+            _ => {}
+        }
+        if size > enough {
+            break;
+        }
+    }
+    size
+}
+
+/// The bytes of JSON that stand outside of its texts, each with the text that stands before it.
+fn marks(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut text_before: &[u8] = &[];
+    let mut text_from = None;
+    let mut bytes = body.iter().enumerate();
+    std::iter::from_fn(move || {
+        loop {
+            let (at, byte) = bytes.next()?;
+            match (byte, text_from) {
+                (b'"', None) => text_from = Some(at + 1),
+                (b'"', Some(from)) => (text_before, text_from) = (&body[from..at], None),
+                // No text goes on in the next line.
+                (b'\n', Some(_)) => text_from = None,
+                (b'\\', Some(_)) => _ = bytes.next(),
+                (_, Some(_)) => {}
+                (mark, None) => return Some((*mark, text_before)),
+            }
+        }
+    })
+}
+
+/// The messages of an OTLP request that hold others.
+#[derive(Clone, Copy)]
+pub(crate) enum Message {
+    Request,
+    ResourceLogs,
+    Resource,
+    EntityRef,
+    ScopeLogs,
+    Scope,
+    LogRecord,
+    KeyValue,
+    AnyValue,
+    ArrayValue,
+    KeyValueList,
+}
+
+impl Message {
+    /// The message in a field of this one; none where there is a text, or nothing that is known.
+    ///
+    /// Source: `opentelemetry/proto` (logs, common and resource, v1).
+    fn field(self, number: u64) -> Option<Self> {
+        match (self, number) {
+            (Self::Request, 1) => Some(Self::ResourceLogs),
+            (Self::ResourceLogs, 1) => Some(Self::Resource),
+            (Self::ResourceLogs, 2) => Some(Self::ScopeLogs),
+            (Self::Resource, 3) => Some(Self::EntityRef),
+            (Self::ScopeLogs, 1) => Some(Self::Scope),
+            (Self::ScopeLogs, 2) => Some(Self::LogRecord),
+            (Self::Resource, 1) | (Self::Scope, 3) | (Self::LogRecord, 6) | (Self::KeyValueList, 1) => {
+                Some(Self::KeyValue)
+            }
+            (Self::LogRecord, 5) | (Self::KeyValue, 2) | (Self::ArrayValue, 1) => Some(Self::AnyValue),
+            (Self::AnyValue, 5) => Some(Self::ArrayValue),
+            (Self::AnyValue, 6) => Some(Self::KeyValueList),
+            _ => None,
+        }
+    }
+
+    /// True for a field that holds a text. Source: as above.
+    fn is_text(self, number: u64) -> bool {
+        matches!(
+            (self, number),
+            (Self::Scope, 1 | 2) | (Self::LogRecord, 3 | 12) | (Self::KeyValue | Self::AnyValue, 1)
+        )
+    }
+
+    /// What one takes, together with its part of the record that is made of it.
+    fn bytes(self) -> usize {
+        match self {
+            Self::Request => 0,
+            Self::ResourceLogs | Self::ScopeLogs | Self::EntityRef => 128,
+            Self::Resource | Self::Scope => 96,
+            // It becomes a record, with an object of further fields, and one of attributes in that.
+            Self::LogRecord => 384 + 2 * OBJECT_BYTES,
+            Self::KeyValue => 160,
+            Self::AnyValue => 64,
+            Self::ArrayValue => 32,
+            Self::KeyValueList => OBJECT_BYTES,
+        }
+    }
+}
+
+/// What an OTLP request in protobuf takes, decoded, or more than `enough` where that is reached before its end. Unit:
+/// bytes. 400: it is none.
+pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
+    let mut size = body.len();
+    // The messages that are open, and what is left of each, the innermost last.
+    let mut open = vec![(Message::Request, body)];
+    while let Some((message, rest)) = open.last_mut() {
+        if rest.is_empty() {
+            open.pop();
+            continue;
+        }
+        let key = number(rest)?;
+        match key & 7 {
+            0 => _ = number(rest)?,
+            1 => _ = part(rest, 8)?,
+            5 => _ = part(rest, 4)?,
+            2 => {
+                let length = number(rest)?;
+                let inside = part(rest, length)?;
+                match message.field(key >> 3) {
+                    Some(inner) => {
+                        size += inner.bytes();
+                        open.push((inner, inside));
+                    }
+                    None => size += TEXT_BYTES,
+                }
+            }
+            // Groups, which OTLP does not have.
+            _ => return Err(wrong()),
+        }
+        if size > enough {
+            break;
+        }
+        if open.len() > DEPTH_MAX {
+            return Err(wrong());
+        }
+    }
+    Ok(size)
+}
+
+/// A message of an OTLP request whose texts are UTF-8, with U+FFFD for what was none, and how many were not; none where
+/// it breaks off, or is nested too deeply.
+pub(crate) fn with_whole_texts(message: &[u8], kind: Message, texts: &mut u64) -> Option<Vec<u8>> {
+    whole_texts(message, kind, texts, DEPTH_MAX)
+}
+
+fn whole_texts(message: &[u8], kind: Message, texts: &mut u64, depth_left: usize) -> Option<Vec<u8>> {
+    let depth_left = depth_left.checked_sub(1)?;
+    let mut out = Vec::with_capacity(message.len());
+    let mut rest = message;
+    while !rest.is_empty() {
+        let begin = rest;
+        let key = number(&mut rest).ok()?;
+        match key & 7 {
+            0 => _ = number(&mut rest).ok()?,
+            1 => _ = part(&mut rest, 8).ok()?,
+            5 => _ = part(&mut rest, 4).ok()?,
+            2 => {
+                let length = number(&mut rest).ok()?;
+                let inside = part(&mut rest, length).ok()?;
+                let inside = match kind.field(key >> 3) {
+                    Some(inner) => whole_texts(inside, inner, texts, depth_left)?,
+                    None if kind.is_text(key >> 3) => {
+                        *texts += u64::from(std::str::from_utf8(inside).is_err());
+                        String::from_utf8_lossy(inside).into_owned().into_bytes()
+                    }
+                    None => inside.to_vec(),
+                };
+                prost::encoding::encode_varint(key, &mut out);
+                prost::encoding::encode_varint(inside.len() as u64, &mut out);
+                out.extend_from_slice(&inside);
+                continue;
+            }
+            _ => return None,
+        }
+        out.extend_from_slice(&begin[..begin.len() - rest.len()]);
+    }
+    Some(out)
+}
+
+/// Reads a number, seven bits a byte, and goes on behind it.
+fn number(rest: &mut &[u8]) -> ApiResult<u64> {
+    let bytes: &[u8] = rest;
+    let mut number = 0;
+    for (index, byte) in bytes.iter().take(10).enumerate() {
+        number |= u64::from(byte & 0x7f) << (7 * index);
+        if *byte < 0x80 {
+            *rest = &bytes[index + 1..];
+            return Ok(number);
+        }
+    }
+    Err(wrong())
+}
+
+/// Reads so many bytes, and goes on behind them.
+fn part<'a>(rest: &mut &'a [u8], length: u64) -> ApiResult<&'a [u8]> {
+    let bytes: &'a [u8] = rest;
+    let length = usize::try_from(length).map_err(|_| wrong())?;
+    let (part, behind) = bytes.split_at_checked(length).ok_or_else(wrong)?;
+    *rest = behind;
+    Ok(part)
+}
+
+fn wrong() -> ApiError {
+    ApiError::invalid("the body is not an ExportLogsServiceRequest: it breaks off, or is nested too deeply")
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+    use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+    use prost::Message as _;
+
+    use super::*;
+
+    fn request(log: LogRecord, count: usize) -> Vec<u8> {
+        let scope_logs = vec![ScopeLogs { log_records: vec![log; count], ..ScopeLogs::default() }];
+        let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+        ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+    }
+
+    #[test]
+    fn what_is_nested_in_a_request_takes_more_than_its_bytes() {
+        let size = |log: LogRecord| of_otlp(&request(log, 1_000), usize::MAX).unwrap();
+        let empty = size(LogRecord::default());
+        assert!(empty > 1_000 * size_of::<LogRecord>(), "{empty}");
+        let values = vec![AnyValue::default(); 50];
+        let list = AnyValue { value: Some(OtlpValue::ArrayValue(ArrayValue { values })) };
+        let attribute = KeyValue { value: Some(list), ..KeyValue::default() };
+        let full = size(LogRecord { attributes: vec![attribute; 20], ..LogRecord::default() });
+        assert!(full - empty > 1_000 * 20 * (size_of::<KeyValue>() + 50 * size_of::<AnyValue>()), "{full}");
+    }
+
+    #[test]
+    fn no_more_is_looked_at_than_is_enough() {
+        let size = of_otlp(&request(LogRecord::default(), 1_000), 10_000).unwrap();
+        assert!((10_000..20_000).contains(&size), "{size}");
+        let size = of_otlp_json(&[b'['; 5_000], 10_000);
+        assert!((10_000..20_000).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        let field = |tag: u8, inner: &[u8]| {
+            let mut field = vec![tag];
+            prost::encode_length_delimiter(inner.len(), &mut field).unwrap();
+            field.extend(inner);
+            field
+        };
+        // A list in a list in a list, which is the text of a record.
+        let lists = (0..100).fold(Vec::new(), |inner: Vec<u8>, _| field(0x2a, &field(0x0a, &inner)));
+        let nested = field(0x0a, &field(0x12, &field(0x12, &field(0x2a, &lists))));
+        for body in [nested, vec![0x0a, 0xff], vec![0x0b, 0x0c], vec![0x0a], vec![0xff; 11]] {
+            assert_eq!(of_otlp(&body, usize::MAX).unwrap_err().status, 400);
+        }
+    }
+
+    #[test]
+    fn a_request_takes_about_the_same_in_both_encodings() {
+        let text = |text: &str| Some(AnyValue { value: Some(OtlpValue::StringValue(text.to_owned())) });
+        let attribute = |number: usize| KeyValue {
+            key: format!("attribute.{number}"),
+            value: text("a usual value"),
+            ..KeyValue::default()
+        };
+        for attributes in [0, 3, 20] {
+            let log = LogRecord {
+                time_unix_nano: 1_790_000_000_000_000_000,
+                severity_text: "INFO".to_owned(),
+                body: text("a message \\ with \"quotes\" and a { in it"),
+                attributes: (0..attributes).map(attribute).collect(),
+                ..LogRecord::default()
+            };
+            let scope_logs = vec![ScopeLogs { log_records: vec![log; 1_000], ..ScopeLogs::default() }];
+            let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+            let request = ExportLogsServiceRequest { resource_logs };
+            let json = serde_json::to_vec(&request).unwrap();
+            let (of_json, of_protobuf) =
+                (of_otlp_json(&json, usize::MAX), of_otlp(&request.encode_to_vec(), usize::MAX).unwrap());
+            let ratio = (of_json - json.len()) as f64 / of_protobuf as f64;
+            assert!((0.7..2.0).contains(&ratio), "{attributes} attributes: {of_json} and {of_protobuf}");
+        }
+        let empty =
+            format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#, vec!["{}"; 1_000].join(","));
+        assert!(of_otlp_json(empty.as_bytes(), usize::MAX) > 1_000 * Message::LogRecord.bytes());
+    }
+
+    #[test]
+    fn json_takes_what_stands_outside_of_its_texts() {
+        let size = |body: &str| of_json(body.as_bytes()) - body.len();
+        assert_eq!(size(r#"{"a": "{,[\"{", "b": 1}"#), OBJECT_BYTES + MEMBER_BYTES);
+        assert_eq!(size("[{},{}]"), ARRAY_BYTES + 2 * OBJECT_BYTES + MEMBER_BYTES);
+        assert_eq!(size("{\"a\": \"open\n{}\n{}\n"), 3 * OBJECT_BYTES);
+    }
+}

@@ -1,0 +1,649 @@
+//! Events of a Remote Engine, as its own JSON forms and the shippers in between have them: which run each is of, what it
+//! says, and whether the run begins or ends with it.
+//!
+//! Source: "Job management logs" and "Exporting logs to an external folder" of the Remote Engine's guide; the JSON
+//! layouts of log4j2; the outputs of Fluent Bit, Filebeat and Logstash. Where an event has a field is a matter of the
+//! shipper, so each is looked for in the places that these know:
+//!
+//! | what | where |
+//! |---|---|
+//! | the run | `task_execution_id`, `flowExecutionId`, `executionId`, `runId` |
+//! | the task | `task_id`, `flowId`, `flowID`, `taskId`; its name `task_name`, its version `task_version` |
+//! | the workspace | `workspace_id`, `workspace_name`, `environment_id`, `environment_name` |
+//! | the time | `instant`, `timestamp`, `timeMillis`, `logTimestamp`, `@timestamp`, `date`, `time` |
+//! | the severity | `level`, `severity`, `log.level` |
+//! | the text | `message`, `logMessage`, `msg`, `full_message`, `short_message` |
+//! | the stack trace | `thrown`, `exception`, `stacktrace`, `stack_trace`, `error.stack_trace`, `throwable` |
+//! | the component | `loggerName`, `logger`, `logger_name`, `log.logger`, `bundleName` |
+//!
+//! The ids stand at the top or in `context`, `contextMap`, `mdc`, `my_mdc`, `ctx`, `fields`, `labels`, also with the
+//! underscore that GELF puts before them, or in structured data of syslog. A shipper that wraps the engine's line as text
+//! (`message`, `log`) is unwrapped, when its own event names no run: what stands in the text of an event that does is
+//! its text, and nothing else. What is used as one of these is no further field of the record; everything else is.
+
+use runlog_model::run::{ArtifactPart, RuntimeKind};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{
+    ExecutionStatus, ExecutionType, LogTime, LogZone, Record, RunId, RunStatus, Runtime, TaskId, Timestamp,
+};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::body_memory::MemoryReservation;
+use crate::ingest::decoded_size;
+use crate::ingest::intake::{Intake, Refused, RunBatch, TaskHint};
+use crate::ingest::severity;
+use crate::ingest::syslog;
+
+type Object = Map<String, Value>;
+
+const CONTEXTS: [&str; 8] = ["context", "contextMap", "mdc", "my_mdc", "MDC", "ctx", "fields", "labels"];
+const RUN: [&str; 4] = ["task_execution_id", "flowExecutionId", "executionId", "runId"];
+const TASK: [&str; 4] = ["task_id", "flowId", "flowID", "taskId"];
+const TIME: [&str; 7] = ["instant", "timestamp", "timeMillis", "logTimestamp", "@timestamp", "date", "time"];
+const SEVERITY: [&str; 3] = ["level", "severity", "log.level"];
+const TEXT: [&str; 5] = ["message", "logMessage", "msg", "full_message", "short_message"];
+const TRACE: [&str; 8] =
+    ["thrown", "exception", "stacktrace", "stackTrace", "stack_trace", "error.stack_trace", "throwable", "_exception"];
+const LOGGER: [&str; 5] = ["loggerName", "logger", "logger_name", "log.logger", "bundleName"];
+
+/// Where structured data of syslog stands, as text or as objects.
+const STRUCTURED: [&str; 6] = ["SDATA", "_SDATA", ".SDATA", "structured_data", "structured-data", "extradata"];
+
+/// Where a shipper puts the engine's own event.
+const WRAPPED: [&str; 3] = ["message", "log", "event"];
+
+/// Shippers that may wrap one another.
+const WRAPPED_TIMES_MAX: usize = 3;
+
+/// What a body holds.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    events: Vec<Line>,
+    /// Lines that are no events.
+    refused: Refused,
+    /// Texts that were mended.
+    repaired: u64,
+}
+
+/// An event, and the plain lines that follow it: a stack trace, or whatever else has line breaks of its own.
+#[derive(Debug)]
+struct Line {
+    event: Object,
+    more: String,
+}
+
+/// Reads the events of a body: one object, an array of them, or one a line. What is no event is counted, and its
+/// neighbours are taken: whoever sends a body again because of one line would send it for ever.
+///
+/// 400: the body is in an encoding other than UTF-8, or holds broken JSON and nothing else.
+pub(crate) fn events(body: &[u8]) -> ApiResult<Events> {
+    if body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff") {
+        return Err(ApiError::invalid("the body is UTF-16; send UTF-8"));
+    }
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    let mut events = Events::default();
+    if text.starts_with(b"[") && events.take_array(text) {
+        return match events.events.is_empty() && events.refused.count > 0 {
+            true => Err(ApiError::invalid(events.refused.why.unwrap_or_default())),
+            false => Ok(events),
+        };
+    }
+    if let Ok(event) = serde_json::from_slice::<Object>(text) {
+        events.add(event);
+        return Ok(events);
+    }
+    let mut is_json_wrong = false;
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let plain = line.trim_ascii();
+        if plain.is_empty() {
+            continue;
+        }
+        match read(plain, &mut events.repaired) {
+            Ok(event) => events.add(event),
+            Err(error) if plain.starts_with(b"{") || plain.starts_with(b"[{") || plain.starts_with(b"[[") => {
+                is_json_wrong = true;
+                let why = format!("line {}, column {}: no event: {error}", index + 1, error.column());
+                events.refused.add(1, why);
+            }
+            Err(_) => match syslog::read(&String::from_utf8_lossy(plain)) {
+                Some(event) => events.add(event),
+                None => events.go_on(line, index + 1),
+            },
+        }
+    }
+    match (events.events.is_empty(), is_json_wrong) {
+        (true, true) => Err(ApiError::invalid(events.refused.why.unwrap_or_default())),
+        _ => Ok(events),
+    }
+}
+
+/// Reads an event, mended where that is what it takes.
+fn read(json: &[u8], repaired: &mut u64) -> serde_json::Result<Object> {
+    serde_json::from_slice(json).or_else(|error| {
+        let mended = runlog_model::repair(json);
+        if mended.texts == 0 {
+            return Err(error);
+        }
+        let event = serde_json::from_slice(&mended.json).map_err(|_| error)?;
+        *repaired += mended.texts;
+        Ok(event)
+    })
+}
+
+impl Events {
+    fn add(&mut self, event: Object) {
+        self.events.push(Line { event, more: String::new() });
+    }
+
+    /// A line of plain text goes on with the event before it.
+    fn go_on(&mut self, line: &[u8], number: usize) {
+        match self.events.last_mut() {
+            Some(last) => {
+                last.more.push('\n');
+                last.more.push_str(&String::from_utf8_lossy(line));
+            }
+            None => self.refused.add(1, format!("line {number}: plain text, and no event before it to go on with")),
+        }
+    }
+
+    /// Takes the events of an array; false when it is none.
+    fn take_array(&mut self, json: &[u8]) -> bool {
+        let mended;
+        let all: Vec<&RawValue> = match serde_json::from_slice(json) {
+            Ok(all) => all,
+            Err(_) => {
+                mended = runlog_model::repair(json);
+                let Ok(all) = serde_json::from_slice(&mended.json) else { return false };
+                self.repaired += mended.texts;
+                all
+            }
+        };
+        for (index, one) in all.into_iter().enumerate() {
+            match read(one.get().as_bytes(), &mut self.repaired) {
+                Ok(event) => self.add(event),
+                Err(error) => self.refused.add(1, format!("element {}: no event: {error}", index + 1)),
+            }
+        }
+        true
+    }
+}
+
+/// Sorts events by their run; times without a zone are of `zone`. 413 and 503: there is no memory for what is wrapped
+/// in them.
+pub(crate) async fn group_by_run(
+    events: Events,
+    now: Timestamp,
+    zone: &LogZone,
+    memory: &mut MemoryReservation,
+) -> ApiResult<Intake> {
+    let mut intake = Intake::default();
+    intake.repaired = events.repaired;
+    intake.refuse_all(events.refused);
+    for Line { mut event, more } in events.events {
+        for _ in 0..WRAPPED_TIMES_MAX {
+            if run_of(&event).is_ok() {
+                break;
+            }
+            memory
+                .reserve_decoded(
+                    WRAPPED.iter().filter_map(|name| wrapped(&event, name)).map(decoded_size::of_json).sum(),
+                )
+                .await?;
+            if !unwrap(&mut event, &mut intake.repaired) {
+                break;
+            }
+        }
+        if let (None, Some(log)) = (event.get("message"), event.get("log").filter(|log| !log.is_object())) {
+            let log = log.clone();
+            event.remove("log");
+            event.insert("message".to_owned(), log);
+        }
+        match run_of(&event) {
+            Ok(run_id) => {
+                let (batch, new_bytes) = intake.run(run_id);
+                let is_dated = Event(event).tell(batch, more, now, zone);
+                intake.undated += u64::from(!is_dated);
+                memory.reserve_decoded(new_bytes).await?;
+            }
+            Err(why) => intake.refuse(why),
+        }
+    }
+    Ok(intake)
+}
+
+/// The run that an event names itself, not in a text; or why it names none.
+fn run_of(event: &Object) -> Result<RunId, String> {
+    let mut wrong = None;
+    for object in objects(event) {
+        for value in RUN.iter().filter_map(|name| field(object, name)) {
+            let text = value.as_str().map_or_else(|| value.to_string(), |text| text.trim().to_owned());
+            match text.parse() {
+                Ok(run_id) => return Ok(run_id),
+                Err(_) => _ = wrong.get_or_insert(text),
+            }
+        }
+    }
+    Err(match wrong {
+        Some(text) => format!("{:?} is not the id of a run (a UUID)", text.chars().take(64).collect::<String>()),
+        None => format!("an event names no run: it has none of the fields {}", RUN.join(", ")),
+    })
+}
+
+/// The objects of an event that ids stand in: itself, its contexts, and structured data of syslog.
+fn objects(event: &Object) -> impl Iterator<Item = &Object> {
+    // Each context in the order of the table, so that the answer is always the same.
+    let contexts = CONTEXTS.iter().filter_map(|name| event.get(*name)?.as_object());
+    let numbered = event.iter().filter(|(name, _)| name.contains('@')).filter(|(name, _)| is_context(name));
+    let numbered = numbered.filter_map(|(_, value)| value.as_object());
+    let structured = STRUCTURED.iter().filter_map(|name| event.get(*name)?.as_object()).flat_map(contexts_in);
+    std::iter::once(event).chain(contexts).chain(numbered).chain(structured)
+}
+
+/// True for the name of a context; the id of structured data has the number of an enterprise behind it, as in
+/// `my_mdc@18060`.
+fn is_context(name: &str) -> bool {
+    CONTEXTS.contains(&name.split('@').next().unwrap_or(name))
+}
+
+fn contexts_in(structured: &Object) -> Vec<&Object> {
+    let named = structured.iter().filter(|(name, _)| is_context(name));
+    named.filter_map(|(_, value)| value.as_object()).collect()
+}
+
+/// A field, also with the underscore that GELF puts before it.
+fn field<'a>(object: &'a Object, name: &str) -> Option<&'a Value> {
+    let found = object.get(name).filter(|it| !it.is_null());
+    found.or_else(|| object.get(&format!("_{name}")).filter(|it| !it.is_null()))
+}
+
+/// The text in a field that may be an event.
+fn wrapped<'a>(outer: &'a Object, name: &str) -> Option<&'a [u8]> {
+    let text = outer.get(name)?.as_str()?;
+    text.trim_start().starts_with('{').then_some(text.as_bytes())
+}
+
+/// Puts the engine's own event in the place of the field that a shipper has put it into. False when there is none.
+fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
+    for name in STRUCTURED {
+        if let Some(data) = outer.get(name).and_then(Value::as_str).and_then(syslog::structured_data) {
+            outer.insert(name.to_owned(), data.into());
+            return true;
+        }
+    }
+    for name in WRAPPED {
+        let inner = match outer.get_mut(name) {
+            Some(Value::Object(inner)) => Some(std::mem::take(inner)),
+            Some(Value::String(text)) if text.starts_with('<') => syslog::read(text),
+            _ => wrapped(outer, name).and_then(|text| read(text.trim_ascii(), repaired).ok()),
+        };
+        if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
+            outer.remove(name);
+            // What the engine says counts more than what the shipper adds.
+            outer.extend(inner);
+            return true;
+        }
+    }
+    false
+}
+
+/// One event of an engine.
+struct Event(Object);
+
+/// When an event was logged.
+enum EventTime {
+    /// As this field says.
+    Said(LogTime, &'static str),
+    /// No field that has one can be read.
+    Unreadable,
+    Unsaid,
+}
+
+impl Event {
+    fn value(&self, names: &[&str]) -> Option<&Value> {
+        names.iter().find_map(|name| objects(&self.0).find_map(|object| field(object, name)))
+    }
+
+    fn text(&self, names: &[&str]) -> Option<String> {
+        let text = match self.value(names)? {
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn number(&self, names: &[&str]) -> Option<u64> {
+        self.text(names)?.parse().ok()
+    }
+
+    fn id<T: std::str::FromStr>(&self, names: &[&str]) -> Option<T> {
+        self.text(names)?.parse().ok()
+    }
+
+    /// What the event says of itself, not its context: the value at a name, or at a path of names with points between.
+    fn own(&self, name: &str) -> Option<&Value> {
+        let at_path = || {
+            let (first, second) = name.split_once('.')?;
+            self.0.get(first)?.as_object()?.get(second)
+        };
+        self.0.get(name).or_else(at_path).filter(|value| !value.is_null())
+    }
+
+    /// The first of these that is there and has a text: any value has one.
+    fn own_text(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.own(name)).map(text_of)
+    }
+
+    /// Takes away what [`Event::own`] gives.
+    fn remove(&mut self, name: &str) {
+        if self.0.remove(name).is_some() {
+            return;
+        }
+        let Some((first, second)) = name.split_once('.') else { return };
+        let Some(Value::Object(inner)) = self.0.get_mut(first) else { return };
+        inner.remove(second);
+        if inner.is_empty() {
+            self.0.remove(first);
+        }
+    }
+
+    /// Adds what this event says to what is known of its run. False when its time could not be read.
+    fn tell(self, batch: &mut RunBatch, more: String, now: Timestamp, zone: &LogZone) -> bool {
+        let (at, time_field, is_unreadable) = match self.time(zone) {
+            EventTime::Said(at, name) => (Some(at), Some(name), false),
+            EventTime::Unreadable => (None, None, true),
+            EventTime::Unsaid => (None, None, false),
+        };
+        let time = at.map_or(now, |at| at.time);
+        batch.hint(TaskHint {
+            task_id: self.id(&TASK),
+            task_name: self.text(&["task_name"]),
+            task_version: self.text(&["task_version"]),
+            workspace_id: self.id(&["workspace_id"]),
+            workspace_name: self.text(&["workspace_name"]),
+            environment_id: self.id(&["environment_id"]),
+            environment_name: self.text(&["environment_name"]),
+        });
+        if let Some(phase) = self.text(&["job_phase"]).and_then(|phase| phase.parse::<ExecutionStatus>().ok()) {
+            self.tell_phase(batch, phase, time, zone);
+        }
+        batch.push(self.into_record(time, time_field, &more), at.map(|at| at.nanos));
+        !is_unreadable
+    }
+
+    fn tell_phase(&self, batch: &mut RunBatch, phase: ExecutionStatus, time: Timestamp, zone: &LogZone) {
+        let status = phase.coarse();
+        if status.is_final() {
+            let failed = !matches!(status, RunStatus::Successful | RunStatus::Rejected);
+            let rejected = self.number(&["rejected_rows"]);
+            batch.ended = Some(FinishRun {
+                finish_timestamp: Some(time),
+                error_message: self.own_text(&TEXT).filter(|_| failed),
+                number_of_rejected_rows: rejected,
+                ..FinishRun::with_status(status)
+            });
+        }
+        let Some(task_id) = self.id::<TaskId>(&TASK) else { return };
+        let engine_id = self.text(&["remote_engine_id"]);
+        let runtime = engine_id.is_some().then(|| Runtime {
+            kind: Some(RuntimeKind::RemoteEngine),
+            engine_id,
+            run_profile_id: self.text(&["run_profile_id"]),
+            ..Runtime::default()
+        });
+        let known = batch.begun.take();
+        let begins = phase == ExecutionStatus::Starting;
+        batch.begun = Some(StartRun {
+            status: Some(if status == RunStatus::Dispatching { status } else { RunStatus::Executing })
+                .filter(|_| !status.is_final()),
+            start_timestamp: begins.then_some(time).or(known.and_then(|known| known.start_timestamp)),
+            trigger_timestamp: self
+                .value(&["trigger_timestamp"])
+                .and_then(|value| LogTime::read(value, zone))
+                .map(|at| at.time),
+            execution_type: self.text(&["run_type"]).and_then(|kind| kind.parse::<ExecutionType>().ok()),
+            artifact: ArtifactPart {
+                id: self.text(&["artifact_id"]),
+                name: self.text(&["artifact_name"]),
+                version: self.text(&["artifact_version"]),
+            },
+            attempts: self.number(&["count_of_attempts"]),
+            runtime,
+            ..StartRun::of_task(task_id)
+        });
+    }
+
+    /// When it was logged: the first of the fields that can be read counts.
+    fn time(&self, zone: &LogZone) -> EventTime {
+        let there = || TIME.into_iter().filter_map(|name| Some((name, self.own(name)?)));
+        match there().find_map(|(name, value)| Some((name, moment(value, zone)?))) {
+            Some((name, at)) => EventTime::Said(at, name),
+            None if there().next().is_some() => EventTime::Unreadable,
+            None => EventTime::Unsaid,
+        }
+    }
+
+    fn into_record(mut self, time: Timestamp, time_field: Option<&str>, more: &str) -> Record {
+        let mut used: Vec<&str> = time_field.into_iter().collect();
+        let message = self.message(&mut used, more);
+        let log_type = match self.value(&["job_phase"]) {
+            Some(_) => "JOB_STATUS".to_owned(),
+            None => {
+                let named =
+                    ["event_type", "logType"].into_iter().find_map(|name| Some((name, self.0.get(name)?.as_str()?)));
+                used.extend(named.map(|(name, _)| name));
+                named.map_or_else(|| "JOB".to_owned(), |(_, text)| text.to_owned())
+            }
+        };
+        let severity = self.severity(&mut used);
+        let logger = LOGGER.into_iter().find_map(|name| Some((name, self.own(name)?.as_str()?.to_owned())));
+        used.extend(logger.iter().map(|(name, _)| *name));
+        let pod_name =
+            self.text(&["podName", "pod_name", "host", "hostname"]).or_else(|| self.own_text(&["host.name"]));
+        used.push("podName");
+        for name in used {
+            self.remove(name);
+        }
+        Record {
+            time,
+            severity,
+            log_type: Some(log_type),
+            message,
+            bundle_name: logger.map(|(_, text)| text),
+            bundle_version: None,
+            pod_name,
+            extra: (!self.0.is_empty()).then(|| Box::new(self.0)),
+        }
+    }
+
+    /// The text, to the letter, with the stack trace below it where it does not hold it already.
+    fn message(&self, used: &mut Vec<&str>, more: &str) -> Option<String> {
+        let is_gelf = self.0.contains_key("full_message") && self.0.contains_key("short_message");
+        let names = if is_gelf { ["full_message"].as_slice() } else { &TEXT };
+        let mut message = None;
+        if let Some(name) = names.iter().find(|name| self.own(name).is_some()) {
+            used.push(name);
+            message = self.own(name).map(text_of);
+        }
+        let short = self.0.get("short_message").and_then(Value::as_str);
+        if let (true, Some(short), Some(full)) = (is_gelf, short, &message)
+            && full.starts_with(short)
+        {
+            used.push("short_message");
+        }
+        let found = TRACE.into_iter().find_map(|name| Some((name, trace(self.own(name)?)?)));
+        let found = match found {
+            Some((name, trace)) => {
+                used.push(name);
+                Some(trace)
+            }
+            None => self.error_named(),
+        };
+        let trace = found.filter(|trace| !message.as_deref().is_some_and(|message| message.contains(trace.trim())));
+        let text = match (message, trace) {
+            (Some(message), Some(trace)) if message.is_empty() => Some(trace),
+            (Some(message), Some(trace)) => Some(format!("{message}\n{trace}")),
+            (message, trace) => message.or(trace),
+        };
+        match (text, more.strip_prefix('\n')) {
+            (Some(text), Some(_)) => Some(text + more),
+            (None, Some(more)) => Some(more.to_owned()),
+            (text, None) => text,
+        }
+    }
+
+    /// An error without a trace, as ECS has it: its class and its text. They stay where they are as well.
+    fn error_named(&self) -> Option<String> {
+        let (class, text) = (self.own("error.type")?.as_str()?, self.own("error.message")?.as_str()?);
+        Some(format!("{class}: {text}"))
+    }
+
+    /// The severity, in the words that the archive counts by; what was written stays as a field where it was another.
+    fn severity(&self, used: &mut Vec<&str>) -> Option<String> {
+        let (name, written) = SEVERITY.into_iter().find_map(|name| Some((name, level(self.own(name)?)?)))?;
+        let (kept, is_another) = severity::kept(&written);
+        if !is_another {
+            used.push(name);
+        }
+        Some(kept)
+    }
+}
+
+/// A severity: a word, a number, or the object of a layout that names it.
+fn level(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::Object(level) => {
+            ["name", "standardLevel"].iter().find_map(|name| level.get(*name)?.as_str())?.to_owned()
+        }
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// A text as it is, and everything else as JSON.
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A time in any of the forms that engines and shippers write: those of [`LogTime::read`], and seconds and nanoseconds
+/// apart.
+fn moment(value: &Value, zone: &LogZone) -> Option<LogTime> {
+    let Some(instant) = value.as_object() else { return LogTime::read(value, zone) };
+    let part = |names: [&str; 2]| names.iter().find_map(|name| instant.get(*name)?.as_i64());
+    let seconds = part(["epochSecond", "seconds"])?;
+    let nanos = part(["nanoOfSecond", "nanos"]).unwrap_or(0);
+    LogTime::from_nanos(i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
+}
+
+/// The stack trace of an event: text, or the object of a log4j2 layout.
+fn trace(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(thrown) => {
+            let text = |names: &[&str]| names.iter().find_map(|name| Some(thrown.get(*name)?.as_str()?.to_owned()));
+            let whole = text(&["stacktrace", "stackTrace", "stack_trace", "stringified"]);
+            let whole = whole.or_else(|| text(&["extendedStackTrace"]));
+            whole.or_else(|| {
+                let name = text(&["name", "exception_class", "class", "className", "type"])?;
+                let message = text(&["localizedMessage", "message", "exception_message"]).unwrap_or_default();
+                let frames = ["extendedStackTrace", "stepArray"].iter().find_map(|name| thrown.get(*name));
+                let frames = frames.and_then(Value::as_array).map(Vec::as_slice);
+                let frames: Vec<String> = frames.unwrap_or_default().iter().filter_map(frame).collect();
+                let cause = thrown.get("cause").and_then(trace).map(|cause| format!("Caused by: {cause}"));
+                Some([vec![format!("{name}: {message}")], frames, cause.into_iter().collect()].concat().join("\n"))
+            })
+        }
+        _ => None,
+    }
+}
+
+fn frame(value: &Value) -> Option<String> {
+    let field = |names: [&str; 2]| names.iter().find_map(|name| value.get(*name));
+    let text = |names: [&str; 2]| field(names).and_then(Value::as_str);
+    let (class, method) = (text(["class", "className"])?, text(["method", "methodName"]).unwrap_or("?"));
+    let place = match (text(["file", "fileName"]), field(["line", "lineNumber"]).and_then(Value::as_i64)) {
+        (Some(file), Some(line)) if line >= 0 => format!("{file}:{line}"),
+        (Some(file), _) => file.to_owned(),
+        (None, _) => "Unknown Source".to_owned(),
+    };
+    Some(format!("\tat {class}.{method}({place})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(event: Value) -> Record {
+        let Value::Object(event) = event else { unreachable!("an object") };
+        let zone = LogZone::default();
+        let event = Event(event);
+        let (at, name) = match event.time(&zone) {
+            EventTime::Said(at, name) => (at.time, Some(name)),
+            _ => (Timestamp::MIN, None),
+        };
+        event.into_record(at, name, "")
+    }
+
+    #[test]
+    fn a_line_that_a_shipper_wrapped_is_unwrapped() {
+        let outer = serde_json::json!({"date": 1.5, "log": "{\"level\":\"WARN\",\"message\":\"slow\"}"});
+        let Value::Object(mut event) = outer else { unreachable!("an object") };
+        assert!(unwrap(&mut event, &mut 0));
+        assert_eq!((event["level"].as_str(), event["message"].as_str()), (Some("WARN"), Some("slow")));
+    }
+
+    #[test]
+    fn the_layouts_of_the_ecosystem_are_known() {
+        let at = 1_619_018_951_115;
+        let ecs = record(serde_json::json!({"@timestamp": "2021-04-21T15:29:11.115Z", "log.level": "ERROR",
+            "message": "no", "log.logger": "a.B", "error.stack_trace": "java.lang.X: y", "ecs.version": "1.2.0"}));
+        assert_eq!(ecs.time.as_millis(), at);
+        assert_eq!(ecs.message.as_deref(), Some("no\njava.lang.X: y"));
+        assert_eq!((ecs.severity.as_deref(), ecs.bundle_name.as_deref()), (Some("ERROR"), Some("a.B")));
+        assert_eq!(ecs.extra.unwrap().keys().collect::<Vec<_>>(), ["ecs.version"]);
+        let nested = record(serde_json::json!({"@timestamp": "2021-04-21T15:29:11.115Z", "message": "no",
+            "log": {"level": "warn", "logger": "a.B"}, "error": {"stack_trace": "java.lang.X: y", "type": "X"}}));
+        assert_eq!(nested.message.as_deref(), Some("no\njava.lang.X: y"));
+        assert_eq!((nested.severity.as_deref(), nested.bundle_name.as_deref()), (Some("warn"), Some("a.B")));
+        let gelf = record(serde_json::json!({"version": "1.1", "host": "h", "short_message": "no", "level": 3,
+            "full_message": "no\njava.lang.X: y", "timestamp": 1_619_018_951.115, "_thread": "main"}));
+        assert_eq!((gelf.time.as_millis(), gelf.severity.as_deref()), (at, Some("ERROR")));
+        assert_eq!(gelf.message.as_deref(), Some("no\njava.lang.X: y"));
+        assert_eq!(gelf.extra.unwrap()["level"], 3, "what was written stays");
+        let logback = record(serde_json::json!({"@timestamp": "2021-04-21T15:29:11.115+00:00", "message": "no",
+            "logger_name": "a.B", "level": "ERROR", "level_value": 40000, "stack_trace": "java.lang.X: y"}));
+        assert_eq!(logback.message.as_deref(), Some("no\njava.lang.X: y"));
+        let template = record(serde_json::json!({"@timestamp": "2021-04-21T15:29:11.115Z", "level": {"name": "ERROR"},
+            "exception": {"exception_class": "java.lang.X", "exception_message": "y", "stacktrace": "java.lang.X: y"}}));
+        assert_eq!(
+            (template.message.as_deref(), template.severity.as_deref()),
+            (Some("java.lang.X: y"), Some("ERROR"))
+        );
+    }
+
+    #[test]
+    fn a_text_is_kept_to_the_letter_whatever_it_is() {
+        for (value, text) in [
+            (serde_json::json!(true), "true"),
+            (serde_json::json!(["a", 1]), "[\"a\",1]"),
+            (serde_json::json!("   "), "   "),
+            (serde_json::json!("  a | b\n  1 | 2 \n"), "  a | b\n  1 | 2 \n"),
+            (serde_json::json!({"status": "rejected"}), "{\"status\":\"rejected\"}"),
+        ] {
+            assert_eq!(record(serde_json::json!({"message": value, "time": 1})).message.as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_the_time_stays() {
+        let one = record(serde_json::json!({"date": "2021-04-21", "timestamp": 1_619_018_951_115_i64, "message": "x"}));
+        assert_eq!(one.extra.unwrap()["date"], "2021-04-21");
+        let none = record(serde_json::json!({"timestamp": "soon", "message": "x"}));
+        assert_eq!(none.extra.unwrap()["timestamp"], "soon");
+    }
+}

@@ -1,0 +1,426 @@
+//! Records that name their run themselves, as OTLP exporters and engines send them: sorted by run, then stored.
+//!
+//! A run that is not known is begun, when a task is named; a task that is not known is made, when a workspace is named
+//! in which the caller may publish; a workspace that is not known is made for administrators.
+
+use std::cell::LazyCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use axum::http::StatusCode;
+use runlog_model::place::{Right, Task};
+use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId, hex};
+use runlog_store::{Caller, ErrorKind, Store};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::auth::audit::AuditedChange;
+use crate::auth::rights;
+use crate::http::error::{ApiError, ApiResult};
+use crate::metrics::counters::Metrics;
+
+/// Who sends what is stored, and the request in which they do.
+pub(crate) struct Sender<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) caller: &'a Caller,
+    pub(crate) change: &'a AuditedChange,
+}
+
+impl Sender<'_> {
+    /// The archive for a change, which is written down with it.
+    fn store_to(&self, action: &str) -> Store {
+        self.change.store_to(action, StatusCode::OK)
+    }
+}
+
+/// What is said of the task of a run and of where it belongs. Whatever is absent is not known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TaskHint {
+    pub(crate) task_id: Option<TaskId>,
+    pub(crate) task_name: Option<String>,
+    pub(crate) task_version: Option<String>,
+    pub(crate) workspace_id: Option<WorkspaceId>,
+    pub(crate) workspace_name: Option<String>,
+    pub(crate) environment_id: Option<EnvironmentId>,
+    pub(crate) environment_name: Option<String>,
+}
+
+impl TaskHint {
+    /// This, and what `other` says where this says nothing.
+    fn or(self, other: Self) -> Self {
+        Self {
+            task_id: self.task_id.or(other.task_id),
+            task_name: self.task_name.or(other.task_name),
+            task_version: self.task_version.or(other.task_version),
+            workspace_id: self.workspace_id.or(other.workspace_id),
+            workspace_name: self.workspace_name.or(other.workspace_name),
+            environment_id: self.environment_id.or(other.environment_id),
+            environment_name: self.environment_name.or(other.environment_name),
+        }
+    }
+}
+
+/// What a request says of one run.
+#[derive(Debug, Default)]
+pub(crate) struct RunBatch {
+    pub(crate) task: TaskHint,
+    /// How it began, where the request says; the task in it is not looked at.
+    pub(crate) begun: Option<StartRun>,
+    /// How it ended, where the request says.
+    pub(crate) ended: Option<FinishRun>,
+    pub(crate) records: Vec<Record>,
+    /// Nanoseconds of each record after its millisecond.
+    nanos: Vec<u32>,
+    digest: Sha256,
+    is_one_of_a_kind: bool,
+    /// True when a record came without a time, and the present one was made up for it.
+    is_undated: bool,
+}
+
+/// What a request holds.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    runs: BTreeMap<RunId, RunBatch>,
+    /// Everything that it says, stored or not.
+    events: u64,
+    /// What could not be stored.
+    refused: Refused,
+    /// Texts that were not whole, and were mended.
+    pub(crate) repaired: u64,
+    /// Records whose time could not be read, and is the present one.
+    pub(crate) undated: u64,
+}
+
+/// What of a request was not stored, and why the first of it was not.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    pub(crate) count: u64,
+    pub(crate) why: Option<String>,
+    /// Those among them that could not be read at all.
+    pub(crate) lines: u64,
+}
+
+/// What became of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) stored: u64,
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+    pub(crate) refused: Refused,
+    pub(crate) repaired: u64,
+    pub(crate) undated: u64,
+}
+
+impl Refused {
+    pub(crate) fn add(&mut self, count: u64, why: String) {
+        self.count += count;
+        self.why.get_or_insert(why);
+    }
+}
+
+impl RunBatch {
+    /// Takes over what is said of the task where nothing was said before.
+    pub(crate) fn hint(&mut self, task: TaskHint) {
+        self.task = std::mem::take(&mut self.task).or(task);
+    }
+
+    /// Adds a record, which was made so many nanoseconds after the millisecond of its time; none where it came without
+    /// a time.
+    pub(crate) fn push(&mut self, record: Record, nanos: Option<u32>) {
+        self.is_undated |= nanos.is_none();
+        let nanos = nanos.unwrap_or(0);
+        digest(&mut self.digest, &record, nanos);
+        self.records.push(record);
+        self.nanos.push(nanos);
+        self.is_one_of_a_kind |= nanos > 0 || self.records.len() > 1;
+    }
+
+    /// Names the batch by what is in it, so that what is sent again is stored once. A single record without more than
+    /// milliseconds has no such name: an engine may well say the same thing twice within one. Nor has one without a
+    /// time, which would be another each time.
+    fn id(&self) -> Option<String> {
+        let has_name = self.is_one_of_a_kind && !self.is_undated;
+        has_name.then(|| format!("intake-2-{}", hex::encode(self.digest.clone().finalize())))
+    }
+
+    /// Its records in order of their time to the nanosecond, which is kept to the millisecond.
+    fn into_records(self) -> Vec<Record> {
+        if self.nanos.iter().all(|nanos| *nanos == 0) {
+            return self.records;
+        }
+        let mut records: Vec<(u32, Record)> = self.nanos.into_iter().zip(self.records).collect();
+        records.sort_by_key(|(nanos, record)| (record.time, *nanos));
+        records.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// The time of its earliest record: when a run that it begins began.
+    fn first(&self) -> Option<Timestamp> {
+        self.records.iter().map(|record| record.time).min()
+    }
+
+    /// The time of its latest record: when a run that it ends ended.
+    pub(crate) fn last(&self) -> Option<Timestamp> {
+        self.records.iter().map(|record| record.time).max()
+    }
+}
+
+impl Intake {
+    /// What the request says of a run, about to hear one thing more; and the bytes that a run takes which is new to it.
+    pub(crate) fn run(&mut self, id: RunId) -> (&mut RunBatch, usize) {
+        self.events += 1;
+        match self.runs.entry(id) {
+            Entry::Occupied(known) => (known.into_mut(), 0),
+            Entry::Vacant(new) => (new.insert(RunBatch::default()), size_of::<RunBatch>()),
+        }
+    }
+
+    /// Takes over what was refused while the request was read.
+    pub(crate) fn refuse_all(&mut self, refused: Refused) {
+        self.events += refused.count;
+        self.refused.lines += refused.count;
+        if let Some(why) = refused.why {
+            self.refused.add(refused.count, why);
+        }
+    }
+
+    /// Counts something of which no run is known.
+    pub(crate) fn refuse(&mut self, why: String) {
+        self.events += 1;
+        self.refused.add(1, why);
+    }
+
+    /// Stores what can be stored; what the archive will never take is counted, and what it cannot take now is an
+    /// error, so that the sender sends it all again. Repeating is harmless, of a single thing only where it has a name.
+    /// The body, unpacked, is what the request is known by when it is sent again.
+    pub(crate) async fn store(self, sender: &Sender<'_>, body: &[u8]) -> ApiResult<Outcome> {
+        let (repaired, undated) = (self.repaired, self.undated);
+        let mut outcome = Outcome { refused: self.refused, repaired, undated, ..Outcome::default() };
+        let is_single = self.events == 1;
+        // Most batches have names of their own.
+        let body = LazyCell::new(|| Sha256::new().chain_update(body));
+        for (run_id, batch) in self.runs {
+            // A batch without records says that a run begins or ends: one thing.
+            let count = (batch.records.len() as u64).max(1);
+            // What stands beside others, or ends its run as well, is sent again when one of those fails, and must not be
+            // stored again then.
+            let is_alone = is_single && batch.ended.is_none();
+            let name = batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id)));
+            match store(sender, run_id, batch, name, &mut outcome).await {
+                Ok(()) => {}
+                Err(error) if error.status.is_server_error() => return Err(error),
+                Err(error) => outcome.refused.add(count, error.message),
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// Adds a record to what its batch is known by: every part with its length, in a form that no upgrade changes.
+fn digest(digest: &mut Sha256, record: &Record, nanos: u32) {
+    digest.update(nanos.to_le_bytes());
+    digest.update(record.time.as_millis().to_le_bytes());
+    let extra = record.extra.as_ref().map(|extra| Value::Object(extra.as_ref().clone()).to_string());
+    let texts = [
+        &record.severity,
+        &record.log_type,
+        &record.message,
+        &record.bundle_name,
+        &record.bundle_version,
+        &record.pod_name,
+        &extra,
+    ];
+    for text in texts {
+        match text {
+            None => digest.update([0]),
+            Some(text) => {
+                digest.update([1]);
+                digest.update((text.len() as u64).to_le_bytes());
+                digest.update(text);
+            }
+        }
+    }
+}
+
+/// Names what a body says of a run.
+fn id_in(body: &Sha256, run_id: RunId) -> String {
+    format!("intake-body-{}", hex::encode(body.clone().chain_update(run_id.to_string()).finalize()))
+}
+
+async fn store(
+    sender: &Sender<'_>,
+    run_id: RunId,
+    batch: RunBatch,
+    name: Option<String>,
+    outcome: &mut Outcome,
+) -> ApiResult<()> {
+    let is_new = match begin(sender, run_id, &batch).await {
+        // Another request has begun the run, or made its task, at this moment: what is known by now counts.
+        Err(error) if error.status == StatusCode::CONFLICT => begin(sender, run_id, &batch).await?,
+        begun => begun?,
+    };
+    outcome.begun += u64::from(is_new);
+    let (last, ended) = (batch.last(), batch.ended.clone());
+    if !batch.records.is_empty() {
+        outcome.stored += store_records(sender, run_id, name.as_deref(), batch.into_records()).await?;
+    }
+    if let Some(ended) = ended {
+        let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
+        match sender.store_to("finish run").finish_run(run_id, &finish).await.map_err(ApiError::from) {
+            Ok(_) => outcome.ended += 1,
+            Err(error) if error.status.is_server_error() => return Err(error),
+            // The records are stored; only the end contradicts what is known.
+            Err(error) => outcome.refused.add(1, error.message),
+        }
+    }
+    Ok(())
+}
+
+/// Begins a run that is not known, or of which more is said. True when it is new.
+async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
+    let known = sender.store.run(run_id).await?;
+    if let Some(run) = &known {
+        rights::require(sender.store, sender.caller, run.workspace_id, &[Right::Publish]).await?;
+    }
+    if known.is_some() && batch.begun.is_none() {
+        return Ok(false);
+    }
+    let task_id = match &known {
+        Some(run) => run.task_id,
+        None => task_of(sender, run_id, &batch.task).await?.id,
+    };
+    let begun = batch.begun.clone().unwrap_or_else(|| StartRun::of_task(task_id));
+    let start = StartRun {
+        task_id,
+        task_version: begun.task_version.or(batch.task.task_version.clone()),
+        start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
+        ..begun
+    };
+    let (_, is_new) = sender.store_to("start run").start_run(run_id, &start, sender.caller).await?;
+    Ok(is_new)
+}
+
+/// Stores records once under their name; tells how many are stored, now or before.
+async fn store_records(sender: &Sender<'_>, run_id: RunId, name: Option<&str>, records: Vec<Record>) -> ApiResult<u64> {
+    let count = records.len() as u64;
+    let mut writer = sender.store.begin_batch(run_id, name).await?;
+    for record in records {
+        if let Err(error) = writer.push(&record).await {
+            writer.abort().await;
+            return Err(error.into());
+        }
+    }
+    match writer.commit().await {
+        Ok(stored) => {
+            if !stored.repeated {
+                sender.metrics.records_in.inc_by(stored.stored);
+            }
+            Ok(stored.stored)
+        }
+        // It is the same body, and only the times differ that were made up for records without one.
+        Err(error) if name.is_some() && error.kind() == ErrorKind::Conflict => Ok(count),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The task that is named, made when it is not known and its workspace is.
+async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResult<Task> {
+    if let Some(id) = hint.task_id
+        && sender.store.task(id).await?.is_some()
+    {
+        return rights::task(sender.store, sender.caller, id, &[Right::Publish]).await;
+    }
+    let Some(workspace_id) = hint.workspace_id else {
+        return Err(ApiError::not_found(match hint.task_id {
+            Some(id) => format!("run {run_id} is of task {id}, which is not known; name its workspace, or make it"),
+            None => format!("run {run_id} is not known, and no task is named"),
+        }));
+    };
+    make_workspace(sender, workspace_id, hint).await?;
+    rights::require(sender.store, sender.caller, workspace_id, &[Right::Publish]).await?;
+    let name = match (&hint.task_name, hint.task_id) {
+        (Some(name), _) => name.clone(),
+        (None, Some(id)) => id.to_string(),
+        (None, None) => return Err(ApiError::not_found(format!("run {run_id} is not known, and no task is named"))),
+    };
+    let new = NewTask {
+        id: hint.task_id,
+        workspace_id,
+        name,
+        version: hint.task_version.clone(),
+        description: None,
+        tags: Vec::new(),
+    };
+    Ok(match hint.task_id {
+        Some(_) => sender.store_to("create task").create_task(&new).await?,
+        None => sender.store_to("create task").task_named(&new).await?,
+    })
+}
+
+/// Makes the workspace, and its environment, when it is not known and the caller is an administrator.
+async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, hint: &TaskHint) -> ApiResult<()> {
+    if sender.store.workspace(id).await?.is_some() {
+        return Ok(());
+    }
+    if !sender.caller.administrator {
+        let message = format!("there is no workspace {id} in this archive; an administrator makes it");
+        return Err(ApiError::not_found(message));
+    }
+    if let Some(environment_id) = hint.environment_id {
+        let name = hint.environment_name.clone().unwrap_or_else(|| environment_id.to_string());
+        let known = sender.store.environments().await?.iter().any(|environment| environment.id == environment_id);
+        if !known {
+            let new = NewEnvironment { id: Some(environment_id), name, description: None };
+            sender.store_to("create environment").create_environment(&new).await?;
+        }
+    }
+    let new = NewWorkspace {
+        id: Some(id),
+        environment_id: hint.environment_id,
+        name: hint.workspace_name.clone().unwrap_or_else(|| id.to_string()),
+        description: None,
+        owner: None,
+    };
+    sender.store_to("create workspace").create_workspace(&new, &sender.caller.name).await?;
+    Ok(())
+}
+
+/// The end of a run of which only the status is known.
+pub(crate) fn ended(status: RunStatus) -> Option<FinishRun> {
+    status.is_final().then(|| FinishRun::with_status(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_has_the_same_name_in_every_version() {
+        let extra = serde_json::json!({"thread": "main", "n": [1, null, 2.5]});
+        let Value::Object(extra) = extra else { unreachable!("an object") };
+        let record = Record {
+            severity: Some("INFO".to_owned()),
+            message: Some("grün".to_owned()),
+            extra: Some(Box::new(extra)),
+            ..Record::at(Timestamp::clamped(1_619_018_951_115))
+        };
+        let mut batch = RunBatch::default();
+        batch.push(record.clone(), Some(250));
+        batch.push(Record::at(Timestamp::MIN), Some(0));
+        let name = batch.id().unwrap();
+        assert_eq!(name, "intake-2-86c46bce1c28bb1da0cdc9218d2cb7621c4f5531d0521b37e8776460ccb565e6");
+    }
+
+    #[test]
+    fn nanoseconds_order_the_records_of_one_millisecond() {
+        let mut batch = RunBatch::default();
+        for (text, ms, nanos) in [("b", 1, 700), ("a", 1, 100), ("d", 2, 0), ("c", 1, 900)] {
+            let record = Record { message: Some(text.to_owned()), ..Record::at(Timestamp::clamped(ms)) };
+            batch.push(record, Some(nanos));
+        }
+        let texts: Vec<_> = batch.into_records().into_iter().filter_map(|record| record.message).collect();
+        assert_eq!(texts, ["a", "b", "c", "d"]);
+    }
+}

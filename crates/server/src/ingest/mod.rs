@@ -1,0 +1,14 @@
+//! Records on their way in: what bodies hold, which runs they belong to, how much memory they take.
+
+pub(crate) mod body;
+pub(crate) mod body_memory;
+pub(crate) mod decoded_size;
+pub(crate) mod engine;
+pub(crate) mod intake;
+pub(crate) mod otlp;
+pub(crate) mod otlp_json;
+pub(crate) mod otlp_partial;
+pub(crate) mod run_hook;
+pub(crate) mod severity;
+pub(crate) mod syslog;
+pub(crate) mod zstd_frame;

@@ -1,0 +1,85 @@
+//! OTLP requests in protobuf that cannot be decoded as they are: read part by part, so that a record that is broken
+//! takes none of its neighbours along.
+//!
+//! Texts that are no UTF-8 are mended; what still does not decode is refused, record by record.
+
+use axum::body::Bytes;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
+
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::decoded_size;
+use crate::ingest::intake::Refused;
+use crate::ingest::otlp::Request;
+
+/// `ExportLogsServiceRequest`, whose parts are not decoded yet.
+#[derive(Clone, PartialEq, Message)]
+struct RawRequest {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    resource_logs: Vec<Bytes>,
+}
+
+/// `ResourceLogs`.
+#[derive(Clone, PartialEq, Message)]
+struct RawResourceLogs {
+    #[prost(bytes = "bytes", tag = "1")]
+    resource: Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    scope_logs: Vec<Bytes>,
+}
+
+/// `ScopeLogs`.
+#[derive(Clone, PartialEq, Message)]
+struct RawScopeLogs {
+    #[prost(bytes = "bytes", tag = "1")]
+    scope: Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    log_records: Vec<Bytes>,
+}
+
+/// Reads a request part by part. 400: it is none.
+pub(crate) fn read(body: Bytes) -> ApiResult<Request> {
+    let wrong =
+        |error: prost::DecodeError| ApiError::invalid(format!("the body is not an ExportLogsServiceRequest: {error}"));
+    let (mut resources, mut refused, mut repaired) = (Vec::new(), Refused::default(), 0);
+    for resource_logs in RawRequest::decode(body).map_err(wrong)?.resource_logs {
+        let raw = RawResourceLogs::decode(resource_logs).map_err(wrong)?;
+        let resource = mended::<Resource>(raw.resource, decoded_size::Message::Resource, &mut repaired);
+        let mut scope_logs = Vec::new();
+        for scope in raw.scope_logs {
+            let raw = RawScopeLogs::decode(scope).map_err(wrong)?;
+            let scope = mended::<InstrumentationScope>(raw.scope, decoded_size::Message::Scope, &mut repaired);
+            let (Ok(_), Ok(scope)) = (&resource, scope) else {
+                refused.add(raw.log_records.len() as u64, "their resource or scope does not decode".to_owned());
+                continue;
+            };
+            let mut log_records = Vec::new();
+            for log in raw.log_records {
+                match mended::<LogRecord>(log, decoded_size::Message::LogRecord, &mut repaired) {
+                    Ok(log) => log_records.push(log),
+                    Err(error) => refused.add(1, format!("a record does not decode: {error}")),
+                }
+            }
+            scope_logs.push(ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() });
+        }
+        resources.push(ResourceLogs { resource: resource.ok(), scope_logs, ..ResourceLogs::default() });
+    }
+    Ok(Request { resources, refused, repaired })
+}
+
+/// Decodes a part, with its texts mended where that is what it takes.
+fn mended<M: Message + Default>(
+    part: Bytes,
+    message: decoded_size::Message,
+    repaired: &mut u64,
+) -> Result<M, prost::DecodeError> {
+    M::decode(part.clone()).or_else(|error| {
+        let mut texts = 0;
+        let Some(mended) = decoded_size::with_whole_texts(&part, message, &mut texts) else { return Err(error) };
+        let decoded = M::decode(mended.as_slice())?;
+        *repaired += texts;
+        Ok(decoded)
+    })
+}

@@ -1,0 +1,474 @@
+//! What the service counts about itself, for Prometheus.
+
+use std::fmt::{self, Write};
+use std::sync::atomic::AtomicU64;
+
+use az::SaturatingAs;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use runlog_model::{Severity, Timestamp};
+use runlog_store::{
+    ArchiveFigures, CollectionFigures, CollectorFigures, OBJECT_LATENCY_MS, ObjectFigures, SinkFigures, TaskFigures,
+    WorkState,
+};
+
+use crate::metrics::process::ProcessMetrics;
+use crate::metrics::stale_cache::Snapshot;
+
+/// The counters of this process.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    /// Records that were stored.
+    pub(crate) records_in: Counter,
+    /// Records that were given out, in page files and live pages.
+    pub(crate) records_out: Counter,
+    /// Pages that were asked for.
+    pub(crate) pages: Counter,
+}
+
+/// What this node knows of itself beside its counters.
+pub(crate) struct NodeMetrics {
+    /// Its background work.
+    pub(crate) background: Vec<WorkState>,
+    /// What it does on the archive.
+    pub(crate) store: runlog_store::NodeFigures,
+    /// What pushed bodies hold, of themselves and of what they unfold to. Unit: bytes.
+    pub(crate) bodies_held: (usize, usize),
+    /// What there is of that. Unit: bytes.
+    pub(crate) bodies_max: (usize, usize),
+    /// Requests of a bounded kind that are under way, and how many may be.
+    pub(crate) concurrency: [(&'static str, (usize, usize)); 3],
+    /// What the system says of the process.
+    pub(crate) process: ProcessMetrics,
+    /// When the service began.
+    pub(crate) started_at: Timestamp,
+}
+
+/// Everything that is shown once, beside the counters of this process.
+pub(crate) struct Scrape<'f> {
+    pub(crate) archive: &'f Snapshot<ArchiveFigures>,
+    pub(crate) upstreams: &'f [CollectionFigures],
+    pub(crate) collectors: &'f [CollectorFigures],
+    pub(crate) sinks: &'f [SinkFigures],
+    pub(crate) node: &'f NodeMetrics,
+    pub(crate) now: Timestamp,
+    /// Whether there are series for each task.
+    pub(crate) is_by_task: bool,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PoolLabels {
+    pool: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct MemoryLabels {
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ConcurrencyLabels {
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TaskLabels {
+    task: String,
+    name: String,
+    workspace: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RunLabels {
+    task: String,
+    name: String,
+    workspace: String,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RecordLabels {
+    task: String,
+    name: String,
+    workspace: String,
+    severity: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpstreamLabels {
+    upstream: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpstreamRunLabels {
+    upstream: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WorkLabels {
+    work: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkLabels {
+    sink: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkRunLabels {
+    sink: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HostLabels {
+    host: String,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("runlog");
+        let requests = Family::default();
+        // From 1 ms to 16 s, doubling.
+        let durations: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 15)));
+        let (records_in, records_out, pages) = (Counter::default(), Counter::default(), Counter::default());
+        registry.register("http_requests", "Requests by route and status", Family::clone(&requests));
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time to the answer's head",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register("records_in", "Records stored", records_in.clone());
+        registry.register("records_out", "Records given out, in page files and live pages", records_out.clone());
+        registry.register("pages_requested", "Pages asked for", pages.clone());
+        Self { registry, requests, durations, records_in, records_out, pages }
+    }
+
+    /// Counts a request. Unknown addresses count together, so that nobody fills the memory by inventing some.
+    pub(crate) fn count_request(&self, method: &str, route: &str, status: u16, duration_ms: i64) {
+        let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+        let method = if known.contains(&method) { method } else { "other" };
+        let labels = RequestLabels { method: method.to_owned(), route: route.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+        let seconds = duration_ms.max(0) as f64 / 1_000.0;
+        self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(seconds);
+    }
+
+    /// Everything as text in the OpenMetrics form, with the archive's own figures.
+    pub(crate) fn text(&self, scrape: &Scrape<'_>) -> Result<String, fmt::Error> {
+        let Scrape { archive, upstreams, collectors, sinks, node, now, is_by_task } = scrape;
+        let mut text = String::new();
+        text::encode_registry(&mut text, &self.registry)?;
+        text::encode_registry(&mut text, &archive_registry(&archive.value, now.millis_since(archive.at), *is_by_task))?;
+        text::encode_registry(&mut text, &collection_registry(upstreams, collectors, *now))?;
+        text::encode_registry(&mut text, &delivery_registry(sinks))?;
+        text::encode_registry(&mut text, &background_registry(&node.background))?;
+        text::encode_registry(&mut text, &node_registry(node))?;
+        text::encode_registry(&mut text, &process_registry(&node.process, node.started_at))?;
+        write_object_durations(&mut text, &node.store.objects)?;
+        text::encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+/// What this node does at the moment, and what it has asked the objects for.
+fn node_registry(node: &NodeMetrics) -> Registry {
+    let mut registry = Registry::with_prefix("runlog");
+    let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let build = Family::<BuildLabels, Gauge>::default();
+    build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+    registry.register("build_info", "The version of Runlog; always 1", build);
+
+    let pools = || Family::<PoolLabels, Gauge>::default();
+    let (open, idle, waiting, open_max) = (pools(), pools(), pools(), pools());
+    for pool in &node.store.catalog {
+        let labels = PoolLabels { pool: pool.name };
+        open.get_or_create(&labels).set(whole(pool.open));
+        idle.get_or_create(&labels).set(whole(pool.idle));
+        waiting.get_or_create(&labels).set(whole(pool.waiting));
+        open_max.get_or_create(&labels).set(whole(pool.open_max));
+    }
+    registry.register("catalog_connections", "Connections to the catalog that are open", open);
+    registry.register("catalog_connections_idle", "Those of them that nobody uses", idle);
+    registry.register("catalog_connections_max", "Most connections to the catalog that may be open", open_max);
+    registry.register("catalog_connections_waited_for", "Calls that wait for a connection to the catalog", waiting);
+
+    let errors = Family::<OperationLabels, Counter>::default();
+    for figures in &node.store.objects {
+        errors.get_or_create(&OperationLabels { operation: figures.operation }).inc_by(figures.errors);
+    }
+    registry.register("object_errors", "Requests to the objects, files or bucket, that failed", errors);
+
+    let (held, most) = (Family::<MemoryLabels, Gauge>::default(), Family::<MemoryLabels, Gauge>::default());
+    let memories = [
+        ("bodies", node.bodies_held.0, node.bodies_max.0),
+        ("decoded", node.bodies_held.1, node.bodies_max.1),
+        ("records", node.store.ingest_held_bytes, node.store.ingest_bytes),
+    ];
+    for (of, now, max) in memories {
+        held.get_or_create(&MemoryLabels { of }).set(whole(now));
+        most.get_or_create(&MemoryLabels { of }).set(whole(max));
+    }
+    let help =
+        "Memory that is held for what is being pushed: bodies as they arrive, decoded, and records not stored yet";
+    registry.register("ingest_memory_bytes", help, held);
+    registry.register("ingest_memory_max_bytes", "What there is of that memory", most);
+
+    let (taken, all) = (Family::<ConcurrencyLabels, Gauge>::default(), Family::<ConcurrencyLabels, Gauge>::default());
+    for (of, (now, max)) in node.concurrency {
+        taken.get_or_create(&ConcurrencyLabels { of }).set(whole(now));
+        all.get_or_create(&ConcurrencyLabels { of }).set(whole(max));
+    }
+    registry.register("turns_in_use", "Searches, pages of logs and downloads of whole logs that are under way", taken);
+    registry.register("turns_max", "How many of them may be under way at a time", all);
+    registry
+}
+
+/// What the system says of the process, under the names that all programs have for it.
+fn process_registry(process: &ProcessMetrics, started_at: Timestamp) -> Registry {
+    let mut registry = Registry::with_prefix("process");
+    let mut gauge = |name: &str, help: &str, value: Option<u64>| {
+        if let Some(value) = value {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        }
+    };
+    gauge("resident_memory_bytes", "Memory that the process has in use", process.resident_bytes);
+    gauge("virtual_memory_bytes", "Memory that the process has addresses for", process.virtual_bytes);
+    gauge("open_fds", "Files and connections that are open", process.open_fds);
+    gauge("max_fds", "Most files and connections that may be open", process.max_fds);
+    if let Some(seconds) = process.cpu_seconds {
+        let cpu = Counter::<f64, AtomicU64>::default();
+        cpu.inc_by(seconds);
+        registry.register("cpu_seconds", "Processor time that the process has taken", cpu);
+    }
+    let start = Seconds::default();
+    start.set(started_at.as_millis() as f64 / 1_000.0);
+    registry.register("start_time_seconds", "When the process was started, since 1970", start);
+    registry
+}
+
+/// How long requests to the objects took until their answers began. The library can only count them itself.
+fn write_object_durations(text: &mut String, objects: &[ObjectFigures]) -> fmt::Result {
+    let name = "runlog_object_request_duration_seconds";
+    writeln!(text, "# HELP {name} Time to the beginning of an answer of the objects, files or bucket.")?;
+    writeln!(text, "# TYPE {name} histogram")?;
+    writeln!(text, "# UNIT {name} seconds")?;
+    for figures in objects {
+        let operation = figures.operation;
+        let mut count = 0;
+        for (place, class) in figures.classes.iter().enumerate() {
+            count += class;
+            let end = OBJECT_LATENCY_MS.get(place).map(|ms| format!("{:?}", *ms as f64 / 1_000.0));
+            let end = end.as_deref().unwrap_or("+Inf");
+            writeln!(text, "{name}_bucket{{operation=\"{operation}\",le=\"{end}\"}} {count}")?;
+        }
+        writeln!(text, "{name}_sum{{operation=\"{operation}\"}} {:?}", figures.micros as f64 / 1_000_000.0)?;
+        writeln!(text, "{name}_count{{operation=\"{operation}\"}} {count}")?;
+    }
+    Ok(())
+}
+
+/// The archive's figures, as they were so long ago, of each task as well where that is wanted.
+fn archive_registry(figures: &ArchiveFigures, age_ms: i64, is_by_task: bool) -> Registry {
+    let mut registry = Registry::with_prefix("runlog");
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    gauge("archive_records", "Records of all logs", figures.records);
+    gauge("archive_segments", "Objects that hold records", figures.segments);
+    gauge("archive_segment_bytes", "Bytes of those objects", figures.segment_bytes);
+    gauge("archive_page_bytes", "Bytes of page files that are kept", figures.page_bytes);
+    gauge(
+        "archive_figures_age_seconds",
+        "How long ago these were counted",
+        age_ms.max(0).saturating_as::<u64>() / 1_000,
+    );
+    gauge(
+        "archive_logs_damaged",
+        "Logs that cannot be sealed because something is lost or damaged",
+        figures.logs_damaged,
+    );
+    gauge(
+        "archive_objects_damaged",
+        "Objects of records that a reader or `runlog archive verify` found damaged or gone",
+        figures.objects_damaged,
+    );
+    gauge("archive_logs_to_seal", "Logs that are due to be sealed", figures.logs_to_seal);
+    gauge("pages_waiting", "Page files asked for and not built", figures.pages_waiting);
+    gauge("pages_failed", "Page files that could not be built", figures.pages_failed);
+    if is_by_task {
+        register_tasks(&mut registry, figures);
+    }
+    registry
+}
+
+fn register_tasks(registry: &mut Registry, figures: &ArchiveFigures) {
+    let (runs, records) = (Family::<RunLabels, Gauge>::default(), Family::<RecordLabels, Gauge>::default());
+    let ended = Family::<TaskLabels, Gauge>::default();
+    let (seconds, success) = (Family::<TaskLabels, Seconds>::default(), Family::<TaskLabels, Seconds>::default());
+    for figures in &figures.tasks {
+        let of_task = labels(figures);
+        for (status, count) in &figures.runs {
+            let TaskLabels { task, name, workspace } = of_task.clone();
+            runs.get_or_create(&RunLabels { task, name, workspace, status }).set((*count).saturating_as::<i64>());
+        }
+        for severity in Severity::ALL {
+            let TaskLabels { task, name, workspace } = of_task.clone();
+            let labels = RecordLabels { task, name, workspace, severity: severity.name() };
+            records.get_or_create(&labels).set(figures.severities.of(severity).saturating_as::<i64>());
+        }
+        ended.get_or_create(&of_task).set(figures.runs_ended.saturating_as::<i64>());
+        seconds.get_or_create(&of_task).set(figures.duration_ms as f64 / 1_000.0);
+        if let Some(at) = figures.last_success {
+            success.get_or_create(&of_task).set(at.as_millis() as f64 / 1_000.0);
+        }
+    }
+    registry.register("task_runs", "Runs of a task by status", runs);
+    registry.register("task_records", "Records of a task's logs by severity", records);
+    registry.register("task_runs_ended", "Runs of a task that have ended", ended);
+    registry.register("task_run_seconds", "Time that those took in all", seconds);
+    registry.register("task_last_success_timestamp_seconds", "When a run of a task last ended well", success);
+}
+
+/// How far the collecting is, from the catalog: the same on every node, wherever the collectors run.
+fn collection_registry(upstreams: &[CollectionFigures], collectors: &[CollectorFigures], now: Timestamp) -> Registry {
+    let mut registry = Registry::with_prefix("runlog_collector");
+    let runs = Family::<UpstreamRunLabels, Gauge>::default();
+    let (records, pages) = (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
+    let (failing, incomplete) =
+        (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
+    let (lag, listed) = (Family::<UpstreamLabels, Seconds>::default(), Family::<UpstreamLabels, Seconds>::default());
+    let seconds_since = |at: i64| (now.as_millis() - at).max(0) as f64 / 1_000.0;
+    for figures in upstreams {
+        let upstream = || UpstreamLabels { upstream: figures.upstream.clone() };
+        for (state, count) in [
+            ("going", figures.going),
+            ("waiting", figures.waiting),
+            ("landed", figures.landed),
+            ("no_log", figures.no_log),
+            ("gone", figures.gone),
+            ("left_out", figures.left_out),
+        ] {
+            let labels = UpstreamRunLabels { upstream: figures.upstream.clone(), state };
+            runs.get_or_create(&labels).set(count.saturating_as::<i64>());
+        }
+        records.get_or_create(&upstream()).set(figures.records.saturating_as::<i64>());
+        pages.get_or_create(&upstream()).set(figures.pages.saturating_as::<i64>());
+        failing.get_or_create(&upstream()).set(figures.failing.saturating_as::<i64>());
+        incomplete.get_or_create(&upstream()).set(figures.incomplete.saturating_as::<i64>());
+        lag.get_or_create(&upstream()).set(figures.waiting_since.map_or(0.0, seconds_since));
+        if let Some(at) = figures.listed_until {
+            listed.get_or_create(&upstream()).set(seconds_since(at));
+        }
+    }
+    registry.register("runs", "Runs of an upstream by how far they are", runs);
+    registry.register("records", "Records of logs that landed", records);
+    registry.register("pages", "Pages of logs that landed", pages);
+    registry.register("runs_failing", "Runs whose last attempt came to nothing", failing);
+    registry.register("runs_incomplete", "Runs whose log did not come whole", incomplete);
+    registry.register("lag_seconds", "How long the longest waiting run has ended", lag);
+    registry.register("listed_seconds", "How long ago runs were last listed", listed);
+
+    let of_hosts = |value: fn(&CollectorFigures) -> Option<i64>| {
+        let family = Family::<HostLabels, Gauge>::default();
+        for collector in collectors {
+            if let Some(value) = value(collector) {
+                family.get_or_create(&HostLabels { host: collector.host.clone() }).inc_by(value);
+            }
+        }
+        family
+    };
+    registry.register("collectors", "Collectors at work", of_hosts(|_| Some(1)));
+    registry.register("requests_sent", "Requests of the collectors at work", of_hosts(|it| Some(it.requests)));
+    registry.register("requests_repeated", "Those of them that were sent again", of_hosts(|it| Some(it.repeated)));
+    registry.register("requests_limited", "Those of them that were answered with 429", of_hosts(|it| Some(it.limited)));
+    registry.register("requests_per_minute", "Requests that may go out in a minute", of_hosts(|it| it.per_minute));
+    registry.register(
+        "requests_left",
+        "Requests that may still go out in this minute",
+        of_hosts(|it| it.requests_left),
+    );
+    registry
+}
+
+/// How far the sinks are, from the catalog.
+fn delivery_registry(sinks: &[SinkFigures]) -> Registry {
+    let mut registry = Registry::with_prefix("runlog_sink");
+    let runs = Family::<SinkRunLabels, Gauge>::default();
+    let (records, refused) = (Family::<SinkLabels, Gauge>::default(), Family::<SinkLabels, Gauge>::default());
+    let (failing, lag) = (Family::<SinkLabels, Gauge>::default(), Family::<SinkLabels, Gauge>::default());
+    for figures in sinks {
+        for (state, count) in [("due", figures.due), ("done", figures.done), ("dead", figures.dead)] {
+            runs.get_or_create(&SinkRunLabels { sink: figures.name.clone(), state }).set(count.saturating_as::<i64>());
+        }
+        let sink = SinkLabels { sink: figures.name.clone() };
+        records.get_or_create(&sink).set(figures.records.saturating_as::<i64>());
+        refused.get_or_create(&sink).set(figures.refused.saturating_as::<i64>());
+        failing.get_or_create(&sink).set(figures.failing.saturating_as::<i64>());
+        lag.get_or_create(&sink).set(figures.lag_seconds.saturating_as::<i64>());
+    }
+    registry.register("runs", "Runs of a sink by how far their delivery is", runs);
+    registry.register("records", "Records that a sink took", records);
+    registry.register("records_refused", "Records that a sink refused and that are not mended", refused);
+    registry.register("runs_failing", "Runs whose last delivery came to nothing", failing);
+    registry.register("lag_seconds", "How long the longest waiting run has been due", lag);
+    registry
+}
+
+/// How the supervised work of this process is doing.
+fn background_registry(states: &[WorkState]) -> Registry {
+    let mut registry = Registry::with_prefix("runlog_background");
+    let of = |state: &WorkState| WorkLabels { work: state.name.clone() };
+    let (running, down) = (Family::<WorkLabels, Gauge>::default(), Family::<WorkLabels, Gauge>::default());
+    let restarts = Family::<WorkLabels, Counter>::default();
+    for state in states {
+        running.get_or_create(&of(state)).set(i64::try_from(state.running).unwrap_or(i64::MAX));
+        restarts.get_or_create(&of(state)).inc_by(state.restarts);
+        down.get_or_create(&of(state)).set(i64::from(state.is_down()));
+    }
+    registry.register("workers", "Workers of some background work that are running", running);
+    registry.register("restarts", "How often a worker failed or panicked and was started again", restarts);
+    registry.register("down", "1 when the work fails again and again", down);
+    registry
+}
+
+fn labels(task: &TaskFigures) -> TaskLabels {
+    TaskLabels { task: task.id.to_string(), name: task.name.clone(), workspace: task.workspace.clone() }
+}

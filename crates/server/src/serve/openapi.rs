@@ -1,0 +1,144 @@
+//! The service's own description of itself: OpenAPI 3.1, made from the handlers, and the same for every node.
+
+use utoipa::PartialSchema;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::response::Response;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Paths, Ref, RefOr, ResponseBuilder,
+};
+
+use runlog_model::wire::ErrorBody;
+
+use crate::routes::{Access, Route, routes};
+
+/// What the parts of the API are for, in the order of the document.
+const TAGS: [(&str, &str); 15] = [
+    ("run logs", "Pages of a run's log as files, and live: the run-log API of Talend Cloud"),
+    ("runs", "Executions of tasks"),
+    ("plans", "Executions of plans, as far as their runs tell"),
+    ("history", "Runs and plan executions, searched"),
+    ("places", "Environments, workspaces, tasks"),
+    ("sign-in", "Access tokens"),
+    ("accounts", "Service accounts"),
+    ("rights", "What users and service accounts may do in workspaces"),
+    ("reports", "What logs say, what went wrong, what has changed"),
+    ("push", "Ways in: runs and their logs"),
+    ("web", "Runlog's own: what the web UI shows; programs may ask for it as well"),
+    ("analysis", "Questions to the archive"),
+    ("administration", "Runlog's own: places, people, tokens, the audit log"),
+    ("service", "Is it there, is it well, what does it count"),
+    ("documents", "This description"),
+];
+
+/// The whole description.
+pub fn document() -> OpenApi {
+    let mut paths = Paths::new();
+    let mut components = ComponentsBuilder::new();
+    for route in routes() {
+        for (name, schema) in &route.schemas {
+            components = components.schema(name.clone(), schema.clone());
+        }
+        let mut item = route.operation.clone();
+        each_operation(&mut item, |operation| complete(operation, &route));
+        match paths.paths.get_mut(&route.path) {
+            Some(known) => known.merge_operations(item),
+            None => drop(paths.paths.insert(route.path.clone(), item)),
+        }
+    }
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let basic = SecurityScheme::Http(Http::new(HttpAuthScheme::Basic));
+    components = components
+        .schema("ErrorBody", ErrorBody::schema())
+        .security_scheme("token", bearer)
+        .security_scheme("clientSecret", basic);
+    let mut info = Info::new("Runlog", env!("CARGO_PKG_VERSION"));
+    info.description = Some("An archive of run logs, behind the run-log API of Talend Cloud.".to_owned());
+    info.license = Some(License::new("Apache-2.0"));
+    let tags = TAGS.map(|(name, text)| TagBuilder::new().name(name).description(Some(text)).build());
+    OpenApiBuilder::new().info(info).paths(paths).components(Some(components.build())).tags(Some(tags)).build()
+}
+
+/// The description as text, as it is served and kept in `docs/openapi.json`.
+pub fn document_text() -> String {
+    let mut text = serde_json::to_string_pretty(&document()).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn each_operation(item: &mut PathItem, mut change: impl FnMut(&mut Operation)) {
+    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+    operations.into_iter().flatten().for_each(&mut change);
+}
+
+/// Adds what every operation of its kind has: who may call it, and how it refuses.
+fn complete(operation: &mut Operation, route: &Route) {
+    operation.operation_id = Some(operation_id(route));
+    if let Some(summary) = &operation.summary {
+        operation.summary = Some(sentence(summary));
+    }
+    let mut refusals = vec![(500, "Something went wrong in the service"), (503, "The archive is away or busy")];
+    match route.access {
+        Access::Public | Access::SignedLink => operation.security = Some(Vec::new()),
+        Access::ClientSecret => {
+            operation.security = Some(vec![SecurityRequirement::new::<&str, [&str; 0], &str>("clientSecret", [])]);
+            refusals.extend([
+                (400, "Malformed"),
+                (401, "Id or secret is missing or wrong"),
+                (429, "Too many requests"),
+            ]);
+        }
+        Access::TokenInBody => {
+            operation.security = Some(Vec::new());
+            refusals.extend([(400, "Malformed"), (401, "The token opens nothing here"), (429, "Too many requests")]);
+        }
+        Access::Token | Access::Administrator => {
+            operation.security = Some(vec![SecurityRequirement::new::<&str, [&str; 0], &str>("token", [])]);
+            refusals.extend([
+                (400, "Malformed; the message names what"),
+                (401, "No token, or not a good one"),
+                (403, "The message names the missing right"),
+                (429, "Too many requests; `Retry-After` says when"),
+            ]);
+        }
+    }
+    if route.path.contains('{') && route.access != Access::SignedLink {
+        refusals.push((404, "There is no such thing in the archive"));
+    }
+    if route.path.contains('{') && route.access == Access::SignedLink {
+        refusals.push((400, "Malformed"));
+    }
+    if operation.request_body.is_some() {
+        refusals.extend([(408, "The body stood still for too long"), (413, "The body is too large")]);
+    }
+    for (status, text) in refusals {
+        operation.responses.responses.entry(status.to_string()).or_insert_with(|| RefOr::T(refusal(text)));
+    }
+}
+
+fn refusal(text: &str) -> Response {
+    let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    ResponseBuilder::new().description(text).content("application/json", content).build()
+}
+
+/// One name an operation, from its method and path: `getProcessingExecutionsId`.
+fn operation_id(route: &Route) -> String {
+    let words = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let capitalised = words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]);
+    route.method.as_str().to_ascii_lowercase() + &capitalised.collect::<String>()
+}
+
+/// The first line of a handler's comment without the address it begins with.
+fn sentence(summary: &str) -> String {
+    let text = match summary.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
+        Some((address, rest)) => match rest.trim_start_matches([':', '.', ',']).trim() {
+            "" => address,
+            rest => rest,
+        },
+        None => summary,
+    };
+    let mut characters = text.trim_end_matches('.').chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}

@@ -1,0 +1,69 @@
+//! The router: every route of the list, behind the checks that its caller needs.
+
+use std::sync::Arc;
+
+use axum::middleware;
+use axum::{Extension, Router};
+use serde_json::json;
+use tower::ServiceExt;
+
+use crate::app::App;
+use crate::auth::audit::{Audited, audit_request};
+use crate::auth::{links, token};
+use crate::http::web::StaticJson;
+use crate::http::{request, web};
+use crate::routes::docs::Documents;
+use crate::routes::{Access, Route, routes};
+use crate::serve::openapi::document_text;
+
+/// The service as a router.
+pub fn router(app: App) -> Router {
+    let routes = routes();
+    let about = StaticJson::new(about_text(&routes));
+    let documents = Arc::new(Documents { openapi: document_text().into(), about });
+    let auth = app.auth();
+    let mut router = Router::new();
+    for route in routes {
+        let handler = match route.audited {
+            None => route.handler,
+            Some(action) => {
+                let (is_once, is_reading) = (route.is_audited_once, route.is_reading);
+                let is_by_part = route.is_audited_by_part;
+                let audited = Audited { auth: auth.clone(), action, is_once, is_reading, is_by_part };
+                route.handler.route_layer(middleware::from_fn_with_state(audited, audit_request))
+            }
+        };
+        let handler = match route.access {
+            Access::Public => handler,
+            Access::SignedLink => {
+                handler.route_layer(middleware::from_fn_with_state(auth.clone(), links::require_link))
+            }
+            Access::ClientSecret | Access::TokenInBody => {
+                handler.route_layer(middleware::from_fn_with_state(auth.clone(), token::limit_anonymous))
+            }
+            Access::Token => handler.route_layer(middleware::from_fn_with_state(auth.clone(), token::require_token)),
+            Access::Administrator => handler
+                .route_layer(middleware::from_fn(token::require_administrator))
+                .route_layer(middleware::from_fn_with_state(auth.clone(), token::require_token)),
+        };
+        router = router.route(&route.path, handler);
+    }
+    let router = router.fallback(web::answer);
+    let router = router.layer(Extension(documents));
+    let context = app.request_context();
+    let router = router.layer(middleware::from_fn_with_state(context, request::surround)).with_state(app);
+    // Paths are mended before they are looked up.
+    Router::new().fallback_service(router.map_request(request::with_plain_path))
+}
+
+/// What the service is, and every path, as JSON. Describing every route takes some milliseconds: it is done once.
+fn about_text(routes: &[Route]) -> String {
+    let paths: Vec<String> = routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    let about = json!({
+        "name": "Runlog",
+        "version": env!("CARGO_PKG_VERSION"),
+        "about": "An archive of run logs, behind the run-log API of Talend Cloud",
+        "paths": paths,
+    });
+    about.to_string()
+}

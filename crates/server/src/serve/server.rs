@@ -1,0 +1,117 @@
+//! Runs the service on a listener until it is told to stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use runlog_model::{Clock, Random};
+use runlog_store::Store;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::app::App;
+use crate::http::connections;
+use crate::http::tls::TlsError;
+use crate::limits;
+use crate::limits::Bounds;
+use crate::serve::router::router;
+use crate::settings::ServerSettings;
+
+/// What can go wrong with the service as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The archive did not give its keys.
+    #[error("the archive cannot be served")]
+    Store(#[from] runlog_store::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The listener does not listen.
+    #[error("the listener broke")]
+    Listener(#[from] std::io::Error),
+}
+
+/// Serves the archive, and builds its pages, until `stop` is cancelled.
+///
+/// Requests that were accepted by then are finished, for at most [`ServerSettings::stop_seconds_max`].
+pub async fn serve(
+    listener: TcpListener,
+    store: Store,
+    settings: ServerSettings,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let stop_time_max = Duration::from_secs(settings.stop_seconds_max);
+    let (tls, bounds, proxies) = (settings.tls.clone(), settings.bounds, settings.proxies.clone());
+    let app = App::new(store.clone(), settings, clock, random).await?;
+    let (jobs_stop, handle) = (CancellationToken::new(), Handle::new());
+    let jobs = tokio::spawn({
+        let (store, stop) = (store.clone(), jobs_stop.clone());
+        async move {
+            let summaries = store.supervisor().keep("summaries", &stop, || {
+                let (store, stop) = (store.clone(), stop.clone());
+                async move {
+                    runlog_analysis::make_summaries(&store, stop).await;
+                    Ok::<_, runlog_store::Error>(())
+                }
+            });
+            tokio::join!(store.run_jobs(stop.clone()), summaries)
+        }
+    });
+    tokio::spawn({
+        let handle = handle.clone();
+        async move {
+            stop.cancelled().await;
+            info!("stopping; requests that were accepted are finished");
+            handle.graceful_shutdown(Some(stop_time_max));
+        }
+    });
+
+    listener.set_nonblocking(true)?;
+    let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let served = match tls {
+        None => {
+            let server = axum_server::from_tcp(listener)?.handle(handle);
+            let server = server.first_request_timeout(bounds.head_time_max);
+            let mut server = server.acceptor(connections::plain(&bounds, proxies));
+            bound(server.http_builder(), &bounds);
+            server.serve(service).await
+        }
+        Some(files) => {
+            let config = RustlsConfig::from_config(files.load()?);
+            tokio::spawn(files.keep_fresh(config.clone(), jobs_stop.clone()));
+            let server = axum_server::from_tcp(listener)?.handle(handle);
+            let server = server.first_request_timeout(bounds.head_time_max);
+            let mut server = server.acceptor(connections::protected(config, &bounds, proxies));
+            bound(server.http_builder(), &bounds);
+            server.serve(service).await
+        }
+    };
+    // Changes whose clients have gone are finished as well, in the same time.
+    if tokio::time::timeout(stop_time_max, app.auth().changes().finish()).await.is_err() {
+        warn!("changes that clients no longer wait for went on for too long and are broken off");
+    }
+    jobs_stop.cancel();
+    // A job that broke has said so in the log; pages that were not built are built by the next start.
+    let _ = jobs.await;
+    Ok(served?)
+}
+
+/// How much of a head, and how slow a client, a connection bears.
+fn bound(http: &mut Builder<TokioExecutor>, bounds: &Bounds) {
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_time_max)
+        // The smallest that the library takes.
+        .max_buf_size(bounds.head_bytes_max.max(8 << 10));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(bounds.head_bytes_max).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits::STREAMS_MAX)
+        .keep_alive_interval(limits::STREAMS_PING_EVERY);
+}
