@@ -5,7 +5,7 @@ use std::time::Duration;
 use runlog_model::wire::ErrorBody;
 use url::Url;
 
-use crate::tls::TlsSettings;
+use crate::transport::TlsSettings;
 
 /// How long a service may take to say whether it is ready.
 const READY_TIME: Duration = Duration::from_secs(10);

@@ -11,10 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::client::{Answer, Client};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lenient;
-use crate::settings::TokenForm;
+use crate::transport::TokenForm;
+use crate::transport::lenient;
+use crate::transport::{Answer, Client};
 
 /// Which page of a log is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use super::tls::TlsSettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tls::TlsSettings;
 
 /// Which service, as whom, and how patiently.
 #[derive(Debug, Clone)]

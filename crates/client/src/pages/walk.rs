@@ -2,9 +2,9 @@
 
 use runlog_model::Timestamp;
 
-use crate::client::Client;
+use crate::api::{GeneratedPage, PageRequest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::logs::{GeneratedPage, PageRequest};
+use crate::transport::Client;
 
 /// A page that was asked for; its file is still to be built and downloaded.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use runlog_model::RunId;
 use runlog_model::wire::push::{FinishRun, StartRun, StoredLines};
 use tokio::sync::watch;
 
-use crate::client::Client;
 use crate::error::Result;
+use crate::transport::Client;
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

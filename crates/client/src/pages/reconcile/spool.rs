@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::chunk::{self, Position};
-use super::{Chunk, LogOrder, SpooledPage};
-use crate::download::DownloadSink;
-use crate::entries::{EntrySplitter, time_of};
+use super::page::{Chunk, LogOrder, SpooledPage};
 use crate::error::Result;
-use crate::mend::{as_text, mended};
+use crate::pages::download::DownloadSink;
+use crate::pages::entries::{EntrySplitter, time_of};
+use crate::pages::mend::{as_text, mended};
 
 /// Where and how pages are laid down.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::chunk::{self, ChunkReader, Position};
+use super::page::{Chunk, LogOrder, SpooledPage};
 use super::shared::Shared;
-use super::{Chunk, LogOrder, SpooledPage};
 use crate::error::Result;
 
 /// What a merge came to.

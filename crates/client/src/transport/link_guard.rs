@@ -7,12 +7,12 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use super::settings::ClientSettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::settings::ClientSettings;
 
 /// The rules, for the links of one service.
 #[derive(Debug, Clone)]
-pub(crate) struct Guard(Arc<Rules>);
+pub(crate) struct LinkGuard(Arc<Rules>);
 
 #[derive(Debug)]
 struct Rules {
@@ -24,7 +24,7 @@ struct Rules {
     allow_private_addresses: bool,
 }
 
-impl Guard {
+impl LinkGuard {
     pub(crate) fn new(settings: &ClientSettings) -> Self {
         let lower = |host: &str| host.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase();
         Self(Arc::new(Rules {
@@ -87,7 +87,7 @@ impl Guard {
 }
 
 /// Looks up names and gives only addresses that were checked, so that none is connected to that was not.
-impl Resolve for Guard {
+impl Resolve for LinkGuard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
@@ -159,12 +159,12 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::settings::Credentials;
+    use crate::transport::Credentials;
 
     fn check(api: &str, link: &str) -> std::result::Result<(), String> {
         let token = Credentials::PersonalToken(SecretString::from("t"));
         let settings = ClientSettings::new(Url::parse(api).unwrap(), token);
-        Guard::new(&settings).check(&Url::parse(link).unwrap()).map_err(|error| error.to_string())
+        LinkGuard::new(&settings).check(&Url::parse(link).unwrap()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use runlog_model::{RunId, TaskId, WorkspaceId};
 use serde::de::DeserializeOwned;
 
-use crate::client::Client;
 use crate::error::Result;
+use crate::transport::Client;
 
 impl Client {
     /// `GET /runlog/v1/runs/{id}/report`.

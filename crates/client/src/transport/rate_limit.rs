@@ -9,8 +9,8 @@ use http::HeaderMap;
 use runlog_model::Clock;
 use runlog_model::wire::logs::PACE_HEADER;
 
-use crate::settings::{Pace, PaceSetting};
-use crate::wait::Wait;
+use super::settings::{Pace, PaceSetting};
+use super::wait::Wait;
 
 const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60_000;

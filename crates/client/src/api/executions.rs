@@ -7,9 +7,9 @@ use runlog_model::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lenient;
+use crate::transport::Client;
+use crate::transport::lenient;
 
 /// A run, as far as it could be read.
 #[derive(Debug, Clone)]

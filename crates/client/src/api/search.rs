@@ -2,8 +2,8 @@
 
 use runlog_model::wire::search::SearchAnswer;
 
-use crate::client::Client;
 use crate::error::Result;
+use crate::transport::Client;
 
 impl Client {
     /// The newest records that fit: `GET /runlog/v1/search`, with these parameters of its query.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use super::Chunk;
+use super::page::{Chunk, SpooledPage};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How much of a chunk is read or written at a time. Unit: bytes. A merge has few chunks open at once.
@@ -81,8 +81,16 @@ pub(super) fn turned(folder: &Path, chunk: &Chunk) -> Result<Chunk> {
     write(folder, name, !chunk.newest_first, entries.iter().map(|(position, entry)| (*position, entry.as_slice())))
 }
 
+impl SpooledPage {
+    /// True when the folder still holds the page as it was laid down; a crash of the machine can leave holes.
+    pub fn is_on_disk(&self, folder: &Path) -> bool {
+        let entries = self.chunks.iter().map(|chunk| count_whole(folder, chunk));
+        entries.sum::<Option<u64>>() == Some(self.entries)
+    }
+}
+
 /// Counts the entries of a chunk; none when it is not as it was written.
-pub(super) fn count_whole(folder: &Path, chunk: &Chunk) -> Option<u64> {
+fn count_whole(folder: &Path, chunk: &Chunk) -> Option<u64> {
     let length = std::fs::metadata(folder.join(&chunk.file)).ok()?.len();
     let mut reader = ChunkReader::open(folder, chunk).ok().filter(|_| length == chunk.bytes)?;
     let mut entries = 0;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 use runlog_model::{Random, Timestamp};
 
+use super::settings::ClientSettings;
 use crate::error::{Error, ErrorKind};
-use crate::settings::ClientSettings;
 
 /// The longest wait that a service's `Retry-After` is believed for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
@@ -98,7 +98,7 @@ mod tests {
     /// A service that asked for two seconds was given up after twelve, and with it the whole fetch.
     #[test]
     fn what_is_away_is_waited_for_longer_than_a_minute_and_not_for_ever() {
-        let token = crate::settings::Credentials::PersonalToken("t".into());
+        let token = crate::transport::settings::Credentials::PersonalToken("t".into());
         let mut settings = ClientSettings::new("http://127.0.0.1:9".parse().unwrap(), token);
         let waited = |kind: ErrorKind, asked: u64, settings: &ClientSettings| {
             let (error, mut tries) = (Error::new(kind, "no"), Tries::default());

@@ -11,9 +11,9 @@ use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
 use serde_json::Value;
 
-use crate::client::Client;
+use super::lists::{ListIds, readable};
 use crate::error::Result;
-use crate::lists::{ListIds, readable};
+use crate::transport::Client;
 
 /// Most tasks that the API gives at once.
 const LIST_PAGE_MAX: u64 = 100;

@@ -1,25 +1,6 @@
-//! Joins the pages of a log into one: on disk, in bounded memory, none lost and none twice.
-//!
-//! ```text
-//! bytes of a page ▸ PageSpool ▸ chunks on disk, sorted by time        (one spool a page, several at once)
-//! all SpooledPages ▸ merge ▸ entries of the whole log, one after another
-//! ```
-//!
-//! Pages need not be disjoint, and a cut may fall inside an instant. For each instant the log has the union of what
-//! its pages have: of equal entries as many as the page that holds most of them. Equal entries of one page are never
-//! merged, so that a line that was logged five times stands there five times.
-
-mod chunk;
-mod merge;
-mod shared;
-mod spool;
-
-use std::path::Path;
+//! What the disk holds of a page, and in which order the whole log is wanted.
 
 use serde::{Deserialize, Serialize};
-
-pub use merge::{Merged, merge, merge_stretch};
-pub use spool::{PageSpool, SpoolSettings};
 
 /// The order of the entries of the whole log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,12 +48,6 @@ pub struct Chunk {
 }
 
 impl SpooledPage {
-    /// True when the folder still holds the page as it was laid down; a crash of the machine can leave holes.
-    pub fn is_on_disk(&self, folder: &Path) -> bool {
-        let entries = self.chunks.iter().map(|chunk| chunk::count_whole(folder, chunk));
-        entries.sum::<Option<u64>>() == Some(self.entries)
-    }
-
     /// The earliest and the latest time of its entries; none when it is empty.
     pub fn span(&self) -> Option<(i64, i64)> {
         let first = self.chunks.iter().map(|chunk| chunk.first_ms).min()?;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use runlog_model::RunId;
 use secrecy::SecretString;
 
-use crate::client::Client;
-use crate::download::{DownloadSink, Downloaded};
+use super::download::{DownloadSink, Downloaded};
+use super::walk::RequestedPage;
+use crate::api::LogStatus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::logs::LogStatus;
-use crate::retry::jittered;
-use crate::walk::RequestedPage;
+use crate::transport::Client;
+use crate::transport::jittered;
 
 /// The shortest time between two questions how far a page is.
 const POLL_MIN: Duration = Duration::from_millis(20);

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use runlog_model::wire::sql::SqlQuestion;
 
-use crate::client::{Client, refused};
 use crate::error::{Error, ErrorKind, Result};
-use crate::retry::Tries;
+use crate::transport::Tries;
+use crate::transport::{Client, refused};
 
 /// How long an answer may take in all. The service has a limit of its own, which says more.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
