@@ -9,8 +9,8 @@ use std::collections::{HashSet, VecDeque};
 use runlog_model::{Record, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::gaps::first_line;
 use crate::StableId;
-use crate::gaps::first_line;
 use crate::mask::masked;
 use crate::stack_trace::{StackTrace, Thrown};
 

@@ -5,7 +5,7 @@ use runlog_store::RecentRun;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::duration_of;
+use super::load::duration_of;
 
 /// Runs of a task that the rules look at. Unit: runs.
 pub const LOOK_RUNS_MAX: u64 = 30;

@@ -7,7 +7,7 @@ use runlog_store::{DueSummary, Error, ErrorKind, NewSummary, Result, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::run_summary::{RunSummary, SUMMARY_VERSION, Summarizer};
+use super::run::{RunSummary, SUMMARY_VERSION, Summarizer};
 
 /// How often logs without a summary are looked for. Unit: milliseconds.
 const LOOK_EVERY_MS: u64 = 2_000;

@@ -1,21 +1,12 @@
-//! Java stack traces in messages, and which of them have one cause.
-//!
-//! A message is read into a [`StackTrace`]; what matters of it is its [`RootCause`]: the innermost exception, its
-//! message with values masked, and the nearest frames of the job's own code. Line numbers play no part, so a job
-//! that was built again has the same causes, nor does its version. [`StackTraceGrouper`] counts records by cause.
-//!
-//! Deliberately absent: traces of other languages, and thread dumps, which have frames but no exception.
-
-mod frame;
-mod parse;
+//! Groups the stack traces of a log by what caused them.
 
 use std::collections::BTreeMap;
 
 use runlog_model::{Record, Severity};
 use serde::{Deserialize, Serialize};
 
-pub use frame::{FOREIGN_PREFIXES, Frame};
-
+use super::frame::Frame;
+use super::trace::{StackTrace, Thrown};
 use crate::mask::masked;
 use crate::{Occurrences, Rest, StableId};
 
@@ -27,28 +18,6 @@ pub const OWN_FRAMES_MAX: usize = 3;
 
 /// Most characters of the message in a title.
 const TITLE_MESSAGE_CHARS_MAX: usize = 100;
-
-/// The exceptions of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StackTrace<'a> {
-    /// What was thrown, the outermost first; each is caused by the next. Never empty.
-    pub thrown: Vec<Thrown<'a>>,
-    /// What was thrown while resources were closed, in the order of the text.
-    pub suppressed: Vec<Thrown<'a>>,
-}
-
-/// One exception of a stack trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thrown<'a> {
-    /// Its class, as in `java.sql.SQLException`.
-    pub class: &'a str,
-    /// The first line of its message; empty when it has none.
-    pub message: &'a str,
-    /// Its frames, the innermost first.
-    pub frames: Vec<Frame<'a>>,
-    /// Frames left out because the exception around it has them too (`... 12 more`).
-    pub frames_omitted: u32,
-}
 
 /// What tells one cause of failure from another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -98,11 +67,6 @@ pub struct StackTraceGrouper {
 }
 
 impl<'a> StackTrace<'a> {
-    /// The first stack trace in a message; none if it has no frames or no exception above them.
-    pub fn parse(message: &'a str) -> Option<Self> {
-        parse::parse(message)
-    }
-
     /// What it comes down to.
     pub fn root_cause(&self) -> RootCause {
         let root = self.thrown.last().expect("a stack trace has an exception");

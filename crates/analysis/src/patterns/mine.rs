@@ -12,19 +12,15 @@
 //! Deliberately absent: the lines after the first, apart from the class of the exception. They are
 //! [`stack_trace`](crate::stack_trace)'s.
 
-mod change;
-mod merge;
-
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use runlog_model::{Record, Severity};
 use serde::{Deserialize, Serialize};
 
-pub use change::{CHANGE_RECORDS_MIN, CHANGE_TIMES_MIN, Change, Comparison, PatternChange};
-use merge::templates_of;
+use super::merge::templates_of;
 
-use crate::gaps::first_line_of;
+use crate::first_line::first_line_of;
 use crate::mask::{Mask, mask_line, shape_of_text, text_of};
 use crate::stack_trace::StackTrace;
 use crate::{Occurrences, Rest, StableId};
@@ -143,11 +139,6 @@ impl Patterns {
         miner.finish()
     }
 
-    /// What is different in a later log of the same task.
-    pub fn compare(&self, later: &Self) -> Comparison {
-        change::compare(self, later)
-    }
-
     fn ranked(by_text: BTreeMap<String, Occurrences>, mut rest: Rest) -> Self {
         let mut patterns: Vec<Pattern> = by_text
             .into_iter()
@@ -209,6 +200,7 @@ fn join<S>(shapes: HashMap<Box<str>, Occurrences, S>) -> BTreeMap<String, Occurr
 mod tests {
     use runlog_model::Timestamp;
 
+    use super::super::Change;
     use super::*;
 
     fn record(epoch_ms: i64, severity: &str, message: &str) -> Record {

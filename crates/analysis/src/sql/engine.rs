@@ -1,30 +1,4 @@
-//! Questions to the archive in SQL.
-//!
-//! ```text
-//! query ▸ plan (tables of what the caller may read) ▸ the store prunes and scans ▸ joins, groups, sorts ▸ rows, rendered
-//! ```
-//!
-//! The tables are `runs`, `records`, `tasks` and `deliveries`; docs/sql.md describes them. A question reads and never
-//! writes: there are no statements that change anything, open files, or move the limits that a question has: memory,
-//! beyond which it goes on in temporary files, and time.
-//!
-//! The tables of a question are made for it and hold the workspaces of its caller alone, so that nothing that the
-//! query says can reach another one.
-
-mod bounds;
-mod conditions;
-mod error;
-mod measured;
-mod memory;
-mod record_scan;
-mod record_table;
-mod render;
-mod row_table;
-mod spill_folder;
-mod stop;
-mod threads;
-mod times;
-mod workarounds;
+//! Answers questions: plans them over the tables of their caller, and runs them within their limits of memory and time.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -54,16 +28,15 @@ use runlog_store::{RowTable, Store};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-pub use error::{SqlError, SqlErrorKind, SqlPlace};
-pub use render::{AnswerFormat, UnknownFormat};
-
-use measured::Functions;
-use memory::QuestionMemory;
-use record_table::RecordTable;
-use row_table::CatalogTable;
-use spill_folder::SpillFolder;
-use stop::{Stop, StopRule, stoppable};
-use workarounds::{KeptShifts, worked_around};
+use super::error::{SqlError, SqlErrorKind};
+use super::measured::{Functions, LEFT_OUT};
+use super::memory::QuestionMemory;
+use super::record_table::RecordTable;
+use super::row_table::CatalogTable;
+use super::spill_folder::SpillFolder;
+use super::stop::{Stop, StopRule, stoppable};
+use super::workarounds::{KeptShifts, worked_around};
+use super::{bounds, threads};
 
 /// What the tables of the archive stand in.
 const CATALOG: &str = "runlog";
@@ -81,20 +54,6 @@ const FRUGAL_THREADS: usize = 2;
 
 /// How long a question waits for another one to end before it is told to come again. Unit: milliseconds.
 const WAIT_MS: u64 = 1_000;
-
-/// Functions that are left out: each makes a value as large as it is told to, at once and past the limit of memory,
-/// which would end the whole process. The tables `range` and `generate_series` give their rows batch by batch.
-const LEFT_OUT: [&str; 9] = [
-    "array_repeat",
-    "array_resize",
-    "generate_series",
-    "list_repeat",
-    "list_resize",
-    "lpad",
-    "range",
-    "repeat",
-    "rpad",
-];
 
 /// What a question may take.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use runlog_model::{Record, Severity, Timestamp};
 use runlog_store::limits::RECORDS_APART_MS;
 use serde::{Deserialize, Serialize};
 
-use crate::gaps::{Gaps, SlowGap};
-use crate::timeline::{Timeline, TimelineBuilder};
+use super::gaps::{Gaps, SlowGap};
+use super::timeline::{Timeline, TimelineBuilder};
 
 /// Most groups of outliers that are told apart; further ones are counted with the last.
 pub(crate) const OUTLIERS_MAX: usize = 10;

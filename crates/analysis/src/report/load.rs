@@ -1,30 +1,12 @@
-//! Reports: what is worth knowing of a run, of a task, of a workspace, and of two runs side by side.
-//!
-//! A report looks up what was found when logs were sealed; it reads a log itself only where that has not happened yet
-//! and the log is short. Who may see it is the caller's business.
-
-mod diff;
-mod looks;
-mod run;
-mod task;
-mod workspace;
+//! What every report begins with: the run at its head, and the summary of its log as far as there is one.
 
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_store::{Error, ErrorKind, LogSummary, RecentRun, Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use diff::{RunDiff, Side, run_diff};
-pub use looks::{
-    FLIPS_MIN, LATE_TIMES_MIN, LOOK_RUNS_MAX, Reason, SLOW_TIMES_MIN, Usual, is_bad, is_good, reasons_of,
-    usual_duration,
-};
-pub use run::{Against, ChangeCounts, Figures, RunPatterns, RunReport, run_patterns, run_report};
-pub use task::{Durations, Outcome, TaskProblem, TaskReport, Trend, task_report};
-pub use workspace::{NewProblemOfTask, TaskLook, WorkspaceReport, workspace_report};
-
-use crate::job::summarize_log;
-use crate::run_summary::{RunSummary, errors_of};
+use crate::summary::summarize_log;
+use crate::summary::{RunSummary, errors_of};
 
 /// The longest log that is summarised for a report that cannot wait until it is sealed. Unit: records.
 ///

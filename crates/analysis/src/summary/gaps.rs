@@ -5,6 +5,8 @@ use std::cmp::Reverse;
 use runlog_model::{Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::first_line::first_line_of;
+
 /// Most gaps that are kept.
 pub(crate) const GAPS_MAX: usize = 10;
 
@@ -76,21 +78,6 @@ pub(crate) fn first_line(record: &Record) -> &str {
         return line;
     }
     line.char_indices().nth(MESSAGE_CHARS_MAX).map_or(line, |(end, _)| &line[..end])
-}
-
-/// The first line of a message that is not blank; an empty one when all are.
-pub(crate) fn first_line_of(message: &str) -> &str {
-    // Most messages are one line, or begin with it.
-    let end = memchr::memchr(b'\n', message.as_bytes()).unwrap_or(message.len());
-    let line = message[..end].strip_suffix('\r').unwrap_or(&message[..end]);
-    if end == message.len() && line.len() < end || is_blank(line) {
-        return message.lines().find(|line| !is_blank(line)).unwrap_or_default();
-    }
-    line
-}
-
-fn is_blank(line: &str) -> bool {
-    !line.as_bytes().first().is_some_and(u8::is_ascii_graphic) && line.trim().is_empty()
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use runlog_model::{ProblemKind, Record, Severity, Timestamp};
 use runlog_store::NewProblem;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Failure, FailureWatch};
-use crate::gaps::SlowGap;
-use crate::outliers::{Outlier, OverTime};
+use super::failure::{Failure, FailureWatch};
+use super::gaps::SlowGap;
+use super::outliers::{Outlier, OverTime};
+use super::timeline::Timeline;
 use crate::patterns::{PatternMiner, Patterns, TEMPLATES_VERSION};
 use crate::stack_trace::{StackTraceGrouper, StackTraceGroups};
-use crate::timeline::Timeline;
 
 /// How summaries are made. What was made otherwise is made again: raised when a field is added or means something else,
 /// and, through the version of templates, when ids change.
