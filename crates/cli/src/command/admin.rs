@@ -13,12 +13,12 @@ use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 use runlog_store::{Store, StoreSettings};
 use serde::Serialize;
 
-use crate::arguments::Span;
-use crate::command::archive::{self, folder_without_archive};
-use crate::command::serve::{AdminTokenFile, PlaceArgs};
-use crate::connection::ConnectArgs;
+use crate::admin_token::AdminTokenFile;
+use crate::arguments::archive::{self, PlaceArgs, folder_without_archive};
+use crate::arguments::connect::ConnectArgs;
+use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal::{self, STRONG, note, result_json, result_line, styled, table};
+use crate::render::terminal::{self, STRONG, note, result_json, result_line, styled, table};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

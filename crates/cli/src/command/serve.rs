@@ -1,8 +1,6 @@
 //! `runlog serve`: the archive behind its API, until it is told to stop.
 
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,25 +8,21 @@ use anyhow::Context;
 use runlog_analysis::sql::SqlSettings;
 use runlog_model::RecordOrder;
 use runlog_server::{Bounds, Network, OtlpAttributes, Proxies, RunHook, ServerSettings, TlsFiles, ToldBy};
-use runlog_store::{SecretUrl, Store, StoreSettings};
+use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
-use crate::arguments::Span;
-use crate::command::archive;
-use crate::command::collect::{collect_for_good, send_alerts};
-use crate::command::deliver::spawn_delivery;
-use crate::edge::{SystemClock, SystemRandom};
+use crate::admin_token::AdminTokenFile;
+use crate::arguments::archive::{self, PlaceArgs};
+use crate::arguments::log::LogArgs;
+use crate::arguments::span::Span;
+use crate::background::{collect_for_good, send_alerts, spawn_delivery};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::screen::{EventLine, Stream};
+use crate::render::terminal::note;
 use crate::settings::Settings;
-use crate::terminal::note;
+use crate::system::{SystemClock, SystemRandom};
 
 /// Name of the folder in the data folder for temporary files of questions in SQL.
 const SPILL_FOLDER: &str = "sql";
-
-/// Name of the file in the data folder that holds the first administrator's token.
-pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -117,44 +111,6 @@ pub(crate) struct ServeArgs {
     sql: SqlArgs,
     #[command(flatten)]
     log: LogArgs,
-}
-
-/// The program's own log, of commands that go on.
-#[derive(Debug, clap::Args)]
-pub(crate) struct LogArgs {
-    /// Form of the program's own log, on standard error
-    #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text")]
-    log_format: LogFormat,
-    /// What is logged: a level, and levels of parts of the program, such as warn,runlog_store=debug
-    #[arg(long = "log", env = "RUNLOG_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
-    log_filter: String,
-}
-
-/// The filter as it stands, when it is one.
-fn log_filter(text: &str) -> Result<String, String> {
-    match EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{error}; a filter is a level such as info, or warn,runlog_store=debug")),
-    }
-}
-
-/// Where an archive lies that has outgrown one machine.
-#[derive(Debug, clap::Args)]
-pub(crate) struct PlaceArgs {
-    /// PostgreSQL database for the catalog, postgres://USER:PASSWORD@HOST/DATABASE [default: a file in the data folder]
-    #[arg(long, env = "RUNLOG_CATALOG", global = true, hide_env_values = true, value_name = "URL", value_parser = catalog)]
-    pub(crate) catalog: Option<SecretUrl>,
-    /// Bucket for the objects: s3://BUCKET/PREFIX, gs://…, az://…, with options as a query [default: the data folder]
-    #[arg(long, env = "RUNLOG_OBJECTS", global = true, hide_env_values = true, value_name = "URL", value_parser = objects)]
-    pub(crate) objects: Option<SecretUrl>,
-}
-
-pub(crate) fn catalog(text: &str) -> Result<SecretUrl, String> {
-    SecretUrl::read(text, &["postgres", "postgresql"])
-}
-
-pub(crate) fn objects(text: &str) -> Result<SecretUrl, String> {
-    SecretUrl::read(text, &["s3", "gs", "az", "azure", "abfss"])
 }
 
 /// What protects the service from requests that are too large and clients that are too slow.
@@ -331,15 +287,6 @@ enum Links {
     Bucket,
 }
 
-/// The form of the program's own log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    /// One line for people.
-    Text,
-    /// One JSON object a line, for other programs.
-    Json,
-}
-
 /// Runs the command until Ctrl-C or SIGTERM; a second one ends it at once.
 pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     args.log.write();
@@ -431,40 +378,6 @@ pub(crate) async fn serve_until(
         .map_err(|error| Failure::from(anyhow::Error::from(error)))
 }
 
-/// The file of the administrator's token, which only the owner of the folder reads; it is whole or not there.
-pub(crate) struct AdminTokenFile {
-    file: tempfile::NamedTempFile,
-    path: PathBuf,
-}
-
-impl AdminTokenFile {
-    /// Looks whether it can be written, before there is a token. Makes the folder, for its owner alone.
-    pub(crate) fn prepare(data: &Path) -> Outcome<Self> {
-        let prepare = || {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data)?;
-            // Temporary files of this library have mode 0600 from the start.
-            tempfile::NamedTempFile::new_in(data)
-        };
-        let file = prepare().with_context(|| {
-            format!("cannot write {} into {}; --data names another folder", ADMIN_TOKEN_FILE, data.display())
-        })?;
-        Ok(Self { file, path: data.join(ADMIN_TOKEN_FILE) })
-    }
-
-    /// Writes the token; gives the place of the file.
-    pub(crate) fn write(mut self, token: &str) -> Outcome<PathBuf> {
-        let path = self.path;
-        let mut write = || {
-            writeln!(self.file, "{token}")?;
-            self.file.as_file().sync_all()
-        };
-        let written = write().and_then(|()| Ok(self.file.persist(&path)?));
-        written
-            .with_context(|| format!("cannot write {}; `runlog admin recover` makes another token", path.display()))?;
-        Ok(path)
-    }
-}
-
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum ProxySays {
     /// In the header X-Forwarded-For.
@@ -481,22 +394,6 @@ impl From<ProxySays> for ToldBy {
             ProxySays::XForwardedFor => Self::XForwardedFor,
             ProxySays::Forwarded => Self::Forwarded,
             ProxySays::ProxyProtocol => Self::ProxyProtocol,
-        }
-    }
-}
-
-impl LogArgs {
-    /// Writes what libraries and our own rooms say to standard error, from now on.
-    pub(crate) fn write(&self) {
-        // It was tried when it was read.
-        let filter = EnvFilter::new(&self.log_filter);
-        // Where the log itself cannot be written, as on a full disk, that is no reason to break off what is being done.
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
-        match self.log_format {
-            LogFormat::Text => {
-                logs.with_ansi(Stream::Note.has_colours()).with_writer(|| EventLine(std::io::stderr())).init();
-            }
-            LogFormat::Json => logs.json().flatten_event(true).with_writer(|| Stream::Note.screen()).init(),
         }
     }
 }

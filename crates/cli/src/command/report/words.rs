@@ -5,8 +5,8 @@ use runlog_analysis::report::{LogPart, LogState, RunHead, RunPoint, is_bad, is_g
 use runlog_analysis::{Occurrences, StackTraceGroup};
 use runlog_model::{RunStatus, Severity, Timestamp};
 
-use crate::document::{Mark, Span, Tone, faint, plain, strong, toned};
-use crate::terminal::{count, duration, shortened};
+use crate::render::document::{Mark, Span, Tone, faint, plain, strong, toned};
+use crate::render::terminal::{count, duration, shortened};
 
 /// Most characters of a template or a message in a row.
 pub(super) const TEXT_CHARS_MAX: usize = 120;

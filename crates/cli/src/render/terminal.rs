@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
-use crate::screen::Stream;
+use super::screen::Stream;
 
 /// For what went well.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();

@@ -11,7 +11,8 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Name, Secret, TextOrSecret, Time};
+use super::secret::{Secret, TextOrSecret};
+use super::values::{Name, Time};
 use crate::exit::{Exit, Failure, Outcome};
 
 /// How long a sink may have something waiting, when a rule does not say.

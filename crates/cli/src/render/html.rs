@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
-use runlog_model::printable::{Escaped, is_control};
-
+use super::document::{Block, Document, Span, Tone};
+use super::escape::escaped;
 use super::plot;
-use super::{Block, Document, Span, Tone};
 
 /// The look of a page. Colours keep a contrast of 4.5 to 1 in both schemes.
 const STYLE: &str = "\
@@ -102,28 +101,10 @@ fn shown(span: &Span) -> String {
     format!("<bdi class=\"{class}\">{text}</bdi>")
 }
 
-/// Text of a log may hold anything at all: what would change the page, or the order of what is read, is shown as text.
-pub(super) fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            '\n' | '\t' => safe.push(c),
-            c if is_control(c) => put(&mut safe, format_args!("{}", Escaped(c))),
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::plain;
     use super::*;
+    use crate::render::document::plain;
 
     #[test]
     fn a_log_cannot_put_anything_into_a_page() {

@@ -1,12 +1,5 @@
 //! A report as a document: built once, shown on the terminal or as a page of HTML.
 
-mod html;
-mod plot;
-mod text;
-
-pub(crate) use html::page;
-pub(crate) use text::show;
-
 use runlog_analysis::Timeline;
 
 /// A document: a title, and blocks below it.

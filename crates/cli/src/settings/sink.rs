@@ -16,9 +16,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Name, Secret, TextOrSecret, Time};
-use crate::edge::SystemClock;
+use super::secret::{Secret, TextOrSecret};
+use super::values::{Name, Time};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::system::SystemClock;
 
 /// Where a run's files are put below the folder when nothing else is said.
 const FILE_NAME: &str = "{workspace}/{task}/{year}-{month}-{day}/{run_id}-{part}";
@@ -358,7 +359,7 @@ impl SinkSettings {
         let bucket = match (&self.folder, &self.bucket) {
             (Some(folder), _) => Bucket::in_folder(folder)?,
             (None, bucket) => {
-                let url = crate::command::serve::objects(bucket.as_deref().unwrap_or_default()).map_err(usage)?;
+                let url = crate::arguments::archive::objects(bucket.as_deref().unwrap_or_default()).map_err(usage)?;
                 Bucket::at(&url)?
             }
         };

@@ -8,8 +8,8 @@ use runlog_client::{Client, ClientSettings, Credentials, Pace, PaceSetting, TlsS
 use secrecy::SecretString;
 use url::Url;
 
-use crate::edge::{SystemClock, SystemRandom, environment};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::system::{SystemClock, SystemRandom, environment};
 
 /// Where `runlog serve` listens when it is not told otherwise.
 pub(crate) const LOCAL_SERVICE: &str = "http://127.0.0.1:8480";
@@ -141,7 +141,7 @@ impl ConnectArgs {
 
 fn no_credentials() -> Failure {
     let mut advice = "no credentials; set RUNLOG_TOKEN, or RUNLOG_CLIENT_ID and RUNLOG_CLIENT_SECRET".to_owned();
-    let local = Path::new("runlog-data").join(crate::command::serve::ADMIN_TOKEN_FILE);
+    let local = Path::new("runlog-data").join(crate::admin_token::ADMIN_TOKEN_FILE);
     if local.exists() {
         advice += &format!("; for the archive in this folder: export RUNLOG_TOKEN=$(cat {})", local.display());
     }

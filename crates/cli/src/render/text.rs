@@ -6,9 +6,9 @@ use runlog_model::printable::printable_line;
 use runlog_model::record::SeverityCounts;
 use runlog_model::{Severity, Timestamp};
 
-use super::{Bar, Block, Document, Mark, Span, Tone, plain};
+use super::document::{Bar, Block, Document, Mark, Span, Tone, plain};
+use super::terminal::{BAD, FAINT, GOOD, STRONG, result_line, styled};
 use crate::exit::Outcome;
-use crate::terminal::{BAD, FAINT, GOOD, STRONG, result_line, styled};
 
 /// For what is odd.
 const WARNING: Style = AnsiColor::Yellow.on_default();
@@ -136,7 +136,7 @@ fn columns_of(span_ms: i64, stretch_ms: i64) -> usize {
 fn row(name: &str, values: &[u64], tone: Tone) -> String {
     let line = styled(style_of(tone), sparkline(values));
     let most = values.iter().max().copied().unwrap_or_default();
-    format!("{name:<9}{line}  {}", styled(FAINT, format!("at most {}", crate::terminal::count(most))))
+    format!("{name:<9}{line}  {}", styled(FAINT, format!("at most {}", super::terminal::count(most))))
 }
 
 fn axis(start: Timestamp, end: Timestamp, width: usize) -> String {

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use runlog_collector::{FetchEvent, Progress};
 use runlog_model::printable::printable_line;
 
-use crate::terminal;
+use super::terminal;
 
 /// A bar on standard error that is gone when its work is.
 pub(crate) struct Bar(ProgressBar);

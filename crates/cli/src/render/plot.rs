@@ -3,9 +3,9 @@
 use runlog_analysis::{Stretch, Timeline};
 use runlog_model::Severity;
 
-use super::html::escaped;
-use super::{Bar, Mark, Tone};
-use crate::terminal::count;
+use super::document::{Bar, Mark, Tone};
+use super::escape::escaped;
+use super::terminal::count;
 
 /// Size of a plot, in its own units.
 const WIDTH: f64 = 1_000.0;
@@ -38,7 +38,7 @@ pub(super) fn timeline(timeline: &Timeline) -> String {
 }
 
 fn length(ms: i64) -> String {
-    crate::terminal::duration(ms)
+    super::terminal::duration(ms)
 }
 
 fn stacked_bar(stretch: &Stretch, x: f64, width: f64, most: u64) -> String {
