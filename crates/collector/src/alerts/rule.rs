@@ -7,7 +7,7 @@ use runlog_model::{Run, TaskId, Timestamp};
 use super::AlertError;
 use super::mail::Mail;
 use super::webhook::Webhook;
-use crate::upstream::fits;
+use crate::collect::upstream::fits;
 
 /// Of what to tell, and where.
 #[derive(Debug, Clone)]

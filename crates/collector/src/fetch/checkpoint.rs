@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::error::{FetchError, Result, storage};
+use super::error::{FetchError, Result, storage};
 
 /// The file in the folder.
 const FILE: &str = "checkpoint.ndjson";

@@ -12,8 +12,8 @@ use runlog_model::{Clock, Timestamp};
 use serde_json::{Map, Value};
 
 use super::http::{HttpSettings, Poster};
-use crate::mapping::{Field, Mapping, Source};
-use crate::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use crate::deliver::mapping::{Field, Mapping, Source};
+use crate::deliver::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 
 /// Most labels of a stream, as Loki has it when nobody set it otherwise.
 const LABELS_MAX: usize = 15;

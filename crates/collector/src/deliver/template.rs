@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::sink::RunFacts;
+use super::sink::RunFacts;
 
 /// The longest name of a task or workspace in a file name. Unit: characters.
 const NAME_CHARS_MAX: usize = 80;

@@ -21,12 +21,12 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use crate::blocks::Blocks;
-use crate::checkpoint::{Checkpoint, FolderLock};
-use crate::collect::Collector;
-use crate::collect_error::{CollectError, Result};
-use crate::fetch::Joining;
-use crate::stretch::{Stretch, Stretches};
+use super::collector::Collector;
+use super::error::{CollectError, Result};
+use super::interval::{Stretch, Stretches};
+use super::record_blocks::Blocks;
+use crate::fetch::checkpoint::{Checkpoint, FolderLock};
+use crate::fetch::run::Joining;
 
 /// How often a stretch is compared anew because someone else stored records of its run meanwhile.
 const TRIES: u32 = 10;
@@ -142,7 +142,7 @@ impl Joining for Landing {
         self.is_second_look = true;
         let Worker { jobs, outcome } = self.worker.take().unwrap_or_else(|| Worker::start(&self.run));
         drop(jobs);
-        outcome.await.map_err(crate::error::FetchError::from)?
+        outcome.await.map_err(crate::fetch::error::FetchError::from)?
     }
 }
 

@@ -11,13 +11,13 @@ use runlog_client::{Client, Execution};
 use runlog_model::{TimeRange, Timestamp};
 use tracing::warn;
 
-use crate::checkpoint::{Checkpoint, Identity};
-use crate::error::{FetchError, Result, storage};
-use crate::gather::Gathering;
-use crate::progress::{FetchEvent, Progress};
-use crate::ready::when_settled;
-use crate::render::Renderer;
-use crate::request::{Completeness, FetchReport, FetchRequest, Form, Output};
+use super::checkpoint::{Checkpoint, Identity};
+use super::error::{FetchError, Result, storage};
+use super::pages::Gathering;
+use super::progress::{FetchEvent, Progress};
+use super::render::Renderer;
+use super::request::{Completeness, FetchReport, FetchRequest, Form, Output};
+use super::settle::when_settled;
 
 /// The file in the checkpoint's folder that becomes the result.
 const RESULT_FILE: &str = "result";

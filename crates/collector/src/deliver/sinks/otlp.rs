@@ -17,7 +17,7 @@ use runlog_model::record::Severity;
 use serde_json::Value;
 
 use super::http::{Answer, HttpSettings, Poster};
-use crate::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use crate::deliver::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 
 const PROTOBUF: &str = "application/x-protobuf";
 

@@ -22,12 +22,12 @@ use runlog_store::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::collect::{farewell_is_over, inform};
-use crate::redact::Redactor;
-use crate::sink::{Answered, Batch, Destination, Encoded, Item, RunFacts, SendError, Sent, Sink};
-use crate::sinks::files::{Files, Part};
-use crate::sinks::webhook::Webhook;
-use crate::upstream::fits;
+use super::redact::Redactor;
+use super::sink::{Answered, Batch, Destination, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use super::sinks::files::{Files, Part};
+use super::sinks::webhook::Webhook;
+use crate::collect::collector::{farewell_is_over, inform};
+use crate::collect::upstream::fits;
 use crate::workers::{Pool, side_by_side};
 
 /// How often the archive is looked at for runs that have ended.

@@ -9,8 +9,8 @@ use runlog_model::{Record, Timestamp};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::checkpoint::FolderLock;
-use crate::stretch::Stretch;
+use super::interval::Stretch;
+use crate::fetch::checkpoint::FolderLock;
 
 /// Records that are read at a time, and how many such blocks wait at most.
 const BLOCK_RECORDS: usize = 1_024;

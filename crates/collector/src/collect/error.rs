@@ -2,7 +2,7 @@
 
 use runlog_model::Timestamp;
 
-use crate::error::FetchError;
+use crate::fetch::error::FetchError;
 
 /// Why a round of collecting did not come to its end.
 #[derive(Debug, thiserror::Error)]

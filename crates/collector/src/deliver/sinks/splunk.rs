@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::http::{Answer, HttpSettings, Poster};
-use crate::mapping::{Field, Mapping};
-use crate::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use crate::deliver::mapping::{Field, Mapping};
+use crate::deliver::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 
 /// An event collector.
 pub struct Splunk {

@@ -12,8 +12,8 @@ use runlog_client::{Client, LiveQuery, RequestedPage};
 use runlog_model::{RecordOrder, TimeRange, Timestamp};
 use tracing::debug;
 
-use crate::checkpoint::Part;
-use crate::request::FetchRequest;
+use super::checkpoint::Part;
+use super::request::FetchRequest;
 
 /// How slow an answer is that makes dividing worth its requests.
 const SLOW: Duration = Duration::from_millis(500);

@@ -13,8 +13,8 @@ use runlog_store::{Learned, RunProgress, Store, UpstreamRun};
 use sha2::{Digest, Sha256};
 use tracing::{debug, warn};
 
-use crate::collect_error::{CollectError, Result};
-use crate::upstream::{Upstream, fits};
+use super::error::{CollectError, Result};
+use super::upstream::{Upstream, fits};
 
 /// Runs in one answer, as many as the API gives.
 const LIST_LIMIT: u64 = 100;

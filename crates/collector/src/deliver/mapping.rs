@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::sink::{Item, RunFacts};
+use super::sink::{Item, RunFacts};
 
 /// Names there, and what stands under each.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,7 +1,7 @@
 //! What a sink is: somewhere that takes records of runs, in batches, and says of each what became of it.
 //!
 //! A sink only translates, sends, and reads the answer. Batching, waiting, trying again, splitting and taking note are
-//! the business of [`crate::deliver`].
+//! the business of [`crate::deliver::deliverer`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use runlog_model::{Record, Run, Timestamp};
 use runlog_store::Place;
 
-use crate::sinks::files::Files;
-use crate::sinks::webhook::Webhook;
+use super::sinks::files::Files;
+use super::sinks::webhook::Webhook;
 
 /// What stands around a record, and around a head with its records, at most. Unit: bytes.
 const RECORD_BYTES: usize = 12;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use runlog_client::reconcile::SpooledPage;
 use runlog_model::Timestamp;
 
-use crate::checkpoint::{Checkpoint, PART_AGES, PageState};
+use crate::fetch::checkpoint::{Checkpoint, PART_AGES, PageState};
 
 /// A stretch of time of a log, with every page that has records of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::checkpoint::made_up;
+    use crate::fetch::checkpoint::made_up;
 
     const NEWEST_MS: i64 = 1_700_000_000_000;
 

@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::http::{HttpSettings, Poster};
-use crate::redact::Redactor;
-use crate::sink::{RunFacts, SendError};
+use crate::deliver::redact::Redactor;
+use crate::deliver::sink::{RunFacts, SendError};
 
 /// A webhook.
 pub struct Webhook {

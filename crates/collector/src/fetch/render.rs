@@ -9,7 +9,7 @@ use runlog_model::text::TextLine;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::request::Form;
+use super::request::Form;
 
 /// Writes entries one after another.
 pub(crate) struct Renderer<W> {

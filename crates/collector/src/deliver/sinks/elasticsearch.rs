@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::http::{HttpSettings, Poster};
-use crate::mapping::{Field, Mapping};
-use crate::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use crate::deliver::mapping::{Field, Mapping};
+use crate::deliver::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
 
 /// How much of a reason is kept. Unit: characters.
 const REASON_CHARS_MAX: usize = 300;

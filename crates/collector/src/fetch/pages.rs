@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use crate::checkpoint::{Checkpoint, PART_AGES, PageState, Part};
-use crate::count::count;
-use crate::divide::divide;
-use crate::error::{FetchError, Result};
-use crate::fetch::Joining;
-use crate::progress::{FetchEvent, Progress};
-use crate::request::FetchRequest;
+use super::checkpoint::{Checkpoint, PART_AGES, PageState, Part};
+use super::count::count;
+use super::divide::divide;
+use super::error::{FetchError, Result};
+use super::progress::{FetchEvent, Progress};
+use super::request::FetchRequest;
+use super::run::Joining;
 
 /// How often a page whose file is not whole is downloaded.
 const DOWNLOADS_MAX: u32 = 3;

@@ -26,16 +26,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use crate::blocks::SpareBlocks;
-use crate::checkpoint::{SPARE, SpareFolders, remove_left_over};
-use crate::collect_error::{CollectError, Result};
-use crate::discover::{Discovered, Discovery, Ended, Range};
-use crate::error::{FetchError, storage};
-use crate::fetch::{Fetched, fetch_into};
-use crate::land::Landing;
-use crate::progress::{FetchEvent, Progress};
-use crate::request::{FetchRequest, Output};
-use crate::upstream::Upstream;
+use super::discover::{Discovered, Discovery, Ended, Range};
+use super::error::{CollectError, Result};
+use super::land::Landing;
+use super::record_blocks::SpareBlocks;
+use super::upstream::Upstream;
+use crate::fetch::checkpoint::{SPARE, SpareFolders, remove_left_over};
+use crate::fetch::error::{FetchError, storage};
+use crate::fetch::progress::{FetchEvent, Progress};
+use crate::fetch::request::{FetchRequest, Output};
+use crate::fetch::run::{Fetched, fetch_into};
 use crate::workers::{Pool, side_by_side};
 
 /// How long runs are listed until those that go on are also asked after beside that, and how often that is looked at.

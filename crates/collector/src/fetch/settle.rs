@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use runlog_client::{Client, Execution};
 
-use crate::error::Result;
-use crate::progress::{FetchEvent, Progress};
-use crate::request::FetchRequest;
+use super::error::Result;
+use super::progress::{FetchEvent, Progress};
+use super::request::FetchRequest;
 
 /// How long after the first question whether a run is final the second comes.
 const ASK_AGAIN_FIRST: Duration = Duration::from_secs(2);

@@ -1,0 +1,21 @@
+//! Fetches one run, whole: waits until it has settled, asks for its pages, lays them down, and goes on where it was.
+//!
+//! ```text
+//! settle ▸ divide ▸ pages (each noted in the checkpoint) ▸ merge ▸ count ▸ render
+//! ```
+
+pub(crate) mod checkpoint;
+pub(crate) mod count;
+pub(crate) mod divide;
+pub(crate) mod error;
+pub(crate) mod pages;
+pub(crate) mod progress;
+pub(crate) mod render;
+pub(crate) mod request;
+pub(crate) mod run;
+pub(crate) mod settle;
+
+pub use error::{FetchError, Result};
+pub use progress::{FetchEvent, NoProgress, Progress};
+pub use request::{Completeness, FetchReport, FetchRequest, Form, Output};
+pub use run::fetch_run;
