@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use runlog_client::TokioWait;
 use runlog_collector::alerts::Alerts;
-use runlog_collector::{CollectProgress, Collector, Deliverer, SinkSetup};
+use runlog_collector::{CollectProgress, Collector, Deliverer, SinkConfig};
 use runlog_store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -44,13 +44,13 @@ pub(crate) async fn send_alerts(store: &Store, alerts: Option<Alerts>, stop: Can
 }
 
 /// What delivers to each sink.
-pub(crate) fn deliverers(store: &Store, sinks: Vec<SinkSetup>) -> Vec<Deliverer> {
+pub(crate) fn deliverers(store: &Store, sinks: Vec<SinkConfig>) -> Vec<Deliverer> {
     let deliverer = |sink| Deliverer::new(store.clone(), sink, Arc::new(SystemClock), Arc::new(TokioWait));
     sinks.into_iter().map(deliverer).collect()
 }
 
 /// Begins to deliver to every sink, until `stop`; what is returned ends when all of it has.
-pub(crate) fn spawn_delivery(store: &Store, sinks: Vec<SinkSetup>, stop: &CancellationToken) -> JoinSet<()> {
+pub(crate) fn spawn_delivery(store: &Store, sinks: Vec<SinkConfig>, stop: &CancellationToken) -> JoinSet<()> {
     let mut running = JoinSet::new();
     for deliverer in deliverers(store, sinks) {
         note(format!("delivering to {}: {}", deliverer.name(), deliverer.place()));

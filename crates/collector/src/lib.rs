@@ -13,22 +13,28 @@
 //! What is absent here: how a page is asked for and downloaded, and how pages become one log, which is the client's.
 
 pub mod alerts;
+mod backoff;
 mod collect;
 mod deliver;
+mod error_chain;
 mod fetch;
+mod glob;
+mod shutdown;
+mod signature;
 mod workers;
 
 pub use collect::{
-    CollectError, CollectEvent, CollectProgress, CollectSettings, Collector, Discovered, Range, Round, Selection,
-    Unheard, Upstream,
+    CollectError, CollectEvent, CollectProgress, CollectSettings, CollectStats, Collector, Discovered, Range,
+    Selection, Upstream,
 };
 pub use deliver::{
-    Answered, Batch, BatchBounds, Deliverer, DeliveryRound, Destination, Doing, Elasticsearch, Encoded, Field,
-    FileForm, Files, HttpAccess, HttpSettings, Item, Loki, Mapping, Otlp, Packing, Redaction, Redactor, RunFacts,
-    SendError, Sent, Sink, SinkFilter, SinkSetup, Source, Splunk, SplunkPlace, Template, Webhook, signature,
+    Batch, BatchBounds, Deliverer, DeliveryStats, Destination, Elasticsearch, Encoded, Field, FileForm, Files,
+    HttpAccess, HttpSettings, Item, Loki, Mapping, Otlp, Packing, RecordOutcome, Redaction, Redactor, RunContext,
+    SendError, Sink, SinkConfig, SinkFilter, SinkFuture, SinkResponse, Source, Splunk, SplunkPlace, Template, Webhook,
 };
 pub use fetch::{
     Completeness, FetchError, FetchEvent, FetchReport, FetchRequest, Form, NoProgress, Output, Progress, Result,
     fetch_run,
 };
 pub use runlog_client::reconcile::LogOrder;
+pub use signature::signature;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_collector::{
-    Answered, Batch, DeliveryRound, Destination, Doing, Elasticsearch, Encoded, FileForm, Files, HttpAccess, Item,
-    Loki, Otlp, Packing, Redaction, Redactor, RunFacts, Sink, SinkFilter, Splunk, SplunkPlace, Webhook,
+    Batch, DeliveryStats, Destination, Elasticsearch, Encoded, FileForm, Files, HttpAccess, Item, Loki, Otlp, Packing,
+    Redaction, Redactor, RunContext, Sink, SinkFilter, SinkFuture, SinkResponse, Splunk, SplunkPlace, Webhook,
 };
 use runlog_model::Clock;
 use runlog_model::record::Severity;
@@ -365,16 +365,16 @@ impl Sink for Forgetful {
         "here".to_owned()
     }
 
-    fn check(&self) -> Doing<'_, ()> {
+    fn check(&self) -> SinkFuture<'_, ()> {
         self.0.check()
     }
 
-    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
         self.0.encode(run, item)
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
-        Box::pin(async move { Ok(Answered::all_taken(batch.records.len() - 1)) })
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
+        Box::pin(async move { Ok(SinkResponse::all_taken(batch.records.len() - 1)) })
     }
 }
 
@@ -529,7 +529,7 @@ async fn a_deliverer_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_t
     };
     let both = async { tokio::join!(deliverer.deliver_due(&stop), stopping) };
     let (round, ()) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
-    assert_eq!(round.unwrap(), DeliveryRound::default());
+    assert_eq!(round.unwrap(), DeliveryStats::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]

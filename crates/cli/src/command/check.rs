@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use runlog_collector::{Collector, Range, SinkSetup};
+use runlog_collector::{Collector, Range, SinkConfig};
 use runlog_model::Clock;
 use runlog_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ async fn check_peers(opened: Opened) -> Outcome {
     for Scheduled { upstream, .. } in upstreams {
         let (name, now) = (upstream.name.clone(), SystemClock.now());
         let base = upstream.client.settings().base_url.clone();
-        let collector = Collector::new(store.clone(), upstream, Arc::new(runlog_collector::Unheard));
+        let collector = Collector::new(store.clone(), upstream, Arc::new(runlog_collector::NoProgress));
         match collector.count(Range { from: now.plus_millis(-86_400_000), to: now }).await {
             Ok(runs) => good(format!("upstream {name}: {base} shows {} runs of the last day", count(runs)))?,
             Err(error) => {
@@ -73,7 +73,7 @@ async fn check_peers(opened: Opened) -> Outcome {
 }
 
 /// Tries every sink. The exit code of the first that does not work.
-async fn check_sinks(store: &Store, sinks: Vec<SinkSetup>) -> Outcome<Option<Exit>> {
+async fn check_sinks(store: &Store, sinks: Vec<SinkConfig>) -> Outcome<Option<Exit>> {
     let mut first = None;
     for deliverer in deliverers(store, sinks) {
         let (name, place) = (deliverer.name(), deliverer.place());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runlog_collector::alerts::{AlertError, Look};
-use runlog_collector::{CollectError, Collector, Round};
+use runlog_collector::{CollectError, CollectStats, Collector};
 use runlog_model::Clock;
 use runlog_store::Store;
 use serde_json::json;
@@ -69,7 +69,7 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
         retry_if_asked(&store, args, &upstream.name).await?;
     }
     // Sealing, retention, sweeping and summaries, for archives that no service looks after.
-    let unheard = Arc::new(runlog_collector::Unheard);
+    let unheard = Arc::new(runlog_collector::NoProgress);
     let mut delivering = spawn_delivery(&store, sinks, stop);
     tokio::join!(
         store.run_jobs(stop.clone()),
@@ -83,7 +83,7 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
 
 async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &CancellationToken) -> Outcome {
     let Opened { store, upstreams, sinks, alerts, .. } = opened;
-    let mut total = Round::default();
+    let mut total = CollectStats::default();
     let mut problem = None;
     for Scheduled { upstream, .. } in upstreams {
         let name = upstream.name.clone();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use futures::future::join_all;
-use runlog_collector::{Deliverer, DeliveryRound, SinkSetup};
+use runlog_collector::{Deliverer, DeliveryStats, SinkConfig};
 use runlog_store::Store;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,7 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
     outcome
 }
 
-fn choose(sinks: &mut Vec<SinkSetup>, args: &DeliverArgs) -> Outcome {
+fn choose(sinks: &mut Vec<SinkConfig>, args: &DeliverArgs) -> Outcome {
     let usage = |message: String| Err(Failure::new(Exit::Usage, message));
     let file = args.settings.display();
     if sinks.is_empty() {
@@ -120,7 +120,7 @@ fn choose(sinks: &mut Vec<SinkSetup>, args: &DeliverArgs) -> Outcome {
     }
 }
 
-async fn forget(store: &Store, sinks: &[SinkSetup], name: &str) -> Outcome {
+async fn forget(store: &Store, sinks: &[SinkConfig], name: &str) -> Outcome {
     if sinks.iter().any(|sink| sink.name == name) {
         let advice = "take it out of the settings first, or it is sent the whole archive again";
         return Err(Failure::new(Exit::Usage, format!("sink {name} is in the settings; {advice}")));
@@ -149,7 +149,7 @@ async fn once(deliverers: &[Deliverer], as_json: bool, stop: &CancellationToken)
 async fn deliver_to_all<'a>(
     deliverers: &'a [Deliverer],
     stop: &CancellationToken,
-) -> Outcome<Vec<(&'a str, DeliveryRound)>> {
+) -> Outcome<Vec<(&'a str, DeliveryStats)>> {
     let all = join_all(deliverers.iter().map(|deliverer| async move {
         deliverer.register().await?;
         deliverer.offer().await?;
@@ -159,7 +159,7 @@ async fn deliver_to_all<'a>(
 }
 
 /// Delivers once to every sink, as a part of `runlog collect --once`.
-pub(crate) async fn deliver_once(store: &Store, sinks: Vec<SinkSetup>, stop: &CancellationToken) -> Outcome {
+pub(crate) async fn deliver_once(store: &Store, sinks: Vec<SinkConfig>, stop: &CancellationToken) -> Outcome {
     match sinks.is_empty() {
         true => Ok(()),
         false => {
@@ -171,7 +171,7 @@ pub(crate) async fn deliver_once(store: &Store, sinks: Vec<SinkSetup>, stop: &Ca
     }
 }
 
-fn ended(rounds: &[(&str, DeliveryRound)]) -> Outcome {
+fn ended(rounds: &[(&str, DeliveryStats)]) -> Outcome {
     let behind = rounds.iter().find(|(_, round)| round.set_back > 0);
     if let Some((name, round)) = behind {
         let problem = round.problem.as_deref().unwrap_or("it did not take everything");
@@ -184,7 +184,7 @@ fn ended(rounds: &[(&str, DeliveryRound)]) -> Outcome {
     }
 }
 
-fn round_line(name: &str, round: &DeliveryRound) -> String {
+fn round_line(name: &str, round: &DeliveryStats) -> String {
     let mut text = format!("{name}: {} runs delivered with {} records", count(round.runs), count(round.records));
     for (number, what) in [
         (round.refused, "records were refused"),
@@ -198,7 +198,7 @@ fn round_line(name: &str, round: &DeliveryRound) -> String {
     text
 }
 
-fn round_json(name: &str, round: &DeliveryRound) -> Value {
+fn round_json(name: &str, round: &DeliveryStats) -> Value {
     json!({
         "sink": name, "runs": round.runs, "records": round.records, "refused": round.refused, "dead": round.dead,
         "setBack": round.set_back, "problem": round.problem,

@@ -354,7 +354,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     });
     let mut delivering = spawn_delivery(&store, sinks, &stop);
     let collecting =
-        tokio::spawn(collect_for_good(store.clone(), upstreams, Arc::new(runlog_collector::Unheard), stop.clone()));
+        tokio::spawn(collect_for_good(store.clone(), upstreams, Arc::new(runlog_collector::NoProgress), stop.clone()));
     let served = serve_until(listener, store.clone(), server, stop.clone()).await;
     stop.cancel();
     collecting.await.context("the collectors broke off")?;

@@ -28,7 +28,7 @@ impl CollectBar {
 }
 
 impl CollectProgress for CollectBar {
-    fn tell(&self, event: CollectEvent<'_>) {
+    fn report(&self, event: CollectEvent<'_>) {
         let add = |number: &AtomicU64, more: u64| number.fetch_add(more, Ordering::Relaxed);
         match event {
             CollectEvent::Listed(_) => {}
@@ -37,7 +37,7 @@ impl CollectProgress for CollectBar {
                 count(records)
             )),
             CollectEvent::Fetching(_) => drop(add(&self.under_way, 1)),
-            CollectEvent::Came(records) => drop(add(&self.came, records)),
+            CollectEvent::RecordsReceived(records) => drop(add(&self.came, records)),
             CollectEvent::Landed(_, records) => {
                 add(&self.landed, 1);
                 add(&self.records, records);

@@ -84,7 +84,7 @@ impl FetchBar {
 }
 
 impl Progress for FetchBar {
-    fn tell(&self, event: FetchEvent<'_>) {
+    fn report(&self, event: FetchEvent<'_>) {
         match event {
             FetchEvent::RunGoesOn(status) => self.bar.tell(format!("waiting for the run to end; it is {status}")),
             FetchEvent::Settling(ms) => {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runlog_collector::SinkSetup;
+use runlog_collector::SinkConfig;
 use runlog_collector::alerts::Alerts;
 use runlog_model::Random;
 use runlog_store::{SecretUrl, Store, StoreSettings};
@@ -158,7 +158,7 @@ impl Settings {
     }
 
     /// The sinks, ready to be sent to.
-    pub(crate) fn sinks(&self) -> Outcome<Vec<SinkSetup>> {
+    pub(crate) fn sinks(&self) -> Outcome<Vec<SinkConfig>> {
         self.sinks.iter().map(sink::SinkSettings::setup).collect()
     }
 }

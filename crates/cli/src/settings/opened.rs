@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runlog_collector::SinkSetup;
+use runlog_collector::SinkConfig;
 use runlog_collector::alerts::Alerts;
 use runlog_store::{Store, StoreSettings};
 
@@ -33,7 +33,7 @@ pub(crate) struct Opened {
     /// Where the archive lies, for people.
     pub(crate) place: String,
     pub(crate) upstreams: Vec<Scheduled>,
-    pub(crate) sinks: Vec<SinkSetup>,
+    pub(crate) sinks: Vec<SinkConfig>,
     pub(crate) alerts: Option<Alerts>,
 }
 

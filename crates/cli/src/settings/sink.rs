@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use runlog_collector::{
     BatchBounds, Destination, Elasticsearch, FileForm, Files, HttpAccess, HttpSettings, Loki, Mapping, Otlp, Packing,
-    Redaction, Redactor, SinkFilter, SinkSetup, Source, Splunk, SplunkPlace, Template, Webhook,
+    Redaction, Redactor, SinkConfig, SinkFilter, Source, Splunk, SplunkPlace, Template, Webhook,
 };
 use runlog_model::record::Severity;
 use runlog_model::{RunStatus, TaskId};
@@ -162,7 +162,7 @@ impl SinkSettings {
     }
 
     /// The sink, ready to be sent to.
-    pub(super) fn setup(&self) -> Outcome<SinkSetup> {
+    pub(super) fn setup(&self) -> Outcome<SinkConfig> {
         let name = self.name();
         let usage = |message: String| Failure::new(Exit::Usage, format!("sink {name}: {message}"));
         let destination = match self.kind {
@@ -175,7 +175,7 @@ impl SinkSettings {
                 self.over_http(self.access()?, self.all_headers()?, secret).map_err(usage)?
             }
         };
-        Ok(SinkSetup {
+        Ok(SinkConfig {
             name: name.to_owned(),
             destination,
             filter: SinkFilter {

@@ -1,15 +1,16 @@
-//! Which stretches of a log are whole while its pages still come: those of which no page that is yet to come has records.
+//! Which intervals of a log are whole while its pages still come: those of which no page that is yet to come has records.
 
 use std::collections::BTreeMap;
 
 use runlog_client::reconcile::SpooledPage;
 use runlog_model::Timestamp;
 
-use crate::fetch::checkpoint::{Checkpoint, PART_AGES, PageState};
+use crate::fetch::checkpoint::Checkpoint;
+use crate::fetch::journal::{PART_AGES, PageState};
 
-/// A stretch of time of a log, with every page that has records of it.
+/// An interval of time of a log, with every page that has records of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stretch {
+pub(crate) struct Interval {
     /// The last instant before it, in milliseconds since 1970.
     pub(crate) after: i64,
     /// Its last instant.
@@ -17,20 +18,20 @@ pub(crate) struct Stretch {
     pub(crate) pages: Vec<SpooledPage>,
 }
 
-/// The stretches of a log. Together they are the whole log; no instant is in two of them.
+/// The intervals of a log. Together they are the whole log; no instant is in two of them.
 ///
 /// Each page of the walk has one: from the end that the next page was asked with, which is left out, to its own end. Of
 /// that last instant, the page before it may have records too; while that one is still to come, the instant is left to
 /// it. A page may also have records of earlier times; they count where they belong.
 #[derive(Debug, Default)]
-pub(crate) struct Stretches {
-    /// Ages of the pages whose stretches were given, and the last instants of those.
+pub(crate) struct CoverageTracker {
+    /// Ages of the pages whose intervals were given, and the last instants of those.
     given: BTreeMap<u32, i64>,
 }
 
-impl Stretches {
+impl CoverageTracker {
     /// Those that have become whole.
-    pub(crate) fn next(&mut self, checkpoint: &Checkpoint) -> Vec<Stretch> {
+    pub(crate) fn next(&mut self, checkpoint: &Checkpoint) -> Vec<Interval> {
         let pages = walked(checkpoint);
         // How far back those may reach that are not on disk: the page before, and all before that one.
         let (mut newer, mut newest): (Option<i64>, Option<i64>) = (None, None);
@@ -49,7 +50,7 @@ impl Stretches {
             {
                 self.given.insert(page.age, until);
                 let left = older.and_then(|older| self.given.get(&older.age)).copied();
-                whole.extend(stretch(&pages, left.map_or(after, |left| left.min(after)), until));
+                whole.extend(interval(&pages, left.map_or(after, |left| left.min(after)), until));
             }
             newest = earlier(newest, newer);
             newer = page.spooled.is_none().then(|| reach_of(checkpoint, page));
@@ -63,11 +64,11 @@ impl Stretches {
     }
 }
 
-/// A stretch with those of some pages that have records of it; none where there is no instant in it.
-fn stretch(pages: &[&PageState], after: i64, until: i64) -> Option<Stretch> {
+/// An interval with those of some pages that have records of it; none where there is no instant in it.
+fn interval(pages: &[&PageState], after: i64, until: i64) -> Option<Interval> {
     let spooled = pages.iter().filter_map(|page| page.spooled.as_ref());
     let has_some = |page: &&SpooledPage| page.span().is_some_and(|(first, last)| first <= until && last > after);
-    (after < until).then(|| Stretch { after, until, pages: spooled.filter(has_some).cloned().collect() })
+    (after < until).then(|| Interval { after, until, pages: spooled.filter(has_some).cloned().collect() })
 }
 
 /// The earlier of two times, as far as there are any.
@@ -113,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fetch::checkpoint::made_up;
+    use crate::fetch::fixtures;
 
     const NEWEST_MS: i64 = 1_700_000_000_000;
 
@@ -125,7 +126,7 @@ mod tests {
     }
 
     fn checkpoint() -> Checkpoint {
-        Checkpoint::temporary(made_up::identity()).unwrap()
+        Checkpoint::temporary(fixtures::identity()).unwrap()
     }
 
     /// Each page reaches so far back, and has records of the last instant of the next one or not.
@@ -141,22 +142,22 @@ mod tests {
 
     fn ask(checkpoint: &mut Checkpoint, extents: &[Extent], age: usize) {
         let end = |age: usize| extents.get(age).map(|page| Timestamp::clamped(page.last).to_api_text());
-        made_up::ask(checkpoint, age as u32, end(age).filter(|_| age > 0), end(age + 1));
+        fixtures::ask(checkpoint, age as u32, end(age).filter(|_| age > 0), end(age + 1));
     }
 
     fn come(checkpoint: &mut Checkpoint, extents: &[Extent], age: usize) {
-        made_up::come(checkpoint, age as u32, (extents[age].first, extents[age].last), 0);
+        fixtures::come(checkpoint, age as u32, (extents[age].first, extents[age].last), 0);
     }
 
     proptest! {
         #[test]
-        fn stretches_are_whole_when_given_and_together_the_log(
+        fn intervals_are_whole_when_given_and_together_the_log(
             pages in proptest::collection::vec((1..4_i64, any::<bool>()), 1..7),
             choices in proptest::collection::vec(any::<prop::sample::Index>(), 24),
         ) {
             let (extents, mut checkpoint) = (extents(&pages), checkpoint());
             let (mut asked, mut on_their_way, mut there) = (0, Vec::new(), Vec::new());
-            let (mut stretches, mut given) = (Stretches::default(), Vec::new());
+            let (mut intervals, mut given) = (CoverageTracker::default(), Vec::new());
             for choice in choices {
                 // The next page is asked for, or one that was asked for comes.
                 let ways = usize::from(asked < extents.len()) + on_their_way.len();
@@ -173,18 +174,18 @@ mod tests {
                     come(&mut checkpoint, &extents, age);
                     there.push(age);
                 }
-                for stretch in stretches.next(&checkpoint) {
-                    let has_some = |page: &Extent| page.first <= stretch.until && page.last > stretch.after;
+                for interval in intervals.next(&checkpoint) {
+                    let has_some = |page: &Extent| page.first <= interval.until && page.last > interval.after;
                     let of_it: Vec<usize> = (0..extents.len()).filter(|age| has_some(&extents[*age])).collect();
-                    prop_assert!(of_it.iter().all(|age| there.contains(age)), "{stretch:?} lacks some of {of_it:?}");
-                    let mut ages: Vec<usize> = stretch.pages.iter().map(|page| page.age as usize).collect();
+                    prop_assert!(of_it.iter().all(|age| there.contains(age)), "{interval:?} lacks some of {of_it:?}");
+                    let mut ages: Vec<usize> = interval.pages.iter().map(|page| page.age as usize).collect();
                     ages.sort_unstable();
                     prop_assert_eq!(ages, of_it);
-                    given.push((stretch.after, stretch.until));
+                    given.push((interval.after, interval.until));
                 }
             }
             prop_assert_eq!(there.len(), extents.len());
-            prop_assert!(stretches.are_all(&checkpoint));
+            prop_assert!(intervals.are_all(&checkpoint));
             given.sort_unstable();
             prop_assert_eq!((given[0].0, given[given.len() - 1].1), (i64::MIN, i64::MAX));
             prop_assert!(given.windows(2).all(|pair| pair[0].1 == pair[1].0), "{:?}", given);
@@ -195,9 +196,9 @@ mod tests {
     fn a_page_does_not_wait_for_the_one_before_it() {
         let (extents, mut checkpoint) = (extents(&[(10, true), (10, true), (10, true)]), checkpoint());
         (0..3).for_each(|age| ask(&mut checkpoint, &extents, age));
-        let mut stretches = Stretches::default();
+        let mut intervals = CoverageTracker::default();
         let mut next = |checkpoint: &Checkpoint| -> Vec<(i64, i64)> {
-            stretches.next(checkpoint).iter().map(|stretch| (stretch.after, stretch.until)).collect()
+            intervals.next(checkpoint).iter().map(|interval| (interval.after, interval.until)).collect()
         };
         let end = |age: usize| extents[age].last;
         come(&mut checkpoint, &extents, 1);

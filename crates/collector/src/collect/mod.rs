@@ -1,18 +1,31 @@
 //! Finds the runs of upstreams and brings their logs into the archive, again and again.
 //!
 //! ```text
-//! discover ▸ claim ▸ fetch ▸ interval (what is there whole) ▸ record_blocks ▸ land (what the archive lacks)
+//! collector ▸ discover (what runs there are)
+//!           ▸ run_worker (claim one) ▸ fetch ▸ interval (what is there whole) ▸ record_blocks ▸ ingest (what is missing)
 //! ```
 
-pub(crate) mod collector;
-pub(crate) mod discover;
-pub(crate) mod error;
-pub(crate) mod interval;
-pub(crate) mod land;
-pub(crate) mod record_blocks;
-pub(crate) mod upstream;
+mod collector;
+mod context;
+mod discover;
+mod error;
+mod ingest;
+mod interval;
+mod lease;
+mod progress;
+mod range;
+mod record_blocks;
+mod run_list;
+mod run_worker;
+mod stats;
+mod tasks;
+mod upstream;
+mod upstream_run;
 
-pub use collector::{CollectEvent, CollectProgress, Collector, Round, Unheard};
-pub use discover::{Discovered, Range};
+pub use collector::Collector;
+pub use discover::Discovered;
 pub use error::CollectError;
+pub use progress::{CollectEvent, CollectProgress};
+pub use range::Range;
+pub use stats::CollectStats;
 pub use upstream::{CollectSettings, Selection, Upstream};

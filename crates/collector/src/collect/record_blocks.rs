@@ -1,4 +1,4 @@
-//! Reads the records of a stretch from disk, block after block: one thread merges its pages, others read the records.
+//! Reads the records of an interval from disk, block after block: one thread merges its pages, others read the records.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,18 +9,18 @@ use runlog_model::{Record, Timestamp};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use super::interval::Stretch;
-use crate::fetch::checkpoint::FolderLock;
+use super::interval::Interval;
+use crate::fetch::folder_lock::FolderLock;
 
 /// Records that are read at a time, and how many such blocks wait at most.
 const BLOCK_RECORDS: usize = 1_024;
 const BLOCKS: usize = 4;
-/// Blocks that are kept for other runs, and the most memory that the messages of one may take. Unit: bytes.
+/// RecordBlocks that are kept for other runs, and the most memory that the messages of one may take. Unit: bytes.
 const SPARE_BLOCKS_MAX: usize = 16;
 const SPARE_BLOCK_BYTES_MAX: usize = 1 << 20;
 
-/// The records of a stretch by time, oldest first; no instant is in two blocks.
-pub(crate) struct Blocks {
+/// The records of an interval by time, oldest first; no instant is in two blocks.
+pub(crate) struct RecordBlocks {
     coming: mpsc::Receiver<ComingBlock>,
     outcome: oneshot::Receiver<runlog_client::Result<Merged>>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Block {
     odd: u64,
 }
 
-/// Blocks that are done with, to be filled anew.
+/// RecordBlocks that are done with, to be filled anew.
 #[derive(Debug, Default)]
 pub(crate) struct SpareBlocks(Mutex<Vec<Block>>);
 
@@ -55,19 +55,19 @@ struct Reading {
     spare: Arc<SpareBlocks>,
 }
 
-impl Blocks {
-    /// Begins to read a stretch of pages in a folder, whose lock is held as long.
-    pub(crate) fn read(folder: &Path, lock: Option<FolderLock>, stretch: &Stretch, spare: &Arc<SpareBlocks>) -> Self {
+impl RecordBlocks {
+    /// Begins to read an interval of pages in a folder, whose lock is held as long.
+    pub(crate) fn read(folder: &Path, lock: Option<FolderLock>, interval: &Interval, spare: &Arc<SpareBlocks>) -> Self {
         let (sender, coming) = mpsc::channel(BLOCKS);
         let (tell, outcome) = oneshot::channel();
-        let (folder, stretch) = (folder.to_owned(), stretch.clone());
+        let (folder, interval) = (folder.to_owned(), interval.clone());
         let mut reading = Reading { sender, open: Entries::default(), spare: Arc::clone(spare) };
         tokio::task::spawn_blocking(move || {
-            let range = stretch.after.saturating_add(i64::from(stretch.after > i64::MIN))..=stretch.until;
-            let merged = merge_stretch(&folder, &stretch.pages, range, &mut |time, entry| reading.take(time, entry));
+            let range = interval.after.saturating_add(i64::from(interval.after > i64::MIN))..=interval.until;
+            let merged = merge_stretch(&folder, &interval.pages, range, &mut |time, entry| reading.take(time, entry));
             let merged = merged.and_then(|merged| reading.finish().map(|()| merged));
             drop(lock);
-            // Whoever gave up does not want to know.
+            // The receiver may be gone.
             let _ = tell.send(merged);
         });
         Self { coming, outcome }
@@ -105,7 +105,7 @@ impl Reading {
     fn finish(self) -> runlog_client::Result<()> {
         if !self.open.entries.is_empty() {
             let tell = self.announce()?;
-            // Whoever gave up does not want to know.
+            // The receiver may be gone.
             let _ = tell.send(self.open.read(&self.spare));
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::sink::{Item, RunFacts};
+use super::sink::{Item, RunContext};
 
 /// Names there, and what stands under each.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,7 +88,7 @@ impl Field {
         matches!(self, Id | Sequence | Time | TimeMs | Message | Extra | RunId | StartedAt | FinishedAt)
     }
 
-    fn of(self, run: &RunFacts, item: &Item) -> Value {
+    fn of(self, run: &RunContext, item: &Item) -> Value {
         let (record, known) = (&item.record, &run.run);
         let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
         match self {
@@ -138,7 +138,7 @@ impl FromStr for Source {
 
 impl Source {
     /// What it is of a record; null when it has none.
-    pub fn value(&self, run: &RunFacts, item: &Item) -> Value {
+    pub fn value(&self, run: &RunContext, item: &Item) -> Value {
         match self {
             Self::Field(field) => field.of(run, item),
             Self::Extra(name) => {
@@ -149,7 +149,7 @@ impl Source {
     }
 
     /// The same as a text; none when it has none.
-    pub fn text(&self, run: &RunFacts, item: &Item) -> Option<String> {
+    pub fn text(&self, run: &RunContext, item: &Item) -> Option<String> {
         match self.value(run, item) {
             Value::Null => None,
             Value::String(text) => Some(text),
@@ -175,13 +175,13 @@ impl Mapping {
     }
 
     /// A record as an object; what it does not have is left out.
-    pub fn document(&self, run: &RunFacts, item: &Item) -> Map<String, Value> {
+    pub fn document(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
         let fields = self.0.iter().map(|(name, source)| (name.clone(), source.value(run, item)));
         fields.filter(|(_, value)| !value.is_null()).collect()
     }
 
     /// The same with texts only.
-    pub fn texts(&self, run: &RunFacts, item: &Item) -> Vec<(String, String)> {
+    pub fn texts(&self, run: &RunContext, item: &Item) -> Vec<(String, String)> {
         self.0.iter().filter_map(|(name, source)| Some((name.clone(), source.text(run, item)?))).collect()
     }
 }

@@ -4,32 +4,17 @@
 //! the business of [`crate::deliver::deliverer`].
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_model::{Record, Run, Timestamp};
 use runlog_store::Place;
 
-use super::sinks::files::Files;
-use super::sinks::webhook::Webhook;
-
 /// What stands around a record, and around a head with its records, at most. Unit: bytes.
 const RECORD_BYTES: usize = 12;
 const HEAD_BYTES: usize = 32;
 
-/// Where records or runs are delivered to.
-#[derive(Clone)]
-pub enum Destination {
-    /// Takes records in batches.
-    Records(Arc<dyn Sink>),
-    /// Takes records as files.
-    Files(Arc<Files>),
-    /// Takes a summary of each run.
-    Runs(Arc<Webhook>),
-}
-
-/// A future in a box, of what a sink does.
-pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, SendError>> + Send + 'a>>;
+/// What a sink does, as a future in a box.
+pub type SinkFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SendError>> + Send + 'a>>;
 
 /// Somewhere that takes records in batches.
 pub trait Sink: Send + Sync {
@@ -40,13 +25,13 @@ pub trait Sink: Send + Sync {
     fn place(&self) -> String;
 
     /// Tries whether it is there and lets the caller in.
-    fn check(&self) -> Doing<'_, ()>;
+    fn check(&self) -> SinkFuture<'_, ()>;
 
     /// A record as it is sent. Its size is what counts for batches.
-    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded;
+    fn encode(&self, run: &RunContext, item: &Item) -> Encoded;
 
     /// Sends a batch once. What became of its records.
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered>;
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse>;
 
     /// Records from before then are not taken there; none when age does not matter.
     fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
@@ -58,7 +43,7 @@ pub trait Sink: Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     /// The run.
-    pub run: &'a RunFacts,
+    pub run: &'a RunContext,
     /// The records, in order of time.
     pub records: &'a [Encoded],
 }
@@ -76,7 +61,7 @@ pub struct Encoded {
 
 /// What is said of a run beside each of its records.
 #[derive(Debug, Clone)]
-pub struct RunFacts {
+pub struct RunContext {
     /// The run.
     pub run: Run,
     /// The name of its task.
@@ -102,22 +87,22 @@ pub struct Item {
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sent {
+pub enum RecordOutcome {
     /// It is there, now or already.
     Taken,
     /// It was not taken because of a record beside it: it is sent again, at once.
-    Beside,
+    RetryNow,
     /// It was not taken, and may be when it is sent again after a while.
-    Again(String),
+    RetryLater(String),
     /// It is refused for good.
     Refused(String),
 }
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answered {
+pub enum SinkResponse {
     /// What became of each record, in their order.
-    Each(Vec<Sent>),
+    Each(Vec<RecordOutcome>),
     /// All were taken but so many, and it is not said which.
     AllBut {
         /// How many were refused, at least one and fewer than there are.
@@ -153,35 +138,6 @@ pub enum SendError {
     Refused(String),
 }
 
-impl Destination {
-    /// What it is, such as `loki`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Records(sink) => sink.kind(),
-            Self::Files(_) => "files",
-            Self::Runs(_) => "webhook",
-        }
-    }
-
-    /// Where it is, without secrets.
-    pub fn place(&self) -> String {
-        match self {
-            Self::Records(sink) => sink.place(),
-            Self::Files(files) => files.place(),
-            Self::Runs(webhook) => webhook.place(),
-        }
-    }
-
-    /// Tries whether it is there and lets the caller in.
-    pub async fn check(&self) -> Result<(), SendError> {
-        match self {
-            Self::Records(sink) => sink.check().await,
-            Self::Files(files) => files.check().await,
-            Self::Runs(webhook) => webhook.check().await,
-        }
-    }
-}
-
 impl Item {
     /// A time with nanoseconds that is the same whenever it is sent, and tells records of one millisecond apart, in the
     /// order of their arrival, and those of one run from those of another. Never a whole millisecond. Unit: nanoseconds
@@ -211,10 +167,10 @@ impl Encoded {
     }
 }
 
-impl Answered {
+impl SinkResponse {
     /// All of so many were taken.
     pub fn all_taken(records: usize) -> Self {
-        Self::Each(vec![Sent::Taken; records])
+        Self::Each(vec![RecordOutcome::Taken; records])
     }
 }
 
@@ -232,7 +188,7 @@ impl std::io::Write for Counted {
     }
 }
 
-impl RunFacts {
+impl RunContext {
     /// When the run ended, as far as is known.
     pub fn ended_at(&self) -> Timestamp {
         self.run.finished_at.or(self.run.final_since).unwrap_or(self.run.triggered_at)

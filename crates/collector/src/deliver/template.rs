@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::sink::RunFacts;
+use super::sink::RunContext;
 
 /// The longest name of a task or workspace in a file name. Unit: characters.
 const NAME_CHARS_MAX: usize = 80;
@@ -65,7 +65,7 @@ impl FromStr for Template {
 
 impl Template {
     /// The name for a part of a run, without what says its form.
-    pub fn name(&self, run: &RunFacts, part: u64) -> String {
+    pub fn name(&self, run: &RunContext, part: u64) -> String {
         let ended = run.ended_at().to_string();
         self.0
             .iter()

@@ -12,7 +12,7 @@ use runlog_client::{Client, LiveQuery, RequestedPage};
 use runlog_model::{RecordOrder, TimeRange, Timestamp};
 use tracing::debug;
 
-use super::checkpoint::Part;
+use super::journal::Part;
 use super::request::FetchRequest;
 
 /// How slow an answer is that makes dividing worth its requests.

@@ -11,13 +11,14 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use super::checkpoint::{Checkpoint, PART_AGES, PageState, Part};
+use super::checkpoint::Checkpoint;
 use super::count::count;
 use super::divide::divide;
 use super::error::{FetchError, Result};
+use super::join::{PageConsumer, PagesEvent};
+use super::journal::{PART_AGES, PageState, Part};
 use super::progress::{FetchEvent, Progress};
 use super::request::FetchRequest;
-use super::run::Joining;
 
 /// How often a page whose file is not whole is downloaded.
 const DOWNLOADS_MAX: u32 = 3;
@@ -30,14 +31,14 @@ const ASKED_AT_ONCE: usize = 8;
 const SECOND_MS: i64 = 1_000;
 
 /// Fetches the pages of one request.
-pub(crate) struct Gathering<'a, J> {
+pub(crate) struct PageFetcher<'a, C> {
     pub(crate) client: &'a Client,
     pub(crate) request: &'a FetchRequest,
     pub(crate) progress: Arc<dyn Progress>,
     /// What is fetched and counted of the log.
     range: TimeRange,
     checkpoint: &'a mut Checkpoint,
-    joining: &'a mut J,
+    consumer: &'a mut C,
     tasks: JoinSet<Result<(SpooledPage, u64)>>,
     /// None until it is known how the log is counted.
     counting: Option<Counting>,
@@ -54,13 +55,13 @@ enum Counting {
     Asked(AbortOnDropHandle<runlog_client::Result<u64>>),
 }
 
-impl<'a, J: Joining> Gathering<'a, J> {
+impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     pub(crate) fn new(
         client: &'a Client,
         request: &'a FetchRequest,
         range: TimeRange,
         checkpoint: &'a mut Checkpoint,
-        joining: &'a mut J,
+        consumer: &'a mut C,
         progress: Arc<dyn Progress>,
     ) -> Self {
         let tasks = JoinSet::new();
@@ -69,7 +70,7 @@ impl<'a, J: Joining> Gathering<'a, J> {
             request,
             range,
             checkpoint,
-            joining,
+            consumer,
             progress,
             tasks,
             counting: None,
@@ -85,9 +86,9 @@ impl<'a, J: Joining> Gathering<'a, J> {
 
     /// Puts the pages together that are on disk, and gives beside that what the service counts: what it told with the
     /// pages or was asked for with them, or a new count where that one did not fit.
-    pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), J::Error> {
+    pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), C::Error> {
         let counting = self.counting.take().unwrap_or_else(|| self.ask_for_count());
-        let merged = self.joining.join(self.checkpoint).await?;
+        let merged = self.consumer.join(self.checkpoint).await?;
         let counted = match counting {
             Counting::Told(records) => Ok(records),
             Counting::Asked(counting) => counting.await.map_err(FetchError::from)?,
@@ -128,7 +129,7 @@ impl<'a, J: Joining> Gathering<'a, J> {
                 self.counting = page.page.log_records.map(Counting::Told);
             }
             self.checkpoint.requested(page.index, page.index, &page.request, &page.page)?;
-            self.joining.pages_came(self.checkpoint);
+            self.consumer.on_event(PagesEvent::Changed(self.checkpoint));
             let parts =
                 if page.index == 0 { divide(self.client, self.request, &page, self.may_divide).await } else { None };
             self.make_room().await?;
@@ -142,7 +143,7 @@ impl<'a, J: Joining> Gathering<'a, J> {
             }
         }
         self.counting = self.counting.take().or_else(|| Some(self.ask_for_count()));
-        self.joining.all_asked_for();
+        self.consumer.on_event(PagesEvent::AllRequested);
         self.finish().await
     }
 
@@ -229,7 +230,7 @@ impl<'a, J: Joining> Gathering<'a, J> {
     async fn settled(&mut self, mut page: RequestedPage) -> Result<RequestedPage> {
         let mut tries = 0;
         while self.request.settle.is_some() && page.page.settled == Some(false) && tries < UNSETTLED_TRIES_MAX {
-            self.progress.tell(FetchEvent::Settling(UNSETTLED_PAUSE.as_millis() as u64));
+            self.progress.report(FetchEvent::Settling(UNSETTLED_PAUSE.as_millis() as u64));
             self.client.sleep(UNSETTLED_PAUSE).await;
             page.page = self.client.generate(&page.request).await?;
             tries += 1;
@@ -257,13 +258,13 @@ impl<'a, J: Joining> Gathering<'a, J> {
         // Pages on their way would be written under the names of the new ones.
         self.tasks.shutdown().await;
         self.counting = None;
-        self.joining.started_over();
+        self.consumer.on_event(PagesEvent::StartedOver);
         self.checkpoint.start_over()
     }
 
     fn start(&mut self, id: u32, page: RequestedPage) {
         let number = u32::try_from(self.checkpoint.walked().count()).unwrap_or(u32::MAX);
-        self.progress.tell(FetchEvent::PageRequested(number));
+        self.progress.report(FetchEvent::PageRequested(number));
         let settings = SpoolSettings {
             folder: self.checkpoint.folder().to_owned(),
             order: self.request.order,
@@ -297,9 +298,9 @@ impl<'a, J: Joining> Gathering<'a, J> {
         if let Some(joined) = self.tasks.join_next().await {
             let (spooled, bytes) = joined??;
             self.bytes += bytes;
-            self.progress.tell(FetchEvent::PageDone(spooled.age + 1, spooled.entries));
+            self.progress.report(FetchEvent::PageDone(spooled.age + 1, spooled.entries));
             self.checkpoint.done(spooled)?;
-            self.joining.pages_came(self.checkpoint);
+            self.consumer.on_event(PagesEvent::Changed(self.checkpoint));
         }
         Ok(())
     }
@@ -315,7 +316,7 @@ async fn lay_down(
     progress: &dyn Progress,
 ) -> Result<(SpooledPage, u64)> {
     let on_event = |event: PageEvent| {
-        progress.tell(match event {
+        progress.report(match event {
             PageEvent::Building => FetchEvent::PageBuilding(number),
             PageEvent::Received(bytes) => FetchEvent::BytesReceived(bytes),
             PageEvent::AskedAgain => FetchEvent::PageAskedAgain(number),

@@ -1,9 +1,9 @@
-//! What a fetch tells while it goes on.
+//! What a fetch reports while it goes on.
 
-/// Hears what a fetch is doing.
+/// Is told what a fetch is doing.
 pub trait Progress: Send + Sync {
     /// Something happened.
-    fn tell(&self, event: FetchEvent<'_>);
+    fn report(&self, event: FetchEvent<'_>);
 }
 
 /// What can happen.
@@ -34,10 +34,10 @@ pub enum FetchEvent<'a> {
     },
 }
 
-/// Hears nothing.
+/// Takes no notice.
 #[derive(Debug, Clone, Copy)]
 pub struct NoProgress;
 
 impl Progress for NoProgress {
-    fn tell(&self, _: FetchEvent<'_>) {}
+    fn report(&self, _: FetchEvent<'_>) {}
 }

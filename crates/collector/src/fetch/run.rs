@@ -11,9 +11,11 @@ use runlog_client::{Client, Execution};
 use runlog_model::{TimeRange, Timestamp};
 use tracing::warn;
 
-use super::checkpoint::{Checkpoint, Identity};
+use super::checkpoint::Checkpoint;
 use super::error::{FetchError, Result, storage};
-use super::pages::Gathering;
+use super::join::PageConsumer;
+use super::journal::Identity;
+use super::pages::PageFetcher;
 use super::progress::{FetchEvent, Progress};
 use super::render::Renderer;
 use super::request::{Completeness, FetchReport, FetchRequest, Form, Output};
@@ -23,24 +25,6 @@ use super::settle::when_settled;
 const RESULT_FILE: &str = "result";
 /// How long after a count that is behind the log another one is asked for.
 const COUNT_PAUSE: Duration = Duration::from_secs(2);
-
-/// Puts the pages of a log together.
-pub(crate) trait Joining: Send {
-    /// Why it could not.
-    type Error: From<FetchError> + Send;
-
-    /// All pages are asked for: while they come, what joining them takes can be prepared.
-    fn all_asked_for(&mut self) {}
-
-    /// More is known of the pages than before, or is on disk.
-    fn pages_came(&mut self, _: &Checkpoint) {}
-
-    /// All pages that came so far are forgotten, and others come in their place.
-    fn started_over(&mut self) {}
-
-    /// All pages are on disk; the log is what they have. Called again when pages came after that.
-    fn join(&mut self, pages: &Checkpoint) -> impl Future<Output = Result<Merged, Self::Error>> + Send;
-}
 
 /// Fetches a run's log, and proves by the service's own count that it is whole.
 ///
@@ -66,13 +50,13 @@ pub(crate) struct Fetched {
 
 /// Fetches a run's log, whatever it is put together to. The folder is for its pages; none is for a log that cannot be
 /// gone on with.
-pub(crate) async fn fetch_into<J: Joining>(
+pub(crate) async fn fetch_into<C: PageConsumer>(
     client: &Client,
     request: &FetchRequest,
     folder: Option<PathBuf>,
-    joining: &mut J,
+    consumer: &mut C,
     progress: Arc<dyn Progress>,
-) -> Result<Fetched, J::Error> {
+) -> Result<Fetched, C::Error> {
     let run = match request.settle {
         Some(settle) => when_settled(client, request, settle, progress.as_ref()).await?,
         None => client.execution(request.run_id).await.map_err(FetchError::from)?,
@@ -85,10 +69,10 @@ pub(crate) async fn fetch_into<J: Joining>(
     let mut kept = checkpoint.walked().filter(|page| page.spooled.is_some()).count();
     let range = counted_range(request, &checkpoint);
 
-    let mut gathering = Gathering::new(client, request, range, &mut checkpoint, joining, progress);
-    gathering.all_pages().await?;
-    let (merged, completeness) = join_and_count(&mut gathering, &mut kept).await?;
-    let bytes = gathering.bytes;
+    let mut fetcher = PageFetcher::new(client, request, range, &mut checkpoint, consumer, progress);
+    fetcher.all_pages().await?;
+    let (merged, completeness) = join_and_count(&mut fetcher, &mut kept).await?;
+    let bytes = fetcher.bytes;
 
     let report = report(request, &run, &checkpoint, merged, completeness, kept, bytes);
     Ok(Fetched { report, checkpoint })
@@ -131,15 +115,15 @@ fn part_folder(output: &Path) -> Result<PathBuf> {
 
 /// Puts the pages together, and compares their count with the service's. While they differ: the pages' ends are asked
 /// for again, then pages that stood on disk from before are fetched anew, each once.
-async fn join_and_count<J: Joining>(
-    gathering: &mut Gathering<'_, J>,
+async fn join_and_count<C: PageConsumer>(
+    fetcher: &mut PageFetcher<'_, C>,
     kept: &mut usize,
-) -> Result<(Merged, Completeness), J::Error> {
-    let request = gathering.request;
+) -> Result<(Merged, Completeness), C::Error> {
+    let request = fetcher.request;
     let mut has_waited = false;
     loop {
-        gathering.progress.tell(FetchEvent::Merging);
-        let (merged, counted) = gathering.join().await?;
+        fetcher.progress.report(FetchEvent::Merging);
+        let (merged, counted) = fetcher.join().await?;
         let got = merged.entries;
         let expected = match counted {
             Ok(expected) => expected,
@@ -150,21 +134,21 @@ async fn join_and_count<J: Joining>(
             Err(source) => return Err(FetchError::Uncounted { got, source }.into()),
         };
         if got == expected {
-            let is_final = request.settle.is_some() && gathering.checkpoint().is_settled();
+            let is_final = request.settle.is_some() && fetcher.checkpoint().is_settled();
             return Ok((merged, if is_final { Completeness::Verified } else { Completeness::SoFar }));
         }
-        let has_pages = gathering.checkpoint().walked().next().is_some();
-        if got < expected && has_pages && !gathering.has_asked_again() {
-            gathering.progress.tell(FetchEvent::AskingAgainForEnds { expected, got });
-            gathering.ends_again().await?;
-        } else if gathering.is_divided() || *kept > 0 && !request.allow_incomplete {
+        let has_pages = fetcher.checkpoint().walked().next().is_some();
+        if got < expected && has_pages && !fetcher.has_asked_again() {
+            fetcher.progress.report(FetchEvent::AskingAgainForEnds { expected, got });
+            fetcher.ends_again().await?;
+        } else if fetcher.is_divided() || *kept > 0 && !request.allow_incomplete {
             // Parts may have been cut where the service does not cut, and a page that came wrong the last time would be
             // wrong for ever.
             *kept = 0;
-            gathering.anew().await?;
+            fetcher.anew().await?;
         } else if got > expected && !std::mem::replace(&mut has_waited, true) {
             // The count of a log that has just been written may come later than the log.
-            gathering.client.sleep(COUNT_PAUSE).await;
+            fetcher.client.sleep(COUNT_PAUSE).await;
         } else if request.allow_incomplete {
             return Ok((merged, Completeness::Different { expected }));
         } else {
@@ -179,7 +163,7 @@ struct ResultFile {
     order: LogOrder,
 }
 
-impl Joining for ResultFile {
+impl PageConsumer for ResultFile {
     type Error = FetchError;
 
     async fn join(&mut self, pages: &Checkpoint) -> Result<Merged> {

@@ -30,7 +30,7 @@ pub(crate) async fn when_settled(
         if run.is_final() {
             break run;
         }
-        progress.tell(FetchEvent::RunGoesOn(&run.status_text));
+        progress.report(FetchEvent::RunGoesOn(&run.status_text));
         client.sleep(pause).await;
         pause = (pause * 3 / 2).min(ASK_AGAIN_MAX);
     };
@@ -39,7 +39,7 @@ pub(crate) async fn when_settled(
         let passed = client.clock().now().millis_since(ended).max(0).unsigned_abs();
         let left = u64::try_from(settle.as_millis()).unwrap_or(u64::MAX).saturating_sub(passed);
         if left > 0 {
-            progress.tell(FetchEvent::Settling(left));
+            progress.report(FetchEvent::Settling(left));
             client.sleep(Duration::from_millis(left)).await;
         }
     }

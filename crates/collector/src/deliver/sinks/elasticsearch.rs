@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::http::{HttpSettings, Poster};
 use crate::deliver::mapping::{Field, Mapping};
-use crate::deliver::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use crate::deliver::sink::{
+    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse,
+};
 
 /// How much of a reason is kept. Unit: characters.
 const REASON_CHARS_MAX: usize = 300;
@@ -83,7 +85,7 @@ impl Sink for Elasticsearch {
         format!("{} into {}", self.poster.place(), self.index)
     }
 
-    fn check(&self) -> Doing<'_, ()> {
+    fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/x-ndjson", b"\n".to_vec(), &[]).await?;
             // Whoever is let in is told that there is nothing in the request.
@@ -91,13 +93,13 @@ impl Sink for Elasticsearch {
         })
     }
 
-    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
         let action = json!({ "create": { "_index": self.index_of(item), "_id": item.id } });
         let body = format!("{action}\n{}\n", Value::Object(self.fields.document(run, item)));
         Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
             let body: Vec<&[u8]> = batch.records.iter().map(|record| record.body.as_slice()).collect();
             let answer = self.poster.post("application/x-ndjson", body.concat(), &[]).await?;
@@ -106,13 +108,13 @@ impl Sink for Elasticsearch {
             }
             let read: BulkAnswer = serde_json::from_slice(&answer.body)
                 .map_err(|_| SendError::Denied(format!("this is not the bulk API: {}", answer.said())))?;
-            Ok(Answered::Each(read.items.iter().map(outcome).collect()))
+            Ok(SinkResponse::Each(read.items.iter().map(outcome).collect()))
         })
     }
 }
 
 /// What became of one record: `{"create": {"status": 201}}`.
-fn outcome(item: &Map<String, Value>) -> Sent {
+fn outcome(item: &Map<String, Value>) -> RecordOutcome {
     let result = item.values().next().unwrap_or(&Value::Null);
     let status = result["status"].as_u64().unwrap_or_default();
     let error = &result["error"];
@@ -120,11 +122,11 @@ fn outcome(item: &Map<String, Value>) -> Sent {
     let problem = || format!("{status} {}: {}", text("type"), text("reason"));
     match status {
         // 409: it is there already.
-        200..=299 | 409 => Sent::Taken,
+        200..=299 | 409 => RecordOutcome::Taken,
         // An index that is not there, is closed for writing, or is another's is for somebody to see to; the record is
         // not at fault.
-        401 | 403 | 404 | 429 | 500..=599 | 0 => Sent::Again(problem()),
-        _ => Sent::Refused(problem()),
+        401 | 403 | 404 | 429 | 500..=599 | 0 => RecordOutcome::RetryLater(problem()),
+        _ => RecordOutcome::Refused(problem()),
     }
 }
 
@@ -138,9 +140,9 @@ mod tests {
             let error = json!({ "type": "a_type", "reason": "why" });
             outcome(json!({ "create": { "status": status, "error": error } }).as_object().unwrap())
         };
-        assert_eq!([of(201), of(409)], [Sent::Taken, Sent::Taken]);
-        assert_eq!(of(429), Sent::Again("429 a_type: why".to_owned()));
-        assert_eq!(of(403), Sent::Again("403 a_type: why".to_owned()));
-        assert_eq!(of(400), Sent::Refused("400 a_type: why".to_owned()));
+        assert_eq!([of(201), of(409)], [RecordOutcome::Taken, RecordOutcome::Taken]);
+        assert_eq!(of(429), RecordOutcome::RetryLater("429 a_type: why".to_owned()));
+        assert_eq!(of(403), RecordOutcome::RetryLater("403 a_type: why".to_owned()));
+        assert_eq!(of(400), RecordOutcome::Refused("400 a_type: why".to_owned()));
     }
 }

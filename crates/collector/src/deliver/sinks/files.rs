@@ -12,7 +12,7 @@ use runlog_store::{Bucket, BucketFile, FiledRecord, RecordFile};
 use serde_json::Value;
 
 use crate::deliver::mapping::{Field, Mapping};
-use crate::deliver::sink::{Item, RunFacts, SendError};
+use crate::deliver::sink::{Item, RunContext, SendError};
 use crate::deliver::template::Template;
 
 /// How many bytes are gathered before they are written.
@@ -110,7 +110,7 @@ impl Files {
     }
 
     /// Begins a part of a run.
-    pub(crate) fn begin(&self, run: &RunFacts, part: u64) -> Result<Part, SendError> {
+    pub(crate) fn begin(&self, run: &RunContext, part: u64) -> Result<Part, SendError> {
         let name = format!("{}{}", self.name.name(run, part), self.ending());
         let file = self.bucket.begin(&name);
         if self.form == FileForm::Parquet {
@@ -135,7 +135,7 @@ impl Files {
     }
 
     /// Adds a record to a part.
-    pub(crate) async fn add(&self, part: &mut Part, run: &RunFacts, item: Item) -> Result<(), SendError> {
+    pub(crate) async fn add(&self, part: &mut Part, run: &RunContext, item: Item) -> Result<(), SendError> {
         match part {
             Part::Columns { file, waiting } => {
                 waiting.push(item);

@@ -13,7 +13,9 @@ use serde_json::{Map, Value};
 
 use super::http::{HttpSettings, Poster};
 use crate::deliver::mapping::{Field, Mapping, Source};
-use crate::deliver::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use crate::deliver::sink::{
+    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse,
+};
 
 /// Most labels of a stream, as Loki has it when nobody set it otherwise.
 const LABELS_MAX: usize = 15;
@@ -122,7 +124,7 @@ impl Sink for Loki {
         self.poster.place()
     }
 
-    fn check(&self) -> Doing<'_, ()> {
+    fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/json", br#"{"streams":[]}"#.to_vec(), &[]).await?;
             // Whoever is let in is told, by newer ones, that there is nothing in the request.
@@ -136,7 +138,7 @@ impl Sink for Loki {
         Some(now.plus_millis(-age_ms))
     }
 
-    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
         let line = match &self.line {
             None => item.record.message.clone().unwrap_or_default(),
             Some(fields) => Value::Object(fields.document(run, item)).to_string(),
@@ -157,24 +159,24 @@ impl Sink for Loki {
         }
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
             let records = batch.records;
             let answer = self.poster.post("application/json", Self::body(records), &[]).await?;
             if answer.status.is_success() {
                 return match answer.is_web_page() {
                     true => Err(SendError::Denied(format!("this is not a Loki: {}", answer.said()))),
-                    false => Ok(Answered::all_taken(records.len())),
+                    false => Ok(SinkResponse::all_taken(records.len())),
                 };
             }
             match (answer.status.as_u16(), oldest_taken(&String::from_utf8_lossy(&answer.body))) {
                 // It took the others; which of them it did not take for other reasons shows when they are sent again.
                 (400, Some(oldest)) if records.iter().any(|record| is_before(record, oldest)) => {
                     let outcome = |record: &Encoded| match is_before(record, oldest) {
-                        true => Sent::Refused(format!("it takes no lines from before {oldest}")),
-                        false => Sent::Beside,
+                        true => RecordOutcome::Refused(format!("it takes no lines from before {oldest}")),
+                        false => RecordOutcome::RetryNow,
                     };
-                    Ok(Answered::Each(records.iter().map(outcome).collect()))
+                    Ok(SinkResponse::Each(records.iter().map(outcome).collect()))
                 }
                 _ => Err(answer.failure()),
             }

@@ -17,7 +17,9 @@ use runlog_model::record::Severity;
 use serde_json::Value;
 
 use super::http::{Answer, HttpSettings, Poster};
-use crate::deliver::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use crate::deliver::sink::{
+    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse,
+};
 
 const PROTOBUF: &str = "application/x-protobuf";
 
@@ -43,7 +45,7 @@ impl Sink for Otlp {
         self.poster.place()
     }
 
-    fn check(&self) -> Doing<'_, ()> {
+    fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let nothing = ExportLogsServiceRequest::default().encode_to_vec();
             let answer = self.poster.post(PROTOBUF, nothing, &[]).await?;
@@ -51,7 +53,7 @@ impl Sink for Otlp {
         })
     }
 
-    fn encode(&self, _run: &RunFacts, item: &Item) -> Encoded {
+    fn encode(&self, _run: &RunContext, item: &Item) -> Encoded {
         let scope = InstrumentationScope {
             name: item.record.bundle_name.clone().unwrap_or_default(),
             version: item.record.bundle_version.clone().unwrap_or_default(),
@@ -60,7 +62,7 @@ impl Sink for Otlp {
         Encoded { place: item.place, head: scope.encode_to_vec(), body: log_record(item).encode_to_vec() }
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
             let answer = self.poster.post(PROTOBUF, request(batch), &[]).await?;
             match answer.status.as_u16() {
@@ -75,9 +77,9 @@ impl Sink for Otlp {
             }
             let all = batch.records.len();
             Ok(match rejected(&answer)? {
-                (0, _) => Answered::all_taken(all),
-                (records, reason) if records >= all => Answered::Each(vec![Sent::Refused(reason); all]),
-                (records, reason) => Answered::AllBut { records, reason },
+                (0, _) => SinkResponse::all_taken(all),
+                (records, reason) if records >= all => SinkResponse::Each(vec![RecordOutcome::Refused(reason); all]),
+                (records, reason) => SinkResponse::AllBut { records, reason },
             })
         })
     }
@@ -124,7 +126,7 @@ fn add_field(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-fn resource(run: &RunFacts) -> Vec<KeyValue> {
+fn resource(run: &RunContext) -> Vec<KeyValue> {
     [
         ("service.name", run.task.clone()),
         ("service.namespace", run.workspace.clone()),

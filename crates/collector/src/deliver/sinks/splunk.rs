@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::http::{Answer, HttpSettings, Poster};
 use crate::deliver::mapping::{Field, Mapping};
-use crate::deliver::sink::{Answered, Batch, Doing, Encoded, Item, RunFacts, SendError, Sent, Sink};
+use crate::deliver::sink::{
+    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse,
+};
 
 /// An event collector.
 pub struct Splunk {
@@ -65,7 +67,7 @@ impl Splunk {
         Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, place, fields })
     }
 
-    fn event(&self, run: &RunFacts, item: &Item) -> Map<String, Value> {
+    fn event(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
         let SplunkPlace { index, source_type, source } = &self.place;
         // Seconds; a number of this size is written with its milliseconds and no more.
         let seconds = item.record.time.as_millis() as f64 / 1_000.0;
@@ -91,7 +93,7 @@ impl Sink for Splunk {
         self.poster.place()
     }
 
-    fn check(&self) -> Doing<'_, ()> {
+    fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/json", Vec::new(), &[]).await?;
             // 5: whoever is let in is told that there is no data.
@@ -100,21 +102,21 @@ impl Sink for Splunk {
         })
     }
 
-    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
         let body = format!("{}\n", Value::Object(self.event(run, item)));
         Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
             let body: Vec<&[u8]> = batch.records.iter().map(|record| record.body.as_slice()).collect();
             let answer = self.poster.post("application/json", body.concat(), &[]).await?;
             match read(&answer) {
                 Some(read) if answer.status.is_success() && read.code == 0 => {
-                    Ok(Answered::all_taken(batch.records.len()))
+                    Ok(SinkResponse::all_taken(batch.records.len()))
                 }
                 Some(read) => match up_to_invalid(&read, batch.records.len()) {
-                    Some(outcomes) => Ok(Answered::Each(outcomes)),
+                    Some(outcomes) => Ok(SinkResponse::Each(outcomes)),
                     None => Err(failure(&answer)),
                 },
                 None if answer.status.is_success() => {
@@ -127,18 +129,18 @@ impl Sink for Splunk {
 }
 
 /// What became of each event when an answer names the one that it stopped at: those before it are indexed.
-fn up_to_invalid(read: &SplunkAnswer, events: usize) -> Option<Vec<Sent>> {
+fn up_to_invalid(read: &SplunkAnswer, events: usize) -> Option<Vec<RecordOutcome>> {
     let number = read.invalid_event_number.filter(|number| *number < events)?;
     let problem = format!("{} (code {})", read.text, read.code);
     let (at, behind) = match read.code {
         // No data in an event, one that does not decode, one without an event, one with a blank event, one with fields
         // that cannot be indexed.
-        5 | 6 | 12 | 13 | 15 => (Sent::Refused(problem), Sent::Beside),
+        5 | 6 | 12 | 13 | 15 => (RecordOutcome::Refused(problem), RecordOutcome::RetryNow),
         // The server is in trouble, busy, or shuts down: it is the one that it had no room for.
-        8 | 9 | 17..=27 => (Sent::Again(problem.clone()), Sent::Again(problem)),
+        8 | 9 | 17..=27 => (RecordOutcome::RetryLater(problem.clone()), RecordOutcome::RetryLater(problem)),
         _ => return None,
     };
-    let mut outcomes = vec![Sent::Taken; number];
+    let mut outcomes = vec![RecordOutcome::Taken; number];
     outcomes.push(at);
     outcomes.resize(events, behind);
     Some(outcomes)

@@ -6,16 +6,15 @@
 
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit, Mac};
 use runlog_model::Clock;
 use runlog_model::record::Severity;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use sha2::Sha256;
 
 use super::http::{HttpSettings, Poster};
 use crate::deliver::redact::Redactor;
-use crate::deliver::sink::{RunFacts, SendError};
+use crate::deliver::sink::{RunContext, SendError};
+use crate::signature::signature;
 
 /// A webhook.
 pub struct Webhook {
@@ -41,7 +40,7 @@ impl Webhook {
     }
 
     /// Sends the summary of a run.
-    pub(crate) async fn send(&self, id: &str, run: &RunFacts, redactor: &Redactor) -> Result<(), SendError> {
+    pub(crate) async fn send(&self, id: &str, run: &RunContext, redactor: &Redactor) -> Result<(), SendError> {
         self.post(id, summary(id, run, redactor)).await
     }
 
@@ -64,21 +63,7 @@ impl Webhook {
     }
 }
 
-/// `v1=` and the hex digits of the HMAC-SHA256 of `timestamp.body`.
-pub fn signature(secret: &SecretString, seconds: &str, body: &[u8]) -> String {
-    let mut mac = match Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) {
-        Ok(mac) => mac,
-        // Keys of any length are taken.
-        Err(error) => unreachable!("{error}"),
-    };
-    mac.update(seconds.as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    let digest = mac.finalize().into_bytes();
-    digest.iter().fold("v1=".to_owned(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-fn summary(id: &str, facts: &RunFacts, redactor: &Redactor) -> Value {
+fn summary(id: &str, facts: &RunContext, redactor: &Redactor) -> Value {
     let run = &facts.run;
     let redacted = |text: &Option<String>| {
         let mut text = text.clone()?;
@@ -111,16 +96,4 @@ fn summary(id: &str, facts: &RunFacts, redactor: &Redactor) -> Value {
         "environment": { "name": facts.environment },
         "log": { "records": run.records, "severities": severities },
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signature_is_that_of_the_timestamp_and_the_body() {
-        // printf '1700000000.{}' | openssl dgst -sha256 -hmac secret
-        let expected = "v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163";
-        assert_eq!(signature(&SecretString::from("secret"), "1700000000", b"{}"), expected);
-    }
 }

@@ -1,8 +1,8 @@
-//! Lands a log in the archive while its pages still come: of the records that came, those that are not there yet are
+//! Stores a log in the archive while its pages still come: of the records that came, those that are not there yet are
 //! stored.
 //!
 //! ```text
-//! pages on disk ▸ stretches that are whole ▸ what the archive lacks of each ▸ a batch
+//! pages on disk ▸ intervals that are whole ▸ what the archive lacks of each ▸ a batch
 //! ```
 //!
 //! Whatever was stored by an attempt before, by this collector or by another, is found again in the archive and not
@@ -21,31 +21,33 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::collector::Collector;
+use super::context::CollectContext;
 use super::error::{CollectError, Result};
-use super::interval::{Stretch, Stretches};
-use super::record_blocks::Blocks;
-use crate::fetch::checkpoint::{Checkpoint, FolderLock};
-use crate::fetch::run::Joining;
+use super::interval::{CoverageTracker, Interval};
+use super::record_blocks::RecordBlocks;
+use crate::fetch::checkpoint::Checkpoint;
+use crate::fetch::error::FetchError;
+use crate::fetch::folder_lock::FolderLock;
+use crate::fetch::join::{PageConsumer, PagesEvent};
 
-/// How often a stretch is compared anew because someone else stored records of its run meanwhile.
+/// How often an interval is compared anew because someone else stored records of its run meanwhile.
 const TRIES: u32 = 10;
-/// Stretches that are stored together, where so many wait.
-const STRETCHES_TOGETHER: usize = 8;
+/// CoverageTracker that are stored together, where so many wait.
+const INTERVALS_TOGETHER: usize = 8;
 
-/// Lands one run's log.
-pub(crate) struct Landing {
-    run: Arc<Landed>,
-    stretches: Stretches,
-    /// Lands stretches one after another; none before there is something to do, and after all of a log were landed.
+/// Stores one run's log.
+pub(crate) struct Ingestor {
+    run: Arc<IngestTarget>,
+    coverage: CoverageTracker,
+    /// Stores intervals one after another; none before there is something to do, and after all of a log were landed.
     worker: Option<Worker>,
     /// Something was not right with the pages that came first: what is landed of them is compared with the whole log.
     is_second_look: bool,
 }
 
 /// Where a log goes.
-struct Landed {
-    collector: Collector,
+struct IngestTarget {
+    context: Arc<CollectContext>,
     run: Execution,
     run_id: RunId,
     /// Earlier records are not asked for.
@@ -59,15 +61,15 @@ struct Worker {
     outcome: AbortOnDropHandle<Result<Merged>>,
 }
 
-/// A stretch to be landed.
+/// An interval to be landed.
 struct Job {
-    stretch: Stretch,
+    interval: Interval,
     folder: PathBuf,
     /// Held for as long as the folder is read.
     lock: Option<FolderLock>,
 }
 
-/// What came of a stretch.
+/// What came of an interval.
 struct Added {
     /// What was read of it.
     merged: Merged,
@@ -77,11 +79,11 @@ struct Added {
     odd: u64,
 }
 
-impl Landing {
-    /// Nothing is landed yet. What is before `from` will not come, and is not compared.
-    pub(crate) fn new(collector: Collector, run: Execution, run_id: RunId, from: Option<Timestamp>) -> Self {
-        let run = Arc::new(Landed { collector, run, run_id, from, odd: AtomicU64::new(0) });
-        Self { run, stretches: Stretches::default(), worker: None, is_second_look: false }
+impl Ingestor {
+    /// Nothing is stored yet. What is before `from` will not come, and is not compared.
+    pub(crate) fn new(context: Arc<CollectContext>, run: Execution, run_id: RunId, from: Option<Timestamp>) -> Self {
+        let run = Arc::new(IngestTarget { context, run, run_id, from, odd: AtomicU64::new(0) });
+        Self { run, coverage: CoverageTracker::default(), worker: None, is_second_look: false }
     }
 
     /// Records so far that had to be taken otherwise than their entries say.
@@ -99,9 +101,17 @@ impl Landing {
         }
     }
 
-    fn begin(&mut self, checkpoint: &Checkpoint, stretches: Vec<Stretch>) {
-        for stretch in stretches {
-            let job = Job { stretch, folder: checkpoint.folder().to_owned(), lock: checkpoint.lock() };
+    /// Has those intervals stored of which every page is there now.
+    fn begin_covered(&mut self, checkpoint: &Checkpoint) {
+        if !self.is_second_look {
+            let covered = self.coverage.next(checkpoint);
+            self.begin(checkpoint, covered);
+        }
+    }
+
+    fn begin(&mut self, checkpoint: &Checkpoint, intervals: Vec<Interval>) {
+        for interval in intervals {
+            let job = Job { interval, folder: checkpoint.folder().to_owned(), lock: checkpoint.lock() };
             let worker = self.worker.get_or_insert_with(|| Worker::start(&self.run));
             // One that has ended says why at the end.
             let _ = worker.jobs.send(job);
@@ -109,54 +119,51 @@ impl Landing {
     }
 }
 
-impl Joining for Landing {
+impl PageConsumer for Ingestor {
     type Error = CollectError;
 
-    fn all_asked_for(&mut self) {
-        // The run begins in the archive; for that, the service may have to be asked about its task.
-        self.worker.get_or_insert_with(|| Worker::start(&self.run));
-    }
-
-    fn pages_came(&mut self, checkpoint: &Checkpoint) {
-        if !self.is_second_look {
-            let whole = self.stretches.next(checkpoint);
-            self.begin(checkpoint, whole);
+    fn on_event(&mut self, event: PagesEvent<'_>) {
+        match event {
+            PagesEvent::Changed(checkpoint) => self.begin_covered(checkpoint),
+            // The run begins in the archive; for that, the service may have to be asked about its task.
+            PagesEvent::AllRequested => {
+                self.worker.get_or_insert_with(|| Worker::start(&self.run));
+            }
+            PagesEvent::StartedOver => {
+                self.worker = None;
+                self.is_second_look = true;
+            }
         }
-    }
-
-    fn started_over(&mut self) {
-        self.worker = None;
-        self.is_second_look = true;
     }
 
     async fn join(&mut self, checkpoint: &Checkpoint) -> Result<Merged> {
         failpoint::reach("collect-fetched");
-        self.pages_came(checkpoint);
-        if self.is_second_look || !self.stretches.are_all(checkpoint) {
+        self.begin_covered(checkpoint);
+        if self.is_second_look || !self.coverage.are_all(checkpoint) {
             // Whatever is landed already is found there.
             self.worker = None;
             self.run.odd.store(0, Ordering::Relaxed);
             let pages = checkpoint.spooled();
-            self.begin(checkpoint, vec![Stretch { after: i64::MIN, until: i64::MAX, pages }]);
+            self.begin(checkpoint, vec![Interval { after: i64::MIN, until: i64::MAX, pages }]);
         }
         self.is_second_look = true;
         let Worker { jobs, outcome } = self.worker.take().unwrap_or_else(|| Worker::start(&self.run));
         drop(jobs);
-        outcome.await.map_err(crate::fetch::error::FetchError::from)?
+        outcome.await.map_err(FetchError::from)?
     }
 }
 
 impl Worker {
-    fn start(run: &Arc<Landed>) -> Self {
+    fn start(run: &Arc<IngestTarget>) -> Self {
         let (jobs, mut to_do) = mpsc::unbounded_channel::<Job>();
         let run = Arc::clone(run);
         let work = async move {
             run.begin().await?;
             let mut all = Merged::default();
             let mut together = Vec::new();
-            while to_do.recv_many(&mut together, STRETCHES_TOGETHER).await > 0 {
+            while to_do.recv_many(&mut together, INTERVALS_TOGETHER).await > 0 {
                 // Oldest first, so that what is stored of them does not lie side by side in time.
-                together.sort_by_key(|job| job.stretch.after);
+                together.sort_by_key(|job| job.interval.after);
                 let merged = run.land(&together).await?;
                 failpoint::reach("collect-stored");
                 all.add(merged);
@@ -168,18 +175,18 @@ impl Worker {
     }
 }
 
-impl Landed {
+impl IngestTarget {
     fn store(&self) -> &Store {
-        self.collector.store()
+        &self.context.store
     }
 
     async fn begin(&self) -> Result<()> {
-        self.collector.begin(&self.run, self.run_id).await?;
+        self.context.begin_run(&self.run, self.run_id).await?;
         failpoint::reach("collect-begun");
         Ok(())
     }
 
-    /// Stores what the archive lacks of some stretches.
+    /// Stores what the archive lacks of some intervals.
     async fn land(&self, jobs: &[Job]) -> Result<Merged> {
         for _ in 0..TRIES {
             match self.land_once(jobs).await {
@@ -222,12 +229,12 @@ impl Landed {
         Ok(merged)
     }
 
-    /// Adds what the archive lacks of a stretch to a batch.
-    async fn add(&self, batch: &mut BatchWriter, before: u64, job: &Job, mut blocks: Blocks) -> Result<Added> {
+    /// Adds what the archive lacks of an interval to a batch.
+    async fn add(&self, batch: &mut BatchWriter, before: u64, job: &Job, mut blocks: RecordBlocks) -> Result<Added> {
         let mut archived = match before {
             0 => Instants::none(),
             _ => {
-                let range = self.range(&job.stretch);
+                let range = self.range(&job.interval);
                 Instants::of(self.store().read_records(self.run_id, range, RecordOrder::Asc).await?)
             }
         };
@@ -247,14 +254,14 @@ impl Landed {
                 }
             }
             odd += block.odd();
-            self.collector.spare_blocks().give(block);
+            self.context.spare_blocks.give(block);
         }
         let merged = blocks.outcome().await.map_err(|error| self.unreadable(error))?;
         Ok(Added { merged, stored, odd })
     }
 
-    fn blocks(&self, job: &Job) -> Blocks {
-        Blocks::read(&job.folder, job.lock.clone(), &job.stretch, self.collector.spare_blocks())
+    fn blocks(&self, job: &Job) -> RecordBlocks {
+        RecordBlocks::read(&job.folder, job.lock.clone(), &job.interval, &self.context.spare_blocks)
     }
 
     /// Pages that cannot be read are the run's fault.
@@ -267,9 +274,9 @@ impl Landed {
         }
     }
 
-    fn range(&self, stretch: &Stretch) -> TimeRange {
-        let first = (stretch.after > i64::MIN).then(|| Timestamp::clamped(stretch.after + 1));
-        let end = (stretch.until < i64::MAX).then(|| Timestamp::clamped(stretch.until));
+    fn range(&self, interval: &Interval) -> TimeRange {
+        let first = (interval.after > i64::MIN).then(|| Timestamp::clamped(interval.after + 1));
+        let end = (interval.until < i64::MAX).then(|| Timestamp::clamped(interval.until));
         TimeRange { start: first.max(self.from), end }
     }
 }
