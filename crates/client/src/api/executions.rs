@@ -106,7 +106,7 @@ impl Execution {
         Self { status, status_text, triggered_at, started_at, finished_at, raw }
     }
 
-    /// True when the run changes no more. A run of an unknown status is taken to go on, unless it has ended.
+    /// True when the run changes no more. A run of an unknown status is taken to be running, unless it has ended.
     pub fn is_final(&self) -> bool {
         self.status.map_or(self.finished_at.is_some(), RunStatus::is_final)
     }

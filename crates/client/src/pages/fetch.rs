@@ -35,7 +35,7 @@ pub enum PageEvent {
 }
 
 impl Client {
-    /// Brings a page's bytes, unpacked, into a sink, and tells how many.
+    /// Downloads a page into a sink, unpacked, and returns the count of its bytes.
     ///
     /// A token that the service no longer knows is replaced by asking for the page again, once; a link that is refused
     /// by asking for another, then for the page again.

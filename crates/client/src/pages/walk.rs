@@ -33,7 +33,7 @@ impl PageWalk {
         Self { client, next: Some(first), index, overlap_ms }
     }
 
-    /// A walk that goes on after a page that was asked for before, by what the service had answered to it.
+    /// A walk that continues after a page that was asked for before, by what the service had answered to it.
     pub fn after(
         client: Client,
         index: u32,

@@ -74,7 +74,7 @@ impl Client {
     #[must_use]
     pub fn beside(mut self, other: &Self) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.connection.pacer = Arc::clone(&other.0.connection.pacer);
+            shared.connection.rate_limiter = Arc::clone(&other.0.connection.rate_limiter);
         }
         self
     }
@@ -103,17 +103,17 @@ impl Client {
 
     /// Takes its part of the pace only, because so many clients of the service share it.
     pub fn share_pace(&self, sharers: usize) {
-        self.0.connection.pacer.share(sharers);
+        self.0.connection.rate_limiter.share(sharers);
     }
 
     /// How many requests go out at this moment; none without a bound.
     pub fn pace(&self) -> Option<Pace> {
-        self.0.connection.pacer.now(self.clock().now().as_millis())
+        self.0.connection.rate_limiter.now(self.clock().now().as_millis())
     }
 
     /// Requests that may still go out in this minute; none without a bound.
     pub fn requests_left(&self) -> Option<usize> {
-        self.0.connection.pacer.left(self.clock().now().as_millis())
+        self.0.connection.rate_limiter.left(self.clock().now().as_millis())
     }
 
     /// Lets time pass, in the way that was handed in.
@@ -165,7 +165,7 @@ impl Client {
             let status = headers.as_ref().map(|(status, _)| *status);
             if status == Some(StatusCode::TOO_MANY_REQUESTS) {
                 traffic.limited.fetch_add(1, Ordering::Relaxed);
-                connection.pacer.limited(self.clock().now().as_millis());
+                connection.rate_limiter.limited(self.clock().now().as_millis());
             }
             if status == Some(StatusCode::UNAUTHORIZED) && !renewed && authentication.renews() {
                 renewed = true;

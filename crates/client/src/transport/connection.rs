@@ -10,7 +10,7 @@ use tracing::debug;
 use url::Url;
 
 use super::call::{Answer, Call};
-use super::rate_limit::{Pacer, Urgency};
+use super::rate_limit::{RateLimiter, Urgency};
 use super::retry::{self, Tries};
 use super::settings::ClientSettings;
 use super::wait::Wait;
@@ -24,7 +24,7 @@ pub(super) struct Connection {
     pub(super) settings: ClientSettings,
     http: reqwest::Client,
     /// Shared with other clients of the same host.
-    pub(super) pacer: Arc<Pacer>,
+    pub(super) rate_limiter: Arc<RateLimiter>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     pub(super) wait: Arc<dyn Wait>,
@@ -48,8 +48,8 @@ impl Connection {
             .timeout(settings.request_time_max)
             .build()
             .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))?;
-        let pacer = Arc::new(Pacer::new(settings.pace));
-        Ok(Self { settings, http, pacer, clock, random, wait })
+        let rate_limiter = Arc::new(RateLimiter::new(settings.pace));
+        Ok(Self { settings, http, rate_limiter, clock, random, wait })
     }
 
     /// A request to a path of the API, its parts still to be percent-encoded.
@@ -66,7 +66,7 @@ impl Connection {
 
     /// Waits until the rate limit lets one more request out.
     pub(super) async fn take_turn(&self, urgency: Urgency) {
-        self.pacer.take(urgency, self.clock.as_ref(), self.wait.as_ref()).await;
+        self.rate_limiter.take(urgency, self.clock.as_ref(), self.wait.as_ref()).await;
     }
 
     /// Waits before the next try, and counts it.
@@ -104,7 +104,7 @@ impl Connection {
             request = request.timeout(time_max);
         }
         let response = request.send().await.map_err(|error| self.broken(call, error))?;
-        self.pacer.hear(response.headers());
+        self.rate_limiter.hear(response.headers());
         Ok(response)
     }
 

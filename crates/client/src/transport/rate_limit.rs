@@ -31,7 +31,7 @@ pub(crate) enum Urgency {
 
 /// Gives each request the earliest time at which neither bound is broken. Requests of the same urgency go in their
 /// order.
-pub(crate) struct Pacer {
+pub(crate) struct RateLimiter {
     /// None when the service takes as many requests as come.
     pace: Mutex<Option<Pace>>,
     /// True when the caller set the pace, so that the service's word does not change it.
@@ -57,7 +57,7 @@ struct Turns {
 /// A request's place among those that wait.
 type Place = (Urgency, u64);
 
-impl Pacer {
+impl RateLimiter {
     pub(crate) fn new(set: PaceSetting) -> Self {
         let (pace, is_set) = match set {
             PaceSetting::AsServiceSays => (Some(Pace::default()), false),
@@ -113,7 +113,7 @@ impl Pacer {
         if self.now(clock.now().as_millis()).is_none() {
             return;
         }
-        let waiting = Waiting { pacer: self, place: locked(&self.turns).come(urgency) };
+        let waiting = Waiting { rate_limiter: self, place: locked(&self.turns).come(urgency) };
         loop {
             let now = clock.now().as_millis();
             let Some(pace) = self.now(now) else { return };
@@ -168,13 +168,13 @@ impl Turns {
 
 /// A request that waits; given up, it waits no longer.
 struct Waiting<'a> {
-    pacer: &'a Pacer,
+    rate_limiter: &'a RateLimiter,
     place: Place,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        locked(&self.pacer.turns).waiting.remove(&self.place);
+        locked(&self.rate_limiter.turns).waiting.remove(&self.place);
     }
 }
 
@@ -196,9 +196,10 @@ mod tests {
     #[test]
     fn the_services_word_counts_unless_the_caller_set_the_pace() {
         let said = |set: PaceSetting, text: &'static str| {
-            let pacer = Pacer::new(set);
-            pacer.hear(&HeaderMap::from_iter([(PACE_HEADER.parse().unwrap(), http::HeaderValue::from_static(text))]));
-            *locked(&pacer.pace)
+            let rate_limiter = RateLimiter::new(set);
+            rate_limiter
+                .hear(&HeaderMap::from_iter([(PACE_HEADER.parse().unwrap(), http::HeaderValue::from_static(text))]));
+            *locked(&rate_limiter.pace)
         };
         let usual = Some(Pace::default());
         assert_eq!(said(PaceSetting::AsServiceSays, "0"), None);
@@ -260,25 +261,25 @@ mod tests {
 
     #[test]
     fn a_request_that_is_given_up_keeps_no_place() {
-        let pacer = Pacer::new(PaceSetting::Fixed(Pace { per_second: 1, per_minute: 600 }));
-        let place = locked(&pacer.turns).come(Urgency::Usual);
-        drop(Waiting { pacer: &pacer, place });
-        assert!(locked(&pacer.turns).waiting.is_empty());
+        let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace { per_second: 1, per_minute: 600 }));
+        let place = locked(&rate_limiter.turns).come(Urgency::Usual);
+        drop(Waiting { rate_limiter: &rate_limiter, place });
+        assert!(locked(&rate_limiter.turns).waiting.is_empty());
     }
 
     #[test]
     fn the_pace_is_shared_halved_when_refused_and_comes_back() {
-        let pacer = Pacer::new(PaceSetting::Fixed(Pace::default()));
-        let now = |at: i64| pacer.now(at).map(|pace| (pace.per_second, pace.per_minute));
+        let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace::default()));
+        let now = |at: i64| rate_limiter.now(at).map(|pace| (pace.per_second, pace.per_minute));
         assert_eq!(now(0), Some((8, 600)));
-        pacer.share(2);
+        rate_limiter.share(2);
         assert_eq!(now(0), Some((4, 300)));
-        pacer.limited(1_000);
+        rate_limiter.limited(1_000);
         assert_eq!(now(1_000), Some((2, 150)));
-        pacer.limited(2_000);
+        rate_limiter.limited(2_000);
         assert_eq!([now(2_000), now(31_999), now(32_000)], [Some((1, 75)), Some((1, 75)), Some((2, 150))]);
         assert_eq!(now(62_000), Some((4, 300)));
-        assert_eq!(pacer.left(62_000), Some(300));
+        assert_eq!(rate_limiter.left(62_000), Some(300));
     }
 
     #[test]

@@ -30,7 +30,7 @@ const LATE_MAX_MS: i64 = 90 * 86_400_000;
 /// A task can be late after this time, at the soonest.
 const LATE_MIN_MS: i64 = 900_000;
 
-/// A run that goes on can be slow after this time, at the soonest.
+/// A running run can be slow after this time, at the soonest.
 const SLOW_MIN_MS: i64 = 10_000;
 
 /// How closely the catalog is looked at.
@@ -41,7 +41,7 @@ pub enum Look {
         /// When it was last looked.
         since: Timestamp,
     },
-    /// Everything: tasks that are late, runs that go on, new errors, sinks that are behind, and what ended long ago.
+    /// Everything: tasks that are late, running runs, new errors, sinks that are behind, and what ended long ago.
     Thorough,
 }
 

@@ -4,7 +4,7 @@
 //! rules ▸ find (from the catalog) ▸ noted, one row an occurrence and destination ▸ claimed ▸ sent ▸ noted as delivered
 //! ```
 //!
-//! Looking and sending go on side by side, and so does the sending to each destination: one that takes its time, or is
+//! Looking and sending run side by side, and so does the sending to each destination: one that takes its time, or is
 //! away, holds up nothing but its own alerts.
 //!
 //! Any number of nodes may do this together. An occurrence is noted once, whoever sees it, and one node at a time sends

@@ -39,7 +39,7 @@ pub struct Alerts {
     public_url: Option<url::Url>,
 }
 
-/// What looking and sending share while they go on.
+/// What looking and sending share.
 struct Rounds<'a> {
     clock: &'a dyn Clock,
     wait: &'a dyn Wait,
@@ -147,7 +147,7 @@ impl Alerts {
                 biased;
                 attempt = destination.send(&id, &alert.body, clock.now()) => attempt,
                 () = stop.cancelled() => {
-                    // Nobody waits until the claim ends: whoever goes on sends it at once.
+                    // Nobody waits until the claim ends: the next node sends it at once.
                     self.store.alert_failed(&alert, "told to stop while it was sent", clock.now()).await?;
                     break;
                 }

@@ -27,10 +27,10 @@ use crate::backoff::millis;
 use crate::shutdown::with_shutdown_timeout;
 use crate::workers::side_by_side;
 
-/// How long runs are listed until those that go on are also asked after beside that, and how often that is looked at.
+/// From how long a listing on, running runs are polled beside it, and how often that is checked.
 const LISTING_IS_LONG: Duration = Duration::from_secs(300);
 const FOLLOW_EVERY: Duration = Duration::from_secs(60);
-/// One of so many workers at most looks at runs that go on.
+/// Most workers that look at running runs.
 const FOLLOWERS: usize = 4;
 /// How often a collector makes itself known to the others.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -100,7 +100,7 @@ impl Collector {
         self.discover_range(Range { from, to: now }).await
     }
 
-    /// Lists the runs of a stretch of time. What one list or run met is told in the end; what the others told is kept.
+    /// Lists the runs of a range of time. An error of one list or run is returned at the end; what the others showed is kept.
     pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
         let Shared { context, discovery, progress, .. } = &*self.0;
         let CollectContext { store, upstream, .. } = context.as_ref();
@@ -120,7 +120,7 @@ impl Collector {
         }
     }
 
-    /// How many runs the service lists for a stretch of time, wanted or not.
+    /// How many runs the service lists for a range of time, wanted or not.
     pub async fn count(&self, range: Range) -> Result<u64> {
         self.0.discovery.count(&self.0.context, range).await
     }
@@ -139,7 +139,7 @@ impl Collector {
         round
     }
 
-    /// Lands one run that is due, or looks at one that goes on; none when there is neither.
+    /// Lands one run that is due, or looks at one that is running; none when there is neither.
     async fn step(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         match self.0.worker.land_one(stop).await? {
             Some(one) => Ok(Some(one)),
@@ -188,7 +188,7 @@ impl Collector {
         Ok(())
     }
 
-    /// Asks after runs that go on while listing takes long.
+    /// Polls running runs while listing takes long.
     async fn follow_on(self, stop: CancellationToken) -> Result<()> {
         let Shared { context, discovery, worker, .. } = &*self.0;
         let upstream = &context.upstream;

@@ -24,13 +24,13 @@ const UNREADABLE_SHOWN: usize = 5;
 pub(crate) struct Discovery {
     /// Requests that the last listing by place took.
     broad_requests: AtomicU64,
-    /// When the round began that goes on; [`NOT_LISTING`] when none does.
+    /// When the current round began; [`NOT_LISTING`] outside of rounds.
     listing_since: AtomicI64,
     /// Ids of runs that cannot be collected, as far as that was said.
     said: std::sync::Mutex<HashSet<String>>,
 }
 
-/// No round goes on.
+/// There is no current round.
 const NOT_LISTING: i64 = i64::MAX;
 
 /// What a round of discovery found.
@@ -57,7 +57,7 @@ pub(crate) struct DiscoveryOutcome {
     pub(crate) problem: Option<CollectError>,
 }
 
-/// What was found of a round that goes on. A run may be in several lists.
+/// What the current round has found so far. A run may be in several lists.
 #[derive(Default)]
 struct Found {
     listed: u64,
@@ -117,12 +117,12 @@ impl Discovery {
         warn!(upstream, runs, ids = ?new, "{runs} runs cannot be collected, because their ids are no UUIDs");
     }
 
-    /// True when a round goes on that began then or before.
+    /// True when the current round began then or before.
     pub(crate) fn has_been_listing_since(&self, then: Timestamp) -> bool {
         self.listing_since.load(Ordering::Relaxed) <= then.as_millis()
     }
 
-    /// Asks after the runs that go on, as far as is known, and of which nothing was heard since then.
+    /// Polls the runs that are known as running and of which nothing was heard since then.
     pub(crate) async fn follow(&self, context: &CollectContext, not_heard_since: Timestamp) -> Result<()> {
         let (lists, mut found) = (self.lists(context).await?, Found::default());
         self.ask_after(context, &lists, not_heard_since, &mut found).await?;

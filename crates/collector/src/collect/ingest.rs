@@ -91,7 +91,7 @@ impl Ingestor {
         self.run.odd.load(Ordering::Relaxed)
     }
 
-    /// Lands what was begun, where the rest will not come.
+    /// Stores what was begun, where the rest will not come.
     pub(crate) async fn finish(mut self) {
         if let Some(Worker { jobs, outcome }) = self.worker.take() {
             drop(jobs);
@@ -104,7 +104,7 @@ impl Ingestor {
     /// Has those intervals stored of which every page is there now.
     fn begin_covered(&mut self, checkpoint: &Checkpoint) {
         if !self.is_second_look {
-            let covered = self.coverage.next(checkpoint);
+            let covered = self.coverage.complete_intervals(checkpoint);
             self.begin(checkpoint, covered);
         }
     }
@@ -139,7 +139,7 @@ impl PageConsumer for Ingestor {
     async fn join(&mut self, checkpoint: &Checkpoint) -> Result<Merged> {
         failpoint::reach("collect-fetched");
         self.begin_covered(checkpoint);
-        if self.is_second_look || !self.coverage.are_all(checkpoint) {
+        if self.is_second_look || !self.coverage.is_complete(checkpoint) {
             // Whatever is landed already is found there.
             self.worker = None;
             self.run.odd.store(0, Ordering::Relaxed);

@@ -31,7 +31,7 @@ pub(crate) struct CoverageTracker {
 
 impl CoverageTracker {
     /// Those that have become whole.
-    pub(crate) fn next(&mut self, checkpoint: &Checkpoint) -> Vec<Interval> {
+    pub(crate) fn complete_intervals(&mut self, checkpoint: &Checkpoint) -> Vec<Interval> {
         let pages = walked(checkpoint);
         // How far back those may reach that are not on disk: the page before, and all before that one.
         let (mut newer, mut newest): (Option<i64>, Option<i64>) = (None, None);
@@ -59,7 +59,7 @@ impl CoverageTracker {
     }
 
     /// True when all were given.
-    pub(crate) fn are_all(&self, checkpoint: &Checkpoint) -> bool {
+    pub(crate) fn is_complete(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.pages().iter().all(|page| page.is_of_walk() && self.given.contains_key(&page.age))
     }
 }
@@ -157,7 +157,7 @@ mod tests {
         ) {
             let (extents, mut checkpoint) = (extents(&pages), checkpoint());
             let (mut asked, mut on_their_way, mut there) = (0, Vec::new(), Vec::new());
-            let (mut intervals, mut given) = (CoverageTracker::default(), Vec::new());
+            let (mut tracker, mut given) = (CoverageTracker::default(), Vec::new());
             for choice in choices {
                 // The next page is asked for, or one that was asked for comes.
                 let ways = usize::from(asked < extents.len()) + on_their_way.len();
@@ -174,7 +174,7 @@ mod tests {
                     come(&mut checkpoint, &extents, age);
                     there.push(age);
                 }
-                for interval in intervals.next(&checkpoint) {
+                for interval in tracker.complete_intervals(&checkpoint) {
                     let has_some = |page: &Extent| page.first <= interval.until && page.last > interval.after;
                     let of_it: Vec<usize> = (0..extents.len()).filter(|age| has_some(&extents[*age])).collect();
                     prop_assert!(of_it.iter().all(|age| there.contains(age)), "{interval:?} lacks some of {of_it:?}");
@@ -185,7 +185,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(there.len(), extents.len());
-            prop_assert!(intervals.are_all(&checkpoint));
+            prop_assert!(tracker.is_complete(&checkpoint));
             given.sort_unstable();
             prop_assert_eq!((given[0].0, given[given.len() - 1].1), (i64::MIN, i64::MAX));
             prop_assert!(given.windows(2).all(|pair| pair[0].1 == pair[1].0), "{:?}", given);
@@ -196,9 +196,9 @@ mod tests {
     fn a_page_does_not_wait_for_the_one_before_it() {
         let (extents, mut checkpoint) = (extents(&[(10, true), (10, true), (10, true)]), checkpoint());
         (0..3).for_each(|age| ask(&mut checkpoint, &extents, age));
-        let mut intervals = CoverageTracker::default();
+        let mut tracker = CoverageTracker::default();
         let mut next = |checkpoint: &Checkpoint| -> Vec<(i64, i64)> {
-            intervals.next(checkpoint).iter().map(|interval| (interval.after, interval.until)).collect()
+            tracker.complete_intervals(checkpoint).iter().map(|interval| (interval.after, interval.until)).collect()
         };
         let end = |age: usize| extents[age].last;
         come(&mut checkpoint, &extents, 1);

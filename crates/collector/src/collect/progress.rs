@@ -1,4 +1,4 @@
-//! What collecting reports while it goes on.
+//! What collecting reports on its way.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use runlog_client::reconcile::{Merged, merge_stretch};
+use runlog_client::reconcile::{Merged, merge_interval};
 use runlog_client::{Error, ErrorKind};
 use runlog_model::{Record, Timestamp};
 use serde_json::{Map, Value};
@@ -64,7 +64,7 @@ impl RecordBlocks {
         let mut reading = Reading { sender, open: Entries::default(), spare: Arc::clone(spare) };
         tokio::task::spawn_blocking(move || {
             let range = interval.after.saturating_add(i64::from(interval.after > i64::MIN))..=interval.until;
-            let merged = merge_stretch(&folder, &interval.pages, range, &mut |time, entry| reading.take(time, entry));
+            let merged = merge_interval(&folder, &interval.pages, range, &mut |time, entry| reading.take(time, entry));
             let merged = merged.and_then(|merged| reading.finish().map(|()| merged));
             drop(lock);
             // The receiver may be gone.

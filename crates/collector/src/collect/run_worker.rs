@@ -111,7 +111,7 @@ impl RunWorker {
         Ok(())
     }
 
-    /// Lands the run that has waited for longest; none when none is due.
+    /// Claims the run that has waited for longest, and lands it; none when none is due.
     pub(super) async fn land_one(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         let Shared { context, progress, .. } = &*self.0;
         let CollectContext { store, upstream, .. } = context.as_ref();
@@ -120,7 +120,7 @@ impl RunWorker {
             () = stop.cancelled() => return Ok(None),
         }
         let now = upstream.client.clock().now();
-        // A claim that was made and whose answer was not waited for runs out.
+        // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
         let claimed = tokio::select! {
             claimed = store.claim_run(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
             () = stop.cancelled() => None,
@@ -139,7 +139,7 @@ impl RunWorker {
                 return Ok(Some(CollectStats::default()));
             }
             () = stop.cancelled() => {
-                // What is on disk stays there, to go on from.
+                // What is on disk stays there, to continue from.
                 with_shutdown_timeout(store.give_back(&upstream.name, &claimed)).await?;
                 return Ok(Some(CollectStats::default()));
             }
@@ -169,7 +169,7 @@ impl RunWorker {
         Ok(Some(CollectStats { set_back: 1, ..CollectStats::default() }))
     }
 
-    /// Brings in what a run that goes on has logged since it was last looked at; false when none is to be looked at.
+    /// Stores what a running run has logged since it was last looked at; false when none is to be looked at.
     pub(super) async fn follow_one(&self, stop: &CancellationToken) -> Result<bool> {
         let CollectContext { store, upstream, .. } = self.0.context.as_ref();
         let Some(every) = upstream.settings.while_going else { return Ok(false) };
@@ -189,7 +189,7 @@ impl RunWorker {
             }
             () = lease.lost() => return Ok(true),
             () = stop.cancelled() => {
-                // Whoever looks next goes on with what is on disk.
+                // The next look continues with what is on disk.
                 with_shutdown_timeout(store.give_back(&upstream.name, &claimed)).await?;
                 return Ok(true);
             }
@@ -206,7 +206,7 @@ impl RunWorker {
         Ok(true)
     }
 
-    /// From the last instant that is archived on, so that nothing is missing at the seam; what is there already is not
+    /// Fetches from the last archived instant on, so that nothing is missing at the seam; what is there already is not
     /// stored again.
     async fn fetch_and_store_so_far(self, claimed: ClaimedRun) -> Result<()> {
         let store = &self.0.context.store;

@@ -56,7 +56,7 @@ pub struct CollectSettings {
     pub history: Duration,
     /// How long after its end a run's log may still grow. Default: 30 s.
     pub settle: Duration,
-    /// How often what a run has logged so far is brought in while it goes on. Default: none of it before its end.
+    /// How often what a running run has logged so far is stored. Default: never; all of it comes after the end of the run.
     pub while_going: Option<Duration>,
     /// Runs that are fetched at a time. Default: 16, which waits for the service to build pages and for its pace, while
     /// few files are downloaded at a time.
@@ -65,7 +65,7 @@ pub struct CollectSettings {
     pub pages_in_flight: usize,
     /// Memory for the records of a page on their way to disk. Unit: bytes. Default: 2 MiB.
     pub page_memory_bytes: usize,
-    /// Longest stretch of time that is listed at once. Default: 10 days, which the service announced as its limit.
+    /// Longest range of time that is listed at once. Default: 10 days, which the service announced as its limit.
     pub window_max: Duration,
     /// How many runs of a list are read at most; longer lists are split. Default: 1,000, announced likewise.
     pub offset_max: u64,

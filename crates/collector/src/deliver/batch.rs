@@ -2,7 +2,7 @@
 
 use runlog_store::{Place, RefusedRange};
 
-use super::sink::{Encoded, RecordOutcome};
+use super::sinks::sink::{Encoded, RecordOutcome};
 
 /// What became of each record of a batch.
 pub(super) struct BatchOutcome {

@@ -23,7 +23,7 @@ use super::delivery::RunDelivery;
 use super::destination::Destination;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::SinkHealth;
-use super::sink::SendError;
+use super::sinks::sink::SendError;
 use super::stats::DeliveryStats;
 use crate::backoff::{backoff, millis};
 use crate::error_chain::error_chain;
@@ -34,7 +34,7 @@ use crate::workers::{Pool, side_by_side};
 const OFFER_EVERY: Duration = Duration::from_secs(5);
 /// What is said of a run that cannot be delivered because of a fault of ours.
 const PANIC: &str = "delivering it met a fault of the program, which its log names";
-/// How long a deliverer holds a run in its hands without a sign of life.
+/// How long a deliverer's lease of a run lasts unless it is renewed.
 const LEASE: Duration = Duration::from_secs(20);
 /// How long a run waits that the sink refuses wholly, at first and at most.
 const SETBACK_FIRST: Duration = Duration::from_secs(60);
@@ -115,7 +115,7 @@ impl Deliverer {
         };
         tokio::join!(
             supervisor.keep(&offering, &stop, || self.clone().offer_on(stop.clone())),
-            supervisor.keep(&seeing, &stop, || self.clone().see_on(stop.clone())),
+            supervisor.keep(&seeing, &stop, || self.clone().heartbeat_on(stop.clone())),
             pool.live(supervisor, &delivering, sink.parallel, wait, &stop, step),
         );
     }
@@ -131,8 +131,8 @@ impl Deliverer {
         Ok(())
     }
 
-    /// Has the sink count as one that is worked for, whatever its deliveries do.
-    async fn see_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
+    /// Keeps noting that this sink has a deliverer, whatever its deliveries do.
+    async fn heartbeat_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
         while !stop.is_cancelled() {
             tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => break }
             let seen = tokio::select! {
@@ -157,20 +157,20 @@ impl Deliverer {
                 Ok(Some(DeliveryStats::default()))
             }
             Ok(None) if !stop.is_cancelled() => {
-                self.perhaps_well().await?;
+                self.probe_if_away().await?;
                 Ok(None)
             }
             other => other,
         }
     }
 
-    /// Tries a sink that was away and for which nothing is due: nothing else would show that it is well.
-    async fn perhaps_well(&self) -> std::result::Result<(), runlog_store::Error> {
+    /// Probes a sink that was away and for which nothing is due: nothing else would show that it is back.
+    async fn probe_if_away(&self) -> std::result::Result<(), runlog_store::Error> {
         if !self.0.health.is_away() || self.is_paused() {
             return Ok(());
         }
         match self.check().await {
-            Ok(()) => self.is_well().await,
+            Ok(()) => self.mark_recovered().await,
             Err(error) => {
                 self.leave_alone(PAUSE_FIRST);
                 self.note(Some(&error.to_string())).await
@@ -200,7 +200,7 @@ impl Deliverer {
         store.note_sink(&sink.name, sink.destination.kind(), problem).await
     }
 
-    /// Delivers the run that has waited for longest; none when none is due or the sink is left alone.
+    /// Claims the run that has waited for longest, and delivers it; none when none is due or the sink is left alone.
     async fn deliver_one(
         &self,
         stop: &CancellationToken,
@@ -209,7 +209,7 @@ impl Deliverer {
         if self.is_paused() {
             return Ok(None);
         }
-        // A claim that was made and whose answer was not waited for runs out.
+        // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
         let claimed = tokio::select! {
             claimed = store.claim_delivery(&sink.name, lease_end(clock.now())) => claimed?,
             () = stop.cancelled() => None,
@@ -266,7 +266,7 @@ impl Deliverer {
         match outcome {
             Ok(()) => {
                 if self.has_answered(stats) {
-                    self.is_well().await?;
+                    self.mark_recovered().await?;
                 }
                 stats.runs = 1;
             }
@@ -356,8 +356,8 @@ impl Deliverer {
         self.0.health.leave_alone(first, self.0.clock.now())
     }
 
-    /// The sink takes what it is sent, again.
-    async fn is_well(&self) -> std::result::Result<(), runlog_store::Error> {
+    /// Notes that the sink takes what it is sent again.
+    async fn mark_recovered(&self) -> std::result::Result<(), runlog_store::Error> {
         if self.0.health.recovered() {
             info!(sink = self.name(), "the sink takes what it is sent again");
             self.note(None).await?;

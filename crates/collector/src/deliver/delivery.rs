@@ -11,8 +11,8 @@ use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::SinkHealth;
 use super::pending::PendingBatch;
 use super::send::{Sender, TRIES, pause};
-use super::sink::{Item, RunContext, SendError, Sink};
 use super::sinks::files::Files;
+use super::sinks::sink::{Item, RunContext, SendError, Sink};
 use super::sinks::webhook::Webhook;
 use super::stats::DeliveryStats;
 use super::target::{FileParts, RecordTarget, SinkBatches};
@@ -158,9 +158,13 @@ impl RunDelivery<'_> {
     /// Sends the summary of the run.
     async fn send_run(&self, webhook: &Webhook, run: &RunContext) -> Result<()> {
         let id = format!("{}-{}", epoch_id(self.claimed), self.claimed.run.records);
+        let mut run = run.clone();
+        if let Some(text) = &mut run.run.error_message {
+            self.sink.redactor.text(text);
+        }
         let mut tries = 0;
         loop {
-            let (problem, after) = match webhook.send(&id, run, &self.sink.redactor).await {
+            let (problem, after) = match webhook.send(&id, &run).await {
                 Ok(()) => return Ok(()),
                 Err(SendError::Away { problem, after }) => (problem, after),
                 Err(SendError::NoAnswer(problem)) => (problem, None),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::sink::{SendError, Sink};
 use super::sinks::files::Files;
+use super::sinks::sink::{SendError, Sink};
 use super::sinks::webhook::Webhook;
 
 /// Where records or runs are delivered to.

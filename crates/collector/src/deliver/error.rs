@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sink::SendError;
+use super::sinks::sink::SendError;
 
 /// How long a sink is left alone at first that is away, and one that does not let us in.
 pub(super) const PAUSE_FIRST: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use runlog_model::Timestamp;
 
 use super::batch::BatchOutcome;
 use super::error::{DeliveryError, Result};
-use super::sink::Encoded;
+use super::sinks::sink::Encoded;
 use crate::backoff::{backoff, millis};
 
 /// The longest time for which a sink is left alone.

@@ -11,28 +11,20 @@ mod delivery;
 mod destination;
 mod error;
 mod health;
-mod mapping;
 mod pending;
 mod redact;
 mod send;
-mod sink;
 mod sinks;
 mod stats;
 mod target;
-mod template;
 
 pub use config::{BatchBounds, SinkConfig, SinkFilter};
 pub use deliverer::Deliverer;
 pub use destination::Destination;
-pub use mapping::{Field, Mapping, Source};
 pub use redact::{Redaction, Redactor};
-pub use sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
-pub use sinks::elasticsearch::Elasticsearch;
-pub use sinks::files::{FileForm, Files, Packing};
-pub use sinks::http::{HttpAccess, HttpSettings};
-pub use sinks::loki::Loki;
-pub use sinks::otlp::Otlp;
-pub use sinks::splunk::{Splunk, SplunkPlace};
-pub use sinks::webhook::Webhook;
+pub use sinks::{
+    Batch, Elasticsearch, Encoded, Field, FileForm, Files, HttpAccess, HttpSettings, Item, Loki, Mapping, Otlp,
+    Packing, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, Source, Splunk, SplunkPlace,
+    Template, Webhook,
+};
 pub use stats::DeliveryStats;
-pub use template::Template;

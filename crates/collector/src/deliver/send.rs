@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::BatchOutcome;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::{REFUSED_ALL, SinkHealth};
-use super::sink::{Batch, Encoded, RecordOutcome, RunContext, SendError, Sink, SinkResponse};
+use super::sinks::sink::{Batch, Encoded, RecordOutcome, RunContext, SendError, Sink, SinkResponse};
 use crate::backoff::backoff;
 
 /// How often a batch is sent before the sink counts as away.

@@ -8,8 +8,8 @@ use super::config::BatchBounds;
 use super::error::{DeliveryError, Result};
 use super::pending::PendingBatch;
 use super::send::Sender;
-use super::sink::{Encoded, Item, RunContext};
 use super::sinks::files::{Files, Part};
+use super::sinks::sink::{Encoded, Item, RunContext};
 
 /// Takes the records of a run one after another, and has them for good at the end of each batch.
 pub(super) trait RecordTarget {

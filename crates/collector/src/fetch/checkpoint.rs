@@ -22,7 +22,7 @@ const SPARE_CHUNKS_MAX: usize = 2;
 pub(crate) struct Checkpoint {
     folder: PathBuf,
     state: State,
-    /// The file, to be gone on with; none before the first line, and when a line could not be written.
+    /// The file, open for the next line; none before the first line, and after a line could not be written.
     file: Option<File>,
     /// Keeps other fetches out of the folder, in this process and in others.
     lock: Option<FolderLock>,
@@ -51,7 +51,7 @@ impl Checkpoint {
         Ok(Self { folder, state, file: None, lock, _temporary: None })
     }
 
-    /// A fetch that cannot be gone on with, because its output is a pipe.
+    /// A fetch that cannot be continued, because its output is a pipe.
     pub(crate) fn temporary(fetch: Identity) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("runlog-fetch-").tempdir();
         let temporary = temporary.map_err(storage("make a temporary folder in", &std::env::temp_dir()))?;
@@ -170,7 +170,7 @@ impl Checkpoint {
     fn write(&mut self, line: serde_json::Result<Vec<u8>>) -> Result<()> {
         let path = self.folder.join(FILE);
         let write = || -> std::io::Result<()> {
-            // Taken, so that a line that was written in part is not gone on with.
+            // Taken, so that nothing is written after a line that was written in part.
             self.file = Some(match self.file.take() {
                 Some(mut file) => {
                     file.write_all(&line?)?;
@@ -216,7 +216,7 @@ mod tests {
     use super::super::journal::{PageState, read};
     use super::*;
 
-    /// Of a walk of 25,000 pages, the file took gigabytes, and it was gone on with from page 9,999.
+    /// Of a walk of 25,000 pages, the file took gigabytes, and it was continued from page 9,999.
     #[test]
     fn a_walk_of_any_length_takes_the_same_for_each_page_and_is_gone_on_with_from_its_last() {
         let folder = tempfile::tempdir().unwrap();

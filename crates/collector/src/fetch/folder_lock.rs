@@ -8,12 +8,12 @@ use tracing::debug;
 
 use super::error::{FetchError, Result, storage};
 
-/// Locked while a fetch goes on, where the folder itself cannot be.
+/// Locked during a fetch, where the folder itself cannot be.
 const LOCK_FILE: &str = "lock";
 /// Whoever holds it, or a copy, may write into the folder.
 pub(crate) type FolderLock = Arc<File>;
 
-/// Locks a folder; fails when a fetch goes on in it.
+/// Locks a folder; fails when another fetch is working in it.
 pub(super) fn lock(folder: &Path) -> Result<FolderLock> {
     let of_folder = File::open(folder).map_err(storage("read", folder))?;
     let (file, locked) = match of_folder.try_lock() {

@@ -45,7 +45,7 @@ pub(super) struct State {
     pub(super) pages: Vec<PageState>,
 }
 
-/// What makes two fetches the same, so that one can go on from the other.
+/// What makes two fetches the same, so that one can continue the other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Identity {

@@ -1,4 +1,4 @@
-//! Fetches one run, whole: waits until it has settled, asks for its pages, lays them down, and goes on where it was.
+//! Fetches one run, whole: waits until it has settled, asks for its pages, writes them to disk, and continues after an interruption.
 //!
 //! ```text
 //! settle ▸ divide ▸ pages (each noted in the checkpoint) ▸ merge ▸ count ▸ render

@@ -84,7 +84,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         self.checkpoint
     }
 
-    /// Puts the pages together that are on disk, and gives beside that what the service counts: what it told with the
+    /// Joins the pages that are on disk, and gives beside that what the service counts: what it told with the
     /// pages or was asked for with them, or a new count where that one did not fit.
     pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), C::Error> {
         let counting = self.counting.take().unwrap_or_else(|| self.ask_for_count());
@@ -98,7 +98,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
 
     /// Brings every page to disk that is not there yet, going on from where an earlier fetch was.
     pub(crate) async fn all_pages(&mut self) -> Result<()> {
-        if !self.take_up_known().await? {
+        if !self.resume_known_pages().await? {
             warn!("the log has changed since its first pages were asked for; all of it is fetched anew");
             self.start_over().await?;
         }
@@ -180,7 +180,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     }
 
     /// Forgets all pages that are on disk, and fetches them anew.
-    pub(crate) async fn anew(&mut self) -> Result<()> {
+    pub(crate) async fn fetch_anew(&mut self) -> Result<()> {
         // A service that does not keep to the bounds of parts may keep to its own headers.
         self.may_divide = false;
         self.start_over().await?;
@@ -194,7 +194,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
 
     /// Asks again for the newest page, for records that came late, and for the pages after each header, from a second
     /// later: a service that cuts its headers down to seconds leaves records between its pages.
-    pub(crate) async fn ends_again(&mut self) -> Result<()> {
+    pub(crate) async fn request_ends_again(&mut self) -> Result<()> {
         let newest = self.checkpoint.walked().filter(|page| page.age == 0).map(|page| (0, page.end.clone()));
         let later = |next_end: &str| Some(next_end.parse::<Timestamp>().ok()?.plus_millis(SECOND_MS).to_api_text());
         let after_header = |page: &PageState| Some((page.age + 1, Some(later(page.next_end.as_deref()?)?)));
@@ -211,7 +211,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         self.finish().await
     }
 
-    /// True when ends of pages were asked for again, by this fetch or by one that it goes on from.
+    /// True when ends of pages were asked for again, by this fetch or by one that it continues.
     pub(crate) fn has_asked_again(&self) -> bool {
         self.checkpoint.pages().iter().any(|page| !page.is_of_walk())
     }
@@ -240,7 +240,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
 
     /// Asks once more for the pages that were asked for before the interruption and did not come. False when one of
     /// them ends elsewhere now: then the pages after it leave a gap, or are not the right ones.
-    async fn take_up_known(&mut self) -> Result<bool> {
+    async fn resume_known_pages(&mut self) -> Result<bool> {
         let known: Vec<PageState> = self.checkpoint.pages().to_vec();
         for state in known.into_iter().filter(|page| page.spooled.is_none()) {
             self.make_room().await?;
@@ -274,9 +274,9 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         // Held by the task, so that one that is being given up does not write into the next fetch's folder.
         let lock = self.checkpoint.lock();
         self.tasks.spawn(async move {
-            let laid_down = lay_down(&client, id, number, &page, settings, progress.as_ref()).await;
+            let spooled = spool_page(&client, id, number, &page, settings, progress.as_ref()).await;
             drop(lock);
-            laid_down
+            spooled
         });
     }
 
@@ -306,8 +306,8 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     }
 }
 
-/// Downloads a page and lays it down; again when its file is not whole.
-async fn lay_down(
+/// Downloads a page and writes it to disk; again when its file is not whole.
+async fn spool_page(
     client: &Client,
     id: u32,
     number: u32,

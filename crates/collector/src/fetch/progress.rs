@@ -1,4 +1,4 @@
-//! What a fetch reports while it goes on.
+//! What a fetch reports on its way.
 
 /// Is told what a fetch is doing.
 pub trait Progress: Send + Sync {

@@ -49,7 +49,7 @@ pub enum Form {
 /// Where a result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// A file. It is put in place whole; what is on its way stands in a folder beside it, to go on from.
+    /// A file. It is put in place whole; until then, a folder beside it holds the pages, to continue from.
     File(PathBuf),
     /// Standard output; what is on its way stands in a temporary folder.
     StandardOutput,

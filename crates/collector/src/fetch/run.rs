@@ -28,7 +28,7 @@ const COUNT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Fetches a run's log, and proves by the service's own count that it is whole.
 ///
-/// Interrupted at any moment and called again with the same request, it goes on: pages that are on disk are not
+/// Interrupted at any moment and called again with the same request, it continues: pages that are on disk are not
 /// fetched again. Nothing stands at the output until all of it does.
 pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn Progress>) -> Result<FetchReport> {
     let part_folder = match &request.output {
@@ -140,12 +140,12 @@ async fn join_and_count<C: PageConsumer>(
         let has_pages = fetcher.checkpoint().walked().next().is_some();
         if got < expected && has_pages && !fetcher.has_asked_again() {
             fetcher.progress.report(FetchEvent::AskingAgainForEnds { expected, got });
-            fetcher.ends_again().await?;
+            fetcher.request_ends_again().await?;
         } else if fetcher.is_divided() || *kept > 0 && !request.allow_incomplete {
             // Parts may have been cut where the service does not cut, and a page that came wrong the last time would be
             // wrong for ever.
             *kept = 0;
-            fetcher.anew().await?;
+            fetcher.fetch_anew().await?;
         } else if got > expected && !std::mem::replace(&mut has_waited, true) {
             // The count of a log that has just been written may come later than the log.
             fetcher.client.sleep(COUNT_PAUSE).await;

@@ -72,7 +72,7 @@ impl SpareFolders {
     }
 }
 
-/// Removes the folder of a fetch whose result is in place, which was ended before it could; false when one goes on there.
+/// Removes the folder of a fetch whose result is in place, which ended before it could; false when a fetch is working in it.
 pub(crate) fn remove_left_over(folder: &Path) -> Result<bool> {
     match lock(folder) {
         Ok(_alone) => fs::remove_dir_all(folder).map_err(storage("remove", folder)).map(|()| true),

@@ -16,7 +16,7 @@ pub(crate) enum Downloaded {
 }
 
 impl Client {
-    /// Downloads the file behind a link into a sink. Broken off, it goes on where it was if the service allows.
+    /// Downloads the file behind a link into a sink. Broken off, it continues where it was if the service allows.
     pub(crate) async fn download(
         &self,
         link: &SecretString,

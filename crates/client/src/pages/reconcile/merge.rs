@@ -35,20 +35,20 @@ pub fn merge(
     give: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Merged> {
     match order {
-        LogOrder::Time => merge_stretch(folder, pages, i64::MIN..=i64::MAX, &mut |_, entry| give(entry)),
+        LogOrder::Time => merge_interval(folder, pages, i64::MIN..=i64::MAX, &mut |_, entry| give(entry)),
         LogOrder::Received => as_received(folder, pages, give),
     }
 }
 
-/// Gives the entries of a stretch of time, in milliseconds since 1970, each with its time: oldest first, entries of one
+/// Gives the entries of an interval of time, in milliseconds since 1970, each with its time: oldest first, entries of one
 /// instant in the order of their arrival. An entry that has no time has that of its neighbour.
-pub fn merge_stretch(
+pub fn merge_interval(
     folder: &Path,
     pages: &[SpooledPage],
-    stretch: RangeInclusive<i64>,
+    interval: RangeInclusive<i64>,
     give: &mut dyn FnMut(i64, &[u8]) -> Result<()>,
 ) -> Result<Merged> {
-    ByTime::new(folder, &all_turned(folder, pages)?, stretch).run(give)
+    ByTime::new(folder, &all_turned(folder, pages)?, interval).run(give)
 }
 
 /// The pages with every chunk in the direction that its file has; a file that does not tell has that of the others.
@@ -77,7 +77,7 @@ struct ByTime<'a> {
     /// The next entry of each open chunk, and which it is.
     heads: BinaryHeap<Reverse<(Key, usize)>>,
     shared: Shared,
-    stretch: RangeInclusive<i64>,
+    interval: RangeInclusive<i64>,
 }
 
 /// Takes entries with their times.
@@ -89,7 +89,7 @@ struct Open {
 }
 
 impl<'a> ByTime<'a> {
-    fn new(folder: &'a Path, pages: &'a [SpooledPage], stretch: RangeInclusive<i64>) -> Self {
+    fn new(folder: &'a Path, pages: &'a [SpooledPage], interval: RangeInclusive<i64>) -> Self {
         // A page that ends inside an instant holds the newest part of it; one that reaches further back holds all of
         // it, or the part before. So the further back first: that is the order in which the entries came.
         let mut furthest_first: Vec<&SpooledPage> = pages.iter().collect();
@@ -97,15 +97,15 @@ impl<'a> ByTime<'a> {
         let places = (0_u32..).zip(furthest_first);
         let chunks = places.flat_map(|(place, page)| page.chunks.iter().map(move |chunk| (place, chunk)));
         let is_inside =
-            |(_, chunk): &(u32, &Chunk)| chunk.first_ms <= *stretch.end() && chunk.last_ms >= *stretch.start();
+            |(_, chunk): &(u32, &Chunk)| chunk.first_ms <= *interval.end() && chunk.last_ms >= *interval.start();
         let mut closed: Vec<_> = chunks.filter(is_inside).collect();
         closed.sort_by_key(|(_, chunk)| Reverse(chunk.first_ms));
-        Self { folder, closed, open: Vec::new(), heads: BinaryHeap::new(), shared: Shared::default(), stretch }
+        Self { folder, closed, open: Vec::new(), heads: BinaryHeap::new(), shared: Shared::default(), interval }
     }
 
     fn run(mut self, give: &mut Give<'_>) -> Result<Merged> {
         let mut merged = Merged::default();
-        while let Some(instant) = self.next_instant()?.filter(|instant| instant <= self.stretch.end()) {
+        while let Some(instant) = self.next_instant()?.filter(|instant| instant <= self.interval.end()) {
             match self.is_of_one_page(instant) {
                 true => merged.entries += self.give_all(instant, give)?,
                 false => self.give_union(instant, give, &mut merged)?,
@@ -121,7 +121,7 @@ impl<'a> ByTime<'a> {
         let Some(instant) = open.into_iter().chain(closed).min() else { return Ok(None) };
         while let Some((page, chunk)) = self.closed.pop_if(|(_, chunk)| chunk.first_ms <= instant) {
             let mut reader = ChunkReader::open(self.folder, chunk)?;
-            while reader.position().is_some_and(|position| position.time_ms < *self.stretch.start()) {
+            while reader.position().is_some_and(|position| position.time_ms < *self.interval.start()) {
                 reader.advance()?;
             }
             let index = self.open.len();
@@ -225,7 +225,7 @@ fn as_received(folder: &Path, pages: &[SpooledPage], give: &mut dyn FnMut(&[u8])
     Ok(merged)
 }
 
-/// The stretches of time where other pages meet this one: only there can one repeat another.
+/// The intervals of time where other pages meet this one: only there can one repeat another.
 fn meetings(pages: &[&SpooledPage], index: usize) -> Vec<(i64, i64)> {
     let Some((first, last)) = pages[index].span() else { return Vec::new() };
     let others = pages.iter().enumerate().filter(|(other, _)| *other != index);

@@ -15,6 +15,6 @@ mod page;
 mod shared;
 mod spool;
 
-pub use merge::{Merged, merge, merge_stretch};
+pub use merge::{Merged, merge, merge_interval};
 pub use page::{Chunk, LogOrder, SpooledPage};
 pub use spool::{PageSpool, SpoolSettings};

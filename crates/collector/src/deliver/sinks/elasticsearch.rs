@@ -11,10 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::http::{HttpSettings, Poster};
-use crate::deliver::mapping::{Field, Mapping};
-use crate::deliver::sink::{
-    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse,
-};
+use super::mapping::{Field, Mapping};
+use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 
 /// How much of a reason is kept. Unit: characters.
 const REASON_CHARS_MAX: usize = 300;

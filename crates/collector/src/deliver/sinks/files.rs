@@ -11,9 +11,9 @@ use runlog_model::text::TextLine;
 use runlog_store::{Bucket, BucketFile, FiledRecord, RecordFile};
 use serde_json::Value;
 
-use crate::deliver::mapping::{Field, Mapping};
-use crate::deliver::sink::{Item, RunContext, SendError};
-use crate::deliver::template::Template;
+use super::mapping::{Field, Mapping};
+use super::sink::{Item, RunContext, SendError};
+use super::template::Template;
 
 /// How many bytes are gathered before they are written.
 const WRITTEN_TOGETHER: usize = 256 << 10;

@@ -14,7 +14,7 @@ use runlog_model::Clock;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::deliver::sink::SendError;
+use super::sink::SendError;
 
 /// The longest answer that is read. Unit: bytes. That to a batch of some thousand records is about a megabyte.
 const ANSWER_BYTES_MAX: usize = 32 << 20;

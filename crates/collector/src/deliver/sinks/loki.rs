@@ -12,10 +12,8 @@ use runlog_model::{Clock, Timestamp};
 use serde_json::{Map, Value};
 
 use super::http::{HttpSettings, Poster};
-use crate::deliver::mapping::{Field, Mapping, Source};
-use crate::deliver::sink::{
-    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse,
-};
+use super::mapping::{Field, Mapping, Source};
+use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 
 /// Most labels of a stream, as Loki has it when nobody set it otherwise.
 const LABELS_MAX: usize = 15;

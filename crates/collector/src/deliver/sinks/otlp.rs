@@ -17,9 +17,7 @@ use runlog_model::record::Severity;
 use serde_json::Value;
 
 use super::http::{Answer, HttpSettings, Poster};
-use crate::deliver::sink::{
-    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse,
-};
+use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 
 const PROTOBUF: &str = "application/x-protobuf";
 

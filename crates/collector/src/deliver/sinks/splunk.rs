@@ -10,10 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::http::{Answer, HttpSettings, Poster};
-use crate::deliver::mapping::{Field, Mapping};
-use crate::deliver::sink::{
-    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse,
-};
+use super::mapping::{Field, Mapping};
+use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 
 /// An event collector.
 pub struct Splunk {

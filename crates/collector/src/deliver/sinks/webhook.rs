@@ -12,8 +12,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::http::{HttpSettings, Poster};
-use crate::deliver::redact::Redactor;
-use crate::deliver::sink::{RunContext, SendError};
+use super::sink::{RunContext, SendError};
 use crate::signature::signature;
 
 /// A webhook.
@@ -39,9 +38,9 @@ impl Webhook {
         self.post("ping", json!({ "id": "ping", "type": "ping" })).await
     }
 
-    /// Sends the summary of a run.
-    pub(crate) async fn send(&self, id: &str, run: &RunContext, redactor: &Redactor) -> Result<(), SendError> {
-        self.post(id, summary(id, run, redactor)).await
+    /// Sends the summary of a run, all of which may be seen there.
+    pub(crate) async fn send(&self, id: &str, run: &RunContext) -> Result<(), SendError> {
+        self.post(id, summary(id, run)).await
     }
 
     async fn post(&self, id: &str, body: Value) -> Result<(), SendError> {
@@ -63,13 +62,8 @@ impl Webhook {
     }
 }
 
-fn summary(id: &str, facts: &RunContext, redactor: &Redactor) -> Value {
-    let run = &facts.run;
-    let redacted = |text: &Option<String>| {
-        let mut text = text.clone()?;
-        redactor.text(&mut text);
-        Some(text)
-    };
+fn summary(id: &str, context: &RunContext) -> Value {
+    let run = &context.run;
     let severities: Map<String, Value> = Severity::ALL
         .into_iter()
         .map(|severity| (severity.name().to_lowercase(), run.severities.of(severity).into()))
@@ -87,13 +81,13 @@ fn summary(id: &str, facts: &RunContext, redactor: &Redactor) -> Value {
             "finishedAt": run.finished_at,
             "durationMs": duration_ms,
             "errorType": run.error_type,
-            "errorMessage": redacted(&run.error_message),
+            "errorMessage": run.error_message,
             "processedRows": run.processed_rows,
             "rejectedRows": run.rejected_rows,
         },
-        "task": { "id": run.task_id, "name": facts.task, "version": run.task_version },
-        "workspace": { "id": run.workspace_id, "name": facts.workspace },
-        "environment": { "name": facts.environment },
+        "task": { "id": run.task_id, "name": context.task, "version": run.task_version },
+        "workspace": { "id": run.workspace_id, "name": context.workspace },
+        "environment": { "name": context.environment },
         "log": { "records": run.records, "severities": severities },
     })
 }
