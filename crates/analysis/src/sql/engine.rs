@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use super::error::{SqlError, SqlErrorKind};
 use super::measured::{Functions, LEFT_OUT};
-use super::memory::QuestionMemory;
+use super::memory::QueryMemory;
 use super::record_table::RecordTable;
 use super::row_table::CatalogTable;
 use super::spill_folder::SpillFolder;
@@ -180,7 +180,7 @@ impl SqlEngine {
         let stop = Arc::new(Stop::after(self.settings.time_max));
         // Given up with the request, also while nothing but planning is done.
         let left = LeftOnDrop(Some(Arc::clone(&stop)));
-        let question = Question { engine: self.clone(), query: query.into(), readable, stop: Arc::clone(&stop) };
+        let question = RunningQuery { engine: self.clone(), query: query.into(), readable, stop: Arc::clone(&stop) };
         let (begun, beginning) = oneshot::channel();
         let (batches, answer) = mpsc::channel(1);
         let work = async move {
@@ -241,14 +241,14 @@ fn table_names() -> Vec<&'static str> {
 }
 
 /// A question on its way.
-struct Question {
+struct RunningQuery {
     engine: SqlEngine,
     query: Arc<str>,
     readable: Option<Vec<WorkspaceId>>,
     stop: Arc<Stop>,
 }
 
-impl Question {
+impl RunningQuery {
     async fn answer(
         self,
         begun: oneshot::Sender<Result<SchemaRef, SqlError>>,
@@ -416,7 +416,7 @@ fn runtime(settings: &SqlSettings, spill_folder: Option<&SpillFolder>) -> Result
         None => DiskManagerMode::OsTmpDirectory,
     };
     let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(settings.spill_bytes);
-    let memory = QuestionMemory::new(settings.memory_bytes);
+    let memory = QueryMemory::new(settings.memory_bytes);
     RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).with_disk_manager_builder(disk).build()
 }
 

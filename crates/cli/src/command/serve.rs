@@ -296,10 +296,10 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
             return Err(Failure::new(Exit::Usage, format!("{name} is from a second to a day")));
         }
     }
-    let wishes = args.settings.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-    let stored = wishes.archive(args.data.as_deref(), args.places.catalog, args.places.objects)?;
+    let settings_file = args.settings.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let stored = settings_file.archive(args.data.as_deref(), args.places.catalog, args.places.objects)?;
     let data = stored.data_folder.clone();
-    let (upstreams, sinks) = (wishes.upstreams(&data)?, wishes.sinks()?);
+    let (upstreams, sinks) = (settings_file.upstreams(&data)?, settings_file.sinks()?);
     let settings = StoreSettings {
         page_records_max: args.page_records,
         settle_ms: args.settle.map_or(stored.settle_ms, Span::as_millis),
@@ -347,7 +347,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };
-    let alerts = wishes.alerts(&store)?;
+    let alerts = settings_file.alerts(&store)?;
     let sending_alerts = tokio::spawn({
         let (store, stop) = (store.clone(), stop.clone());
         async move { send_alerts(&store, alerts, stop).await }

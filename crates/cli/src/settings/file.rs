@@ -130,7 +130,7 @@ impl Settings {
             };
             // One pace for all that is asked of a host.
             if let Some(other) = scheduled.iter().find(|other| host_of(other) == host_of(&one)) {
-                one.upstream.client = one.upstream.client.beside(&other.upstream.client);
+                one.upstream.client = one.upstream.client.sharing_rate_limit_with(&other.upstream.client);
             }
             scheduled.push(one);
         }

@@ -72,7 +72,7 @@ impl Client {
     ///
     /// Called before the client is cloned or used; a client that is in use already keeps its own pace.
     #[must_use]
-    pub fn beside(mut self, other: &Self) -> Self {
+    pub fn sharing_rate_limit_with(mut self, other: &Self) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.connection.rate_limiter = Arc::clone(&other.0.connection.rate_limiter);
         }

@@ -104,7 +104,7 @@ impl Connection {
             request = request.timeout(time_max);
         }
         let response = request.send().await.map_err(|error| self.broken(call, error))?;
-        self.rate_limiter.hear(response.headers());
+        self.rate_limiter.read_limit(response.headers());
         Ok(response)
     }
 

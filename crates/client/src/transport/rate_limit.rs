@@ -69,7 +69,7 @@ impl RateLimiter {
     }
 
     /// Takes the service's word for how many requests it takes.
-    pub(crate) fn hear(&self, headers: &HeaderMap) {
+    pub(crate) fn read_limit(&self, headers: &HeaderMap) {
         let said = headers.get(PACE_HEADER).filter(|_| !self.is_set).and_then(|value| value.to_str().ok());
         let pace = match said.map(|text| (text.trim(), text.split_once(','))) {
             Some(("0", _)) => None,
@@ -197,8 +197,10 @@ mod tests {
     fn the_services_word_counts_unless_the_caller_set_the_pace() {
         let said = |set: PaceSetting, text: &'static str| {
             let rate_limiter = RateLimiter::new(set);
-            rate_limiter
-                .hear(&HeaderMap::from_iter([(PACE_HEADER.parse().unwrap(), http::HeaderValue::from_static(text))]));
+            rate_limiter.read_limit(&HeaderMap::from_iter([(
+                PACE_HEADER.parse().unwrap(),
+                http::HeaderValue::from_static(text),
+            )]));
             *locked(&rate_limiter.pace)
         };
         let usual = Some(Pace::default());

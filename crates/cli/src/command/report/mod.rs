@@ -1,9 +1,9 @@
 //! `runlog report`: what is worth knowing of a run, a task or a workspace.
 
 mod diff;
+mod phrases;
 mod run;
 mod task;
-mod words;
 mod workspace;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use runlog_analysis::report::{Against, RunReport};
 use runlog_analysis::{Event, Failure, Outlier, Pattern, SlowGap};
 use runlog_model::Timestamp;
 
-use super::words::{
+use super::phrases::{
     CHANGES_HEAD, basis_of, began, counted, head_of, rows_of_changes, rows_of_groups, severity, started, text, time,
     time_in_run,
 };

@@ -3,7 +3,7 @@
 use runlog_analysis::report::{NewProblemOfTask, Reason, WorkspaceReport};
 use runlog_model::ProblemKind;
 
-use super::words::{counted, number, severity, status, strip_of, text, time};
+use super::phrases::{counted, number, severity, status, strip_of, text, time};
 use crate::render::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
 use crate::render::terminal::{count, duration, shortened};
 

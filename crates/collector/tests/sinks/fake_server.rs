@@ -73,7 +73,7 @@ struct Kept {
     hangs: bool,
 }
 
-pub(crate) struct StandIn {
+pub(crate) struct FakeServer {
     pub(crate) url: String,
     kept: Arc<Shared>,
 }
@@ -83,7 +83,7 @@ struct Shared {
     kept: Mutex<Kept>,
 }
 
-impl StandIn {
+impl FakeServer {
     pub(crate) async fn start(kind: Kind) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
