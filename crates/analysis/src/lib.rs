@@ -5,29 +5,21 @@
 //! report::run_report, task_report, workspace_report, run_diff      summaries and rows looked up ▸ an answer
 //! ```
 
-mod failure;
-mod gaps;
-mod job;
+mod first_line;
 mod mask;
 mod occurrences;
-mod outliers;
 pub mod patterns;
 pub mod report;
-mod run_summary;
 pub mod sql;
 mod stable_id;
 pub mod stack_trace;
 mod summary;
-mod timeline;
 
-pub use failure::{Cause, Event, Failure};
-pub use gaps::SlowGap;
-pub use job::{make_summaries, summarize_all, summarize_due};
 pub use occurrences::{Occurrences, Rest, SAMPLE_BYTES_MAX};
-pub use outliers::Outlier;
 pub use patterns::{Pattern, PatternMiner, Patterns};
-pub use run_summary::{PROBLEMS_MAX, RunSummary, SUMMARY_VERSION, Summarizer};
 pub use stable_id::{InvalidStableId, StableId};
 pub use stack_trace::{StackTraceGroup, StackTraceGroups};
-pub use summary::{Gap, Problem, Summary};
-pub use timeline::{STRETCHES_MAX, Stretch, Timeline};
+pub use summary::{
+    Cause, Event, Failure, Gap, Outlier, PROBLEMS_MAX, Problem, RunSummary, STRETCHES_MAX, SUMMARY_VERSION, SlowGap,
+    Stretch, Summarizer, Summary, Timeline, make_summaries, summarize_all, summarize_due,
+};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use runlog_collector::CollectError;
+
 /// Why the program ends with something other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -82,6 +84,20 @@ impl From<runlog_store::Error> for Failure {
             runlog_store::ErrorKind::NotFound | runlog_store::ErrorKind::Expired => Exit::NotFound,
             runlog_store::ErrorKind::Invalid => Exit::Usage,
             runlog_store::ErrorKind::Conflict | runlog_store::ErrorKind::Corrupt => Exit::Failed,
+        };
+        Self { exit, error: error.into() }
+    }
+}
+
+impl From<CollectError> for Failure {
+    fn from(error: CollectError) -> Self {
+        let exit = match &error {
+            CollectError::Upstream(error) => exit_of(error.kind()),
+            CollectError::Archive(_) | CollectError::Unsteady { .. } | CollectError::NoLogYet { .. } => {
+                Exit::Unavailable
+            }
+            CollectError::NoSuchPlace { .. } => Exit::NotFound,
+            CollectError::Fetch(_) | CollectError::Crowded { .. } | CollectError::BadRun { .. } => Exit::Failed,
         };
         Self { exit, error: error.into() }
     }

@@ -1,25 +1,26 @@
 //! `runlog`: the archive of run logs, and its client, in one program.
 
+mod admin_token;
 mod arguments;
+mod background;
 mod command;
-mod connection;
-mod document;
-mod edge;
 mod exit;
 mod memory;
-mod progress;
-mod screen;
+mod render;
 mod settings;
-mod terminal;
+mod stop;
+mod system;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use tokio_util::sync::CancellationToken;
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::screen::Stream;
+use crate::exit::{Failure, Outcome};
+use crate::render::failure::report;
+use crate::render::screen::Stream;
+use crate::render::terminal;
+use crate::stop::{stop_on_signals, until_stopped};
 
 /// An archive of run logs: keeps the logs of data-integration runs, serves them through the run-log API of Talend
 /// Cloud, and brings whole logs back from there
@@ -47,15 +48,15 @@ enum Command {
     /// Collects the runs of upstreams into an archive, again and again
     Collect(command::collect::CollectArgs),
     /// Collects the runs of a stretch of the past
-    Backfill(command::collect::BackfillArgs),
+    Backfill(command::backfill::BackfillArgs),
     /// Says how long a backfill would take
-    Plan(command::collect::PlanArgs),
+    Plan(command::plan::PlanArgs),
     /// Delivers archived logs to files, monitoring systems and webhooks
     Deliver(command::deliver::DeliverArgs),
     /// Shows how far collecting and delivering are
-    Status(command::collect::StatusArgs),
+    Status(command::status::StatusArgs),
     /// Reads the settings, and tries everything that they name
-    Check(command::collect::CheckArgs),
+    Check(command::check::CheckArgs),
     /// Sends known records on the whole path, and says what of them is missing, came twice, or came late
     Canary(command::canary::CanaryArgs),
     /// Tells what is worth knowing of a run, a task or a workspace
@@ -106,12 +107,12 @@ async fn run(command: Command) -> Outcome {
         Command::Runs(args) => until_stopped(command::runs::run(args), stop).await,
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
         Command::Push(args) => until_stopped(command::push::run(args), stop).await,
-        Command::Collect(args) => command::collect::collect(args, stop).await,
-        Command::Backfill(args) => command::collect::backfill(args, stop).await,
-        Command::Plan(args) => until_stopped(command::collect::plan(args), stop).await,
+        Command::Collect(args) => command::collect::run(args, stop).await,
+        Command::Backfill(args) => command::backfill::run(args, stop).await,
+        Command::Plan(args) => until_stopped(command::plan::run(args), stop).await,
         Command::Deliver(args) => command::deliver::run(args, stop).await,
-        Command::Status(args) => until_stopped(command::collect::status(args), stop).await,
-        Command::Check(args) => command::collect::check(args, stop).await,
+        Command::Status(args) => until_stopped(command::status::run(args), stop).await,
+        Command::Check(args) => command::check::run(args, stop).await,
         Command::Canary(args) => command::canary::run(args, stop).await,
         Command::Report(args) => until_stopped(command::report::run(args), stop).await,
         Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
@@ -123,32 +124,6 @@ async fn run(command: Command) -> Outcome {
         Command::Health(args) => until_stopped(command::health::run(args), stop).await,
         Command::Completions(args) => command::completions::run(args, Arguments::command()),
     }
-}
-
-/// Does a piece of work until it ends or a signal comes. What it had finished by then is on disk or at the service.
-pub(crate) async fn until_stopped(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
-    tokio::select! {
-        outcome = work => outcome,
-        () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here")),
-    }
-}
-
-/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the program at once.
-fn stop_on_signals() -> Outcome<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let cancelled = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-            if cancelled.is_cancelled() {
-                std::process::exit(Exit::Interrupted as i32);
-            }
-            cancelled.cancel();
-        }
-    });
-    Ok(stop)
 }
 
 /// A reader that has seen enough (`| head`) is no failure.
@@ -177,19 +152,5 @@ fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let backtrace = std::backtrace::Backtrace::capture();
     if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
         terminal::note(backtrace.to_string());
-    }
-}
-
-fn report(failure: &Failure) {
-    let mut causes = failure.error.chain().map(ToString::to_string);
-    let first = causes.next().unwrap_or_default();
-    terminal::note(format!("{} {}", terminal::styled_note(terminal::BAD, "error:"), Stream::Note.shown(&first)));
-    let mut shown = first;
-    for cause in causes {
-        // A cause that the line above already says adds nothing.
-        if !shown.contains(&cause) {
-            terminal::note(format!("  because {}", Stream::Note.shown(&cause)));
-            shown = cause;
-        }
     }
 }

@@ -10,44 +10,18 @@
 //! What is absent here: where the result goes, which is the collector's business, and the archive, which the client
 //! does not know. The clock, randomness and waiting are handed in.
 
-mod access;
-mod admin;
-mod client;
-mod download;
-pub mod entries;
+mod api;
 mod error;
-mod executions;
-mod fetch_page;
-mod lenient;
-mod lists;
-mod logs;
-mod mend;
-mod pace;
-mod push;
-mod ready;
-pub mod reconcile;
-mod reports;
-mod retry;
-mod search;
-mod settings;
-mod sql;
-mod tls;
-mod wait;
-mod walk;
+mod pages;
+mod transport;
 
-pub use admin::PermissionHolder;
-pub use client::{Client, Traffic};
-pub use download::DownloadSink;
+pub use api::{
+    ContentEncoding, Execution, ExecutionFilter, ExecutionList, ExecutionScope, GeneratedPage, ListIds, LivePage,
+    LiveQuery, PageRequest, PermissionHolder, PushBatch, Readiness, SqlAnswer, readiness,
+};
 pub use error::{Error, ErrorKind, Result};
-pub use executions::{Execution, ExecutionFilter, ExecutionList, ExecutionScope, LivePage, LiveQuery};
-pub use fetch_page::PageEvent;
-pub use lists::ListIds;
-pub use logs::{GeneratedPage, PageRequest};
-pub use push::{ContentEncoding, PushBatch};
-pub use ready::{Readiness, readiness};
-pub use retry::retry_after;
-pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
-pub use sql::SqlAnswer;
-pub use tls::TlsSettings;
-pub use wait::{TokioWait, Wait};
-pub use walk::{PageWalk, RequestedPage};
+pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, entries, reconcile};
+pub use transport::{
+    Client, ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TlsSettings, TokenForm, TokioWait,
+    Traffic, Wait, region_url, retry_after,
+};

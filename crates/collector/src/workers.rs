@@ -39,7 +39,7 @@ impl Pool {
     }
 
     /// Keeps so many workers at it until `stop`, when each ends with what it has in hand. A step without an outcome says
-    /// that nothing is due. One that fails or panics takes a pause and is begun anew; the others go on.
+    /// that nothing is due. One that fails or panics takes a pause and is begun anew; the others continue.
     pub(crate) async fn live<T, E, F, S>(
         self: &Arc<Self>,
         supervisor: &Supervisor,

@@ -5,20 +5,21 @@
 
 #[path = "support/catalog.rs"]
 mod catalog;
+#[path = "sinks/delivered.rs"]
+mod delivered;
+#[path = "sinks/fake_server.rs"]
+mod fake_server;
 #[path = "sinks/stage.rs"]
 mod stage;
-#[path = "sinks/stand_in.rs"]
-mod stand_in;
-#[path = "sinks/told.rs"]
-mod told;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_server::{FakeServer, Fault, Kind};
 use runlog_collector::{
-    Answered, Batch, DeliveryRound, Destination, Doing, Elasticsearch, Encoded, FileForm, Files, HttpAccess, Item,
-    Loki, Otlp, Packing, Redaction, Redactor, RunFacts, Sink, SinkFilter, Splunk, SplunkPlace, Webhook,
+    Batch, DeliveryStats, Destination, Elasticsearch, Encoded, FileForm, Files, HttpAccess, Item, Loki, Otlp, Packing,
+    Redaction, Redactor, RunContext, Sink, SinkFilter, SinkFuture, SinkResponse, Splunk, SplunkPlace, Webhook,
 };
 use runlog_model::Clock;
 use runlog_model::record::Severity;
@@ -26,16 +27,15 @@ use runlog_store::{Bucket, ErrorKind};
 use secrecy::SecretString;
 use serde_json::Value;
 use stage::{Stage, http};
-use stand_in::{Fault, Kind, StandIn};
 use tokio_util::sync::CancellationToken;
 
 fn secret() -> SecretString {
-    SecretString::from(stand_in::SECRET)
+    SecretString::from(fake_server::SECRET)
 }
 
-async fn destination(stage: &Stage, kind: Kind) -> (StandIn, Destination) {
-    let stand_in = StandIn::start(kind).await;
-    let word = |word| http(&stand_in.url, HttpAccess::Word(word, secret()));
+async fn destination(stage: &Stage, kind: Kind) -> (FakeServer, Destination) {
+    let server = FakeServer::start(kind).await;
+    let word = |word| http(&server.url, HttpAccess::Word(word, secret()));
     let clock = stage.clock.clone();
     let destination = match kind {
         Kind::Elasticsearch => {
@@ -53,11 +53,11 @@ async fn destination(stage: &Stage, kind: Kind) -> (StandIn, Destination) {
         }
         Kind::Otlp => Destination::Records(Arc::new(Otlp::new(word("Bearer"), clock).unwrap())),
         Kind::Webhook => {
-            let http = http(&stand_in.url, HttpAccess::Open);
+            let http = http(&server.url, HttpAccess::Open);
             Destination::Runs(Arc::new(Webhook::new(http, Some(secret()), clock).unwrap()))
         }
     };
-    (stand_in, destination)
+    (server, destination)
 }
 
 const RECORD_SINKS: [Kind; 4] = [Kind::Elasticsearch, Kind::Loki, Kind::Splunk, Kind::Otlp];
@@ -67,14 +67,14 @@ async fn each_record_arrives_once_in_order_with_a_sink_that_is_well() {
     for kind in RECORD_SINKS {
         let stage = Stage::new().await;
         let runs = [stage.run(25, &[]).await, stage.run(3, &[]).await];
-        let (stand_in, to) = destination(&stage, kind).await;
+        let (server, to) = destination(&stage, kind).await;
         to.check().await.unwrap();
         let deliverer = stage.deliverer(to);
         let round = stage.deliver(&deliverer).await;
         assert_eq!((round.runs, round.records, round.refused), (2, 28, 0), "{kind:?}");
-        assert_eq!(stand_in.took(), 28, "{kind:?}");
+        assert_eq!(server.took(), 28, "{kind:?}");
         for run in runs {
-            assert_eq!(stand_in.messages(run), stage.messages(run).await, "{kind:?}");
+            assert_eq!(server.messages(run), stage.messages(run).await, "{kind:?}");
         }
         // A second round, and a second deliverer, have nothing to do.
         assert_eq!(stage.deliver(&deliverer).await.records, 0);
@@ -87,8 +87,8 @@ async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothi
     for kind in RECORD_SINKS {
         let stage = Stage::new().await;
         let run = stage.run(45, &[]).await;
-        let (stand_in, to) = destination(&stage, kind).await;
-        stand_in.will([
+        let (server, to) = destination(&stage, kind).await;
+        server.will([
             Fault::Status(503, None),
             Fault::BreakAfter,
             Fault::Pass,
@@ -100,12 +100,12 @@ async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothi
         ]);
         let deliverer = stage.deliverer(to);
         stage.deliver_all(&deliverer).await;
-        assert_eq!(stand_in.messages(run), stage.messages(run).await, "{kind:?}");
+        assert_eq!(server.messages(run), stage.messages(run).await, "{kind:?}");
         let figures = stage.figures().await;
         assert_eq!((figures.done, figures.records, figures.refused), (1, 45, 0), "{kind:?}");
         // Splunk cannot tell that it has an event; everything else can.
         let broken = if kind == Kind::Splunk { 2 * 10 } else { 0 };
-        assert_eq!(stand_in.took(), 45 + broken, "{kind:?}");
+        assert_eq!(server.took(), 45 + broken, "{kind:?}");
     }
 }
 
@@ -113,8 +113,8 @@ async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothi
 async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
     let stage = Stage::new().await;
     let run = stage.run(5, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
-    stand_in.will(std::iter::repeat_n(Fault::Status(503, None), 12));
+    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    server.will(std::iter::repeat_n(Fault::Status(503, None), 12));
     let deliverer = stage.deliverer(to);
     let round = stage.deliver(&deliverer).await;
     assert_eq!((round.runs, round.set_back), (0, 1));
@@ -126,7 +126,7 @@ async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
     assert_eq!(stage.deliver(&healthy).await.records, 5);
     assert_eq!(other.took(), 5);
     stage.deliver_all(&deliverer).await;
-    assert_eq!(stand_in.messages(run), stage.messages(run).await);
+    assert_eq!(server.messages(run), stage.messages(run).await);
     assert_eq!(stage.figures().await.problem, None);
 }
 
@@ -135,22 +135,22 @@ async fn records_that_are_refused_are_kept_with_the_reason_and_sent_again_when_a
     for kind in RECORD_SINKS {
         let stage = Stage::new().await;
         let run = stage.run(25, &[4, 17]).await;
-        let (stand_in, to) = destination(&stage, kind).await;
+        let (server, to) = destination(&stage, kind).await;
         let deliverer = stage.deliverer(to);
         stage.deliver_all(&deliverer).await;
         let letters = stage.store.dead_letters("sink", 99).await.unwrap();
         let arrivals: Vec<i64> = letters.iter().map(|letter| letter.arrival).collect();
         // OTLP says how many of a batch are refused, and not which: here it refuses batches that have one.
         assert_eq!(arrivals, [4, 17], "{kind:?} {letters:?}");
-        assert!(letters[0].reason.contains(stand_in::REASON), "{kind:?} {}", letters[0].reason);
+        assert!(letters[0].reason.contains(fake_server::REASON), "{kind:?} {}", letters[0].reason);
         assert_eq!(stage.figures().await.records, 23, "{kind:?}");
 
-        stand_in.mend();
+        server.mend();
         assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 1);
         stage.deliver_all(&deliverer).await;
         let figures = stage.figures().await;
         assert_eq!((figures.done, figures.records, figures.refused), (1, 25, 0), "{kind:?}");
-        let there: BTreeSet<String> = stand_in.messages(run).into_iter().collect();
+        let there: BTreeSet<String> = server.messages(run).into_iter().collect();
         assert_eq!(there, stage.messages(run).await.into_iter().collect(), "{kind:?}");
     }
 }
@@ -159,10 +159,10 @@ async fn records_that_are_refused_are_kept_with_the_reason_and_sent_again_when_a
 async fn loki_takes_no_old_lines_and_the_others_arrive() {
     let stage = Stage::new().await;
     let run = stage.run(25, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Loki).await;
-    stand_in.refuse_before(stage.time(8));
+    let (server, to) = destination(&stage, Kind::Loki).await;
+    server.refuse_before(stage.time(8));
     stage.deliver_all(&stage.deliverer(to)).await;
-    assert_eq!(stand_in.messages(run), stage.messages(run).await[8..]);
+    assert_eq!(server.messages(run), stage.messages(run).await[8..]);
     let letters = stage.store.dead_letters("sink", 99).await.unwrap();
     assert_eq!(
         letters.iter().map(|letter| (letter.arrival, letter.last_arrival, letter.records)).collect::<Vec<_>>(),
@@ -176,10 +176,10 @@ async fn credentials_that_are_not_taken_are_said_and_nothing_is_lost() {
     for kind in RECORD_SINKS {
         let stage = Stage::new().await;
         stage.run(5, &[]).await;
-        let (stand_in, to) = destination(&stage, kind).await;
-        stand_in.will([Fault::Status(401, None)]);
+        let (server, to) = destination(&stage, kind).await;
+        server.will([Fault::Status(401, None)]);
         assert!(to.check().await.unwrap_err().to_string().contains("401"), "{kind:?}");
-        stand_in.will([Fault::Status(403, None)]);
+        server.will([Fault::Status(403, None)]);
         let deliverer = stage.deliverer(to);
         assert_eq!(stage.deliver(&deliverer).await.set_back, 1, "{kind:?}");
         stage.deliver_all(&deliverer).await;
@@ -191,8 +191,8 @@ async fn credentials_that_are_not_taken_are_said_and_nothing_is_lost() {
 async fn a_sink_that_refuses_everything_keeps_its_runs_due() {
     let stage = Stage::new().await;
     stage.run(30, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Otlp).await;
-    stand_in.will(std::iter::repeat_n(Fault::Status(400, None), 200));
+    let (server, to) = destination(&stage, Kind::Otlp).await;
+    server.will(std::iter::repeat_n(Fault::Status(400, None), 200));
     let mut setup = stage.setup("sink", to);
     setup.bounds.records = 30;
     let round = stage.deliver(&stage.deliverer_of(setup)).await;
@@ -208,20 +208,20 @@ async fn a_sink_that_refuses_everything_within_its_answers_keeps_its_runs_due() 
         let stage = Stage::new().await;
         let all: Vec<usize> = (0..40).collect();
         let run = stage.run(40, &all).await;
-        let (stand_in, to) = destination(&stage, kind).await;
+        let (server, to) = destination(&stage, kind).await;
         let mut setup = stage.setup("sink", to);
         setup.bounds.records = 40;
         let deliverer = stage.deliverer_of(setup);
         let round = stage.deliver(&deliverer).await;
         assert_eq!((round.set_back, round.refused), (1, 0), "{kind:?}");
         let problem = round.problem.unwrap();
-        assert!(problem.contains("refuses whatever it is sent") && problem.contains(stand_in::REASON), "{problem}");
+        assert!(problem.contains("refuses whatever it is sent") && problem.contains(fake_server::REASON), "{problem}");
         assert!(stage.store.dead_letters("sink", 9).await.unwrap().is_empty(), "{kind:?}");
         assert_eq!(stage.figures().await.due, 1);
 
-        stand_in.mend();
+        server.mend();
         stage.deliver_all(&deliverer).await;
-        assert_eq!(stand_in.messages(run), stage.messages(run).await, "{kind:?}");
+        assert_eq!(server.messages(run), stage.messages(run).await, "{kind:?}");
     }
 }
 
@@ -233,7 +233,7 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
     for _ in 0..8 {
         runs.push(stage.run(5, &[0, 1, 2, 3, 4]).await);
     }
-    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
     let deliverer = stage.deliverer(to);
     stage.deliver(&deliverer).await;
     let figures = stage.figures().await;
@@ -241,12 +241,12 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
     assert_eq!(stage.store.dead_letters("sink", 99).await.unwrap().len(), 3, "neighbours stand together");
     assert!(figures.problem.unwrap().contains("refuses whatever it is sent"), "it is the sink, and not the runs");
 
-    stand_in.mend();
+    server.mend();
     stage.deliver_all(&deliverer).await;
     assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 3);
     stage.deliver_all(&deliverer).await;
     for run in runs {
-        assert_eq!(stand_in.messages(run).len(), 5);
+        assert_eq!(server.messages(run).len(), 5);
     }
     let figures = stage.figures().await;
     assert_eq!((figures.refused, figures.problem), (0, None));
@@ -257,8 +257,8 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
 async fn a_partial_success_keeps_what_was_refused_and_a_replay_sends_nothing_that_was_taken() {
     let stage = Stage::new().await;
     let run = stage.run(40, &[5]).await;
-    let (stand_in, to) = destination(&stage, Kind::Otlp).await;
-    stand_in.reject_in_part();
+    let (server, to) = destination(&stage, Kind::Otlp).await;
+    server.reject_in_part();
     let mut setup = stage.setup("sink", to);
     setup.bounds.records = 20;
     let deliverer = stage.deliverer_of(setup);
@@ -269,14 +269,14 @@ async fn a_partial_success_keeps_what_was_refused_and_a_replay_sends_nothing_tha
     assert_eq!((letters.len(), letters[0].records, letters[0].of_records), (1, 1, 20));
     assert_eq!((letters[0].arrival, letters[0].last_arrival), (0, 19));
 
-    stand_in.mend();
-    let before = stand_in.requests();
+    server.mend();
+    let before = server.requests();
     assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 0);
     stage.deliver_all(&deliverer).await;
-    assert_eq!(stand_in.requests(), before, "nobody knows which one it is");
+    assert_eq!(server.requests(), before, "nobody knows which one it is");
     assert_eq!(stage.store.retry_uncertain_deliveries("sink").await.unwrap(), 1);
     stage.deliver_all(&deliverer).await;
-    assert_eq!(stand_in.messages(run), stage.messages(run).await);
+    assert_eq!(server.messages(run), stage.messages(run).await);
     assert_eq!(stage.figures().await.refused, 0);
 }
 
@@ -286,12 +286,12 @@ async fn splunk_has_taken_what_stands_before_an_invalid_event() {
     for status in [400, 503] {
         let stage = Stage::new().await;
         let run = stage.run(25, &[3, 7, 16]).await;
-        let (stand_in, to) = destination(&stage, Kind::Splunk).await;
-        stand_in.answer_invalid_with(status);
+        let (server, to) = destination(&stage, Kind::Splunk).await;
+        server.answer_invalid_with(status);
         stage.deliver_all(&stage.deliverer(to)).await;
-        assert_eq!(stand_in.took(), 22, "each once, with {status}");
+        assert_eq!(server.took(), 22, "each once, with {status}");
         assert_eq!(stage.figures().await.refused, 3);
-        assert_eq!(stand_in.messages(run).len(), 22);
+        assert_eq!(server.messages(run).len(), 22);
     }
 }
 
@@ -307,16 +307,16 @@ async fn no_body_is_larger_than_a_batch_may_be_and_what_is_too_large_is_split_in
         ] {
             let stage = Stage::new().await;
             let run = stage.run_with_extra(30, 2_000).await;
-            let (stand_in, to) = destination(&stage, kind).await;
+            let (server, to) = destination(&stage, kind).await;
             let mut setup = stage.setup("sink", to);
             (setup.bounds.records, setup.bounds.bytes) = (1_000, 20_000);
             let deliverer = stage.deliverer_of(setup);
-            stand_in.too_large(12_000, status, words);
+            server.too_large(12_000, status, words);
             stage.deliver_all(&deliverer).await;
-            assert_eq!(stand_in.messages(run), stage.messages(run).await, "{kind:?} {status}");
+            assert_eq!(server.messages(run), stage.messages(run).await, "{kind:?} {status}");
             let figures = stage.figures().await;
             assert_eq!((figures.records, figures.refused), (30, 0), "{kind:?} {status}");
-            let largest = stand_in.largest_body();
+            let largest = server.largest_body();
             assert!((12_000..=20_000).contains(&largest), "{kind:?} {status}: {largest}");
         }
     }
@@ -327,10 +327,10 @@ async fn one_record_that_is_too_large_is_refused_with_the_reason_and_the_others_
     let stage = Stage::new().await;
     let run = stage.run_with_extra(3, 30_000).await;
     stage.push(run, 3..12, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
-    stand_in.too_large(20_000, 500, "larger than max");
+    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    server.too_large(20_000, 500, "larger than max");
     stage.deliver_all(&stage.deliverer(to)).await;
-    assert_eq!(stand_in.messages(run).len(), 9);
+    assert_eq!(server.messages(run).len(), 9);
     let letters = stage.store.dead_letters("sink", 9).await.unwrap();
     assert_eq!(letters[0].records, 3);
     assert!(letters[0].reason.contains("too large") && letters[0].reason.contains("500"), "{}", letters[0].reason);
@@ -341,14 +341,14 @@ async fn one_record_that_is_too_large_is_refused_with_the_reason_and_the_others_
 async fn records_that_are_older_than_loki_takes_them_are_left_out_and_counted() {
     let stage = Stage::new().await;
     let run = stage.run(25, &[]).await;
-    let stand_in = StandIn::start(Kind::Loki).await;
+    let server = FakeServer::start(Kind::Loki).await;
     let (labels, metadata) = (Loki::usual_labels(), Loki::usual_metadata());
-    let http = http(&stand_in.url, HttpAccess::Word("Bearer", secret()));
+    let http = http(&server.url, HttpAccess::Word("Bearer", secret()));
     let age = stage.clock.now().millis_since(stage.time(8)) as u64;
     let loki = Loki::new(http, labels, None, metadata, stage.clock.clone()).unwrap();
     let loki = loki.with_age_max(Some(Duration::from_millis(age)));
     stage.deliver_all(&stage.deliverer(Destination::Records(Arc::new(loki)))).await;
-    assert_eq!(stand_in.messages(run), stage.messages(run).await[8..]);
+    assert_eq!(server.messages(run), stage.messages(run).await[8..]);
     let figures = stage.figures().await;
     assert_eq!((figures.records, figures.refused, figures.too_old), (17, 0, 8));
 }
@@ -365,16 +365,16 @@ impl Sink for Forgetful {
         "here".to_owned()
     }
 
-    fn check(&self) -> Doing<'_, ()> {
+    fn check(&self) -> SinkFuture<'_, ()> {
         self.0.check()
     }
 
-    fn encode(&self, run: &RunFacts, item: &Item) -> Encoded {
+    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
         self.0.encode(run, item)
     }
 
-    fn send<'a>(&'a self, batch: Batch<'a>) -> Doing<'a, Answered> {
-        Box::pin(async move { Ok(Answered::all_taken(batch.records.len() - 1)) })
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
+        Box::pin(async move { Ok(SinkResponse::all_taken(batch.records.len() - 1)) })
     }
 }
 
@@ -394,8 +394,8 @@ async fn an_answer_for_fewer_records_than_were_sent_counts_for_none() {
 async fn a_delivery_that_hangs_holds_up_neither_others_nor_the_sign_that_somebody_is_there() {
     let stage = Stage::new().await;
     let slow = stage.run(3, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
-    stand_in.hang_for(slow);
+    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    server.hang_for(slow);
     let mut setup = stage.setup("sink", to);
     setup.parallel = 2;
     let deliverer = stage.deliverer_in_real_time(setup);
@@ -410,15 +410,15 @@ async fn a_delivery_that_hangs_holds_up_neither_others_nor_the_sign_that_somebod
         }
     };
     let all = async {
-        until(&|| stand_in.hangs()).await;
+        until(&|| server.hangs()).await;
         let next = stage.run(2, &[]).await;
-        until(&|| stand_in.messages(next).len() == 2).await;
+        until(&|| server.messages(next).len() == 2).await;
         let seen = stage.figures().await.seen_at;
         while stage.figures().await.seen_at == seen {
             stage.pass(1);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(stand_in.hangs());
+        assert!(server.hangs());
     };
     tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
     stop.cancel();
@@ -429,12 +429,12 @@ async fn a_delivery_that_hangs_holds_up_neither_others_nor_the_sign_that_somebod
 async fn only_what_is_wanted_leaves_and_nothing_secret_with_it() {
     let stage = Stage::new().await;
     let run = stage.run(12, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
     let mut setup = stage.setup("sink", to);
     setup.filter = SinkFilter { severity: Some(Severity::Warn), ..SinkFilter::default() };
     setup.redactor = Redactor::new(vec![Redaction::named("secret").unwrap()]);
     stage.deliver_all(&stage.deliverer_of(setup)).await;
-    let messages = stand_in.messages(run);
+    let messages = server.messages(run);
     assert_eq!(messages.len(), 3, "{messages:?}");
     assert!(messages.iter().all(|message| message.contains("password=<secret>")), "{messages:?}");
 
@@ -450,8 +450,8 @@ async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
     stage.run(12, &[]).await;
     // None of its records is a warning.
     stage.run(3, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
-    stand_in.will(std::iter::repeat_n(Fault::Status(503, None), 100));
+    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    server.will(std::iter::repeat_n(Fault::Status(503, None), 100));
     let mut setup = stage.setup("sink", to);
     setup.filter = SinkFilter { severity: Some(Severity::Warn), ..SinkFilter::default() };
     let deliverer = stage.deliverer_of(setup);
@@ -471,7 +471,7 @@ async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
 async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
     let stage = Stage::new().await;
     let run = stage.run(5, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
     let deliverer = stage.deliverer(to);
     let (objects, aside) = (stage.folder().join("objects"), stage.folder().join("aside"));
     std::fs::rename(&objects, &aside).unwrap();
@@ -486,7 +486,7 @@ async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
     std::fs::rename(&aside, &objects).unwrap();
     stage.pass(600_000);
     stage.deliver_all(&deliverer).await;
-    assert_eq!(stand_in.messages(run), stage.messages(run).await);
+    assert_eq!(server.messages(run), stage.messages(run).await);
 }
 
 /// What one of several met broke off the others, and their runs stayed claimed.
@@ -494,7 +494,7 @@ async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
 async fn what_is_in_hand_is_delivered_though_the_next_claim_fails() {
     let stage = Stage::new().await;
     let (run, next) = (stage.run(3, &[]).await, stage.run(3, &[]).await);
-    let (stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
     let mut setup = stage.setup("sink", to);
     setup.parallel = 2;
     let deliverer = stage.deliverer_of(setup);
@@ -505,7 +505,7 @@ async fn what_is_in_hand_is_delivered_though_the_next_claim_fails() {
 
     let error = deliverer.deliver_due(&CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    assert_eq!(stand_in.messages(run), stage.messages(run).await);
+    assert_eq!(server.messages(run), stage.messages(run).await);
     assert_eq!(stage.figures().await.done, 1);
 }
 
@@ -529,19 +529,19 @@ async fn a_deliverer_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_t
     };
     let both = async { tokio::join!(deliverer.deliver_due(&stop), stopping) };
     let (round, ()) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
-    assert_eq!(round.unwrap(), DeliveryRound::default());
+    assert_eq!(round.unwrap(), DeliveryStats::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_gets_a_signed_summary_of_each_run_and_again_when_records_come_late() {
     let stage = Stage::new().await;
     let run = stage.run(12, &[]).await;
-    let (stand_in, to) = destination(&stage, Kind::Webhook).await;
+    let (server, to) = destination(&stage, Kind::Webhook).await;
     to.check().await.unwrap();
     let deliverer = stage.deliverer(to);
-    stand_in.will([Fault::Status(500, None), Fault::BreakAfter]);
+    server.will([Fault::Status(500, None), Fault::BreakAfter]);
     stage.deliver_all(&deliverer).await;
-    let summaries = stand_in.summaries();
+    let summaries = server.summaries();
     assert_eq!(summaries.len(), 1, "{summaries:?}");
     let summary = &summaries[0];
     assert_eq!(summary["run"]["id"], Value::from(run.to_string()));
@@ -550,14 +550,14 @@ async fn a_webhook_gets_a_signed_summary_of_each_run_and_again_when_records_come
 
     stage.push(run, 12..14, &[]).await;
     stage.deliver_all(&deliverer).await;
-    assert_eq!(stand_in.summaries()[1]["log"]["records"], 14);
+    assert_eq!(server.summaries()[1]["log"]["records"], 14);
 
     stage.run(1, &[]).await;
-    stand_in.will([Fault::Status(410, None)]);
+    server.will([Fault::Status(410, None)]);
     assert_eq!(stage.deliver(&deliverer).await.dead, 1);
     stage.store.retry_deliveries("sink").await.unwrap();
     stage.deliver_all(&deliverer).await;
-    assert_eq!(stand_in.summaries().len(), 3);
+    assert_eq!(server.summaries().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use runlog_model::Severity;
 use serde::{Deserialize, Serialize};
 
 use super::merge::templates_of;
-use super::{Pattern, Patterns};
+use super::mine::{Pattern, Patterns};
 use crate::mask::{shape_of_text, text_of};
 use crate::{Occurrences, StableId};
 
@@ -107,7 +107,14 @@ fn records(occurrences: Option<&Occurrences>) -> u64 {
     occurrences.map_or(0, Occurrences::records)
 }
 
-pub(super) fn compare(earlier: &Patterns, later: &Patterns) -> Comparison {
+impl Patterns {
+    /// What is different in a later log of the same task.
+    pub fn compare(&self, later: &Self) -> Comparison {
+        compare(self, later)
+    }
+}
+
+fn compare(earlier: &Patterns, later: &Patterns) -> Comparison {
     let both: Vec<&Pattern> = earlier.patterns.iter().chain(&later.patterns).collect();
     let shapes: Vec<String> = both.iter().map(|pattern| shape_of_text(&pattern.template)).collect();
     let shapes: Vec<&str> = shapes.iter().map(String::as_str).collect();

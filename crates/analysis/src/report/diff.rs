@@ -5,8 +5,8 @@ use runlog_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::load::{Loaded, LogPart, RunHead, load};
 use super::run::{ChangeCounts, Figures, causes_only_in};
-use super::{Loaded, LogPart, RunHead, load};
 use crate::patterns::PatternChange;
 use crate::stack_trace::StackTraceGroup;
 

@@ -6,10 +6,10 @@ use runlog_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{LogPart, RunHead, load};
+use super::load::{LogPart, RunHead, load};
 use crate::patterns::{Change, Comparison, Pattern, PatternChange, Patterns};
-use crate::run_summary::RunSummary;
 use crate::stack_trace::{StackTraceGroup, StackTraceGroups};
+use crate::summary::RunSummary;
 use crate::{Failure, Outlier, SlowGap, Timeline};
 
 /// Most patterns of a report: the most severe, then the most frequent.

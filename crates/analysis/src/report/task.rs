@@ -8,8 +8,8 @@ use runlog_store::{KnownProblem, RecentRun, Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::looks::{LOOK_RUNS_MAX, Reason, flips_of, is_bad, is_good, reasons_of};
-use super::{RunPoint, duration_of};
+use super::load::{RunPoint, duration_of};
+use super::reasons::{LOOK_RUNS_MAX, Reason, flips_of, is_bad, is_good, reasons_of};
 
 /// Most runs that a report of a task looks at, the newest. Unit: runs.
 const RUNS_MAX: u64 = 1_000;

@@ -8,8 +8,8 @@ use runlog_store::{KnownProblem, OverviewFilter, Result, Store, TaskFilter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::RunPoint;
-use super::looks::{LOOK_RUNS_MAX, Reason, reasons_of};
+use super::load::RunPoint;
+use super::reasons::{LOOK_RUNS_MAX, Reason, reasons_of};
 use super::task::Outcome;
 
 /// Most runs that a report of a workspace looks at. Unit: runs.

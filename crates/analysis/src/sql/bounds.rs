@@ -24,7 +24,7 @@ const TOKENS_MAX: usize = 20_000;
 const SELECTS_MAX: usize = 128;
 
 /// How deep an expression may be; each `AND`, `OR`, `+` or `||` of a chain is one deeper than the one before it. The
-/// stacks of [`super::threads`] hold that.
+/// stacks of [`crate::sql::threads`] hold that.
 const DEPTH_MAX: usize = 300;
 
 /// Most tables of a query, where each name of a `WITH` counts for what stands behind it: the time to plan grows with

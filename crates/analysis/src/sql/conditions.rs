@@ -4,7 +4,7 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use super::workarounds::is_utc;
+use super::times::is_utc;
 
 /// What a column has to be. Absent values never are.
 #[derive(Debug, Clone, PartialEq)]

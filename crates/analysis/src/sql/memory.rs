@@ -17,7 +17,7 @@ const NEXT_TO_NOTHING: usize = 64 << 10;
 
 /// The memory of all questions.
 #[derive(Debug)]
-pub(super) struct QuestionMemory {
+pub(super) struct QueryMemory {
     /// Unit: bytes.
     limit: usize,
     taken: Mutex<Taken>,
@@ -31,7 +31,7 @@ struct Taken {
     by_spilling: HashMap<usize, usize>,
 }
 
-impl QuestionMemory {
+impl QueryMemory {
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, taken: Mutex::default() }
     }
@@ -71,7 +71,7 @@ impl Taken {
     }
 }
 
-impl MemoryPool for QuestionMemory {
+impl MemoryPool for QueryMemory {
     fn unregister(&self, consumer: &MemoryConsumer) {
         self.taken().by_spilling.remove(&consumer.id());
     }

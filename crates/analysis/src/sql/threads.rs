@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 /// The stack of a thread. Unit: bytes. Memory is taken only as far as a stack is used.
 ///
-/// The deepest query that [`super::bounds`] lets through is part of the hostile queries of `tests/sql.rs`, which a debug
+/// The deepest query that [`crate::sql::bounds`] lets through is part of the hostile queries of `tests/sql.rs`, which a debug
 /// build, with the largest frames, answers or refuses.
 const STACK_BYTES: usize = 64 << 20;
 

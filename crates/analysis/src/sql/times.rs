@@ -34,8 +34,6 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility, cast, create_udf, lit,
 };
 
-use super::workarounds::is_utc;
-
 const SECOND_NS: i64 = 1_000_000_000;
 const MINUTE_NS: i64 = 60 * SECOND_NS;
 const HOUR_NS: i64 = 60 * MINUTE_NS;
@@ -539,6 +537,11 @@ static INTERVAL_LENGTH: LazyLock<ScalarUDF> = LazyLock::new(|| {
     };
     create_udf("interval_length", vec![takes], gives, Volatility::Immutable, Arc::new(lengths))
 });
+
+/// Whether a time without a zone stays as it is when it gets this one.
+pub(super) fn is_utc(zone: &str) -> bool {
+    matches!(zone, "UTC" | "+00:00" | "Z")
+}
 
 /// What a query says about times, in units that hold them.
 pub(super) fn with_wide_times(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

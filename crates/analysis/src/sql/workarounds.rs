@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use super::times::with_wide_times;
+use super::times::{is_utc, with_wide_times};
 
 /// Nanoseconds of an instant.
 const INSTANT_NS: i128 = 1_000_000;
@@ -290,9 +290,4 @@ static AS_IT_IS: LazyLock<ScalarFunctionImplementation> = LazyLock::new(|| Arc::
 
 fn as_it_is(values: &[ColumnarValue]) -> Result<ColumnarValue> {
     Ok(values[0].clone())
-}
-
-/// Whether a time without a zone stays as it is when it gets this one.
-pub(super) fn is_utc(zone: &str) -> bool {
-    matches!(zone, "UTC" | "+00:00" | "Z")
 }

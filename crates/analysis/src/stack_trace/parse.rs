@@ -13,7 +13,8 @@
 //!
 //! An exception's message may have several lines. Logback can write the root first, then `Wrapped by:`.
 
-use super::{Frame, StackTrace, Thrown};
+use super::frame::Frame;
+use super::trace::{StackTrace, Thrown};
 
 /// Lines of a message that are looked at.
 const LINES_MAX: usize = 5_000;
@@ -25,7 +26,14 @@ const EXCEPTIONS_MAX: usize = 64;
 /// What names of exceptions end with.
 const ENDINGS: [&str; 6] = ["Exception", "Error", "Throwable", "Failure", "Fault", "Abort"];
 
-pub(super) fn parse(message: &str) -> Option<StackTrace<'_>> {
+impl<'a> StackTrace<'a> {
+    /// The first stack trace in a message; none if it has no frames or no exception above them.
+    pub fn parse(message: &'a str) -> Option<Self> {
+        parse(message)
+    }
+}
+
+fn parse(message: &str) -> Option<StackTrace<'_>> {
     // Most messages are one line, which is no stack trace whatever it says.
     memchr::memchr(b'\n', message.as_bytes())?;
     let lines = || message.lines().take(LINES_MAX);

@@ -2,19 +2,17 @@
 //!
 //! These commands open the archive itself and need no service; beside a service that runs they do no harm.
 
-use std::path::{self, Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use runlog_model::{RunId, WorkspaceId};
 use runlog_store::{Retention, Store, StoreSettings, VerifyProgress};
 use serde_json::json;
 
-use crate::command::serve::PlaceArgs;
-use crate::edge::{SystemClock, SystemRandom};
+use crate::arguments::archive::{OpenArgs, catalog, objects, open};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::progress::Bar;
-use crate::terminal::{BAD, GOOD, bytes, count, note, result_json, result_line, styled, table};
+use crate::render::progress::Bar;
+use crate::render::terminal::{BAD, GOOD, bytes, count, note, result_json, result_line, styled, table};
 
 /// How many problems are shown when they are not asked for as JSON.
 const PROBLEMS_SHOWN: usize = 50;
@@ -38,16 +36,6 @@ pub(crate) struct ArchiveArgs {
     json: bool,
 }
 
-/// Which archive.
-#[derive(Debug, Args)]
-pub(crate) struct OpenArgs {
-    /// Folder that holds the archive
-    #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER", global = true)]
-    data: PathBuf,
-    #[command(flatten)]
-    places: PlaceArgs,
-}
-
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Shows what each workspace holds, and how the objects lie
@@ -64,10 +52,10 @@ enum Action {
         #[arg(long, value_name = "FOLDER", required_unless_present_all = ["to_catalog", "to_objects"])]
         to_data: Option<PathBuf>,
         /// PostgreSQL database to copy the catalog to
-        #[arg(long, env = "RUNLOG_TO_CATALOG", hide_env_values = true, value_name = "URL", value_parser = super::serve::catalog)]
+        #[arg(long, env = "RUNLOG_TO_CATALOG", hide_env_values = true, value_name = "URL", value_parser = catalog)]
         to_catalog: Option<runlog_store::SecretUrl>,
         /// Bucket to copy the objects to
-        #[arg(long, env = "RUNLOG_TO_OBJECTS", hide_env_values = true, value_name = "URL", value_parser = super::serve::objects)]
+        #[arg(long, env = "RUNLOG_TO_OBJECTS", hide_env_values = true, value_name = "URL", value_parser = objects)]
         to_objects: Option<runlog_store::SecretUrl>,
         /// Does not read the copy again at the end
         #[arg(long)]
@@ -99,55 +87,6 @@ enum Action {
     Summarize,
     /// Deletes now what is kept no longer, and removes what nothing names; a service does so every ten minutes
     Sweep,
-}
-
-impl OpenArgs {
-    pub(crate) fn settings(&self) -> StoreSettings {
-        StoreSettings {
-            catalog: self.places.catalog.clone(),
-            objects: self.places.objects.clone(),
-            ..StoreSettings::in_folder(&self.data)
-        }
-    }
-
-    /// Its folder, which need not be there when catalog and objects are elsewhere.
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
-    }
-
-    /// Opens the archive, which must be there.
-    pub(crate) async fn open(&self) -> Outcome<Store> {
-        let settings = self.settings();
-        if folder_without_archive(&settings).is_some() {
-            let message = format!("there is no archive in {}; --data names its folder", self.data.display());
-            return Err(Failure::new(Exit::Usage, message));
-        }
-        open(settings).await
-    }
-}
-
-/// The folder in which an archive should lie, as seen from the root, when none is there.
-pub(crate) fn folder_without_archive(settings: &StoreSettings) -> Option<PathBuf> {
-    let folder = &settings.data_folder;
-    let is_there = settings.catalog.is_some() || folder.join("catalog.sqlite").exists();
-    (!is_there).then(|| path::absolute(folder).unwrap_or_else(|_| folder.clone()))
-}
-
-/// Opens an archive. Where there is none it is made, and that is told: it may be the wrong place.
-pub(crate) async fn open_or_make(settings: StoreSettings) -> Outcome<Store> {
-    if let Some(folder) = folder_without_archive(&settings) {
-        let advice = "if it lies elsewhere, name its folder with --data, RUNLOG_DATA or data in the settings";
-        note(format!("there is no archive in {}, so one is made there; {advice}", folder.display()));
-    }
-    open(settings).await
-}
-
-/// Opens an archive, or makes one.
-pub(crate) async fn open(settings: StoreSettings) -> Outcome<Store> {
-    let place = settings.place();
-    Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
-        .await
-        .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))
 }
 
 pub(crate) async fn run(args: ArchiveArgs) -> Outcome {

@@ -15,11 +15,11 @@ use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::Span;
-use crate::connection::ConnectArgs;
-use crate::edge::{SystemClock, SystemRandom};
+use crate::arguments::connect::ConnectArgs;
+use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal::{BAD, GOOD, count, duration, result_json, result_line, styled};
+use crate::render::terminal::{BAD, GOOD, count, duration, result_json, result_line, styled};
+use crate::system::{SystemClock, SystemRandom};
 
 /// How long after one look for the records the next one comes.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);

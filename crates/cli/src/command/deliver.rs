@@ -1,27 +1,19 @@
 //! `runlog deliver`: archived logs on to where people look.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use futures::future::join_all;
-use runlog_client::TokioWait;
-use runlog_collector::{Deliverer, DeliveryRound, SinkSetup};
-use runlog_model::{Clock, Timestamp};
-use runlog_store::{DeadLetter, FailingDelivery, SinkFigures, Store};
+use runlog_collector::{Deliverer, DeliveryStats, SinkConfig};
+use runlog_store::Store;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::archive;
-use crate::command::serve::{LogArgs, PlaceArgs};
-use crate::edge::SystemClock;
+use crate::arguments::archive::{self, PlaceArgs};
+use crate::arguments::log::LogArgs;
+use crate::background::{deliverers, run_all};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::screen::Stream;
+use crate::render::terminal::{count, note, result_json, result_line};
 use crate::settings::Settings;
-use crate::terminal::{BAD, GOOD, count, duration, note, result_json, result_line, styled, table};
-
-/// Deliveries and records that failed, as many of each as `status` shows.
-const FAILING_SHOWN: u64 = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -113,7 +105,7 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
     outcome
 }
 
-fn choose(sinks: &mut Vec<SinkSetup>, args: &DeliverArgs) -> Outcome {
+fn choose(sinks: &mut Vec<SinkConfig>, args: &DeliverArgs) -> Outcome {
     let usage = |message: String| Err(Failure::new(Exit::Usage, message));
     let file = args.settings.display();
     if sinks.is_empty() {
@@ -128,7 +120,7 @@ fn choose(sinks: &mut Vec<SinkSetup>, args: &DeliverArgs) -> Outcome {
     }
 }
 
-async fn forget(store: &Store, sinks: &[SinkSetup], name: &str) -> Outcome {
+async fn forget(store: &Store, sinks: &[SinkConfig], name: &str) -> Outcome {
     if sinks.iter().any(|sink| sink.name == name) {
         let advice = "take it out of the settings first, or it is sent the whole archive again";
         return Err(Failure::new(Exit::Usage, format!("sink {name} is in the settings; {advice}")));
@@ -137,31 +129,6 @@ async fn forget(store: &Store, sinks: &[SinkSetup], name: &str) -> Outcome {
         return Err(Failure::new(Exit::NotFound, format!("the archive knows no sink {name}")));
     }
     Ok(result_line(format!("sink {name} is forgotten"))?)
-}
-
-fn deliverers(store: &Store, sinks: Vec<SinkSetup>) -> Vec<Deliverer> {
-    let deliverer = |sink| Deliverer::new(store.clone(), sink, Arc::new(SystemClock), Arc::new(TokioWait));
-    sinks.into_iter().map(deliverer).collect()
-}
-
-/// Begins to deliver to every sink, until `stop`; what is returned ends when all of it has.
-pub(crate) fn spawn_delivery(store: &Store, sinks: Vec<SinkSetup>, stop: &CancellationToken) -> JoinSet<()> {
-    let mut running = JoinSet::new();
-    for deliverer in deliverers(store, sinks) {
-        note(format!("delivering to {}: {}", deliverer.name(), deliverer.place()));
-        let stop = stop.clone();
-        running.spawn(async move { deliverer.run(stop).await });
-    }
-    running
-}
-
-async fn run_all(deliverers: Vec<Deliverer>, stop: CancellationToken) {
-    let mut running = JoinSet::new();
-    for deliverer in deliverers {
-        let stop = stop.clone();
-        running.spawn(async move { deliverer.run(stop).await });
-    }
-    while running.join_next().await.is_some() {}
 }
 
 async fn once(deliverers: &[Deliverer], as_json: bool, stop: &CancellationToken) -> Outcome {
@@ -182,7 +149,7 @@ async fn once(deliverers: &[Deliverer], as_json: bool, stop: &CancellationToken)
 async fn deliver_to_all<'a>(
     deliverers: &'a [Deliverer],
     stop: &CancellationToken,
-) -> Outcome<Vec<(&'a str, DeliveryRound)>> {
+) -> Outcome<Vec<(&'a str, DeliveryStats)>> {
     let all = join_all(deliverers.iter().map(|deliverer| async move {
         deliverer.register().await?;
         deliverer.offer().await?;
@@ -192,7 +159,7 @@ async fn deliver_to_all<'a>(
 }
 
 /// Delivers once to every sink, as a part of `runlog collect --once`.
-pub(crate) async fn deliver_once(store: &Store, sinks: Vec<SinkSetup>, stop: &CancellationToken) -> Outcome {
+pub(crate) async fn deliver_once(store: &Store, sinks: Vec<SinkConfig>, stop: &CancellationToken) -> Outcome {
     match sinks.is_empty() {
         true => Ok(()),
         false => {
@@ -204,7 +171,7 @@ pub(crate) async fn deliver_once(store: &Store, sinks: Vec<SinkSetup>, stop: &Ca
     }
 }
 
-fn ended(rounds: &[(&str, DeliveryRound)]) -> Outcome {
+fn ended(rounds: &[(&str, DeliveryStats)]) -> Outcome {
     let behind = rounds.iter().find(|(_, round)| round.set_back > 0);
     if let Some((name, round)) = behind {
         let problem = round.problem.as_deref().unwrap_or("it did not take everything");
@@ -217,7 +184,7 @@ fn ended(rounds: &[(&str, DeliveryRound)]) -> Outcome {
     }
 }
 
-fn round_line(name: &str, round: &DeliveryRound) -> String {
+fn round_line(name: &str, round: &DeliveryStats) -> String {
     let mut text = format!("{name}: {} runs delivered with {} records", count(round.runs), count(round.records));
     for (number, what) in [
         (round.refused, "records were refused"),
@@ -231,129 +198,9 @@ fn round_line(name: &str, round: &DeliveryRound) -> String {
     text
 }
 
-fn round_json(name: &str, round: &DeliveryRound) -> Value {
+fn round_json(name: &str, round: &DeliveryStats) -> Value {
     json!({
         "sink": name, "runs": round.runs, "records": round.records, "refused": round.refused, "dead": round.dead,
         "setBack": round.set_back, "problem": round.problem,
     })
-}
-
-/// What is known of a sink, and what failed.
-pub(crate) struct SinkStatus {
-    figures: SinkFigures,
-    failing: Vec<FailingDelivery>,
-    dead_letters: Vec<DeadLetter>,
-}
-
-/// What is known of each sink: of those in the settings, by name and kind, and of those that were.
-pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec<SinkStatus>> {
-    let mut all = store.delivery_figures().await?;
-    for (name, kind) in sinks {
-        if !all.iter().any(|figures| figures.name == *name) {
-            let (name, kind) = ((*name).to_owned(), (*kind).to_owned());
-            all.push(SinkFigures { name, kind, ..SinkFigures::default() });
-        }
-    }
-    let mut statuses = Vec::with_capacity(all.len());
-    for figures in all {
-        let failing = store.failing_deliveries(&figures.name, FAILING_SHOWN).await?;
-        let dead_letters = store.dead_letters(&figures.name, FAILING_SHOWN).await?;
-        statuses.push(SinkStatus { figures, failing, dead_letters });
-    }
-    Ok(statuses)
-}
-
-impl SinkStatus {
-    pub(crate) fn json(&self) -> Value {
-        json!({ "figures": self.figures, "failing": self.failing, "deadLetters": self.dead_letters })
-    }
-}
-
-/// Prints what is known of sinks as a table, and what failed below it.
-pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
-    if statuses.is_empty() {
-        return Ok(());
-    }
-    let now = SystemClock.now();
-    let rows = statuses.iter().map(|SinkStatus { figures, .. }| {
-        let numbers = [figures.due, figures.failing, figures.done, figures.dead, figures.records, figures.refused];
-        let mut row = vec![figures.name.clone(), figures.kind.clone()];
-        row.extend(numbers.map(count));
-        row.push(figures.due_since.map_or_else(|| "-".to_owned(), |since| duration(now.as_millis() - since)));
-        row.push(figures.problem.clone().unwrap_or_else(|| "-".to_owned()));
-        row
-    });
-    let head = ["sink", "kind", "due", "failing", "done", "dead", "records", "refused", "lag", "problem"];
-    result_line(table(&head, &[2, 3, 4, 5, 6, 7], rows.collect()))?;
-    for SinkStatus { figures, failing, dead_letters } in statuses {
-        for run in failing {
-            let what = match run.state.as_str() {
-                "dead" => "not taken, and not tried again".to_owned(),
-                _ => format!(
-                    "tried {} times, again in {}",
-                    run.attempts,
-                    duration((run.due_at - now.as_millis()).max(0))
-                ),
-            };
-            let (bad, name, id) = (styled(BAD, "not delivered:"), &figures.name, &run.run_id);
-            result_line(format!("{bad} {name} run {id}, {what}: {}", Stream::Result.shown(&run.problem)))?;
-        }
-        for letter in dead_letters {
-            result_line(refused_line(&figures.name, letter))?;
-        }
-        let shown: u64 = dead_letters.iter().map(|letter| letter.records.unsigned_abs()).sum();
-        if figures.refused > shown {
-            result_line(format!("{} records in all were refused by {}", count(figures.refused), figures.name))?;
-        }
-        if figures.too_old > 0 {
-            let (records, name) = (count(figures.too_old), &figures.name);
-            result_line(format!("{records} records were older than {name} takes them (max_age), and were left out"))?;
-        }
-    }
-    Ok(())
-}
-
-/// A record that a sink refused, or several.
-fn refused_line(name: &str, letter: &DeadLetter) -> String {
-    let DeadLetter { run_id, arrival, last_arrival, records, of_records, reason, .. } = letter;
-    let (bad, at, to) =
-        (styled(BAD, "refused:"), Timestamp::clamped(letter.record_time), Timestamp::clamped(letter.last_time));
-    let (number, reason) = (|number: &i64| count(number.unsigned_abs()), Stream::Result.shown(reason));
-    if *of_records > *records {
-        let (some, all) = (number(records), number(of_records));
-        return format!(
-            "{bad} {name} {some} of {all} records of run {run_id} from {arrival} to {last_arrival} ({at} to {to}), it does \
-             not say which: {reason}"
-        );
-    }
-    match records {
-        1 => format!("{bad} {name} record {arrival} of run {run_id} ({at}): {reason}"),
-        _ => {
-            let some = number(records);
-            format!(
-                "{bad} {name} {some} records of run {run_id} from {arrival} to {last_arrival} ({at} to {to}): {reason}"
-            )
-        }
-    }
-}
-
-/// Tries every sink. The exit code of the first that does not work.
-pub(crate) async fn check(store: &Store, sinks: Vec<SinkSetup>) -> Outcome<Option<Exit>> {
-    let mut first = None;
-    for deliverer in deliverers(store, sinks) {
-        let (name, place) = (deliverer.name(), deliverer.place());
-        match deliverer.check().await {
-            Ok(()) => result_line(format!("{}  sink {name}: {place} takes what it is sent", styled(GOOD, "good")))?,
-            Err(error) => {
-                result_line(format!("{}   sink {name} at {place}: {error}", styled(BAD, "bad")))?;
-                first.get_or_insert(match error {
-                    runlog_collector::SendError::Away { .. } | runlog_collector::SendError::NoAnswer(_) => {
-                        Exit::Unavailable
-                    }
-                    _ => Exit::Denied,
-                });
-            }
-        }
-    }
-    Ok(first)
 }

@@ -3,7 +3,7 @@
 use runlog_model::RunId;
 
 use super::report::{FormArgs, document_of_diff, tell};
-use crate::connection::ConnectArgs;
+use crate::arguments::connect::ConnectArgs;
 use crate::exit::Outcome;
 
 #[derive(Debug, clap::Args)]

@@ -9,11 +9,11 @@ use runlog_client::{Readiness, TlsSettings};
 use runlog_store::{Finding, Health, Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
-use crate::command::archive::{OpenArgs, folder_without_archive};
-use crate::connection::TlsArgs;
-use crate::edge::{SystemClock, SystemRandom};
+use crate::arguments::archive::{OpenArgs, folder_without_archive};
+use crate::arguments::connect::TlsArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal::{BAD, FAINT, GOOD, STRONG, result_json, result_line, styled};
+use crate::render::terminal::{BAD, FAINT, GOOD, STRONG, result_json, result_line, styled};
+use crate::system::{SystemClock, SystemRandom};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Ends with 0 when all is good or doubtful, with 1 when something does not work.")]

@@ -8,12 +8,12 @@ use clap::ValueEnum;
 use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, Form, LogOrder, Output, fetch_run};
 use runlog_model::{RunId, TimeRange, Timestamp};
 
-use crate::arguments::Span;
-use crate::connection::ConnectArgs;
+use crate::arguments::connect::ConnectArgs;
+use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::progress::FetchBar;
-use crate::screen::Stream;
-use crate::terminal::{self, BAD, GOOD, note, styled_note};
+use crate::render::progress::FetchBar;
+use crate::render::screen::Stream;
+use crate::render::terminal::{self, BAD, GOOD, note, styled_note};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -3,9 +3,9 @@
 use clap::Args;
 use runlog_client::Readiness;
 
-use crate::connection::TlsArgs;
+use crate::arguments::connect::TlsArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal::result_line;
+use crate::render::terminal::result_line;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Ends with 0 when the service can use its archive, with 5 when it cannot or does not answer.")]

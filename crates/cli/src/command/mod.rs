@@ -2,7 +2,9 @@
 
 pub(crate) mod admin;
 pub(crate) mod archive;
+pub(crate) mod backfill;
 pub(crate) mod canary;
+pub(crate) mod check;
 pub(crate) mod collect;
 pub(crate) mod completions;
 pub(crate) mod deliver;
@@ -11,10 +13,12 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod fetch;
 pub(crate) mod health;
+pub(crate) mod plan;
 pub(crate) mod push;
 pub(crate) mod report;
 pub(crate) mod runs;
 pub(crate) mod search;
 pub(crate) mod serve;
 pub(crate) mod sql;
+pub(crate) mod status;
 pub(crate) mod tail;

@@ -3,10 +3,10 @@
 use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, ListIds};
 use runlog_model::{RunStatus, TaskId, Timestamp};
 
-use crate::connection::ConnectArgs;
+use crate::arguments::connect::ConnectArgs;
 use crate::exit::Outcome;
-use crate::screen::Stream;
-use crate::terminal::{self, BAD, GOOD, note, result_json, result_line, styled, table};
+use crate::render::screen::Stream;
+use crate::render::terminal::{self, BAD, GOOD, note, result_json, result_line, styled, table};
 
 /// Most runs that the API gives at once. Source: `limit` of the list of executions.
 const LIST_PAGE_MAX: u64 = 100;

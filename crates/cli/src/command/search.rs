@@ -7,10 +7,10 @@ use anstyle::Style;
 use runlog_model::wire::search::FoundRecord;
 use runlog_model::{RunId, Severity, TaskId, Timestamp, WorkspaceId};
 
-use crate::connection::ConnectArgs;
+use crate::arguments::connect::ConnectArgs;
 use crate::exit::Outcome;
-use crate::screen::Stream;
-use crate::terminal::{self, BAD, FAINT, note};
+use crate::render::screen::Stream;
+use crate::render::terminal::{self, BAD, FAINT, note};
 
 /// Most records that are asked for at a time.
 const PAGE_MAX: u64 = 200;

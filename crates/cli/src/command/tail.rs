@@ -8,11 +8,11 @@ use runlog_client::{Client, LivePage, LiveQuery};
 use runlog_model::text::TextLine;
 use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
-use crate::arguments::Span;
-use crate::connection::ConnectArgs;
+use crate::arguments::connect::ConnectArgs;
+use crate::arguments::span::Span;
 use crate::exit::Outcome;
-use crate::screen::Stream;
-use crate::terminal::{self, BAD, FAINT, note};
+use crate::render::screen::Stream;
+use crate::render::terminal::{self, BAD, FAINT, note};
 
 /// Most records that the live endpoint gives at once.
 const LIVE_PAGE_MAX: u64 = 200;

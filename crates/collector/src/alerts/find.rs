@@ -9,8 +9,8 @@ use runlog_store::{RecentRun, Store};
 use serde::Serialize;
 use url::Url;
 
+use super::error::AlertError;
 use super::rule::{AlertRule, Condition};
-use super::{AlertError, Look};
 
 /// How far back is looked, at most: what was missed for longer, because nothing ran, is not told.
 const LOOK_BACK_MS: i64 = 2 * 86_400_000;
@@ -30,8 +30,20 @@ const LATE_MAX_MS: i64 = 90 * 86_400_000;
 /// A task can be late after this time, at the soonest.
 const LATE_MIN_MS: i64 = 900_000;
 
-/// A run that goes on can be slow after this time, at the soonest.
+/// A running run can be slow after this time, at the soonest.
 const SLOW_MIN_MS: i64 = 10_000;
+
+/// How closely the catalog is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Runs that have ended since then, and logs that did not come whole.
+    Quick {
+        /// When it was last looked.
+        since: Timestamp,
+    },
+    /// Everything: tasks that are late, running runs, new errors, sinks that are behind, and what ended long ago.
+    Thorough,
+}
 
 /// Something that happened.
 #[derive(Debug)]

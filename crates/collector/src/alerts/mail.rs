@@ -11,7 +11,7 @@ use runlog_store::limits::ALERT_CLAIM_MS;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::AlertError;
+use super::error::AlertError;
 
 /// How long a server may take until there is a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use runlog_model::{Run, TaskId, Timestamp};
 
-use super::AlertError;
+use super::error::AlertError;
 use super::mail::Mail;
 use super::webhook::Webhook;
-use crate::upstream::fits;
+use crate::glob;
 
 /// Of what to tell, and where.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl AlertRule {
     pub(super) fn is_about(&self, task: &runlog_model::place::Task) -> bool {
         let workspace = &task.workspace;
         (self.tasks.is_empty() || self.tasks.contains(&task.id))
-            && (self.task_names.is_empty() || self.task_names.iter().any(|pattern| fits(&task.name, pattern)))
+            && (self.task_names.is_empty() || self.task_names.iter().any(|pattern| glob::matches(&task.name, pattern)))
             && (self.workspaces.is_empty()
                 || self.workspaces.iter().any(|it| *it == workspace.name || *it == workspace.id.to_string()))
     }
@@ -96,26 +96,5 @@ impl AlertRule {
     /// False when a run is surely of a task that the rule is not about; saves looking its task up.
     pub(super) fn may_be_about(&self, run: &Run) -> bool {
         self.tasks.is_empty() || self.tasks.contains(&run.task_id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fits;
-
-    #[test]
-    fn a_star_stands_for_anything() {
-        for (pattern, name, expected) in [
-            ("nightly", "nightly", true),
-            ("nightly", "nightly orders", false),
-            ("nightly*", "nightly orders", true),
-            ("*orders", "nightly orders", true),
-            ("n*y*s", "nightly orders", true),
-            ("a*a", "a", false),
-            ("*", "", true),
-            ("*x*", "orders", false),
-        ] {
-            assert_eq!(fits(name, pattern), expected, "{pattern} {name}");
-        }
     }
 }

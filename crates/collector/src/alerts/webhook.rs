@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use runlog_model::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sha2::Sha256;
 use url::Url;
 
-use super::AlertError;
+use super::error::AlertError;
+use crate::error_chain::error_chain;
+use crate::signature::signature;
 
 /// How long an attempt may take.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(30);
@@ -50,14 +51,14 @@ impl Webhook {
             .header("x-runlog-id", id)
             .header("x-runlog-timestamp", &timestamp);
         if let Some(secret) = &self.secret {
-            request = request.header("x-runlog-signature", signature(secret, &timestamp, body)?);
+            request = request.header("x-runlog-signature", signature(secret, &timestamp, body.as_bytes()));
         }
         let answer = request
             .body(body.to_owned())
             .send()
             .await
             // An address may hold a secret: it is not repeated.
-            .map_err(|error| AlertError::Refused(format!("{}: {}", self.name(), chain(&error.without_url()))))?;
+            .map_err(|error| AlertError::Refused(format!("{}: {}", self.name(), error_chain(&error.without_url()))))?;
         match answer.status().is_success() {
             true => Ok(()),
             false => Err(AlertError::Refused(format!("{} answered {}", self.name(), answer.status()))),
@@ -68,38 +69,5 @@ impl Webhook {
     pub(super) async fn check(&self, now: Timestamp) -> Result<(), AlertError> {
         let body = r#"{"rule":"","what":"test","text":"runlog check: alerts arrive here"}"#;
         self.send("test", body, now).await
-    }
-}
-
-/// `v1=` and the HMAC-SHA256 of time and body, in hexadecimal digits.
-fn signature(secret: &SecretString, timestamp: &str, body: &str) -> Result<String, AlertError> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
-        .map_err(|_| AlertError::Unsendable("the secret of the webhook cannot be a key".to_owned()))?;
-    mac.update(timestamp.as_bytes());
-    mac.update(b".");
-    mac.update(body.as_bytes());
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("v1={digits}"))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signature_is_the_hmac_of_time_and_body() {
-        // printf '1700000000.{}' | openssl dgst -sha256 -hmac secret
-        let made = signature(&SecretString::from("secret"), "1700000000", "{}").unwrap();
-        assert_eq!(made, "v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163");
     }
 }

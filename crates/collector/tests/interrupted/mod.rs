@@ -21,7 +21,7 @@ struct StopAfter {
 }
 
 impl Progress for StopAfter {
-    fn tell(&self, _: FetchEvent<'_>) {
+    fn report(&self, _: FetchEvent<'_>) {
         if self.events_left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.stop.notify_one();
         }

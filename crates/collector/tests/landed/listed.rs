@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use runlog_client::ErrorKind;
-use runlog_collector::{CollectError, Round, Selection};
+use runlog_collector::{CollectError, CollectStats, Selection};
 use runlog_model::Clock;
 use runlog_model::place::Task;
 
@@ -92,7 +92,7 @@ async fn a_task_that_was_looked_for_in_vain_is_looked_for_again_after_a_while() 
 async fn a_run_that_may_not_be_seen_any_more_does_not_hold_up_the_others() {
     let going = told(&[(RUN, GOES_ON), (OTHER_RUN, GOES_ON)]);
     let landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
-    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.round().await, CollectStats::default());
     landing.stage.time.pass(60_000);
     let now = landing.stage.time.now();
     landing.stage.change(|script| script.faults = vec![(At::List, 0, told(&[])), (At::Execution, 1, refused())]);
@@ -134,7 +134,7 @@ async fn a_task_that_was_chosen_by_its_name_and_deleted_is_not_listed_any_more_a
     let going = told(&[(RUN, GOES_ON)]);
     let mut landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
     landing.choose(Selection { task_names: vec!["night*".to_owned()], ..Selection::default() });
-    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.round().await, CollectStats::default());
 
     landing.stage.change(|script| script.faults = vec![(At::List, 0, unknown()), (At::Tasks, 0, no_tasks())]);
     landing.stage.forget_requests();

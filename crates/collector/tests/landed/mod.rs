@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use proptest::prelude::*;
 use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
 use runlog_collector::{
-    CollectError, CollectSettings, Collector, Discovered, Range, Round, Selection, Unheard, Upstream,
+    CollectError, CollectSettings, CollectStats, Collector, Discovered, NoProgress, Range, Selection, Upstream,
 };
 use runlog_model::{Clock, RecordOrder, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_store::{Store, StoreSettings};
@@ -65,7 +65,7 @@ impl Landing {
             settings,
             process: "test".to_owned(),
         };
-        let collector = Collector::new(store.clone(), upstream.clone(), Arc::new(Unheard));
+        let collector = Collector::new(store.clone(), upstream.clone(), Arc::new(NoProgress));
         Self { stage, random, store, upstream, collector }
     }
 
@@ -81,12 +81,12 @@ impl Landing {
     }
 
     /// Lands the run if it is due.
-    async fn land(&self) -> Round {
+    async fn land(&self) -> CollectStats {
         self.collector.land_due(&CancellationToken::new()).await.unwrap()
     }
 
     /// Lists the run, and lands it if it is due.
-    async fn round(&self) -> Round {
+    async fn round(&self) -> CollectStats {
         self.list().await;
         self.land().await
     }
@@ -106,7 +106,7 @@ impl Landing {
 
     /// The collector has ended somehow, and is started again.
     fn restart(&mut self) {
-        self.collector = Collector::new(self.store.clone(), self.upstream.clone(), Arc::new(Unheard));
+        self.collector = Collector::new(self.store.clone(), self.upstream.clone(), Arc::new(NoProgress));
     }
 
     /// Where pages on their way lie.
@@ -137,7 +137,7 @@ async fn what_came_lands_before_the_rest_is_there() {
     let log = plain_log(45);
     let landing = Landing::of(Script::of(log.clone()), |settings| settings.pages_in_flight = 1).await;
     landing.stage.change(|script| script.faults.extend((5..40).map(|number| (At::File, number, gone.clone()))));
-    assert_eq!(landing.round().await, Round { set_back: 1, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { set_back: 1, ..CollectStats::default() });
     let (archived, status) = landing.archived().await;
     assert_eq!(status, Some(RunStatus::Executing), "it is not called done");
     assert!(archived.len() >= 30 && log.ends_with(&archived), "the newest pages: {archived:?}");
@@ -145,7 +145,7 @@ async fn what_came_lands_before_the_rest_is_there() {
     landing.stage.change(|script| script.faults.clear());
     landing.stage.forget_requests();
     landing.stage.time.pass(3_600_000);
-    assert_eq!(landing.round().await, Round { landed: 1, records: 45, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { landed: 1, records: 45, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)));
     assert_eq!(landing.stage.count(At::File), 2, "of six pages those that did not come");
     assert!(!landing.work_is_left());
@@ -174,7 +174,7 @@ async fn pages_of_a_run_that_has_landed_are_not_left_behind() {
     // So are folders that it kept for other runs.
     std::fs::create_dir(work.join("spare-1-0")).unwrap();
     landing.restart();
-    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.round().await, CollectStats::default());
     let mut left: Vec<_> =
         std::fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
@@ -189,7 +189,7 @@ async fn what_cannot_be_removed_does_not_hold_up_the_collecting() {
     let other = landing.stage.folder.path().join("work/service").join(RUN);
     std::fs::write(&other, "").unwrap();
     landing.restart();
-    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.round().await, CollectStats::default());
     assert!(other.exists());
 }
 
@@ -299,7 +299,7 @@ async fn a_log_that_is_not_known_yet_when_its_run_has_just_ended_is_asked_for_ag
         assert_eq!(landing.round().await.set_back, 1);
         landing.stage.time.pass(pause);
     }
-    assert_eq!(landing.round().await, Round { no_log: 1, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { no_log: 1, ..CollectStats::default() });
 }
 
 #[tokio::test]
@@ -308,15 +308,15 @@ async fn a_run_without_a_log_ends_as_one_and_its_log_lands_when_there_is_one_aft
     let script = Script::of(plain_log(3)).with(At::Generate, 0, gone.clone()).with(At::Live, 0, gone);
     let landing = Landing::of(script, |_| ()).await;
     landing.stage.time.pass(3 * 3_600_000);
-    assert_eq!(landing.round().await, Round { no_log: 1, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { no_log: 1, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (Vec::new(), Some(RunStatus::Failed)));
     let figures = landing.store.collection_figures("service").await.unwrap();
     assert_eq!((figures.no_log, figures.landed), (1, 0));
 
     landing.stage.change(|script| script.faults.clear());
-    assert_eq!(landing.round().await, Round::default(), "it is not asked for again by itself");
+    assert_eq!(landing.round().await, CollectStats::default(), "it is not asked for again by itself");
     assert_eq!(landing.store.retry_collection("service").await.unwrap(), 1);
-    assert_eq!(landing.round().await, Round { landed: 1, records: 3, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { landed: 1, records: 3, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (plain_log(3), Some(RunStatus::Failed)));
     assert!(!landing.work_is_left());
 }
@@ -327,7 +327,7 @@ async fn a_run_without_a_log_ends_as_one_and_its_log_lands_when_there_is_one_aft
 async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
     let going = told(&[(RUN, GOES_ON)]);
     let landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
-    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.round().await, CollectStats::default());
     landing.stage.change(|script| {
         let gone = status_fault(StatusCode::NOT_FOUND, &[]);
         script.faults = vec![(At::List, 0, told(&[])), (At::Execution, 0, gone)];
@@ -335,7 +335,7 @@ async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
     let figures = async || landing.store.collection_figures("service").await.unwrap();
     for _ in 0..2 {
         landing.stage.time.pass(60_000);
-        assert_eq!(landing.round().await, Round::default());
+        assert_eq!(landing.round().await, CollectStats::default());
         assert_eq!((figures().await.going, figures().await.gone), (0, 1));
     }
     assert_eq!(landing.stage.count(At::Execution), 1);
@@ -343,17 +343,17 @@ async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
     // Asked for, it is asked after once more; and when a list tells of it after all, it goes on from there.
     assert_eq!(landing.store.retry_collection("service").await.unwrap(), 1);
     landing.stage.time.pass(60_000);
-    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.round().await, CollectStats::default());
     assert_eq!((landing.stage.count(At::Execution), figures().await.gone), (2, 1));
     landing.stage.change(|script| script.faults.clear());
-    assert_eq!(landing.round().await, Round { landed: 1, records: 3, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { landed: 1, records: 3, ..CollectStats::default() });
     assert_eq!((figures().await.landed, figures().await.gone), (1, 0));
 }
 
 #[tokio::test]
 async fn an_empty_log_ends_its_run() {
     let landing = Landing::of(Script::of(Vec::new()), |_| ()).await;
-    assert_eq!(landing.round().await, Round { landed: 1, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { landed: 1, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (Vec::new(), Some(RunStatus::Failed)));
 }
 
@@ -372,7 +372,7 @@ proptest! {
         let (round, archived, status) = runtime.block_on(async {
             let script = Script { limit, cut, newest_first, generate_ms, ..Script::of(log.clone()) };
             let landing = Landing::of(script, |settings| settings.pages_in_flight = pages_in_flight).await;
-            let mut round = Round::default();
+            let mut round = CollectStats::default();
             if let Some(first) = is_first_try_broken {
                 let gone = status_fault(StatusCode::FORBIDDEN, &[]);
                 landing.stage.change(|script| script.faults.extend((first..200).map(|n| (At::File, n, gone.clone()))));

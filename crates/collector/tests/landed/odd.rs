@@ -2,7 +2,7 @@
 //! that is not what it should be.
 
 use runlog_client::ErrorKind;
-use runlog_collector::{CollectError, Round};
+use runlog_collector::{CollectError, CollectStats};
 use runlog_model::RunStatus;
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
     let mut landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, told(&[(RUN, HAS_ENDED)])), |_| ()).await;
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
-    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.round().await, CollectStats::default());
     let figures = landing.store.collection_figures("service").await.unwrap();
     assert_eq!((figures.left_out, figures.waiting), (1, 0));
     assert_eq!(landing.list().await.taken_in, 0, "it is still not wanted");
@@ -80,7 +80,7 @@ async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
     // What has landed stays so when it is not wanted any more.
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
-    assert_eq!(landing.round().await, Round::default());
+    assert_eq!(landing.round().await, CollectStats::default());
     assert_eq!(landing.store.collection_figures("service").await.unwrap().landed, 1);
 }
 
@@ -107,7 +107,7 @@ async fn one_odd_record_does_not_keep_its_run_from_landing() {
             (b"tab\\there".to_vec(), b"tab\there".to_vec()),
         ];
     });
-    assert_eq!(landing.round().await, Round { landed: 1, records: 12, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { landed: 1, records: 12, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)));
 }
 

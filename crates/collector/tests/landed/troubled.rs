@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use runlog_collector::{CollectSettings, Round};
+use runlog_collector::{CollectSettings, CollectStats};
 use runlog_model::{Record, RunStatus, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -19,14 +19,14 @@ async fn a_run_that_the_archive_cannot_take_says_why_and_lands_later() {
     let (objects, aside) = (folder.join("data/objects"), folder.join("aside"));
     std::fs::rename(&objects, &aside).unwrap();
     std::fs::write(&objects, "").unwrap();
-    assert_eq!(landing.round().await, Round { set_back: 1, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { set_back: 1, ..CollectStats::default() });
     let failing = landing.store.failing_runs("service", 9).await.unwrap();
     assert!(failing[0].problem.as_deref().unwrap().contains("object store"), "{failing:?}");
 
     std::fs::remove_file(&objects).unwrap();
     std::fs::rename(&aside, &objects).unwrap();
     landing.stage.time.pass(60_000);
-    assert_eq!(landing.round().await, Round { landed: 1, records: 5, ..Round::default() });
+    assert_eq!(landing.round().await, CollectStats { landed: 1, records: 5, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Failed)));
 }
 
@@ -95,7 +95,7 @@ async fn a_look_goes_on_where_the_archive_is_though_another_was_broken_off() {
         stop.cancel();
     };
     let (round, ()) = tokio::join!(landing.collector.land_due(&stop), breaking_off);
-    assert_eq!(round.unwrap(), Round::default());
+    assert_eq!(round.unwrap(), CollectStats::default());
     assert!(checkpoint.exists(), "its pages are left behind");
 
     // Another collector brings in more of the log.
@@ -127,5 +127,5 @@ async fn a_collector_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_t
     };
     let both = async { tokio::join!(landing.collector.land_due(&stop), stopping) };
     let (round, ()) = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
-    assert_eq!(round.unwrap(), Round::default());
+    assert_eq!(round.unwrap(), CollectStats::default());
 }

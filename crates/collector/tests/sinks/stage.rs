@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use runlog_client::Wait;
 use runlog_collector::{
-    BatchBounds, Deliverer, DeliveryRound, Destination, HttpAccess, HttpSettings, Redactor, SinkFilter, SinkSetup,
+    BatchBounds, Deliverer, DeliveryStats, Destination, HttpAccess, HttpSettings, Redactor, SinkConfig, SinkFilter,
 };
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
@@ -116,7 +116,7 @@ impl Stage {
     }
 
     /// One for which time passes as it does.
-    pub(crate) fn deliverer_in_real_time(&self, setup: SinkSetup) -> Deliverer {
+    pub(crate) fn deliverer_in_real_time(&self, setup: SinkConfig) -> Deliverer {
         Deliverer::new(self.store.clone(), setup, self.clock.clone(), Arc::new(runlog_client::TokioWait))
     }
 
@@ -165,8 +165,8 @@ impl Stage {
         messages
     }
 
-    pub(crate) fn setup(&self, name: &str, destination: Destination) -> SinkSetup {
-        SinkSetup {
+    pub(crate) fn setup(&self, name: &str, destination: Destination) -> SinkConfig {
+        SinkConfig {
             name: name.to_owned(),
             destination,
             filter: SinkFilter::default(),
@@ -184,12 +184,12 @@ impl Stage {
         self.deliverer_of(self.setup(name, destination))
     }
 
-    pub(crate) fn deliverer_of(&self, setup: SinkSetup) -> Deliverer {
+    pub(crate) fn deliverer_of(&self, setup: SinkConfig) -> Deliverer {
         Deliverer::new(self.store.clone(), setup, self.clock.clone(), Arc::new(TestWait(self.clock.clone())))
     }
 
     /// One round.
-    pub(crate) async fn deliver(&self, deliverer: &Deliverer) -> DeliveryRound {
+    pub(crate) async fn deliver(&self, deliverer: &Deliverer) -> DeliveryStats {
         if !self.store.delivery_figures().await.unwrap().iter().any(|sink| sink.name == deliverer.name()) {
             deliverer.register().await.unwrap();
         }

@@ -15,11 +15,11 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::report::document_of_run;
-use crate::connection::LOCAL_SERVICE;
-use crate::document;
+use crate::arguments::connect::LOCAL_SERVICE;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::progress::Bar;
-use crate::terminal::{self, BAD, FAINT, GOOD, STRONG, note, result_json, result_line, styled, table};
+use crate::render::progress::Bar;
+use crate::render::terminal::{self, BAD, FAINT, GOOD, STRONG, note, result_json, result_line, styled, table};
+use crate::render::text;
 
 use guide::Guide;
 use samples::SAMPLES;
@@ -164,7 +164,7 @@ async fn tell_report(stage: &Stage, fetched: &[Fetched]) -> Outcome {
     let Some(failed) = failed(fetched) else { return Ok(()) };
     let report = stage.report(failed.sample).await?;
     result_line(format!("\n{}\n", styled(FAINT, format!("$ runlog report {}", failed.sample.run_id))))?;
-    document::show(&document_of_run(&report))
+    text::show(&document_of_run(&report))
 }
 
 /// What a person with a pager wants to know of a log first.

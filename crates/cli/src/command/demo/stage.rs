@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::samples::Sample;
+use crate::admin_token::{ADMIN_TOKEN_FILE, AdminTokenFile};
 use crate::command::push::{Batches, push_log};
-use crate::command::serve::{ADMIN_TOKEN_FILE, AdminTokenFile, serve_until};
-use crate::edge::{SystemClock, SystemRandom};
+use crate::command::serve::serve_until;
 use crate::exit::Outcome;
+use crate::system::{SystemClock, SystemRandom};
 
 /// How often to look for a summary, and how many times.
 const SUMMARY_LOOK_MS: u64 = 250;

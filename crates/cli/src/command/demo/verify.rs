@@ -12,8 +12,8 @@ use runlog_model::{Clock, Record, RunStatus};
 
 use super::samples::{Sample, records_of};
 use super::stage::Stage;
-use crate::edge::SystemClock;
 use crate::exit::Outcome;
+use crate::system::SystemClock;
 
 /// A sample that went in and came out again.
 pub(crate) struct Fetched {

@@ -17,11 +17,11 @@ use tokio_util::task::AbortOnDropHandle;
 use batches::Batch;
 pub(crate) use batches::Batches;
 
-use crate::connection::ConnectArgs;
+use crate::arguments::connect::ConnectArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::progress::Bar;
-use crate::screen::Stream;
-use crate::terminal::{self, note, result_json, result_line};
+use crate::render::progress::Bar;
+use crate::render::screen::Stream;
+use crate::render::terminal::{self, note, result_json, result_line};
 
 /// Most refused lines that are listed as JSON, and most that are told to people.
 const REFUSED_LISTED_MAX: usize = 100;

@@ -12,7 +12,7 @@ use runlog_model::printable::printable_line;
 
 use super::utf16::{ByteOrder, Utf16Reader};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal::shortened;
+use crate::render::terminal::shortened;
 
 /// How much of a log is looked at to see what it is. Unit: bytes.
 const HEAD_BYTES: u64 = 4 << 10;

@@ -3,9 +3,9 @@
 use runlog_analysis::patterns::{Change, PatternChange};
 use runlog_analysis::report::{RunDiff, Side};
 
-use super::words::{CHANGES_HEAD, basis_of, counted, number, rows_of_changes, rows_of_groups, started, status};
-use crate::document::{Document, Span, faint, plain, strong};
-use crate::terminal::{count, duration};
+use super::phrases::{CHANGES_HEAD, basis_of, counted, number, rows_of_changes, rows_of_groups, started, status};
+use crate::render::document::{Document, Span, faint, plain, strong};
+use crate::render::terminal::{count, duration};
 
 /// Most changes that are shown.
 const CHANGES_SHOWN: usize = 60;

@@ -1,9 +1,9 @@
 //! `runlog report`: what is worth knowing of a run, a task or a workspace.
 
 mod diff;
+mod phrases;
 mod run;
 mod task;
-mod words;
 mod workspace;
 
 use std::path::{Path, PathBuf};
@@ -19,10 +19,11 @@ pub(crate) use run::document_of_run;
 use task::document_of_task;
 use workspace::document_of_workspace;
 
-use crate::connection::ConnectArgs;
-use crate::document::{self, Document};
+use crate::arguments::connect::ConnectArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal::{note, result_json};
+use crate::render::document::Document;
+use crate::render::terminal::{note, result_json};
+use crate::render::{html, text};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -126,14 +127,14 @@ pub(crate) fn tell<T: DeserializeOwned>(form: &FormArgs, report: Value, document
         .map_err(|error| Failure { exit: Exit::Refused, error })?;
     let document = document(&report);
     match &form.html {
-        None => document::show(&document),
-        Some(file) => write_page(file, &document::page(&document)),
+        None => text::show(&document),
+        Some(file) => write_page(file, &html::page(&document)),
     }
 }
 
 fn write_page(file: &Path, page: &str) -> Outcome {
     if file == Path::new("-") {
-        return Ok(crate::terminal::result_line(page.trim_end())?);
+        return Ok(crate::render::terminal::result_line(page.trim_end())?);
     }
     std::fs::write(file, page).with_context(|| format!("cannot write {}", file.display()))?;
     note(format!("wrote {}", file.display()));

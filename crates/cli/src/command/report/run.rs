@@ -4,12 +4,12 @@ use runlog_analysis::report::{Against, RunReport};
 use runlog_analysis::{Event, Failure, Outlier, Pattern, SlowGap};
 use runlog_model::Timestamp;
 
-use super::words::{
+use super::phrases::{
     CHANGES_HEAD, basis_of, began, counted, head_of, rows_of_changes, rows_of_groups, severity, started, text, time,
     time_in_run,
 };
-use crate::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
-use crate::terminal::{count, duration};
+use crate::render::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::render::terminal::{count, duration};
 
 /// Most gaps that are shown.
 const GAPS_SHOWN: usize = 5;
@@ -82,7 +82,7 @@ fn put_events(document: &mut Document, name: &str, events: &[Event], began: Time
 fn event(of: &Event, began: Timestamp) -> Vec<Span> {
     let mut line = vec![time_in_run(of.time, began), plain(" "), severity(of.severity), plain(" ")];
     line.extend(of.bundle_name.as_ref().map(|name| faint(format!("{name}: "))));
-    line.push(strong(crate::terminal::shortened(&of.message, 200)));
+    line.push(strong(crate::render::terminal::shortened(&of.message, 200)));
     line
 }
 
@@ -141,7 +141,7 @@ fn put_gaps(document: &mut Document, gaps: &[SlowGap]) {
 /// Two texts share a row.
 fn shorter(mut row: Vec<Span>) -> Vec<Span> {
     for span in &mut row {
-        span.text = crate::terminal::shortened(&span.text, 60);
+        span.text = crate::render::terminal::shortened(&span.text, 60);
     }
     row
 }

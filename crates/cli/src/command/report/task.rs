@@ -3,10 +3,10 @@
 use runlog_analysis::report::{Durations, TaskProblem, TaskReport};
 use runlog_model::ProblemKind;
 
-use super::words::{counted, label_of, number, severity, status, strip_of, text, time, tone_of};
+use super::phrases::{counted, label_of, number, severity, status, strip_of, text, time, tone_of};
 use super::workspace::reason;
-use crate::document::{Bar, Block, Document, Span, Tone, faint, plain, strong, toned};
-use crate::terminal::{count, duration};
+use crate::render::document::{Bar, Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::render::terminal::{count, duration};
 
 /// Most outcomes of the strip.
 const STRIP_RUNS: usize = 72;

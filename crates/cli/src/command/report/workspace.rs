@@ -3,9 +3,9 @@
 use runlog_analysis::report::{NewProblemOfTask, Reason, WorkspaceReport};
 use runlog_model::ProblemKind;
 
-use super::words::{counted, number, severity, status, strip_of, text, time};
-use crate::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
-use crate::terminal::{count, duration, shortened};
+use super::phrases::{counted, number, severity, status, strip_of, text, time};
+use crate::render::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::render::terminal::{count, duration, shortened};
 
 /// Most tasks that are shown.
 const LOOKS_SHOWN: usize = 50;

@@ -1,25 +1,22 @@
 //! `runlog sql`: questions in SQL, to an archive itself or to a service.
 
+mod asked;
 mod prompt;
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use bytes::Bytes;
-use futures::StreamExt;
-use runlog_analysis::sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlPlace, SqlSettings};
-use runlog_client::Client;
-use runlog_model::wire::sql::SqlQuestion;
-use runlog_store::Store;
+use runlog_analysis::sql::{AnswerFormat, SqlEngine, SqlSettings};
 
-use crate::command::archive::OpenArgs;
-use crate::command::serve::SPILL_FOLDER;
-use crate::connection::ConnectArgs;
-use crate::edge::SystemClock;
+use asked::{Asked, failure};
+
+use crate::arguments::archive::{OpenArgs, SPILL_FOLDER};
+use crate::arguments::connect::ConnectArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::screen::Stream;
+use crate::render::screen::Stream;
+use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -52,12 +49,6 @@ pub(crate) struct SqlArgs {
     archive: OpenArgs,
     #[command(flatten)]
     connect: ConnectArgs,
-}
-
-/// Who is asked.
-enum Asked {
-    Archive { store: Store, engine: Box<SqlEngine> },
-    Service(Client),
 }
 
 /// Asks one question, or those of a prompt.
@@ -119,69 +110,5 @@ impl Asked {
         self.write(query, format, file.as_file_mut()).await?;
         file.persist(path).with_context(place)?;
         Ok(())
-    }
-
-    /// Asks, and writes the answer as it comes.
-    async fn write(&self, query: &str, format: AnswerFormat, out: &mut (impl Write + Send)) -> Outcome {
-        match self {
-            Self::Archive { engine, .. } => {
-                let answer = engine.ask(query, None).await.map_err(failure)?;
-                let mut parts = Box::pin(answer.into_bytes(format));
-                while let Some(part) = parts.next().await {
-                    put(out, &part.map_err(failure)?)?;
-                }
-            }
-            Self::Service(client) => {
-                let question = SqlQuestion { query: query.to_owned(), format: Some(format.name().to_owned()) };
-                let mut answer = client.ask_sql(&question).await?;
-                while let Some(part) = answer.next().await? {
-                    put(out, &part)?;
-                }
-            }
-        }
-        Ok(out.flush()?)
-    }
-
-    async fn close(&self) {
-        if let Self::Archive { store, .. } = self {
-            store.close().await;
-        }
-    }
-}
-
-fn put(out: &mut impl Write, part: &Bytes) -> std::io::Result<()> {
-    out.write_all(part)
-}
-
-fn failure(error: SqlError) -> Failure {
-    let exit = match error.kind() {
-        SqlErrorKind::Invalid => Exit::Usage,
-        SqlErrorKind::Busy => Exit::Unavailable,
-        SqlErrorKind::Archive(runlog_store::ErrorKind::Unavailable | runlog_store::ErrorKind::Busy) => {
-            Exit::Unavailable
-        }
-        _ => Exit::Failed,
-    };
-    let shown = error.place().map(pointed_at).unwrap_or_default();
-    Failure { exit, error: anyhow::Error::from(error) }.with_text_after(&shown)
-}
-
-/// The line of the query, and a mark below the place.
-fn pointed_at(place: &SqlPlace) -> String {
-    let number = place.line.to_string();
-    let before: String = place.text.chars().take(place.column.saturating_sub(1)).collect();
-    let gap: String = before.chars().map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
-    let width = number.len();
-    format!("\n{number} | {}\n{:width$} | {gap}^", place.text, "")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mark_stands_below_the_place() {
-        let place = SqlPlace { line: 2, column: 8, text: "SELECT mesage FROM records".to_owned() };
-        assert_eq!(pointed_at(&place), "\n2 | SELECT mesage FROM records\n  |        ^");
     }
 }

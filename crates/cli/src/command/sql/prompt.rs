@@ -8,11 +8,12 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tokio::sync::oneshot;
 
-use super::Asked;
-use crate::edge::environment;
+use super::asked::Asked;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::screen::Stream;
-use crate::terminal::note;
+use crate::render::failure::report;
+use crate::render::screen::Stream;
+use crate::render::terminal::note;
+use crate::system::environment;
 
 /// Shows the tables and their columns.
 const TABLES: &str = "SELECT table_name, column_name, data_type FROM information_schema.columns \
@@ -47,7 +48,7 @@ pub(super) async fn run(asked: &Asked, format: AnswerFormat) -> Outcome {
 async fn show(asked: &Asked, query: &str, format: AnswerFormat) -> Outcome {
     match asked.write(query, format, &mut Stream::Result.screen()).await {
         Err(failure) if matches!(failure.exit, Exit::Usage | Exit::Failed | Exit::Unavailable) => {
-            crate::report(&failure);
+            report(&failure);
             Ok(())
         }
         outcome => outcome,

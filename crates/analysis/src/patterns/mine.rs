@@ -1,0 +1,287 @@
+//! What a log says over and over: its records sorted by the statement that logged them.
+//!
+//! Records go in one at a time, in any order; [`Patterns`] come out. Each record becomes a *shape*, its first line
+//! with numbers, paths, times and other values masked (`mask.rs`); the shapes are counted; at the end, shapes that
+//! differ only in words that vary are joined to *templates* (`patterns/merge.rs`). A template's id is made from its text, so
+//! it is the same in every run.
+//!
+//! Memory is bounded by [`SHAPES_MAX`], and what is kept by [`PATTERNS_MAX`]. Below the first, the result depends on
+//! the records alone, not on their order. A log with more shapes is joined to templates on the way, and if that does
+//! not make room, the least severe and rarest give way: their records are counted in [`Rest`].
+//!
+//! Deliberately absent: the lines after the first, apart from the class of the exception. They are
+//! [`stack_trace`](crate::stack_trace)'s.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use runlog_model::{Record, Severity};
+use serde::{Deserialize, Serialize};
+
+use super::merge::templates_of;
+
+use crate::first_line::first_line_of;
+use crate::mask::{Mask, mask_line, shape_of_text, text_of};
+use crate::stack_trace::StackTrace;
+use crate::{Occurrences, Rest, StableId};
+
+/// How templates are made; a change of masks or of merging that changes ids raises it.
+pub const TEMPLATES_VERSION: u32 = 2;
+
+/// Most shapes that are counted at a time.
+///
+/// Unit: shapes, each with at most 1.2 KB of text and 600 bytes of sample; usually 300 bytes in all.
+pub const SHAPES_MAX: usize = 10_000;
+
+/// Most patterns of a summary. The most severe and most frequent stay.
+pub const PATTERNS_MAX: usize = 2_000;
+
+/// Gathers the patterns of a log, record by record.
+#[derive(Debug)]
+pub struct PatternMiner {
+    shapes: HashMap<Box<str>, Occurrences, foldhash::fast::RandomState>,
+    rest: Rest,
+    shapes_max: usize,
+    /// The shape of the record at hand, kept for its memory.
+    shape: String,
+}
+
+/// The patterns of a log, the most severe first, then the most frequent.
+///
+/// Made to be stored with a run: at most [`PATTERNS_MAX`] patterns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Patterns {
+    /// How the templates were made: [`TEMPLATES_VERSION`] at that time.
+    pub version: u32,
+    /// Records in all, those of `rest` too.
+    pub records: u64,
+    /// Each template once.
+    pub patterns: Vec<Pattern>,
+    /// What found no place.
+    pub rest: Rest,
+}
+
+/// A template and the records that fit it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pattern {
+    /// Made from the template: the same in every run.
+    pub id: StableId,
+    /// The first line with its values masked, and the class of the exception after ` | `.
+    pub template: String,
+    /// How often, when and how severe.
+    #[serde(flatten)]
+    pub occurrences: Occurrences,
+}
+
+impl Default for PatternMiner {
+    fn default() -> Self {
+        Self::with_shapes_max(SHAPES_MAX)
+    }
+}
+
+impl PatternMiner {
+    fn with_shapes_max(shapes_max: usize) -> Self {
+        Self { shapes: HashMap::default(), rest: Rest::default(), shapes_max, shape: String::new() }
+    }
+
+    /// Takes a record of the log into account.
+    pub fn add(&mut self, record: &Record) {
+        self.shape.clear();
+        shape_of_message(record.message.as_deref().unwrap_or_default(), &mut self.shape);
+        let severity = Severity::of(record.severity.as_deref());
+        if let Some(occurrences) = self.shapes.get_mut(self.shape.as_str()) {
+            return occurrences.add(record, severity);
+        }
+        if self.shapes.len() >= self.shapes_max {
+            self.make_room();
+        }
+        let counted = Occurrences::of(record, severity);
+        add_to(&mut self.shapes, self.shape.as_str().into(), counted);
+    }
+
+    /// The patterns of all records so far.
+    pub fn finish(self) -> Patterns {
+        let mut by_text: BTreeMap<String, Occurrences> = BTreeMap::new();
+        for (template, occurrences) in join(self.shapes) {
+            let text = text_of(&template);
+            match by_text.get_mut(&text) {
+                Some(ours) => ours.add_all(&occurrences),
+                None => _ = by_text.insert(text, occurrences),
+            }
+        }
+        Patterns::ranked(by_text, self.rest)
+    }
+
+    /// Joins what can be joined, and drops the least of what is left if that is still more than half.
+    fn make_room(&mut self) {
+        let shapes = std::mem::take(&mut self.shapes);
+        let mut templates: Vec<(String, Occurrences)> = join(shapes).into_iter().collect();
+        templates.sort_by(|(one, a), (other, b)| rank(a, one).cmp(&rank(b, other)));
+        for (_, occurrences) in templates.drain(templates.len().min(self.shapes_max / 2)..) {
+            self.rest.add_all(&occurrences);
+        }
+        self.shapes = templates.into_iter().map(|(template, counted)| (template.into_boxed_str(), counted)).collect();
+    }
+}
+
+impl Patterns {
+    /// The patterns of several logs as those of one.
+    pub fn joined<'a>(logs: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut miner = PatternMiner::with_shapes_max(usize::MAX);
+        for log in logs {
+            miner.rest.severities.add_all(&log.rest.severities);
+            for pattern in &log.patterns {
+                add_to(&mut miner.shapes, shape_of_text(&pattern.template).into(), pattern.occurrences.clone());
+            }
+        }
+        miner.finish()
+    }
+
+    fn ranked(by_text: BTreeMap<String, Occurrences>, mut rest: Rest) -> Self {
+        let mut patterns: Vec<Pattern> = by_text
+            .into_iter()
+            .map(|(template, occurrences)| Pattern { id: StableId::of(&template), template, occurrences })
+            .collect();
+        patterns.sort_by(|a, b| rank(&a.occurrences, &a.template).cmp(&rank(&b.occurrences, &b.template)));
+        for pattern in patterns.drain(patterns.len().min(PATTERNS_MAX)..) {
+            rest.add_all(&pattern.occurrences);
+        }
+        let records = rest.records() + patterns.iter().map(|pattern| pattern.occurrences.records()).sum::<u64>();
+        Self { version: TEMPLATES_VERSION, records, patterns, rest }
+    }
+}
+
+/// The most severe first, then the most frequent, then by text.
+fn rank<'a>(occurrences: &Occurrences, text: &'a str) -> (Reverse<Severity>, Reverse<u64>, &'a str) {
+    (Reverse(occurrences.worst()), Reverse(occurrences.records()), text)
+}
+
+/// The first line that is not blank, masked, and the class of the exception if a later line names one.
+fn shape_of_message(message: &str, shape: &mut String) {
+    let line = first_line_of(message);
+    mask_line(line, shape);
+    if line.len() < message.len()
+        && let Some(trace) = StackTrace::parse(message)
+        && !line.contains(trace.thrown[0].class)
+    {
+        shape.push(Mask::Exception.char());
+        shape.push_str(trace.thrown[0].class);
+    }
+}
+
+fn add_to<S: std::hash::BuildHasher>(
+    shapes: &mut HashMap<Box<str>, Occurrences, S>,
+    shape: Box<str>,
+    counted: Occurrences,
+) {
+    match shapes.get_mut(&shape) {
+        Some(ours) => ours.add_all(&counted),
+        None => _ = shapes.insert(shape, counted),
+    }
+}
+
+/// The templates of these shapes, each with all that was counted for its shapes.
+fn join<S>(shapes: HashMap<Box<str>, Occurrences, S>) -> BTreeMap<String, Occurrences> {
+    let (texts, counts): (Vec<Box<str>>, Vec<Occurrences>) = shapes.into_iter().unzip();
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    let mut joined: BTreeMap<String, Occurrences> = BTreeMap::new();
+    for (template, counted) in templates_of(&texts).into_iter().zip(counts) {
+        match joined.get_mut(&template) {
+            Some(ours) => ours.add_all(&counted),
+            None => _ = joined.insert(template, counted),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use runlog_model::Timestamp;
+
+    use super::super::Change;
+    use super::*;
+
+    fn record(epoch_ms: i64, severity: &str, message: &str) -> Record {
+        let mut record = Record::at(Timestamp::clamped(epoch_ms));
+        record.severity = Some(severity.to_owned());
+        record.message = Some(message.to_owned());
+        record
+    }
+
+    fn patterns_of(shapes_max: usize, records: &[Record]) -> Patterns {
+        let mut miner = PatternMiner::with_shapes_max(shapes_max);
+        records.iter().for_each(|record| miner.add(record));
+        miner.finish()
+    }
+
+    fn templates(patterns: &Patterns) -> Vec<&str> {
+        patterns.patterns.iter().map(|pattern| pattern.template.as_str()).collect()
+    }
+
+    /// A word that stands for the number: `baa`, `caa`, …
+    fn word(number: u32) -> String {
+        (0..4).map(|place| char::from(b'a' + (number / 26_u32.pow(place) % 26) as u8)).collect()
+    }
+
+    #[test]
+    fn a_pattern_has_its_figures() {
+        let records =
+            [record(5, "INFO", "read 7 rows"), record(3, "WARN", "read 9 rows"), record(9, "INFO", "read 1 rows")];
+        let patterns = patterns_of(SHAPES_MAX, &records);
+        let pattern = &patterns.patterns[0];
+        // `printf 'read <number> rows' | sha256sum`
+        assert_eq!(
+            (pattern.id.to_string().as_str(), pattern.template.as_str()),
+            ("6e5f3465788fe711", "read <number> rows")
+        );
+        let occurrences = &pattern.occurrences;
+        assert_eq!((occurrences.records(), occurrences.worst()), (3, Severity::Warn));
+        assert_eq!((occurrences.first.as_millis(), occurrences.last.as_millis()), (3, 9));
+        assert_eq!(occurrences.sample, "read 9 rows");
+    }
+
+    #[test]
+    fn further_lines_give_only_the_class_of_the_exception() {
+        let trace = "\nload 7 failed\njava.io.IOException: disk 3\n\tat a.B.c(B.java:1)\n";
+        let records = [record(1, "ERROR", trace), record(1, "INFO", "code for 7:\nint a = 1;\nint b;")];
+        let patterns = patterns_of(SHAPES_MAX, &records);
+        assert_eq!(templates(&patterns), ["load <number> failed | java.io.IOException", "code for <number>:"]);
+    }
+
+    #[test]
+    fn a_record_without_a_message_has_the_empty_pattern() {
+        let patterns = patterns_of(SHAPES_MAX, &[Record::at(Timestamp::clamped(1))]);
+        assert_eq!(templates(&patterns), [""]);
+    }
+
+    #[test]
+    fn more_shapes_than_there_is_room_for_are_joined_on_the_way() {
+        let records: Vec<Record> =
+            (0..1_000).map(|n| record(1, "INFO", &format!("loaded table {}", word(n)))).collect();
+        let patterns = patterns_of(50, &records);
+        assert_eq!(templates(&patterns), ["loaded table <*>"]);
+        assert_eq!((patterns.patterns[0].occurrences.records(), patterns.rest.records()), (1_000, 0));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_errors_stay() {
+        let mut records = vec![record(1, "ERROR", "no such table")];
+        records.extend((0..1_000).map(|n| record(1, "INFO", &word(n).repeat(n as usize % 5 + 1).replace('a', " : "))));
+        let patterns = patterns_of(50, &records);
+        assert!(patterns.patterns.len() <= 50 && patterns.rest.records() > 0, "{}", patterns.rest.records());
+        assert_eq!((patterns.records, templates(&patterns)[0]), (1_001, "no such table"));
+    }
+
+    #[test]
+    fn a_word_that_varies_in_one_run_only_is_no_difference() {
+        let users = |count| -> Vec<Record> {
+            (0..count).map(|n| record(1, "INFO", &format!("user {} is known", word(n)))).collect()
+        };
+        let comparison = patterns_of(SHAPES_MAX, &users(2)).compare(&patterns_of(SHAPES_MAX, &users(9)));
+        let changes: Vec<_> =
+            comparison.patterns.iter().map(|change| (change.template.as_str(), change.change)).collect();
+        assert_eq!(changes, [("user <*> is known", Change::Unchanged)]);
+    }
+}

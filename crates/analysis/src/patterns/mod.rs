@@ -1,0 +1,8 @@
+//! What a log says over and over, and what is different in it from an earlier one.
+
+mod change;
+mod merge;
+mod mine;
+
+pub use change::{CHANGE_RECORDS_MIN, CHANGE_TIMES_MIN, Change, Comparison, PatternChange};
+pub use mine::{PATTERNS_MAX, Pattern, PatternMiner, Patterns, SHAPES_MAX, TEMPLATES_VERSION};

@@ -1,0 +1,225 @@
+//! What every report begins with: the run at its head, and the summary of its log as far as there is one.
+
+use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
+use runlog_store::{Error, ErrorKind, LogSummary, RecentRun, Result, Store};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::summary::summarize_log;
+use crate::summary::{RunSummary, errors_of};
+
+/// The longest log that is summarised for a report that cannot wait until it is sealed. Unit: records.
+///
+/// That costs about as much as a page of the log.
+pub const ON_THE_SPOT_RECORDS_MAX: u64 = 200_000;
+
+/// A run at the head of a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunHead {
+    /// The run.
+    pub run_id: RunId,
+    /// Its task.
+    pub task_id: TaskId,
+    /// The name of that.
+    pub task_name: String,
+    /// The workspace of the task.
+    pub workspace_id: WorkspaceId,
+    /// The name of that.
+    pub workspace_name: String,
+    /// How far it is.
+    pub status: RunStatus,
+    /// When it was asked for.
+    pub triggered_at: Timestamp,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// How long it took, or takes so far. Unit: milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    /// Why it failed, as its engine said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    /// Records of its log.
+    pub records: u64,
+    /// Those that are errors or worse.
+    pub errors: u64,
+    /// Those that are warnings.
+    pub warnings: u64,
+}
+
+/// A run in a list of a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunPoint {
+    /// The run.
+    pub run_id: RunId,
+    /// How far it is.
+    pub status: RunStatus,
+    /// When it was asked for.
+    pub triggered_at: Timestamp,
+    /// How long it took. Unit: milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+    /// Records of its log.
+    pub records: u64,
+    /// Those that are errors or worse.
+    pub errors: u64,
+    /// Those that are warnings.
+    pub warnings: u64,
+}
+
+/// What a report of a log rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogPart {
+    /// Whether there is a summary, and if not, why.
+    pub state: LogState,
+    /// The same in a sentence.
+    pub text: String,
+    /// Records that the log holds now.
+    pub records: u64,
+    /// Records that the summary is of; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summarized: Option<u64>,
+    /// When the summary was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<Timestamp>,
+    /// When there will be one, at the soonest; absent when that depends on the end of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_at: Option<Timestamp>,
+}
+
+/// Whether a log has a summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LogState {
+    /// The summary is of the whole log.
+    Whole,
+    /// The summary was made just now of what is there; the log is not sealed yet, and may grow.
+    Provisional,
+    /// The summary is of the log as it was; records have come since, and it will be made anew.
+    Outdated,
+    /// The log is too long to be summarised before it is sealed.
+    NotYet,
+    /// The run goes on, and nothing was logged so far.
+    NothingYet,
+    /// The run is over, and has no log.
+    None,
+    /// The log was deleted, by someone or by retention.
+    Deleted,
+}
+
+/// A run with the summary of its log, as far as there is one.
+pub(crate) struct Loaded {
+    pub(crate) run: Run,
+    pub(crate) log: LogPart,
+    pub(crate) summary: Option<RunSummary>,
+}
+
+/// Looks up the summary of a run's log, or makes it on the spot. `NotFound`: no such run.
+pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
+    let found = store.log_summary(run_id).await?;
+    let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no run {run_id}")))?;
+    let kept = found.kept.as_ref().map(read_summary).transpose()?;
+    let is_whole = found.kept.as_ref().is_some_and(|kept| kept.log == found.log);
+    let (state, summary) = match kept {
+        Some(summary) if is_whole => (LogState::Whole, Some(summary)),
+        _ if found.log.records == 0 => (state_without_records(&found), None),
+        _ if found.log.records <= ON_THE_SPOT_RECORDS_MAX => {
+            (LogState::Provisional, Some(summarize_log(store, run_id).await?))
+        }
+        Some(summary) => (LogState::Outdated, Some(summary)),
+        None => (LogState::NotYet, None),
+    };
+    let made_at = found.kept.as_ref().map(|kept| kept.made_at);
+    let expected_at = found.seal_at.filter(|_| !is_whole && found.run.status.is_final());
+    let log = LogPart {
+        state,
+        text: sentence(state, &found, expected_at),
+        records: found.log.records,
+        summarized: summary.as_ref().map(|summary| summary.records),
+        made_at: made_at.filter(|_| matches!(state, LogState::Whole | LogState::Outdated)),
+        expected_at,
+    };
+    Ok(Loaded { run: found.run, log, summary })
+}
+
+fn read_summary(kept: &runlog_store::KeptSummary) -> Result<RunSummary> {
+    serde_json::from_slice(&kept.body)
+        .map_err(|error| Error::caused(ErrorKind::Corrupt, "the summary of a log does not decode", error))
+}
+
+fn state_without_records(found: &LogSummary) -> LogState {
+    match (found.log.epoch > 0, found.run.status.is_final()) {
+        (true, _) => LogState::Deleted,
+        (false, true) => LogState::None,
+        (false, false) => LogState::NothingYet,
+    }
+}
+
+fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>) -> String {
+    let when = match expected_at {
+        Some(at) => format!("soon after {}", at.to_seconds_text()),
+        None if found.run.status.is_final() => "soon".to_owned(),
+        None => "soon after the end of the run".to_owned(),
+    };
+    match state {
+        LogState::Whole => "of the whole log".to_owned(),
+        LogState::Provisional => format!("of what has been logged so far; of the whole log {when}"),
+        LogState::Outdated => format!("of the log before more records came; made anew {when}"),
+        LogState::NotYet => format!("the log is long, and is summarised {when}"),
+        LogState::NothingYet => "the run goes on, and has logged nothing so far".to_owned(),
+        LogState::None => "the run is over, and no log came from it".to_owned(),
+        LogState::Deleted => "the log was deleted".to_owned(),
+    }
+}
+
+impl RunHead {
+    pub(crate) async fn of(store: &Store, run: &Run) -> Result<Self> {
+        let task = store.task(run.task_id).await?;
+        let task = task.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("the task of run {} is gone", run.id)))?;
+        Ok(Self {
+            run_id: run.id,
+            task_id: run.task_id,
+            task_name: task.name,
+            workspace_id: run.workspace_id,
+            workspace_name: task.workspace.name,
+            status: run.status.coarse(),
+            triggered_at: run.triggered_at,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            duration_ms: duration_ms(run.started_at, run.triggered_at, run.finished_at),
+            error_message: run.error_message.clone(),
+            records: run.records,
+            errors: errors_of(&run.severities),
+            warnings: run.severities.of(runlog_model::Severity::Warn),
+        })
+    }
+}
+
+impl From<&RecentRun> for RunPoint {
+    fn from(run: &RecentRun) -> Self {
+        Self {
+            run_id: run.run_id,
+            status: run.status,
+            triggered_at: run.triggered_at,
+            duration_ms: duration_of(run),
+            records: run.severities.total(),
+            errors: errors_of(&run.severities),
+            warnings: run.severities.of(runlog_model::Severity::Warn),
+        }
+    }
+}
+
+/// How long a run took; none while it goes on.
+pub(crate) fn duration_of(run: &RecentRun) -> Option<i64> {
+    duration_ms(run.started_at, run.triggered_at, run.finished_at)
+}
+
+fn duration_ms(started: Option<Timestamp>, triggered: Timestamp, finished: Option<Timestamp>) -> Option<i64> {
+    finished.map(|finished| finished.millis_since(started.unwrap_or(triggered)).max(0))
+}

@@ -1,0 +1,21 @@
+//! Reports: what is worth knowing of a run, of a task, of a workspace, and of two runs side by side.
+//!
+//! A report looks up what was found when logs were sealed; it reads a log itself only where that has not happened yet
+//! and the log is short. Who may see it is the caller's business.
+
+mod diff;
+mod load;
+mod reasons;
+mod run;
+mod task;
+mod workspace;
+
+pub use diff::{RunDiff, Side, run_diff};
+pub use load::{LogPart, LogState, ON_THE_SPOT_RECORDS_MAX, RunHead, RunPoint};
+pub use reasons::{
+    FLIPS_MIN, LATE_TIMES_MIN, LOOK_RUNS_MAX, Reason, SLOW_TIMES_MIN, Usual, is_bad, is_good, reasons_of,
+    usual_duration,
+};
+pub use run::{Against, ChangeCounts, Figures, RunPatterns, RunReport, run_patterns, run_report};
+pub use task::{Durations, Outcome, TaskProblem, TaskReport, Trend, task_report};
+pub use workspace::{NewProblemOfTask, TaskLook, WorkspaceReport, workspace_report};

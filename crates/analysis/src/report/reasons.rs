@@ -1,0 +1,266 @@
+//! Why a task needs a look: rules over its recent runs, all of which a person would apply when reading the list.
+
+use runlog_model::{RunId, RunStatus, Timestamp};
+use runlog_store::RecentRun;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::load::duration_of;
+
+/// Runs of a task that the rules look at. Unit: runs.
+pub const LOOK_RUNS_MAX: u64 = 30;
+
+/// Runs, or times between runs, that must be known before something counts as usual.
+const USUAL_MIN: usize = 5;
+
+/// How many times the usual duration is slow.
+pub const SLOW_TIMES_MIN: f64 = 2.0;
+
+/// By how much slower a run must be, at least: twice nothing is nothing. Unit: milliseconds.
+const SLOW_MS_MIN: i64 = 10_000;
+
+/// After how many usual intervals without a run a task is late.
+pub const LATE_TIMES_MIN: f64 = 3.0;
+
+/// By how much later it must be, at least. Unit: milliseconds.
+const LATE_MS_MIN: i64 = 900_000;
+
+/// How often the outcome must have changed, within the runs looked at, for a task to be flaky.
+pub const FLIPS_MIN: u64 = 4;
+
+/// Why a task needs a look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+// Each variant says how its fields are named, because the description of the API is made from that.
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Reason {
+    /// Its last run failed.
+    #[serde(rename_all = "camelCase")]
+    Failing {
+        /// The last run.
+        run_id: RunId,
+        /// How many failed in a row; of the runs looked at.
+        runs_in_a_row: u64,
+        /// When the first of those was asked for.
+        since: Timestamp,
+        /// Why the last one failed, as its engine said.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A run took, or takes, much longer than usual.
+    #[serde(rename_all = "camelCase")]
+    Slow {
+        /// The run.
+        run_id: RunId,
+        /// How long it took, or takes so far. Unit: milliseconds.
+        duration_ms: i64,
+        /// How long runs that ended well usually took: the median. Unit: milliseconds.
+        usual_ms: i64,
+        /// True when it still goes on.
+        goes_on: bool,
+    },
+    /// It has not run for much longer than usual.
+    #[serde(rename_all = "camelCase")]
+    Late {
+        /// When its last run was asked for.
+        last: Timestamp,
+        /// The usual time between runs: the median. Unit: milliseconds.
+        usual_ms: i64,
+    },
+    /// It fails and succeeds in turn.
+    #[serde(rename_all = "camelCase")]
+    Flaky {
+        /// How often the outcome changed.
+        flips: u64,
+        /// In how many runs.
+        runs: u64,
+    },
+    /// It logged kinds of errors that it never logged before.
+    #[serde(rename_all = "camelCase")]
+    NewProblems {
+        /// How many kinds.
+        problems: u64,
+        /// The most severe of them.
+        title: String,
+        /// The run that has it.
+        run_id: RunId,
+    },
+}
+
+/// What is usual, from at least [`USUAL_MIN`] of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usual {
+    /// The median. Unit: milliseconds.
+    pub median_ms: i64,
+    /// What nine of ten do not exceed. Unit: milliseconds.
+    pub p90_ms: i64,
+}
+
+/// True for a run that did its work.
+pub fn is_good(status: RunStatus) -> bool {
+    matches!(status, RunStatus::Successful | RunStatus::Rejected)
+}
+
+/// True for a run that failed; one that a person ended is neither good nor bad.
+pub fn is_bad(status: RunStatus) -> bool {
+    status.is_final() && !is_good(status) && status != RunStatus::Terminated
+}
+
+/// Why a task needs a look, from its runs, newest first; new kinds of errors are not among what runs tell.
+pub fn reasons_of(runs: &[RecentRun], now: Timestamp) -> Vec<Reason> {
+    [failing(runs), slow(runs, now), late(runs, now), flaky(runs)].into_iter().flatten().collect()
+}
+
+fn failing(runs: &[RecentRun]) -> Option<Reason> {
+    let decided: Vec<&RecentRun> = runs.iter().filter(|run| is_good(run.status) || is_bad(run.status)).collect();
+    let in_a_row = decided.iter().take_while(|run| is_bad(run.status)).count();
+    let (last, first) = (decided.first()?, decided.get(in_a_row.checked_sub(1)?)?);
+    Some(Reason::Failing {
+        run_id: last.run_id,
+        runs_in_a_row: in_a_row as u64,
+        since: first.triggered_at,
+        error: last.error_message.clone(),
+    })
+}
+
+fn slow(runs: &[RecentRun], now: Timestamp) -> Option<Reason> {
+    let latest = runs.first()?;
+    let goes_on = !latest.status.is_final();
+    let duration_ms = match goes_on {
+        true => now.millis_since(latest.started_at?),
+        false => duration_of(latest).filter(|_| is_good(latest.status))?,
+    };
+    let usual = usual_duration(&runs[1..])?;
+    is_slow(duration_ms, usual).then_some(Reason::Slow {
+        run_id: latest.run_id,
+        duration_ms,
+        usual_ms: usual.median_ms,
+        goes_on,
+    })
+}
+
+fn is_slow(duration_ms: i64, usual: Usual) -> bool {
+    duration_ms as f64 >= SLOW_TIMES_MIN * usual.median_ms as f64
+        && duration_ms > usual.p90_ms
+        && duration_ms - usual.median_ms >= SLOW_MS_MIN
+}
+
+/// How long runs that ended well usually take; none when too few are known.
+pub fn usual_duration(runs: &[RecentRun]) -> Option<Usual> {
+    usual(runs.iter().filter(|run| is_good(run.status)).filter_map(duration_of))
+}
+
+fn usual(values: impl Iterator<Item = i64>) -> Option<Usual> {
+    let mut values: Vec<i64> = values.collect();
+    values.sort_unstable();
+    let at = |part: f64| values[((values.len() - 1) as f64 * part).round() as usize];
+    (values.len() >= USUAL_MIN).then(|| Usual { median_ms: at(0.5), p90_ms: at(0.9) })
+}
+
+fn late(runs: &[RecentRun], now: Timestamp) -> Option<Reason> {
+    let last = runs.first()?.triggered_at;
+    let between = runs.windows(2).map(|pair| pair[0].triggered_at.millis_since(pair[1].triggered_at));
+    let usual_ms = usual(between)?.median_ms;
+    let waited_ms = now.millis_since(last);
+    let is_late = waited_ms as f64 >= LATE_TIMES_MIN * usual_ms as f64 && waited_ms - usual_ms >= LATE_MS_MIN;
+    (is_late && runs[0].status.is_final()).then_some(Reason::Late { last, usual_ms })
+}
+
+fn flaky(runs: &[RecentRun]) -> Option<Reason> {
+    let flips = flips_of(runs.iter().map(|run| run.status));
+    (flips >= FLIPS_MIN).then_some(Reason::Flaky { flips, runs: runs.len() as u64 })
+}
+
+/// How often the outcome changes along some runs.
+pub(super) fn flips_of(statuses: impl Iterator<Item = RunStatus>) -> u64 {
+    let outcomes: Vec<bool> = statuses.filter(|status| is_good(*status) || is_bad(*status)).map(is_good).collect();
+    outcomes.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use runlog_model::record::SeverityCounts;
+
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    /// Runs an hour apart, the newest at hour 100, each of a status and a duration in seconds; newest first.
+    fn runs(them: &[(RunStatus, i64)]) -> Vec<RecentRun> {
+        them.iter()
+            .enumerate()
+            .map(|(place, (status, seconds))| {
+                let triggered_at = Timestamp::clamped((100 - place as i64) * HOUR);
+                RecentRun {
+                    run_id: format!("00000000-0000-4000-8000-{place:012}").parse().unwrap(),
+                    task_id: "57f64991e4b0b689a64feed0".parse().unwrap(),
+                    status: *status,
+                    triggered_at,
+                    started_at: Some(triggered_at),
+                    finished_at: status.is_final().then(|| triggered_at.plus_millis(seconds * 1_000)),
+                    severities: SeverityCounts::default(),
+                    error_message: None,
+                    is_summarized: false,
+                }
+            })
+            .collect()
+    }
+
+    fn kinds(them: &[(RunStatus, i64)], now_hour: f64) -> Vec<&'static str> {
+        let now = Timestamp::clamped((now_hour * HOUR as f64) as i64);
+        let kind = |reason: &Reason| match reason {
+            Reason::Failing { .. } => "failing",
+            Reason::Slow { .. } => "slow",
+            Reason::Late { .. } => "late",
+            Reason::Flaky { .. } => "flaky",
+            Reason::NewProblems { .. } => "new problems",
+        };
+        reasons_of(&runs(them), now).iter().map(kind).collect()
+    }
+
+    use RunStatus::{Executing, Failed, Successful, Terminated};
+
+    #[test]
+    fn a_task_that_does_as_usual_needs_no_look() {
+        assert!(kinds(&[(Successful, 60); 10], 100.5).is_empty());
+        assert!(kinds(&[], 100.5).is_empty());
+    }
+
+    #[test]
+    fn failures_in_a_row_are_counted_and_those_ended_by_a_person_do_not_count() {
+        let them = runs(&[(Executing, 0), (Failed, 5), (Terminated, 5), (Failed, 5), (Successful, 5), (Failed, 5)]);
+        let reasons = reasons_of(&them, Timestamp::clamped(100 * HOUR));
+        let Reason::Failing { runs_in_a_row, since, .. } = &reasons[0] else { panic!("{reasons:?}") };
+        assert_eq!((*runs_in_a_row, since.as_millis()), (2, 97 * HOUR));
+    }
+
+    #[test]
+    fn a_run_is_slow_from_twice_the_usual_on() {
+        let with = |seconds| [&[(Successful, seconds)][..], &[(Successful, 60); 6][..]].concat();
+        assert_eq!(kinds(&with(120), 100.5), ["slow"]);
+        assert!(kinds(&with(119), 100.5).is_empty());
+        let short = [&[(Successful, 8)][..], &[(Successful, 1); 6][..]].concat();
+        assert!(kinds(&short, 100.5).is_empty(), "seconds are no reason to look");
+        let few = [&[(Successful, 600)][..], &[(Successful, 60); 4][..]].concat();
+        assert!(kinds(&few, 100.5).is_empty(), "four runs do not tell what is usual");
+    }
+
+    #[test]
+    fn a_run_that_goes_on_is_slow_before_it_ends() {
+        let them = [&[(Executing, 0)][..], &[(Successful, 60); 6][..]].concat();
+        assert_eq!(kinds(&them, 100.1), ["slow"]);
+        assert!(kinds(&them, 100.01).is_empty());
+    }
+
+    #[test]
+    fn a_task_is_late_after_three_intervals() {
+        assert_eq!(kinds(&[(Successful, 60); 10], 103.0), ["late"]);
+        assert!(kinds(&[(Successful, 60); 10], 102.9).is_empty());
+    }
+
+    #[test]
+    fn outcomes_that_change_again_and_again_are_flaky() {
+        let them = [(Successful, 5), (Failed, 5), (Successful, 5), (Failed, 5), (Successful, 5)];
+        assert_eq!(kinds(&them, 100.5), ["flaky"]);
+        assert!(kinds(&them[..4], 100.5).is_empty());
+    }
+}

@@ -1,0 +1,499 @@
+//! Answers questions: plans them over the tables of their caller, and runs them within their limits of memory and time.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::temporal_conversions::timestamp_ms_to_datetime;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
+    SchemaProvider,
+};
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionConfig;
+use futures::{FutureExt, StreamExt};
+use runlog_model::{Clock, WorkspaceId};
+use runlog_store::{RowTable, Store};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::error::{SqlError, SqlErrorKind};
+use super::measured::{Functions, LEFT_OUT};
+use super::memory::QueryMemory;
+use super::record_table::RecordTable;
+use super::row_table::CatalogTable;
+use super::spill_folder::SpillFolder;
+use super::stop::{Stop, StopRule, stoppable};
+use super::wide_rows::{WideRows, WidthLimit, bounded, multiplies_texts};
+use super::workarounds::{KeptShifts, worked_around};
+use super::{bounds, threads, windows};
+
+/// What the tables of the archive stand in.
+const CATALOG: &str = "runlog";
+const SCHEMA: &str = "archive";
+
+/// Rows of a batch between the parts of a query; fewer when the query names long values. Unit: rows.
+const BATCH_ROWS: usize = 8_192;
+
+/// Memory for each thread that works on a question; with less, it is worked on by fewer. Unit: bytes.
+const MEMORY_A_THREAD: usize = 32 << 20;
+
+/// Rows of a batch of a question that makes many rows of one that may hold a long text. Unit: rows.
+const MULTIPLIED_BATCH_ROWS: usize = 1_024;
+
+/// Rows of a batch, and threads, of a question that is tried again because the memory did not do.
+const FRUGAL_BATCH_ROWS: usize = 1_024;
+const FRUGAL_THREADS: usize = 2;
+
+/// How long a question waits for another one to end before it is told to come again. Unit: milliseconds.
+const WAIT_MS: u64 = 1_000;
+
+/// What a question may take.
+#[derive(Debug, Clone)]
+pub struct SqlSettings {
+    /// Memory of all questions together, beyond which they go on in temporary files; functions may take half as much again
+    /// while they make values. Unit: bytes. Default: 256 MiB.
+    pub memory_bytes: usize,
+    /// The folder of the temporary files, made when it is not there; what a process that was killed left in it is
+    /// removed. Default: that of the system.
+    pub spill_folder: Option<PathBuf>,
+    /// Most bytes of temporary files. Default: 8 GiB.
+    pub spill_bytes: u64,
+    /// How long a question may take; none for as long as it likes. Default: 5 minutes.
+    pub time_max: Option<Duration>,
+    /// How many questions are answered at a time; further ones are told to come again. Default: 4.
+    pub questions_max: usize,
+    /// How many threads read for a question. Default: as many as there are processors.
+    pub threads: usize,
+}
+
+impl SqlSettings {
+    fn threads_for(&self, effort: Effort) -> usize {
+        let most = if effort == Effort::Full { self.threads } else { FRUGAL_THREADS.min(self.threads) };
+        most.min(self.memory_bytes / MEMORY_A_THREAD).max(1)
+    }
+}
+
+impl Default for SqlSettings {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 256 << 20,
+            spill_folder: None,
+            spill_bytes: 8 << 30,
+            time_max: Some(Duration::from_secs(300)),
+            questions_max: 4,
+            threads: std::thread::available_parallelism().map_or(2, NonZeroUsize::get),
+        }
+    }
+}
+
+/// Answers questions. Cheap to clone; clones share its limits.
+#[derive(Clone)]
+pub struct SqlEngine {
+    store: Store,
+    settings: SqlSettings,
+    clock: Arc<dyn Clock>,
+    base: Arc<SessionState>,
+    /// What functions may take while they make values.
+    function_memory: Arc<dyn MemoryPool>,
+    questions: Arc<Semaphore>,
+    /// Turns of those that are tried again in little memory: one at a time, so that it has most of it.
+    frugal: Arc<Semaphore>,
+    /// Where its temporary files are, unless that is for the system to say. The last that is dropped.
+    _spill_folder: Option<Arc<SpillFolder>>,
+}
+
+/// How much a question may do at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// As quick as can be: with all threads, and joins by tables in memory.
+    Full,
+    /// In as little memory as can be: with few threads, small batches, and joins of what was sorted, which goes on in
+    /// files.
+    Frugal,
+}
+
+/// An answer that is being worked out.
+pub struct Answer {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<Result<Option<RecordBatch>, SqlError>>,
+    stop: Arc<Stop>,
+    has_ended: bool,
+}
+
+impl SqlEngine {
+    /// An engine over an archive; nothing is read yet.
+    pub fn new(store: Store, settings: SqlSettings, clock: Arc<dyn Clock>) -> Result<Self, SqlError> {
+        let spill_folder = settings.spill_folder.as_deref().and_then(|folder| match SpillFolder::in_folder(folder) {
+            Ok(made) => Some(Arc::new(made)),
+            // Most questions need no files: those that do take the system's folder.
+            Err(error) => {
+                let folder = folder.display();
+                tracing::warn!(
+                    %error,
+                    "no folder for temporary files of questions can be made in {folder}; they go to the system's"
+                );
+                None
+            }
+        });
+        let runtime = runtime(&settings, spill_folder.as_deref()).map_err(|error| SqlError::of(&error, ""))?;
+        let base = SessionStateBuilder::new()
+            .with_config(config(&settings))
+            .with_runtime_env(Arc::new(runtime))
+            .with_expr_planners(SessionStateDefaults::default_expr_planners())
+            .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+            .with_window_functions(SessionStateDefaults::default_window_functions())
+            .with_table_function_list(SessionStateDefaults::default_table_functions())
+            .with_analyzer_rule(Arc::new(KeptShifts))
+            .build();
+        let questions = Arc::new(Semaphore::new(settings.questions_max));
+        let function_memory = Arc::new(GreedyMemoryPool::new(settings.memory_bytes / 2));
+        let frugal = Arc::new(Semaphore::new(1));
+        Ok(Self {
+            store,
+            settings,
+            clock,
+            base: Arc::new(base),
+            function_memory,
+            questions,
+            frugal,
+            _spill_folder: spill_folder,
+        })
+    }
+
+    /// Begins to answer a question for a caller who may read these workspaces; none means all of them.
+    pub async fn ask(&self, query: &str, readable: Option<Vec<WorkspaceId>>) -> Result<Answer, SqlError> {
+        let waiting = Arc::clone(&self.questions).acquire_owned();
+        let permit = tokio::time::timeout(Duration::from_millis(WAIT_MS), waiting).await;
+        let Ok(Ok(permit)) = permit else {
+            let message =
+                format!("{} questions are being answered; ask again in a moment", self.settings.questions_max);
+            return Err(SqlError::new(SqlErrorKind::Busy, message));
+        };
+        let stop = Arc::new(Stop::after(self.settings.time_max));
+        // Given up with the request, also while nothing but planning is done.
+        let left = LeftOnDrop(Some(Arc::clone(&stop)));
+        let question = RunningQuery { engine: self.clone(), query: query.into(), readable, stop: Arc::clone(&stop) };
+        let (begun, beginning) = oneshot::channel();
+        let (batches, answer) = mpsc::channel(1);
+        let work = async move {
+            question.answer(begun, batches).await;
+            // Others wait for as long as anything is done for this one.
+            drop(permit);
+        };
+        threads::spawn(work).map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?;
+        let schema = within(stop.deadline(), beginning).await?.map_err(|_| engine_fault())??;
+        left.keep();
+        Ok(Answer { schema, batches: answer, stop, has_ended: false })
+    }
+
+    /// The state of one question: its tables are those of its caller, and its time is now.
+    fn state(
+        &self,
+        readable: Option<Vec<WorkspaceId>>,
+        functions: &Functions,
+        stop: &Arc<Stop>,
+        effort: Effort,
+    ) -> Result<SessionState, DataFusionError> {
+        let schema = MemorySchemaProvider::new();
+        let threads = self.settings.threads_for(effort);
+        let records = RecordTable::new(&self.store, readable.clone(), threads);
+        schema.register_table(RecordTable::NAME.to_owned(), Arc::new(records))?;
+        for table in RowTable::ALL {
+            let rows = CatalogTable::new(&self.store, table, readable.clone());
+            schema.register_table(table.name().to_owned(), Arc::new(rows))?;
+        }
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema(SCHEMA, Arc::new(schema))?;
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let stop = StopRule(Arc::clone(stop));
+        let mut state = SessionStateBuilder::new_from_existing(SessionState::clone(&self.base))
+            .with_scalar_functions(functions.all())
+            .with_optimizer_rules(stop.between(self.base.optimizers()))
+            .with_physical_optimizer_rules(stop.between_physical(self.base.physical_optimizers()))
+            .with_catalog_list(Arc::new(catalogs))
+            .build();
+        let options = state.config_mut().options_mut();
+        options.execution.target_partitions = threads;
+        options.optimizer.prefer_hash_join = effort == Effort::Full;
+        let now = timestamp_ms_to_datetime(self.clock.now().as_millis()).map(|now| now.and_utc());
+        state.execution_props_mut().query_execution_start_time = now;
+        Ok(state)
+    }
+}
+
+impl std::fmt::Debug for SqlEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqlEngine").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+fn table_names() -> Vec<&'static str> {
+    std::iter::once(RecordTable::NAME).chain(RowTable::ALL.into_iter().map(RowTable::name)).collect()
+}
+
+/// A question on its way.
+struct RunningQuery {
+    engine: SqlEngine,
+    query: Arc<str>,
+    readable: Option<Vec<WorkspaceId>>,
+    stop: Arc<Stop>,
+}
+
+impl RunningQuery {
+    async fn answer(
+        self,
+        begun: oneshot::Sender<Result<SchemaRef, SqlError>>,
+        batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
+    ) {
+        let mut asker = Asker { begun: Some(begun), batches };
+        let Err(error) = self.attempt(&mut asker, Effort::Full).await else { return };
+        // Once rows are on their way they cannot be taken back.
+        let error = match error.kind() == SqlErrorKind::TooLarge && !asker.has_rows() {
+            true => match self.frugally(&mut asker).await {
+                Ok(()) => return,
+                Err(error) => error,
+            },
+            false => error,
+        };
+        asker.fail(error).await;
+    }
+
+    async fn frugally(&self, asker: &mut Asker) -> Result<(), SqlError> {
+        let turn = within(self.stop.deadline(), self.engine.frugal.acquire());
+        let _turn = tokio::select! {
+            turn = turn => turn?,
+            () = asker.is_gone() => return Ok(()),
+        };
+        self.attempt(asker, Effort::Frugal).await
+    }
+
+    /// Answers, unless something goes wrong; with fewer rows at a time where they are long.
+    async fn attempt(&self, asker: &mut Asker, effort: Effort) -> Result<(), SqlError> {
+        let mut rows_max = BATCH_ROWS;
+        while let Some(wide) = self.attempt_by(asker, effort, rows_max).await? {
+            rows_max = wide.rows_at_a_time(self.engine.settings.memory_bytes).min(rows_max / 2).max(1);
+        }
+        Ok(())
+    }
+
+    /// Answers with so many rows at a time. Some: rows are too long for that, and none of the answer was given.
+    async fn attempt_by(
+        &self,
+        asker: &mut Asker,
+        effort: Effort,
+        rows_max: usize,
+    ) -> Result<Option<WideRows>, SqlError> {
+        let has_rows = Arc::new(AtomicBool::new(asker.has_rows()));
+        let Self { engine, query, readable, stop } = self;
+        let deadline = stop.deadline();
+        let failure = |error: &DataFusionError| match stop.check() {
+            Err(_) => too_long(deadline.map(|(_, time_max)| time_max)),
+            Ok(()) => SqlError::of(error, query)
+                .with_memory(engine.settings.memory_bytes, engine.settings.spill_bytes)
+                .with_tables(&table_names())
+                .with_functions_left_out(&LEFT_OUT),
+        };
+        let beginning = begin(engine, query, readable.clone(), stop, effort, (rows_max, &has_rows));
+        let mut stream = within(deadline, beginning).await?.map_err(|error| failure(&error))?;
+        loop {
+            let next = tokio::select! {
+                next = within(deadline, stream.next()) => next?,
+                () = asker.is_gone() => return Ok(None),
+            };
+            let next = match next.transpose() {
+                Ok(next) => next,
+                Err(error) => match WideRows::find(&error).filter(|_| !asker.has_rows()) {
+                    Some(wide) => return Ok(Some(wide)),
+                    None => return Err(failure(&error)),
+                },
+            };
+            let is_last = next.is_none();
+            has_rows.store(true, Ordering::Relaxed);
+            asker.begin(stream.schema());
+            if !asker.give(next).await || is_last {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Who asked: is told the form of the rows once there are some, and then gets them.
+struct Asker {
+    begun: Option<oneshot::Sender<Result<SchemaRef, SqlError>>>,
+    batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
+}
+
+impl Asker {
+    fn has_rows(&self) -> bool {
+        self.begun.is_none()
+    }
+
+    fn begin(&mut self, schema: SchemaRef) {
+        if let Some(begun) = self.begun.take() {
+            let _ = begun.send(Ok(schema));
+        }
+    }
+
+    /// Gives rows, or the end; false when nobody takes them any more.
+    async fn give(&self, batch: Option<RecordBatch>) -> bool {
+        self.batches.send(Ok(batch)).await.is_ok()
+    }
+
+    async fn fail(self, error: SqlError) {
+        match self.begun {
+            Some(begun) => drop(begun.send(Err(error))),
+            None => drop(self.batches.send(Err(error)).await),
+        }
+    }
+
+    async fn is_gone(&self) {
+        self.batches.closed().await;
+    }
+}
+
+/// Parses and plans on a thread that does nothing else, and begins to work.
+async fn begin(
+    engine: &SqlEngine,
+    query: &Arc<str>,
+    readable: Option<Vec<WorkspaceId>>,
+    stop: &Arc<Stop>,
+    effort: Effort,
+    (rows_max, has_rows): (usize, &Arc<AtomicBool>),
+) -> Result<SendableRecordBatchStream, DataFusionError> {
+    let planning = {
+        let (engine, query, stop) = (engine.clone(), Arc::clone(query), Arc::clone(stop));
+        move || -> Result<(SessionState, LogicalPlan), DataFusionError> {
+            let functions = Functions::new(&engine.function_memory);
+            let mut state = engine.state(readable, &functions, &stop, effort)?;
+            let plan = logical_plan(&state, &functions, &query)?;
+            stop.check()?;
+            let plan = state.optimize(&plan)?;
+            let bytes_a_row = bounds::bytes_a_row(&plan)?.max(1);
+            let rows = engine.settings.memory_bytes / 8 / bytes_a_row;
+            let most = if effort == Effort::Full { BATCH_ROWS } else { FRUGAL_BATCH_ROWS };
+            let most = if multiplies_texts(&plan)? { most.min(MULTIPLIED_BATCH_ROWS) } else { most };
+            state.config_mut().options_mut().execution.batch_size = rows.min(most).min(rows_max).max(1);
+            Ok((state, plan))
+        }
+    };
+    let (state, plan) = threads::compute(planning).await??;
+    let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
+    stop.check()?;
+    let limit = Arc::new(WidthLimit {
+        rows: state.config().batch_size(),
+        memory_bytes: engine.settings.memory_bytes,
+        has_rows: Arc::clone(has_rows),
+    });
+    let plan = windows::counted(bounded(stoppable(plan, stop)?, &limit)?, &limit)?;
+    execute_stream(plan, Arc::new(TaskContext::from(&state)))
+}
+
+fn logical_plan(state: &SessionState, functions: &Functions, query: &str) -> Result<LogicalPlan, DataFusionError> {
+    let statement = bounds::parsed(state, query)?;
+    // The tables are known: nothing is waited for.
+    let planned = state.statement_to_plan(statement).now_or_never();
+    let plan = planned.ok_or_else(|| DataFusionError::Internal("a table was waited for".to_owned()))??;
+    let reading_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    reading_only.verify_plan(&plan)?;
+    bounds::check_plan(&plan)?;
+    worked_around(functions.measured(plan)?)
+}
+
+/// Leaves a question unless it is kept.
+struct LeftOnDrop(Option<Arc<Stop>>);
+
+impl LeftOnDrop {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for LeftOnDrop {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.0 {
+            stop.leave();
+        }
+    }
+}
+
+fn engine_fault() -> SqlError {
+    SqlError::new(SqlErrorKind::Internal, "the question met a fault of the engine")
+}
+
+async fn within<T>(deadline: Option<(Instant, Duration)>, work: impl Future<Output = T>) -> Result<T, SqlError> {
+    let Some((deadline, time_max)) = deadline else { return Ok(work.await) };
+    tokio::time::timeout_at(deadline, work).await.map_err(|_| too_long(Some(time_max)))
+}
+
+fn too_long(time_max: Option<Duration>) -> SqlError {
+    let time = time_max.map_or_else(|| "it may".to_owned(), |time_max| format!("{} s", time_max.as_secs()));
+    let message = format!("the question took longer than {time}; narrow it by time, task or run, or ask for less");
+    SqlError::new(SqlErrorKind::TooLong, message)
+}
+
+fn runtime(settings: &SqlSettings, spill_folder: Option<&SpillFolder>) -> Result<RuntimeEnv, DataFusionError> {
+    let mode = match spill_folder {
+        Some(folder) => DiskManagerMode::Directories(vec![folder.path().to_owned()]),
+        None => DiskManagerMode::OsTmpDirectory,
+    };
+    let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(settings.spill_bytes);
+    let memory = QueryMemory::new(settings.memory_bytes);
+    RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).with_disk_manager_builder(disk).build()
+}
+
+fn config(settings: &SqlSettings) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_batch_size(BATCH_ROWS);
+    // Errors then say where in the query they are.
+    config.options_mut().sql_parser.collect_spans = true;
+    // Texts that are views of shared ones cannot be counted.
+    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    // Several sorters at a time would take each other's memory when they read back what they wrote to files.
+    config.options_mut().optimizer.repartition_sorts = false;
+    // Each thread that sorts keeps this much for reading back what it wrote to files.
+    let kept = settings.memory_bytes / (8 * settings.threads_for(Effort::Full));
+    config.options_mut().execution.sort_spill_reservation_bytes = kept.clamp(1 << 20, 10 << 20);
+    config
+}
+
+impl Answer {
+    /// The form of its rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next rows; none at the end. What was worked out for them is dropped with the answer.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let next = within(self.stop.deadline(), self.batches.recv()).await;
+        // An end that is not told is that of a thread that broke.
+        let next = next.and_then(|next| next.unwrap_or_else(|| Err(engine_fault())));
+        self.has_ended = !matches!(next, Ok(Some(_)));
+        next
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.stop.leave();
+    }
+}

@@ -1,0 +1,25 @@
+//! A stack trace as it stands in a message.
+
+use super::frame::Frame;
+
+/// The exceptions of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackTrace<'a> {
+    /// What was thrown, the outermost first; each is caused by the next. Never empty.
+    pub thrown: Vec<Thrown<'a>>,
+    /// What was thrown while resources were closed, in the order of the text.
+    pub suppressed: Vec<Thrown<'a>>,
+}
+
+/// One exception of a stack trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thrown<'a> {
+    /// Its class, as in `java.sql.SQLException`.
+    pub class: &'a str,
+    /// The first line of its message; empty when it has none.
+    pub message: &'a str,
+    /// Its frames, the innermost first.
+    pub frames: Vec<Frame<'a>>,
+    /// Frames left out because the exception around it has them too (`... 12 more`).
+    pub frames_omitted: u32,
+}

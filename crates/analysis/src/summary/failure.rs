@@ -1,0 +1,243 @@
+//! What failed first in a log, what it was caused by, and what failed after it.
+//!
+//! The first record that is an error or worse is where to look. If it carries a stack trace, its exceptions are told
+//! from the outermost to the root. Then come the errors of other kinds that followed, each when it came first; and the
+//! last warnings before the error, which often say why.
+
+use std::collections::{HashSet, VecDeque};
+
+use runlog_model::{Record, Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::gaps::first_line;
+use crate::StableId;
+use crate::mask::masked;
+use crate::stack_trace::{StackTrace, Thrown};
+
+/// Most errors of other kinds that are told after the first.
+pub(crate) const CONSEQUENCES_MAX: usize = 12;
+
+/// Most warnings that are told before the first error.
+pub(crate) const WARNINGS_MAX: usize = 3;
+
+/// Most exceptions of a stack trace that are told: the outermost, and those nearest to the root.
+const CAUSES_MAX: usize = 10;
+
+/// Most characters of the message of an exception.
+const CAUSE_CHARS_MAX: usize = 400;
+
+/// How a run failed, as far as its log tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The first record that is an error or worse.
+    pub first: Event,
+    /// The exceptions of its stack trace, the outermost first, each caused by the next; empty when it has none.
+    pub causes: Vec<Cause>,
+    /// The root cause of the stack trace: the same in every run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause_id: Option<StableId>,
+    /// The last warnings before it, each kind once, the earliest first.
+    pub warnings_before: Vec<Event>,
+    /// Errors of other kinds that came after it, each kind once, the earliest first.
+    pub consequences: Vec<Event>,
+    /// The last error of all, when it is of a kind that has no place above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Event>,
+}
+
+/// A record, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// When it was logged.
+    pub time: Timestamp,
+    /// How severe it is.
+    pub severity: Severity,
+    /// The component that logged it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle_name: Option<String>,
+    /// The first line of its message.
+    pub message: String,
+}
+
+/// An exception.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cause {
+    /// Its class.
+    pub class: String,
+    /// The first line of its message.
+    pub message: String,
+    /// Where it was thrown: the innermost frame of the job's own code, or else of any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+}
+
+/// Watches for failures in the records of a log, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct FailureWatch {
+    failure: Option<Failure>,
+    warnings: VecDeque<(String, Event)>,
+    kinds: HashSet<String>,
+}
+
+impl FailureWatch {
+    pub(crate) fn add(&mut self, record: &Record, severity: Severity) {
+        match severity {
+            Severity::Error | Severity::Fatal => self.add_error(record, severity),
+            Severity::Warn if self.failure.is_none() => self.add_warning(record),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn finish(self) -> Option<Failure> {
+        self.failure
+    }
+
+    fn add_warning(&mut self, record: &Record) {
+        let kind = masked(first_line(record));
+        self.warnings.retain(|(other, _)| *other != kind);
+        self.warnings.push_back((kind, Event::of(record, Severity::Warn)));
+        if self.warnings.len() > WARNINGS_MAX {
+            self.warnings.pop_front();
+        }
+    }
+
+    fn add_error(&mut self, record: &Record, severity: Severity) {
+        let is_full = self.kinds.len() > CONSEQUENCES_MAX;
+        let kind = masked(first_line(record));
+        if self.kinds.contains(&kind) {
+            return;
+        }
+        let event = Event::of(record, severity);
+        match &mut self.failure {
+            None => self.failure = Some(Failure::of(record, event, self.warnings.drain(..).map(|(_, event)| event))),
+            // Kinds without number cannot be told apart in bounded memory: the last record stands for them.
+            Some(failure) if is_full => return failure.last = Some(event),
+            Some(failure) => failure.consequences.push(event),
+        }
+        self.kinds.insert(kind);
+    }
+}
+
+impl Failure {
+    fn of(record: &Record, first: Event, warnings: impl Iterator<Item = Event>) -> Self {
+        let trace = record.message.as_deref().and_then(StackTrace::parse);
+        let causes = trace.as_ref().map(causes_of).unwrap_or_default();
+        let cause_id = trace.map(|trace| trace.root_cause().id);
+        Self { first, causes, cause_id, warnings_before: warnings.collect(), consequences: Vec::new(), last: None }
+    }
+
+    /// What it comes down to: the root of the chain, or the first error itself.
+    pub fn root(&self) -> String {
+        match self.causes.last() {
+            Some(cause) if cause.message.is_empty() => cause.class.clone(),
+            Some(cause) => format!("{}: {}", cause.class, cause.message),
+            None => self.first.message.clone(),
+        }
+    }
+}
+
+fn causes_of(trace: &StackTrace<'_>) -> Vec<Cause> {
+    let thrown = &trace.thrown;
+    let left_out = 1..thrown.len().saturating_sub(CAUSES_MAX - 1).max(1);
+    thrown.iter().enumerate().filter(|(place, _)| !left_out.contains(place)).map(|(_, it)| Cause::of(it)).collect()
+}
+
+impl Cause {
+    fn of(thrown: &Thrown<'_>) -> Self {
+        let own = thrown.frames.iter().find(|frame| frame.is_own()).or(thrown.frames.first());
+        Self {
+            class: thrown.class.to_owned(),
+            message: thrown.message.chars().take(CAUSE_CHARS_MAX).collect(),
+            at: own.map(|frame| format!("{}({})", frame.method, frame.location)),
+        }
+    }
+}
+
+impl Event {
+    fn of(record: &Record, severity: Severity) -> Self {
+        let (time, bundle_name) = (record.time, record.bundle_name.clone());
+        Self { time, severity, bundle_name, message: first_line(record).to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure_of(records: &[(&str, &str)]) -> Option<Failure> {
+        let mut watch = FailureWatch::default();
+        for (place, (severity, message)) in records.iter().enumerate() {
+            let mut record = Record::at(Timestamp::clamped(place as i64));
+            record.message = Some((*message).to_owned());
+            watch.add(&record, Severity::of(Some(severity)));
+        }
+        watch.finish()
+    }
+
+    fn messages(events: &[Event]) -> Vec<&str> {
+        events.iter().map(|event| event.message.as_str()).collect()
+    }
+
+    #[test]
+    fn a_log_without_errors_tells_of_no_failure() {
+        assert_eq!(failure_of(&[("INFO", "a"), ("WARN", "b")]), None);
+    }
+
+    #[test]
+    fn the_first_error_its_warnings_and_what_followed_are_told_once_each() {
+        let failure = failure_of(&[
+            ("WARN", "old"),
+            ("WARN", "slow 1"),
+            ("WARN", "slow 2"),
+            ("WARN", "retry 1"),
+            ("WARN", "full"),
+            ("ERROR", "load of 7 failed"),
+            ("ERROR", "load of 8 failed"),
+            ("WARN", "later"),
+            ("FATAL", "giving up"),
+        ]);
+        let failure = failure.unwrap();
+        assert_eq!(failure.first.message, "load of 7 failed");
+        assert_eq!(messages(&failure.warnings_before), ["slow 2", "retry 1", "full"]);
+        assert_eq!(messages(&failure.consequences), ["giving up"]);
+        assert_eq!((failure.last, failure.causes), (None, vec![]));
+    }
+
+    #[test]
+    fn the_chain_of_causes_goes_down_to_the_root() {
+        let failure = failure_of(&[(
+            "ERROR",
+            "load failed\njava.lang.RuntimeException: load failed\n\tat demo.Orders.run(Orders.java:12)\n\
+             Caused by: java.sql.SQLException: no table\n\tat com.mysql.cj.Jdbc.execute(Jdbc.java:7)\n\t... 1 more",
+        )]);
+        let failure = failure.unwrap();
+        let classes: Vec<&str> = failure.causes.iter().map(|cause| cause.class.as_str()).collect();
+        assert_eq!(classes, ["java.lang.RuntimeException", "java.sql.SQLException"]);
+        assert_eq!(failure.causes[0].at.as_deref(), Some("demo.Orders.run(Orders.java:12)"));
+        assert_eq!(failure.root(), "java.sql.SQLException: no table");
+        assert!(failure.cause_id.is_some());
+    }
+
+    #[test]
+    fn of_kinds_without_number_the_last_is_told() {
+        let word = |n: usize| "ab".repeat(n + 1);
+        let texts: Vec<String> = (0..30).map(|n| format!("{} broke", word(n))).collect();
+        let records: Vec<(&str, &str)> = texts.iter().map(|text| ("ERROR", text.as_str())).collect();
+        let failure = failure_of(&records).unwrap();
+        assert_eq!(failure.consequences.len(), CONSEQUENCES_MAX);
+        assert_eq!(failure.last.unwrap().message, texts[29]);
+    }
+
+    #[test]
+    fn a_long_chain_keeps_its_ends() {
+        let chain: String =
+            (0..40).map(|n| format!("\nCaused by: a.Number{n}Exception: {n}\n\tat a.B.c(B.java:1)")).collect();
+        let message = format!("a.OutermostException: x\n\tat a.B.c(B.java:1){chain}");
+        let causes = failure_of(&[("ERROR", &message)]).unwrap().causes;
+        let ends = (causes[0].class.as_str(), causes[causes.len() - 1].class.as_str());
+        assert_eq!((causes.len(), ends), (CAUSES_MAX, ("a.OutermostException", "a.Number39Exception")));
+    }
+}

@@ -1,0 +1,136 @@
+//! The summary of a run's log: everything that reports tell of it, gathered in one pass, in bounded memory.
+//!
+//! It is made once a log is sealed, and kept with the run, so that what is new in a run, gone since, or ten times as
+//! often costs a lookup of two summaries, however long their logs are.
+
+use runlog_model::record::SeverityCounts;
+use runlog_model::{ProblemKind, Record, Severity, Timestamp};
+use runlog_store::NewProblem;
+use serde::{Deserialize, Serialize};
+
+use super::failure::{Failure, FailureWatch};
+use super::gaps::SlowGap;
+use super::outliers::{Outlier, OverTime};
+use super::timeline::Timeline;
+use crate::patterns::{PatternMiner, Patterns, TEMPLATES_VERSION};
+use crate::stack_trace::{StackTraceGrouper, StackTraceGroups};
+
+/// How summaries are made. What was made otherwise is made again: raised when a field is added or means something else,
+/// and, through the version of templates, when ids change.
+pub const SUMMARY_VERSION: u32 = 1_100 + TEMPLATES_VERSION;
+
+/// Most kinds of errors of a run that are kept as rows of the catalog: of each sort so many.
+pub const PROBLEMS_MAX: usize = 50;
+
+/// Most characters of the title of a problem.
+const TITLE_CHARS_MAX: usize = 300;
+
+/// What a run's log says, in some kilobytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSummary {
+    /// How it was made.
+    pub version: u32,
+    /// Records of the log.
+    pub records: u64,
+    /// Those by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
+    pub severities: SeverityCounts,
+    /// The earliest time of a record.
+    pub first: Option<Timestamp>,
+    /// The latest time of a record.
+    pub last: Option<Timestamp>,
+    /// Volume and severity over time, without outliers.
+    pub timeline: Timeline,
+    /// Where it stood still, the longest first, without outliers.
+    pub gaps: Vec<SlowGap>,
+    /// Records that are dated more than a year away from the others, the earliest first.
+    #[serde(default)]
+    pub outliers: Vec<Outlier>,
+    /// What failed first, and what followed; absent when the log has no error.
+    pub failure: Option<Failure>,
+    /// What it says over and over.
+    pub patterns: Patterns,
+    /// Its stack traces by root cause.
+    pub stack_traces: StackTraceGroups,
+}
+
+/// Makes a summary of the records of a log, in the order of the log: by time, then arrival.
+#[derive(Debug, Default)]
+pub struct Summarizer {
+    severities: SeverityCounts,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    over_time: OverTime,
+    failure: FailureWatch,
+    patterns: PatternMiner,
+    stack_traces: StackTraceGrouper,
+}
+
+impl Summarizer {
+    /// Takes the next record of the log into account.
+    pub fn add(&mut self, record: &Record) {
+        let severity = Severity::of(record.severity.as_deref());
+        self.severities.add(severity);
+        self.first = Some(self.first.map_or(record.time, |first| first.min(record.time)));
+        self.last = self.last.max(Some(record.time));
+        self.over_time.add(record, severity);
+        self.failure.add(record, severity);
+        self.patterns.add(record);
+        self.stack_traces.add(record);
+    }
+
+    /// The summary of all records so far.
+    pub fn finish(self) -> RunSummary {
+        let (timeline, gaps, outliers) = self.over_time.finish();
+        RunSummary {
+            version: SUMMARY_VERSION,
+            records: self.severities.total(),
+            severities: self.severities,
+            first: self.first,
+            last: self.last,
+            timeline,
+            gaps,
+            outliers,
+            failure: self.failure.finish(),
+            patterns: self.patterns.finish(),
+            stack_traces: self.stack_traces.finish(),
+        }
+    }
+}
+
+impl RunSummary {
+    /// Records that are errors or worse.
+    pub fn errors(&self) -> u64 {
+        errors_of(&self.severities)
+    }
+
+    /// The kinds of errors in the log, for the catalog: the most severe and most frequent of each sort.
+    pub fn problems(&self) -> Vec<NewProblem> {
+        let patterns = self.patterns.patterns.iter().map(|pattern| {
+            let title = if pattern.template.is_empty() { "(no message)" } else { &pattern.template };
+            (ProblemKind::Pattern, pattern.id, title, &pattern.occurrences)
+        });
+        let causes = self.stack_traces.groups.iter();
+        let causes = causes.map(|it| (ProblemKind::Cause, it.cause.id, it.cause.title.as_str(), &it.occurrences));
+        let is_error = |severity: Severity| severity >= Severity::Error;
+        let of_errors = |it: &(ProblemKind, crate::StableId, &str, &crate::Occurrences)| is_error(it.3.worst());
+        let patterns = patterns.filter(of_errors).take(PROBLEMS_MAX);
+        let causes = causes.filter(of_errors).take(PROBLEMS_MAX);
+        let problem =
+            |(kind, id, title, occurrences): (ProblemKind, crate::StableId, &str, &crate::Occurrences)| NewProblem {
+                kind,
+                id: id.to_string(),
+                title: title.chars().take(TITLE_CHARS_MAX).collect(),
+                severity: occurrences.worst(),
+                records: occurrences.records(),
+                first: occurrences.first,
+                last: occurrences.last,
+            };
+        patterns.chain(causes).map(problem).collect()
+    }
+}
+
+/// Records that are errors or worse.
+pub(crate) fn errors_of(severities: &SeverityCounts) -> u64 {
+    severities.of(Severity::Error) + severities.of(Severity::Fatal)
+}

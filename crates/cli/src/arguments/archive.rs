@@ -1,0 +1,91 @@
+//! Where an archive lies, and opening it.
+
+use std::path::{self, Path, PathBuf};
+use std::sync::Arc;
+
+use runlog_store::{SecretUrl, Store, StoreSettings};
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::terminal::note;
+use crate::system::{SystemClock, SystemRandom};
+
+/// The folder of the temporary files of questions in SQL, in the data folder.
+pub(crate) const SPILL_FOLDER: &str = "sql";
+
+/// Where an archive lies that has outgrown one machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// PostgreSQL database for the catalog, postgres://USER:PASSWORD@HOST/DATABASE [default: a file in the data folder]
+    #[arg(long, env = "RUNLOG_CATALOG", global = true, hide_env_values = true, value_name = "URL", value_parser = catalog)]
+    pub(crate) catalog: Option<SecretUrl>,
+    /// Bucket for the objects: s3://BUCKET/PREFIX, gs://…, az://…, with options as a query [default: the data folder]
+    #[arg(long, env = "RUNLOG_OBJECTS", global = true, hide_env_values = true, value_name = "URL", value_parser = objects)]
+    pub(crate) objects: Option<SecretUrl>,
+}
+
+pub(crate) fn catalog(text: &str) -> Result<SecretUrl, String> {
+    SecretUrl::read(text, &["postgres", "postgresql"])
+}
+
+pub(crate) fn objects(text: &str) -> Result<SecretUrl, String> {
+    SecretUrl::read(text, &["s3", "gs", "az", "azure", "abfss"])
+}
+
+/// Which archive.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OpenArgs {
+    /// Folder that holds the archive
+    #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER", global = true)]
+    data: PathBuf,
+    #[command(flatten)]
+    places: PlaceArgs,
+}
+
+impl OpenArgs {
+    pub(crate) fn settings(&self) -> StoreSettings {
+        StoreSettings {
+            catalog: self.places.catalog.clone(),
+            objects: self.places.objects.clone(),
+            ..StoreSettings::in_folder(&self.data)
+        }
+    }
+
+    /// Its folder, which need not be there when catalog and objects are elsewhere.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Opens the archive, which must be there.
+    pub(crate) async fn open(&self) -> Outcome<Store> {
+        let settings = self.settings();
+        if folder_without_archive(&settings).is_some() {
+            let message = format!("there is no archive in {}; --data names its folder", self.data.display());
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        open(settings).await
+    }
+}
+
+/// The folder in which an archive should lie, as seen from the root, when none is there.
+pub(crate) fn folder_without_archive(settings: &StoreSettings) -> Option<PathBuf> {
+    let folder = &settings.data_folder;
+    let is_there = settings.catalog.is_some() || folder.join("catalog.sqlite").exists();
+    (!is_there).then(|| path::absolute(folder).unwrap_or_else(|_| folder.clone()))
+}
+
+/// Opens an archive. Where there is none it is made, and that is told: it may be the wrong place.
+pub(crate) async fn open_or_make(settings: StoreSettings) -> Outcome<Store> {
+    if let Some(folder) = folder_without_archive(&settings) {
+        let advice = "if it lies elsewhere, name its folder with --data, RUNLOG_DATA or data in the settings";
+        note(format!("there is no archive in {}, so one is made there; {advice}", folder.display()));
+    }
+    open(settings).await
+}
+
+/// Opens an archive, or makes one.
+pub(crate) async fn open(settings: StoreSettings) -> Outcome<Store> {
+    let place = settings.place();
+    Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
+        .await
+        .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))
+}

@@ -1,0 +1,162 @@
+//! Which service, and with which credentials.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use runlog_client::{Client, ClientSettings, Credentials, Pace, PaceSetting, TlsSettings, TokioWait};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::system::{SystemClock, SystemRandom, environment};
+
+/// Where `runlog serve` listens when it is not told otherwise.
+pub(crate) const LOCAL_SERVICE: &str = "http://127.0.0.1:8480";
+
+/// The arguments of every command that talks to a service.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Service and credentials")]
+pub(crate) struct ConnectArgs {
+    /// Address of the API [default: a Runlog on this machine, http://127.0.0.1:8480]
+    #[arg(long, env = "RUNLOG_API_URL", value_name = "URL", conflicts_with = "region")]
+    api_url: Option<Url>,
+    /// Region of Talend Cloud: eu, us, ap, au, us-west, …
+    #[arg(long, env = "RUNLOG_REGION", value_name = "REGION")]
+    region: Option<String>,
+    /// File with a personal access token [or the variable RUNLOG_TOKEN with the token itself]
+    #[arg(long, env = "RUNLOG_TOKEN_FILE", value_name = "FILE", conflicts_with = "client_id")]
+    token_file: Option<PathBuf>,
+    /// Client id of a service account
+    #[arg(long, env = "RUNLOG_CLIENT_ID", value_name = "ID")]
+    client_id: Option<String>,
+    /// File with its secret [or the variable RUNLOG_CLIENT_SECRET with the secret itself]
+    #[arg(long, env = "RUNLOG_CLIENT_SECRET_FILE", value_name = "FILE")]
+    client_secret_file: Option<PathBuf>,
+    /// Most requests in a second and in a minute, 0 for no limit [default: 8,600 as Talend Cloud allows, or what a
+    /// Runlog says]
+    #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
+    pace: Option<PaceSetting>,
+    /// How often a request is sent again that was limited or met a broken service or connection; unless it is 0, what is
+    /// away is waited for at least a minute
+    #[arg(long, env = "RUNLOG_RETRIES", value_name = "COUNT", default_value_t = 6)]
+    retries: u32,
+    /// One more host that downloads may come from; can be repeated
+    #[arg(long = "allow-host", env = "RUNLOG_ALLOW_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    allow_hosts: Vec<String>,
+    /// Lets downloads come from private and local addresses
+    #[arg(long, env = "RUNLOG_ALLOW_PRIVATE_ADDRESSES")]
+    allow_private_addresses: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// Whom to trust on HTTPS, and what to show to a service that asks who calls.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TlsArgs {
+    /// Certificates of authorities, PEM, that are trusted besides those of the machine
+    #[arg(long, env = "RUNLOG_AUTHORITIES", value_name = "FILE")]
+    authorities: Option<PathBuf>,
+    /// Certificate with its private key, PEM, for a service that hears no client without one
+    #[arg(long, env = "RUNLOG_CLIENT_CERTIFICATE", value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
+}
+
+pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
+    let error = || format!("{text:?} is neither 0 nor two numbers like 8,600");
+    if text == "0" {
+        return Ok(PaceSetting::Unlimited);
+    }
+    let (second, minute) = text.split_once(',').ok_or_else(error)?;
+    let number = |text: &str| text.trim().parse().ok().filter(|number| *number > 0).ok_or_else(error);
+    Ok(PaceSetting::Fixed(Pace { per_second: number(second)?, per_minute: number(minute)? }))
+}
+
+impl TlsArgs {
+    /// What the files say.
+    pub(crate) fn settings(&self) -> Outcome<TlsSettings> {
+        let read = |file: &PathBuf| {
+            std::fs::read(file)
+                .with_context(|| format!("cannot read {}", file.display()))
+                .map_err(|error| Failure { exit: Exit::Usage, error })
+        };
+        let authorities = self.authorities.as_ref().map(read).transpose()?;
+        let certificate = self.client_certificate.as_ref().map(read).transpose()?;
+        TlsSettings::from_pem(authorities.as_deref(), certificate.as_deref())
+            .map_err(|error| Failure::from(error).while_doing("--authorities and --client-certificate name PEM files"))
+    }
+}
+
+impl ConnectArgs {
+    /// True when a service is named, and not only the one that is usual.
+    pub(crate) fn names_service(&self) -> bool {
+        self.api_url.is_some() || self.region.is_some()
+    }
+
+    /// A client for the service.
+    pub(crate) fn client(&self) -> Outcome<Client> {
+        let url = self.url()?;
+        let mut settings = ClientSettings::new(url, self.credentials()?);
+        settings.retries_max = self.retries;
+        settings.pace = self.pace.unwrap_or(settings.pace);
+        settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
+        settings.download.allow_private_addresses |= self.allow_private_addresses;
+        settings.tls = self.tls.settings()?;
+        Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
+    }
+
+    /// A client for another service, whose token is in a variable of its own.
+    pub(crate) fn client_of(&self, url: Url, token_variable: &str) -> Outcome<Client> {
+        let token = secret(None, token_variable)?
+            .ok_or_else(|| Failure::new(Exit::Denied, format!("the variable {token_variable} holds no token")))?;
+        let mut settings = ClientSettings::new(url, Credentials::PersonalToken(token));
+        settings.retries_max = self.retries;
+        settings.tls = self.tls.settings()?;
+        Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
+    }
+
+    fn url(&self) -> Outcome<Url> {
+        match (&self.api_url, &self.region) {
+            (Some(url), _) => Ok(url.clone()),
+            (None, Some(region)) => Ok(runlog_client::region_url(region)?),
+            (None, None) => Ok(Url::parse(LOCAL_SERVICE).context("the address of the local service")?),
+        }
+    }
+
+    fn credentials(&self) -> Outcome<Credentials> {
+        if let Some(id) = &self.client_id {
+            let secret = secret(self.client_secret_file.as_deref(), "RUNLOG_CLIENT_SECRET")?;
+            let secret = secret.ok_or_else(|| {
+                Failure::new(
+                    Exit::Denied,
+                    "a client id without its secret; set RUNLOG_CLIENT_SECRET or --client-secret-file",
+                )
+            })?;
+            return Ok(Credentials::ServiceAccount { client_id: id.clone(), client_secret: secret });
+        }
+        let token = secret(self.token_file.as_deref(), "RUNLOG_TOKEN")?.ok_or_else(no_credentials)?;
+        Ok(Credentials::PersonalToken(token))
+    }
+}
+
+fn no_credentials() -> Failure {
+    let mut advice = "no credentials; set RUNLOG_TOKEN, or RUNLOG_CLIENT_ID and RUNLOG_CLIENT_SECRET".to_owned();
+    let local = Path::new("runlog-data").join(crate::admin_token::ADMIN_TOKEN_FILE);
+    if local.exists() {
+        advice += &format!("; for the archive in this folder: export RUNLOG_TOKEN=$(cat {})", local.display());
+    }
+    Failure::new(Exit::Denied, advice)
+}
+
+/// A secret from a file, or else from the environment; empty counts as absent.
+fn secret(file: Option<&Path>, variable: &str) -> Outcome<Option<SecretString>> {
+    let text = match file {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the secret in {}", path.display()))
+                .map_err(|error| Failure { exit: Exit::Denied, error })?,
+        ),
+        None => environment(variable),
+    };
+    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(SecretString::from))
+}

@@ -1,0 +1,71 @@
+//! What `runlog serve`, `collect` and `deliver` do in the background until they are told to stop.
+
+use std::sync::Arc;
+
+use runlog_client::TokioWait;
+use runlog_collector::alerts::Alerts;
+use runlog_collector::{CollectProgress, Collector, Deliverer, SinkConfig};
+use runlog_store::Store;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::render::terminal::note;
+use crate::settings::Scheduled;
+use crate::system::SystemClock;
+
+/// Collects upstreams until told to stop.
+pub(crate) async fn collect_for_good(
+    store: Store,
+    upstreams: Vec<Scheduled>,
+    progress: Arc<dyn CollectProgress>,
+    stop: CancellationToken,
+) {
+    let mut running = JoinSet::new();
+    for Scheduled { upstream, pause } in upstreams {
+        note(format!("collecting {} from {}", upstream.name, upstream.client.settings().base_url));
+        let collector = Collector::new(store.clone(), upstream, Arc::clone(&progress));
+        let stop = stop.clone();
+        running.spawn(async move { collector.run(move |now| pause.from(now), stop).await });
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Looks for what is to be told, and tells it, until `stop`.
+pub(crate) async fn send_alerts(store: &Store, alerts: Option<Alerts>, stop: CancellationToken) {
+    let Some(alerts) = alerts.map(Arc::new) else { return };
+    let sending = || {
+        let (alerts, stop) = (Arc::clone(&alerts), stop.clone());
+        async move {
+            alerts.run(&SystemClock, &TokioWait, stop).await;
+            Ok::<_, std::convert::Infallible>(())
+        }
+    };
+    store.supervisor().keep("alerts", &stop, sending).await;
+}
+
+/// What delivers to each sink.
+pub(crate) fn deliverers(store: &Store, sinks: Vec<SinkConfig>) -> Vec<Deliverer> {
+    let deliverer = |sink| Deliverer::new(store.clone(), sink, Arc::new(SystemClock), Arc::new(TokioWait));
+    sinks.into_iter().map(deliverer).collect()
+}
+
+/// Begins to deliver to every sink, until `stop`; what is returned ends when all of it has.
+pub(crate) fn spawn_delivery(store: &Store, sinks: Vec<SinkConfig>, stop: &CancellationToken) -> JoinSet<()> {
+    let mut running = JoinSet::new();
+    for deliverer in deliverers(store, sinks) {
+        note(format!("delivering to {}: {}", deliverer.name(), deliverer.place()));
+        let stop = stop.clone();
+        running.spawn(async move { deliverer.run(stop).await });
+    }
+    running
+}
+
+/// Delivers until `stop`.
+pub(crate) async fn run_all(deliverers: Vec<Deliverer>, stop: CancellationToken) {
+    let mut running = JoinSet::new();
+    for deliverer in deliverers {
+        let stop = stop.clone();
+        running.spawn(async move { deliverer.run(stop).await });
+    }
+    while running.join_next().await.is_some() {}
+}

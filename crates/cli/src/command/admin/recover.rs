@@ -1,0 +1,51 @@
+//! Another token of an administrator, made on the machine itself.
+
+use std::path::{Path, PathBuf};
+
+use runlog_store::{Store, StoreSettings};
+
+use crate::admin_token::AdminTokenFile;
+use crate::arguments::archive::{self, PlaceArgs, folder_without_archive};
+use crate::arguments::span::Span;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::terminal::{self, note};
+
+pub(super) async fn recover(life: Span, data: &Path, places: PlaceArgs) -> Outcome {
+    let settings = StoreSettings { catalog: places.catalog, objects: places.objects, ..StoreSettings::in_folder(data) };
+    if let Some(folder) = folder_without_archive(&settings) {
+        return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", folder.display())));
+    }
+    // The file goes first: a token that cannot be written down would stay in the catalog, and nobody would know it.
+    let file = AdminTokenFile::prepare(data)?;
+    let store = archive::open(settings).await?;
+    let outcome = make_token(&store, life, file).await;
+    store.close().await;
+    let (administrator, path) = outcome?;
+    note(format!(
+        "a new token of {administrator} is in {}, and is good for {}; older ones are still accepted. Make one that stays \
+         with `runlog admin tokens create NAME`",
+        path.display(),
+        terminal::duration(life.as_millis())
+    ));
+    Ok(())
+}
+
+/// Makes a token of an administrator; gives their name, and the file that the token is in.
+async fn make_token(store: &Store, life: Span, file: AdminTokenFile) -> Outcome<(String, PathBuf)> {
+    let users = store.users().await?;
+    let administrator = users.into_iter().find(|user| user.administrator).ok_or_else(|| {
+        Failure::new(
+            Exit::NotFound,
+            "the archive has no administrator yet; `runlog serve` makes one at its first start",
+        )
+    })?;
+    let made = store.create_passing_token(&administrator.id, "recovered on the machine", life.as_millis()).await?;
+    match file.write(made.token.as_deref().unwrap_or_default()) {
+        Ok(path) => Ok((administrator.name, path)),
+        Err(failure) => {
+            // What is left of a try that failed is good for a day at most.
+            let _ = store.revoke_token(&made.id, None).await;
+            Err(failure)
+        }
+    }
+}

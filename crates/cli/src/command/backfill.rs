@@ -1,0 +1,71 @@
+//! `runlog backfill`: brings the runs of a range of the past into the archive.
+
+use runlog_collector::Collector;
+use runlog_model::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::range::range;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::collect_progress::CollectBar;
+use crate::render::terminal::{count, note, result_line};
+use crate::settings::{Needs, Opened, Scheduled, SettingsArgs};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  runlog plan --from 2026-10-01T00:00:00Z         how long it would take
+  runlog backfill --from 2026-10-01T00:00:00Z
+Interrupted, the same command goes on: runs that have landed are not fetched again.")]
+pub(crate) struct BackfillArgs {
+    /// Runs of this time or later, such as 2026-10-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Timestamp,
+    /// Runs of this time or earlier [default: now]
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// Collects the runs of a stretch of the past.
+pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome {
+    let range = range(args.from, args.to)?;
+    let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
+    let bar = CollectBar::new();
+    let (mut set_back, mut problem) = (0, None);
+    for Scheduled { upstream, .. } in upstreams {
+        let name = upstream.name.clone();
+        let collector = Collector::new(store.clone(), upstream, bar.clone());
+        match collector.discover_range(range).await {
+            Ok(found) => {
+                note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));
+                if found.taken_in > 0 {
+                    note(format!("{name}: {} that had been left out are wanted now", count(found.taken_in)));
+                }
+                if found.unreadable > 0 {
+                    note(format!("{name}: {} runs left out, because their ids are no UUIDs", count(found.unreadable)));
+                }
+            }
+            // What could be listed is brought in all the same.
+            Err(error) => {
+                problem.get_or_insert(Failure::from(error).while_doing(format!("upstream {name}")));
+            }
+        }
+        let round = collector.land_due(&stop).await?;
+        collector.leave().await?;
+        set_back += round.set_back;
+        result_line(format!("{name}: {} runs landed with {} records", count(round.landed), count(round.records)))?;
+    }
+    store.close().await;
+    if let Some(problem) = problem.filter(|_| !stop.is_cancelled()) {
+        return Err(problem);
+    }
+    match (stop.is_cancelled(), set_back) {
+        (true, _) => Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here")),
+        (false, 0) => Ok(()),
+        (false, runs) => Err(Failure::new(
+            Exit::Incomplete,
+            format!("{} runs could not be landed; runlog status names them", count(runs)),
+        )),
+    }
+}

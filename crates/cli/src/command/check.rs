@@ -1,0 +1,94 @@
+//! `runlog check`: reads the settings, and tries everything that they name.
+
+use std::sync::Arc;
+
+use runlog_collector::{Collector, Range, SinkConfig};
+use runlog_model::Clock;
+use runlog_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::background::deliverers;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::terminal::{BAD, GOOD, count, result_line, styled};
+use crate::settings::{EXAMPLE, Needs, Opened, Scheduled, SettingsArgs};
+use crate::stop::until_stopped;
+use crate::system::SystemClock;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Prints every setting with its default and what it is for
+    #[arg(long)]
+    example: bool,
+    #[command(flatten)]
+    from: SettingsArgs,
+}
+
+/// Reads the settings and tries everything that they name.
+pub(crate) async fn run(args: CheckArgs, stop: CancellationToken) -> Outcome {
+    if args.example {
+        return Ok(result_line(EXAMPLE.trim_end())?);
+    }
+    let opened = args.from.open(Needs::Something).await?;
+    // Told to stop, it still removes what it has written.
+    opened.store.check_until(&stop).await?;
+    result_line(format!("{}  archive: opens in {}, and takes changes", styled(GOOD, "good"), opened.place))?;
+    until_stopped(check_peers(opened), stop).await
+}
+
+/// Tries upstreams, sinks and the destinations of alerts.
+async fn check_peers(opened: Opened) -> Outcome {
+    let Opened { store, upstreams, sinks, alerts, .. } = opened;
+    let good = |text: String| result_line(format!("{}  {text}", styled(GOOD, "good")));
+    let mut first = None;
+    for Scheduled { upstream, .. } in upstreams {
+        let (name, now) = (upstream.name.clone(), SystemClock.now());
+        let base = upstream.client.settings().base_url.clone();
+        let collector = Collector::new(store.clone(), upstream, Arc::new(runlog_collector::NoProgress));
+        match collector.count(Range { from: now.plus_millis(-86_400_000), to: now }).await {
+            Ok(runs) => good(format!("upstream {name}: {base} shows {} runs of the last day", count(runs)))?,
+            Err(error) => {
+                let failure = Failure::from(error).while_doing(format!("upstream {name} at {base}"));
+                result_line(format!("{}   {:#}", styled(BAD, "bad"), failure.error))?;
+                first.get_or_insert(failure.exit);
+            }
+        }
+    }
+    let of_sinks = check_sinks(&store, sinks).await?;
+    if let Some(alerts) = alerts {
+        for (destination, tried) in alerts.check(SystemClock.now()).await {
+            match tried {
+                Ok(()) => good(format!("alerts to {destination}: taken"))?,
+                Err(error) => {
+                    result_line(format!("{}   alerts to {destination}: {error}", styled(BAD, "bad")))?;
+                    first.get_or_insert(Exit::Unavailable);
+                }
+            }
+        }
+    }
+    store.close().await;
+    match first.or(of_sinks) {
+        None => Ok(()),
+        Some(exit) => Err(Failure::new(exit, "some of what the settings name does not work; see above")),
+    }
+}
+
+/// Tries every sink. The exit code of the first that does not work.
+async fn check_sinks(store: &Store, sinks: Vec<SinkConfig>) -> Outcome<Option<Exit>> {
+    let mut first = None;
+    for deliverer in deliverers(store, sinks) {
+        let (name, place) = (deliverer.name(), deliverer.place());
+        match deliverer.check().await {
+            Ok(()) => result_line(format!("{}  sink {name}: {place} takes what it is sent", styled(GOOD, "good")))?,
+            Err(error) => {
+                result_line(format!("{}   sink {name} at {place}: {error}", styled(BAD, "bad")))?;
+                first.get_or_insert(match error {
+                    runlog_collector::SendError::Away { .. } | runlog_collector::SendError::NoAnswer(_) => {
+                        Exit::Unavailable
+                    }
+                    _ => Exit::Denied,
+                });
+            }
+        }
+    }
+    Ok(first)
+}

@@ -1,0 +1,113 @@
+//! `runlog serve`: the archive behind its API, until it is told to stop.
+
+mod arguments;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use anyhow::Context;
+use arguments::Links;
+pub(crate) use arguments::ServeArgs;
+use runlog_server::{Proxies, ServerSettings, TlsFiles};
+use runlog_store::{Store, StoreSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin_token::AdminTokenFile;
+use crate::arguments::archive;
+use crate::arguments::span::Span;
+use crate::background::{collect_for_good, send_alerts, spawn_delivery};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::terminal::note;
+use crate::settings::Settings;
+use crate::system::{SystemClock, SystemRandom};
+
+/// Runs the command until Ctrl-C or SIGTERM; a second one ends it at once.
+pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
+    args.log.write();
+    for (name, life) in [("--access-token-life", args.access_token_life), ("--link-life", args.link_life)] {
+        // A key is kept for two days after another took its place.
+        if !(1_000..=86_400_000).contains(&life.as_millis()) {
+            return Err(Failure::new(Exit::Usage, format!("{name} is from a second to a day")));
+        }
+    }
+    let settings_file = args.settings.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let stored = settings_file.archive(args.data.as_deref(), args.places.catalog, args.places.objects)?;
+    let data = stored.data_folder.clone();
+    let (upstreams, sinks) = (settings_file.upstreams(&data)?, settings_file.sinks()?);
+    let settings = StoreSettings {
+        page_records_max: args.page_records,
+        settle_ms: args.settle.map_or(stored.settle_ms, Span::as_millis),
+        links_by_bucket: args.links == Links::Bucket,
+        page_builders: usize::from(args.page_builders),
+        ingest_memory_bytes: (args.ingest_memory as usize) << 20,
+        ..stored
+    };
+    let place = settings.place();
+    let store = archive::open(settings).await?;
+    if let Some(token) = store.ensure_administrator().await? {
+        let file = AdminTokenFile::prepare(&data).and_then(|file| file.write(&token))?;
+        note(format!("made an administrator; the token is in {} (for your eyes only)", file.display()));
+    }
+    let listener = TcpListener::bind(args.listen)
+        .map_err(|error| Failure { exit: Exit::Unavailable, error: error.into() })
+        .map_err(|failure| {
+            failure.while_doing(format!("cannot listen on {}; --listen takes another address", args.listen))
+        })?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    let tls = args.tls_certificate.zip(args.tls_key).map(|(certificate, key)| TlsFiles {
+        certificate,
+        key,
+        client_authorities: args.tls_client_authorities,
+    });
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    note(format!("runlog {} listens on {scheme}://{address}, archive in {place}", env!("CARGO_PKG_VERSION")));
+    let server = ServerSettings {
+        tls,
+        public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
+        expires_in_as_string: args.expires_in_as_string,
+        run_hook: args.run_hook,
+        metrics_by_task: args.metrics_by_task,
+        stranger_requests_per_second: args.bounds.stranger_requests_per_second,
+        turn_time_max: args.bounds.turn_wait.duration(),
+        proxies: Proxies { trusted: args.bounds.trusted_proxies.clone(), told_by: args.bounds.proxy_says.into() },
+        bounds: args.bounds.bounds(),
+        sql: args.sql.settings(&data),
+        otlp: args.otlp.attributes(),
+        event_zone: args.events.event_zone,
+        file_order: args.file_order.into(),
+        window_days_max: args.window_days,
+        access_token_seconds: args.access_token_life.as_millis() / 1_000,
+        link_seconds: args.link_life.as_millis() / 1_000,
+        requests_per_second: args.requests_per_second,
+        ..ServerSettings::default()
+    };
+    let alerts = settings_file.alerts(&store)?;
+    let sending_alerts = tokio::spawn({
+        let (store, stop) = (store.clone(), stop.clone());
+        async move { send_alerts(&store, alerts, stop).await }
+    });
+    let mut delivering = spawn_delivery(&store, sinks, &stop);
+    let collecting =
+        tokio::spawn(collect_for_good(store.clone(), upstreams, Arc::new(runlog_collector::NoProgress), stop.clone()));
+    let served = serve_until(listener, store.clone(), server, stop.clone()).await;
+    stop.cancel();
+    collecting.await.context("the collectors broke off")?;
+    sending_alerts.await.context("the alerts broke off")?;
+    while delivering.join_next().await.is_some() {}
+    served?;
+    store.close().await;
+    note("stopped; everything that was accepted is stored");
+    Ok(())
+}
+
+/// Serves an open archive on a listener until told to stop.
+pub(crate) async fn serve_until(
+    listener: TcpListener,
+    store: Store,
+    settings: ServerSettings,
+    stop: CancellationToken,
+) -> Outcome {
+    runlog_server::serve(listener, store, settings, Arc::new(SystemClock), Arc::new(SystemRandom), stop)
+        .await
+        .map_err(|error| Failure::from(anyhow::Error::from(error)))
+}

@@ -1,0 +1,84 @@
+//! Who is asked, an archive or a service, and its answers.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use runlog_analysis::sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlPlace};
+use runlog_client::Client;
+use runlog_model::wire::sql::SqlQuestion;
+use runlog_store::Store;
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Who is asked.
+pub(super) enum Asked {
+    Archive { store: Store, engine: Box<SqlEngine> },
+    Service(Client),
+}
+
+impl Asked {
+    /// Asks, and writes the answer as it comes.
+    pub(super) async fn write(&self, query: &str, format: AnswerFormat, out: &mut (impl Write + Send)) -> Outcome {
+        match self {
+            Self::Archive { engine, .. } => {
+                let answer = engine.ask(query, None).await.map_err(failure)?;
+                let mut parts = Box::pin(answer.into_bytes(format));
+                while let Some(part) = parts.next().await {
+                    put(out, &part.map_err(failure)?)?;
+                }
+            }
+            Self::Service(client) => {
+                let question = SqlQuestion { query: query.to_owned(), format: Some(format.name().to_owned()) };
+                let mut answer = client.ask_sql(&question).await?;
+                while let Some(part) = answer.next().await? {
+                    put(out, &part)?;
+                }
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    pub(super) async fn close(&self) {
+        if let Self::Archive { store, .. } = self {
+            store.close().await;
+        }
+    }
+}
+
+fn put(out: &mut impl Write, part: &Bytes) -> std::io::Result<()> {
+    out.write_all(part)
+}
+
+pub(super) fn failure(error: SqlError) -> Failure {
+    let exit = match error.kind() {
+        SqlErrorKind::Invalid => Exit::Usage,
+        SqlErrorKind::Busy => Exit::Unavailable,
+        SqlErrorKind::Archive(runlog_store::ErrorKind::Unavailable | runlog_store::ErrorKind::Busy) => {
+            Exit::Unavailable
+        }
+        _ => Exit::Failed,
+    };
+    let shown = error.place().map(pointed_at).unwrap_or_default();
+    Failure { exit, error: anyhow::Error::from(error) }.with_text_after(&shown)
+}
+
+/// The line of the query, and a mark below the place.
+fn pointed_at(place: &SqlPlace) -> String {
+    let number = place.line.to_string();
+    let before: String = place.text.chars().take(place.column.saturating_sub(1)).collect();
+    let gap: String = before.chars().map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
+    let width = number.len();
+    format!("\n{number} | {}\n{:width$} | {gap}^", place.text, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_stands_below_the_place() {
+        let place = SqlPlace { line: 2, column: 8, text: "SELECT mesage FROM records".to_owned() };
+        assert_eq!(pointed_at(&place), "\n2 | SELECT mesage FROM records\n  |        ^");
+    }
+}

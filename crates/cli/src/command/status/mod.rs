@@ -1,0 +1,129 @@
+//! `runlog status`: how far collecting and delivering are.
+
+mod sinks;
+
+use runlog_model::Clock;
+use runlog_store::{CollectionFigures, CollectorFigures};
+use serde_json::json;
+
+use crate::arguments::archive;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::screen::Stream;
+use crate::render::terminal::{BAD, count, duration, note, result_json, result_line, styled, table};
+use crate::settings::{Needs, REQUESTS_OF_RUN, SettingsArgs};
+use crate::system::SystemClock;
+
+/// Runs that could not be landed, as many as `status` shows.
+const FAILING_SHOWN: u64 = 20;
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    from: SettingsArgs,
+}
+
+/// Says how far the collecting is. It asks the archive alone, without the secrets of upstreams, sinks and alerts.
+pub(crate) async fn run(args: StatusArgs) -> Outcome {
+    let (settings, stored) = args.from.read()?;
+    let upstreams = args.from.upstream_names(&settings, Needs::Something)?;
+    if let Some(folder) = archive::folder_without_archive(&stored) {
+        let (folder, file) = (folder.display(), args.from.file().display());
+        let advice = format!("name its folder with --data, RUNLOG_DATA or data under [archive] in {file}");
+        let message = format!("there is no archive in {folder}: {advice}, or begin one with `runlog collect`");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let store = archive::open(stored).await?;
+    let mut all = Vec::new();
+    for name in upstreams {
+        all.push((store.collection_figures(name).await?, store.failing_runs(name, FAILING_SHOWN).await?));
+    }
+    let collectors = store.collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
+    let of_sinks = sinks::status(&store, &settings.sink_kinds()).await?;
+    store.close().await;
+    if args.json {
+        let upstreams: Vec<_> =
+            all.iter().map(|(figures, failing)| json!({ "figures": figures, "failing": failing })).collect();
+        let sinks: Vec<_> = of_sinks.iter().map(sinks::SinkStatus::json).collect();
+        return Ok(result_json(&json!({ "upstreams": upstreams, "collectors": collectors, "sinks": sinks }))?);
+    }
+    let now = SystemClock.now();
+    let rows = all.iter().map(|(figures, _)| {
+        let CollectionFigures {
+            upstream,
+            known,
+            going,
+            waiting,
+            failing,
+            incomplete,
+            landed,
+            no_log,
+            gone,
+            left_out,
+            records,
+            ..
+        } = figures;
+        let ago = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), |at| duration(now.as_millis() - at));
+        let numbers = [known, going, waiting, failing, incomplete, landed, no_log, gone, left_out, records];
+        let mut row = vec![upstream.clone()];
+        row.extend(numbers.map(|number| count(*number)));
+        row.extend([ago(figures.waiting_since), ago(figures.listed_until)]);
+        row
+    });
+    let head = [
+        "upstream",
+        "known",
+        "going",
+        "waiting",
+        "failing",
+        "incomplete",
+        "landed",
+        "no log",
+        "gone",
+        "left out",
+        "records",
+        "lag",
+        "listed",
+    ];
+    if all.is_empty() && of_sinks.is_empty() {
+        note("the settings name no upstream and no sink: nothing is collected or delivered");
+    }
+    if rows.len() > 0 {
+        result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], rows.collect()))?;
+    }
+    for collector in collectors {
+        result_line(budget(&collector))?;
+    }
+    for (figures, failing) in all.iter() {
+        for run in failing {
+            let next = duration((run.due_at - now.as_millis()).max(0));
+            let problem = Stream::Result.shown(run.problem.as_deref().unwrap_or_default());
+            result_line(format!(
+                "{} {} run {} ({}), tried {} times in vain, again in {next}: {problem}",
+                styled(BAD, "not landed:"),
+                figures.upstream,
+                run.run_id,
+                run.status,
+                run.attempts
+            ))?;
+        }
+    }
+    sinks::show_status(&of_sinks)
+}
+
+/// `a collector of api.eu.cloud.talend.com: 412 of 480 requests left in this minute, about 9,600 runs an hour at this pace`.
+fn budget(collector: &CollectorFigures) -> String {
+    let number = |count: i64| count.unsigned_abs();
+    let CollectorFigures { host, requests, limited, .. } = collector;
+    let sent = format!("{} requests sent, {} of them limited", count(number(*requests)), count(number(*limited)));
+    match collector.per_minute.zip(collector.requests_left) {
+        Some((per_minute, left)) => format!(
+            "a collector of {host}: {} of {} requests left in this minute, about {} runs an hour at this pace; {sent}",
+            count(number(left)),
+            count(number(per_minute)),
+            count(number(per_minute) * 60 / REQUESTS_OF_RUN)
+        ),
+        None => format!("a collector of {host}, without a bound of requests; {sent}"),
+    }
+}

@@ -1,0 +1,112 @@
+//! How far delivering is, and what failed in it.
+
+use runlog_model::{Clock, Timestamp};
+use runlog_store::{DeadLetter, FailingDelivery, SinkFigures, Store};
+use serde_json::{Value, json};
+
+use crate::exit::Outcome;
+use crate::render::screen::Stream;
+use crate::render::terminal::{BAD, count, duration, result_line, styled, table};
+use crate::system::SystemClock;
+
+/// Deliveries and records that failed, as many of each as `status` shows.
+const FAILING_SHOWN: u64 = 20;
+
+/// What is known of a sink, and what failed.
+pub(crate) struct SinkStatus {
+    figures: SinkFigures,
+    failing: Vec<FailingDelivery>,
+    dead_letters: Vec<DeadLetter>,
+}
+
+/// What is known of each sink: of those in the settings, by name and kind, and of those that were.
+pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec<SinkStatus>> {
+    let mut all = store.delivery_figures().await?;
+    for (name, kind) in sinks {
+        if !all.iter().any(|figures| figures.name == *name) {
+            let (name, kind) = ((*name).to_owned(), (*kind).to_owned());
+            all.push(SinkFigures { name, kind, ..SinkFigures::default() });
+        }
+    }
+    let mut statuses = Vec::with_capacity(all.len());
+    for figures in all {
+        let failing = store.failing_deliveries(&figures.name, FAILING_SHOWN).await?;
+        let dead_letters = store.dead_letters(&figures.name, FAILING_SHOWN).await?;
+        statuses.push(SinkStatus { figures, failing, dead_letters });
+    }
+    Ok(statuses)
+}
+
+impl SinkStatus {
+    pub(crate) fn json(&self) -> Value {
+        json!({ "figures": self.figures, "failing": self.failing, "deadLetters": self.dead_letters })
+    }
+}
+
+/// Prints what is known of sinks as a table, and what failed below it.
+pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
+    if statuses.is_empty() {
+        return Ok(());
+    }
+    let now = SystemClock.now();
+    let rows = statuses.iter().map(|SinkStatus { figures, .. }| {
+        let numbers = [figures.due, figures.failing, figures.done, figures.dead, figures.records, figures.refused];
+        let mut row = vec![figures.name.clone(), figures.kind.clone()];
+        row.extend(numbers.map(count));
+        row.push(figures.due_since.map_or_else(|| "-".to_owned(), |since| duration(now.as_millis() - since)));
+        row.push(figures.problem.clone().unwrap_or_else(|| "-".to_owned()));
+        row
+    });
+    let head = ["sink", "kind", "due", "failing", "done", "dead", "records", "refused", "lag", "problem"];
+    result_line(table(&head, &[2, 3, 4, 5, 6, 7], rows.collect()))?;
+    for SinkStatus { figures, failing, dead_letters } in statuses {
+        for run in failing {
+            let what = match run.state.as_str() {
+                "dead" => "not taken, and not tried again".to_owned(),
+                _ => format!(
+                    "tried {} times, again in {}",
+                    run.attempts,
+                    duration((run.due_at - now.as_millis()).max(0))
+                ),
+            };
+            let (bad, name, id) = (styled(BAD, "not delivered:"), &figures.name, &run.run_id);
+            result_line(format!("{bad} {name} run {id}, {what}: {}", Stream::Result.shown(&run.problem)))?;
+        }
+        for letter in dead_letters {
+            result_line(refused_line(&figures.name, letter))?;
+        }
+        let shown: u64 = dead_letters.iter().map(|letter| letter.records.unsigned_abs()).sum();
+        if figures.refused > shown {
+            result_line(format!("{} records in all were refused by {}", count(figures.refused), figures.name))?;
+        }
+        if figures.too_old > 0 {
+            let (records, name) = (count(figures.too_old), &figures.name);
+            result_line(format!("{records} records were older than {name} takes them (max_age), and were left out"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A record that a sink refused, or several.
+fn refused_line(name: &str, letter: &DeadLetter) -> String {
+    let DeadLetter { run_id, arrival, last_arrival, records, of_records, reason, .. } = letter;
+    let (bad, at, to) =
+        (styled(BAD, "refused:"), Timestamp::clamped(letter.record_time), Timestamp::clamped(letter.last_time));
+    let (number, reason) = (|number: &i64| count(number.unsigned_abs()), Stream::Result.shown(reason));
+    if *of_records > *records {
+        let (some, all) = (number(records), number(of_records));
+        return format!(
+            "{bad} {name} {some} of {all} records of run {run_id} from {arrival} to {last_arrival} ({at} to {to}), it does \
+             not say which: {reason}"
+        );
+    }
+    match records {
+        1 => format!("{bad} {name} record {arrival} of run {run_id} ({at}): {reason}"),
+        _ => {
+            let some = number(records);
+            format!(
+                "{bad} {name} {some} records of run {run_id} from {arrival} to {last_arrival} ({at} to {to}): {reason}"
+            )
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A report as a document: built once, shown on the terminal or as a page of HTML.
+
+use runlog_analysis::Timeline;
+
+/// A document: a title, and blocks below it.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    pub(crate) title: String,
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// A part of a document.
+#[derive(Debug)]
+pub(crate) enum Block {
+    /// A heading of a section.
+    Heading(String),
+    /// A line.
+    Line(Vec<Span>),
+    /// Lines that belong together, each at its depth.
+    List(Vec<(usize, Vec<Span>)>),
+    /// A table; the numbers of the columns that stand to the right.
+    Table { head: Vec<&'static str>, right: Vec<usize>, rows: Vec<Vec<Span>> },
+    /// Volume and severity over time.
+    Timeline(Timeline),
+    /// One bar for each of some values, the earliest first.
+    Bars { name: &'static str, bars: Vec<Bar> },
+    /// One mark for each outcome, the earliest first.
+    Strip(Vec<Mark>),
+}
+
+/// A stretch of text with its tone.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    pub(crate) text: String,
+    pub(crate) tone: Tone,
+}
+
+/// How a text is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Strong,
+    Faint,
+    Good,
+    Warning,
+    Bad,
+}
+
+/// One value of [`Block::Bars`].
+#[derive(Debug)]
+pub(crate) struct Bar {
+    pub(crate) value: i64,
+    pub(crate) label: String,
+    pub(crate) tone: Tone,
+}
+
+/// One outcome of [`Block::Strip`].
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) tone: Tone,
+    pub(crate) label: String,
+}
+
+impl Document {
+    pub(crate) fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), blocks: Vec::new() }
+    }
+
+    pub(crate) fn heading(&mut self, text: impl Into<String>) -> &mut Self {
+        self.push(Block::Heading(text.into()))
+    }
+
+    pub(crate) fn line(&mut self, spans: impl IntoIterator<Item = Span>) -> &mut Self {
+        self.push(Block::Line(spans.into_iter().collect()))
+    }
+
+    pub(crate) fn push(&mut self, block: Block) -> &mut Self {
+        self.blocks.push(block);
+        self
+    }
+
+    /// A table, unless it has no rows.
+    pub(crate) fn table(&mut self, head: &[&'static str], right: &[usize], rows: Vec<Vec<Span>>) -> &mut Self {
+        match rows.is_empty() {
+            true => self,
+            false => self.push(Block::Table { head: head.to_vec(), right: right.to_vec(), rows }),
+        }
+    }
+}
+
+impl Span {
+    fn of(tone: Tone, text: impl std::fmt::Display) -> Self {
+        Self { text: text.to_string(), tone }
+    }
+}
+
+pub(crate) fn plain(text: impl std::fmt::Display) -> Span {
+    Span::of(Tone::Plain, text)
+}
+
+pub(crate) fn strong(text: impl std::fmt::Display) -> Span {
+    Span::of(Tone::Strong, text)
+}
+
+pub(crate) fn faint(text: impl std::fmt::Display) -> Span {
+    Span::of(Tone::Faint, text)
+}
+
+pub(crate) fn toned(tone: Tone, text: impl std::fmt::Display) -> Span {
+    Span::of(tone, text)
+}

@@ -1,0 +1,20 @@
+//! A failure, as it is shown to people.
+
+use super::screen::Stream;
+use super::terminal;
+use crate::exit::Failure;
+
+/// Shows the message, and the causes that it does not name already.
+pub(crate) fn report(failure: &Failure) {
+    let mut causes = failure.error.chain().map(ToString::to_string);
+    let first = causes.next().unwrap_or_default();
+    terminal::note(format!("{} {}", terminal::styled_note(terminal::BAD, "error:"), Stream::Note.shown(&first)));
+    let mut shown = first;
+    for cause in causes {
+        // A cause that the line above already says adds nothing.
+        if !shown.contains(&cause) {
+            terminal::note(format!("  because {}", Stream::Note.shown(&cause)));
+            shown = cause;
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A document as one page of HTML that needs nothing else: no script, no font, no connection; dark and light.
+
+use std::fmt::Write;
+
+use super::document::{Block, Document, Span, Tone};
+use super::escape::escaped;
+use super::plot;
+
+/// The look of a page. Colours keep a contrast of 4.5 to 1 in both schemes.
+const STYLE: &str = "\
+:root{color-scheme:light dark;--back:#fff;--fore:#1c1e21;--faint:#5c6370;--line:#d9dce1;--good:#1a7f37;--warning:#8a5a00;\
+--bad:#c4231c;--other:#8a929e;--info:#4878b0;--debug:#a9b4c2}\
+@media(prefers-color-scheme:dark){:root{--back:#16181c;--fore:#e4e6ea;--faint:#9aa3b0;--line:#33373e;--good:#56c271;\
+--warning:#e0a63a;--bad:#ff7b72;--other:#8a929e;--info:#7aa7dc;--debug:#55606e}}\
+*{box-sizing:border-box}body{margin:0 auto;padding:1.5rem;max-width:75rem;background:var(--back);color:var(--fore);\
+font:15px/1.5 system-ui,sans-serif}h1{font-size:1.4rem;margin:0 0 .5rem}h2{font-size:1.1rem;margin:1.8rem 0 .4rem}\
+p,ul{margin:.3rem 0}ul{list-style:none;padding:0}li{overflow-wrap:anywhere}.scroll{overflow-x:auto}\
+table{border-collapse:collapse;width:100%}th{text-align:left;color:var(--faint);font-weight:600}\
+th,td{padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}\
+.right{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}.strong{font-weight:600}\
+.faint{color:var(--faint)}.good{color:var(--good)}.warning{color:var(--warning)}.bad{color:var(--bad)}\
+svg{display:block;width:100%;height:auto;margin:.5rem 0}svg text{fill:var(--faint);font:11px system-ui,sans-serif}\
+.axis{stroke:var(--line)}.fill-good{fill:var(--good)}.fill-bad{fill:var(--bad)}.fill-warning{fill:var(--warning)}\
+.fill-plain{fill:var(--info)}.fill-faint{fill:var(--other)}.fill-debug{fill:var(--debug)}\
+footer{margin-top:2rem;color:var(--faint);font-size:.85rem}";
+
+/// A document as a page.
+pub(crate) fn page(document: &Document) -> String {
+    let mut html = String::new();
+    let title = escaped(&document.title);
+    html.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+    html.push_str(
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n",
+    );
+    put(&mut html, format_args!("<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"));
+    put(&mut html, format_args!("<h1><bdi>{title}</bdi></h1>\n"));
+    document.blocks.iter().for_each(|block| put_block(&mut html, block));
+    put(
+        &mut html,
+        format_args!("</main>\n<footer>Made by Runlog {}</footer>\n</body>\n</html>\n", env!("CARGO_PKG_VERSION")),
+    );
+    html
+}
+
+fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
+    // A text can always be written to.
+    let _ = html.write_fmt(text);
+}
+
+fn put_block(html: &mut String, block: &Block) {
+    match block {
+        Block::Heading(text) => put(html, format_args!("<h2><bdi>{}</bdi></h2>\n", escaped(text))),
+        Block::Line(spans) => put(html, format_args!("<p>{}</p>\n", joined(spans))),
+        Block::List(items) => {
+            html.push_str("<ul>\n");
+            for (depth, spans) in items {
+                put(html, format_args!("<li style=\"padding-left:{}rem\">{}</li>\n", depth * 2, joined(spans)));
+            }
+            html.push_str("</ul>\n");
+        }
+        Block::Table { head, right, rows } => put_table(html, head, right, rows),
+        Block::Timeline(timeline) => html.push_str(&plot::timeline(timeline)),
+        Block::Bars { name, bars } => html.push_str(&plot::bars(name, bars)),
+        Block::Strip(marks) => html.push_str(&plot::strip(marks)),
+    }
+}
+
+fn put_table(html: &mut String, head: &[&str], right: &[usize], rows: &[Vec<Span>]) {
+    let class = |column: usize| if right.contains(&column) { " class=\"right\"" } else { "" };
+    html.push_str("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
+    for (column, name) in head.iter().enumerate() {
+        put(html, format_args!("<th scope=\"col\"{}>{}</th>", class(column), escaped(name)));
+    }
+    html.push_str("</tr></thead>\n<tbody>\n");
+    for row in rows {
+        html.push_str("<tr>");
+        for (column, span) in row.iter().enumerate() {
+            put(html, format_args!("<td{}>{}</td>", class(column), shown(span)));
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</tbody>\n</table></div>\n");
+}
+
+fn joined(spans: &[Span]) -> String {
+    spans.iter().map(shown).collect()
+}
+
+fn shown(span: &Span) -> String {
+    let text = escaped(&span.text);
+    let class = match span.tone {
+        Tone::Plain => return format!("<bdi>{text}</bdi>"),
+        Tone::Strong => "strong",
+        Tone::Faint => "faint",
+        Tone::Good => "good",
+        Tone::Warning => "warning",
+        Tone::Bad => "bad",
+    };
+    // A text that is written from the right must not move what stands beside it.
+    format!("<bdi class=\"{class}\">{text}</bdi>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::document::plain;
+
+    #[test]
+    fn a_log_cannot_put_anything_into_a_page() {
+        let mut document = Document::new("<script>alert(1)</script>");
+        document.heading("a & b").line([plain("\"><img src=x onerror='x'>\u{1b}")]);
+        let page = page(&document);
+        assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+        assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && page.contains("a &amp; b"), "{page}");
+    }
+
+    #[test]
+    fn a_log_cannot_change_the_order_of_a_page() {
+        let mut document = Document::new("run");
+        document.line([plain("user \u{202e}nimda"), plain("שלום"), plain(" 3 records")]);
+        let page = page(&document);
+        assert!(page.contains("<bdi>user \\u{202e}nimda</bdi><bdi>שלום</bdi><bdi> 3 records</bdi>"), "{page}");
+    }
+
+    #[test]
+    fn a_page_needs_nothing_else() {
+        let page = page(&Document::new("run"));
+        assert!(page.contains("default-src 'none'") && page.contains("prefers-color-scheme:dark"));
+        for elsewhere in ["http://", "https://", "<link", "@import", "url("] {
+            assert!(!page.contains(elsewhere), "{elsewhere}");
+        }
+    }
+}

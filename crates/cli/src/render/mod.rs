@@ -1,0 +1,12 @@
+//! What commands show: documents as text or as a page, tables and notes on the terminal, and how far work is.
+
+pub(crate) mod collect_progress;
+pub(crate) mod document;
+mod escape;
+pub(crate) mod failure;
+pub(crate) mod html;
+mod plot;
+pub(crate) mod progress;
+pub(crate) mod screen;
+pub(crate) mod terminal;
+pub(crate) mod text;

@@ -1,0 +1,116 @@
+//! A progress bar on a terminal, and nothing in a pipe.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use runlog_collector::{FetchEvent, Progress};
+use runlog_model::printable::printable_line;
+
+use super::terminal;
+
+/// A bar on standard error that is gone when its work is.
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    /// Counts something of which the end is not known.
+    pub(crate) fn counting(doing: &str, unit: &str) -> Self {
+        Self::with_template(&format!("{{spinner}} {doing}: {{human_pos}} {unit}, {{per_sec}}, {{elapsed}}"))
+    }
+
+    /// Tells in words what is being done.
+    pub(crate) fn telling() -> Self {
+        Self::with_template("{spinner} {msg} ({elapsed})")
+    }
+
+    /// Shows that so many are done.
+    pub(crate) fn set(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
+    /// Shows what is being done.
+    pub(crate) fn tell(&self, text: impl Into<String>) {
+        // A bar is drawn on a terminal only, and has one line.
+        self.0.set_message(printable_line(&text.into()).into_owned());
+    }
+
+    fn with_template(template: &str) -> Self {
+        // The draw target is hidden by the library where standard error is not a terminal.
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Shows how far a fetch is.
+pub(crate) struct FetchBar {
+    bar: Bar,
+    pages_requested: AtomicU64,
+    pages_done: AtomicU64,
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl FetchBar {
+    pub(crate) fn new() -> Self {
+        let zero = AtomicU64::default;
+        Self { bar: Bar::telling(), pages_requested: zero(), pages_done: zero(), records: zero(), bytes: zero() }
+    }
+
+    /// Takes the bar away, so that what is written next stands alone.
+    pub(crate) fn clear(&self) {
+        self.bar.0.finish_and_clear();
+    }
+
+    fn tell_pages(&self, doing: &str) {
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        self.bar.tell(format!(
+            "{doing}: {} of {} pages asked for, {} records, {}",
+            read(&self.pages_done),
+            read(&self.pages_requested),
+            terminal::count(read(&self.records)),
+            terminal::bytes(read(&self.bytes)),
+        ));
+    }
+}
+
+impl Progress for FetchBar {
+    fn report(&self, event: FetchEvent<'_>) {
+        match event {
+            FetchEvent::RunGoesOn(status) => self.bar.tell(format!("waiting for the run to end; it is {status}")),
+            FetchEvent::Settling(ms) => {
+                let time = terminal::duration(i64::try_from(ms).unwrap_or(i64::MAX));
+                self.bar.tell(format!("the run has ended; its log may still grow for {time}"));
+            }
+            FetchEvent::PageRequested(number) => {
+                self.pages_requested.fetch_max(u64::from(number), Ordering::Relaxed);
+                self.tell_pages("fetching");
+            }
+            FetchEvent::PageBuilding(_) => self.tell_pages("fetching; the service builds pages"),
+            FetchEvent::BytesReceived(bytes) => {
+                self.bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.tell_pages("fetching");
+            }
+            FetchEvent::PageDone(_, records) => {
+                self.pages_done.fetch_add(1, Ordering::Relaxed);
+                self.records.fetch_add(records, Ordering::Relaxed);
+                self.tell_pages("fetching");
+            }
+            FetchEvent::PageAskedAgain(number) => self.tell_pages(&format!("page {number} is asked for again")),
+            FetchEvent::Merging => self.tell_pages("putting the pages together"),
+            FetchEvent::AskingAgainForEnds { expected, got } => {
+                let (expected, got) = (terminal::count(expected), terminal::count(got));
+                self.tell_pages(&format!("the service counts {expected} and {got} came; asking again"));
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What people see: tables, colours, and figures they can read. Results go to standard output, the rest to standard
+//! error. Colours are left out where `NO_COLOR` says so or where the output is not a terminal.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use serde::Serialize;
+
+use super::screen::Stream;
+
+/// For what went well.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// For what failed.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// For what a reader may skip.
+pub(crate) const FAINT: Style = Style::new().dimmed();
+/// For what to look at first.
+pub(crate) const STRONG: Style = Style::new().bold();
+
+/// Writes a line of the result to standard output. A reader that has gone (`| head`) ends the program in peace.
+pub(crate) fn result_line(line: impl AsRef<str>) -> io::Result<()> {
+    let mut out = Stream::Result.screen();
+    out.write_all([line.as_ref(), "\n"].concat().as_bytes())?;
+    out.finish()
+}
+
+/// Writes a value as one line of JSON to standard output.
+pub(crate) fn result_json(value: &impl Serialize) -> io::Result<()> {
+    result_line(serde_json::to_string(value)?)
+}
+
+/// Tells the user something beside the result, on standard error.
+pub(crate) fn note(text: impl AsRef<str>) {
+    // There is nobody left to tell when standard error is closed.
+    let mut out = Stream::Note.screen();
+    let _ = out.write_all([text.as_ref(), "\n"].concat().as_bytes()).and_then(|()| out.finish());
+}
+
+/// `text` in a style, for standard output.
+pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
+    styled_on(Stream::Result, style, text)
+}
+
+/// `text` in a style, for standard error.
+pub(crate) fn styled_note(style: Style, text: impl std::fmt::Display) -> String {
+    styled_on(Stream::Note, style, text)
+}
+
+fn styled_on(stream: Stream, style: Style, text: impl std::fmt::Display) -> String {
+    let style = stream.style(style);
+    format!("{style}{text}{style:#}")
+}
+
+/// A plain table: two spaces between columns, those named in `right` aligned to the right.
+pub(crate) fn table(head: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head.iter().map(|name| name.to_uppercase()));
+    table.add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// `1,234,567`.
+pub(crate) fn count(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}
+
+/// `41.9 MiB`.
+pub(crate) fn bytes(number: u64) -> String {
+    indicatif::BinaryBytes(number).to_string()
+}
+
+/// `350 ms`, `2.5 s`, `3 min 20 s`, `5 h 2 min`.
+pub(crate) fn duration(ms: i64) -> String {
+    let seconds = ms / 1000;
+    match ms {
+        ..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        60_000..3_600_000 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// The first so many characters of a text, with an ellipsis when there are more.
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_at_a_glance() {
+        let shown = [350, 2_500, 200_000, 18_120_000].map(duration);
+        assert_eq!(shown, ["350 ms", "2.5 s", "3 min 20 s", "5 h 2 min"]);
+    }
+
+    #[test]
+    fn columns_stand_under_their_heads() {
+        let shown = table(&["name", "n"], &[1], vec![vec!["a".into(), "5".into()], vec!["bcdef".into(), "50".into()]]);
+        assert_eq!(shown, "NAME    N\na       5\nbcdef  50");
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        assert_eq!(shortened("größer", 3), "grö…");
+        assert_eq!(shortened("größer", 6), "größer");
+    }
+}

@@ -1,0 +1,154 @@
+//! `[[alert]]` and `[alerts]`: of what somebody is told, and where.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Mail, MailLogin, MailSecurity, Webhook};
+use runlog_model::TaskId;
+use runlog_store::Store;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use url::Url;
+
+use super::secret::{Secret, TextOrSecret};
+use super::values::{Name, Time};
+use crate::exit::{Exit, Failure, Outcome};
+
+/// How long a sink may have something waiting, when a rule does not say.
+const SINK_LAG: Duration = Duration::from_secs(3_600);
+
+/// What all alerts share.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlertsSettings {
+    public_url: Option<Url>,
+    mail: Option<MailSettings>,
+}
+
+/// The server that takes mail.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MailSettings {
+    server: String,
+    port: Option<u16>,
+    #[serde(default)]
+    security: MailSecurity,
+    from: String,
+    user: Option<String>,
+    password: Option<Secret>,
+    authorities: Option<PathBuf>,
+}
+
+/// A rule.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AlertSettings {
+    name: Name,
+    when: Vec<Condition>,
+    #[serde(default)]
+    workspaces: Vec<String>,
+    #[serde(default)]
+    tasks: Vec<TaskId>,
+    #[serde(default)]
+    task_names: Vec<String>,
+    sink_lag: Option<Time>,
+    webhook: Option<TextOrSecret>,
+    secret: Option<Secret>,
+    #[serde(default)]
+    mail: Vec<String>,
+}
+
+/// What is wrong with the rules, as far as that can be told without trying them.
+pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<(), String> {
+    for (index, rule) in rules.iter().enumerate() {
+        let name = &rule.name.0;
+        if rules[..index].iter().any(|other| other.name.0 == *name) {
+            return Err(format!("two alerts are called {name:?}; the archive knows by that name what was told"));
+        }
+        if rule.when.is_empty() {
+            return Err(format!("alert {name:?} tells of nothing: when = [\"run_failed\"], for example"));
+        }
+        if rule.webhook.is_none() && rule.mail.is_empty() {
+            return Err(format!("alert {name:?} tells nobody: it needs a webhook, or mail = [\"you@example.com\"]"));
+        }
+        if rule.secret.is_some() && rule.webhook.is_none() {
+            return Err(format!("alert {name:?} has a secret and no webhook that it would sign"));
+        }
+        if !rule.mail.is_empty() && alerts.mail.is_none() {
+            return Err(format!("alert {name:?} sends mail; [alerts.mail] must name the server and the sender"));
+        }
+    }
+    match &alerts.mail {
+        Some(mail) if mail.user.is_some() != mail.password.is_some() => {
+            Err("alerts.mail needs both a user and a password, or neither".to_owned())
+        }
+        Some(mail) if mail.user.is_some() && mail.security == MailSecurity::None => {
+            Err("alerts.mail would send its password as it is: security = \"tls\" or \"starttls\"".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The alerts of the settings over an archive; none when there are no rules. Reads the secrets.
+pub(super) fn alerts(alerts: &AlertsSettings, rules: &[AlertSettings], store: &Store) -> Outcome<Option<Alerts>> {
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    let rules = rules.iter().map(|rule| rule.rule(alerts)).collect::<Outcome<Vec<_>>>()?;
+    Ok(Some(Alerts::new(store.clone(), rules, alerts.public_url.clone())))
+}
+
+impl AlertSettings {
+    fn rule(&self, alerts: &AlertsSettings) -> Outcome<AlertRule> {
+        let mut to = Vec::new();
+        to.extend(self.webhook()?.map(Destination::Webhook));
+        if let (Some(mail), false) = (&alerts.mail, self.mail.is_empty()) {
+            to.push(Destination::Mail(mail.to(&self.mail)?));
+        }
+        Ok(AlertRule {
+            name: self.name.0.clone(),
+            when: self.when.clone(),
+            tasks: self.tasks.clone(),
+            task_names: self.task_names.clone(),
+            workspaces: self.workspaces.clone(),
+            sink_lag: self.sink_lag.map_or(SINK_LAG, |time| time.0),
+            to,
+        })
+    }
+
+    fn webhook(&self) -> Outcome<Option<Webhook>> {
+        let what = format!("alert {}: webhook", self.name.0);
+        let text = match &self.webhook {
+            None => return Ok(None),
+            Some(TextOrSecret::Text(text)) => text.clone(),
+            Some(TextOrSecret::Secret(secret)) => secret.read(&what)?.expose_secret().to_owned(),
+        };
+        // The address may be a secret: it is not repeated.
+        let url: Option<Url> = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| usage(format!("{what} is no address that begins with https:// or http://")))?;
+        let secret = self.secret.as_ref().map(|it| it.read(&format!("alert {}: secret", self.name.0))).transpose()?;
+        Webhook::new(url, secret).map(Some).map_err(|error| usage(format!("{what}: {error}")))
+    }
+}
+
+impl MailSettings {
+    fn to(&self, to: &[String]) -> Outcome<Mail> {
+        let login = match (&self.user, &self.password) {
+            (Some(user), Some(password)) => {
+                Some(MailLogin { user: user.clone(), password: password.read("alerts.mail.password")? })
+            }
+            _ => None,
+        };
+        let authorities = self.authorities.as_ref().map(std::fs::read).transpose();
+        let authorities = authorities
+            .context("alerts.mail.authorities cannot be read")
+            .map_err(|error| Failure { exit: Exit::Usage, error })?;
+        Mail::new(to, &self.from, &self.server, self.port, self.security, login, authorities.as_deref())
+            .map_err(|error| usage(format!("alerts.mail: {error}")))
+    }
+}
+
+fn usage(message: String) -> Failure {
+    Failure::new(Exit::Usage, message)
+}

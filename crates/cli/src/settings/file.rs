@@ -1,0 +1,271 @@
+//! The settings file as a whole.
+
+use std::path::{Path, PathBuf};
+
+use runlog_collector::SinkConfig;
+use runlog_collector::alerts::Alerts;
+use runlog_model::Random;
+use runlog_store::{SecretUrl, Store, StoreSettings};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use url::Url;
+
+use super::secret::TextOrSecret;
+use super::upstream::{Scheduled, UpstreamSettings};
+use super::values::Time;
+use super::{alert, sink};
+use crate::arguments::archive;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::system::SystemRandom;
+
+/// Every setting, with its default and what it is for: what `runlog check --example` prints.
+pub(crate) const EXAMPLE: &str = include_str!("example.toml");
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    #[serde(default)]
+    archive: ArchiveSettings,
+    #[serde(default, rename = "upstream")]
+    upstreams: Vec<UpstreamSettings>,
+    #[serde(default, rename = "sink")]
+    sinks: Vec<sink::SinkSettings>,
+    #[serde(default)]
+    alerts: alert::AlertsSettings,
+    #[serde(default, rename = "alert")]
+    alert_rules: Vec<alert::AlertSettings>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchiveSettings {
+    data: Option<PathBuf>,
+    catalog: Option<TextOrSecret>,
+    objects: Option<String>,
+    work: Option<PathBuf>,
+    settle: Option<Time>,
+}
+
+impl Settings {
+    /// Reads the file; the message names the line, and the nearest known name for one that is unknown.
+    pub(crate) fn read(path: &Path) -> Outcome<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let advice = "runlog check --example > runlog.toml writes one to begin with";
+            Failure { exit: Exit::Usage, error: anyhow::anyhow!("cannot read {}: {error}; {advice}", path.display()) }
+        })?;
+        Self::parse(&text).map_err(|message| Failure::new(Exit::Usage, format!("{}: {message}", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self = toml::from_str(text).map_err(|error| explained(&error, text))?;
+        for (index, upstream) in settings.upstreams.iter().enumerate() {
+            upstream.check()?;
+            if settings.upstreams[..index].iter().any(|other| other.name.0 == upstream.name.0) {
+                return Err(format!(
+                    "two upstreams are called {:?}; the archive tells them apart by name",
+                    upstream.name.0
+                ));
+            }
+        }
+        for (index, sink) in settings.sinks.iter().enumerate() {
+            sink.check()?;
+            if settings.sinks[..index].iter().any(|other| other.name() == sink.name()) {
+                return Err(format!("two sinks are called {:?}; the archive tells them apart by name", sink.name()));
+            }
+        }
+        alert::check(&settings.alerts, &settings.alert_rules)?;
+        Ok(settings)
+    }
+
+    /// The alerts, over an archive; none when there are no rules.
+    pub(crate) fn alerts(&self, store: &Store) -> Outcome<Option<Alerts>> {
+        alert::alerts(&self.alerts, &self.alert_rules, store)
+    }
+
+    /// Where the archive lies; flags and variables win.
+    pub(crate) fn archive(
+        &self,
+        data: Option<&Path>,
+        catalog: Option<SecretUrl>,
+        objects: Option<SecretUrl>,
+    ) -> Outcome<StoreSettings> {
+        let folder = data.or(self.archive.data.as_deref()).unwrap_or(Path::new("runlog-data"));
+        let usage = |message: String| Failure::new(Exit::Usage, message);
+        let catalog = match (catalog, &self.archive.catalog) {
+            (Some(catalog), _) => Some(catalog),
+            (None, Some(TextOrSecret::Text(text))) => {
+                if Url::parse(text).is_ok_and(|url| url.password().is_some()) {
+                    let advice = "write catalog = { env = \"RUNLOG_CATALOG\" } or { file = \"…\" } instead";
+                    return Err(usage(format!("archive.catalog holds a password; {advice}")));
+                }
+                Some(archive::catalog(text).map_err(usage)?)
+            }
+            (None, Some(TextOrSecret::Secret(secret))) => {
+                let text = secret.read("archive.catalog")?;
+                Some(archive::catalog(text.expose_secret()).map_err(usage)?)
+            }
+            (None, None) => None,
+        };
+        let objects = match (objects, &self.archive.objects) {
+            (Some(objects), _) => Some(objects),
+            (None, Some(text)) => Some(archive::objects(text).map_err(usage)?),
+            (None, None) => None,
+        };
+        let usual = StoreSettings::in_folder(folder);
+        let settle = self.archive.settle.and_then(|time| i64::try_from(time.0.as_millis()).ok());
+        Ok(StoreSettings { catalog, objects, settle_ms: settle.unwrap_or(usual.settle_ms), ..usual })
+    }
+
+    /// The upstreams, ready to be asked.
+    pub(crate) fn upstreams(&self, data: &Path) -> Outcome<Vec<Scheduled>> {
+        let work = self.archive.work.clone().unwrap_or_else(|| data.join("collecting"));
+        let process = SystemRandom.uuid().to_string();
+        let mut scheduled: Vec<Scheduled> = Vec::new();
+        for upstream in &self.upstreams {
+            let mut one = upstream.scheduled(&work, &process)?;
+            let host_of = |one: &Scheduled| {
+                let url = &one.upstream.client.settings().base_url;
+                (url.host_str().map(str::to_owned), url.port_or_known_default())
+            };
+            // One pace for all that is asked of a host.
+            if let Some(other) = scheduled.iter().find(|other| host_of(other) == host_of(&one)) {
+                one.upstream.client = one.upstream.client.sharing_rate_limit_with(&other.upstream.client);
+            }
+            scheduled.push(one);
+        }
+        Ok(scheduled)
+    }
+
+    /// The names of the upstreams; no secret is read for them.
+    pub(crate) fn upstream_names(&self) -> Vec<&str> {
+        self.upstreams.iter().map(|upstream| upstream.name.0.as_str()).collect()
+    }
+
+    /// The names of the sinks, and what each is; no secret is read for them.
+    pub(crate) fn sink_kinds(&self) -> Vec<(&str, &'static str)> {
+        self.sinks.iter().map(|sink| (sink.name(), sink.kind())).collect()
+    }
+
+    /// True when there is somewhere to deliver to.
+    pub(crate) fn has_sinks(&self) -> bool {
+        !self.sinks.is_empty()
+    }
+
+    /// True when somebody is told of something.
+    pub(crate) fn has_alerts(&self) -> bool {
+        !self.alert_rules.is_empty()
+    }
+
+    /// The sinks, ready to be sent to.
+    pub(crate) fn sinks(&self) -> Outcome<Vec<SinkConfig>> {
+        self.sinks.iter().map(sink::SinkSettings::setup).collect()
+    }
+}
+
+/// The parser's message in one line, with the line of the file and the name that may have been meant.
+fn explained(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let message = error.message();
+    let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten();
+    match unknown {
+        Some(unknown) => {
+            let near = quoted.max_by(|a, b| strsim::jaro(unknown, a).total_cmp(&strsim::jaro(unknown, b)));
+            let meant = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            format!("{place}there is no setting {unknown:?} here{meant}")
+        }
+        None => format!("{place}{}", message.trim()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = { env = \"T\" }\n";
+
+    const ALERT: &str = "[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\n";
+
+    #[test]
+    fn the_example_can_be_read_and_names_every_setting() {
+        let shown: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")).unwrap_or(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        // With everything that stands as a comment, there are too many ways to say some things; each is known.
+        for (table, parent) in [
+            ("archive", "[archive]"),
+            ("upstream", "[[upstream]]"),
+            ("sink", "[[sink]]"),
+            ("alerts", "[alerts]"),
+            ("alerts.mail", "[alerts.mail]"),
+            ("alert", "[[alert]]"),
+        ] {
+            let error = toml::from_str::<Settings>(&format!("{parent}\nnone_such = 1\n")).unwrap_err();
+            let names = error.message().split('`').skip(3).step_by(2);
+            for name in names {
+                assert!(shown.contains(&format!("\n{name} = ")), "{table}.{name} is not in the example");
+            }
+        }
+        Settings::parse(EXAMPLE).unwrap();
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_what_to_do() {
+        let message = |text: &str| Settings::parse(text).map(|_| ()).unwrap_err();
+        let with = |line: &str| message(&format!("{LEAST}{line}\n"));
+        let sink = |lines: &str| message(&format!("[[sink]]\nname = \"out\"\n{lines}\n"));
+        insta::assert_snapshot!(
+            [
+                with("taks = []"),
+                with("every = \"soon\""),
+                with("every = \"5m\"\ncron = \"0 * * * *\""),
+                with("while_going = \"10ms\""),
+                with("cron = \"61 * * * *\""),
+                with("pace = \"quick\""),
+                with("statuses = [\"failed\"]"),
+                with("tasks = [\"nightly\"]"),
+                with("url = \"https://example.com\""),
+                with("client_id = \"x\""),
+                message("[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = \"a-token\"\n"),
+                message("[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = { env = \"T\", file = \"t\" }\n"),
+                with("[[upstream]]\nname = \"eu\"\nregion = \"us\"\ntoken = { env = \"T\" }"),
+                message("[[upstream]]\nname = \"a/b\""),
+                message("[upstrem]"),
+                sink("kind = \"elastic\""),
+                sink("kind = \"loki\""),
+                sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\nindex = \"logs\""),
+                sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\nlabels = { run = \"run_id\" }"),
+                sink("kind = \"elasticsearch\"\nurl = \"http://localhost:9200\""),
+                sink("kind = \"elasticsearch\"\nurl = \"http://localhost:9200\"\nindex = \"Logs\""),
+                sink("kind = \"elasticsearch\"\nurl = \"http://me:pw@localhost:9200\"\nindex = \"logs\""),
+                sink("kind = \"elasticsearch\"\nurl = \"http://localhost:9200\"\nindex = \"logs\"\nfields = { a = \"mesage\" }"),
+                sink("kind = \"splunk\"\nurl = \"https://localhost:8088\""),
+                sink("kind = \"files\""),
+                sink("kind = \"files\"\nfolder = \"out\"\nfile_name = \"{task}\""),
+                sink("kind = \"files\"\nfolder = \"out\"\nformat = \"parquet\"\ncompression = \"gzip\""),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\nseverity = \"WARN\""),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\nuser = \"me\""),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\nredact = [\"emial\"]"),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\nredact = [{ pattern = \"(\" }]"),
+                sink("kind = \"webhook\"\nurl = \"https://example.com\"\n[[sink]]\nname = \"out\"\nkind = \"webhook\"\nurl = \"https://example.com\""),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_fails\"]\nmail = [\"a@b.c\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = []\nmail = [\"a@b.c\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nsecret = { env = \"S\" }"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nsecret = \"text\""),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nwebhok = 1"),
+                with(&[ALERT, ALERT].concat()),
+                with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\""),
+                with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\"\npassword = { env = \"P\" }\nsecurity = \"none\""),
+                with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nsecurity = \"ssl\""),
+                message("name = "),
+            ]
+            .join("\n")
+        );
+    }
+}

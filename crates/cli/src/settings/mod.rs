@@ -1,0 +1,15 @@
+//! The settings file, `runlog.toml`: what is collected from where, and where it goes.
+//!
+//! Secrets do not stand in it: they come from a variable, a file or a command.
+
+mod alert;
+mod file;
+mod opened;
+mod secret;
+mod sink;
+mod upstream;
+mod values;
+
+pub(crate) use file::{EXAMPLE, Settings};
+pub(crate) use opened::{Needs, Opened, SettingsArgs};
+pub(crate) use upstream::{REQUESTS_OF_RUN, Scheduled};

@@ -1,0 +1,100 @@
+//! The settings as commands take them: which file, which of its upstreams, and all of it opened.
+
+use std::path::{Path, PathBuf};
+
+use runlog_collector::SinkConfig;
+use runlog_collector::alerts::Alerts;
+use runlog_store::{Store, StoreSettings};
+
+use super::file::Settings;
+use super::upstream::Scheduled;
+use crate::arguments::archive::{PlaceArgs, open_or_make};
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Which settings, and where the archive lies when they do not say.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SettingsArgs {
+    /// The settings
+    #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
+    settings: PathBuf,
+    /// Only this upstream
+    #[arg(long, value_name = "NAME")]
+    upstream: Option<String>,
+    /// Folder that holds the archive [default: what the settings say, or runlog-data]
+    #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    places: PlaceArgs,
+}
+
+/// What the settings name, opened.
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    /// Where the archive lies, for people.
+    pub(crate) place: String,
+    pub(crate) upstreams: Vec<Scheduled>,
+    pub(crate) sinks: Vec<SinkConfig>,
+    pub(crate) alerts: Option<Alerts>,
+}
+
+/// What a command cannot do without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Something to collect from.
+    Upstreams,
+    /// Something to collect from, or somebody to tell.
+    UpstreamsOrAlerts,
+    /// Whatever settings may name besides the archive.
+    Something,
+}
+
+impl SettingsArgs {
+    /// The file of the settings.
+    pub(crate) fn file(&self) -> &Path {
+        &self.settings
+    }
+
+    /// The settings, and where the archive lies.
+    pub(crate) fn read(&self) -> Outcome<(Settings, StoreSettings)> {
+        let settings = Settings::read(&self.settings)?;
+        let places = &self.places;
+        let archive = settings.archive(self.data.as_deref(), places.catalog.clone(), places.objects.clone())?;
+        Ok((settings, archive))
+    }
+
+    /// The names of the upstreams that are meant, of settings that have what is needed. No secret is read.
+    pub(crate) fn upstream_names<'a>(&self, settings: &'a Settings, needs: Needs) -> Outcome<Vec<&'a str>> {
+        let usage = |message: String| Failure::new(Exit::Usage, message);
+        let file = self.settings.display();
+        let mut names = settings.upstream_names();
+        if let Some(only) = &self.upstream {
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            names.retain(|name| *name == only.as_str());
+            if names.is_empty() {
+                return Err(usage(format!("there is no upstream {only:?} in {file}; there is {known}")));
+            }
+        }
+        let (suffices, missing) = match needs {
+            Needs::Upstreams => (false, "no upstream"),
+            Needs::UpstreamsOrAlerts => (settings.has_alerts(), "no upstream and no alert"),
+            Needs::Something => (settings.has_alerts() || settings.has_sinks(), "no upstream, no sink and no alert"),
+        };
+        match names.is_empty() && !suffices {
+            true => Err(usage(format!("{file} names {missing}; runlog check --example shows one"))),
+            false => Ok(names),
+        }
+    }
+
+    /// Opens everything that the settings name.
+    pub(crate) async fn open(&self, needs: Needs) -> Outcome<Opened> {
+        let (settings, stored) = self.read()?;
+        let names = self.upstream_names(&settings, needs)?;
+        let mut upstreams = settings.upstreams(&stored.data_folder)?;
+        upstreams.retain(|it| names.iter().any(|name| *name == it.upstream.name));
+        let sinks = settings.sinks()?;
+        let place = stored.place();
+        let store = open_or_make(stored).await?;
+        let alerts = settings.alerts(&store)?;
+        Ok(Opened { store, place, upstreams, sinks, alerts })
+    }
+}

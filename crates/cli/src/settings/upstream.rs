@@ -1,0 +1,175 @@
+//! `[[upstream]]`: a service to collect from, as whom, which of its runs, and when.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use croner::Cron;
+use runlog_client::{Client, ClientSettings, Credentials, TlsSettings, TokioWait};
+use runlog_collector::{CollectSettings, Selection, Upstream};
+use runlog_model::{Random, RunStatus, TaskId, Timestamp};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use url::Url;
+
+use super::secret::Secret;
+use super::values::{Name, Pace, Schedule, Time};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::system::{SystemClock, SystemRandom};
+
+/// Requests that a run with one page takes: to ask for it, for its status, and for its count.
+pub(crate) const REQUESTS_OF_RUN: u64 = 3;
+
+/// One upstream.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamSettings {
+    pub(super) name: Name,
+    region: Option<String>,
+    url: Option<Url>,
+    token: Option<Secret>,
+    client_id: Option<String>,
+    client_secret: Option<Secret>,
+    pace: Option<Pace>,
+    #[serde(default)]
+    allow_hosts: Vec<String>,
+    #[serde(default)]
+    allow_private_addresses: bool,
+    authorities: Option<PathBuf>,
+    client_certificate: Option<Secret>,
+    #[serde(default)]
+    environments: Vec<String>,
+    #[serde(default)]
+    workspaces: Vec<String>,
+    #[serde(default)]
+    tasks: Vec<TaskId>,
+    #[serde(default)]
+    task_names: Vec<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    statuses: Vec<RunStatus>,
+    look_back: Option<Time>,
+    history: Option<Time>,
+    settle: Option<Time>,
+    while_going: Option<Time>,
+    every: Option<Time>,
+    cron: Option<Schedule>,
+    jitter: Option<Time>,
+    parallel: Option<usize>,
+    pages_in_flight: Option<usize>,
+}
+
+/// An upstream, and when its runs are listed.
+pub(crate) struct Scheduled {
+    pub(crate) upstream: Upstream,
+    pub(crate) pause: Pause,
+}
+
+/// How long it is from one round to the next.
+#[derive(Clone)]
+pub(crate) struct Pause {
+    every: Duration,
+    cron: Option<Cron>,
+    jitter: Duration,
+}
+
+impl UpstreamSettings {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let name = &self.name.0;
+        if self.region.is_some() == self.url.is_some() {
+            return Err(format!("upstream {name:?} needs either a region, such as \"eu\", or a url"));
+        }
+        match (&self.token, &self.client_id, &self.client_secret) {
+            (Some(_), None, None) | (None, Some(_), Some(_)) => {}
+            _ => return Err(format!("upstream {name:?} needs either a token, or a client_id and a client_secret")),
+        }
+        if self.while_going.is_some_and(|time| time.0 < Duration::from_secs(1)) {
+            return Err(format!("upstream {name:?}: while_going is a second or more"));
+        }
+        if self.every.is_some() && self.cron.is_some() {
+            return Err(format!("upstream {name:?} has both every and cron; one says when its runs are listed"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn scheduled(&self, work: &Path, process: &str) -> Outcome<Scheduled> {
+        let name = self.name.0.clone();
+        let url = match (&self.url, &self.region) {
+            (Some(url), _) => url.clone(),
+            (None, region) => runlog_client::region_url(region.as_deref().unwrap_or_default())?,
+        };
+        let mut settings = ClientSettings::new(url, self.credentials()?);
+        settings.pace = self.pace.map_or(settings.pace, |pace| pace.0);
+        settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
+        settings.download.allow_private_addresses |= self.allow_private_addresses;
+        settings.tls = self.tls()?;
+        let client = Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?;
+        let selection = Selection {
+            environments: self.environments.clone(),
+            workspaces: self.workspaces.clone(),
+            tasks: self.tasks.clone(),
+            task_names: self.task_names.clone(),
+            tags: self.tags.clone(),
+            statuses: self.statuses.clone(),
+        };
+        let default = CollectSettings::in_folder(work.to_owned());
+        let or = |time: Option<Time>, default: Duration| time.map_or(default, |time| time.0);
+        let settings = CollectSettings {
+            look_back: or(self.look_back, default.look_back),
+            history: or(self.history, default.history),
+            settle: or(self.settle, default.settle),
+            while_going: self.while_going.map(|time| time.0),
+            parallel: self.parallel.unwrap_or(default.parallel),
+            pages_in_flight: self.pages_in_flight.unwrap_or(default.pages_in_flight),
+            ..default
+        };
+        let pause = Pause {
+            every: or(self.every, Duration::from_secs(300)),
+            cron: self.cron.clone().map(|cron| cron.0),
+            jitter: or(self.jitter, Duration::ZERO),
+        };
+        let process = process.to_owned();
+        Ok(Scheduled { upstream: Upstream { name, client, selection, settings, process }, pause })
+    }
+
+    fn tls(&self) -> Outcome<TlsSettings> {
+        let name = &self.name.0;
+        let authorities = self.authorities.as_ref().map(std::fs::read).transpose();
+        let authorities = authorities
+            .with_context(|| format!("upstream {name}: authorities cannot be read"))
+            .map_err(|error| Failure { exit: Exit::Usage, error })?;
+        let what = format!("upstream {name}: client_certificate");
+        let certificate = self.client_certificate.as_ref().map(|it| it.read(&what)).transpose()?;
+        let certificate = certificate.as_ref().map(|it| it.expose_secret().as_bytes());
+        TlsSettings::from_pem(authorities.as_deref(), certificate)
+            .map_err(|error| Failure::from(error).while_doing(format!("upstream {name}")))
+    }
+
+    fn credentials(&self) -> Outcome<Credentials> {
+        let name = &self.name.0;
+        Ok(match (&self.token, &self.client_id, &self.client_secret) {
+            (Some(token), ..) => Credentials::PersonalToken(token.read(&format!("upstream {name}: token"))?),
+            (None, Some(id), Some(secret)) => Credentials::ServiceAccount {
+                client_id: id.clone(),
+                client_secret: secret.read(&format!("upstream {name}: client_secret"))?,
+            },
+            _ => return Err(Failure::new(Exit::Usage, format!("upstream {name} has no credentials"))),
+        })
+    }
+}
+
+impl Pause {
+    /// How long it is from now until the next round.
+    pub(crate) fn from(&self, now: Timestamp) -> Duration {
+        let next = self.cron.as_ref().and_then(|cron| {
+            let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+            let next = cron.find_next_occurrence(&now, false).ok()?;
+            Duration::try_from(now.duration_until(&next)).ok()
+        });
+        let mut byte = [0];
+        SystemRandom.fill(&mut byte);
+        next.unwrap_or(self.every) + self.jitter.mul_f64(f64::from(byte[0]) / 255.0)
+    }
+}

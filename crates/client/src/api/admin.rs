@@ -1,0 +1,159 @@
+//! Administration of a Runlog: places, people, tokens and rights.
+
+use http::Method;
+use runlog_model::WorkspaceId;
+use runlog_model::place::Right;
+use runlog_model::wire::admin::{
+    KeyBody, NewEnvironment, NewKey, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace, PermissionBody,
+    ServiceAccountBody, TokenBody, UserBody,
+};
+use runlog_model::wire::executions::ListPage;
+use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
+use serde_json::Value;
+
+use super::lists::{ListIds, readable};
+use crate::error::Result;
+use crate::transport::Client;
+
+/// Most tasks that the API gives at once.
+const LIST_PAGE_MAX: u64 = 100;
+
+/// Whose rights in a workspace.
+#[derive(Debug, Clone, Copy)]
+pub enum PermissionHolder<'a> {
+    /// A user's, by id.
+    User(&'a str),
+    /// A service account's, by id.
+    ServiceAccount(&'a str),
+}
+
+impl Client {
+    /// `GET /orchestration/environments`.
+    pub async fn environments(&self) -> Result<Vec<EnvironmentBody>> {
+        let items = self.get_json(&["orchestration", "environments"], &[]).await?;
+        Ok(readable("environments", items))
+    }
+
+    /// `POST /runlog/v1/environments`.
+    pub async fn create_environment(&self, new: &NewEnvironment) -> Result<EnvironmentBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "environments"], new).await?.json()
+    }
+
+    /// `GET /orchestration/workspaces`.
+    pub async fn workspaces(&self) -> Result<Vec<WorkspaceBody>> {
+        let items = self.get_json(&["orchestration", "workspaces"], &[]).await?;
+        Ok(readable("workspaces", items))
+    }
+
+    /// `POST /runlog/v1/workspaces`.
+    pub async fn create_workspace(&self, new: &NewWorkspace) -> Result<WorkspaceBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "workspaces"], new).await?.json()
+    }
+
+    /// All tasks of a workspace, or of all that the caller may view: `GET /orchestration/executables/tasks`.
+    pub async fn tasks(&self, workspace: Option<WorkspaceId>, name: Option<&str>) -> Result<Vec<TaskItem>> {
+        let (mut tasks, mut ids, mut offset) = (Vec::new(), ListIds::default(), 0);
+        loop {
+            let mut query = vec![("limit", LIST_PAGE_MAX.to_string()), ("offset", offset.to_string())];
+            query.extend(workspace.map(|id| ("workspaceId", id.to_string())));
+            query.extend(name.map(|name| ("name", name.to_owned())));
+            let page: ListPage<Value> = self.get_json(&["orchestration", "executables", "tasks"], &query).await?;
+            let (came, total) = (page.items.len() as u64, page.total);
+            let id_of = |item: &Value| item.get("executable").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let named: Vec<String> = page.items.iter().map(id_of).collect();
+            let new = ids.take("tasks", offset, LIST_PAGE_MAX, named.iter().map(String::as_str))?;
+            offset += came;
+            tasks.extend(page.items);
+            if new == 0 || offset >= total {
+                return Ok(readable("tasks", tasks));
+            }
+        }
+    }
+
+    /// `POST /runlog/v1/tasks`.
+    pub async fn create_task(&self, new: &NewTask) -> Result<TaskItem> {
+        self.send_json(Method::POST, &["runlog", "v1", "tasks"], new).await?.json()
+    }
+
+    /// `GET /runlog/v1/users`.
+    pub async fn users(&self) -> Result<Vec<UserBody>> {
+        self.get_json(&["runlog", "v1", "users"], &[]).await
+    }
+
+    /// `POST /runlog/v1/users`.
+    pub async fn create_user(&self, new: &NewUser) -> Result<UserBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "users"], new).await?.json()
+    }
+
+    /// `GET /runlog/v1/tokens`.
+    pub async fn tokens(&self) -> Result<Vec<TokenBody>> {
+        self.get_json(&["runlog", "v1", "tokens"], &[]).await
+    }
+
+    /// `POST /runlog/v1/tokens`; the answer holds the token, this once.
+    pub async fn create_token(&self, new: &NewToken) -> Result<TokenBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "tokens"], new).await?.json()
+    }
+
+    /// `DELETE /runlog/v1/tokens/{id}`.
+    pub async fn revoke_token(&self, id: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &["runlog", "v1", "tokens", id], &[])).await.map(drop)
+    }
+
+    /// `GET /runlog/v1/keys`.
+    pub async fn keys(&self) -> Result<Vec<KeyBody>> {
+        self.get_json(&["runlog", "v1", "keys"], &[]).await
+    }
+
+    /// `POST /runlog/v1/keys`.
+    pub async fn rotate_key(&self, new: &NewKey) -> Result<KeyBody> {
+        self.send_json(Method::POST, &["runlog", "v1", "keys"], new).await?.json()
+    }
+
+    /// `GET /account/service-accounts`.
+    pub async fn service_accounts(&self) -> Result<Vec<ServiceAccountBody>> {
+        self.get_json(&["account", "service-accounts"], &[]).await
+    }
+
+    /// `POST /account/service-accounts`; the answer holds the secret, this once.
+    pub async fn create_service_account(&self, new: &NewServiceAccount) -> Result<ServiceAccountBody> {
+        self.send_json(Method::POST, &["account", "service-accounts"], new).await?.json()
+    }
+
+    /// `DELETE /account/service-accounts/{id}`.
+    pub async fn delete_service_account(&self, id: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &["account", "service-accounts", id], &[])).await.map(drop)
+    }
+
+    /// The rights of someone in a workspace: `GET /security/workspaces/{id}/…/permissions`.
+    pub async fn permissions(&self, workspace: WorkspaceId, of: PermissionHolder<'_>) -> Result<Vec<Right>> {
+        let workspace = workspace.to_string();
+        let body: PermissionBody = self.get_json(&permissions_path(&workspace, of), &[]).await?;
+        Ok(body.permissions)
+    }
+
+    /// Gives someone these rights and only these: `PUT`.
+    pub async fn set_permissions(
+        &self,
+        workspace: WorkspaceId,
+        of: PermissionHolder<'_>,
+        rights: &[Right],
+    ) -> Result<()> {
+        let workspace = workspace.to_string();
+        self.send_json(Method::PUT, &permissions_path(&workspace, of), &rights).await.map(drop)
+    }
+
+    /// Takes all rights away: `DELETE`.
+    pub async fn delete_permissions(&self, workspace: WorkspaceId, of: PermissionHolder<'_>) -> Result<()> {
+        let workspace = workspace.to_string();
+        self.send(self.request(Method::DELETE, &permissions_path(&workspace, of), &[])).await.map(drop)
+    }
+}
+
+fn permissions_path<'a>(workspace: &'a str, of: PermissionHolder<'a>) -> [&'a str; 6] {
+    let (kind, id) = match of {
+        PermissionHolder::User(id) => ("users", id),
+        PermissionHolder::ServiceAccount(id) => ("service-accounts", id),
+    };
+    ["security", "workspaces", workspace, kind, id, "permissions"]
+}

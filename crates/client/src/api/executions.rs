@@ -1,0 +1,228 @@
+//! Runs as the processing API shows them, and live pages of their logs.
+
+use http::Method;
+use runlog_model::{
+    EnvironmentId, ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Client;
+use crate::transport::lenient;
+
+/// A run, as far as it could be read.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// How far it is; none when the service uses a word that is not known here.
+    pub status: Option<RunStatus>,
+    /// The service's own word.
+    pub status_text: String,
+    /// When it was asked for.
+    pub triggered_at: Option<Timestamp>,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Everything that the service said.
+    pub raw: Value,
+}
+
+/// Whose runs are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutionScope {
+    /// All that the caller may view.
+    All,
+    /// Those of an environment.
+    Environment(EnvironmentId),
+    /// Those of a workspace.
+    Workspace(WorkspaceId),
+    /// Those of a task.
+    Task(TaskId),
+}
+
+/// Which runs are wanted. Source: the query of the list of executions.
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionFilter {
+    /// Runs that were going on at this time or later.
+    pub from: Option<Timestamp>,
+    /// Runs that were going on at this time or earlier.
+    pub to: Option<Timestamp>,
+    /// Runs of so many days up to now; wins over the two above.
+    pub last_days: Option<u32>,
+    /// Only this status.
+    pub status: Option<RunStatus>,
+    /// Only runs of tasks that have all these tags; not for the runs of a single task.
+    pub tags: Vec<String>,
+    /// Most runs in the answer, 1 to 100.
+    pub limit: u64,
+    /// Runs to leave out first.
+    pub offset: u64,
+}
+
+/// One page of a list of runs.
+#[derive(Debug, Clone)]
+pub struct ExecutionList {
+    /// The runs, newest first.
+    pub items: Vec<Execution>,
+    /// Runs of the whole list, as far as the service tells.
+    pub total: u64,
+}
+
+/// Which records a live page is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveQuery {
+    /// The range of time.
+    pub range: TimeRange,
+    /// The order.
+    pub order: RecordOrder,
+    /// Records to leave out first.
+    pub start_index: u64,
+    /// Most records in the answer, up to 200.
+    pub count: u64,
+}
+
+/// Records of a run, without a file.
+#[derive(Debug, Clone)]
+pub struct LivePage {
+    /// The records.
+    pub records: Vec<Record>,
+    /// Records of the run.
+    pub total: u64,
+    /// Records of the run in the asked range, where the service tells.
+    pub filtered: Option<u64>,
+}
+
+impl Execution {
+    /// Reads what a service says of a run, however much of it is there.
+    pub fn read(raw: Value) -> Self {
+        let word = |name: &str| raw.get(name).and_then(Value::as_str);
+        let time = |name: &str| raw.get(name).and_then(lenient::time);
+        let (detailed, coarse) = (word("executionStatus"), word("status"));
+        let status = detailed.and_then(status_of).or_else(|| coarse.and_then(status_of));
+        let status_text = detailed.or(coarse).unwrap_or("unknown").to_owned();
+        let [triggered_at, started_at, finished_at] =
+            ["triggerTimestamp", "startTimestamp", "finishTimestamp"].map(time);
+        Self { status, status_text, triggered_at, started_at, finished_at, raw }
+    }
+
+    /// True when the run changes no more. A run of an unknown status is taken to be running, unless it has ended.
+    pub fn is_final(&self) -> bool {
+        self.status.map_or(self.finished_at.is_some(), RunStatus::is_final)
+    }
+
+    /// The id of the run, as the service gives it.
+    pub fn id(&self) -> &str {
+        self.raw.get("executionId").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A text of the run, such as `errorMessage`.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.raw.get(name).and_then(Value::as_str)
+    }
+}
+
+/// Both vocabularies are used in both fields, in either case.
+fn status_of(word: &str) -> Option<RunStatus> {
+    let detailed = word.to_ascii_uppercase().parse::<ExecutionStatus>().ok().map(ExecutionStatus::coarse);
+    detailed.or_else(|| word.to_ascii_lowercase().parse().ok())
+}
+
+impl Client {
+    /// One run: `GET /processing/executions/{id}`.
+    pub async fn execution(&self, run: RunId) -> Result<Execution> {
+        let id = run.to_string();
+        self.get_json(&["processing", "executions", &id], &[]).await.map(Execution::read)
+    }
+
+    /// Runs, newest first: `GET /processing/executables/tasks/{id}/executions` for a task, without the id for more, and
+    /// `POST` of the same where tags are asked for.
+    pub async fn executions(&self, scope: ExecutionScope, filter: &ExecutionFilter) -> Result<ExecutionList> {
+        let mut query = vec![("limit", json!(filter.limit)), ("offset", json!(filter.offset))];
+        match filter.last_days {
+            Some(days) => query.push(("lastDays", json!(days))),
+            None => {
+                query.extend(filter.from.map(|from| ("from", json!(from.as_millis()))));
+                query.extend(filter.to.map(|to| ("to", json!(to.as_millis()))));
+            }
+        }
+        query.extend(filter.status.map(|status| ("status", json!(status.to_string()))));
+        match scope {
+            ExecutionScope::Workspace(id) => query.push(("workspaceId", json!(id.to_string()))),
+            ExecutionScope::Environment(id) => query.push(("environmentId", json!(id.to_string()))),
+            ExecutionScope::Task(_) | ExecutionScope::All => {}
+        }
+        let mut path = vec!["processing", "executables", "tasks", "executions"];
+        let task = if let ExecutionScope::Task(task) = scope { Some(task.to_string()) } else { None };
+        if let Some(task) = &task {
+            path.insert(3, task);
+        }
+        let mut list: Value = if task.is_some() || filter.tags.is_empty() {
+            let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let query: Vec<_> = query.into_iter().map(|(name, value)| (name, text(value))).collect();
+            self.get_json(&path, &query).await?
+        } else {
+            query.push(("tags", json!(filter.tags)));
+            let body: Map<String, Value> = query.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            // It only reads.
+            self.send(self.request(Method::POST, &path, &[]).with_json(&body)?.repeatable()).await?.json()?
+        };
+        let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
+            return Err(Error::new(ErrorKind::Protocol, "the service's list of runs has no items"));
+        };
+        let total = list.get("total").and_then(lenient::count).unwrap_or(filter.offset + items.len() as u64);
+        Ok(ExecutionList { items: items.into_iter().map(Execution::read).collect(), total })
+    }
+
+    /// A live page: `GET /monitoring/executions/{id}/logs`.
+    pub async fn live_page(&self, run: RunId, query: &LiveQuery) -> Result<LivePage> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body {
+            #[serde(default)]
+            data: Vec<Record>,
+            total_size: Option<Value>,
+            total_size_filtered: Option<Value>,
+        }
+        let order = match query.order {
+            RecordOrder::Asc => "ASC",
+            RecordOrder::Desc => "DESC",
+        };
+        let mut pairs = vec![
+            ("count", query.count.to_string()),
+            ("startIndex", query.start_index.to_string()),
+            ("order", order.to_owned()),
+        ];
+        pairs.extend(query.range.start.map(|time| ("startTime", time.to_api_text())));
+        pairs.extend(query.range.end.map(|time| ("endTime", time.to_api_text())));
+        let id = run.to_string();
+        let body: Body =
+            self.send(self.request(Method::GET, &["monitoring", "executions", &id, "logs"], &pairs)).await?.json()?;
+        let filtered = body.total_size_filtered.as_ref().and_then(lenient::count);
+        let total = body.total_size.as_ref().and_then(lenient::count).or(filtered);
+        let total = total.ok_or_else(|| Error::new(ErrorKind::Protocol, "a live page has no totalSize"))?;
+        Ok(LivePage { records: body.data, total, filtered })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_vocabularies_are_read() {
+        let status = |word: &str| Execution::read(json!({ "status": word })).status;
+        assert_eq!(status("execution_failed"), Some(RunStatus::Failed));
+        assert_eq!(status("EXECUTION_FAILED"), Some(RunStatus::Failed));
+        assert_eq!(status("STARTING_FLOW_EXECUTION"), Some(RunStatus::Executing));
+        assert_eq!(status("PONDERING"), None);
+    }
+
+    #[test]
+    fn an_unknown_status_goes_on_until_the_run_has_ended() {
+        let mut raw = json!({ "status": "PONDERING" });
+        assert!(!Execution::read(raw.clone()).is_final());
+        raw["finishTimestamp"] = json!("2026-11-01T00:00:00Z");
+        assert!(Execution::read(raw).is_final());
+    }
+}

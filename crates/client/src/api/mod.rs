@@ -1,0 +1,20 @@
+//! What the API can be asked: one file for each group of endpoints.
+
+mod admin;
+mod executions;
+mod lists;
+mod logs;
+mod push;
+mod readiness;
+mod reports;
+mod search;
+mod sql;
+
+pub use admin::PermissionHolder;
+pub use executions::{Execution, ExecutionFilter, ExecutionList, ExecutionScope, LivePage, LiveQuery};
+pub use lists::ListIds;
+pub(crate) use logs::LogStatus;
+pub use logs::{GeneratedPage, PageRequest};
+pub use push::{ContentEncoding, PushBatch};
+pub use readiness::{Readiness, readiness};
+pub use sql::SqlAnswer;

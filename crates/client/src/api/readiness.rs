@@ -1,0 +1,41 @@
+//! Whether a Runlog is there and can use its archive.
+
+use std::time::Duration;
+
+use runlog_model::wire::ErrorBody;
+use url::Url;
+
+use crate::transport::TlsSettings;
+
+/// How long a service may take to say whether it is ready.
+const READY_TIME: Duration = Duration::from_secs(10);
+
+/// Longest answer that is read. Unit: bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// What a service says when it is asked whether it is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// The status of its answer: 200 when it is ready.
+    pub status: u16,
+    /// What it says is wrong, such as the work in the background that does not come back.
+    pub problem: Option<String>,
+}
+
+/// Asks a service whether it is ready; or why there was no answer. Needs no credentials.
+pub async fn readiness(service: &Url, tls: &TlsSettings) -> Result<Readiness, String> {
+    let address = service.as_str().trim_end_matches('/').to_owned() + "/readyz";
+    let told = |error: reqwest::Error| error.without_url().to_string();
+    let client = tls.begin().timeout(READY_TIME).build().map_err(told)?;
+    let mut answer = client.get(address).send().await.map_err(told)?;
+    let status = answer.status().as_u16();
+    let mut body = Vec::new();
+    while status != 200
+        && let Some(part) = answer.chunk().await.map_err(told)?
+        && body.len() + part.len() <= ANSWER_BYTES_MAX
+    {
+        body.extend_from_slice(&part);
+    }
+    let said: Option<ErrorBody> = serde_json::from_slice(&body).ok();
+    Ok(Readiness { status, problem: said.and_then(|said| said.message) })
+}

@@ -1,0 +1,37 @@
+//! Reports of a Runlog. What a report holds is its reader's business: the client gives it in the form that is asked for.
+
+use runlog_model::{RunId, TaskId, WorkspaceId};
+use serde::de::DeserializeOwned;
+
+use crate::error::Result;
+use crate::transport::Client;
+
+impl Client {
+    /// `GET /runlog/v1/runs/{id}/report`.
+    pub async fn run_report<T: DeserializeOwned>(&self, run: RunId) -> Result<T> {
+        self.get_json(&["runlog", "v1", "runs", &run.to_string(), "report"], &[]).await
+    }
+
+    /// `GET /runlog/v1/tasks/{id}/report`, of the last so many days.
+    pub async fn task_report<T: DeserializeOwned>(&self, task: TaskId, last_days: Option<u64>) -> Result<T> {
+        self.get_json(&["runlog", "v1", "tasks", &task.to_string(), "report"], &days(last_days)).await
+    }
+
+    /// `GET /runlog/v1/workspaces/{id}/report`; the last so many days are recent.
+    pub async fn workspace_report<T: DeserializeOwned>(
+        &self,
+        workspace: WorkspaceId,
+        last_days: Option<u64>,
+    ) -> Result<T> {
+        self.get_json(&["runlog", "v1", "workspaces", &workspace.to_string(), "report"], &days(last_days)).await
+    }
+
+    /// `GET /runlog/v1/runs/{id}/diff/{otherId}`.
+    pub async fn run_diff<T: DeserializeOwned>(&self, before: RunId, after: RunId) -> Result<T> {
+        self.get_json(&["runlog", "v1", "runs", &before.to_string(), "diff", &after.to_string()], &[]).await
+    }
+}
+
+fn days(last_days: Option<u64>) -> Vec<(&'static str, String)> {
+    last_days.map(|days| ("lastDays", days.to_string())).into_iter().collect()
+}

@@ -1,0 +1,51 @@
+//! Questions in SQL to a Runlog.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use runlog_model::wire::sql::SqlQuestion;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Tries;
+use crate::transport::{Client, refused};
+
+/// How long an answer may take in all. The service has a limit of its own, which says more.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// An answer that is coming in, as the bytes of its format.
+pub struct SqlAnswer(reqwest::Response);
+
+impl Client {
+    /// Asks a question: `POST /runlog/v1/sql`.
+    pub async fn ask_sql(&self, question: &SqlQuestion) -> Result<SqlAnswer> {
+        let call = self.request(Method::POST, &["runlog", "v1", "sql"], &[]).with_json(question)?;
+        let (mut renewed, mut tries) = (false, Tries::default());
+        loop {
+            let authorization = self.ready_to_send().await?;
+            let response = self.begin(&call, &authorization, Some(ANSWER_TIME_MAX)).await?;
+            if response.status().is_success() {
+                return Ok(SqlAnswer(response));
+            }
+            let answer = self.read_answer(&call, response).await?;
+            let error = refused(&call, &answer);
+            match answer.status {
+                StatusCode::UNAUTHORIZED if !renewed && self.renews(&authorization).await => renewed = true,
+                StatusCode::TOO_MANY_REQUESTS if !tries.are_spent(&error, self.settings()) => {
+                    self.pause(&error, Some(&answer.headers), &mut tries).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+}
+
+impl SqlAnswer {
+    /// The next bytes; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        self.0.chunk().await.map_err(|error| {
+            let message = "the answer broke off; the log of the service says why";
+            Error::caused(ErrorKind::Unavailable, message, error.without_url())
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! One request for a file, or for the rest of it: what the answer means, and its body, unpacked and bounded.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use futures::TryStreamExt;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use secrecy::SecretString;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use tokio_util::io::StreamReader;
+
+use super::sink::DownloadSink;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::{DownloadSettings, LinkClient};
+
+/// What a file may unpack to whatever its ratio. Unit: bytes.
+const UNPACK_BYTES_FREE: u64 = 64 << 20;
+/// How long a file whose bytes do not come keeps its turn.
+const TURN_KEPT: Duration = Duration::from_millis(5);
+/// What gzip begins with.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// How far a download is.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Bytes that the sink has, unpacked.
+    pub(super) taken: u64,
+    /// The file's tag, when what the sink has are the file's own bytes, so that the rest can be asked for.
+    pub(super) resumable: Option<HeaderValue>,
+}
+
+impl Progress {
+    /// From where on the rest of the file can be asked for, and of which version of it.
+    fn rest(&self) -> Option<(u64, &HeaderValue)> {
+        self.resumable.as_ref().filter(|_| self.taken > 0).map(|tag| (self.taken, tag))
+    }
+}
+
+/// How one request for a file, or for the rest of it, ended.
+pub(super) enum Attempt {
+    Whole,
+    LinkRefused(Error),
+    /// Worth another try.
+    Broken(Error, Option<HeaderMap>),
+}
+
+/// Sends one request for what the sink does not have yet.
+pub(super) async fn attempt(
+    links: &LinkClient,
+    link: &SecretString,
+    sink: &mut dyn DownloadSink,
+    progress: &mut Progress,
+    on_bytes: &(dyn Fn(u64) + Sync),
+) -> Result<Attempt> {
+    let response = match links.get(link, progress.rest()).await {
+        Ok(response) => response,
+        Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(Attempt::Broken(error, None)),
+        Err(error) => return Err(error),
+    };
+    let status = response.status();
+    match status {
+        StatusCode::OK if progress.taken > 0 => {
+            // The service does not give parts, or the file is another one: it comes from its beginning.
+            progress.taken = 0;
+            sink.restart()?;
+        }
+        StatusCode::OK => {}
+        StatusCode::PARTIAL_CONTENT if starts_at(&response, progress.taken) => {}
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNAUTHORIZED => {
+            let message = format!("the link was refused with {}; it may have expired", status.as_u16());
+            return Ok(Attempt::LinkRefused(Error::new(ErrorKind::Unavailable, message)));
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            let error = Error::new(ErrorKind::Limited, "downloads are limited (429)");
+            return Ok(Attempt::Broken(error, Some(response.headers().clone())));
+        }
+        status if status.is_server_error() => {
+            let message = format!("the download failed with {}", status.as_u16());
+            let error = Error::new(ErrorKind::Unavailable, message);
+            return Ok(Attempt::Broken(error, Some(response.headers().clone())));
+        }
+        _ => {
+            let message = format!("the download was answered with {}, which is no file", status.as_u16());
+            return Err(Error::new(ErrorKind::Protocol, message));
+        }
+    }
+    take(links, response, sink, progress, on_bytes).await
+}
+
+/// Gives the body to the sink, unpacked and bounded.
+async fn take(
+    links: &LinkClient,
+    response: reqwest::Response,
+    sink: &mut dyn DownloadSink,
+    progress: &mut Progress,
+    on_bytes: &(dyn Fn(u64) + Sync),
+) -> Result<Attempt> {
+    let coding = response.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
+    let coding = coding.unwrap_or_default().trim().to_ascii_lowercase();
+    let tag = response.headers().get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")).cloned();
+    let announced = response.content_length();
+    let received = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&received);
+    let stream = response.bytes_stream().map_err(|error| std::io::Error::other(error.without_url()));
+    let stream = stream.inspect_ok(move |chunk| {
+        counter.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    });
+    let mut raw = StreamReader::new(stream);
+
+    let is_packed = match coding.as_str() {
+        // Some storages give what they were given, and say nothing of how it is packed.
+        "" | "identity" => match raw.fill_buf().await {
+            Ok(start) => start.starts_with(&GZIP_MAGIC) && progress.taken == 0,
+            Err(error) => return Ok(broken_off(error)),
+        },
+        _ => true,
+    };
+    progress.resumable = tag.filter(|_| !is_packed);
+    let mut plain: Pin<Box<dyn AsyncBufRead + Send>> = match coding.as_str() {
+        "" | "identity" if !is_packed => Box::pin(raw),
+        "" | "identity" | "gzip" | "x-gzip" => {
+            let mut decoder = GzipDecoder::new(raw);
+            decoder.multiple_members(true);
+            Box::pin(BufReader::with_capacity(1 << 16, decoder))
+        }
+        "zstd" => {
+            let mut decoder = ZstdDecoder::new(raw);
+            decoder.multiple_members(true);
+            Box::pin(BufReader::with_capacity(1 << 16, decoder))
+        }
+        other => {
+            let message = format!("the file is packed as {other:?}, which was not asked for");
+            return Err(Error::new(ErrorKind::Protocol, message));
+        }
+    };
+    // Where files come more quickly than they can be taken, the first are whole sooner if the others wait than if all
+    // went on evenly; and what is done with whole ones begins.
+    let mut turn = None;
+    loop {
+        let mut coming = std::pin::pin!(plain.fill_buf());
+        let bytes = match tokio::time::timeout(TURN_KEPT, &mut coming).await {
+            Ok(bytes) => bytes,
+            Err(_) => {
+                turn = None;
+                coming.await
+            }
+        };
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(broken_off(error)),
+        };
+        if bytes.is_empty() {
+            break;
+        }
+        if turn.is_none() {
+            turn = links.turn().await;
+        }
+        sink.write(bytes)?;
+        let count = bytes.len();
+        plain.as_mut().consume(count);
+        progress.taken += count as u64;
+        on_bytes(count as u64);
+        check_bounds(links.settings(), progress.taken, received.load(Ordering::Relaxed), is_packed)?;
+        // Bytes come as quickly as they are taken: without a pause, other pages' requests would wait for this file.
+        tokio::task::yield_now().await;
+    }
+    let received = received.load(Ordering::Relaxed);
+    match announced.filter(|announced| *announced != received) {
+        Some(announced) => Ok(broken_off(std::io::Error::other(format!("{received} of {announced} bytes came")))),
+        None => Ok(Attempt::Whole),
+    }
+}
+
+fn check_bounds(settings: &DownloadSettings, taken: u64, received: u64, is_packed: bool) -> Result<()> {
+    let refused = |message| Err(Error::new(ErrorKind::Refused, message));
+    if taken > settings.bytes_max {
+        return refused(format!("download refused: the file is larger than {} bytes", settings.bytes_max));
+    }
+    let ratio = settings.unpack_ratio_max;
+    if is_packed && taken > UNPACK_BYTES_FREE + received.saturating_mul(ratio) {
+        return refused(format!("download refused: the file unpacks to more than {ratio} times its size"));
+    }
+    Ok(())
+}
+
+fn broken_off(error: std::io::Error) -> Attempt {
+    Attempt::Broken(Error::caused(ErrorKind::Unavailable, "a download broke off", error), None)
+}
+
+fn starts_at(response: &reqwest::Response, expected: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let start = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse::<u64>().ok());
+    start == Some(expected)
+}

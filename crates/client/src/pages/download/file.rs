@@ -1,0 +1,66 @@
+//! A whole download, in as many requests as it takes.
+
+use secrecy::SecretString;
+
+use super::attempt::{Attempt, Progress, attempt};
+use super::sink::DownloadSink;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::{Client, Tries};
+
+/// How a download ended, other than in failure.
+pub(crate) enum Downloaded {
+    /// So many bytes, unpacked.
+    Whole(u64),
+    /// The link is no longer good; another may be.
+    LinkRefused(Error),
+}
+
+impl Client {
+    /// Downloads the file behind a link into a sink. Broken off, it continues where it was if the service allows.
+    pub(crate) async fn download(
+        &self,
+        link: &SecretString,
+        sink: &mut dyn DownloadSink,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<Downloaded> {
+        let _place = self.links().place().await;
+        let time_max = self.links().settings().time_max;
+        let work = self.download_in_tries(link, sink, on_bytes);
+        tokio::time::timeout(time_max, work).await.unwrap_or_else(|_| {
+            let seconds = time_max.as_secs();
+            Err(Error::new(ErrorKind::Unavailable, format!("a download was not done after {seconds} s")))
+        })
+    }
+
+    async fn download_in_tries(
+        &self,
+        link: &SecretString,
+        sink: &mut dyn DownloadSink,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<Downloaded> {
+        let mut progress = Progress::default();
+        sink.restart()?;
+        let mut tries = Tries::default();
+        loop {
+            let taken_before = progress.taken;
+            match attempt(self.links(), link, sink, &mut progress, on_bytes).await? {
+                Attempt::Whole => return Ok(Downloaded::Whole(progress.taken)),
+                Attempt::LinkRefused(error) => return Ok(Downloaded::LinkRefused(error)),
+                Attempt::Broken(error, headers) => {
+                    // A try that got further is no failure to count.
+                    if progress.resumable.is_some() && progress.taken > taken_before {
+                        tries = Tries::default();
+                    }
+                    if tries.are_spent(&error, self.settings()) {
+                        return Err(error);
+                    }
+                    self.pause(&error, headers.as_ref(), &mut tries).await;
+                    if progress.resumable.is_none() {
+                        progress.taken = 0;
+                        sink.restart()?;
+                    }
+                }
+            }
+        }
+    }
+}

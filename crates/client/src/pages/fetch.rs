@@ -1,0 +1,128 @@
+//! From a page that was asked for to its bytes: asks how far it is, follows the link, and recovers from what expires.
+
+use std::time::Duration;
+
+use runlog_model::RunId;
+use secrecy::SecretString;
+
+use super::download::{DownloadSink, Downloaded};
+use super::walk::RequestedPage;
+use crate::api::LogStatus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Client;
+use crate::transport::jittered;
+
+/// The shortest time between two questions how far a page is.
+const POLL_MIN: Duration = Duration::from_millis(20);
+/// The longest.
+const POLL_MAX: Duration = Duration::from_secs(10);
+/// What part of the time that a page has taken so far passes until the next question.
+const POLL_PART: u64 = 16;
+/// How long a page takes to be built, until one has told better, where questions are counted.
+const BUILD_TIME: Duration = Duration::from_secs(1);
+/// How often a link that is refused is replaced, before the page is given up.
+const LINKS_MAX: u32 = 3;
+
+/// What happens to a page on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageEvent {
+    /// The service is building it.
+    Building,
+    /// So many more bytes came.
+    Received(u64),
+    /// Token or link had expired, and the page is asked for again.
+    AskedAgain,
+}
+
+impl Client {
+    /// Downloads a page into a sink, unpacked, and returns the count of its bytes.
+    ///
+    /// A token that the service no longer knows is replaced by asking for the page again, once; a link that is refused
+    /// by asking for another, then for the page again.
+    pub async fn fetch_page(
+        &self,
+        page: &RequestedPage,
+        sink: &mut dyn DownloadSink,
+        on_event: &(dyn Fn(PageEvent) + Sync),
+    ) -> Result<u64> {
+        let mut token = page.page.token.clone();
+        let mut asked_again = false;
+        let mut links = 0;
+        loop {
+            let link = match self.link(page.request.run_id, &token, on_event).await {
+                Ok(link) => link,
+                Err(error) if is_lost_token(&error) && !asked_again => {
+                    asked_again = true;
+                    token = self.ask_again(page, on_event).await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            links += 1;
+            let on_bytes = |bytes| on_event(PageEvent::Received(bytes));
+            match self.download(&link, sink, &on_bytes).await? {
+                Downloaded::Whole(bytes) => return Ok(bytes),
+                Downloaded::LinkRefused(error) if links >= LINKS_MAX => return Err(error),
+                Downloaded::LinkRefused(_) if links == 2 && !asked_again => {
+                    asked_again = true;
+                    token = self.ask_again(page, on_event).await?;
+                }
+                Downloaded::LinkRefused(_) => on_event(PageEvent::AskedAgain),
+            }
+        }
+    }
+
+    /// Waits until the page is built, and gives its link.
+    async fn link(
+        &self,
+        run: RunId,
+        token: &SecretString,
+        on_event: &(dyn Fn(PageEvent) + Sync),
+    ) -> Result<SecretString> {
+        let begun = self.clock().now();
+        let unknown = if self.pace().is_some() { BUILD_TIME } else { Duration::ZERO };
+        let first = self.build_time().unwrap_or(unknown).min(POLL_MAX);
+        let mut delay = first;
+        let mut was_asked = false;
+        loop {
+            self.sleep(delay).await;
+            let word = match self.log_status(run, token).await? {
+                LogStatus::Ready(link) => {
+                    let taken = self.clock().now().millis_since(begun).max(0).unsigned_abs();
+                    // Ready at the first question, it may have been ready long before.
+                    let next = if was_asked { Duration::from_millis(taken) * 3 / 4 } else { first / 2 };
+                    self.learn_build_time(next);
+                    return Ok(link);
+                }
+                LogStatus::Building(word) => word,
+            };
+            on_event(PageEvent::Building);
+            let waited = self.clock().now().millis_since(begun).max(0).unsigned_abs();
+            if u128::from(waited) >= self.settings().build_time_max.as_millis() {
+                let seconds = waited / 1_000;
+                let message =
+                    format!("a page was not READY after {seconds} s (its status is {word:?}); try again later");
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+            was_asked = true;
+            let step = Duration::from_millis(waited / POLL_PART).clamp(POLL_MIN, POLL_MAX);
+            delay = jittered(step, self.random());
+        }
+    }
+
+    async fn ask_again(&self, page: &RequestedPage, on_event: &(dyn Fn(PageEvent) + Sync)) -> Result<SecretString> {
+        on_event(PageEvent::AskedAgain);
+        let again = self.generate(&page.request).await?;
+        if again.next_end != page.page.next_end {
+            // The next page was asked for from the old end: between the two, records could be missing.
+            let message = "the log grew while it was fetched, and its pages end elsewhere now; fetch it again";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        Ok(again.token)
+    }
+}
+
+/// A token that has passed its hour, or that the service forgot.
+fn is_lost_token(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid)
+}

@@ -1,0 +1,89 @@
+//! The walk over the pages of a log, newest first: one request after another, each from the header of the one before.
+
+use runlog_model::Timestamp;
+
+use crate::api::{GeneratedPage, PageRequest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Client;
+
+/// A page that was asked for; its file is still to be built and downloaded.
+#[derive(Debug, Clone)]
+pub struct RequestedPage {
+    /// Its place in the log, from 0 for the newest; older pages have higher ones.
+    pub index: u32,
+    /// What was asked for.
+    pub request: PageRequest,
+    /// What the service answered.
+    pub page: GeneratedPage,
+}
+
+/// Asks for page after page, until one reaches the beginning of the range.
+pub struct PageWalk {
+    client: Client,
+    /// The next request; none after the last page.
+    next: Option<PageRequest>,
+    index: u32,
+    /// How much of the time before a page is asked for again with it. Unit: milliseconds.
+    overlap_ms: i64,
+}
+
+impl PageWalk {
+    /// A walk that begins with the page of this request, which gets this index.
+    pub fn new(client: Client, index: u32, first: PageRequest, overlap_ms: i64) -> Self {
+        Self { client, next: Some(first), index, overlap_ms }
+    }
+
+    /// A walk that continues after a page that was asked for before, by what the service had answered to it.
+    pub fn after(
+        client: Client,
+        index: u32,
+        request: PageRequest,
+        next_end: Option<&str>,
+        overlap_ms: i64,
+    ) -> Result<Self> {
+        let mut walk = Self { client, next: None, index: index + 1, overlap_ms };
+        walk.next = walk.request_after(&request, next_end)?;
+        Ok(walk)
+    }
+
+    /// Asks for the next page. None when the last one was complete.
+    pub async fn next(&mut self) -> Result<Option<RequestedPage>> {
+        let Some(request) = self.next.take() else { return Ok(None) };
+        let page = self.client.generate(&request).await?;
+        self.next = self.request_after(&request, page.next_end.as_deref())?;
+        let index = self.index;
+        self.index += 1;
+        Ok(Some(RequestedPage { index, request, page }))
+    }
+
+    fn request_after(&self, request: &PageRequest, next_end: Option<&str>) -> Result<Option<PageRequest>> {
+        let end = next_end.map(|next_end| self.end_after(request, next_end)).transpose()?;
+        Ok(end.map(|end| PageRequest { end: Some(end), ..request.clone() }))
+    }
+
+    fn end_after(&self, request: &PageRequest, next_end: &str) -> Result<String> {
+        let header: Timestamp = next_end.parse().map_err(|error| {
+            let message = "the end of the next page, as the service gives it, is not a time".to_owned();
+            Error::caused(ErrorKind::Protocol, message, error)
+        })?;
+        let Some(last) = request.end.as_ref().and_then(|end| end.parse::<Timestamp>().ok()) else {
+            return Ok(self.with_overlap(header, next_end, None));
+        };
+        if header >= last {
+            let message = format!(
+                "the service's pages do not go back in time: after the page up to {last} it names one up to {next_end}"
+            );
+            return Err(Error::new(ErrorKind::Protocol, message));
+        }
+        Ok(self.with_overlap(header, next_end, Some(last)))
+    }
+
+    /// The header as it came, or later by the overlap where that still goes back in time.
+    fn with_overlap(&self, header: Timestamp, text: &str, last: Option<Timestamp>) -> String {
+        let later = header.plus_millis(self.overlap_ms);
+        match self.overlap_ms > 0 && last.is_none_or(|last| later < last) {
+            true => later.to_api_text(),
+            false => text.to_owned(),
+        }
+    }
+}

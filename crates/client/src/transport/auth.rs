@@ -1,0 +1,130 @@
+//! Who the client is to the service: a personal token as it is, or access tokens fetched and renewed.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+use runlog_model::wire::oauth::TokenRequest;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::call::refused;
+use super::connection::Connection;
+use super::lenient;
+use super::retry::Tries;
+use super::settings::Credentials;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long before its end an access token is renewed. Unit: milliseconds.
+const RENEW_BEFORE_MS: i64 = 60_000;
+/// The life of an access token whose answer tells none. Source: 30 minutes in the guide. Unit: seconds.
+const LIFE_SECONDS_DEFAULT: u64 = 1_800;
+
+/// The credentials, and the access token they gave.
+pub(crate) struct Authentication {
+    credentials: Credentials,
+    /// Held while a token is fetched, so that callers at the same time share it.
+    token: Mutex<Option<AccessToken>>,
+}
+
+struct AccessToken {
+    authorization: HeaderValue,
+    renew_at_ms: i64,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: SecretString,
+    #[serde(default)]
+    expires_in: Option<Value>,
+}
+
+impl Authentication {
+    pub(crate) fn new(credentials: Credentials) -> Self {
+        Self { credentials, token: Mutex::new(None) }
+    }
+
+    /// True when a refused token can be replaced by a new one.
+    pub(crate) fn renews(&self) -> bool {
+        matches!(self.credentials, Credentials::ServiceAccount { .. })
+    }
+
+    /// The header that proves who calls.
+    pub(crate) async fn authorization(&self, connection: &Connection) -> Result<HeaderValue> {
+        let (id, secret) = match &self.credentials {
+            Credentials::PersonalToken(token) => return bearer(token),
+            Credentials::ServiceAccount { client_id, client_secret } => (client_id, client_secret),
+        };
+        let mut token = self.token.lock().await;
+        let now = connection.clock.now().as_millis();
+        if let Some(token) = token.as_ref().filter(|token| now < token.renew_at_ms) {
+            return Ok(token.authorization.clone());
+        }
+        let fresh = fetch(connection, id, secret).await?;
+        let authorization = fresh.authorization.clone();
+        *token = Some(fresh);
+        Ok(authorization)
+    }
+
+    /// Does not use this header again: the service refused it.
+    pub(crate) async fn forget(&self, refused: &HeaderValue) {
+        let mut token = self.token.lock().await;
+        if token.as_ref().is_some_and(|token| token.authorization == *refused) {
+            *token = None;
+        }
+    }
+}
+
+async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Result<AccessToken> {
+    let authorization = basic(id, secret)?;
+    let audience = connection.settings.base_url.as_str().trim_end_matches('/').to_owned();
+    let body = TokenRequest { grant_type: "client_credentials".to_owned(), audience: Some(audience) };
+    let mut tries = Tries::default();
+    loop {
+        let call = connection.request(Method::POST, &["security", "oauth", "token"], &[]).with_json(&body)?;
+        let (error, headers, is_worth_another) = match connection.once(&call, &authorization).await {
+            Ok(answer) if answer.status.is_success() => return token_of(connection, &answer.body),
+            Ok(answer) => {
+                let again = answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS;
+                (refused(&call, &answer), Some(answer.headers), again)
+            }
+            Err(error) => (error, None, true),
+        };
+        if !is_worth_another || tries.are_spent(&error, &connection.settings) {
+            // Whatever word the service has for it, what the user does next is to look at the credentials.
+            let kind = if error.kind() == ErrorKind::Invalid { ErrorKind::Unauthorized } else { error.kind() };
+            return Err(Error::caused(kind, "no access token for the service account", error));
+        }
+        connection.pause(&error, headers.as_ref(), &mut tries).await;
+    }
+}
+
+fn token_of(connection: &Connection, body: &Bytes) -> Result<AccessToken> {
+    // The body is not shown: it holds the token, in whatever form.
+    let answer: TokenAnswer = serde_json::from_slice(body).map_err(|_| {
+        Error::new(ErrorKind::Protocol, "the service's answer to a token request holds no access_token")
+    })?;
+    let seconds = answer.expires_in.as_ref().and_then(lenient::count).unwrap_or(LIFE_SECONDS_DEFAULT);
+    let life_ms = i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX / 2);
+    // A token shorter than the margin is used for half of its life.
+    let renew_at_ms = connection.clock.now().as_millis() + (life_ms - RENEW_BEFORE_MS).max(life_ms / 2);
+    Ok(AccessToken { authorization: bearer(&answer.access_token)?, renew_at_ms })
+}
+
+fn bearer(token: &SecretString) -> Result<HeaderValue> {
+    secret_header(format!("Bearer {}", token.expose_secret().trim()))
+}
+
+fn basic(id: &str, secret: &SecretString) -> Result<HeaderValue> {
+    use base64::Engine;
+    let pair = format!("{id}:{}", secret.expose_secret().trim());
+    secret_header(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+}
+
+fn secret_header(text: String) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        Error::new(ErrorKind::Invalid, "the token has characters that no token has; is the file right?")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,154 @@
+//! One request to the API, and its answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use http::{HeaderMap, Method, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
+use url::Url;
+
+use super::rate_limit::Urgency;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One request to the API.
+pub(crate) struct Call {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    body: Bytes,
+    /// Its last byte waits until this says true.
+    held_until: Option<watch::Receiver<bool>>,
+    /// Sent twice, it does what it does once.
+    pub(super) repeatable: bool,
+    pub(super) urgency: Urgency,
+}
+
+/// An answer that is not an error.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// How long the service took for it.
+    pub(crate) took: Duration,
+}
+
+impl Call {
+    /// A request without a body.
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        let repeatable = method != Method::POST;
+        let urgency = Urgency::default();
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), held_until: None, repeatable, urgency }
+    }
+
+    /// The same with a body.
+    pub(crate) fn with_body(mut self, content_type: &'static str, body: Bytes) -> Self {
+        self.headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+        self.body = body;
+        self
+    }
+
+    /// The same, whose last byte is sent only when `done` says true; when it never will, the request breaks off.
+    pub(crate) fn held_until(mut self, done: watch::Receiver<bool>) -> Self {
+        self.held_until = Some(done);
+        self
+    }
+
+    /// The same with a body of JSON.
+    pub(crate) fn with_json(self, body: &impl Serialize) -> Result<Self> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Error::caused(ErrorKind::Invalid, "the request cannot be written as JSON", error))?;
+        Ok(self.with_body("application/json", body.into()))
+    }
+
+    /// The same with one more header.
+    pub(crate) fn with_header(mut self, name: header::HeaderName, value: header::HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The same, known to do no harm when it is sent twice.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
+    }
+
+    /// The same; what is more urgent goes first.
+    pub(crate) fn question(mut self) -> Self {
+        self.urgency = Urgency::Question;
+        self
+    }
+
+    /// The body to send; none when the request has none. An empty body of a POST still says its length, which some
+    /// services ask for.
+    pub(super) fn body(&self) -> Option<reqwest::Body> {
+        let has_body = !self.body.is_empty() || self.method == Method::POST;
+        has_body.then(|| match &self.held_until {
+            None => reqwest::Body::from(self.body.clone()),
+            Some(done) => held(self.body.clone(), done.clone()),
+        })
+    }
+
+    /// Method and path; never the query, which may hold what nobody should see.
+    pub(super) fn place(&self) -> String {
+        format!("{} {}", self.method, self.url.path())
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let shown: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
+            Error::caused(
+                ErrorKind::Protocol,
+                format!("the service's answer is not what it should be: {shown:?}"),
+                error,
+            )
+        })
+    }
+}
+
+/// An error answer as an error, with the service's own words.
+pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
+    let kind = match answer.status {
+        StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
+        StatusCode::FORBIDDEN => ErrorKind::Forbidden,
+        StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::NotFound,
+        StatusCode::TOO_MANY_REQUESTS => ErrorKind::Limited,
+        StatusCode::REQUEST_TIMEOUT => ErrorKind::Unavailable,
+        status if status.is_client_error() => ErrorKind::Invalid,
+        status if status.is_server_error() => ErrorKind::Unavailable,
+        _ => ErrorKind::Protocol,
+    };
+    let words = words(&answer.body).unwrap_or_else(|| answer.status.canonical_reason().unwrap_or("").to_lowercase());
+    let id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let id = id.map(|id| format!(" [request {id}]")).unwrap_or_default();
+    Error::new(kind, format!("{}: {} {words}{id}", call.place(), answer.status.as_u16()))
+}
+
+/// The sentence in an error body of whatever form: the vendor's, OAuth's, problem details, or plain text.
+fn words(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.trim().to_owned()));
+    let field = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let names = ["message", "error_description", "detail", "description", "title", "error"];
+    let first = names.iter().find_map(|name| field(name)).or(value.as_str())?;
+    let detail = field("detail").filter(|detail| *detail != first);
+    let sentence = detail.map_or(first.to_owned(), |detail| format!("{first}; {detail}"));
+    let looks_like_page = sentence.trim_start().starts_with('<');
+    (!sentence.is_empty() && !looks_like_page).then(|| sentence.chars().take(500).collect())
+}
+
+fn held(body: Bytes, mut done: watch::Receiver<bool>) -> reqwest::Body {
+    let last = body.len().saturating_sub(1);
+    let (most, end) = (body.slice(..last), body.slice(last..));
+    let end = async move {
+        let is_done = done.wait_for(|done| *done).await.is_ok();
+        if is_done { Ok(end) } else { Err(std::io::Error::other("what comes before was not stored")) }
+    };
+    reqwest::Body::wrap_stream(stream::iter([Ok(most)]).chain(stream::once(end)))
+}

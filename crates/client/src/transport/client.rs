@@ -1,0 +1,233 @@
+//! The client: sends a request at the right pace, as the right caller, as often as it takes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use runlog_model::{Clock, Random};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::auth::Authentication;
+use super::call::{Answer, Call, refused};
+use super::connection::Connection;
+use super::link_client::LinkClient;
+use super::rate_limit::Urgency;
+use super::retry::Tries;
+use super::settings::{ClientSettings, Pace};
+use super::wait::Wait;
+use crate::error::{Error, Result};
+
+/// No time.
+const UNKNOWN: u64 = u64::MAX;
+
+/// A client of the run-log API. Cheap to clone; clones share pace, access token and connections.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    connection: Connection,
+    links: LinkClient,
+    authentication: Authentication,
+    traffic: Counters,
+    /// How long the last page took to be built; [`UNKNOWN`] before. Unit: milliseconds.
+    build_ms: AtomicU64,
+}
+
+/// What a client has sent so far. Unit: requests; downloads are none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// All of them.
+    pub requests: u64,
+    /// Those that were sent again.
+    pub repeated: u64,
+    /// Those that the service answered with 429.
+    pub limited: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    requests: AtomicU64,
+    repeated: AtomicU64,
+    limited: AtomicU64,
+}
+
+impl Client {
+    /// A client; nothing is sent yet.
+    pub fn new(
+        settings: ClientSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        wait: Arc<dyn Wait>,
+    ) -> Result<Self> {
+        let authentication = Authentication::new(settings.credentials.clone());
+        let connection = Connection::new(settings, clock, random, wait)?;
+        let links = LinkClient::new(&connection.settings)?;
+        let (traffic, build_ms) = (Counters::default(), AtomicU64::new(UNKNOWN));
+        Ok(Self(Arc::new(Shared { connection, links, authentication, traffic, build_ms })))
+    }
+
+    /// Keeps to the pace of another client together with it: both speak to the same host.
+    ///
+    /// Called before the client is cloned or used; a client that is in use already keeps its own pace.
+    #[must_use]
+    pub fn sharing_rate_limit_with(mut self, other: &Self) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.connection.rate_limiter = Arc::clone(&other.0.connection.rate_limiter);
+        }
+        self
+    }
+
+    /// What it has sent so far.
+    pub fn traffic(&self) -> Traffic {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counters { requests, repeated, limited } = &self.0.traffic;
+        Traffic { requests: read(requests), repeated: read(repeated), limited: read(limited) }
+    }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &ClientSettings {
+        &self.0.connection.settings
+    }
+
+    /// The clock that was handed in.
+    pub fn clock(&self) -> &dyn Clock {
+        self.0.connection.clock.as_ref()
+    }
+
+    /// The randomness that was handed in.
+    pub fn random(&self) -> &dyn Random {
+        self.0.connection.random.as_ref()
+    }
+
+    /// Takes its part of the pace only, because so many clients of the service share it.
+    pub fn share_pace(&self, sharers: usize) {
+        self.0.connection.rate_limiter.share(sharers);
+    }
+
+    /// How many requests go out at this moment; none without a bound.
+    pub fn pace(&self) -> Option<Pace> {
+        self.0.connection.rate_limiter.now(self.clock().now().as_millis())
+    }
+
+    /// Requests that may still go out in this minute; none without a bound.
+    pub fn requests_left(&self) -> Option<usize> {
+        self.0.connection.rate_limiter.left(self.clock().now().as_millis())
+    }
+
+    /// Lets time pass, in the way that was handed in.
+    pub async fn sleep(&self, time: Duration) {
+        self.0.connection.wait.sleep(time).await;
+    }
+
+    /// The way to let time pass that was handed in.
+    pub fn wait(&self) -> &Arc<dyn Wait> {
+        &self.0.connection.wait
+    }
+
+    /// Follows the links that the service gives.
+    pub(crate) fn links(&self) -> &LinkClient {
+        &self.0.links
+    }
+
+    /// How long a page takes to be built; none until one has told.
+    pub(crate) fn build_time(&self) -> Option<Duration> {
+        let ms = Some(self.0.build_ms.load(Ordering::Relaxed)).filter(|ms| *ms != UNKNOWN);
+        ms.map(Duration::from_millis)
+    }
+
+    pub(crate) fn learn_build_time(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.0.build_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// A request to a path of the API, its parts still to be percent-encoded.
+    pub(crate) fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Call {
+        self.0.connection.request(method, path, query)
+    }
+
+    /// Sends a request as the caller, again and again where that helps, and gives the answer or the last error.
+    pub(crate) async fn send(&self, call: Call) -> Result<Answer> {
+        let Shared { connection, authentication, traffic, .. } = self.0.as_ref();
+        let mut renewed = false;
+        let mut tries = Tries::default();
+        loop {
+            connection.take_turn(call.urgency).await;
+            let authorization = authentication.authorization(connection).await?;
+            traffic.requests.fetch_add(1, Ordering::Relaxed);
+            let answer = connection.once(&call, &authorization).await;
+            let (error, headers) = match answer {
+                Ok(answer) if answer.status.is_success() => return Ok(answer),
+                Ok(answer) => (refused(&call, &answer), Some((answer.status, answer.headers))),
+                Err(error) => (error, None),
+            };
+            let status = headers.as_ref().map(|(status, _)| *status);
+            if status == Some(StatusCode::TOO_MANY_REQUESTS) {
+                traffic.limited.fetch_add(1, Ordering::Relaxed);
+                connection.rate_limiter.limited(self.clock().now().as_millis());
+            }
+            if status == Some(StatusCode::UNAUTHORIZED) && !renewed && authentication.renews() {
+                renewed = true;
+                authentication.forget(&authorization).await;
+                continue;
+            }
+            if !is_worth_another(status, call.repeatable) || tries.are_spent(&error, self.settings()) {
+                return Err(error);
+            }
+            self.pause(&error, headers.as_ref().map(|(_, headers)| headers), &mut tries).await;
+            traffic.repeated.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits before the next try, and counts it.
+    pub(crate) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut Tries) {
+        self.0.connection.pause(error, headers, tries).await;
+    }
+
+    /// Waits for its turn; gives the header that says who asks.
+    pub(crate) async fn ready_to_send(&self) -> Result<header::HeaderValue> {
+        self.0.connection.take_turn(Urgency::Usual).await;
+        self.0.authentication.authorization(&self.0.connection).await
+    }
+
+    /// Forgets an access token that was refused; false when there is none to renew.
+    pub(crate) async fn renews(&self, authorization: &header::HeaderValue) -> bool {
+        if self.0.authentication.renews() {
+            self.0.authentication.forget(authorization).await;
+        }
+        self.0.authentication.renews()
+    }
+
+    /// Sends a request once, up to the head of the answer. With `time_max`, the whole may take that long.
+    pub(crate) async fn begin(
+        &self,
+        call: &Call,
+        authorization: &header::HeaderValue,
+        time_max: Option<Duration>,
+    ) -> Result<reqwest::Response> {
+        self.0.connection.begin(call, authorization, time_max).await
+    }
+
+    /// Reads an answer whole.
+    pub(crate) async fn read_answer(&self, call: &Call, response: reqwest::Response) -> Result<Answer> {
+        self.0.connection.read_answer(call, response).await
+    }
+
+    pub(crate) async fn get_json<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T> {
+        self.send(self.request(Method::GET, path, query)).await?.json()
+    }
+
+    pub(crate) async fn send_json(&self, method: Method, path: &[&str], body: &impl Serialize) -> Result<Answer> {
+        self.send(self.request(method, path, &[]).with_json(body)?).await
+    }
+}
+
+fn is_worth_another(status: Option<StatusCode>, repeatable: bool) -> bool {
+    match status {
+        // Refused before anything was done: safe for every request.
+        Some(StatusCode::TOO_MANY_REQUESTS) => true,
+        Some(status) => status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED && repeatable,
+        None => repeatable,
+    }
+}

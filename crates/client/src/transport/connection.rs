@@ -1,0 +1,143 @@
+//! The connection to a service: sends a request once, and knows the rate limit, the clock and the ways to wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{HeaderMap, Method, header};
+use runlog_model::{Clock, Random};
+use tracing::debug;
+use url::Url;
+
+use super::call::{Answer, Call};
+use super::rate_limit::{RateLimiter, Urgency};
+use super::retry::{self, Tries};
+use super::settings::ClientSettings;
+use super::wait::Wait;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest answer that is not a download. Unit: bytes. A list or a live page is far below it.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// What it takes to send a request to the service, except who sends it.
+pub(super) struct Connection {
+    pub(super) settings: ClientSettings,
+    http: reqwest::Client,
+    /// Shared with other clients of the same host.
+    pub(super) rate_limiter: Arc<RateLimiter>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) wait: Arc<dyn Wait>,
+}
+
+impl Connection {
+    /// A connection; nothing is sent yet.
+    pub(super) fn new(
+        settings: ClientSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        wait: Arc<dyn Wait>,
+    ) -> Result<Self> {
+        check_base(&settings.base_url)?;
+        let http = settings
+            .tls
+            .begin()
+            .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(20))
+            .timeout(settings.request_time_max)
+            .build()
+            .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))?;
+        let rate_limiter = Arc::new(RateLimiter::new(settings.pace));
+        Ok(Self { settings, http, rate_limiter, clock, random, wait })
+    }
+
+    /// A request to a path of the API, its parts still to be percent-encoded.
+    pub(super) fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Call {
+        let mut url = self.settings.base_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Call::new(method, url)
+    }
+
+    /// Waits until the rate limit lets one more request out.
+    pub(super) async fn take_turn(&self, urgency: Urgency) {
+        self.rate_limiter.take(urgency, self.clock.as_ref(), self.wait.as_ref()).await;
+    }
+
+    /// Waits before the next try, and counts it.
+    pub(super) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut Tries) {
+        let delay = retry::delay(headers, tries.retries, self.clock.now(), self.random.as_ref());
+        debug!(%error, delay_ms = delay.as_millis() as u64, "sending again after a pause");
+        self.wait.sleep(delay).await;
+        tries.retries += 1;
+        tries.waited += delay;
+    }
+
+    /// Sends a request once.
+    pub(super) async fn once(&self, call: &Call, authorization: &header::HeaderValue) -> Result<Answer> {
+        let begun = self.clock.now();
+        let response = self.begin(call, authorization, None).await?;
+        let answer = self.read_answer(call, response).await?;
+        let took = Duration::from_millis(self.clock.now().millis_since(begun).max(0).unsigned_abs());
+        Ok(Answer { took, ..answer })
+    }
+
+    /// Sends a request once, up to the head of the answer. With `time_max`, the whole may take that long.
+    pub(super) async fn begin(
+        &self,
+        call: &Call,
+        authorization: &header::HeaderValue,
+        time_max: Option<Duration>,
+    ) -> Result<reqwest::Response> {
+        let request = self.http.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
+        let mut request =
+            request.header(header::AUTHORIZATION, authorization).header(header::ACCEPT, "application/json");
+        if let Some(body) = call.body() {
+            request = request.body(body);
+        }
+        if let Some(time_max) = time_max {
+            request = request.timeout(time_max);
+        }
+        let response = request.send().await.map_err(|error| self.broken(call, error))?;
+        self.rate_limiter.read_limit(response.headers());
+        Ok(response)
+    }
+
+    /// Reads an answer whole.
+    pub(super) async fn read_answer(&self, call: &Call, mut response: reqwest::Response) -> Result<Answer> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(call, error))? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                let message = format!("{} answered with more than {ANSWER_BYTES_MAX} bytes", self.place(call));
+                return Err(Error::new(ErrorKind::Protocol, message));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body: body.freeze(), took: Duration::ZERO })
+    }
+
+    fn broken(&self, call: &Call, error: reqwest::Error) -> Error {
+        let what = if error.is_timeout() { "did not answer in time" } else { "did not answer" };
+        Error::caused(ErrorKind::Unavailable, format!("{} {what}", self.place(call)), error.without_url())
+    }
+
+    fn place(&self, call: &Call) -> String {
+        let host = self.settings.base_url.host_str().unwrap_or_default();
+        format!("{host} ({})", call.place())
+    }
+}
+
+fn check_base(url: &Url) -> Result<()> {
+    let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
+    if !is_http || !url.username().is_empty() || url.password().is_some() {
+        let message = "the API's address is not of the form https://host, without a name or password in it";
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Follows presigned links: each checked first, so many files at a time, without the caller's credentials.
+
+use std::num::NonZero;
+use std::time::Duration;
+
+use http::{HeaderValue, header};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use url::Url;
+
+use super::link_guard::LinkGuard;
+use super::settings::{ClientSettings, DownloadSettings};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Most redirects of one download.
+const REDIRECTS_MAX: u32 = 5;
+
+/// Follows the links that a service gives to files; its requests carry no credentials.
+pub(crate) struct LinkClient {
+    http: reqwest::Client,
+    guard: LinkGuard,
+    settings: DownloadSettings,
+    /// One permit for each file that comes.
+    places: Semaphore,
+    /// One permit for each file whose bytes are taken as quickly as they come, as many as there are processors.
+    turns: Semaphore,
+}
+
+impl LinkClient {
+    /// A client for the links of one service.
+    pub(crate) fn new(settings: &ClientSettings) -> Result<Self> {
+        let guard = LinkGuard::new(settings);
+        let http = settings
+            .tls
+            .begin()
+            .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .dns_resolver(guard.clone())
+            .connect_timeout(Duration::from_secs(20))
+            .read_timeout(settings.download.silence_max)
+            .build()
+            .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))?;
+        let places = Semaphore::new(settings.download.at_a_time.max(1));
+        let turns = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
+        Ok(Self { http, guard, settings: settings.download.clone(), places, turns })
+    }
+
+    /// What may be downloaded.
+    pub(crate) fn settings(&self) -> &DownloadSettings {
+        &self.settings
+    }
+
+    /// Waits until one more file may come. None never happens: the semaphore is not closed.
+    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.acquire().await.ok()
+    }
+
+    /// Waits until one more file may have its bytes taken as quickly as they come. None never happens, as above.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
+    }
+
+    /// Asks for the file, or for the rest of it, and follows redirects by hand, each checked as the link was.
+    pub(crate) async fn get(
+        &self,
+        link: &SecretString,
+        rest: Option<(u64, &HeaderValue)>,
+    ) -> Result<reqwest::Response> {
+        // The text of the link is not shown: it is a secret.
+        let mut url = Url::parse(link.expose_secret())
+            .map_err(|_| Error::new(ErrorKind::Protocol, "the presigned link is not an address"))?;
+        for _ in 0..=REDIRECTS_MAX {
+            self.guard.check(&url)?;
+            let mut request = self.http.get(url.clone());
+            request = match rest {
+                Some((start, tag)) => request
+                    .header(header::RANGE, format!("bytes={}-", start))
+                    .header(header::IF_RANGE, tag)
+                    .header(header::ACCEPT_ENCODING, "identity"),
+                _ => request.header(header::ACCEPT_ENCODING, "zstd, gzip"),
+            };
+            let response = request.send().await.map_err(|error| unanswered(&url, error))?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+            url = location
+                .and_then(|location| url.join(location).ok())
+                .ok_or_else(|| Error::new(ErrorKind::Protocol, "a download was redirected to nowhere"))?;
+        }
+        Err(Error::new(ErrorKind::Refused, format!("download refused: more than {REDIRECTS_MAX} redirects")))
+    }
+}
+
+fn unanswered(url: &Url, error: reqwest::Error) -> Error {
+    // What our own resolver refuses comes wrapped in the library's errors.
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(inner) = cause {
+        if let Some(refusal) = inner.downcast_ref::<Error>() {
+            return Error::new(refusal.kind(), refusal.to_string());
+        }
+        cause = inner.source();
+    }
+    let host = url.host_str().unwrap_or_default();
+    Error::caused(ErrorKind::Unavailable, format!("{host} did not answer to a download"), error.without_url())
+}

@@ -1,0 +1,23 @@
+//! How a request reaches the service and its answer comes back: as whom, how often, how fast, over which connection.
+
+mod auth;
+mod call;
+mod client;
+mod connection;
+pub(crate) mod lenient;
+mod link_client;
+mod link_guard;
+mod rate_limit;
+mod retry;
+mod settings;
+mod tls;
+mod wait;
+
+pub(crate) use call::{Answer, refused};
+pub use client::{Client, Traffic};
+pub(crate) use link_client::LinkClient;
+pub use retry::retry_after;
+pub(crate) use retry::{Tries, jittered};
+pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
+pub use tls::TlsSettings;
+pub use wait::{TokioWait, Wait};

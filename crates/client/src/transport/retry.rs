@@ -1,0 +1,125 @@
+//! How long to wait before a request is sent again.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use runlog_model::{Random, Timestamp};
+
+use super::settings::ClientSettings;
+use crate::error::{Error, ErrorKind};
+
+/// The longest wait that a service's `Retry-After` is believed for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// The longest wait of our own choosing.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// How long something that is away is waited for at least, however soon it asks to be called again.
+///
+/// A bucket or a database that fails over is back within a minute; a service that then asks for two seconds would
+/// otherwise use up every retry in some seconds.
+const OUTAGE_WAIT: Duration = Duration::from_secs(75);
+/// Most retries of one call, whatever the service asks for.
+const RETRIES_IN_OUTAGE_MAX: u32 = 60;
+
+/// How often a call was sent again, and how long it has waited for that.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tries {
+    pub(crate) retries: u32,
+    pub(crate) waited: Duration,
+}
+
+impl Tries {
+    /// True when the call is not sent again: often enough, and where something is away, for long enough.
+    pub(crate) fn are_spent(&self, error: &Error, settings: &ClientSettings) -> bool {
+        let is_waited_for = error.kind() == ErrorKind::Unavailable
+            && settings.retries_max > 0
+            && self.waited < OUTAGE_WAIT
+            && self.retries < RETRIES_IN_OUTAGE_MAX;
+        self.retries >= settings.retries_max && !is_waited_for
+    }
+}
+
+/// What the service asks for, or else 1, 2, 4 s … with jitter.
+pub(crate) fn delay(headers: Option<&HeaderMap>, retry: u32, now: Timestamp, random: &dyn Random) -> Duration {
+    let asked = headers.and_then(|headers| retry_after(headers, now));
+    asked.unwrap_or_else(|| jittered(backoff(retry), random))
+}
+
+fn backoff(retry: u32) -> Duration {
+    Duration::from_secs(1 << retry.min(5)).min(BACKOFF_MAX)
+}
+
+/// A time between three quarters and five quarters of this one.
+pub(crate) fn jittered(time: Duration, random: &dyn Random) -> Duration {
+    let mut byte = [0];
+    random.fill(&mut byte);
+    time.mul_f64(0.75 + f64::from(byte[0]) / 510.0)
+}
+
+/// How long a service asks to be left alone (`Retry-After`, in seconds or as a date), as far as it is believed.
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
+    let until = || {
+        let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_millisecond();
+        Some(Duration::from_millis((at - now.as_millis()).max(0).unsigned_abs()))
+    };
+    seconds.or_else(until).map(|time| time.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Middle;
+
+    impl Random for Middle {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(128);
+        }
+    }
+
+    #[track_caller]
+    fn check(value: &'static str, expected_ms: u128) {
+        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, http::HeaderValue::from_static(value))]);
+        let now = "2026-10-21T07:28:00Z".parse().unwrap();
+        assert_eq!(delay(Some(&headers), 0, now, &Middle).as_millis(), expected_ms, "{value}");
+    }
+
+    #[test]
+    fn the_service_is_believed_within_reason() {
+        check("7", 7_000);
+        check("Wed, 21 Oct 2026 07:28:05 GMT", 5_000);
+        check("Wed, 21 Oct 2026 07:27:00 GMT", 0);
+        check("86400", 300_000);
+        check("soon", 1_000);
+    }
+
+    /// A service that asked for two seconds was given up after twelve, and with it the whole fetch.
+    #[test]
+    fn what_is_away_is_waited_for_longer_than_a_minute_and_not_for_ever() {
+        let token = crate::transport::settings::Credentials::PersonalToken("t".into());
+        let mut settings = ClientSettings::new("http://127.0.0.1:9".parse().unwrap(), token);
+        let waited = |kind: ErrorKind, asked: u64, settings: &ClientSettings| {
+            let (error, mut tries) = (Error::new(kind, "no"), Tries::default());
+            while !tries.are_spent(&error, settings) {
+                tries.retries += 1;
+                tries.waited += Duration::from_secs(asked);
+            }
+            (tries.retries, tries.waited.as_secs())
+        };
+        assert_eq!(waited(ErrorKind::Unavailable, 2, &settings), (38, 76));
+        assert_eq!(waited(ErrorKind::Unavailable, 30, &settings), (6, 180));
+        assert_eq!(waited(ErrorKind::Unavailable, 0, &settings), (60, 0));
+        assert_eq!(waited(ErrorKind::Limited, 2, &settings), (6, 12));
+        settings.retries_max = 0;
+        assert_eq!(waited(ErrorKind::Unavailable, 2, &settings), (0, 0));
+    }
+
+    #[test]
+    fn without_a_word_the_wait_doubles() {
+        let now = Timestamp::clamped(0);
+        let seconds: Vec<u64> = (0..7).map(|retry| delay(None, retry, now, &Middle).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
+    }
+}

@@ -1,0 +1,153 @@
+//! What a caller may set, with the defaults and their reasons.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::tls::TlsSettings;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which service, as whom, and how patiently.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    /// The address of the API, such as `https://api.eu.cloud.talend.com`.
+    pub base_url: Url,
+    /// Who calls.
+    pub credentials: Credentials,
+    /// How many requests the client allows itself.
+    pub pace: PaceSetting,
+    /// How often a request is sent again that was limited, or met a broken service or connection. Default: 6. Unless it
+    /// is 0, what is away is waited for at least a minute, however soon it asks to be called again.
+    pub retries_max: u32,
+    /// How long the answer to a request may take, downloads aside. Default: one minute.
+    pub request_time_max: Duration,
+    /// How long a page may take to be built before it is given up. Default: 15 minutes.
+    pub build_time_max: Duration,
+    /// How the page token stands in a status request first; the other form is tried once when it is refused.
+    pub token_form: TokenForm,
+    /// What may be downloaded.
+    pub download: DownloadSettings,
+    /// Whom it trusts, and what it shows who asks; the same for downloads.
+    pub tls: TlsSettings,
+}
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// A person, by a personal access token.
+    PersonalToken(SecretString),
+    /// A program, by client id and secret; access tokens are fetched and renewed as needed.
+    ServiceAccount {
+        /// The client id.
+        client_id: String,
+        /// Its secret.
+        client_secret: SecretString,
+    },
+}
+
+/// How many requests the client allows itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaceSetting {
+    /// What monitoring in Talend Cloud allows, until the service says what it takes (Runlog does).
+    AsServiceSays,
+    /// This pace, whatever the service says.
+    Fixed(Pace),
+    /// As many as come; the service's own limits are still kept.
+    Unlimited,
+}
+
+/// A number of requests in a time. Default: what monitoring allows, 8 a second and 600 a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Most requests in any second.
+    pub per_second: usize,
+    /// Most requests in any minute.
+    pub per_minute: usize,
+}
+
+impl Pace {
+    /// Requests that go out in a minute at most, by both bounds.
+    pub fn requests_per_minute(self) -> u64 {
+        self.per_minute.min(self.per_second.saturating_mul(60)) as u64
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { per_second: 8, per_minute: 600 }
+    }
+}
+
+/// How a page token stands in the body of a status request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenForm {
+    /// Bare, as the guide shows it.
+    #[default]
+    Bare,
+    /// In quotes, as JSON has it.
+    Quoted,
+}
+
+/// What may be downloaded, and how much.
+#[derive(Debug, Clone)]
+pub struct DownloadSettings {
+    /// Hosts that links may lead to beside the API's own, with their subdomains. Default: the known object storages.
+    pub allowed_hosts: Vec<String>,
+    /// Allows links to private, local and otherwise special addresses. The API's own host is always allowed.
+    pub allow_private_addresses: bool,
+    /// Most bytes of one file, unpacked. Default: 64 GiB.
+    pub bytes_max: u64,
+    /// How many times its packed size a file may have, beyond the first 64 MiB. Default: 2,000.
+    pub unpack_ratio_max: u64,
+    /// How long one file may take. Default: one hour, the life of a link.
+    pub time_max: Duration,
+    /// How long no byte may come. Default: one minute.
+    pub silence_max: Duration,
+    /// Files that come at a time; further ones wait, so that memory does not grow with the pages that are asked for.
+    /// Default: 4.
+    pub at_a_time: usize,
+}
+
+impl Default for DownloadSettings {
+    fn default() -> Self {
+        let hosts = ["amazonaws.com", "blob.core.windows.net", "storage.googleapis.com", "cloud.talend.com"];
+        Self {
+            allowed_hosts: hosts.map(str::to_owned).to_vec(),
+            allow_private_addresses: false,
+            bytes_max: 64 << 30,
+            unpack_ratio_max: 2_000,
+            time_max: Duration::from_secs(3_600),
+            silence_max: Duration::from_secs(60),
+            at_a_time: 4,
+        }
+    }
+}
+
+impl ClientSettings {
+    /// The defaults for a service and its caller.
+    pub fn new(base_url: Url, credentials: Credentials) -> Self {
+        Self {
+            base_url,
+            credentials,
+            pace: PaceSetting::AsServiceSays,
+            retries_max: 6,
+            request_time_max: Duration::from_secs(60),
+            build_time_max: Duration::from_secs(900),
+            token_form: TokenForm::default(),
+            download: DownloadSettings::default(),
+            tls: TlsSettings::default(),
+        }
+    }
+}
+
+/// The API's address in a region of Talend Cloud, such as `eu` or `us-west`.
+pub fn region_url(region: &str) -> Result<Url> {
+    let is_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if region.is_empty() || region.len() > 40 || !region.bytes().all(is_label) {
+        let message = format!("{region:?} is not a region; regions are words like eu, us, ap, au, us-west");
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    let url = format!("https://api.{region}.cloud.talend.com");
+    Url::parse(&url).map_err(|error| Error::caused(ErrorKind::Invalid, format!("{url} is not an address"), error))
+}

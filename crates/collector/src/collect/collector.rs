@@ -1,0 +1,254 @@
+//! Collects an upstream: finds its runs, follows them until they have ended and settled, and lands their logs.
+//!
+//! ```text
+//! list ▸ learn ▸ claim ▸ fetch to disk ▸ land what is missing ▸ one transaction: the run has ended, it has landed
+//! ```
+//!
+//! Any number of collectors may share an archive. Each step can be repeated: a list tells of runs that are known, pages
+//! that are on disk are not fetched again, and records that are archived are not stored again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_model::Timestamp;
+use runlog_store::{CollectorFigures, Store, Supervisor, limits};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::context::CollectContext;
+use super::discover::{Discovered, Discovery, DiscoveryOutcome};
+use super::error::Result;
+use super::progress::{CollectEvent, CollectProgress};
+use super::range::Range;
+use super::run_worker::RunWorker;
+use super::stats::CollectStats;
+use super::upstream::Upstream;
+use crate::backoff::millis;
+use crate::shutdown::with_shutdown_timeout;
+use crate::workers::side_by_side;
+
+/// From how long a listing on, running runs are polled beside it, and how often that is checked.
+const LISTING_IS_LONG: Duration = Duration::from_secs(300);
+const FOLLOW_EVERY: Duration = Duration::from_secs(60);
+/// Most workers that look at running runs.
+const FOLLOWERS: usize = 4;
+/// How often a collector makes itself known to the others.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Collects one upstream into one archive.
+#[derive(Clone)]
+pub struct Collector(Arc<Shared>);
+
+struct Shared {
+    context: Arc<CollectContext>,
+    discovery: Discovery,
+    worker: RunWorker,
+    progress: Arc<dyn CollectProgress>,
+}
+
+impl Collector {
+    /// A collector; nothing is asked for yet.
+    pub fn new(store: Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
+        let context = Arc::new(CollectContext::new(store, upstream));
+        let worker = RunWorker::new(Arc::clone(&context), Arc::clone(&progress));
+        Self(Arc::new(Shared { context, discovery: Discovery::new(), worker, progress }))
+    }
+
+    /// The name of its upstream.
+    pub fn name(&self) -> &str {
+        &self.0.context.upstream.name
+    }
+
+    /// Makes itself known to the other collectors of its host, and takes its part of the pace.
+    pub async fn share_pace(&self) -> Result<()> {
+        let CollectContext { store, upstream, .. } = self.0.context.as_ref();
+        let (client, traffic) = (&upstream.client, upstream.client.traffic());
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let collector = CollectorFigures {
+            host: upstream.host(),
+            id: upstream.process.clone(),
+            seen_at: 0,
+            per_minute: client.pace().map(|pace| number(pace.requests_per_minute())),
+            requests_left: client.requests_left().map(|left| number(left as u64)),
+            requests: number(traffic.requests),
+            repeated: number(traffic.repeated),
+            limited: number(traffic.limited),
+        };
+        let at_work = store.note_collector(&collector, limits::COLLECTOR_LIFE_MS).await?;
+        client.share_pace(at_work.len());
+        Ok(())
+    }
+
+    /// Leaves its part of the pace to the others, and waits until the pages of what has landed are removed.
+    pub async fn leave(&self) -> Result<()> {
+        let Shared { context, worker, .. } = &*self.0;
+        let CollectContext { store, upstream, .. } = context.as_ref();
+        let host = upstream.host();
+        let forget = with_shutdown_timeout(store.forget_collector(&host, &upstream.process));
+        let (forgotten, ()) = tokio::join!(forget, worker.spare_folders().removed());
+        Ok(forgotten?)
+    }
+
+    /// Lists the runs since the last time, and somewhat before.
+    pub async fn discover(&self) -> Result<Discovered> {
+        let upstream = &self.0.context.upstream;
+        let now = upstream.client.clock().now();
+        let before = self.0.context.store.listed_until(&upstream.name).await?;
+        let from = match before {
+            Some(until) => until.min(now).plus_millis(-millis(upstream.settings.look_back)),
+            None => now.plus_millis(-millis(upstream.settings.history.max(upstream.settings.look_back))),
+        };
+        self.discover_range(Range { from, to: now }).await
+    }
+
+    /// Lists the runs of a range of time. An error of one list or run is returned at the end; what the others showed is kept.
+    pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
+        let Shared { context, discovery, progress, .. } = &*self.0;
+        let CollectContext { store, upstream, .. } = context.as_ref();
+        let DiscoveryOutcome { found, is_all_listed, problem } = discovery.round(context, range).await;
+        if is_all_listed {
+            store.set_listed_until(&upstream.name, range.to).await?;
+        }
+        debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
+        if found.taken_in > 0 {
+            let (upstream, runs) = (&upstream.name, found.taken_in);
+            info!(upstream, runs, "{runs} runs that had been left out because of how they ended are wanted now");
+        }
+        progress.report(CollectEvent::Listed(found));
+        match problem {
+            None => Ok(found),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// How many runs the service lists for a range of time, wanted or not.
+    pub async fn count(&self, range: Range) -> Result<u64> {
+        self.0.discovery.count(&self.0.context, range).await
+    }
+
+    /// Lands every run that is due, several at a time, until there is none or `stop`. When the archive is away, what is
+    /// in hand is still brought as far as it comes.
+    pub async fn land_due(&self, stop: &CancellationToken) -> Result<CollectStats> {
+        let (collector, until) = (self.clone(), stop.clone());
+        let step = move || {
+            let (collector, stop) = (collector.clone(), until.clone());
+            async move { collector.step(&stop).await }
+        };
+        let round = side_by_side(self.0.context.upstream.settings.parallel, stop, step).await;
+        self.0.worker.spare_folders().removed().await;
+        self.0.worker.spare_folders().remove();
+        round
+    }
+
+    /// Lands one run that is due, or looks at one that is running; none when there is neither.
+    async fn step(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
+        match self.0.worker.land_one(stop).await? {
+            Some(one) => Ok(Some(one)),
+            None => Ok(self.0.worker.follow_one(stop).await?.then(CollectStats::default)),
+        }
+    }
+
+    /// Collects until `stop`: lists whenever `pause` has passed, and lands what is due at any moment. Nothing of that
+    /// waits for anything else of it, and what fails is begun anew.
+    pub async fn run(&self, pause: impl Fn(Timestamp) -> Duration + Send + Sync + 'static, stop: CancellationToken) {
+        let upstream = &self.0.context.upstream;
+        let supervisor = self.0.context.store.supervisor();
+        let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => Ok(()) };
+        if let Err(error) = shared {
+            warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "the pace could not be shared");
+        }
+        let name = |what: &str| format!("collect {}: {what}", upstream.name);
+        let (pause, listing) = (Arc::new(pause), name("list runs"));
+        let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the pace"));
+        tokio::join!(
+            supervisor.keep(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
+            supervisor.keep(&follow, &stop, || self.clone().follow_on(stop.clone())),
+            supervisor.keep(&share, &stop, || self.clone().share_on(stop.clone())),
+            self.look_on(supervisor, &look, &stop),
+            self.land_on(supervisor, &land, &stop),
+        );
+        if let Err(error) = self.leave().await {
+            debug!(%error, "the other collectors will see later that this one has ended");
+        }
+    }
+
+    async fn list_on(self, pause: Arc<impl Fn(Timestamp) -> Duration>, stop: CancellationToken) -> Result<()> {
+        let upstream = &self.0.context.upstream;
+        while !stop.is_cancelled() {
+            // An upstream that is away is asked again for a minute; whoever stops it does not wait for that.
+            let discovered = tokio::select! {
+                discovered = self.discover() => discovered,
+                () = stop.cancelled() => break,
+            };
+            if let Err(error) = discovered {
+                warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "runs could not be listed");
+            }
+            let next = pause(upstream.client.clock().now());
+            tokio::select! { () = upstream.client.sleep(next) => {}, () = stop.cancelled() => {} }
+        }
+        Ok(())
+    }
+
+    /// Polls running runs while listing takes long.
+    async fn follow_on(self, stop: CancellationToken) -> Result<()> {
+        let Shared { context, discovery, worker, .. } = &*self.0;
+        let upstream = &context.upstream;
+        while !stop.is_cancelled() {
+            tokio::select! { () = upstream.client.sleep(FOLLOW_EVERY) => {}, () = stop.cancelled() => break }
+            let long_ago = upstream.client.clock().now().plus_millis(-millis(LISTING_IS_LONG));
+            if !discovery.has_been_listing_since(long_ago) {
+                continue;
+            }
+            let followed = tokio::select! {
+                followed = discovery.follow(context, long_ago) => followed,
+                () = stop.cancelled() => break,
+            };
+            if let Err(error) = followed {
+                let error: &dyn std::error::Error = &error;
+                warn!(upstream = upstream.name, error, "runs that go on could not be asked after");
+            }
+            worker.landing().wake();
+        }
+        Ok(())
+    }
+
+    async fn share_on(self, stop: CancellationToken) -> Result<()> {
+        while !stop.is_cancelled() {
+            tokio::select! { () = self.0.context.upstream.client.sleep(HEARTBEAT) => {}, () = stop.cancelled() => break }
+            let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => break };
+            if let Err(error) = shared {
+                debug!(%error, "the pace could not be shared anew");
+            }
+        }
+        Ok(())
+    }
+
+    async fn land_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+        let (collector, until) = (self.clone(), stop.clone());
+        let step = move || {
+            let (collector, stop) = (collector.clone(), until.clone());
+            async move {
+                let landed = collector.0.worker.land_one(&stop).await;
+                if let Ok(None) = &landed {
+                    collector.0.worker.spare_folders().remove();
+                }
+                landed
+            }
+        };
+        let Upstream { client, settings, .. } = &self.0.context.upstream;
+        self.0.worker.landing().live(supervisor, name, settings.parallel, client.wait(), stop, step).await;
+    }
+
+    async fn look_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+        let Upstream { client, settings, .. } = &self.0.context.upstream;
+        if settings.while_going.is_none() {
+            return;
+        }
+        let (collector, until) = (self.clone(), stop.clone());
+        let step = move || {
+            let (collector, stop) = (collector.clone(), until.clone());
+            async move { collector.0.worker.follow_one(&stop).await.map(|has_looked| has_looked.then_some(())) }
+        };
+        let followers = settings.parallel.min(FOLLOWERS);
+        self.0.worker.following().live(supervisor, name, followers, client.wait(), stop, step).await;
+    }
+}

@@ -1,0 +1,373 @@
+//! Stores a log in the archive while its pages still come: of the records that came, those that are not there yet are
+//! stored.
+//!
+//! ```text
+//! pages on disk ▸ intervals that are whole ▸ what the archive lacks of each ▸ a batch
+//! ```
+//!
+//! Whatever was stored by an attempt before, by this collector or by another, is found again in the archive and not
+//! stored twice; what a log gained since is added.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use runlog_client::Execution;
+use runlog_client::reconcile::Merged;
+use runlog_model::{Record, RecordOrder, RunId, TimeRange, Timestamp};
+use runlog_store::{BatchWriter, ErrorKind, RecordReader, Store, failpoint};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use super::context::CollectContext;
+use super::error::{CollectError, Result};
+use super::interval::{CoverageTracker, Interval};
+use super::record_blocks::RecordBlocks;
+use crate::fetch::checkpoint::Checkpoint;
+use crate::fetch::error::FetchError;
+use crate::fetch::folder_lock::FolderLock;
+use crate::fetch::join::{PageConsumer, PagesEvent};
+
+/// How often an interval is compared anew because someone else stored records of its run meanwhile.
+const TRIES: u32 = 10;
+/// CoverageTracker that are stored together, where so many wait.
+const INTERVALS_TOGETHER: usize = 8;
+
+/// Stores one run's log.
+pub(crate) struct Ingestor {
+    run: Arc<IngestTarget>,
+    coverage: CoverageTracker,
+    /// Stores intervals one after another; none before there is something to do, and after all of a log were landed.
+    worker: Option<Worker>,
+    /// Something was not right with the pages that came first: what is landed of them is compared with the whole log.
+    is_second_look: bool,
+}
+
+/// Where a log goes.
+struct IngestTarget {
+    context: Arc<CollectContext>,
+    run: Execution,
+    run_id: RunId,
+    /// Earlier records are not asked for.
+    from: Option<Timestamp>,
+    /// Records that had to be taken otherwise than their entries say.
+    odd: AtomicU64,
+}
+
+struct Worker {
+    jobs: mpsc::UnboundedSender<Job>,
+    outcome: AbortOnDropHandle<Result<Merged>>,
+}
+
+/// An interval to be landed.
+struct Job {
+    interval: Interval,
+    folder: PathBuf,
+    /// Held for as long as the folder is read.
+    lock: Option<FolderLock>,
+}
+
+/// What came of an interval.
+struct Added {
+    /// What was read of it.
+    merged: Merged,
+    /// Records that were added to the batch.
+    stored: u64,
+    /// Those of all that had to be taken otherwise than their entries say.
+    odd: u64,
+}
+
+impl Ingestor {
+    /// Nothing is stored yet. What is before `from` will not come, and is not compared.
+    pub(crate) fn new(context: Arc<CollectContext>, run: Execution, run_id: RunId, from: Option<Timestamp>) -> Self {
+        let run = Arc::new(IngestTarget { context, run, run_id, from, odd: AtomicU64::new(0) });
+        Self { run, coverage: CoverageTracker::default(), worker: None, is_second_look: false }
+    }
+
+    /// Records so far that had to be taken otherwise than their entries say.
+    pub(crate) fn odd(&self) -> u64 {
+        self.run.odd.load(Ordering::Relaxed)
+    }
+
+    /// Stores what was begun, where the rest will not come.
+    pub(crate) async fn finish(mut self) {
+        if let Some(Worker { jobs, outcome }) = self.worker.take() {
+            drop(jobs);
+            if let Ok(Err(error)) = outcome.await {
+                debug!(run.id = %self.run.run_id, %error, "what came of a log could not be landed");
+            }
+        }
+    }
+
+    /// Has those intervals stored of which every page is there now.
+    fn begin_covered(&mut self, checkpoint: &Checkpoint) {
+        if !self.is_second_look {
+            let covered = self.coverage.complete_intervals(checkpoint);
+            self.begin(checkpoint, covered);
+        }
+    }
+
+    fn begin(&mut self, checkpoint: &Checkpoint, intervals: Vec<Interval>) {
+        for interval in intervals {
+            let job = Job { interval, folder: checkpoint.folder().to_owned(), lock: checkpoint.lock() };
+            let worker = self.worker.get_or_insert_with(|| Worker::start(&self.run));
+            // One that has ended says why at the end.
+            let _ = worker.jobs.send(job);
+        }
+    }
+}
+
+impl PageConsumer for Ingestor {
+    type Error = CollectError;
+
+    fn on_event(&mut self, event: PagesEvent<'_>) {
+        match event {
+            PagesEvent::Changed(checkpoint) => self.begin_covered(checkpoint),
+            // The run begins in the archive; for that, the service may have to be asked about its task.
+            PagesEvent::AllRequested => {
+                self.worker.get_or_insert_with(|| Worker::start(&self.run));
+            }
+            PagesEvent::StartedOver => {
+                self.worker = None;
+                self.is_second_look = true;
+            }
+        }
+    }
+
+    async fn join(&mut self, checkpoint: &Checkpoint) -> Result<Merged> {
+        failpoint::reach("collect-fetched");
+        self.begin_covered(checkpoint);
+        if self.is_second_look || !self.coverage.is_complete(checkpoint) {
+            // Whatever is landed already is found there.
+            self.worker = None;
+            self.run.odd.store(0, Ordering::Relaxed);
+            let pages = checkpoint.spooled();
+            self.begin(checkpoint, vec![Interval { after: i64::MIN, until: i64::MAX, pages }]);
+        }
+        self.is_second_look = true;
+        let Worker { jobs, outcome } = self.worker.take().unwrap_or_else(|| Worker::start(&self.run));
+        drop(jobs);
+        outcome.await.map_err(FetchError::from)?
+    }
+}
+
+impl Worker {
+    fn start(run: &Arc<IngestTarget>) -> Self {
+        let (jobs, mut to_do) = mpsc::unbounded_channel::<Job>();
+        let run = Arc::clone(run);
+        let work = async move {
+            run.begin().await?;
+            let mut all = Merged::default();
+            let mut together = Vec::new();
+            while to_do.recv_many(&mut together, INTERVALS_TOGETHER).await > 0 {
+                // Oldest first, so that what is stored of them does not lie side by side in time.
+                together.sort_by_key(|job| job.interval.after);
+                let merged = run.land(&together).await?;
+                failpoint::reach("collect-stored");
+                all.add(merged);
+                together.clear();
+            }
+            Ok(all)
+        };
+        Self { jobs, outcome: AbortOnDropHandle::new(tokio::spawn(work)) }
+    }
+}
+
+impl IngestTarget {
+    fn store(&self) -> &Store {
+        &self.context.store
+    }
+
+    async fn begin(&self) -> Result<()> {
+        self.context.begin_run(&self.run, self.run_id).await?;
+        failpoint::reach("collect-begun");
+        Ok(())
+    }
+
+    /// Stores what the archive lacks of some intervals.
+    async fn land(&self, jobs: &[Job]) -> Result<Merged> {
+        for _ in 0..TRIES {
+            match self.land_once(jobs).await {
+                Err(CollectError::Archive(error)) if error.kind() == ErrorKind::Conflict => {}
+                outcome => return outcome,
+            }
+        }
+        let why =
+            "others kept storing records of it meanwhile; is it pushed and collected at the same time?".to_owned();
+        Err(CollectError::BadRun { run: self.run_id.to_string(), what: why })
+    }
+
+    async fn land_once(&self, jobs: &[Job]) -> Result<Merged> {
+        // Of those who store what is missing from the same state, one is first.
+        let (mut batch, before) = self.store().begin_next_batch(self.run_id).await?;
+        let (mut merged, mut stored, mut odd) = (Merged::default(), 0, 0);
+        let outcome = async {
+            let mut ahead = jobs.first().map(|job| self.blocks(job));
+            for (index, job) in jobs.iter().enumerate() {
+                let Some(blocks) = ahead.take() else { break };
+                ahead = jobs.get(index + 1).map(|next| self.blocks(next));
+                let added = self.add(&mut batch, before, job, blocks).await?;
+                merged.add(added.merged);
+                stored += added.stored;
+                odd += added.odd;
+            }
+            Ok::<_, CollectError>(merged)
+        };
+        let merged = match outcome.await {
+            Ok(merged) if stored > 0 => {
+                batch.commit().await?;
+                merged
+            }
+            outcome => {
+                batch.abort().await;
+                outcome?
+            }
+        };
+        self.odd.fetch_add(odd, Ordering::Relaxed);
+        Ok(merged)
+    }
+
+    /// Adds what the archive lacks of an interval to a batch.
+    async fn add(&self, batch: &mut BatchWriter, before: u64, job: &Job, mut blocks: RecordBlocks) -> Result<Added> {
+        let mut archived = match before {
+            0 => Instants::none(),
+            _ => {
+                let range = self.range(&job.interval);
+                Instants::of(self.store().read_records(self.run_id, range, RecordOrder::Asc).await?)
+            }
+        };
+        let (mut stored, mut odd) = (0, 0);
+        while let Some(block) = blocks.next().await.map_err(|error| self.unreadable(error))? {
+            if archived.are_over() {
+                for record in block.records() {
+                    batch.push(record).await?;
+                }
+                stored += block.records().len() as u64;
+            } else {
+                for instant in block.records().chunk_by(|one, next| one.time == next.time) {
+                    for record in missing(instant, archived.at(instant[0].time).await?) {
+                        batch.push(record).await?;
+                        stored += 1;
+                    }
+                }
+            }
+            odd += block.odd();
+            self.context.spare_blocks.give(block);
+        }
+        let merged = blocks.outcome().await.map_err(|error| self.unreadable(error))?;
+        Ok(Added { merged, stored, odd })
+    }
+
+    fn blocks(&self, job: &Job) -> RecordBlocks {
+        RecordBlocks::read(&job.folder, job.lock.clone(), &job.interval, &self.context.spare_blocks)
+    }
+
+    /// Pages that cannot be read are the run's fault.
+    fn unreadable(&self, error: runlog_client::Error) -> CollectError {
+        match error.kind() {
+            runlog_client::ErrorKind::Protocol => {
+                CollectError::BadRun { run: self.run_id.to_string(), what: error.to_string() }
+            }
+            _ => error.into(),
+        }
+    }
+
+    fn range(&self, interval: &Interval) -> TimeRange {
+        let first = (interval.after > i64::MIN).then(|| Timestamp::clamped(interval.after + 1));
+        let end = (interval.until < i64::MAX).then(|| Timestamp::clamped(interval.until));
+        TimeRange { start: first.max(self.from), end }
+    }
+}
+
+/// The records that are not among those that are there; of equal ones, as many as there are more.
+fn missing(came: &[Record], there: Vec<Record>) -> impl Iterator<Item = &Record> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for record in there {
+        *counts.entry(content(&record)).or_default() += 1;
+    }
+    came.iter().filter(move |record| match counts.is_empty() {
+        true => true,
+        false => match counts.get_mut(&content(record)) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                false
+            }
+            _ => true,
+        },
+    })
+}
+
+/// What tells one record of an instant from another.
+fn content(record: &Record) -> String {
+    // The fields beyond those of the API in the order of their names, whatever order they came in.
+    let extra = record.extra.as_ref().map(|extra| {
+        let mut fields: Vec<_> = extra.iter().map(|(name, value)| (name, value.to_string())).collect();
+        fields.sort();
+        fields
+    });
+    let Record { severity, log_type, message, bundle_name, bundle_version, pod_name, .. } = record;
+    format!("{severity:?}{log_type:?}{message:?}{bundle_name:?}{bundle_version:?}{pod_name:?}{extra:?}")
+}
+
+/// The archive's records of a run, instant by instant.
+struct Instants {
+    reader: Option<RecordReader>,
+    ahead: std::vec::IntoIter<Record>,
+}
+
+impl Instants {
+    fn none() -> Self {
+        Self { reader: None, ahead: Vec::new().into_iter() }
+    }
+
+    fn of(reader: RecordReader) -> Self {
+        Self { reader: Some(reader), ..Self::none() }
+    }
+
+    /// True when there are no more.
+    fn are_over(&self) -> bool {
+        self.reader.is_none() && self.ahead.as_slice().is_empty()
+    }
+
+    /// The records of an instant, which comes after those that were asked for before.
+    async fn at(&mut self, time: Timestamp) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        loop {
+            while let Some(record) = self.ahead.as_slice().first() {
+                if record.time > time {
+                    return Ok(records);
+                }
+                // What is earlier was not in the log that came.
+                records.extend(self.ahead.next().filter(|record| record.time == time));
+            }
+            let Some(reader) = &mut self.reader else { return Ok(records) };
+            match reader.next().await? {
+                Some(more) => self.ahead = more.into_iter(),
+                None => self.reader = None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(message: &str) -> Record {
+        Record { message: Some(message.to_owned()), ..Record::at(Timestamp::clamped(7)) }
+    }
+
+    #[test]
+    fn equal_records_are_missing_as_often_as_there_are_more_of_them() {
+        let check = |came: &[&str], there: &[&str], expected: &[&str]| {
+            let came: Vec<Record> = came.iter().map(|text| said(text)).collect();
+            let missing: Vec<_> = missing(&came, there.iter().map(|text| said(text)).collect()).cloned().collect();
+            assert_eq!(missing, expected.iter().map(|text| said(text)).collect::<Vec<_>>());
+        };
+        check(&["a", "b", "a"], &[], &["a", "b", "a"]);
+        check(&["a", "b", "a"], &["a"], &["b", "a"]);
+        check(&["a", "b"], &["b", "a", "a"], &[]);
+    }
+}

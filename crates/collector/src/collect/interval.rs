@@ -1,0 +1,211 @@
+//! Which intervals of a log are whole while its pages still come: those of which no page that is yet to come has records.
+
+use std::collections::BTreeMap;
+
+use runlog_client::reconcile::SpooledPage;
+use runlog_model::Timestamp;
+
+use crate::fetch::checkpoint::Checkpoint;
+use crate::fetch::journal::{PART_AGES, PageState};
+
+/// An interval of time of a log, with every page that has records of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Interval {
+    /// The last instant before it, in milliseconds since 1970.
+    pub(crate) after: i64,
+    /// Its last instant.
+    pub(crate) until: i64,
+    pub(crate) pages: Vec<SpooledPage>,
+}
+
+/// The intervals of a log. Together they are the whole log; no instant is in two of them.
+///
+/// Each page of the walk has one: from the end that the next page was asked with, which is left out, to its own end. Of
+/// that last instant, the page before it may have records too; while that one is still to come, the instant is left to
+/// it. A page may also have records of earlier times; they count where they belong.
+#[derive(Debug, Default)]
+pub(crate) struct CoverageTracker {
+    /// Ages of the pages whose intervals were given, and the last instants of those.
+    given: BTreeMap<u32, i64>,
+}
+
+impl CoverageTracker {
+    /// Those that have become whole.
+    pub(crate) fn complete_intervals(&mut self, checkpoint: &Checkpoint) -> Vec<Interval> {
+        let pages = walked(checkpoint);
+        // How far back those may reach that are not on disk: the page before, and all before that one.
+        let (mut newer, mut newest): (Option<i64>, Option<i64>) = (None, None);
+        let mut whole = Vec::new();
+        for (index, page) in pages.iter().enumerate() {
+            let (end, older) = (end_of(page), pages.get(index + 1).copied());
+            let until = match newer {
+                Some(reach) if reach == end => end - 1,
+                _ => end,
+            };
+            if page.spooled.is_some()
+                && newer.is_none_or(|reach| reach >= end)
+                && newest.is_none_or(|reach| reach > end)
+                && !self.given.contains_key(&page.age)
+                && let Some(after) = after(checkpoint, page, older)
+            {
+                self.given.insert(page.age, until);
+                let left = older.and_then(|older| self.given.get(&older.age)).copied();
+                whole.extend(interval(&pages, left.map_or(after, |left| left.min(after)), until));
+            }
+            newest = earlier(newest, newer);
+            newer = page.spooled.is_none().then(|| reach_of(checkpoint, page));
+        }
+        whole
+    }
+
+    /// True when all were given.
+    pub(crate) fn is_complete(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.pages().iter().all(|page| page.is_of_walk() && self.given.contains_key(&page.age))
+    }
+}
+
+/// An interval with those of some pages that have records of it; none where there is no instant in it.
+fn interval(pages: &[&PageState], after: i64, until: i64) -> Option<Interval> {
+    let spooled = pages.iter().filter_map(|page| page.spooled.as_ref());
+    let has_some = |page: &&SpooledPage| page.span().is_some_and(|(first, last)| first <= until && last > after);
+    (after < until).then(|| Interval { after, until, pages: spooled.filter(has_some).cloned().collect() })
+}
+
+/// The earlier of two times, as far as there are any.
+fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
+}
+
+/// The pages of the walk, newest first.
+fn walked(checkpoint: &Checkpoint) -> Vec<&PageState> {
+    let mut pages: Vec<&PageState> = checkpoint.walked().collect();
+    pages.sort_by_key(|page| page.age);
+    pages
+}
+
+fn end_of(page: &PageState) -> i64 {
+    millis(page.end.as_deref()).unwrap_or(i64::MAX)
+}
+
+/// The earliest time that a page may have.
+fn reach_of(checkpoint: &Checkpoint, page: &PageState) -> i64 {
+    let start = || checkpoint.part_of(page.age).and_then(|part| part.start).map(|start| start.as_millis());
+    millis(page.next_end.as_deref()).or_else(start).unwrap_or(i64::MIN)
+}
+
+/// The end of the page after this one; none when it was not asked for yet.
+fn after(checkpoint: &Checkpoint, page: &PageState, next: Option<&PageState>) -> Option<i64> {
+    let (part, parts) = (page.age / PART_AGES, u32::try_from(checkpoint.parts().len()).ok()?);
+    let next_age = match page.next_end {
+        Some(_) if page.age == 0 && parts > 0 => PART_AGES,
+        Some(_) => page.age + 1,
+        None if part < parts => (part + 1) * PART_AGES,
+        None => return Some(i64::MIN),
+    };
+    next.filter(|next| next.age == next_age).map(end_of)
+}
+
+fn millis(text: Option<&str>) -> Option<i64> {
+    text?.parse::<Timestamp>().ok().map(Timestamp::as_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fetch::fixtures;
+
+    const NEWEST_MS: i64 = 1_700_000_000_000;
+
+    /// A page with records from its first to its last instant.
+    #[derive(Debug, Clone, Copy)]
+    struct Extent {
+        first: i64,
+        last: i64,
+    }
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint::temporary(fixtures::identity()).unwrap()
+    }
+
+    /// Each page reaches so far back, and has records of the last instant of the next one or not.
+    fn extents(pages: &[(i64, bool)]) -> Vec<Extent> {
+        let mut last = NEWEST_MS;
+        let extent = |(length, shares): &(i64, bool)| {
+            let extent = Extent { first: last - length + i64::from(!shares), last };
+            last -= length;
+            extent
+        };
+        pages.iter().map(extent).collect()
+    }
+
+    fn ask(checkpoint: &mut Checkpoint, extents: &[Extent], age: usize) {
+        let end = |age: usize| extents.get(age).map(|page| Timestamp::clamped(page.last).to_api_text());
+        fixtures::ask(checkpoint, age as u32, end(age).filter(|_| age > 0), end(age + 1));
+    }
+
+    fn come(checkpoint: &mut Checkpoint, extents: &[Extent], age: usize) {
+        fixtures::come(checkpoint, age as u32, (extents[age].first, extents[age].last), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn intervals_are_whole_when_given_and_together_the_log(
+            pages in proptest::collection::vec((1..4_i64, any::<bool>()), 1..7),
+            choices in proptest::collection::vec(any::<prop::sample::Index>(), 24),
+        ) {
+            let (extents, mut checkpoint) = (extents(&pages), checkpoint());
+            let (mut asked, mut on_their_way, mut there) = (0, Vec::new(), Vec::new());
+            let (mut tracker, mut given) = (CoverageTracker::default(), Vec::new());
+            for choice in choices {
+                // The next page is asked for, or one that was asked for comes.
+                let ways = usize::from(asked < extents.len()) + on_their_way.len();
+                if ways == 0 {
+                    break;
+                }
+                let chosen = choice.index(ways);
+                if chosen == on_their_way.len() {
+                    ask(&mut checkpoint, &extents, asked);
+                    on_their_way.push(asked);
+                    asked += 1;
+                } else {
+                    let age = on_their_way.remove(chosen);
+                    come(&mut checkpoint, &extents, age);
+                    there.push(age);
+                }
+                for interval in tracker.complete_intervals(&checkpoint) {
+                    let has_some = |page: &Extent| page.first <= interval.until && page.last > interval.after;
+                    let of_it: Vec<usize> = (0..extents.len()).filter(|age| has_some(&extents[*age])).collect();
+                    prop_assert!(of_it.iter().all(|age| there.contains(age)), "{interval:?} lacks some of {of_it:?}");
+                    let mut ages: Vec<usize> = interval.pages.iter().map(|page| page.age as usize).collect();
+                    ages.sort_unstable();
+                    prop_assert_eq!(ages, of_it);
+                    given.push((interval.after, interval.until));
+                }
+            }
+            prop_assert_eq!(there.len(), extents.len());
+            prop_assert!(tracker.is_complete(&checkpoint));
+            given.sort_unstable();
+            prop_assert_eq!((given[0].0, given[given.len() - 1].1), (i64::MIN, i64::MAX));
+            prop_assert!(given.windows(2).all(|pair| pair[0].1 == pair[1].0), "{:?}", given);
+        }
+    }
+
+    #[test]
+    fn a_page_does_not_wait_for_the_one_before_it() {
+        let (extents, mut checkpoint) = (extents(&[(10, true), (10, true), (10, true)]), checkpoint());
+        (0..3).for_each(|age| ask(&mut checkpoint, &extents, age));
+        let mut tracker = CoverageTracker::default();
+        let mut next = |checkpoint: &Checkpoint| -> Vec<(i64, i64)> {
+            tracker.complete_intervals(checkpoint).iter().map(|interval| (interval.after, interval.until)).collect()
+        };
+        let end = |age: usize| extents[age].last;
+        come(&mut checkpoint, &extents, 1);
+        assert_eq!(next(&checkpoint), [(end(2), end(1) - 1)], "its last instant is left to the page before");
+        come(&mut checkpoint, &extents, 2);
+        assert_eq!(next(&checkpoint), [(i64::MIN, end(2))]);
+        come(&mut checkpoint, &extents, 0);
+        assert_eq!(next(&checkpoint), [(end(1) - 1, i64::MAX)]);
+    }
+}

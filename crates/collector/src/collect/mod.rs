@@ -1,0 +1,31 @@
+//! Finds the runs of upstreams and brings their logs into the archive, again and again.
+//!
+//! ```text
+//! collector ▸ discover (what runs there are)
+//!           ▸ run_worker (claim one) ▸ fetch ▸ interval (what is there whole) ▸ record_blocks ▸ ingest (what is missing)
+//! ```
+
+mod collector;
+mod context;
+mod discover;
+mod error;
+mod ingest;
+mod interval;
+mod lease;
+mod progress;
+mod range;
+mod record_blocks;
+mod run_list;
+mod run_worker;
+mod stats;
+mod tasks;
+mod upstream;
+mod upstream_run;
+
+pub use collector::Collector;
+pub use discover::Discovered;
+pub use error::CollectError;
+pub use progress::{CollectEvent, CollectProgress};
+pub use range::Range;
+pub use stats::CollectStats;
+pub use upstream::{CollectSettings, Selection, Upstream};

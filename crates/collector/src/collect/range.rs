@@ -1,0 +1,54 @@
+//! Ranges of time, and how they are divided.
+
+use std::time::Duration;
+
+use runlog_model::Timestamp;
+
+/// A range of time, both ends inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The first instant.
+    pub from: Timestamp,
+    /// The last instant.
+    pub to: Timestamp,
+}
+
+impl Range {
+    /// Ranges that are no longer than that, the oldest first.
+    pub(super) fn windows(self, longest: Duration) -> Vec<Self> {
+        let step = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX).max(1);
+        let mut windows = Vec::new();
+        let mut from = self.from;
+        while from <= self.to {
+            let to = from.plus_millis(step - 1).min(self.to);
+            windows.push(Self { from, to });
+            from = to.plus_millis(1);
+        }
+        windows
+    }
+
+    /// Its halves, the newer first; none when it is a single instant.
+    pub(super) fn halves(self) -> Option<[Self; 2]> {
+        let length = self.to.millis_since(self.from);
+        let middle = self.from.plus_millis(length / 2);
+        (length > 0).then(|| [Self { from: middle.plus_millis(1), to: self.to }, Self { from: self.from, to: middle }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(from: i64, to: i64) -> Range {
+        Range { from: Timestamp::clamped(from), to: Timestamp::clamped(to) }
+    }
+
+    #[test]
+    fn windows_and_halves_leave_no_instant_out_and_hold_none_twice() {
+        assert_eq!(range(0, 9).windows(Duration::from_millis(4)), [range(0, 3), range(4, 7), range(8, 9)]);
+        assert_eq!(range(5, 5).windows(Duration::from_millis(4)), [range(5, 5)]);
+        assert_eq!(range(0, 9).halves(), Some([range(5, 9), range(0, 4)]));
+        assert_eq!(range(0, 1).halves(), Some([range(1, 1), range(0, 0)]));
+        assert_eq!(range(3, 3).halves(), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! Reads the records of an interval from disk, block after block: one thread merges its pages, others read the records.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use runlog_client::reconcile::{Merged, merge_interval};
+use runlog_client::{Error, ErrorKind};
+use runlog_model::{Record, Timestamp};
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot};
+
+use super::interval::Interval;
+use crate::fetch::folder_lock::FolderLock;
+
+/// Records that are read at a time, and how many such blocks wait at most.
+const BLOCK_RECORDS: usize = 1_024;
+const BLOCKS: usize = 4;
+/// RecordBlocks that are kept for other runs, and the most memory that the messages of one may take. Unit: bytes.
+const SPARE_BLOCKS_MAX: usize = 16;
+const SPARE_BLOCK_BYTES_MAX: usize = 1 << 20;
+
+/// The records of an interval by time, oldest first; no instant is in two blocks.
+pub(crate) struct RecordBlocks {
+    coming: mpsc::Receiver<ComingBlock>,
+    outcome: oneshot::Receiver<runlog_client::Result<Merged>>,
+}
+
+/// A block whose records are being read.
+type ComingBlock = oneshot::Receiver<Block>;
+
+/// Some records, in memory that may have held others before.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    memory: Vec<Record>,
+    filled: usize,
+    /// Those that had to be taken otherwise than their entries say.
+    odd: u64,
+}
+
+/// RecordBlocks that are done with, to be filled anew.
+#[derive(Debug, Default)]
+pub(crate) struct SpareBlocks(Mutex<Vec<Block>>);
+
+/// The texts of some records, each with its time and where it ends.
+#[derive(Debug, Default)]
+struct Entries {
+    bytes: Vec<u8>,
+    entries: Vec<(i64, usize)>,
+}
+
+/// Gathers entries and has them read.
+struct Reading {
+    sender: mpsc::Sender<ComingBlock>,
+    open: Entries,
+    spare: Arc<SpareBlocks>,
+}
+
+impl RecordBlocks {
+    /// Begins to read an interval of pages in a folder, whose lock is held as long.
+    pub(crate) fn read(folder: &Path, lock: Option<FolderLock>, interval: &Interval, spare: &Arc<SpareBlocks>) -> Self {
+        let (sender, coming) = mpsc::channel(BLOCKS);
+        let (tell, outcome) = oneshot::channel();
+        let (folder, interval) = (folder.to_owned(), interval.clone());
+        let mut reading = Reading { sender, open: Entries::default(), spare: Arc::clone(spare) };
+        tokio::task::spawn_blocking(move || {
+            let range = interval.after.saturating_add(i64::from(interval.after > i64::MIN))..=interval.until;
+            let merged = merge_interval(&folder, &interval.pages, range, &mut |time, entry| reading.take(time, entry));
+            let merged = merged.and_then(|merged| reading.finish().map(|()| merged));
+            drop(lock);
+            // The receiver may be gone.
+            let _ = tell.send(merged);
+        });
+        Self { coming, outcome }
+    }
+
+    /// The next records; none at the end.
+    pub(crate) async fn next(&mut self) -> runlog_client::Result<Option<Block>> {
+        let Some(block) = self.coming.recv().await else { return Ok(None) };
+        block.await.map(Some).map_err(|_| broken())
+    }
+
+    /// How reading ended, once there are no more. `Protocol`: the pages cannot be read.
+    pub(crate) async fn outcome(self) -> runlog_client::Result<Merged> {
+        self.outcome.await.unwrap_or_else(|_| Err(broken()))
+    }
+}
+
+impl Reading {
+    fn take(&mut self, time: i64, entry: &[u8]) -> runlog_client::Result<()> {
+        if self.open.entries.len() >= BLOCK_RECORDS && self.open.entries.last().is_some_and(|(last, _)| *last != time) {
+            let next = Entries {
+                bytes: Vec::with_capacity(self.open.bytes.len()),
+                entries: Vec::with_capacity(self.open.entries.len()),
+            };
+            let entries = std::mem::replace(&mut self.open, next);
+            let (tell, spare) = (self.announce()?, Arc::clone(&self.spare));
+            tokio::task::spawn_blocking(move || tell.send(entries.read(&spare)));
+        }
+        self.open.bytes.extend_from_slice(entry);
+        self.open.entries.push((time, self.open.bytes.len()));
+        Ok(())
+    }
+
+    /// Reads the last ones here: of a short log, they are all.
+    fn finish(self) -> runlog_client::Result<()> {
+        if !self.open.entries.is_empty() {
+            let tell = self.announce()?;
+            // The receiver may be gone.
+            let _ = tell.send(self.open.read(&self.spare));
+        }
+        Ok(())
+    }
+
+    /// Waits until one more block may come.
+    fn announce(&self) -> runlog_client::Result<oneshot::Sender<Block>> {
+        let (tell, block) = oneshot::channel();
+        let gone = |_| Error::new(ErrorKind::Storage, "nobody takes the records any more");
+        self.sender.blocking_send(block).map_err(gone).map(|()| tell)
+    }
+}
+
+impl Entries {
+    fn read(&self, spare: &SpareBlocks) -> Block {
+        let (mut block, mut start) = (spare.take(), 0);
+        for (time, end) in &self.entries {
+            let is_as_it_says = read_record(block.next(), *time, &self.bytes[start..*end]);
+            block.odd += u64::from(!is_as_it_says);
+            start = *end;
+        }
+        block
+    }
+}
+
+impl SpareBlocks {
+    fn take(&self) -> Block {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Block { filled: 0, odd: 0, ..spare.unwrap_or_default() }
+    }
+
+    /// Keeps a block that is done with, where it is worth it.
+    pub(crate) fn give(&self, block: Block) {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_BLOCKS_MAX && block.text_bytes() <= SPARE_BLOCK_BYTES_MAX {
+            spare.push(block);
+        }
+    }
+}
+
+impl Block {
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.memory[..self.filled]
+    }
+
+    /// Records that had to be taken otherwise than their entries say: a field is of another kind, a time of another form.
+    pub(crate) fn odd(&self) -> u64 {
+        self.odd
+    }
+
+    /// Memory that the messages take. Unit: bytes.
+    fn text_bytes(&self) -> usize {
+        self.memory.iter().filter_map(|record| record.message.as_ref()).map(String::capacity).sum()
+    }
+
+    /// One more record, to be read into.
+    fn next(&mut self) -> &mut Record {
+        if self.memory.len() == self.filled {
+            self.memory.push(Record::at(Timestamp::MIN));
+        }
+        self.filled += 1;
+        &mut self.memory[self.filled - 1]
+    }
+}
+
+fn broken() -> Error {
+    Error::new(ErrorKind::Protocol, "reading its pages from disk broke")
+}
+
+/// Reads an entry into a record; false when it had to be taken otherwise than it says.
+fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> bool {
+    if record.read_json(entry).is_ok() && record.time.as_millis() == time {
+        return true;
+    }
+    let fields: Option<Map<String, Value>> = serde_json::from_slice(entry).ok();
+    // One that came without a time has that of its neighbour.
+    let is_only_without_time = fields.as_ref().is_some_and(|fields| fields.get(TIME).is_none_or(Value::is_null));
+    let (read, is_as_it_says) = match fields {
+        Some(fields) => of_fields(time, fields),
+        None => (said(time, String::from_utf8_lossy(entry).into_owned()), false),
+    };
+    *record = read;
+    is_as_it_says && is_only_without_time
+}
+
+/// The field of a record's time, and the one that keeps what stood there when that is no time.
+const TIME: &str = "logTimestamp";
+const TIME_AS_IT_CAME: &str = "originalTimestamp";
+
+/// A record of these fields, and whether its texts are what the fields say.
+fn of_fields(time: i64, mut fields: Map<String, Value>) -> (Record, bool) {
+    let mut record = Record::at(Timestamp::clamped(time));
+    let mut is_as_it_says = true;
+    let came = fields.remove(TIME).filter(|came| !came.is_null());
+    let texts = [
+        ("severity", &mut record.severity),
+        ("logType", &mut record.log_type),
+        ("logMessage", &mut record.message),
+        ("bundleName", &mut record.bundle_name),
+        ("bundleVersion", &mut record.bundle_version),
+        ("podName", &mut record.pod_name),
+    ];
+    for (name, text) in texts {
+        match fields.remove(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(own)) => *text = Some(own),
+            // A number, a list: as it stands there.
+            Some(other) => {
+                is_as_it_says = false;
+                *text = Some(other.to_string());
+            }
+        }
+    }
+    // A time in another form is kept as it came, when it is not the one that the record has.
+    if let Some(came) = came.filter(|came| came.as_i64() != Some(record.time.as_millis())) {
+        fields.entry(TIME_AS_IT_CAME).or_insert(came);
+    }
+    record.extra = (!fields.is_empty()).then(|| Box::new(fields));
+    (record, is_as_it_says)
+}
+
+fn said(time: i64, message: String) -> Record {
+    Record { message: Some(message), ..Record::at(Timestamp::clamped(time)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(entry: &str, time: i64, expected: &str, is_as_it_says: bool) {
+        let mut record = Record::at(Timestamp::MIN);
+        assert_eq!(read_record(&mut record, time, entry.as_bytes()), is_as_it_says, "{entry}");
+        assert_eq!(serde_json::to_string(&record).unwrap(), expected);
+    }
+
+    /// One field of another kind, or a time in another form, kept a run from ever landing.
+    #[test]
+    fn an_odd_entry_is_a_record_all_the_same() {
+        check(r#"{"logTimestamp":7,"logMessage":"m"}"#, 7, r#"{"logTimestamp":7,"logMessage":"m"}"#, true);
+        check(r#"{"logMessage":"m"}"#, 7, r#"{"logTimestamp":7,"logMessage":"m"}"#, true);
+        check(r#"{"logTimestamp":null,"logMessage":"m"}"#, 7, r#"{"logTimestamp":7,"logMessage":"m"}"#, true);
+        check(
+            r#"{"logTimestamp":7,"severity":3,"logMessage":["a",1]}"#,
+            7,
+            r#"{"logTimestamp":7,"severity":"3","logMessage":"[\"a\",1]"}"#,
+            false,
+        );
+        check(r#"{"logTimestamp":"soon","x":1}"#, 7, r#"{"logTimestamp":7,"originalTimestamp":"soon","x":1}"#, false);
+        let nanoseconds = r#"{"logTimestamp":1614696623123456789}"#;
+        let kept = r#"{"logTimestamp":1614696623123,"originalTimestamp":1614696623123456789}"#;
+        check(nanoseconds, 1_614_696_623_123, kept, false);
+        check(
+            r#"{"logTimestamp":7,"a":tru}"#,
+            7,
+            r#"{"logTimestamp":7,"logMessage":"{\"logTimestamp\":7,\"a\":tru}"}"#,
+            false,
+        );
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        let mut record = Record::at(Timestamp::MIN);
+        assert!(!read_record(&mut record, 7, deep.as_bytes()));
+        assert_eq!(record.message.as_deref(), Some(deep.as_str()));
+    }
+}

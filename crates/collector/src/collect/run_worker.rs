@@ -1,0 +1,338 @@
+//! Works on one run at a time: claims it, fetches its log, stores it, and notes how that came out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_client::Execution;
+use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp};
+use runlog_store::{ClaimedRun, ErrorKind, LiveQuery, Setback, failpoint};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info, warn};
+
+use super::context::CollectContext;
+use super::error::{CollectError, Result};
+use super::ingest::Ingestor;
+use super::lease::{RunLease, lease_end};
+use super::progress::{CollectEvent, CollectProgress, ProgressAdapter};
+use super::stats::CollectStats;
+use super::upstream_run::{execution_of, finish_of};
+use crate::backoff::{backoff, millis};
+use crate::error_chain::error_chain;
+use crate::fetch::error::{FetchError, storage};
+use crate::fetch::progress::NoProgress;
+use crate::fetch::request::{FetchRequest, Output};
+use crate::fetch::run::{Fetched, fetch_into};
+use crate::fetch::spare_folders::{SPARE, SpareFolders, remove_left_over};
+use crate::shutdown::{until_shutdown, with_shutdown_timeout};
+use crate::workers::Pool;
+
+/// How often a run whose log the service does not know is tried before it counts as one without a log.
+const NO_LOG_TRIES: i64 = 3;
+/// How long after its end a run whose log the service does not know may get one. Unit: milliseconds.
+const LOG_COMES_MS: i64 = 3_600_000;
+/// Ends the name of a folder with what a run has logged while it goes.
+const SO_FAR: &str = ".so-far";
+/// The wait after the first attempt that came to nothing, and the longest.
+const AGAIN_FIRST: Duration = Duration::from_secs(30);
+const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// The longest where the archive could not take it: when the archive can again, it can for all of them.
+const AGAIN_MAX_ARCHIVE: Duration = Duration::from_secs(600);
+
+/// Works on the runs of an upstream. Cheap to clone; clones share what they know.
+#[derive(Clone)]
+pub(super) struct RunWorker(Arc<Shared>);
+
+struct Shared {
+    context: Arc<CollectContext>,
+    progress: Arc<dyn CollectProgress>,
+    is_tidy: OnceCell<()>,
+    spare_folders: SpareFolders,
+    landing: Arc<Pool>,
+    following: Arc<Pool>,
+}
+
+impl RunWorker {
+    /// Nothing is claimed yet.
+    pub(super) fn new(context: Arc<CollectContext>, progress: Arc<dyn CollectProgress>) -> Self {
+        Self(Arc::new(Shared {
+            context,
+            progress,
+            is_tidy: OnceCell::new(),
+            spare_folders: SpareFolders::default(),
+            landing: Arc::new(Pool::new()),
+            following: Arc::new(Pool::new()),
+        }))
+    }
+
+    /// Those that land runs that are due.
+    pub(super) fn landing(&self) -> &Arc<Pool> {
+        &self.0.landing
+    }
+
+    /// Those that look at runs that are still running.
+    pub(super) fn following(&self) -> &Arc<Pool> {
+        &self.0.following
+    }
+
+    /// Folders of fetches that are over.
+    pub(super) fn spare_folders(&self) -> &SpareFolders {
+        &self.0.spare_folders
+    }
+
+    /// Removes the pages of runs that have landed, and folders that were kept to be used again: a collector that was
+    /// killed leaves them on disk.
+    async fn tidy(&self) -> Result<()> {
+        let folder = self.0.context.work_folder()?;
+        let entries = std::fs::read_dir(&folder).map_err(storage("read", &folder))?;
+        let name_of = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
+        let named: Vec<(String, PathBuf)> =
+            entries.flatten().filter_map(|entry| Some((name_of(&entry.path())?, entry.path()))).collect();
+        for (_, spare) in named.iter().filter(|(name, _)| name.starts_with(SPARE)) {
+            if let Err(error) = remove_left_over(spare) {
+                debug!(%error, "a folder that was kept to be used again cannot be removed");
+            }
+        }
+        let run_of = |name: &str| name.trim_end_matches(SO_FAR).parse().ok();
+        let left: Vec<(RunId, PathBuf)> =
+            named.into_iter().filter_map(|(name, path)| Some((run_of(&name)?, path))).collect();
+        let runs: Vec<RunId> = left.iter().map(|(run, _)| *run).collect();
+        let landed = self.0.context.store.landed_among(&self.0.context.upstream.name, &runs).await?;
+        for (run_id, path) in left.iter().filter(|(run, _)| landed.contains(run)) {
+            match remove_left_over(path) {
+                Ok(true) => info!(run.id = %run_id, "pages of a run that has landed were left behind, and are removed"),
+                Ok(false) => {}
+                // They take up room, and nothing waits for it.
+                Err(error) => warn!(run.id = %run_id, %error, "pages of a run that has landed cannot be removed"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims the run that has waited for longest, and lands it; none when none is due.
+    pub(super) async fn land_one(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
+        let Shared { context, progress, .. } = &*self.0;
+        let CollectContext { store, upstream, .. } = context.as_ref();
+        tokio::select! {
+            tidied = self.0.is_tidy.get_or_try_init(|| self.tidy()) => { tidied?; }
+            () = stop.cancelled() => return Ok(None),
+        }
+        let now = upstream.client.clock().now();
+        // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
+        let claimed = tokio::select! {
+            claimed = store.claim_run(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
+            () = stop.cancelled() => None,
+        };
+        let Some(claimed) = claimed else { return Ok(None) };
+        self.0.landing.wake();
+        let run_id = claimed.run_id()?;
+        let lease = RunLease::hold(&self.0.context, &claimed);
+        let outcome = tokio::select! {
+            // A task of its own: a run that makes it panic is set back like any other that fails.
+            ended = AbortOnDropHandle::new(tokio::spawn(self.clone().fetch_and_store(claimed.clone(), run_id))) => {
+                ended.map_err(CollectError::from).flatten()
+            }
+            () = lease.lost() => {
+                warn!(run.id = %run_id, "another collector has taken over a run that took too long");
+                return Ok(Some(CollectStats::default()));
+            }
+            () = stop.cancelled() => {
+                // What is on disk stays there, to continue from.
+                with_shutdown_timeout(store.give_back(&upstream.name, &claimed)).await?;
+                return Ok(Some(CollectStats::default()));
+            }
+        };
+        let error = match outcome {
+            Ok(Some(records)) => {
+                info!(run.id = %run_id, records, "a run's whole log has landed");
+                progress.report(CollectEvent::Landed(run_id, records));
+                return Ok(Some(CollectStats { landed: 1, records, ..CollectStats::default() }));
+            }
+            Ok(None) => {
+                info!(run.id = %run_id, "a run has no log");
+                progress.report(CollectEvent::NoLog(run_id));
+                return Ok(Some(CollectStats { no_log: 1, ..CollectStats::default() }));
+            }
+            Err(error) => error,
+        };
+        let setback = self.setback(&claimed, &error);
+        let noted = until_shutdown(store.set_back(&upstream.name, &claimed, &setback), stop).await;
+        let Setback { problem, again_at, .. } = setback;
+        if let Err(error) = noted {
+            warn!(run.id = %run_id, problem, "a run was not landed, and the archive cannot take note of it");
+            return Err(error.into());
+        }
+        info!(run.id = %run_id, problem, %again_at, "a run was not landed, and is tried again");
+        progress.report(CollectEvent::SetBack(run_id, &problem));
+        Ok(Some(CollectStats { set_back: 1, ..CollectStats::default() }))
+    }
+
+    /// Stores what a running run has logged since it was last looked at; false when none is to be looked at.
+    pub(super) async fn follow_one(&self, stop: &CancellationToken) -> Result<bool> {
+        let CollectContext { store, upstream, .. } = self.0.context.as_ref();
+        let Some(every) = upstream.settings.while_going else { return Ok(false) };
+        let now = upstream.client.clock().now();
+        let before = now.plus_millis(-millis(every));
+        let claimed = tokio::select! {
+            claimed = store.claim_going_run(&upstream.name, lease_end(&self.0.context, now), before) => claimed?,
+            () = stop.cancelled() => None,
+        };
+        let Some(claimed) = claimed else { return Ok(false) };
+        self.0.following.wake();
+        let run_id = claimed.run_id()?;
+        let lease = RunLease::hold(&self.0.context, &claimed);
+        let outcome = tokio::select! {
+            ended = AbortOnDropHandle::new(tokio::spawn(self.clone().fetch_and_store_so_far(claimed.clone()))) => {
+                ended.map_err(CollectError::from).flatten()
+            }
+            () = lease.lost() => return Ok(true),
+            () = stop.cancelled() => {
+                // The next look continues with what is on disk.
+                with_shutdown_timeout(store.give_back(&upstream.name, &claimed)).await?;
+                return Ok(true);
+            }
+        };
+        if let Err(error) = outcome {
+            // All of it comes when the run has ended.
+            warn!(
+                run.id = %run_id,
+                error = &error as &dyn std::error::Error,
+                "what a run has logged so far could not be brought in, and is looked at again"
+            );
+        }
+        until_shutdown(store.looked_at_run(&upstream.name, &claimed), stop).await?;
+        Ok(true)
+    }
+
+    /// Fetches from the last archived instant on, so that nothing is missing at the seam; what is there already is not
+    /// stored again.
+    async fn fetch_and_store_so_far(self, claimed: ClaimedRun) -> Result<()> {
+        let store = &self.0.context.store;
+        let run_id = claimed.run_id()?;
+        let run = execution_of(&claimed)?;
+        let newest = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
+        let newest = match store.run(run_id).await? {
+            Some(_) => store.live_page(run_id, &newest).await?.records.pop(),
+            None => None,
+        };
+        let start = newest.map(|record| record.time.floor_to_second());
+        let folder = self.0.context.work_folder()?.join(format!("{run_id}{SO_FAR}"));
+        let fetched = match self.fetch_from(start, &run, run_id, &folder).await {
+            // A look that was broken off began elsewhere.
+            Err(CollectError::Fetch(FetchError::OtherFetch { .. })) if remove_left_over(&folder)? => {
+                self.fetch_from(start, &run, run_id, &folder).await
+            }
+            fetched => fetched,
+        };
+        match fetched {
+            Ok(fetched) => Ok(fetched.checkpoint.remove()?),
+            Err(error) => {
+                // The next look begins where the archive is then.
+                if let Err(error) = remove_left_over(&folder) {
+                    debug!(run.id = %run_id, %error, "pages of a look that came to nothing are left behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Fetches what a run has logged since then, and lands it.
+    async fn fetch_from(
+        &self,
+        start: Option<Timestamp>,
+        run: &Execution,
+        run_id: RunId,
+        folder: &Path,
+    ) -> Result<Fetched> {
+        let request =
+            FetchRequest { range: TimeRange { start, end: None }, settle: None, ..self.fetch_request(run_id) };
+        let mut ingestor = Ingestor::new(Arc::clone(&self.0.context), run.clone(), run_id, start);
+        let (client, folder) = (&self.0.context.upstream.client, Some(folder.to_owned()));
+        let fetched = fetch_into(client, &request, folder, &mut ingestor, Arc::new(NoProgress)).await;
+        ingestor.finish().await;
+        fetched
+    }
+
+    /// Fetches a run's log, lands it, and ends the run. Its records; none when it has no log.
+    async fn fetch_and_store(self, claimed: ClaimedRun, run_id: RunId) -> Result<Option<u64>> {
+        let Shared { context, progress, .. } = &*self.0;
+        let CollectContext { store, upstream, .. } = context.as_ref();
+        progress.report(CollectEvent::Fetching(run_id));
+        let run = execution_of(&claimed)?;
+        let finish = finish_of(&run).ok_or_else(|| {
+            let what = format!("its status {:?} is not known here", run.status_text);
+            CollectError::BadRun { run: run_id.to_string(), what }
+        })?;
+        let folder = self.0.context.work_folder()?.join(run_id.to_string());
+        self.0.spare_folders.put_at(&folder);
+        let request = FetchRequest {
+            known: Some(run.clone()),
+            settle: Some(upstream.settings.settle),
+            ..self.fetch_request(run_id)
+        };
+        let mut ingestor = Ingestor::new(Arc::clone(&self.0.context), run, run_id, None);
+        let adapter = Arc::new(ProgressAdapter(Arc::clone(progress)));
+        let fetched = fetch_into(&upstream.client, &request, Some(folder), &mut ingestor, adapter).await;
+        let odd = ingestor.odd();
+        ingestor.finish().await;
+        let Fetched { report, checkpoint } = fetched?;
+        if report.pages == 0 {
+            checkpoint.remove()?;
+            // Of a run that has just ended, one may come.
+            let now = upstream.client.clock().now();
+            let is_recent = finish.finish_timestamp.is_some_and(|ended| now.millis_since(ended) < LOG_COMES_MS);
+            if is_recent && claimed.attempts + 1 < NO_LOG_TRIES {
+                return Err(CollectError::NoLogYet { run: run_id.to_string() });
+            }
+            store.end_without_log(&upstream.name, &claimed, &finish).await?;
+            return Ok(None);
+        }
+        store.land_run(&upstream.name, &claimed, &finish, report.records, report.pages).await?;
+        failpoint::reach("collect-landed");
+        let records = report.records_mended + odd;
+        if records > 0 {
+            let upstream = &upstream.name;
+            warn!(
+                upstream,
+                run.id = %run_id,
+                records,
+                "the log of run {run_id} has {records} records that are not what the service should send; each is stored as nearly as it came as can be"
+            );
+            progress.report(CollectEvent::Mended(run_id, records));
+        }
+        self.0.spare_folders.take(checkpoint);
+        Ok(Some(report.records))
+    }
+
+    fn fetch_request(&self, run_id: RunId) -> FetchRequest {
+        let settings = &self.0.context.upstream.settings;
+        FetchRequest {
+            pages_in_flight: settings.pages_in_flight,
+            page_memory_bytes: settings.page_memory_bytes,
+            ..FetchRequest::new(run_id, Output::StandardOutput)
+        }
+    }
+
+    fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> Setback {
+        let mut problem = error_chain(error);
+        if let CollectError::Fetch(FetchError::Incomplete { .. } | FetchError::Uncounted { .. }) = error {
+            problem += "; the run's page shows what came";
+        }
+        let expected = match error {
+            CollectError::Fetch(FetchError::Incomplete { expected, .. }) => Some(*expected),
+            _ => None,
+        };
+        let longest = match error {
+            CollectError::Archive(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy) => {
+                AGAIN_MAX_ARCHIVE
+            }
+            _ => AGAIN_MAX,
+        };
+        let now = self.0.context.upstream.client.clock().now();
+        let attempts = u32::try_from(claimed.attempts).unwrap_or_default();
+        let again = backoff(AGAIN_FIRST, attempts, longest);
+        Setback { problem, expected, again_at: now.plus_millis(millis(again)) }
+    }
+}

@@ -1,0 +1,185 @@
+//! The tasks of an upstream, and the places that they belong to.
+
+use std::collections::{HashMap, HashSet};
+
+use runlog_client::Execution;
+use runlog_model::place::{Environment, Task, Workspace};
+use runlog_model::wire::places::TaskItem;
+use runlog_model::{EnvironmentId, Random, TaskId, Timestamp, WorkspaceId};
+use runlog_store::Store;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
+
+use super::error::{CollectError, Result};
+use super::upstream::Upstream;
+use crate::glob;
+
+/// How long the list of tasks is not read again for the sake of a task that was not in it. Unit: milliseconds.
+const MISSED_MS: i64 = 300_000;
+
+/// What is known of the tasks of an upstream.
+#[derive(Default)]
+pub(super) struct KnownTasks(Mutex<Tasks>);
+
+/// The tasks of an upstream, as far as it shows them.
+#[derive(Default)]
+struct Tasks {
+    /// Those that were ever shown: the last runs of one that was deleted may land after that.
+    shown: HashMap<TaskId, TaskItem>,
+    /// Those of which the upstream does not know any more.
+    gone: HashSet<TaskId>,
+    /// When tasks were looked for in vain.
+    missed: HashMap<TaskId, Timestamp>,
+    /// When the list could not be read.
+    refused_at: Option<Timestamp>,
+}
+
+impl KnownTasks {
+    /// The tasks whose names match one of the patterns, those of a fresh list and those that were shown before; with each,
+    /// whether the upstream still knows it.
+    pub(super) async fn named(&self, patterns: &[String], listed: Vec<TaskItem>) -> Vec<(TaskId, bool)> {
+        let mut known = self.0.lock().await;
+        known.learn(listed);
+        let matches = |task: &&TaskItem| patterns.iter().any(|pattern| glob::matches(&task.name, pattern));
+        let tasks = known.shown.values().filter(matches).map(|task| task.executable);
+        tasks.map(|task| (task, !known.gone.contains(&task))).collect()
+    }
+
+    /// Does not ask for the runs of a task any more that was chosen by its name, unless the upstream shows it again.
+    pub(super) async fn lose_task(&self, task: TaskId) {
+        match self.0.lock().await.gone.insert(task) {
+            true => warn!(task.id = %task, "the upstream does not know a task any more, nor runs of it"),
+            false => debug!(task.id = %task, "the upstream still does not know a task"),
+        }
+    }
+
+    /// Makes the task of a run known to the archive, and where it belongs. A task that the upstream does not show stays
+    /// what it is there; one that is new there has its id as its name, in a workspace that is called like the upstream.
+    pub(super) async fn learn_task(&self, store: &Store, upstream: &Upstream, run: &Execution) -> Result<TaskId> {
+        let text = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
+        let id: TaskId = text.parse().map_err(|_| CollectError::BadRun {
+            run: run.id().to_owned(),
+            what: format!("its task id {text:?} is not 24 hexadecimal digits"),
+        })?;
+        match self.shown(upstream, id).await {
+            Some(item) => store.learn_task(&task(item, run)).await?,
+            None => {
+                let is_new = store.task(id).await?.is_none();
+                if is_new {
+                    store.learn_task(&nameless(upstream, id)).await?;
+                }
+            }
+        }
+        Ok(id)
+    }
+
+    /// What the upstream shows of a task.
+    async fn shown(&self, upstream: &Upstream, id: TaskId) -> Option<TaskItem> {
+        let now = upstream.client.clock().now();
+        let is_to_be_looked_for = self.0.lock().await.is_to_be_looked_for(id, now);
+        if is_to_be_looked_for {
+            let listed = upstream.client.tasks(None, None).await;
+            let mut tasks = self.0.lock().await;
+            match listed {
+                Ok(listed) => {
+                    tasks.learn(listed);
+                    tasks.miss(id, now);
+                }
+                Err(error) => {
+                    // Names are not worth a log.
+                    warn!(
+                        upstream = upstream.name,
+                        error = &error as &dyn std::error::Error,
+                        "the upstream does not list its tasks: the names of new ones are not known"
+                    );
+                    tasks.refused_at = Some(now);
+                }
+            }
+        }
+        self.0.lock().await.shown.get(&id).cloned()
+    }
+}
+
+impl Tasks {
+    fn learn(&mut self, listed: Vec<TaskItem>) {
+        self.refused_at = None;
+        for item in listed {
+            self.gone.remove(&item.executable);
+            self.shown.insert(item.executable, item);
+        }
+    }
+
+    /// Notes that a task was looked for, where that was in vain.
+    fn miss(&mut self, id: TaskId, now: Timestamp) {
+        self.missed.retain(|_, at| is_recent(*at, now));
+        if !self.shown.contains_key(&id) {
+            self.missed.insert(id, now);
+        }
+    }
+
+    /// True for a task that the list may show when it is read now.
+    fn is_to_be_looked_for(&self, id: TaskId, now: Timestamp) -> bool {
+        let was_missed = self.missed.get(&id).is_some_and(|at| is_recent(*at, now));
+        let was_refused = self.refused_at.is_some_and(|at| is_recent(at, now));
+        !self.shown.contains_key(&id) && !was_missed && !was_refused
+    }
+}
+
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    (0..MISSED_MS).contains(&now.millis_since(at))
+}
+
+/// A task as the upstream shows it, for the archive.
+fn task(item: TaskItem, run: &Execution) -> Task {
+    let TaskItem { executable, name, workspace } = item;
+    let environment = workspace.environment;
+    let environment = Environment {
+        id: environment.id,
+        name: environment.name,
+        description: environment.description,
+        is_default: environment.default,
+    };
+    Task {
+        id: executable,
+        name,
+        version: run.text("taskVersion").or_else(|| run.text("jobVersion")).unwrap_or("1.0").to_owned(),
+        description: None,
+        tags: Vec::new(),
+        workspace: Workspace {
+            id: workspace.id,
+            name: workspace.name,
+            description: workspace.description,
+            owner: workspace.owner,
+            environment,
+        },
+    }
+}
+
+/// A place for tasks that the upstream does not show.
+fn nameless(upstream: &Upstream, id: TaskId) -> Task {
+    let environment = Environment {
+        id: EnvironmentId::random(&AlwaysTheSame(&upstream.name)),
+        name: upstream.name.clone(),
+        description: None,
+        is_default: false,
+    };
+    let workspace = Workspace {
+        id: WorkspaceId::random(&AlwaysTheSame(&upstream.name)),
+        environment,
+        name: upstream.name.clone(),
+        description: Some("tasks that the upstream does not show".to_owned()),
+        owner: upstream.name.clone(),
+    };
+    Task { id, workspace, name: id.to_string(), version: "1.0".to_owned(), description: None, tags: Vec::new() }
+}
+
+/// Makes ids that nobody else makes, and the same each time.
+struct AlwaysTheSame<'a>(&'a str);
+
+impl Random for AlwaysTheSame<'_> {
+    fn fill(&self, bytes: &mut [u8]) {
+        let digest = Sha256::digest(self.0);
+        bytes.iter_mut().zip(digest.iter().cycle()).for_each(|(byte, made)| *byte = *made);
+    }
+}

@@ -1,0 +1,60 @@
+//! A run as its service tells of it, in the terms of the archive.
+
+use runlog_client::Execution;
+use runlog_model::RunStatus;
+use runlog_model::run::PlanPart;
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_store::ClaimedRun;
+use serde::Deserialize;
+
+use super::error::{CollectError, Result};
+
+/// The run as the service told of it when it was listed.
+pub(super) fn execution_of(claimed: &ClaimedRun) -> Result<Execution> {
+    let bad = |error: serde_json::Error| CollectError::BadRun {
+        run: claimed.run_id().map(|id| id.to_string()).unwrap_or_default(),
+        what: error.to_string(),
+    };
+    serde_json::from_str(&claimed.body).map(Execution::read).map_err(bad)
+}
+
+/// A field of what the service said, as far as it is there and can be read.
+fn field<T: for<'de> Deserialize<'de>>(run: &Execution, name: &str) -> Option<T> {
+    run.raw.get(name).cloned().and_then(|value| serde_json::from_value(value).ok())
+}
+
+/// How the archive begins the run.
+pub(super) fn start_of(run: &Execution, task_id: runlog_model::TaskId) -> StartRun {
+    let text = |name: &str| run.text(name).map(str::to_owned);
+    StartRun {
+        task_version: text("taskVersion").or_else(|| text("jobVersion")),
+        execution_type: field(run, "executionType"),
+        // It has ended; that is said when its log is there.
+        status: Some(RunStatus::Executing),
+        trigger_timestamp: run.triggered_at,
+        start_timestamp: run.started_at.or(run.triggered_at),
+        user_id: text("userId"),
+        user_type: field(run, "userType"),
+        plan: PlanPart { id: text("planId"), ..PlanPart::default() },
+        runtime: field(run, "runtime"),
+        timeout: field(run, "timeout"),
+        parallel_execution_allowed: field(run, "parallelExecutionAllowed"),
+        api_version: text("apiVersion"),
+        container_id: text("containerId"),
+        ..StartRun::of_task(task_id)
+    }
+}
+
+/// How the archive ends the run; none when its status is not a final one.
+pub(super) fn finish_of(run: &Execution) -> Option<FinishRun> {
+    let text = |name: &str| run.text(name).map(str::to_owned);
+    Some(FinishRun {
+        finish_timestamp: run.finished_at.or(run.started_at).or(run.triggered_at),
+        error_message: text("errorMessage"),
+        error_type: text("errorType"),
+        misfired_execution_reason: text("misfiredExecutionReason"),
+        number_of_processed_rows: field(run, "numberOfProcessedRows"),
+        number_of_rejected_rows: field(run, "numberOfRejectedRows"),
+        ..FinishRun::with_status(run.status.filter(|status| status.is_final())?)
+    })
+}

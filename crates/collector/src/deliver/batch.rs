@@ -1,0 +1,132 @@
+//! What became of the records of a batch.
+
+use runlog_store::{Place, RefusedRange};
+
+use super::sinks::sink::{Encoded, RecordOutcome};
+
+/// What became of each record of a batch.
+pub(super) struct BatchOutcome {
+    /// Where the records stand, in order.
+    places: Vec<Place>,
+    /// For each of them, the range of refused ones that it belongs to.
+    ranges: Vec<Option<usize>>,
+    is_taken: Vec<bool>,
+    refused: Vec<RefusedRange>,
+}
+
+impl BatchOutcome {
+    pub(super) fn of(records: &[Encoded]) -> Self {
+        let places: Vec<Place> = records.iter().map(|record| record.place).collect();
+        let (ranges, is_taken) = (vec![None; places.len()], vec![false; places.len()]);
+        Self { places, ranges, is_taken, refused: Vec::new() }
+    }
+
+    /// How many were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.is_taken.iter().filter(|it| **it).count() as u64
+            + self.refused.iter().map(|range| range.of_records - range.records).sum::<u64>()
+    }
+
+    /// The first reason for which one was refused.
+    pub(super) fn first_reason(&self) -> &str {
+        self.refused.first().map(|range| range.reason.as_str()).unwrap_or_default()
+    }
+
+    /// True when none was refused.
+    pub(super) fn is_clean(&self) -> bool {
+        self.refused.is_empty()
+    }
+
+    /// How many were refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.iter().map(|range| range.records).sum()
+    }
+
+    /// Takes note of an answer. Gives what is to be sent again, and why, when it is to be sent only after a while.
+    pub(super) fn sort(
+        &mut self,
+        records: Vec<Encoded>,
+        outcomes: Vec<RecordOutcome>,
+    ) -> (Vec<Encoded>, Option<String>) {
+        let (mut again, mut problem) = (Vec::new(), None);
+        for (record, outcome) in records.into_iter().zip(outcomes) {
+            match outcome {
+                RecordOutcome::Taken => self.take(record.place),
+                RecordOutcome::Refused(reason) => self.refuse(&[record], &reason),
+                RecordOutcome::RetryNow => again.push(record),
+                RecordOutcome::RetryLater(why) => {
+                    problem.get_or_insert(why);
+                    again.push(record);
+                }
+            }
+        }
+        (again, problem)
+    }
+
+    fn take(&mut self, place: Place) {
+        if let Ok(index) = self.places.binary_search(&place) {
+            self.is_taken[index] = true;
+        }
+    }
+
+    pub(super) fn refuse(&mut self, records: &[Encoded], reason: &str) {
+        for place in records.iter().map(|record| record.place) {
+            let Ok(index) = self.places.binary_search(&place) else { continue };
+            let before = index.checked_sub(1).and_then(|before| self.ranges[before]);
+            let joined = before.filter(|range| {
+                let range = &self.refused[*range];
+                range.records == range.of_records && same_kind(&range.reason, reason)
+            });
+            self.ranges[index] = Some(match joined {
+                Some(range) => {
+                    self.refused[range].extend(place);
+                    range
+                }
+                None => {
+                    self.refused.push(RefusedRange::one(place, reason));
+                    self.refused.len() - 1
+                }
+            });
+        }
+    }
+
+    /// So many of these were refused, and nobody knows which.
+    pub(super) fn all_but(&mut self, records: &[Encoded], count: usize, reason: String) {
+        let places: Vec<Place> = records.iter().map(|record| record.place).collect();
+        let [first, .., last] = places[..] else { return };
+        let arrivals = |of: fn(u64, u64) -> u64| places.iter().map(|place| place.arrival).reduce(of);
+        let arrivals = arrivals(u64::min).zip(arrivals(u64::max)).unwrap_or_default();
+        let (records, of_records) = (count as u64, places.len() as u64);
+        self.refused.push(RefusedRange { first, last, arrivals, records, of_records, reason });
+    }
+
+    /// Leaves room for so many ranges. When there are more: how far the records count that stand before the first of
+    /// those, and nothing of what comes after.
+    pub(super) fn cut(&mut self, room: usize) -> Option<Option<Place>> {
+        if self.refused.len() <= room {
+            return None;
+        }
+        self.refused.sort_by_key(|range| range.first);
+        let first = self.refused[room].first;
+        self.refused.truncate(room);
+        let before = self.places.partition_point(|place| *place < first);
+        self.is_taken[before..].fill(false);
+        Some(before.checked_sub(1).map(|last| self.places[last]))
+    }
+
+    pub(super) fn into_refused(mut self) -> Vec<RefusedRange> {
+        self.refused.sort_by_key(|range| range.first);
+        self.refused
+    }
+}
+
+/// True for reasons that differ in what they quote, in ids and in numbers alone.
+fn same_kind(one: &str, other: &str) -> bool {
+    fn words(text: &str) -> impl Iterator<Item = &str> {
+        let is_apart = |c: char| c.is_whitespace() || matches!(c, '[' | ']' | '{' | '}' | '(' | ')' | ',' | ':' | '=');
+        text.split(is_apart).filter(|word| {
+            !word.is_empty() && !word.contains(|c: char| c.is_ascii_digit() || matches!(c, '\'' | '"' | '`'))
+        })
+    }
+    one == other || words(one).eq(words(other))
+}

@@ -1,0 +1,206 @@
+//! One delivery of a run to a sink: reads on from the last noted step, and notes each step when the sink has it.
+
+use runlog_client::Wait;
+use runlog_model::Clock;
+use runlog_store::{ClaimedDelivery, DeliveryStep, PlacedRecord, Replays, Store};
+use tokio_util::sync::CancellationToken;
+
+use super::config::SinkConfig;
+use super::destination::Destination;
+use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
+use super::health::SinkHealth;
+use super::pending::PendingBatch;
+use super::send::{Sender, TRIES, pause};
+use super::sinks::files::Files;
+use super::sinks::sink::{Item, RunContext, SendError, Sink};
+use super::sinks::webhook::Webhook;
+use super::stats::DeliveryStats;
+use super::target::{FileParts, RecordTarget, SinkBatches};
+
+/// A run that was claimed to be delivered.
+pub(super) struct RunDelivery<'a> {
+    pub(super) store: &'a Store,
+    pub(super) sink: &'a SinkConfig,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) wait: &'a dyn Wait,
+    pub(super) health: &'a SinkHealth,
+    pub(super) claimed: &'a mut ClaimedDelivery,
+    pub(super) stats: &'a mut DeliveryStats,
+    pub(super) stop: &'a CancellationToken,
+}
+
+impl RunDelivery<'_> {
+    /// Sends what the sink lacks of the run, and ends the delivery.
+    pub(super) async fn deliver(mut self) -> Result<()> {
+        let run = self.run_context().await?;
+        match &self.sink.destination {
+            Destination::Records(to) => self.send_records(to.as_ref(), &run).await?,
+            Destination::Files(files) => self.write_files(files, &run).await?,
+            Destination::Runs(webhook) => self.send_run(webhook, &run).await?,
+        }
+        Ok(self.store.finish_delivery(self.claimed).await?)
+    }
+
+    async fn run_context(&self) -> Result<RunContext> {
+        let run = &self.claimed.run;
+        let task = self.store.task(run.task_id).await?;
+        let task = task.ok_or_else(|| DeliveryError::Run(format!("its task {} is not known any more", run.task_id)))?;
+        Ok(RunContext {
+            run: run.clone(),
+            task: task.name,
+            workspace: task.workspace.name,
+            environment: task.workspace.environment.name,
+        })
+    }
+
+    async fn send_records(&mut self, to: &dyn Sink, run: &RunContext) -> Result<()> {
+        let sender = Sender { to, health: self.health, wait: self.wait, stop: self.stop };
+        self.send_replays(sender, run).await?;
+        self.pass_on_records(&mut SinkBatches::new(sender, run, self.sink.bounds)).await
+    }
+
+    /// Sends records again that were refused and are to be sent again.
+    async fn send_replays(&mut self, sender: Sender<'_>, run: &RunContext) -> Result<()> {
+        while let Some(replays) = self.next_replays().await? {
+            let wanted = replays.records.into_iter().filter(|it| self.sink.filter.wants_record(&it.record));
+            let records = wanted.map(|record| sender.to.encode(run, &self.item(record))).collect();
+            let outcome = sender.send_all(run, records).await?;
+            let step = DeliveryStep {
+                delivered: outcome.taken(),
+                refused: outcome.into_refused(),
+                replayed: Some(replays.replayed),
+                ..DeliveryStep::default()
+            };
+            self.note(&step).await?;
+        }
+        self.claimed.has_replays = false;
+        Ok(())
+    }
+
+    async fn next_replays(&self) -> Result<Option<Replays>> {
+        match self.claimed.has_replays {
+            true => Ok(self.store.read_replays(self.claimed).await?),
+            false => Ok(None),
+        }
+    }
+
+    async fn write_files(&mut self, files: &Files, run: &RunContext) -> Result<()> {
+        let mut parts = FileParts::new(files, run);
+        let written = self.pass_on_records(&mut parts).await;
+        // A part in the making is left behind when it is broken off.
+        parts.abandon().await;
+        written
+    }
+
+    /// Passes the records on that are wanted, batch by batch, and notes what became of each batch.
+    async fn pass_on_records<T: RecordTarget>(&mut self, target: &mut T) -> Result<()> {
+        let mut reader = self.store.read_delivery(self.claimed);
+        let mut batch = PendingBatch::default();
+        loop {
+            let records = tokio::select! {
+                records = reader.next() => records?,
+                () = self.stop.cancelled() => return Err(DeliveryError::Stopped),
+            };
+            let Some(records) = records else { break };
+            let oldest = target.oldest_taken(self.clock.now());
+            for record in records {
+                let place = record.place;
+                let is_wanted = self.sink.filter.wants_record(&record.record);
+                let is_too_old = is_wanted && oldest.is_some_and(|oldest| place.time < oldest);
+                if is_wanted && !is_too_old {
+                    if self.stop.is_cancelled() {
+                        return Err(DeliveryError::Stopped);
+                    }
+                    let record = target.prepare(self.item(record));
+                    if !target.has_room_for(&record, &batch) {
+                        self.end_batch(target, std::mem::take(&mut batch)).await?;
+                    }
+                    batch.count(target.bytes_of(&record));
+                    target.add(record, self.claimed.parts + 1).await?;
+                } else {
+                    batch.leave_out(is_too_old);
+                }
+                batch.until = Some(place);
+                if (is_wanted || T::NOTES_WHAT_IS_LEFT_OUT) && batch.is_full(self.sink.bounds) {
+                    self.end_batch(target, std::mem::take(&mut batch)).await?;
+                }
+            }
+        }
+        if self.stop.is_cancelled() {
+            return Err(DeliveryError::Stopped);
+        }
+        self.end_batch(target, batch).await
+    }
+
+    /// Has the target take the records of a batch for good, and notes that as a step.
+    async fn end_batch<T: RecordTarget>(&mut self, target: &mut T, batch: PendingBatch) -> Result<()> {
+        let sent = target.finish(&batch).await?;
+        let room = match sent.has_refused() {
+            true => Some(self.store.dead_letter_room(self.claimed).await?),
+            false => None,
+        };
+        let (step, problem) = sent.into_step(&batch, room, &self.sink.name);
+        self.note(&step).await?;
+        problem.map_or(Ok(()), Err)
+    }
+
+    /// Notes a step, unless it says nothing.
+    async fn note(&mut self, step: &DeliveryStep) -> Result<()> {
+        if step.until.is_none() && step.replayed.is_none() && step.refused.is_empty() {
+            return Ok(());
+        }
+        self.store.step_delivery(self.claimed, step).await?;
+        self.stats.records += step.delivered;
+        self.stats.refused += step.refused.iter().map(|range| range.records).sum::<u64>();
+        Ok(())
+    }
+
+    /// Sends the summary of the run.
+    async fn send_run(&self, webhook: &Webhook, run: &RunContext) -> Result<()> {
+        let id = format!("{}-{}", epoch_id(self.claimed), self.claimed.run.records);
+        let mut run = run.clone();
+        if let Some(text) = &mut run.run.error_message {
+            self.sink.redactor.text(text);
+        }
+        let mut tries = 0;
+        loop {
+            let (problem, after) = match webhook.send(&id, &run).await {
+                Ok(()) => return Ok(()),
+                Err(SendError::Away { problem, after }) => (problem, after),
+                Err(SendError::NoAnswer(problem)) => (problem, None),
+                Err(SendError::Denied(problem)) => {
+                    return Err(DeliveryError::Sink { problem, pause: PAUSE_DENIED });
+                }
+                Err(error @ (SendError::Refused(_) | SendError::TooLarge(_))) => {
+                    return Err(DeliveryError::Dead(error.to_string()));
+                }
+            };
+            tries += 1;
+            if tries >= TRIES {
+                return Err(DeliveryError::Sink { problem, pause: after.unwrap_or(PAUSE_FIRST) });
+            }
+            pause(self.wait, after, tries, self.stop).await?;
+        }
+    }
+
+    /// A record as it may be seen there, under an id that it keeps.
+    fn item(&self, record: PlacedRecord) -> Item {
+        let PlacedRecord { place, mut record } = record;
+        self.sink.redactor.record(&mut record);
+        let begins = epoch_id(self.claimed);
+        Item { id: format!("{begins}-{}", place.arrival), spread: spread(&begins), place, record }
+    }
+}
+
+/// What the ids of a run's records begin with. After a deletion they are another log's.
+fn epoch_id(claimed: &ClaimedDelivery) -> String {
+    match claimed.epoch {
+        0 => claimed.run.id.to_string(),
+        epoch => format!("{}.{epoch}", claimed.run.id),
+    }
+}
+
+/// A number that differs from run to run.
+fn spread(id: &str) -> u32 {
+    id.bytes().fold(2_166_136_261, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619))
+}

@@ -1,0 +1,255 @@
+//! Files in a folder or a bucket: NDJSON, lines of text, or Parquet.
+//!
+//! A run is one file or several parts. A part is there whole or not at all, and the same part has the same name and the
+//! same records whenever it is written, so that writing it again changes nothing.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use runlog_model::text::TextLine;
+use runlog_store::{Bucket, BucketFile, FiledRecord, RecordFile};
+use serde_json::Value;
+
+use super::mapping::{Field, Mapping};
+use super::sink::{Item, RunContext, SendError};
+use super::template::Template;
+
+/// How many bytes are gathered before they are written.
+const WRITTEN_TOGETHER: usize = 256 << 10;
+/// Records of a Parquet file that are gathered before they are written.
+const FILED_TOGETHER: usize = 4_096;
+
+/// A folder or bucket for files.
+pub struct Files {
+    bucket: Bucket,
+    name: Template,
+    form: FileForm,
+    packing: Packing,
+    fields: Mapping,
+}
+
+/// The form of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileForm {
+    /// A JSON object a line.
+    Ndjson,
+    /// Lines for people, as the TEXT form of a log.
+    Text,
+    /// Columns.
+    Parquet,
+}
+
+/// How a file is compressed. Parquet is, inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not.
+    None,
+    /// By gzip.
+    Gzip,
+    /// By zstd.
+    Zstd,
+}
+
+/// A part of a run's records that is being written.
+pub(crate) enum Part {
+    Lines(Box<Lines>),
+    Columns { file: Box<RecordFile>, waiting: Vec<Item> },
+}
+
+/// A file of lines.
+pub(crate) struct Lines {
+    file: BucketFile,
+    packer: Packer,
+    form: FileForm,
+}
+
+enum Packer {
+    None(Vec<u8>),
+    Gzip(GzEncoder<Vec<u8>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
+
+impl Files {
+    /// The names of the fields of NDJSON when the settings give none: those of the API, and those of the run.
+    pub fn usual_fields() -> Mapping {
+        Mapping::of(&[
+            ("id", Field::Id),
+            ("sequence", Field::Sequence),
+            ("logTimestamp", Field::TimeMs),
+            ("severity", Field::Severity),
+            ("logType", Field::LogType),
+            ("logMessage", Field::Message),
+            ("bundleName", Field::Component),
+            ("bundleVersion", Field::ComponentVersion),
+            ("podName", Field::Pod),
+            ("extra", Field::Extra),
+            ("executionId", Field::RunId),
+            ("executionStatus", Field::Status),
+            ("taskId", Field::TaskId),
+            ("task", Field::Task),
+            ("workspaceId", Field::WorkspaceId),
+            ("workspace", Field::Workspace),
+            ("environment", Field::Environment),
+        ])
+    }
+
+    /// Files of a form, named by a template; `fields` are those of NDJSON.
+    pub fn new(bucket: Bucket, name: Template, form: FileForm, packing: Packing, fields: Mapping) -> Self {
+        Self { bucket, name, form, packing, fields }
+    }
+
+    /// Where they lie, without secrets.
+    pub fn place(&self) -> String {
+        self.bucket.place().to_owned()
+    }
+
+    /// Writes a file and removes it.
+    pub async fn check(&self) -> Result<(), SendError> {
+        self.bucket.check().await.map_err(|error| away(&error))
+    }
+
+    /// Begins a part of a run.
+    pub(crate) fn begin(&self, run: &RunContext, part: u64) -> Result<Part, SendError> {
+        let name = format!("{}{}", self.name.name(run, part), self.ending());
+        let file = self.bucket.begin(&name);
+        if self.form == FileForm::Parquet {
+            let of_run = [
+                run.run.id.to_string(),
+                run.run.task_id.to_string(),
+                run.task.clone(),
+                run.run.workspace_id.to_string(),
+                run.workspace.clone(),
+                run.environment.clone(),
+                run.run.status.coarse().as_str().to_owned(),
+            ];
+            let file = RecordFile::begin(file, of_run).map_err(|error| away(&error))?;
+            return Ok(Part::Columns { file: Box::new(file), waiting: Vec::new() });
+        }
+        let packer = match self.packing {
+            Packing::None => Packer::None(Vec::new()),
+            Packing::Gzip => Packer::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
+            Packing::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(Vec::new(), 3).map_err(unpackable)?),
+        };
+        Ok(Part::Lines(Box::new(Lines { file, packer, form: self.form })))
+    }
+
+    /// Adds a record to a part.
+    pub(crate) async fn add(&self, part: &mut Part, run: &RunContext, item: Item) -> Result<(), SendError> {
+        match part {
+            Part::Columns { file, waiting } => {
+                waiting.push(item);
+                if waiting.len() >= FILED_TOGETHER { file_away(file, waiting).await } else { Ok(()) }
+            }
+            Part::Lines(lines) => {
+                match lines.form {
+                    FileForm::Text => TextLine::from(&item.record).write_to(&mut lines.packer),
+                    _ => writeln!(lines.packer, "{}", Value::Object(self.fields.document(run, &item))),
+                }
+                .map_err(unpackable)?;
+                lines.write_some().await
+            }
+        }
+    }
+
+    fn ending(&self) -> &'static str {
+        match (self.form, self.packing) {
+            (FileForm::Parquet, _) => ".parquet",
+            (FileForm::Ndjson, Packing::None) => ".ndjson",
+            (FileForm::Ndjson, Packing::Gzip) => ".ndjson.gz",
+            (FileForm::Ndjson, Packing::Zstd) => ".ndjson.zst",
+            (FileForm::Text, Packing::None) => ".log",
+            (FileForm::Text, Packing::Gzip) => ".log.gz",
+            (FileForm::Text, Packing::Zstd) => ".log.zst",
+        }
+    }
+}
+
+impl Part {
+    /// Puts it in its place.
+    pub(crate) async fn finish(self) -> Result<(), SendError> {
+        match self {
+            Self::Columns { mut file, mut waiting } => {
+                file_away(&mut file, &mut waiting).await?;
+                file.finish().await.map_err(|error| away(&error))
+            }
+            Self::Lines(lines) => {
+                let Lines { mut file, packer, .. } = *lines;
+                let rest = match packer {
+                    Packer::None(bytes) => bytes,
+                    Packer::Gzip(encoder) => encoder.finish().map_err(unpackable)?,
+                    Packer::Zstd(encoder) => encoder.finish().map_err(unpackable)?,
+                };
+                file.write(Bytes::from(rest)).await.map_err(|error| away(&error))?;
+                file.finish().await.map_err(|error| away(&error))
+            }
+        }
+    }
+
+    /// Leaves nothing of it.
+    pub(crate) async fn abandon(self) {
+        let abandoned = match self {
+            Self::Columns { file, .. } => file.abandon().await,
+            Self::Lines(lines) => lines.file.abandon().await,
+        };
+        if let Err(error) = abandoned {
+            tracing::debug!(%error, "what was begun of a file could not be taken away");
+        }
+    }
+}
+
+impl Lines {
+    async fn write_some(&mut self) -> Result<(), SendError> {
+        let bytes = match &mut self.packer {
+            Packer::None(bytes) => bytes,
+            Packer::Gzip(encoder) => encoder.get_mut(),
+            Packer::Zstd(encoder) => encoder.get_mut(),
+        };
+        if bytes.len() < WRITTEN_TOGETHER {
+            return Ok(());
+        }
+        let some = Bytes::from(std::mem::take(bytes));
+        self.file.write(some).await.map_err(|error| away(&error))
+    }
+}
+
+impl Write for Packer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::None(out) => out.write(bytes),
+            Self::Gzip(out) => out.write(bytes),
+            Self::Zstd(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::None(out) => out.flush(),
+            Self::Gzip(out) => out.flush(),
+            Self::Zstd(out) => out.flush(),
+        }
+    }
+}
+
+async fn file_away(file: &mut RecordFile, waiting: &mut Vec<Item>) -> Result<(), SendError> {
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let records: Vec<FiledRecord<'_>> = waiting
+        .iter()
+        .map(|item| FiledRecord { id: &item.id, arrival: item.place.arrival, record: &item.record })
+        .collect();
+    file.add(&records).await.map_err(|error| away(&error))?;
+    waiting.clear();
+    Ok(())
+}
+
+fn unpackable(error: std::io::Error) -> SendError {
+    SendError::Denied(format!("a file cannot be packed: {error}"))
+}
+
+fn away(error: &runlog_store::Error) -> SendError {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let problem = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    SendError::Away { problem, after: None }
+}

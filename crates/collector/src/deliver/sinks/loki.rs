@@ -1,0 +1,206 @@
+//! Grafana Loki: `POST /loki/api/v1/push`, as JSON.
+//!
+//! A line that Loki has already, with the same labels, time and text, is not stored again. Each record has a time of its
+//! own below the millisecond, so that equal records of one millisecond stay apart and sending one again changes nothing.
+//! Source: "Loki HTTP API", "Ingest logs".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_model::{Clock, Timestamp};
+use serde_json::{Map, Value};
+
+use super::http::{HttpSettings, Poster};
+use super::mapping::{Field, Mapping, Source};
+use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+
+/// Most labels of a stream, as Loki has it when nobody set it otherwise.
+const LABELS_MAX: usize = 15;
+/// What Loki says before the time from which on it takes lines.
+const OLDEST: &str = "oldest acceptable timestamp is: ";
+
+/// A Loki.
+pub struct Loki {
+    poster: Poster,
+    labels: Mapping,
+    /// Nothing: the line is the message.
+    line: Option<Mapping>,
+    metadata: Mapping,
+    age_max: Option<Duration>,
+}
+
+impl Loki {
+    /// The labels when the settings give none: few, and each with few values.
+    pub fn usual_labels() -> Mapping {
+        Mapping::new(vec![
+            ("service_name".to_owned(), Source::Field(Field::Task)),
+            ("job".to_owned(), Source::Text("runlog".to_owned())),
+            ("environment".to_owned(), Source::Field(Field::Environment)),
+            ("workspace".to_owned(), Source::Field(Field::Workspace)),
+            ("level".to_owned(), Source::Field(Field::Severity)),
+        ])
+    }
+
+    /// What stands beside a line, not indexed, when the settings do not say.
+    pub fn usual_metadata() -> Mapping {
+        Mapping::of(&[
+            ("record_id", Field::Id),
+            ("run_id", Field::RunId),
+            ("run_status", Field::Status),
+            ("task_id", Field::TaskId),
+            ("component", Field::Component),
+            ("log_type", Field::LogType),
+            ("pod", Field::Pod),
+            ("extra", Field::Extra),
+        ])
+    }
+
+    /// A Loki, with what streams are labelled with, what a line is (nothing: the message), and what stands beside it.
+    pub fn new(
+        http: HttpSettings,
+        labels: Mapping,
+        line: Option<Mapping>,
+        metadata: Mapping,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        if labels.fields().is_empty() || labels.fields().len() > LABELS_MAX {
+            return Err(format!("Loki takes from 1 to {LABELS_MAX} labels"));
+        }
+        for (name, source) in labels.fields() {
+            let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if !is_plain || name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() {
+                return Err(format!("{name:?} is no name of a label: letters, digits and _, no digit first"));
+            }
+            let is_unbounded = match source {
+                Source::Field(field) => field.is_unbounded(),
+                Source::Extra(_) => true,
+                Source::Text(_) => false,
+            };
+            if is_unbounded {
+                let advice = "every value is a stream of its own in Loki; put it into metadata";
+                return Err(format!("label {name:?} has as many values as there are records or runs: {advice}"));
+            }
+        }
+        Ok(Self { poster: Poster::new(http, "/loki/api/v1/push", clock)?, labels, line, metadata, age_max: None })
+    }
+
+    /// Takes nothing older than this; without a limit the age does not matter.
+    pub fn with_age_max(mut self, age_max: Option<Duration>) -> Self {
+        self.age_max = age_max;
+        self
+    }
+
+    /// Entries that share their labels stand together.
+    fn body(records: &[Encoded]) -> Vec<u8> {
+        let mut streams: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for record in records {
+            streams.entry(&record.head).or_default().push(&record.body);
+        }
+        let mut body = br#"{"streams":["#.to_vec();
+        for (index, (labels, entries)) in streams.into_iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(br#"{"stream":"#);
+            body.extend_from_slice(labels);
+            body.extend_from_slice(br#","values":["#);
+            body.extend_from_slice(&entries.join(&b','));
+            body.extend_from_slice(b"]}");
+        }
+        body.extend_from_slice(b"]}");
+        body
+    }
+}
+
+impl Sink for Loki {
+    fn kind(&self) -> &'static str {
+        "loki"
+    }
+
+    fn place(&self) -> String {
+        self.poster.place()
+    }
+
+    fn check(&self) -> SinkFuture<'_, ()> {
+        Box::pin(async {
+            let answer = self.poster.post("application/json", br#"{"streams":[]}"#.to_vec(), &[]).await?;
+            // Whoever is let in is told, by newer ones, that there is nothing in the request.
+            let is_there = answer.status.is_success() || matches!(answer.status.as_u16(), 400 | 422);
+            if is_there { Ok(()) } else { Err(answer.failure()) }
+        })
+    }
+
+    fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
+        let age_ms = i64::try_from(self.age_max?.as_millis()).unwrap_or(i64::MAX);
+        Some(now.plus_millis(-age_ms))
+    }
+
+    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
+        let line = match &self.line {
+            None => item.record.message.clone().unwrap_or_default(),
+            Some(fields) => Value::Object(fields.document(run, item)).to_string(),
+        };
+        let texts = self.metadata.texts(run, item).into_iter();
+        let metadata: Map<String, Value> = texts.map(|(name, text)| (name, text.into())).collect();
+        let mut entry = vec![item.time_nanos().to_string().into(), Value::from(line)];
+        if !metadata.is_empty() {
+            entry.push(metadata.into());
+        }
+        // Loki refuses labels without a value.
+        let labels = self.labels.texts(run, item).into_iter().filter(|(_, text)| !text.is_empty());
+        let labels: Map<String, Value> = labels.map(|(name, text)| (name, text.into())).collect();
+        Encoded {
+            place: item.place,
+            head: Value::Object(labels).to_string().into_bytes(),
+            body: Value::Array(entry).to_string().into_bytes(),
+        }
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
+        Box::pin(async move {
+            let records = batch.records;
+            let answer = self.poster.post("application/json", Self::body(records), &[]).await?;
+            if answer.status.is_success() {
+                return match answer.is_web_page() {
+                    true => Err(SendError::Denied(format!("this is not a Loki: {}", answer.said()))),
+                    false => Ok(SinkResponse::all_taken(records.len())),
+                };
+            }
+            match (answer.status.as_u16(), oldest_taken(&String::from_utf8_lossy(&answer.body))) {
+                // It took the others; which of them it did not take for other reasons shows when they are sent again.
+                (400, Some(oldest)) if records.iter().any(|record| is_before(record, oldest)) => {
+                    let outcome = |record: &Encoded| match is_before(record, oldest) {
+                        true => RecordOutcome::Refused(format!("it takes no lines from before {oldest}")),
+                        false => RecordOutcome::RetryNow,
+                    };
+                    Ok(SinkResponse::Each(records.iter().map(outcome).collect()))
+                }
+                _ => Err(answer.failure()),
+            }
+        })
+    }
+}
+
+fn is_before(record: &Encoded, oldest: Timestamp) -> bool {
+    record.place.time < oldest
+}
+
+/// The time that an answer names, from which on lines are taken.
+fn oldest_taken(answer: &str) -> Option<Timestamp> {
+    let (_, rest) = answer.split_once(OLDEST)?;
+    let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '\'' | '"')).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_read_from_what_loki_says() {
+        let said = "entry with timestamp 2024-05-06 15:58:50 +0000 UTC ignored, reason: 'entry too far behind, oldest acceptable timestamp is: 2024-05-07T10:25:30Z',";
+        assert_eq!(oldest_taken(said), "2024-05-07T10:25:30Z".parse().ok());
+        assert_eq!(oldest_taken("rate limit exceeded"), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! Which fields of a record and its run go out, and under which names.
+
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use super::sink::{Item, RunContext};
+
+/// Names there, and what stands under each.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Mapping(Vec<(String, Source)>);
+
+/// What stands under a name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Something that is known of every record or run.
+    Field(Field),
+    /// A further field of the record, as it came.
+    Extra(String),
+    /// Always this text.
+    Text(String),
+}
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
+        /// What is known of records and runs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Field {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Field {
+            /// Every field, by the name that settings use.
+            pub const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+        }
+    };
+}
+
+fields! {
+    /// The id of the record: the same whenever it is sent.
+    Id = "id",
+    /// Its number in the run, in order of arrival.
+    Sequence = "sequence",
+    /// Its time, RFC 3339 with milliseconds.
+    Time = "time",
+    /// Its time in epoch milliseconds.
+    TimeMs = "time_ms",
+    /// Its severity.
+    Severity = "severity",
+    /// What kind of log it belongs to.
+    LogType = "log_type",
+    /// Its text.
+    Message = "message",
+    /// The component that logged it.
+    Component = "component",
+    /// The version of that.
+    ComponentVersion = "component_version",
+    /// The pod or host.
+    Pod = "pod",
+    /// All further fields, as an object.
+    Extra = "extra",
+    /// The id of the run.
+    RunId = "run_id",
+    /// How the run ended.
+    Status = "status",
+    /// When the run began.
+    StartedAt = "started_at",
+    /// When the run ended.
+    FinishedAt = "finished_at",
+    /// The id of the task.
+    TaskId = "task_id",
+    /// The name of the task.
+    Task = "task",
+    /// The version of the task.
+    TaskVersion = "task_version",
+    /// The id of the workspace.
+    WorkspaceId = "workspace_id",
+    /// The name of the workspace.
+    Workspace = "workspace",
+    /// The name of the environment.
+    Environment = "environment",
+}
+
+impl Field {
+    /// True for what has as many values as there are records or runs, which no index of labels bears.
+    pub fn is_unbounded(self) -> bool {
+        use Field::{Extra, FinishedAt, Id, Message, RunId, Sequence, StartedAt, Time, TimeMs};
+        matches!(self, Id | Sequence | Time | TimeMs | Message | Extra | RunId | StartedAt | FinishedAt)
+    }
+
+    fn of(self, run: &RunContext, item: &Item) -> Value {
+        let (record, known) = (&item.record, &run.run);
+        let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+        match self {
+            Self::Id => item.id.as_str().into(),
+            Self::Sequence => item.place.arrival.into(),
+            Self::Time => record.time.to_string().into(),
+            Self::TimeMs => record.time.as_millis().into(),
+            Self::Severity => text(&record.severity),
+            Self::LogType => text(&record.log_type),
+            Self::Message => text(&record.message),
+            Self::Component => text(&record.bundle_name),
+            Self::ComponentVersion => text(&record.bundle_version),
+            Self::Pod => text(&record.pod_name),
+            Self::Extra => record.extra.as_ref().map_or(Value::Null, |extra| Value::Object((**extra).clone())),
+            Self::RunId => known.id.to_string().into(),
+            Self::Status => known.status.coarse().as_str().into(),
+            Self::StartedAt => known.started_at.map_or(Value::Null, |at| at.to_string().into()),
+            Self::FinishedAt => known.finished_at.map_or(Value::Null, |at| at.to_string().into()),
+            Self::TaskId => known.task_id.to_string().into(),
+            Self::Task => run.task.as_str().into(),
+            Self::TaskVersion => known.task_version.as_str().into(),
+            Self::WorkspaceId => known.workspace_id.to_string().into(),
+            Self::Workspace => run.workspace.as_str().into(),
+            Self::Environment => run.environment.as_str().into(),
+        }
+    }
+}
+
+/// Reads the name of a field, `extra.NAME`, or `=TEXT`.
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(constant) = text.strip_prefix('=') {
+            return Ok(Self::Text(constant.to_owned()));
+        }
+        if let Some(name) = text.strip_prefix("extra.").filter(|name| !name.is_empty()) {
+            return Ok(Self::Extra(name.to_owned()));
+        }
+        let known = Field::ALL.iter().find(|(name, _)| *name == text);
+        known.map(|(_, field)| Self::Field(*field)).ok_or_else(|| {
+            let names: Vec<&str> = Field::ALL.iter().map(|(name, _)| *name).collect();
+            format!("{text:?} is no field; there are {}, extra.NAME, and \"=a text\"", names.join(", "))
+        })
+    }
+}
+
+impl Source {
+    /// What it is of a record; null when it has none.
+    pub fn value(&self, run: &RunContext, item: &Item) -> Value {
+        match self {
+            Self::Field(field) => field.of(run, item),
+            Self::Extra(name) => {
+                item.record.extra.as_ref().and_then(|extra| extra.get(name)).cloned().unwrap_or(Value::Null)
+            }
+            Self::Text(text) => text.as_str().into(),
+        }
+    }
+
+    /// The same as a text; none when it has none.
+    pub fn text(&self, run: &RunContext, item: &Item) -> Option<String> {
+        match self.value(run, item) {
+            Value::Null => None,
+            Value::String(text) => Some(text),
+            other => Some(other.to_string()),
+        }
+    }
+}
+
+impl Mapping {
+    /// These names and sources, in this order.
+    pub fn new(fields: Vec<(String, Source)>) -> Self {
+        Self(fields)
+    }
+
+    /// From names there and names here, which are known to be right.
+    pub fn of(fields: &[(&str, Field)]) -> Self {
+        Self(fields.iter().map(|(name, field)| ((*name).to_owned(), Source::Field(*field))).collect())
+    }
+
+    /// The names and sources.
+    pub fn fields(&self) -> &[(String, Source)] {
+        &self.0
+    }
+
+    /// A record as an object; what it does not have is left out.
+    pub fn document(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
+        let fields = self.0.iter().map(|(name, source)| (name.clone(), source.value(run, item)));
+        fields.filter(|(_, value)| !value.is_null()).collect()
+    }
+
+    /// The same with texts only.
+    pub fn texts(&self, run: &RunContext, item: &Item) -> Vec<(String, String)> {
+        self.0.iter().filter_map(|(name, source)| Some((name.clone(), source.text(run, item)?))).collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! Splunk: `POST /services/collector/event` of its HTTP Event Collector.
+//!
+//! Splunk cannot tell that it has an event already: one that is sent again is there twice, with the same `id`.
+//! Source: "HTTP Event Collector REST API endpoints", and the codes of "Troubleshoot HTTP Event Collector".
+
+use std::sync::Arc;
+
+use runlog_model::Clock;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::http::{Answer, HttpSettings, Poster};
+use super::mapping::{Field, Mapping};
+use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+
+/// An event collector.
+pub struct Splunk {
+    poster: Poster,
+    place: SplunkPlace,
+    fields: Mapping,
+}
+
+/// Where events go in Splunk; what is absent is as the token says.
+#[derive(Debug, Clone, Default)]
+pub struct SplunkPlace {
+    /// The index.
+    pub index: Option<String>,
+    /// The source type.
+    pub source_type: Option<String>,
+    /// The source.
+    pub source: Option<String>,
+}
+
+/// `{"text":"Invalid data format","code":6,"invalid-event-number":3}`.
+#[derive(Deserialize)]
+struct SplunkAnswer {
+    text: String,
+    code: u32,
+    #[serde(rename = "invalid-event-number")]
+    invalid_event_number: Option<usize>,
+}
+
+impl Splunk {
+    /// The names of the fields when the settings give none.
+    pub fn usual_fields() -> Mapping {
+        Mapping::of(&[
+            ("message", Field::Message),
+            ("severity", Field::Severity),
+            ("log_type", Field::LogType),
+            ("component", Field::Component),
+            ("id", Field::Id),
+            ("sequence", Field::Sequence),
+            ("run_id", Field::RunId),
+            ("status", Field::Status),
+            ("task_id", Field::TaskId),
+            ("task", Field::Task),
+            ("workspace", Field::Workspace),
+            ("environment", Field::Environment),
+            ("extra", Field::Extra),
+        ])
+    }
+
+    /// An event collector.
+    pub fn new(http: HttpSettings, place: SplunkPlace, fields: Mapping, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, place, fields })
+    }
+
+    fn event(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
+        let SplunkPlace { index, source_type, source } = &self.place;
+        // Seconds; a number of this size is written with its milliseconds and no more.
+        let seconds = item.record.time.as_millis() as f64 / 1_000.0;
+        let mut event = Map::from_iter([
+            ("time".to_owned(), seconds.into()),
+            ("event".to_owned(), self.fields.document(run, item).into()),
+        ]);
+        let places =
+            [("index", index), ("sourcetype", source_type), ("source", source), ("host", &item.record.pod_name)];
+        for (name, value) in places {
+            event.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
+        }
+        event
+    }
+}
+
+impl Sink for Splunk {
+    fn kind(&self) -> &'static str {
+        "splunk"
+    }
+
+    fn place(&self) -> String {
+        self.poster.place()
+    }
+
+    fn check(&self) -> SinkFuture<'_, ()> {
+        Box::pin(async {
+            let answer = self.poster.post("application/json", Vec::new(), &[]).await?;
+            // 5: whoever is let in is told that there is no data.
+            let is_there = answer.status.is_success() || read(&answer).is_some_and(|read| read.code == 5);
+            if is_there { Ok(()) } else { Err(failure(&answer)) }
+        })
+    }
+
+    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
+        let body = format!("{}\n", Value::Object(self.event(run, item)));
+        Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
+        Box::pin(async move {
+            let body: Vec<&[u8]> = batch.records.iter().map(|record| record.body.as_slice()).collect();
+            let answer = self.poster.post("application/json", body.concat(), &[]).await?;
+            match read(&answer) {
+                Some(read) if answer.status.is_success() && read.code == 0 => {
+                    Ok(SinkResponse::all_taken(batch.records.len()))
+                }
+                Some(read) => match up_to_invalid(&read, batch.records.len()) {
+                    Some(outcomes) => Ok(SinkResponse::Each(outcomes)),
+                    None => Err(failure(&answer)),
+                },
+                None if answer.status.is_success() => {
+                    Err(SendError::Denied(format!("this is not an event collector: {}", answer.said())))
+                }
+                None => Err(failure(&answer)),
+            }
+        })
+    }
+}
+
+/// What became of each event when an answer names the one that it stopped at: those before it are indexed.
+fn up_to_invalid(read: &SplunkAnswer, events: usize) -> Option<Vec<RecordOutcome>> {
+    let number = read.invalid_event_number.filter(|number| *number < events)?;
+    let problem = format!("{} (code {})", read.text, read.code);
+    let (at, behind) = match read.code {
+        // No data in an event, one that does not decode, one without an event, one with a blank event, one with fields
+        // that cannot be indexed.
+        5 | 6 | 12 | 13 | 15 => (RecordOutcome::Refused(problem), RecordOutcome::RetryNow),
+        // The server is in trouble, busy, or shuts down: it is the one that it had no room for.
+        8 | 9 | 17..=27 => (RecordOutcome::RetryLater(problem.clone()), RecordOutcome::RetryLater(problem)),
+        _ => return None,
+    };
+    let mut outcomes = vec![RecordOutcome::Taken; number];
+    outcomes.push(at);
+    outcomes.resize(events, behind);
+    Some(outcomes)
+}
+
+fn read(answer: &Answer) -> Option<SplunkAnswer> {
+    serde_json::from_slice(&answer.body).ok()
+}
+
+/// What a code means of which no event is at fault.
+fn failure(answer: &Answer) -> SendError {
+    if answer.says_too_large() {
+        return SendError::TooLarge(answer.said());
+    }
+    match read(answer).map(|read| read.code) {
+        // Tokens, indexes and channels are settings.
+        Some(1..=4 | 7 | 10 | 11 | 14 | 16) => SendError::Denied(answer.said()),
+        // The server is in trouble, busy, or shuts down.
+        Some(8 | 9 | 17..=27) => SendError::Away { problem: answer.said(), after: answer.retry_after },
+        _ => answer.failure(),
+    }
+}

@@ -1,0 +1,93 @@
+//! A webhook: a summary of each run, as JSON, signed.
+//!
+//! `X-Runlog-Signature: v1=<hex of HMAC-SHA256 of "timestamp.body">`, with the timestamp (seconds since 1970) in
+//! `X-Runlog-Timestamp`. A receiver recomputes it, compares, and refuses timestamps that are minutes old. The `id` is the
+//! same whenever the same summary is sent; when records came late the summary is sent anew, with another `id`.
+
+use std::sync::Arc;
+
+use runlog_model::Clock;
+use runlog_model::record::Severity;
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+
+use super::http::{HttpSettings, Poster};
+use super::sink::{RunContext, SendError};
+use crate::signature::signature;
+
+/// A webhook.
+pub struct Webhook {
+    poster: Poster,
+    secret: Option<SecretString>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Webhook {
+    /// A webhook; without a secret its requests are not signed.
+    pub fn new(http: HttpSettings, secret: Option<SecretString>, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        Ok(Self { poster: Poster::new(http, "", Arc::clone(&clock))?, secret, clock })
+    }
+
+    /// Where it is, without secrets.
+    pub fn place(&self) -> String {
+        self.poster.place()
+    }
+
+    /// Sends `{"type": "ping"}`.
+    pub async fn check(&self) -> Result<(), SendError> {
+        self.post("ping", json!({ "id": "ping", "type": "ping" })).await
+    }
+
+    /// Sends the summary of a run, all of which may be seen there.
+    pub(crate) async fn send(&self, id: &str, run: &RunContext) -> Result<(), SendError> {
+        self.post(id, summary(id, run)).await
+    }
+
+    async fn post(&self, id: &str, body: Value) -> Result<(), SendError> {
+        let body = body.to_string().into_bytes();
+        let seconds = self.clock.now().as_millis().div_euclid(1_000).to_string();
+        let mut headers = vec![("x-runlog-id", id.to_owned())];
+        if let Some(secret) = &self.secret {
+            headers.push(("x-runlog-signature", signature(secret, &seconds, &body)));
+        }
+        headers.push(("x-runlog-timestamp", seconds));
+        let answer = self.poster.post("application/json", body, &headers).await?;
+        match answer.status.as_u16() {
+            200..=299 => Ok(()),
+            408 | 425 | 429 | 500..=599 => Err(SendError::Away { problem: answer.said(), after: answer.retry_after }),
+            // Whoever has taken the webhook away does not want this run either; nor is a wrong secret the run's fault.
+            401 | 403 | 404 | 405 | 300..=399 => Err(SendError::Denied(answer.said())),
+            _ => Err(SendError::Refused(answer.said())),
+        }
+    }
+}
+
+fn summary(id: &str, context: &RunContext) -> Value {
+    let run = &context.run;
+    let severities: Map<String, Value> = Severity::ALL
+        .into_iter()
+        .map(|severity| (severity.name().to_lowercase(), run.severities.of(severity).into()))
+        .collect();
+    let duration_ms = run.finished_at.zip(run.started_at).map(|(end, start)| end.millis_since(start));
+    json!({
+        "id": id,
+        "type": "run.ended",
+        "run": {
+            "id": run.id,
+            "status": run.status.coarse(),
+            "executionType": run.execution_type,
+            "triggeredAt": run.triggered_at,
+            "startedAt": run.started_at,
+            "finishedAt": run.finished_at,
+            "durationMs": duration_ms,
+            "errorType": run.error_type,
+            "errorMessage": run.error_message,
+            "processedRows": run.processed_rows,
+            "rejectedRows": run.rejected_rows,
+        },
+        "task": { "id": run.task_id, "name": context.task, "version": run.task_version },
+        "workspace": { "id": run.workspace_id, "name": context.workspace },
+        "environment": { "name": context.environment },
+        "log": { "records": run.records, "severities": severities },
+    })
+}

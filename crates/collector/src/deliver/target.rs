@@ -1,0 +1,200 @@
+//! Where the records of a run are passed on to, batch by batch: a sink that is sent them, or files.
+
+use runlog_model::Timestamp;
+use runlog_store::{DeliveryStep, limits};
+
+use super::batch::BatchOutcome;
+use super::config::BatchBounds;
+use super::error::{DeliveryError, Result};
+use super::pending::PendingBatch;
+use super::send::Sender;
+use super::sinks::files::{Files, Part};
+use super::sinks::sink::{Encoded, Item, RunContext};
+
+/// Takes the records of a run one after another, and has them for good at the end of each batch.
+pub(super) trait RecordTarget {
+    /// A record in the form in which it is passed on.
+    type Prepared: Send;
+
+    /// Whether a great many records in a row that are not wanted are noted as a step, without one that is wanted.
+    const NOTES_WHAT_IS_LEFT_OUT: bool;
+
+    /// Records from before then are not taken; none when age does not matter.
+    fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
+        None
+    }
+
+    /// A record in the form in which it is passed on.
+    fn prepare(&self, item: Item) -> Self::Prepared;
+
+    /// How much a record adds to a batch. Unit: bytes.
+    fn bytes_of(&self, record: &Self::Prepared) -> usize;
+
+    /// False when the batch is to end before this record.
+    fn has_room_for(&self, _record: &Self::Prepared, _batch: &PendingBatch) -> bool {
+        true
+    }
+
+    /// Adds a record to the batch, which is the part of this number.
+    fn add(&mut self, record: Self::Prepared, part: u64) -> impl Future<Output = Result<()>> + Send;
+
+    /// Ends the batch: has its records for good, or says which it refuses.
+    fn finish(&mut self, batch: &PendingBatch) -> impl Future<Output = Result<Finished>> + Send;
+}
+
+/// What became of the records of a batch.
+pub(super) enum Finished {
+    /// They were sent, if there were any.
+    Sent { outcome: BatchOutcome, ends_part: bool },
+    /// All of them are in a file, if there were any.
+    Written { ends_part: bool },
+}
+
+impl Finished {
+    /// True when some were refused.
+    pub(super) fn has_refused(&self) -> bool {
+        matches!(self, Self::Sent { outcome, .. } if !outcome.is_clean())
+    }
+
+    /// The step that says so, and a problem when more was refused than there is room to keep.
+    pub(super) fn into_step(
+        self,
+        batch: &PendingBatch,
+        room: Option<usize>,
+        sink: &str,
+    ) -> (DeliveryStep, Option<DeliveryError>) {
+        let PendingBatch { records, until, left_out, too_old, .. } = *batch;
+        let (mut outcome, ends_part) = match self {
+            Self::Sent { outcome, ends_part } => (outcome, ends_part),
+            Self::Written { ends_part } => {
+                let delivered = records as u64;
+                let step = DeliveryStep { until, delivered, left_out, ends_part, ..DeliveryStep::default() };
+                return (step, None);
+            }
+        };
+        let Some(until) = room.and_then(|room| outcome.cut(room)) else {
+            let step = DeliveryStep {
+                until,
+                delivered: outcome.taken(),
+                left_out,
+                too_old,
+                refused: outcome.into_refused(),
+                ends_part,
+                replayed: None,
+            };
+            return (step, None);
+        };
+        let delivered = outcome.taken();
+        let step = DeliveryStep { until, delivered, refused: outcome.into_refused(), ..DeliveryStep::default() };
+        let problem = format!(
+            "it has refused more than is kept of that ({} reasons of a run, {} of a sink): mend the cause, then `runlog \
+             deliver --once --replay --sink {sink}`",
+            limits::DEAD_LETTERS_RUN_MAX,
+            limits::DEAD_LETTERS_SINK_MAX,
+        );
+        (step, Some(DeliveryError::Run(problem)))
+    }
+}
+
+/// Sends records to a sink in batches.
+pub(super) struct SinkBatches<'a> {
+    sender: Sender<'a>,
+    run: &'a RunContext,
+    bounds: BatchBounds,
+    records: Vec<Encoded>,
+}
+
+impl<'a> SinkBatches<'a> {
+    /// Nothing is sent yet.
+    pub(super) fn new(sender: Sender<'a>, run: &'a RunContext, bounds: BatchBounds) -> Self {
+        Self { sender, run, bounds, records: Vec::new() }
+    }
+}
+
+impl RecordTarget for SinkBatches<'_> {
+    type Prepared = Encoded;
+
+    const NOTES_WHAT_IS_LEFT_OUT: bool = true;
+
+    fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
+        self.sender.to.oldest_taken(now)
+    }
+
+    fn prepare(&self, item: Item) -> Encoded {
+        self.sender.to.encode(self.run, &item)
+    }
+
+    fn bytes_of(&self, record: &Encoded) -> usize {
+        record.bytes(self.records.last().map(|before| before.head.as_slice()))
+    }
+
+    fn has_room_for(&self, record: &Encoded, batch: &PendingBatch) -> bool {
+        let bytes_max = self.bounds.bytes.min(self.sender.health.bytes_max());
+        self.records.is_empty() || batch.bytes + self.bytes_of(record) <= bytes_max
+    }
+
+    async fn add(&mut self, record: Encoded, _part: u64) -> Result<()> {
+        self.records.push(record);
+        Ok(())
+    }
+
+    async fn finish(&mut self, _batch: &PendingBatch) -> Result<Finished> {
+        let records = std::mem::take(&mut self.records);
+        let ends_part = !records.is_empty();
+        let outcome = self.sender.send_all(self.run, records).await?;
+        self.sender.health.judge(&outcome)?;
+        Ok(Finished::Sent { outcome, ends_part })
+    }
+}
+
+/// Writes records into files, one a batch.
+pub(super) struct FileParts<'a> {
+    files: &'a Files,
+    run: &'a RunContext,
+    open: Option<Part>,
+}
+
+impl<'a> FileParts<'a> {
+    /// No file is begun yet.
+    pub(super) fn new(files: &'a Files, run: &'a RunContext) -> Self {
+        Self { files, run, open: None }
+    }
+
+    /// Leaves nothing behind of a file in the making.
+    pub(super) async fn abandon(self) {
+        if let Some(part) = self.open {
+            part.abandon().await;
+        }
+    }
+}
+
+impl RecordTarget for FileParts<'_> {
+    type Prepared = Item;
+
+    const NOTES_WHAT_IS_LEFT_OUT: bool = false;
+
+    fn prepare(&self, item: Item) -> Item {
+        item
+    }
+
+    fn bytes_of(&self, item: &Item) -> usize {
+        item.text_bytes()
+    }
+
+    async fn add(&mut self, item: Item, part: u64) -> Result<()> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => self.open.insert(self.files.begin(self.run, part)?),
+        };
+        Ok(self.files.add(open, self.run, item).await?)
+    }
+
+    async fn finish(&mut self, _batch: &PendingBatch) -> Result<Finished> {
+        let part = self.open.take();
+        let ends_part = part.is_some();
+        if let Some(part) = part {
+            part.finish().await?;
+        }
+        Ok(Finished::Written { ends_part })
+    }
+}

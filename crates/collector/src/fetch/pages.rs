@@ -1,0 +1,340 @@
+//! Asks for the pages of a log and lays them down, several at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_client::reconcile::{Merged, PageSpool, SpoolSettings, SpooledPage};
+use runlog_client::{Client, ErrorKind, GeneratedPage, PageEvent, PageRequest, PageWalk, RequestedPage};
+use runlog_model::{FileFormat, TimeRange, Timestamp};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+use super::checkpoint::Checkpoint;
+use super::count::count;
+use super::divide::divide;
+use super::error::{FetchError, Result};
+use super::join::{PageConsumer, PagesEvent};
+use super::journal::{PART_AGES, PageState, Part};
+use super::progress::{FetchEvent, Progress};
+use super::request::FetchRequest;
+
+/// How often a page whose file is not whole is downloaded.
+const DOWNLOADS_MAX: u32 = 3;
+/// How often a log that is not settled is asked for again, and how long each time is waited.
+const UNSETTLED_TRIES_MAX: u32 = 60;
+const UNSETTLED_PAUSE: Duration = Duration::from_secs(2);
+/// Walks that ask for a page at a time.
+const ASKED_AT_ONCE: usize = 8;
+/// How much later than a page's end its end is asked for again: what is lost when a header is cut down to seconds.
+const SECOND_MS: i64 = 1_000;
+
+/// Fetches the pages of one request.
+pub(crate) struct PageFetcher<'a, C> {
+    pub(crate) client: &'a Client,
+    pub(crate) request: &'a FetchRequest,
+    pub(crate) progress: Arc<dyn Progress>,
+    /// What is fetched and counted of the log.
+    range: TimeRange,
+    checkpoint: &'a mut Checkpoint,
+    consumer: &'a mut C,
+    tasks: JoinSet<Result<(SpooledPage, u64)>>,
+    /// None until it is known how the log is counted.
+    counting: Option<Counting>,
+    may_divide: bool,
+    /// Bytes of page files, unpacked.
+    pub(crate) bytes: u64,
+}
+
+/// How the service counts the log.
+enum Counting {
+    /// It told with a page, of a log that does not grow any more.
+    Told(u64),
+    /// It was asked, and counts while pages still come.
+    Asked(AbortOnDropHandle<runlog_client::Result<u64>>),
+}
+
+impl<'a, C: PageConsumer> PageFetcher<'a, C> {
+    pub(crate) fn new(
+        client: &'a Client,
+        request: &'a FetchRequest,
+        range: TimeRange,
+        checkpoint: &'a mut Checkpoint,
+        consumer: &'a mut C,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
+        let tasks = JoinSet::new();
+        Self {
+            client,
+            request,
+            range,
+            checkpoint,
+            consumer,
+            progress,
+            tasks,
+            counting: None,
+            may_divide: true,
+            bytes: 0,
+        }
+    }
+
+    /// What is on disk.
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+        self.checkpoint
+    }
+
+    /// Joins the pages that are on disk, and gives beside that what the service counts: what it told with the
+    /// pages or was asked for with them, or a new count where that one did not fit.
+    pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), C::Error> {
+        let counting = self.counting.take().unwrap_or_else(|| self.ask_for_count());
+        let merged = self.consumer.join(self.checkpoint).await?;
+        let counted = match counting {
+            Counting::Told(records) => Ok(records),
+            Counting::Asked(counting) => counting.await.map_err(FetchError::from)?,
+        };
+        Ok((merged, counted))
+    }
+
+    /// Brings every page to disk that is not there yet, going on from where an earlier fetch was.
+    pub(crate) async fn all_pages(&mut self) -> Result<()> {
+        if !self.resume_known_pages().await? {
+            warn!("the log has changed since its first pages were asked for; all of it is fetched anew");
+            self.start_over().await?;
+        }
+        let mut walks = self.walks(self.range.end.map(Timestamp::to_api_text))?;
+        let mut asking = JoinSet::new();
+        loop {
+            // The next page is asked for before there is room for it: the service builds it in the meantime.
+            while asking.len() < ASKED_AT_ONCE
+                && let Some(mut walk) = walks.pop_front()
+            {
+                asking.spawn(async move { (walk.next().await, walk) });
+            }
+            let Some(answered) = asking.join_next().await else { break };
+            let (next, walk) = answered?;
+            let next = match next {
+                // Some services have no log file for a run that logged nothing; the count will say whether that is so.
+                Err(error) if error.kind() == ErrorKind::NotFound && self.checkpoint.pages().is_empty() => None,
+                next => next?,
+            };
+            let Some(page) = next else { continue };
+            if page.index % PART_AGES == PART_AGES - 1 {
+                let what =
+                    format!("the log has more than {PART_AGES} pages, which no log has; the service goes on and on");
+                return Err(runlog_client::Error::new(ErrorKind::Protocol, what).into());
+            }
+            let page = if page.index == 0 { self.settled(page).await? } else { page };
+            if page.index == 0 && self.range == TimeRange::ALL && page.page.settled == Some(true) {
+                self.counting = page.page.log_records.map(Counting::Told);
+            }
+            self.checkpoint.requested(page.index, page.index, &page.request, &page.page)?;
+            self.consumer.on_event(PagesEvent::Changed(self.checkpoint));
+            let parts =
+                if page.index == 0 { divide(self.client, self.request, &page, self.may_divide).await } else { None };
+            self.make_room().await?;
+            self.start(page.index, page);
+            match parts {
+                Some(parts) => {
+                    self.checkpoint.divided(parts)?;
+                    walks = self.walks(None)?;
+                }
+                None => walks.push_back(walk),
+            }
+        }
+        self.counting = self.counting.take().or_else(|| Some(self.ask_for_count()));
+        self.consumer.on_event(PagesEvent::AllRequested);
+        self.finish().await
+    }
+
+    fn ask_for_count(&self) -> Counting {
+        let (client, run_id, range) = (self.client.clone(), self.request.run_id, self.range);
+        let counting = tokio::spawn(async move { count(&client, run_id, range).await });
+        Counting::Asked(AbortOnDropHandle::new(counting))
+    }
+
+    /// What is still to be walked: the log, or what is left of its parts.
+    fn walks(&self, end: Option<String>) -> Result<VecDeque<PageWalk>> {
+        let parts = self.checkpoint.parts();
+        if parts.is_empty() {
+            return Ok(VecDeque::from([self.walk(0, self.page_request(self.request.range.start, end))?]));
+        }
+        let numbered = (1..).zip(parts);
+        let walk = |(number, part): (u32, &Part)| {
+            let start = part.start.or(self.request.range.start);
+            self.walk(number * PART_AGES, self.page_request(start, Some(part.end.clone())))
+        };
+        numbered.map(walk).collect()
+    }
+
+    /// A walk whose first page has this age, or what is left of it.
+    fn walk(&self, age: u32, first: PageRequest) -> Result<PageWalk> {
+        let overlap_ms = i64::try_from(self.request.overlap.as_millis()).unwrap_or(i64::MAX);
+        Ok(match self.checkpoint.last_of_walk(age) {
+            None => PageWalk::new(self.client.clone(), age, first, overlap_ms),
+            Some(last) => {
+                let before = PageRequest { end: last.end.clone(), ..first };
+                PageWalk::after(self.client.clone(), last.age, before, last.next_end.as_deref(), overlap_ms)?
+            }
+        })
+    }
+
+    /// Forgets all pages that are on disk, and fetches them anew.
+    pub(crate) async fn fetch_anew(&mut self) -> Result<()> {
+        // A service that does not keep to the bounds of parts may keep to its own headers.
+        self.may_divide = false;
+        self.start_over().await?;
+        self.all_pages().await
+    }
+
+    /// True when the log was fetched in parts.
+    pub(crate) fn is_divided(&self) -> bool {
+        !self.checkpoint.parts().is_empty()
+    }
+
+    /// Asks again for the newest page, for records that came late, and for the pages after each header, from a second
+    /// later: a service that cuts its headers down to seconds leaves records between its pages.
+    pub(crate) async fn request_ends_again(&mut self) -> Result<()> {
+        let newest = self.checkpoint.walked().filter(|page| page.age == 0).map(|page| (0, page.end.clone()));
+        let later = |next_end: &str| Some(next_end.parse::<Timestamp>().ok()?.plus_millis(SECOND_MS).to_api_text());
+        let after_header = |page: &PageState| Some((page.age + 1, Some(later(page.next_end.as_deref()?)?)));
+        let ends: Vec<_> = newest.chain(self.checkpoint.walked().filter_map(after_header)).collect();
+        for (age, end) in ends {
+            // Ids of such pages are never their ages, so that a walk is not taken up from one.
+            let id = self.checkpoint.pages().iter().map(|page| page.id).max().unwrap_or(0) + 1;
+            let request = self.page_request(self.start_of(age), end);
+            self.make_room().await?;
+            let page = self.client.generate(&request).await?;
+            self.checkpoint.requested(id, age, &request, &page)?;
+            self.start(id, RequestedPage { index: age, request, page });
+        }
+        self.finish().await
+    }
+
+    /// True when ends of pages were asked for again, by this fetch or by one that it continues.
+    pub(crate) fn has_asked_again(&self) -> bool {
+        self.checkpoint.pages().iter().any(|page| !page.is_of_walk())
+    }
+
+    fn page_request(&self, start: Option<Timestamp>, end: Option<String>) -> PageRequest {
+        // JSON whatever the form of the result: TEXT cannot be taken apart into records.
+        PageRequest { run_id: self.request.run_id, start, end, format: FileFormat::Json, order: None }
+    }
+
+    /// The earliest time that a page of this age is asked with.
+    fn start_of(&self, age: u32) -> Option<Timestamp> {
+        self.checkpoint.part_of(age).and_then(|part| part.start).or(self.request.range.start)
+    }
+
+    /// Waits while the service says that the log can still grow.
+    async fn settled(&mut self, mut page: RequestedPage) -> Result<RequestedPage> {
+        let mut tries = 0;
+        while self.request.settle.is_some() && page.page.settled == Some(false) && tries < UNSETTLED_TRIES_MAX {
+            self.progress.report(FetchEvent::Settling(UNSETTLED_PAUSE.as_millis() as u64));
+            self.client.sleep(UNSETTLED_PAUSE).await;
+            page.page = self.client.generate(&page.request).await?;
+            tries += 1;
+        }
+        Ok(page)
+    }
+
+    /// Asks once more for the pages that were asked for before the interruption and did not come. False when one of
+    /// them ends elsewhere now: then the pages after it leave a gap, or are not the right ones.
+    async fn resume_known_pages(&mut self) -> Result<bool> {
+        let known: Vec<PageState> = self.checkpoint.pages().to_vec();
+        for state in known.into_iter().filter(|page| page.spooled.is_none()) {
+            self.make_room().await?;
+            let request = self.page_request(self.start_of(state.age), state.end);
+            let page: GeneratedPage = self.client.generate(&request).await?;
+            if page.next_end != state.next_end {
+                return Ok(false);
+            }
+            self.start(state.id, RequestedPage { index: state.age, request, page });
+        }
+        Ok(true)
+    }
+
+    async fn start_over(&mut self) -> Result<()> {
+        // Pages on their way would be written under the names of the new ones.
+        self.tasks.shutdown().await;
+        self.counting = None;
+        self.consumer.on_event(PagesEvent::StartedOver);
+        self.checkpoint.start_over()
+    }
+
+    fn start(&mut self, id: u32, page: RequestedPage) {
+        let number = u32::try_from(self.checkpoint.walked().count()).unwrap_or(u32::MAX);
+        self.progress.report(FetchEvent::PageRequested(number));
+        let settings = SpoolSettings {
+            folder: self.checkpoint.folder().to_owned(),
+            order: self.request.order,
+            memory_bytes: self.request.page_memory_bytes,
+        };
+        let (client, progress) = (self.client.clone(), Arc::clone(&self.progress));
+        // Held by the task, so that one that is being given up does not write into the next fetch's folder.
+        let lock = self.checkpoint.lock();
+        self.tasks.spawn(async move {
+            let spooled = spool_page(&client, id, number, &page, settings, progress.as_ref()).await;
+            drop(lock);
+            spooled
+        });
+    }
+
+    async fn make_room(&mut self) -> Result<()> {
+        while self.tasks.len() >= self.request.pages_in_flight.max(1) {
+            self.join_one().await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        while !self.tasks.is_empty() {
+            self.join_one().await?;
+        }
+        Ok(())
+    }
+
+    async fn join_one(&mut self) -> Result<()> {
+        if let Some(joined) = self.tasks.join_next().await {
+            let (spooled, bytes) = joined??;
+            self.bytes += bytes;
+            self.progress.report(FetchEvent::PageDone(spooled.age + 1, spooled.entries));
+            self.checkpoint.done(spooled)?;
+            self.consumer.on_event(PagesEvent::Changed(self.checkpoint));
+        }
+        Ok(())
+    }
+}
+
+/// Downloads a page and writes it to disk; again when its file is not whole.
+async fn spool_page(
+    client: &Client,
+    id: u32,
+    number: u32,
+    page: &RequestedPage,
+    settings: SpoolSettings,
+    progress: &dyn Progress,
+) -> Result<(SpooledPage, u64)> {
+    let on_event = |event: PageEvent| {
+        progress.report(match event {
+            PageEvent::Building => FetchEvent::PageBuilding(number),
+            PageEvent::Received(bytes) => FetchEvent::BytesReceived(bytes),
+            PageEvent::AskedAgain => FetchEvent::PageAskedAgain(number),
+        });
+    };
+    let mut downloads = 0;
+    loop {
+        downloads += 1;
+        let mut spool = PageSpool::new(settings.clone(), id, page.index);
+        let fetched = client.fetch_page(page, &mut spool, &on_event).await;
+        let spooled = match fetched {
+            Ok(bytes) => spool.finish().map(|spooled| (spooled, bytes)),
+            Err(error) => Err(error),
+        };
+        match spooled {
+            // A body that ends early looks whole to HTTP when the service does not say its length.
+            Err(error) if error.kind() == ErrorKind::Protocol && downloads < DOWNLOADS_MAX => continue,
+            spooled => return Ok(spooled?),
+        }
+    }
+}

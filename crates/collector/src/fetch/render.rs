@@ -1,0 +1,127 @@
+//! Writes the entries of a log in the form that is wanted.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use runlog_client::entries;
+use runlog_model::Timestamp;
+use runlog_model::text::TextLine;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::request::Form;
+
+/// Writes entries one after another.
+pub(crate) struct Renderer<W> {
+    out: W,
+    form: Form,
+    is_empty: bool,
+}
+
+impl<W: Write> Renderer<W> {
+    pub(crate) fn new(out: W, form: Form) -> Self {
+        Self { out, form, is_empty: true }
+    }
+
+    /// Writes one more entry, the text of a JSON object.
+    pub(crate) fn write(&mut self, entry: &[u8]) -> io::Result<()> {
+        let is_first = std::mem::replace(&mut self.is_empty, false);
+        match self.form {
+            Form::Ndjson => {
+                self.out.write_all(entry)?;
+                self.out.write_all(b"\n")
+            }
+            Form::Json => {
+                self.out.write_all(if is_first { b"[\n" } else { b",\n" })?;
+                self.out.write_all(entry)
+            }
+            Form::Text => write_line(&mut self.out, entry),
+        }
+    }
+
+    /// Ends the result, and gives back where it went.
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        if self.form == Form::Json {
+            self.out.write_all(if self.is_empty { b"[]\n" } else { b"\n]\n" })?;
+        }
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+/// What a line shows of an entry, without copies where its texts have no escapes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    log_timestamp: i64,
+    #[serde(borrow, default)]
+    severity: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    log_type: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    bundle_name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    log_message: Option<Cow<'a, str>>,
+}
+
+fn write_line(out: &mut impl Write, entry: &[u8]) -> io::Result<()> {
+    if let Ok(shown) = serde_json::from_slice::<Shown<'_>>(entry) {
+        let line = TextLine {
+            time: Timestamp::clamped(shown.log_timestamp),
+            severity: shown.severity.as_deref(),
+            log_type: shown.log_type.as_deref(),
+            bundle_name: shown.bundle_name.as_deref(),
+            message: shown.log_message.as_deref(),
+        };
+        return line.write_to(out);
+    }
+    // An entry that is not quite a record is still a line, with what can be read of it.
+    let value: Value = serde_json::from_slice(entry).unwrap_or_default();
+    let text = |name: &str| match value.get(name) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+    };
+    let time = entries::time_of(entry).ok().flatten().unwrap_or_default();
+    let (severity, log_type) = (text("severity"), text("logType"));
+    let (bundle_name, message) = (text("bundleName"), text("logMessage"));
+    let line = TextLine {
+        time: Timestamp::clamped(time),
+        severity: severity.as_deref(),
+        log_type: log_type.as_deref(),
+        bundle_name: bundle_name.as_deref(),
+        message: message.as_deref(),
+    };
+    line.write_to(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(form: Form, entries: &[&str], expected: &str) {
+        let mut renderer = Renderer::new(Vec::new(), form);
+        entries.iter().for_each(|entry| renderer.write(entry.as_bytes()).unwrap());
+        assert_eq!(String::from_utf8(renderer.finish().unwrap()).unwrap(), expected);
+    }
+
+    #[test]
+    fn each_form_is_written_as_documented() {
+        let entries = [r#"{"logTimestamp":0,"logMessage":"a\nb"}"#, r#"{"logTimestamp":1,"severity":3}"#];
+        check(Form::Ndjson, &entries, &format!("{}\n{}\n", entries[0], entries[1]));
+        check(Form::Json, &entries, &format!("[\n{},\n{}\n]\n", entries[0], entries[1]));
+        check(
+            Form::Text,
+            &entries,
+            "1970-01-01T00:00:00.000Z |       |  |  | a\nb\n1970-01-01T00:00:00.001Z | 3     |  |  | \n",
+        );
+    }
+
+    #[test]
+    fn an_empty_log_is_a_whole_file() {
+        check(Form::Ndjson, &[], "");
+        check(Form::Json, &[], "[]\n");
+        check(Form::Text, &[], "");
+    }
+}

@@ -1,0 +1,244 @@
+//! Brings one run's log from a service to a file, whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_client::reconcile::{LogOrder, Merged, SpooledPage, merge};
+use runlog_client::{Client, Execution};
+use runlog_model::{TimeRange, Timestamp};
+use tracing::warn;
+
+use super::checkpoint::Checkpoint;
+use super::error::{FetchError, Result, storage};
+use super::join::PageConsumer;
+use super::journal::Identity;
+use super::pages::PageFetcher;
+use super::progress::{FetchEvent, Progress};
+use super::render::Renderer;
+use super::request::{Completeness, FetchReport, FetchRequest, Form, Output};
+use super::settle::when_settled;
+
+/// The file in the checkpoint's folder that becomes the result.
+const RESULT_FILE: &str = "result";
+/// How long after a count that is behind the log another one is asked for.
+const COUNT_PAUSE: Duration = Duration::from_secs(2);
+
+/// Fetches a run's log, and proves by the service's own count that it is whole.
+///
+/// Interrupted at any moment and called again with the same request, it continues: pages that are on disk are not
+/// fetched again. Nothing stands at the output until all of it does.
+pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn Progress>) -> Result<FetchReport> {
+    let part_folder = match &request.output {
+        Output::File(path) => Some(part_folder(path)?),
+        Output::StandardOutput => None,
+    };
+    let mut file = ResultFile { form: request.form, order: request.order };
+    let fetched = fetch_into(client, &request, part_folder, &mut file, progress).await?;
+    put_in_place(&request, fetched.checkpoint)?;
+    Ok(fetched.report)
+}
+
+/// A log that was put together.
+pub(crate) struct Fetched {
+    pub(crate) report: FetchReport,
+    /// Its pages, to be removed when they are not needed any more.
+    pub(crate) checkpoint: Checkpoint,
+}
+
+/// Fetches a run's log, whatever it is put together to. The folder is for its pages; none is for a log that cannot be
+/// gone on with.
+pub(crate) async fn fetch_into<C: PageConsumer>(
+    client: &Client,
+    request: &FetchRequest,
+    folder: Option<PathBuf>,
+    consumer: &mut C,
+    progress: Arc<dyn Progress>,
+) -> Result<Fetched, C::Error> {
+    let run = match request.settle {
+        Some(settle) => when_settled(client, request, settle, progress.as_ref()).await?,
+        None => client.execution(request.run_id).await.map_err(FetchError::from)?,
+    };
+    let identity = identity(client, request);
+    let mut checkpoint = match folder {
+        Some(folder) => Checkpoint::open(folder, identity)?,
+        None => Checkpoint::temporary(identity)?,
+    };
+    let mut kept = checkpoint.walked().filter(|page| page.spooled.is_some()).count();
+    let range = counted_range(request, &checkpoint);
+
+    let mut fetcher = PageFetcher::new(client, request, range, &mut checkpoint, consumer, progress);
+    fetcher.all_pages().await?;
+    let (merged, completeness) = join_and_count(&mut fetcher, &mut kept).await?;
+    let bytes = fetcher.bytes;
+
+    let report = report(request, &run, &checkpoint, merged, completeness, kept, bytes);
+    Ok(Fetched { report, checkpoint })
+}
+
+fn identity(client: &Client, request: &FetchRequest) -> Identity {
+    let now = client.clock().now().floor_to_second();
+    let is_open = request.settle.is_none() && request.range.end.is_none_or(|end| end > now);
+    Identity {
+        service: client.settings().base_url.to_string(),
+        run: request.run_id.to_string(),
+        start: request.range.start.map(Timestamp::to_api_text),
+        end: request.range.end.map(Timestamp::to_api_text),
+        order: request.order,
+        overlap_ms: i64::try_from(request.overlap.as_millis()).unwrap_or(i64::MAX),
+        // A log that grows is fetched up to a fixed time, so that what came can be counted.
+        fixed_end: is_open.then(|| now.to_api_text()),
+    }
+}
+
+fn counted_range(request: &FetchRequest, checkpoint: &Checkpoint) -> TimeRange {
+    let fixed_end = checkpoint.fixed_end().and_then(|end| end.parse().ok());
+    TimeRange { start: request.range.start, end: fixed_end.or(request.range.end) }
+}
+
+/// `run.ndjson.runlog-part` beside `run.ndjson`. Fails for what cannot be put in place by a rename: better now than
+/// when everything is there.
+fn part_folder(output: &Path) -> Result<PathBuf> {
+    let cannot = |why: &str| Err(storage("write", output)(io::Error::new(ErrorKind::InvalidInput, why)));
+    let Some(name) = output.file_name() else { return cannot("it names no file") };
+    match fs::metadata(output) {
+        Ok(found) if found.is_dir() => return cannot("it is a folder; name a file in it"),
+        Ok(found) if !found.is_file() => return cannot("it is not an ordinary file; choose one, or standard output"),
+        _ => {}
+    }
+    let mut name = name.to_owned();
+    name.push(".runlog-part");
+    Ok(output.with_file_name(name))
+}
+
+/// Puts the pages together, and compares their count with the service's. While they differ: the pages' ends are asked
+/// for again, then pages that stood on disk from before are fetched anew, each once.
+async fn join_and_count<C: PageConsumer>(
+    fetcher: &mut PageFetcher<'_, C>,
+    kept: &mut usize,
+) -> Result<(Merged, Completeness), C::Error> {
+    let request = fetcher.request;
+    let mut has_waited = false;
+    loop {
+        fetcher.progress.report(FetchEvent::Merging);
+        let (merged, counted) = fetcher.join().await?;
+        let got = merged.entries;
+        let expected = match counted {
+            Ok(expected) => expected,
+            Err(error) if request.allow_incomplete => {
+                warn!(%error, "the service does not count the log");
+                return Ok((merged, Completeness::Unknown));
+            }
+            Err(source) => return Err(FetchError::Uncounted { got, source }.into()),
+        };
+        if got == expected {
+            let is_final = request.settle.is_some() && fetcher.checkpoint().is_settled();
+            return Ok((merged, if is_final { Completeness::Verified } else { Completeness::SoFar }));
+        }
+        let has_pages = fetcher.checkpoint().walked().next().is_some();
+        if got < expected && has_pages && !fetcher.has_asked_again() {
+            fetcher.progress.report(FetchEvent::AskingAgainForEnds { expected, got });
+            fetcher.request_ends_again().await?;
+        } else if fetcher.is_divided() || *kept > 0 && !request.allow_incomplete {
+            // Parts may have been cut where the service does not cut, and a page that came wrong the last time would be
+            // wrong for ever.
+            *kept = 0;
+            fetcher.fetch_anew().await?;
+        } else if got > expected && !std::mem::replace(&mut has_waited, true) {
+            // The count of a log that has just been written may come later than the log.
+            fetcher.client.sleep(COUNT_PAUSE).await;
+        } else if request.allow_incomplete {
+            return Ok((merged, Completeness::Different { expected }));
+        } else {
+            return Err(FetchError::Incomplete { expected, got }.into());
+        }
+    }
+}
+
+/// The result, in the checkpoint's folder.
+struct ResultFile {
+    form: Form,
+    order: LogOrder,
+}
+
+impl PageConsumer for ResultFile {
+    type Error = FetchError;
+
+    async fn join(&mut self, pages: &Checkpoint) -> Result<Merged> {
+        let (spooled, folder, lock) = (pages.spooled(), pages.folder().to_owned(), pages.lock());
+        let (form, order) = (self.form, self.order);
+        let merging = tokio::task::spawn_blocking(move || {
+            let merged = write_result(&folder, &spooled, form, order);
+            // Held until here, so that a fetch that is given up does not write into the next one's folder.
+            drop(lock);
+            merged
+        });
+        merging.await?
+    }
+}
+
+fn write_result(folder: &Path, pages: &[SpooledPage], form: Form, order: LogOrder) -> Result<Merged> {
+    let path = folder.join(RESULT_FILE);
+    let file = File::create(&path).map_err(storage("write", &path))?;
+    let mut renderer = Renderer::new(BufWriter::with_capacity(1 << 18, file), form);
+    let cannot_write = |error| {
+        runlog_client::Error::caused(
+            runlog_client::ErrorKind::Storage,
+            format!("cannot write {}", path.display()),
+            error,
+        )
+    };
+    let merged = merge(folder, pages, order, &mut |entry| renderer.write(entry).map_err(cannot_write))?;
+    let file = renderer.finish().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error));
+    file.and_then(|file| file.sync_all()).map_err(storage("write", &path))?;
+    Ok(merged)
+}
+
+fn put_in_place(request: &FetchRequest, checkpoint: Checkpoint) -> Result<()> {
+    let result = checkpoint.folder().join(RESULT_FILE);
+    match &request.output {
+        Output::File(path) => {
+            fs::rename(&result, path).map_err(storage("write", path))?;
+            checkpoint.remove()
+        }
+        Output::StandardOutput => {
+            let copy = || -> io::Result<()> {
+                let mut out = io::stdout().lock();
+                io::copy(&mut File::open(&result)?, &mut out)?;
+                out.flush()
+            };
+            copy().map_err(storage("write to", Path::new("standard output")))
+        }
+    }
+}
+
+fn report(
+    request: &FetchRequest,
+    run: &Execution,
+    checkpoint: &Checkpoint,
+    merged: Merged,
+    completeness: Completeness,
+    kept: usize,
+    bytes: u64,
+) -> FetchReport {
+    let pages = checkpoint.spooled();
+    let spans = || pages.iter().filter_map(|page| page.span());
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    FetchReport {
+        run_id: request.run_id,
+        status: run.status_text.clone(),
+        records: merged.entries,
+        pages: count(checkpoint.walked().count()),
+        page_records: checkpoint.walked().filter_map(|page| Some(page.spooled.as_ref()?.entries)).collect(),
+        pages_kept: count(kept),
+        repeated: merged.repeated,
+        records_mended: pages.iter().map(|page| page.entries_mended).sum(),
+        records_without_time: pages.iter().map(|page| page.entries_without_time).sum(),
+        bytes,
+        first: spans().map(|(first, _)| first).min().map(Timestamp::clamped),
+        last: spans().map(|(_, last)| last).max().map(Timestamp::clamped),
+        completeness,
+    }
+}
