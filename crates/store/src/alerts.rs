@@ -8,11 +8,11 @@ use az::SaturatingAs;
 use runlog_model::{Run, TaskId, Timestamp};
 use sqlx::{AssertSqlSafe, FromRow};
 
+use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::runs::{RunRow, instant};
 use crate::sinks::DUE_SINCE;
-use crate::sql::Sql;
 use crate::store::Store;
 
 /// An occurrence to be told at one destination.

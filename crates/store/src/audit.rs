@@ -8,10 +8,10 @@ use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
 use sqlx::{Any, FromRow, Transaction};
 
+use crate::catalog::group_commit::SmallWrite;
+use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::Result;
-use crate::group::SmallWrite;
 use crate::runs::instant;
-use crate::sql::{Connection, Sql, storable};
 use crate::store::Store;
 
 /// Which entries are wanted. Absent parts ask for all.

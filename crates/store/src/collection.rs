@@ -14,10 +14,10 @@ use runlog_model::{RunId, Timestamp};
 use serde::Serialize;
 use sqlx::FromRow;
 
+use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::runs::finish_in;
-use crate::sql::Sql;
 use crate::store::Store;
 
 /// Runs that are looked up together.

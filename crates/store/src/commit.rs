@@ -21,12 +21,12 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::batch::BatchRow;
+use crate::catalog::sql::Sql;
 use crate::checks::checks_of;
 use crate::columns::RecordColumns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runs::no_such_run;
 use crate::slices::share_of_bytes;
-use crate::sql::Sql;
 use crate::store::Store;
 use crate::{failpoint, intents, limits, secret, segment};
 

@@ -15,10 +15,10 @@ use sqlx::any::{AnyRow, AnyTypeInfoKind};
 use sqlx::{AssertSqlSafe, Column, Row, TypeInfo, ValueRef};
 use tokio::io::AsyncWriteExt;
 
+use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intents;
 use crate::seal::free_segments;
-use crate::sql::{Connection, Sql};
 use crate::store::Store;
 use crate::{limits, secret};
 

@@ -9,7 +9,7 @@ use az::SaturatingAs;
 use runlog_model::Clock;
 use tracing::{debug, warn};
 
-use crate::catalog_pool::CatalogPool;
+use crate::catalog::pool::CatalogPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::store::Store;

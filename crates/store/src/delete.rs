@@ -14,10 +14,10 @@ use runlog_model::RunId;
 use sqlx::{AssertSqlSafe, FromRow};
 use tracing::warn;
 
+use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, Result};
 use crate::runs::no_such_run;
 use crate::seal::{lock_runs, seal_anew};
-use crate::sql::{Connection, Sql};
 use crate::store::Store;
 use crate::{failpoint, limits};
 

@@ -7,10 +7,10 @@ use runlog_model::record::SeverityCounts;
 use runlog_model::{RunStatus, TaskId, Timestamp};
 use sqlx::FromRow;
 
+use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::runs::instant;
-use crate::sql::Sql;
 use crate::store::Store;
 
 /// The archive as a whole.

@@ -4,11 +4,11 @@ use az::SaturatingAs;
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
+use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::people::words;
 use crate::places::{containing, push_name_like, push_tag, push_workspaces};
 use crate::runs::instant;
-use crate::sql::Sql;
 use crate::store::Store;
 
 /// Which executions are wanted.

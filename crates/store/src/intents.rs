@@ -11,8 +11,8 @@ use runlog_model::Timestamp;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::{Connection, Sql};
 use crate::store::Store;
 use crate::{keys, limits};
 

@@ -7,10 +7,10 @@ use az::SaturatingAs;
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
+use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::places::{containing, push_name_like, push_workspaces};
 use crate::runs::{RunRow, no_such_run};
-use crate::sql::Sql;
 use crate::store::Store;
 
 /// Which runs an overview counts.

@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 use tokio::sync::oneshot;
 
+use crate::catalog::group_commit::SmallWrite;
+use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::SmallWrite;
 use crate::merge::{Merge, Trail};
 use crate::page_build::PageToBuild;
 use crate::slices::{Scope, Slice};
-use crate::sql::Connection;
 use crate::store::Store;
 use crate::{limits, secret};
 

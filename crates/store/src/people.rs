@@ -6,10 +6,10 @@ use runlog_model::{EnvironmentId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 use subtle::ConstantTimeEq;
 
+use crate::catalog::sql::Sql;
 use crate::error::{Error, ErrorKind, Result};
 use crate::places::push_workspaces;
 use crate::runs::instant;
-use crate::sql::Sql;
 use crate::store::Store;
 use crate::{limits, secret};
 

@@ -6,10 +6,10 @@ use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 use sqlx::{Any, AssertSqlSafe, Executor, FromRow, Transaction};
 
+use crate::catalog::sql::{Sql, storable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::push_what_and_where;
 use crate::people::{checked_name, json_of, words};
-use crate::sql::{Sql, storable};
 use crate::store::Store;
 
 /// The longest text that is looked for in names. Unit: characters. Each different letter is a step of the query.

@@ -4,10 +4,10 @@ use az::SaturatingAs;
 use runlog_model::plan::{PlanExecution, PlanStatus};
 use runlog_model::{EnvironmentId, Run, TimeRange, WorkspaceId};
 
+use crate::catalog::sql::Sql;
 use crate::error::Result;
 use crate::places::push_workspaces;
 use crate::runs::RunRow;
-use crate::sql::Sql;
 use crate::store::Store;
 
 /// Which plan executions are wanted. Absent parts ask for all.

@@ -13,10 +13,10 @@ use runlog_model::WorkspaceId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use crate::catalog::sql::Sql;
 use crate::error::Result;
 use crate::limits;
 use crate::places::push_workspaces;
-use crate::sql::Sql;
 use crate::store::Store;
 
 /// A kind of rows.

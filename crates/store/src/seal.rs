@@ -25,6 +25,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 use tokio::io::AsyncWriteExt;
 use tracing::{debug, warn};
 
+use crate::catalog::sql::{Connection, Sql, storable};
 use crate::checks::ChecksWriter;
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +33,6 @@ use crate::intents;
 use crate::merge::{Merge, StretchRecords};
 use crate::segment_file::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Scope, Slice, share_of_bytes};
-use crate::sql::{Connection, Sql, storable};
 use crate::store::Store;
 use crate::{failpoint, keys, limits, secret, segment};
 

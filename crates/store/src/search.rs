@@ -19,6 +19,7 @@ use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 use tracing::warn;
 
+use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::scan::ScanFilter;
@@ -26,7 +27,6 @@ use crate::scan_plan::{SliceRow, Unit, push_counted, push_run_conditions, units}
 use crate::scan_read::{UnitRuns, predicate, rows_together};
 use crate::search_text::SearchText;
 use crate::segment_file::{SegmentFile, TextColumn, column};
-use crate::sql::Sql;
 use crate::store::Store;
 
 /// What is searched for. Absent parts ask for all.

@@ -3,10 +3,10 @@
 use runlog_model::Timestamp;
 use sqlx::FromRow;
 
+use crate::catalog::sql::Connection;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::runs::instant;
-use crate::sql::Connection;
 use crate::store::Store;
 
 /// A key: 32 random bytes.

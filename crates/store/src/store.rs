@@ -11,14 +11,14 @@ use runlog_model::{Clock, Random, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Deed;
-use crate::catalog::Catalog;
-use crate::catalog_clock::CatalogClock;
+use crate::catalog::clock::CatalogClock;
+use crate::catalog::database::Catalog;
+use crate::catalog::group_commit::Group;
 use crate::commit::Commits;
 use crate::cpu::CpuPool;
 use crate::damage::Damage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
-use crate::group::Group;
 use crate::intents::Intents;
 use crate::node_figures::NodeFigures;
 use crate::object_metering::ObjectCounts;

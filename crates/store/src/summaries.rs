@@ -12,10 +12,10 @@ use runlog_model::{ProblemKind, Run, RunId, Severity, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
+use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::runs::{RunRow, instant};
 use crate::secret;
-use crate::sql::{Connection, Sql, storable};
 use crate::store::Store;
 use crate::{failpoint, limits};
 

@@ -11,11 +11,11 @@ use runlog_model::{RunId, Severity};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, FromRow};
 
+use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::runs::RunRow;
 use crate::segment_file::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Slice};
-use crate::sql::Sql;
 use crate::store::Store;
 use crate::summaries::SummaryRow;
 use crate::{keys, limits, secret};

@@ -7,12 +7,12 @@ use runlog_model::wire::admin::AuditEntry;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::catalog_pool::{IsAway, again_while_away};
-use crate::contention::is_contention;
+use crate::catalog::contention::is_contention;
+use crate::catalog::pool::{IsAway, again_while_away};
+use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::page::WantedPage;
-use crate::sql::Connection;
 use crate::store::Store;
 
 /// A write that cannot contradict another.
