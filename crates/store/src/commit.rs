@@ -22,13 +22,14 @@ use tracing::warn;
 
 use crate::batch::BatchRow;
 use crate::catalog::sql::Sql;
-use crate::checks::checks_of;
 use crate::columns::RecordColumns;
 use crate::error::{Error, ErrorKind, Result};
+use crate::objects::checksums::checks_of;
+use crate::objects::intents;
 use crate::runs::no_such_run;
 use crate::slices::share_of_bytes;
 use crate::store::Store;
-use crate::{failpoint, intents, limits, secret, segment};
+use crate::{failpoint, limits, secret, segment};
 
 /// Batches that wait for their commit, and the memory that all batches may take.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ pub(crate) struct NewSegment {
     pub(crate) bytes: usize,
     pub(crate) records: usize,
     pub(crate) sha256: String,
-    /// See [`crate::checks`].
+    /// See [`crate::objects::checksums`].
     pub(crate) checks: Vec<u8>,
     pub(crate) runs: Vec<segment::RunRows>,
 }

@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
-use crate::intents;
+use crate::objects::intents;
 use crate::seal::free_segments;
 use crate::store::Store;
 use crate::{limits, secret};

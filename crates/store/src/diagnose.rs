@@ -7,8 +7,9 @@ use object_store::ObjectStoreExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{NO_BUCKET, POOLER, Result};
+use crate::limits;
+use crate::objects::keys;
 use crate::store::Store;
-use crate::{keys, limits};
 
 /// How clocks may differ before anybody is told. Unit: milliseconds.
 const SKEW_MS_MAX: i64 = 2_000;

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::error::{Error, Result};
+use crate::objects::keys;
 use crate::seal::free_segments;
 use crate::store::Store;
-use crate::{failpoint, keys, limits};
+use crate::{failpoint, limits};
 
 impl Store {
     /// Builds page files, seals and sweeps until `stop`; what has been begun is finished first. Each of them is supervised

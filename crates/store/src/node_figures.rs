@@ -1,6 +1,6 @@
 //! What one process does on the archive, for those who watch it.
 
-use crate::object_metering::ObjectFigures;
+use crate::objects::metering::ObjectFigures;
 
 /// What a process does on the archive at this moment, and what it has asked the objects for since it was started.
 #[derive(Debug, Clone, PartialEq, Eq)]

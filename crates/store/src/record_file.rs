@@ -10,8 +10,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use runlog_model::Record;
 
-use crate::bucket::BucketFile;
 use crate::error::{Error, ErrorKind, Result};
+use crate::objects::bucket::BucketFile;
 use crate::{limits, segment};
 
 /// Names of the columns of text, in order; `time` and `arrival` come after them.

@@ -8,7 +8,7 @@
 //! record falls, however far apart they are. A long log is sealed in several passes, each with a transaction of its own.
 //!
 //! A pass has its runs in its hands for a while, and says now and then that it goes on ([`Pass`]). One that has lost them
-//! commits nothing, and neither does one whose files were swept meanwhile ([`crate::intents`]).
+//! commits nothing, and neither does one whose files were swept meanwhile ([`crate::objects::intents`]).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,15 +26,16 @@ use tokio::io::AsyncWriteExt;
 use tracing::{debug, warn};
 
 use crate::catalog::sql::{Connection, Sql, storable};
-use crate::checks::ChecksWriter;
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::intents;
 use crate::merge::{Merge, StretchRecords};
+use crate::objects::checksums::ChecksWriter;
+use crate::objects::intents;
+use crate::objects::keys;
 use crate::segment_file::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Scope, Slice, share_of_bytes};
 use crate::store::Store;
-use crate::{failpoint, keys, limits, secret, segment};
+use crate::{failpoint, limits, secret, segment};
 
 /// What one pass of sealing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,7 +123,7 @@ struct NewFile {
     bytes: u64,
     records: i64,
     sha256: String,
-    /// See [`crate::checks`].
+    /// See [`crate::objects::checksums`].
     checks: Vec<u8>,
 }
 

@@ -6,11 +6,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::checks::Checks;
 use crate::cpu::CpuPool;
-use crate::damage::Damage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::objects::checksums::Checks;
+use crate::objects::damage::Damage;
 use crate::segment::{COLUMNS, NAME_COLUMNS};
 use crate::store::Store;
 use arrow_array::cast::AsArray;

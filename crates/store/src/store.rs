@@ -16,19 +16,20 @@ use crate::catalog::database::Catalog;
 use crate::catalog::group_commit::Group;
 use crate::commit::Commits;
 use crate::cpu::CpuPool;
-use crate::damage::Damage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
-use crate::intents::Intents;
+use crate::limits;
 use crate::node_figures::NodeFigures;
-use crate::object_metering::ObjectCounts;
-use crate::objects::Objects;
+use crate::objects::backend::Objects;
+use crate::objects::damage::Damage;
+use crate::objects::intents::Intents;
+use crate::objects::keys;
+use crate::objects::metering::ObjectCounts;
 use crate::page_build::PageBuilds;
 use crate::private::{keep_private, make_private_folder};
 use crate::segment_file::{self, OpenSegments};
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
-use crate::{keys, limits};
 
 /// An open archive. Clones share it.
 #[derive(Clone)]

@@ -13,12 +13,13 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
+use crate::objects::keys;
 use crate::runs::RunRow;
 use crate::segment_file::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Slice};
 use crate::store::Store;
 use crate::summaries::SummaryRow;
-use crate::{keys, limits, secret};
+use crate::{limits, secret};
 
 /// How many problems are kept in words; all are counted.
 const PROBLEMS_SHOWN_MAX: usize = 1_000;

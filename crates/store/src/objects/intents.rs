@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::objects::keys;
 use crate::store::Store;
-use crate::{keys, limits};
 
 /// Intents that this node has made and not used yet: one transaction makes several, because it waits for the disk.
 #[derive(Debug, Default)]

@@ -15,10 +15,10 @@ use object_store::signer::{Method, SignedUrlOptions, Signer};
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
 use url::Url;
 
-use crate::bucket_reads::BucketReads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::object_metering::{Metered, ObjectCounts};
+use crate::objects::metering::{Metered, ObjectCounts};
+use crate::objects::read_retry::BucketReads;
 use crate::settings::SecretUrl;
 
 /// The objects of an archive.

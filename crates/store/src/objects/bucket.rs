@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::error::{Error, ErrorKind, Result, is_of_no_bucket};
 use crate::limits;
-use crate::objects::Objects;
+use crate::objects::backend::Objects;
 use crate::settings::SecretUrl;
 
 /// A folder or bucket for files.
