@@ -13,12 +13,12 @@ use runlog_model::wire::push::StoredBatch;
 use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
 
-use crate::columns::{ColumnBuilder, memory_of, texts_of};
 use crate::commit::{BatchName, Part, Reserved, SegmentWriter};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::runs::no_such_run;
 use crate::secret;
+use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};
 use crate::store::Store;
 
 /// A batch that is being taken in. Dropped without [`BatchWriter::commit`], nothing of it is stored.

@@ -22,14 +22,15 @@ use tracing::warn;
 
 use crate::batch::BatchRow;
 use crate::catalog::sql::Sql;
-use crate::columns::RecordColumns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::runs::no_such_run;
+use crate::segment;
+use crate::segment::columns::RecordColumns;
 use crate::slices::share_of_bytes;
 use crate::store::Store;
-use crate::{failpoint, limits, secret, segment};
+use crate::{failpoint, limits, secret};
 
 /// Batches that wait for their commit, and the memory that all batches may take.
 #[derive(Debug)]

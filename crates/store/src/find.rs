@@ -9,7 +9,7 @@ use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange};
 use crate::error::Result;
 use crate::limits;
 use crate::merge::Merge;
-use crate::segment_file::Body;
+use crate::segment::reader::Body;
 use crate::store::Store;
 
 /// Which records are looked for, and from where on.

@@ -8,7 +8,7 @@ use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
 use crate::error::Result;
 use crate::limits::{self, RECORDS_APART_MS};
-use crate::segment_file::SegmentFile;
+use crate::segment::reader::SegmentFile;
 use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 

@@ -16,7 +16,7 @@ use runlog_model::{Record, RecordOrder, RunId, TimeRange};
 use crate::batch::write_digest;
 use crate::error::{ErrorKind, Result};
 use crate::limits;
-use crate::segment_file::SegmentFile;
+use crate::segment::reader::SegmentFile;
 use crate::store::Store;
 use crate::verify::Verified;
 

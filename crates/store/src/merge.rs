@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::segment_file::{Bodies, Body, Heads, Rows, SegmentFile};
+use crate::segment::reader::{Bodies, Body, Heads, Rows, SegmentFile};
 use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 

@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::merge::StretchRecords;
 use crate::page::PageFile;
-use crate::segment_file::{Bodies, Body, TextColumn};
+use crate::segment::reader::{Bodies, Body, TextColumn};
 use crate::store::Store;
 
 /// Writes a page file as an object.

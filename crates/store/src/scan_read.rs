@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::scan::{ScanColumn, ScanRequest};
 use crate::scan_plan::{PlannedRun, PlannedSlice, Unit};
-use crate::segment_file::{RowReader, SegmentFile, TextColumn, column};
+use crate::segment::reader::{RowReader, SegmentFile, TextColumn, column};
 use crate::store::Store;
 
 /// The batches of a unit.

@@ -32,10 +32,11 @@ use crate::merge::{Merge, StretchRecords};
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::intents;
 use crate::objects::keys;
-use crate::segment_file::SegmentFile;
+use crate::segment;
+use crate::segment::reader::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Scope, Slice, share_of_bytes};
 use crate::store::Store;
-use crate::{failpoint, limits, secret, segment};
+use crate::{failpoint, limits, secret};
 
 /// What one pass of sealing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -26,7 +26,7 @@ use crate::scan::ScanFilter;
 use crate::scan_plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
 use crate::scan_read::{UnitRuns, predicate, rows_together};
 use crate::search_text::SearchText;
-use crate::segment_file::{SegmentFile, TextColumn, column};
+use crate::segment::reader::{SegmentFile, TextColumn, column};
 use crate::store::Store;
 
 /// What is searched for. Absent parts ask for all.

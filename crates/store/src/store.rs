@@ -27,7 +27,7 @@ use crate::objects::keys;
 use crate::objects::metering::ObjectCounts;
 use crate::page_build::PageBuilds;
 use crate::private::{keep_private, make_private_folder};
-use crate::segment_file::{self, OpenSegments};
+use crate::segment::reader::{self, OpenSegments};
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
 
@@ -111,7 +111,7 @@ impl Store {
             builds: PageBuilds::new(),
             group: Group::default(),
             intents: Intents::default(),
-            open_segments: segment_file::open_segments(),
+            open_segments: reader::open_segments(),
             cpu: CpuPool::new(),
             damage,
         };

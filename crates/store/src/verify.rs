@@ -15,7 +15,7 @@ use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::objects::keys;
 use crate::runs::RunRow;
-use crate::segment_file::SegmentFile;
+use crate::segment::reader::SegmentFile;
 use crate::slices::{LogState, SLICE_COLUMNS, Slice};
 use crate::store::Store;
 use crate::summaries::SummaryRow;

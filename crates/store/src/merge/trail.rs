@@ -10,7 +10,7 @@ use runlog_model::RecordOrder;
 use super::{OpenSlice, SliceRows, Stretch};
 use crate::error::Result;
 use crate::limits;
-use crate::segment_file::SegmentFile;
+use crate::segment::reader::SegmentFile;
 use crate::slices::{Scope, Slice};
 use crate::store::Store;
 

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::objects::checksums::Checks;
 use crate::objects::damage::Damage;
-use crate::segment::{COLUMNS, NAME_COLUMNS};
+use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
 use crate::store::Store;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
@@ -799,8 +799,8 @@ fn set(field: &mut Option<String>, text: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::columns::{ColumnBuilder, RecordColumns};
-    use crate::segment::{encode, encode_as, sealed_properties};
+    use crate::segment::columns::{ColumnBuilder, RecordColumns};
+    use crate::segment::writer::{encode, encode_as, sealed_properties};
     use runlog_model::RunId;
 
     fn record(time_ms: i64, message: &str) -> Record {

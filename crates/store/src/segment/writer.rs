@@ -21,9 +21,9 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use runlog_model::RunId;
 
-use crate::columns::{RecordColumns, concatenated};
 use crate::error::Result;
 use crate::limits;
+use crate::segment::columns::{RecordColumns, concatenated};
 
 /// Names of the columns, in order.
 pub(crate) const COLUMNS: [&str; 10] = [

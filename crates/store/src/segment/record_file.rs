@@ -11,8 +11,9 @@ use parquet::file::properties::WriterProperties;
 use runlog_model::Record;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::objects::bucket::BucketFile;
-use crate::{limits, segment};
+use crate::segment;
 
 /// Names of the columns of text, in order; `time` and `arrival` come after them.
 const RUN_COLUMNS: [&str; 8] =
