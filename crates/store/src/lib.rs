@@ -21,10 +21,8 @@
 
 mod alerts;
 mod audit;
-mod batch;
 mod catalog;
 mod collection;
-mod commit;
 mod copy;
 mod cpu;
 mod delete;
@@ -36,6 +34,7 @@ mod figures;
 mod find;
 mod histogram;
 mod history;
+mod ingest;
 mod jobs;
 pub mod limits;
 mod lost_rows;
@@ -77,7 +76,6 @@ mod verify;
 
 pub use alerts::{AlertBacklog, DueAlert, IncompleteRun, NewAlert, SinkLag};
 pub use audit::{AuditFilter, Deed};
-pub use batch::BatchWriter;
 pub use collection::{
     ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, Learned, RunProgress, Setback, UpstreamRun,
 };
@@ -92,6 +90,7 @@ pub use figures::{ArchiveFigures, TaskFigures};
 pub use find::{FilteredRecords, RecordFilter};
 pub use histogram::Histogram;
 pub use history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
+pub use ingest::batch::BatchWriter;
 pub use node_figures::{NodeFigures, PoolFigures};
 pub use objects::bucket::{Bucket, BucketFile};
 pub use objects::metering::{OBJECT_LATENCY_MS, ObjectFigures};

@@ -13,8 +13,8 @@ use arrow_array::Array;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use runlog_model::{Record, RecordOrder, RunId, TimeRange};
 
-use crate::batch::write_digest;
 use crate::error::{ErrorKind, Result};
+use crate::ingest::batch::write_digest;
 use crate::limits;
 use crate::segment::reader::SegmentFile;
 use crate::store::Store;

@@ -345,7 +345,7 @@ pub(crate) async fn fetch_to_change(
     row.map(RunRow::into_run).transpose()
 }
 
-/// Writes what is known of a run; the counts of its records are the business of [`crate::batch`].
+/// Writes what is known of a run; the counts of its records are the business of [`crate::ingest::batch`].
 async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: &Run) -> Result<()> {
     let runtime = run.runtime.as_ref().map(serde_json::to_string).transpose();
     let runtime = runtime.map_err(|_| Error::invalid("the runtime has no JSON form"))?;

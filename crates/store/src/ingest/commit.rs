@@ -20,9 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use crate::batch::BatchRow;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::batch::BatchRow;
 use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::runs::no_such_run;

@@ -1,7 +1,7 @@
 //! Batches: how records come in.
 //!
 //! A batch is all or nothing. What fits into one segment waits a moment for others and shares an object and a
-//! transaction with them ([`crate::commit`]); what is larger becomes segment objects of its own as it arrives. One
+//! transaction with them ([`crate::ingest::commit`]); what is larger becomes segment objects of its own as it arrives. One
 //! transaction adds batches, segments, slices and the counts of the runs, and only after that they are acknowledged. A
 //! batch with the id of one that was stored before is compared with it and not stored again.
 
@@ -13,8 +13,8 @@ use runlog_model::wire::push::StoredBatch;
 use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
 
-use crate::commit::{BatchName, Part, Reserved, SegmentWriter};
 use crate::error::{Error, Result};
+use crate::ingest::commit::{BatchName, Part, Reserved, SegmentWriter};
 use crate::limits;
 use crate::runs::no_such_run;
 use crate::secret;
