@@ -10,9 +10,9 @@ use sqlx::FromRow;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::merge::{Merge, Position};
+use crate::log::merge::{Merge, Position};
+use crate::log::slices::{LogState, Scope};
 use crate::runs::{fetch_to_change, fetch_with_state, no_such_run};
-use crate::slices::{LogState, Scope};
 use crate::store::Store;
 
 /// The log of a run that a deliverer has in its hands, for one sink.

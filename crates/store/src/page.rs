@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 use crate::catalog::group_commit::SmallWrite;
 use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::merge::{Merge, Trail};
+use crate::log::merge::{Merge, Trail};
+use crate::log::slices::{Scope, Slice};
 use crate::page_build::PageToBuild;
-use crate::slices::{Scope, Slice};
 use crate::store::Store;
 use crate::{limits, secret};
 

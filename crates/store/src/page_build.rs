@@ -19,10 +19,10 @@ use tracing::{debug, error, warn};
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::merge::{Merge, Piece, SliceRows, Trail};
+use crate::log::merge::{Merge, Piece, SliceRows, Trail};
+use crate::log::slices::{LogState, Scope};
 use crate::objects::keys;
 use crate::page_file::{FrameCutter, PageFileWriter, PageForm, PageFrames, Press, WrittenPage};
-use crate::slices::{LogState, Scope};
 use crate::store::Store;
 
 /// How often a node looks for pages that were wanted through another one. Unit: milliseconds.

@@ -31,7 +31,7 @@ use zstd::bulk::Compressor;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::merge::StretchRecords;
+use crate::log::merge::StretchRecords;
 use crate::page::PageFile;
 use crate::segment::reader::{Bodies, Body, TextColumn};
 use crate::store::Store;

@@ -12,9 +12,9 @@ use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
 use crate::catalog::sql::{Sql, storable};
 use crate::error::{Error, Result};
 use crate::history::push_what_and_where;
+use crate::log::slices::LogState;
 use crate::people::{Caller, CallerKind};
 use crate::places::{push_tag, push_workspaces};
-use crate::slices::LogState;
 use crate::store::Store;
 
 /// Which runs are wanted. Absent parts ask for all.

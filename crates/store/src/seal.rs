@@ -28,13 +28,13 @@ use tracing::{debug, warn};
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::merge::{Merge, StretchRecords};
+use crate::log::merge::{Merge, StretchRecords};
+use crate::log::slices::{LogState, SLICE_COLUMNS, Scope, Slice, share_of_bytes};
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::intents;
 use crate::objects::keys;
 use crate::segment;
 use crate::segment::reader::SegmentFile;
-use crate::slices::{LogState, SLICE_COLUMNS, Scope, Slice, share_of_bytes};
 use crate::store::Store;
 use crate::{failpoint, limits, secret};
 

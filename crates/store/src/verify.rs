@@ -13,10 +13,10 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
+use crate::log::slices::{LogState, SLICE_COLUMNS, Slice};
 use crate::objects::keys;
 use crate::runs::RunRow;
 use crate::segment::reader::SegmentFile;
-use crate::slices::{LogState, SLICE_COLUMNS, Slice};
 use crate::store::Store;
 use crate::summaries::SummaryRow;
 use crate::{limits, secret};

@@ -23,12 +23,12 @@ use tracing::warn;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::batch::BatchRow;
+use crate::log::slices::share_of_bytes;
 use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::runs::no_such_run;
 use crate::segment;
 use crate::segment::columns::RecordColumns;
-use crate::slices::share_of_bytes;
 use crate::store::Store;
 use crate::{failpoint, limits, secret};
 

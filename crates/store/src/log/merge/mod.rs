@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::log::slices::{Scope, Slice, SliceWalk};
 use crate::segment::reader::{Bodies, Body, Heads, Rows, SegmentFile};
-use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 
 mod trail;

@@ -8,8 +8,8 @@ use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
 use crate::error::Result;
 use crate::limits::{self, RECORDS_APART_MS};
+use crate::log::slices::{Scope, Slice, SliceWalk};
 use crate::segment::reader::SegmentFile;
-use crate::slices::{Scope, Slice, SliceWalk};
 use crate::store::Store;
 
 /// Parts of all of time by which records that are far apart are told from each other. Unit: milliseconds.

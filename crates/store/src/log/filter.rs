@@ -8,7 +8,7 @@ use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange};
 
 use crate::error::Result;
 use crate::limits;
-use crate::merge::Merge;
+use crate::log::merge::Merge;
 use crate::segment::reader::Body;
 use crate::store::Store;
 

@@ -10,8 +10,8 @@ use runlog_model::RecordOrder;
 use super::{OpenSlice, SliceRows, Stretch};
 use crate::error::Result;
 use crate::limits;
+use crate::log::slices::{Scope, Slice};
 use crate::segment::reader::SegmentFile;
-use crate::slices::{Scope, Slice};
 use crate::store::Store;
 
 /// Most parts that are kept. Where slices overlap there are more, and the records are merged anew.

@@ -5,9 +5,9 @@ use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
 
 use crate::cpu::CpuPool;
 use crate::error::Result;
-use crate::merge::Merge;
+use crate::log::merge::Merge;
+use crate::log::slices::Scope;
 use crate::runs::{fetch_with_state, no_such_run};
-use crate::slices::Scope;
 use crate::store::Store;
 
 /// Which records of a run a live page shows.
@@ -113,7 +113,7 @@ impl Store {
     pub(crate) async fn count(&self, scope: Scope) -> Result<u64> {
         let (mut records, partial) = self.whole_and_partial(scope).await?;
         for slice in partial {
-            records += crate::merge::count_inside(self, &slice, &scope).await?;
+            records += crate::log::merge::count_inside(self, &slice, &scope).await?;
         }
         Ok(records)
     }

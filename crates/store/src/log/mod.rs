@@ -1,0 +1,7 @@
+//! One log in its order: the slices that hold it, merged, read, filtered and counted.
+
+pub(crate) mod filter;
+pub(crate) mod histogram;
+pub(crate) mod merge;
+pub(crate) mod read;
+pub(crate) mod slices;
