@@ -25,7 +25,7 @@ use crate::objects::damage::Damage;
 use crate::objects::intents::Intents;
 use crate::objects::keys;
 use crate::objects::metering::ObjectCounts;
-use crate::page_build::PageBuilds;
+use crate::page::build::PageBuilds;
 use crate::private::{keep_private, make_private_folder};
 use crate::segment::reader::{self, OpenSegments};
 use crate::settings::StoreSettings;

@@ -12,7 +12,7 @@ use crate::catalog::pool::{IsAway, again_while_away};
 use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::page::WantedPage;
+use crate::page::request::WantedPage;
 use crate::store::Store;
 
 /// A write that cannot contradict another.

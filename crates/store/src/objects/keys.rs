@@ -13,7 +13,7 @@ use runlog_model::{FileFormat, Timestamp};
 use uuid::Uuid;
 
 use crate::limits;
-use crate::page_file::PageForm;
+use crate::page::file::PageForm;
 
 /// The folder of segments.
 pub(crate) const SEGMENTS: &str = "segments";

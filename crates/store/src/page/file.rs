@@ -32,7 +32,7 @@ use zstd::bulk::Compressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::merge::StretchRecords;
-use crate::page::PageFile;
+use crate::page::request::PageFile;
 use crate::segment::reader::{Bodies, Body, TextColumn};
 use crate::store::Store;
 

@@ -15,7 +15,7 @@ use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::merge::{Merge, Trail};
 use crate::log::slices::{Scope, Slice};
-use crate::page_build::PageToBuild;
+use crate::page::build::PageToBuild;
 use crate::store::Store;
 use crate::{limits, secret};
 

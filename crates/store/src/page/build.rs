@@ -22,7 +22,7 @@ use crate::limits;
 use crate::log::merge::{Merge, Piece, SliceRows, Trail};
 use crate::log::slices::{LogState, Scope};
 use crate::objects::keys;
-use crate::page_file::{FrameCutter, PageFileWriter, PageForm, PageFrames, Press, WrittenPage};
+use crate::page::file::{FrameCutter, PageFileWriter, PageForm, PageFrames, Press, WrittenPage};
 use crate::store::Store;
 
 /// How often a node looks for pages that were wanted through another one. Unit: milliseconds.
