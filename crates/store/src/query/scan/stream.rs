@@ -23,8 +23,8 @@ use runlog_model::{RunId, TaskId, TimeRange, WorkspaceId};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::error::{Error, Result};
-use crate::scan_plan::{Planner, Unit};
-use crate::scan_read::read_unit;
+use crate::query::scan::plan::{Planner, Unit};
+use crate::query::scan::read::read_unit;
 use crate::store::Store;
 
 /// Which records a scan gives. Absent parts ask for all.

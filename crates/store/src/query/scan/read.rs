@@ -16,8 +16,8 @@ use runlog_model::TimeRange;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::scan::{ScanColumn, ScanRequest};
-use crate::scan_plan::{PlannedRun, PlannedSlice, Unit};
+use crate::query::scan::plan::{PlannedRun, PlannedSlice, Unit};
+use crate::query::scan::stream::{ScanColumn, ScanRequest};
 use crate::segment::reader::{RowReader, SegmentFile, TextColumn, column};
 use crate::store::Store;
 

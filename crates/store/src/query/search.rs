@@ -22,10 +22,10 @@ use tracing::warn;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::scan::ScanFilter;
-use crate::scan_plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
-use crate::scan_read::{UnitRuns, predicate, rows_together};
-use crate::search_text::SearchText;
+use crate::query::scan::plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
+use crate::query::scan::read::{UnitRuns, predicate, rows_together};
+use crate::query::scan::stream::ScanFilter;
+use crate::query::search_text::SearchText;
 use crate::segment::reader::{SegmentFile, TextColumn, column};
 use crate::store::Store;
 

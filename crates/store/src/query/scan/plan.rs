@@ -11,7 +11,7 @@ use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::places::push_workspaces;
-use crate::scan::{ScanFilter, ScanRun};
+use crate::query::scan::stream::{ScanFilter, ScanRun};
 use crate::store::Store;
 
 /// Finds the units of a scan, some runs at a time, so that memory does not grow with the archive.
