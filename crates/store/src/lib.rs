@@ -19,19 +19,13 @@
 // Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
-mod alerts;
-mod audit;
 mod catalog;
-mod collection;
 mod copy;
 mod cpu;
 mod delete;
-mod delivery;
 mod diagnose;
 mod error;
 pub mod failpoint;
-mod figures;
-mod history;
 mod ingest;
 mod jobs;
 pub mod limits;
@@ -39,44 +33,24 @@ mod log;
 mod lost_rows;
 mod node_figures;
 mod objects;
-mod overview;
 mod page;
-mod people;
-mod places;
-mod plans;
 mod private;
-mod problems;
-mod queries;
 mod query;
 mod retention;
-mod runs;
 mod seal;
 mod secret;
 mod segment;
-mod sessions;
 mod settings;
-mod signing;
-mod sinks;
 mod statistics;
 mod store;
-mod summaries;
 pub mod supervise;
+mod tables;
 mod verify;
 
-pub use alerts::{AlertBacklog, DueAlert, IncompleteRun, NewAlert, SinkLag};
-pub use audit::{AuditFilter, Deed};
-pub use collection::{
-    ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, Learned, RunProgress, Setback, UpstreamRun,
-};
 pub use copy::{Copied, CopyProgress};
 pub use delete::DeletedLog;
-pub use delivery::{
-    ClaimedDelivery, DeliveryReader, DeliveryStep, Place, PlacedRecord, RefusedRange, Replayed, Replays,
-};
 pub use diagnose::{Finding, Health};
 pub use error::{Error, ErrorKind, Result};
-pub use figures::{ArchiveFigures, TaskFigures};
-pub use history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
 pub use ingest::batch::BatchWriter;
 pub use log::filter::{FilteredRecords, RecordFilter};
 pub use log::histogram::Histogram;
@@ -84,28 +58,38 @@ pub use log::read::{LiveQuery, LiveSlice, RecordReader};
 pub use node_figures::{NodeFigures, PoolFigures};
 pub use objects::bucket::{Bucket, BucketFile};
 pub use objects::metering::{OBJECT_LATENCY_MS, ObjectFigures};
-pub use overview::{LogFacts, OutcomeCount, OverviewFilter, TaskLine, TaskLineFilter};
 pub use page::file::{PageBytes, PageReader};
 pub use page::request::{PageFile, PageRequest, PageStatus, PageTicket};
-pub use people::{Caller, CallerKind, Grant, GrantFilter};
-pub use places::TaskFilter;
-pub use plans::PlanFilter;
-pub use problems::{KnownProblem, RecentRun};
-pub use queries::SavedQuery;
 pub use query::catalog_rows::{RowColumn, RowCondition, RowKind, RowScan, RowTable};
 pub use query::scan::stream::{Narrowing, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, scan_schema};
 pub use query::search::{Found, Search, SearchPage, SearchPlace};
 pub use query::search_text::{SearchText, SearchTextError};
 pub use retention::{Retention, Retired};
-pub use runs::{RunBrief, RunFilter};
 pub use seal::{DamagedLog, Sealed};
 pub use segment::record_file::{FiledRecord, RecordFile};
-pub use sessions::{AccessToken, OpenedSession, Session};
 pub use settings::{SecretUrl, StoreSettings};
-pub use signing::SigningKey;
-pub use sinks::{DeadLetter, FailingDelivery, OfferedRun, SinkFigures};
 pub use statistics::{ObjectCount, Statistics, WorkspaceStatistics};
 pub use store::Store;
-pub use summaries::{DueSummary, KeptSummary, LogMark, LogSummary, NewProblem, NewSummary};
 pub use supervise::{Supervisor, WorkFailure, WorkState};
+pub use tables::accounts::{Caller, CallerKind, Grant, GrantFilter};
+pub use tables::alerts::{AlertBacklog, DueAlert, IncompleteRun, NewAlert, SinkLag};
+pub use tables::audit::{AuditFilter, Deed};
+pub use tables::collected_runs::{
+    ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, Learned, RunProgress, Setback, UpstreamRun,
+};
+pub use tables::deliveries::{
+    ClaimedDelivery, DeliveryReader, DeliveryStep, Place, PlacedRecord, RefusedRange, Replayed, Replays,
+};
+pub use tables::error_groups::{KnownProblem, RecentRun};
+pub use tables::history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
+pub use tables::metrics::{ArchiveFigures, TaskFigures};
+pub use tables::overview::{LogFacts, OutcomeCount, OverviewFilter, TaskLine, TaskLineFilter};
+pub use tables::plans::PlanFilter;
+pub use tables::runs::{RunBrief, RunFilter};
+pub use tables::saved_queries::SavedQuery;
+pub use tables::sessions::{AccessToken, OpenedSession, Session};
+pub use tables::signing_keys::SigningKey;
+pub use tables::sinks::{DeadLetter, FailingDelivery, OfferedRun, SinkFigures};
+pub use tables::summaries::{DueSummary, KeptSummary, LogMark, LogSummary, NewProblem, NewSummary};
+pub use tables::workspaces::TaskFilter;
 pub use verify::{Verified, VerifyProgress};

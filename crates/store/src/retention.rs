@@ -7,12 +7,12 @@ use runlog_model::{RunId, WorkspaceId};
 use sqlx::FromRow;
 use tracing::{info, warn};
 
-use crate::audit::Deed;
 use crate::delete::{DeletedLog, SeenLog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::runs::no_such_run;
 use crate::store::Store;
+use crate::tables::audit::Deed;
+use crate::tables::runs::no_such_run;
 
 /// How long the logs of a workspace are kept. Without a bound where it is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,7 +10,6 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::Deed;
 use crate::catalog::clock::CatalogClock;
 use crate::catalog::database::Catalog;
 use crate::catalog::group_commit::Group;
@@ -30,6 +29,7 @@ use crate::private::{keep_private, make_private_folder};
 use crate::segment::reader::{self, OpenSegments};
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
+use crate::tables::audit::Deed;
 
 /// An open archive. Clones share it.
 #[derive(Clone)]

@@ -15,10 +15,10 @@ use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::log::slices::{LogState, SLICE_COLUMNS, Slice};
 use crate::objects::keys;
-use crate::runs::RunRow;
 use crate::segment::reader::SegmentFile;
 use crate::store::Store;
-use crate::summaries::SummaryRow;
+use crate::tables::runs::RunRow;
+use crate::tables::summaries::SummaryRow;
 use crate::{limits, secret};
 
 /// How many problems are kept in words; all are counted.

@@ -158,7 +158,7 @@ impl Store {
         for write in writes {
             let connection: &mut Connection = &mut transaction;
             let written = match write {
-                SmallWrite::Audit(entry) => crate::audit::insert(connection, entry).await,
+                SmallWrite::Audit(entry) => crate::tables::audit::insert(connection, entry).await,
                 SmallWrite::Page(page) => page.insert(connection).await,
             };
             written.map_err(|error| Failure { is_refused: is_answer(&error), is_undone: true, error })?;

@@ -16,10 +16,10 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::ingest::commit::{BatchName, Part, Reserved, SegmentWriter};
 use crate::limits;
-use crate::runs::no_such_run;
 use crate::secret;
 use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};
 use crate::store::Store;
+use crate::tables::runs::no_such_run;
 
 /// A batch that is being taken in. Dropped without [`BatchWriter::commit`], nothing of it is stored.
 pub struct BatchWriter {

@@ -26,10 +26,10 @@ use crate::ingest::batch::BatchRow;
 use crate::log::slices::share_of_bytes;
 use crate::objects::checksums::checks_of;
 use crate::objects::intents;
-use crate::runs::no_such_run;
 use crate::segment;
 use crate::segment::columns::RecordColumns;
 use crate::store::Store;
+use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits, secret};
 
 /// Batches that wait for their commit, and the memory that all batches may take.

@@ -7,8 +7,8 @@ use crate::cpu::CpuPool;
 use crate::error::Result;
 use crate::log::merge::Merge;
 use crate::log::slices::Scope;
-use crate::runs::{fetch_with_state, no_such_run};
 use crate::store::Store;
+use crate::tables::runs::{fetch_with_state, no_such_run};
 
 /// Which records of a run a live page shows.
 #[derive(Debug, Clone, Copy)]

@@ -16,8 +16,8 @@ use sqlx::any::AnyRow;
 use crate::catalog::sql::Sql;
 use crate::error::Result;
 use crate::limits;
-use crate::places::push_workspaces;
 use crate::store::Store;
+use crate::tables::workspaces::push_workspaces;
 
 /// A kind of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

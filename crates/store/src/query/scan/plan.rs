@@ -10,9 +10,9 @@ use sqlx::FromRow;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::places::push_workspaces;
 use crate::query::scan::stream::{ScanFilter, ScanRun};
 use crate::store::Store;
+use crate::tables::workspaces::push_workspaces;
 
 /// Finds the units of a scan, some runs at a time, so that memory does not grow with the archive.
 pub(crate) struct Planner {

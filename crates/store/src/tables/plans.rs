@@ -6,9 +6,9 @@ use runlog_model::{EnvironmentId, Run, TimeRange, WorkspaceId};
 
 use crate::catalog::sql::Sql;
 use crate::error::Result;
-use crate::places::push_workspaces;
-use crate::runs::RunRow;
 use crate::store::Store;
+use crate::tables::runs::RunRow;
+use crate::tables::workspaces::push_workspaces;
 
 /// Which plan executions are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]

@@ -14,9 +14,9 @@ use sqlx::FromRow;
 
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
-use crate::runs::{RunRow, instant};
 use crate::secret;
 use crate::store::Store;
+use crate::tables::runs::{RunRow, instant};
 use crate::{failpoint, limits};
 
 /// A log as it is at one time: it never has the same mark again once it has changed.

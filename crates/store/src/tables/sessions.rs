@@ -6,9 +6,9 @@
 use runlog_model::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::people::{Caller, CallerKind};
-use crate::runs::instant;
 use crate::store::Store;
+use crate::tables::accounts::{Caller, CallerKind};
+use crate::tables::runs::instant;
 use crate::{limits, secret};
 
 /// A session that was just opened.

@@ -11,9 +11,9 @@ use sqlx::{AssertSqlSafe, FromRow};
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::runs::{RunRow, instant};
-use crate::sinks::DUE_SINCE;
 use crate::store::Store;
+use crate::tables::runs::{RunRow, instant};
+use crate::tables::sinks::DUE_SINCE;
 
 /// An occurrence to be told at one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]

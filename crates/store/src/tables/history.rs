@@ -6,10 +6,10 @@ use sqlx::FromRow;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
-use crate::people::words;
-use crate::places::{containing, push_name_like, push_tag, push_workspaces};
-use crate::runs::instant;
 use crate::store::Store;
+use crate::tables::accounts::words;
+use crate::tables::runs::instant;
+use crate::tables::workspaces::{containing, push_name_like, push_tag, push_workspaces};
 
 /// Which executions are wanted.
 #[derive(Debug, Clone)]

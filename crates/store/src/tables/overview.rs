@@ -9,9 +9,9 @@ use sqlx::FromRow;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
-use crate::places::{containing, push_name_like, push_workspaces};
-use crate::runs::{RunRow, no_such_run};
 use crate::store::Store;
+use crate::tables::runs::{RunRow, no_such_run};
+use crate::tables::workspaces::{containing, push_name_like, push_workspaces};
 
 /// Which runs an overview counts.
 #[derive(Debug, Clone)]

@@ -17,8 +17,8 @@ use sqlx::FromRow;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::runs::finish_in;
 use crate::store::Store;
+use crate::tables::runs::finish_in;
 
 /// Runs that are looked up together.
 const LOOKED_UP_TOGETHER: usize = 500;

@@ -10,8 +10,8 @@ use sqlx::FromRow;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::runs::instant;
 use crate::store::Store;
+use crate::tables::runs::instant;
 
 /// The archive as a whole.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -11,9 +11,9 @@ use runlog_model::{ProblemKind, Run, RunId, RunStatus, Severity, TaskId, Timesta
 use sqlx::FromRow;
 
 use crate::error::{Error, Result};
-use crate::runs::{RunRow, instant};
 use crate::store::Store;
-use crate::summaries::problem_kind;
+use crate::tables::runs::{RunRow, instant};
+use crate::tables::summaries::problem_kind;
 
 /// A run in the words that reports count.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use sqlx::{Any, AssertSqlSafe, Executor, FromRow, Transaction};
 
 use crate::catalog::sql::{Sql, storable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::history::push_what_and_where;
-use crate::people::{checked_name, json_of, words};
 use crate::store::Store;
+use crate::tables::accounts::{checked_name, json_of, words};
+use crate::tables::history::push_what_and_where;
 
 /// The longest text that is looked for in names. Unit: characters. Each different letter is a step of the query.
 const NAME_PART_CHARS_MAX: usize = 200;

@@ -8,9 +8,9 @@ use subtle::ConstantTimeEq;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, ErrorKind, Result};
-use crate::places::push_workspaces;
-use crate::runs::instant;
 use crate::store::Store;
+use crate::tables::runs::instant;
+use crate::tables::workspaces::push_workspaces;
 use crate::{limits, secret};
 
 /// Who makes a call.

@@ -5,9 +5,9 @@ use sqlx::FromRow;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::people::{Caller, checked_name};
-use crate::runs::instant;
 use crate::store::Store;
+use crate::tables::accounts::{Caller, checked_name};
+use crate::tables::runs::instant;
 
 /// A query that someone keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use sqlx::{Any, FromRow, Transaction};
 use crate::catalog::group_commit::SmallWrite;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::Result;
-use crate::runs::instant;
 use crate::store::Store;
+use crate::tables::runs::instant;
 
 /// Which entries are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]

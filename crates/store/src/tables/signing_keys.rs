@@ -6,8 +6,8 @@ use sqlx::FromRow;
 use crate::catalog::sql::Connection;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::runs::instant;
 use crate::store::Store;
+use crate::tables::runs::instant;
 
 /// A key: 32 random bytes.
 #[derive(Clone)]

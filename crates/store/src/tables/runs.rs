@@ -11,11 +11,11 @@ use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
 
 use crate::catalog::sql::{Sql, storable};
 use crate::error::{Error, Result};
-use crate::history::push_what_and_where;
 use crate::log::slices::LogState;
-use crate::people::{Caller, CallerKind};
-use crate::places::{push_tag, push_workspaces};
 use crate::store::Store;
+use crate::tables::accounts::{Caller, CallerKind};
+use crate::tables::history::push_what_and_where;
+use crate::tables::workspaces::{push_tag, push_workspaces};
 
 /// Which runs are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
