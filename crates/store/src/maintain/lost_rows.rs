@@ -16,9 +16,9 @@ use runlog_model::{Record, RecordOrder, RunId, TimeRange};
 use crate::error::{ErrorKind, Result};
 use crate::ingest::batch::write_digest;
 use crate::limits;
+use crate::maintain::verify::Verified;
 use crate::segment::reader::SegmentFile;
 use crate::store::Store;
-use crate::verify::Verified;
 
 impl Store {
     /// Tells which runs an object without a row has records of that their logs lack, and with `repair` brings those back.

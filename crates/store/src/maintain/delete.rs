@@ -16,7 +16,7 @@ use tracing::warn;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, Result};
-use crate::seal::{lock_runs, seal_anew};
+use crate::maintain::seal::{lock_runs, seal_anew};
 use crate::store::Store;
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits};

@@ -17,8 +17,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
+use crate::maintain::seal::free_segments;
 use crate::objects::intents;
-use crate::seal::free_segments;
 use crate::store::Store;
 use crate::{limits, secret};
 

@@ -1134,10 +1134,10 @@ mod tests {
         let opened = opened().await;
         let run_id = due_run(&opened).await;
         let store = &opened.store;
-        let seen = crate::delete::SeenLog { epoch: 0, records: 1 };
+        let seen = crate::maintain::delete::SeenLog { epoch: 0, records: 1 };
         push(store, run_id, 8).await;
         assert_eq!(store.delete_log_if(run_id, Some(seen)).await.unwrap(), None);
-        let seen = crate::delete::SeenLog { epoch: 0, records: 2 };
+        let seen = crate::maintain::delete::SeenLog { epoch: 0, records: 2 };
         assert_eq!(store.delete_log_if(run_id, Some(seen)).await.unwrap().unwrap().records, 2);
         push(store, run_id, 9).await;
         push(store, run_id, 9).await;

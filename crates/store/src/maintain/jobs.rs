@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::error::{Error, Result};
+use crate::maintain::seal::free_segments;
 use crate::objects::keys;
-use crate::seal::free_segments;
 use crate::store::Store;
 use crate::{failpoint, limits};
 

@@ -7,9 +7,9 @@ use runlog_model::{RunId, WorkspaceId};
 use sqlx::FromRow;
 use tracing::{info, warn};
 
-use crate::delete::{DeletedLog, SeenLog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::maintain::delete::{DeletedLog, SeenLog};
 use crate::store::Store;
 use crate::tables::audit::Deed;
 use crate::tables::runs::no_such_run;
