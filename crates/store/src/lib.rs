@@ -39,6 +39,7 @@ mod store;
 pub mod supervise;
 mod tables;
 
+pub use catalog::pool::PoolFigures;
 pub use error::{Error, ErrorKind, Result};
 pub use ingest::batch::BatchWriter;
 pub use log::filter::{FilteredRecords, RecordFilter};
@@ -51,7 +52,7 @@ pub use maintain::retention::{Retention, Retired};
 pub use maintain::seal::{DamagedLog, Sealed};
 pub use maintain::statistics::{ObjectCount, Statistics, WorkspaceStatistics};
 pub use maintain::verify::{Verified, VerifyProgress};
-pub use node_figures::{NodeFigures, PoolFigures};
+pub use node_figures::NodeFigures;
 pub use objects::bucket::{Bucket, BucketFile};
 pub use objects::metering::{OBJECT_LATENCY_MS, ObjectFigures};
 pub use page::file::{PageBytes, PageReader};

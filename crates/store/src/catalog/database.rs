@@ -11,10 +11,9 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
 
-use crate::catalog::pool::{CatalogPool, again_while_away};
+use crate::catalog::pool::{CatalogPool, PoolFigures, again_while_away};
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
 use crate::limits;
-use crate::node_figures::PoolFigures;
 
 /// The rows of an archive.
 #[derive(Debug, Clone)]

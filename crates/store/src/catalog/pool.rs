@@ -19,7 +19,21 @@ use tracing::debug;
 
 use crate::error::Error;
 use crate::limits;
-use crate::node_figures::PoolFigures;
+
+/// A pool of connections to the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// `writer` and `reader` of a file, `all` of PostgreSQL.
+    pub name: &'static str,
+    /// Connections that are open.
+    pub open: usize,
+    /// Those of them that nobody uses.
+    pub idle: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+    /// Most connections that may be open.
+    pub open_max: usize,
+}
 
 /// A pool of connections, for statements.
 #[derive(Debug, Clone)]

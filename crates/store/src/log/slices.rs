@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::Store;
+use crate::tables::runs::LogState;
 
 /// The part of a run that one segment holds, its rows in order of (time, arrival).
 #[derive(Debug, Clone, FromRow)]
@@ -73,15 +74,6 @@ struct FoundSlice {
     slice: Slice,
     #[sqlx(flatten)]
     state: LogState,
-}
-
-/// Which state of a run's log was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
-pub(crate) struct LogState {
-    /// Counts the deletions of the log.
-    pub(crate) log_epoch: i64,
-    /// Counts how often its slices were replaced; the records stay the same.
-    pub(crate) log_version: i64,
 }
 
 /// The slices of a scope, a few rows at a time: by last time, newest first, or by first time, oldest first.

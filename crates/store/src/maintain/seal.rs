@@ -29,13 +29,14 @@ use crate::catalog::sql::{Connection, Sql, storable};
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::merge::{Merge, StretchRecords};
-use crate::log::slices::{LogState, SLICE_COLUMNS, Scope, Slice, share_of_bytes};
+use crate::log::slices::{SLICE_COLUMNS, Scope, Slice, share_of_bytes};
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::intents;
 use crate::objects::keys;
 use crate::segment;
 use crate::segment::reader::SegmentFile;
 use crate::store::Store;
+use crate::tables::runs::LogState;
 use crate::{failpoint, limits, secret};
 
 /// What one pass of sealing did.

@@ -13,10 +13,11 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
-use crate::log::slices::{LogState, SLICE_COLUMNS, Slice};
+use crate::log::slices::{SLICE_COLUMNS, Slice};
 use crate::objects::keys;
 use crate::segment::reader::SegmentFile;
 use crate::store::Store;
+use crate::tables::runs::LogState;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::SummaryRow;
 use crate::{limits, secret};

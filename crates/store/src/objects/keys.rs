@@ -13,7 +13,14 @@ use runlog_model::{FileFormat, Timestamp};
 use uuid::Uuid;
 
 use crate::limits;
-use crate::page::file::PageForm;
+
+/// How a page file is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageForm {
+    pub(crate) format: FileFormat,
+    /// In compressed frames, for [`PageReader`](crate::PageReader); otherwise as it is downloaded from the bucket.
+    pub(crate) is_packed: bool,
+}
 
 /// The folder of segments.
 pub(crate) const SEGMENTS: &str = "segments";

@@ -20,10 +20,12 @@ use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::merge::{Merge, Piece, SliceRows, Trail};
-use crate::log::slices::{LogState, Scope};
+use crate::log::slices::Scope;
 use crate::objects::keys;
-use crate::page::file::{FrameCutter, PageFileWriter, PageForm, PageFrames, Press, WrittenPage};
+use crate::objects::keys::PageForm;
+use crate::page::file::{FrameCutter, PageFileWriter, PageFrames, Press, WrittenPage};
 use crate::store::Store;
+use crate::tables::runs::LogState;
 
 /// How often a node looks for pages that were wanted through another one. Unit: milliseconds.
 const LOOK_EVERY_MS: u64 = 1_000;

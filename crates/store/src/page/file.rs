@@ -32,6 +32,7 @@ use zstd::bulk::Compressor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::merge::StretchRecords;
+use crate::objects::keys::PageForm;
 use crate::page::request::PageFile;
 use crate::segment::reader::{Bodies, Body, TextColumn};
 use crate::store::Store;
@@ -43,14 +44,6 @@ pub(crate) struct PageFileWriter {
     frames: Vec<Frame>,
     plain_bytes: u64,
     records: u64,
-}
-
-/// How a page file is written.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PageForm {
-    pub(crate) format: FileFormat,
-    /// In compressed frames, for [`PageReader`]; otherwise as it is downloaded from the bucket.
-    pub(crate) is_packed: bool,
 }
 
 /// Some records of a page file that follow each other, formatted and cut into frames.

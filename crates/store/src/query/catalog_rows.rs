@@ -13,11 +13,11 @@ use runlog_model::WorkspaceId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
 use crate::error::Result;
 use crate::limits;
 use crate::store::Store;
-use crate::tables::workspaces::push_workspaces;
 
 /// A kind of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use runlog_model::{EnvironmentId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 use subtle::ConstantTimeEq;
 
+use crate::catalog::columns::{checked_name, instant, json_of, name_taken, words};
+use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
-use crate::tables::runs::instant;
-use crate::tables::workspaces::push_workspaces;
 use crate::{limits, secret};
 
 /// Who makes a call.
@@ -493,33 +493,6 @@ impl AccountRow {
             last_used_date: self.last_used_at.map(instant).transpose()?,
         })
     }
-}
-
-/// A name that can be shown: not empty, at most 200 characters, no control characters.
-pub(crate) fn checked_name(name: &str) -> Result<String> {
-    let name = name.trim();
-    if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
-        return Err(Error::invalid("a name has 1 to 200 characters and no control characters"));
-    }
-    Ok(name.to_owned())
-}
-
-pub(crate) fn name_taken(error: sqlx::Error, what: &str, name: &str) -> Error {
-    let taken = error.as_database_error().is_some_and(|database| database.is_unique_violation());
-    match taken {
-        true => Error::conflict(format!("there is already a {what} named {name:?}: choose another name")),
-        false => error.into(),
-    }
-}
-
-/// A JSON array of words as the catalog keeps it.
-pub(crate) fn json_of(words: &[String]) -> String {
-    serde_json::Value::from(words).to_string()
-}
-
-/// The words of a JSON array that the catalog kept.
-pub(crate) fn words(json: &str) -> Result<Vec<String>> {
-    serde_json::from_str(json).map_err(|_| Error::corrupt("a list of words in the catalog does not decode"))
 }
 
 fn read_rights(rights: &str) -> Result<Rights> {

@@ -8,11 +8,12 @@ use az::SaturatingAs;
 use runlog_model::{Run, TaskId, Timestamp};
 use sqlx::{AssertSqlSafe, FromRow};
 
+use crate::catalog::columns::instant;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::Store;
-use crate::tables::runs::{RunRow, instant};
+use crate::tables::runs::RunRow;
 use crate::tables::sinks::DUE_SINCE;
 
 /// An occurrence to be told at one destination.

@@ -8,11 +8,11 @@ use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
 use sqlx::{Any, FromRow, Transaction};
 
+use crate::catalog::columns::instant;
 use crate::catalog::group_commit::SmallWrite;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::Result;
 use crate::store::Store;
-use crate::tables::runs::instant;
 
 /// Which entries are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]

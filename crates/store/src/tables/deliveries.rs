@@ -11,8 +11,9 @@ use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::merge::{Merge, Position};
-use crate::log::slices::{LogState, Scope};
+use crate::log::slices::Scope;
 use crate::store::Store;
+use crate::tables::runs::LogState;
 use crate::tables::runs::{fetch_to_change, fetch_with_state, no_such_run};
 
 /// The log of a run that a deliverer has in its hands, for one sink.

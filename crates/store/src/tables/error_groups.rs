@@ -10,9 +10,10 @@ use runlog_model::record::SeverityCounts;
 use runlog_model::{ProblemKind, Run, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
+use crate::catalog::columns::instant;
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::tables::runs::{RunRow, instant};
+use crate::tables::runs::RunRow;
 use crate::tables::summaries::problem_kind;
 
 /// A run in the words that reports count.

@@ -4,12 +4,11 @@ use az::SaturatingAs;
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
+use crate::catalog::columns::{instant, words};
+use crate::catalog::filters::{containing, push_in_runtime, push_name_like, push_tag, push_workspaces};
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::tables::accounts::words;
-use crate::tables::runs::instant;
-use crate::tables::workspaces::{containing, push_name_like, push_tag, push_workspaces};
 
 /// Which executions are wanted.
 #[derive(Debug, Clone)]
@@ -323,33 +322,6 @@ fn push_one_of(query: &mut Sql, field: HistoryField, values: &[String], negated:
         query.push(format!(" OR COALESCE({column}, '') IN ("));
         query.push_list(values.iter().cloned());
         query.push(")");
-    }
-    query.push(")");
-}
-
-/// Adds the conditions that a run ran an artifact, and says this of its runtime. The `id` of a runtime is that of an engine
-/// or a cluster, whichever of them the run names.
-pub(crate) fn push_what_and_where(query: &mut Sql, artifact_id: Option<&str>, runtime: &[(&'static str, String)]) {
-    if let Some(id) = artifact_id {
-        query.push(" AND artifact_id = ").push_bind(id.to_owned());
-    }
-    for (name, value) in runtime {
-        let names: &[&str] = if *name == "id" { &["id", "clusterId", "engineId"] } else { &[name] };
-        query.push(" AND (FALSE");
-        for name in names {
-            query.push(" OR ");
-            push_in_runtime(query, name, std::slice::from_ref(value), false);
-        }
-        query.push(")");
-    }
-}
-
-/// The runtime is kept as a JSON object without white space, so that a field of it is found as text.
-pub(crate) fn push_in_runtime(query: &mut Sql, name: &str, values: &[String], negated: bool) {
-    query.push(if negated { "NOT (FALSE" } else { "(FALSE" });
-    for value in values {
-        let field = format!("\"{name}\":{}", serde_json::Value::from(value.as_str()));
-        query.push(" OR COALESCE(runtime, '') LIKE ").push_bind(containing(&field)).push(" ESCAPE '!'");
     }
     query.push(")");
 }

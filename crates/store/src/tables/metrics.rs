@@ -7,11 +7,11 @@ use runlog_model::record::SeverityCounts;
 use runlog_model::{RunStatus, TaskId, Timestamp};
 use sqlx::FromRow;
 
+use crate::catalog::columns::instant;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::Store;
-use crate::tables::runs::instant;
 
 /// The archive as a whole.
 #[derive(Debug, Clone, Default, PartialEq)]

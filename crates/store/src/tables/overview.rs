@@ -7,11 +7,11 @@ use az::SaturatingAs;
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
+use crate::catalog::filters::{containing, push_name_like, push_workspaces};
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::tables::runs::{RunRow, no_such_run};
-use crate::tables::workspaces::{containing, push_name_like, push_workspaces};
 
 /// Which runs an overview counts.
 #[derive(Debug, Clone)]

@@ -4,11 +4,11 @@ use az::SaturatingAs;
 use runlog_model::plan::{PlanExecution, PlanStatus};
 use runlog_model::{EnvironmentId, Run, TimeRange, WorkspaceId};
 
+use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
 use crate::error::Result;
 use crate::store::Store;
 use crate::tables::runs::RunRow;
-use crate::tables::workspaces::push_workspaces;
 
 /// Which plan executions are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]

@@ -9,13 +9,12 @@ use runlog_model::{
 };
 use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
 
+use crate::catalog::columns::{instant, saturating};
+use crate::catalog::filters::{push_tag, push_what_and_where, push_workspaces};
 use crate::catalog::sql::{Sql, storable};
 use crate::error::{Error, Result};
-use crate::log::slices::LogState;
 use crate::store::Store;
 use crate::tables::accounts::{Caller, CallerKind};
-use crate::tables::history::push_what_and_where;
-use crate::tables::workspaces::{push_tag, push_workspaces};
 
 /// Which runs are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
@@ -412,13 +411,13 @@ async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: 
     Ok(())
 }
 
-fn saturating(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// An instant as the catalog keeps it.
-pub(crate) fn instant(epoch_ms: i64) -> Result<Timestamp> {
-    Timestamp::from_millis(epoch_ms).map_err(|error| Error::corrupt(format!("a time in the catalog: {error}")))
+/// Which state of a run's log was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub(crate) struct LogState {
+    /// Counts the deletions of the log.
+    pub(crate) log_epoch: i64,
+    /// Counts how often its slices were replaced; the records stay the same.
+    pub(crate) log_version: i64,
 }
 
 #[derive(FromRow)]

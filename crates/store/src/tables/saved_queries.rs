@@ -3,11 +3,11 @@
 use runlog_model::Timestamp;
 use sqlx::FromRow;
 
+use crate::catalog::columns::{checked_name, instant};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::Store;
-use crate::tables::accounts::{Caller, checked_name};
-use crate::tables::runs::instant;
+use crate::tables::accounts::Caller;
 
 /// A query that someone keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,10 +5,10 @@
 
 use runlog_model::Timestamp;
 
+use crate::catalog::columns::instant;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::tables::accounts::{Caller, CallerKind};
-use crate::tables::runs::instant;
 use crate::{limits, secret};
 
 /// A session that was just opened.

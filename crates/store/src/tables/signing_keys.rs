@@ -3,11 +3,11 @@
 use runlog_model::Timestamp;
 use sqlx::FromRow;
 
+use crate::catalog::columns::instant;
 use crate::catalog::sql::Connection;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::Store;
-use crate::tables::runs::instant;
 
 /// A key: 32 random bytes.
 #[derive(Clone)]

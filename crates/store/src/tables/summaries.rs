@@ -12,11 +12,12 @@ use runlog_model::{ProblemKind, Run, RunId, Severity, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
+use crate::catalog::columns::instant;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::secret;
 use crate::store::Store;
-use crate::tables::runs::{RunRow, instant};
+use crate::tables::runs::RunRow;
 use crate::{failpoint, limits};
 
 /// A log as it is at one time: it never has the same mark again once it has changed.

@@ -6,14 +6,13 @@ use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 use sqlx::{Any, AssertSqlSafe, Executor, FromRow, Transaction};
 
+use crate::catalog::columns::{checked_name, json_of, words};
+use crate::catalog::filters::{
+    beginning_with, containing, push_name_like, push_tag, push_what_and_where, push_workspaces,
+};
 use crate::catalog::sql::{Sql, storable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
-use crate::tables::accounts::{checked_name, json_of, words};
-use crate::tables::history::push_what_and_where;
-
-/// The longest text that is looked for in names. Unit: characters. Each different letter is a step of the query.
-const NAME_PART_CHARS_MAX: usize = 200;
 
 /// Which tasks are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
@@ -349,73 +348,6 @@ fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
         query.push(" THEN 1 ELSE 0 END FROM runs r WHERE r.task_id = t.id");
         query.push(" ORDER BY r.triggered_at DESC, r.id DESC LIMIT 1) = 1");
     }
-}
-
-/// Adds the condition that a task has a tag. Tags are kept as a JSON array of words.
-pub(crate) fn push_tag(query: &mut Sql, tag: &str) {
-    let word = json_of(&[tag.to_owned()]);
-    let word = word.trim_start_matches('[').trim_end_matches(']');
-    // LIKE takes ASCII letters of either case for the same in SQLite, and not in PostgreSQL.
-    query.push("replace(tags, ").push_bind(word.to_owned()).push(", '') <> tags");
-}
-
-/// Adds the condition that a name is like a text, in any case, with what is not written of a pattern, such as
-/// [`containing`].
-///
-/// Each letter of the text is made small in the name as well. `lower` would not do: in SQLite, and in a PostgreSQL
-/// without a locale, it knows ASCII alone.
-pub(crate) fn push_name_like(query: &mut Sql, column: &str, text: &str, pattern: fn(&str) -> String) {
-    if text.chars().count() > NAME_PART_CHARS_MAX {
-        query.push("FALSE");
-        return;
-    }
-    let small: String = text.chars().map(|letter| single(letter.to_lowercase()).unwrap_or(letter)).collect();
-    let mut letters: Vec<(char, char)> = Vec::new();
-    for letter in small.chars() {
-        let large = single(letter.to_uppercase()).filter(|large| *large != letter);
-        if let Some(large) = large
-            && !letters.contains(&(large, letter))
-        {
-            letters.push((large, letter));
-        }
-    }
-    query.push("replace(".repeat(letters.len())).push(column);
-    for (large, small) in letters {
-        query.push(", ").push_bind(large.to_string()).push(", ").push_bind(small.to_string()).push(")");
-    }
-    query.push(" LIKE ").push_bind(pattern(&small)).push(" ESCAPE '!'");
-}
-
-/// The letter that another one becomes; none where it becomes several.
-fn single(mut letters: impl Iterator<Item = char>) -> Option<char> {
-    let first = letters.next();
-    first.filter(|_| letters.next().is_none())
-}
-
-/// A pattern for every text that holds this one.
-pub(crate) fn containing(text: &str) -> String {
-    format!("%{}%", escaped(text))
-}
-
-/// A pattern for every text that begins with this one.
-fn beginning_with(text: &str) -> String {
-    format!("{}%", escaped(text))
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
-}
-
-/// Adds `AND column IN (…)`, when only some workspaces are wanted.
-pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[WorkspaceId]>) {
-    let Some(ids) = ids else { return };
-    if ids.is_empty() {
-        query.push(" AND FALSE");
-        return;
-    }
-    query.push(format!(" AND {column} IN ("));
-    query.push_list(ids.iter().map(ToString::to_string));
-    query.push(")");
 }
 
 /// True when what an upstream says of a task is what is known of it. Its list of tasks shows neither description nor tags.

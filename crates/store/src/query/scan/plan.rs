@@ -7,12 +7,12 @@ use az::SaturatingAs;
 use runlog_model::{RunId, Severity, Timestamp};
 use sqlx::FromRow;
 
+use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::query::scan::stream::{ScanFilter, ScanRun};
 use crate::store::Store;
-use crate::tables::workspaces::push_workspaces;
 
 /// Finds the units of a scan, some runs at a time, so that memory does not grow with the archive.
 pub(crate) struct Planner {
