@@ -42,7 +42,7 @@ struct Shared {
     searches: Turns,
     downloads: Turns,
     metrics: Metrics,
-    /// What [`Store::figures`] counted.
+    /// What [`Maintenance::figures`](runlog_store::Maintenance::figures) counted.
     figures: Kept<ArchiveFigures>,
     looks: Looks,
     readiness: Readiness,
@@ -159,7 +159,7 @@ impl App {
     /// The archive's figures; of a large archive, as they were some minutes ago.
     pub(crate) async fn figures(&self) -> runlog_store::Result<Arc<Gathered<ArchiveFigures>>> {
         let store = self.0.store.clone();
-        self.0.figures.get(async move { store.figures().await }).await
+        self.0.figures.get(async move { store.maintenance().figures().await }).await
     }
 
     /// Who lately looked at what.

@@ -291,7 +291,7 @@ async fn begin(app: &App, caller: &Caller, run_id: RunId, batch: &RunBatch) -> A
 /// Stores records once under their name; tells how many are stored, now or before.
 async fn store_records(app: &App, run_id: RunId, name: Option<&str>, records: Vec<Record>) -> ApiResult<u64> {
     let count = records.len() as u64;
-    let mut writer = app.store().begin_batch(run_id, name).await?;
+    let mut writer = app.store().ingest().begin_batch(run_id, name).await?;
     for record in records {
         if let Err(error) = writer.push(&record).await {
             writer.abort().await;

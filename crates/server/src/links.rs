@@ -88,7 +88,7 @@ async fn linked(app: &App, parts: &mut Parts) -> ApiResult<PageFile> {
 /// The link to a file: signed by its bucket where the archive is set so, otherwise one that leads here.
 pub(crate) async fn to_file(app: &App, headers: &HeaderMap, file: &PageFile) -> ApiResult<String> {
     let seconds = app.settings().link_seconds;
-    match app.store().page_link(file, Duration::from_secs(seconds.unsigned_abs())).await {
+    match app.store().pages().page_link(file, Duration::from_secs(seconds.unsigned_abs())).await {
         Ok(Some(link)) => return Ok(link.into()),
         Ok(None) => {}
         Err(error) => {

@@ -20,6 +20,7 @@
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
 mod catalog;
+mod core;
 mod cpu;
 mod error;
 pub mod failpoint;
@@ -39,15 +40,20 @@ mod store;
 pub mod supervise;
 mod tables;
 
+pub use catalog::deed::Deed;
 pub use catalog::pool::PoolFigures;
 pub use error::{Error, ErrorKind, Result};
 pub use ingest::batch::BatchWriter;
+pub use ingest::commit::Ingest;
+pub use log::delivery::DeliveryReader;
 pub use log::filter::{FilteredRecords, RecordFilter};
 pub use log::histogram::Histogram;
 pub use log::read::{LiveQuery, LiveSlice, RecordReader};
 pub use maintain::copy::{Copied, CopyProgress};
 pub use maintain::delete::DeletedLog;
 pub use maintain::diagnose::{Finding, Health};
+pub use maintain::maintenance::Maintenance;
+pub use maintain::metrics::{ArchiveFigures, TaskFigures};
 pub use maintain::retention::{Retention, Retired};
 pub use maintain::seal::{DamagedLog, Sealed};
 pub use maintain::statistics::{ObjectCount, Statistics, WorkspaceStatistics};
@@ -55,10 +61,12 @@ pub use maintain::verify::{Verified, VerifyProgress};
 pub use node_figures::NodeFigures;
 pub use objects::bucket::{Bucket, BucketFile};
 pub use objects::metering::{OBJECT_LATENCY_MS, ObjectFigures};
+pub use page::builders::Pages;
 pub use page::file::{PageBytes, PageReader};
-pub use page::request::{PageFile, PageRequest, PageStatus, PageTicket};
+pub use page::types::{PageFile, PageRequest, PageStatus, PageTicket};
 pub use query::catalog_rows::{RowColumn, RowCondition, RowKind, RowScan, RowTable};
-pub use query::scan::stream::{Narrowing, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, scan_schema};
+pub use query::scan::request::{Narrowing, ScanColumn, ScanFilter, ScanRun, scan_schema};
+pub use query::scan::stream::{Scan, ScanStream};
 pub use query::search::{Found, Search, SearchPage, SearchPlace};
 pub use query::search_text::{SearchText, SearchTextError};
 pub use segment::record_file::{FiledRecord, RecordFile};
@@ -67,16 +75,13 @@ pub use store::Store;
 pub use supervise::{Supervisor, WorkFailure, WorkState};
 pub use tables::accounts::{Caller, CallerKind, Grant, GrantFilter};
 pub use tables::alerts::{AlertBacklog, DueAlert, IncompleteRun, NewAlert, SinkLag};
-pub use tables::audit::{AuditFilter, Deed};
+pub use tables::audit::AuditFilter;
 pub use tables::collected_runs::{
     ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, Learned, RunProgress, Setback, UpstreamRun,
 };
-pub use tables::deliveries::{
-    ClaimedDelivery, DeliveryReader, DeliveryStep, Place, PlacedRecord, RefusedRange, Replayed, Replays,
-};
+pub use tables::deliveries::{ClaimedDelivery, DeliveryStep, Place, PlacedRecord, RefusedRange, Replayed, Replays};
 pub use tables::error_groups::{KnownProblem, RecentRun};
 pub use tables::history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
-pub use tables::metrics::{ArchiveFigures, TaskFigures};
 pub use tables::overview::{LogFacts, OutcomeCount, OverviewFilter, TaskLine, TaskLineFilter};
 pub use tables::plans::PlanFilter;
 pub use tables::runs::{RunBrief, RunFilter};

@@ -48,7 +48,7 @@ pub(crate) async fn generate(
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
     // The page and who asked for it are written together, before the answer goes out, or neither is.
-    let written = app.store().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
+    let written = app.store().pages().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
     let ticket = match written {
         Ok(ticket) => ticket,
         Err(error) => return Ok((Extension(WrittenDown), ApiError::from(error)).into_response()),
@@ -96,7 +96,7 @@ pub(crate) async fn status(
     let body = json::read(body, limits::TOKEN_BODY_BYTES_MAX).await?;
     let token = page_token(&body)?;
     let run = access::run_brief(&app, &caller, &id, &Right::READ_LOGS).await?;
-    Ok(Json(match app.store().page_status(run.id, &token, app.settings().status_wait).await? {
+    Ok(Json(match app.store().pages().page_status(run.id, &token, app.settings().status_wait).await? {
         PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
         PageStatus::Ready(file) => {
             let link = links::to_file(&app, &headers, &file).await?;
@@ -187,7 +187,7 @@ pub(crate) async fn delete(
 ) -> ApiResult<Json<DeletedLogBody>> {
     let run = access::run_brief(&app, &caller, &id, &[Right::View]).await?;
     access::permission(&caller, DELETE_LOGS)?;
-    let deleted = doing.store(&app, StatusCode::OK).delete_log(run.id).await?;
+    let deleted = doing.store(&app, StatusCode::OK).maintenance().delete_log(run.id).await?;
     Ok(Json(DeletedLogBody { records: deleted.records, bytes: deleted.bytes }))
 }
 

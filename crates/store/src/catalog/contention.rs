@@ -4,37 +4,35 @@
 use std::future::Future;
 use std::time::Duration;
 
+use runlog_model::Random;
 use tracing::debug;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::Store;
 
-impl Store {
-    /// Does something again that the database ended in favour of another transaction, a few times.
-    pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
-        &self,
-        mut act: impl FnMut() -> F,
-    ) -> Result<T> {
-        let mut tries = 0;
-        loop {
-            match act().await {
-                Err(error) if tries < limits::CONTENTION_TRIES_MAX && is_contention(&error) => {
-                    tries += 1;
-                    self.wait_after_contention(tries, &error).await;
-                }
-                outcome => return outcome,
+/// Does something again that the database ended in favour of another transaction, a few times.
+pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
+    random: &dyn Random,
+    mut act: impl FnMut() -> F,
+) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match act().await {
+            Err(error) if tries < limits::CONTENTION_TRIES_MAX && is_contention(&error) => {
+                tries += 1;
+                wait_after_contention(random, tries, &error).await;
             }
+            outcome => return outcome,
         }
     }
+}
 
-    /// Waits before a transaction is made again. Two that met must not meet again: each waits for another time.
-    pub(crate) async fn wait_after_contention(&self, tries: u32, error: &Error) {
-        debug!(%error, tries, "a transaction gave way to another and is made again");
-        let chance = u64::from(self.random().uuid().as_bytes()[0]);
-        let wait_ms = limits::CONTENTION_WAIT_MS << tries;
-        tokio::time::sleep(Duration::from_millis(wait_ms + wait_ms * chance / 256)).await;
-    }
+/// Waits before a transaction is made again. Two that met must not meet again: each waits for another time.
+pub(super) async fn wait_after_contention(random: &dyn Random, tries: u32, error: &Error) {
+    debug!(%error, tries, "a transaction gave way to another and is made again");
+    let chance = u64::from(random.uuid().as_bytes()[0]);
+    let wait_ms = limits::CONTENTION_WAIT_MS << tries;
+    tokio::time::sleep(Duration::from_millis(wait_ms + wait_ms * chance / 256)).await;
 }
 
 /// True when a transaction was ended because of another one, and nothing of it was written: a deadlock (40P01), or rows

@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod columns;
 pub(crate) mod contention;
 pub(crate) mod database;
+pub(crate) mod deed;
 pub(crate) mod filters;
 pub(crate) mod group_commit;
 pub(crate) mod pool;

@@ -7,23 +7,21 @@
 
 use std::sync::Arc;
 
-use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::ingest::commit::{BatchName, Part, Reserved, SegmentWriter};
+use crate::ingest::commit::{BatchName, BatchRow, Ingest, Part, Reserved, SegmentWriter};
 use crate::limits;
 use crate::secret;
 use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};
-use crate::store::Store;
 use crate::tables::runs::no_such_run;
 
 /// A batch that is being taken in. Dropped without [`BatchWriter::commit`], nothing of it is stored.
 pub struct BatchWriter {
-    store: Store,
+    ingest: Ingest,
     run_id: RunId,
     batch_id: Option<String>,
     /// It is stored only where the log has so many records then.
@@ -46,14 +44,7 @@ pub struct BatchWriter {
 /// How much of a batch is added to its digest at a time. Unit: bytes.
 const DIGEST_BYTES: usize = 4 << 10;
 
-/// A batch that is stored.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(crate) struct BatchRow {
-    pub(crate) digest: String,
-    pub(crate) records: i64,
-}
-
-impl Store {
+impl Ingest {
     /// Begins a batch of a run's records. With an id, the same batch may be sent again and is stored once.
     ///
     /// `NotFound`: no such run. `Invalid`: the id is empty, too long or not printable.
@@ -78,7 +69,7 @@ impl Store {
 
     fn batch(&self, run_id: RunId) -> BatchWriter {
         BatchWriter {
-            store: self.clone(),
+            ingest: self.clone(),
             run_id,
             batch_id: None,
             after: None,
@@ -149,13 +140,13 @@ impl BatchWriter {
                 records: Arc::new(self.pending.finish()),
                 reserved: self.reserved,
             };
-            return self.store.commit_part(part).await;
+            return self.ingest.commit_part(part).await;
         }
         if let Err(error) = self.write_rest().await {
             self.segments.remove().await;
             return Err(error);
         }
-        self.store.commit_segments(self.segments, self.run_id, name, self.after, self.severities).await
+        self.ingest.commit_segments(self.segments, self.run_id, name, self.after, self.severities).await
     }
 
     /// Gives the batch up and removes what was written of it.
@@ -175,21 +166,6 @@ impl BatchWriter {
         self.pending_bytes = 0;
         let memory = self.reserved.take();
         self.segments.write(vec![(self.run_id, vec![Arc::new(records)])], memory).await
-    }
-}
-
-impl BatchRow {
-    /// The answer to a batch of this name that comes again.
-    pub(crate) fn repeated(&self, run_id: RunId, name: Option<&BatchName>) -> Result<StoredBatch> {
-        match name {
-            Some(name) if name.digest != self.digest => {
-                let id = &name.id;
-                let message =
-                    format!("batch {id:?} of run {run_id} was stored before with other records: use a new id");
-                Err(Error::conflict(message))
-            }
-            _ => Ok(StoredBatch { stored: self.records.saturating_as::<u64>(), repeated: true }),
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! none left is told to come again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,16 +22,40 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ingest::batch::BatchRow;
 use crate::log::slices::share_of_bytes;
 use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::segment;
 use crate::segment::columns::RecordColumns;
-use crate::store::Store;
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits, secret};
+
+/// Records in: begins batches, and commits those together that come together. Clones share the memory and the queue.
+#[derive(Clone)]
+pub struct Ingest {
+    core: Core,
+    commits: Arc<Commits>,
+}
+
+impl Deref for Ingest {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Ingest {
+    pub(crate) fn new(core: Core, commits: Arc<Commits>) -> Self {
+        Self { core, commits }
+    }
+
+    pub(crate) fn commits(&self) -> &Arc<Commits> {
+        &self.commits
+    }
+}
 
 /// Batches that wait for their commit, and the memory that all batches may take.
 #[derive(Debug)]
@@ -83,7 +108,7 @@ pub(crate) struct Reserved {
 
 /// Segment objects that no row names yet.
 pub(crate) struct SegmentWriter {
-    store: Store,
+    core: Core,
     segments: Vec<NewSegment>,
     /// The segment that is encoded and written while more records come.
     under_way: Option<JoinHandle<Result<NewSegment>>>,
@@ -148,6 +173,13 @@ struct RunCounts {
     status: String,
     records: i64,
     final_since: Option<i64>,
+}
+
+/// A batch that is stored.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(crate) struct BatchRow {
+    pub(crate) digest: String,
+    pub(crate) records: i64,
 }
 
 impl Commits {
@@ -265,8 +297,8 @@ impl Drop for Reserved {
 }
 
 impl SegmentWriter {
-    pub(crate) fn new(store: &Store) -> Self {
-        Self { store: store.clone(), segments: Vec::new(), under_way: None, renewed_at: store.now() }
+    pub(crate) fn new(core: &Core) -> Self {
+        Self { core: core.clone(), segments: Vec::new(), under_way: None, renewed_at: core.now() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -282,9 +314,9 @@ impl SegmentWriter {
     ) -> Result<()> {
         self.settle().await?;
         self.renew_if_old().await?;
-        let store = self.store.clone();
+        let core = self.core.clone();
         self.under_way = Some(tokio::spawn(async move {
-            let written = write_segment(&store, runs).await;
+            let written = write_segment(&core, runs).await;
             drop(memory);
             written
         }));
@@ -304,7 +336,7 @@ impl SegmentWriter {
         if let Err(error) = self.settle().await {
             warn!(%error, "an object of a batch that was given up could not be written either");
         }
-        self.store.remove_uncommitted(&self.keys()).await;
+        self.core.intents().remove_uncommitted(&self.keys()).await;
     }
 
     fn keys(&self) -> Vec<Path> {
@@ -313,11 +345,11 @@ impl SegmentWriter {
 
     /// A batch may go on for as long as it likes, if it goes on.
     async fn renew_if_old(&mut self) -> Result<()> {
-        let now = self.store.now();
+        let now = self.core.now();
         if now.millis_since(self.renewed_at).abs() < limits::INTENTS_RENEW_MS {
             return Ok(());
         }
-        if !self.store.renew_intents(&self.keys()).await? {
+        if !self.core.intents().renew_intents(&self.keys()).await? {
             return Err(intents::swept());
         }
         self.renewed_at = now;
@@ -326,14 +358,14 @@ impl SegmentWriter {
 }
 
 /// Writes a segment object, once its intent is noted. It goes before its row, which would be a lie without it.
-async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
+async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
     let encoding = move || {
         let (bytes, parts) = segment::encode(&runs)?;
         let (sha256, checks) = (secret::hex(&Sha256::digest(&bytes)), checks_of(&bytes));
         Ok((bytes, parts, sha256, checks))
     };
-    let (bytes, parts, sha256, checks) = store.cpu().run(encoding).await?;
-    let (id, object_key) = store.intend_segment().await?;
+    let (bytes, parts, sha256, checks) = core.cpu().run(encoding).await?;
+    let (id, object_key) = core.intents().intend_segment().await?;
     let segment = NewSegment {
         object_key,
         id: id.to_string(),
@@ -344,20 +376,20 @@ async fn write_segment(store: &Store, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)
         runs: parts,
     };
     failpoint::reach("commit-before-object");
-    store.put_object(&segment.object_key, bytes.into()).await?;
+    core.put_object(&segment.object_key, bytes.into()).await?;
     failpoint::reach("commit-after-object");
     Ok(segment)
 }
 
-impl Store {
+impl Ingest {
     /// Stores a batch together with others that come at the same time.
     pub(crate) async fn commit_part(&self, part: Part) -> Result<StoredBatch> {
         let (done, is_done) = oneshot::channel();
         part.reserved.arrive();
         self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
         // A caller that goes away half way must not take the batches of others with it.
-        let store = self.clone();
-        tokio::spawn(async move { store.commit_waiting().await });
+        let ingest = self.clone();
+        tokio::spawn(async move { ingest.commit_waiting().await });
         is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
     }
 
@@ -519,7 +551,7 @@ impl Store {
                 // The machine slept in between. The records are still in memory.
                 Attempt::Swept => {
                     segments.remove().await;
-                    self.forget_unused_intents().await;
+                    self.intents().forget_unused_intents().await;
                 }
             }
             if tries >= limits::WRITE_TRIES_MAX {
@@ -643,6 +675,21 @@ impl Store {
             self.reopen_deliveries(transaction, run_id).await?;
         }
         Ok(())
+    }
+}
+
+impl BatchRow {
+    /// The answer to a batch of this name that comes again.
+    pub(crate) fn repeated(&self, run_id: RunId, name: Option<&BatchName>) -> Result<StoredBatch> {
+        match name {
+            Some(name) if name.digest != self.digest => {
+                let id = &name.id;
+                let message =
+                    format!("batch {id:?} of run {run_id} was stored before with other records: use a new id");
+                Err(Error::conflict(message))
+            }
+            _ => Ok(StoredBatch { stored: self.records.saturating_as::<u64>(), repeated: true }),
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use az::SaturatingAs;
 use memchr::memmem::Finder;
 use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange};
 
+use crate::core::Core;
 use crate::error::Result;
 use crate::limits;
 use crate::log::merge::Merge;
 use crate::segment::reader::Body;
-use crate::store::Store;
 
 /// Which records are looked for, and from where on.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct FilteredRecords {
     pub records: Vec<(u64, Record)>,
 }
 
-impl Store {
+impl Core {
     /// Looks for records of a run that fit; looks at no more than [`limits::FIND_RECORDS_MAX`]. `NotFound`: no such run.
     pub async fn find_records(&self, run_id: RunId, query: &RecordFilter) -> Result<FilteredRecords> {
         let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;

@@ -6,11 +6,11 @@ use std::ops::Range;
 use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
+use crate::core::Core;
 use crate::error::Result;
 use crate::limits::{self, RECORDS_APART_MS};
 use crate::log::slices::{Scope, Slice, SliceWalk};
 use crate::segment::reader::SegmentFile;
-use crate::store::Store;
 
 /// Parts of all of time by which records that are far apart are told from each other. Unit: milliseconds.
 const PART_MS: i64 = 30 * 86_400_000;
@@ -31,7 +31,7 @@ pub struct Histogram {
     pub estimated: bool,
 }
 
-impl Store {
+impl Core {
     /// Counts the records of a run inside a range in so many buckets of equal length. `NotFound`: no such run.
     pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
         loop {
@@ -127,7 +127,8 @@ impl Store {
 
     /// Gives times and severities of the records of a slice, some at a time.
     async fn read_times(&self, slice: &Slice, mut add: impl FnMut(&[i64], &[Severity])) -> Result<()> {
-        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        let file =
+            SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
         let end = (slice.first_row + slice.records).saturating_as::<usize>();
         let mut first = slice.first_row.saturating_as::<usize>();
         while first < end {

@@ -3,11 +3,11 @@
 use az::SaturatingAs;
 use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
 
+use crate::core::Core;
 use crate::cpu::CpuPool;
 use crate::error::Result;
 use crate::log::merge::Merge;
 use crate::log::slices::Scope;
-use crate::store::Store;
 use crate::tables::runs::{fetch_with_state, no_such_run};
 
 /// Which records of a run a live page shows.
@@ -34,7 +34,7 @@ pub struct LiveSlice {
     pub records: Vec<Record>,
 }
 
-impl Store {
+impl Core {
     /// Some records of a run by position, among those stored when it is called. `NotFound`: no such run.
     pub async fn live_page(&self, run_id: RunId, query: &LiveQuery) -> Result<LiveSlice> {
         let (run, scope) = self.scope(run_id, query.range).await?;
@@ -119,7 +119,7 @@ impl Store {
     }
 }
 
-/// The records of a run in order; see [`Store::read_records`].
+/// The records of a run in order; see `read_records`.
 pub struct RecordReader {
     cpu: CpuPool,
     merge: Merge,

@@ -4,9 +4,9 @@ use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, TimeRange};
 use sqlx::{AssertSqlSafe, FromRow};
 
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::Store;
 use crate::tables::runs::LogState;
 
 /// The part of a run that one segment holds, its rows in order of (time, arrival).
@@ -96,7 +96,7 @@ impl SliceWalk {
     }
 
     /// The next few; fewer than a few when there are no more. `Conflict`: they are of another state of the log.
-    pub(crate) async fn next(&mut self, store: &Store) -> Result<Vec<Slice>> {
+    pub(crate) async fn next(&mut self, core: &Core) -> Result<Vec<Slice>> {
         let (within, order) = match self.order {
             RecordOrder::Desc => {
                 ("(s.last_time, s.first_arrival) < ($5, $6)", "s.last_time DESC, s.first_arrival DESC")
@@ -121,12 +121,12 @@ impl SliceWalk {
             .bind(after_time)
             .bind(after_arrival)
             .bind(limits::SLICES_AT_A_TIME)
-            .fetch_all(store.catalog().read())
+            .fetch_all(core.catalog().read())
             .await?;
         // One statement sees one state of the catalog.
         let state = match found.first() {
             Some(first) => first.state,
-            None => store.log_state(self.scope.run_id, self.scope.state).await?,
+            None => core.log_state(self.scope.run_id, self.scope.state).await?,
         };
         self.scope.same_state(state)?;
         let slices: Vec<Slice> = found.into_iter().map(|found| found.slice).collect();
@@ -139,7 +139,7 @@ impl SliceWalk {
     }
 }
 
-impl Store {
+impl Core {
     /// The state of a run's log. `Conflict`: it was deleted since `before`.
     pub(crate) async fn log_state(&self, run_id: RunId, before: LogState) -> Result<LogState> {
         let state: Option<LogState> = sqlx::query_as("SELECT log_epoch, log_version FROM runs WHERE id = $1")

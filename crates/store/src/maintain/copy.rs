@@ -17,9 +17,9 @@ use tokio::io::AsyncWriteExt;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
+use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::free_segments;
 use crate::objects::intents;
-use crate::store::Store;
 use crate::{limits, secret};
 
 /// What a run's row says of the work on it, which is another one in each archive.
@@ -84,7 +84,7 @@ pub struct CopyProgress {
     pub runs_total: u64,
 }
 
-impl Store {
+impl Maintenance {
     /// Copies everything but page files, which are built anew, to another archive.
     ///
     /// `Conflict`: the other archive holds things that this one does not.
@@ -131,9 +131,9 @@ impl Store {
 
     async fn check_target(&self, target: &Self) -> Result<()> {
         for table in ["environments", "users"] {
-            let ids = |store: &Self| {
-                let (store, listing) = (store.clone(), format!("SELECT id FROM {table} ORDER BY id"));
-                async move { sqlx::query_scalar(AssertSqlSafe(listing)).fetch_all(store.catalog().read()).await }
+            let ids = |maintenance: &Self| {
+                let (maintenance, listing) = (maintenance.clone(), format!("SELECT id FROM {table} ORDER BY id"));
+                async move { sqlx::query_scalar(AssertSqlSafe(listing)).fetch_all(maintenance.catalog().read()).await }
             };
             let (here, there): (Vec<String>, Vec<String>) = (ids(self).await?, ids(target).await?);
             if there.iter().any(|id| here.binary_search(id).is_err()) {
@@ -167,8 +167,8 @@ impl Store {
     async fn revoke_at(&self, target: &Self, table: &str, key: &[&str]) -> Result<()> {
         let names = key.join(", ");
         let listing = format!("SELECT {names} FROM {table}");
-        let rows = async |store: &Self| -> Result<BTreeSet<Vec<String>>> {
-            let rows = sqlx::query(AssertSqlSafe(listing.clone())).fetch_all(store.catalog().read()).await?;
+        let rows = async |maintenance: &Self| -> Result<BTreeSet<Vec<String>>> {
+            let rows = sqlx::query(AssertSqlSafe(listing.clone())).fetch_all(maintenance.catalog().read()).await?;
             let named = |row: &AnyRow| (0..key.len()).map(|column| row.try_get(column)).collect::<Result<_, _>>();
             Ok(rows.iter().map(named).collect::<Result<_, sqlx::Error>>()?)
         };
@@ -270,11 +270,11 @@ impl Store {
     }
 
     async fn copy_segment(&self, target: &Self, id: String, copied: &mut Copied) -> Result<()> {
-        let row = |store: &Self| {
-            let (store, id) = (store.clone(), id.clone());
+        let row = |maintenance: &Self| {
+            let (maintenance, id) = (maintenance.clone(), id.clone());
             async move {
                 let looking = sqlx::query("SELECT * FROM segments WHERE id = $1").bind(id);
-                looking.fetch_optional(store.catalog().read()).await
+                looking.fetch_optional(maintenance.catalog().read()).await
             }
         };
         if row(target).await?.is_some() {
@@ -283,7 +283,7 @@ impl Store {
         // It was sealed meanwhile; the run's rows are read again.
         let Some(row) = row(self).await? else { return Ok(()) };
         let key = Path::from(row.try_get::<String, _>("object_key")?);
-        target.intend([&key]).await?;
+        target.intents().intend([&key]).await?;
         let (bytes, sha256) = self.copy_object(target, &key).await?;
         let (expected, hash): (i64, String) = (row.try_get("bytes")?, row.try_get("sha256")?);
         if bytes != expected.saturating_as::<u64>() || (!hash.is_empty() && hash != sha256) {

@@ -1,6 +1,6 @@
 //! Deleting the log of a run: its rows first, then its objects.
 //!
-//! The transaction that removes the rows notes the objects that are to go ([`Store::finish_deletions`]). They are removed
+//! The transaction that removes the rows notes the objects that are to go (`finish_deletions`). They are removed
 //! by a task of their own, which goes on when whoever asked has gone away; what it leaves, because the process ended or
 //! the bucket was away, is removed by the sweep.
 
@@ -16,8 +16,8 @@ use tracing::warn;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, Result};
+use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::{lock_runs, seal_anew};
-use crate::store::Store;
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits};
 
@@ -64,7 +64,7 @@ struct LogRow {
     log_epoch: i64,
 }
 
-impl Store {
+impl Maintenance {
     /// Deletes a run's log with everything made from it; the run itself stays known.
     ///
     /// `NotFound`: no such run. `Conflict`: the run is under legal hold. Batch ids are forgotten as well, so that the
@@ -78,12 +78,12 @@ impl Store {
     /// Deletes a log, where `seen` is given only as it was seen: none, and nothing is done, when it is another one now.
     pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<DeletedLog>> {
         // It goes on when the caller goes away.
-        let store = self.clone();
+        let maintenance = self.clone();
         tokio::spawn(async move {
-            let removed = store.again_after_contention(|| store.remove_rows(run_id, seen)).await?;
+            let removed = maintenance.again_after_contention(|| maintenance.remove_rows(run_id, seen)).await?;
             let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
             failpoint::reach("delete-after-rows");
-            let bytes = store.remove_deleted(objects).await;
+            let bytes = maintenance.remove_deleted(objects).await;
             Ok(Some(DeletedLog { records, bytes, shared_bytes }))
         })
         .await?

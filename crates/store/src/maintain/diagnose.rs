@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{NO_BUCKET, POOLER, Result};
 use crate::limits;
+use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
-use crate::store::Store;
+use crate::objects::probe::with_probe;
 
 /// How clocks may differ before anybody is told. Unit: milliseconds.
 const SKEW_MS_MAX: i64 = 2_000;
@@ -57,7 +58,7 @@ impl Finding {
     }
 }
 
-impl Store {
+impl Maintenance {
     /// Looks at catalog, objects, clocks and what waits to be done. Writes one small object and removes it.
     pub async fn diagnose(&self) -> Vec<Finding> {
         self.diagnose_until(&CancellationToken::new()).await
@@ -103,7 +104,7 @@ impl Store {
             let head = self.objects().head(&probe).await?;
             Ok::<_, object_store::Error>((took, head, self.objects().get_range(&probe, 7..12).await?))
         };
-        let (took, head, part) = self.with_probe(&probe, looking, stop).await?;
+        let (took, head, part) = with_probe(self.objects(), &probe, looking, stop).await?;
         let skew_ms = head.last_modified.timestamp_millis() - self.now().as_millis();
         if skew_ms.abs() > SKEW_MS_MAX {
             let seen = format!("the clock of the objects is {skew_ms} ms from this machine's");
@@ -190,7 +191,7 @@ impl Store {
             "SELECT COUNT(*) FROM page_files WHERE built_at IS NULL AND attempts >= $1 AND keep_until > $2",
         )
         .bind(limits::PAGE_ATTEMPTS_MAX)
-        .bind(self.pages_waited_for_until().as_millis())
+        .bind(self.pages().pages_waited_for_until().as_millis())
         .fetch_one(self.catalog().read())
         .await?;
         Ok(match failed {

@@ -10,38 +10,38 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::error::{Error, Result};
+use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::free_segments;
 use crate::objects::keys;
-use crate::store::Store;
 use crate::{failpoint, limits};
 
-impl Store {
+impl Maintenance {
     /// Builds page files, seals and sweeps until `stop`; what has been begun is finished first. Each of them is supervised
     /// by itself: one that fails or panics is begun anew, and never ends another.
     pub async fn run_jobs(&self, stop: CancellationToken) {
         let supervisor = self.supervisor();
         tokio::join!(
             supervisor.keep("page builds", &stop, || {
-                let (store, stop) = (self.clone(), stop.clone());
+                let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-page-builds");
-                    store.build_pages(stop).await;
+                    maintenance.pages().build_pages(stop).await;
                     Ok::<_, Error>(())
                 }
             }),
             supervisor.keep("sealing", &stop, || {
-                let (store, stop) = (self.clone(), stop.clone());
+                let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sealing");
-                    store.seal_now_and_then(stop).await;
+                    maintenance.seal_now_and_then(stop).await;
                     Ok::<_, Error>(())
                 }
             }),
             supervisor.keep("sweep and retention", &stop, || {
-                let (store, stop) = (self.clone(), stop.clone());
+                let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sweep");
-                    store.sweep_now_and_then(stop).await;
+                    maintenance.sweep_now_and_then(stop).await;
                     Ok::<_, Error>(())
                 }
             }),
@@ -102,7 +102,7 @@ impl Store {
     }
 }
 
-impl Store {
+impl Maintenance {
     async fn sweep_folders(&self, folders: Vec<Path>) -> Result<u64> {
         let now = self.now().as_millis();
         // The row goes first here: a row must never name an object that is gone.
@@ -114,7 +114,7 @@ impl Store {
             .await?;
         self.sweep_sessions().await?;
         self.forget_batches().await?;
-        self.sweep_intents().await?;
+        self.intents().sweep_intents().await?;
         self.finish_deletions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
         for folder in folders {

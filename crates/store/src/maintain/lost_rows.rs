@@ -16,11 +16,11 @@ use runlog_model::{Record, RecordOrder, RunId, TimeRange};
 use crate::error::{ErrorKind, Result};
 use crate::ingest::batch::write_digest;
 use crate::limits;
+use crate::maintain::maintenance::Maintenance;
 use crate::maintain::verify::Verified;
 use crate::segment::reader::SegmentFile;
-use crate::store::Store;
 
-impl Store {
+impl Maintenance {
     /// Tells which runs an object without a row has records of that their logs lack, and with `repair` brings those back.
     /// False when the object must stay, because it holds what is nowhere else.
     pub(crate) async fn verify_unnamed(
@@ -30,7 +30,7 @@ impl Store {
         verified: &mut Verified,
     ) -> Result<bool> {
         let key = object.location.as_ref();
-        let file = match SegmentFile::open(self, key, object.size).await {
+        let file = match SegmentFile::open(self.segments(), key, object.size).await {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             // It was swept meanwhile, or is no whole object: nothing can be read from it.
@@ -87,7 +87,7 @@ impl Store {
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
             let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
             let records = records_of(file, chunk).await?;
-            let (batch, _) = self.begin_next_batch(run_id).await?;
+            let (batch, _) = self.ingest().begin_next_batch(run_id).await?;
             let mut there = self.records_between(run_id, &records).await?;
             let mut lacking = Vec::new();
             for record in records {

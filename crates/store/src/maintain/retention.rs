@@ -7,11 +7,11 @@ use runlog_model::{RunId, WorkspaceId};
 use sqlx::FromRow;
 use tracing::{info, warn};
 
+use crate::catalog::deed::Deed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::maintain::delete::{DeletedLog, SeenLog};
-use crate::store::Store;
-use crate::tables::audit::Deed;
+use crate::maintain::maintenance::Maintenance;
 use crate::tables::runs::no_such_run;
 
 /// How long the logs of a workspace are kept. Without a bound where it is absent.
@@ -38,7 +38,7 @@ pub struct Retired {
 
 /// One look at all workspaces.
 struct RetentionPass<'s> {
-    store: &'s Store,
+    maintenance: &'s Maintenance,
     retired: Retired,
     failures_in_a_row: u32,
 }
@@ -60,7 +60,7 @@ struct RetentionRow {
     retention_bytes: Option<i64>,
 }
 
-impl Store {
+impl Maintenance {
     /// Sets how long the logs of a workspace are kept. `NotFound`: no such workspace.
     pub async fn set_retention(&self, workspace: WorkspaceId, retention: Retention) -> Result<()> {
         let changed = sqlx::query("UPDATE workspaces SET retention_days = $2, retention_bytes = $3 WHERE id = $1")
@@ -118,7 +118,7 @@ impl Store {
         )
         .fetch_all(self.catalog().read())
         .await?;
-        let mut pass = RetentionPass { store: self, retired: Retired::default(), failures_in_a_row: 0 };
+        let mut pass = RetentionPass { maintenance: self, retired: Retired::default(), failures_in_a_row: 0 };
         for row in rows {
             let retention = row.retention();
             if let Some(days) = retention.days {
@@ -140,7 +140,7 @@ impl Store {
 impl RetentionPass<'_> {
     async fn retire_by_age(&mut self, workspace: &str, days: u64) -> Result<()> {
         let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
-        let before = self.store.now().as_millis().saturating_sub(kept_ms);
+        let before = self.maintenance.now().as_millis().saturating_sub(kept_ms);
         let mut after = (i64::MIN, String::new());
         loop {
             let runs: Vec<SeenRun> = sqlx::query_as(
@@ -154,7 +154,7 @@ impl RetentionPass<'_> {
             .bind(before)
             .bind(after.0)
             .bind(&after.1)
-            .fetch_all(self.store.catalog().read())
+            .fetch_all(self.maintenance.catalog().read())
             .await?;
             let Some(last) = runs.last() else { return Ok(()) };
             after = (last.triggered_at, last.id.clone());
@@ -177,7 +177,7 @@ impl RetentionPass<'_> {
             .bind(workspace)
             .bind(after.0)
             .bind(&after.1)
-            .fetch_all(self.store.catalog().read())
+            .fetch_all(self.maintenance.catalog().read())
             .await?;
             let Some(last) = runs.last() else { return Ok(()) };
             after = (last.triggered_at, last.id.clone());
@@ -201,7 +201,7 @@ impl RetentionPass<'_> {
             "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM runs WHERE workspace_id = $1",
         )
         .bind(workspace)
-        .fetch_one(self.store.catalog().read())
+        .fetch_one(self.maintenance.catalog().read())
         .await?;
         Ok(bytes.saturating_as::<u64>().saturating_sub(bytes_max))
     }
@@ -235,7 +235,7 @@ impl RetentionPass<'_> {
     async fn try_retire(&self, run: &SeenRun, why: &str) -> Result<Option<DeletedLog>> {
         let run_id = run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         let deed = Deed::new(AuditEntry {
-            at: self.store.now(),
+            at: self.maintenance.now(),
             caller_id: "runlog".to_owned(),
             caller_name: why.to_owned(),
             action: "delete log".to_owned(),
@@ -245,7 +245,7 @@ impl RetentionPass<'_> {
             request_id: String::new(),
         });
         let seen = SeenLog { epoch: run.log_epoch, records: run.records };
-        self.store.doing(deed).delete_log_if(run_id, Some(seen)).await
+        self.maintenance.doing(deed).delete_log_if(run_id, Some(seen)).await
     }
 }
 

@@ -30,12 +30,12 @@ use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::merge::{Merge, StretchRecords};
 use crate::log::slices::{SLICE_COLUMNS, Scope, Slice, share_of_bytes};
+use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::intents;
 use crate::objects::keys;
 use crate::segment;
 use crate::segment::reader::SegmentFile;
-use crate::store::Store;
 use crate::tables::runs::LogState;
 use crate::{failpoint, limits, secret};
 
@@ -76,7 +76,7 @@ pub struct DamagedLog {
 
 /// Some runs in the hands of this node while it merges their slices.
 struct Pass {
-    store: Store,
+    maintenance: Maintenance,
     /// What the pass is known by in the catalog.
     token: String,
     runs: Vec<DueRun>,
@@ -129,7 +129,7 @@ struct NewFile {
     checks: Vec<u8>,
 }
 
-impl Store {
+impl Maintenance {
     /// Merges the slices of runs that are due, as many as share a file; all zero when none is due.
     pub async fn seal(&self) -> Result<Sealed> {
         let Some(pass) = self.claim_due_runs().await? else { return Ok(Sealed::default()) };
@@ -196,7 +196,7 @@ impl Store {
         claiming.push(") RETURNING id, records, log_epoch, log_version, seal_failures");
         let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.catalog().write()).await?;
         runs.sort_by(|one, other| one.id.cmp(&other.id));
-        Ok((!runs.is_empty()).then(|| Pass { store: self.clone(), token, runs, renewed_at: now }))
+        Ok((!runs.is_empty()).then(|| Pass { maintenance: self.clone(), token, runs, renewed_at: now }))
     }
 
     async fn plan_sealing(&self, run: &DueRun) -> Result<Plan> {
@@ -263,7 +263,9 @@ impl Store {
                 continue;
             }
             // It reaches over several: its records may fall into few of them.
-            let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+            let file =
+                SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                    .await?;
             let heads = file
                 .heads(
                     slice.first_row.saturating_as::<usize>()
@@ -329,7 +331,7 @@ impl Pass {
 
     /// Writes the files of the runs; no row names them yet.
     async fn merge_runs(&mut self) -> Result<(Vec<(Plan, Vec<NewSlice>)>, Vec<NewFile>), Unmerged> {
-        let mut files = SealedFiles::new(&self.store);
+        let mut files = SealedFiles::new(&self.maintenance);
         match self.merge_into(&mut files).await {
             Ok(merged) => match files.end_file().await {
                 Ok(()) => Ok((merged, files.done)),
@@ -349,7 +351,7 @@ impl Pass {
         let mut merged = Vec::with_capacity(self.runs.len());
         for index in 0..self.runs.len() {
             let at_run = |error| Unmerged { error, run: Some(index) };
-            let plan = self.store.plan_sealing(&self.runs[index]).await.map_err(at_run)?;
+            let plan = self.maintenance.plan_sealing(&self.runs[index]).await.map_err(at_run)?;
             let slices = self.merge_run(files, &plan).await.map_err(at_run)?;
             merged.push((plan, slices));
         }
@@ -358,7 +360,7 @@ impl Pass {
 
     async fn merge_run(&mut self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
         let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
-        let mut merge = Merge::of_slices(&self.store, scope, plan.slices.clone());
+        let mut merge = Merge::of_slices(&self.maintenance, scope, plan.slices.clone());
         files.begin_run(plan.barriers.clone());
         while let Some(stretch) = merge.next().await? {
             files.add(plan.run_id, stretch.read().await?).await?;
@@ -378,19 +380,19 @@ impl Pass {
 
     /// Says that the pass goes on. `Conflict`: another one has taken over, or the sweep has.
     async fn renew_if_old(&mut self, files: &mut SealedFiles) -> Result<()> {
-        let now = self.store.now();
+        let now = self.maintenance.now();
         if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
             return Ok(());
         }
-        let until = self.store.catalog_now().await?.plus_millis(limits::SEAL_CLAIM_MS);
+        let until = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_CLAIM_MS);
         let mut renewing = Sql::new("UPDATE runs SET seal_claimed_until = ");
         renewing.push_bind(until.as_millis()).push(" WHERE seal_claimed_by = ").push_bind(self.token.clone());
         renewing.push(" AND id IN (").push_list(self.runs.iter().map(|run| run.id.clone())).push(")");
-        let renewed = renewing.build_query().execute(self.store.catalog().write()).await?.rows_affected();
+        let renewed = renewing.build_query().execute(self.maintenance.catalog().write()).await?.rows_affected();
         if renewed != self.runs.len() as u64 {
             return Err(Error::conflict("another node has taken over the sealing of these runs"));
         }
-        if !self.store.renew_intents(&files.keys()).await? {
+        if !self.maintenance.intents().renew_intents(&files.keys()).await? {
             return Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"));
         }
         self.renewed_at = now;
@@ -404,20 +406,20 @@ impl Pass {
         .bind(&run.id)
         .bind(run.log_epoch)
         .bind(run.log_version)
-        .fetch_optional(self.store.catalog().read())
+        .fetch_optional(self.maintenance.catalog().read())
         .await?;
         Ok(same.is_some())
     }
 
     /// Gives the runs back; they are tried again after a while.
     async fn release(&self) -> Result<()> {
-        let again_at = self.store.catalog_now().await?.plus_millis(limits::SEAL_AGAIN_MS);
+        let again_at = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_AGAIN_MS);
         for run in &self.runs {
             sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1 AND seal_claimed_by = $3")
                 .bind(&run.id)
                 .bind(again_at.as_millis())
                 .bind(&self.token)
-                .execute(self.store.catalog().write())
+                .execute(self.maintenance.catalog().write())
                 .await?;
         }
         Ok(())
@@ -432,7 +434,7 @@ impl Pass {
             debug!(problem, run.id = run.id, "a damaged log could again not be sealed");
         }
         let wait_ms = limits::SEAL_AGAIN_MS << run.seal_failures.clamp(0, limits::SEAL_DAMAGED_DOUBLINGS_MAX);
-        let again_at = self.store.catalog_now().await?.plus_millis(wait_ms);
+        let again_at = self.maintenance.catalog_now().await?.plus_millis(wait_ms);
         sqlx::query(
             "UPDATE runs SET seal_claimed_until = $2, seal_failures = seal_failures + 1, seal_problem = $4
              WHERE id = $1 AND seal_claimed_by = $3",
@@ -441,18 +443,18 @@ impl Pass {
         .bind(again_at.as_millis())
         .bind(&self.token)
         .bind(storable(&problem))
-        .execute(self.store.catalog().write())
+        .execute(self.maintenance.catalog().write())
         .await?;
         Ok(())
     }
 
     async fn commit(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Sealed> {
-        let committed = self.store.again_after_contention(|| self.commit_once(merged, files)).await?;
+        let committed = self.maintenance.again_after_contention(|| self.commit_once(merged, files)).await?;
         match committed {
             Some(sealed) => Ok(sealed),
             None => {
                 let keys: Vec<Path> = files.iter().map(|file| file.object_key.clone()).collect();
-                self.store.remove_uncommitted(&keys).await;
+                self.maintenance.intents().remove_uncommitted(&keys).await;
                 Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"))
             }
         }
@@ -461,11 +463,11 @@ impl Pass {
     /// Puts the new slices in the place of the old ones, of each run whose log is as it was. None, and nothing is changed,
     /// when one of the files may have been swept.
     async fn commit_once(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Option<Sealed>> {
-        let store = &self.store;
+        let maintenance = &self.maintenance;
         let mut sealed = Sealed::default();
-        let mut transaction = store.catalog().begin().await?;
-        let now = store.now().as_millis();
-        lock_runs(store, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
+        let mut transaction = maintenance.catalog().begin().await?;
+        let now = maintenance.now().as_millis();
+        lock_runs(maintenance, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
         let object_keys: Vec<&Path> = files.iter().map(|file| &file.object_key).collect();
         if !intents::fulfil(&mut transaction, &object_keys).await? {
             return Ok(None);
@@ -531,12 +533,12 @@ fn chain_of(error: &Error) -> String {
 
 /// Locks runs for the rest of a transaction. Everybody locks them in the same order, so that no two wait for each other.
 pub(crate) async fn lock_runs(
-    store: &Store,
+    maintenance: &Maintenance,
     connection: &mut Connection,
     ids: impl IntoIterator<Item = String>,
 ) -> Result<()> {
     let mut locking = Sql::new("SELECT id FROM runs WHERE id IN (");
-    locking.push_list(ids).push(") ORDER BY id").push(store.catalog().for_update());
+    locking.push_list(ids).push(") ORDER BY id").push(maintenance.catalog().for_update());
     locking.build_query().fetch_all(connection).await?;
     Ok(())
 }
@@ -668,7 +670,7 @@ fn too_deep(slices: &[Slice]) -> Option<Vec<Slice>> {
 
 /// Files of sealed runs in the making.
 struct SealedFiles {
-    store: Store,
+    maintenance: Maintenance,
     open: Option<OpenFile>,
     done: Vec<NewFile>,
     /// The slices of the run that is being added.
@@ -702,9 +704,9 @@ struct Encoder {
 }
 
 impl SealedFiles {
-    fn new(store: &Store) -> Self {
+    fn new(maintenance: &Maintenance) -> Self {
         Self {
-            store: store.clone(),
+            maintenance: maintenance.clone(),
             open: None,
             done: Vec::new(),
             slices: Vec::new(),
@@ -721,7 +723,7 @@ impl SealedFiles {
     /// Adds records of a run, after those that were added before.
     async fn add(&mut self, run_id: RunId, records: StretchRecords) -> Result<()> {
         let positions: Vec<_> = records.positions().collect();
-        let columns = self.store.cpu().run_for(positions.len(), move || records.columns()).await?;
+        let columns = self.maintenance.cpu().run_for(positions.len(), move || records.columns()).await?;
         let mut from = 0;
         while from < positions.len() {
             self.end_slice_at_barrier(positions[from].0);
@@ -771,7 +773,7 @@ impl SealedFiles {
                 warn!(%error, object.key = %open.object_key, "parts of a file that was given up are left where they are");
             }
         }
-        self.store.remove_uncommitted(&keys).await;
+        self.maintenance.intents().remove_uncommitted(&keys).await;
     }
 
     fn end_slice_at_barrier(&mut self, next_time: i64) {
@@ -848,11 +850,11 @@ impl SealedFiles {
 
     async fn open_file(&mut self) -> Result<&mut OpenFile> {
         if self.open.is_none() {
-            let id = self.store.random().uuid();
-            let object_key = keys::sealed_file(id, self.store.now());
-            self.store.intend([&object_key]).await?;
+            let id = self.maintenance.random().uuid();
+            let object_key = keys::sealed_file(id, self.maintenance.now());
+            self.maintenance.intents().intend([&object_key]).await?;
             let object = BufWriter::with_capacity(
-                Arc::clone(self.store.objects()),
+                Arc::clone(self.maintenance.objects()),
                 object_key.clone(),
                 limits::UPLOAD_PART_BYTES,
             )
@@ -862,7 +864,7 @@ impl SealedFiles {
             self.open = Some(OpenFile {
                 id: id.to_string(),
                 object_key,
-                cpu: self.store.cpu().clone(),
+                cpu: self.maintenance.cpu().clone(),
                 encoder: Some(Box::new(Encoder {
                     writer,
                     digest: Sha256::new(),
@@ -963,6 +965,7 @@ mod tests {
 
     use super::*;
     use crate::settings::StoreSettings;
+    use crate::store::Store;
 
     struct Standing(AtomicI64);
 
@@ -1009,7 +1012,11 @@ mod tests {
             .await
             .unwrap();
         for expected in [0, 0, 4] {
-            assert_eq!(store.sweep().await.unwrap(), expected, "readers have their hour after it was marked");
+            assert_eq!(
+                store.maintenance().sweep().await.unwrap(),
+                expected,
+                "readers have their hour after it was marked"
+            );
             clock.0.fetch_add(limits::REPLACED_KEEP_MS + 1, Ordering::Relaxed);
         }
         assert!(store.objects().head(&key).await.is_err());
@@ -1036,7 +1043,7 @@ mod tests {
         for said in ["a secret", "kept"] {
             let run_id = RunId::random(&*random);
             store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
-            let mut batch = store.begin_batch(run_id, None).await.unwrap();
+            let mut batch = store.ingest().begin_batch(run_id, None).await.unwrap();
             let record = Record { message: Some(said.to_owned()), ..Record::at(Timestamp::clamped(7)) };
             batch.push(&record).await.unwrap();
             batch.commit().await.unwrap();
@@ -1045,14 +1052,14 @@ mod tests {
         }
         clock.0.fetch_add(31_000, Ordering::Relaxed);
 
-        let mut pass = store.claim_due_runs().await.unwrap().unwrap();
+        let mut pass = store.maintenance().claim_due_runs().await.unwrap().unwrap();
         let Ok((merged, files)) = pass.merge_runs().await else { panic!("not merged") };
         assert_eq!(files.iter().map(|file| file.records).collect::<Vec<_>>(), [2], "both are in one file");
-        store.delete_log(runs[0]).await.unwrap();
+        store.maintenance().delete_log(runs[0]).await.unwrap();
         assert_eq!(pass.commit(&merged, &files).await.unwrap().runs, 1);
-        assert_eq!(store.seal().await.unwrap().runs, 1, "the other one is merged anew");
+        assert_eq!(store.maintenance().seal().await.unwrap().runs, 1, "the other one is merged anew");
         clock.0.fetch_add(2 * limits::REPLACED_KEEP_MS, Ordering::Relaxed);
-        store.sweep().await.unwrap();
+        store.maintenance().sweep().await.unwrap();
         let segments: Vec<(i64, String)> =
             sqlx::query_as("SELECT records, object_key FROM segments").fetch_all(store.catalog().read()).await.unwrap();
         assert_eq!(segments.iter().map(|(records, _)| *records).collect::<Vec<_>>(), [1]);
@@ -1085,13 +1092,13 @@ mod tests {
     }
 
     async fn push(store: &Store, run_id: RunId, time_ms: i64) {
-        let mut batch = store.begin_batch(run_id, None).await.unwrap();
+        let mut batch = store.ingest().begin_batch(run_id, None).await.unwrap();
         batch.push(&Record::at(Timestamp::clamped(time_ms))).await.unwrap();
         batch.commit().await.unwrap();
     }
 
     async fn is_whole(store: &Store) -> bool {
-        let verified = store.verify(false, |_| ()).await.unwrap();
+        let verified = store.maintenance().verify(false, |_| ()).await.unwrap();
         (verified.problems, verified.records) == (0, 1)
     }
 
@@ -1100,16 +1107,16 @@ mod tests {
         let opened = opened().await;
         due_run(&opened).await;
         let Opened { store, clock, .. } = &opened;
-        let mut pass = store.claim_due_runs().await.unwrap().unwrap();
+        let mut pass = store.maintenance().claim_due_runs().await.unwrap().unwrap();
         let Ok((merged, files)) = pass.merge_runs().await else { panic!("not merged") };
         clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
-        store.sweep().await.unwrap();
+        store.maintenance().sweep().await.unwrap();
         assert!(store.objects().head(&files[0].object_key).await.is_err(), "another node has swept it");
         assert_eq!(pass.commit(&merged, &files).await.unwrap_err().kind(), ErrorKind::Conflict);
         assert!(is_whole(store).await);
-        assert_eq!(store.seal().await.unwrap().runs, 1);
+        assert_eq!(store.maintenance().seal().await.unwrap().runs, 1);
         clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
-        store.sweep().await.unwrap();
+        store.maintenance().sweep().await.unwrap();
         assert!(is_whole(store).await);
     }
 
@@ -1118,15 +1125,15 @@ mod tests {
         let opened = opened().await;
         due_run(&opened).await;
         let Opened { store, clock, .. } = &opened;
-        let mut slow = store.claim_due_runs().await.unwrap().unwrap();
+        let mut slow = store.maintenance().claim_due_runs().await.unwrap().unwrap();
         let Ok((merged, files)) = slow.merge_runs().await else { panic!("not merged") };
         clock.0.fetch_add(limits::SEAL_CLAIM_MS + 1, Ordering::Relaxed);
-        let mut quick = store.claim_due_runs().await.unwrap().unwrap();
+        let mut quick = store.maintenance().claim_due_runs().await.unwrap().unwrap();
         assert_eq!(slow.commit(&merged, &files).await.unwrap().runs, 0, "even before the other one has done anything");
         let Ok((merged, files)) = quick.merge_runs().await else { panic!("not merged") };
         assert_eq!(quick.commit(&merged, &files).await.unwrap().runs, 1);
         clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
-        store.sweep().await.unwrap();
+        store.maintenance().sweep().await.unwrap();
         assert!(is_whole(store).await);
     }
 
@@ -1137,12 +1144,12 @@ mod tests {
         let store = &opened.store;
         let seen = crate::maintain::delete::SeenLog { epoch: 0, records: 1 };
         push(store, run_id, 8).await;
-        assert_eq!(store.delete_log_if(run_id, Some(seen)).await.unwrap(), None);
+        assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap(), None);
         let seen = crate::maintain::delete::SeenLog { epoch: 0, records: 2 };
-        assert_eq!(store.delete_log_if(run_id, Some(seen)).await.unwrap().unwrap().records, 2);
+        assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap().unwrap().records, 2);
         push(store, run_id, 9).await;
         push(store, run_id, 9).await;
-        assert_eq!(store.delete_log_if(run_id, Some(seen)).await.unwrap(), None, "that is another log");
+        assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap(), None, "that is another log");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -1157,7 +1164,7 @@ mod tests {
                 .await
                 .unwrap();
         }
-        store.sweep().await.unwrap();
+        store.maintenance().sweep().await.unwrap();
         assert!(store.objects().head(&key).await.is_err());
         let left: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM deletions").fetch_one(store.catalog().read()).await.unwrap();

@@ -6,7 +6,7 @@ use az::SaturatingAs;
 use sqlx::FromRow;
 
 use crate::error::Result;
-use crate::store::Store;
+use crate::maintain::maintenance::Maintenance;
 
 /// What an archive holds.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -56,7 +56,7 @@ pub struct ObjectCount {
     pub bytes: u64,
 }
 
-impl Store {
+impl Maintenance {
     /// Bytes, records and runs of each workspace, by name, with what is to be done in the archive.
     pub async fn statistics(&self) -> Result<Statistics> {
         #[derive(FromRow)]

@@ -14,9 +14,9 @@ use sqlx::{AssertSqlSafe, FromRow};
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::log::slices::{SLICE_COLUMNS, Slice};
+use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
 use crate::segment::reader::SegmentFile;
-use crate::store::Store;
 use crate::tables::runs::LogState;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::SummaryRow;
@@ -101,7 +101,7 @@ impl Verified {
     }
 }
 
-impl Store {
+impl Maintenance {
     /// Reads everything that the catalog names and compares it, and looks for records that no row names. With `repair`,
     /// brings those back that their logs lack, removes orphans and rows of page files that are gone or damaged, which are
     /// built anew when somebody asks, and counts severities again; never alters or doubles a record.
@@ -165,7 +165,7 @@ impl Store {
         if !row.sha256.is_empty() && secret::hex(&digest.finalize()) != row.sha256 {
             return Ok(Some("its bytes are not those that were written".to_owned()));
         }
-        match SegmentFile::open(self, &row.object_key, bytes).await {
+        match SegmentFile::open(self.segments(), &row.object_key, bytes).await {
             Ok(file) if file.rows() == row.records.saturating_as::<usize>() => Ok(None),
             Ok(file) => Ok(Some(format!("it has {} rows where the catalog says {}", file.rows(), row.records))),
             Err(error) => Ok(Some(format!("it cannot be read: {}", error.with_causes()))),
@@ -257,7 +257,8 @@ impl Store {
     }
 
     async fn count_slice(&self, run_id: RunId, slice: &Slice, records: u64, counted: &mut Counted) -> Result<()> {
-        let file = SegmentFile::open(self, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        let file =
+            SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
         let rows = slice.first_row.saturating_as::<usize>()..(slice.first_row + slice.records).saturating_as::<usize>();
         let run_ids = file.run_ids(rows.clone()).await?;
         let own = run_id.to_string();
@@ -329,10 +330,10 @@ impl Store {
             after.clone_from(last);
             for key in pages {
                 verified.pages += 1;
-                let Some(problem) = self.problem_of_page(&key).await? else { continue };
+                let Some(problem) = self.pages().problem_of_page(&key).await? else { continue };
                 verified.problem(problem);
                 if repair {
-                    self.mend_page(&key).await?;
+                    self.pages().mend_page(&key).await?;
                     verified.repaired += 1;
                 }
             }

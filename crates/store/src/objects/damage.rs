@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use az::SaturatingAs;
 use runlog_model::Clock;
 use tracing::{debug, warn};
 
 use crate::catalog::pool::CatalogPool;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::limits;
-use crate::store::Store;
 
 /// Notes damaged objects in the catalog, each once in a while.
 #[derive(Clone)]
@@ -81,29 +79,5 @@ impl Damage {
         }
         noted.insert(key.to_owned(), now);
         true
-    }
-}
-
-impl Store {
-    /// Keys of objects of records that were found damaged or gone, the first so many, and how many there are.
-    pub async fn damaged_objects(&self, limit: u64) -> Result<(Vec<String>, u64)> {
-        let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE damaged_at IS NOT NULL")
-            .fetch_one(self.catalog().read())
-            .await?;
-        let listing = "SELECT object_key FROM segments WHERE damaged_at IS NOT NULL ORDER BY object_key LIMIT $1";
-        let keys =
-            sqlx::query_scalar(listing).bind(limit.saturating_as::<i64>()).fetch_all(self.catalog().read()).await?;
-        Ok((keys, total.saturating_as::<u64>()))
-    }
-
-    /// Notes what a verification found of an object.
-    pub(crate) async fn note_verified(&self, object_key: &str, is_whole: bool) -> Result<()> {
-        let damaged_at = (!is_whole).then(|| self.now().as_millis());
-        sqlx::query("UPDATE segments SET damaged_at = $2 WHERE object_key = $1")
-            .bind(object_key)
-            .bind(damaged_at)
-            .execute(self.catalog().write())
-            .await?;
-        Ok(())
     }
 }

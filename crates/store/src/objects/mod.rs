@@ -7,4 +7,5 @@ pub(crate) mod damage;
 pub(crate) mod intents;
 pub(crate) mod keys;
 pub(crate) mod metering;
+pub(crate) mod probe;
 pub(crate) mod read_retry;

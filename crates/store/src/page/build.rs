@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use az::SaturatingAs;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use runlog_model::{FileFormat, RecordOrder, TimeRange, Timestamp};
+use runlog_model::{FileFormat, TimeRange, Timestamp};
 use sqlx::{AssertSqlSafe, FromRow};
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,66 +19,18 @@ use tracing::{debug, error, warn};
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::log::merge::{Merge, Piece, SliceRows, Trail};
+use crate::log::merge::{Merge, Piece, SliceRows};
 use crate::log::slices::Scope;
 use crate::objects::keys;
 use crate::objects::keys::PageForm;
-use crate::page::file::{FrameCutter, PageFileWriter, PageFrames, Press, WrittenPage};
-use crate::store::Store;
+use crate::page::builders::Pages;
+use crate::page::builders::{Builder, Handed, PageToBuild};
+use crate::page::compressor::Presses;
+use crate::page::file::{FrameCutter, PageFileWriter, PageFrames, WrittenPage};
 use crate::tables::runs::LogState;
 
 /// How often a node looks for pages that were wanted through another one. Unit: milliseconds.
 const LOOK_EVERY_MS: u64 = 1_000;
-
-/// How many pages may have been built before someone who waits for one of them looks. Unit: pages.
-const BUILT_KEPT: usize = 256;
-
-/// The builders of this node.
-pub(crate) struct PageBuilds {
-    /// One for each page that may be built beside those that are; none while nobody builds.
-    idle: Arc<Semaphore>,
-    /// The same, for pages that take long.
-    idle_for_long: Arc<Semaphore>,
-    /// Pages that were claimed when they were asked for.
-    handed: mpsc::UnboundedSender<Handed>,
-    to_build: Mutex<mpsc::UnboundedReceiver<Handed>>,
-    /// There are pages that nobody has claimed.
-    wanted: Notify,
-    /// Keys of pages that were built here.
-    built: broadcast::Sender<Arc<str>>,
-    presses: Presses,
-    /// Held by whoever builds a page beside the builders, because a download waits for it.
-    mending: Mutex<()>,
-}
-
-/// Presses that nobody uses, at most as many as one page takes: to make one takes as long as to pack a frame.
-#[derive(Clone, Default)]
-struct Presses(Arc<std::sync::Mutex<Vec<Press>>>);
-
-/// A builder of this node that will be needed.
-pub(crate) struct Builder {
-    _idle: OwnedSemaphorePermit,
-}
-
-struct Handed {
-    page: PageToBuild,
-    /// Comes when the page's row is there.
-    accepted: oneshot::Receiver<()>,
-    builder: Builder,
-}
-
-/// A page whose file is to be written.
-pub(crate) struct PageToBuild {
-    pub(crate) key: String,
-    pub(crate) page: Scope,
-    pub(crate) format: FileFormat,
-    pub(crate) order: RecordOrder,
-    pub(crate) records: u64,
-    /// How often it was tried in vain, one after the other, because something was away.
-    pub(crate) attempts_away: i64,
-    /// Where its rows are, when it was cut just now.
-    pub(crate) trail: Option<Trail>,
-}
 
 /// A page that was claimed, as its row has it.
 #[derive(Debug, FromRow)]
@@ -99,65 +51,7 @@ struct ClaimedRow {
 const CLAIMED_COLUMNS: &str =
     "key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch, attempts_away";
 
-impl PageBuilds {
-    pub(crate) fn new() -> Self {
-        let (handed, to_build) = mpsc::unbounded_channel();
-        Self {
-            idle: Arc::new(Semaphore::new(0)),
-            idle_for_long: Arc::new(Semaphore::new(0)),
-            handed,
-            to_build: Mutex::new(to_build),
-            wanted: Notify::new(),
-            built: broadcast::channel(BUILT_KEPT).0,
-            presses: Presses::default(),
-            mending: Mutex::new(()),
-        }
-    }
-
-    /// A builder, when one is idle.
-    pub(crate) fn take_builder(&self) -> Option<Builder> {
-        let idle = Arc::clone(&self.idle).try_acquire_owned().ok()?;
-        Some(Builder { _idle: idle })
-    }
-
-    /// Has a page built whose row is on its way; the file counts once it is told that the row is there.
-    pub(crate) fn hand_over(&self, builder: Builder, page: PageToBuild) -> oneshot::Sender<()> {
-        let (accept, accepted) = oneshot::channel();
-        // There is a receiver for as long as there is a store.
-        let _ = self.handed.send(Handed { page, accepted, builder });
-        accept
-    }
-
-    /// Has someone look for pages that nobody has claimed.
-    pub(crate) fn look(&self) {
-        self.wanted.notify_one();
-    }
-
-    /// Keys of the pages that are built here from now on.
-    pub(crate) fn watch(&self) -> broadcast::Receiver<Arc<str>> {
-        self.built.subscribe()
-    }
-}
-
-impl Presses {
-    fn take(&self) -> Result<Press> {
-        self.idle().pop().map_or_else(Press::new, Ok)
-    }
-
-    fn give_back(&self, press: Press) {
-        let mut idle = self.idle();
-        if idle.len() < limits::PORTIONS_MAX && press.is_of_usual_size() {
-            idle.push(press);
-        }
-    }
-
-    /// Presses are put there and taken whole, so that a panic elsewhere leaves them whole.
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Press>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Store {
+impl Pages {
     /// Builds pages until `stop`; those that were begun are finished.
     pub(crate) async fn build_pages(&self, stop: CancellationToken) {
         let mut to_build = self.builds().to_build.lock().await;
@@ -238,12 +132,12 @@ impl Store {
     /// Builds a page that somebody waits for at this moment, when nobody has it in hands; an error is left to the next
     /// attempt. It goes on when the caller goes away.
     pub(crate) async fn build_if_wanted(&self, page_key: &str) {
-        let (store, page_key) = (self.clone(), page_key.to_owned());
+        let (pages, page_key) = (self.clone(), page_key.to_owned());
         let building = tokio::spawn(async move {
             // One at a time: these do not wait for a builder.
-            let _alone = store.builds().mending.lock().await;
-            match store.claim_page(Some(&page_key)).await {
-                Ok(Some(page)) => tell(store.build_page(page, None).await),
+            let _alone = pages.builds().mending.lock().await;
+            match pages.claim_page(Some(&page_key)).await {
+                Ok(Some(page)) => tell(pages.build_page(page, None).await),
                 Ok(None) => {}
                 Err(error) => tell(Err(error)),
             }
@@ -487,24 +381,24 @@ fn tell(outcome: Result<()>) {
 }
 
 /// Writes the file of a page as an object.
-async fn build(store: &Store, page: &mut PageToBuild, object_key: Path) -> Result<WrittenPage> {
+async fn build(pages: &Pages, page: &mut PageToBuild, object_key: Path) -> Result<WrittenPage> {
     // Each thread has the same to do, twice.
     let portion = page.records.saturating_as::<usize>().div_ceil(portions()).max(limits::PORTION_RECORDS);
     if let Some(trail) = page.trail.take()
-        && let Some(rows) = trail.rows(store, &page.page, page.records, page.order, portion).await?
+        && let Some(rows) = trail.rows(pages, &page.page, page.records, page.order, portion).await?
     {
-        match write(store, page, Pieces::Known(rows), portion, object_key.clone()).await {
+        match write(pages, page, Pieces::Known(rows), portion, object_key.clone()).await {
             // Slices may have been replaced, and their objects removed, since the page was cut.
-            Err(error) if store.log_state(page.page.run_id, page.page.state).await? == page.page.state => {
+            Err(error) if pages.log_state(page.page.run_id, page.page.state).await? == page.page.state => {
                 return Err(error);
             }
             Err(_) => {}
             written => return written,
         }
     }
-    let state = store.log_state(page.page.run_id, page.page.state).await?;
-    let merge = Merge::new(store, Scope { state, ..page.page }, page.order);
-    write(store, page, Pieces::Merged(Box::new(merge)), limits::PORTION_RECORDS, object_key).await
+    let state = pages.log_state(page.page.run_id, page.page.state).await?;
+    let merge = Merge::new(pages, Scope { state, ..page.page }, page.order);
+    write(pages, page, Pieces::Merged(Box::new(merge)), limits::PORTION_RECORDS, object_key).await
 }
 
 /// How many portions are formatted at a time: as many as there are threads, and one for each that may have to wait for the
@@ -542,22 +436,22 @@ impl Pieces {
 /// Writes the file of a page that is made of these pieces. Its records are read, formatted and compressed in portions,
 /// several at a time, and written one after the other.
 async fn write(
-    store: &Store,
+    pages: &Pages,
     page: &PageToBuild,
     mut pieces: Pieces,
     portion_records: usize,
     object_key: Path,
 ) -> Result<WrittenPage> {
-    let form = store.page_form(page.format);
-    let mut file = PageFileWriter::new(store.fleeting_objects().clone(), object_key, form);
-    let (mut under_way, mut is_begin, presses) = (VecDeque::new(), true, &store.builds().presses);
+    let form = pages.page_form(page.format);
+    let mut file = PageFileWriter::new(pages.fleeting_objects().clone(), object_key, form);
+    let (mut under_way, mut is_begin, presses) = (VecDeque::new(), true, &pages.builds().presses);
     while let Some(portion) = pieces.next_portion(portion_records).await? {
         if under_way.len() >= portions()
             && let Some(first) = under_way.pop_front()
         {
             file.write(frames_of(first).await?).await?;
         }
-        let formatting = format_portion(store.cpu().clone(), portion, form, is_begin, presses.clone());
+        let formatting = format_portion(pages.cpu().clone(), portion, form, is_begin, presses.clone());
         under_way.push_back(AbortOnDropHandle::new(tokio::spawn(formatting)));
         is_begin = false;
     }

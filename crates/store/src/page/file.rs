@@ -27,15 +27,15 @@ use sqlx::FromRow;
 use tokio::io::AsyncWriteExt;
 use tracing::{error, warn};
 use url::Url;
-use zstd::bulk::Compressor;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::merge::StretchRecords;
 use crate::objects::keys::PageForm;
-use crate::page::request::PageFile;
+use crate::page::builders::Pages;
+use crate::page::compressor::Press;
+use crate::page::types::PageFile;
 use crate::segment::reader::{Bodies, Body, TextColumn};
-use crate::store::Store;
 
 /// Writes a page file as an object.
 pub(crate) struct PageFileWriter {
@@ -62,13 +62,6 @@ pub(crate) struct FrameCutter {
     frames: PageFrames,
 }
 
-/// A compressor and memory for one frame. Whoever has cut frames with it gives it to the next.
-pub(crate) struct Press {
-    compressor: Compressor<'static>,
-    plain: Vec<u8>,
-    packed: Vec<u8>,
-}
-
 /// What a frame is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
@@ -92,28 +85,6 @@ pub(crate) struct WrittenPage {
     pub(crate) frames: Vec<u8>,
     /// The same of all frames, and their digests.
     pub(crate) checks: Vec<u8>,
-}
-
-impl Press {
-    pub(crate) fn new() -> Result<Self> {
-        let plain = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
-        let mut compressor = Compressor::new(limits::PAGE_ZSTD_LEVEL).map_err(uncompressed)?;
-        // For whoever downloads the file compressed: it sees by itself that it got what was written.
-        compressor.include_checksum(true).map_err(uncompressed)?;
-        Ok(Self { compressor, plain, packed: Vec::new() })
-    }
-
-    /// False when a long record has made it larger than it has to be.
-    pub(crate) fn is_of_usual_size(&self) -> bool {
-        self.plain.capacity() <= 2 * limits::PAGE_FRAME_BYTES
-    }
-
-    fn pack(&mut self) -> Result<Bytes> {
-        self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
-        self.compressor.compress_to_buffer(&self.plain, &mut self.packed).map_err(uncompressed)?;
-        Ok(Bytes::copy_from_slice(&self.packed))
-    }
 }
 
 impl FrameCutter {
@@ -165,10 +136,6 @@ impl FrameCutter {
         self.press.plain.clear();
         Ok(())
     }
-}
-
-fn uncompressed(error: std::io::Error) -> Error {
-    Error::caused(crate::ErrorKind::Unavailable, "cannot compress a page file", error)
 }
 
 impl PageFileWriter {
@@ -408,7 +375,7 @@ pub struct PageReader {
     pub format: FileFormat,
     /// Names the content: the same tag, the same bytes.
     pub etag: String,
-    store: Store,
+    pages: Pages,
     object_key: Path,
     frames: Arc<[Frame]>,
     /// True when it was just built in the place of one that was damaged.
@@ -435,7 +402,7 @@ struct FramePart {
     in_plain: Range<u64>,
 }
 
-impl Store {
+impl Pages {
     /// Opens a page file that was built; none when there is no such file any more. One that the machine lost when it went
     /// down is built anew first.
     pub async fn open_page(&self, key: &str) -> Result<Option<PageReader>> {
@@ -512,7 +479,7 @@ impl Store {
             zstd_bytes: (!lengths.is_empty()).then_some(stored.saturating_as::<u64>()),
             format: row.file_format.parse().map_err(|_| Error::corrupt("the form of a page file does not decode"))?,
             etag: key.to_owned(),
-            store: self.clone(),
+            pages: self.clone(),
             object_key: Path::from(object_key),
             frames: frames.into(),
             is_mended: false,
@@ -558,7 +525,7 @@ impl Store {
     }
 }
 
-impl Store {
+impl Pages {
     /// A link to a file, by the bucket it lies in, for a time. None when links lead to Runlog, or when the file lies
     /// compressed, because it was built when they did.
     pub async fn page_link(&self, file: &PageFile, life: Duration) -> Result<Option<Url>> {
@@ -627,7 +594,7 @@ impl PageReader {
                         && damage.kind() == ErrorKind::Corrupt
                     {
                         error!(error = damage as &dyn std::error::Error, "a download is broken off");
-                        page.store.build_again(&page.etag, &page.object_key).await?;
+                        page.pages.build_again(&page.etag, &page.object_key).await?;
                     }
                     stored
                 }
@@ -663,7 +630,7 @@ impl PageReader {
 
     /// A frame as it is stored; `Corrupt` when it is not what was written.
     async fn intact(&self, part: &FramePart) -> Result<Bytes> {
-        let stored = match self.store.objects().get_range(&self.object_key, part.in_object.clone()).await {
+        let stored = match self.pages.objects().get_range(&self.object_key, part.in_object.clone()).await {
             Ok(stored) => stored,
             // Stores say in words of their own that an object ends too soon.
             Err(error) => match self.stored_length().await? {
@@ -682,7 +649,7 @@ impl PageReader {
 
     /// The length of the object; none when it is gone.
     async fn stored_length(&self) -> Result<Option<u64>> {
-        match self.store.objects().head(&self.object_key).await {
+        match self.pages.objects().head(&self.object_key).await {
             Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -695,7 +662,7 @@ impl PageReader {
 
     /// The file that was built in the place of this one, which is damaged or lost.
     async fn mended(&self, damage: Error) -> Result<Self> {
-        let again = self.store.mended_page(&self.etag, &self.object_key, damage.clone()).await?;
+        let again = self.pages.mended_page(&self.etag, &self.object_key, damage.clone()).await?;
         // The same records give the same bytes; what has begun goes on with them.
         if again.plain_bytes == self.plain_bytes { Ok(again) } else { Err(damage) }
     }

@@ -1,8 +1,10 @@
 //! Pages: a caller asks for one, gets a token, and later the file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use az::SaturatingAs;
+use futures::future::BoxFuture;
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
@@ -15,65 +17,11 @@ use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::merge::{Merge, Trail};
 use crate::log::slices::{Scope, Slice};
-use crate::page::build::PageToBuild;
-use crate::store::Store;
+use crate::page::builders::Pages;
+use crate::page::builders::{PageBuilds, PageToBuild};
+use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
+use crate::tables::audit::AuditWrite;
 use crate::{limits, secret};
-
-/// Which page of which run's log is wanted, and in what form.
-#[derive(Debug, Clone)]
-pub struct PageRequest {
-    /// The run.
-    pub run_id: RunId,
-    /// The range of time; the page is the newest part of it.
-    pub range: TimeRange,
-    /// The form of the file.
-    pub format: FileFormat,
-    /// The order of the records in the file.
-    pub order: RecordOrder,
-    /// The name under which it is downloaded.
-    pub file_name: String,
-}
-
-/// What the caller gets for a [`PageRequest`].
-#[derive(Clone)]
-pub struct PageTicket {
-    /// Asks for the file, for an hour. A UUID.
-    pub token: String,
-    /// Records in the page.
-    pub records: u64,
-    /// Where the page ends.
-    pub end: PageEnd,
-    /// True when the run is final and the settle delay has passed: the log does not grow any more.
-    pub settled: bool,
-    /// Records of the run's log, in the page or not.
-    pub log_records: u64,
-}
-
-/// How far a page's file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PageStatus {
-    /// It is being built.
-    InProgress,
-    /// It is there.
-    Ready(PageFile),
-}
-
-/// A page file that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageFile {
-    /// The key to open it by; letters and digits.
-    pub key: String,
-    /// The name under which it is downloaded.
-    pub file_name: String,
-}
-
-impl PageFile {
-    /// The name as it can stand between quotes in a header.
-    pub fn quotable_name(&self) -> String {
-        let is_plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
-        self.file_name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
-    }
-}
 
 /// A token, and how far its file is: `attempts` is none where there is no file any more.
 #[derive(FromRow)]
@@ -89,7 +37,7 @@ struct TokenRow {
     damaged_object: Option<String>,
 }
 
-impl Store {
+impl Pages {
     /// Finds where the page ends and has its file built. `NotFound`: no such run.
     pub async fn request_page(&self, request: &PageRequest) -> Result<PageTicket> {
         self.request_page_with(request, |_| None).await
@@ -136,15 +84,17 @@ impl Store {
             expires_at: now.plus_millis(life_ms),
             // A link may be made at the token's last moment, and is then valid for as long again.
             keep_until: now.plus_millis(3 * life_ms),
+            builds: Arc::clone(self.builds()),
             accepted: None,
         };
         let (settled, log_records) = (self.is_settled(&run), run.records);
         let ticket = PageTicket { token, records: cut.records, end: cut.end, settled, log_records };
         // From here on nothing hangs on the caller: what is handed over below is told by the commit itself.
         wanted.accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build(trail)));
-        let entry = entry(&ticket).map(SmallWrite::Audit);
+        let entry = entry(&ticket).map(|entry| Box::new(AuditWrite(entry)) as Box<dyn SmallWrite>);
         // One wait for the disk serves both.
-        let writes = [SmallWrite::Page(Box::new(wanted))].into_iter().chain(entry);
+        let wanted: Box<dyn SmallWrite> = Box::new(wanted);
+        let writes = std::iter::once(wanted).chain(entry);
         self.write_small(writes.collect()).await?;
         Ok(ticket)
     }
@@ -235,7 +185,6 @@ impl Store {
 }
 
 /// A page that is wanted, once for every content, and the token of who may ask for it.
-#[derive(Debug)]
 pub(crate) struct WantedPage {
     key: String,
     page: Scope,
@@ -249,31 +198,37 @@ pub(crate) struct WantedPage {
     claimed_until: Option<Timestamp>,
     expires_at: Timestamp,
     keep_until: Timestamp,
+    builds: Arc<PageBuilds>,
     /// Where a builder has begun it, and waits to be told that its row is there: dropped, its file is given up.
     accepted: Option<oneshot::Sender<()>>,
 }
 
-impl WantedPage {
-    /// The key of its row.
-    pub(crate) fn key(&self) -> &str {
-        &self.key
+impl SmallWrite for WantedPage {
+    fn order(&self) -> Option<&str> {
+        Some(&self.key)
+    }
+
+    fn insert<'c>(&'c self, connection: &'c mut Connection) -> BoxFuture<'c, Result<()>> {
+        Box::pin(self.write(connection))
     }
 
     /// Has its file built, now that its row is there.
-    pub(crate) fn committed(self, store: &Store) {
+    fn committed(self: Box<Self>) {
         match self.accepted {
             // A builder that is gone has left the page to the next one.
             Some(accepted) => drop(accepted.send(())),
-            None => store.builds().look(),
+            None => self.builds.look(),
         }
     }
+}
 
+impl WantedPage {
     fn to_build(&self, trail: Trail) -> PageToBuild {
         let Self { ref key, page, format, order, records, .. } = *self;
         PageToBuild { key: key.clone(), page, format, order, records, attempts_away: 0, trail: Some(trail) }
     }
 
-    pub(crate) async fn insert(&self, connection: &mut Connection) -> Result<()> {
+    async fn write(&self, connection: &mut Connection) -> Result<()> {
         sqlx::query(
             "INSERT INTO page_files (key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records,
                     wanted_at, keep_until, log_epoch, claimed_until, attempts)

@@ -15,9 +15,9 @@ use sqlx::any::AnyRow;
 
 use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::Result;
 use crate::limits;
-use crate::store::Store;
 
 /// A kind of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +230,7 @@ impl RowTable {
 
 /// Rows that are read, some at a time.
 pub struct RowScan {
-    store: Store,
+    core: Core,
     table: RowTable,
     columns: Vec<usize>,
     schema: SchemaRef,
@@ -241,7 +241,7 @@ pub struct RowScan {
     is_done: bool,
 }
 
-impl Store {
+impl Core {
     /// Begins to read rows of the workspaces that are named, in those columns; all conditions have to hold.
     pub fn scan_rows(
         &self,
@@ -251,8 +251,8 @@ impl Store {
         conditions: Vec<(usize, RowCondition)>,
     ) -> RowScan {
         let schema = table.schema(&columns);
-        let store = self.clone();
-        RowScan { store, table, columns, schema, workspace_ids, conditions, after: None, is_done: false }
+        let core = self.clone();
+        RowScan { core, table, columns, schema, workspace_ids, conditions, after: None, is_done: false }
     }
 }
 
@@ -262,7 +262,7 @@ impl RowScan {
         if self.is_done {
             return Ok(None);
         }
-        let rows = self.query().build_query().fetch_all(self.store.catalog().read()).await?;
+        let rows = self.query().build_query().fetch_all(self.core.catalog().read()).await?;
         self.is_done = rows.len().saturating_as::<i64>() < limits::ROWS_AT_A_TIME;
         let width = self.columns.len();
         if let Some(last) = rows.last() {

@@ -20,14 +20,14 @@ use sqlx::FromRow;
 use tracing::warn;
 
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::query::scan::plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
 use crate::query::scan::read::{UnitRuns, predicate, rows_together};
-use crate::query::scan::stream::ScanFilter;
+use crate::query::scan::request::ScanFilter;
 use crate::query::search_text::SearchText;
 use crate::segment::reader::{SegmentFile, TextColumn, column};
-use crate::store::Store;
 
 /// What is searched for. Absent parts ask for all.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ struct SearchRow {
 
 /// A search that is under way.
 struct Searching {
-    store: Store,
+    core: Core,
     search: Arc<Search>,
     /// What was found, by place.
     found: BTreeMap<SearchPlace, Body>,
@@ -154,14 +154,14 @@ fn last_place() -> SearchPlace {
     SearchPlace { time_ms: i64::MIN, run_id: RunId::LEAST, arrival: i64::MIN }
 }
 
-impl Store {
+impl Core {
     /// The newest records that fit, from one place on.
     pub async fn search(&self, search: Search) -> Result<SearchPage> {
         let begun = Instant::now();
         let from = search.after.unwrap_or_else(first_place);
         let search = Arc::new(search);
         let mut searching = Searching {
-            store: self.clone(),
+            core: self.clone(),
             search: Arc::clone(&search),
             found: BTreeMap::new(),
             counts: Arc::default(),
@@ -245,8 +245,8 @@ impl Searching {
         if slices.is_empty() && is_all {
             self.looked_through = last_place();
         }
-        let threads = self.store.cpu().processors();
-        let planned_at = self.store.now();
+        let threads = self.core.cpu().processors();
+        let planned_at = self.core.now();
         let (mut left, mut at_a_time) = (slices.as_slice(), threads);
         while !left.is_empty() {
             let (now, later) = left.split_at(at_a_time.min(left.len()));
@@ -289,8 +289,8 @@ impl Searching {
         slices.sort_by(|a, b| (&a.object_key, a.first_row).cmp(&(&b.object_key, b.first_row)));
         let units = units(slices, planned_at);
         let jobs = units.into_iter().map(|unit| {
-            let (store, search, counts) = (self.store.clone(), Arc::clone(&self.search), Arc::clone(&self.counts));
-            async move { look_through_unit(&store, &search, &counts, unit).await }
+            let (core, search, counts) = (self.core.clone(), Arc::clone(&self.search), Arc::clone(&self.counts));
+            async move { look_through_unit(&core, &search, &counts, unit).await }
         });
         let mut jobs = stream::iter(jobs).buffer_unordered(threads);
         while let Some(found) = jobs.try_next().await? {
@@ -374,20 +374,20 @@ impl Unreadable {
 
 /// The newest records of a unit that fit, as many as the search wants.
 async fn look_through_unit(
-    store: &Store,
+    core: &Core,
     search: &Arc<Search>,
     counts: &Arc<Counts>,
     mut unit: Unit,
 ) -> Result<UnitFound> {
-    if store.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
-        unit.without_deleted(store).await?;
+    if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
+        unit.without_deleted(core).await?;
     }
-    let error = match find_in_unit(store, search, counts, &unit).await {
+    let error = match find_in_unit(core, search, counts, &unit).await {
         Ok(found) => return Ok(UnitFound::Records(found)),
         Err(error) => error,
     };
     // The log may have been deleted meanwhile.
-    unit.without_deleted(store).await?;
+    unit.without_deleted(core).await?;
     if unit.slices.is_empty() {
         return Ok(UnitFound::Records(BTreeMap::new()));
     }
@@ -400,14 +400,14 @@ async fn look_through_unit(
 }
 
 async fn find_in_unit(
-    store: &Store,
+    core: &Core,
     search: &Arc<Search>,
     counts: &Arc<Counts>,
     unit: &Unit,
 ) -> Result<BTreeMap<SearchPlace, Body>> {
     let mut found = BTreeMap::new();
     let Some(rows) = rows_together(&unit.slices) else { return Ok(found) };
-    let file = SegmentFile::open(store, &unit.object_key, unit.object_bytes).await?;
+    let file = SegmentFile::open(core.segments(), &unit.object_key, unit.object_bytes).await?;
     let runs = UnitRuns::of(&unit.slices);
     let run_ids: Vec<RunId> = runs
         .runs

@@ -6,13 +6,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::catalog::database::Catalog;
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::objects::checksums::Checks;
 use crate::objects::damage::Damage;
 use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
-use crate::store::Store;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
@@ -37,15 +37,23 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 use runlog_model::{Record, Severity, Timestamp};
 
-/// Segments that were opened, by the keys of their objects.
-pub(crate) type OpenSegments = moka::sync::Cache<String, SegmentFile>;
+/// Opens segments, and keeps those that were opened.
+pub(crate) struct Segments {
+    catalog: Catalog,
+    objects: Arc<dyn ObjectStore>,
+    cpu: CpuPool,
+    damage: Damage,
+    /// By the keys of their objects; as many as fit into a bounded number of bytes.
+    open: moka::sync::Cache<String, SegmentFile>,
+}
 
-/// None that is open, and room for a bounded number of bytes.
-pub(crate) fn open_segments() -> OpenSegments {
-    moka::sync::Cache::builder()
-        .weigher(|key: &String, file: &SegmentFile| (key.len() + file.memory_bytes()).try_into().unwrap_or(u32::MAX))
-        .max_capacity(limits::OPEN_SEGMENTS_BYTES)
-        .build()
+impl Segments {
+    pub(crate) fn new(catalog: Catalog, objects: Arc<dyn ObjectStore>, cpu: CpuPool, damage: Damage) -> Self {
+        let weight =
+            |key: &String, file: &SegmentFile| (key.len() + file.memory_bytes()).try_into().unwrap_or(u32::MAX);
+        let open = moka::sync::Cache::builder().weigher(weight).max_capacity(limits::OPEN_SEGMENTS_BYTES).build();
+        Self { catalog, objects, cpu, damage, open }
+    }
 }
 
 /// The columns of [`SegmentFile::times_and_bodies`].
@@ -106,21 +114,21 @@ pub(crate) struct Heads {
 
 impl SegmentFile {
     /// Opens a segment object of a known length.
-    pub(crate) async fn open(store: &Store, key: &str, length: u64) -> Result<Self> {
-        if let Some(open) = store.open_segments().get(key) {
+    pub(crate) async fn open(segments: &Segments, key: &str, length: u64) -> Result<Self> {
+        if let Some(open) = segments.open.get(key) {
             return Ok(open);
         }
         let path = Path::from(key);
         let written: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT checks FROM segments WHERE object_key = $1")
             .bind(key)
-            .fetch_optional(store.catalog().read())
+            .fetch_optional(segments.catalog.read())
             .await?;
-        let whole = async |path: &Path| Ok::<_, Error>(store.objects().get(path).await?.bytes().await?);
+        let whole = async |path: &Path| Ok::<_, Error>(segments.objects.get(path).await?.bytes().await?);
         let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
-            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| store.damage().note(key, error))?),
-            false => SourceBytes::Object { objects: Arc::clone(store.objects()), length },
+            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| segments.damage.note(key, error))?),
+            false => SourceBytes::Object { objects: Arc::clone(&segments.objects), length },
         };
-        let mut source = Source { key: path, bytes, checks: None, damage: store.damage().clone() };
+        let mut source = Source { key: path, bytes, checks: None, damage: segments.damage.clone() };
         let opening = async {
             source.check_length(length)?;
             if let Some(written) = written.flatten().filter(|written| !written.is_empty()) {
@@ -132,8 +140,8 @@ impl SegmentFile {
         };
         let footer = opening.await;
         let footer = footer.map_err(|error| source.named(error))?;
-        let file = Self { source, footer, cpu: store.cpu().clone() };
-        store.open_segments().insert(key.to_owned(), file.clone());
+        let file = Self { source, footer, cpu: segments.cpu.clone() };
+        segments.open.insert(key.to_owned(), file.clone());
         Ok(file)
     }
 

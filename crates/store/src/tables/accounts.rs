@@ -9,8 +9,8 @@ use subtle::ConstantTimeEq;
 use crate::catalog::columns::{checked_name, instant, json_of, name_taken, words};
 use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Store;
 use crate::{limits, secret};
 
 /// Who makes a call.
@@ -72,7 +72,7 @@ impl CallerKind {
     }
 }
 
-impl Store {
+impl Core {
     /// Makes the user `admin` with a token when the archive has no administrator yet, and gives the token's text.
     pub async fn ensure_administrator(&self) -> Result<Option<String>> {
         if self.has_administrator().await? {

@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::Store;
 use crate::tables::runs::RunRow;
 use crate::tables::sinks::DUE_SINCE;
 
@@ -85,7 +85,7 @@ pub struct SinkLag {
     pub problem: Option<String>,
 }
 
-impl Store {
+impl Core {
     /// Since when a rule is known; from now on, when it was not.
     pub async fn alert_rule_since(&self, rule: &str) -> Result<Timestamp> {
         sqlx::query("INSERT INTO alert_rules (rule, since) VALUES ($1, $2) ON CONFLICT (rule) DO NOTHING")

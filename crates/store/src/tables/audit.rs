@@ -1,18 +1,17 @@
 //! The audit log: who read, downloaded, pushed to, changed and deleted what.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use az::SaturatingAs;
+use futures::future::BoxFuture;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
 use sqlx::{Any, FromRow, Transaction};
 
 use crate::catalog::columns::instant;
+use crate::catalog::deed::Deed;
 use crate::catalog::group_commit::SmallWrite;
 use crate::catalog::sql::{Connection, Sql, storable};
+use crate::core::Core;
 use crate::error::Result;
-use crate::store::Store;
 
 /// Which entries are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
@@ -29,37 +28,6 @@ pub struct AuditFilter {
     pub offset: u64,
 }
 
-/// Something that someone is about to do: the call that does it writes it down in the transaction that does it, so that
-/// neither is there without the other.
-#[derive(Debug, Clone)]
-pub struct Deed {
-    entry: AuditEntry,
-    /// Shared by all parts of one request.
-    is_written: Arc<AtomicBool>,
-}
-
-impl Deed {
-    /// What is written down when it is done. An empty subject becomes the id of what is made.
-    pub fn new(entry: AuditEntry) -> Self {
-        Self { entry, is_written: Arc::default() }
-    }
-
-    /// The same, done to something else: a part of a request that changes several things.
-    pub fn about(&self, subject: String) -> Self {
-        Self { entry: AuditEntry { subject, ..self.entry.clone() }, is_written: Arc::clone(&self.is_written) }
-    }
-
-    /// The same, answered with another status.
-    pub fn answered_with(&self, status: u16) -> Self {
-        Self { entry: AuditEntry { status, ..self.entry.clone() }, is_written: Arc::clone(&self.is_written) }
-    }
-
-    /// True once it, or a part of it, is written down.
-    pub fn is_written(&self) -> bool {
-        self.is_written.load(Ordering::SeqCst)
-    }
-}
-
 #[derive(FromRow)]
 struct Row {
     at: i64,
@@ -72,30 +40,30 @@ struct Row {
     request_id: String,
 }
 
-impl Store {
+impl Core {
     /// Commits a change. Where a [`Deed`] was named for it, it is written down in the same transaction; `made` is the id
     /// of what is made.
     pub(crate) async fn commit_change(&self, mut transaction: Transaction<'_, Any>, made: Option<&str>) -> Result<()> {
         let Some(deed) = self.deed() else { return Ok(transaction.commit().await?) };
-        match made.filter(|_| deed.entry.subject.is_empty()) {
-            None => insert(&mut transaction, &deed.entry).await?,
-            Some(made) => insert(&mut transaction, &deed.about(made.to_owned()).entry).await?,
+        match made.filter(|_| deed.entry().subject.is_empty()) {
+            None => insert(&mut transaction, deed.entry()).await?,
+            Some(made) => insert(&mut transaction, deed.about(made.to_owned()).entry()).await?,
         }
         transaction.commit().await?;
-        deed.is_written.store(true, Ordering::SeqCst);
+        deed.note_written();
         Ok(())
     }
 
     /// Writes down that something was not done, such as a part of a request that was refused.
     pub async fn write_deed(&self, deed: &Deed) -> Result<()> {
-        self.audit(deed.entry.clone()).await?;
-        deed.is_written.store(true, Ordering::SeqCst);
+        self.audit(deed.entry().clone()).await?;
+        deed.note_written();
         Ok(())
     }
 
     /// Writes an entry down, and comes back once it is durable.
     pub async fn audit(&self, entry: AuditEntry) -> Result<()> {
-        self.write_small(vec![SmallWrite::Audit(entry)]).await
+        self.write_small(vec![Box::new(AuditWrite(entry))]).await
     }
 
     /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.
@@ -109,6 +77,15 @@ impl Store {
         listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
         let rows: Vec<Row> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
         Ok((rows.into_iter().map(Row::into_entry).collect::<Result<_>>()?, total.saturating_as::<u64>()))
+    }
+}
+
+/// An entry that is written beside others.
+pub(crate) struct AuditWrite(pub(crate) AuditEntry);
+
+impl SmallWrite for AuditWrite {
+    fn insert<'c>(&'c self, connection: &'c mut Connection) -> BoxFuture<'c, Result<()>> {
+        Box::pin(insert(connection, &self.0))
     }
 }
 
@@ -146,7 +123,7 @@ impl Row {
     }
 }
 
-pub(crate) async fn insert(connection: &mut Connection, entry: &AuditEntry) -> Result<()> {
+async fn insert(connection: &mut Connection, entry: &AuditEntry) -> Result<()> {
     sqlx::query(
         "INSERT INTO audit (at, caller_id, caller_name, action, subject, status, address, request_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",

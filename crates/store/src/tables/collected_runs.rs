@@ -15,9 +15,9 @@ use serde::Serialize;
 use sqlx::FromRow;
 
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::Store;
 use crate::tables::runs::finish_in;
 
 /// Runs that are looked up together.
@@ -171,7 +171,7 @@ impl ClaimedRun {
     }
 }
 
-impl Store {
+impl Core {
     /// Keeps what an upstream tells of its runs. One that was left out because of how it ended becomes due when it is
     /// wanted now; what is known of others that have ended stays.
     pub async fn learn_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<Learned> {
@@ -356,7 +356,7 @@ impl Store {
     }
 
     /// Ends the run in the archive and notes that it has no log: both or nothing. Errors are those of
-    /// [`Store::land_run`].
+    /// `land_run`.
     pub async fn end_without_log(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun) -> Result<()> {
         self.end_run(upstream, run, finish, "no_log", 0, 0).await
     }

@@ -11,8 +11,8 @@ use runlog_model::{ProblemKind, Run, RunId, RunStatus, Severity, TaskId, Timesta
 use sqlx::FromRow;
 
 use crate::catalog::columns::instant;
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::store::Store;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::problem_kind;
 
@@ -129,7 +129,7 @@ const PROBLEM_COLUMNS: &str = concat!(
 
 const IS_WHERE_ITS_TASK_IS: &str = is_where_its_task_is!("p");
 
-impl Store {
+impl Core {
     /// The runs of a task that were asked for since then, newest first, at most so many.
     pub async fn recent_runs_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
         let listing = format!(

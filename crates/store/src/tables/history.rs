@@ -7,8 +7,8 @@ use sqlx::FromRow;
 use crate::catalog::columns::{instant, words};
 use crate::catalog::filters::{containing, push_in_runtime, push_name_like, push_tag, push_workspaces};
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::store::Store;
 
 /// Which executions are wanted.
 #[derive(Debug, Clone)]
@@ -184,7 +184,7 @@ pub struct HistoryEntry {
     pub rejected_rows: Option<i64>,
 }
 
-impl Store {
+impl Core {
     /// The executions that `filter` asks for: by end, newest first, then by trigger, oldest first, then by id,
     /// downwards; those that go on come first.
     ///

@@ -7,7 +7,6 @@ pub(crate) mod collected_runs;
 pub(crate) mod deliveries;
 pub(crate) mod error_groups;
 pub(crate) mod history;
-pub(crate) mod metrics;
 pub(crate) mod overview;
 pub(crate) mod plans;
 pub(crate) mod runs;

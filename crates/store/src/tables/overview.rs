@@ -9,8 +9,8 @@ use sqlx::FromRow;
 
 use crate::catalog::filters::{containing, push_name_like, push_workspaces};
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::store::Store;
 use crate::tables::runs::{RunRow, no_such_run};
 
 /// Which runs an overview counts.
@@ -113,7 +113,7 @@ struct LineRow {
 const ENDED_BADLY: &str =
     "('execution_failed', 'deploy_failed', 'terminated', 'terminated_timeout', 'terminated_shutdown')";
 
-impl Store {
+impl Core {
     /// Counts runs by bucket and status.
     pub async fn outcome_counts(&self, filter: &OverviewFilter) -> Result<Vec<OutcomeCount>> {
         let mut query = Sql::new("SELECT (triggered_at - ");

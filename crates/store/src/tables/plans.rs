@@ -6,8 +6,8 @@ use runlog_model::{EnvironmentId, Run, TimeRange, WorkspaceId};
 
 use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::Result;
-use crate::store::Store;
 use crate::tables::runs::RunRow;
 
 /// Which plan executions are wanted. Absent parts ask for all.
@@ -29,7 +29,7 @@ pub struct PlanFilter {
     pub offset: u64,
 }
 
-impl Store {
+impl Core {
     /// The plan executions that `filter` asks for, newest first, and how many there are without limit and offset.
     pub async fn plan_executions(&self, filter: &PlanFilter) -> Result<(Vec<PlanExecution>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT plan_execution_id");

@@ -12,8 +12,8 @@ use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
 use crate::catalog::columns::{instant, saturating};
 use crate::catalog::filters::{push_tag, push_what_and_where, push_workspaces};
 use crate::catalog::sql::{Sql, storable};
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::store::Store;
 use crate::tables::accounts::{Caller, CallerKind};
 
 /// Which runs are wanted. Absent parts ask for all.
@@ -54,7 +54,7 @@ pub struct RunBrief {
     pub records: u64,
 }
 
-impl Store {
+impl Core {
     /// Begins a run, or learns more of one that has begun. True when it is new.
     ///
     /// `NotFound`: no such task. `Conflict`: the run belongs to another task.
@@ -183,9 +183,9 @@ impl Store {
     }
 }
 
-/// Ends a run as part of a transaction; see [`Store::finish_run`].
+/// Ends a run as part of a transaction; see `finish_run`.
 pub(crate) async fn finish_in(
-    store: &Store,
+    core: &Core,
     transaction: &mut Transaction<'_, Any>,
     id: RunId,
     finish: &FinishRun,
@@ -193,11 +193,11 @@ pub(crate) async fn finish_in(
     if !finish.status.is_final() {
         return Err(Error::invalid(format!("status {} is not final", finish.status)));
     }
-    let mut run = fetch_to_change(store, transaction, id).await?.ok_or_else(|| no_such_run(id))?;
+    let mut run = fetch_to_change(core, transaction, id).await?.ok_or_else(|| no_such_run(id))?;
     if run.status.is_final() && run.status.coarse() != finish.status {
         return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
     }
-    let now = store.now();
+    let now = core.now();
     if run.started_at.is_none() {
         // What a run hook began, and nobody told the start of, began with its first record at the latest.
         let first: Option<i64> = sqlx::query_scalar("SELECT MIN(first_time) FROM slices WHERE run_id = $1")
@@ -217,7 +217,7 @@ pub(crate) async fn finish_in(
     save(&mut **transaction, &run).await?;
     sqlx::query("UPDATE runs SET seal_at = $2 WHERE id = $1 AND seal_at IS NOT NULL")
         .bind(id.to_string())
-        .bind(now.plus_millis(store.settings().settle_ms).as_millis())
+        .bind(now.plus_millis(core.settings().settle_ms).as_millis())
         .execute(&mut **transaction)
         .await?;
     Ok(run)
@@ -334,11 +334,11 @@ pub(crate) async fn fetch_with_state<'c>(
 
 /// The run as it is until the transaction ends: no other node changes it meanwhile.
 pub(crate) async fn fetch_to_change(
-    store: &Store,
+    core: &Core,
     transaction: &mut Transaction<'_, Any>,
     id: RunId,
 ) -> Result<Option<Run>> {
-    let fetching = format!("SELECT * FROM runs WHERE id = $1{}", store.catalog().for_update());
+    let fetching = format!("SELECT * FROM runs WHERE id = $1{}", core.catalog().for_update());
     let row: Option<RunRow> =
         sqlx::query_as(AssertSqlSafe(fetching)).bind(id.to_string()).fetch_optional(&mut **transaction).await?;
     row.map(RunRow::into_run).transpose()

@@ -4,9 +4,9 @@ use runlog_model::Timestamp;
 use sqlx::FromRow;
 
 use crate::catalog::columns::{checked_name, instant};
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::Store;
 use crate::tables::accounts::Caller;
 
 /// A query that someone keeps.
@@ -27,7 +27,7 @@ struct Row {
     changed_at: i64,
 }
 
-impl Store {
+impl Core {
     /// The queries that a caller keeps, by name.
     pub async fn saved_queries(&self, caller: &Caller) -> Result<Vec<SavedQuery>> {
         let rows: Vec<Row> = sqlx::query_as(

@@ -6,8 +6,8 @@
 use runlog_model::Timestamp;
 
 use crate::catalog::columns::instant;
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::store::Store;
 use crate::tables::accounts::{Caller, CallerKind};
 use crate::{limits, secret};
 
@@ -51,7 +51,7 @@ struct NewSession<'a> {
     expires_at: Timestamp,
 }
 
-impl Store {
+impl Core {
     /// Opens a session with a personal token; none when the token is not known.
     pub async fn open_session(&self, token: &str) -> Result<Option<OpenedSession>> {
         if !secret::is_well_formed(secret::TOKEN, token) {

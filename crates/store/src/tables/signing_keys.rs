@@ -5,9 +5,9 @@ use sqlx::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::Connection;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::Store;
 
 /// A key: 32 random bytes.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ struct KeyRow {
     created_at: i64,
 }
 
-impl Store {
+impl Core {
     /// The keys of a purpose, newest first; the first call makes the first one.
     pub async fn signing_keys(&self, purpose: &str) -> Result<Vec<SigningKey>> {
         let known = self.known_keys(purpose).await?;

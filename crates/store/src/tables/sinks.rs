@@ -7,9 +7,9 @@ use runlog_model::{RunId, RunStatus};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, FromRow};
 
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::Store;
 
 /// Since when a delivery has been due. A node of an earlier version does not note it, neither at first nor when a delivery
 /// that was done is due again.
@@ -118,7 +118,7 @@ struct OfferedRow {
     environment: String,
 }
 
-impl Store {
+impl Core {
     /// Notes that a sink is worked for, and what keeps its deliveries up, if anything does.
     pub async fn note_sink(&self, name: &str, kind: &str, problem: Option<&str>) -> Result<()> {
         sqlx::query(
@@ -148,7 +148,7 @@ impl Store {
     /// Looks at the runs that have ended and settled since the last time, and makes those due that are wanted. How many.
     /// The log of a run that was collected had settled before.
     ///
-    /// A sink that is new is offered the whole archive. [`Store::note_sink`] has made it known before.
+    /// A sink that is new is offered the whole archive. `note_sink` has made it known before.
     pub async fn offer_runs(&self, sink: &str, wanted: impl Fn(&OfferedRun) -> bool + Send + Sync) -> Result<u64> {
         let cursor: Option<(i64, String)> =
             sqlx::query_as("SELECT offered_until, offered_run FROM sinks WHERE name = $1")
@@ -243,7 +243,7 @@ impl Store {
     /// Has everything tried again at once that a sink refused or could not take: runs, and single records. How many runs.
     ///
     /// Records stay as they are of which the sink said only how many of those beside them it refused: most of them are
-    /// there. [`Store::retry_uncertain_deliveries`] has those sent as well.
+    /// there. `retry_uncertain_deliveries` has those sent as well.
     pub async fn retry_deliveries(&self, sink: &str) -> Result<u64> {
         self.retry(sink, "records = of_records").await
     }

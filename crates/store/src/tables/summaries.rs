@@ -14,9 +14,9 @@ use sqlx::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::{Connection, Sql, storable};
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::secret;
-use crate::store::Store;
 use crate::tables::runs::RunRow;
 use crate::{failpoint, limits};
 
@@ -120,8 +120,8 @@ pub(crate) struct SummaryRow {
     sha256: String,
 }
 
-impl Store {
-    /// Makes every summary due again that an older version made. Called once, before the first [`Store::due_summaries`].
+impl Core {
+    /// Makes every summary due again that an older version made. Called once, before the first `due_summaries`.
     pub async fn outdate_summaries(&self, version: u32) -> Result<u64> {
         let outdated = sqlx::query(
             "UPDATE runs SET summarize_at = $2 WHERE summarize_at IS NULL AND seal_at IS NULL

@@ -11,8 +11,8 @@ use crate::catalog::filters::{
     beginning_with, containing, push_name_like, push_tag, push_what_and_where, push_workspaces,
 };
 use crate::catalog::sql::{Sql, storable};
+use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Store;
 
 /// Which tasks are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ pub struct TaskFilter {
     pub offset: u64,
 }
 
-impl Store {
+impl Core {
     /// Makes an environment; the first one is the default. Repeatable with the same id and name, also at one moment.
     pub async fn create_environment(&self, new: &NewEnvironment) -> Result<Environment> {
         let known = self.environments().await?;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use az::SaturatingAs;
 use runlog_model::RecordOrder;
 
-use super::{OpenSlice, SliceRows, Stretch};
+use crate::core::Core;
 use crate::error::Result;
 use crate::limits;
+use crate::log::merge::rows::{OpenSlice, SliceRows, Stretch};
 use crate::log::slices::{Scope, Slice};
 use crate::segment::reader::SegmentFile;
-use crate::store::Store;
 
 /// Most parts that are kept. Where slices overlap there are more, and the records are merged anew.
 const PARTS_MAX: usize = 256;
@@ -60,7 +60,7 @@ impl Trail {
     /// `portion` records. None when the trail does not tell.
     pub(crate) async fn rows(
         self,
-        store: &Store,
+        core: &Core,
         scope: &Scope,
         records: u64,
         order: RecordOrder,
@@ -71,8 +71,12 @@ impl Trail {
         for part in self.parts {
             let (file, rows) = match part {
                 Part::Whole(slice) if slice.first_time >= first_ms => {
-                    let file =
-                        SegmentFile::open(store, &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+                    let file = SegmentFile::open(
+                        core.segments(),
+                        &slice.object_key,
+                        slice.segment_bytes.saturating_as::<u64>(),
+                    )
+                    .await?;
                     (
                         file,
                         slice.first_row.saturating_as::<usize>()

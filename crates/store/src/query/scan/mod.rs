@@ -2,4 +2,5 @@
 
 pub(crate) mod plan;
 pub(crate) mod read;
+pub(crate) mod request;
 pub(crate) mod stream;

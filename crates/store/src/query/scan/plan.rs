@@ -9,14 +9,14 @@ use sqlx::FromRow;
 
 use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::query::scan::stream::{ScanFilter, ScanRun};
-use crate::store::Store;
+use crate::query::scan::request::{ScanFilter, ScanRun};
 
 /// Finds the units of a scan, some runs at a time, so that memory does not grow with the archive.
 pub(crate) struct Planner {
-    store: Store,
+    core: Core,
     filter: ScanFilter,
     /// The last run that was planned: runs come in order of their triggering, as they were sealed, so that slices that
     /// lie together are planned together.
@@ -87,8 +87,8 @@ pub(crate) struct SliceRow {
 }
 
 impl Planner {
-    pub(crate) fn new(store: &Store, filter: ScanFilter) -> Self {
-        Self { store: store.clone(), filter, after: None, units: VecDeque::new(), is_done: false }
+    pub(crate) fn new(core: &Core, filter: ScanFilter) -> Self {
+        Self { core: core.clone(), filter, after: None, units: VecDeque::new(), is_done: false }
     }
 
     /// The next unit; none when there are no more.
@@ -105,7 +105,7 @@ impl Planner {
             self.is_done = true;
             return Ok(());
         };
-        let planned_at = self.store.now();
+        let planned_at = self.core.now();
         let until = (last.triggered_at, last.id.clone());
         let rows = self.slices_of(&until).await?;
         self.units = units(rows, planned_at);
@@ -120,7 +120,7 @@ impl Planner {
         let mut query = Sql::new("SELECT r.id, r.triggered_at, r.records FROM runs r WHERE r.records > 0");
         self.push_conditions(&mut query);
         query.push(" ORDER BY r.triggered_at, r.id LIMIT ").push_bind(limits::SCAN_RUNS_AT_A_TIME);
-        let mut runs: Vec<RunBound> = query.build_query_as().fetch_all(self.store.catalog().read()).await?;
+        let mut runs: Vec<RunBound> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
         let mut slices = 0;
         let enough = runs.iter().position(|run| {
             // A sealed run has one slice for so many records, one that is being pushed perhaps some times as many.
@@ -146,7 +146,7 @@ impl Planner {
         query.push(") AND s.last_time >= ").push_bind(self.filter.range.first_ms());
         query.push(" AND s.first_time <= ").push_bind(self.filter.range.last_ms());
         query.push(" ORDER BY g.object_key, s.first_row");
-        Ok(query.build_query_as().fetch_all(self.store.catalog().read()).await?)
+        Ok(query.build_query_as().fetch_all(self.core.catalog().read()).await?)
     }
 
     fn push_conditions(&self, query: &mut Sql) {
@@ -256,14 +256,14 @@ impl Unit {
     }
 
     /// Leaves out the slices of logs that were deleted since this was planned.
-    pub(crate) async fn without_deleted(&mut self, store: &Store) -> Result<()> {
+    pub(crate) async fn without_deleted(&mut self, core: &Core) -> Result<()> {
         let mut ids: Vec<String> = self.slices.iter().map(|slice| slice.run.id.clone()).collect();
         ids.dedup();
         let mut epochs: HashMap<String, i64> = HashMap::new();
         for some in ids.chunks(limits::GROUP_BATCHES_MAX) {
             let mut query = Sql::new("SELECT id, log_epoch FROM runs WHERE id IN (");
             query.push_list(some.iter().cloned()).push(")");
-            let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(store.catalog().read()).await?;
+            let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(core.catalog().read()).await?;
             epochs.extend(rows);
         }
         self.slices.retain(|slice| epochs.get(&slice.run.id) == Some(&slice.run.log_epoch));

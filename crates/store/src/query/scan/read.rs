@@ -14,16 +14,16 @@ use memchr::memmem;
 use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter};
 use runlog_model::TimeRange;
 
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::query::scan::plan::{PlannedRun, PlannedSlice, Unit};
-use crate::query::scan::stream::{ScanColumn, ScanRequest};
+use crate::query::scan::request::{ScanColumn, ScanRequest};
 use crate::segment::reader::{RowReader, SegmentFile, TextColumn, column};
-use crate::store::Store;
 
 /// The batches of a unit.
 pub(crate) struct UnitBatches {
-    store: Store,
+    core: Core,
     request: Arc<ScanRequest>,
     unit: Unit,
     runs: Arc<UnitRuns>,
@@ -49,16 +49,16 @@ pub(crate) struct UnitRuns {
 
 /// Opens what a unit names, as far as its logs are still there.
 pub(crate) async fn read_unit(
-    store: &Store,
+    core: &Core,
     request: &Arc<ScanRequest>,
     range: TimeRange,
     mut unit: Unit,
 ) -> Result<UnitBatches> {
-    if store.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
-        unit.without_deleted(store).await?;
+    if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
+        unit.without_deleted(core).await?;
     }
     let mut batches = UnitBatches {
-        store: store.clone(),
+        core: core.clone(),
         request: Arc::clone(request),
         runs: Arc::new(UnitRuns::of(&unit.slices)),
         unit,
@@ -115,14 +115,14 @@ impl UnitBatches {
             // Something has to be read for there to be rows to count.
             columns.push("time");
         }
-        let file = SegmentFile::open(&self.store, &self.unit.object_key, self.unit.object_bytes).await?;
+        let file = SegmentFile::open(self.core.segments(), &self.unit.object_key, self.unit.object_bytes).await?;
         let filter = conditions.row_filter(&file);
         Ok(Source::File(Box::new(file.rows_of(rows, &columns, filter)?)))
     }
 
     /// Ends the unit when what it reads was deleted meanwhile; fails with `error` when that is not the reason.
     async fn end_if_deleted(&mut self, error: Error) -> Result<()> {
-        self.unit.without_deleted(&self.store).await?;
+        self.unit.without_deleted(&self.core).await?;
         match self.unit.slices.is_empty() {
             true => self.source = Source::Nothing,
             false => return Err(self.unit.lost(error)),

@@ -11,7 +11,7 @@ use crate::catalog::columns::instant;
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::Store;
+use crate::maintain::maintenance::Maintenance;
 
 /// The archive as a whole.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,7 +78,7 @@ struct Row {
     fatal: i64,
 }
 
-impl Store {
+impl Maintenance {
     /// Counts everything anew, from the rows of runs: a read of the catalog, no object is opened.
     pub async fn figures(&self) -> Result<ArchiveFigures> {
         let read = self.catalog().read();
@@ -94,7 +94,7 @@ impl Store {
              FROM page_files",
         )
         .bind(crate::limits::PAGE_ATTEMPTS_MAX)
-        .bind(self.pages_waited_for_until().as_millis())
+        .bind(self.pages().pages_waited_for_until().as_millis())
         .fetch_one(read)
         .await?;
         let (_, logs_damaged) = self.damaged_logs(0).await?;
