@@ -99,7 +99,7 @@ impl Archive {
     }
 
     async fn push(&self, run: RunId, records: &[Record]) {
-        let mut batch = self.store.begin_batch(run, None).await.unwrap();
+        let mut batch = self.store.ingest().begin_batch(run, None).await.unwrap();
         for record in records {
             batch.push(record).await.unwrap();
         }
@@ -108,7 +108,7 @@ impl Archive {
 
     async fn seal(&self) {
         self.clock.0.fetch_add(3_600_000, Ordering::Relaxed);
-        while self.store.seal().await.unwrap().runs > 0 {}
+        while self.store.maintenance().seal().await.unwrap().runs > 0 {}
     }
 
     async fn ask(&self, query: &str, readable: Option<Vec<WorkspaceId>>) -> Result<String, SqlError> {
@@ -466,7 +466,7 @@ async fn the_log_of_a_run_that_was_deleted_is_gone() {
     let gone = archive.run(archive.task, &log(20)).await;
     archive.run(archive.task, &log(10)).await;
     archive.seal().await;
-    archive.store.delete_log(gone).await.unwrap();
+    archive.store.maintenance().delete_log(gone).await.unwrap();
     assert_eq!(archive.rows("SELECT count(*) FROM records").await, ["10"]);
     assert_eq!(archive.rows("SELECT max(message) FROM records").await, ["line 9 of the log"]);
     archive.seal().await;

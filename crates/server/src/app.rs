@@ -34,7 +34,7 @@ struct Shared {
     page_reads: ConcurrencyLimit,
     downloads: ConcurrencyLimit,
     metrics: Arc<Metrics>,
-    /// What [`Store::figures`] counted.
+    /// What [`Maintenance::figures`](runlog_store::Maintenance::figures) counted.
     archive_figures: StaleCache<ArchiveFigures>,
     readiness: Readiness,
     /// When this service began.
@@ -138,7 +138,7 @@ impl App {
     /// The archive's figures; of a large archive, as they were some minutes ago.
     pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveFigures>>> {
         let store = self.0.store.clone();
-        self.0.archive_figures.get(async move { store.figures().await }).await
+        self.0.archive_figures.get(async move { store.maintenance().figures().await }).await
     }
 
     /// Whether the archive answers, as it was some seconds ago at most.

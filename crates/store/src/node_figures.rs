@@ -1,6 +1,7 @@
 //! What one process does on the archive, for those who watch it.
 
-use crate::object_metering::ObjectFigures;
+use crate::catalog::pool::PoolFigures;
+use crate::objects::metering::ObjectFigures;
 
 /// What a process does on the archive at this moment, and what it has asked the objects for since it was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,19 +14,4 @@ pub struct NodeFigures {
     pub ingest_held_bytes: usize,
     /// What there is of that. Unit: bytes.
     pub ingest_bytes: usize,
-}
-
-/// A pool of connections to the catalog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolFigures {
-    /// `writer` and `reader` of a file, `all` of PostgreSQL.
-    pub name: &'static str,
-    /// Connections that are open.
-    pub open: usize,
-    /// Those of them that nobody uses.
-    pub idle: usize,
-    /// Calls that wait for one.
-    pub waiting: usize,
-    /// Most connections that may be open.
-    pub open_max: usize,
 }

@@ -108,12 +108,12 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
         }
         Action::Retention { workspace, days, bytes, forever } => {
             if forever || days.is_some() || bytes.is_some() {
-                store.set_retention(workspace, Retention { days, bytes }).await?;
+                store.maintenance().set_retention(workspace, Retention { days, bytes }).await?;
             }
             retention(store, workspace, as_json).await
         }
         Action::Hold { run, release } => {
-            store.set_legal_hold(run, !release).await?;
+            store.maintenance().set_legal_hold(run, !release).await?;
             let said = if release { "may be deleted again" } else { "is under legal hold: nobody deletes it" };
             shown(as_json, json!({ "run": run, "legalHold": !release }), format!("the log of run {run} {said}"))
         }
@@ -122,7 +122,7 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
             let mut sealed = 0;
             loop {
                 bar.tell(format!("sealing: {} runs", count(sealed)));
-                match store.seal().await?.runs {
+                match store.maintenance().seal().await?.runs {
                     0 => break,
                     runs => sealed += runs,
                 }
@@ -134,8 +134,8 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
             shown(as_json, json, format!("sealed {} runs, made {} summaries", count(sealed), count(made)))
         }
         Action::Sweep => {
-            let retired = store.apply_retention().await?;
-            let freed = store.sweep().await?;
+            let retired = store.maintenance().apply_retention().await?;
+            let freed = store.maintenance().sweep().await?;
             let json = json!({ "runsRetired": retired.runs, "recordsRetired": retired.records, "bytesFreed": freed + retired.bytes });
             let text = format!(
                 "deleted the logs of {} runs ({} records, {}); removed {} that nothing named",
@@ -159,7 +159,7 @@ fn shown(as_json: bool, json: serde_json::Value, text: String) -> Outcome {
 }
 
 async fn stats(store: &Store, as_json: bool) -> Outcome {
-    let statistics = store.statistics().await?;
+    let statistics = store.maintenance().statistics().await?;
     if as_json {
         return Ok(result_json(&statistics)?);
     }
@@ -191,6 +191,7 @@ async fn stats(store: &Store, as_json: bool) -> Outcome {
 async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
     let bar = Bar::telling();
     let verified = store
+        .maintenance()
         .verify(repair, |progress| match progress {
             VerifyProgress::Objects(done) => bar.tell(format!("hashing objects: {}", count(done))),
             VerifyProgress::Runs(done) => bar.tell(format!("counting runs: {}", count(done))),
@@ -256,7 +257,8 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
     let target = open(settings).await?;
     let bar = Bar::telling();
     let copied = store
-        .copy_to(&target, |progress| {
+        .maintenance()
+        .copy_to(target.maintenance(), |progress| {
             let done = progress.copied.runs + progress.copied.runs_before;
             let size = bytes(progress.copied.bytes);
             bar.tell(format!("copying: {} of {} runs, {size}", count(done), count(progress.runs_total)));
@@ -282,7 +284,7 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
 }
 
 async fn retention(store: &Store, workspace: WorkspaceId, as_json: bool) -> Outcome {
-    let retention = store.retention(workspace).await?;
+    let retention = store.maintenance().retention(workspace).await?;
     let text = match (retention.days, retention.bytes) {
         (None, None) => "are kept without a bound".to_owned(),
         (Some(days), None) => format!("are deleted {days} days after the end of their run"),

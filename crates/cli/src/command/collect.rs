@@ -72,7 +72,7 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
     let unheard = Arc::new(runlog_collector::NoProgress);
     let mut delivering = spawn_delivery(&store, sinks, stop);
     tokio::join!(
-        store.run_jobs(stop.clone()),
+        store.maintenance().run_jobs(stop.clone()),
         runlog_analysis::make_summaries(&store, stop.clone()),
         collect_for_good(store.clone(), upstreams, unheard, stop.clone()),
         send_alerts(&store, alerts, stop.clone())

@@ -45,7 +45,7 @@ pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
         match Store::open(settings.clone(), Arc::new(SystemClock), Arc::new(SystemRandom)).await {
             Ok(store) => {
                 findings.push(Finding::new("archive", Health::Good, place, None));
-                findings.extend(store.diagnose_until(&stop).await);
+                findings.extend(store.maintenance().diagnose_until(&stop).await);
                 findings.extend(rights(&settings, could_be_read));
                 store.close().await;
             }

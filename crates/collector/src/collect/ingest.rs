@@ -201,7 +201,7 @@ impl IngestTarget {
 
     async fn land_once(&self, jobs: &[Job]) -> Result<Merged> {
         // Of those who store what is missing from the same state, one is first.
-        let (mut batch, before) = self.store().begin_next_batch(self.run_id).await?;
+        let (mut batch, before) = self.store().ingest().begin_next_batch(self.run_id).await?;
         let (mut merged, mut stored, mut odd) = (Merged::default(), 0, 0);
         let outcome = async {
             let mut ahead = jobs.first().map(|job| self.blocks(job));

@@ -102,7 +102,7 @@ async fn a_look_goes_on_where_the_archive_is_though_another_was_broken_off() {
     let (time, message) = plain_log(45).swap_remove(20);
     let record =
         Record { severity: Some("INFO".to_owned()), message: Some(message), ..Record::at(Timestamp::clamped(time)) };
-    let mut batch = landing.store.begin_batch(RUN.parse().unwrap(), None).await.unwrap();
+    let mut batch = landing.store.ingest().begin_batch(RUN.parse().unwrap(), None).await.unwrap();
     batch.push(&record).await.unwrap();
     batch.commit().await.unwrap();
     assert_eq!(landing.archived().await.0.len(), 6);

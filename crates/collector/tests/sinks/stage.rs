@@ -104,7 +104,7 @@ impl Stage {
     /// A run whose records have so many bytes in a further field.
     pub(crate) async fn run_with_extra(&self, records: usize, bytes: usize) -> RunId {
         let id = self.run(0, &[]).await;
-        let mut batch = self.store.begin_batch(id, None).await.unwrap();
+        let mut batch = self.store.ingest().begin_batch(id, None).await.unwrap();
         for number in 0..records {
             let extra = serde_json::json!({ "payload": "x".repeat(bytes) });
             let record = Record { extra: extra.as_object().cloned().map(Box::new), ..self.record(number, false) };
@@ -127,7 +127,7 @@ impl Stage {
 
     /// Adds records to a run, and lets them settle.
     pub(crate) async fn push(&self, run: RunId, numbers: Range<usize>, bad: &[usize]) {
-        let mut batch = self.store.begin_batch(run, None).await.unwrap();
+        let mut batch = self.store.ingest().begin_batch(run, None).await.unwrap();
         for number in numbers {
             batch.push(&self.record(number, bad.contains(&number))).await.unwrap();
         }

@@ -85,7 +85,7 @@ async fn linked(auth: &Auth, parts: &mut Parts) -> ApiResult<PageFile> {
 
 /// The link to a file: signed by its bucket where the archive is set so, otherwise one that leads here.
 pub(crate) async fn to_file(auth: &Auth, headers: &HeaderMap, file: &PageFile) -> ApiResult<String> {
-    match auth.store().page_link(file, auth.link_time()).await {
+    match auth.store().pages().page_link(file, auth.link_time()).await {
         Ok(Some(link)) => return Ok(link.into()),
         Ok(None) => {}
         Err(error) => {

@@ -305,7 +305,7 @@ async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResul
 /// Stores records once under their name; tells how many are stored, now or before.
 async fn store_records(sender: &Sender<'_>, run_id: RunId, name: Option<&str>, records: Vec<Record>) -> ApiResult<u64> {
     let count = records.len() as u64;
-    let mut writer = sender.store.begin_batch(run_id, name).await?;
+    let mut writer = sender.store.ingest().begin_batch(run_id, name).await?;
     for record in records {
         if let Err(error) = writer.push(&record).await {
             writer.abort().await;

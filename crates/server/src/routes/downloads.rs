@@ -23,7 +23,7 @@ use crate::http::error::{ApiError, ApiResult};
     responses((status = 200, description = "The file", body = String, content_type = "application/json"), (status = 206, description = "The range of it that was asked for", body = String, content_type = "application/json"), (status = 416, description = "The range lies outside of the file", body = ErrorBody), (status = 403, description = "The link has expired, or was altered", body = ErrorBody))
 )]
 pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, headers: HeaderMap) -> ApiResult<Response> {
-    let page = app.store().open_page(&file.key).await?;
+    let page = app.store().pages().open_page(&file.key).await?;
     let page = page.ok_or(Refusal::Expired)?;
     let etag = format!("\"{}\"", page.etag);
     // Its first bytes are read before the head goes out: what is away is said with a status, and not by an end too soon.

@@ -47,7 +47,7 @@ pub(crate) async fn generate(
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
     let _permit = app.page_reads().acquire().await?;
     // The page and who asked for it are written together, before the answer goes out, or neither is.
-    let written = app.store().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
+    let written = app.store().pages().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
     let ticket = match written {
         Ok(ticket) => ticket,
         Err(error) => return Ok((Extension(AlreadyAudited), ApiError::from(error)).into_response()),
@@ -95,7 +95,7 @@ pub(crate) async fn status(
     let body = json::read(body, limits::TOKEN_BODY_BYTES_MAX).await?;
     let token = page_token(&body)?;
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
-    Ok(Json(match app.store().page_status(run.id, &token, app.settings().status_wait).await? {
+    Ok(Json(match app.store().pages().page_status(run.id, &token, app.settings().status_wait).await? {
         PageStatus::InProgress => LogStatus { status: FileStatus::InProgress, presigned_url: None },
         PageStatus::Ready(file) => {
             let link = links::to_file(app.auth(), &headers, &file).await?;
@@ -187,7 +187,7 @@ pub(crate) async fn delete(
 ) -> ApiResult<Json<DeletedLogBody>> {
     let run = rights::run_brief(app.store(), &caller, &id, &[Right::View]).await?;
     rights::permission(&caller, rights::DELETE_LOGS)?;
-    let deleted = change.store(StatusCode::OK).delete_log(run.id).await?;
+    let deleted = change.store(StatusCode::OK).maintenance().delete_log(run.id).await?;
     Ok(Json(DeletedLogBody { records: deleted.records, bytes: deleted.bytes }))
 }
 

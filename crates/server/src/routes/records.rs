@@ -43,7 +43,7 @@ pub(crate) async fn push(
 ) -> ApiResult<Json<StoredLines>> {
     let coding = content_coding(&headers)?;
     let run = rights::run_brief(app.store(), &caller, &id, &[Right::Publish]).await?;
-    let mut batch = app.store().begin_batch(run.id, params.text("batch")).await?;
+    let mut batch = app.store().ingest().begin_batch(run.id, params.text("batch")).await?;
     let is_skipping = match params.text("badLines") {
         None | Some("refuse") => false,
         Some("skip") => true,

@@ -60,7 +60,7 @@ pub async fn serve(
                     Ok::<_, runlog_store::Error>(())
                 }
             });
-            tokio::join!(store.run_jobs(stop.clone()), summaries)
+            tokio::join!(store.maintenance().run_jobs(stop.clone()), summaries)
         }
     });
     tokio::spawn({

@@ -414,7 +414,7 @@ async fn a_task_that_has_moved_leaves_its_runs_where_they_were() {
     let finish = r#"{"status":"execution_failed","errorMessage":"no table orders"}"#;
     assert_eq!(stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), finish).await.status, 200);
     stage.clock.advance_ms(60_000);
-    while stage.store.seal().await.unwrap().runs > 0 {}
+    while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
     runlog_analysis::summarize_all(&stage.store).await.unwrap();
 
     let (there, task) = (stage.other_workspace().await, stage.task);

@@ -53,13 +53,13 @@ async fn a_token_whose_page_cannot_be_built_for_now_is_in_progress_and_ready_lat
     let status = async || stage.post(&format!("{}/status", logs()), page["token"].as_str().unwrap().to_owned()).await;
     gate.set(Passage::Closed);
     for _ in 0..4 {
-        assert!(stage.store.build_wanted_page().await.is_err());
+        assert!(stage.store.pages().build_wanted_page().await.is_err());
         let answer = status().await;
         assert_eq!((answer.status.as_u16(), answer.json()["status"].as_str()), (200, Some("IN_PROGRESS")));
         stage.clock.advance_ms(20_000);
     }
     gate.set(Passage::Open);
-    assert!(stage.store.build_wanted_page().await.unwrap());
+    assert!(stage.store.pages().build_wanted_page().await.unwrap());
     assert_eq!(status().await.json()["status"], "READY");
 }
 
@@ -147,7 +147,7 @@ async fn records_that_are_damaged_are_an_error_that_names_their_object() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(is_told);
-    let findings = stage.store.diagnose().await;
+    let findings = stage.store.maintenance().diagnose().await;
     let finding = findings.iter().find(|finding| finding.what == "stored records").unwrap();
     assert!(finding.seen.contains(&object) && finding.advice.is_some(), "{finding:?}");
 }

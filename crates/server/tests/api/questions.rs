@@ -147,7 +147,7 @@ async fn a_search_goes_on_where_it_ended_and_while_logs_are_merged() {
             stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), end.clone()).await;
             stage.post(&format!("/runlog/v1/runs/{FOREIGN_RUN}/finish"), end).await;
             stage.clock.advance_ms(3_600_000);
-            assert_eq!(stage.store.seal().await.unwrap().runs, 2);
+            assert_eq!(stage.store.maintenance().seal().await.unwrap().runs, 2);
         }
     }
     let whole = found(&stage, "q=line&limit=200").await;

@@ -137,22 +137,22 @@ async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, num
         let range = TimeRange { start: None, end: Some(Timestamp::clamped(10_000_000 + number as i64)) };
         let (format, order) = (FileFormat::Json, RecordOrder::Asc);
         let request = PageRequest { run_id, range, format, order, file_name: "log".to_owned() };
-        let ticket = store.request_page(&request).await?;
+        let ticket = store.pages().request_page(&request).await?;
         let file = loop {
-            match store.page_status(run_id, &ticket.token, Duration::ZERO).await? {
+            match store.pages().page_status(run_id, &ticket.token, Duration::ZERO).await? {
                 PageStatus::Ready(file) => break file,
                 PageStatus::InProgress => archive.clock.advance_ms(60_000),
             }
             // Pages that could not be built for damage before are tried again as well.
             loop {
-                match store.build_wanted_page().await {
+                match store.pages().build_wanted_page().await {
                     Ok(false) => break,
                     Ok(true) => {}
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", chain(&error)),
                 }
             }
         };
-        let reader = store.open_page(&file.key).await?.unwrap();
+        let reader = store.pages().open_page(&file.key).await?.unwrap();
         let length = reader.plain_bytes;
         let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await?;
         Ok(serde_json::from_slice::<Vec<Record>>(&bytes.concat()).unwrap())
@@ -164,7 +164,7 @@ async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, num
 /// Readers do not wait until it is noted.
 async fn is_noted(archive: &Here, object: &str) -> bool {
     for _ in 0..500 {
-        let (keys, total) = archive.store.damaged_objects(10).await.unwrap();
+        let (keys, total) = archive.store.maintenance().damaged_objects(10).await.unwrap();
         assert_eq!(keys.len() as u64, total);
         if keys.iter().any(|key| key.contains(object)) {
             return true;
@@ -187,8 +187,8 @@ async fn damage_everywhere(archive: &mut Here, records: &[Record], file: &Path, 
     assert!(is_noted(archive, &object).await, "what was met is noted in the catalog");
     std::fs::write(file, &whole).unwrap();
     archive.reopen().await;
-    assert_eq!(archive.store.verify(false, |_| ()).await.unwrap().problems, 0);
-    assert_eq!(archive.store.damaged_objects(10).await.unwrap(), (vec![], 0), "it was found whole again");
+    assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
+    assert_eq!(archive.store.maintenance().damaged_objects(10).await.unwrap(), (vec![], 0), "it was found whole again");
     assert_eq!(read_in_every_way(archive, records, &object, count).await, 0);
     assert!(failed > count / 3, "only {failed} of {count} were in bytes that somebody reads");
 }
@@ -201,7 +201,7 @@ async fn segments_and_sealed_files(count_records: usize, positions: usize) {
     damage_everywhere(&mut archive, &records, &file, positions).await;
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.clock.advance_ms(60_000);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
     archive.reopen().await;
     let file = archive.object_files().into_iter().find(|file| file.display().to_string().contains("sealed")).unwrap();
     damage_everywhere(&mut archive, &records, &file, positions).await;
@@ -245,7 +245,7 @@ async fn what_other_objects_hold_is_found_beside_a_damaged_one() {
     assert_eq!((page.unreadable_records, page.unreadable_runs.len()), (100, 1));
     assert!(page.unreadable_runs.contains(&damaged_run));
     assert_eq!(archive.records().await.len(), 1);
-    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     let named = verified.problem_texts.iter().any(|text| text.contains(&damaged_run.to_string()));
     assert!(named, "the run whose records are damaged is named: {:?}", verified.problem_texts);
 }

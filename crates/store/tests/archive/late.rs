@@ -23,7 +23,7 @@ async fn sealed(records: &[Record]) -> (Archive<places::sqlite_and_folder>, u64)
     }
     archive.finish_run(archive.run_id).await;
     archive.clock.advance_ms(31_000);
-    let sealed = archive.store.seal().await.unwrap();
+    let sealed = archive.store.maintenance().seal().await.unwrap();
     assert_eq!(sealed.records, records.len() as u64);
     (archive, sealed.bytes)
 }
@@ -36,13 +36,13 @@ async fn one_late_record_at_each_end_of_a_long_log_does_not_rewrite_the_middle()
     let late = [record(5, "early"), record(1_999_985, "late")];
     archive.push("both", &late).await;
     archive.clock.advance_ms(31_000);
-    let again = archive.store.seal().await.unwrap();
+    let again = archive.store.maintenance().seal().await.unwrap();
     assert!(again.bytes < bytes / 4, "{} bytes of {bytes} were written again", again.bytes);
     assert!(again.records < 40_000, "{} records were written again", again.records);
     archive.push("first", &[record(15, "early too")]).await;
     archive.push("last", &[record(1_999_975, "late too")]).await;
     archive.clock.advance_ms(31_000);
-    let again = archive.store.seal().await.unwrap();
+    let again = archive.store.maintenance().seal().await.unwrap();
     assert!(again.bytes < bytes / 4, "{} bytes of {bytes} were written again", again.bytes);
 
     let mut expected = records;
@@ -50,9 +50,9 @@ async fn one_late_record_at_each_end_of_a_long_log_does_not_rewrite_the_middle()
     expected.extend([record(15, "early too"), record(1_999_975, "late too")]);
     expected.sort_by_key(|record| record.time);
     assert!(archive.records().await == expected);
-    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert_eq!(verified.problem_texts, Vec::<String>::new());
-    assert_eq!(archive.store.seal().await.unwrap().runs, 0, "nothing is left to be sealed");
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 0, "nothing is left to be sealed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,13 +64,13 @@ async fn a_record_between_two_sealed_slices_becomes_a_slice_of_its_own() {
     let (archive, _) = sealed(&records).await;
     archive.push("between", &[record(1_800_000, "between"), record(1_900_000, "and again")]).await;
     archive.clock.advance_ms(31_000);
-    assert_eq!(archive.store.seal().await.unwrap().records, 2);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().records, 2);
     let now = archive.records().await;
     assert_eq!(now.len(), 40_002);
     assert_eq!(now[16_384], record(1_800_000, "between"));
     assert!(now.is_sorted_by_key(|record| record.time));
     assert_eq!(now[40_001].time, Timestamp::clamped(39_999 + 3_600_000));
-    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert_eq!(verified.problem_texts, Vec::<String>::new());
 }
 
@@ -82,7 +82,7 @@ async fn a_deletion_goes_on_when_whoever_asked_for_it_is_gone() {
     }
     assert_eq!(archive.objects(), 200);
     let (store, run_id) = (archive.store.clone(), archive.run_id);
-    let asking = tokio::spawn(async move { store.delete_log(run_id).await });
+    let asking = tokio::spawn(async move { store.maintenance().delete_log(run_id).await });
     while archive.store.run(run_id).await.unwrap().unwrap().records > 0 {
         tokio::task::yield_now().await;
     }
@@ -115,17 +115,17 @@ async fn records_whose_rows_were_lost_with_the_catalog_are_told_run_by_run_and_b
     std::fs::copy(&saved, &catalog).unwrap();
     archive.reopen().await;
 
-    let told = archive.store.verify(false, |_| ()).await.unwrap();
+    let told = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert_eq!((told.problems, told.orphans, told.records_restored), (2, 0, 0));
     for run in [known, unknown] {
         assert!(told.problem_texts.iter().any(|text| text.contains(&run.to_string())), "{:?}", told.problem_texts);
     }
-    let mended = archive.store.verify(true, |_| ()).await.unwrap();
+    let mended = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
     assert_eq!((mended.problems, mended.repaired, mended.records_restored), (2, 1, 2));
     // Of the two that are alike to the letter one is taken for the other: nothing is ever doubled.
     let messages: Vec<_> = archive.records().await.into_iter().filter_map(|record| record.message).collect();
     assert_eq!(messages, ["a", "b", "same", "c"]);
-    let again = archive.store.verify(true, |_| ()).await.unwrap();
+    let again = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
     assert_eq!((again.problems, again.records_restored), (1, 0), "{:?}", again.problem_texts);
     assert_eq!(archive.objects(), 4, "what is of no known run stays");
 }

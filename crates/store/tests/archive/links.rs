@@ -30,9 +30,9 @@ async fn file_of(archive: &Archive<sqlite_and_s3>, store: &Store) -> PageFile {
         order: RecordOrder::Asc,
         file_name: "the \"log\".log".to_owned(),
     };
-    let ticket = store.request_page(&request).await.unwrap();
-    while store.build_wanted_page().await.unwrap() {}
-    let status = store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
+    let ticket = store.pages().request_page(&request).await.unwrap();
+    while store.pages().build_wanted_page().await.unwrap() {}
+    let status = store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
     let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
     file
 }
@@ -52,7 +52,7 @@ fn get(link: &Url) -> (String, Vec<u8>) {
 async fn a_link_of_the_bucket_gives_the_log() {
     let archive = archive_of(5_000).await;
     let file = file_of(&archive, &archive.store).await;
-    let link = archive.store.page_link(&file, HOUR).await.unwrap().unwrap();
+    let link = archive.store.pages().page_link(&file, HOUR).await.unwrap().unwrap();
     let (head, body) = get(&link);
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert!(head.contains("content-type: application/json"), "{head}");
@@ -64,7 +64,7 @@ async fn a_link_of_the_bucket_gives_the_log() {
 async fn an_altered_link_gives_nothing() {
     let archive = archive_of(10).await;
     let file = file_of(&archive, &archive.store).await;
-    let link = archive.store.page_link(&file, HOUR).await.unwrap().unwrap();
+    let link = archive.store.pages().page_link(&file, HOUR).await.unwrap().unwrap();
     let longer: Url = link.as_str().replace("X-Amz-Expires=3600", "X-Amz-Expires=7200").parse().unwrap();
     assert_ne!(link, longer);
     let (head, _) = get(&longer);
@@ -75,10 +75,10 @@ async fn an_altered_link_gives_nothing() {
 async fn what_lies_there_is_also_given_by_this_service_in_any_range() {
     let archive = archive_of(5_000).await;
     let file = file_of(&archive, &archive.store).await;
-    let (_, whole) = get(&archive.store.page_link(&file, HOUR).await.unwrap().unwrap());
+    let (_, whole) = get(&archive.store.pages().page_link(&file, HOUR).await.unwrap().unwrap());
     assert!(whole.len() > 2 << 20);
     for range in [0..whole.len(), 1_000_000..1_100_000, whole.len() - 7..whole.len(), 5..5] {
-        let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+        let reader = archive.store.pages().open_page(&file.key).await.unwrap().unwrap();
         assert_eq!(reader.zstd_bytes, None);
         let part = range.start as u64..range.end as u64;
         let bytes: Vec<bytes::Bytes> = reader.plain(part).try_collect().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_file_that_lies_compressed_gets_no_link_of_the_bucket() {
     archive.push("log", &[record(1, "one")]).await;
     let file = file_of(&archive, &archive.store).await;
     let changed = archive.another_node_with(|settings| settings.links_by_bucket = true).await.unwrap();
-    assert_eq!(changed.page_link(&file, HOUR).await.unwrap(), None);
+    assert_eq!(changed.pages().page_link(&file, HOUR).await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

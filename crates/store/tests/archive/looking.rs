@@ -23,7 +23,7 @@ async fn mixed_log(archive: &Archive, times: &[i64], batch_records: usize, is_se
     if is_sealed {
         archive.finish(RunStatus::Successful).await.unwrap();
         archive.clock.advance_ms(31_000);
-        archive.store.seal().await.unwrap();
+        archive.store.maintenance().seal().await.unwrap();
     }
     sorted(records, TimeRange::ALL)
 }
@@ -230,7 +230,7 @@ async fn a_session_ends_with_what_it_was_opened_with() {
     assert_eq!((session.key_id.as_deref(), session.expires_at), (Some("access-tokens-1"), expires_at));
     archive.clock.advance_ms(1_000);
     assert!(store.session(&opened.text).await.unwrap().is_none());
-    store.sweep().await.unwrap();
+    store.maintenance().sweep().await.unwrap();
     store.save_query(&session.caller, "all", "SELECT 1").await.unwrap();
     store.delete_service_account(&account.id).await.unwrap();
     assert_eq!(store.saved_queries(&session.caller).await.unwrap(), []);
@@ -254,7 +254,7 @@ async fn a_token_that_is_good_for_a_while_ends_with_its_sessions() {
     assert!(store.open_session(&text).await.unwrap().is_none());
     assert!(store.session(&opened.text).await.unwrap().is_none());
     archive.clock.advance_ms(1);
-    store.sweep().await.unwrap();
+    store.maintenance().sweep().await.unwrap();
     assert!(store.tokens(Some(&user.id)).await.unwrap().is_empty());
 }
 
@@ -267,7 +267,7 @@ async fn who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop() {
             tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
             stop.cancel();
         };
-        tokio::join!(archive.store.diagnose_until(&stop), stopping);
+        tokio::join!(archive.store.maintenance().diagnose_until(&stop), stopping);
         // Whether it was in time or not.
         let _ = archive.store.check_until(&stop).await;
         let left = archive.object_files().into_iter().filter(|file| file.to_string_lossy().contains("probes"));

@@ -181,8 +181,8 @@ mod names {
         let node = archive.node_without_chance().await;
         let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
         let (first, second, audited) = tokio::join!(
-            node.request_page(&request),
-            node.request_page(&request),
+            node.pages().request_page(&request),
+            node.pages().request_page(&request),
             node.audit(read_log(&archive, "a run"))
         );
         let refused: Vec<_> = [first, second].into_iter().filter_map(|page| page.err().map(|e| e.kind())).collect();

@@ -19,7 +19,7 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
         let records: Vec<Record> =
             (0..20).map(|row| record((batch * 7 + row) as i64, &format!("{batch}-{row}"))).collect();
         tokio::spawn(async move {
-            let mut writer = node.begin_batch(run_id, Some(&format!("b{batch}"))).await.unwrap();
+            let mut writer = node.ingest().begin_batch(run_id, Some(&format!("b{batch}"))).await.unwrap();
             for record in records {
                 writer.push(&record).await.unwrap();
             }
@@ -41,12 +41,12 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
     assert!(records.is_sorted_by_key(|record| record.time));
 
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
-    let tickets = futures::future::join_all(nodes.iter().map(|node| node.request_page(&request))).await;
-    let built = futures::future::join_all(nodes.iter().map(Store::build_wanted_page)).await;
+    let tickets = futures::future::join_all(nodes.iter().map(|node| node.pages().request_page(&request))).await;
+    let built = futures::future::join_all(nodes.iter().map(|node| node.pages().build_wanted_page())).await;
     // The same page is wanted three times and built once.
     assert_eq!(built.into_iter().filter(|built| *built.as_ref().unwrap()).count(), 1);
     for (node, ticket) in nodes.iter().rev().zip(tickets) {
-        let status = node.page_status(archive.run_id, &ticket.unwrap().token, Duration::ZERO).await.unwrap();
+        let status = node.pages().page_status(archive.run_id, &ticket.unwrap().token, Duration::ZERO).await.unwrap();
         assert!(matches!(status, PageStatus::Ready(_)), "{status:?}");
     }
     let keys: BTreeSet<_> = futures::future::join_all(nodes.iter().map(|node| node.signing_keys("links")))
@@ -65,7 +65,7 @@ async fn a_node_whose_clock_is_hours_ahead_takes_nothing_out_of_the_hands_of_ano
     archive.clock.advance_ms(31_000);
     let (ahead, its_clock) = archive.node_ahead_by(7 * HOUR_MS).await;
 
-    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
     assert_eq!(archive.store.due_summaries(1).await.unwrap().len(), 1);
     assert!(ahead.due_summaries(1).await.unwrap().is_empty(), "the lease is as long for every clock");
     its_clock.advance_ms(HOUR_MS + 60_000);
@@ -82,12 +82,12 @@ async fn sealed_runs(archive: &Archive<places::postgres_and_folder>, count: usiz
         runs.push(run);
     }
     archive.clock.advance_ms(31_000);
-    while archive.store.seal().await.unwrap().runs > 0 {}
+    while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
     runs
 }
 
 async fn push_to(node: &Store, run: RunId, number: i64) -> Result<()> {
-    let mut batch = node.begin_batch(run, None).await?;
+    let mut batch = node.ingest().begin_batch(run, None).await?;
     for row in 0..5 {
         batch.push(&record(number * 5 + row, &format!("{number}-{row}"))).await?;
     }
@@ -104,7 +104,7 @@ async fn deletions_beside_pushes_pages_and_sealing_on_three_nodes_all_succeed() 
         for (number, run) in runs.iter().copied().enumerate() {
             let node = nodes[number % 3].clone();
             if number % 3 != 0 {
-                tasks.push(tokio::spawn(async move { node.delete_log(run).await.map(drop) }));
+                tasks.push(tokio::spawn(async move { node.maintenance().delete_log(run).await.map(drop) }));
             }
             for again in 0..6 {
                 // Groups of several runs, in any order.
@@ -114,7 +114,7 @@ async fn deletions_beside_pushes_pages_and_sealing_on_three_nodes_all_succeed() 
             let (node, run) = (nodes[(number + 1) % 3].clone(), runs[(number * 11) % runs.len()]);
             let request = PageRequest { run_id: run, ..archive.whole_log(FileFormat::Json, RecordOrder::Desc) };
             tasks.push(tokio::spawn(async move {
-                match node.request_page(&request).await {
+                match node.pages().request_page(&request).await {
                     // The log was deleted while it was read.
                     Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
                     requested => requested.map(drop),
@@ -124,17 +124,17 @@ async fn deletions_beside_pushes_pages_and_sealing_on_three_nodes_all_succeed() 
         for node in nodes.clone() {
             tasks.push(tokio::spawn(async move {
                 for _ in 0..10 {
-                    node.seal().await?;
+                    node.maintenance().seal().await?;
                 }
-                node.sweep().await.map(drop)
+                node.maintenance().sweep().await.map(drop)
             }));
         }
         for task in tasks {
             task.await.unwrap().unwrap();
         }
     }
-    while archive.store.seal().await.unwrap().runs > 0 {}
-    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
+    let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert_eq!(verified.problem_texts, Vec::<String>::new());
 }
 
@@ -143,10 +143,11 @@ async fn retention_on_two_nodes_deletes_and_notes_each_log_once() {
     let archive = Archive::<places::postgres_and_folder>::new().await;
     let runs = sealed_runs(&archive, 12).await;
     let workspace = archive.store.run(runs[0]).await.unwrap().unwrap().workspace_id;
-    archive.store.set_retention(workspace, Retention { days: Some(1), bytes: None }).await.unwrap();
+    archive.store.maintenance().set_retention(workspace, Retention { days: Some(1), bytes: None }).await.unwrap();
     let other = archive.another_node().await;
     archive.clock.advance_ms(25 * HOUR_MS);
-    let (here, there) = tokio::join!(archive.store.apply_retention(), other.apply_retention());
+    let (here, there) =
+        tokio::join!(archive.store.maintenance().apply_retention(), other.maintenance().apply_retention());
     let (here, there) = (here.unwrap(), there.unwrap());
     assert_eq!((here.runs + there.runs, here.records + there.records), (12, 60));
     assert_eq!((here.failed, there.failed), (0, 0));
@@ -161,7 +162,7 @@ async fn five_first_starts_at_once_make_one_administrator() {
     for _ in 0..5 {
         nodes.push(archive.another_node().await);
     }
-    let started = futures::future::join_all(nodes.iter().map(Store::ensure_administrator)).await;
+    let started = futures::future::join_all(nodes.iter().map(|node| node.ensure_administrator())).await;
     let tokens: Vec<_> = started.into_iter().filter_map(|token| token.unwrap()).collect();
     assert_eq!(tokens.len(), 1);
     assert!(archive.store.caller_by_token(&tokens[0]).await.unwrap().is_some());

@@ -53,11 +53,11 @@ async fn archive<P: Places>() -> (Archive<P>, Gate) {
 }
 
 async fn status<P: Places>(archive: &Archive<P>, ticket: &PageTicket) -> PageStatus {
-    archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap()
+    archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap()
 }
 
 async fn ask<P: Places>(archive: &Archive<P>) -> PageTicket {
-    archive.store.request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Asc)).await.unwrap()
+    archive.store.pages().request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Asc)).await.unwrap()
 }
 
 fn live() -> LiveQuery {
@@ -77,15 +77,15 @@ async fn a_page_that_was_asked_for_while_the_bucket_is_away_comes_when_it_is_bac
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     for _ in 0..3 {
-        let error = fresh.build_wanted_page().await.unwrap_err();
+        let error = fresh.pages().build_wanted_page().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert_eq!(status(&archive, &ticket).await, PageStatus::InProgress);
         archive.clock.advance_ms(20_000);
     }
-    let figures = archive.store.figures().await.unwrap();
+    let figures = archive.store.maintenance().figures().await.unwrap();
     assert_eq!((figures.pages_failed, figures.pages_waiting), (0, 1), "what is away is no fault of the page");
     gate.set(Passage::Open);
-    assert!(fresh.build_wanted_page().await.unwrap());
+    assert!(fresh.pages().build_wanted_page().await.unwrap());
     assert!(matches!(status(&archive, &ticket).await, PageStatus::Ready(_)));
 }
 
@@ -128,7 +128,7 @@ async fn a_page_that_takes_long_does_not_hold_up_the_next() {
     let stop = CancellationToken::new();
     let jobs = tokio::spawn({
         let (node, stop) = (node.clone(), stop.clone());
-        async move { node.run_jobs(stop).await }
+        async move { node.maintenance().run_jobs(stop).await }
     });
     let built = async |ticket: &PageTicket| {
         while status(&archive, ticket).await == PageStatus::InProgress {
@@ -144,7 +144,7 @@ async fn a_page_that_takes_long_does_not_hold_up_the_next() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let request = archive.whole_log(FileFormat::Text, RecordOrder::Asc);
-    let quick = archive.store.request_page(&request).await.unwrap();
+    let quick = archive.store.pages().request_page(&request).await.unwrap();
     built(&quick).await;
     assert_eq!(status(&archive, &slow).await, PageStatus::InProgress, "it hangs, and the next one is there");
     stop.cancel();
@@ -160,7 +160,7 @@ async fn a_download_is_whole_over_a_bucket_whose_answers_break_off() {
     archive.build_all().await;
     let PageStatus::Ready(file) = status(&archive, &ticket).await else { panic!("not built") };
     let whole = async || {
-        let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+        let reader = archive.store.pages().open_page(&file.key).await.unwrap().unwrap();
         let length = reader.plain_bytes;
         let bytes: Vec<bytes::Bytes> = reader.begin_plain(0..length).await.unwrap().try_collect().await.unwrap();
         bytes.concat()
@@ -180,7 +180,7 @@ async fn a_download_of_a_bucket_that_is_away_does_not_begin() {
     archive.build_all().await;
     let PageStatus::Ready(file) = status(&archive, &ticket).await else { panic!("not built") };
     gate.set(Passage::Closed);
-    let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+    let reader = archive.store.pages().open_page(&file.key).await.unwrap().unwrap();
     let length = reader.plain_bytes;
     let error = reader.clone().begin_plain(0..length).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
@@ -207,9 +207,9 @@ async fn reads_and_page_requests_wait_for_a_database_that_is_restarted() {
                     } else {
                         // Of a commit whose answer was lost nobody knows whether it was made: whoever asks again gets
                         // it.
-                        if let Err(error) = store.request_page(&request).await {
+                        if let Err(error) = store.pages().request_page(&request).await {
                             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-                            store.request_page(&request).await.unwrap();
+                            store.pages().request_page(&request).await.unwrap();
                         }
                     }
                     done += 1;

@@ -22,9 +22,9 @@ mod pages {
         async fn of(archive: &Archive) -> Self {
             let stop = CancellationToken::new();
             let (store, until) = (archive.store.clone(), stop.clone());
-            let jobs = Self(stop, tokio::spawn(async move { store.run_jobs(until).await }));
+            let jobs = Self(stop, tokio::spawn(async move { store.maintenance().run_jobs(until).await }));
             let warm = archive.whole_log(FileFormat::Text, RecordOrder::Desc);
-            let ticket = archive.store.request_page(&warm).await.unwrap();
+            let ticket = archive.store.pages().request_page(&warm).await.unwrap();
             assert!(matches!(status(archive, &ticket, 60_000).await, PageStatus::Ready(_)));
             jobs
         }
@@ -37,7 +37,7 @@ mod pages {
 
     async fn status(archive: &Archive, ticket: &PageTicket, wait_ms: u64) -> PageStatus {
         let wait = Duration::from_millis(wait_ms);
-        archive.store.page_status(archive.run_id, &ticket.token, wait).await.unwrap()
+        archive.store.pages().page_status(archive.run_id, &ticket.token, wait).await.unwrap()
     }
 
     /// The log up to so many milliseconds, and some.
@@ -65,7 +65,7 @@ mod pages {
     }
 
     async fn bytes_of(store: &Store, key: &str) -> runlog_store::Result<Vec<u8>> {
-        let reader = store.open_page(key).await?.unwrap();
+        let reader = store.pages().open_page(key).await?.unwrap();
         let length = reader.plain_bytes;
         Ok(reader.begin_plain(0..length).await?.try_collect::<Vec<_>>().await?.concat())
     }
@@ -81,7 +81,7 @@ mod pages {
             let request = page_up_to(&archive, polls);
             let before = entries(&archive).await;
             let is_gone = {
-                let mut asking = Box::pin(archive.store.request_audited_page(&request, |_| entry(&archive)));
+                let mut asking = Box::pin(archive.store.pages().request_audited_page(&request, |_| entry(&archive)));
                 let mut is_done = false;
                 for _ in 0..polls {
                     is_done = asking.as_mut().now_or_never().is_some();
@@ -93,7 +93,7 @@ mod pages {
                 !is_done
             };
             // Whoever asks again gets it at once, and not after somebody's lease.
-            let ticket = archive.store.request_page(&request).await.unwrap();
+            let ticket = archive.store.pages().request_page(&request).await.unwrap();
             let begun = std::time::Instant::now();
             assert!(matches!(status(&archive, &ticket, 5_000).await, PageStatus::Ready(_)), "after {polls} polls");
             assert!(begun.elapsed() < Duration::from_secs(4), "after {polls} polls");
@@ -114,14 +114,14 @@ mod pages {
         let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
         // Between the cut and its row.
         let deleting = |_: &PageTicket| {
-            let deleted = archive.store.delete_log(archive.run_id);
+            let deleted = archive.store.maintenance().delete_log(archive.run_id);
             tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(deleted)).unwrap();
             entry(&archive)
         };
-        let ticket = archive.store.request_audited_page(&request, deleting).await.unwrap();
+        let ticket = archive.store.pages().request_audited_page(&request, deleting).await.unwrap();
         assert_eq!(status(&archive, &ticket, 300).await, PageStatus::InProgress);
         jobs.stop().await;
-        assert_eq!(archive.store.request_page(&request).await.unwrap().records, 0);
+        assert_eq!(archive.store.pages().request_page(&request).await.unwrap().records, 0);
     }
 
     /// It waited for two minutes, where a page takes some milliseconds.
@@ -134,8 +134,8 @@ mod pages {
         let mut polls = 0;
         let ticket = loop {
             polls += 1;
-            let ticket = node.request_page(&page_up_to(&archive, polls)).await.unwrap();
-            let mut building = Box::pin(node.build_wanted_page());
+            let ticket = node.pages().request_page(&page_up_to(&archive, polls)).await.unwrap();
+            let mut building = Box::pin(node.pages().build_wanted_page());
             for _ in 0..polls {
                 let _ = building.as_mut().now_or_never();
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -157,21 +157,21 @@ mod pages {
         let archive = Archive::new().await;
         archive.push("one", &[record(1, "a")]).await;
         let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
-        let ticket = archive.store.request_page(&request).await.unwrap();
+        let ticket = archive.store.pages().request_page(&request).await.unwrap();
         let kept: Vec<_> = archive.object_files().into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
         archive.remove_objects();
         // Another node, which has not read them yet.
         let node = archive.another_node().await;
         let mut attempts = 0;
         for _ in 0..3_500 {
-            match node.build_wanted_page().await {
+            match node.pages().build_wanted_page().await {
                 Ok(false) => {}
                 Ok(true) => panic!("built of nothing"),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                     attempts += 1;
                     if attempts >= 3 {
-                        let told = node.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
+                        let told = node.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
                         assert_eq!(told.kind(), ErrorKind::Corrupt, "whoever waits is told");
                     }
                 }
@@ -180,7 +180,7 @@ mod pages {
         }
         assert!((8..20).contains(&attempts), "{attempts} attempts in an hour");
         let told = async || {
-            let (figures, findings) = (node.figures().await.unwrap(), node.diagnose().await);
+            let (figures, findings) = (node.maintenance().figures().await.unwrap(), node.maintenance().diagnose().await);
             let is_bad = findings.iter().any(|found| found.what == "log files" && found.health == Health::Bad);
             (figures.pages_failed, is_bad)
         };
@@ -192,12 +192,12 @@ mod pages {
         }
         archive.clock.advance_ms(90_000);
         for _ in 0..600 {
-            if node.build_wanted_page().await.unwrap() {
+            if node.pages().build_wanted_page().await.unwrap() {
                 break;
             }
             archive.clock.advance_ms(1_000);
         }
-        let request = archive.store.request_page(&request).await.unwrap();
+        let request = archive.store.pages().request_page(&request).await.unwrap();
         assert!(matches!(status(&archive, &request, 0).await, PageStatus::Ready(_)), "its file is there again");
     }
 
@@ -207,7 +207,7 @@ mod pages {
         let archive = Archive::new().await;
         let records: Vec<Record> = (0..3_000).map(|ms| record(ms, &format!("{ms} {}", "text ".repeat(300)))).collect();
         archive.push("one", &records).await;
-        let ticket = archive.store.request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Asc)).await.unwrap();
+        let ticket = archive.store.pages().request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Asc)).await.unwrap();
         archive.build_all().await;
         let PageStatus::Ready(file) = status(&archive, &ticket, 0).await else { panic!("not built") };
         let right = bytes_of(&archive.store, &file.key).await.unwrap();
@@ -229,18 +229,18 @@ mod pages {
                 _ => bytes[length * number / positions] ^= 1 << (number % 8),
             }
             std::fs::write(&path, bytes).unwrap();
-            let found = archive.store.verify(false, |_| ()).await.unwrap();
+            let found = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
             assert_eq!(found.problems, 1, "{number}: {:?}", found.problem_texts);
             assert!(found.problem_texts[0].contains("page file pages/"), "{:?}", found.problem_texts);
             if number % 8 == 3 {
-                assert_eq!(archive.store.verify(true, |_| ()).await.unwrap().repaired, 1);
+                assert_eq!(archive.store.maintenance().verify(true, |_| ()).await.unwrap().repaired, 1);
                 archive.build_all().await;
             }
             if number % 2 == 0 {
                 // Packed, it is right from the first byte to the last, or it breaks off, and is right the next time.
                 let mut tries = 0;
                 let packed = loop {
-                    let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+                    let reader = archive.store.pages().open_page(&file.key).await.unwrap().unwrap();
                     let (bytes, stream) = reader.begin_zstd().await.unwrap().unwrap();
                     match stream.try_collect::<Vec<_>>().await {
                         Ok(packed) => break (bytes, packed.concat()),
@@ -253,7 +253,7 @@ mod pages {
                 assert_eq!(packed.0, packed.1.len() as u64);
             }
             assert!(bytes_of(&archive.store, &file.key).await.unwrap() == right, "{number}");
-            assert_eq!(archive.store.verify(false, |_| ()).await.unwrap().problems, 0);
+            assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
         }
     }
 
@@ -261,7 +261,7 @@ mod pages {
     async fn a_damaged_page_file_whose_log_is_damaged_too_is_an_error_that_names_it() {
         let archive = Archive::new().await;
         archive.push("one", &[record(1, "a")]).await;
-        let ticket = archive.store.request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Asc)).await.unwrap();
+        let ticket = archive.store.pages().request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Asc)).await.unwrap();
         archive.build_all().await;
         let PageStatus::Ready(file) = status(&archive, &ticket, 0).await else { panic!("not built") };
         for path in archive.object_files() {

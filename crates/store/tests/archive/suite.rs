@@ -31,7 +31,7 @@ async fn naive_pages_of(
     loop {
         let request =
             PageRequest { run_id, range, format: FileFormat::Json, order, file_name: "log".to_owned() };
-        let ticket = archive.store.request_page(&request).await.unwrap();
+        let ticket = archive.store.pages().request_page(&request).await.unwrap();
         archive.build_all().await;
         let records = downloaded_of(archive, run_id, &ticket.token).await;
         assert_eq!(records.len() as u64, ticket.records);
@@ -47,9 +47,9 @@ async fn downloaded(archive: &Archive, token: &str) -> Vec<Record> {
 }
 
 async fn downloaded_of(archive: &Archive, run_id: RunId, token: &str) -> Vec<Record> {
-    let status = archive.store.page_status(run_id, token, Duration::from_secs(60)).await.unwrap();
+    let status = archive.store.pages().page_status(run_id, token, Duration::from_secs(60)).await.unwrap();
     let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
-    let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+    let reader = archive.store.pages().open_page(&file.key).await.unwrap().unwrap();
     let length = reader.plain_bytes;
     let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
     serde_json::from_slice(&bytes.concat()).unwrap()
@@ -101,7 +101,7 @@ proptest! {
             let stop = CancellationToken::new();
             let jobs = is_served.then(|| {
                 let (store, stop) = (archive.store.clone(), stop.clone());
-                tokio::spawn(async move { store.run_jobs(stop).await })
+                tokio::spawn(async move { store.maintenance().run_jobs(stop).await })
             });
             let records: Vec<Record> = times.iter().enumerate().map(|(index, ms)| record(*ms, &format!("{}", index % 7))).collect();
             for (index, batch) in records.chunks(batch_records).enumerate() {
@@ -112,7 +112,7 @@ proptest! {
                 archive.finish(RunStatus::Successful).await.unwrap();
                 archive.clock.advance_ms(60_000);
                 if !is_served {
-                    archive.store.seal().await.unwrap();
+                    archive.store.maintenance().seal().await.unwrap();
                 }
             }
             let order = if is_ascending { RecordOrder::Asc } else { RecordOrder::Desc };
@@ -177,7 +177,7 @@ async fn a_batch_is_stored_once() {
 async fn a_batch_id_with_other_records_is_a_conflict() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
-    let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
+    let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
     batch.push(&record(1, "other")).await.unwrap();
     let error = batch.commit().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
@@ -192,7 +192,7 @@ async fn a_run_begins_with_its_first_records_and_is_not_begun_without_them() {
     archive.store.start_run(waiting, &start, &archive.caller).await.unwrap();
     let run = async || archive.store.run(waiting).await.unwrap().unwrap();
     let push = async || {
-        let mut batch = archive.store.begin_batch(waiting, None).await?;
+        let mut batch = archive.store.ingest().begin_batch(waiting, None).await?;
         for row in [record(2_000, "second"), record(1_000, "first")] {
             batch.push(&row).await?;
         }
@@ -239,12 +239,12 @@ async fn words_of_other_loggers_are_found_in_runs_that_an_earlier_version_counte
     assert_eq!(found.len(), 2, "{found:?}");
     let texts = ScanFilter { severities: Some(vec!["WARNING".to_owned()]), ..ScanFilter::default() };
     assert_eq!(scanned(&archive, texts).await.len(), 1);
-    assert_eq!(archive.store.verify(false, |_| ()).await.unwrap().problem_texts, [""; 0]);
-    archive.store.verify(true, |_| ()).await.unwrap();
+    assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problem_texts, [""; 0]);
+    archive.store.maintenance().verify(true, |_| ()).await.unwrap();
     assert_eq!(counts().await, [1, 0, 0, 1, 1, 1, 0]);
     // Fewer than there are of a severity is nothing that any version has counted.
     archive.change_catalog("UPDATE runs SET severity_other = 0, severity_warn = 2").await;
-    assert_eq!(archive.store.verify(false, |_| ()).await.unwrap().problems, 1);
+    assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +253,7 @@ async fn of_two_batches_after_the_same_state_one_is_stored() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
     let next = async || {
-        let (mut batch, before) = archive.store.begin_next_batch(archive.run_id).await.unwrap();
+        let (mut batch, before) = archive.store.ingest().begin_next_batch(archive.run_id).await.unwrap();
         batch.push(&record(2, "b")).await.unwrap();
         (batch, before)
     };
@@ -281,7 +281,7 @@ async fn of_two_batches_after_the_same_state_one_is_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_batch_after_another_state_is_refused() {
     let archive = Archive::new().await;
-    let (mut batch, _) = archive.store.begin_next_batch(archive.run_id).await.unwrap();
+    let (mut batch, _) = archive.store.ingest().begin_next_batch(archive.run_id).await.unwrap();
     for index in 0..runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
         batch.push(&record(index, "x")).await.unwrap();
     }
@@ -297,10 +297,10 @@ async fn a_batch_id_is_forgotten_after_a_month() {
     archive.push("one", &[record(1, "a")]).await;
     archive.clock.advance_ms(29 * 86_400_000);
     archive.push("two", &[record(2, "b")]).await;
-    archive.store.sweep().await.unwrap();
+    archive.store.maintenance().sweep().await.unwrap();
     assert!(archive.push("one", &[record(1, "a")]).await.repeated);
     archive.clock.advance_ms(2 * 86_400_000);
-    archive.store.sweep().await.unwrap();
+    archive.store.maintenance().sweep().await.unwrap();
     assert!(archive.push("two", &[record(2, "b")]).await.repeated);
     assert!(!archive.push("one", &[record(1, "a")]).await.repeated);
 }
@@ -308,8 +308,8 @@ async fn a_batch_id_is_forgotten_after_a_month() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_batch_over_two_connections_is_stored_once() {
     let archive = Archive::new().await;
-    let mut left = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
-    let mut right = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
+    let mut left = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
+    let mut right = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
     left.push(&record(1, "a")).await.unwrap();
     right.push(&record(1, "a")).await.unwrap();
     assert!(!left.commit().await.unwrap().repeated);
@@ -321,7 +321,7 @@ async fn the_same_batch_over_two_connections_is_stored_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_given_up_leaves_nothing() {
     let archive = Archive::new().await;
-    let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
+    let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
     // More than two segments: the second is begun when the first is written, so that an object is there.
     for index in 0..2 * runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
         batch.push(&record(index, "x")).await.unwrap();
@@ -336,32 +336,32 @@ async fn a_batch_that_is_given_up_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_goes_on_for_a_day_is_stored_whole() {
     let archive = Archive::new().await;
-    let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
+    let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
     let step = runlog_store::limits::SEGMENT_RECORDS_MAX as i64;
     for part in 0..3 {
         for index in part * step..(part + 1) * step + 1 {
             batch.push(&record(index, "x")).await.unwrap();
         }
         archive.clock.advance_ms(5 * 3_600_000);
-        archive.store.sweep().await.unwrap();
+        archive.store.maintenance().sweep().await.unwrap();
     }
     let stored = batch.commit().await.unwrap().stored;
     assert_eq!(stored, 3 * step as u64 + 3);
     archive.clock.advance_ms(7 * 3_600_000);
-    archive.store.sweep().await.unwrap();
+    archive.store.maintenance().sweep().await.unwrap();
     assert_eq!(archive.records().await.len() as u64, stored);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_stood_still_until_it_was_swept_is_refused_and_may_be_sent_again() {
     let archive = Archive::new().await;
-    let mut batch = archive.store.begin_batch(archive.run_id, Some("one")).await.unwrap();
+    let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
     // The second segment is begun when the first is written.
     for index in 0..2 * runlog_store::limits::SEGMENT_RECORDS_MAX as i64 + 1 {
         batch.push(&record(index, "x")).await.unwrap();
     }
     archive.clock.advance_ms(7 * 3_600_000);
-    archive.store.sweep().await.unwrap();
+    archive.store.maintenance().sweep().await.unwrap();
     assert_eq!(batch.commit().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(archive.store.run(archive.run_id).await.unwrap().unwrap().records, 0);
     assert_eq!(archive.objects(), 0);
@@ -384,20 +384,20 @@ async fn a_log_of_which_a_segment_is_lost_is_named_and_the_others_are_sealed() {
 
     // A node that has not kept it in memory.
     let node = archive.another_node().await;
-    assert_eq!(node.seal().await.unwrap().runs, 1);
-    let (damaged, total) = node.damaged_logs(10).await.unwrap();
+    assert_eq!(node.maintenance().seal().await.unwrap().runs, 1);
+    let (damaged, total) = node.maintenance().damaged_logs(10).await.unwrap();
     assert_eq!((damaged.len(), total, damaged[0].run_id, damaged[0].failures), (1, 1, archive.run_id, 1));
     let name = lost.file_name().unwrap().to_string_lossy().into_owned();
     assert!(damaged[0].problem.contains(&name), "{}", damaged[0].problem);
-    assert_eq!(node.seal().await.unwrap().runs, 0, "it is not tried again at once");
+    assert_eq!(node.maintenance().seal().await.unwrap().runs, 0, "it is not tried again at once");
     archive.clock.advance_ms(61_000);
-    assert_eq!(node.seal().await.unwrap().runs, 0);
-    assert_eq!(node.damaged_logs(10).await.unwrap().0[0].failures, 2);
+    assert_eq!(node.maintenance().seal().await.unwrap().runs, 0);
+    assert_eq!(node.maintenance().damaged_logs(10).await.unwrap().0[0].failures, 2);
 
     std::fs::write(&lost, bytes).unwrap();
     archive.clock.advance_ms(121_000);
-    assert_eq!(node.seal().await.unwrap().runs, 1, "what was put back is sealed");
-    assert_eq!(node.damaged_logs(10).await.unwrap().1, 0);
+    assert_eq!(node.maintenance().seal().await.unwrap().runs, 1, "what was put back is sealed");
+    assert_eq!(node.maintenance().damaged_logs(10).await.unwrap().1, 0);
     assert_eq!(archive.records().await, [record(1, "lost")]);
 }
 
@@ -419,26 +419,26 @@ async fn segments_that_lie_around_after_they_were_sealed_or_deleted_are_not_brou
     archive.finish_run(archive.run_id).await;
     archive.finish_run(other).await;
     archive.clock.advance_ms(31_000);
-    while archive.store.seal().await.unwrap().runs > 0 {}
+    while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
     archive.clock.advance_ms(3_601_000);
-    archive.store.sweep().await.unwrap();
+    archive.store.maintenance().sweep().await.unwrap();
 
     // Segments that come back after they were sealed are known by what they hold.
     for (file, bytes) in &kept {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, bytes).unwrap();
     }
-    let verified = archive.store.verify(true, |_| ()).await.unwrap();
+    let verified = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
     assert_eq!((verified.problems, verified.records_restored, verified.records), (0, 0, 6));
 
-    archive.store.delete_log(other).await.unwrap();
-    let verified = archive.store.verify(true, |_| ()).await.unwrap();
+    archive.store.maintenance().delete_log(other).await.unwrap();
+    let verified = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
     assert_eq!((verified.problems, verified.records_restored), (1, 0), "what was deleted does not come back");
     assert!(verified.problem_texts[0].contains(&other.to_string()), "{:?}", verified.problem_texts);
 }
 
 async fn push_to(archive: &Archive, run_id: RunId, records: &[Record]) {
-    let mut batch = archive.store.begin_batch(run_id, None).await.unwrap();
+    let mut batch = archive.store.ingest().begin_batch(run_id, None).await.unwrap();
     for record in records {
         batch.push(record).await.unwrap();
     }
@@ -491,20 +491,20 @@ async fn a_page_does_not_change_when_records_come_late() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a"), record(5, "c")]).await;
     let request = archive.whole_log(FileFormat::Text, RecordOrder::Asc);
-    let ticket = archive.store.request_page(&request).await.unwrap();
+    let ticket = archive.store.pages().request_page(&request).await.unwrap();
     archive.push("two", &[record(3, "b")]).await;
     archive.build_all().await;
-    let PageStatus::Ready(file) = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap() else {
+    let PageStatus::Ready(file) = archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap() else {
         panic!("not built")
     };
-    let reader = archive.store.open_page(&file.key).await.unwrap().unwrap();
+    let reader = archive.store.pages().open_page(&file.key).await.unwrap().unwrap();
     let length = reader.plain_bytes;
     let text: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
     assert_eq!(
         String::from_utf8(text.concat()).unwrap(),
         "1970-01-01T00:00:00.001Z |       |  |  | a\n1970-01-01T00:00:00.005Z |       |  |  | c\n"
     );
-    assert_eq!(archive.store.request_page(&request).await.unwrap().records, 3);
+    assert_eq!(archive.store.pages().request_page(&request).await.unwrap().records, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -512,12 +512,12 @@ async fn the_same_request_is_built_once() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
-    let first = archive.store.request_page(&request).await.unwrap();
+    let first = archive.store.pages().request_page(&request).await.unwrap();
     assert_eq!(archive.build_all().await, 1);
-    let second = archive.store.request_page(&request).await.unwrap();
+    let second = archive.store.pages().request_page(&request).await.unwrap();
     assert_eq!(archive.build_all().await, 0);
     assert_ne!(first.token, second.token);
-    let status = archive.store.page_status(archive.run_id, &second.token, Duration::ZERO).await.unwrap();
+    let status = archive.store.pages().page_status(archive.run_id, &second.token, Duration::ZERO).await.unwrap();
     assert!(matches!(status, PageStatus::Ready(_)));
 }
 
@@ -525,20 +525,20 @@ async fn the_same_request_is_built_once() {
 async fn a_token_is_for_its_run_and_its_hour() {
     let archive = Archive::new().await;
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
-    let ticket = archive.store.request_page(&request).await.unwrap();
+    let ticket = archive.store.pages().request_page(&request).await.unwrap();
     assert_eq!((ticket.records, ticket.end), (0, PageEnd::Complete));
-    let status = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
+    let status = archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
     assert_eq!(status, PageStatus::InProgress);
     let other = archive.start_another_run().await;
-    let error = archive.store.page_status(other, &ticket.token, Duration::ZERO).await.unwrap_err();
+    let error = archive.store.pages().page_status(other, &ticket.token, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     archive.clock.advance_ms(3_600_000);
-    let error = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
+    let error = archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
     // A day later not even that is known.
     archive.clock.advance_ms(25 * 3_600_000);
-    archive.store.sweep().await.unwrap();
-    let error = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
+    archive.store.maintenance().sweep().await.unwrap();
+    let error = archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
@@ -546,12 +546,12 @@ async fn a_token_is_for_its_run_and_its_hour() {
 async fn a_log_is_settled_some_time_after_its_end() {
     let archive = Archive::new().await;
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
-    assert!(!archive.store.request_page(&request).await.unwrap().settled);
+    assert!(!archive.store.pages().request_page(&request).await.unwrap().settled);
     archive.finish(RunStatus::Failed).await.unwrap();
     archive.clock.advance_ms(29_999);
-    assert!(!archive.store.request_page(&request).await.unwrap().settled);
+    assert!(!archive.store.pages().request_page(&request).await.unwrap().settled);
     archive.clock.advance_ms(1);
-    assert!(archive.store.request_page(&request).await.unwrap().settled);
+    assert!(archive.store.pages().request_page(&request).await.unwrap().settled);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -621,7 +621,7 @@ async fn what_is_not_there_is_said_so() {
     };
     let kinds = [
         archive.store.finish_run(unknown, &finish).await.unwrap_err().kind(),
-        archive.store.begin_batch(unknown, None).await.map(|_| ()).unwrap_err().kind(),
+        archive.store.ingest().begin_batch(unknown, None).await.map(|_| ()).unwrap_err().kind(),
         archive.store.read_records(unknown, TimeRange::ALL, RecordOrder::Asc).await.map(|_| ()).unwrap_err().kind(),
     ];
     assert_eq!(kinds, [ErrorKind::NotFound; 3]);
@@ -651,14 +651,14 @@ async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_awa
             order: RecordOrder::Desc,
             file_name: "log".to_owned(),
         };
-        tokio::spawn(async move { store.request_page(&request).await.map(|ticket| (end, ticket)) })
+        tokio::spawn(async move { store.pages().request_page(&request).await.map(|ticket| (end, ticket)) })
     };
     let (kept, gone): (Vec<_>, Vec<_>) = (0..50).map(ask).enumerate().partition(|(index, _)| index % 3 != 0);
     gone.iter().for_each(|(_, task)| task.abort());
     for (_, task) in kept {
         let (end, ticket) = task.await.unwrap().unwrap();
         assert_eq!(ticket.records, end.unsigned_abs() + 1);
-        let status = archive.store.page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
+        let status = archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
         assert!(matches!(status, PageStatus::InProgress), "{status:?}");
     }
     archive.build_all().await;
@@ -730,7 +730,7 @@ async fn cut_short<T>(polls: usize, future: impl Future<Output = T>) -> Option<T
 }
 
 async fn push(store: &Store, run_id: RunId, name: u8, records: &[Record]) -> Result<StoredBatch, ErrorKind> {
-    let mut batch = store.begin_batch(run_id, Some(&format!("b{name}"))).await.map_err(|error| error.kind())?;
+    let mut batch = store.ingest().begin_batch(run_id, Some(&format!("b{name}"))).await.map_err(|error| error.kind())?;
     for record in records {
         batch.push(record).await.map_err(|error| error.kind())?;
     }
@@ -776,22 +776,22 @@ async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], 
         }
         Step::Seal => {
             archive.clock.advance_ms(31_000);
-            while archive.store.seal().await.unwrap().runs > 0 {}
+            while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
         }
         Step::SealCutShort { polls } => {
             archive.clock.advance_ms(31_000);
-            let _ = cut_short(polls, archive.store.seal()).await;
+            let _ = cut_short(polls, archive.store.maintenance().seal()).await;
             // Its claim has passed before anybody else may seal these runs.
             archive.clock.advance_ms(3_600_000);
         }
         Step::Delete { run } => {
-            let deleted = archive.store.delete_log(runs[run]).await.unwrap();
+            let deleted = archive.store.maintenance().delete_log(runs[run]).await.unwrap();
             assert_eq!(deleted.records, model[run].records.len() as u64);
             model[run] = ModelRun::default();
         }
         Step::Sweep => {
             archive.clock.advance_ms(2 * 3_600_000);
-            archive.store.sweep().await.unwrap();
+            archive.store.maintenance().sweep().await.unwrap();
         }
         Step::SetClock { ms } => archive.clock.advance_ms(ms),
         Step::Restart => archive.reopen().await,
@@ -804,7 +804,7 @@ async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], 
             let mut reader = archive.store.read_records(runs[run], TimeRange::ALL, RecordOrder::Asc).await.unwrap();
             let mut read = reader.next().await.unwrap().unwrap_or_default();
             archive.clock.advance_ms(120_000);
-            archive.store.seal().await.unwrap();
+            archive.store.maintenance().seal().await.unwrap();
             while let Some(more) = reader.next().await.unwrap() {
                 read.extend(more);
             }
@@ -844,16 +844,16 @@ async fn runs_that_have_ended_are_sealed_into_one_file_and_their_segments_go() {
     }
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.finish_run(other).await;
-    assert_eq!(archive.store.seal().await.unwrap().runs, 0, "the log may still grow");
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 0, "the log may still grow");
     archive.clock.advance_ms(30_000);
     let before = (archive.records().await, archive.records_of(other).await);
-    let sealed = archive.store.seal().await.unwrap();
+    let sealed = archive.store.maintenance().seal().await.unwrap();
     assert_eq!((sealed.runs, sealed.records), (2, 15));
-    assert_eq!(archive.store.seal().await.unwrap().runs, 0);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 0);
     assert_eq!(archive.objects(), 10, "kept for those who read them");
     assert_eq!(archive.sealed_files(), 1);
     archive.clock.advance_ms(2 * 3_600_000);
-    assert_eq!(archive.store.sweep().await.unwrap(), sealed.bytes_replaced);
+    assert_eq!(archive.store.maintenance().sweep().await.unwrap(), sealed.bytes_replaced);
     assert_eq!(archive.objects(), 0);
     assert_eq!((archive.records().await, archive.records_of(other).await), before);
 }
@@ -864,11 +864,11 @@ async fn late_records_open_a_sealed_log_again() {
     archive.push("a", &[record(1, "a"), record(9, "b")]).await;
     archive.finish(RunStatus::Failed).await.unwrap();
     archive.clock.advance_ms(30_000);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
     archive.push("b", &[record(5, "late")]).await;
-    assert_eq!(archive.store.seal().await.unwrap().runs, 0);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 0);
     archive.clock.advance_ms(30_000);
-    assert_eq!(archive.store.seal().await.unwrap().records, 3);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().records, 3);
     assert_eq!(archive.records().await, [record(1, "a"), record(5, "late"), record(9, "b")]);
 }
 
@@ -884,7 +884,7 @@ async fn many_slices_that_all_overlap_are_merged_in_passes() {
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.clock.advance_ms(30_000);
     let mut passes = 0;
-    while archive.store.seal().await.unwrap().runs > 0 {
+    while archive.store.maintenance().seal().await.unwrap().runs > 0 {
         passes += 1;
     }
     assert!(passes > 1);
@@ -897,10 +897,10 @@ async fn a_page_that_was_asked_for_before_more_came_is_as_it_was_then() {
     archive.push("a", &[record(1, "a"), record(5, "b")]).await;
     archive.finish(RunStatus::Successful).await.unwrap();
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Asc);
-    let ticket = archive.store.request_page(&request).await.unwrap();
+    let ticket = archive.store.pages().request_page(&request).await.unwrap();
     archive.push("b", &[record(3, "late")]).await;
     archive.clock.advance_ms(30_000);
-    assert_eq!(archive.store.seal().await.unwrap().records, 3);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().records, 3);
     archive.build_all().await;
     assert_eq!(downloaded(&archive, &ticket.token).await, [record(1, "a"), record(5, "b")]);
 }
@@ -914,13 +914,13 @@ async fn what_is_deleted_leaves_the_objects_it_shared() {
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.finish_run(other).await;
     archive.clock.advance_ms(30_000);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 2);
-    let deleted = archive.store.delete_log(archive.run_id).await.unwrap();
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 2);
+    let deleted = archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
     assert_eq!(deleted.records, 1);
     assert!(deleted.shared_bytes > 0);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
     archive.clock.advance_ms(2 * 3_600_000);
-    archive.store.sweep().await.unwrap();
+    archive.store.maintenance().sweep().await.unwrap();
     assert_eq!((archive.objects(), archive.sealed_files()), (0, 1));
     assert_eq!(archive.records_of(other).await, [record(2, "kept")]);
     assert_eq!(archive.records().await, []);
@@ -935,18 +935,18 @@ async fn logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held() {
     push(&archive.store, held, 0, &[record(2, "kept")]).await.unwrap();
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.finish_run(held).await;
-    archive.store.set_legal_hold(held, true).await.unwrap();
+    archive.store.maintenance().set_legal_hold(held, true).await.unwrap();
     let days = |days| Retention { days: Some(days), bytes: None };
-    archive.store.set_retention(workspace, days(2)).await.unwrap();
-    assert_eq!(archive.store.retention(workspace).await.unwrap(), days(2));
-    assert_eq!(archive.store.apply_retention().await.unwrap().runs, 0);
+    archive.store.maintenance().set_retention(workspace, days(2)).await.unwrap();
+    assert_eq!(archive.store.maintenance().retention(workspace).await.unwrap(), days(2));
+    assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().runs, 0);
     archive.clock.advance_ms(3 * 86_400_000);
-    assert_eq!(archive.store.apply_retention().await.unwrap().records, 1);
+    assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().records, 1);
     assert_eq!(archive.records().await, []);
     assert_eq!(archive.records_of(held).await, [record(2, "kept")]);
-    assert_eq!(archive.store.delete_log(held).await.unwrap_err().kind(), ErrorKind::Conflict);
-    archive.store.set_legal_hold(held, false).await.unwrap();
-    assert_eq!(archive.store.delete_log(held).await.unwrap().records, 1);
+    assert_eq!(archive.store.maintenance().delete_log(held).await.unwrap_err().kind(), ErrorKind::Conflict);
+    archive.store.maintenance().set_legal_hold(held, false).await.unwrap();
+    assert_eq!(archive.store.maintenance().delete_log(held).await.unwrap().records, 1);
     let (entries, _) = archive.store.audit_entries(&AuditFilter { limit: 9, ..AuditFilter::default() }).await.unwrap();
     assert_eq!(entries[0].subject, archive.run_id.to_string());
 }
@@ -964,10 +964,10 @@ async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
         push(&archive.store, *run_id, 0, &[record(1, "the same")]).await.unwrap();
         archive.finish_run(*run_id).await;
     }
-    let bytes = archive.store.figures().await.unwrap().segment_bytes;
+    let bytes = archive.store.maintenance().figures().await.unwrap().segment_bytes;
     let retention = Retention { days: None, bytes: Some(bytes * 3 / 5) };
-    archive.store.set_retention(workspace, retention).await.unwrap();
-    assert_eq!(archive.store.apply_retention().await.unwrap().runs, 2);
+    archive.store.maintenance().set_retention(workspace, retention).await.unwrap();
+    assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().runs, 2);
     for (index, run_id) in runs.iter().enumerate() {
         assert_eq!(archive.records_of(*run_id).await.len(), usize::from(index >= 2), "run {index}");
     }
@@ -998,7 +998,7 @@ async fn batches_that_come_together_share_an_object() {
 async fn a_batch_that_finds_no_memory_is_told_so_and_may_come_again() {
     let archive = Archive::with_settings(|settings| settings.ingest_memory_bytes = 256 << 10).await;
     let long = "x".repeat(100 << 10);
-    let mut first = archive.store.begin_batch(archive.run_id, Some("first")).await.unwrap();
+    let mut first = archive.store.ingest().begin_batch(archive.run_id, Some("first")).await.unwrap();
     first.push(&record(1, &long)).await.unwrap();
     first.push(&record(2, &long)).await.unwrap();
     let refused = push(&archive.store, archive.run_id, 2, &[record(3, &long), record(4, &long)]).await;
@@ -1016,7 +1016,7 @@ async fn fields_beyond_those_of_the_api_count_as_memory_too() {
         let extra = fields.as_object().cloned().map(Box::new);
         Record { extra, ..record(ms, "short") }
     };
-    let mut first = archive.store.begin_batch(archive.run_id, Some("first")).await.unwrap();
+    let mut first = archive.store.ingest().begin_batch(archive.run_id, Some("first")).await.unwrap();
     first.push(&long(1)).await.unwrap();
     first.push(&long(2)).await.unwrap();
     assert_eq!(push(&archive.store, archive.run_id, 2, &[long(3), long(4)]).await, Err(ErrorKind::Busy));
@@ -1033,7 +1033,7 @@ async fn lived_in() -> Archive {
     }
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.clock.advance_ms(31_000);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
     naive_pages(&archive, TimeRange::ALL, RecordOrder::Desc).await;
     archive
 }
@@ -1041,16 +1041,16 @@ async fn lived_in() -> Archive {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_that_is_whole_is_found_to_be() {
     let archive = lived_in().await;
-    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert_eq!((verified.problems, verified.orphans, verified.problem_texts.len()), (0, 0, 0));
     assert_eq!((verified.runs, verified.records, verified.pages), (2, 12, 1));
     // Those of the sealed run are kept for an hour.
     assert_eq!(verified.objects, 9);
     // The clock of the tests is not that of the places, which is doubtful and said so.
-    let findings = archive.store.diagnose().await;
+    let findings = archive.store.maintenance().diagnose().await;
     assert!(findings.iter().all(|finding| finding.health < Health::Bad), "{findings:?}");
     assert!(findings.iter().any(|finding| finding.what == "clock" && finding.health == Health::Doubtful));
-    let statistics = archive.store.statistics().await.unwrap();
+    let statistics = archive.store.maintenance().statistics().await.unwrap();
     assert_eq!((statistics.sealed.objects, statistics.segments.objects, statistics.replaced.objects), (1, 4, 4));
     assert_eq!((statistics.workspaces[0].runs, statistics.workspaces[0].records), (3, 12));
 }
@@ -1063,13 +1063,13 @@ async fn whatever_was_changed_or_lost_is_found() {
     let mut bytes = std::fs::read(sealed).unwrap();
     bytes[100] ^= 1;
     std::fs::write(sealed, bytes).unwrap();
-    let verified = archive.store.verify(false, |_| ()).await.unwrap();
+    let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert!(verified.problem_texts[0].contains("not those that were written"), "{:?}", verified.problem_texts);
 
     for file in &files {
         std::fs::remove_file(file).unwrap();
     }
-    let verified = archive.store.verify(true, |_| ()).await.unwrap();
+    let verified = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
     let gone = verified.problem_texts.iter().filter(|text| text.contains("is gone")).count();
     assert_eq!(gone, files.len(), "{:?}", verified.problem_texts);
     // The page file is built again when somebody asks; records are not made up.
@@ -1080,22 +1080,22 @@ async fn whatever_was_changed_or_lost_is_found() {
 async fn an_archive_is_copied_whole_and_again_with_what_has_come_since() {
     let archive = lived_in().await;
     let copy = Copy::empty().await;
-    let copied = archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    let copied = archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     assert_eq!((copied.runs, copied.records, copied.objects), (3, 12, 5));
-    let again = archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    let again = archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     assert_eq!((again.runs, again.runs_before, again.objects), (0, 3, 0));
 
     archive.push("late", &[record(4, "late")]).await;
-    let copied = archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    let copied = archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     assert_eq!((copied.runs, copied.runs_before, copied.objects), (1, 2, 1));
     assert_eq!(copy.records_of(archive.run_id).await, archive.records().await);
-    let verified = copy.store.verify(false, |_| ()).await.unwrap();
+    let verified = copy.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert_eq!((verified.problems, verified.records), (0, 13));
     // And back: the copy answers to a repeated batch as the first archive does.
     assert!(push(&copy.store, archive.run_id, 0, &[record(9, "INFO"), record(0, "b")]).await.unwrap().repeated);
 
     let stranger = Copy::new().await;
-    let error = stranger.store.copy_to(&copy.store, |_| ()).await.unwrap_err();
+    let error = stranger.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
 
@@ -1119,7 +1119,7 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
     };
     archive.store.note_alerts(std::slice::from_ref(&alert)).await.unwrap();
     let copy = Copy::empty().await;
-    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     let secret = token.token.unwrap();
     assert!(copy.store.caller_by_token(&secret).await.unwrap().is_some());
     assert_eq!(copy.store.offer_runs("sink", |_| true).await.unwrap(), 0);
@@ -1130,7 +1130,7 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
     archive.store.revoke_token(&token.id, None).await.unwrap();
     archive.store.rotate_signing_key("links", true).await.unwrap();
     archive.store.forget_sink("sink").await.unwrap();
-    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     assert!(copy.store.caller_by_token(&secret).await.unwrap().is_none());
     let ids = async |store: &Store| {
         let keys = store.signing_keys("links").await.unwrap();
@@ -1146,14 +1146,14 @@ async fn what_a_copy_has_no_more_use_for_is_swept_there() {
     let archive = lived_in().await;
     let copy = Copy::empty().await;
     archive.push("late", &[record(4, "late")]).await;
-    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     archive.clock.advance_ms(31_000);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
-    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     copy.clock.advance_ms(2 * 3_600_000);
-    copy.store.sweep().await.unwrap();
+    copy.store.maintenance().sweep().await.unwrap();
     archive.clock.advance_ms(2 * 3_600_000);
-    archive.store.sweep().await.unwrap();
+    archive.store.maintenance().sweep().await.unwrap();
     assert_eq!((copy.objects(), copy.sealed_files()), (archive.objects(), archive.sealed_files()));
     assert_eq!(copy.records_of(archive.run_id).await, archive.records().await);
 }
@@ -1323,7 +1323,7 @@ async fn sealed() -> Archive {
     archive.push("one", &[record(1, "a"), record(5, "b")]).await;
     archive.finish_run(archive.run_id).await;
     archive.clock.advance_ms(31_000);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 1);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
     archive
 }
 
@@ -1357,7 +1357,7 @@ async fn a_summary_is_made_again_when_its_log_or_its_making_changes() {
     archive.push("late", &[record(2, "late")]).await;
     assert_eq!(kept(&archive).await, None, "it is of the log as it was");
     archive.clock.advance_ms(31_000);
-    archive.store.seal().await.unwrap();
+    archive.store.maintenance().seal().await.unwrap();
     let due = archive.store.due_summaries(7).await.unwrap();
     assert_eq!(due[0].log.records, 3);
     // The log grows while it is summarised.
@@ -1365,7 +1365,7 @@ async fn a_summary_is_made_again_when_its_log_or_its_making_changes() {
     archive.store.save_summaries(&[summary_of(due[0], "too late")]).await.unwrap();
     assert_eq!(kept(&archive).await, None);
     archive.clock.advance_ms(61_000);
-    archive.store.seal().await.unwrap();
+    archive.store.maintenance().seal().await.unwrap();
     let due = archive.store.due_summaries(7).await.unwrap();
     archive.store.save_summaries(&[summary_of(due[0], "after")]).await.unwrap();
     assert!(kept(&archive).await.unwrap().contains("after"));
@@ -1396,24 +1396,24 @@ async fn what_is_deleted_while_somebody_verifies_is_no_problem() {
         runs.push(archive.start_another_run().await);
     }
     for run_id in &runs {
-        let mut batch = archive.store.begin_batch(*run_id, None).await.unwrap();
+        let mut batch = archive.store.ingest().begin_batch(*run_id, None).await.unwrap();
         batch.push(&record(1, "a")).await.unwrap();
         batch.commit().await.unwrap();
         archive.finish_run(*run_id).await;
     }
     archive.clock.advance_ms(31_000);
-    while archive.store.seal().await.unwrap().runs > 0 {}
+    while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
     let due = archive.store.due_summaries(7).await.unwrap();
     let summaries: Vec<_> = due.iter().map(|due| summary_of(*due, "hello")).collect();
     archive.store.save_summaries(&summaries).await.unwrap();
     let delete = async {
         for run_id in &runs {
-            archive.store.delete_log(*run_id).await.unwrap();
+            archive.store.maintenance().delete_log(*run_id).await.unwrap();
         }
     };
     let verify = async {
         for _ in 0..10 {
-            let verified = archive.store.verify(false, |_| ()).await.unwrap();
+            let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
             assert_eq!(verified.problem_texts, Vec::<String>::new());
         }
     };
@@ -1426,18 +1426,18 @@ async fn a_summary_goes_with_its_log_and_is_copied_with_it() {
     let due = archive.store.due_summaries(7).await.unwrap();
     archive.store.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
     let copy = Copy::empty().await;
-    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     let copied = copy.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.unwrap();
     assert_eq!((copied.version, copied.body.as_slice()), (7, &b"{\"says\":\"hello\"}"[..]));
     assert_eq!(copy.store.task_problems(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 1);
-    assert_eq!(copy.store.verify(false, |_| ()).await.unwrap().problems, 0);
+    assert_eq!(copy.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
 
-    archive.store.delete_log(archive.run_id).await.unwrap();
-    assert_eq!(archive.store.verify(false, |_| ()).await.unwrap().problems, 0);
+    archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
+    assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
     assert!(archive.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.is_none());
     assert!(archive.store.task_problems(archive.task_id, Timestamp::MIN, 10).await.unwrap().is_empty());
     assert!(archive.store.due_summaries(7).await.unwrap().is_empty());
-    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     assert!(copy.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.is_none());
 }
 
@@ -1448,7 +1448,7 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
     push(&archive.store, later, 1, &[record(9, "c")]).await.unwrap();
     archive.finish_run(later).await;
     archive.clock.advance_ms(31_000);
-    archive.store.seal().await.unwrap();
+    archive.store.maintenance().seal().await.unwrap();
     for due in archive.store.due_summaries(7).await.unwrap() {
         let says = if due.run_id == later { "new" } else { "old" };
         let mut summary = summary_of(due, says);
@@ -1561,7 +1561,7 @@ async fn a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_a
     archive.store.step_delivery(&mut first, &step).await.unwrap();
 
     // Its deliverer is killed; another takes over, whatever has been sealed or come meanwhile.
-    archive.store.seal().await.unwrap();
+    archive.store.maintenance().seal().await.unwrap();
     archive.clock.advance_ms(61_000);
     let second = claim(&archive, "sink").await.unwrap();
     assert_eq!((left(&archive, &second).await, second.parts, second.attempts), (vec![0, 3], 1, 2));
@@ -1583,7 +1583,7 @@ async fn a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_a
     let fourth = claim(&archive, "sink").await.unwrap();
     assert_eq!(left(&archive, &fourth).await, [6, 5]);
     archive.store.give_back_delivery(&fourth).await.unwrap();
-    archive.store.delete_log(archive.run_id).await.unwrap();
+    archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
     let fifth = claim(&archive, "sink").await.unwrap();
     assert_eq!((left(&archive, &fifth).await, fifth.epoch), (vec![], 1), "a deleted log is delivered no more");
     archive.store.finish_delivery(&fifth).await.unwrap();
@@ -1689,7 +1689,7 @@ async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up()
     assert_eq!((since("lenient", "loki").await, since("strict", "files").await), (later, later));
     let copy = Copy::empty().await;
     copy.clock.advance_ms(10_000);
-    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     assert_eq!(copy.store.sink_behind_since("strict", "loki").await.unwrap(), began, "it goes along with a copy");
 
     archive.clock.advance_ms(1_000);
@@ -1697,7 +1697,7 @@ async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up()
     assert_eq!((since("lenient", "loki").await, since("strict", "files").await), (later, later));
     assert_eq!(since("strict", "loki").await, archive.now(), "it had caught up, for this rule");
     archive.store.sinks_caught_up("lenient", &[]).await.unwrap();
-    archive.store.copy_to(&copy.store, |_| ()).await.unwrap();
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     assert_eq!(copy.store.sink_behind_since("lenient", "loki").await.unwrap(), copy.now(), "so does that it has ended");
 }
 
@@ -1778,7 +1778,7 @@ async fn a_scan_gives_each_record_once_sealed_or_not() {
     expected.sort();
     assert_eq!(scanned(&archive, ScanFilter::default()).await, expected);
     archive.clock.advance_ms(3_600_000);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 2);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 2);
     assert_eq!(scanned(&archive, ScanFilter::default()).await, expected);
     let some = ScanFilter { run_ids: Some(vec![archive.run_id]), ..ScanFilter::default() };
     let of_run: Vec<_> = expected.iter().filter(|(run, ..)| *run == archive.run_id.to_string()).cloned().collect();
@@ -1804,8 +1804,8 @@ async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_delet
     let mut records = scanned_rows(&first.try_next().await.unwrap().unwrap());
     // The plan is made; what it names is merged, and one of the logs is deleted.
     archive.clock.advance_ms(3_600_000);
-    assert_eq!(archive.store.seal().await.unwrap().runs, 2);
-    archive.store.delete_log(archive.run_id).await.unwrap();
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 2);
+    archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
     drop(first);
     let rest: Vec<RecordBatch> = scan.stream().try_collect().await.unwrap();
     rest.iter().for_each(|batch| records.extend(scanned_rows(batch)));

@@ -48,7 +48,7 @@ async fn everything_at_once() {
     read_everything(&archive, &records).await;
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.clock.advance_ms(60_000);
-    let (sealed, ()) = tokio::join!(archive.store.seal(), read_everything(&archive, &records));
+    let (sealed, ()) = tokio::join!(archive.store.maintenance().seal(), read_everything(&archive, &records));
     assert_eq!(sealed.unwrap().records, RECORDS as u64);
     read_everything(&archive, &records).await;
 }
@@ -75,11 +75,11 @@ async fn read_everything(archive: &Here, records: &[Record]) {
     };
     let download = async { assert_eq!(archive.records().await, records) };
     let page = async {
-        let ticket = store.request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Desc)).await.unwrap();
+        let ticket = store.pages().request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Desc)).await.unwrap();
         archive.build_all().await;
-        let status = store.page_status(run_id, &ticket.token, Duration::from_secs(60)).await.unwrap();
+        let status = store.pages().page_status(run_id, &ticket.token, Duration::from_secs(60)).await.unwrap();
         let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
-        let reader = store.open_page(&file.key).await.unwrap().unwrap();
+        let reader = store.pages().open_page(&file.key).await.unwrap().unwrap();
         let length = reader.plain_bytes;
         let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
         assert_eq!(serde_json::from_slice::<Vec<Record>>(&bytes.concat()).unwrap().len(), RECORDS);

@@ -199,7 +199,7 @@ impl<P: Places> Archive<P> {
     }
 
     pub(crate) async fn push(&self, batch_id: &str, records: &[Record]) -> StoredBatch {
-        let mut batch = self.store.begin_batch(self.run_id, Some(batch_id)).await.unwrap();
+        let mut batch = self.store.ingest().begin_batch(self.run_id, Some(batch_id)).await.unwrap();
         for record in records {
             batch.push(record).await.unwrap();
         }
@@ -222,7 +222,7 @@ impl<P: Places> Archive<P> {
     /// Builds every wanted page, and tells how many.
     pub(crate) async fn build_all(&self) -> usize {
         let mut built = 0;
-        while self.store.build_wanted_page().await.unwrap() {
+        while self.store.pages().build_wanted_page().await.unwrap() {
             built += 1;
         }
         built

@@ -1,0 +1,44 @@
+//! Values as the catalog keeps them: instants, lists of words, and names that can be shown.
+
+use runlog_model::Timestamp;
+
+use crate::error::{Error, Result};
+
+/// Where a record stands: its time, then its number in the run.
+pub(crate) type Position = (i64, i64);
+
+/// An instant as the catalog keeps it.
+pub(crate) fn instant(epoch_ms: i64) -> Result<Timestamp> {
+    Timestamp::from_millis(epoch_ms).map_err(|error| Error::corrupt(format!("a time in the catalog: {error}")))
+}
+
+pub(crate) fn saturating(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A name that can be shown: not empty, at most 200 characters, no control characters.
+pub(crate) fn checked_name(name: &str) -> Result<String> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
+        return Err(Error::invalid("a name has 1 to 200 characters and no control characters"));
+    }
+    Ok(name.to_owned())
+}
+
+pub(crate) fn name_taken(error: sqlx::Error, what: &str, name: &str) -> Error {
+    let taken = error.as_database_error().is_some_and(|database| database.is_unique_violation());
+    match taken {
+        true => Error::conflict(format!("there is already a {what} named {name:?}: choose another name")),
+        false => error.into(),
+    }
+}
+
+/// A JSON array of words as the catalog keeps it.
+pub(crate) fn json_of(words: &[String]) -> String {
+    serde_json::Value::from(words).to_string()
+}
+
+/// The words of a JSON array that the catalog kept.
+pub(crate) fn words(json: &str) -> Result<Vec<String>> {
+    serde_json::from_str(json).map_err(|_| Error::corrupt("a list of words in the catalog does not decode"))
+}

@@ -1,0 +1,305 @@
+//! The catalog: the rows of an archive, in an SQLite file on one machine, or in PostgreSQL for any number of nodes.
+//!
+//! Both are spoken to in the same words; where they differ, the difference stands here and nowhere else.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
+
+use crate::catalog::pool::{CatalogPool, PoolFigures, again_while_away};
+use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
+use crate::limits;
+
+/// The rows of an archive.
+#[derive(Debug, Clone)]
+pub(crate) struct Catalog {
+    kind: CatalogKind,
+    writer: CatalogPool,
+    readers: CatalogPool,
+}
+
+/// Which database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CatalogKind {
+    Sqlite,
+    Postgres,
+}
+
+/// How long a server has to answer what was sent when its connections are closed.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Tells the library which databases there are.
+static DRIVERS: Once = Once::new();
+
+impl Catalog {
+    /// Opens the catalog file, makes it when it is not there, and brings it to the newest form.
+    pub(crate) async fn open_file(file: &Path) -> Result<Self> {
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let opening = |error| Error::caused(ErrorKind::Unavailable, format!("cannot open {}", file.display()), error);
+        let mut url =
+            url::Url::parse("sqlite:///").map_err(|error| opening(sqlx::Error::Configuration(error.into())))?;
+        let path = std::path::absolute(file).map_err(|error| opening(error.into()))?;
+        url.set_path(&path.to_string_lossy());
+        let (mut for_writing, mut for_reading) = (url.clone(), url);
+        for_writing.set_query(Some("mode=rwc"));
+        for_reading.set_query(Some("mode=ro"));
+        // Others that open it for the first time at this moment wait: both would make the same tables.
+        let alone = locked(path).await;
+        // One writer, because SQLite has one: a second would only find the file busy.
+        let writer = AnyPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(30))
+            // A file does not go away as a server does: asking it first would cost each transaction a turn.
+            .test_before_acquire(false)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // What is acknowledged must survive a power cut.
+                    let settings = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+                         PRAGMA foreign_keys = ON;";
+                    connection.execute(settings).await.map(drop)
+                })
+            })
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    // SQLite ends a transaction itself when the disk is full, and the library, whose own rollback then
+                    // fails, goes on counting it as open: such a connection could never begin another.
+                    if connection.is_in_transaction() {
+                        // A transaction that was given up is rolled back with this.
+                        connection.ping().await?;
+                    }
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+            .connect_with(options(&for_writing).map_err(opening)?)
+            .await
+            .map_err(opening)?;
+        // Each step of bringing it up to date would wait for the disk. They need not: the write-ahead log keeps their
+        // order, so that a power cut leaves the first few of them, and the first row written afterwards waits for all.
+        writer.execute("PRAGMA synchronous = NORMAL").await?;
+        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| {
+            let advice = "was it written by a newer runlog?";
+            Error::caused(ErrorKind::Corrupt, format!("cannot bring {} up to date; {advice}", file.display()), error)
+        })?;
+        writer.execute("PRAGMA synchronous = FULL").await?;
+        drop(alone);
+        let readers = AnyPoolOptions::new()
+            .max_connections(limits::CATALOG_READERS)
+            .acquire_timeout(Duration::from_secs(30))
+            .test_before_acquire(false)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute("PRAGMA busy_timeout = 10000").await.map(drop) })
+            })
+            .connect_with(options(&for_reading).map_err(opening)?)
+            .await
+            .map_err(opening)?;
+        let (writer, readers) = (CatalogPool::for_writing(writer), CatalogPool::for_reading(readers));
+        Ok(Self { kind: CatalogKind::Sqlite, writer, readers })
+    }
+
+    /// Connects to a PostgreSQL database, and brings it to the newest form; one node does so, the others wait for it.
+    pub(crate) async fn connect(url: &url::Url) -> Result<Self> {
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let place = format!("{}{}", url.host_str().unwrap_or("?"), url.path());
+        let opening = |error: sqlx::Error| {
+            let message = match is_of_pooler(&error) {
+                true => format!("cannot use the catalog {place}: {POOLER}"),
+                false => {
+                    format!("cannot reach the catalog {place}; does PostgreSQL run there, and is the password right?")
+                }
+            };
+            Error::caused(ErrorKind::Unavailable, message, error)
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(limits::POSTGRES_CONNECTIONS)
+            .acquire_timeout(limits::CATALOG_WAIT)
+            .after_connect(|connection, _| Box::pin(set_bounds(connection)))
+            .connect_with(options(url).map_err(opening)?)
+            .await
+            .map_err(opening)?;
+        let mut connection = pool.acquire().await.map_err(opening)?;
+        // An index of a large table takes longer than any call may. Waiting for a lock stays bounded: whoever comes after
+        // it would wait as well.
+        connection.execute("SET statement_timeout = 0").await.map_err(opening)?;
+        let migrations = sqlx::migrate!("migrations/postgres");
+        // Even looking for what is to be done would take the right to make tables.
+        if !is_up_to_date(&migrations, &mut connection).await {
+            migrations.run(&mut *connection).await.map_err(|error| not_brought_up_to_date(&place, error))?;
+        }
+        set_bounds(&mut connection).await.map_err(opening)?;
+        drop(connection);
+        let (writer, readers) = (CatalogPool::for_writing(pool.clone()), CatalogPool::for_reading(pool));
+        Ok(Self { kind: CatalogKind::Postgres, writer, readers })
+    }
+
+    /// For reading: statements that change nothing, which are sent again when a server that was away is back.
+    pub(crate) fn read(&self) -> &CatalogPool {
+        &self.readers
+    }
+
+    /// For one statement that writes.
+    pub(crate) fn write(&self) -> &CatalogPool {
+        &self.writer
+    }
+
+    /// For several statements that write, all or none. SQLite takes its one write lock at once.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        let writer = self.writer.pool();
+        let beginning = async {
+            match self.kind {
+                CatalogKind::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await,
+                CatalogKind::Postgres => again_while_away(|| writer.begin()).await,
+            }
+        };
+        Ok(self.writer.waited_for(beginning).await?)
+    }
+
+    /// Its pools of connections.
+    pub(crate) fn figures(&self) -> Vec<PoolFigures> {
+        match self.kind {
+            CatalogKind::Sqlite => vec![self.writer.figures("writer"), self.readers.figures("reader")],
+            CatalogKind::Postgres => {
+                let (all, readers) = (self.writer.figures("all"), self.readers.figures("all"));
+                vec![PoolFigures { waiting: all.waiting + readers.waiting, ..all }]
+            }
+        }
+    }
+
+    /// What is added to a query that reads rows in order to change them, though not their keys: rows that name them may be
+    /// added meanwhile.
+    pub(crate) fn for_update(&self) -> &'static str {
+        match self.kind {
+            CatalogKind::Sqlite => "",
+            CatalogKind::Postgres => " FOR NO KEY UPDATE",
+        }
+    }
+
+    /// What is added to a query that looks for work: what another node has in its hands is passed over.
+    pub(crate) fn skip_locked(&self) -> &'static str {
+        match self.kind {
+            CatalogKind::Sqlite => "",
+            CatalogKind::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// The database's clock, when it has one of its own. Unit: epoch milliseconds.
+    pub(crate) async fn clock_ms(&self) -> Result<Option<i64>> {
+        Ok(match self.kind {
+            CatalogKind::Sqlite => None,
+            CatalogKind::Postgres => Some(
+                sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
+                    .fetch_one(&self.readers)
+                    .await?,
+            ),
+        })
+    }
+
+    /// What the database calls itself, and its clock when it has one of its own. Unit: epoch milliseconds.
+    pub(crate) async fn version_and_clock(&self) -> Result<(String, Option<i64>)> {
+        Ok(match self.kind {
+            CatalogKind::Sqlite => {
+                let version: String =
+                    sqlx::query_scalar("SELECT 'SQLite ' || sqlite_version()").fetch_one(&self.readers).await?;
+                (version, None)
+            }
+            CatalogKind::Postgres => {
+                let (version, clock_ms): (String, i64) = sqlx::query_as(
+                    "SELECT 'PostgreSQL ' || current_setting('server_version'),
+                            CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+                )
+                .fetch_one(&self.readers)
+                .await?;
+                (version, Some(clock_ms))
+            }
+        })
+    }
+
+    /// Closes every connection, so that a file is whole without its write-ahead log. A server that does not answer is not
+    /// waited for.
+    pub(crate) async fn close(&self) {
+        let closing = async {
+            self.readers.pool().close().await;
+            self.writer.pool().close().await;
+        };
+        match self.kind {
+            CatalogKind::Sqlite => closing.await,
+            // Closing waits for every statement that was sent.
+            CatalogKind::Postgres => {
+                if tokio::time::timeout(CLOSE_WAIT, closing).await.is_err() {
+                    tracing::warn!("the catalog does not answer; its connections are left to it");
+                }
+            }
+        }
+    }
+}
+
+/// True when every step of bringing a database to the newest form was done, and no others.
+async fn is_up_to_date(migrations: &Migrator, connection: &mut AnyConnection) -> bool {
+    let done: Result<Vec<(i64, bool, Vec<u8>)>, _> =
+        sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(connection)
+            .await;
+    // There is no such table in a new database.
+    let Ok(done) = done else { return false };
+    done.iter().all(|(_, success, _)| *success)
+        && done
+            .iter()
+            .map(|(version, _, checksum)| (*version, checksum.as_slice()))
+            .eq(migrations.iter().map(|step| (step.version, &*step.checksum)))
+}
+
+fn not_brought_up_to_date(place: &str, error: MigrateError) -> Error {
+    let cause = match &error {
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => Some(cause),
+        _ => None,
+    };
+    if cause.is_some_and(is_of_pooler) {
+        return Error::caused(ErrorKind::Unavailable, format!("cannot use the catalog {place}: {POOLER}"), error);
+    }
+    let is_forbidden = |cause: &sqlx::Error| {
+        cause.as_database_error().and_then(|refusal| refusal.code()).is_some_and(|code| code == "42501")
+    };
+    if cause.is_some_and(is_forbidden) {
+        let message = format!(
+            "cannot make or change the tables in {place}: this user may not; start once as the user who owns the tables and \
+             may make more (CREATE on the schema), and then as this one"
+        );
+        return Error::caused(ErrorKind::Unavailable, message, error);
+    }
+    Error::caused(
+        ErrorKind::Corrupt,
+        format!("cannot bring {place} up to date; was it written by a newer runlog?"),
+        error,
+    )
+}
+
+/// How long a statement may take on a connection to PostgreSQL, and how long it may wait for another node.
+async fn set_bounds(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let settings = format!(
+        "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+        limits::STATEMENT_MS_MAX,
+        limits::LOCK_WAIT_MS_MAX,
+        limits::STATEMENT_MS_MAX
+    );
+    connection.execute(sqlx::AssertSqlSafe(settings)).await.map(drop)
+}
+
+/// Holds a lock beside a file until it is dropped; none where files cannot be locked.
+///
+/// A file of its own: whoever runs this program under a lock of the folder would wait for themselves.
+async fn locked(file: PathBuf) -> Option<File> {
+    let lock = move || {
+        let lock = File::create(file.with_extension("lock")).ok()?;
+        lock.lock().ok().map(|()| lock)
+    };
+    tokio::task::spawn_blocking(lock).await.ok().flatten()
+}
+
+/// Statements are not logged by the library: they would carry values.
+fn options(url: &url::Url) -> Result<AnyConnectOptions, sqlx::Error> {
+    Ok(AnyConnectOptions::from_url(url)?.disable_statement_logging())
+}

@@ -1,0 +1,103 @@
+//! Conditions that the queries of several tables share.
+
+use runlog_model::WorkspaceId;
+
+use crate::catalog::columns::json_of;
+use crate::catalog::sql::Sql;
+
+/// The longest text that is looked for in names. Unit: characters. Each different letter is a step of the query.
+const NAME_PART_CHARS_MAX: usize = 200;
+
+/// Adds `AND column IN (…)`, when only some workspaces are wanted.
+pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[WorkspaceId]>) {
+    let Some(ids) = ids else { return };
+    if ids.is_empty() {
+        query.push(" AND FALSE");
+        return;
+    }
+    query.push(format!(" AND {column} IN ("));
+    query.push_list(ids.iter().map(ToString::to_string));
+    query.push(")");
+}
+
+/// Adds the condition that a task has a tag. Tags are kept as a JSON array of words.
+pub(crate) fn push_tag(query: &mut Sql, tag: &str) {
+    let word = json_of(&[tag.to_owned()]);
+    let word = word.trim_start_matches('[').trim_end_matches(']');
+    // LIKE takes ASCII letters of either case for the same in SQLite, and not in PostgreSQL.
+    query.push("replace(tags, ").push_bind(word.to_owned()).push(", '') <> tags");
+}
+
+/// Adds the condition that a name is like a text, in any case, with what is not written of a pattern, such as
+/// [`containing`].
+///
+/// Each letter of the text is made small in the name as well. `lower` would not do: in SQLite, and in a PostgreSQL
+/// without a locale, it knows ASCII alone.
+pub(crate) fn push_name_like(query: &mut Sql, column: &str, text: &str, pattern: fn(&str) -> String) {
+    if text.chars().count() > NAME_PART_CHARS_MAX {
+        query.push("FALSE");
+        return;
+    }
+    let small: String = text.chars().map(|letter| single(letter.to_lowercase()).unwrap_or(letter)).collect();
+    let mut letters: Vec<(char, char)> = Vec::new();
+    for letter in small.chars() {
+        let large = single(letter.to_uppercase()).filter(|large| *large != letter);
+        if let Some(large) = large
+            && !letters.contains(&(large, letter))
+        {
+            letters.push((large, letter));
+        }
+    }
+    query.push("replace(".repeat(letters.len())).push(column);
+    for (large, small) in letters {
+        query.push(", ").push_bind(large.to_string()).push(", ").push_bind(small.to_string()).push(")");
+    }
+    query.push(" LIKE ").push_bind(pattern(&small)).push(" ESCAPE '!'");
+}
+
+/// The letter that another one becomes; none where it becomes several.
+fn single(mut letters: impl Iterator<Item = char>) -> Option<char> {
+    let first = letters.next();
+    first.filter(|_| letters.next().is_none())
+}
+
+/// A pattern for every text that holds this one.
+pub(crate) fn containing(text: &str) -> String {
+    format!("%{}%", escaped(text))
+}
+
+/// A pattern for every text that begins with this one.
+pub(crate) fn beginning_with(text: &str) -> String {
+    format!("{}%", escaped(text))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+}
+
+/// Adds the conditions that a run ran an artifact, and says this of its runtime. The `id` of a runtime is that of an engine
+/// or a cluster, whichever of them the run names.
+pub(crate) fn push_what_and_where(query: &mut Sql, artifact_id: Option<&str>, runtime: &[(&'static str, String)]) {
+    if let Some(id) = artifact_id {
+        query.push(" AND artifact_id = ").push_bind(id.to_owned());
+    }
+    for (name, value) in runtime {
+        let names: &[&str] = if *name == "id" { &["id", "clusterId", "engineId"] } else { &[name] };
+        query.push(" AND (FALSE");
+        for name in names {
+            query.push(" OR ");
+            push_in_runtime(query, name, std::slice::from_ref(value), false);
+        }
+        query.push(")");
+    }
+}
+
+/// The runtime is kept as a JSON object without white space, so that a field of it is found as text.
+pub(crate) fn push_in_runtime(query: &mut Sql, name: &str, values: &[String], negated: bool) {
+    query.push(if negated { "NOT (FALSE" } else { "(FALSE" });
+    for value in values {
+        let field = format!("\"{name}\":{}", serde_json::Value::from(value.as_str()));
+        query.push(" OR COALESCE(runtime, '') LIKE ").push_bind(containing(&field)).push(" ESCAPE '!'");
+    }
+    query.push(")");
+}

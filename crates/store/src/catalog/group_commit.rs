@@ -1,0 +1,167 @@
+//! Small writes that come together are committed together: a commit waits for the disk, and one wait serves them all.
+//! Where the catalog refuses one of them, each caller's are committed by themselves: nobody's fail with another's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use runlog_model::Random;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use crate::catalog::contention::{is_contention, wait_after_contention};
+use crate::catalog::database::Catalog;
+use crate::catalog::pool::{IsAway, again_while_away};
+use crate::catalog::sql::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// A write that cannot contradict another.
+pub(crate) trait SmallWrite: Send + Sync {
+    /// The key by which the writes of a commit are put in order; none where nothing is locked.
+    fn order(&self) -> Option<&str> {
+        None
+    }
+
+    /// Writes it as a part of a transaction.
+    fn insert<'c>(&'c self, connection: &'c mut Connection) -> BoxFuture<'c, Result<()>>;
+
+    /// What follows once it is durable, whether its caller is still there or not.
+    fn committed(self: Box<Self>) {}
+}
+
+/// What one caller has to write, and where it is told that it is done.
+type Waiting = (Vec<Box<dyn SmallWrite>>, oneshot::Sender<Result<()>>);
+
+/// Why a commit failed.
+struct Failure {
+    error: Error,
+    /// True when the catalog answered, and would not take one of the writes: nothing is written, and the others may be.
+    is_refused: bool,
+    /// True when nothing is written for sure.
+    is_undone: bool,
+}
+
+impl IsAway for Failure {
+    fn is_away(&self) -> bool {
+        self.is_undone && self.error.is_away()
+    }
+}
+
+/// Commits small writes, those together that come together.
+pub(crate) struct GroupCommit {
+    catalog: Catalog,
+    random: Arc<dyn Random>,
+    waiting: Mutex<Vec<Waiting>>,
+    /// Held by the commit that goes on.
+    committing: tokio::sync::Mutex<()>,
+}
+
+impl GroupCommit {
+    pub(crate) fn new(catalog: Catalog, random: Arc<dyn Random>) -> Self {
+        Self { catalog, random, waiting: Mutex::default(), committing: tokio::sync::Mutex::default() }
+    }
+
+    /// Writes these, all or none, and comes back once they are durable.
+    pub(crate) async fn write(self: &Arc<Self>, writes: Vec<Box<dyn SmallWrite>>) -> Result<()> {
+        let (done, is_done) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((writes, done));
+        // A caller that goes away half way must not take the writes of others with it.
+        let group = Arc::clone(self);
+        tokio::spawn(async move { group.commit_waiting().await });
+        is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
+    }
+
+    async fn commit_waiting(&self) {
+        let _alone = self.committing.lock().await;
+        let group: Vec<_> = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = waiting.len().min(limits::GROUP_WRITES_MAX);
+            waiting.drain(..count).collect()
+        };
+        if group.is_empty() {
+            return;
+        }
+        let mut all: Vec<&dyn SmallWrite> = group.iter().flat_map(|(writes, _)| writes).map(|write| &**write).collect();
+        // Whichever node writes the same pages, it locks their rows in the same order.
+        all.sort_by_key(|write| write.order());
+        let outcome = self.commit_writes(&all).await;
+        match outcome {
+            Err(failure) if failure.is_refused && group.len() > 1 => {
+                warn!(error = %failure.error, "a write was refused, so that each is made by itself");
+                self.commit_each(group).await;
+            }
+            outcome => {
+                let outcome = outcome.map_err(|failure| failure.error);
+                for waiting in group {
+                    Self::answer(waiting, outcome.clone());
+                }
+            }
+        }
+    }
+
+    /// Commits what each caller has to write by itself.
+    async fn commit_each(&self, group: Vec<Waiting>) {
+        let mut is_away: Option<Error> = None;
+        for waiting in group {
+            // A catalog that is away is not waited for again and again.
+            if let Some(error) = &is_away {
+                Self::answer(waiting, Err(error.clone()));
+                continue;
+            }
+            let writes: Vec<&dyn SmallWrite> = waiting.0.iter().map(|write| &**write).collect();
+            let outcome = self.commit_writes(&writes).await;
+            if let Err(failure) = &outcome
+                && !failure.is_refused
+            {
+                is_away = Some(failure.error.clone());
+            }
+            Self::answer(waiting, outcome.map_err(|failure| failure.error));
+        }
+    }
+
+    /// Tells a caller what became of its writes. What follows from them does so here: it must not hang on a caller that
+    /// may have gone away.
+    fn answer((writes, waiter): Waiting, outcome: Result<()>) {
+        if outcome.is_ok() {
+            writes.into_iter().for_each(|write| write.committed());
+        }
+        // Whoever has gone away does not want to know.
+        let _ = waiter.send(outcome);
+    }
+
+    async fn commit_writes(&self, writes: &[&dyn SmallWrite]) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            match again_while_away(|| self.commit_writes_once(writes)).await {
+                Err(failure) if tries < limits::CONTENTION_TRIES_MAX && is_contention(&failure.error) => {
+                    tries += 1;
+                    wait_after_contention(&*self.random, tries, &failure.error).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn commit_writes_once(&self, writes: &[&dyn SmallWrite]) -> Result<(), Failure> {
+        let away = |error| Failure { error, is_refused: false, is_undone: true };
+        let mut transaction = self.catalog.begin().await.map_err(away)?;
+        for write in writes {
+            let connection: &mut Connection = &mut transaction;
+            let written = write.insert(connection).await;
+            written.map_err(|error| Failure { is_refused: is_answer(&error), is_undone: true, error })?;
+        }
+        // Of a commit whose answer got lost it is not known whether it was made, so it is not made again.
+        transaction.commit().await.map_err(|error| Failure { is_undone: false, ..away(error.into()) })
+    }
+}
+
+/// True for what the catalog says of the values of a statement; false for what keeps it from taking any, such as a lock
+/// that it waits for.
+fn is_answer(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    let Some(sqlx::Error::Database(refusal)) = cause else { return false };
+    // In the codes of PostgreSQL: wrong values, and constraints that they break.
+    let is_of_values =
+        refusal.code().is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")));
+    is_of_values || refusal.kind() != sqlx::error::ErrorKind::Other
+}

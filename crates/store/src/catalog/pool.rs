@@ -1,0 +1,259 @@
+//! Connections of the catalog that outlast a restart of its server.
+//!
+//! A server that is restarted breaks the statements that are under way and refuses connections for some seconds. What
+//! only reads is asked again; what writes waits for a connection, and is sent once: whether it was done is not known
+//! when its answer is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
+use sqlx::pool::PoolConnection;
+use sqlx::query::Query;
+use sqlx::{Any, AnyPool, Describe, Either, Execute, Executor, SqlStr};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::error::Error;
+use crate::limits;
+
+/// A pool of connections to the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// `writer` and `reader` of a file, `all` of PostgreSQL.
+    pub name: &'static str,
+    /// Connections that are open.
+    pub open: usize,
+    /// Those of them that nobody uses.
+    pub idle: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+    /// Most connections that may be open.
+    pub open_max: usize,
+}
+
+/// A pool of connections, for statements.
+#[derive(Debug, Clone)]
+pub(crate) struct CatalogPool {
+    pool: AnyPool,
+    /// True when its statements change nothing and may be sent again.
+    is_for_reading: bool,
+    /// Calls that wait for a connection.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A call that waits for a connection, until it is dropped.
+struct Waiting<'w>(&'w AtomicUsize);
+
+impl<'w> Waiting<'w> {
+    fn new(waiting: &'w AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A statement that can be sent again.
+struct Statement {
+    text: SqlStr,
+    /// None when it is sent as it is, not prepared.
+    arguments: Option<AnyArguments>,
+    is_kept: bool,
+}
+
+/// What a statement gave, in order.
+type Steps = Vec<Either<AnyQueryResult, AnyRow>>;
+
+impl CatalogPool {
+    pub(crate) fn for_reading(pool: AnyPool) -> Self {
+        Self { pool, is_for_reading: true, waiting: Arc::default() }
+    }
+
+    pub(crate) fn for_writing(pool: AnyPool) -> Self {
+        Self { pool, is_for_reading: false, waiting: Arc::default() }
+    }
+
+    /// What there is of it, and who waits.
+    pub(crate) fn figures(&self, name: &'static str) -> PoolFigures {
+        PoolFigures {
+            name,
+            open: self.pool.size() as usize,
+            idle: self.pool.num_idle(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            open_max: self.pool.options().get_max_connections() as usize,
+        }
+    }
+
+    /// Counts a call as one that waits for a connection, for as long as `acquiring` takes.
+    pub(crate) async fn waited_for<T>(&self, acquiring: impl Future<Output = T>) -> T {
+        let _waiting = Waiting::new(&self.waiting);
+        acquiring.await
+    }
+
+    pub(crate) fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// A connection, waited for while the server comes back.
+    async fn acquire(&self) -> sqlx::Result<PoolConnection<Any>> {
+        self.waited_for(again_while_away(|| self.pool.acquire())).await
+    }
+
+    async fn run(&self, statement: Statement) -> sqlx::Result<Steps> {
+        match self.is_for_reading {
+            true => {
+                again_while_away(|| async { statement.on(self.waited_for(self.pool.acquire()).await?).await }).await
+            }
+            false => statement.on(self.acquire().await?).await,
+        }
+    }
+}
+
+impl Statement {
+    fn of<'q>(mut query: impl Execute<'q, Any>) -> sqlx::Result<Self> {
+        let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
+        Ok(Self { arguments, is_kept: query.persistent(), text: query.sql() })
+    }
+
+    async fn on(&self, mut connection: PoolConnection<Any>) -> sqlx::Result<Steps> {
+        let Some(arguments) = &self.arguments else {
+            return connection.fetch_many(self.text.clone()).try_collect().await;
+        };
+        let mut again = AnyArguments::default();
+        again.values.0.clone_from(&arguments.values.0);
+        let query: Query<'_, Any, AnyArguments> = sqlx::query_with(self.text.clone(), again);
+        connection.fetch_many(query.persistent(self.is_kept)).try_collect().await
+    }
+}
+
+impl<'p> Executor<'p> for &'_ CatalogPool {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Either<AnyQueryResult, AnyRow>>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let pool = self.clone();
+        let running = async move {
+            let steps = pool.run(Statement::of(query)?).await?;
+            Ok::<_, sqlx::Error>(stream::iter(steps.into_iter().map(Ok)))
+        };
+        stream::once(running).try_flatten().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<AnyRow>>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let pool = self.clone();
+        Box::pin(async move {
+            let steps = pool.run(Statement::of(query)?).await?;
+            Ok(steps.into_iter().find_map(Either::right))
+        })
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, sqlx::Result<AnyStatement>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        Box::pin(async move { pool.acquire().await?.prepare_with(sql, parameters).await })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Any>>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        Box::pin(async move { pool.acquire().await?.describe(sql).await })
+    }
+}
+
+/// Does it again and again while the server is away and comes back, for some seconds.
+pub(crate) async fn again_while_away<T, E: IsAway, F>(attempt: impl FnMut() -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    again_within(limits::CATALOG_WAIT, attempt).await
+}
+
+async fn again_within<T, E: IsAway, F>(wait: Duration, mut attempt: impl FnMut() -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let begun = Instant::now();
+    let mut delay = Duration::from_millis(50);
+    loop {
+        match attempt().await {
+            Err(error) if error.is_away() && begun.elapsed() < wait => {
+                debug!("the catalog's server is away, and is asked again");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(Duration::from_millis(500));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A failure that may be one of a server that is being restarted.
+pub(crate) trait IsAway {
+    /// True for what a server says, or does not, that is being stopped or started.
+    fn is_away(&self) -> bool;
+}
+
+impl IsAway for sqlx::Error {
+    fn is_away(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::Protocol(_) | Self::WorkerCrashed => true,
+            // PostgreSQL: its connection was lost, it is shutting down, it crashed, it is starting.
+            Self::Database(refusal) => refusal
+                .code()
+                .is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&&*code)),
+            _ => false,
+        }
+    }
+}
+
+impl IsAway for Error {
+    fn is_away(&self) -> bool {
+        let cause = std::error::Error::source(self).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+        cause.is_some_and(IsAway::is_away)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_away_is_asked_again_for_a_while_and_no_longer() {
+        let away = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        let mut tries = 0;
+        let outcome = again_while_away(|| {
+            tries += 1;
+            std::future::ready(if tries < 3 { Err(away()) } else { Ok(tries) })
+        });
+        assert_eq!(outcome.await.unwrap(), 3);
+        let wait = Duration::from_millis(100);
+        let begun = Instant::now();
+        assert!(again_within(wait, || std::future::ready(Err::<(), _>(Error::from(away())))).await.is_err());
+        assert!(begun.elapsed() >= wait);
+        let mut tries = 0;
+        let refused = again_while_away(|| {
+            tries += 1;
+            std::future::ready(Err::<(), _>(sqlx::Error::RowNotFound))
+        });
+        assert!(refused.await.is_err());
+        assert_eq!(tries, 1, "an answer is an answer");
+    }
+}

@@ -1,0 +1,199 @@
+//! What every part of the archive works on: its catalog, its objects, the clock, randomness and the settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use runlog_model::{Clock, Random, Timestamp};
+
+use crate::catalog::clock::CatalogClock;
+use crate::catalog::contention;
+use crate::catalog::database::Catalog;
+use crate::catalog::deed::Deed;
+use crate::catalog::group_commit::{GroupCommit, SmallWrite};
+use crate::cpu::CpuPool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::objects::backend::Objects;
+use crate::objects::damage::Damage;
+use crate::objects::intents::Intents;
+use crate::objects::metering::{ObjectCounts, ObjectFigures};
+use crate::private::{keep_private, make_private_folder};
+use crate::segment::reader::Segments;
+use crate::settings::StoreSettings;
+
+/// What the parts of an open archive share. Clones share it too.
+#[derive(Clone)]
+pub struct Core {
+    inner: Arc<Inner>,
+    /// What the next change is written down as.
+    deed: Option<Arc<Deed>>,
+}
+
+struct Inner {
+    settings: StoreSettings,
+    catalog: Catalog,
+    catalog_clock: CatalogClock,
+    group: Arc<GroupCommit>,
+    objects: Objects,
+    object_counts: Arc<ObjectCounts>,
+    intents: Intents,
+    segments: Segments,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    cpu: CpuPool,
+}
+
+impl Core {
+    pub(crate) async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
+        let folder = &settings.data_folder;
+        if settings.catalog.is_none() || settings.objects.is_none() {
+            let making = folder.clone();
+            tokio::task::spawn_blocking(move || make_private_folder(&making)).await?.map_err(|error| {
+                let message = format!("cannot make the folder {}", folder.display());
+                Error::caused(ErrorKind::Unavailable, message, error)
+            })?;
+        }
+        let objects = match &settings.objects {
+            Some(url) => Objects::in_bucket(url)?,
+            None => Objects::in_folder(&folder.join("objects"))?,
+        };
+        if settings.links_by_bucket && !objects.can_link() {
+            let message = "objects that lie in a folder have no links of their own: put them into a bucket, or let Runlog make the links";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let catalog = match &settings.catalog {
+            Some(url) => Catalog::connect(url.url()).await?,
+            None => {
+                let file = folder.join("catalog.sqlite");
+                let catalog = Catalog::open_file(&file).await?;
+                // Its write-ahead log gets the same rights.
+                keep_private(&file);
+                catalog
+            }
+        };
+        let object_counts = Arc::default();
+        let objects = objects.metered(&object_counts);
+        let cpu = CpuPool::new();
+        let damage = Damage::new(catalog.write().clone(), Arc::clone(&clock));
+        let catalog_clock = CatalogClock::new(catalog.clone(), Arc::clone(&clock));
+        let bucket = &objects.store;
+        let inner = Inner {
+            group: Arc::new(GroupCommit::new(catalog.clone(), Arc::clone(&random))),
+            intents: Intents::new(catalog.clone(), catalog_clock.clone(), Arc::clone(bucket), Arc::clone(&random)),
+            segments: Segments::new(catalog.clone(), Arc::clone(bucket), cpu.clone(), damage),
+            settings,
+            catalog,
+            catalog_clock,
+            objects,
+            object_counts,
+            clock,
+            random,
+            cpu,
+        };
+        Ok(Self { inner: Arc::new(inner), deed: None })
+    }
+
+    /// The archive for a change that is written down in the audit log: the call that makes it writes both or neither.
+    pub(crate) fn doing(&self, deed: Deed) -> Self {
+        Self { inner: Arc::clone(&self.inner), deed: Some(Arc::new(deed)) }
+    }
+
+    /// The archive for a part of a change that is not written down by itself.
+    pub(crate) fn unattended(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), deed: None }
+    }
+
+    /// What the next change is written down as.
+    pub(crate) fn deed(&self) -> Option<&Deed> {
+        self.deed.as_deref()
+    }
+
+    pub(crate) fn settings(&self) -> &StoreSettings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// Now, by the catalog's clock. For leases and for what is swept by its age.
+    pub(crate) async fn catalog_now(&self) -> Result<Timestamp> {
+        self.inner.catalog_clock.now().await
+    }
+
+    /// A time of this node's clock, as the catalog's clock has it.
+    pub(crate) async fn catalog_time(&self, at: Timestamp) -> Result<Timestamp> {
+        self.inner.catalog_clock.time(at).await
+    }
+
+    /// Does something again that the database ended in favour of another transaction, a few times.
+    pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
+        &self,
+        act: impl FnMut() -> F,
+    ) -> Result<T> {
+        contention::again_after_contention(self.random(), act).await
+    }
+
+    /// Writes these, all or none, together with others that come at this moment.
+    pub(crate) async fn write_small(&self, writes: Vec<Box<dyn SmallWrite>>) -> Result<()> {
+        self.inner.group.write(writes).await
+    }
+
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.objects.store
+    }
+
+    /// The objects, for what can be made anew.
+    pub(crate) fn fleeting_objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.objects.fleeting
+    }
+
+    /// False when the machine went down before a fleeting object was on disk.
+    pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
+        self.inner.objects.is_whole(key, length).await
+    }
+
+    /// A link to an object of the bucket; none where the objects have no links.
+    pub(crate) async fn object_link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<url::Url>> {
+        self.inner.objects.link(key, file_name, life).await
+    }
+
+    /// What this process has asked the objects for.
+    pub(crate) fn object_figures(&self) -> Vec<ObjectFigures> {
+        self.inner.object_counts.figures()
+    }
+
+    /// Writes an object. An answer that got lost is settled by looking whether the object is there.
+    pub(crate) async fn put_object(&self, key: &Path, bytes: Bytes) -> Result<()> {
+        let length = bytes.len() as u64;
+        let Err(error) = self.objects().put(key, bytes.into()).await else { return Ok(()) };
+        match self.objects().head(key).await {
+            Ok(found) if found.size == length => Ok(()),
+            _ => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn intents(&self) -> &Intents {
+        &self.inner.intents
+    }
+
+    /// The segments, to be opened.
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.inner.segments
+    }
+
+    pub(crate) fn random(&self) -> &dyn Random {
+        &*self.inner.random
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Where decoding, encoding and the like is done.
+    pub(crate) fn cpu(&self) -> &CpuPool {
+        &self.inner.cpu
+    }
+}

@@ -1,0 +1,214 @@
+//! Batches: how records come in.
+//!
+//! A batch is all or nothing. What fits into one segment waits a moment for others and shares an object and a
+//! transaction with them ([`crate::ingest::commit`]); what is larger becomes segment objects of its own as it arrives. One
+//! transaction adds batches, segments, slices and the counts of the runs, and only after that they are acknowledged. A
+//! batch with the id of one that was stored before is compared with it and not stored again.
+
+use std::sync::Arc;
+
+use runlog_model::record::SeverityCounts;
+use runlog_model::wire::push::StoredBatch;
+use runlog_model::{Record, RunId, Severity};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::ingest::commit::{BatchName, BatchRow, Ingest, Part, Reserved, SegmentWriter};
+use crate::limits;
+use crate::secret;
+use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};
+use crate::tables::runs::no_such_run;
+
+/// A batch that is being taken in. Dropped without [`BatchWriter::commit`], nothing of it is stored.
+pub struct BatchWriter {
+    ingest: Ingest,
+    run_id: RunId,
+    batch_id: Option<String>,
+    /// It is stored only where the log has so many records then.
+    after: Option<u64>,
+    /// The batch of the same id that is stored already.
+    stored_before: Option<BatchRow>,
+    digest: Sha256,
+    /// What is yet to be added to the digest, of a batch with an id.
+    undigested: Vec<u8>,
+    records: u64,
+    severities: SeverityCounts,
+    pending: ColumnBuilder,
+    pending_bytes: usize,
+    /// The memory that `pending` may take.
+    reserved: Reserved,
+    /// The segments of a batch that is larger than one.
+    segments: SegmentWriter,
+}
+
+/// How much of a batch is added to its digest at a time. Unit: bytes.
+const DIGEST_BYTES: usize = 4 << 10;
+
+impl Ingest {
+    /// Begins a batch of a run's records. With an id, the same batch may be sent again and is stored once.
+    ///
+    /// `NotFound`: no such run. `Invalid`: the id is empty, too long or not printable.
+    pub async fn begin_batch(&self, run_id: RunId, batch_id: Option<&str>) -> Result<BatchWriter> {
+        let batch_id = batch_id.map(checked_batch_id).transpose()?;
+        if self.run_brief(run_id).await?.is_none() {
+            return Err(no_such_run(run_id));
+        }
+        let stored_before = match &batch_id {
+            Some(id) => fetch_batch(self.catalog().read(), run_id, id).await?,
+            None => None,
+        };
+        Ok(BatchWriter { batch_id, stored_before, ..self.batch(run_id) })
+    }
+
+    /// Begins a batch that is stored only where the run's log has as many records then as now, which it gives too:
+    /// otherwise, its commit is a `Conflict`. For who stores what a log lacks. `NotFound`: no such run.
+    pub async fn begin_next_batch(&self, run_id: RunId) -> Result<(BatchWriter, u64)> {
+        let records = self.run_brief(run_id).await?.ok_or_else(|| no_such_run(run_id))?.records;
+        Ok((BatchWriter { after: Some(records), ..self.batch(run_id) }, records))
+    }
+
+    fn batch(&self, run_id: RunId) -> BatchWriter {
+        BatchWriter {
+            ingest: self.clone(),
+            run_id,
+            batch_id: None,
+            after: None,
+            stored_before: None,
+            digest: Sha256::new(),
+            undigested: Vec::new(),
+            records: 0,
+            severities: SeverityCounts::default(),
+            pending: ColumnBuilder::new(),
+            pending_bytes: 0,
+            reserved: self.commits().begin(),
+            segments: SegmentWriter::new(self),
+        }
+    }
+}
+
+impl BatchWriter {
+    /// Takes one more record. Nothing of the batch is stored when it fails.
+    ///
+    /// `Busy`: there is no memory for it. `Unavailable`: it stood still for so long that its first records were swept.
+    pub async fn push(&mut self, record: &Record) -> Result<()> {
+        if self.batch_id.is_some() {
+            write_digest(&mut self.undigested, record)?;
+            if self.undigested.len() >= DIGEST_BYTES {
+                self.digest.update(&self.undigested);
+                self.undigested.clear();
+            }
+        }
+        self.records += 1;
+        self.severities.add(Severity::of(record.severity.as_deref()));
+        if self.stored_before.is_some() {
+            return Ok(());
+        }
+        let bytes = memory_of(record);
+        if !self.reserved.try_grow(self.pending_bytes + bytes) {
+            // Where memory is short, what is there is written instead of kept, unless it is hardly anything.
+            if self.pending_bytes >= limits::EARLY_SEGMENT_BYTES {
+                self.write_segment().await?;
+                self.segments.settle().await?;
+            }
+            self.reserved.grow(self.pending_bytes + bytes).await?;
+        }
+        self.pending_bytes += bytes;
+        self.pending.push(record)?;
+        if self.pending.len() >= limits::SEGMENT_RECORDS_MAX || self.pending_bytes >= limits::SEGMENT_BYTES_MAX {
+            self.write_segment().await?;
+        }
+        Ok(())
+    }
+
+    /// Stores the batch: when this returns, its records are on disk and every reader sees them.
+    ///
+    /// `Conflict`: other records were stored under the same id, or others came where none should have; nothing was added.
+    /// `Unavailable`: it stood still for so long that its first records were swept.
+    pub async fn commit(mut self) -> Result<StoredBatch> {
+        self.digest.update(&self.undigested);
+        let digest = secret::hex(&std::mem::take(&mut self.digest).finalize());
+        let name = self.batch_id.take().map(|id| BatchName { id, digest, records: self.records });
+        if let Some(before) = &self.stored_before {
+            return before.repeated(self.run_id, name.as_ref());
+        }
+        if self.segments.is_empty() {
+            let part = Part {
+                run_id: self.run_id,
+                batch: name,
+                after: self.after,
+                severities: self.severities,
+                records: Arc::new(self.pending.finish()),
+                reserved: self.reserved,
+            };
+            return self.ingest.commit_part(part).await;
+        }
+        if let Err(error) = self.write_rest().await {
+            self.segments.remove().await;
+            return Err(error);
+        }
+        self.ingest.commit_segments(self.segments, self.run_id, name, self.after, self.severities).await
+    }
+
+    /// Gives the batch up and removes what was written of it.
+    pub async fn abort(self) {
+        self.segments.remove().await;
+    }
+
+    async fn write_rest(&mut self) -> Result<()> {
+        if self.pending.len() > 0 {
+            self.write_segment().await?;
+        }
+        self.segments.settle().await
+    }
+
+    async fn write_segment(&mut self) -> Result<()> {
+        let records = self.pending.take();
+        self.pending_bytes = 0;
+        let memory = self.reserved.take();
+        self.segments.write(vec![(self.run_id, vec![Arc::new(records)])], memory).await
+    }
+}
+
+async fn fetch_batch<'c>(
+    executor: impl sqlx::Executor<'c, Database = sqlx::Any>,
+    run_id: RunId,
+    batch_id: &str,
+) -> Result<Option<BatchRow>> {
+    let row = sqlx::query_as("SELECT digest, records FROM batches WHERE run_id = $1 AND batch_id = $2")
+        .bind(run_id.to_string())
+        .bind(batch_id)
+        .fetch_optional(executor)
+        .await?;
+    Ok(row)
+}
+
+fn checked_batch_id(id: &str) -> Result<String> {
+    let is_printable = id.bytes().all(|byte| byte.is_ascii_graphic());
+    match !id.is_empty() && id.len() <= limits::BATCH_ID_BYTES_MAX && is_printable {
+        true => Ok(id.to_owned()),
+        false => Err(Error::invalid("batch: a batch id has 1 to 200 printable ASCII characters and no space")),
+    }
+}
+
+/// Adds a record to what the digest of its batch is made of, field by field, each with its length.
+pub(crate) fn write_digest(out: &mut Vec<u8>, record: &Record) -> Result<()> {
+    out.extend_from_slice(&record.time.as_millis().to_le_bytes());
+    for text in texts_of(record) {
+        write_text(out, text);
+    }
+    let extra = record.extra.as_ref().map(serde_json::to_string).transpose();
+    let extra = extra.map_err(|_| Error::invalid("a field of a record has no JSON form"))?;
+    write_text(out, extra.as_deref());
+    Ok(())
+}
+
+fn write_text(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        None => out.push(0),
+        Some(text) => {
+            out.push(1);
+            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+}

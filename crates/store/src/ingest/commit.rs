@@ -1,0 +1,867 @@
+//! Group commit: what arrives together becomes one object and one transaction.
+//!
+//! Waiting for the disk is what a commit costs, so whoever comes first commits for all that have come by then. Several
+//! groups may be under way; the catalog puts them in order. The memory of everything that waits is bounded: who finds
+//! none left is told to come again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use az::SaturatingAs;
+use object_store::path::Path;
+use runlog_model::record::SeverityCounts;
+use runlog_model::wire::push::StoredBatch;
+use runlog_model::{RunId, RunStatus, Timestamp};
+use sha2::{Digest, Sha256};
+use sqlx::{Any, FromRow, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use crate::catalog::sql::Sql;
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::slices::share_of_bytes;
+use crate::objects::checksums::checks_of;
+use crate::objects::intents;
+use crate::segment;
+use crate::segment::columns::RecordColumns;
+use crate::tables::runs::no_such_run;
+use crate::{failpoint, limits, secret};
+
+/// Records in: begins batches, and commits those together that come together. Clones share the memory and the queue.
+#[derive(Clone)]
+pub struct Ingest {
+    core: Core,
+    commits: Arc<Commits>,
+}
+
+impl Deref for Ingest {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Ingest {
+    pub(crate) fn new(core: Core, commits: Arc<Commits>) -> Self {
+        Self { core, commits }
+    }
+
+    pub(crate) fn commits(&self) -> &Arc<Commits> {
+        &self.commits
+    }
+}
+
+/// Batches that wait for their commit, and the memory that all batches may take.
+#[derive(Debug)]
+pub(crate) struct Commits {
+    waiting: Mutex<Vec<(Part, oneshot::Sender<Result<StoredBatch>>)>>,
+    under_way: Semaphore,
+    /// Unit: [`limits::MEMORY_STEP_BYTES`].
+    memory: Arc<Semaphore>,
+    /// What there is of it in all.
+    memory_steps: usize,
+    coming: Arc<Coming>,
+}
+
+/// Batches that are being taken in, each by its number, and when it was begun.
+#[derive(Debug, Default)]
+struct Coming {
+    begun: Mutex<BTreeMap<u64, Instant>>,
+    next: AtomicU64,
+}
+
+/// What is known of a batch beside its records.
+#[derive(Debug, Clone)]
+pub(crate) struct BatchName {
+    pub(crate) id: String,
+    /// SHA-256 of its records.
+    pub(crate) digest: String,
+    pub(crate) records: u64,
+}
+
+/// A batch as it waits.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) run_id: RunId,
+    pub(crate) batch: Option<BatchName>,
+    /// It is stored only where the log has so many records then.
+    pub(crate) after: Option<u64>,
+    pub(crate) severities: SeverityCounts,
+    pub(crate) records: Arc<RecordColumns>,
+    pub(crate) reserved: Reserved,
+}
+
+/// The memory that a batch may take; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    memory: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+    coming: Arc<Coming>,
+    number: u64,
+}
+
+/// Segment objects that no row names yet.
+pub(crate) struct SegmentWriter {
+    core: Core,
+    segments: Vec<NewSegment>,
+    /// The segment that is encoded and written while more records come.
+    under_way: Option<JoinHandle<Result<NewSegment>>>,
+    /// When the intents of the segments were made or renewed last.
+    renewed_at: Timestamp,
+}
+
+/// A segment object that was written.
+#[derive(Debug)]
+pub(crate) struct NewSegment {
+    pub(crate) id: String,
+    pub(crate) object_key: Path,
+    pub(crate) bytes: usize,
+    pub(crate) records: usize,
+    pub(crate) sha256: String,
+    /// See [`crate::objects::checksums`].
+    pub(crate) checks: Vec<u8>,
+    pub(crate) runs: Vec<segment::RunRows>,
+}
+
+/// What one transaction adds to a run.
+#[derive(Debug, Default)]
+struct RunAddition {
+    records: u64,
+    severities: SeverityCounts,
+    batches: Vec<BatchName>,
+    /// It is made only where the log has so many records then.
+    after: Option<u64>,
+}
+
+/// How a transaction ended.
+enum Attempt {
+    Done,
+    /// Nothing was written, because some of it cannot be.
+    Refused(Refusal),
+    /// Nothing was written, because the segments were swept before.
+    Swept,
+}
+
+/// What cannot be written.
+#[derive(Debug, Default)]
+struct Refusal {
+    /// Runs that are not there.
+    missing: BTreeSet<RunId>,
+    /// Runs whose logs have other records by now than was asked for.
+    moved: BTreeSet<RunId>,
+    /// Batches that are stored already.
+    stored: HashMap<(RunId, String), BatchRow>,
+}
+
+#[derive(FromRow)]
+struct StoredName {
+    run_id: String,
+    batch_id: String,
+    digest: String,
+    records: i64,
+}
+
+#[derive(FromRow)]
+struct RunCounts {
+    id: String,
+    status: String,
+    records: i64,
+    final_since: Option<i64>,
+}
+
+/// A batch that is stored.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(crate) struct BatchRow {
+    pub(crate) digest: String,
+    pub(crate) records: i64,
+}
+
+impl Commits {
+    pub(crate) fn new(memory_bytes: usize) -> Self {
+        let memory_steps = (memory_bytes / limits::MEMORY_STEP_BYTES).max(1);
+        Self {
+            waiting: Mutex::default(),
+            under_way: Semaphore::new(limits::GROUPS_UNDER_WAY),
+            memory: Arc::new(Semaphore::new(memory_steps)),
+            memory_steps,
+            coming: Arc::default(),
+        }
+    }
+
+    /// The memory that batches hold, and what there is of it. Unit: bytes.
+    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
+        let held = self.memory_steps.saturating_sub(self.memory.available_permits());
+        let bytes = |steps: usize| steps.saturating_mul(limits::MEMORY_STEP_BYTES);
+        (bytes(held), bytes(self.memory_steps))
+    }
+
+    /// Begins a batch, which has no memory yet.
+    pub(crate) fn begin(&self) -> Reserved {
+        let number = self.coming.next.fetch_add(1, Ordering::Relaxed);
+        self.coming.begun().insert(number, Instant::now());
+        Reserved { memory: Arc::clone(&self.memory), permit: None, coming: Arc::clone(&self.coming), number }
+    }
+
+    fn take_group(&self) -> Vec<(Part, oneshot::Sender<Result<StoredBatch>>)> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut records, mut bytes) = (0, 0);
+        let fits = |(part, _): &&(Part, _)| {
+            records += part.records.times.len();
+            bytes += part.reserved.bytes();
+            records <= limits::SEGMENT_RECORDS_MAX && bytes <= limits::SEGMENT_BYTES_MAX
+        };
+        let count = waiting.iter().take(limits::GROUP_BATCHES_MAX).take_while(fits).count().max(1);
+        let count = count.min(waiting.len());
+        waiting.drain(..count).collect()
+    }
+
+    /// True when a batch was begun a moment ago and is not here yet. One that goes on for longer is not waited for.
+    fn is_someone_coming(&self) -> bool {
+        self.coming.begun().last_key_value().is_some_and(|(_, begun)| begun.elapsed() < limits::BATCH_IS_COMING)
+    }
+}
+
+impl Coming {
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reserved {
+    /// Its batch waits for its commit now.
+    fn arrive(&self) {
+        self.coming.begun().remove(&self.number);
+    }
+
+    fn bytes(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * limits::MEMORY_STEP_BYTES
+    }
+
+    fn steps_to(&self, bytes: usize) -> u32 {
+        bytes.saturating_sub(self.bytes()).div_ceil(limits::MEMORY_STEP_BYTES).saturating_as::<u32>()
+    }
+
+    /// Takes memory for so many bytes in all; false when there is none at the moment.
+    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
+        match self.steps_to(bytes) {
+            0 => true,
+            steps => match Arc::clone(&self.memory).try_acquire_many_owned(steps) {
+                Ok(permit) => {
+                    self.add(permit);
+                    true
+                }
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// Takes memory for so many bytes in all, and waits a while for it. `Busy`: in vain.
+    pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
+        let steps = match self.steps_to(bytes) {
+            0 => return Ok(()),
+            steps => steps,
+        };
+        let waiting = Arc::clone(&self.memory).acquire_many_owned(steps);
+        match tokio::time::timeout(Duration::from_millis(limits::MEMORY_WAIT_MS), waiting).await {
+            Ok(Ok(permit)) => {
+                self.add(permit);
+                Ok(())
+            }
+            _ => Err(Error::new(ErrorKind::Busy, "more is being pushed than can be written at the moment")),
+        }
+    }
+
+    /// All of it, to be given back by whoever has the records now.
+    pub(crate) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.permit.take()
+    }
+
+    fn add(&mut self, permit: OwnedSemaphorePermit) {
+        match &mut self.permit {
+            Some(own) => own.merge(permit),
+            None => self.permit = Some(permit),
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.arrive();
+    }
+}
+
+impl SegmentWriter {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self { core: core.clone(), segments: Vec::new(), under_way: None, renewed_at: core.now() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.under_way.is_none()
+    }
+
+    /// Begins to write one segment of the records of some runs, each in order of arrival, once the one before is
+    /// written; the memory is given back when this one is.
+    pub(crate) async fn write(
+        &mut self,
+        runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>,
+        memory: Option<OwnedSemaphorePermit>,
+    ) -> Result<()> {
+        self.settle().await?;
+        self.renew_if_old().await?;
+        let core = self.core.clone();
+        self.under_way = Some(tokio::spawn(async move {
+            let written = write_segment(&core, runs).await;
+            drop(memory);
+            written
+        }));
+        Ok(())
+    }
+
+    /// Waits until what was begun is written.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        if let Some(under_way) = self.under_way.take() {
+            self.segments.push(under_way.await??);
+        }
+        Ok(())
+    }
+
+    /// Removes the objects again; only while it is certain that no row names them.
+    pub(crate) async fn remove(mut self) {
+        if let Err(error) = self.settle().await {
+            warn!(%error, "an object of a batch that was given up could not be written either");
+        }
+        self.core.intents().remove_uncommitted(&self.keys()).await;
+    }
+
+    fn keys(&self) -> Vec<Path> {
+        self.segments.iter().map(|segment| segment.object_key.clone()).collect()
+    }
+
+    /// A batch may go on for as long as it likes, if it goes on.
+    async fn renew_if_old(&mut self) -> Result<()> {
+        let now = self.core.now();
+        if now.millis_since(self.renewed_at).abs() < limits::INTENTS_RENEW_MS {
+            return Ok(());
+        }
+        if !self.core.intents().renew_intents(&self.keys()).await? {
+            return Err(intents::swept());
+        }
+        self.renewed_at = now;
+        Ok(())
+    }
+}
+
+/// Writes a segment object, once its intent is noted. It goes before its row, which would be a lie without it.
+async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
+    let encoding = move || {
+        let (bytes, parts) = segment::encode(&runs)?;
+        let (sha256, checks) = (secret::hex(&Sha256::digest(&bytes)), checks_of(&bytes));
+        Ok((bytes, parts, sha256, checks))
+    };
+    let (bytes, parts, sha256, checks) = core.cpu().run(encoding).await?;
+    let (id, object_key) = core.intents().intend_segment().await?;
+    let segment = NewSegment {
+        object_key,
+        id: id.to_string(),
+        bytes: bytes.len(),
+        records: parts.iter().map(|part| part.records).sum(),
+        sha256,
+        checks,
+        runs: parts,
+    };
+    failpoint::reach("commit-before-object");
+    core.put_object(&segment.object_key, bytes.into()).await?;
+    failpoint::reach("commit-after-object");
+    Ok(segment)
+}
+
+impl Ingest {
+    /// Stores a batch together with others that come at the same time.
+    pub(crate) async fn commit_part(&self, part: Part) -> Result<StoredBatch> {
+        let (done, is_done) = oneshot::channel();
+        part.reserved.arrive();
+        self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
+        // A caller that goes away half way must not take the batches of others with it.
+        let ingest = self.clone();
+        tokio::spawn(async move { ingest.commit_waiting().await });
+        is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
+    }
+
+    /// Stores a batch whose segments are written.
+    pub(crate) async fn commit_segments(
+        &self,
+        segments: SegmentWriter,
+        run_id: RunId,
+        batch: Option<BatchName>,
+        after: Option<u64>,
+        severities: SeverityCounts,
+    ) -> Result<StoredBatch> {
+        let records = segments.segments.iter().map(|segment| segment.records as u64).sum();
+        let addition = RunAddition { records, severities, batches: batch.clone().into_iter().collect(), after };
+        match self.attempt(&segments.segments, &BTreeMap::from([(run_id, addition)])).await {
+            Ok(Attempt::Done) => Ok(StoredBatch { stored: records, repeated: false }),
+            Ok(Attempt::Swept) => {
+                segments.remove().await;
+                Err(intents::swept())
+            }
+            Ok(Attempt::Refused(refusal)) => {
+                segments.remove().await;
+                let answer = refusal.of(run_id, batch.as_ref(), after);
+                answer.unwrap_or_else(|| Err(no_such_run(run_id))).map(|(stored, _)| stored)
+            }
+            // It is not certain that nothing was committed, so the objects stay; the sweep knows.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits one group of what waits. It is called as often as batches come, so that nothing is left.
+    async fn commit_waiting(&self) {
+        let Ok(_one) = self.commits().under_way.acquire().await else { return };
+        if self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return;
+        }
+        if self.commits().is_someone_coming() {
+            tokio::time::sleep(Duration::from_millis(limits::GATHER_MS)).await;
+        }
+        let group = self.commits().take_group();
+        if !group.is_empty() {
+            self.commit_parts(group).await;
+        }
+    }
+
+    /// Commits batches, and again without those that turn out to be stored already.
+    async fn commit_parts(&self, group: Vec<(Part, oneshot::Sender<Result<StoredBatch>>)>) {
+        let mut parts: Vec<Part> = Vec::with_capacity(group.len());
+        let mut waiters: Vec<oneshot::Sender<_>> = Vec::with_capacity(group.len());
+        // The same batch over two connections at once: the first is stored, the other one has its answer.
+        let mut named: HashMap<(RunId, String), usize> = HashMap::new();
+        let mut twins: Vec<(usize, RunId, BatchName, oneshot::Sender<_>)> = Vec::new();
+        // Of two that ask for the same state of a log, the first one changes it.
+        let mut changed: BTreeSet<RunId> = BTreeSet::new();
+        for (part, waiter) in group {
+            if part.after.is_some() && !changed.insert(part.run_id) {
+                let _ = waiter.send(Err(moved(part.run_id)));
+                continue;
+            }
+            let key = part.batch.as_ref().map(|batch| (part.run_id, batch.id.clone()));
+            match (key.as_ref().and_then(|key| named.get(key)), &part.batch) {
+                (Some(first), Some(batch)) => twins.push((*first, part.run_id, batch.clone(), waiter)),
+                _ => {
+                    named.extend(key.map(|key| (key, parts.len())));
+                    parts.push(part);
+                    waiters.push(waiter);
+                }
+            }
+        }
+        let outcomes = self.store_parts(parts).await;
+        for (first, run_id, twin, waiter) in twins {
+            let outcome = match &outcomes[first] {
+                Ok((stored, digest)) => {
+                    let row = BatchRow { digest: digest.clone(), records: stored.stored.saturating_as::<i64>() };
+                    row.repeated(run_id, Some(&twin))
+                }
+                Err(error) => Err(error.clone()),
+            };
+            let _ = waiter.send(outcome);
+        }
+        for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
+            // Whoever has gone away does not want to know.
+            let _ = waiter.send(outcome.map(|(stored, _)| stored));
+        }
+    }
+
+    /// Stores each part; the answers with the digests of what is stored, in the order of the parts.
+    async fn store_parts(&self, parts: Vec<Part>) -> Vec<Result<(StoredBatch, String)>> {
+        let mut outcomes: Vec<Option<Result<(StoredBatch, String)>>> = parts.iter().map(|_| None).collect();
+        loop {
+            let left: Vec<usize> = (0..parts.len()).filter(|index| outcomes[*index].is_none()).collect();
+            if left.is_empty() {
+                break;
+            }
+            match self.store_once(&parts, &left).await {
+                Ok(Attempt::Done) => {
+                    for index in left {
+                        let part = &parts[index];
+                        let digest = part.batch.as_ref().map(|batch| batch.digest.clone()).unwrap_or_default();
+                        let stored = StoredBatch { stored: part.severities.total(), repeated: false };
+                        outcomes[index] = Some(Ok((stored, digest)));
+                    }
+                }
+                Ok(Attempt::Refused(refusal)) => {
+                    for index in left {
+                        let part = &parts[index];
+                        outcomes[index] = refusal.of(part.run_id, part.batch.as_ref(), part.after);
+                    }
+                }
+                Ok(Attempt::Swept) => {
+                    for index in left {
+                        outcomes[index] = Some(Err(intents::swept()));
+                    }
+                }
+                Err(error) => {
+                    for index in left {
+                        outcomes[index] = Some(Err(error.clone()));
+                    }
+                }
+            }
+        }
+        outcomes.into_iter().flatten().collect()
+    }
+
+    async fn store_once(&self, parts: &[Part], left: &[usize]) -> Result<Attempt> {
+        let mut by_run: BTreeMap<RunId, (Vec<Arc<RecordColumns>>, RunAddition)> = BTreeMap::new();
+        for index in left {
+            let part = &parts[*index];
+            let (records, addition) = by_run.entry(part.run_id).or_default();
+            addition.records += part.records.times.len() as u64;
+            addition.severities.add_all(&part.severities);
+            addition.batches.extend(part.batch.clone());
+            addition.after = addition.after.or(part.after);
+            if !part.records.times.is_empty() {
+                records.push(Arc::clone(&part.records));
+            }
+        }
+        let (mut additions, mut records) = (BTreeMap::new(), Vec::new());
+        for (run_id, (run_records, addition)) in by_run {
+            additions.insert(run_id, addition);
+            if !run_records.is_empty() {
+                records.push((run_id, run_records));
+            }
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut segments = SegmentWriter::new(self);
+            if !records.is_empty() {
+                segments.write(records.clone(), None).await?;
+                segments.settle().await?;
+            }
+            match self.attempt(&segments.segments, &additions).await? {
+                Attempt::Done => return Ok(Attempt::Done),
+                refused @ Attempt::Refused(_) => {
+                    segments.remove().await;
+                    return Ok(refused);
+                }
+                // The machine slept in between. The records are still in memory.
+                Attempt::Swept => {
+                    segments.remove().await;
+                    self.intents().forget_unused_intents().await;
+                }
+            }
+            if tries >= limits::WRITE_TRIES_MAX {
+                return Ok(Attempt::Swept);
+            }
+        }
+    }
+
+    async fn attempt(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
+        self.again_after_contention(|| self.attempt_once(segments, additions)).await
+    }
+
+    async fn attempt_once(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
+        let mut transaction = self.catalog().begin().await?;
+        // Whichever node commits, batches of a run are counted one after another; all lock runs in the same order.
+        let runs = self.lock_runs(&mut transaction, additions.keys()).await?;
+        let mut refusal = Refusal { stored: stored_names(&mut transaction, additions).await?, ..Refusal::default() };
+        for (run_id, addition) in additions {
+            match runs.get(run_id) {
+                None => _ = refusal.missing.insert(*run_id),
+                Some(run) if addition.after.is_some_and(|after| after != run.records.saturating_as::<u64>()) => {
+                    refusal.moved.insert(*run_id);
+                }
+                Some(_) => {}
+            }
+        }
+        if !refusal.is_empty() {
+            return Ok(Attempt::Refused(refusal));
+        }
+        let object_keys: Vec<&Path> = segments.iter().map(|segment| &segment.object_key).collect();
+        if !intents::fulfil(&mut transaction, &object_keys).await? {
+            return Ok(Attempt::Swept);
+        }
+        let now = self.now().as_millis();
+        insert_batches(&mut transaction, additions, now).await?;
+        insert_segments(&mut transaction, segments, now).await?;
+        insert_slices(&mut transaction, segments, &runs).await?;
+        for (run_id, addition) in additions {
+            self.add_to_run(&mut transaction, *run_id, addition, &runs[run_id], segments).await?;
+        }
+        failpoint::reach("commit-before-rows");
+        transaction.commit().await?;
+        failpoint::reach("commit-after-rows");
+        Ok(Attempt::Done)
+    }
+
+    async fn lock_runs(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        ids: impl Iterator<Item = &RunId>,
+    ) -> Result<HashMap<RunId, RunCounts>> {
+        let mut locking = Sql::new("SELECT id, status, records, final_since FROM runs WHERE id IN (");
+        locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.catalog().for_update());
+        let rows: Vec<RunCounts> = locking.build_query_as().fetch_all(&mut **transaction).await?;
+        rows.into_iter()
+            .map(|row| {
+                let id = row.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+                Ok((id, row))
+            })
+            .collect()
+    }
+
+    async fn add_to_run(
+        &self,
+        transaction: &mut Transaction<'_, Any>,
+        run_id: RunId,
+        addition: &RunAddition,
+        run: &RunCounts,
+        segments: &[NewSegment],
+    ) -> Result<()> {
+        let now = self.now();
+        let seal_at = match run.final_since {
+            Some(_) => now.plus_millis(self.settings().settle_ms).as_millis(),
+            // A day whole, so that the row is not indexed anew with every batch.
+            None => (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS,
+        };
+        let rows: Vec<_> = segments
+            .iter()
+            .flat_map(|segment| segment.runs.iter().map(move |rows| (segment, rows)))
+            .filter(|(_, rows)| rows.run_id == run_id)
+            .collect();
+        let bytes: i64 = rows
+            .iter()
+            .map(|(segment, rows)| {
+                share_of_bytes(
+                    segment.bytes.saturating_as::<i64>(),
+                    rows.records.saturating_as::<i64>(),
+                    segment.records.saturating_as::<i64>(),
+                )
+            })
+            .sum();
+        if let Some(first_time) = rows.iter().map(|(_, rows)| rows.first_time).min()
+            && run.status == RunStatus::Dispatching.as_str()
+        {
+            note_start(transaction, run_id, first_time).await?;
+        }
+        let counts = addition.severities.as_array().map(|count| count.saturating_as::<i64>());
+        sqlx::query(
+            "UPDATE runs SET records = records + $2, last_record_stored_at = $3, stored_bytes = stored_bytes + $4,
+                    severity_other = severity_other + $5, severity_trace = severity_trace + $6,
+                    severity_debug = severity_debug + $7, severity_info = severity_info + $8,
+                    severity_warn = severity_warn + $9, severity_error = severity_error + $10,
+                    severity_fatal = severity_fatal + $11, seal_at = CASE WHEN $2 > 0 THEN $12 ELSE seal_at END
+             WHERE id = $1",
+        )
+        .bind(run_id.to_string())
+        .bind(addition.records.saturating_as::<i64>())
+        .bind(now.as_millis())
+        .bind(bytes)
+        .bind(counts[0])
+        .bind(counts[1])
+        .bind(counts[2])
+        .bind(counts[3])
+        .bind(counts[4])
+        .bind(counts[5])
+        .bind(counts[6])
+        .bind(seal_at)
+        .execute(&mut **transaction)
+        .await?;
+        if run.final_since.is_some() && addition.records > 0 {
+            self.reopen_deliveries(transaction, run_id).await?;
+        }
+        Ok(())
+    }
+}
+
+impl BatchRow {
+    /// The answer to a batch of this name that comes again.
+    pub(crate) fn repeated(&self, run_id: RunId, name: Option<&BatchName>) -> Result<StoredBatch> {
+        match name {
+            Some(name) if name.digest != self.digest => {
+                let id = &name.id;
+                let message =
+                    format!("batch {id:?} of run {run_id} was stored before with other records: use a new id");
+                Err(Error::conflict(message))
+            }
+            _ => Ok(StoredBatch { stored: self.records.saturating_as::<u64>(), repeated: true }),
+        }
+    }
+}
+
+impl Refusal {
+    fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.moved.is_empty() && self.stored.is_empty()
+    }
+
+    /// What it means for a batch, and the digest of what is stored; none where the batch itself could be written.
+    fn of(
+        &self,
+        run_id: RunId,
+        batch: Option<&BatchName>,
+        after: Option<u64>,
+    ) -> Option<Result<(StoredBatch, String)>> {
+        if self.missing.contains(&run_id) {
+            return Some(Err(no_such_run(run_id)));
+        }
+        if after.is_some() && self.moved.contains(&run_id) {
+            return Some(Err(moved(run_id)));
+        }
+        let before = self.stored.get(&(run_id, batch?.id.clone()))?;
+        Some(before.repeated(run_id, batch).map(|answer| (answer, before.digest.clone())))
+    }
+}
+
+fn moved(run_id: RunId) -> Error {
+    Error::conflict(format!("the log of run {run_id} has other records by now"))
+}
+
+/// Notes that a run which was still dispatched has begun, at the time of its first records, where nobody said otherwise.
+async fn note_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_time: i64) -> Result<()> {
+    sqlx::query(
+        "UPDATE runs SET execution_status = $2, status = $3, started_at = COALESCE(started_at, $4) WHERE id = $1",
+    )
+    .bind(run_id.to_string())
+    .bind(RunStatus::Executing.detailed().as_str())
+    .bind(RunStatus::Executing.as_str())
+    .bind(first_time)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Which of the batches are stored already.
+async fn stored_names(
+    transaction: &mut Transaction<'_, Any>,
+    additions: &BTreeMap<RunId, RunAddition>,
+) -> Result<HashMap<(RunId, String), BatchRow>> {
+    let mut looking =
+        Sql::new("SELECT run_id, batch_id, digest, records FROM batches WHERE (run_id, batch_id) IN (VALUES ");
+    let mut count = 0;
+    for (run_id, addition) in additions {
+        for batch in &addition.batches {
+            looking.push(if count == 0 { "(" } else { ", (" });
+            looking.push_bind(run_id.to_string()).push(", ").push_bind(batch.id.clone()).push(")");
+            count += 1;
+        }
+    }
+    if count == 0 {
+        return Ok(HashMap::new());
+    }
+    looking.push(")");
+    let rows: Vec<StoredName> = looking.build_query_as().fetch_all(&mut **transaction).await?;
+    rows.into_iter()
+        .map(|row| {
+            let run_id = row.run_id.parse().map_err(|_| Error::corrupt("the run of a batch does not decode"))?;
+            Ok(((run_id, row.batch_id), BatchRow { digest: row.digest, records: row.records }))
+        })
+        .collect()
+}
+
+async fn insert_batches(
+    transaction: &mut Transaction<'_, Any>,
+    additions: &BTreeMap<RunId, RunAddition>,
+    now: i64,
+) -> Result<()> {
+    let mut inserting = Sql::new("INSERT INTO batches (run_id, batch_id, digest, records, stored_at) VALUES ");
+    let mut count = 0;
+    for (run_id, addition) in additions {
+        for batch in &addition.batches {
+            inserting.push(if count == 0 { "(" } else { ", (" });
+            inserting.push_bind(run_id.to_string()).push(", ").push_bind(batch.id.clone()).push(", ");
+            inserting
+                .push_bind(batch.digest.clone())
+                .push(", ")
+                .push_bind(batch.records.saturating_as::<i64>())
+                .push(", ");
+            inserting.push_bind(now).push(")");
+            count += 1;
+        }
+    }
+    if count > 0 {
+        inserting.build_query().execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn insert_segments(
+    transaction: &mut Transaction<'_, Any>,
+    segments: &[NewSegment],
+    now: i64,
+) -> Result<()> {
+    for segment in segments {
+        sqlx::query(
+            "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, checks)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(&segment.id)
+        .bind(segment.object_key.as_ref())
+        .bind(segment.bytes.saturating_as::<i64>())
+        .bind(segment.records.saturating_as::<i64>())
+        .bind(now)
+        .bind(&segment.sha256)
+        .bind(&segment.checks)
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn insert_slices(
+    transaction: &mut Transaction<'_, Any>,
+    segments: &[NewSegment],
+    runs: &HashMap<RunId, RunCounts>,
+) -> Result<()> {
+    let mut arrivals: HashMap<RunId, i64> = runs.iter().map(|(id, run)| (*id, run.records)).collect();
+    let slices: Vec<_> =
+        segments.iter().flat_map(|segment| segment.runs.iter().map(move |rows| (segment, rows))).collect();
+    for some in slices.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut inserting = Sql::new(
+            "INSERT INTO slices (run_id, segment_id, first_row, records, first_arrival, last_arrival, first_time,
+                    last_time) VALUES ",
+        );
+        for (index, (segment, rows)) in some.iter().enumerate() {
+            let first_arrival = arrivals.entry(rows.run_id).or_default();
+            inserting.push(if index == 0 { "(" } else { ", (" });
+            inserting.push_bind(rows.run_id.to_string()).push(", ").push_bind(segment.id.clone()).push(", ");
+            let numbers = [
+                rows.first_row.saturating_as::<i64>(),
+                rows.records.saturating_as::<i64>(),
+                *first_arrival,
+                *first_arrival + rows.records.saturating_as::<i64>() - 1,
+                rows.first_time,
+                rows.last_time,
+            ];
+            inserting.push_list(numbers).push(")");
+            *first_arrival += rows.records.saturating_as::<i64>();
+        }
+        inserting.build_query().execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_goes_on_for_long_is_not_waited_for() {
+        let commits = Commits::new(1 << 20);
+        assert!(!commits.is_someone_coming());
+        let slow = commits.begin();
+        assert!(commits.is_someone_coming());
+        while commits.is_someone_coming() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let quick = commits.begin();
+        assert!(commits.is_someone_coming());
+        quick.arrive();
+        assert!(!commits.is_someone_coming());
+        drop((quick, slow));
+        assert!(commits.coming.begun().is_empty());
+    }
+}

@@ -1,0 +1,4 @@
+//! Records in: batches, and the group commit that stores them.
+
+pub(crate) mod batch;
+pub(crate) mod commit;

@@ -1,0 +1,149 @@
+//! The records of a delivery to a sink: those that are still to be delivered, and those that were refused.
+
+use az::SaturatingAs;
+use runlog_model::{RecordOrder, TimeRange, Timestamp};
+use sqlx::FromRow;
+
+use crate::catalog::columns::Position;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::log::merge::Merge;
+use crate::log::slices::Scope;
+use crate::tables::deliveries::{ClaimedDelivery, Place, PlacedRecord, RefusedRange, Replayed, Replays};
+
+#[derive(FromRow)]
+struct RangeRow {
+    arrival: i64,
+    record_time: i64,
+    last_time: i64,
+    last_arrival: i64,
+    arrivals_from: i64,
+    arrivals_to: i64,
+    records: i64,
+    of_records: i64,
+    reason: String,
+}
+
+impl RangeRow {
+    fn into_range(self) -> RefusedRange {
+        RefusedRange {
+            first: Place { time: Timestamp::clamped(self.record_time), arrival: self.arrival.saturating_as::<u64>() },
+            last: Place { time: Timestamp::clamped(self.last_time), arrival: self.last_arrival.saturating_as::<u64>() },
+            arrivals: (self.arrivals_from.saturating_as::<u64>(), self.arrivals_to.saturating_as::<u64>()),
+            records: self.records.saturating_as::<u64>(),
+            of_records: self.of_records.saturating_as::<u64>(),
+            reason: self.reason,
+        }
+    }
+}
+
+impl Core {
+    /// The records that are still to be delivered, in order of time, a few at a time.
+    ///
+    /// `Conflict`, from the reader: the log was deleted meanwhile.
+    pub fn read_delivery(&self, claimed: &ClaimedDelivery) -> DeliveryReader {
+        let start = claimed.after.map(|(time, _)| Timestamp::clamped(time));
+        let scope = Scope {
+            run_id: claimed.run.id,
+            range: TimeRange { start, end: None },
+            arrivals: claimed.of_records.saturating_as::<i64>(),
+            state: claimed.state,
+        };
+        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        DeliveryReader { merge, first_arrival: claimed.first_arrival, after: claimed.after }
+    }
+
+    /// Some records that were refused and are to be sent again, in order of time; none when there are none left.
+    pub async fn read_replays(&self, claimed: &ClaimedDelivery) -> Result<Option<Replays>> {
+        let rows: Vec<RangeRow> = sqlx::query_as(
+            "SELECT arrival, record_time, COALESCE(last_time, record_time) AS last_time,
+                    COALESCE(last_arrival, arrival) AS last_arrival, COALESCE(arrivals_from, arrival) AS arrivals_from,
+                    COALESCE(arrivals_to, arrival) AS arrivals_to, records, of_records, reason
+             FROM dead_letters WHERE sink = $1 AND run_id = $2 AND log_epoch = $3 AND replay = 1
+             ORDER BY record_time, arrival LIMIT $4",
+        )
+        .bind(&claimed.sink)
+        .bind(claimed.run.id.to_string())
+        .bind(claimed.state.log_epoch)
+        .bind(limits::REPLAYS_AT_A_TIME)
+        .fetch_all(self.catalog().read())
+        .await?;
+        // Ranges of records that came late may lie within earlier ones: those are read by themselves, later.
+        let mut ranges: Vec<RefusedRange> = Vec::with_capacity(rows.len());
+        for range in rows.into_iter().map(RangeRow::into_range) {
+            match ranges.last() {
+                Some(before) if range.first <= before.last => break,
+                _ => ranges.push(range),
+            }
+        }
+        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(None) };
+        let range = TimeRange { start: Some(first.first.time), end: Some(last.last.time) };
+        let scope = Scope { run_id: claimed.run.id, range, arrivals: i64::MAX, state: claimed.state };
+        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        let reader = DeliveryReader { merge, first_arrival: 0, after: None };
+        let replays = replays_of(ranges, reader).await?;
+        match replays.records.is_empty() {
+            true => Err(Error::corrupt(format!("refused records of run {} are not in its log", claimed.run.id))),
+            false => Ok(Some(replays)),
+        }
+    }
+}
+
+/// The records of a delivery in order of time; see `read_delivery`.
+pub struct DeliveryReader {
+    merge: Merge,
+    first_arrival: u64,
+    after: Option<Position>,
+}
+
+impl DeliveryReader {
+    /// The next records; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<PlacedRecord>>> {
+        loop {
+            let Some(stretch) = self.merge.next().await? else { return Ok(None) };
+            if !stretch.positions().any(|position| self.is_wanted(position)) {
+                continue;
+            }
+            let stretch = stretch.read().await?;
+            let mut records = Vec::new();
+            for (position, (time, body)) in stretch.positions().zip(stretch.iter()) {
+                if self.is_wanted(position) {
+                    let place = Place { time: Timestamp::clamped(time), arrival: position.1.saturating_as::<u64>() };
+                    records.push(PlacedRecord { place, record: body.to_record(time)? });
+                }
+            }
+            return Ok(Some(records));
+        }
+    }
+
+    fn is_wanted(&self, position: Position) -> bool {
+        position.1.saturating_as::<u64>() >= self.first_arrival && self.after.is_none_or(|after| position > after)
+    }
+}
+
+/// Reads what some ranges have, as far as it goes at a time.
+async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Result<Replays> {
+    let mut records: Vec<PlacedRecord> = Vec::new();
+    let (mut at, mut sent) = (0, 0);
+    while let Some(some) = reader.next().await? {
+        for record in some {
+            while ranges.get(at).is_some_and(|range| range.last < record.place) {
+                (at, sent) = (at + 1, 0);
+            }
+            let Some(range) = ranges.get(at) else { break };
+            if !range.has(record.place) {
+                continue;
+            }
+            if records.len().saturating_as::<i64>() >= limits::REPLAYS_AT_A_TIME {
+                let rest = Some(range.clone().from(record.place, sent));
+                let ranges = ranges[..=at].iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
+                return Ok(Replays { records, replayed: Replayed { ranges, rest } });
+            }
+            sent += 1;
+            records.push(record);
+        }
+    }
+    let ranges = ranges.iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
+    Ok(Replays { records, replayed: Replayed { ranges, rest: None } })
+}

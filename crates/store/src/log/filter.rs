@@ -1,0 +1,155 @@
+//! Records of one log that fit a filter, with their positions, found in bounded steps.
+
+use std::collections::HashSet;
+
+use az::SaturatingAs;
+use memchr::memmem::Finder;
+use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange};
+
+use crate::core::Core;
+use crate::error::Result;
+use crate::limits;
+use crate::log::merge::Merge;
+use crate::segment::reader::Body;
+
+/// Which records are looked for, and from where on.
+#[derive(Debug, Clone)]
+pub struct RecordFilter {
+    /// The position of the first record that is looked at. Positions count from 0 in order of time.
+    pub from: u64,
+    /// The position after the last one; with [`RecordOrder::Desc`] the last one itself.
+    pub to: Option<u64>,
+    /// `Asc`: towards the end. `Desc`: towards the beginning.
+    pub order: RecordOrder,
+    /// Those of these severities; of all when empty.
+    pub severities: HashSet<Severity>,
+    /// Those whose message has all of these texts, in this order, in any case of ASCII letters. A single text may
+    /// also stand in the name of the component.
+    pub texts: Vec<String>,
+    /// At most so many.
+    pub count: usize,
+}
+
+/// What one step found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilteredRecords {
+    /// Records of the run.
+    pub total: u64,
+    /// Records that were looked at.
+    pub scanned: u64,
+    /// Where to look on; none when everything was looked at.
+    pub next: Option<u64>,
+    /// What fits, with its position, in the order of the search.
+    pub records: Vec<(u64, Record)>,
+}
+
+impl Core {
+    /// Looks for records of a run that fit; looks at no more than [`limits::FIND_RECORDS_MAX`]. `NotFound`: no such run.
+    pub async fn find_records(&self, run_id: RunId, query: &RecordFilter) -> Result<FilteredRecords> {
+        let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;
+        let Some(span) = span(query, run.records) else {
+            return Ok(FilteredRecords { total: run.records, scanned: 0, next: None, records: Vec::new() });
+        };
+        let mut filter = Filter::new(query);
+        let (mut scanned, mut records) = (0, Vec::new());
+        let mut merge = Merge::new(self, scope, query.order);
+        let mut to_skip = span.skipped;
+        to_skip -= merge.skip_whole_slices(to_skip, None).await?;
+        let budget = span.length.min(limits::FIND_RECORDS_MAX);
+        while scanned < budget && records.len() < query.count {
+            let Some(stretch) = merge.next().await? else { break };
+            if stretch.len() as u64 <= to_skip {
+                to_skip -= stretch.len() as u64;
+                continue;
+            }
+            let some = stretch.read().await?;
+            for (time, body) in some.iter().skip(to_skip.saturating_as::<usize>()) {
+                if scanned == budget || records.len() == query.count {
+                    break;
+                }
+                if filter.fits(&body) {
+                    records.push((span.position(scanned), body.to_record(time)?));
+                }
+                scanned += 1;
+            }
+            to_skip = 0;
+        }
+        let next = (scanned < span.length).then(|| span.position(scanned));
+        Ok(FilteredRecords { total: run.records, scanned, next, records })
+    }
+}
+
+/// The positions that a search looks at, one after another.
+struct Span {
+    first: u64,
+    length: u64,
+    order: RecordOrder,
+    /// Records before the first in the order of the search.
+    skipped: u64,
+}
+
+impl Span {
+    fn position(&self, number: u64) -> u64 {
+        match self.order {
+            RecordOrder::Asc => self.first + number,
+            RecordOrder::Desc => self.first - number,
+        }
+    }
+}
+
+fn span(query: &RecordFilter, total: u64) -> Option<Span> {
+    let order = query.order;
+    let (first, length, skipped) = match order {
+        RecordOrder::Asc => {
+            let end = query.to.unwrap_or(total).min(total);
+            (query.from, end.saturating_sub(query.from), query.from)
+        }
+        RecordOrder::Desc => {
+            let first = query.from.min(total.checked_sub(1)?);
+            (first, (first + 1).saturating_sub(query.to.unwrap_or(0)), total - 1 - first)
+        }
+    };
+    (length > 0).then_some(Span { first, length, order, skipped })
+}
+
+struct Filter<'a> {
+    severities: &'a HashSet<Severity>,
+    texts: Vec<Finder<'static>>,
+    /// The text at hand in lower case, kept for its memory.
+    lowered: Vec<u8>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(query: &'a RecordFilter) -> Self {
+        let texts = query.texts.iter().map(|text| Finder::new(&text.to_ascii_lowercase()).into_owned());
+        Self { severities: &query.severities, texts: texts.collect(), lowered: Vec::new() }
+    }
+
+    fn fits(&mut self, body: &Body<'_>) -> bool {
+        (self.severities.is_empty() || self.severities.contains(&Severity::of(body.severity)))
+            && (self.texts.is_empty() || self.has_texts(body.message) || self.is_component(body.bundle_name))
+    }
+
+    fn has_texts(&mut self, message: Option<&str>) -> bool {
+        self.lower(message.unwrap_or_default());
+        let mut rest = self.lowered.as_slice();
+        self.texts.iter().all(|text| match text.find(rest) {
+            Some(start) => {
+                rest = &rest[start + text.needle().len()..];
+                true
+            }
+            None => false,
+        })
+    }
+
+    fn is_component(&mut self, name: Option<&str>) -> bool {
+        let Some(name) = name.filter(|_| self.texts.len() == 1) else { return false };
+        self.lower(name);
+        self.texts[0].find(&self.lowered).is_some()
+    }
+
+    fn lower(&mut self, text: &str) {
+        self.lowered.clear();
+        self.lowered.extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
+    }
+}

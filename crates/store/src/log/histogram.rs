@@ -1,0 +1,192 @@
+//! How many records of a log stand where in time, by severity; messages are not read for it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use az::SaturatingAs;
+use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
+
+use crate::core::Core;
+use crate::error::Result;
+use crate::limits::{self, RECORDS_APART_MS};
+use crate::log::slices::{Scope, Slice, SliceWalk};
+use crate::segment::reader::SegmentFile;
+
+/// Parts of all of time by which records that are far apart are told from each other. Unit: milliseconds.
+const PART_MS: i64 = 30 * 86_400_000;
+
+/// Records of a log by time and severity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// Where the first bucket begins; none where there is no record. Unless a range was asked for, buckets are of the
+    /// most records of which none is more than a year away from the next: one dated 1970 makes no bucket of decades.
+    pub start: Option<Timestamp>,
+    /// How long a bucket is. Unit: milliseconds.
+    pub bucket_ms: u64,
+    /// Records before the first bucket: the position of the first record in it.
+    pub before: u64,
+    /// The counts of each bucket, in the order of [`Severity::ALL`].
+    pub buckets: Vec<[u64; 7]>,
+    /// True when the severities were read of a part of the records only; then the counts are estimates.
+    pub estimated: bool,
+}
+
+impl Core {
+    /// Counts the records of a run inside a range in so many buckets of equal length. `NotFound`: no such run.
+    pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
+        loop {
+            let (_, mut scope) = self.scope(run_id, range).await?;
+            // What arrives meanwhile may be in it or not.
+            scope.arrivals = i64::MAX;
+            let counted = self.histogram_now(scope, buckets.max(1)).await;
+            if self.log_state(run_id, scope.state).await? == scope.state {
+                return counted;
+            }
+        }
+    }
+
+    async fn histogram_now(&self, scope: Scope, buckets: u64) -> Result<Histogram> {
+        let before = match scope.range.start {
+            None => 0,
+            Some(start) => {
+                let before = TimeRange { start: None, end: Some(start.plus_millis(-1)) };
+                self.count(Scope { range: before, ..scope }).await?
+            }
+        };
+        let Some((first_ms, last_ms, records)) = self.extent(&scope).await? else {
+            return Ok(Histogram { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
+        };
+        let is_whole = scope.range == TimeRange::ALL;
+        let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > RECORDS_APART_MS {
+            true => self.without_outliers(scope, (first_ms, last_ms), records).await?,
+            false => (first_ms, last_ms, before),
+        };
+        let bucket_ms = ((last_ms - first_ms).saturating_as::<u64>() + 1).div_ceil(buckets);
+        let length = ((last_ms - first_ms).saturating_as::<u64>() / bucket_ms + 1).saturating_as::<usize>();
+        let mut tally = Tally { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
+        let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
+        let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
+        while !walk.is_done() {
+            for slice in walk.next(self).await? {
+                if number % every == 0 {
+                    // One slice stands for those after it that are not read.
+                    self.read_times(&slice, |times, severities| tally.add(times, severities, every)).await?;
+                }
+                number += 1;
+            }
+        }
+        let start = Some(Timestamp::clamped(first_ms));
+        Ok(Histogram { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 })
+    }
+
+    /// The first and the last time of the most records that belong together, and how many are before them.
+    async fn without_outliers(&self, scope: Scope, extent: (i64, i64), records: u64) -> Result<(i64, i64, u64)> {
+        let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
+        let mut parts: BTreeMap<i64, Part> = BTreeMap::new();
+        let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
+        while !walk.is_done() {
+            for slice in walk.next(self).await? {
+                // A slice whose records belong together is not read for that.
+                if slice.last_time - slice.first_time <= PART_MS {
+                    Part::add(&mut parts, slice.first_time, slice.last_time, slice.records.saturating_as::<u64>());
+                } else if number % every == 0 {
+                    let add = |times: &[i64], _: &[Severity]| {
+                        times.iter().for_each(|time| Part::add(&mut parts, *time, *time, 1));
+                    };
+                    self.read_times(&slice, add).await?;
+                }
+                number += 1;
+            }
+        }
+        let clusters = Part::joined(parts.into_values());
+        // Of as many the later ones: clocks that are not set go back.
+        let Some(most) = clusters.iter().max_by_key(|part| (part.records, part.first_ms)) else {
+            return Ok((extent.0, extent.1, 0));
+        };
+        let before = clusters.iter().filter(|part| part.last_ms < most.first_ms).map(|part| part.records).sum();
+        Ok((most.first_ms, most.last_ms, before))
+    }
+
+    /// The first and the last time that the scope may have records of, and about how many it has.
+    async fn extent(&self, scope: &Scope) -> Result<Option<(i64, i64, u64)>> {
+        let (first, last, records): (Option<i64>, Option<i64>, i64) = sqlx::query_as(
+            "SELECT MIN(first_time), MAX(last_time), CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
+             WHERE run_id = $1 AND last_time >= $2 AND first_time <= $3",
+        )
+        .bind(scope.run_id.to_string())
+        .bind(scope.range.first_ms())
+        .bind(scope.range.last_ms())
+        .fetch_one(self.catalog().read())
+        .await?;
+        let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+        // Where a range was asked for, the buckets cover it, and not only what happens to be in it.
+        let first = scope.range.start.map_or(first, |start| start.as_millis());
+        let last = scope.range.end.map_or(last, |end| end.as_millis());
+        Ok((first <= last).then_some((first, last, records.saturating_as::<u64>())))
+    }
+
+    /// Gives times and severities of the records of a slice, some at a time.
+    async fn read_times(&self, slice: &Slice, mut add: impl FnMut(&[i64], &[Severity])) -> Result<()> {
+        let file =
+            SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        let end = (slice.first_row + slice.records).saturating_as::<usize>();
+        let mut first = slice.first_row.saturating_as::<usize>();
+        while first < end {
+            let rows: Range<usize> = first..end.min(first + limits::HISTOGRAM_CHUNK_RECORDS);
+            first = rows.end;
+            let (times, severities) = file.times_and_severities(rows).await?;
+            add(&times, &severities);
+        }
+        Ok(())
+    }
+}
+
+/// Records that lie near each other.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    first_ms: i64,
+    last_ms: i64,
+    records: u64,
+}
+
+impl Part {
+    fn add(parts: &mut BTreeMap<i64, Self>, first_ms: i64, last_ms: i64, records: u64) {
+        let part = parts.entry(first_ms.div_euclid(PART_MS)).or_insert(Self { first_ms, last_ms, records: 0 });
+        part.first_ms = part.first_ms.min(first_ms);
+        part.last_ms = part.last_ms.max(last_ms);
+        part.records += records;
+    }
+
+    /// Those that are no more than a year away from the next, together.
+    fn joined(parts: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut joined: Vec<Self> = Vec::new();
+        for part in parts {
+            match joined.last_mut().filter(|last| part.first_ms - last.last_ms <= RECORDS_APART_MS) {
+                Some(last) => {
+                    last.last_ms = last.last_ms.max(part.last_ms);
+                    last.records += part.records;
+                }
+                None => joined.push(part),
+            }
+        }
+        joined
+    }
+}
+
+struct Tally {
+    first_ms: i64,
+    last_ms: i64,
+    bucket_ms: u64,
+    buckets: Vec<[u64; 7]>,
+}
+
+impl Tally {
+    fn add(&mut self, times: &[i64], severities: &[Severity], weight: u64) {
+        for (time, severity) in times.iter().zip(severities) {
+            if (self.first_ms..=self.last_ms).contains(time) {
+                let bucket = ((time - self.first_ms).saturating_as::<u64>() / self.bucket_ms).saturating_as::<usize>();
+                self.buckets[bucket][*severity as usize] += weight;
+            }
+        }
+    }
+}

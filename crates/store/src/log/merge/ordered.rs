@@ -1,0 +1,509 @@
+//! A run's records in order, out of slices that may overlap in time.
+//!
+//! A slice is opened when the merge reaches its first record and dropped after its last, so that what is in memory
+//! depends on how many slices overlap and not on how many there are. Times are read first; the rest of a slice only
+//! when somebody asks for it, and a chunk of rows at a time.
+//!
+//! Slices may be replaced by merged ones while a merge goes on. It notices, and goes on after the record that it gave
+//! last: the records and their order stay the same.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use az::SaturatingAs;
+use runlog_model::{RecordOrder, TimeRange, Timestamp};
+use tokio::sync::Mutex;
+
+use crate::catalog::columns::Position;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::log::merge::rows::{OpenSlice, Piece, RowChoice, SliceRows, Stretch, StretchRecords};
+use crate::log::merge::trail::Trail;
+use crate::log::slices::{Scope, Slice, SliceWalk};
+use crate::segment::reader::{Heads, SegmentFile};
+
+/// The records of a scope in one order, given as stretches of consecutive rows of a slice.
+pub(crate) struct Merge {
+    core: Core,
+    scope: Scope,
+    order: RecordOrder,
+    /// Where more slices come from; none when all are in hand.
+    walk: Option<SliceWalk>,
+    /// Slices that are not open yet, in the order in which they begin.
+    waiting: VecDeque<Slice>,
+    open: Vec<Cursor>,
+    /// The record that was given last, or a place after it and before what comes next.
+    given: Option<Position>,
+    /// How many of the waiting slices were not passed over when it was tried.
+    kept: usize,
+    /// When it was last known that no slice in hand had been replaced.
+    checked_at: Timestamp,
+    /// None when nobody wants to know.
+    trail: Option<Trail>,
+}
+
+/// What is left of an open slice.
+struct Cursor {
+    slice: Arc<OpenSlice>,
+    rows: Range<usize>,
+}
+
+impl Merge {
+    pub(crate) fn new(core: &Core, scope: Scope, order: RecordOrder) -> Self {
+        Self::with(core, scope, order, Some(SliceWalk::new(scope, order)), VecDeque::new())
+    }
+
+    /// The same, newest first, for who wants to know afterwards which rows they were.
+    pub(crate) fn with_trail(core: &Core, scope: Scope) -> Self {
+        Self { trail: Some(Trail::default()), ..Self::new(core, scope, RecordOrder::Desc) }
+    }
+
+    /// Which rows were given or passed over.
+    pub(crate) fn into_trail(self) -> Trail {
+        self.trail.unwrap_or_default()
+    }
+
+    /// The records of these slices alone, oldest first.
+    pub(crate) fn of_slices(core: &Core, scope: Scope, mut slices: Vec<Slice>) -> Self {
+        slices.sort_by_key(|slice| (slice.first_time, slice.first_arrival));
+        Self::with(core, scope, RecordOrder::Asc, None, slices.into())
+    }
+
+    fn with(core: &Core, scope: Scope, order: RecordOrder, walk: Option<SliceWalk>, waiting: VecDeque<Slice>) -> Self {
+        let checked_at = core.now();
+        let (core, open) = (core.clone(), Vec::new());
+        Self { core, scope, order, walk, waiting, open, given: None, kept: 0, checked_at, trail: None }
+    }
+
+    /// Passes over up to `records_max` records in whole slices that come next and are not opened for it; tells how many.
+    ///
+    /// With `keep`, goes back to the last slice of which it holds, or to the first, unless nothing comes after.
+    pub(crate) async fn skip_whole_slices(
+        &mut self,
+        records_max: u64,
+        keep: Option<fn(&Slice) -> bool>,
+    ) -> Result<u64> {
+        loop {
+            match self.try_skip(records_max, keep).await {
+                Err(error) => self.restart_if_moved(error).await?,
+                skipped => return skipped,
+            }
+        }
+    }
+
+    async fn try_skip(&mut self, records_max: u64, keep: Option<fn(&Slice) -> bool>) -> Result<u64> {
+        if !self.open.is_empty() || self.kept > 0 {
+            return Ok(0);
+        }
+        let (mut passed, mut held) = (0, Vec::new());
+        loop {
+            self.fill_waiting(2).await?;
+            let Some(first) = self.waiting.front() else {
+                self.given = held.last().map(|last| self.end_of(last)).or(self.given);
+                self.pass(held);
+                return Ok(passed);
+            };
+            if !self.is_whole_and_alone(first) || passed + first.records.saturating_as::<u64>() > records_max {
+                break;
+            }
+            passed += first.records.saturating_as::<u64>();
+            let Some(slice) = self.waiting.pop_front() else { break };
+            if keep.is_none_or(|keep| keep(&slice))
+                && let Some(last) = held.last()
+            {
+                self.given = Some(self.end_of(last));
+                self.pass(std::mem::take(&mut held));
+            }
+            held.push(slice);
+        }
+        if keep.is_none()
+            && let Some(last) = held.pop()
+        {
+            self.given = Some(self.end_of(&last));
+            self.pass(vec![last]);
+        }
+        passed -= held.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
+        // What was kept once is not looked at again for this.
+        self.kept = held.len();
+        held.into_iter().rev().for_each(|slice| self.waiting.push_front(slice));
+        Ok(passed)
+    }
+
+    fn pass(&mut self, slices: Vec<Slice>) {
+        if let Some(trail) = &mut self.trail {
+            slices.into_iter().for_each(|slice| trail.passed(slice));
+        }
+    }
+
+    /// The place after which nothing of a slice comes that is alone.
+    fn end_of(&self, slice: &Slice) -> Position {
+        match self.order {
+            RecordOrder::Desc => (slice.first_time, slice.first_arrival),
+            RecordOrder::Asc => (slice.last_time, slice.last_arrival),
+        }
+    }
+
+    /// True when the first waiting slice is wholly in the scope, and the next one begins after its end.
+    fn is_whole_and_alone(&self, first: &Slice) -> bool {
+        let range = self.scope.range;
+        let is_after_given = self.given.is_none_or(|given| match self.order {
+            RecordOrder::Desc => (first.last_time, first.last_arrival) < given,
+            RecordOrder::Asc => (first.first_time, first.first_arrival) > given,
+        });
+        is_after_given
+            && is_alone(self.order, first, &self.waiting, self.walk.as_ref().is_none_or(SliceWalk::is_done))
+            && range.contains(first.first_time)
+            && range.contains(first.last_time)
+            && first.last_arrival < self.scope.arrivals
+    }
+
+    /// The next rows; a slice of which all rows come next is not read for it. None at the end.
+    pub(crate) async fn next_piece(&mut self) -> Result<Option<Piece>> {
+        loop {
+            match self.try_whole_slice().await {
+                Err(error) => self.restart_if_moved(error).await?,
+                Ok(Some(whole)) => return Ok(Some(Piece::Rows(whole))),
+                Ok(None) => return Ok(self.next().await?.map(Piece::Stretch)),
+            }
+        }
+    }
+
+    async fn try_whole_slice(&mut self) -> Result<Option<SliceRows>> {
+        if !self.open.is_empty() {
+            return Ok(None);
+        }
+        self.fill_waiting(2).await?;
+        let Some(slice) = self.waiting.front().filter(|first| self.is_whole_and_alone(first)) else { return Ok(None) };
+        if slice.records.saturating_as::<usize>() > 2 * limits::CHUNK_RECORDS {
+            return Ok(None);
+        }
+        let file =
+            SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                .await?;
+        if file.row_bytes() * slice.records.saturating_as::<usize>() > 2 * limits::CHUNK_BYTES {
+            return Ok(None);
+        }
+        // No record of another slice stands between these and that place.
+        self.given = Some(self.end_of(slice));
+        let rows = slice.first_row.saturating_as::<usize>()..(slice.first_row + slice.records).saturating_as::<usize>();
+        self.waiting.pop_front();
+        self.kept = self.kept.saturating_sub(1);
+        Ok(Some(SliceRows { file, rows, order: self.order }))
+    }
+
+    /// Some rows of the next slice, when all of its rows come next: `count` of them after `skip`, and no others are read.
+    /// Nothing is given of the slice after that. None when its rows do not come alone, or are fewer than `skip`.
+    pub(crate) async fn part_of_whole_slice(&mut self, skip: u64, count: usize) -> Result<Option<StretchRecords>> {
+        loop {
+            match self.try_part(skip, count).await {
+                Err(error) => self.restart_if_moved(error).await?,
+                Ok(Some(part)) => return part.read().await.map(Some),
+                Ok(None) => return Ok(None),
+            }
+        }
+    }
+
+    async fn try_part(&mut self, skip: u64, count: usize) -> Result<Option<SliceRows>> {
+        if !self.open.is_empty() {
+            return Ok(None);
+        }
+        self.fill_waiting(2).await?;
+        let Some(slice) = self.waiting.front().filter(|first| self.is_whole_and_alone(first)) else { return Ok(None) };
+        let (first, end, skip) = (
+            slice.first_row.saturating_as::<usize>(),
+            (slice.first_row + slice.records).saturating_as::<usize>(),
+            skip.saturating_as::<usize>(),
+        );
+        if first + skip >= end {
+            return Ok(None);
+        }
+        let rows = match self.order {
+            RecordOrder::Asc => first + skip..end.min(first + skip + count),
+            RecordOrder::Desc => first.max((end - skip).saturating_sub(count))..end - skip,
+        };
+        let file =
+            SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                .await?;
+        self.given = Some(self.end_of(slice));
+        self.waiting.pop_front();
+        self.kept = self.kept.saturating_sub(1);
+        Ok(Some(SliceRows { file, rows, order: self.order }))
+    }
+
+    /// The next rows, as many as follow each other in one slice; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Stretch>> {
+        if self.walk.is_some()
+            && self.core.now().millis_since(self.checked_at) > limits::MERGE_CHECK_MS
+            && let Err(error) = self.check_state().await
+        {
+            self.restart_if_moved(error).await?;
+        }
+        loop {
+            match self.try_next().await {
+                Err(error) => self.restart_if_moved(error).await?,
+                stretch => return stretch,
+            }
+        }
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Stretch>> {
+        self.open_slices_that_begin().await?;
+        let Some(best) = self.index_of_first() else { return Ok(None) };
+        let bound = self.bound_of_others(best);
+        let order = self.order;
+        let cursor = &mut self.open[best];
+        let rows = cursor.slice.within_chunk(cursor.rows_before(bound, order), order);
+        let slice = Arc::clone(&cursor.slice);
+        match order {
+            RecordOrder::Desc => cursor.rows.end = rows.start,
+            RecordOrder::Asc => cursor.rows.start = rows.end,
+        }
+        if cursor.rows.is_empty() {
+            self.open.swap_remove(best);
+        }
+        self.given = Some(slice.position(if order == RecordOrder::Desc { rows.start } else { rows.end - 1 }));
+        let stretch = Stretch { slice, rows, order };
+        if let Some(trail) = &mut self.trail {
+            trail.gave(&stretch);
+        }
+        Ok(Some(stretch))
+    }
+
+    async fn fill_waiting(&mut self, slices_min: usize) -> Result<()> {
+        while self.waiting.len() < slices_min {
+            let Some(walk) = self.walk.as_mut().filter(|walk| !walk.is_done()) else { return Ok(()) };
+            self.waiting.extend(walk.next(&self.core).await?);
+            self.checked_at = self.core.now();
+        }
+        Ok(())
+    }
+
+    /// Fails when a slice in hand may have been replaced.
+    async fn check_state(&mut self) -> Result<()> {
+        let state = self.core.log_state(self.scope.run_id, self.scope.state).await?;
+        self.checked_at = self.core.now();
+        self.scope.same_state(state)
+    }
+
+    /// Goes on with the new slices when the old ones were replaced; fails with `error` when that is not the reason.
+    async fn restart_if_moved(&mut self, error: Error) -> Result<()> {
+        let state = self.core.log_state(self.scope.run_id, self.scope.state).await?;
+        if self.walk.is_none() || state == self.scope.state {
+            return Err(error);
+        }
+        self.scope.state = state;
+        if let Some(trail) = &mut self.trail {
+            trail.lose();
+        }
+        if let Some((time, _)) = self.given {
+            let time = Some(Timestamp::clamped(time));
+            match self.order {
+                RecordOrder::Desc => self.scope.range.end = time,
+                RecordOrder::Asc => self.scope.range.start = time,
+            }
+        }
+        self.walk = Some(SliceWalk::new(self.scope, self.order));
+        self.waiting.clear();
+        self.kept = 0;
+        self.open.clear();
+        self.checked_at = self.core.now();
+        Ok(())
+    }
+
+    /// Opens every waiting slice that may hold a record before the first of those that are open.
+    async fn open_slices_that_begin(&mut self) -> Result<()> {
+        loop {
+            self.fill_waiting(1).await?;
+            let Some(next) = self.waiting.front() else { return Ok(()) };
+            let begins = match (self.index_of_first().map(|index| self.open[index].head(self.order)), self.order) {
+                (None, _) => true,
+                (Some((time, _)), RecordOrder::Desc) => next.last_time >= time,
+                (Some((time, _)), RecordOrder::Asc) => next.first_time <= time,
+            };
+            if !begins {
+                return Ok(());
+            }
+            if let Some(slice) = self.waiting.pop_front() {
+                self.kept = self.kept.saturating_sub(1);
+                let chunk_records = chunk_records(self.open.len() + 1);
+                let cursor =
+                    Cursor::open(&self.core, &slice, &self.scope, chunk_records, self.given, self.order).await?;
+                self.open.extend(cursor);
+            }
+        }
+    }
+
+    fn index_of_first(&self) -> Option<usize> {
+        let heads = self.open.iter().enumerate().map(|(index, cursor)| (cursor.head(self.order), index));
+        match self.order {
+            RecordOrder::Desc => heads.max(),
+            RecordOrder::Asc => heads.min(),
+        }
+        .map(|(_, index)| index)
+    }
+
+    /// The first position that some slice other than `best` may hold.
+    fn bound_of_others(&self, best: usize) -> Option<Position> {
+        let others = self.open.iter().enumerate().filter(|(index, _)| *index != best);
+        let heads = others.map(|(_, cursor)| cursor.head(self.order));
+        let waiting = self.waiting.front();
+        match self.order {
+            RecordOrder::Desc => heads.chain(waiting.map(|slice| (slice.last_time, i64::MAX))).max(),
+            RecordOrder::Asc => heads.chain(waiting.map(|slice| (slice.first_time, i64::MIN))).min(),
+        }
+    }
+}
+
+/// True when every record of the first of some slices comes before every record of those after it.
+fn is_alone(order: RecordOrder, first: &Slice, slices: &VecDeque<Slice>, are_all: bool) -> bool {
+    match order {
+        RecordOrder::Asc => {
+            let end = (first.last_time, first.last_arrival);
+            slices.get(1).is_none_or(|next| (next.first_time, next.first_arrival) > end)
+        }
+        // They come by the number that arrived first: of those that end at one instant, a later one may hold the number
+        // that arrived last, where it was merged of slices on both sides of another.
+        RecordOrder::Desc => {
+            let start = (first.first_time, first.first_arrival);
+            let mut near = slices.iter().skip(1).take_while(|next| next.last_time >= first.first_time);
+            let may_go_on = !are_all && slices.back().is_some_and(|last| last.last_time >= first.first_time);
+            !may_go_on && near.all(|next| (next.last_time, next.last_arrival) < start)
+        }
+    }
+}
+
+/// How many rows are read at a time when so many slices are open: together they stay inside a bound.
+fn chunk_records(open: usize) -> usize {
+    (4 * limits::CHUNK_RECORDS / open).clamp(limits::CHUNK_RECORDS_MIN, limits::CHUNK_RECORDS)
+}
+
+impl Cursor {
+    /// Reads the times of a slice; none when it has no record in the scope after `given`.
+    async fn open(
+        core: &Core,
+        slice: &Slice,
+        scope: &Scope,
+        chunk_records: usize,
+        given: Option<Position>,
+        order: RecordOrder,
+    ) -> Result<Option<Self>> {
+        let file =
+            SegmentFile::open(core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+        let first_row = slice.first_row.saturating_as::<usize>();
+        let in_segment = first_row..first_row + slice.records.saturating_as::<usize>();
+        let all = file.heads(in_segment.clone()).await?;
+        let arrival_base = slice.arrival_base();
+        let inside = rows_inside(&all.times, scope.range);
+        let is_after_given = given.is_none_or(|given| match order {
+            RecordOrder::Desc => (slice.last_time, slice.last_arrival) < given,
+            RecordOrder::Asc => (slice.first_time, slice.first_arrival) > given,
+        });
+        let is_whole = slice.last_arrival < scope.arrivals && is_after_given;
+        let (rows, heads) = if is_whole {
+            let heads =
+                Heads { times: all.times[inside.clone()].to_vec(), arrivals: all.arrivals[inside.clone()].to_vec() };
+            (RowChoice::From(inside.start), heads)
+        } else {
+            let is_wanted = |row: &u32| {
+                let position = (all.times[*row as usize], arrival_base + all.arrivals[*row as usize]);
+                position.1 < scope.arrivals
+                    && given.is_none_or(|given| match order {
+                        RecordOrder::Desc => position < given,
+                        RecordOrder::Asc => position > given,
+                    })
+            };
+            let rows: Vec<u32> =
+                (inside.start.saturating_as::<u32>()..inside.end.saturating_as::<u32>()).filter(is_wanted).collect();
+            let pick = |numbers: &[i64]| rows.iter().map(|row| numbers[*row as usize]).collect();
+            let heads = Heads { times: pick(&all.times), arrivals: pick(&all.arrivals) };
+            (RowChoice::These(rows), heads)
+        };
+        let count = heads.times.len();
+        if count == 0 {
+            return Ok(None);
+        }
+        let chunk_records =
+            chunk_records.min((limits::CHUNK_BYTES / file.row_bytes().max(1)).max(limits::CHUNK_RECORDS_MIN));
+        let slice = OpenSlice { file, in_segment, arrival_base, heads, rows, chunk_records, chunks: Mutex::default() };
+        Ok(Some(Self { rows: 0..count, slice: Arc::new(slice) }))
+    }
+
+    fn head(&self, order: RecordOrder) -> Position {
+        match order {
+            RecordOrder::Desc => self.slice.position(self.rows.end - 1),
+            RecordOrder::Asc => self.slice.position(self.rows.start),
+        }
+    }
+
+    /// The rows that come before `bound`.
+    fn rows_before(&self, bound: Option<Position>, order: RecordOrder) -> Range<usize> {
+        let Some(bound) = bound else { return self.rows.clone() };
+        match order {
+            RecordOrder::Desc => self.first_row_where(|position| position > bound)..self.rows.end,
+            RecordOrder::Asc => self.rows.start..self.first_row_where(|position| position >= bound),
+        }
+    }
+
+    /// The first row left for which `is_past` holds; it holds for all rows after it.
+    fn first_row_where(&self, is_past: impl Fn(Position) -> bool) -> usize {
+        let (mut low, mut high) = (self.rows.start, self.rows.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match is_past(self.slice.position(middle)) {
+                true => high = middle,
+                false => low = middle + 1,
+            }
+        }
+        low
+    }
+}
+
+fn rows_inside(times: &[i64], range: TimeRange) -> Range<usize> {
+    let (first_ms, last_ms) = (range.first_ms(), range.last_ms());
+    let first = times.partition_point(|ms| *ms < first_ms);
+    // A range may end before it starts: nothing is in it.
+    first..times.partition_point(|ms| *ms <= last_ms).max(first)
+}
+
+/// How many records of a slice are in a scope.
+pub(crate) async fn count_inside(core: &Core, slice: &Slice, scope: &Scope) -> Result<u64> {
+    let cursor = Cursor::open(core, slice, scope, limits::CHUNK_RECORDS, None, RecordOrder::Asc).await?;
+    Ok(cursor.map_or(0, |cursor| cursor.rows.len() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slice(times: (i64, i64), arrivals: (i64, i64)) -> Slice {
+        Slice {
+            segment_id: String::new(),
+            object_key: String::new(),
+            segment_bytes: 0,
+            segment_records: 0,
+            merged: 1,
+            first_row: 0,
+            records: 1,
+            first_arrival: arrivals.0,
+            last_arrival: arrivals.1,
+            first_time: times.0,
+            last_time: times.1,
+        }
+    }
+
+    #[test]
+    fn a_slice_is_not_alone_when_a_later_one_holds_a_number_between_its_own_at_the_same_instant() {
+        let (first, next) = (slice((5, 10), (50, 60)), slice((5, 5), (40, 45)));
+        let around = slice((1, 5), (0, 100));
+        let check = |slices: &[&Slice], are_all| {
+            let slices: VecDeque<Slice> = slices.iter().map(|slice| (*slice).clone()).collect();
+            is_alone(RecordOrder::Desc, &slices[0], &slices, are_all)
+        };
+        assert!(check(&[&first, &next], true));
+        assert!(!check(&[&first, &next, &around], true));
+        assert!(!check(&[&first, &next], false), "more of them may come");
+        assert!(check(&[&first, &slice((1, 4), (0, 100))], false));
+    }
+}

@@ -1,0 +1,8 @@
+//! One log in its order: the slices that hold it, merged, read, filtered and counted.
+
+pub(crate) mod delivery;
+pub(crate) mod filter;
+pub(crate) mod histogram;
+pub(crate) mod merge;
+pub(crate) mod read;
+pub(crate) mod slices;

@@ -1,0 +1,158 @@
+//! Records out: live pages by position, counts, and whole runs as a stream.
+
+use az::SaturatingAs;
+use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
+
+use crate::core::Core;
+use crate::cpu::CpuPool;
+use crate::error::Result;
+use crate::log::merge::Merge;
+use crate::log::slices::Scope;
+use crate::tables::runs::{fetch_with_state, no_such_run};
+
+/// Which records of a run a live page shows.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveQuery {
+    /// Those inside this range.
+    pub range: TimeRange,
+    /// In this order.
+    pub order: RecordOrder,
+    /// After so many.
+    pub start_index: u64,
+    /// At most so many.
+    pub count: u64,
+}
+
+/// The records of a live page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveSlice {
+    /// Records of the run.
+    pub total: u64,
+    /// Records of the run inside the range.
+    pub filtered: u64,
+    /// The records asked for.
+    pub records: Vec<Record>,
+}
+
+impl Core {
+    /// Some records of a run by position, among those stored when it is called. `NotFound`: no such run.
+    pub async fn live_page(&self, run_id: RunId, query: &LiveQuery) -> Result<LiveSlice> {
+        let (run, scope) = self.scope(run_id, query.range).await?;
+        let filtered = match query.range == TimeRange::ALL {
+            true => run.records,
+            false => self.count(scope).await?,
+        };
+        let wanted = query.count.min(filtered.saturating_sub(query.start_index)).saturating_as::<usize>();
+        let records = self.some_records(scope, query.order, query.start_index, wanted).await?;
+        Ok(LiveSlice { total: run.records, filtered, records })
+    }
+
+    /// Some records of a run by position in order of time, the first of all at 0. `NotFound`: no such run.
+    ///
+    /// Slices are counted from the end that is nearer, and not read.
+    pub async fn records_from(&self, run_id: RunId, from: u64, count: u64) -> Result<LiveSlice> {
+        let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;
+        let wanted = count.min(run.records.saturating_sub(from));
+        let after = run.records.saturating_sub(from).saturating_sub(wanted);
+        let (order, start) = if from <= after { (RecordOrder::Asc, from) } else { (RecordOrder::Desc, after) };
+        let mut records = self.some_records(scope, order, start, wanted.saturating_as::<usize>()).await?;
+        if order == RecordOrder::Desc {
+            records.reverse();
+        }
+        Ok(LiveSlice { total: run.records, filtered: run.records, records })
+    }
+
+    async fn some_records(
+        &self,
+        scope: Scope,
+        order: RecordOrder,
+        start_index: u64,
+        wanted: usize,
+    ) -> Result<Vec<Record>> {
+        let mut records = Vec::with_capacity(wanted);
+        let mut merge = Merge::new(self, scope, order);
+        let mut to_skip = start_index;
+        if wanted > 0 {
+            to_skip -= merge.skip_whole_slices(to_skip, None).await?;
+        }
+        while records.len() < wanted {
+            if let Some(part) = merge.part_of_whole_slice(to_skip, wanted - records.len()).await? {
+                for (time, body) in part.iter() {
+                    records.push(body.to_record(time)?);
+                }
+                to_skip = 0;
+                continue;
+            }
+            let Some(stretch) = merge.next().await? else { break };
+            if stretch.len() as u64 <= to_skip {
+                to_skip -= stretch.len() as u64;
+                continue;
+            }
+            let some = stretch.read().await?;
+            for (time, body) in some.iter().skip(to_skip.saturating_as::<usize>()).take(wanted - records.len()) {
+                records.push(body.to_record(time)?);
+            }
+            to_skip = 0;
+        }
+        Ok(records)
+    }
+
+    /// The records of a run in order, a few at a time. `NotFound`: no such run.
+    pub async fn read_records(&self, run_id: RunId, range: TimeRange, order: RecordOrder) -> Result<RecordReader> {
+        let (_, scope) = self.scope(run_id, range).await?;
+        Ok(RecordReader { cpu: self.cpu().clone(), merge: Merge::new(self, scope, order) })
+    }
+
+    /// The records that the log of a run has now, inside a range. `NotFound`: no such run.
+    pub(crate) async fn scope(&self, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
+        let (run, state) = fetch_with_state(self.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
+        let scope = Scope { run_id, range, arrivals: run.records.saturating_as::<i64>(), state };
+        Ok((run, scope))
+    }
+
+    pub(crate) async fn count(&self, scope: Scope) -> Result<u64> {
+        let (mut records, partial) = self.whole_and_partial(scope).await?;
+        for slice in partial {
+            records += crate::log::merge::count_inside(self, &slice, &scope).await?;
+        }
+        Ok(records)
+    }
+}
+
+/// The records of a run in order; see `read_records`.
+pub struct RecordReader {
+    cpu: CpuPool,
+    merge: Merge,
+}
+
+impl RecordReader {
+    /// The next records, at most as many as one segment holds; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<Record>>> {
+        let Some(stretch) = self.merge.next().await? else { return Ok(None) };
+        let count = stretch.len();
+        let records = stretch.read().await?;
+        let making = move || records.iter().map(|(time, body)| body.to_record(time)).collect::<Result<_>>();
+        Ok(Some(self.cpu.run_for(count, making).await?))
+    }
+
+    /// Makes something of the next records, as many as [`RecordReader::next`] gives, where work is done that takes a
+    /// processor; false at the end. They are shown one after another in the same memory.
+    pub async fn fold_next<S, F>(&mut self, mut so_far: S, mut look: F) -> Result<(S, bool)>
+    where
+        S: Send + 'static,
+        F: FnMut(&mut S, &Record) + Send + 'static,
+    {
+        let Some(stretch) = self.merge.next().await? else { return Ok((so_far, false)) };
+        let count = stretch.len();
+        let records = stretch.read().await?;
+        let looking = move || {
+            let mut record = Record::at(Timestamp::MIN);
+            for (time, body) in records.iter() {
+                body.read_into(time, &mut record)?;
+                look(&mut so_far, &record);
+            }
+            Ok((so_far, true))
+        };
+        self.cpu.run_for(count, looking).await
+    }
+}

@@ -1,0 +1,192 @@
+//! Slices: which rows of which segments hold a run's records.
+
+use az::SaturatingAs;
+use runlog_model::{RecordOrder, RunId, TimeRange};
+use sqlx::{AssertSqlSafe, FromRow};
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::tables::runs::LogState;
+
+/// The part of a run that one segment holds, its rows in order of (time, arrival).
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct Slice {
+    pub(crate) segment_id: String,
+    pub(crate) object_key: String,
+    pub(crate) segment_bytes: i64,
+    pub(crate) segment_records: i64,
+    /// 1 when the arrivals in the segment are numbers in the run, 0 when they are numbers in the slice.
+    pub(crate) merged: i64,
+    pub(crate) first_row: i64,
+    pub(crate) records: i64,
+    pub(crate) first_arrival: i64,
+    pub(crate) last_arrival: i64,
+    pub(crate) first_time: i64,
+    pub(crate) last_time: i64,
+}
+
+/// What is selected of `slices s` and `segments g` for a [`Slice`].
+pub(crate) const SLICE_COLUMNS: &str = "s.segment_id, g.object_key, g.bytes AS segment_bytes,
+    g.records AS segment_records, g.merged, s.first_row, s.records, s.first_arrival, s.last_arrival, s.first_time,
+    s.last_time";
+
+impl Slice {
+    /// The number in the run that the arrivals in the segment are counted from.
+    pub(crate) fn arrival_base(&self) -> i64 {
+        if self.merged != 0 { 0 } else { self.first_arrival }
+    }
+
+    /// Its share of the bytes of its object.
+    pub(crate) fn stored_bytes(&self) -> i64 {
+        share_of_bytes(self.segment_bytes, self.records, self.segment_records)
+    }
+}
+
+/// The bytes that some records of an object are counted with.
+pub(crate) fn share_of_bytes(bytes: i64, records: i64, of_records: i64) -> i64 {
+    (i128::from(bytes) * i128::from(records) / i128::from(of_records.max(1))).saturating_as::<i64>()
+}
+
+/// Which records of a run are meant: those inside a range that had arrived before a number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope {
+    pub(crate) run_id: RunId,
+    pub(crate) range: TimeRange,
+    pub(crate) arrivals: i64,
+    pub(crate) state: LogState,
+}
+
+impl Scope {
+    /// `Conflict`: the log is in another state by now, and slices of the two must not meet.
+    pub(crate) fn same_state(&self, now: LogState) -> Result<()> {
+        match now == self.state {
+            true => Ok(()),
+            false => Err(Error::conflict(format!("the log of run {} was merged or deleted", self.run_id))),
+        }
+    }
+}
+
+/// A slice, and the state of the log that it was found in.
+#[derive(FromRow)]
+struct FoundSlice {
+    #[sqlx(flatten)]
+    slice: Slice,
+    #[sqlx(flatten)]
+    state: LogState,
+}
+
+/// The slices of a scope, a few rows at a time: by last time, newest first, or by first time, oldest first.
+#[derive(Debug)]
+pub(crate) struct SliceWalk {
+    scope: Scope,
+    order: RecordOrder,
+    after: Option<(i64, i64)>,
+    is_done: bool,
+}
+
+impl SliceWalk {
+    pub(crate) fn new(scope: Scope, order: RecordOrder) -> Self {
+        Self { scope, order, after: None, is_done: false }
+    }
+
+    /// True when there are no more.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// The next few; fewer than a few when there are no more. `Conflict`: they are of another state of the log.
+    pub(crate) async fn next(&mut self, core: &Core) -> Result<Vec<Slice>> {
+        let (within, order) = match self.order {
+            RecordOrder::Desc => {
+                ("(s.last_time, s.first_arrival) < ($5, $6)", "s.last_time DESC, s.first_arrival DESC")
+            }
+            RecordOrder::Asc => ("(s.first_time, s.first_arrival) > ($5, $6)", "s.first_time, s.first_arrival"),
+        };
+        let statement = format!(
+            "SELECT {SLICE_COLUMNS}, r.log_epoch, r.log_version
+             FROM slices s JOIN segments g ON g.id = s.segment_id JOIN runs r ON r.id = s.run_id
+             WHERE s.run_id = $1 AND s.first_arrival < $2 AND s.last_time >= $3 AND s.first_time <= $4 AND {within}
+             ORDER BY {order} LIMIT $7"
+        );
+        let (after_time, after_arrival) = self.after.unwrap_or(match self.order {
+            RecordOrder::Desc => (i64::MAX, i64::MAX),
+            RecordOrder::Asc => (i64::MIN, i64::MIN),
+        });
+        let found: Vec<FoundSlice> = sqlx::query_as(AssertSqlSafe(statement))
+            .bind(self.scope.run_id.to_string())
+            .bind(self.scope.arrivals)
+            .bind(self.scope.range.first_ms())
+            .bind(self.scope.range.last_ms())
+            .bind(after_time)
+            .bind(after_arrival)
+            .bind(limits::SLICES_AT_A_TIME)
+            .fetch_all(core.catalog().read())
+            .await?;
+        // One statement sees one state of the catalog.
+        let state = match found.first() {
+            Some(first) => first.state,
+            None => core.log_state(self.scope.run_id, self.scope.state).await?,
+        };
+        self.scope.same_state(state)?;
+        let slices: Vec<Slice> = found.into_iter().map(|found| found.slice).collect();
+        self.after = slices.last().map(|last| match self.order {
+            RecordOrder::Desc => (last.last_time, last.first_arrival),
+            RecordOrder::Asc => (last.first_time, last.first_arrival),
+        });
+        self.is_done = slices.len().saturating_as::<i64>() < limits::SLICES_AT_A_TIME;
+        Ok(slices)
+    }
+}
+
+impl Core {
+    /// The state of a run's log. `Conflict`: it was deleted since `before`.
+    pub(crate) async fn log_state(&self, run_id: RunId, before: LogState) -> Result<LogState> {
+        let state: Option<LogState> = sqlx::query_as("SELECT log_epoch, log_version FROM runs WHERE id = $1")
+            .bind(run_id.to_string())
+            .fetch_optional(self.catalog().read())
+            .await?;
+        match state {
+            Some(state) if state.log_epoch == before.log_epoch => Ok(state),
+            _ => Err(Error::conflict(format!("the log of run {run_id} was deleted while it was read"))),
+        }
+    }
+
+    /// Records of the slices that lie wholly inside the scope, and the slices that lie in it in part.
+    pub(crate) async fn whole_and_partial(&self, mut scope: Scope) -> Result<(u64, Vec<Slice>)> {
+        loop {
+            let found = self.whole_and_partial_now(scope).await?;
+            let state = self.log_state(scope.run_id, scope.state).await?;
+            if state == scope.state {
+                return Ok(found);
+            }
+            // Slices were replaced meanwhile, perhaps between the one query and the other.
+            scope.state = state;
+        }
+    }
+
+    async fn whole_and_partial_now(&self, scope: Scope) -> Result<(u64, Vec<Slice>)> {
+        let whole: i64 = sqlx::query_scalar(
+            "SELECT CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
+             WHERE run_id = $1 AND last_arrival < $2 AND first_time >= $3 AND last_time <= $4",
+        )
+        .bind(scope.run_id.to_string())
+        .bind(scope.arrivals)
+        .bind(scope.range.first_ms())
+        .bind(scope.range.last_ms())
+        .fetch_one(self.catalog().read())
+        .await?;
+        let partial: Vec<Slice> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {SLICE_COLUMNS} FROM slices s JOIN segments g ON g.id = s.segment_id
+             WHERE s.run_id = $1 AND s.first_arrival < $2 AND s.last_time >= $3 AND s.first_time <= $4
+               AND NOT (s.first_time >= $3 AND s.last_time <= $4 AND s.last_arrival < $2)"
+        )))
+        .bind(scope.run_id.to_string())
+        .bind(scope.arrivals)
+        .bind(scope.range.first_ms())
+        .bind(scope.range.last_ms())
+        .fetch_all(self.catalog().read())
+        .await?;
+        Ok((whole.saturating_as::<u64>(), partial))
+    }
+}

@@ -1,0 +1,405 @@
+//! Copying an archive to another place: from one machine to PostgreSQL and a bucket, and back.
+//!
+//! Objects are copied under their keys and compared with their hashes; then, run by run, the rows that name them, in one
+//! transaction each. A copy that was broken off goes on where it was, and a second copy brings what has come since.
+
+use std::collections::BTreeSet;
+
+use az::SaturatingAs;
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use sha2::{Digest, Sha256};
+use sqlx::any::{AnyRow, AnyTypeInfoKind};
+use sqlx::{AssertSqlSafe, Column, Row, TypeInfo, ValueRef};
+use tokio::io::AsyncWriteExt;
+
+use crate::catalog::sql::{Connection, Sql};
+use crate::error::{Error, ErrorKind, Result};
+use crate::maintain::maintenance::Maintenance;
+use crate::maintain::seal::free_segments;
+use crate::objects::intents;
+use crate::{limits, secret};
+
+/// What a run's row says of the work on it, which is another one in each archive.
+const OF_NO_OTHER_ARCHIVE: [&str; 5] =
+    ["seal_claimed_until", "seal_claimed_by", "seal_failures", "seal_problem", "summarize_claimed_until"];
+
+/// Tables that are copied as they are, each after those that it refers to, with the columns that name a row, which are
+/// texts.
+const TABLES: [(&str, &[&str]); 9] = [
+    ("environments", &["id"]),
+    ("workspaces", &["id"]),
+    ("tasks", &["id"]),
+    ("users", &["id"]),
+    ("tokens", &["id"]),
+    ("service_accounts", &["id"]),
+    ("rights", &["workspace_id", "caller_kind", "caller_id"]),
+    ("keys", &["id"]),
+    ("saved_queries", &["caller_kind", "caller_id", "name"]),
+];
+
+/// Those of them whose rows are taken away again: a right, a token or a key that is revoked must not live on in a copy.
+const REVOKED: [&str; 5] = ["tokens", "service_accounts", "rights", "keys", "saved_queries"];
+
+/// Tables about runs, and the columns that name a row: copied after the runs. With sinks and alerts goes what they have
+/// told, so that nobody is told it again.
+const TABLES_OF_RUNS: [(&str, &[&str]); 6] = [
+    ("collected_windows", &["upstream"]),
+    ("collected_runs", &["upstream", "run_id"]),
+    ("sinks", &["name"]),
+    ("alert_rules", &["rule"]),
+    ("alerts", &["rule", "destination", "occurrence"]),
+    ("sinks_behind", &["rule", "sink"]),
+];
+
+/// Tables about deliveries, and which of their rows at the target are not here any more.
+const DELIVERED: [(&str, &str); 2] = [
+    ("deliveries", "DELETE FROM deliveries WHERE sink NOT IN (SELECT name FROM sinks)"),
+    ("dead_letters", "DELETE FROM dead_letters"),
+];
+
+/// What a copy did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// Objects that were copied.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Runs that were copied.
+    pub runs: u64,
+    /// Their records.
+    pub records: u64,
+    /// Runs that were there already, just as they are.
+    pub runs_before: u64,
+}
+
+/// How far a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// What is copied so far.
+    pub copied: Copied,
+    /// Runs of the source.
+    pub runs_total: u64,
+}
+
+impl Maintenance {
+    /// Copies everything but page files, which are built anew, to another archive.
+    ///
+    /// `Conflict`: the other archive holds things that this one does not.
+    pub async fn copy_to(&self, target: &Self, mut progress: impl FnMut(CopyProgress) + Send) -> Result<Copied> {
+        self.check_target(target).await?;
+        for (table, key) in TABLES {
+            self.copy_table(target, table, key).await?;
+            if REVOKED.contains(&table) {
+                self.revoke_at(target, table, key).await?;
+            }
+        }
+        let runs_total: i64 = self.count_rows("runs").await?;
+        let mut copied = Copied::default();
+        let mut after = String::new();
+        loop {
+            let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM runs WHERE id > $1 ORDER BY id LIMIT 500")
+                .bind(&after)
+                .fetch_all(self.catalog().read())
+                .await?;
+            let Some(last) = ids.last() else { break };
+            after.clone_from(last);
+            for id in ids {
+                self.copy_run(target, &id, &mut copied).await?;
+                progress(CopyProgress { copied, runs_total: runs_total.saturating_as::<u64>() });
+            }
+        }
+        for (table, key) in TABLES_OF_RUNS {
+            self.copy_table(target, table, key).await?;
+        }
+        self.revoke_at(target, "sinks", &["name"]).await?;
+        self.revoke_at(target, "sinks_behind", &["rule", "sink"]).await?;
+        for (table, clearing) in DELIVERED {
+            sqlx::query(clearing).execute(target.catalog().write()).await?;
+            self.copy_delivered(target, table).await?;
+        }
+        self.copy_audit(target).await?;
+        Ok(copied)
+    }
+
+    async fn count_rows(&self, table: &str) -> Result<i64> {
+        let counting = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+        Ok(sqlx::query_scalar(counting).fetch_one(self.catalog().read()).await?)
+    }
+
+    async fn check_target(&self, target: &Self) -> Result<()> {
+        for table in ["environments", "users"] {
+            let ids = |maintenance: &Self| {
+                let (maintenance, listing) = (maintenance.clone(), format!("SELECT id FROM {table} ORDER BY id"));
+                async move { sqlx::query_scalar(AssertSqlSafe(listing)).fetch_all(maintenance.catalog().read()).await }
+            };
+            let (here, there): (Vec<String>, Vec<String>) = (ids(self).await?, ids(target).await?);
+            if there.iter().any(|id| here.binary_search(id).is_err()) {
+                let message = format!(
+                    "the target has {table} that the source does not have: copy to a new archive, or to an earlier copy"
+                );
+                return Err(Error::conflict(message));
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_table(&self, target: &Self, table: &str, key: &[&str]) -> Result<()> {
+        let names = key.join(", ");
+        let mut after: Vec<String> = vec![String::new(); key.len()];
+        loop {
+            let mut listing = Sql::new(format!("SELECT * FROM {table} WHERE ({names}) > ("));
+            listing.push_list(after.iter().cloned()).push(format!(") ORDER BY {names} LIMIT 500"));
+            let rows = listing.build_query().fetch_all(self.catalog().read()).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = key.iter().map(|column| last.try_get(*column)).collect::<Result<_, _>>()?;
+            let mut transaction = target.catalog().begin().await?;
+            for row in &rows {
+                insert(&mut transaction, table, row, key, true).await?;
+            }
+            transaction.commit().await?;
+        }
+    }
+
+    /// Removes the rows of a table at the target that are not here any more.
+    async fn revoke_at(&self, target: &Self, table: &str, key: &[&str]) -> Result<()> {
+        let names = key.join(", ");
+        let listing = format!("SELECT {names} FROM {table}");
+        let rows = async |maintenance: &Self| -> Result<BTreeSet<Vec<String>>> {
+            let rows = sqlx::query(AssertSqlSafe(listing.clone())).fetch_all(maintenance.catalog().read()).await?;
+            let named = |row: &AnyRow| (0..key.len()).map(|column| row.try_get(column)).collect::<Result<_, _>>();
+            Ok(rows.iter().map(named).collect::<Result<_, sqlx::Error>>()?)
+        };
+        let (here, there) = (rows(self).await?, rows(target).await?);
+        for row in there.difference(&here) {
+            let mut removing = Sql::new(format!("DELETE FROM {table} WHERE ({names}) = ("));
+            removing.push_list(row.iter().cloned()).push(")");
+            removing.build_query().execute(target.catalog().write()).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies the rows of a table about deliveries, of the runs that the target has.
+    async fn copy_delivered(&self, target: &Self, table: &str) -> Result<()> {
+        let listing = format!("SELECT DISTINCT run_id FROM {table} WHERE run_id > $1 ORDER BY run_id LIMIT 500");
+        let mut after = String::new();
+        loop {
+            let runs: Vec<String> = sqlx::query_scalar(AssertSqlSafe(listing.clone()))
+                .bind(&after)
+                .fetch_all(self.catalog().read())
+                .await?;
+            let Some(last) = runs.last() else { return Ok(()) };
+            after.clone_from(last);
+            // A run that has come since is copied the next time.
+            let mut knowing = Sql::new("SELECT id FROM runs WHERE id IN (");
+            knowing.push_list(runs).push(")");
+            let known: Vec<String> = knowing.build_query_scalar().fetch_all(target.catalog().read()).await?;
+            if known.is_empty() {
+                continue;
+            }
+            let mut reading = Sql::new(format!("SELECT * FROM {table} WHERE run_id IN ("));
+            reading.push_list(known.iter().cloned()).push(")");
+            let rows = reading.build_query().fetch_all(self.catalog().read()).await?;
+            let mut transaction = target.catalog().begin().await?;
+            let mut clearing = Sql::new(format!("DELETE FROM {table} WHERE run_id IN ("));
+            clearing.push_list(known).push(")");
+            clearing.build_query().execute(&mut *transaction).await?;
+            for row in &rows {
+                insert(&mut transaction, table, row, &[], false).await?;
+            }
+            transaction.commit().await?;
+        }
+    }
+
+    async fn copy_run(&self, target: &Self, id: &str, copied: &mut Copied) -> Result<()> {
+        loop {
+            let Some(run) = self.row_of_run(id).await? else { return Ok(()) };
+            let there = target.row_of_run(id).await?;
+            if there.is_some_and(|there| is_same(&there, &run)) {
+                copied.runs_before += 1;
+                return Ok(());
+            }
+            let of_run = |table: &str, order: &str| {
+                let listing = format!("SELECT * FROM {table} WHERE run_id = $1 ORDER BY {order}");
+                sqlx::query(AssertSqlSafe(listing)).bind(id.to_owned()).fetch_all(self.catalog().read())
+            };
+            let (slices, batches) = (of_run("slices", "first_arrival").await?, of_run("batches", "batch_id").await?);
+            let (summary, problems) = (of_run("summaries", "run_id").await?, of_run("problems", "kind, id").await?);
+            for slice in &slices {
+                self.copy_segment(target, slice.try_get("segment_id")?, copied).await?;
+            }
+            // Rows that were read while the log was changed may not fit together.
+            match self.row_of_run(id).await? {
+                Some(again) if is_same(&again, &run) => {}
+                _ => continue,
+            }
+            let mut transaction = target.catalog().begin().await?;
+            let before: Vec<String> = sqlx::query_scalar("SELECT DISTINCT segment_id FROM slices WHERE run_id = $1")
+                .bind(id)
+                .fetch_all(&mut *transaction)
+                .await?;
+            insert(&mut transaction, "runs", &run, &["id"], true).await?;
+            for table in ["slices", "batches", "summaries", "problems"] {
+                let clearing = format!("DELETE FROM {table} WHERE run_id = $1");
+                sqlx::query(AssertSqlSafe(clearing)).bind(id).execute(&mut *transaction).await?;
+            }
+            for slice in &slices {
+                insert(&mut transaction, "slices", slice, &[], false).await?;
+            }
+            for batch in &batches {
+                insert(&mut transaction, "batches", batch, &[], false).await?;
+            }
+            for summary in &summary {
+                insert(&mut transaction, "summaries", summary, &[], false).await?;
+            }
+            for problem in &problems {
+                insert(&mut transaction, "problems", problem, &[], false).await?;
+            }
+            free_segments(&mut transaction, before, target.now().as_millis()).await?;
+            transaction.commit().await?;
+            copied.runs += 1;
+            copied.records += (run.try_get::<i64, _>("records")?).saturating_as::<u64>();
+            return Ok(());
+        }
+    }
+
+    async fn row_of_run(&self, id: &str) -> Result<Option<AnyRow>> {
+        Ok(sqlx::query("SELECT * FROM runs WHERE id = $1").bind(id).fetch_optional(self.catalog().read()).await?)
+    }
+
+    async fn copy_segment(&self, target: &Self, id: String, copied: &mut Copied) -> Result<()> {
+        let row = |maintenance: &Self| {
+            let (maintenance, id) = (maintenance.clone(), id.clone());
+            async move {
+                let looking = sqlx::query("SELECT * FROM segments WHERE id = $1").bind(id);
+                looking.fetch_optional(maintenance.catalog().read()).await
+            }
+        };
+        if row(target).await?.is_some() {
+            return Ok(());
+        }
+        // It was sealed meanwhile; the run's rows are read again.
+        let Some(row) = row(self).await? else { return Ok(()) };
+        let key = Path::from(row.try_get::<String, _>("object_key")?);
+        target.intents().intend([&key]).await?;
+        let (bytes, sha256) = self.copy_object(target, &key).await?;
+        let (expected, hash): (i64, String) = (row.try_get("bytes")?, row.try_get("sha256")?);
+        if bytes != expected.saturating_as::<u64>() || (!hash.is_empty() && hash != sha256) {
+            target.objects().delete(&key).await?;
+            let message = format!("object {key} is not what was written; `runlog archive verify` tells more");
+            return Err(Error::corrupt(message));
+        }
+        let mut transaction = target.catalog().begin().await?;
+        if !intents::fulfil(&mut transaction, &[&key]).await? {
+            return Err(intents::swept());
+        }
+        insert(&mut transaction, "segments", &row, &["id"], true).await?;
+        transaction.commit().await?;
+        copied.objects += 1;
+        copied.bytes += bytes;
+        Ok(())
+    }
+
+    /// Copies an object; tells its length and SHA-256.
+    async fn copy_object(&self, target: &Self, key: &Path) -> Result<(u64, String)> {
+        let mut source = self.objects().get(key).await?.into_stream();
+        let mut object = BufWriter::with_capacity(target.objects().clone(), key.clone(), limits::UPLOAD_PART_BYTES)
+            .with_max_concurrency(2);
+        let (mut digest, mut bytes) = (Sha256::new(), 0);
+        while let Some(chunk) = source.try_next().await? {
+            digest.update(&chunk);
+            bytes += chunk.len() as u64;
+            object.put(chunk).await?;
+        }
+        object
+            .shutdown()
+            .await
+            .map_err(|error| Error::caused(ErrorKind::Unavailable, format!("cannot write object {key}"), error))?;
+        Ok((bytes, secret::hex(&digest.finalize())))
+    }
+
+    /// Entries are only ever added, so those that are missing are the last ones.
+    async fn copy_audit(&self, target: &Self) -> Result<()> {
+        loop {
+            let there = target.count_rows("audit").await?;
+            let rows = sqlx::query(
+                "SELECT at, caller_id, caller_name, action, subject, status, address, request_id FROM audit
+                 ORDER BY id LIMIT 500 OFFSET $1",
+            )
+            .bind(there)
+            .fetch_all(self.catalog().read())
+            .await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut transaction = target.catalog().begin().await?;
+            for row in &rows {
+                insert(&mut transaction, "audit", row, &[], false).await?;
+            }
+            transaction.commit().await?;
+        }
+    }
+}
+
+/// Writes a row as it was read; over the row of the same key, when `or_update`.
+async fn insert(connection: &mut Connection, table: &str, row: &AnyRow, key: &[&str], or_update: bool) -> Result<()> {
+    let names: Vec<&str> = row.columns().iter().map(Column::name).collect();
+    let mut inserting = Sql::new(format!("INSERT INTO {table} ({}) VALUES (", names.join(", ")));
+    for (index, _) in names.iter().enumerate() {
+        if index > 0 {
+            inserting.push(", ");
+        }
+        push_value(&mut inserting, row, index)?;
+    }
+    inserting.push(")");
+    if or_update {
+        let others: Vec<String> =
+            names.iter().filter(|name| !key.contains(name)).map(|name| format!("{name} = excluded.{name}")).collect();
+        let key = key.join(", ");
+        match others.is_empty() {
+            true => inserting.push(format!(" ON CONFLICT ({key}) DO NOTHING")),
+            false => inserting.push(format!(" ON CONFLICT ({key}) DO UPDATE SET {}", others.join(", "))),
+        };
+    }
+    inserting.build_query().execute(connection).await?;
+    Ok(())
+}
+
+fn push_value(sql: &mut Sql, row: &AnyRow, index: usize) -> Result<()> {
+    let value = row.try_get_raw(index)?;
+    if value.is_null() {
+        sql.push("NULL");
+        return Ok(());
+    }
+    match value.type_info().kind() {
+        AnyTypeInfoKind::Text => sql.push_bind(row.try_get::<String, _>(index)?),
+        AnyTypeInfoKind::Blob => sql.push_bind(row.try_get::<Vec<u8>, _>(index)?),
+        AnyTypeInfoKind::SmallInt | AnyTypeInfoKind::Integer | AnyTypeInfoKind::BigInt => {
+            sql.push_bind(row.try_get::<i64, _>(index)?)
+        }
+        _ => {
+            let name = value.type_info().name().to_owned();
+            return Err(Error::corrupt(format!("a column of the catalog is of type {name}, which it never is")));
+        }
+    };
+    Ok(())
+}
+
+/// True when two rows of a run, perhaps in different catalogs, say the same.
+fn is_same(one: &AnyRow, other: &AnyRow) -> bool {
+    let said = |row: &AnyRow| -> Vec<Option<String>> {
+        let mut names: Vec<&str> = row.columns().iter().map(Column::name).collect();
+        names.sort_unstable();
+        names
+            .into_iter()
+            .filter(|name| !OF_NO_OTHER_ARCHIVE.contains(name))
+            .map(|name| {
+                let text = row.try_get::<Option<String>, _>(name).ok().flatten();
+                text.or_else(|| row.try_get::<Option<i64>, _>(name).ok().flatten().map(|number| number.to_string()))
+            })
+            .collect()
+    };
+    said(one) == said(other)
+}

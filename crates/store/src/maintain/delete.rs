@@ -1,0 +1,248 @@
+//! Deleting the log of a run: its rows first, then its objects.
+//!
+//! The transaction that removes the rows notes the objects that are to go (`finish_deletions`). They are removed
+//! by a task of their own, which goes on when whoever asked has gone away; what it leaves, because the process ended or
+//! the bucket was away, is removed by the sweep.
+
+use std::collections::BTreeSet;
+
+use az::SaturatingAs;
+use futures::StreamExt;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use runlog_model::RunId;
+use sqlx::{AssertSqlSafe, FromRow};
+use tracing::warn;
+
+use crate::catalog::sql::{Connection, Sql};
+use crate::error::{Error, Result};
+use crate::maintain::maintenance::Maintenance;
+use crate::maintain::seal::{lock_runs, seal_anew};
+use crate::tables::runs::no_such_run;
+use crate::{failpoint, limits};
+
+/// What a deletion removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeletedLog {
+    /// Records of the run.
+    pub records: u64,
+    /// Bytes of objects that are gone: its own segments and its page files.
+    pub bytes: u64,
+    /// Bytes of its records in objects that it shared with other runs; those are written anew without them.
+    pub shared_bytes: u64,
+}
+
+/// A log as somebody saw it who wants it deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SeenLog {
+    pub(crate) epoch: i64,
+    pub(crate) records: i64,
+}
+
+/// A log whose rows are gone.
+struct Removed {
+    records: u64,
+    shared_bytes: u64,
+    /// Objects that are to go, and their bytes.
+    objects: Vec<(String, i64)>,
+}
+
+#[derive(FromRow)]
+struct SegmentRow {
+    id: String,
+    object_key: String,
+    bytes: i64,
+    /// Its bytes that are of this run.
+    own_bytes: i64,
+    is_shared: i64,
+}
+
+#[derive(FromRow)]
+struct LogRow {
+    records: i64,
+    legal_hold: i64,
+    log_epoch: i64,
+}
+
+impl Maintenance {
+    /// Deletes a run's log with everything made from it; the run itself stays known.
+    ///
+    /// `NotFound`: no such run. `Conflict`: the run is under legal hold. Batch ids are forgotten as well, so that the
+    /// same log can be stored again. Objects of the run alone are gone at once. Objects that it shares with other runs
+    /// are written anew without it by the next sealing, and the old ones go an hour later with the sweep.
+    pub async fn delete_log(&self, run_id: RunId) -> Result<DeletedLog> {
+        let deleted = self.delete_log_if(run_id, None).await?;
+        deleted.ok_or_else(|| no_such_run(run_id))
+    }
+
+    /// Deletes a log, where `seen` is given only as it was seen: none, and nothing is done, when it is another one now.
+    pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<DeletedLog>> {
+        // It goes on when the caller goes away.
+        let maintenance = self.clone();
+        tokio::spawn(async move {
+            let removed = maintenance.again_after_contention(|| maintenance.remove_rows(run_id, seen)).await?;
+            let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
+            failpoint::reach("delete-after-rows");
+            let bytes = maintenance.remove_deleted(objects).await;
+            Ok(Some(DeletedLog { records, bytes, shared_bytes }))
+        })
+        .await?
+    }
+
+    /// Removes the rows of a log, and notes which objects are to go.
+    async fn remove_rows(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<Removed>> {
+        let id = run_id.to_string();
+        let mut transaction = loop {
+            let mut transaction = self.catalog().begin().await?;
+            if self.lock_with_sharers(&mut transaction, &id).await? {
+                break transaction;
+            }
+        };
+        let log: Option<LogRow> = sqlx::query_as("SELECT records, legal_hold, log_epoch FROM runs WHERE id = $1")
+            .bind(&id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let log = log.ok_or_else(|| no_such_run(run_id))?;
+        if log.legal_hold != 0 {
+            return Err(Error::conflict(format!("run {run_id} is under legal hold: its log is not deleted")));
+        }
+        if seen.is_some_and(|seen| seen != SeenLog { epoch: log.log_epoch, records: log.records }) {
+            return Ok(None);
+        }
+        let segments: Vec<SegmentRow> = sqlx::query_as(
+            "SELECT g.id, g.object_key, g.bytes,
+                    CAST(g.bytes * SUM(s.records) / g.records AS BIGINT) AS own_bytes,
+                    CAST(MAX(CASE WHEN EXISTS (SELECT 1 FROM slices o WHERE o.segment_id = g.id AND o.run_id <> $1)
+                             THEN 1 ELSE 0 END) AS BIGINT) AS is_shared
+             FROM slices s JOIN segments g ON g.id = s.segment_id WHERE s.run_id = $1
+             GROUP BY g.id, g.object_key, g.bytes, g.records",
+        )
+        .bind(&id)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let (shared, own): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| segment.is_shared != 0);
+        let listing = format!(
+            "SELECT object_key, zstd_bytes FROM page_files WHERE run_id = $1 ORDER BY key{}",
+            self.catalog().for_update()
+        );
+        let pages: Vec<(Option<String>, Option<i64>)> =
+            sqlx::query_as(AssertSqlSafe(listing)).bind(&id).fetch_all(&mut *transaction).await?;
+        let pages = pages.into_iter().filter_map(|(key, bytes)| Some((key?, bytes.unwrap_or_default())));
+        let objects: Vec<(String, i64)> =
+            own.iter().map(|segment| (segment.object_key.clone(), segment.bytes)).chain(pages).collect();
+        for statement in [
+            "DELETE FROM slices WHERE run_id = $1",
+            "DELETE FROM batches WHERE run_id = $1",
+            "DELETE FROM page_files WHERE run_id = $1",
+            "DELETE FROM page_tokens WHERE run_id = $1",
+            "DELETE FROM summaries WHERE run_id = $1",
+            "DELETE FROM problems WHERE run_id = $1",
+            "DELETE FROM dead_letters WHERE run_id = $1",
+            "UPDATE runs SET records = 0, stored_bytes = 0, seal_at = NULL, summarize_at = NULL, log_epoch = log_epoch + 1,
+                    log_version = log_version + 1, seal_failures = 0, seal_problem = NULL,
+                    severity_other = 0, severity_trace = 0, severity_debug = 0,
+                    severity_info = 0, severity_warn = 0, severity_error = 0, severity_fatal = 0
+             WHERE id = $1",
+        ] {
+            sqlx::query(statement).bind(&id).execute(&mut *transaction).await?;
+        }
+        for segment in &own {
+            sqlx::query("DELETE FROM segments WHERE id = $1").bind(&segment.id).execute(&mut *transaction).await?;
+        }
+        for segment in &shared {
+            seal_anew(&mut transaction, &segment.id, self.now().as_millis()).await?;
+        }
+        note_deletions(&mut transaction, &objects).await?;
+        self.commit_change(transaction, Some(&id)).await?;
+        let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
+        Ok(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects }))
+    }
+
+    /// Locks a run and all that share an object with it, in the order in which everybody locks runs. False when others
+    /// have come to share one meanwhile: locking those too would be out of order.
+    async fn lock_with_sharers(&self, connection: &mut Connection, id: &str) -> Result<bool> {
+        let mut locked = BTreeSet::new();
+        loop {
+            let sharers: Vec<String> = sqlx::query_scalar(
+                "SELECT DISTINCT o.run_id FROM slices o WHERE o.segment_id IN (SELECT segment_id FROM slices WHERE run_id = $1)",
+            )
+            .bind(id)
+            .fetch_all(&mut *connection)
+            .await?;
+            let wanted: BTreeSet<String> = sharers.into_iter().chain([id.to_owned()]).collect();
+            // While the run is locked it comes into no further object; before, it may have.
+            if wanted.is_subset(&locked) {
+                return Ok(true);
+            }
+            if !locked.is_empty() {
+                return Ok(false);
+            }
+            lock_runs(self, connection, wanted.iter().cloned()).await?;
+            locked = wanted;
+        }
+    }
+
+    /// Removes the objects of a deleted log, and the notes of them. Tells the bytes that are gone.
+    async fn remove_deleted(&self, objects: Vec<(String, i64)>) -> u64 {
+        let mut bytes_freed = 0;
+        for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
+            let removed: Vec<Option<(String, u64)>> = futures::stream::iter(some.to_vec())
+                .map(|(key, bytes)| self.remove_object(key, bytes))
+                .buffer_unordered(limits::DELETIONS_AT_A_TIME)
+                .collect()
+                .await;
+            let removed: Vec<(String, u64)> = removed.into_iter().flatten().collect();
+            bytes_freed += removed.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            if removed.is_empty() {
+                continue;
+            }
+            let mut forgetting = Sql::new("DELETE FROM deletions WHERE object_key IN (");
+            forgetting.push_list(removed.into_iter().map(|(key, _)| key)).push(")");
+            if let Err(error) = forgetting.build_query().execute(self.catalog().write()).await {
+                warn!(%error, "objects of a deleted log are gone; the sweep will look for them once more");
+            }
+        }
+        bytes_freed
+    }
+
+    /// Tells an object's key and bytes when it is gone.
+    async fn remove_object(&self, key: String, bytes: i64) -> Option<(String, u64)> {
+        match self.objects().delete(&Path::from(key.as_str())).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Some((key, bytes.saturating_as::<u64>())),
+            Err(error) => {
+                warn!(%error, object.key = key, "an object of a deleted log is left to the sweep");
+                None
+            }
+        }
+    }
+
+    /// Removes the objects of deleted logs that are still there. Tells the bytes freed.
+    pub(crate) async fn finish_deletions(&self) -> Result<u64> {
+        let (mut bytes_freed, mut after) = (0, String::new());
+        loop {
+            let left: Vec<(String, i64)> = sqlx::query_as(
+                "SELECT object_key, bytes FROM deletions WHERE object_key > $1 ORDER BY object_key LIMIT $2",
+            )
+            .bind(&after)
+            .bind(limits::GROUP_BATCHES_MAX.saturating_as::<i64>())
+            .fetch_all(self.catalog().read())
+            .await?;
+            let Some((last, _)) = left.last() else { return Ok(bytes_freed) };
+            after.clone_from(last);
+            bytes_freed += self.remove_deleted(left).await;
+        }
+    }
+}
+
+async fn note_deletions(connection: &mut Connection, objects: &[(String, i64)]) -> Result<()> {
+    for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut noting = Sql::new("INSERT INTO deletions (object_key, bytes) VALUES ");
+        for (index, (key, bytes)) in some.iter().enumerate() {
+            noting.push(if index == 0 { "(" } else { ", (" });
+            noting.push_bind(key.clone()).push(", ").push_bind(*bytes).push(")");
+        }
+        noting.push(" ON CONFLICT (object_key) DO NOTHING");
+        noting.build_query().execute(&mut *connection).await?;
+    }
+    Ok(())
+}

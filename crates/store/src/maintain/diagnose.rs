@@ -1,0 +1,221 @@
+//! What is wrong with the places of an archive, and what to do about it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{NO_BUCKET, POOLER, Result};
+use crate::limits;
+use crate::maintain::maintenance::Maintenance;
+use crate::objects::keys;
+use crate::objects::probe::with_probe;
+
+/// How clocks may differ before anybody is told. Unit: milliseconds.
+const SKEW_MS_MAX: i64 = 2_000;
+
+/// Free bytes of the data folder below which somebody should act.
+const FREE_BYTES_MIN: u64 = 2 << 30;
+
+/// How long a place may take to answer before it is called slow.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// How a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// As it should be.
+    Good,
+    /// It works, and somebody should look at it.
+    Doubtful,
+    /// It does not work.
+    Bad,
+}
+
+/// What was looked at, and how it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: String,
+    /// How it is.
+    pub health: Health,
+    /// What was seen.
+    pub seen: String,
+    /// What to do, when there is something to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    fn good(what: &str, seen: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), health: Health::Good, seen: seen.into(), advice: None }
+    }
+
+    /// Something that was looked at from outside the archive, such as a service.
+    pub fn new(what: &str, health: Health, seen: impl Into<String>, advice: Option<&str>) -> Self {
+        Self { what: what.to_owned(), health, seen: seen.into(), advice: advice.map(str::to_owned) }
+    }
+}
+
+impl Maintenance {
+    /// Looks at catalog, objects, clocks and what waits to be done. Writes one small object and removes it.
+    pub async fn diagnose(&self) -> Vec<Finding> {
+        self.diagnose_until(&CancellationToken::new()).await
+    }
+
+    /// The same; told to `stop`, it still removes what it has written.
+    pub async fn diagnose_until(&self, stop: &CancellationToken) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        findings.push(found("catalog", self.diagnose_catalog().await));
+        let objects = found("objects", self.diagnose_objects(&mut findings, stop).await);
+        findings.push(objects);
+        findings.extend(self.diagnose_folder());
+        findings.push(found("stored records", self.diagnose_damage().await));
+        findings.push(found("sealing", self.diagnose_sealing().await));
+        findings.push(found("log files", self.diagnose_pages().await));
+        findings
+    }
+
+    async fn diagnose_catalog(&self) -> Result<Finding> {
+        let begun = Instant::now();
+        let (version, clock_ms) = self.catalog().version_and_clock().await?;
+        let took = begun.elapsed();
+        let skew_ms = clock_ms.map_or(0, |clock_ms| clock_ms - self.now().as_millis());
+        Ok(if skew_ms.abs() > SKEW_MS_MAX {
+            let seen = format!("{version}; its clock is {skew_ms} ms from this machine's");
+            let advice = "set both clocks by NTP: leases, links and times of tokens depend on them";
+            Finding::new("catalog", Health::Doubtful, seen, Some(advice))
+        } else if took > SLOW {
+            let seen = format!("{version}; it took {} ms to answer", took.as_millis());
+            Finding::new("catalog", Health::Doubtful, seen, Some("move the catalog nearer, or give it faster disks"))
+        } else {
+            Finding::good("catalog", format!("{version}, answers in {} ms", took.as_millis()))
+        })
+    }
+
+    async fn diagnose_objects(&self, findings: &mut Vec<Finding>, stop: &CancellationToken) -> Result<Finding> {
+        let probe = keys::probe(self.random().uuid());
+        let bytes = Bytes::from_static(b"runlog looks whether it can write here");
+        let begun = Instant::now();
+        let looking = async {
+            self.objects().put(&probe, bytes.clone().into()).await?;
+            let took = begun.elapsed();
+            let head = self.objects().head(&probe).await?;
+            Ok::<_, object_store::Error>((took, head, self.objects().get_range(&probe, 7..12).await?))
+        };
+        let (took, head, part) = with_probe(self.objects(), &probe, looking, stop).await?;
+        let skew_ms = head.last_modified.timestamp_millis() - self.now().as_millis();
+        if skew_ms.abs() > SKEW_MS_MAX {
+            let seen = format!("the clock of the objects is {skew_ms} ms from this machine's");
+            let advice = "set the clock of this machine by NTP: requests to buckets are refused when it is far off";
+            findings.push(Finding::new("clock", Health::Doubtful, seen, Some(advice)));
+        } else {
+            findings.push(Finding::good("clock", "within two seconds of the objects'"));
+        }
+        Ok(if part != bytes.slice(7..12) {
+            let advice = "what lies between here and the bucket must pass Range requests on";
+            Finding::new("objects", Health::Bad, "a part of an object came back as something else", Some(advice))
+        } else if took > SLOW {
+            let seen = format!("written, read in part and removed; a write took {} ms", took.as_millis());
+            let advice = "each acknowledged push waits for one write: use a nearer bucket or a faster disk";
+            Finding::new("objects", Health::Doubtful, seen, Some(advice))
+        } else {
+            Finding::good("objects", format!("written in {} ms, read in part, removed", took.as_millis()))
+        })
+    }
+
+    fn diagnose_folder(&self) -> Option<Finding> {
+        let settings = self.settings();
+        if settings.catalog.is_some() && settings.objects.is_some() {
+            return None;
+        }
+        let folder = settings.data_folder.display();
+        let free = match rustix::fs::statvfs(&settings.data_folder) {
+            Ok(space) => space.f_bavail.saturating_mul(space.f_frsize),
+            Err(error) => {
+                let seen = format!("{folder}: {error}");
+                return Some(Finding::new("disk", Health::Bad, seen, Some("is the disk there and readable?")));
+            }
+        };
+        let seen = format!("{:.1} GB free below {folder}", free as f64 / 1e9);
+        Some(if free < FREE_BYTES_MIN {
+            let advice =
+                "free some, set a retention (`runlog archive retention`), or move to a bucket (`runlog archive copy`)";
+            Finding::new("disk", Health::Doubtful, seen, Some(advice))
+        } else {
+            Finding::good("disk", seen)
+        })
+    }
+
+    async fn diagnose_damage(&self) -> Result<Finding> {
+        let (damaged, total) = self.damaged_objects(1).await?;
+        Ok(match damaged.first() {
+            None => Finding::good("stored records", "no object was found damaged"),
+            Some(key) => {
+                let seen = format!("{total} objects of records are damaged or gone, such as {key}");
+                let advice = "`runlog archive verify` tells which runs they hold; put the objects back from a backup and \
+                              verify again, or delete the logs of these runs";
+                Finding::new("stored records", Health::Bad, seen, Some(advice))
+            }
+        })
+    }
+
+    async fn diagnose_sealing(&self) -> Result<Finding> {
+        let (damaged, total) = self.damaged_logs(1).await?;
+        if let Some(log) = damaged.first() {
+            let seen = format!(
+                "{total} logs are damaged and cannot be sealed, such as of run {}: {}",
+                log.run_id, log.problem
+            );
+            let advice =
+                "put back what is lost from a backup, or delete the log; `runlog archive verify` names every damage";
+            return Ok(Finding::new("sealing", Health::Bad, seen, Some(advice)));
+        }
+        let late: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
+            .bind(self.now().as_millis() - limits::SEAL_CLAIM_MS)
+            .fetch_one(self.catalog().read())
+            .await?;
+        Ok(match late {
+            0 => Finding::good("sealing", "no run waits for longer than half an hour"),
+            _ => {
+                let advice = "is `runlog serve` running? Its log names a run that cannot be sealed, and why";
+                let seen = format!("{late} runs wait to be sealed for longer than half an hour");
+                Finding::new("sealing", Health::Doubtful, seen, Some(advice))
+            }
+        })
+    }
+
+    async fn diagnose_pages(&self) -> Result<Finding> {
+        let failed: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM page_files WHERE built_at IS NULL AND attempts >= $1 AND keep_until > $2",
+        )
+        .bind(limits::PAGE_ATTEMPTS_MAX)
+        .bind(self.pages().pages_waited_for_until().as_millis())
+        .fetch_one(self.catalog().read())
+        .await?;
+        Ok(match failed {
+            0 => Finding::good("log files", "none failed"),
+            _ => {
+                let seen = format!("{failed} log files could not be built");
+                Finding::new(
+                    "log files",
+                    Health::Bad,
+                    seen,
+                    Some("run `runlog archive verify`: it finds what cannot be read"),
+                )
+            }
+        })
+    }
+}
+
+/// A finding, or that it could not be made.
+fn found(what: &str, outcome: Result<Finding>) -> Finding {
+    outcome.unwrap_or_else(|error| {
+        let seen = error.with_causes();
+        // What says itself what to do needs no more.
+        let is_told = seen.contains(NO_BUCKET) || seen.contains(POOLER);
+        let advice = (!is_told).then_some("is it running, reachable from here, and may this user write to it?");
+        Finding::new(what, Health::Bad, seen, advice)
+    })
+}

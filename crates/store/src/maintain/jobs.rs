@@ -1,0 +1,205 @@
+//! What runs beside the calls: page files are built, and what is no longer needed is swept.
+
+use std::time::Duration;
+
+use az::SaturatingAs;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::error::{Error, Result};
+use crate::maintain::maintenance::Maintenance;
+use crate::maintain::seal::free_segments;
+use crate::objects::keys;
+use crate::{failpoint, limits};
+
+impl Maintenance {
+    /// Builds page files, seals and sweeps until `stop`; what has been begun is finished first. Each of them is supervised
+    /// by itself: one that fails or panics is begun anew, and never ends another.
+    pub async fn run_jobs(&self, stop: CancellationToken) {
+        let supervisor = self.supervisor();
+        tokio::join!(
+            supervisor.keep("page builds", &stop, || {
+                let (maintenance, stop) = (self.clone(), stop.clone());
+                async move {
+                    failpoint::reach("job-page-builds");
+                    maintenance.pages().build_pages(stop).await;
+                    Ok::<_, Error>(())
+                }
+            }),
+            supervisor.keep("sealing", &stop, || {
+                let (maintenance, stop) = (self.clone(), stop.clone());
+                async move {
+                    failpoint::reach("job-sealing");
+                    maintenance.seal_now_and_then(stop).await;
+                    Ok::<_, Error>(())
+                }
+            }),
+            supervisor.keep("sweep and retention", &stop, || {
+                let (maintenance, stop) = (self.clone(), stop.clone());
+                async move {
+                    failpoint::reach("job-sweep");
+                    maintenance.sweep_now_and_then(stop).await;
+                    Ok::<_, Error>(())
+                }
+            }),
+        );
+    }
+
+    async fn seal_now_and_then(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.seal().await {
+                Ok(sealed) if sealed.runs > 0 => continue,
+                Ok(_) => {}
+                Err(error) => {
+                    error!(
+                        error = &error as &dyn std::error::Error,
+                        "a log could not be sealed and will be tried again"
+                    )
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_millis(limits::SEAL_EVERY_MS)) => {}
+            }
+        }
+    }
+
+    async fn sweep_now_and_then(&self, stop: CancellationToken) {
+        let mut whole_at = self.now();
+        while !stop.is_cancelled() {
+            if let Err(error) = self.apply_retention().await {
+                error!(error = &error as &dyn std::error::Error, "retention failed and will be tried again");
+            }
+            let is_whole = self.now() >= whole_at;
+            let swept = match is_whole {
+                true => self.sweep().await,
+                false => self.sweep_folders(keys::recent_folders(self.now())).await,
+            };
+            if is_whole && swept.is_ok() {
+                whole_at = self.now().plus_millis(limits::SWEEP_ALL_EVERY_MS);
+            }
+            match swept {
+                Ok(0) => {}
+                Ok(bytes_freed) => info!(bytes_freed, "expired log files and orphan objects were swept"),
+                Err(error) => {
+                    error!(error = &error as &dyn std::error::Error, "the sweep failed and will be tried again")
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_millis(limits::SWEEP_EVERY_MS)) => {}
+            }
+        }
+    }
+
+    /// Removes expired page files, tokens and batch ids, and old objects that no row names. Tells the bytes freed.
+    pub async fn sweep(&self) -> Result<u64> {
+        self.free_unnamed_segments().await?;
+        self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await
+    }
+}
+
+impl Maintenance {
+    async fn sweep_folders(&self, folders: Vec<Path>) -> Result<u64> {
+        let now = self.now().as_millis();
+        // The row goes first here: a row must never name an object that is gone.
+        sqlx::query("DELETE FROM page_files WHERE keep_until < $1").bind(now).execute(self.catalog().write()).await?;
+        // An expired token is kept for a day, to say that it has expired.
+        sqlx::query("DELETE FROM page_tokens WHERE expires_at < $1")
+            .bind(now - 24 * 3_600_000)
+            .execute(self.catalog().write())
+            .await?;
+        self.sweep_sessions().await?;
+        self.forget_batches().await?;
+        self.intents().sweep_intents().await?;
+        self.finish_deletions().await?;
+        let mut bytes_freed = self.sweep_replaced_segments().await?;
+        for folder in folders {
+            let mut objects = self.objects().list(Some(&folder)).try_chunks(limits::OBJECTS_AT_A_TIME);
+            while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
+                for object in self.orphans(some).await? {
+                    self.objects().delete(&object.location).await?;
+                    bytes_freed += object.size;
+                }
+            }
+        }
+        Ok(bytes_freed)
+    }
+
+    /// Forgets the ids of batches that nobody sends again any more.
+    async fn forget_batches(&self) -> Result<()> {
+        let before = self.now().as_millis() - limits::BATCH_KEEP_MS;
+        loop {
+            let forgotten = sqlx::query(
+                "DELETE FROM batches WHERE (run_id, batch_id) IN
+                    (SELECT run_id, batch_id FROM batches WHERE stored_at < $1 LIMIT $2)",
+            )
+            .bind(before)
+            .bind(limits::BATCHES_FORGOTTEN_AT_A_TIME)
+            .execute(self.catalog().write())
+            .await?;
+            if forgotten.rows_affected().saturating_as::<i64>() < limits::BATCHES_FORGOTTEN_AT_A_TIME {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Marks the segments that no slice names and that nobody marked: of two nodes that take the last slices of a segment
+    /// at the same time, each still sees those of the other.
+    async fn free_unnamed_segments(&self) -> Result<()> {
+        let now = self.now().as_millis();
+        let mut after = String::new();
+        loop {
+            let some: Vec<(String, i64)> = sqlx::query_as(
+                "SELECT g.id, CAST(CASE WHEN g.replaced_at IS NULL AND g.created_at < $2 AND NOT EXISTS (
+                                       SELECT 1 FROM slices s WHERE s.segment_id = g.id) THEN 1 ELSE 0 END AS BIGINT)
+                 FROM segments g WHERE g.id > $1 ORDER BY g.id LIMIT $3",
+            )
+            .bind(&after)
+            .bind(now - limits::REPLACED_KEEP_MS)
+            .bind(limits::ROWS_AT_A_TIME)
+            .fetch_all(self.catalog().read())
+            .await?;
+            let Some((last, _)) = some.last() else { return Ok(()) };
+            after.clone_from(last);
+            let unnamed: Vec<String> =
+                some.into_iter().filter(|(_, is_unnamed)| *is_unnamed != 0).map(|(id, _)| id).collect();
+            if !unnamed.is_empty() {
+                let mut transaction = self.catalog().begin().await?;
+                free_segments(&mut transaction, &unnamed, now).await?;
+                transaction.commit().await?;
+            }
+        }
+    }
+
+    /// Removes the segments from which the last slice was taken a while ago. Tells the bytes freed.
+    async fn sweep_replaced_segments(&self) -> Result<u64> {
+        let mut bytes_freed = 0;
+        loop {
+            let before = self.now().as_millis() - limits::REPLACED_KEEP_MS;
+            let replaced: Vec<(String, i64)> = sqlx::query_as(
+                "DELETE FROM segments WHERE id IN (
+                     SELECT id FROM segments g WHERE replaced_at < $1
+                            AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = g.id) LIMIT 256)
+                 RETURNING object_key, bytes",
+            )
+            .bind(before)
+            .fetch_all(self.catalog().write())
+            .await?;
+            if replaced.is_empty() {
+                return Ok(bytes_freed);
+            }
+            for (object_key, bytes) in replaced {
+                match self.objects().delete(&Path::from(object_key.as_str())).await {
+                    Ok(()) => bytes_freed += bytes.saturating_as::<u64>(),
+                    Err(error) => {
+                        warn!(%error, object.key = object_key, "a replaced segment is left to the next sweep")
+                    }
+                }
+            }
+        }
+    }
+}

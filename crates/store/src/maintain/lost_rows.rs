@@ -1,0 +1,151 @@
+//! Records in objects that no row names: what is left when rows of the catalog were lost, such as with its write-ahead
+//! log.
+//!
+//! Such an object may also be of a batch that was never acknowledged, or hold what was sealed into another file or
+//! deleted since. So its records are compared with the log, and only those are brought back that the log lacks, as a
+//! batch like any other: none is ever doubled. Of records that are alike to the letter in time and text, one may be
+//! taken for another, and is then not brought back.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use arrow_array::Array;
+use object_store::{ObjectMeta, ObjectStoreExt};
+use runlog_model::{Record, RecordOrder, RunId, TimeRange};
+
+use crate::error::{ErrorKind, Result};
+use crate::ingest::batch::write_digest;
+use crate::limits;
+use crate::maintain::maintenance::Maintenance;
+use crate::maintain::verify::Verified;
+use crate::segment::reader::SegmentFile;
+
+impl Maintenance {
+    /// Tells which runs an object without a row has records of that their logs lack, and with `repair` brings those back.
+    /// False when the object must stay, because it holds what is nowhere else.
+    pub(crate) async fn verify_unnamed(
+        &self,
+        object: &ObjectMeta,
+        repair: bool,
+        verified: &mut Verified,
+    ) -> Result<bool> {
+        let key = object.location.as_ref();
+        let file = match SegmentFile::open(self.segments(), key, object.size).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+            // It was swept meanwhile, or is no whole object: nothing can be read from it.
+            Err(_) => return Ok(true),
+        };
+        let mut may_go = true;
+        for (id, rows) in runs_of(&file).await? {
+            let Ok(run_id) = id.parse::<RunId>() else { continue };
+            let count = rows.len();
+            let epoch: Option<i64> = sqlx::query_scalar("SELECT log_epoch FROM runs WHERE id = $1")
+                .bind(&id)
+                .fetch_optional(self.catalog().read())
+                .await?;
+            let Some(epoch) = epoch else {
+                may_go = false;
+                verified.problem(format!(
+                    "run {id}: {count} records in object {key}, which no row names, and the run is not known either: \
+                     make it again under this id, or bring back the catalog, and verify again"
+                ));
+                continue;
+            };
+            // What of a log that was deleted lies around must not come back.
+            let is_deleted = epoch > 0;
+            let lacking = self.lacking(&file, run_id, rows, repair && !is_deleted).await?;
+            if lacking == 0 {
+                continue;
+            }
+            if is_deleted {
+                verified.problem(format!(
+                    "run {id}: {lacking} records in object {key}, which no row names, are not in its log, which was \
+                     deleted once: whether they were is not known, and they are not brought back"
+                ));
+                continue;
+            }
+            verified.problem(format!(
+                "run {id}: {lacking} records in object {key}, which no row names, are not in its log"
+            ));
+            match repair {
+                true => {
+                    verified.repaired += 1;
+                    verified.records_restored += lacking;
+                }
+                false => may_go = false,
+            }
+        }
+        // It may have been swept while it was read, by a service that runs.
+        let is_there = self.objects().head(&object.location).await.is_ok();
+        Ok(may_go && is_there)
+    }
+
+    /// How many of some rows the log of a run lacks. With `restore` it has them afterwards.
+    async fn lacking(&self, file: &SegmentFile, run_id: RunId, rows: Range<usize>, restore: bool) -> Result<u64> {
+        let mut count = 0;
+        for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
+            let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
+            let records = records_of(file, chunk).await?;
+            let (batch, _) = self.ingest().begin_next_batch(run_id).await?;
+            let mut there = self.records_between(run_id, &records).await?;
+            let mut lacking = Vec::new();
+            for record in records {
+                match there.get_mut(&digest_of(&record)?) {
+                    Some(left) if *left > 0 => *left -= 1,
+                    _ => lacking.push(record),
+                }
+            }
+            count += lacking.len() as u64;
+            if restore && !lacking.is_empty() {
+                let mut batch = batch;
+                for record in &lacking {
+                    batch.push(record).await?;
+                }
+                // `Conflict`, and nothing is added, when others have stored records of the run since it was compared.
+                batch.commit().await?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// How often each record of a log is there that is of the time of some records.
+    async fn records_between(&self, run_id: RunId, records: &[Record]) -> Result<HashMap<Vec<u8>, u64>> {
+        let times = || records.iter().map(|record| record.time);
+        let range = TimeRange { start: times().min(), end: times().max() };
+        let mut there = HashMap::new();
+        let mut reader = self.read_records(run_id, range, RecordOrder::Asc).await?;
+        while let Some(some) = reader.next().await? {
+            for record in some {
+                *there.entry(digest_of(&record)?).or_default() += 1;
+            }
+        }
+        Ok(there)
+    }
+}
+
+/// The rows of each run in a file, by its id.
+async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
+    let mut runs: Vec<(String, Range<usize>)> = Vec::new();
+    let ids = file.run_ids(0..file.rows()).await?;
+    for row in 0..ids.len() {
+        let id = ids.value(row);
+        match runs.last_mut() {
+            Some((last, rows)) if last == id => rows.end = row + 1,
+            _ => runs.push((id.to_owned(), row..row + 1)),
+        }
+    }
+    Ok(runs)
+}
+
+async fn records_of(file: &SegmentFile, rows: Range<usize>) -> Result<Vec<Record>> {
+    let times = file.heads(rows.clone()).await?.times;
+    let bodies = file.bodies(rows).await?;
+    times.into_iter().enumerate().map(|(row, time)| bodies.row(row).to_record(time)).collect()
+}
+
+fn digest_of(record: &Record) -> Result<Vec<u8>> {
+    let mut digest = Vec::new();
+    write_digest(&mut digest, record)?;
+    Ok(digest)
+}

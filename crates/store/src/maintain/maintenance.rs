@@ -1,0 +1,50 @@
+//! What keeps an archive in order, as one handle.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::catalog::deed::Deed;
+use crate::core::Core;
+use crate::ingest::commit::Ingest;
+use crate::page::builders::Pages;
+use crate::supervise::Supervisor;
+
+/// What keeps an archive in order: sealing, sweeping, retention, deletion, verification, copies.
+#[derive(Clone)]
+pub struct Maintenance {
+    core: Core,
+    ingest: Ingest,
+    pages: Pages,
+    supervisor: Arc<Supervisor>,
+}
+
+impl Deref for Maintenance {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Maintenance {
+    pub(crate) fn new(core: Core, ingest: Ingest, pages: Pages, supervisor: Arc<Supervisor>) -> Self {
+        Self { core, ingest, pages, supervisor }
+    }
+
+    pub(crate) fn ingest(&self) -> &Ingest {
+        &self.ingest
+    }
+
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    pub(crate) fn supervisor(&self) -> &Arc<Supervisor> {
+        &self.supervisor
+    }
+
+    /// The same for a change that is written down in the audit log.
+    pub(crate) fn doing(&self, deed: Deed) -> Self {
+        Self { core: self.core.doing(deed), ..self.clone() }
+    }
+}

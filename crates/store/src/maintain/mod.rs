@@ -1,0 +1,14 @@
+//! What keeps an archive in order: sealing, sweeping, retention, deletion, verification, copies.
+
+pub(crate) mod copy;
+pub(crate) mod damage;
+pub(crate) mod delete;
+pub(crate) mod diagnose;
+pub(crate) mod jobs;
+pub(crate) mod lost_rows;
+pub(crate) mod maintenance;
+pub(crate) mod metrics;
+pub(crate) mod retention;
+pub(crate) mod seal;
+pub(crate) mod statistics;
+pub(crate) mod verify;

@@ -1,0 +1,259 @@
+//! Retention: how long logs are kept, and how many bytes of them, workspace by workspace; and legal hold, which comes
+//! before it.
+
+use az::SaturatingAs;
+use runlog_model::wire::admin::AuditEntry;
+use runlog_model::{RunId, WorkspaceId};
+use sqlx::FromRow;
+use tracing::{info, warn};
+
+use crate::catalog::deed::Deed;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::maintain::delete::{DeletedLog, SeenLog};
+use crate::maintain::maintenance::Maintenance;
+use crate::tables::runs::no_such_run;
+
+/// How long the logs of a workspace are kept. Without a bound where it is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Days after the end of a run, or after its last record when it has not ended.
+    pub days: Option<u64>,
+    /// Bytes of all logs of the workspace in their objects; the oldest are deleted first.
+    pub bytes: Option<u64>,
+}
+
+/// What retention deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retired {
+    /// Runs whose logs were deleted.
+    pub runs: u64,
+    /// Their records.
+    pub records: u64,
+    /// Their bytes in objects, gone at once or with the next sealing.
+    pub bytes: u64,
+    /// Runs whose logs could not be deleted, and will be with the next pass.
+    pub failed: u64,
+}
+
+/// One look at all workspaces.
+struct RetentionPass<'s> {
+    maintenance: &'s Maintenance,
+    retired: Retired,
+    failures_in_a_row: u32,
+}
+
+/// A run whose log is kept no longer, as it was seen.
+#[derive(FromRow)]
+struct SeenRun {
+    id: String,
+    triggered_at: i64,
+    log_epoch: i64,
+    records: i64,
+    stored_bytes: i64,
+}
+
+#[derive(FromRow)]
+struct RetentionRow {
+    id: String,
+    retention_days: Option<i64>,
+    retention_bytes: Option<i64>,
+}
+
+impl Maintenance {
+    /// Sets how long the logs of a workspace are kept. `NotFound`: no such workspace.
+    pub async fn set_retention(&self, workspace: WorkspaceId, retention: Retention) -> Result<()> {
+        let changed = sqlx::query("UPDATE workspaces SET retention_days = $2, retention_bytes = $3 WHERE id = $1")
+            .bind(workspace.to_string())
+            .bind(retention.days.map(|days| days.saturating_as::<i64>()))
+            .bind(retention.bytes.map(|bytes| bytes.saturating_as::<i64>()))
+            .execute(self.catalog().write())
+            .await?;
+        match changed.rows_affected() {
+            0 => Err(Error::not_found(format!("there is no workspace {workspace}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// How long the logs of a workspace are kept. `NotFound`: no such workspace.
+    pub async fn retention(&self, workspace: WorkspaceId) -> Result<Retention> {
+        let row: Option<RetentionRow> =
+            sqlx::query_as("SELECT id, retention_days, retention_bytes FROM workspaces WHERE id = $1")
+                .bind(workspace.to_string())
+                .fetch_optional(self.catalog().read())
+                .await?;
+        row.map(|row| row.retention()).ok_or_else(|| Error::not_found(format!("there is no workspace {workspace}")))
+    }
+
+    /// Puts a run under legal hold, or takes it away: while it is, its log is deleted by nobody. `NotFound`: no such run.
+    pub async fn set_legal_hold(&self, run_id: RunId, is_held: bool) -> Result<()> {
+        let changed = sqlx::query("UPDATE runs SET legal_hold = $2 WHERE id = $1")
+            .bind(run_id.to_string())
+            .bind(i64::from(is_held))
+            .execute(self.catalog().write())
+            .await?;
+        match changed.rows_affected() {
+            0 => Err(no_such_run(run_id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// True when a run is under legal hold. `NotFound`: no such run.
+    pub async fn is_under_legal_hold(&self, run_id: RunId) -> Result<bool> {
+        let held: Option<i64> = sqlx::query_scalar("SELECT legal_hold FROM runs WHERE id = $1")
+            .bind(run_id.to_string())
+            .fetch_optional(self.catalog().read())
+            .await?;
+        held.map(|held| held != 0).ok_or_else(|| no_such_run(run_id))
+    }
+
+    /// Deletes the logs that are kept no longer, and writes each down in the audit log with its deletion.
+    ///
+    /// Each is deleted as it was seen, so that several nodes may do this at the same time: a log that another one has
+    /// deleted, or that has got records since, is left alone. One that cannot be deleted does not keep the others.
+    pub async fn apply_retention(&self) -> Result<Retired> {
+        let rows: Vec<RetentionRow> = sqlx::query_as(
+            "SELECT id, retention_days, retention_bytes FROM workspaces
+             WHERE retention_days IS NOT NULL OR retention_bytes IS NOT NULL ORDER BY id",
+        )
+        .fetch_all(self.catalog().read())
+        .await?;
+        let mut pass = RetentionPass { maintenance: self, retired: Retired::default(), failures_in_a_row: 0 };
+        for row in rows {
+            let retention = row.retention();
+            if let Some(days) = retention.days {
+                pass.retire_by_age(&row.id, days).await?;
+            }
+            if let Some(bytes) = retention.bytes {
+                pass.retire_by_size(&row.id, bytes).await?;
+            }
+        }
+        let retired = pass.retired;
+        if retired.runs > 0 {
+            let Retired { runs, records, bytes, .. } = retired;
+            info!(runs, records_count = records, bytes, "logs were deleted, as their workspaces say");
+        }
+        Ok(retired)
+    }
+}
+
+impl RetentionPass<'_> {
+    async fn retire_by_age(&mut self, workspace: &str, days: u64) -> Result<()> {
+        let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
+        let before = self.maintenance.now().as_millis().saturating_sub(kept_ms);
+        let mut after = (i64::MIN, String::new());
+        loop {
+            let runs: Vec<SeenRun> = sqlx::query_as(
+                "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
+                 WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0
+                    AND COALESCE(finished_at, last_record_stored_at, triggered_at) < $2
+                    AND (triggered_at, id) > ($3, $4)
+                 ORDER BY triggered_at, id LIMIT 100",
+            )
+            .bind(workspace)
+            .bind(before)
+            .bind(after.0)
+            .bind(&after.1)
+            .fetch_all(self.maintenance.catalog().read())
+            .await?;
+            let Some(last) = runs.last() else { return Ok(()) };
+            after = (last.triggered_at, last.id.clone());
+            for run in &runs {
+                self.retire(run, "retention by age").await?;
+            }
+        }
+    }
+
+    async fn retire_by_size(&mut self, workspace: &str, bytes_max: u64) -> Result<()> {
+        let mut excess = self.excess(workspace, bytes_max).await?;
+        let mut after = (i64::MIN, String::new());
+        while excess > 0 {
+            let runs: Vec<SeenRun> = sqlx::query_as(
+                "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
+                 WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0 AND final_since IS NOT NULL
+                    AND (triggered_at, id) > ($2, $3)
+                 ORDER BY triggered_at, id LIMIT 100",
+            )
+            .bind(workspace)
+            .bind(after.0)
+            .bind(&after.1)
+            .fetch_all(self.maintenance.catalog().read())
+            .await?;
+            let Some(last) = runs.last() else { return Ok(()) };
+            after = (last.triggered_at, last.id.clone());
+            for run in runs {
+                if excess == 0 {
+                    return Ok(());
+                }
+                excess = match self.retire(&run, "retention by size").await? {
+                    true => excess.saturating_sub(run.stored_bytes.saturating_as::<u64>()),
+                    // Perhaps another node has made room.
+                    false => self.excess(workspace, bytes_max).await?,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes the logs of a workspace take beyond what they may.
+    async fn excess(&self, workspace: &str, bytes_max: u64) -> Result<u64> {
+        let bytes: i64 = sqlx::query_scalar(
+            "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM runs WHERE workspace_id = $1",
+        )
+        .bind(workspace)
+        .fetch_one(self.maintenance.catalog().read())
+        .await?;
+        Ok(bytes.saturating_as::<u64>().saturating_sub(bytes_max))
+    }
+
+    /// Deletes a log as it was seen. False when it stays, or was deleted by another node.
+    async fn retire(&mut self, run: &SeenRun, why: &str) -> Result<bool> {
+        match self.try_retire(run, why).await {
+            Ok(deleted) => {
+                self.failures_in_a_row = 0;
+                let Some(deleted) = deleted else { return Ok(false) };
+                self.retired.runs += 1;
+                self.retired.records += deleted.records;
+                self.retired.bytes += deleted.bytes + deleted.shared_bytes;
+                Ok(true)
+            }
+            // It was put under hold meanwhile.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+            Err(error) => {
+                self.failures_in_a_row += 1;
+                self.retired.failed += 1;
+                if self.failures_in_a_row >= limits::RETENTION_FAILURES_MAX {
+                    return Err(error);
+                }
+                let error: &dyn std::error::Error = &error;
+                warn!(error, run.id = run.id, "a log that is kept no longer could not be deleted, and will be later");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn try_retire(&self, run: &SeenRun, why: &str) -> Result<Option<DeletedLog>> {
+        let run_id = run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+        let deed = Deed::new(AuditEntry {
+            at: self.maintenance.now(),
+            caller_id: "runlog".to_owned(),
+            caller_name: why.to_owned(),
+            action: "delete log".to_owned(),
+            subject: run.id.clone(),
+            status: 200,
+            address: String::new(),
+            request_id: String::new(),
+        });
+        let seen = SeenLog { epoch: run.log_epoch, records: run.records };
+        self.maintenance.doing(deed).delete_log_if(run_id, Some(seen)).await
+    }
+}
+
+impl RetentionRow {
+    fn retention(&self) -> Retention {
+        Retention {
+            days: self.retention_days.map(|days| days.saturating_as::<u64>()),
+            bytes: self.retention_bytes.map(|bytes| bytes.saturating_as::<u64>()),
+        }
+    }
+}

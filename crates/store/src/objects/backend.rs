@@ -1,0 +1,154 @@
+//! Where the objects lie: in a folder, or in a bucket of S3, Google or Azure.
+
+use std::fmt;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::signer::{Method, SignedUrlOptions, Signer};
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::objects::metering::{Metered, ObjectCounts};
+use crate::objects::read_retry::BucketReads;
+use crate::settings::SecretUrl;
+
+/// The objects of an archive.
+pub(crate) struct Objects {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The same, for what can be made anew: where it lies in a folder, nobody waits until it is on disk.
+    pub(crate) fleeting: Arc<dyn ObjectStore>,
+    /// None where they lie in a folder: it cannot make links.
+    links: Option<Links>,
+}
+
+/// Makes links to objects of a bucket, which whoever holds one may get without credentials.
+struct Links {
+    signer: Arc<dyn Signer>,
+    prefix: Path,
+}
+
+/// A bucket, as what reads and writes it, and as what signs links.
+trait Bucket: ObjectStore + Signer {}
+
+impl<T: ObjectStore + Signer> Bucket for T {}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.store)
+    }
+}
+
+impl Objects {
+    /// Objects as files of a folder, which is made when it is not there.
+    pub(crate) fn in_folder(folder: &FilePath) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", folder.display()), error)
+        })?;
+        let files = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true);
+        let fleeting = Arc::new(files.clone());
+        // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
+        Ok(Self { store: Arc::new(files.with_fsync(true)), fleeting, links: None })
+    }
+
+    /// Objects in a bucket, below the path of its address. What else it takes comes from the environment, under the
+    /// names that the tools of each provider have, or from the query of the address, such as
+    /// `?endpoint=http://127.0.0.1:9000`.
+    pub(crate) fn in_bucket(url: &SecretUrl) -> Result<Self> {
+        let unusable = |error: object_store::Error| {
+            let message = format!("the bucket {url} cannot be used; are its credentials in the environment?");
+            Error::caused(ErrorKind::Unavailable, message, error)
+        };
+        let bucket = build(url).map_err(unusable)?;
+        let prefix = Path::from_url_path(url.url().path()).map_err(|error| {
+            Error::caused(ErrorKind::Invalid, format!("the path of {url} is no prefix of objects"), error)
+        })?;
+        let links = Links { signer: bucket.clone(), prefix: prefix.clone() };
+        let store: Arc<dyn ObjectStore> = bucket;
+        let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
+        let store: Arc<dyn ObjectStore> = Arc::new(BucketReads::of(store));
+        Ok(Self { fleeting: Arc::clone(&store), store, links: Some(links) })
+    }
+
+    /// These objects, with what they are asked for counted.
+    pub(crate) fn metered(self, counts: &Arc<ObjectCounts>) -> Self {
+        Self { store: Metered::of(self.store, counts), fleeting: Metered::of(self.fleeting, counts), links: self.links }
+    }
+
+    /// False when the machine went down before a fleeting object was on disk.
+    pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
+        // What a bucket has confirmed is there.
+        if self.can_link() {
+            return Ok(true);
+        }
+        match self.store.head(key).await {
+            Ok(found) => Ok(found.size == length),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True when [`Objects::link`] can make links.
+    pub(crate) fn can_link(&self) -> bool {
+        self.links.is_some()
+    }
+
+    /// A link to an object, under a name for the file it is saved as, for a time. None where there are no links.
+    pub(crate) async fn link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<Url>> {
+        let Some(Links { signer, prefix }) = &self.links else { return Ok(None) };
+        let whole: Path = prefix.parts().chain(key.parts()).collect();
+        let disposition = format!("attachment; filename=\"{file_name}\"");
+        let named = SignedUrlOptions::new().with_query([("response-content-disposition", disposition)]);
+        match signer.signed_url_opts(Method::GET, &whole, life, &named).await {
+            // Not every provider can name the file: it is then named by its key.
+            Err(object_store::Error::NotSupported { .. }) => {
+                Ok(Some(signer.signed_url(Method::GET, &whole, life).await?))
+            }
+            signed => Ok(Some(signed?)),
+        }
+    }
+}
+
+/// A bucket that is away for longer than this is told to whoever waits, and tried again by them.
+fn retries() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
+    // The time is the bound, and not their number.
+    RetryConfig { backoff, max_retries: 100, retry_timeout: limits::BUCKET_WAIT }
+}
+
+fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
+    let mut place = url.url().clone();
+    place.set_query(None);
+    let options = url.url().query_pairs();
+    Ok(match place.scheme() {
+        "s3" => {
+            let mut builder = AmazonS3Builder::from_env().with_retry(retries()).with_url(place);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse()?, value);
+            }
+            Arc::new(builder.build()?)
+        }
+        "gs" => {
+            let mut builder = GoogleCloudStorageBuilder::from_env().with_retry(retries()).with_url(place);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse()?, value);
+            }
+            Arc::new(builder.build()?)
+        }
+        _ => {
+            let mut builder = MicrosoftAzureBuilder::from_env().with_retry(retries()).with_url(place);
+            for (name, value) in options {
+                builder = builder.with_config(name.parse()?, value);
+            }
+            Arc::new(builder.build()?)
+        }
+    })
+}

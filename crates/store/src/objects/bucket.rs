@@ -1,0 +1,109 @@
+//! Files in a folder or a bucket that is not the archive's own: where logs are delivered as files.
+//!
+//! A file is there whole or not at all, and a file of the same name is replaced whole.
+
+use std::fmt;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::async_writer::AsyncFileWriter;
+use parquet::errors::ParquetError;
+use tokio::io::AsyncWriteExt;
+
+use crate::error::{Error, ErrorKind, Result, is_of_no_bucket};
+use crate::limits;
+use crate::objects::backend::Objects;
+use crate::settings::SecretUrl;
+
+/// A folder or bucket for files.
+#[derive(Clone)]
+pub struct Bucket {
+    files: Arc<dyn ObjectStore>,
+    place: String,
+}
+
+/// A file in the making. It is not there before [`BucketFile::finish`].
+pub struct BucketFile {
+    writer: BufWriter,
+    name: String,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bucket").field(&self.place).finish()
+    }
+}
+
+impl Bucket {
+    /// A folder, which is made when it is not there.
+    pub fn in_folder(folder: &FilePath) -> Result<Self> {
+        Ok(Self { files: Objects::in_folder(folder)?.store, place: folder.display().to_string() })
+    }
+
+    /// A bucket, below the path of its address; see [`StoreSettings::objects`](crate::StoreSettings::objects).
+    pub fn at(url: &SecretUrl) -> Result<Self> {
+        Ok(Self { files: Objects::in_bucket(url)?.store, place: url.to_string() })
+    }
+
+    /// Where it is, without secrets.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Checks that a file can be written and removed.
+    pub async fn check(&self) -> Result<()> {
+        let probe = Path::from("runlog-probe");
+        let writing = self.files.put(&probe, Bytes::from_static(b"probe").into()).await;
+        writing.map_err(|error| unwritable(&self.place, error))?;
+        self.files.delete(&probe).await.map_err(|error| unwritable(&self.place, error))
+    }
+
+    /// Begins a file. Its name may have folders, which are made.
+    pub fn begin(&self, name: &str) -> BucketFile {
+        let writer = BufWriter::with_capacity(Arc::clone(&self.files), Path::from(name), limits::UPLOAD_PART_BYTES)
+            .with_max_concurrency(2);
+        BucketFile { writer, name: format!("{}/{name}", self.place) }
+    }
+}
+
+impl BucketFile {
+    /// Adds bytes.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.writer.put(bytes).await.map_err(|error| unwritable(&self.name, error))
+    }
+
+    /// Puts the file in its place, durable.
+    pub async fn finish(mut self) -> Result<()> {
+        self.writer.shutdown().await.map_err(|error| unwritable(&self.name, error))
+    }
+
+    /// Leaves nothing of it.
+    pub async fn abandon(mut self) -> Result<()> {
+        self.writer.abort().await.map_err(|error| unwritable(&self.name, error))
+    }
+}
+
+/// An error of the bucket itself, or of writing to it.
+fn unwritable(name: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let cause = std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |error| error.source());
+    if cause.filter_map(|error| error.downcast_ref()).any(is_of_no_bucket) {
+        return Error::new(ErrorKind::Unavailable, format!("cannot write {name}: the bucket is not there; make it"));
+    }
+    Error::caused(ErrorKind::Unavailable, format!("cannot write {name}"), error)
+}
+
+impl AsyncFileWriter for BucketFile {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), ParquetError>> {
+        async move { self.writer.put(bytes).await.map_err(|error| ParquetError::External(Box::new(error))) }.boxed()
+    }
+
+    fn complete(&mut self) -> BoxFuture<'_, Result<(), ParquetError>> {
+        async move { Ok(self.writer.shutdown().await?) }.boxed()
+    }
+}

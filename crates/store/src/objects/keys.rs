@@ -1,0 +1,91 @@
+//! Every object key is made and parsed here.
+//!
+//! ```text
+//! segments/2026/11/23/<segment id>.parquet     by the day on which it was written (UTC)
+//! sealed/2026/11/23/<segment id>.parquet       the same, of files of whole runs
+//! pages/<page key>-<build>.zst                 one build of a page file
+//! pages/<page key>-<build>.json, .log          the same, not compressed, as it is downloaded from the bucket
+//! probes/<uuid>                                written and removed at once, to see whether that works
+//! ```
+
+use object_store::path::Path;
+use runlog_model::{FileFormat, Timestamp};
+use uuid::Uuid;
+
+use crate::limits;
+
+/// How a page file is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageForm {
+    pub(crate) format: FileFormat,
+    /// In compressed frames, for [`PageReader`](crate::PageReader); otherwise as it is downloaded from the bucket.
+    pub(crate) is_packed: bool,
+}
+
+/// The folder of segments.
+pub(crate) const SEGMENTS: &str = "segments";
+/// The folder of sealed files.
+pub(crate) const SEALED: &str = "sealed";
+/// The folder of page files.
+pub(crate) const PAGES: &str = "pages";
+
+/// The folder of probes. One that is left by a look that broke off is an orphan as any other.
+pub(crate) const PROBES: &str = "probes";
+
+/// All of them.
+pub(crate) const FOLDERS: [&str; 4] = [SEGMENTS, SEALED, PAGES, PROBES];
+
+/// The folders of what was written today and on the two days before, and that of all page files.
+pub(crate) fn recent_folders(now: Timestamp) -> Vec<Path> {
+    let days = (0..3).map(|days| day(now.plus_millis(-days * limits::DAY_MS)));
+    let dated = days.flat_map(|day| [SEGMENTS, SEALED].map(|folder| Path::from(format!("{folder}/{day}"))));
+    dated.chain([Path::from(PAGES)]).collect()
+}
+
+/// The key of a segment that is written now.
+pub(crate) fn segment(id: Uuid, now: Timestamp) -> Path {
+    dated(SEGMENTS, id, now)
+}
+
+/// The key of a sealed file that is written now.
+pub(crate) fn sealed_file(id: Uuid, now: Timestamp) -> Path {
+    dated(SEALED, id, now)
+}
+
+fn dated(folder: &str, id: Uuid, now: Timestamp) -> Path {
+    Path::from(format!("{folder}/{}/{id}.parquet", day(now)))
+}
+
+fn day(now: Timestamp) -> String {
+    now.to_string()[..10].replace('-', "/")
+}
+
+/// The key of a probe.
+pub(crate) fn probe(id: Uuid) -> Path {
+    Path::from(format!("{PROBES}/{id}"))
+}
+
+/// The key of one build of a page file; two builders of the same page write two objects.
+pub(crate) fn page_file(page_key: &str, build: Uuid, form: PageForm) -> Path {
+    let extension = match form {
+        PageForm { is_packed: true, .. } => "zst",
+        PageForm { format: FileFormat::Json, .. } => "json",
+        PageForm { format: FileFormat::Text, .. } => "log",
+    };
+    Path::from(format!("{PAGES}/{page_key}-{build}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_now_is_in_a_recent_folder_for_two_days() {
+        let written = Timestamp::clamped(1_795_434_850_000);
+        let key = segment(Uuid::nil(), written);
+        for (days, is_recent) in [(0, true), (2, true), (3, false)] {
+            let folders = recent_folders(written.plus_millis(days * limits::DAY_MS));
+            assert_eq!(folders.iter().any(|folder| key.prefix_matches(folder)), is_recent, "{days} days later");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The objects: where they lie, under which keys, and what is known of each of them.
+
+pub(crate) mod backend;
+pub(crate) mod bucket;
+pub(crate) mod checksums;
+pub(crate) mod damage;
+pub(crate) mod intents;
+pub(crate) mod keys;
+pub(crate) mod metering;
+pub(crate) mod probe;
+pub(crate) mod read_retry;

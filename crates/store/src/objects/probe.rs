@@ -1,0 +1,38 @@
+//! Probes: objects that are written and removed at once, to see whether that works.
+
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// Does something with an object that is nothing but a probe, and removes it, whatever came of it: a write that failed
+/// may have come through, and only its answer was lost.
+pub(crate) async fn with_probe<T>(
+    objects: &Arc<dyn ObjectStore>,
+    probe: &Path,
+    look: impl Future<Output = object_store::Result<T>>,
+    stop: &CancellationToken,
+) -> Result<T> {
+    let mut look = std::pin::pin!(look);
+    let looked = tokio::select! {
+        looked = &mut look => looked.map_err(Error::from),
+        () = stop.cancelled() => {
+            // A write that is under way would come through after the removal.
+            let _ = tokio::time::timeout(limits::PROBE_REMOVAL, look).await;
+            Err(Error::new(ErrorKind::Unavailable, "told to stop"))
+        }
+    };
+    let deleted = tokio::time::timeout(limits::PROBE_REMOVAL, objects.delete(probe)).await;
+    let found = looked?;
+    match deleted {
+        Ok(deleted) => deleted?,
+        Err(_) => {
+            return Err(Error::new(ErrorKind::Unavailable, format!("the object {probe} was not removed in time")));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,495 @@
+//! Building page files: by whichever node claims them, at once where the node that was asked has a builder to spare.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use az::SaturatingAs;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use runlog_model::{FileFormat, TimeRange, Timestamp};
+use sqlx::{AssertSqlSafe, FromRow};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, warn};
+
+use crate::cpu::CpuPool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::log::merge::{Merge, Piece, SliceRows};
+use crate::log::slices::Scope;
+use crate::objects::keys;
+use crate::objects::keys::PageForm;
+use crate::page::builders::Pages;
+use crate::page::builders::{Builder, Handed, PageToBuild};
+use crate::page::compressor::Presses;
+use crate::page::file::{FrameCutter, PageFileWriter, PageFrames, WrittenPage};
+use crate::tables::runs::LogState;
+
+/// How often a node looks for pages that were wanted through another one. Unit: milliseconds.
+const LOOK_EVERY_MS: u64 = 1_000;
+
+/// A page that was claimed, as its row has it.
+#[derive(Debug, FromRow)]
+struct ClaimedRow {
+    key: String,
+    run_id: String,
+    first_ms: i64,
+    last_ms: i64,
+    arrivals: i64,
+    file_format: String,
+    record_order: String,
+    records: i64,
+    log_epoch: i64,
+    attempts_away: i64,
+}
+
+/// What is selected of `page_files` for a [`ClaimedRow`].
+const CLAIMED_COLUMNS: &str =
+    "key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch, attempts_away";
+
+impl Pages {
+    /// Builds pages until `stop`; those that were begun are finished.
+    pub(crate) async fn build_pages(&self, stop: CancellationToken) {
+        let mut to_build = self.builds().to_build.lock().await;
+        for places in [&self.builds().idle, &self.builds().idle_for_long] {
+            places.add_permits(self.settings().page_builders.max(1));
+        }
+        let mut under_way = JoinSet::new();
+        let mut look = true;
+        while !stop.is_cancelled() {
+            if look {
+                self.begin_unclaimed(&mut under_way).await;
+            }
+            look = true;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Some(handed) = to_build.recv() => {
+                    under_way.spawn(self.clone().build_handed(handed));
+                    look = false;
+                }
+                Some(_) = under_way.join_next() => {}
+                () = self.builds().wanted.notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
+            }
+        }
+        for places in [&self.builds().idle, &self.builds().idle_for_long] {
+            places.forget_permits(usize::MAX >> 3);
+        }
+        while let Ok(handed) = to_build.try_recv() {
+            under_way.spawn(self.clone().build_handed(handed));
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    async fn begin_unclaimed(&self, under_way: &mut JoinSet<()>) {
+        while let Some(builder) = self.builds().take_builder() {
+            match self.claim_page(None).await {
+                Ok(Some(page)) => {
+                    under_way.spawn(self.clone().build_with(builder, page, None));
+                }
+                Ok(None) => return,
+                Err(error) => return tell(Err(error)),
+            }
+        }
+    }
+
+    async fn build_handed(self, handed: Handed) {
+        self.build_with(handed.builder, handed.page, Some(handed.accepted)).await;
+    }
+
+    /// Builds a page. One that takes long goes on beside the usual ones, as far as there is room for such pages: those
+    /// that take some milliseconds do not wait for it.
+    async fn build_with(self, builder: Builder, page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) {
+        let mut building = std::pin::pin!(self.build_page(page, accepted));
+        let usual = Duration::from_millis(limits::PAGE_USUAL_MS);
+        if let Ok(outcome) = tokio::time::timeout(usual, &mut building).await {
+            return tell(outcome);
+        }
+        let place = match Arc::clone(&self.builds().idle_for_long).try_acquire_owned() {
+            Ok(place) => {
+                drop(builder);
+                // Somebody may be waiting for the builder.
+                self.builds().look();
+                Builder { _idle: place }
+            }
+            Err(_) => builder,
+        };
+        tell(building.await);
+        drop(place);
+    }
+
+    /// Builds the page that has been wanted for longest; false when none is wanted.
+    pub async fn build_wanted_page(&self) -> Result<bool> {
+        let Some(page) = self.claim_page(None).await? else { return Ok(false) };
+        self.build_page(page, None).await?;
+        Ok(true)
+    }
+
+    /// Builds a page that somebody waits for at this moment, when nobody has it in hands; an error is left to the next
+    /// attempt. It goes on when the caller goes away.
+    pub(crate) async fn build_if_wanted(&self, page_key: &str) {
+        let (pages, page_key) = (self.clone(), page_key.to_owned());
+        let building = tokio::spawn(async move {
+            // One at a time: these do not wait for a builder.
+            let _alone = pages.builds().mending.lock().await;
+            match pages.claim_page(Some(&page_key)).await {
+                Ok(Some(page)) => tell(pages.build_page(page, None).await),
+                Ok(None) => {}
+                Err(error) => tell(Err(error)),
+            }
+        });
+        // A panic is in the log, and the row says that nothing was built.
+        let _ = building.await;
+    }
+
+    /// Builds a page's file, and keeps its lease meanwhile; where its row is on its way, waits for it before the file is
+    /// made known.
+    async fn build_page(&self, mut page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
+        let object_key = keys::page_file(&page.key, self.random().uuid(), self.page_form(page.format));
+        let (built, is_accepted) = {
+            let key = page.key.clone();
+            let building = async {
+                let built = build(self, &mut page, object_key.clone()).await;
+                let is_accepted = match accepted {
+                    Some(accepted) => accepted.await.is_ok(),
+                    None => true,
+                };
+                (built, is_accepted)
+            };
+            tokio::select! {
+                built = building => built,
+                never = self.keep_lease(&key) => match never {},
+            }
+        };
+        if !is_accepted {
+            // The request failed, and was told so.
+            let _ = self.objects().delete(&object_key).await;
+            return Ok(());
+        }
+        let written = match built {
+            Ok(written) => written,
+            Err(error) => {
+                self.leave_page(&page, &error).await?;
+                // Where the bucket is away, nothing of the file is there, or the sweep finds it.
+                if !is_of_something_away(&error) {
+                    let _ = self.objects().delete(&object_key).await;
+                }
+                return Err(error);
+            }
+        };
+        let marked = match self.mark_built(&page.key, &object_key, &written).await {
+            Ok(marked) => marked,
+            Err(error) => {
+                // Whether the row names the file is not known, so that the file stays.
+                self.leave_page(&page, &error).await?;
+                return Err(error);
+            }
+        };
+        if marked {
+            if page.attempts_away > 0 {
+                self.hurry_pages().await?;
+            }
+            // Nobody may be waiting.
+            let _ = self.builds().built.send(page.key.into());
+        } else {
+            // Another builder was first, or the log was deleted meanwhile.
+            self.objects().delete(&object_key).await?;
+        }
+        Ok(())
+    }
+
+    /// Renews the lease of a page for as long as it is built.
+    async fn keep_lease(&self, page_key: &str) -> Infallible {
+        loop {
+            tokio::time::sleep(Duration::from_millis(limits::PAGE_LEASE_RENEW_MS)).await;
+            if let Err(error) = self.renew_lease(page_key).await {
+                warn!(page.key = page_key, %error, "the lease of a log file was not renewed; another node may build it too");
+            }
+        }
+    }
+
+    async fn renew_lease(&self, page_key: &str) -> Result<()> {
+        let until = self.lease_now().await?.plus_millis(limits::PAGE_LEASE_MS);
+        sqlx::query("UPDATE page_files SET claimed_until = $2 WHERE key = $1 AND built_at IS NULL")
+            .bind(page_key)
+            .bind(until.as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Leaves a page to the next attempt. What was away is no fault of the page, and the attempt does not count.
+    async fn leave_page(&self, page: &PageToBuild, error: &Error) -> Result<()> {
+        let statement = match is_of_something_away(error) {
+            true => {
+                let delay_ms = (1_000 << page.attempts_away.clamp(0, 10)).min(limits::PAGE_AWAY_RETRY_MS_MAX);
+                let retry_at = self.lease_now().await?.plus_millis(delay_ms);
+                sqlx::query(
+                    "UPDATE page_files SET claimed_until = 0, retry_at = $2, attempts_away = attempts_away + 1,
+                            attempts = CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END
+                     WHERE key = $1 AND built_at IS NULL",
+                )
+                .bind(&page.key)
+                .bind(retry_at.as_millis())
+            }
+            false => sqlx::query(
+                "UPDATE page_files SET claimed_until = 0, attempts_away = 0, damaged_object = $2
+                 WHERE key = $1 AND built_at IS NULL",
+            )
+            .bind(&page.key)
+            .bind(error.damaged_object()),
+        };
+        statement.execute(self.catalog().write()).await?;
+        Ok(())
+    }
+
+    /// Has everything tried that could not be built because something was away: it is back.
+    async fn hurry_pages(&self) -> Result<()> {
+        sqlx::query("UPDATE page_files SET retry_at = 0 WHERE built_at IS NULL AND attempts_away > 0")
+            .execute(self.catalog().write())
+            .await?;
+        self.builds().look();
+        Ok(())
+    }
+
+    fn page_form(&self, format: FileFormat) -> PageForm {
+        PageForm { format, is_packed: !self.settings().links_by_bucket }
+    }
+
+    /// Now, as every node has it.
+    pub(crate) async fn lease_now(&self) -> Result<Timestamp> {
+        self.catalog_now().await
+    }
+
+    /// Claims the page that has been wanted for longest, or the one with this key; none when nothing is to be built.
+    async fn claim_page(&self, only: Option<&str>) -> Result<Option<PageToBuild>> {
+        let now = self.lease_now().await?;
+        let is_due = "built_at IS NULL AND claimed_until < $1 AND retry_at <= $1 AND (key = $2 OR $2 = '')";
+        let is_wanted: Option<i64> = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT CAST(1 AS BIGINT) FROM page_files WHERE {is_due} LIMIT 1"
+        )))
+        .bind(now.as_millis())
+        .bind(only.unwrap_or_default())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        if is_wanted.is_none() {
+            return Ok(None);
+        }
+        let skip_locked = self.catalog().skip_locked();
+        // The next attempt is put off before this one begins: it may end the process.
+        let row: Option<ClaimedRow> = sqlx::query_as(AssertSqlSafe(format!(
+            "UPDATE page_files SET claimed_until = $3, retry_at = $1 + $4 * attempts * attempts, attempts = attempts + 1
+             WHERE key = (SELECT key FROM page_files WHERE {is_due} ORDER BY wanted_at LIMIT 1{skip_locked})
+             RETURNING {CLAIMED_COLUMNS}"
+        )))
+        .bind(now.as_millis())
+        .bind(only.unwrap_or_default())
+        .bind(now.plus_millis(limits::PAGE_LEASE_MS).as_millis())
+        .bind(limits::PAGE_RETRY_MS)
+        .fetch_optional(self.catalog().write())
+        .await?;
+        row.map(PageToBuild::try_from).transpose()
+    }
+
+    /// Has a page built whose file was lost or is damaged. Nothing happens where somebody has seen to that.
+    pub(crate) async fn build_again(&self, page_key: &str, lost: &Path) -> Result<()> {
+        sqlx::query(
+            "UPDATE page_files SET built_at = NULL, object_key = NULL, claimed_until = 0, attempts = 0, retry_at = 0,
+                    attempts_away = 0
+             WHERE key = $1 AND object_key = $2",
+        )
+        .bind(page_key)
+        .bind(lost.as_ref())
+        .execute(self.catalog().write())
+        .await?;
+        self.builds().look();
+        match self.objects().delete(lost).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            deleted => Ok(deleted?),
+        }
+    }
+
+    async fn mark_built(&self, page_key: &str, object_key: &Path, written: &WrittenPage) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE page_files SET built_at = $2, object_key = $3, plain_bytes = $4, zstd_bytes = $5, frames = $6,
+                    checks = $7
+             WHERE key = $1 AND built_at IS NULL
+               AND log_epoch = (SELECT log_epoch FROM runs WHERE id = page_files.run_id)",
+        )
+        .bind(page_key)
+        .bind(self.now().as_millis())
+        .bind(object_key.as_ref())
+        .bind(written.plain_bytes.saturating_as::<i64>())
+        .bind(written.stored_bytes.saturating_as::<i64>())
+        .bind(&written.frames)
+        .bind(&written.checks)
+        .execute(self.catalog().write())
+        .await?;
+        debug!(page.key = page_key, records_count = written.records, "a log file was built");
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+impl TryFrom<ClaimedRow> for PageToBuild {
+    type Error = Error;
+
+    fn try_from(row: ClaimedRow) -> Result<Self> {
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of page {} does not decode", row.key));
+        let page = Scope {
+            run_id: row.run_id.parse().map_err(|_| undecodable("run"))?,
+            range: TimeRange {
+                start: Some(Timestamp::clamped(row.first_ms)),
+                end: Some(Timestamp::clamped(row.last_ms)),
+            },
+            arrivals: row.arrivals,
+            // Slices may be replaced at any time; the records stay the same.
+            state: LogState { log_epoch: row.log_epoch, log_version: 0 },
+        };
+        let format = row.file_format.parse().map_err(|_| undecodable("form"))?;
+        let order = row.record_order.parse().map_err(|_| undecodable("order"))?;
+        Ok(Self {
+            page,
+            format,
+            order,
+            records: row.records.saturating_as::<u64>(),
+            attempts_away: row.attempts_away,
+            key: row.key,
+            trail: None,
+        })
+    }
+}
+
+/// True when the page may be built as it is once something is back.
+fn is_of_something_away(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy)
+}
+
+fn tell(outcome: Result<()>) {
+    match outcome {
+        Ok(()) => {}
+        // The log was deleted meanwhile, and with it the request.
+        Err(error) if error.kind() == ErrorKind::Conflict => debug!(%error, "a log file is not built"),
+        Err(error) if is_of_something_away(&error) => {
+            warn!(error = &error as &dyn std::error::Error, "a log file is built later: something is away");
+        }
+        Err(error) => error!(error = &error as &dyn std::error::Error, "a log file could not be built"),
+    }
+}
+
+/// Writes the file of a page as an object.
+async fn build(pages: &Pages, page: &mut PageToBuild, object_key: Path) -> Result<WrittenPage> {
+    // Each thread has the same to do, twice.
+    let portion = page.records.saturating_as::<usize>().div_ceil(portions()).max(limits::PORTION_RECORDS);
+    if let Some(trail) = page.trail.take()
+        && let Some(rows) = trail.rows(pages, &page.page, page.records, page.order, portion).await?
+    {
+        match write(pages, page, Pieces::Known(rows), portion, object_key.clone()).await {
+            // Slices may have been replaced, and their objects removed, since the page was cut.
+            Err(error) if pages.log_state(page.page.run_id, page.page.state).await? == page.page.state => {
+                return Err(error);
+            }
+            Err(_) => {}
+            written => return written,
+        }
+    }
+    let state = pages.log_state(page.page.run_id, page.page.state).await?;
+    let merge = Merge::new(pages, Scope { state, ..page.page }, page.order);
+    write(pages, page, Pieces::Merged(Box::new(merge)), limits::PORTION_RECORDS, object_key).await
+}
+
+/// How many portions are formatted at a time: as many as there are threads, and one for each that may have to wait for the
+/// first.
+fn portions() -> usize {
+    (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::PORTIONS_MAX)
+}
+
+/// What a page is made of, in order.
+enum Pieces {
+    Known(VecDeque<SliceRows>),
+    Merged(Box<Merge>),
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Result<Option<Piece>> {
+        match self {
+            Self::Known(rows) => Ok(rows.pop_front().map(Piece::Rows)),
+            Self::Merged(merge) => merge.next_piece().await,
+        }
+    }
+
+    /// The next ones, with at least so many records; none at the end.
+    async fn next_portion(&mut self, records_min: usize) -> Result<Option<Vec<Piece>>> {
+        let (mut portion, mut records) = (Vec::new(), 0);
+        while records < records_min {
+            let Some(piece) = self.next().await? else { break };
+            records += piece.len();
+            portion.push(piece);
+        }
+        Ok(if portion.is_empty() { None } else { Some(portion) })
+    }
+}
+
+/// Writes the file of a page that is made of these pieces. Its records are read, formatted and compressed in portions,
+/// several at a time, and written one after the other.
+async fn write(
+    pages: &Pages,
+    page: &PageToBuild,
+    mut pieces: Pieces,
+    portion_records: usize,
+    object_key: Path,
+) -> Result<WrittenPage> {
+    let form = pages.page_form(page.format);
+    let mut file = PageFileWriter::new(pages.fleeting_objects().clone(), object_key, form);
+    let (mut under_way, mut is_begin, presses) = (VecDeque::new(), true, &pages.builds().presses);
+    while let Some(portion) = pieces.next_portion(portion_records).await? {
+        if under_way.len() >= portions()
+            && let Some(first) = under_way.pop_front()
+        {
+            file.write(frames_of(first).await?).await?;
+        }
+        let formatting = format_portion(pages.cpu().clone(), portion, form, is_begin, presses.clone());
+        under_way.push_back(AbortOnDropHandle::new(tokio::spawn(formatting)));
+        is_begin = false;
+    }
+    for portion in under_way {
+        file.write(frames_of(portion).await?).await?;
+    }
+    let (end, press) = file.end(presses.take()?)?;
+    presses.give_back(press);
+    file.write(end).await?;
+    let written = file.finish().await?;
+    match written.records == page.records {
+        true => Ok(written),
+        false => Err(Error::corrupt(format!(
+            "page {} has {} records where its request counted {}",
+            page.key, written.records, page.records
+        ))),
+    }
+}
+
+async fn frames_of(portion: AbortOnDropHandle<Result<PageFrames>>) -> Result<PageFrames> {
+    portion.await?
+}
+
+async fn format_portion(
+    cpu: CpuPool,
+    portion: Vec<Piece>,
+    form: PageForm,
+    is_begin: bool,
+    presses: Presses,
+) -> Result<PageFrames> {
+    let mut cutter = FrameCutter::new(form, is_begin, presses.take()?);
+    for piece in portion {
+        let count = piece.len();
+        let records = piece.read().await?;
+        let adding = move || cutter.add(&records).map(|()| cutter);
+        cutter = cpu.run_for(count, adding).await?;
+    }
+    let (frames, press) = cpu.run(move || cutter.finish()).await?;
+    presses.give_back(press);
+    Ok(frames)
+}

@@ -1,0 +1,846 @@
+//! Page files: the log as it is downloaded, in compressed frames.
+//!
+//! The plain bytes are cut into frames of one mebibyte, each compressed on its own. Together the frames are one zstd
+//! stream, so the file can be sent as it is; and with their lengths, which the catalog keeps, any range of the plain
+//! bytes is found without decompressing what is before it.
+//!
+//! Where the bucket makes the links, the file lies there as it is downloaded, not compressed.
+//!
+//! With the lengths the catalog keeps a digest of each frame, which is compared before any of its bytes are served. A
+//! file that is damaged is built again from the log, and what was to be read is read from the new one.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::{Array, Int32Array, StringArray};
+use az::SaturatingAs;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt};
+use runlog_model::text::TextLine;
+use runlog_model::{FileFormat, Timestamp};
+use sha2::{Digest, Sha256};
+use sqlx::FromRow;
+use tokio::io::AsyncWriteExt;
+use tracing::{error, warn};
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::log::merge::StretchRecords;
+use crate::objects::keys::PageForm;
+use crate::page::builders::Pages;
+use crate::page::compressor::Press;
+use crate::page::types::PageFile;
+use crate::segment::reader::{Bodies, Body, TextColumn};
+
+/// Writes a page file as an object.
+pub(crate) struct PageFileWriter {
+    form: PageForm,
+    object: BufWriter,
+    frames: Vec<Frame>,
+    plain_bytes: u64,
+    records: u64,
+}
+
+/// Some records of a page file that follow each other, formatted and cut into frames.
+#[derive(Default)]
+pub(crate) struct PageFrames {
+    cut: Vec<(Frame, Bytes)>,
+    records: u64,
+}
+
+/// Formats records and cuts them into frames.
+pub(crate) struct FrameCutter {
+    form: PageForm,
+    /// The first record of the file is among them.
+    is_begin: bool,
+    press: Press,
+    frames: PageFrames,
+}
+
+/// What a frame is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    /// Its length when it is unpacked. Unit: bytes.
+    plain: u32,
+    /// Its length in the object: the same where it is not compressed. Unit: bytes.
+    stored: u32,
+    /// The first bytes of the SHA-256 of what is stored; none in files of earlier versions.
+    digest: Option<FrameDigest>,
+}
+
+type FrameDigest = [u8; 8];
+
+/// What the catalog keeps of a page file that is complete.
+pub(crate) struct WrittenPage {
+    pub(crate) records: u64,
+    pub(crate) plain_bytes: u64,
+    /// Length of the object.
+    pub(crate) stored_bytes: u64,
+    /// Lengths of the compressed frames, as earlier versions read them; empty when it is not compressed.
+    pub(crate) frames: Vec<u8>,
+    /// The same of all frames, and their digests.
+    pub(crate) checks: Vec<u8>,
+}
+
+impl FrameCutter {
+    /// `is_begin` when what is cut begins the file.
+    pub(crate) fn new(form: PageForm, is_begin: bool, mut press: Press) -> Self {
+        press.plain.clear();
+        Self { form, is_begin, press, frames: PageFrames::default() }
+    }
+
+    /// Adds records.
+    pub(crate) fn add(&mut self, records: &StretchRecords) -> Result<()> {
+        let (bodies, rows) = records.texts();
+        let json = JsonColumns::new(bodies, records.len());
+        for (epoch_ms, row) in rows {
+            let out = &mut self.press.plain;
+            match self.form.format {
+                FileFormat::Json => {
+                    let is_first = self.is_begin && self.frames.records == 0;
+                    out.extend_from_slice(if is_first { b"[\n{\"logTimestamp\":" } else { b",\n{\"logTimestamp\":" });
+                    json.write(out, epoch_ms, row);
+                }
+                FileFormat::Text => write_text(out, epoch_ms, bodies.row(row)),
+            }
+            self.frames.records += 1;
+            if self.press.plain.len() >= limits::PAGE_FRAME_BYTES {
+                self.cut()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the last frame.
+    pub(crate) fn finish(mut self) -> Result<(PageFrames, Press)> {
+        self.cut()?;
+        Ok((self.frames, self.press))
+    }
+
+    fn cut(&mut self) -> Result<()> {
+        let plain = self.press.plain.len().saturating_as::<u32>();
+        if plain == 0 {
+            return Ok(());
+        }
+        let bytes = match self.form.is_packed {
+            true => self.press.pack()?,
+            false => Bytes::copy_from_slice(&self.press.plain),
+        };
+        let frame = Frame { plain, stored: bytes.len().saturating_as::<u32>(), digest: Some(digest_of(&bytes)) };
+        self.frames.cut.push((frame, bytes));
+        self.press.plain.clear();
+        Ok(())
+    }
+}
+
+impl PageFileWriter {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, key: Path, form: PageForm) -> Self {
+        let mut object = BufWriter::new(objects, key);
+        if !form.is_packed {
+            let content_type = Attributes::from_iter([(Attribute::ContentType, form.format.content_type())]);
+            object = object.with_attributes(content_type);
+        }
+        Self { form, object, frames: Vec::new(), plain_bytes: 0, records: 0 }
+    }
+
+    /// Adds what comes next; its last frame is cut.
+    pub(crate) async fn write(&mut self, next: PageFrames) -> Result<()> {
+        self.records += next.records;
+        for (frame, bytes) in next.cut {
+            self.plain_bytes += u64::from(frame.plain);
+            self.frames.push(frame);
+            self.object.put(bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// What stands after the last record, to be written then.
+    pub(crate) fn end(&self, press: Press) -> Result<(PageFrames, Press)> {
+        let mut end = FrameCutter::new(self.form, false, press);
+        if self.form.format == FileFormat::Json {
+            end.press.plain.extend_from_slice(if self.records == 0 { b"[]\n" } else { b"\n]\n" });
+        }
+        end.finish()
+    }
+
+    /// When this returns, the object is complete.
+    pub(crate) async fn finish(mut self) -> Result<WrittenPage> {
+        self.object
+            .shutdown()
+            .await
+            .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "cannot write a page file", error))?;
+        let lengths = self.frames.iter().flat_map(|frame| [frame.plain, frame.stored]).flat_map(u32::to_le_bytes);
+        Ok(WrittenPage {
+            records: self.records,
+            plain_bytes: self.plain_bytes,
+            stored_bytes: stored_bytes(&self.frames),
+            frames: if self.form.is_packed { lengths.collect() } else { Vec::new() },
+            checks: checks_of(&self.frames),
+        })
+    }
+}
+
+/// The texts of records, ready to be written as JSON.
+struct JsonColumns<'a> {
+    /// Up to the message, and after it.
+    before: Vec<JsonColumn<'a>>,
+    message: JsonColumn<'a>,
+    after: Vec<JsonColumn<'a>>,
+    /// The further fields; none when no record has some, and the brace at the end stands in `after`.
+    extra: Option<&'a TextColumn>,
+}
+
+/// Members of records: as they are written, such as `,"severity":"INFO","logType":"JOB"`, or the texts of one column.
+enum JsonColumn<'a> {
+    Texts { name: &'static str, texts: &'a TextColumn },
+    Members(Members),
+}
+
+/// Each group of members that occurs, once, and for each row which it is.
+struct Members {
+    rows: Vec<u32>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// Most groups of members that columns may have together. Unit: groups.
+const MEMBERS_MAX: usize = 4_096;
+
+impl<'a> JsonColumns<'a> {
+    /// For so many rows.
+    fn new(bodies: &'a Bodies, rows: usize) -> Self {
+        // Members are made for all rows that were read: of logs whose slices overlap, a few of these come at a time.
+        let is_few = rows.saturating_mul(8) < bodies.severity.len();
+        let names = |columns: &[(&'static str, &'a TextColumn)]| {
+            let mut joined: Vec<JsonColumn<'a>> = Vec::new();
+            for (name, texts) in columns {
+                let column = JsonColumn::new(name, texts, is_few);
+                match (joined.last_mut(), column) {
+                    (Some(JsonColumn::Members(before)), JsonColumn::Members(after))
+                        if before.ends.len() * after.ends.len() <= MEMBERS_MAX =>
+                    {
+                        *before = before.followed_by(&after);
+                    }
+                    (_, column) => joined.push(column),
+                }
+            }
+            joined
+        };
+        let mut after = names(&[
+            (",\"bundleName\":", &bodies.bundle_name),
+            (",\"bundleVersion\":", &bodies.bundle_version),
+            (",\"podName\":", &bodies.pod_name),
+        ]);
+        let mut extra = Some(&bodies.extra);
+        if bodies.extra.is_empty()
+            && let Some(JsonColumn::Members(last)) = after.last_mut()
+        {
+            *last = last.followed_by(&Members::end(last.rows.len()));
+            extra = None;
+        }
+        Self {
+            before: names(&[(",\"severity\":", &bodies.severity), (",\"logType\":", &bodies.log_type)]),
+            message: JsonColumn::new(",\"logMessage\":", &bodies.message, is_few),
+            after,
+            extra,
+        }
+    }
+
+    /// One record as one line of JSON, from its time on, without a line break at its end.
+    fn write(&self, out: &mut Vec<u8>, epoch_ms: i64, row: usize) {
+        out.extend_from_slice(itoa::Buffer::new().format(epoch_ms).as_bytes());
+        self.before.iter().for_each(|column| column.write(out, row));
+        self.message.write(out, row);
+        self.after.iter().for_each(|column| column.write(out, row));
+        let Some(extra) = self.extra else { return };
+        match extra.text(row).and_then(|extra| extra.strip_prefix('{')).filter(|fields| *fields != "}") {
+            Some(fields) => {
+                out.push(b',');
+                out.extend_from_slice(fields.as_bytes());
+            }
+            None => out.push(b'}'),
+        }
+    }
+}
+
+impl<'a> JsonColumn<'a> {
+    fn new(name: &'static str, texts: &'a TextColumn, is_few: bool) -> Self {
+        match texts {
+            _ if is_few => Self::Texts { name, texts },
+            TextColumn::Plain(_) => Self::Texts { name, texts },
+            TextColumn::Coded { keys, texts } => Self::Members(Members::new(name, keys, texts)),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, row: usize) {
+        match self {
+            Self::Texts { name, texts } => {
+                if let Some(text) = texts.text(row) {
+                    out.extend_from_slice(name.as_bytes());
+                    write_json_text(out, text);
+                }
+            }
+            Self::Members(members) => out.extend_from_slice(members.group(members.rows[row])),
+        }
+    }
+}
+
+impl Members {
+    /// One member; the last group is that of the rows without a text.
+    fn new(name: &str, keys: &Int32Array, texts: &StringArray) -> Self {
+        let mut members = Self { rows: Vec::new(), bytes: Vec::new(), ends: Vec::new() };
+        for text in texts {
+            members.bytes.extend_from_slice(name.as_bytes());
+            write_json_text(&mut members.bytes, text.unwrap_or_default());
+            members.ends.push(members.bytes.len());
+        }
+        let none = texts.len().saturating_as::<u32>();
+        if keys.null_count() == 0 {
+            members.rows.extend(keys.values().iter().map(|key| (*key).saturating_as::<u32>()));
+        } else {
+            members.ends.push(members.bytes.len());
+            members.rows.extend(keys.iter().map(|key| key.map_or(none, |key| key.saturating_as::<u32>())));
+        }
+        members
+    }
+
+    /// The brace after the last member of so many records.
+    fn end(records: usize) -> Self {
+        Self { rows: vec![0; records], bytes: b"}".to_vec(), ends: vec![1] }
+    }
+
+    /// Both, one after the other.
+    fn followed_by(&self, after: &Self) -> Self {
+        let width = after.ends.len().saturating_as::<u32>();
+        let rows = self.rows.iter().zip(&after.rows).map(|(before, after)| before * width + after).collect();
+        let mut joined = Self { rows, bytes: Vec::new(), ends: Vec::new() };
+        for first in 0..self.ends.len().saturating_as::<u32>() {
+            for second in 0..width {
+                joined.bytes.extend_from_slice(self.group(first));
+                joined.bytes.extend_from_slice(after.group(second));
+                joined.ends.push(joined.bytes.len());
+            }
+        }
+        joined
+    }
+
+    fn group(&self, number: u32) -> &[u8] {
+        let number = number as usize;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[number]]
+    }
+}
+
+fn write_json_text(out: &mut Vec<u8>, text: &str) {
+    // Without an early end the compiler looks at many bytes at a time.
+    let has_escapes = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
+    if has_escapes {
+        // Writing into memory does not fail.
+        let _ = serde_json::to_writer(out, text);
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, epoch_ms: i64, body: Body<'_>) {
+    let line = TextLine {
+        time: Timestamp::clamped(epoch_ms),
+        severity: body.severity,
+        log_type: body.log_type,
+        bundle_name: body.bundle_name,
+        message: body.message,
+    };
+    // Writing into memory does not fail.
+    let _ = line.write_to(out);
+}
+
+/// An open page file: its bytes plain, any range of them, or compressed as they are.
+///
+/// What is damaged is never given. It is built again from the log, once, and read from the new file; where that cannot
+/// be, the error names the object.
+#[derive(Clone)]
+pub struct PageReader {
+    /// Length of the plain file. Unit: bytes.
+    pub plain_bytes: u64,
+    /// Length of the compressed file, none when it does not lie compressed. Unit: bytes.
+    pub zstd_bytes: Option<u64>,
+    /// The form of the file.
+    pub format: FileFormat,
+    /// Names the content: the same tag, the same bytes.
+    pub etag: String,
+    pages: Pages,
+    object_key: Path,
+    frames: Arc<[Frame]>,
+    /// True when it was just built in the place of one that was damaged.
+    is_mended: bool,
+}
+
+#[derive(FromRow)]
+struct PageFileRow {
+    object_key: Option<String>,
+    file_format: String,
+    plain_bytes: Option<i64>,
+    zstd_bytes: Option<i64>,
+    frames: Option<Vec<u8>>,
+    checks: Option<Vec<u8>>,
+    attempts: i64,
+}
+
+/// The part of one frame that a range of the plain bytes needs.
+#[derive(Debug, Clone)]
+struct FramePart {
+    frame: Frame,
+    in_object: Range<u64>,
+    in_frame: Range<usize>,
+    in_plain: Range<u64>,
+}
+
+impl Pages {
+    /// Opens a page file that was built; none when there is no such file any more. One that the machine lost when it went
+    /// down is built anew first.
+    pub async fn open_page(&self, key: &str) -> Result<Option<PageReader>> {
+        let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
+        let object_key = row.object_key.clone();
+        let page = match (self.reader_of(key, row), object_key) {
+            (Ok(Some(page)), _) => page,
+            (Err(damage), Some(object_key)) if damage.kind() == ErrorKind::Corrupt => {
+                return self.mended_page(key, &Path::from(object_key), damage).await.map(Some);
+            }
+            (page, _) => return page,
+        };
+        match self.is_whole(&page.object_key, stored_bytes(&page.frames)).await? {
+            true => Ok(Some(page)),
+            false => {
+                let lost = page.damaged("is not as long as it was written; did the machine go down?");
+                page.mended(lost).await.map(Some)
+            }
+        }
+    }
+
+    /// Has a file built again in the place of one that is damaged or lost, and opens it.
+    async fn mended_page(&self, key: &str, lost: &Path, damage: Error) -> Result<PageReader> {
+        warn!(page.key = key, error = %damage, "a log file is damaged, and is built again from the log");
+        self.build_again(key, lost).await?;
+        let waiting = async {
+            loop {
+                let mut built = self.builds().watch();
+                let gone = || Error::new(ErrorKind::Expired, "the file has expired: generate the log again");
+                let row = self.page_file_row(key).await?.ok_or_else(gone)?;
+                let has_failed = row.attempts >= limits::PAGE_ATTEMPTS_MAX;
+                match self.reader_of(key, row)? {
+                    Some(again) => return Ok(PageReader { is_mended: true, ..again }),
+                    None if has_failed => return Err(damage),
+                    None => {}
+                }
+                self.build_if_wanted(key).await;
+                let _ = tokio::time::timeout(LOOK_AGAIN, built.recv()).await;
+            }
+        };
+        let wait = Duration::from_millis(limits::PAGE_MEND_MS);
+        tokio::time::timeout(wait, waiting).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, format!("page file {lost} is damaged, and not built again yet")))
+        })
+    }
+
+    async fn page_file_row(&self, key: &str) -> Result<Option<PageFileRow>> {
+        let row = sqlx::query_as(
+            "SELECT object_key, file_format, plain_bytes, zstd_bytes, frames, checks, attempts FROM page_files
+             WHERE key = $1",
+        )
+        .bind(key)
+        .fetch_optional(self.catalog().read())
+        .await?;
+        Ok(row)
+    }
+
+    /// None when it is not built.
+    fn reader_of(&self, key: &str, row: PageFileRow) -> Result<Option<PageReader>> {
+        let (Some(object_key), Some(plain_bytes), Some(stored)) = (row.object_key, row.plain_bytes, row.zstd_bytes)
+        else {
+            return Ok(None);
+        };
+        let lengths = row.frames.unwrap_or_default();
+        let frames = match row.checks.filter(|checks| !checks.is_empty()) {
+            Some(checks) => frames_of_checks(&checks)
+                .filter(|frames| stored_bytes(frames) == stored.saturating_as::<u64>())
+                .ok_or_else(|| Error::corrupt(format!("the checks of page file {object_key} are damaged")))?,
+            None if lengths.is_empty() => unchecked_pieces(plain_bytes.saturating_as::<u64>()),
+            None => frames_of(&lengths),
+        };
+        Ok(Some(PageReader {
+            plain_bytes: plain_bytes.saturating_as::<u64>(),
+            zstd_bytes: (!lengths.is_empty()).then_some(stored.saturating_as::<u64>()),
+            format: row.file_format.parse().map_err(|_| Error::corrupt("the form of a page file does not decode"))?,
+            etag: key.to_owned(),
+            pages: self.clone(),
+            object_key: Path::from(object_key),
+            frames: frames.into(),
+            is_mended: false,
+        }))
+    }
+
+    /// What is wrong with a page file that was built, found by reading it whole; nothing when it is as it was written.
+    pub(crate) async fn problem_of_page(&self, key: &str) -> Result<Option<String>> {
+        let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
+        let page = match self.reader_of(key, row) {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        let length = page.stored_length().await?;
+        let expected = stored_bytes(&page.frames);
+        let name = &page.object_key;
+        match length {
+            None => return Ok(Some(format!("page file {name} is gone"))),
+            Some(length) if length != expected => {
+                return Ok(Some(format!("page file {name} has {length} bytes where the catalog says {expected}")));
+            }
+            Some(_) => {}
+        }
+        for part in parts_of(&page.frames, 0..page.plain_bytes) {
+            match page.intact(&part).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(Some(error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has a page file built again that is damaged, or whose checks in the catalog are.
+    pub(crate) async fn mend_page(&self, key: &str) -> Result<()> {
+        let lost = self.page_file_row(key).await?.and_then(|row| row.object_key);
+        match lost {
+            Some(lost) => self.build_again(key, &Path::from(lost)).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Pages {
+    /// A link to a file, by the bucket it lies in, for a time. None when links lead to Runlog, or when the file lies
+    /// compressed, because it was built when they did.
+    pub async fn page_link(&self, file: &PageFile, life: Duration) -> Result<Option<Url>> {
+        if !self.settings().links_by_bucket {
+            return Ok(None);
+        }
+        let object_key: Option<String> = sqlx::query_scalar(
+            "SELECT object_key FROM page_files WHERE key = $1 AND built_at IS NOT NULL AND length(frames) = 0",
+        )
+        .bind(&file.key)
+        .fetch_optional(self.catalog().read())
+        .await?;
+        match object_key {
+            Some(key) => self.object_link(&Path::from(key), &file.quotable_name(), life).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// Bytes of a page file as they come.
+pub type PageBytes = BoxStream<'static, Result<Bytes>>;
+
+impl PageReader {
+    /// A range of the plain bytes. What is past the end is left out.
+    pub fn plain(self, range: Range<u64>) -> PageBytes {
+        let page = Arc::new(self);
+        stream::iter(parts_of(&page.frames, range))
+            .map(move |part| {
+                let page = Arc::clone(&page);
+                async move { page.part(part).await }
+            })
+            // The next frame is decompressed while the one before is sent.
+            .buffered(2)
+            .boxed()
+    }
+
+    /// The same, begun: its first bytes are there, so that whoever asked can still be told that they cannot be read.
+    pub async fn begin_plain(self, range: Range<u64>) -> Result<PageBytes> {
+        begun(self.plain(range)).await
+    }
+
+    /// The whole file as one zstd stream, begun, and its length. None when it does not lie compressed.
+    pub async fn begin_zstd(self) -> Result<Option<(u64, PageBytes)>> {
+        let Some(length) = self.zstd_bytes else { return Ok(None) };
+        match begun(self.clone().zstd()).await {
+            Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_mended => {
+                let again = self.mended(damage).await?;
+                let Some(length) = again.zstd_bytes else { return Ok(None) };
+                Ok(Some((length, begun(again.zstd()).await?)))
+            }
+            begun => Ok(Some((length, begun?))),
+        }
+    }
+
+    /// The whole file as one zstd stream. Where it is damaged it ends with an error: one that is built again may be cut
+    /// into other frames.
+    fn zstd(self) -> PageBytes {
+        let page = Arc::new(self);
+        let parts = parts_of(&page.frames, 0..page.plain_bytes);
+        stream::iter(parts)
+            .map(move |part| {
+                let page = Arc::clone(&page);
+                async move {
+                    let stored = page.intact(&part).await;
+                    if let Err(damage) = &stored
+                        && damage.kind() == ErrorKind::Corrupt
+                    {
+                        error!(error = damage as &dyn std::error::Error, "a download is broken off");
+                        page.pages.build_again(&page.etag, &page.object_key).await?;
+                    }
+                    stored
+                }
+            })
+            .buffered(2)
+            .boxed()
+    }
+
+    /// A part of the plain bytes, of the file or of the one that was built in its place.
+    async fn part(&self, part: FramePart) -> Result<Bytes> {
+        match self.intact_plain(&part).await {
+            Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_mended => {
+                let again = self.mended(damage).await?;
+                let mut bytes = BytesMut::with_capacity(part.in_frame.len());
+                for part in parts_of(&again.frames, part.in_plain) {
+                    bytes.extend_from_slice(&again.intact_plain(&part).await?);
+                }
+                Ok(bytes.freeze())
+            }
+            bytes => bytes,
+        }
+    }
+
+    async fn intact_plain(&self, part: &FramePart) -> Result<Bytes> {
+        let stored = self.intact(part).await?;
+        if self.zstd_bytes.is_none() {
+            return Ok(stored.slice(part.in_frame.clone()));
+        }
+        let (bytes, in_frame) = (part.frame.plain as usize, part.in_frame.clone());
+        let plain = tokio::task::spawn_blocking(move || unpack(&stored, bytes, in_frame)).await?;
+        plain.ok_or_else(|| self.damaged("does not unpack"))
+    }
+
+    /// A frame as it is stored; `Corrupt` when it is not what was written.
+    async fn intact(&self, part: &FramePart) -> Result<Bytes> {
+        let stored = match self.pages.objects().get_range(&self.object_key, part.in_object.clone()).await {
+            Ok(stored) => stored,
+            // Stores say in words of their own that an object ends too soon.
+            Err(error) => match self.stored_length().await? {
+                Some(length) if length == stored_bytes(&self.frames) => return Err(error.into()),
+                Some(_) => return Err(self.damaged("is not as long as it was written")),
+                None => return Err(self.damaged("is gone")),
+            },
+        };
+        let is_intact = stored.len() == part.frame.stored as usize
+            && part.frame.digest.is_none_or(|expected| digest_of(&stored) == expected);
+        match is_intact {
+            true => Ok(stored),
+            false => Err(self.damaged("does not hold the bytes that were written")),
+        }
+    }
+
+    /// The length of the object; none when it is gone.
+    async fn stored_length(&self) -> Result<Option<u64>> {
+        match self.pages.objects().head(&self.object_key).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn damaged(&self, how: &str) -> Error {
+        Error::corrupt(format!("page file {} {how}", self.object_key))
+    }
+
+    /// The file that was built in the place of this one, which is damaged or lost.
+    async fn mended(&self, damage: Error) -> Result<Self> {
+        let again = self.pages.mended_page(&self.etag, &self.object_key, damage.clone()).await?;
+        // The same records give the same bytes; what has begun goes on with them.
+        if again.plain_bytes == self.plain_bytes { Ok(again) } else { Err(damage) }
+    }
+}
+
+/// How often a page that is built again is looked for, where another node may build it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The same stream, once its first bytes are there.
+async fn begun(mut bytes: PageBytes) -> Result<PageBytes> {
+    let first = bytes.try_next().await?;
+    Ok(stream::iter(first.map(Ok)).chain(bytes).boxed())
+}
+
+/// A part of the plain bytes of a frame; none when it is damaged.
+fn unpack(frame: &[u8], plain_bytes: usize, part: Range<usize>) -> Option<Bytes> {
+    let plain = Bytes::from(zstd::bulk::decompress(frame, plain_bytes).ok()?);
+    (plain.len() == plain_bytes).then(|| plain.slice(part))
+}
+
+fn digest_of(stored: &[u8]) -> FrameDigest {
+    let mut first = FrameDigest::default();
+    first.copy_from_slice(&Sha256::digest(stored)[..8]);
+    first
+}
+
+fn stored_bytes(frames: &[Frame]) -> u64 {
+    frames.iter().map(|frame| u64::from(frame.stored)).sum()
+}
+
+/// Frames as the catalog keeps them: see the column `checks`.
+fn checks_of(frames: &[Frame]) -> Vec<u8> {
+    let mut checks = Vec::with_capacity(frames.len() * CHECK_BYTES + 32);
+    for frame in frames {
+        checks.extend(frame.plain.to_le_bytes());
+        checks.extend(frame.stored.to_le_bytes());
+        checks.extend(frame.digest.unwrap_or_default());
+    }
+    let digest = Sha256::digest(&checks);
+    checks.extend_from_slice(&digest);
+    checks
+}
+
+/// What a frame takes in them. Unit: bytes.
+const CHECK_BYTES: usize = 16;
+
+/// None when they are damaged.
+fn frames_of_checks(checks: &[u8]) -> Option<Vec<Frame>> {
+    let (table, digest) = checks.split_at_checked(checks.len().checked_sub(32)?)?;
+    if Sha256::digest(table).as_slice() != digest || table.len() % CHECK_BYTES != 0 {
+        return None;
+    }
+    let frame = |check: &[u8]| {
+        let number = |at: usize| Some(u32::from_le_bytes(check.get(at..at + 4)?.try_into().ok()?));
+        Some(Frame { plain: number(0)?, stored: number(4)?, digest: Some(check.get(8..16)?.try_into().ok()?) })
+    };
+    table.chunks_exact(CHECK_BYTES).map(frame).collect()
+}
+
+/// Frames of a compressed file of an earlier version.
+fn frames_of(bytes: &[u8]) -> Vec<Frame> {
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    let frame = |pair: &[u8]| Frame { plain: number(&pair[..4]), stored: number(&pair[4..]), digest: None };
+    bytes.chunks_exact(8).map(frame).collect()
+}
+
+/// Pieces of a file of an earlier version that is not compressed.
+fn unchecked_pieces(bytes: u64) -> Vec<Frame> {
+    let step = limits::PAGE_FRAME_BYTES as u64;
+    let piece = |start: u64| {
+        let length = (bytes - start).min(step).saturating_as::<u32>();
+        Frame { plain: length, stored: length, digest: None }
+    };
+    (0..bytes).step_by(limits::PAGE_FRAME_BYTES).map(piece).collect()
+}
+
+fn parts_of(frames: &[Frame], range: Range<u64>) -> Vec<FramePart> {
+    let (mut plain_at, mut stored_at) = (0_u64, 0_u64);
+    let mut parts = Vec::new();
+    for frame in frames {
+        let (plain_end, stored_end) = (plain_at + u64::from(frame.plain), stored_at + u64::from(frame.stored));
+        let (start, end) = (range.start.max(plain_at), range.end.min(plain_end));
+        if start < end {
+            let in_frame = (start - plain_at).saturating_as::<usize>()..(end - plain_at).saturating_as::<usize>();
+            parts.push(FramePart { frame: *frame, in_object: stored_at..stored_end, in_frame, in_plain: start..end });
+        }
+        (plain_at, stored_at) = (plain_end, stored_end);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(plain: u32, stored: u32) -> Frame {
+        Frame { plain, stored, digest: Some([stored as u8; 8]) }
+    }
+
+    #[test]
+    fn a_range_takes_only_the_frames_it_needs() {
+        let frames = [frame(10, 3), frame(10, 4), frame(5, 2)];
+        let parts = parts_of(&frames, 12..25);
+        let shown: Vec<_> = parts.iter().map(|part| (part.in_object.clone(), part.in_frame.clone())).collect();
+        assert_eq!(shown, [(3..7, 2..10), (7..9, 0..5)]);
+        assert!(parts_of(&frames, 25..30).is_empty());
+    }
+
+    #[test]
+    fn lengths_of_frames_are_read_as_earlier_versions_wrote_them() {
+        let bytes: Vec<u8> = [0x0102_0304_u32, 5].into_iter().flat_map(u32::to_le_bytes).collect();
+        assert_eq!(frames_of(&bytes), [Frame { digest: None, ..frame(0x0102_0304, 5) }]);
+        let pieces = unchecked_pieces(limits::PAGE_FRAME_BYTES as u64 + 7);
+        assert_eq!(pieces.iter().map(|piece| piece.stored).collect::<Vec<_>>(), [limits::PAGE_FRAME_BYTES as u32, 7]);
+    }
+
+    #[test]
+    fn checks_of_frames_are_read_as_they_are_written_and_not_when_a_bit_is_another() {
+        for frames in [vec![], vec![frame(10, 3), frame(7, 4)]] {
+            let checks = checks_of(&frames);
+            assert_eq!(frames_of_checks(&checks).unwrap(), frames);
+            for bit in 0..checks.len() * 8 {
+                let mut damaged = checks.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(frames_of_checks(&damaged), None, "bit {bit}");
+            }
+            for length in 0..checks.len() {
+                assert_eq!(frames_of_checks(&checks[..length]), None, "{length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_are_escaped_as_json_has_it() {
+        let every_byte: String = (0..0x180).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "a \"b\" \\c", "\u{0}\u{1f}\u{7f}", &every_byte] {
+            let mut out = Vec::new();
+            write_json_text(&mut out, text);
+            assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(text).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_line_of_json_however_its_texts_are_kept() {
+        let none = || TextColumn::Plain(StringArray::new_null(2));
+        let severity = StringArray::from(vec![Some("INFO"), None]);
+        let coded = TextColumn::Coded {
+            keys: Int32Array::from(vec![Some(1), None]),
+            texts: StringArray::from(vec!["WARN", "INFO"]),
+        };
+        let job = TextColumn::Coded { keys: Int32Array::from(vec![0, 0]), texts: StringArray::from(vec!["JOB"]) };
+        let jobs = TextColumn::Plain(StringArray::from(vec!["JOB", "JOB"]));
+        let some = || TextColumn::Plain(StringArray::from(vec![Some(r#"{"n":1}"#), None]));
+        let no_pod =
+            TextColumn::Coded { keys: Int32Array::new_null(2), texts: StringArray::from(Vec::<String>::new()) };
+        let forms = [
+            (TextColumn::Plain(severity), jobs, none(), some()),
+            (coded.clone(), job.clone(), no_pod.clone(), some()),
+            (coded, job, no_pod, none()),
+        ];
+        for (severity, log_type, pod_name, extra) in forms {
+            let end = if extra.is_empty() { "}" } else { r#","n":1}"# };
+            let bodies = Bodies {
+                severity,
+                log_type,
+                message: TextColumn::Plain(StringArray::from(vec!["a\n\"b\"", ""])),
+                bundle_name: none(),
+                bundle_version: none(),
+                pod_name,
+                extra,
+            };
+            let mut out = Vec::new();
+            let columns = JsonColumns::new(&bodies, 2);
+            columns.write(&mut out, 7, 0);
+            columns.write(&mut out, -1, 1);
+            let first = r#"7,"severity":"INFO","logType":"JOB","logMessage":"a\n\"b\"""#;
+            let expected = format!(r#"{first}{end}-1,"logType":"JOB","logMessage":""}}"#);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Rows of the catalog as columns: runs, tasks and deliveries, for questions that no list of the API answers.
+//!
+//! What can be asked for is named here, column by column; how the catalog keeps it stays inside.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions, TimestampMillisecondArray,
+};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use az::SaturatingAs;
+use runlog_model::WorkspaceId;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::catalog::filters::push_workspaces;
+use crate::catalog::sql::Sql;
+use crate::core::Core;
+use crate::error::Result;
+use crate::limits;
+
+/// A kind of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowTable {
+    /// One for each run.
+    Runs,
+    /// One for each task.
+    Tasks,
+    /// One for each run and each sink that it is delivered to.
+    Deliveries,
+}
+
+/// A column of a [`RowTable`].
+#[derive(Debug, Clone, Copy)]
+pub struct RowColumn {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: RowKind,
+    /// False when every row has it.
+    pub may_be_null: bool,
+    /// How the catalog says it.
+    sql: &'static str,
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowKind {
+    /// A text.
+    Text,
+    /// A whole number.
+    Number,
+    /// A timestamp in milliseconds, UTC.
+    Time,
+    /// True or false.
+    Flag,
+}
+
+/// What a row has to be, in one column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RowCondition {
+    /// One of these texts.
+    Texts(Vec<String>),
+    /// A number, or epoch milliseconds, from here to there, both inside.
+    Between(i64, i64),
+}
+
+const fn text(name: &'static str, sql: &'static str) -> RowColumn {
+    RowColumn { name, kind: RowKind::Text, may_be_null: false, sql }
+}
+
+const fn number(name: &'static str, sql: &'static str) -> RowColumn {
+    RowColumn { name, kind: RowKind::Number, may_be_null: false, sql }
+}
+
+const fn time(name: &'static str, sql: &'static str) -> RowColumn {
+    RowColumn { name, kind: RowKind::Time, may_be_null: false, sql }
+}
+
+const fn flag(name: &'static str, sql: &'static str) -> RowColumn {
+    RowColumn { name, kind: RowKind::Flag, may_be_null: false, sql }
+}
+
+const fn perhaps(column: RowColumn) -> RowColumn {
+    RowColumn { may_be_null: true, ..column }
+}
+
+const RUNS: [RowColumn; 40] = [
+    text("run_id", "r.id"),
+    text("task_id", "r.task_id"),
+    text("task_name", "t.name"),
+    text("task_version", "r.task_version"),
+    text("workspace_id", "r.workspace_id"),
+    text("workspace_name", "w.name"),
+    text("environment_name", "e.name"),
+    text("status", "r.status"),
+    text("execution_status", "r.execution_status"),
+    text("execution_type", "r.execution_type"),
+    time("triggered_at", "r.triggered_at"),
+    perhaps(time("started_at", "r.started_at")),
+    perhaps(time("finished_at", "r.finished_at")),
+    perhaps(number("duration_ms", "r.finished_at - r.started_at")),
+    text("user_id", "r.user_id"),
+    text("user_type", "r.user_type"),
+    perhaps(text("plan_id", "r.plan_id")),
+    perhaps(text("plan_name", "r.plan_name")),
+    perhaps(text("plan_execution_id", "r.plan_execution_id")),
+    perhaps(text("artifact_name", "r.artifact_name")),
+    perhaps(text("artifact_version", "r.artifact_version")),
+    perhaps(text("log_level", "r.log_level")),
+    perhaps(number("attempts", "r.attempts")),
+    perhaps(text("error_type", "r.error_type")),
+    perhaps(text("error_message", "r.error_message")),
+    perhaps(text("misfired_reason", "r.misfired_reason")),
+    perhaps(number("processed_rows", "r.processed_rows")),
+    perhaps(number("rejected_rows", "r.rejected_rows")),
+    number("records", "r.records"),
+    number("fatal_records", "r.severity_fatal"),
+    number("error_records", "r.severity_error"),
+    number("warn_records", "r.severity_warn"),
+    number("info_records", "r.severity_info"),
+    number("debug_records", "r.severity_debug"),
+    number("trace_records", "r.severity_trace"),
+    number("other_records", "r.severity_other"),
+    number("stored_bytes", "r.stored_bytes"),
+    perhaps(time("last_record_stored_at", "r.last_record_stored_at")),
+    flag("is_final", "CASE WHEN r.final_since IS NULL THEN 0 ELSE 1 END"),
+    flag("legal_hold", "r.legal_hold"),
+];
+
+const TASKS: [RowColumn; 10] = [
+    text("task_id", "t.id"),
+    text("task_name", "t.name"),
+    text("version", "t.version"),
+    perhaps(text("description", "t.description")),
+    text("tags", "t.tags"),
+    text("workspace_id", "t.workspace_id"),
+    text("workspace_name", "w.name"),
+    text("environment_id", "w.environment_id"),
+    text("environment_name", "e.name"),
+    time("created_at", "t.created_at"),
+];
+
+/// Records of a delivery that its sink refused for good.
+const REFUSED: &str = "(SELECT CAST(COALESCE(SUM(l.records), 0) AS BIGINT) FROM dead_letters l
+    WHERE l.sink = d.sink AND l.run_id = d.run_id AND l.log_epoch = d.log_epoch)";
+
+const DELIVERIES: [RowColumn; 13] = [
+    text("sink", "d.sink"),
+    text("run_id", "d.run_id"),
+    text("task_id", "r.task_id"),
+    text("workspace_id", "r.workspace_id"),
+    text("state", "d.state"),
+    perhaps(number("of_records", "d.of_records")),
+    perhaps(number("delivered", "d.delivered")),
+    number("left_out", "d.left_out"),
+    number("refused", REFUSED),
+    perhaps(time("due_at", "d.due_at")),
+    perhaps(number("attempts", "d.attempts")),
+    perhaps(time("done_at", "d.done_at")),
+    perhaps(text("problem", "d.problem")),
+];
+
+impl RowTable {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Runs, Self::Tasks, Self::Deliveries];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Runs => "runs",
+            Self::Tasks => "tasks",
+            Self::Deliveries => "deliveries",
+        }
+    }
+
+    /// Its columns.
+    pub fn columns(self) -> &'static [RowColumn] {
+        match self {
+            Self::Runs => &RUNS,
+            Self::Tasks => &TASKS,
+            Self::Deliveries => &DELIVERIES,
+        }
+    }
+
+    /// The form of the batches with some of its columns.
+    pub fn schema(self, columns: &[usize]) -> SchemaRef {
+        let field = |index: &usize| {
+            let column = &self.columns()[*index];
+            let kind = match column.kind {
+                RowKind::Text => DataType::LargeUtf8,
+                RowKind::Number => DataType::Int64,
+                RowKind::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+                RowKind::Flag => DataType::Boolean,
+            };
+            Field::new(column.name, kind, column.may_be_null)
+        };
+        Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+    }
+
+    fn tables(self) -> &'static str {
+        match self {
+            Self::Runs => {
+                "runs r JOIN tasks t ON t.id = r.task_id JOIN workspaces w ON w.id = r.workspace_id
+                 JOIN environments e ON e.id = w.environment_id"
+            }
+            Self::Tasks => {
+                "tasks t JOIN workspaces w ON w.id = t.workspace_id JOIN environments e ON e.id = w.environment_id"
+            }
+            Self::Deliveries => "deliveries d JOIN runs r ON r.id = d.run_id",
+        }
+    }
+
+    /// What names a row, by which rows are read on.
+    fn key(self) -> &'static [&'static str] {
+        match self {
+            Self::Runs => &["r.id"],
+            Self::Tasks => &["t.id"],
+            Self::Deliveries => &["d.sink", "d.run_id"],
+        }
+    }
+
+    fn workspace(self) -> &'static str {
+        match self {
+            Self::Tasks => "t.workspace_id",
+            Self::Runs | Self::Deliveries => "r.workspace_id",
+        }
+    }
+}
+
+/// Rows that are read, some at a time.
+pub struct RowScan {
+    core: Core,
+    table: RowTable,
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    workspace_ids: Option<Vec<WorkspaceId>>,
+    conditions: Vec<(usize, RowCondition)>,
+    /// The key of the last row that was read.
+    after: Option<Vec<String>>,
+    is_done: bool,
+}
+
+impl Core {
+    /// Begins to read rows of the workspaces that are named, in those columns; all conditions have to hold.
+    pub fn scan_rows(
+        &self,
+        table: RowTable,
+        columns: Vec<usize>,
+        workspace_ids: Option<Vec<WorkspaceId>>,
+        conditions: Vec<(usize, RowCondition)>,
+    ) -> RowScan {
+        let schema = table.schema(&columns);
+        let core = self.clone();
+        RowScan { core, table, columns, schema, workspace_ids, conditions, after: None, is_done: false }
+    }
+}
+
+impl RowScan {
+    /// The next rows; none at the end.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        if self.is_done {
+            return Ok(None);
+        }
+        let rows = self.query().build_query().fetch_all(self.core.catalog().read()).await?;
+        self.is_done = rows.len().saturating_as::<i64>() < limits::ROWS_AT_A_TIME;
+        let width = self.columns.len();
+        if let Some(last) = rows.last() {
+            let key = (0..self.table.key().len()).map(|index| last.try_get(width + index));
+            self.after = Some(key.collect::<Result<_, sqlx::Error>>()?);
+        }
+        self.batch(&rows).map(Some)
+    }
+
+    fn query(&self) -> Sql {
+        let all = self.table.columns();
+        let selected = self.columns.iter().map(|index| all[*index].sql).chain(self.table.key().iter().copied());
+        let selected: Vec<&str> = selected.collect();
+        let mut query = Sql::new(format!("SELECT {} FROM {} WHERE TRUE", selected.join(", "), self.table.tables()));
+        push_workspaces(&mut query, self.table.workspace(), self.workspace_ids.as_deref());
+        for (index, condition) in &self.conditions {
+            let column = all[*index].sql;
+            match condition {
+                RowCondition::Texts(texts) if texts.is_empty() => query.push(" AND FALSE"),
+                RowCondition::Texts(texts) => {
+                    query.push(format!(" AND {column} IN (")).push_list(texts.iter().cloned()).push(")")
+                }
+                RowCondition::Between(low, high) => {
+                    query.push(format!(" AND {column} BETWEEN ")).push_bind(*low).push(" AND ").push_bind(*high)
+                }
+            };
+        }
+        let key = self.table.key().join(", ");
+        if let Some(after) = &self.after {
+            query.push(format!(" AND ({key}) > (")).push_list(after.iter().cloned()).push(")");
+        }
+        query.push(format!(" ORDER BY {key} LIMIT ")).push_bind(limits::ROWS_AT_A_TIME);
+        query
+    }
+
+    fn batch(&self, rows: &[AnyRow]) -> Result<RecordBatch> {
+        let all = self.table.columns();
+        let columns = self.columns.iter().enumerate().map(|(at, index)| array(rows, at, all[*index].kind));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let columns = columns.collect::<Result<_>>()?;
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+}
+
+fn array(rows: &[AnyRow], at: usize, kind: RowKind) -> Result<ArrayRef> {
+    if kind == RowKind::Text {
+        let texts = rows.iter().map(|row| row.try_get::<Option<String>, _>(at));
+        let texts: Vec<Option<String>> = texts.collect::<Result<_, sqlx::Error>>()?;
+        return Ok(Arc::new(LargeStringArray::from_iter(texts)));
+    }
+    let numbers = rows.iter().map(|row| row.try_get::<Option<i64>, _>(at));
+    let numbers: Vec<Option<i64>> = numbers.collect::<Result<_, sqlx::Error>>()?;
+    Ok(match kind {
+        RowKind::Time => Arc::new(TimestampMillisecondArray::from(numbers).with_timezone("UTC")),
+        RowKind::Flag => {
+            let flags = numbers.into_iter().map(|number| number.map(|number| number != 0));
+            Arc::new(BooleanArray::from_iter(flags))
+        }
+        _ => Arc::new(Int64Array::from(numbers)),
+    })
+}

@@ -1,0 +1,345 @@
+//! Reads one unit of a scan: conditions first, each on its own column, then the other columns of the rows that passed.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, RecordBatchOptions,
+    StringArray, TimestampMillisecondArray, UInt32Array,
+};
+use arrow_schema::ArrowError;
+use az::SaturatingAs;
+use memchr::memmem;
+use parquet::arrow::arrow_reader::{ArrowPredicate, ArrowPredicateFn, RowFilter};
+use runlog_model::TimeRange;
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::query::scan::plan::{PlannedRun, PlannedSlice, Unit};
+use crate::query::scan::request::{ScanColumn, ScanRequest};
+use crate::segment::reader::{RowReader, SegmentFile, TextColumn, column};
+
+/// The batches of a unit.
+pub(crate) struct UnitBatches {
+    core: Core,
+    request: Arc<ScanRequest>,
+    unit: Unit,
+    runs: Arc<UnitRuns>,
+    source: Source,
+}
+
+/// Where the rows come from.
+enum Source {
+    /// Everything that is wanted stands in the catalog: the slice that comes next, and how many of its rows were given.
+    Catalog { slice: usize, given: usize },
+    /// The object.
+    File(Box<RowReader>),
+    /// There is nothing (more).
+    Nothing,
+}
+
+/// The runs of a unit, in the order of their rows.
+pub(crate) struct UnitRuns {
+    pub(crate) runs: Vec<Arc<PlannedRun>>,
+    pub(crate) arrival_bases: Vec<i64>,
+    by_id: HashMap<String, usize>,
+}
+
+/// Opens what a unit names, as far as its logs are still there.
+pub(crate) async fn read_unit(
+    core: &Core,
+    request: &Arc<ScanRequest>,
+    range: TimeRange,
+    mut unit: Unit,
+) -> Result<UnitBatches> {
+    if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
+        unit.without_deleted(core).await?;
+    }
+    let mut batches = UnitBatches {
+        core: core.clone(),
+        request: Arc::clone(request),
+        runs: Arc::new(UnitRuns::of(&unit.slices)),
+        unit,
+        source: Source::Nothing,
+    };
+    let opened = batches.open(range).await;
+    match opened {
+        Ok(source) => batches.source = source,
+        Err(error) => batches.end_if_deleted(error).await?,
+    }
+    Ok(batches)
+}
+
+impl UnitBatches {
+    /// The next rows that pass; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let batch = match &mut self.source {
+                Source::Nothing => return Ok(None),
+                Source::Catalog { slice, given } => {
+                    let Some(part) = self.unit.slices.get(*slice) else { return Ok(None) };
+                    let rows = (part.records - *given).min(limits::SCAN_BATCH_RECORDS);
+                    let run = self.runs.by_id.get(&part.run.id).copied().unwrap_or_default();
+                    (*slice, *given) =
+                        if *given + rows == part.records { (*slice + 1, 0) } else { (*slice, *given + rows) };
+                    return Ok(Some(self.runs.batch_of_catalog(&self.request, run, rows)?));
+                }
+                Source::File(rows) => {
+                    let (runs, request) = (Arc::clone(&self.runs), Arc::clone(&self.request));
+                    rows.next(move |batch| runs.batch_of_file(&request, &batch)).await
+                }
+            };
+            match batch {
+                Ok(Some(batch)) if batch.num_rows() == 0 => {}
+                Ok(batch) => return Ok(batch),
+                Err(error) => self.end_if_deleted(error).await?,
+            }
+        }
+    }
+
+    async fn open(&mut self, range: TimeRange) -> Result<Source> {
+        let Some(rows) = rows_together(&self.unit.slices) else { return Ok(Source::Nothing) };
+        let conditions = Conditions::of(&self.request, range, &self.unit.slices);
+        let mut columns: Vec<&'static str> =
+            self.request.columns.iter().filter(|column| !column.is_of_run()).map(|column| column.name()).collect();
+        if columns.is_empty() && conditions.are_none() {
+            return Ok(Source::Catalog { slice: 0, given: 0 });
+        }
+        let needs_run = |column: &ScanColumn| column.is_of_run() || *column == ScanColumn::Arrival;
+        if self.runs.runs.len() > 1 && self.request.columns.iter().any(needs_run) {
+            columns.push("run_id");
+        }
+        if columns.is_empty() {
+            // Something has to be read for there to be rows to count.
+            columns.push("time");
+        }
+        let file = SegmentFile::open(self.core.segments(), &self.unit.object_key, self.unit.object_bytes).await?;
+        let filter = conditions.row_filter(&file);
+        Ok(Source::File(Box::new(file.rows_of(rows, &columns, filter)?)))
+    }
+
+    /// Ends the unit when what it reads was deleted meanwhile; fails with `error` when that is not the reason.
+    async fn end_if_deleted(&mut self, error: Error) -> Result<()> {
+        self.unit.without_deleted(&self.core).await?;
+        match self.unit.slices.is_empty() {
+            true => self.source = Source::Nothing,
+            false => return Err(self.unit.lost(error)),
+        }
+        Ok(())
+    }
+}
+
+/// The rows of some slices of one object, those that follow each other as one range; none when there are no slices.
+pub(crate) fn rows_together(slices: &[PlannedSlice]) -> Option<Vec<Range<usize>>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for slice in slices {
+        let rows = slice.first_row..slice.first_row + slice.records;
+        match ranges.last_mut() {
+            Some(last) if last.end == rows.start => last.end = rows.end,
+            _ => ranges.push(rows),
+        }
+    }
+    (!ranges.is_empty()).then_some(ranges)
+}
+
+/// What each row of a unit has to be looked at for.
+struct Conditions {
+    /// None when all rows are in the range.
+    range: Option<TimeRange>,
+    severities: Option<Arc<HashSet<String>>>,
+    message_parts: Vec<String>,
+}
+
+impl Conditions {
+    fn of(request: &ScanRequest, range: TimeRange, slices: &[PlannedSlice]) -> Self {
+        let is_inside = |slice: &PlannedSlice| range.contains(slice.first_time) && range.contains(slice.last_time);
+        Self {
+            range: (!slices.iter().all(is_inside)).then_some(range),
+            severities: request.filter.severities.as_ref().map(|texts| Arc::new(texts.iter().cloned().collect())),
+            message_parts: request.filter.message_parts.clone(),
+        }
+    }
+
+    fn are_none(&self) -> bool {
+        self.range.is_none() && self.severities.is_none() && self.message_parts.is_empty()
+    }
+
+    /// The cheap conditions come first: of the columns of the others, only rows that passed are read.
+    fn row_filter(self, file: &SegmentFile) -> Option<RowFilter> {
+        let mut predicates: Vec<Box<dyn ArrowPredicate>> = Vec::new();
+        if let Some(range) = self.range {
+            predicates.push(predicate(file, "time", move |batch| {
+                let times = column::<TimestampMillisecondArray>(batch, "time")?;
+                Ok(times.values().iter().map(|ms| Some(range.contains(*ms))).collect())
+            }));
+        }
+        if let Some(severities) = self.severities {
+            predicates.push(predicate(file, "severity", move |batch| {
+                Ok(rows_named(&TextColumn::of(batch, "severity")?, &severities))
+            }));
+        }
+        for part in self.message_parts {
+            let finder = memmem::Finder::new(part.as_bytes()).into_owned();
+            predicates.push(predicate(file, "message", move |batch| {
+                Ok(rows_that_hold(column::<StringArray>(batch, "message")?, &finder))
+            }));
+        }
+        (!predicates.is_empty()).then(|| RowFilter::new(predicates))
+    }
+}
+
+/// A condition on one column.
+pub(crate) fn predicate(
+    file: &SegmentFile,
+    name: &'static str,
+    mut passes: impl FnMut(&RecordBatch) -> Result<BooleanArray> + Send + 'static,
+) -> Box<dyn ArrowPredicate> {
+    let failed = |error: Error| ArrowError::ExternalError(Box::new(error));
+    Box::new(ArrowPredicateFn::new(file.mask(&[name]), move |batch| passes(&batch).map_err(failed)))
+}
+
+fn rows_named(texts: &TextColumn, wanted: &HashSet<String>) -> BooleanArray {
+    match texts {
+        TextColumn::Plain(texts) => texts.iter().map(|text| Some(text.is_some_and(|t| wanted.contains(t)))).collect(),
+        TextColumn::Coded { keys, texts } => {
+            let is_wanted: Vec<bool> =
+                texts.iter().map(|text| text.is_some_and(|text| wanted.contains(text))).collect();
+            keys.iter().map(|key| Some(key.is_some_and(|key| is_wanted[key.saturating_as::<usize>()]))).collect()
+        }
+    }
+}
+
+/// The rows in whose text something stands. All texts are looked through as one, which is quicker than one by one.
+pub(crate) fn rows_that_hold(texts: &StringArray, finder: &memmem::Finder<'_>) -> BooleanArray {
+    let length = finder.needle().len();
+    if length == 0 {
+        return (0..texts.len()).map(|row| Some(texts.is_valid(row))).collect();
+    }
+    let (offsets, bytes) = (texts.value_offsets(), texts.value_data());
+    let mut held = vec![false; texts.len()];
+    let (mut row, mut at) = (0, offsets[0].saturating_as::<usize>());
+    let end = offsets[texts.len()].saturating_as::<usize>();
+    while let Some(ahead) = finder.find(&bytes[at..end]) {
+        let found = at + ahead;
+        row += offsets[row + 1..].partition_point(|offset| (*offset).saturating_as::<usize>() <= found);
+        let row_end = offsets[row + 1].saturating_as::<usize>();
+        if found + length <= row_end {
+            held[row] = true;
+            at = row_end;
+        } else {
+            // It begins in one text and ends in the next.
+            at = found + 1;
+        }
+    }
+    held.into()
+}
+
+impl UnitRuns {
+    pub(crate) fn of(slices: &[PlannedSlice]) -> Self {
+        let (mut runs, mut arrival_bases, mut by_id) = (Vec::new(), Vec::new(), HashMap::new());
+        for slice in slices {
+            if !by_id.contains_key(&slice.run.id) {
+                by_id.insert(slice.run.id.clone(), runs.len());
+                runs.push(Arc::clone(&slice.run));
+                arrival_bases.push(slice.arrival_base);
+            }
+        }
+        Self { runs, arrival_bases, by_id }
+    }
+
+    fn batch_of_catalog(&self, request: &ScanRequest, run: usize, rows: usize) -> Result<RecordBatch> {
+        let run_of_row = vec![run.saturating_as::<u32>(); rows];
+        let columns = request.columns.iter().map(|column| self.column_of_runs(*column, &run_of_row));
+        batch(request, columns.collect::<Result<_>>()?, rows)
+    }
+
+    fn batch_of_file(&self, request: &ScanRequest, read: &RecordBatch) -> Result<RecordBatch> {
+        let run_of_row = self.run_of_each_row(read)?;
+        let columns = request.columns.iter().map(|wanted| match wanted {
+            ScanColumn::RunId | ScanColumn::TaskId | ScanColumn::WorkspaceId => {
+                self.column_of_runs(*wanted, &run_of_row)
+            }
+            ScanColumn::Time => {
+                // The type in the file names the same zone in other letters, perhaps.
+                let times = column::<TimestampMillisecondArray>(read, "time")?;
+                Ok(Arc::new(times.clone().with_timezone("UTC")) as ArrayRef)
+            }
+            ScanColumn::Arrival => self.arrivals(read, &run_of_row),
+            _ => Ok(Arc::new(TextColumn::of(read, wanted.name())?.long()?) as ArrayRef),
+        });
+        batch(request, columns.collect::<Result<_>>()?, read.num_rows())
+    }
+
+    /// The index in `runs` of each row.
+    pub(crate) fn run_of_each_row(&self, read: &RecordBatch) -> Result<Vec<u32>> {
+        let Ok(ids) = column::<StringArray>(read, "run_id") else { return Ok(vec![0; read.num_rows()]) };
+        let (mut last, mut runs) = (0, Vec::with_capacity(ids.len()));
+        for row in 0..ids.len() {
+            let id = ids.value(row);
+            if self.runs[last].id != id {
+                let known = self.by_id.get(id).copied();
+                last = known.ok_or_else(|| Error::corrupt("a segment has rows of a run where the catalog has none"))?;
+            }
+            runs.push(last.saturating_as::<u32>());
+        }
+        Ok(runs)
+    }
+
+    fn column_of_runs(&self, column: ScanColumn, run_of_row: &[u32]) -> Result<ArrayRef> {
+        let texts = self.runs.iter().map(|run| match column {
+            ScanColumn::TaskId => &run.task_id,
+            ScanColumn::WorkspaceId => &run.workspace_id,
+            _ => &run.id,
+        });
+        let texts = LargeStringArray::from_iter_values(texts);
+        Ok(arrow_select::take::take(&texts, &UInt32Array::from(run_of_row.to_vec()), None)?)
+    }
+
+    fn arrivals(&self, read: &RecordBatch, run_of_row: &[u32]) -> Result<ArrayRef> {
+        let base = |row: usize| self.arrival_bases[run_of_row[row] as usize];
+        let arrivals: Int64Array = match column::<Int64Array>(read, "arrival") {
+            Ok(numbers) => numbers.values().iter().enumerate().map(|(row, number)| number + base(row)).collect(),
+            // Segments of the first version had shorter numbers.
+            Err(_) => {
+                let numbers = column::<Int32Array>(read, "arrival")?.values();
+                numbers.iter().enumerate().map(|(row, number)| i64::from(*number) + base(row)).collect()
+            }
+        };
+        Ok(Arc::new(arrivals))
+    }
+}
+
+fn batch(request: &ScanRequest, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    // A batch without columns has rows all the same: they are counted.
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(&request.schema), columns, &options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(texts: &[Option<&str>], part: &str) -> Vec<usize> {
+        let held = rows_that_hold(&StringArray::from(texts.to_vec()), &memmem::Finder::new(part));
+        (0..held.len()).filter(|row| held.value(*row)).collect()
+    }
+
+    #[test]
+    fn what_stands_in_two_texts_stands_in_none() {
+        let texts = [Some("lost conn"), Some("ection"), None, Some("connection, connection"), Some("")];
+        assert_eq!(rows(&texts, "connection"), [3]);
+        assert_eq!(rows(&texts, "conn"), [0, 3]);
+        assert_eq!(rows(&texts, ""), [0, 1, 3, 4]);
+        assert_eq!(rows(&[], "a"), [0_usize; 0]);
+    }
+
+    #[test]
+    fn of_a_slice_of_an_array_only_its_rows_are_looked_through() {
+        let texts = StringArray::from(vec!["aa", "ba", "ab", "bb"]).slice(1, 2);
+        let held = rows_that_hold(&texts, &memmem::Finder::new("a"));
+        assert_eq!(held, BooleanArray::from(vec![true, true]));
+        assert_eq!(rows_that_hold(&texts, &memmem::Finder::new("bb")), BooleanArray::from(vec![false, false]));
+    }
+}

@@ -1,0 +1,132 @@
+//! What a scan is asked for: which records, and which columns of them.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use runlog_model::{RunId, TaskId, TimeRange, WorkspaceId};
+
+/// Which records a scan gives. Absent parts ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct ScanFilter {
+    /// Those of runs of these workspaces.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those of runs of these tasks.
+    pub task_ids: Option<Vec<TaskId>>,
+    /// Those of these runs.
+    pub run_ids: Option<Vec<RunId>>,
+    /// Those that were logged in this range.
+    pub range: TimeRange,
+    /// Those whose severity is one of these texts, letter by letter.
+    pub severities: Option<Vec<String>>,
+    /// Those whose message holds each of these texts, letter by letter.
+    pub message_parts: Vec<String>,
+}
+
+/// A column of a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScanColumn {
+    /// The run.
+    RunId,
+    /// Its task.
+    TaskId,
+    /// Its workspace.
+    WorkspaceId,
+    /// When it was logged. A timestamp in milliseconds, UTC.
+    Time,
+    /// The number of the record in its run, in order of arrival, from 0.
+    Arrival,
+    /// `TRACE` to `FATAL`, or whatever the engine wrote.
+    Severity,
+    /// What kind of log it belongs to.
+    LogType,
+    /// The text.
+    Message,
+    /// The component or class that logged it.
+    BundleName,
+    /// Its version.
+    BundleVersion,
+    /// The pod or host it ran on.
+    PodName,
+    /// Fields beyond those of the API, as a JSON object.
+    Extra,
+}
+
+impl ScanColumn {
+    /// Every column, in the order in which they are shown.
+    pub const ALL: [Self; 12] = [
+        Self::RunId,
+        Self::TaskId,
+        Self::WorkspaceId,
+        Self::Time,
+        Self::Arrival,
+        Self::Severity,
+        Self::Message,
+        Self::LogType,
+        Self::BundleName,
+        Self::BundleVersion,
+        Self::PodName,
+        Self::Extra,
+    ];
+
+    /// What it is called, here and in the files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RunId => "run_id",
+            Self::TaskId => "task_id",
+            Self::WorkspaceId => "workspace_id",
+            Self::Time => "time",
+            Self::Arrival => "arrival",
+            Self::Severity => "severity",
+            Self::LogType => "log_type",
+            Self::Message => "message",
+            Self::BundleName => "bundle_name",
+            Self::BundleVersion => "bundle_version",
+            Self::PodName => "pod_name",
+            Self::Extra => "extra",
+        }
+    }
+
+    fn field(self) -> Field {
+        let (kind, may_be_null) = match self {
+            Self::Time => (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
+            Self::Arrival => (DataType::Int64, false),
+            // Each batch has texts of its own: views of shared texts cannot be counted, and would be written to temporary
+            // files again with each batch that has one of them.
+            Self::RunId | Self::TaskId | Self::WorkspaceId => (DataType::LargeUtf8, false),
+            _ => (DataType::LargeUtf8, true),
+        };
+        Field::new(self.name(), kind, may_be_null)
+    }
+
+    /// True for what stands in the catalog and not in the files.
+    pub(crate) fn is_of_run(self) -> bool {
+        matches!(self, Self::RunId | Self::TaskId | Self::WorkspaceId)
+    }
+}
+
+/// The form of the batches that a scan of these columns gives.
+pub fn scan_schema(columns: &[ScanColumn]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|column| column.field()).collect::<Vec<_>>()))
+}
+
+/// What a scan is asked for.
+#[derive(Debug)]
+pub(crate) struct ScanRequest {
+    pub(crate) filter: ScanFilter,
+    pub(crate) columns: Vec<ScanColumn>,
+    pub(crate) schema: SchemaRef,
+}
+
+/// A run, as a [`Narrowing`] is asked about it.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanRun<'a> {
+    /// Its id.
+    pub run_id: &'a str,
+    /// The id of its task.
+    pub task_id: &'a str,
+    /// The id of its workspace.
+    pub workspace_id: &'a str,
+}
+
+/// What is still wanted of a scan that is under way: a range of time, and of some runs, which.
+pub type Narrowing = dyn Fn(&[ScanRun<'_>]) -> (TimeRange, Vec<bool>) + Send + Sync;

@@ -1,0 +1,129 @@
+//! Scans: the records of many runs as columns, for questions that no single run answers.
+//!
+//! ```text
+//! filter ▸ catalog: slices that may hold such records ▸ units (rows that lie together) ▸ readers ▸ record batches
+//! ```
+//!
+//! Nothing is opened that the catalog can rule out. What is opened is read by any number of streams at a time, which
+//! share the units out among themselves; of each unit only the columns that are wanted, and of those only the pages
+//! in which a row passed the conditions on the columns before. Slices that are not sealed yet are read like others.
+//!
+//! The slices of a run are taken from the catalog in one statement, so that merging them meanwhile neither hides nor
+//! repeats a record: objects that were replaced are kept for an hour. The log of a run that was deleted meanwhile is
+//! left out from then on.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use futures::Stream;
+use runlog_model::TimeRange;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::query::scan::plan::{Planner, Unit};
+use crate::query::scan::read::read_unit;
+use crate::query::scan::request::{Narrowing, ScanColumn, ScanFilter, ScanRequest, ScanRun, scan_schema};
+
+/// A scan that is under way. Its streams together give each record once, in no order.
+#[derive(Clone)]
+pub struct Scan {
+    core: Core,
+    request: Arc<ScanRequest>,
+    planner: Arc<Mutex<Planner>>,
+    narrowing: Option<Arc<Narrowing>>,
+}
+
+impl Core {
+    /// Begins a scan; nothing is read before a stream of it is.
+    pub fn scan(&self, filter: ScanFilter, columns: &[ScanColumn]) -> Scan {
+        let planner = Arc::new(Mutex::new(Planner::new(self, filter.clone())));
+        let request = ScanRequest { filter, columns: columns.to_vec(), schema: scan_schema(columns) };
+        Scan { core: self.clone(), request: Arc::new(request), planner, narrowing: None }
+    }
+}
+
+impl Scan {
+    /// The form of its batches.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.request.schema
+    }
+
+    /// The same, which asks before it reads what is still wanted: a query that wants the newest ten records knows more
+    /// after each batch.
+    pub fn narrowed_by(self, narrowing: Arc<Narrowing>) -> Self {
+        Self { narrowing: Some(narrowing), ..self }
+    }
+
+    /// A stream that takes its share of the scan. It begins when it is first asked, then reads ahead a little, and stops
+    /// when it is dropped.
+    pub fn stream(&self) -> ScanStream {
+        ScanStream { scan: Some(self.clone()), receiver: None }
+    }
+
+    fn begin(self) -> mpsc::Receiver<Result<RecordBatch>> {
+        let (sender, receiver) = mpsc::channel(2);
+        let scan = self;
+        tokio::spawn(async move {
+            if let Err(error) = scan.read(&sender).await {
+                // Whoever is gone needs no error.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        receiver
+    }
+
+    /// Leaves out of a unit what is not wanted any more; gives the range of time that is.
+    fn narrow(&self, unit: &mut Unit) -> TimeRange {
+        let asked = self.request.filter.range;
+        let Some(narrowing) = &self.narrowing else { return asked };
+        let runs: Vec<ScanRun<'_>> = unit.slices.iter().map(|slice| slice.run.as_scan_run()).collect();
+        let (wanted, keeps) = narrowing(&runs);
+        let start = asked.start.max(wanted.start);
+        let range = TimeRange { start, end: asked.end.into_iter().chain(wanted.end).min() };
+        let mut keeps = keeps.into_iter();
+        unit.slices.retain(|slice| {
+            let is_kept = keeps.next().unwrap_or(true);
+            is_kept && slice.last_time >= range.first_ms() && slice.first_time <= range.last_ms()
+        });
+        range
+    }
+
+    async fn read(&self, sender: &mpsc::Sender<Result<RecordBatch>>) -> Result<()> {
+        loop {
+            let unit = tokio::select! {
+                unit = async { self.planner.lock().await.next_unit().await } => unit?,
+                () = sender.closed() => return Ok(()),
+            };
+            let Some(mut unit) = unit else { return Ok(()) };
+            let range = self.narrow(&mut unit);
+            let mut batches = read_unit(&self.core, &self.request, range, unit).await?;
+            while let Some(batch) = batches.next().await? {
+                if sender.send(Ok(batch)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// A share of a scan; see [`Scan::stream`].
+pub struct ScanStream {
+    /// None once it has begun.
+    scan: Option<Scan>,
+    receiver: Option<mpsc::Receiver<Result<RecordBatch>>>,
+}
+
+impl Stream for ScanStream {
+    type Item = Result<RecordBatch, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(scan) = self.scan.take() {
+            self.receiver = Some(scan.begin());
+        }
+        self.receiver.as_mut().map_or(Poll::Ready(None), |receiver| receiver.poll_recv(context))
+    }
+}

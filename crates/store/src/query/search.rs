@@ -1,0 +1,510 @@
+//! Search: records that hold some text, the newest first, quickly enough to type against.
+//!
+//! The catalog gives the slices that may hold such records, those that end last first. They are read some at a time by
+//! all processors, first few, then more, and as soon as so many records were found that no slice that is left can hold
+//! a newer one, the search ends. What is rare makes it go on until its time is up: it then tells what it has, and how
+//! to go on. Where it went on is a place among the records, not among the slices, so that these may be merged between
+//! one page and the next. Decision 0013 says why there is no index of words.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use az::SaturatingAs;
+use futures::{StreamExt, TryStreamExt, stream};
+use parquet::arrow::arrow_reader::RowFilter;
+use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
+use sqlx::FromRow;
+use tracing::warn;
+
+use crate::catalog::sql::Sql;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::query::scan::plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
+use crate::query::scan::read::{UnitRuns, predicate, rows_together};
+use crate::query::scan::request::ScanFilter;
+use crate::query::search_text::SearchText;
+use crate::segment::reader::{SegmentFile, TextColumn, column};
+
+/// What is searched for. Absent parts ask for all.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// What the messages hold.
+    pub text: SearchText,
+    /// Records of runs of these workspaces.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those of one task.
+    pub task_id: Option<TaskId>,
+    /// Those of one run.
+    pub run_id: Option<RunId>,
+    /// Those of these severities.
+    pub severities: Option<Vec<Severity>>,
+    /// Those that were logged in this range.
+    pub range: TimeRange,
+    /// Those that come after this place.
+    pub after: Option<SearchPlace>,
+    /// At most so many.
+    pub limit: usize,
+    /// After how long it tells what it has.
+    pub time_max: Duration,
+    /// After how many slices it tells what it has; [`limits::SEARCH_SLICES_MAX`] says why there is a bound.
+    pub slices_max: i64,
+}
+
+/// A place among the records, in the order of a search: newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SearchPlace {
+    /// Epoch milliseconds.
+    pub time_ms: i64,
+    /// The run.
+    pub run_id: RunId,
+    /// The number of the record in its run.
+    pub arrival: i64,
+}
+
+/// A record that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its run.
+    pub run_id: RunId,
+    /// The task of the run.
+    pub task_id: TaskId,
+    /// Its name.
+    pub task_name: String,
+    /// The workspace of the run.
+    pub workspace_id: WorkspaceId,
+    /// When it was logged.
+    pub time: Timestamp,
+    /// As it was logged.
+    pub severity: Option<String>,
+    /// The whole text.
+    pub message: Option<String>,
+}
+
+/// What a search found, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPage {
+    /// The records.
+    pub items: Vec<Found>,
+    /// Where to go on; none when there is nothing more.
+    pub next: Option<SearchPlace>,
+    /// True when everything down to `next`, or to the end, was looked through because of the limit and not of the time.
+    pub is_complete: bool,
+    /// Records that were looked at.
+    pub scanned_records: u64,
+    /// Bytes of messages that were looked through.
+    pub scanned_bytes: u64,
+    /// Records that could not be looked at, because the object that holds them is damaged or gone.
+    pub unreadable_records: u64,
+    /// Their runs; the first hundred.
+    pub unreadable_runs: BTreeSet<RunId>,
+}
+
+/// What the catalog says of a slice, for a search.
+#[derive(FromRow)]
+struct SearchRow {
+    #[sqlx(flatten)]
+    slice: SliceRow,
+    task_name: String,
+}
+
+/// A search that is under way.
+struct Searching {
+    core: Core,
+    search: Arc<Search>,
+    /// What was found, by place.
+    found: BTreeMap<SearchPlace, Body>,
+    counts: Arc<Counts>,
+    /// What could not be looked through.
+    unreadable: Unreadable,
+    /// Everything after this place was looked through.
+    looked_through: SearchPlace,
+}
+
+/// Records of damaged objects.
+#[derive(Debug, Default)]
+struct Unreadable {
+    records: u64,
+    runs: BTreeSet<RunId>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What is kept of a record until the search ends.
+struct Body {
+    task_id: String,
+    workspace_id: String,
+    severity: Option<String>,
+    message: Option<String>,
+}
+
+/// The ends of all places.
+fn first_place() -> SearchPlace {
+    SearchPlace { time_ms: i64::MAX, run_id: RunId::GREATEST, arrival: i64::MAX }
+}
+
+fn last_place() -> SearchPlace {
+    SearchPlace { time_ms: i64::MIN, run_id: RunId::LEAST, arrival: i64::MIN }
+}
+
+impl Core {
+    /// The newest records that fit, from one place on.
+    pub async fn search(&self, search: Search) -> Result<SearchPage> {
+        let begun = Instant::now();
+        let from = search.after.unwrap_or_else(first_place);
+        let search = Arc::new(search);
+        let mut searching = Searching {
+            core: self.clone(),
+            search: Arc::clone(&search),
+            found: BTreeMap::new(),
+            counts: Arc::default(),
+            unreadable: Unreadable::default(),
+            looked_through: from,
+        };
+        let (mut names, mut seen) = (HashMap::new(), HashSet::new());
+        // Most searches end with the first few slices; those that do not ask the catalog for many at a time.
+        let many = search.slices_max.max(1);
+        let mut slices_max = limits::SEARCH_SLICES_FIRST.min(many);
+        loop {
+            let rows = self.slices_newest_first(&search, searching.looked_through, slices_max).await?;
+            let is_all = rows.len().saturating_as::<i64>() < slices_max;
+            let mut slices = Vec::new();
+            for SearchRow { slice, task_name } in rows {
+                if seen.insert((slice.object_key.clone(), slice.first_row)) {
+                    names.insert(slice.task_id.clone(), task_name);
+                    slices.push(slice);
+                }
+            }
+            let ended = searching.look_through(slices, is_all, begun, from).await?;
+            if ended || is_all || (slices_max >= many && searching.is_further(from)) {
+                break;
+            }
+            // Slices may be merged meanwhile, into some that end later: what was seen is left out here, not by the
+            // catalog. As many more are asked for, so that this ends however many slices reach over one instant.
+            slices_max = many.max(slices_max.saturating_mul(2));
+        }
+        searching.into_page(&names)
+    }
+
+    /// Slices that may hold such records before a place, those that end last first.
+    async fn slices_newest_first(
+        &self,
+        search: &Search,
+        before: SearchPlace,
+        slices_max: i64,
+    ) -> Result<Vec<SearchRow>> {
+        let range = search.range;
+        // A few runs are looked up first, and then their slices; else the slices, and then their runs.
+        let (tables, is_few) = match (search.run_id, search.task_id) {
+            (None, None) => ("slices s CROSS JOIN runs r CROSS JOIN tasks t CROSS JOIN segments g", false),
+            _ => ("runs r CROSS JOIN slices s CROSS JOIN tasks t CROSS JOIN segments g", true),
+        };
+        let mut query = Sql::new(format!(
+            "SELECT r.id AS run_id, r.task_id, r.workspace_id, r.log_epoch, g.object_key, g.bytes, g.merged,
+                    s.first_row, s.records, s.first_arrival, s.first_time, s.last_time, t.name AS task_name
+             FROM {tables} WHERE s.run_id = r.id AND t.id = r.task_id AND g.id = s.segment_id AND r.records > 0"
+        ));
+        let filter = ScanFilter {
+            workspace_ids: search.workspace_ids.clone(),
+            task_ids: search.task_id.map(|id| vec![id]),
+            run_ids: search.run_id.map(|id| vec![id]),
+            // Runs with a record in the range are not looked for: the slices say it better.
+            range: TimeRange::ALL,
+            severities: None,
+            message_parts: Vec::new(),
+        };
+        push_run_conditions(&mut query, &filter);
+        if let Some(severities) = &search.severities {
+            push_counted(&mut query, severities.iter().copied());
+        }
+        query.push(" AND s.last_time >= ").push_bind(range.first_ms());
+        query.push(" AND s.first_time <= ").push_bind(range.last_ms().min(before.time_ms));
+        // Told that the order is of an expression, SQLite does not leave the few runs for an index over all slices.
+        query.push(if is_few { " ORDER BY s.last_time + 0 DESC" } else { " ORDER BY s.last_time DESC" });
+        query.push(" LIMIT ").push_bind(slices_max);
+        Ok(query.build_query_as().fetch_all(self.catalog().read()).await?)
+    }
+}
+
+impl Searching {
+    /// Looks through slices, those that end last first; true when the search is to end with what it has.
+    async fn look_through(
+        &mut self,
+        slices: Vec<SliceRow>,
+        is_all: bool,
+        begun: Instant,
+        from: SearchPlace,
+    ) -> Result<bool> {
+        if slices.is_empty() && is_all {
+            self.looked_through = last_place();
+        }
+        let threads = self.core.cpu().processors();
+        let planned_at = self.core.now();
+        let (mut left, mut at_a_time) = (slices.as_slice(), threads);
+        while !left.is_empty() {
+            let (now, later) = left.split_at(at_a_time.min(left.len()));
+            let round = Instant::now();
+            self.look_through_round(now.to_vec(), planned_at, threads).await?;
+            // Of what ends last among the slices that are left, nothing is known; nor beyond the last of them.
+            self.looked_through = match (later.first(), now.last()) {
+                (Some(next), _) => self.looked_through.min(just_after(next.last_time)),
+                (None, _) if is_all => last_place(),
+                (None, Some(last)) => self.looked_through.min(just_after(last.last_time)),
+                (None, None) => self.looked_through,
+            };
+            let certain = self.found.range(self.looked_through..).count();
+            if certain >= self.search.limit {
+                return Ok(true);
+            }
+            if begun.elapsed() >= self.search.time_max && self.is_further(from) {
+                return Ok(true);
+            }
+            if round.elapsed() < limits::SEARCH_ROUND_TIME {
+                at_a_time = (at_a_time * 2).min(limits::SEARCH_ROUND_SLICES_MAX);
+            }
+            left = later;
+        }
+        Ok(false)
+    }
+
+    /// True when there is progress to end with. Slices that reach over the place where a page begins are looked through
+    /// again by that page: until it is behind all of them, the next one would begin at the same place.
+    fn is_further(&self, from: SearchPlace) -> bool {
+        self.looked_through < from
+    }
+
+    async fn look_through_round(
+        &mut self,
+        mut slices: Vec<SliceRow>,
+        planned_at: Timestamp,
+        threads: usize,
+    ) -> Result<()> {
+        slices.sort_by(|a, b| (&a.object_key, a.first_row).cmp(&(&b.object_key, b.first_row)));
+        let units = units(slices, planned_at);
+        let jobs = units.into_iter().map(|unit| {
+            let (core, search, counts) = (self.core.clone(), Arc::clone(&self.search), Arc::clone(&self.counts));
+            async move { look_through_unit(&core, &search, &counts, unit).await }
+        });
+        let mut jobs = stream::iter(jobs).buffer_unordered(threads);
+        while let Some(found) = jobs.try_next().await? {
+            let found = match found {
+                UnitFound::Records(found) => found,
+                UnitFound::Unreadable(unreadable) => {
+                    self.unreadable.add(unreadable);
+                    continue;
+                }
+            };
+            self.found.extend(found);
+            while self.found.len() > self.search.limit {
+                self.found.pop_first();
+            }
+        }
+        Ok(())
+    }
+
+    fn into_page(self, names: &HashMap<String, String>) -> Result<SearchPage> {
+        let certain: Vec<(SearchPlace, Body)> =
+            self.found.into_iter().rev().take_while(|(place, _)| *place >= self.looked_through).collect();
+        let is_full = certain.len() >= self.search.limit;
+        let next = match certain.last() {
+            Some((last, _)) if is_full => Some(*last),
+            _ => Some(self.looked_through).filter(|place| *place > last_place()),
+        };
+        let items = certain.into_iter().map(|(place, body)| body.found(place, names)).collect::<Result<_>>()?;
+        Ok(SearchPage {
+            items,
+            is_complete: is_full || next.is_none(),
+            next,
+            scanned_records: self.counts.records.load(Ordering::Relaxed),
+            scanned_bytes: self.counts.bytes.load(Ordering::Relaxed),
+            unreadable_records: self.unreadable.records,
+            unreadable_runs: self.unreadable.runs,
+        })
+    }
+}
+
+/// The place before which are all records that are newer than an instant.
+fn just_after(time_ms: i64) -> SearchPlace {
+    SearchPlace { time_ms: time_ms.saturating_add(1), run_id: RunId::LEAST, arrival: i64::MIN }
+}
+
+impl Body {
+    fn found(self, place: SearchPlace, names: &HashMap<String, String>) -> Result<Found> {
+        let undecodable = |_| Error::corrupt(format!("an id of run {} does not decode", place.run_id));
+        Ok(Found {
+            run_id: place.run_id,
+            task_name: names.get(&self.task_id).cloned().unwrap_or_default(),
+            task_id: self.task_id.parse().map_err(undecodable)?,
+            workspace_id: self.workspace_id.parse().map_err(undecodable)?,
+            time: Timestamp::clamped(place.time_ms),
+            severity: self.severity,
+            message: self.message,
+        })
+    }
+}
+
+/// What looking through a unit came to.
+enum UnitFound {
+    Records(BTreeMap<SearchPlace, Body>),
+    /// Its object is damaged or gone: what other objects hold is still found.
+    Unreadable(Unreadable),
+}
+
+impl Unreadable {
+    fn of(unit: &Unit) -> Self {
+        let records = unit.slices.iter().map(|slice| slice.records as u64).sum();
+        Self { records, runs: unit.slices.iter().filter_map(|slice| slice.run.id.parse().ok()).collect() }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.records = self.records.saturating_add(more.records);
+        self.runs.extend(more.runs);
+        while self.runs.len() > limits::UNREADABLE_RUNS_MAX {
+            self.runs.pop_last();
+        }
+    }
+}
+
+/// The newest records of a unit that fit, as many as the search wants.
+async fn look_through_unit(
+    core: &Core,
+    search: &Arc<Search>,
+    counts: &Arc<Counts>,
+    mut unit: Unit,
+) -> Result<UnitFound> {
+    if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
+        unit.without_deleted(core).await?;
+    }
+    let error = match find_in_unit(core, search, counts, &unit).await {
+        Ok(found) => return Ok(UnitFound::Records(found)),
+        Err(error) => error,
+    };
+    // The log may have been deleted meanwhile.
+    unit.without_deleted(core).await?;
+    if unit.slices.is_empty() {
+        return Ok(UnitFound::Records(BTreeMap::new()));
+    }
+    let error = unit.lost(error);
+    if error.damaged_object().is_none() {
+        return Err(error);
+    }
+    warn!(error = &error as &dyn std::error::Error, "a search leaves out records that cannot be read");
+    Ok(UnitFound::Unreadable(Unreadable::of(&unit)))
+}
+
+async fn find_in_unit(
+    core: &Core,
+    search: &Arc<Search>,
+    counts: &Arc<Counts>,
+    unit: &Unit,
+) -> Result<BTreeMap<SearchPlace, Body>> {
+    let mut found = BTreeMap::new();
+    let Some(rows) = rows_together(&unit.slices) else { return Ok(found) };
+    let file = SegmentFile::open(core.segments(), &unit.object_key, unit.object_bytes).await?;
+    let runs = UnitRuns::of(&unit.slices);
+    let run_ids: Vec<RunId> = runs
+        .runs
+        .iter()
+        .map(|run| run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode")))
+        .collect::<Result<_>>()?;
+    let mut columns = vec!["time", "arrival", "severity", "message"];
+    if run_ids.len() > 1 {
+        columns.push("run_id");
+    }
+    counts.records.fetch_add(unit.slices.iter().map(|slice| slice.records as u64).sum(), Ordering::Relaxed);
+    let filter = row_filter(&file, search, counts);
+    let mut batches = file.rows_of(rows, &columns, filter)?;
+    let (runs, run_ids, limit) = (Arc::new(runs), Arc::new(run_ids), search.limit);
+    loop {
+        let (search, runs, run_ids) = (Arc::clone(search), Arc::clone(&runs), Arc::clone(&run_ids));
+        let some = batches.next(move |batch| {
+            let mut some = BTreeMap::new();
+            add_newest(&mut some, &search, &runs, &run_ids, &batch)?;
+            Ok(some)
+        });
+        let Some(some) = some.await? else { return Ok(found) };
+        found.extend(some);
+        while found.len() > limit {
+            found.pop_first();
+        }
+    }
+}
+
+/// Adds what fits of some rows, and keeps the newest.
+fn add_newest(
+    found: &mut BTreeMap<SearchPlace, Body>,
+    search: &Search,
+    runs: &UnitRuns,
+    run_ids: &[RunId],
+    batch: &RecordBatch,
+) -> Result<()> {
+    let times = column::<TimestampMillisecondArray>(batch, "time")?;
+    let (severities, messages) = (TextColumn::of(batch, "severity")?, TextColumn::of(batch, "message")?);
+    let arrivals = arrivals(batch)?;
+    for (row, run) in runs.run_of_each_row(batch)?.into_iter().enumerate() {
+        let run = run as usize;
+        let arrival = arrivals[row] + runs.arrival_bases[run];
+        let place = SearchPlace { time_ms: times.value(row), run_id: run_ids[run], arrival };
+        let is_after = search.after.is_none_or(|after| place < after);
+        let is_among = found.len() < search.limit || found.first_key_value().is_some_and(|(least, _)| place > *least);
+        if !is_after || !is_among {
+            continue;
+        }
+        let body = Body {
+            task_id: runs.runs[run].task_id.clone(),
+            workspace_id: runs.runs[run].workspace_id.clone(),
+            severity: severities.text(row).map(str::to_owned),
+            message: messages.text(row).map(str::to_owned),
+        };
+        found.insert(place, body);
+        if found.len() > search.limit {
+            found.pop_first();
+        }
+    }
+    Ok(())
+}
+
+fn arrivals(batch: &RecordBatch) -> Result<Vec<i64>> {
+    match column::<Int64Array>(batch, "arrival") {
+        Ok(numbers) => Ok(numbers.values().to_vec()),
+        // Segments of the first version had shorter numbers.
+        Err(_) => Ok(column::<Int32Array>(batch, "arrival")?.values().iter().map(|number| (*number).into()).collect()),
+    }
+}
+
+fn row_filter(file: &SegmentFile, search: &Arc<Search>, counts: &Arc<Counts>) -> Option<RowFilter> {
+    let mut predicates = Vec::new();
+    let range = TimeRange {
+        start: search.range.start,
+        end: search.range.end.into_iter().chain(search.after.map(|after| Timestamp::clamped(after.time_ms))).min(),
+    };
+    if range != TimeRange::ALL {
+        predicates.push(predicate(file, "time", move |batch| {
+            let times = column::<TimestampMillisecondArray>(batch, "time")?;
+            Ok(times.values().iter().map(|ms| Some(range.contains(*ms))).collect())
+        }));
+    }
+    if let Some(severities) = search.severities.clone() {
+        predicates.push(predicate(file, "severity", move |batch| {
+            let texts = TextColumn::of(batch, "severity")?;
+            Ok((0..batch.num_rows()).map(|row| Some(severities.contains(&Severity::of(texts.text(row))))).collect())
+        }));
+    }
+    if !search.text.is_empty() {
+        let (search, counts) = (Arc::clone(search), Arc::clone(counts));
+        predicates.push(predicate(file, "message", move |batch| {
+            let messages = column::<StringArray>(batch, "message")?;
+            let offsets = messages.value_offsets();
+            counts.bytes.fetch_add((offsets[messages.len()] - offsets[0]).saturating_as::<u64>(), Ordering::Relaxed);
+            Ok(search.text.rows(messages))
+        }));
+    }
+    (!predicates.is_empty()).then(|| RowFilter::new(predicates))
+}

@@ -1,0 +1,8 @@
+//! Segments: objects of records as Parquet, written and read. Nothing here knows of the catalog's other rows.
+
+pub(crate) mod columns;
+pub(crate) mod reader;
+pub(crate) mod record_file;
+pub(crate) mod writer;
+
+pub(crate) use writer::{RunRows, encode, schema, sealed_properties, times_column};

@@ -1,0 +1,897 @@
+//! Reading segments: some rows of some columns, without the rest.
+//!
+//! A small object is read whole. Of a large one only the bytes of the pages that are needed. What was read to open it is
+//! kept in memory for the next time: objects never change.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::catalog::database::Catalog;
+use crate::cpu::CpuPool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::objects::checksums::Checks;
+use crate::objects::damage::Damage;
+use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
+    TimestampMillisecondArray, UInt32Array,
+};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use az::SaturatingAs;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowFilter, RowSelection};
+use parquet::arrow::async_reader::MetadataFetch;
+use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::statistics::Statistics;
+use runlog_model::{Record, Severity, Timestamp};
+
+/// Opens segments, and keeps those that were opened.
+pub(crate) struct Segments {
+    catalog: Catalog,
+    objects: Arc<dyn ObjectStore>,
+    cpu: CpuPool,
+    damage: Damage,
+    /// By the keys of their objects; as many as fit into a bounded number of bytes.
+    open: moka::sync::Cache<String, SegmentFile>,
+}
+
+impl Segments {
+    pub(crate) fn new(catalog: Catalog, objects: Arc<dyn ObjectStore>, cpu: CpuPool, damage: Damage) -> Self {
+        let weight =
+            |key: &String, file: &SegmentFile| (key.len() + file.memory_bytes()).try_into().unwrap_or(u32::MAX);
+        let open = moka::sync::Cache::builder().weigher(weight).max_capacity(limits::OPEN_SEGMENTS_BYTES).build();
+        Self { catalog, objects, cpu, damage, open }
+    }
+}
+
+/// The columns of [`SegmentFile::times_and_bodies`].
+const TIMES_AND_BODIES: [&str; 8] =
+    ["time", "severity", "log_type", "message", "bundle_name", "bundle_version", "pod_name", "extra"];
+
+/// A segment that is open for reading.
+#[derive(Clone)]
+pub(crate) struct SegmentFile {
+    source: Source,
+    footer: ArrowReaderMetadata,
+    cpu: CpuPool,
+}
+
+/// Rows of a segment as they are read: bytes are awaited, and decoded where such work is done.
+pub(crate) struct RowReader {
+    source: Source,
+    cpu: CpuPool,
+    /// None after a failure.
+    decoder: Option<(ParquetPushDecoder, Pending)>,
+}
+
+/// What a decoder does next.
+enum Pending {
+    /// It goes on once it has these bytes.
+    Bytes(Vec<Range<u64>>),
+    /// It has decoded some rows.
+    Rows(RecordBatch),
+    /// It decodes what it has.
+    More,
+    End,
+}
+
+/// Where its bytes are.
+#[derive(Clone)]
+pub(crate) struct Source {
+    key: Path,
+    bytes: SourceBytes,
+    /// None when an earlier version wrote the object.
+    checks: Option<Checks>,
+    damage: Damage,
+}
+
+#[derive(Clone)]
+enum SourceBytes {
+    Memory(Bytes),
+    Object { objects: Arc<dyn ObjectStore>, length: u64 },
+}
+
+/// When the records of a slice were logged, and in which order they arrived: row by row.
+#[derive(Debug, Clone)]
+pub(crate) struct Heads {
+    /// Epoch milliseconds, ascending.
+    pub(crate) times: Vec<i64>,
+    /// Numbers in the slice, or in the run when the segment is merged.
+    pub(crate) arrivals: Vec<i64>,
+}
+
+impl SegmentFile {
+    /// Opens a segment object of a known length.
+    pub(crate) async fn open(segments: &Segments, key: &str, length: u64) -> Result<Self> {
+        if let Some(open) = segments.open.get(key) {
+            return Ok(open);
+        }
+        let path = Path::from(key);
+        let written: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT checks FROM segments WHERE object_key = $1")
+            .bind(key)
+            .fetch_optional(segments.catalog.read())
+            .await?;
+        let whole = async |path: &Path| Ok::<_, Error>(segments.objects.get(path).await?.bytes().await?);
+        let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
+            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| segments.damage.note(key, error))?),
+            false => SourceBytes::Object { objects: Arc::clone(&segments.objects), length },
+        };
+        let mut source = Source { key: path, bytes, checks: None, damage: segments.damage.clone() };
+        let opening = async {
+            source.check_length(length)?;
+            if let Some(written) = written.flatten().filter(|written| !written.is_empty()) {
+                let checks = Checks::read(&written, length);
+                source.checks = Some(checks.ok_or_else(|| Error::corrupt("its checks in the catalog are damaged"))?);
+            }
+            source.check_whole()?;
+            source.read_footer().await
+        };
+        let footer = opening.await;
+        let footer = footer.map_err(|error| source.named(error))?;
+        let file = Self { source, footer, cpu: segments.cpu.clone() };
+        segments.open.insert(key.to_owned(), file.clone());
+        Ok(file)
+    }
+
+    /// True when both were opened as one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.footer.metadata(), other.footer.metadata())
+    }
+
+    /// What it keeps in memory. Unit: bytes.
+    fn memory_bytes(&self) -> usize {
+        let bytes = match &self.source.bytes {
+            SourceBytes::Memory(bytes) => bytes.len(),
+            SourceBytes::Object { .. } => 0,
+        };
+        let checks = self.source.checks.as_ref().map_or(0, Checks::memory_bytes);
+        bytes + checks + self.footer.metadata().memory_size()
+    }
+
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> usize {
+        self.footer.metadata().file_metadata().num_rows().saturating_as::<usize>()
+    }
+
+    /// The rows with which its row groups begin.
+    pub(crate) fn row_group_starts(&self) -> Vec<usize> {
+        let groups = self.footer.metadata().row_groups().iter();
+        let ends = groups.scan(0, |end, group| {
+            *end += group.num_rows().saturating_as::<usize>();
+            Some(*end)
+        });
+        std::iter::once(0).chain(ends).collect()
+    }
+
+    /// What a row takes on average, decompressed. Unit: bytes.
+    pub(crate) fn row_bytes(&self) -> usize {
+        let groups = self.footer.metadata().row_groups();
+        let bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
+        bytes.saturating_as::<usize>() / self.rows().max(1)
+    }
+
+    /// The times of some rows.
+    pub(crate) async fn heads(&self, rows: Range<usize>) -> Result<Heads> {
+        self.read(rows, &["time", "arrival"], |batch| Heads::of(&batch)).await
+    }
+
+    /// Everything but the times of some rows.
+    pub(crate) async fn bodies(&self, rows: Range<usize>) -> Result<Bodies> {
+        self.read(rows, &COLUMNS[3..], |batch| Bodies::of(&batch)).await
+    }
+
+    /// The times of some rows, and everything else but their arrivals.
+    pub(crate) async fn times_and_bodies(&self, rows: Range<usize>) -> Result<(Vec<i64>, Bodies)> {
+        let of = |batch: RecordBatch| Ok((times(&batch)?, Bodies::of(&batch)?));
+        self.read(rows, &TIMES_AND_BODIES, of).await
+    }
+
+    /// The times and severities of some rows; nothing else is read.
+    pub(crate) async fn times_and_severities(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<Severity>)> {
+        let of = |batch: RecordBatch| Ok((times(&batch)?, severities(&batch)?));
+        self.read(rows, &["time", "severity"], of).await
+    }
+
+    /// The runs of some rows.
+    pub(crate) async fn run_ids(&self, rows: Range<usize>) -> Result<StringArray> {
+        self.read(rows, &COLUMNS[..1], |batch| column::<StringArray>(&batch, "run_id").cloned()).await
+    }
+
+    /// Some of its columns, as a condition or a reader names them.
+    pub(crate) fn mask(&self, columns: &[&str]) -> ProjectionMask {
+        ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied())
+    }
+
+    /// Some columns of some rows, of which those come that pass.
+    pub(crate) fn rows_of(
+        self,
+        rows: Vec<Range<usize>>,
+        columns: &[&str],
+        filter: Option<RowFilter>,
+    ) -> Result<RowReader> {
+        let total = self.rows();
+        if rows.last().is_some_and(|rows| rows.end > total) {
+            return Err(Error::corrupt(format!("a segment has {total} rows where the catalog names more")));
+        }
+        let batch_rows = (limits::SCAN_BATCH_BYTES / self.row_bytes().max(1)).clamp(64, limits::SCAN_BATCH_RECORDS);
+        self.reader(rows, columns, batch_rows, filter)
+    }
+
+    fn reader(
+        &self,
+        rows: Vec<Range<usize>>,
+        columns: &[&str],
+        batch_rows: usize,
+        filter: Option<RowFilter>,
+    ) -> Result<RowReader> {
+        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(self.footer.clone())
+            .with_projection(self.mask(columns))
+            .with_batch_size(batch_rows)
+            .with_max_predicate_cache_size(limits::SCAN_CACHE_BYTES)
+            .with_row_selection(RowSelection::from_consecutive_ranges(rows.into_iter(), self.rows()));
+        if let Some(filter) = filter {
+            builder = builder.with_row_filter(filter);
+        }
+        let mut decoder = builder.build()?;
+        // Without bytes it only tells which it needs.
+        let pending = Pending::after(&mut decoder)?;
+        Ok(RowReader { source: self.source.clone(), cpu: self.cpu.clone(), decoder: Some((decoder, pending)) })
+    }
+
+    /// What stands in each of some rows of a column of names, or that nothing does, as far as the footer tells.
+    fn same_text(&self, rows: &Range<usize>, column: &str) -> Option<Option<String>> {
+        let index = COLUMNS.iter().position(|name| *name == column)?;
+        let (mut first_row, mut same) = (0, None);
+        for group in self.footer.metadata().row_groups() {
+            let group_rows = first_row..first_row + group.num_rows().saturating_as::<usize>();
+            first_row = group_rows.end;
+            if group_rows.end <= rows.start || group_rows.start >= rows.end {
+                continue;
+            }
+            let text = only_text(group.columns().get(index)?.statistics()?, group_rows.len())?;
+            if same.get_or_insert_with(|| text.clone()) != &text {
+                return None;
+            }
+        }
+        same
+    }
+
+    /// Some columns of some rows, as `look` makes of them.
+    async fn read<T: Send + 'static>(
+        &self,
+        rows: Range<usize>,
+        columns: &'static [&'static str],
+        look: impl FnOnce(RecordBatch) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let total = self.rows();
+        if rows.end > total {
+            return Err(Error::corrupt(format!("a segment has {total} rows where the catalog names {}", rows.end)));
+        }
+        let length = rows.len();
+        let (mut to_read, mut known) = (Vec::new(), Vec::new());
+        for name in columns {
+            match self.same_text(&rows, name) {
+                Some(text) => known.push((*name, text)),
+                None => to_read.push(*name),
+            }
+        }
+        self.reader(vec![rows], &to_read, length.max(1), None)?
+            .all(move |batches| {
+                let batch = match <[RecordBatch; 1]>::try_from(batches) {
+                    Ok([batch]) => batch,
+                    Err(batches) => match batches.first() {
+                        Some(first) => arrow_select::concat::concat_batches(&first.schema(), &batches)?,
+                        None => return Err(Error::corrupt("a segment has no rows where the catalog names some")),
+                    },
+                };
+                if batch.num_rows() != length {
+                    return Err(Error::corrupt("a segment ends before the rows that the catalog names"));
+                }
+                let known = known.into_iter().map(|(name, text)| (name, same_texts(name, text, length))).collect();
+                look(with_columns(batch, known)?)
+            })
+            .await?
+            .ok_or_else(|| Error::corrupt("a segment ends before the rows that the catalog names"))
+    }
+}
+
+impl RowReader {
+    /// The next rows that pass, as `look` makes of them where they are decoded; none at the end.
+    pub(crate) async fn next<T, F>(&mut self, look: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(RecordBatch) -> Result<T> + Send + 'static,
+    {
+        let mut look = Some(look);
+        self.advance(move |batch| batch.zip(look.take()).map(|(batch, look)| look(batch)).transpose()).await
+    }
+
+    /// All rows that pass, as `look` makes of them where they are decoded.
+    async fn all<T, F>(mut self, look: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Vec<RecordBatch>) -> Result<T> + Send + 'static,
+    {
+        let (mut batches, mut look) = (Vec::new(), Some(look));
+        self.advance(move |batch| match batch {
+            Some(batch) => {
+                batches.push(batch);
+                Ok(None)
+            }
+            None => look.take().map(|look| look(std::mem::take(&mut batches))).transpose(),
+        })
+        .await
+    }
+
+    /// Decodes until `work`, which is given what was decoded, and nothing at the end, has a result; none when it has none.
+    async fn advance<T, F>(&mut self, work: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnMut(Option<RecordBatch>) -> Result<Option<T>> + Send + 'static,
+    {
+        match self.try_advance(work).await {
+            Err(error) => Err(self.source.named(error)),
+            done => done,
+        }
+    }
+
+    async fn try_advance<T, F>(&mut self, mut work: F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: FnMut(Option<RecordBatch>) -> Result<Option<T>> + Send + 'static,
+    {
+        let Some((mut decoder, mut pending)) = self.decoder.take() else { return Ok(None) };
+        loop {
+            let mut fetched = match &pending {
+                Pending::Bytes(ranges) => self.source.fetch(ranges).await?,
+                _ => None,
+            };
+            let source = self.source.clone();
+            let decoding = move || loop {
+                let result = match pending {
+                    Pending::Bytes(ranges) => {
+                        let at_hand = match fetched.take() {
+                            Some(fetched) => Some(source.checked(&ranges, fetched)?),
+                            None => source.at_hand(&ranges)?,
+                        };
+                        let Some(bytes) = at_hand else {
+                            return Ok((decoder, Pending::Bytes(ranges), work, None));
+                        };
+                        decoder.push_ranges(ranges, bytes)?;
+                        None
+                    }
+                    Pending::Rows(batch) => work(Some(batch))?,
+                    Pending::More => None,
+                    Pending::End => return work(None).map(|result| (decoder, Pending::End, work, Some(result))),
+                };
+                if result.is_some() {
+                    return Ok((decoder, Pending::More, work, Some(result)));
+                }
+                pending = Pending::after(&mut decoder)?;
+            };
+            let (decoder_then, pending_then, work_then, result) = self.cpu.run(decoding).await?;
+            if let Some(result) = result {
+                self.decoder = Some((decoder_then, pending_then));
+                return Ok(result);
+            }
+            (decoder, pending, work) = (decoder_then, pending_then, work_then);
+        }
+    }
+}
+
+impl Pending {
+    fn after(decoder: &mut ParquetPushDecoder) -> Result<Self> {
+        Ok(match decoder.try_decode()? {
+            DecodeResult::NeedsData(ranges) => Self::Bytes(ranges),
+            DecodeResult::Data(batch) => Self::Rows(batch),
+            DecodeResult::Finished => Self::End,
+        })
+    }
+}
+
+impl Source {
+    async fn read_footer(&self) -> Result<ArrowReaderMetadata> {
+        let reader = ParquetMetaDataReader::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Optional)
+            .with_prefetch_hint(Some(limits::FOOTER_BYTES));
+        let footer = Arc::new(reader.load_and_finish(self, self.length()).await?);
+        let as_written = ArrowReaderMetadata::try_new(Arc::clone(&footer), ArrowReaderOptions::new())?;
+        let coded = ArrowReaderOptions::new().with_schema(coded_schema(as_written.schema()));
+        Ok(ArrowReaderMetadata::try_new(footer, coded)?)
+    }
+
+    fn length(&self) -> u64 {
+        match &self.bytes {
+            SourceBytes::Memory(bytes) => bytes.len() as u64,
+            SourceBytes::Object { length, .. } => *length,
+        }
+    }
+
+    /// The bytes, when they are in memory.
+    fn at_hand(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
+        match &self.bytes {
+            SourceBytes::Memory(bytes) => {
+                ranges.iter().map(|range| part_of(bytes, range)).collect::<Result<_>>().map(Some)
+            }
+            SourceBytes::Object { .. } => Ok(None),
+        }
+    }
+
+    /// Bytes around some that are not in memory, as far as they are needed to check them.
+    async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Fetched>>> {
+        let SourceBytes::Object { objects, length } = &self.bytes else { return Ok(None) };
+        let around: Vec<Range<u64>> = match &self.checks {
+            Some(checks) => ranges.iter().map(|range| checks.around(range, *length)).collect(),
+            None => ranges.to_vec(),
+        };
+        let fetched = match objects.get_ranges(&self.key, &around).await {
+            Ok(fetched) => fetched,
+            Err(error) => return Err(self.failed(error, *length).await),
+        };
+        Ok(Some(around.into_iter().map(|range| range.start).zip(fetched).collect()))
+    }
+
+    /// What is wrong where bytes cannot be had: an object that was cut is not away.
+    async fn failed(&self, error: object_store::Error, length: u64) -> Error {
+        let SourceBytes::Object { objects, .. } = &self.bytes else { return error.into() };
+        match objects.head(&self.key).await {
+            Ok(found) if found.size != length => wrong_length(found.size, length),
+            _ => error.into(),
+        }
+    }
+
+    /// The bytes of ranges that were fetched, when they are those that were written.
+    fn checked(&self, ranges: &[Range<u64>], fetched: Vec<Fetched>) -> Result<Vec<Bytes>> {
+        let one = |(range, (start, bytes)): (&Range<u64>, Fetched)| {
+            if let Some(checks) = &self.checks
+                && !checks.are_of(start, &bytes)
+            {
+                return Err(not_as_written());
+            }
+            part_of(&bytes, &(range.start.saturating_sub(start)..range.end.saturating_sub(start)))
+        };
+        ranges.iter().zip(fetched).map(one).collect()
+    }
+
+    fn check_length(&self, length: u64) -> Result<()> {
+        match self.length() {
+            found if found != length => Err(wrong_length(found, length)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the bytes that are in memory.
+    fn check_whole(&self) -> Result<()> {
+        match (&self.bytes, &self.checks) {
+            (SourceBytes::Memory(bytes), Some(checks)) if !checks.are_of(0, bytes) => Err(not_as_written()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A failure, with the object that it is of.
+    fn named(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Corrupt {
+            return error;
+        }
+        self.damage.note(self.key.as_ref(), &error);
+        match error.damaged_object() {
+            Some(_) => error,
+            None => error.in_object(self.key.as_ref()),
+        }
+    }
+}
+
+/// Bytes of an object, and where they begin.
+type Fetched = (u64, Bytes);
+
+fn not_as_written() -> Error {
+    Error::corrupt("its bytes are not those that were written")
+}
+
+fn wrong_length(found: u64, length: u64) -> Error {
+    Error::corrupt(format!("it has {found} bytes where the catalog says {length}"))
+}
+
+impl MetadataFetch for &Source {
+    fn fetch(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        async move {
+            let ranges = std::slice::from_ref(&range);
+            let bytes = match self.at_hand(ranges) {
+                Ok(None) => match Source::fetch(self, ranges).await {
+                    Ok(fetched) => fetched.map(|fetched| self.checked(ranges, fetched)).transpose(),
+                    Err(error) => Err(error),
+                },
+                at_hand => at_hand,
+            };
+            let bytes = bytes.map_err(|error| ParquetError::External(Box::new(error)))?;
+            bytes.into_iter().flatten().next().ok_or_else(|| ParquetError::EOF("an object gave no bytes".to_owned()))
+        }
+        .boxed()
+    }
+}
+
+fn part_of(bytes: &Bytes, range: &Range<u64>) -> Result<Bytes> {
+    match range.start <= range.end && range.end <= bytes.len() as u64 {
+        true => Ok(bytes.slice(range.start.saturating_as::<usize>()..range.end.saturating_as::<usize>())),
+        false => Err(Error::corrupt("it is shorter than its own description")),
+    }
+}
+
+/// The one text that so many rows have, or that they have none; nothing when they differ.
+fn only_text(statistics: &Statistics, rows: usize) -> Option<Option<String>> {
+    let Statistics::ByteArray(texts) = statistics else { return None };
+    let without = texts.null_count_opt()?;
+    if without == rows as u64 {
+        return Some(None);
+    }
+    let (least, most) = (texts.min_opt()?, texts.max_opt()?);
+    let is_one = without == 0 && least == most && texts.min_is_exact() && texts.max_is_exact();
+    is_one.then(|| least.as_utf8().ok().map(|text| Some(text.to_owned()))).flatten()
+}
+
+/// A column in which each row has this text, as it would have been read.
+fn same_texts(column: &str, text: Option<String>, rows: usize) -> ArrayRef {
+    match NAME_COLUMNS.contains(&column) {
+        true => {
+            let keys = match text {
+                Some(_) => Int32Array::from_value(0, rows),
+                None => Int32Array::new_null(rows),
+            };
+            let texts = StringArray::from_iter_values(text);
+            // There is a text for each key.
+            Arc::new(DictionaryArray::new(keys, Arc::new(texts)))
+        }
+        false => match text {
+            Some(text) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows))),
+            None => Arc::new(StringArray::new_null(rows)),
+        },
+    }
+}
+
+fn with_columns(batch: RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+    if more.is_empty() {
+        return Ok(batch);
+    }
+    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
+    let mut columns = batch.columns().to_vec();
+    for (name, column) in more {
+        fields.push(Arc::new(Field::new(name, column.data_type().clone(), true)));
+        columns.push(column);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// The same columns, with names as dictionaries: a name that is there many times is read and formatted once.
+fn coded_schema(schema: &Schema) -> SchemaRef {
+    let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let fields = schema.fields().iter().map(|field| match NAME_COLUMNS.contains(&field.name().as_str()) {
+        true => Arc::new(field.as_ref().clone().with_data_type(coded.clone())),
+        false => Arc::clone(field),
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+}
+
+pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
+    batch
+        .column_by_name(name)
+        .and_then(|column| column.as_any().downcast_ref())
+        .ok_or_else(|| Error::corrupt(format!("a segment has no column {name} of the right type")))
+}
+
+/// A column of texts, some of which may be absent.
+#[derive(Debug, Clone)]
+pub(crate) enum TextColumn {
+    /// Row by row.
+    Plain(StringArray),
+    /// Each text once, and for each row which it is.
+    Coded { keys: Int32Array, texts: StringArray },
+}
+
+/// What the records of a slice hold beside their times, row by row.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    pub(crate) severity: TextColumn,
+    pub(crate) log_type: TextColumn,
+    pub(crate) message: TextColumn,
+    pub(crate) bundle_name: TextColumn,
+    pub(crate) bundle_version: TextColumn,
+    pub(crate) pod_name: TextColumn,
+    pub(crate) extra: TextColumn,
+}
+
+/// Some rows of [`Bodies`].
+pub(crate) enum Rows<'a> {
+    /// Those that follow each other.
+    Together(Range<usize>),
+    These(&'a UInt32Array),
+}
+
+impl Rows<'_> {
+    fn of(&self, column: &dyn Array) -> Result<ArrayRef> {
+        match self {
+            Self::Together(rows) => Ok(column.slice(rows.start, rows.len())),
+            Self::These(rows) => Ok(arrow_select::take::take(column, *rows, None)?),
+        }
+    }
+}
+
+/// One row of [`Bodies`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Body<'a> {
+    pub(crate) severity: Option<&'a str>,
+    pub(crate) log_type: Option<&'a str>,
+    pub(crate) message: Option<&'a str>,
+    pub(crate) bundle_name: Option<&'a str>,
+    pub(crate) bundle_version: Option<&'a str>,
+    pub(crate) pod_name: Option<&'a str>,
+    /// A JSON object.
+    pub(crate) extra: Option<&'a str>,
+}
+
+impl TextColumn {
+    pub(crate) fn of(batch: &RecordBatch, name: &str) -> Result<Self> {
+        if let Ok(coded) = column::<DictionaryArray<Int32Type>>(batch, name)
+            && let Some(texts) = coded.values().as_any().downcast_ref::<StringArray>()
+        {
+            return Ok(Self::Coded { keys: coded.keys().clone(), texts: texts.clone() });
+        }
+        Ok(Self::Plain(column::<StringArray>(batch, name)?.clone()))
+    }
+
+    /// How many rows it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Plain(texts) => texts.len(),
+            Self::Coded { keys, .. } => keys.len(),
+        }
+    }
+
+    /// True when no row has a text.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Plain(texts) => texts.null_count() == texts.len(),
+            Self::Coded { keys, .. } => keys.null_count() == keys.len(),
+        }
+    }
+
+    /// The text of a row.
+    pub(crate) fn text(&self, row: usize) -> Option<&str> {
+        match self {
+            Self::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
+            Self::Coded { keys, texts } => {
+                keys.is_valid(row).then(|| texts.value(keys.value(row).saturating_as::<usize>()))
+            }
+        }
+    }
+
+    /// The same row by row, in a form whose texts may take more than 2 GiB together.
+    pub(crate) fn long(&self) -> Result<LargeStringArray> {
+        match self {
+            Self::Plain(texts) => Ok(long(texts)),
+            Self::Coded { keys, texts } => {
+                let taken = arrow_select::take::take(texts, keys, None)?;
+                Ok(long(taken.as_string()))
+            }
+        }
+    }
+
+    /// Some rows of it.
+    fn some(&self, rows: &Rows<'_>) -> Result<StringArray> {
+        match self {
+            Self::Plain(texts) => Ok(rows.of(texts)?.as_string().clone()),
+            Self::Coded { keys, texts } => {
+                let keys = rows.of(keys)?;
+                Ok(arrow_select::take::take(texts, &keys, None)?.as_string().clone())
+            }
+        }
+    }
+}
+
+/// The same texts with long offsets.
+fn long(texts: &StringArray) -> LargeStringArray {
+    let offsets: Vec<i64> = texts.offsets().iter().map(|offset| (*offset).into()).collect();
+    LargeStringArray::new(OffsetBuffer::new(offsets.into()), texts.values().clone(), texts.nulls().cloned())
+}
+
+impl Heads {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let arrivals = match column::<Int64Array>(batch, "arrival") {
+            Ok(numbers) => numbers.values().to_vec(),
+            // Segments of the first version had shorter numbers.
+            Err(_) => column::<Int32Array>(batch, "arrival")?.values().iter().map(|number| (*number).into()).collect(),
+        };
+        Ok(Self { times: times(batch)?, arrivals })
+    }
+}
+
+fn times(batch: &RecordBatch) -> Result<Vec<i64>> {
+    Ok(column::<TimestampMillisecondArray>(batch, "time")?.values().to_vec())
+}
+
+fn severities(batch: &RecordBatch) -> Result<Vec<Severity>> {
+    let texts = TextColumn::of(batch, "severity")?;
+    Ok(match &texts {
+        TextColumn::Plain(_) => (0..batch.num_rows()).map(|row| Severity::of(texts.text(row))).collect(),
+        TextColumn::Coded { keys, texts } => {
+            let read: Vec<Severity> = texts.iter().map(Severity::of).collect();
+            keys.iter().map(|key| key.map_or(Severity::Other, |key| read[key.saturating_as::<usize>()])).collect()
+        }
+    })
+}
+
+impl Bodies {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let texts = |name| TextColumn::of(batch, name);
+        Ok(Self {
+            severity: texts("severity")?,
+            log_type: texts("log_type")?,
+            message: texts("message")?,
+            bundle_name: texts("bundle_name")?,
+            bundle_version: texts("bundle_version")?,
+            pod_name: texts("pod_name")?,
+            extra: texts("extra")?,
+        })
+    }
+
+    /// Some rows of the columns after the times, in the order of the file.
+    pub(crate) fn columns(&self, rows: &Rows<'_>) -> Result<[StringArray; 7]> {
+        Ok([
+            self.severity.some(rows)?,
+            self.log_type.some(rows)?,
+            self.message.some(rows)?,
+            self.bundle_name.some(rows)?,
+            self.bundle_version.some(rows)?,
+            self.pod_name.some(rows)?,
+            self.extra.some(rows)?,
+        ])
+    }
+
+    /// One row.
+    pub(crate) fn row(&self, row: usize) -> Body<'_> {
+        Body {
+            severity: self.severity.text(row),
+            log_type: self.log_type.text(row),
+            message: self.message.text(row),
+            bundle_name: self.bundle_name.text(row),
+            bundle_version: self.bundle_version.text(row),
+            pod_name: self.pod_name.text(row),
+            extra: self.extra.text(row),
+        }
+    }
+}
+
+impl Body<'_> {
+    /// The record of this row.
+    pub(crate) fn to_record(self, epoch_ms: i64) -> Result<Record> {
+        let mut record = Record::at(Timestamp::MIN);
+        self.read_into(epoch_ms, &mut record)?;
+        Ok(record)
+    }
+
+    /// The record of this row, in the memory of another.
+    pub(crate) fn read_into(self, epoch_ms: i64, record: &mut Record) -> Result<()> {
+        let time = Timestamp::from_millis(epoch_ms);
+        record.time = time.map_err(|error| Error::corrupt(format!("a segment: {error}")))?;
+        set(&mut record.severity, self.severity);
+        set(&mut record.log_type, self.log_type);
+        set(&mut record.message, self.message);
+        set(&mut record.bundle_name, self.bundle_name);
+        set(&mut record.bundle_version, self.bundle_version);
+        set(&mut record.pod_name, self.pod_name);
+        let extra = self.extra.map(serde_json::from_str).transpose();
+        record.extra = extra.map_err(|_| Error::corrupt("the extra fields of a record do not decode"))?;
+        Ok(())
+    }
+}
+
+fn set(field: &mut Option<String>, text: Option<&str>) {
+    match (field.as_mut(), text) {
+        (Some(memory), Some(text)) => text.clone_into(memory),
+        _ => *field = text.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::columns::{ColumnBuilder, RecordColumns};
+    use crate::segment::writer::{encode, encode_as, sealed_properties};
+    use runlog_model::RunId;
+
+    fn record(time_ms: i64, message: &str) -> Record {
+        Record { message: Some(message.to_owned()), ..Record::at(Timestamp::clamped(time_ms)) }
+    }
+
+    fn columns(records: &[Record]) -> Vec<Arc<RecordColumns>> {
+        let mut columns = ColumnBuilder::new();
+        records.iter().for_each(|record| columns.push(record).unwrap());
+        vec![Arc::new(columns.take())]
+    }
+
+    async fn in_memory(bytes: Vec<u8>) -> Result<SegmentFile> {
+        let source = Source {
+            key: Path::from("segments/one"),
+            bytes: SourceBytes::Memory(bytes.into()),
+            checks: None,
+            damage: Damage::unconnected(),
+        };
+        let footer = source.read_footer().await?;
+        Ok(SegmentFile { source, footer, cpu: CpuPool::new() })
+    }
+
+    fn run(number: u8) -> RunId {
+        format!("7b2b122e-d6b8-42de-b0ba-fa2f0d36306{number}").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn rows_are_in_order_of_run_then_time_then_arrival() {
+        let mut records = vec![record(5, "a"), record(3, "b"), record(5, "c"), record(3, "d")];
+        records[1].extra = Some(Box::new([("n".to_owned(), 7.into())].into_iter().collect()));
+        let others = vec![record(9, "e"), record(8, "f")];
+        let (bytes, parts) = encode(&[(run(1), columns(&records)), (run(2), columns(&others))]).unwrap();
+        let places: Vec<_> =
+            parts.iter().map(|part| (part.first_row, part.records, part.first_time, part.last_time)).collect();
+        assert_eq!(places, [(0, 4, 3, 5), (4, 2, 8, 9)]);
+        let segment = in_memory(bytes).await.unwrap();
+        let heads = segment.heads(0..6).await.unwrap();
+        assert_eq!((heads.times, heads.arrivals), (vec![3, 3, 5, 5, 8, 9], vec![1, 3, 0, 2, 1, 0]));
+        assert_eq!(segment.run_ids(3..5).await.unwrap().value(1), run(2).to_string());
+        let bodies = segment.bodies(0..4).await.unwrap();
+        assert_eq!(bodies.row(0).to_record(3).unwrap(), records[1]);
+        // Some rows alone are the same as those rows of the whole.
+        let bodies = segment.bodies(1..3).await.unwrap();
+        assert_eq!(bodies.row(1).to_record(5).unwrap(), records[0]);
+    }
+
+    /// Names that all rows of a sealed file have are known from its footer; what is read is the same as without that.
+    #[tokio::test]
+    async fn names_that_are_the_same_everywhere_are_not_read_and_come_out_the_same() {
+        let named = |number: i64, severity: Option<&str>| Record {
+            severity: severity.map(str::to_owned),
+            log_type: Some("JOB".to_owned()),
+            bundle_name: (number != 1).then(|| "b".to_owned()),
+            pod_name: Some("p".repeat(100 + usize::from(number == 2))),
+            extra: (number == 0).then(|| Box::new([("n".to_owned(), 7.into())].into_iter().collect())),
+            ..record(number, "m")
+        };
+        let records: Vec<Record> =
+            [Some("INFO"), Some("WARN"), None].into_iter().enumerate().map(|(n, it)| named(n as i64, it)).collect();
+        let written = [(run(1), columns(&records))];
+        let sealed = in_memory(encode_as(&written, sealed_properties().unwrap()).unwrap().0).await.unwrap();
+        let known = |name| sealed.same_text(&(1..3), name);
+        assert_eq!(known("log_type"), Some(Some("JOB".to_owned())));
+        assert_eq!(known("bundle_version"), Some(None));
+        let differing = ["severity", "bundle_name", "pod_name", "extra"];
+        assert_eq!(differing.map(known), [None, None, None, None]);
+        let plain = in_memory(encode(&written).unwrap().0).await.unwrap();
+        assert_eq!(plain.same_text(&(1..3), "log_type"), None);
+        for segment in [sealed, plain] {
+            for rows in [0..3, 1..2] {
+                let (times, bodies) = segment.times_and_bodies(rows.clone()).await.unwrap();
+                let read: Vec<Record> =
+                    times.iter().enumerate().map(|(row, time)| bodies.row(row).to_record(*time).unwrap()).collect();
+                assert_eq!(read, records[rows]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_segment_is_an_error() {
+        let (bytes, _) = encode(&[(run(1), columns(&[record(1, "a")]))]).unwrap();
+        assert!(in_memory(bytes[..bytes.len() - 9].to_vec()).await.is_err());
+        assert!(in_memory(bytes).await.unwrap().heads(0..2).await.is_err());
+    }
+}

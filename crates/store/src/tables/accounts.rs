@@ -1,0 +1,504 @@
+//! People and accounts: who calls, how they prove it, and what they may do in a workspace.
+
+use runlog_model::place::{Right, Rights};
+use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody};
+use runlog_model::{EnvironmentId, Timestamp, WorkspaceId};
+use sqlx::FromRow;
+use subtle::ConstantTimeEq;
+
+use crate::catalog::columns::{checked_name, instant, json_of, name_taken, words};
+use crate::catalog::filters::push_workspaces;
+use crate::catalog::sql::Sql;
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+use crate::{limits, secret};
+
+/// Who makes a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// A person or an account.
+    pub kind: CallerKind,
+    /// The id, a UUID.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// True when the caller may do everything.
+    pub administrator: bool,
+    /// Permissions for the whole archive, such as `EXECUTION_LOGS_DELETE`.
+    pub permissions: Vec<String>,
+}
+
+/// A person or an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallerKind {
+    /// A person, with personal access tokens.
+    User,
+    /// A program, with a client id and a secret.
+    ServiceAccount,
+}
+
+/// Which grants are wanted. Absent parts ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct GrantFilter {
+    /// Those in these workspaces.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those in one environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// Those of one caller.
+    pub caller_id: Option<String>,
+}
+
+/// The rights of a caller in a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// The user, or the service account.
+    pub caller_id: String,
+    /// The rights.
+    pub rights: Rights,
+}
+
+impl CallerKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::ServiceAccount => "service_account",
+        }
+    }
+
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        [Self::User, Self::ServiceAccount].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl Core {
+    /// Makes the user `admin` with a token when the archive has no administrator yet, and gives the token's text.
+    pub async fn ensure_administrator(&self) -> Result<Option<String>> {
+        if self.has_administrator().await? {
+            return Ok(None);
+        }
+        let user = match self.create_user(&NewUser { name: "admin".to_owned(), administrator: true }).await {
+            // Another node was started for the first time at this moment.
+            Err(error) if error.kind() == ErrorKind::Conflict && self.has_administrator().await? => return Ok(None),
+            made => made?,
+        };
+        Ok(self.create_token(&user.id, "made at the first start").await?.token)
+    }
+
+    async fn has_administrator(&self) -> Result<bool> {
+        let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE administrator = 1")
+            .fetch_one(self.catalog().read())
+            .await?;
+        Ok(found > 0)
+    }
+
+    /// The user whose personal access token this is.
+    pub async fn caller_by_token(&self, token: &str) -> Result<Option<Caller>> {
+        if !secret::is_well_formed(secret::TOKEN, token) {
+            return Ok(None);
+        }
+        let row: Option<(String, Option<i64>, String, String, i64)> = sqlx::query_as(
+            "SELECT t.id, t.last_used_at, u.id, u.name, u.administrator
+             FROM tokens t JOIN users u ON u.id = t.user_id
+             WHERE t.token_hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2)",
+        )
+        .bind(secret::hash(token))
+        .bind(self.now().as_millis())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        let Some((token_id, last_used_at, id, name, administrator)) = row else { return Ok(None) };
+        if self.is_use_worth_noting(last_used_at) {
+            sqlx::query("UPDATE tokens SET last_used_at = $1 WHERE id = $2")
+                .bind(self.now().as_millis())
+                .bind(token_id)
+                .execute(self.catalog().write())
+                .await?;
+        }
+        let (kind, administrator) = (CallerKind::User, administrator != 0);
+        Ok(Some(Caller { kind, id, name, administrator, permissions: Vec::new() }))
+    }
+
+    /// The service account with this id, if this is its secret.
+    pub async fn caller_by_secret(&self, client_id: &str, client_secret: &str) -> Result<Option<Caller>> {
+        if !secret::is_well_formed(secret::ACCOUNT_SECRET, client_secret) {
+            return Ok(None);
+        }
+        let row: Option<(String, Option<i64>)> =
+            sqlx::query_as("SELECT secret_hash, last_used_at FROM service_accounts WHERE id = $1")
+                .bind(client_id)
+                .fetch_optional(self.catalog().read())
+                .await?;
+        let Some((hash, last_used_at)) = row else { return Ok(None) };
+        if !bool::from(hash.as_bytes().ct_eq(secret::hash(client_secret).as_bytes())) {
+            return Ok(None);
+        }
+        if self.is_use_worth_noting(last_used_at) {
+            sqlx::query("UPDATE service_accounts SET last_used_at = $1 WHERE id = $2")
+                .bind(self.now().as_millis())
+                .bind(client_id)
+                .execute(self.catalog().write())
+                .await?;
+        }
+        self.caller(CallerKind::ServiceAccount, client_id).await
+    }
+
+    /// The caller with this id.
+    pub async fn caller(&self, kind: CallerKind, id: &str) -> Result<Option<Caller>> {
+        let row: Option<(String, i64, String)> = sqlx::query_as(match kind {
+            CallerKind::User => "SELECT name, administrator, '[]' FROM users WHERE id = $1",
+            CallerKind::ServiceAccount => {
+                "SELECT name, CAST(0 AS BIGINT), permissions FROM service_accounts WHERE id = $1"
+            }
+        })
+        .bind(id)
+        .fetch_optional(self.catalog().read())
+        .await?;
+        let Some((name, administrator, permissions)) = row else { return Ok(None) };
+        Ok(Some(Caller {
+            kind,
+            id: id.to_owned(),
+            name,
+            administrator: administrator != 0,
+            permissions: words(&permissions)?,
+        }))
+    }
+
+    /// What the caller may do in a workspace; an administrator may do everything everywhere.
+    pub async fn rights(&self, caller: &Caller, workspace: WorkspaceId) -> Result<Rights> {
+        match caller.administrator {
+            true => Ok(Rights::ALL),
+            false => self.granted(workspace, caller.kind, &caller.id).await,
+        }
+    }
+
+    /// The rights that were given to a caller in a workspace.
+    pub async fn granted(&self, workspace: WorkspaceId, kind: CallerKind, id: &str) -> Result<Rights> {
+        let rights: Option<String> = sqlx::query_scalar(
+            "SELECT rights FROM rights WHERE workspace_id = $1 AND caller_kind = $2 AND caller_id = $3",
+        )
+        .bind(workspace.to_string())
+        .bind(kind.as_str())
+        .bind(id)
+        .fetch_optional(self.catalog().read())
+        .await?;
+        rights.map_or(Ok(Rights::NONE), |rights| read_rights(&rights))
+    }
+
+    /// Gives a caller these rights in a workspace in place of those given before; `Rights::NONE` takes them away.
+    pub async fn grant(&self, workspace: WorkspaceId, kind: CallerKind, id: &str, rights: Rights) -> Result<()> {
+        if self.workspace(workspace).await?.is_none() {
+            return Err(Error::not_found(format!("there is no workspace {workspace}")));
+        }
+        if self.caller(kind, id).await?.is_none() {
+            let id: String = id.chars().take(64).collect();
+            return Err(Error::not_found(format!("there is no {} {id:?}", kind.as_str().replace('_', " "))));
+        }
+        let names: Vec<&str> = rights.iter().map(Right::name).collect();
+        let statement = match rights == Rights::NONE {
+            true => sqlx::query("DELETE FROM rights WHERE workspace_id = $1 AND caller_kind = $2 AND caller_id = $3"),
+            false => sqlx::query(
+                "INSERT INTO rights (workspace_id, caller_kind, caller_id, rights) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (workspace_id, caller_kind, caller_id) DO UPDATE SET rights = excluded.rights",
+            ),
+        };
+        let mut statement = statement.bind(workspace.to_string()).bind(kind.as_str()).bind(id.to_owned());
+        if rights != Rights::NONE {
+            statement = statement.bind(names.join(","));
+        }
+        let mut transaction = self.catalog().begin().await?;
+        statement.execute(&mut *transaction).await?;
+        self.commit_change(transaction, None).await
+    }
+
+    /// The rights that were given to callers of a kind, as far as `filter` asks for them, by workspace and caller.
+    pub async fn grants(&self, kind: CallerKind, filter: &GrantFilter) -> Result<Vec<Grant>> {
+        let mut query = Sql::new("SELECT workspace_id, caller_id, rights FROM rights WHERE caller_kind = ");
+        query.push_bind(kind.as_str());
+        push_workspaces(&mut query, "workspace_id", filter.workspace_ids.as_deref());
+        if let Some(id) = filter.environment_id {
+            query.push(" AND workspace_id IN (SELECT id FROM workspaces WHERE environment_id = ");
+            query.push_bind(id.to_string()).push(")");
+        }
+        if let Some(id) = &filter.caller_id {
+            query.push(" AND caller_id = ").push_bind(id.clone());
+        }
+        query.push(" ORDER BY workspace_id, caller_id");
+        let rows: Vec<(String, String, String)> = query.build_query_as().fetch_all(self.catalog().read()).await?;
+        let read = |(workspace, caller_id, rights): (String, String, String)| {
+            let workspace_id = workspace.parse().map_err(|_| Error::corrupt("a workspace id does not decode"))?;
+            Ok(Grant { workspace_id, caller_id, rights: read_rights(&rights)? })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The workspaces in which the caller has `right`; none means all of them.
+    pub async fn workspaces_with(&self, caller: &Caller, right: Right) -> Result<Option<Vec<WorkspaceId>>> {
+        if caller.administrator {
+            return Ok(None);
+        }
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT workspace_id, rights FROM rights WHERE caller_kind = $1 AND caller_id = $2")
+                .bind(caller.kind.as_str())
+                .bind(&caller.id)
+                .fetch_all(self.catalog().read())
+                .await?;
+        let mut workspaces = Vec::new();
+        for (workspace, rights) in rows {
+            if read_rights(&rights)?.has(right) {
+                workspaces.push(workspace.parse().map_err(|_| Error::corrupt("a workspace id does not decode"))?);
+            }
+        }
+        Ok(Some(workspaces))
+    }
+
+    /// Makes a user. `Conflict` when the name is taken.
+    pub async fn create_user(&self, new: &NewUser) -> Result<UserBody> {
+        let user = UserBody {
+            id: self.random().uuid().to_string(),
+            name: checked_name(&new.name)?,
+            administrator: new.administrator,
+        };
+        let mut transaction = self.catalog().begin().await?;
+        sqlx::query("INSERT INTO users (id, name, administrator, created_at) VALUES ($1, $2, $3, $4)")
+            .bind(&user.id)
+            .bind(&user.name)
+            .bind(i64::from(user.administrator))
+            .bind(self.now().as_millis())
+            .execute(&mut *transaction)
+            .await
+            .map_err(|error| name_taken(error, "user", &new.name))?;
+        self.commit_change(transaction, Some(&user.id)).await?;
+        Ok(user)
+    }
+
+    /// Every user, by name.
+    pub async fn users(&self) -> Result<Vec<UserBody>> {
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT id, name, administrator FROM users ORDER BY name")
+                .fetch_all(self.catalog().read())
+                .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, name, administrator)| UserBody { id, name, administrator: administrator != 0 })
+            .collect())
+    }
+
+    /// Makes a personal access token; its text is in the answer and nowhere else.
+    pub async fn create_token(&self, user_id: &str, name: &str) -> Result<TokenBody> {
+        self.make_token(user_id, name, None).await
+    }
+
+    /// The same for a token that is no longer accepted after so many milliseconds.
+    pub async fn create_passing_token(&self, user_id: &str, name: &str, life_ms: i64) -> Result<TokenBody> {
+        self.make_token(user_id, name, Some(self.now().plus_millis(life_ms))).await
+    }
+
+    async fn make_token(&self, user_id: &str, name: &str, expires: Option<Timestamp>) -> Result<TokenBody> {
+        if self.caller(CallerKind::User, user_id).await?.is_none() {
+            return Err(Error::not_found("there is no user with this id"));
+        }
+        let text = secret::make(secret::TOKEN, self.random());
+        let token = TokenBody {
+            id: self.random().uuid().to_string(),
+            name: checked_name(name)?,
+            user_id: user_id.to_owned(),
+            created_date: self.now(),
+            last_used_date: None,
+            expiration_date: expires,
+            token: Some(text.clone()),
+        };
+        let mut transaction = self.catalog().begin().await?;
+        sqlx::query(
+            "INSERT INTO tokens (id, user_id, name, token_hash, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(&token.id)
+        .bind(&token.user_id)
+        .bind(&token.name)
+        .bind(secret::hash(&text))
+        .bind(token.created_date.as_millis())
+        .bind(expires.map(Timestamp::as_millis))
+        .execute(&mut *transaction)
+        .await?;
+        self.commit_change(transaction, Some(&token.id)).await?;
+        Ok(token)
+    }
+
+    /// The tokens of a user, or of all, oldest first.
+    pub async fn tokens(&self, user_id: Option<&str>) -> Result<Vec<TokenBody>> {
+        let rows: Vec<TokenRow> = sqlx::query_as(
+            "SELECT id, name, user_id, created_at, last_used_at, expires_at FROM tokens
+             WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at, id",
+        )
+        .bind(user_id)
+        .fetch_all(self.catalog().read())
+        .await?;
+        rows.into_iter().map(TokenRow::into_body).collect()
+    }
+
+    /// Makes a token worthless. With `user_id`, only if it is that user's.
+    pub async fn revoke_token(&self, token_id: &str, user_id: Option<&str>) -> Result<()> {
+        let mut transaction = self.catalog().begin().await?;
+        let done = sqlx::query("DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_id = $2)")
+            .bind(token_id)
+            .bind(user_id)
+            .execute(&mut *transaction)
+            .await?;
+        match done.rows_affected() {
+            0 => Err(Error::not_found("there is no token with this id")),
+            _ => self.commit_change(transaction, None).await,
+        }
+    }
+
+    /// Makes a service account; its secret is in the answer and nowhere else.
+    pub async fn create_service_account(&self, new: &NewServiceAccount) -> Result<ServiceAccountBody> {
+        let text = secret::make(secret::ACCOUNT_SECRET, self.random());
+        let account = ServiceAccountBody {
+            id: self.random().uuid().to_string(),
+            secret: Some(text.clone()),
+            name: checked_name(&new.name)?,
+            permissions: new.permissions.clone(),
+            created_date: self.now(),
+            last_modified_date: self.now(),
+            last_used_date: None,
+        };
+        let mut transaction = self.catalog().begin().await?;
+        sqlx::query(
+            "INSERT INTO service_accounts (id, name, secret_hash, permissions, created_at, modified_at)
+             VALUES ($1, $2, $3, $4, $5, $5)",
+        )
+        .bind(&account.id)
+        .bind(&account.name)
+        .bind(secret::hash(&text))
+        .bind(json_of(&account.permissions))
+        .bind(account.created_date.as_millis())
+        .execute(&mut *transaction)
+        .await
+        .map_err(|error| name_taken(error, "service account", &new.name))?;
+        self.commit_change(transaction, Some(&account.id)).await?;
+        Ok(account)
+    }
+
+    /// Every service account, by name.
+    pub async fn service_accounts(&self) -> Result<Vec<ServiceAccountBody>> {
+        let rows: Vec<AccountRow> = sqlx::query_as(
+            "SELECT id, name, permissions, created_at, modified_at, last_used_at FROM service_accounts ORDER BY name",
+        )
+        .fetch_all(self.catalog().read())
+        .await?;
+        rows.into_iter().map(AccountRow::into_body).collect()
+    }
+
+    /// The service account with this id.
+    pub async fn service_account(&self, id: &str) -> Result<Option<ServiceAccountBody>> {
+        let row: Option<AccountRow> = sqlx::query_as(
+            "SELECT id, name, permissions, created_at, modified_at, last_used_at FROM service_accounts WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(self.catalog().read())
+        .await?;
+        row.map(AccountRow::into_body).transpose()
+    }
+
+    /// Gives a service account another name and other permissions; its id and its secret stay.
+    pub async fn update_service_account(&self, id: &str, new: &NewServiceAccount) -> Result<()> {
+        let name = checked_name(&new.name)?;
+        let mut transaction = self.catalog().begin().await?;
+        let done =
+            sqlx::query("UPDATE service_accounts SET name = $2, permissions = $3, modified_at = $4 WHERE id = $1")
+                .bind(id)
+                .bind(name)
+                .bind(json_of(&new.permissions))
+                .bind(self.now().as_millis())
+                .execute(&mut *transaction)
+                .await
+                .map_err(|error| name_taken(error, "service account", &new.name))?;
+        match done.rows_affected() {
+            0 => Err(Error::not_found("there is no service account with this id")),
+            _ => self.commit_change(transaction, None).await,
+        }
+    }
+
+    /// Removes a service account and its rights.
+    pub async fn delete_service_account(&self, id: &str) -> Result<()> {
+        let mut transaction = self.catalog().begin().await?;
+        for statement in [
+            "DELETE FROM rights WHERE caller_kind = $1 AND caller_id = $2",
+            "DELETE FROM sessions WHERE caller_kind = $1 AND caller_id = $2",
+            "DELETE FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2",
+        ] {
+            sqlx::query(statement)
+                .bind(CallerKind::ServiceAccount.as_str())
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        let done =
+            sqlx::query("DELETE FROM service_accounts WHERE id = $1").bind(id).execute(&mut *transaction).await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::not_found("there is no service account with this id"));
+        }
+        self.commit_change(transaction, None).await
+    }
+
+    fn is_use_worth_noting(&self, last_used_at: Option<i64>) -> bool {
+        last_used_at.is_none_or(|last| self.now().as_millis() - last >= limits::LAST_USE_EVERY_MS)
+    }
+}
+
+#[derive(FromRow)]
+struct TokenRow {
+    id: String,
+    name: String,
+    user_id: String,
+    created_at: i64,
+    last_used_at: Option<i64>,
+    expires_at: Option<i64>,
+}
+
+impl TokenRow {
+    fn into_body(self) -> Result<TokenBody> {
+        Ok(TokenBody {
+            id: self.id,
+            name: self.name,
+            user_id: self.user_id,
+            created_date: instant(self.created_at)?,
+            last_used_date: self.last_used_at.map(instant).transpose()?,
+            expiration_date: self.expires_at.map(instant).transpose()?,
+            token: None,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct AccountRow {
+    id: String,
+    name: String,
+    permissions: String,
+    created_at: i64,
+    modified_at: i64,
+    last_used_at: Option<i64>,
+}
+
+impl AccountRow {
+    fn into_body(self) -> Result<ServiceAccountBody> {
+        Ok(ServiceAccountBody {
+            id: self.id,
+            secret: None,
+            name: self.name,
+            permissions: words(&self.permissions)?,
+            created_date: instant(self.created_at)?,
+            last_modified_date: instant(self.modified_at)?,
+            last_used_date: self.last_used_at.map(instant).transpose()?,
+        })
+    }
+}
+
+fn read_rights(rights: &str) -> Result<Rights> {
+    rights
+        .split(',')
+        .map(|name| name.parse::<Right>())
+        .collect::<Result<Rights, _>>()
+        .map_err(|_| Error::corrupt("rights in the catalog do not decode"))
+}

@@ -1,0 +1,602 @@
+//! What is known of the runs of upstreams, and how far their logs are on the way into the archive. Shared by all
+//! collectors of an archive: a run is in the hands of one of them at a time, and taken over when that one dies.
+//!
+//! ```text
+//! going ▸ due ▸ landed       going ▸ left_out ▸ due, when its log is not wanted, and then is after all
+//!                            due ▸ no_log, when there is none
+//!                            going ▸ gone, when the upstream does not know it any more
+//! ```
+
+use az::SaturatingAs;
+use runlog_model::wire::overview::LogSetback;
+use runlog_model::wire::push::FinishRun;
+use runlog_model::{RunId, Timestamp};
+use serde::Serialize;
+use sqlx::FromRow;
+
+use crate::catalog::sql::Sql;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::tables::runs::finish_in;
+
+/// Runs that are looked up together.
+const LOOKED_UP_TOGETHER: usize = 500;
+
+/// A run as an upstream tells of it.
+#[derive(Debug, Clone)]
+pub struct UpstreamRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Its task, as the upstream names it.
+    pub task_id: String,
+    /// How far it is.
+    pub progress: RunProgress,
+    /// How it is, in the upstream's word.
+    pub status: String,
+    /// When it was asked for.
+    pub triggered_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When its log is fetched at the soonest.
+    pub due_at: Timestamp,
+    /// What the upstream said of it, as JSON.
+    pub body: String,
+}
+
+/// How far a run of an upstream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunProgress {
+    /// It goes on.
+    Going,
+    /// It has ended, and its log is wanted.
+    Due,
+    /// It has ended, and its log is not wanted.
+    LeftOut,
+}
+
+/// What was learned of the runs that an upstream told of. Counts are runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Those that were not known.
+    pub new: u64,
+    /// Those that had been left out because of how they ended, and are wanted now.
+    pub taken_in: u64,
+}
+
+/// A run of an upstream that a collector has in its hands.
+#[derive(Debug, Clone, FromRow)]
+pub struct ClaimedRun {
+    run_id: String,
+    claim: String,
+    /// What the upstream said of it, as JSON.
+    pub body: String,
+    /// How often it was tried in vain before.
+    pub attempts: i64,
+}
+
+/// A run of an upstream, for people.
+#[derive(Debug, Clone, FromRow, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectedRun {
+    /// The run.
+    pub run_id: String,
+    /// Its task.
+    pub task_id: String,
+    /// How it is, in the upstream's word.
+    pub status: String,
+    /// When it ended. Unit: epoch milliseconds.
+    pub finished_at: Option<i64>,
+    /// When it is tried next. Unit: epoch milliseconds.
+    pub due_at: i64,
+    /// How often it was tried in vain.
+    pub attempts: i64,
+    /// Why the last attempt came to nothing.
+    pub problem: Option<String>,
+    /// What the upstream counted, where it counted other records than came.
+    pub expected: Option<i64>,
+}
+
+/// A collector that is at work.
+#[derive(Debug, Clone, Default, PartialEq, Eq, FromRow, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectorFigures {
+    /// The host that it asks.
+    pub host: String,
+    /// Its own name, made when it began.
+    pub id: String,
+    /// When it was last heard of. Unit: epoch milliseconds.
+    pub seen_at: i64,
+    /// Its part of the host's pace. Unit: requests a minute; none without a bound.
+    pub per_minute: Option<i64>,
+    /// Requests that it may still send in this minute.
+    pub requests_left: Option<i64>,
+    /// Requests that it has sent.
+    pub requests: i64,
+    /// Those of them that were sent again.
+    pub repeated: i64,
+    /// Those of them that were answered with 429.
+    pub limited: i64,
+}
+
+/// How far the collecting of an upstream is. Counts are runs, unless they say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectionFigures {
+    /// The upstream.
+    pub upstream: String,
+    /// All that are known.
+    pub known: u64,
+    /// Those that have not ended.
+    pub going: u64,
+    /// Those that have ended and whose logs are not in the archive yet.
+    pub waiting: u64,
+    /// Those of the waiting ones whose last attempt came to nothing.
+    pub failing: u64,
+    /// Those of the failing ones whose log did not come whole.
+    pub incomplete: u64,
+    /// Those whose whole log is in the archive.
+    pub landed: u64,
+    /// Those that have ended and have no log.
+    pub no_log: u64,
+    /// Those that the upstream does not know any more, and whose end it did not tell.
+    pub gone: u64,
+    /// Those that are not wanted because of how they ended.
+    pub left_out: u64,
+    /// Records of the landed ones.
+    pub records: u64,
+    /// Pages of the landed ones.
+    pub pages: u64,
+    /// When the longest waiting one ended. Unit: epoch milliseconds.
+    pub waiting_since: Option<i64>,
+    /// Up to when its runs were listed. Unit: epoch milliseconds.
+    pub listed_until: Option<i64>,
+}
+
+/// What came of an attempt to land a run that did not land.
+#[derive(Debug, Clone)]
+pub struct Setback {
+    /// Why.
+    pub problem: String,
+    /// What the upstream counted, where it counted other records than came.
+    pub expected: Option<u64>,
+    /// When it is tried again.
+    pub again_at: Timestamp,
+}
+
+impl ClaimedRun {
+    /// The run.
+    pub fn run_id(&self) -> Result<RunId> {
+        self.run_id.parse().map_err(|_| Error::corrupt("the id of a collected run does not decode"))
+    }
+}
+
+impl Core {
+    /// Keeps what an upstream tells of its runs. One that was left out because of how it ended becomes due when it is
+    /// wanted now; what is known of others that have ended stays.
+    pub async fn learn_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<Learned> {
+        let now = self.now().as_millis();
+        let mut learned = Learned::default();
+        for some in runs.chunks(LOOKED_UP_TOGETHER) {
+            let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
+            looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
+            looking.push_list(some.iter().map(|run| run.run_id.to_string())).push(")");
+            let known: Vec<(String, String)> = looking.build_query_as().fetch_all(self.catalog().read()).await?;
+            let state_of = |run: &UpstreamRun| {
+                let id = run.run_id.to_string();
+                known.iter().find(|(known, _)| *known == id).map(|(_, state)| state.as_str())
+            };
+            let mut transaction = self.catalog().begin().await?;
+            for run in some {
+                match state_of(run) {
+                    None => learned.new += 1,
+                    Some("going" | "gone") => {}
+                    Some("left_out") if run.progress == RunProgress::Due => learned.taken_in += 1,
+                    // Whatever is said of it now, its log has been asked for.
+                    Some(_) => continue,
+                }
+                sqlx::query(
+                    "INSERT INTO collected_runs (upstream, run_id, task_id, state, status, triggered_at, finished_at,
+                            body, known_at, seen_at, due_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
+                     ON CONFLICT (upstream, run_id) DO UPDATE SET state = excluded.state, status = excluded.status,
+                            finished_at = excluded.finished_at, body = excluded.body, seen_at = excluded.seen_at,
+                            due_at = excluded.due_at, problem = NULL
+                     WHERE collected_runs.state IN ('going', 'gone')
+                        OR collected_runs.state = 'left_out' AND excluded.state = 'due'",
+                )
+                .bind(upstream)
+                .bind(run.run_id.to_string())
+                .bind(&run.task_id)
+                .bind(match run.progress {
+                    RunProgress::Going => "going",
+                    RunProgress::Due => "due",
+                    RunProgress::LeftOut => "left_out",
+                })
+                .bind(&run.status)
+                .bind(run.triggered_at.map(Timestamp::as_millis))
+                .bind(run.finished_at.map(Timestamp::as_millis))
+                .bind(&run.body)
+                .bind(now)
+                .bind(run.due_at.as_millis())
+                .execute(&mut *transaction)
+                .await?;
+            }
+            transaction.commit().await?;
+        }
+        Ok(learned)
+    }
+
+    /// Runs that go on, as far as is known, and of which the upstream has not told since then, nor was asked; the longest
+    /// first.
+    pub async fn runs_to_ask_after(&self, upstream: &str, not_seen_since: Timestamp, limit: u64) -> Result<Vec<RunId>> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT run_id FROM collected_runs WHERE upstream = $1 AND state = 'going' AND seen_at < $2
+             ORDER BY seen_at LIMIT $3",
+        )
+        .bind(upstream)
+        .bind(not_seen_since.as_millis())
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.catalog().read())
+        .await?;
+        let undecodable = |_| Error::corrupt("the id of a collected run does not decode");
+        ids.iter().map(|id| id.parse().map_err(undecodable)).collect()
+    }
+
+    /// Notes that the upstream was asked after a run that goes on, and did not tell how far it is: others come first the
+    /// next time.
+    pub async fn note_asked_after(&self, upstream: &str, run_id: RunId) -> Result<()> {
+        sqlx::query("UPDATE collected_runs SET seen_at = $3 WHERE upstream = $1 AND run_id = $2 AND state = 'going'")
+            .bind(upstream)
+            .bind(run_id.to_string())
+            .bind(self.now().as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that the upstream does not know a run any more that was going on. It is not asked after again, unless a list
+    /// tells of it.
+    pub async fn lose_run(&self, upstream: &str, run_id: RunId) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET state = 'gone', problem = 'the upstream does not know it any more'
+             WHERE upstream = $1 AND run_id = $2 AND state = 'going'",
+        )
+        .bind(upstream)
+        .bind(run_id.to_string())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Takes the run that has waited for longest into the hands of the caller, until then.
+    pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
+        let now = self.now().as_millis();
+        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
+        let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
+        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
+        claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'due' AND upstream = ");
+        claiming.push_bind(upstream.to_owned()).push(" AND due_at <= ").push_bind(now);
+        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
+        claiming.push(self.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
+        Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
+    }
+
+    /// Takes a run that goes on into the hands of the caller, whose log was last looked at before a time.
+    pub async fn claim_going_run(
+        &self,
+        upstream: &str,
+        until: Timestamp,
+        looked_at_before: Timestamp,
+    ) -> Result<Option<ClaimedRun>> {
+        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
+        let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
+        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
+        claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'going' AND upstream = ");
+        claiming.push_bind(upstream.to_owned()).push(" AND looked_at <= ").push_bind(looked_at_before.as_millis());
+        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY looked_at LIMIT 1");
+        claiming.push(self.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
+        Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
+    }
+
+    /// Gives a run back that goes on, and notes that its log was looked at now.
+    pub async fn looked_at_run(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET claimed_until = 0, looked_at = $4
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Keeps a run in the hands of the caller until then. False when another has taken it over.
+    pub async fn keep_claim(&self, upstream: &str, run: &ClaimedRun, until: Timestamp) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE collected_runs SET claimed_until = $4 WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .bind(self.catalog_time(until).await?.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Gives a run back that was not brought to an end.
+    pub async fn give_back(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
+        sqlx::query("UPDATE collected_runs SET claimed_until = 0 WHERE upstream = $1 AND run_id = $2 AND claim = $3")
+            .bind(upstream)
+            .bind(&run.run_id)
+            .bind(&run.claim)
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Ends the run in the archive and notes that its whole log is there: both or nothing.
+    ///
+    /// `Conflict`: another collector has taken it over, or the run has ended otherwise.
+    pub async fn land_run(
+        &self,
+        upstream: &str,
+        run: &ClaimedRun,
+        finish: &FinishRun,
+        records: u64,
+        pages: u32,
+    ) -> Result<()> {
+        self.end_run(upstream, run, finish, "landed", records, pages).await
+    }
+
+    /// Ends the run in the archive and notes that it has no log: both or nothing. Errors are those of
+    /// `land_run`.
+    pub async fn end_without_log(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun) -> Result<()> {
+        self.end_run(upstream, run, finish, "no_log", 0, 0).await
+    }
+
+    async fn end_run(
+        &self,
+        upstream: &str,
+        run: &ClaimedRun,
+        finish: &FinishRun,
+        state: &'static str,
+        records: u64,
+        pages: u32,
+    ) -> Result<()> {
+        let mut transaction = self.catalog().begin().await?;
+        finish_in(self, &mut transaction, run.run_id()?, finish).await?;
+        let done = sqlx::query(
+            "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
+                    problem = NULL, expected = NULL
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .bind(records.saturating_as::<i64>())
+        .bind(i64::from(pages))
+        .bind(self.now().as_millis())
+        .bind(state)
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::conflict(format!("another collector has taken over run {}", run.run_id)));
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Those of some runs whose whole log is in the archive.
+    pub async fn landed_among(&self, upstream: &str, runs: &[RunId]) -> Result<Vec<RunId>> {
+        let mut landed = Vec::new();
+        for some in runs.chunks(LOOKED_UP_TOGETHER) {
+            let mut looking = Sql::new("SELECT run_id FROM collected_runs WHERE state = 'landed' AND upstream = ");
+            looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
+            looking.push_list(some.iter().map(ToString::to_string)).push(")");
+            let ids: Vec<(String,)> = looking.build_query_as().fetch_all(self.catalog().read()).await?;
+            landed.extend(some.iter().filter(|run| ids.contains(&(run.to_string(),))));
+        }
+        Ok(landed)
+    }
+
+    /// Notes that a run could not be landed, and why.
+    pub async fn set_back(&self, upstream: &str, run: &ClaimedRun, setback: &Setback) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET attempts = attempts + 1, problem = $4, expected = $5, due_at = $6,
+                    claimed_until = 0
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&run.run_id)
+        .bind(&run.claim)
+        .bind(&setback.problem)
+        .bind(setback.expected.map(|expected| expected.saturating_as::<i64>()))
+        .bind(setback.again_at.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Has the runs of an upstream tried again at once that failed, had no log or were gone. How many those are.
+    pub async fn retry_collection(&self, upstream: &str) -> Result<u64> {
+        let mut transaction = self.catalog().begin().await?;
+        let done = sqlx::query(
+            "UPDATE collected_runs SET state = CASE state WHEN 'gone' THEN 'going' ELSE 'due' END, due_at = $2
+             WHERE upstream = $1 AND (state IN ('no_log', 'gone') OR state = 'due' AND problem IS NOT NULL)",
+        )
+        .bind(upstream)
+        .bind(self.now().as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        self.commit_change(transaction, Some(upstream)).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Notes that a collector is at work. Those that are at work on its host, it among them: one counts until `life_ms`
+    /// after it was last heard of.
+    pub async fn note_collector(&self, collector: &CollectorFigures, life_ms: i64) -> Result<Vec<CollectorFigures>> {
+        let now = self.now();
+        sqlx::query(
+            "INSERT INTO collectors (host, id, seen_at, per_minute, requests_left, requests, repeated, limited)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (host, id) DO UPDATE SET seen_at = excluded.seen_at, per_minute = excluded.per_minute,
+                    requests_left = excluded.requests_left, requests = excluded.requests,
+                    repeated = excluded.repeated, limited = excluded.limited",
+        )
+        .bind(&collector.host)
+        .bind(&collector.id)
+        .bind(now.as_millis())
+        .bind(collector.per_minute)
+        .bind(collector.requests_left)
+        .bind(collector.requests)
+        .bind(collector.repeated)
+        .bind(collector.limited)
+        .execute(self.catalog().write())
+        .await?;
+        sqlx::query("DELETE FROM collectors WHERE seen_at < $1")
+            .bind(now.plus_millis(-limits::DAY_MS).as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        let mut at_work = self.collectors(life_ms).await?;
+        at_work.retain(|other| other.host == collector.host);
+        Ok(at_work)
+    }
+
+    /// The collectors that are at work, as far as they were heard of in the last `life_ms`.
+    pub async fn collectors(&self, life_ms: i64) -> Result<Vec<CollectorFigures>> {
+        Ok(sqlx::query_as(
+            "SELECT host, id, seen_at, per_minute, requests_left, requests, repeated, limited FROM collectors
+             WHERE seen_at >= $1 ORDER BY host, id",
+        )
+        .bind(self.now().plus_millis(-life_ms).as_millis())
+        .fetch_all(self.catalog().read())
+        .await?)
+    }
+
+    /// Takes a collector off the list, when it ends.
+    pub async fn forget_collector(&self, host: &str, id: &str) -> Result<()> {
+        sqlx::query("DELETE FROM collectors WHERE host = $1 AND id = $2")
+            .bind(host)
+            .bind(id)
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Up to when the runs of an upstream were listed.
+    pub async fn listed_until(&self, upstream: &str) -> Result<Option<Timestamp>> {
+        let until: Option<i64> = sqlx::query_scalar("SELECT listed_until FROM collected_windows WHERE upstream = $1")
+            .bind(upstream)
+            .fetch_optional(self.catalog().read())
+            .await?;
+        Ok(until.map(Timestamp::clamped))
+    }
+
+    /// Notes up to when the runs of an upstream were listed; never an earlier time than before.
+    pub async fn set_listed_until(&self, upstream: &str, until: Timestamp) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO collected_windows (upstream, listed_until) VALUES ($1, $2)
+             ON CONFLICT (upstream) DO UPDATE SET listed_until = excluded.listed_until
+             WHERE collected_windows.listed_until < excluded.listed_until",
+        )
+        .bind(upstream)
+        .bind(until.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// The upstreams whose runs were ever listed.
+    pub async fn collected_upstreams(&self) -> Result<Vec<String>> {
+        let names = sqlx::query_scalar("SELECT upstream FROM collected_windows ORDER BY upstream");
+        Ok(names.fetch_all(self.catalog().read()).await?)
+    }
+
+    /// How far the collecting of an upstream is.
+    pub async fn collection_figures(&self, upstream: &str) -> Result<CollectionFigures> {
+        #[derive(FromRow)]
+        struct Row {
+            state: String,
+            runs: i64,
+            failing: i64,
+            incomplete: i64,
+            records: i64,
+            pages: i64,
+            since: Option<i64>,
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT state, COUNT(*) AS runs, CAST(COUNT(problem) AS BIGINT) AS failing,
+                    CAST(COUNT(expected) AS BIGINT) AS incomplete, CAST(SUM(records) AS BIGINT) AS records,
+                    CAST(SUM(pages) AS BIGINT) AS pages, MIN(COALESCE(finished_at, triggered_at, known_at)) AS since
+             FROM collected_runs WHERE upstream = $1 GROUP BY state",
+        )
+        .bind(upstream)
+        .fetch_all(self.catalog().read())
+        .await?;
+        let mut figures = CollectionFigures {
+            upstream: upstream.to_owned(),
+            listed_until: self.listed_until(upstream).await?.map(Timestamp::as_millis),
+            ..CollectionFigures::default()
+        };
+        for row in rows {
+            let runs = row.runs.saturating_as::<u64>();
+            figures.known += runs;
+            match row.state.as_str() {
+                "going" => figures.going = runs,
+                "landed" => {
+                    figures.landed = runs;
+                    figures.records = row.records.saturating_as::<u64>();
+                    figures.pages = row.pages.saturating_as::<u64>();
+                }
+                "no_log" => figures.no_log = runs,
+                "gone" => figures.gone = runs,
+                "left_out" => figures.left_out = runs,
+                _ => {
+                    figures.waiting = runs;
+                    figures.failing = row.failing.saturating_as::<u64>();
+                    figures.incomplete = row.incomplete.saturating_as::<u64>();
+                    figures.waiting_since = row.since;
+                }
+            }
+        }
+        Ok(figures)
+    }
+
+    /// Why the log of a run is not whole yet, where a collector's last attempt came to nothing.
+    pub async fn setback_of(&self, run_id: RunId) -> Result<Option<LogSetback>> {
+        let row: Option<(String, String, Option<i64>, i64)> = sqlx::query_as(
+            "SELECT upstream, problem, expected, due_at FROM collected_runs
+             WHERE upstream IN (SELECT upstream FROM collected_windows) AND run_id = $1 AND state = 'due'
+               AND problem IS NOT NULL
+             ORDER BY upstream LIMIT 1",
+        )
+        .bind(run_id.to_string())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        Ok(row.map(|(upstream, problem, expected, due_at)| LogSetback {
+            upstream,
+            problem,
+            expected: expected.map(|expected| expected.saturating_as::<u64>()),
+            again_at: Timestamp::clamped(due_at),
+        }))
+    }
+
+    /// Runs of an upstream whose last attempt came to nothing, the longest waiting first.
+    pub async fn failing_runs(&self, upstream: &str, limit: u64) -> Result<Vec<CollectedRun>> {
+        Ok(sqlx::query_as(
+            "SELECT run_id, task_id, status, finished_at, due_at, attempts, problem, expected FROM collected_runs
+             WHERE upstream = $1 AND state = 'due' AND problem IS NOT NULL ORDER BY due_at LIMIT $2",
+        )
+        .bind(upstream)
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.catalog().read())
+        .await?)
+    }
+}

@@ -1,0 +1,456 @@
+//! Logs on their way to a sink: a run is in the hands of one deliverer at a time, and taken over when that one dies.
+//!
+//! A record keeps its number of arrival for good. So records that come late are those that arrived after the ones that
+//! were delivered, whatever their times; and an id made of the run and that number is the same whenever it is sent.
+
+use az::SaturatingAs;
+use runlog_model::{Record, Run, RunId, Timestamp};
+use sqlx::FromRow;
+
+use crate::catalog::columns::Position;
+use crate::catalog::sql::{Connection, Sql, storable};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::tables::runs::LogState;
+use crate::tables::runs::{fetch_to_change, fetch_with_state, no_such_run};
+
+/// The log of a run that a deliverer has in its hands, for one sink.
+#[derive(Debug, Clone)]
+pub struct ClaimedDelivery {
+    /// The sink.
+    pub sink: String,
+    /// The run, as it was when it was claimed.
+    pub run: Run,
+    /// How often it was tried since it last went well, this time included.
+    pub attempts: i64,
+    /// Counts the deletions of the run's log.
+    pub epoch: u64,
+    /// Records that arrived before this number were delivered earlier.
+    pub first_arrival: u64,
+    /// Files or batches that are finished.
+    pub parts: u64,
+    /// True when records of it that were refused are to be sent again.
+    pub has_replays: bool,
+    claim: String,
+    pub(crate) of_records: u64,
+    pub(crate) after: Option<Position>,
+    pub(crate) state: LogState,
+}
+
+/// Where a record stands in the log of its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Its time.
+    pub time: Timestamp,
+    /// Its number in the run, in order of arrival; it never changes.
+    pub arrival: u64,
+}
+
+/// A record and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlacedRecord {
+    /// Where it stands.
+    pub place: Place,
+    /// The record.
+    pub record: Record,
+}
+
+/// A step of a delivery, which is noted whole or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryStep {
+    /// The last record of it, unless it sent refused records again.
+    pub until: Option<Place>,
+    /// Records that the sink took.
+    pub delivered: u64,
+    /// Records that are not wanted there.
+    pub left_out: u64,
+    /// Those of them that are older than the sink takes them.
+    pub too_old: u64,
+    /// Records that it refused for good, and why.
+    pub refused: Vec<RefusedRange>,
+    /// Records that it had refused before and that were sent again.
+    pub replayed: Option<Replayed>,
+    /// Whether it finished a file or batch.
+    pub ends_part: bool,
+}
+
+/// Neighbours, in the order of delivery, that a sink refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRange {
+    /// The first of them.
+    pub first: Place,
+    /// The last of them.
+    pub last: Place,
+    /// The least and the greatest number of arrival among them: what came before or later is none of them.
+    pub arrivals: (u64, u64),
+    /// How many were refused.
+    pub records: u64,
+    /// Of how many that were sent: of more than were refused, the sink does not say which they are.
+    pub of_records: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Refused records that are sent again.
+#[derive(Debug)]
+pub struct Replays {
+    /// The records, in order of time.
+    pub records: Vec<PlacedRecord>,
+    /// What to note when they are sent.
+    pub replayed: Replayed,
+}
+
+/// Which refused records were sent again.
+#[derive(Debug, Clone, Default)]
+pub struct Replayed {
+    /// The numbers of the ranges that they are of.
+    pub(crate) ranges: Vec<i64>,
+    /// What is left of the last of those.
+    pub(crate) rest: Option<RefusedRange>,
+}
+
+#[derive(FromRow)]
+struct ClaimedRow {
+    run_id: String,
+    claim: String,
+    attempts: i64,
+    log_epoch: i64,
+    first_arrival: i64,
+    of_records: Option<i64>,
+    after_time: Option<i64>,
+    after_arrival: Option<i64>,
+    parts: i64,
+}
+
+impl RefusedRange {
+    /// One record.
+    pub fn one(place: Place, reason: impl Into<String>) -> Self {
+        let arrivals = (place.arrival, place.arrival);
+        Self { first: place, last: place, arrivals, records: 1, of_records: 1, reason: reason.into() }
+    }
+
+    /// One more that follows.
+    pub fn extend(&mut self, place: Place) {
+        self.last = place;
+        self.arrivals = (self.arrivals.0.min(place.arrival), self.arrivals.1.max(place.arrival));
+        self.records += 1;
+        self.of_records += 1;
+    }
+
+    pub(crate) fn has(&self, place: Place) -> bool {
+        (self.first..=self.last).contains(&place) && (self.arrivals.0..=self.arrivals.1).contains(&place.arrival)
+    }
+
+    /// What is left of it when so many were sent again and this one is the next.
+    pub(crate) fn from(mut self, next: Place, sent: u64) -> Self {
+        self.first = next;
+        self.of_records = self.of_records.saturating_sub(sent).max(1);
+        self.records = self.records.min(self.of_records);
+        self
+    }
+}
+
+impl ClaimedDelivery {
+    /// Records that this delivery sends, as many as are not left out.
+    pub fn records(&self) -> u64 {
+        self.of_records.saturating_sub(self.first_arrival)
+    }
+
+    /// True when it begins with the first record of the log.
+    pub fn is_from_start(&self) -> bool {
+        self.first_arrival == 0 && self.after.is_none()
+    }
+}
+
+impl Core {
+    /// Takes the log that has waited for longest on its way to a sink into the hands of the caller, until then.
+    pub async fn claim_delivery(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
+        let now = self.now().as_millis();
+        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
+        let mut claiming = Sql::new("UPDATE deliveries SET attempts = attempts + 1, claim = ");
+        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming.push(" WHERE sink = ").push_bind(sink.to_owned());
+        claiming.push(" AND run_id = (SELECT run_id FROM deliveries WHERE state = 'due' AND sink = ");
+        claiming.push_bind(sink.to_owned()).push(" AND due_at <= ").push_bind(now);
+        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
+        claiming.push(self.catalog().skip_locked());
+        claiming.push(
+            ") RETURNING run_id, claim, attempts, log_epoch, first_arrival, of_records, after_time, after_arrival, parts",
+        );
+        let row: Option<ClaimedRow> = claiming.build_query_as().fetch_optional(self.catalog().write()).await?;
+        let Some(row) = row else { return Ok(None) };
+        let (run_id, claim) = (row.run_id.clone(), row.claim.clone());
+        match self.begin_delivery(sink, row).await {
+            Ok(claimed) => Ok(Some(claimed)),
+            Err(error) => {
+                // One that cannot be read does not come first again.
+                sqlx::query(
+                    "UPDATE deliveries SET problem = $4, due_at = $5, claimed_until = 0
+                     WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+                )
+                .bind(run_id)
+                .bind(sink)
+                .bind(claim)
+                .bind(storable(&error.to_string()))
+                .bind(now.saturating_add(limits::UNREADABLE_DELIVERY_AGAIN_MS))
+                .execute(self.catalog().write())
+                .await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Says which records are to be delivered: those that are there now, without those that were delivered earlier.
+    async fn begin_delivery(&self, sink: &str, row: ClaimedRow) -> Result<ClaimedDelivery> {
+        let run_id: RunId = row.run_id.parse().map_err(|_| Error::corrupt("the id of a delivery does not decode"))?;
+        let found = fetch_with_state(self.catalog().read(), run_id).await?;
+        let (run, state) = found.ok_or_else(|| no_such_run(run_id))?;
+        // Of a log that was deleted nothing is left, and what came after the deletion is another log.
+        let is_same_log = row.log_epoch == state.log_epoch;
+        let first_arrival = if is_same_log { row.first_arrival } else { 0 };
+        let of_records = row.of_records.filter(|_| is_same_log);
+        let after = row.after_time.zip(row.after_arrival).filter(|_| is_same_log);
+        if of_records.is_none() {
+            sqlx::query(
+                "UPDATE deliveries SET log_epoch = $4, first_arrival = $5, of_records = $6, after_time = NULL,
+                        after_arrival = NULL WHERE run_id = $1 AND sink = $2 AND claim = $3",
+            )
+            .bind(&row.run_id)
+            .bind(sink)
+            .bind(&row.claim)
+            .bind(state.log_epoch)
+            .bind(first_arrival)
+            .bind(run.records.saturating_as::<i64>())
+            .execute(self.catalog().write())
+            .await?;
+        }
+        let replays: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM dead_letters WHERE sink = $1 AND run_id = $2 AND log_epoch = $3 AND replay = 1",
+        )
+        .bind(sink)
+        .bind(&row.run_id)
+        .bind(state.log_epoch)
+        .fetch_one(self.catalog().read())
+        .await?;
+        Ok(ClaimedDelivery {
+            sink: sink.to_owned(),
+            attempts: row.attempts,
+            epoch: state.log_epoch.saturating_as::<u64>(),
+            first_arrival: first_arrival.saturating_as::<u64>(),
+            parts: row.parts.saturating_as::<u64>(),
+            has_replays: replays > 0,
+            claim: row.claim,
+            of_records: of_records.map_or(run.records, |records| records.saturating_as::<u64>()),
+            after,
+            state,
+            run,
+        })
+    }
+
+    /// Keeps a delivery in the hands of the caller until then. False when another has taken it over.
+    pub async fn keep_delivery(&self, claimed: &ClaimedDelivery, until: Timestamp) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE deliveries SET claimed_until = $4 WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .bind(self.catalog_time(until).await?.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// How many more ranges of refused records are kept of a run and its sink.
+    pub async fn dead_letter_room(&self, claimed: &ClaimedDelivery) -> Result<usize> {
+        let (of_run, of_sink): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT COUNT(*) FROM dead_letters WHERE sink = $1 AND run_id = $2),
+                    (SELECT COUNT(*) FROM dead_letters WHERE sink = $1)",
+        )
+        .bind(&claimed.sink)
+        .bind(claimed.run.id.to_string())
+        .fetch_one(self.catalog().read())
+        .await?;
+        let room = (limits::DEAD_LETTERS_RUN_MAX - of_run).min(limits::DEAD_LETTERS_SINK_MAX - of_sink);
+        Ok(usize::try_from(room).unwrap_or_default())
+    }
+
+    /// Notes a step of a delivery. `Conflict`: another deliverer has taken it over.
+    pub async fn step_delivery(&self, claimed: &mut ClaimedDelivery, step: &DeliveryStep) -> Result<()> {
+        let after = step.until.map(position).or(claimed.after);
+        let mut transaction = self.catalog().begin().await?;
+        let done = sqlx::query(
+            "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
+                    left_out = left_out + $7, parts = parts + $8, too_old = too_old + $9
+             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .bind(after.map(|(time, _)| time))
+        .bind(after.map(|(_, arrival)| arrival))
+        .bind(step.delivered.saturating_as::<i64>())
+        .bind(step.left_out.saturating_as::<i64>())
+        .bind(i64::from(step.ends_part))
+        .bind(step.too_old.saturating_as::<i64>())
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 0 {
+            let message = format!("another deliverer has taken over run {} for {}", claimed.run.id, claimed.sink);
+            return Err(Error::conflict(message));
+        }
+        if let Some(replayed) = &step.replayed {
+            for some in replayed.ranges.chunks(limits::REPLAYS_AT_A_TIME.saturating_as::<usize>()) {
+                let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
+                removing.push_bind(claimed.sink.clone()).push(" AND run_id = ").push_bind(claimed.run.id.to_string());
+                removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
+                removing.push_list(some.iter().copied()).push(")");
+                removing.build_query().execute(&mut *transaction).await?;
+            }
+            let rest: Vec<&RefusedRange> = replayed.rest.iter().collect();
+            keep_dead_letters(&mut transaction, claimed, &rest, true, self.now()).await?;
+        }
+        let refused: Vec<&RefusedRange> = step.refused.iter().collect();
+        keep_dead_letters(&mut transaction, claimed, &refused, false, self.now()).await?;
+        transaction.commit().await?;
+        claimed.after = after;
+        claimed.parts += u64::from(step.ends_part);
+        Ok(())
+    }
+
+    /// Ends a delivery; what has come meanwhile makes it due again. `Conflict`: another deliverer has taken it over.
+    pub async fn finish_delivery(&self, claimed: &ClaimedDelivery) -> Result<()> {
+        let mut transaction = self.catalog().begin().await?;
+        // The run is held meanwhile, so that no record comes between this look at it and the note that it is done.
+        let run = fetch_to_change(self, &mut transaction, claimed.run.id).await?;
+        let is_all = run.is_none_or(|run| run.records <= claimed.of_records);
+        let now = self.now();
+        let due_at = now.plus_millis(self.settings().settle_ms);
+        let done = sqlx::query(
+            "UPDATE deliveries SET state = $4, first_arrival = $5, of_records = NULL, after_time = NULL,
+                    after_arrival = NULL, due_at = $6, due_since = $6, done_at = $7, attempts = 0, claimed_until = 0,
+                    problem = NULL
+             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .bind(if is_all { "done" } else { "due" })
+        .bind(claimed.of_records.saturating_as::<i64>())
+        .bind(due_at.as_millis())
+        .bind(now.as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::conflict(format!("another deliverer has taken over run {}", claimed.run.id)));
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Gives a delivery back that was not brought to its end, as if it had not been tried.
+    pub async fn give_back_delivery(&self, claimed: &ClaimedDelivery) -> Result<()> {
+        sqlx::query(
+            "UPDATE deliveries SET claimed_until = 0, attempts = attempts - 1
+             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Notes that a delivery did not come to its end, and why. It is tried again then, or never when there is no then.
+    pub async fn set_back_delivery(
+        &self,
+        claimed: &ClaimedDelivery,
+        problem: &str,
+        again_at: Option<Timestamp>,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE deliveries SET state = $4, problem = $5, due_at = $6, claimed_until = 0
+             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+        )
+        .bind(claimed.run.id.to_string())
+        .bind(&claimed.sink)
+        .bind(&claimed.claim)
+        .bind(if again_at.is_some() { "due" } else { "dead" })
+        .bind(storable(problem))
+        .bind(again_at.map_or(0, Timestamp::as_millis))
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Has everything tried at once that a sink did not take, because it takes what it is sent again. How many runs.
+    pub async fn hasten_deliveries(&self, sink: &str) -> Result<u64> {
+        let done = sqlx::query(
+            "UPDATE deliveries SET due_at = $2 WHERE sink = $1 AND state = 'due' AND problem IS NOT NULL AND due_at > $2",
+        )
+        .bind(sink)
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Makes the deliveries of a run due again to which records have come late, as part of the transaction that adds them.
+    pub(crate) async fn reopen_deliveries(&self, connection: &mut Connection, run_id: RunId) -> Result<()> {
+        sqlx::query(
+            "UPDATE deliveries SET state = 'due', due_at = $2, due_since = $2 WHERE run_id = $1 AND state = 'done'",
+        )
+        .bind(run_id.to_string())
+        .bind(self.now().plus_millis(self.settings().settle_ms).as_millis())
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+fn position(place: Place) -> Position {
+    (place.time.as_millis(), place.arrival.saturating_as::<i64>())
+}
+
+async fn keep_dead_letters(
+    connection: &mut Connection,
+    claimed: &ClaimedDelivery,
+    ranges: &[&RefusedRange],
+    is_replay: bool,
+    now: Timestamp,
+) -> Result<()> {
+    for some in ranges.chunks(limits::DEAD_LETTERS_AT_A_TIME) {
+        let mut keeping = Sql::new(
+            "INSERT INTO dead_letters (sink, run_id, log_epoch, arrival, record_time, last_arrival, last_time,
+             arrivals_from, arrivals_to, records, of_records, reason, refused_at, replay) VALUES ",
+        );
+        for (index, range) in some.iter().enumerate() {
+            keeping.push(if index > 0 { ", (" } else { "(" });
+            keeping.push_bind(claimed.sink.clone()).push(", ").push_bind(claimed.run.id.to_string()).push(", ");
+            keeping.push_list([
+                claimed.state.log_epoch,
+                range.first.arrival.saturating_as::<i64>(),
+                range.first.time.as_millis(),
+                range.last.arrival.saturating_as::<i64>(),
+                range.last.time.as_millis(),
+                range.arrivals.0.saturating_as::<i64>(),
+                range.arrivals.1.saturating_as::<i64>(),
+                range.records.saturating_as::<i64>(),
+                range.of_records.saturating_as::<i64>(),
+            ]);
+            keeping.push(", ").push_bind(storable(&range.reason)).push(", ");
+            keeping.push_list([now.as_millis(), i64::from(is_replay)]).push(")");
+        }
+        keeping.push(
+            " ON CONFLICT (sink, run_id, log_epoch, arrival) DO UPDATE SET record_time = excluded.record_time,
+             last_arrival = excluded.last_arrival, last_time = excluded.last_time,
+             arrivals_from = excluded.arrivals_from, arrivals_to = excluded.arrivals_to, records = excluded.records,
+             of_records = excluded.of_records, reason = excluded.reason, refused_at = excluded.refused_at,
+             replay = excluded.replay",
+        );
+        keeping.build_query().execute(&mut *connection).await?;
+    }
+    Ok(())
+}

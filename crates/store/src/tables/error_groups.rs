@@ -1,0 +1,305 @@
+//! What reports ask of the catalog: recent runs in few words, and the kinds of errors that summaries found.
+//!
+//! A task that has moved leaves its runs in the workspace where they were, with the rights of that: what is asked of a
+//! task is answered from the runs in the workspace where it is now.
+
+use std::collections::HashMap;
+
+use az::SaturatingAs;
+use runlog_model::record::SeverityCounts;
+use runlog_model::{ProblemKind, Run, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
+use sqlx::FromRow;
+
+use crate::catalog::columns::instant;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::tables::runs::RunRow;
+use crate::tables::summaries::problem_kind;
+
+/// A run in the words that reports count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Its task.
+    pub task_id: TaskId,
+    /// How far it is.
+    pub status: RunStatus,
+    /// When it was asked for.
+    pub triggered_at: Timestamp,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Records of its log by severity.
+    pub severities: SeverityCounts,
+    /// Why it failed.
+    pub error_message: Option<String>,
+    /// True when the summary that is kept is of its log as it is: all its kinds of errors are known.
+    pub is_summarized: bool,
+}
+
+/// A kind of error, over all summarised runs of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownProblem {
+    /// The task.
+    pub task_id: TaskId,
+    /// By what its records belong together.
+    pub kind: ProblemKind,
+    /// The same in every run.
+    pub id: String,
+    /// One line.
+    pub title: String,
+    /// The highest severity of a record.
+    pub severity: Severity,
+    /// Runs whose log has it.
+    pub runs: u64,
+    /// Its records in all of them.
+    pub records: u64,
+    /// When it was first logged, and by which run.
+    pub first: (Timestamp, RunId),
+    /// When it was last logged, and by which run.
+    pub last: (Timestamp, RunId),
+}
+
+#[derive(FromRow)]
+struct RecentRow {
+    id: String,
+    task_id: String,
+    status: String,
+    triggered_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    error_message: Option<String>,
+    severity_other: i64,
+    severity_trace: i64,
+    severity_debug: i64,
+    severity_info: i64,
+    severity_warn: i64,
+    severity_error: i64,
+    severity_fatal: i64,
+    is_summarized: i64,
+}
+
+#[derive(FromRow)]
+struct ProblemRow {
+    task_id: String,
+    kind: String,
+    id: String,
+    title: String,
+    severity: i64,
+    runs: i64,
+    records: i64,
+    first_time: i64,
+    last_time: i64,
+    first_run: String,
+    last_run: String,
+}
+
+const RECENT_COLUMNS: &str = "id, task_id, status, triggered_at, started_at, finished_at, error_message,
+    severity_other, severity_trace, severity_debug, severity_info, severity_warn, severity_error, severity_fatal";
+
+/// Of a row of `runs`, or of what is named so: whether a summary is kept of its log as it is.
+const IS_SUMMARIZED: &str = "CAST(CASE WHEN EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
+    AND s.log_epoch = runs.log_epoch AND s.records = runs.records) THEN 1 ELSE 0 END AS BIGINT) AS is_summarized";
+
+/// True of a row of `problems`, by the name it has in the query, whose run is where its task is now.
+macro_rules! is_where_its_task_is {
+    ($problem:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM runs r JOIN tasks t ON t.id = r.task_id WHERE r.id = ",
+            $problem,
+            ".run_id AND r.workspace_id = t.workspace_id)"
+        )
+    };
+}
+
+/// What is selected of `problems p`, grouped, for a [`KnownProblem`].
+const PROBLEM_COLUMNS: &str = concat!(
+    "p.task_id, p.kind, p.id, MIN(p.title) AS title, MAX(p.severity) AS severity,
+    COUNT(*) AS runs, CAST(SUM(p.records) AS BIGINT) AS records,
+    MIN(p.first_time) AS first_time, MAX(p.last_time) AS last_time,
+    (SELECT f.run_id FROM problems f WHERE f.task_id = p.task_id AND f.kind = p.kind AND f.id = p.id AND ",
+    is_where_its_task_is!("f"),
+    " ORDER BY f.first_time LIMIT 1) AS first_run,
+    (SELECT l.run_id FROM problems l WHERE l.task_id = p.task_id AND l.kind = p.kind AND l.id = p.id AND ",
+    is_where_its_task_is!("l"),
+    " ORDER BY l.first_time DESC LIMIT 1) AS last_run"
+);
+
+const IS_WHERE_ITS_TASK_IS: &str = is_where_its_task_is!("p");
+
+impl Core {
+    /// The runs of a task that were asked for since then, newest first, at most so many.
+    pub async fn recent_runs_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
+        let listing = format!(
+            "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM runs WHERE task_id = $1 AND triggered_at >= $2
+                AND workspace_id = (SELECT workspace_id FROM tasks WHERE id = $1)
+             ORDER BY triggered_at DESC, id DESC LIMIT $3"
+        );
+        let rows: Vec<RecentRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+            .bind(task.to_string())
+            .bind(since.as_millis())
+            .bind(limit.saturating_as::<i64>())
+            .fetch_all(self.catalog().read())
+            .await?;
+        rows.into_iter().map(RecentRow::into_run).collect()
+    }
+
+    /// The newest runs of each task of a workspace since then: at most `per_task` of each, and `limit` in all; task by
+    /// task, newest first.
+    pub async fn recent_runs_of_workspace(
+        &self,
+        workspace: WorkspaceId,
+        since: Timestamp,
+        per_task: u64,
+        limit: u64,
+    ) -> Result<Vec<RecentRun>> {
+        let listing = format!(
+            "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM (
+                SELECT {RECENT_COLUMNS}, log_epoch, records,
+                    ROW_NUMBER() OVER (PARTITION BY task_id ORDER BY triggered_at DESC, id DESC) AS place
+                FROM runs WHERE workspace_id = $1 AND triggered_at >= $2) AS runs
+             WHERE place <= $3 ORDER BY task_id, triggered_at DESC, id DESC LIMIT $4"
+        );
+        let rows: Vec<RecentRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+            .bind(workspace.to_string())
+            .bind(since.as_millis())
+            .bind(per_task.saturating_as::<i64>())
+            .bind(limit.saturating_as::<i64>())
+            .fetch_all(self.catalog().read())
+            .await?;
+        rows.into_iter().map(RecentRow::into_run).collect()
+    }
+
+    /// The newest run of the same task in the same workspace before this one that has a summary: one that ended well,
+    /// or any.
+    pub async fn earlier_run(&self, before: &Run, must_be_good: bool) -> Result<Option<Run>> {
+        let row: Option<RunRow> = sqlx::query_as(
+            "SELECT r.* FROM runs r WHERE r.task_id = $1 AND (r.status = 'execution_successful' OR $4 = 0)
+                AND (r.triggered_at < $2 OR (r.triggered_at = $2 AND r.id < $3)) AND r.workspace_id = $5
+                AND EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = r.id)
+             ORDER BY r.triggered_at DESC, r.id DESC LIMIT 1",
+        )
+        .bind(before.task_id.to_string())
+        .bind(before.triggered_at.as_millis())
+        .bind(before.id.to_string())
+        .bind(i64::from(must_be_good))
+        .bind(before.workspace_id.to_string())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        row.map(RunRow::into_run).transpose()
+    }
+
+    /// The kinds of errors of a task that were logged since then, the last seen first, at most so many.
+    pub async fn task_problems(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<KnownProblem>> {
+        let listing = format!(
+            "SELECT {PROBLEM_COLUMNS} FROM problems p WHERE p.task_id = $1 AND {IS_WHERE_ITS_TASK_IS}
+             GROUP BY p.task_id, p.kind, p.id
+             HAVING MAX(p.last_time) >= $2 ORDER BY MAX(p.last_time) DESC, p.kind, p.id LIMIT $3"
+        );
+        let rows: Vec<ProblemRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+            .bind(task.to_string())
+            .bind(since.as_millis())
+            .bind(limit.saturating_as::<i64>())
+            .fetch_all(self.catalog().read())
+            .await?;
+        rows.into_iter().map(ProblemRow::into_problem).collect()
+    }
+
+    /// The kinds of errors that tasks of a workspace logged since then and never before, the newest first.
+    pub async fn new_problems(
+        &self,
+        workspace: WorkspaceId,
+        since: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<KnownProblem>> {
+        let listing = format!(
+            "SELECT {PROBLEM_COLUMNS} FROM problems p
+             WHERE p.task_id IN (SELECT id FROM tasks WHERE workspace_id = $1) AND p.last_time >= $2
+                AND {IS_WHERE_ITS_TASK_IS}
+                AND NOT EXISTS (SELECT 1 FROM problems e WHERE e.task_id = p.task_id AND e.kind = p.kind
+                    AND e.id = p.id AND e.first_time < $2)
+             GROUP BY p.task_id, p.kind, p.id ORDER BY MIN(p.first_time) DESC, p.kind, p.id LIMIT $3"
+        );
+        let rows: Vec<ProblemRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+            .bind(workspace.to_string())
+            .bind(since.as_millis())
+            .bind(limit.saturating_as::<i64>())
+            .fetch_all(self.catalog().read())
+            .await?;
+        rows.into_iter().map(ProblemRow::into_problem).collect()
+    }
+
+    /// Which runs of a task since then have which kinds of errors.
+    pub async fn runs_with_problems(
+        &self,
+        task: TaskId,
+        since: Timestamp,
+    ) -> Result<HashMap<(ProblemKind, String), Vec<RunId>>> {
+        let listing = format!(
+            "SELECT p.kind, p.id, p.run_id FROM problems p
+             WHERE p.task_id = $1 AND p.last_time >= $2 AND {IS_WHERE_ITS_TASK_IS} ORDER BY p.kind, p.id, p.run_id"
+        );
+        let rows: Vec<(String, String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+            .bind(task.to_string())
+            .bind(since.as_millis())
+            .fetch_all(self.catalog().read())
+            .await?;
+        let mut runs: HashMap<(ProblemKind, String), Vec<RunId>> = HashMap::new();
+        for (kind, id, run_id) in rows {
+            runs.entry((problem_kind(&kind)?, id)).or_default().push(run_id_of(&run_id)?);
+        }
+        Ok(runs)
+    }
+}
+
+fn run_id_of(text: &str) -> Result<RunId> {
+    text.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))
+}
+
+fn task_id_of(text: &str) -> Result<TaskId> {
+    text.parse().map_err(|_| Error::corrupt("the id of a task does not decode"))
+}
+
+impl RecentRow {
+    fn into_run(self) -> Result<RecentRun> {
+        let counts = [
+            self.severity_other,
+            self.severity_trace,
+            self.severity_debug,
+            self.severity_info,
+            self.severity_warn,
+            self.severity_error,
+            self.severity_fatal,
+        ];
+        Ok(RecentRun {
+            run_id: run_id_of(&self.id)?,
+            task_id: task_id_of(&self.task_id)?,
+            status: self.status.parse().map_err(|_| Error::corrupt("the status of a run does not decode"))?,
+            triggered_at: instant(self.triggered_at)?,
+            started_at: self.started_at.map(instant).transpose()?,
+            finished_at: self.finished_at.map(instant).transpose()?,
+            severities: SeverityCounts::from_array(counts.map(|count| count.saturating_as::<u64>())),
+            error_message: self.error_message,
+            is_summarized: self.is_summarized != 0,
+        })
+    }
+}
+
+impl ProblemRow {
+    fn into_problem(self) -> Result<KnownProblem> {
+        let severity = usize::try_from(self.severity).ok().and_then(|place| Severity::ALL.get(place).copied());
+        Ok(KnownProblem {
+            task_id: task_id_of(&self.task_id)?,
+            kind: problem_kind(&self.kind)?,
+            id: self.id,
+            title: self.title,
+            severity: severity.ok_or_else(|| Error::corrupt("the severity of a problem does not decode"))?,
+            runs: self.runs.saturating_as::<u64>(),
+            records: self.records.saturating_as::<u64>(),
+            first: (instant(self.first_time)?, run_id_of(&self.first_run)?),
+            last: (instant(self.last_time)?, run_id_of(&self.last_run)?),
+        })
+    }
+}

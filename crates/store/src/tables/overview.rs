@@ -1,0 +1,250 @@
+//! What an overview shows: runs by time and outcome, tasks with their last runs, and what is known of a log. All of it
+//! comes from the rows of the catalog; no object is opened.
+
+use std::collections::HashMap;
+
+use az::SaturatingAs;
+use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
+use sqlx::FromRow;
+
+use crate::catalog::filters::{containing, push_name_like, push_workspaces};
+use crate::catalog::sql::Sql;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::tables::runs::{RunRow, no_such_run};
+
+/// Which runs an overview counts.
+#[derive(Debug, Clone)]
+pub struct OverviewFilter {
+    /// Those of these workspaces; of all when absent.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those that were asked for from here on.
+    pub start: Timestamp,
+    /// And before here.
+    pub end: Timestamp,
+    /// How long a bucket is. Unit: milliseconds.
+    pub bucket_ms: i64,
+}
+
+/// Runs of one bucket that have one status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutcomeCount {
+    /// The number of the bucket, the first at 0.
+    pub bucket: u64,
+    /// The status.
+    pub status: RunStatus,
+    /// How many.
+    pub runs: u64,
+}
+
+/// Which tasks are wanted.
+#[derive(Debug, Clone)]
+pub struct TaskLineFilter {
+    /// Those of these workspaces, with their runs there; of all when absent. A task that has moved leaves its runs
+    /// where they were.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// This one.
+    pub task_id: Option<TaskId>,
+    /// Those whose name holds this, in any case.
+    pub name_part: Option<String>,
+    /// Their runs from here on.
+    pub since: Timestamp,
+    /// Only those with runs that did not end well; the latest such run first. Else by name.
+    pub failing: bool,
+    /// How many of the last runs come with each.
+    pub recent: u64,
+    /// At most so many.
+    pub limit: u64,
+    /// After so many.
+    pub offset: u64,
+}
+
+/// A task with what its runs say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskLine {
+    /// Its id.
+    pub task_id: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Its workspace.
+    pub workspace_id: WorkspaceId,
+    /// The name of its workspace.
+    pub workspace: String,
+    /// The name of its environment.
+    pub environment: String,
+    /// Runs since then.
+    pub runs: u64,
+    /// Those that did not end well.
+    pub failed: u64,
+    /// Those that go on.
+    pub going: u64,
+    /// Its last runs, newest first.
+    pub recent: Vec<Run>,
+}
+
+/// What is known of the log of a run beside its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogFacts {
+    /// Bytes that its records take in the archive.
+    pub stored_bytes: u64,
+    /// How often its log was deleted.
+    pub deletions: u64,
+    /// True when nobody may delete it.
+    pub is_held: bool,
+    /// When its first record was logged.
+    pub first: Option<Timestamp>,
+    /// When its last record was logged.
+    pub last: Option<Timestamp>,
+}
+
+#[derive(FromRow)]
+struct LineRow {
+    task_id: String,
+    name: String,
+    workspace_id: String,
+    workspace: String,
+    environment: String,
+    runs: i64,
+    failed: i64,
+    going: i64,
+}
+
+/// Statuses of runs that ended, and not well.
+const ENDED_BADLY: &str =
+    "('execution_failed', 'deploy_failed', 'terminated', 'terminated_timeout', 'terminated_shutdown')";
+
+impl Core {
+    /// Counts runs by bucket and status.
+    pub async fn outcome_counts(&self, filter: &OverviewFilter) -> Result<Vec<OutcomeCount>> {
+        let mut query = Sql::new("SELECT (triggered_at - ");
+        query.push_bind(filter.start.as_millis()).push(") / ").push_bind(filter.bucket_ms.max(1));
+        query.push(" AS bucket, status, COUNT(*) AS runs FROM runs WHERE triggered_at >= ");
+        query.push_bind(filter.start.as_millis()).push(" AND triggered_at < ").push_bind(filter.end.as_millis());
+        push_workspaces(&mut query, "workspace_id", filter.workspace_ids.as_deref());
+        query.push(" GROUP BY 1, 2 ORDER BY 1, 2");
+        let rows: Vec<(i64, String, i64)> = query.build_query_as().fetch_all(self.catalog().read()).await?;
+        let read = |(bucket, status, runs): (i64, String, i64)| {
+            let status = status.parse().map_err(|_| Error::corrupt("the status of a run does not decode"))?;
+            Ok(OutcomeCount { bucket: bucket.saturating_as::<u64>(), status, runs: runs.saturating_as::<u64>() })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The tasks that `filter` asks for, and how many there are without limit and offset.
+    pub async fn task_lines(&self, filter: &TaskLineFilter) -> Result<(Vec<TaskLine>, u64)> {
+        let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT t.id");
+        push_lines(&mut counting, filter);
+        counting.push(") counted");
+        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+
+        let mut listing = Sql::new(format!(
+            "SELECT t.id AS task_id, t.name AS name, t.workspace_id AS workspace_id, w.name AS workspace,
+                    e.name AS environment, COUNT(r.id) AS runs,
+                    CAST(COALESCE(SUM(CASE WHEN r.status IN {ENDED_BADLY} THEN 1 ELSE 0 END), 0) AS BIGINT) AS failed,
+                    CAST(COALESCE(SUM(CASE WHEN r.id IS NOT NULL AND r.final_since IS NULL THEN 1 ELSE 0 END), 0)
+                         AS BIGINT) AS going"
+        ));
+        push_lines(&mut listing, filter);
+        listing.push(match filter.failing {
+            true => format!(" ORDER BY MAX(CASE WHEN r.status IN {ENDED_BADLY} THEN r.triggered_at END) DESC, t.id"),
+            false => " ORDER BY LOWER(t.name), t.id".to_owned(),
+        });
+        listing
+            .push(" LIMIT ")
+            .push_bind(filter.limit.saturating_as::<i64>())
+            .push(" OFFSET ")
+            .push_bind(filter.offset.saturating_as::<i64>());
+        let rows: Vec<LineRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        let mut recent = self.recent_runs(&rows, filter).await?;
+        let lines = rows.into_iter().map(|row| {
+            let runs = recent.remove(&row.task_id).unwrap_or_default();
+            row.into_line(runs)
+        });
+        Ok((lines.collect::<Result<_>>()?, total.saturating_as::<u64>()))
+    }
+
+    /// The last runs of each of these tasks, newest first.
+    async fn recent_runs(&self, tasks: &[LineRow], filter: &TaskLineFilter) -> Result<HashMap<String, Vec<Run>>> {
+        let mut recent: HashMap<String, Vec<Run>> = HashMap::new();
+        if tasks.is_empty() || filter.recent == 0 {
+            return Ok(recent);
+        }
+        let mut query = Sql::new(
+            "SELECT * FROM (SELECT r.*, ROW_NUMBER() OVER (PARTITION BY r.task_id ORDER BY r.triggered_at DESC, r.id DESC)
+                                   AS newest FROM runs r WHERE r.triggered_at >= ",
+        );
+        query.push_bind(filter.since.as_millis()).push(" AND r.task_id IN (");
+        query.push_list(tasks.iter().map(|task| task.task_id.clone())).push(")");
+        push_workspaces(&mut query, "r.workspace_id", filter.workspace_ids.as_deref());
+        query.push(") ranked WHERE newest <= ");
+        query.push_bind(filter.recent.saturating_as::<i64>()).push(" ORDER BY task_id, newest");
+        let rows: Vec<RunRow> = query.build_query_as().fetch_all(self.catalog().read()).await?;
+        for row in rows {
+            let run = row.into_run()?;
+            recent.entry(run.task_id.to_string()).or_default().push(run);
+        }
+        Ok(recent)
+    }
+
+    /// What is known of the log of a run. `NotFound`: no such run.
+    pub async fn log_facts(&self, run_id: RunId) -> Result<LogFacts> {
+        let row: Option<(i64, i64, i64)> =
+            sqlx::query_as("SELECT stored_bytes, log_epoch, legal_hold FROM runs WHERE id = $1")
+                .bind(run_id.to_string())
+                .fetch_optional(self.catalog().read())
+                .await?;
+        let (stored_bytes, deletions, held) = row.ok_or_else(|| no_such_run(run_id))?;
+        let (first, last): (Option<i64>, Option<i64>) =
+            sqlx::query_as("SELECT MIN(first_time), MAX(last_time) FROM slices WHERE run_id = $1")
+                .bind(run_id.to_string())
+                .fetch_one(self.catalog().read())
+                .await?;
+        Ok(LogFacts {
+            stored_bytes: stored_bytes.saturating_as::<u64>(),
+            deletions: deletions.saturating_as::<u64>(),
+            is_held: held != 0,
+            first: first.map(Timestamp::clamped),
+            last: last.map(Timestamp::clamped),
+        })
+    }
+}
+
+/// Everything of the list of tasks after its columns, but for its order.
+fn push_lines(query: &mut Sql, filter: &TaskLineFilter) {
+    query.push(
+        " FROM tasks t JOIN workspaces w ON w.id = t.workspace_id JOIN environments e ON e.id = w.environment_id
+          LEFT JOIN runs r ON r.task_id = t.id AND r.triggered_at >= ",
+    );
+    query.push_bind(filter.since.as_millis());
+    push_workspaces(query, "r.workspace_id", filter.workspace_ids.as_deref());
+    query.push(" WHERE TRUE");
+    push_workspaces(query, "t.workspace_id", filter.workspace_ids.as_deref());
+    if let Some(part) = &filter.name_part {
+        query.push(" AND ");
+        push_name_like(query, "t.name", part, containing);
+    }
+    if let Some(id) = filter.task_id {
+        query.push(" AND t.id = ").push_bind(id.to_string());
+    }
+    query.push(" GROUP BY t.id, t.name, t.workspace_id, w.name, e.name");
+    if filter.failing {
+        query.push(format!(" HAVING SUM(CASE WHEN r.status IN {ENDED_BADLY} THEN 1 ELSE 0 END) > 0"));
+    }
+}
+
+impl LineRow {
+    fn into_line(self, recent: Vec<Run>) -> Result<TaskLine> {
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of a task does not decode"));
+        Ok(TaskLine {
+            task_id: self.task_id.parse().map_err(|_| undecodable("id"))?,
+            workspace_id: self.workspace_id.parse().map_err(|_| undecodable("workspace"))?,
+            name: self.name,
+            workspace: self.workspace,
+            environment: self.environment,
+            runs: self.runs.saturating_as::<u64>(),
+            failed: self.failed.saturating_as::<u64>(),
+            going: self.going.saturating_as::<u64>(),
+            recent,
+        })
+    }
+}

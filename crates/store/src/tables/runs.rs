@@ -1,0 +1,523 @@
+//! Runs: how they begin and end, and lists of them.
+
+use az::SaturatingAs;
+use runlog_model::record::SeverityCounts;
+use runlog_model::run::{ArtifactPart, PlanPart};
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{
+    EnvironmentId, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
+};
+use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
+
+use crate::catalog::columns::{instant, saturating};
+use crate::catalog::filters::{push_tag, push_what_and_where, push_workspaces};
+use crate::catalog::sql::{Sql, storable};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::tables::accounts::{Caller, CallerKind};
+
+/// Which runs are wanted. Absent parts ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Those of one task.
+    pub task_id: Option<TaskId>,
+    /// Those of these workspaces.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those of one environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// Those of tasks that have all of these tags.
+    pub tags: Vec<String>,
+    /// Those of one status.
+    pub status: Option<RunStatus>,
+    /// Those that began in, ended in, or went on across this range.
+    pub overlapping: TimeRange,
+    /// Those that ran this artifact.
+    pub artifact_id: Option<String>,
+    /// Those whose runtime has these values in these fields: `type`, `id` (of an engine or a cluster), `runProfileId`.
+    pub runtime: Vec<(&'static str, String)>,
+    /// At most so many.
+    pub limit: u64,
+    /// After so many.
+    pub offset: u64,
+}
+
+/// What is asked of a run most often: the whole of it takes longer to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunBrief {
+    /// The run.
+    pub id: RunId,
+    /// Its task.
+    pub task_id: TaskId,
+    /// The workspace of the task.
+    pub workspace_id: WorkspaceId,
+    /// Records of its log.
+    pub records: u64,
+}
+
+impl Core {
+    /// Begins a run, or learns more of one that has begun. True when it is new.
+    ///
+    /// `NotFound`: no such task. `Conflict`: the run belongs to another task.
+    pub async fn start_run(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
+        let task = self.task(start.task_id).await?.ok_or_else(|| {
+            Error::not_found(format!("there is no task {}: make it first (runlog admin task create)", start.task_id))
+        })?;
+        if let Some(status) = start.status.filter(|status| status.is_final()) {
+            return Err(Error::invalid(format!("status {status}: a run ends with POST /runlog/v1/runs/{id}/finish")));
+        }
+        let mut transaction = self.catalog().begin().await?;
+        let known = fetch_to_change(self, &mut transaction, id).await?;
+        let is_new = known.is_none();
+        let run = match known {
+            Some(run) if run.task_id != task.id => {
+                return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
+            }
+            Some(run) => started_again(run, start, self.now()),
+            None => {
+                let now = self.now();
+                let waits = start.status == Some(RunStatus::Dispatching);
+                let started_at = start.start_timestamp.or((!waits).then_some(now));
+                Run {
+                    id,
+                    task_id: task.id,
+                    task_version: start.task_version.clone().unwrap_or(task.version),
+                    workspace_id: task.workspace.id,
+                    execution_type: start.execution_type.unwrap_or(ExecutionType::Manual),
+                    status: start.status.unwrap_or(RunStatus::Executing).detailed(),
+                    triggered_at: start.trigger_timestamp.or(started_at).unwrap_or(now),
+                    started_at,
+                    finished_at: None,
+                    final_since: None,
+                    user_id: start.user_id.clone().unwrap_or_else(|| by.name.clone()),
+                    user_type: start.user_type.unwrap_or(match by.kind {
+                        CallerKind::User => UserType::Human,
+                        CallerKind::ServiceAccount => UserType::Service,
+                    }),
+                    plan: start.plan.clone(),
+                    artifact: start.artifact.clone(),
+                    log_level: start.log_level.clone(),
+                    attempts: start.attempts,
+                    runtime: start.runtime.clone(),
+                    error_message: None,
+                    error_type: None,
+                    misfired_reason: None,
+                    timeout_minutes: start.timeout,
+                    parallel_execution_allowed: start.parallel_execution_allowed,
+                    api_version: start.api_version.clone(),
+                    container_id: start.container_id.clone(),
+                    processed_rows: None,
+                    rejected_rows: None,
+                    records: 0,
+                    severities: SeverityCounts::default(),
+                    last_record_stored_at: None,
+                }
+            }
+        };
+        save(&mut *transaction, &run).await?;
+        self.commit_change(transaction, Some(&id.to_string())).await?;
+        Ok((run, is_new))
+    }
+
+    /// Ends a run. Repeatable with the same status.
+    ///
+    /// `NotFound`: no such run. `Invalid`: the status is not final. `Conflict`: it has ended with another status.
+    pub async fn finish_run(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
+        let mut transaction = self.catalog().begin().await?;
+        let run = finish_in(self, &mut transaction, id, finish).await?;
+        self.commit_change(transaction, Some(&id.to_string())).await?;
+        Ok(run)
+    }
+
+    /// The run with this id.
+    pub async fn run(&self, id: RunId) -> Result<Option<Run>> {
+        fetch(self.catalog().read(), id).await
+    }
+
+    /// The run with this id, in brief.
+    pub async fn run_brief(&self, id: RunId) -> Result<Option<RunBrief>> {
+        let row: Option<(String, String, i64)> =
+            sqlx::query_as("SELECT task_id, workspace_id, records FROM runs WHERE id = $1")
+                .bind(id.to_string())
+                .fetch_optional(self.catalog().read())
+                .await?;
+        let Some((task_id, workspace_id, records)) = row else { return Ok(None) };
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {id} does not decode"));
+        Ok(Some(RunBrief {
+            id,
+            task_id: task_id.parse().map_err(|_| undecodable("task id"))?,
+            workspace_id: workspace_id.parse().map_err(|_| undecodable("workspace id"))?,
+            records: records.saturating_as::<u64>(),
+        }))
+    }
+
+    /// The runs that `filter` asks for, newest first, and how many there are without limit and offset.
+    pub async fn runs(&self, filter: &RunFilter) -> Result<(Vec<Run>, u64)> {
+        let (mut runs, mut total) = (Vec::new(), 0);
+        // Each part has an index that finds it, and in the order of the list one comes after the other.
+        let parts: &[ListPart] = match filter.overlapping.start {
+            Some(_) => &[ListPart::AskedFor, ListPart::Before, ListPart::LongBefore],
+            None => &[ListPart::AskedFor],
+        };
+        for part in parts {
+            let mut counting = Sql::new("SELECT COUNT(*) FROM runs WHERE TRUE");
+            push_run_filter(&mut counting, filter, *part);
+            let count: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+            let (limit, offset) = (filter.limit - runs.len() as u64, filter.offset.saturating_sub(total));
+            total += count.saturating_as::<u64>();
+            if limit == 0 || offset >= count.saturating_as::<u64>() {
+                continue;
+            }
+            let mut listing = Sql::new("SELECT * FROM runs WHERE TRUE");
+            push_run_filter(&mut listing, filter, *part);
+            listing.push(" ORDER BY triggered_at DESC, id DESC LIMIT ").push_bind(limit.saturating_as::<i64>());
+            listing.push(" OFFSET ").push_bind(offset.saturating_as::<i64>());
+            let rows: Vec<RunRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+            runs.extend(rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?);
+        }
+        Ok((runs, total))
+    }
+
+    /// True when the run is final and the settle delay has passed: its log does not grow any more.
+    pub fn is_settled(&self, run: &Run) -> bool {
+        run.final_since.is_some_and(|since| self.now().millis_since(since) >= self.settings().settle_ms)
+    }
+}
+
+/// Ends a run as part of a transaction; see `finish_run`.
+pub(crate) async fn finish_in(
+    core: &Core,
+    transaction: &mut Transaction<'_, Any>,
+    id: RunId,
+    finish: &FinishRun,
+) -> Result<Run> {
+    if !finish.status.is_final() {
+        return Err(Error::invalid(format!("status {} is not final", finish.status)));
+    }
+    let mut run = fetch_to_change(core, transaction, id).await?.ok_or_else(|| no_such_run(id))?;
+    if run.status.is_final() && run.status.coarse() != finish.status {
+        return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
+    }
+    let now = core.now();
+    if run.started_at.is_none() {
+        // What a run hook began, and nobody told the start of, began with its first record at the latest.
+        let first: Option<i64> = sqlx::query_scalar("SELECT MIN(first_time) FROM slices WHERE run_id = $1")
+            .bind(id.to_string())
+            .fetch_one(&mut **transaction)
+            .await?;
+        run.started_at = first.map(instant).transpose()?;
+    }
+    run.status = finish.status.detailed();
+    run.final_since = run.final_since.or(Some(now));
+    run.finished_at = finish.finish_timestamp.or(run.finished_at).or(Some(now));
+    run.error_message = finish.error_message.clone().or(run.error_message);
+    run.error_type = finish.error_type.clone().or(run.error_type);
+    run.misfired_reason = finish.misfired_execution_reason.clone().or(run.misfired_reason);
+    run.processed_rows = finish.number_of_processed_rows.or(run.processed_rows);
+    run.rejected_rows = finish.number_of_rejected_rows.or(run.rejected_rows);
+    save(&mut **transaction, &run).await?;
+    sqlx::query("UPDATE runs SET seal_at = $2 WHERE id = $1 AND seal_at IS NOT NULL")
+        .bind(id.to_string())
+        .bind(now.plus_millis(core.settings().settle_ms).as_millis())
+        .execute(&mut **transaction)
+        .await?;
+    Ok(run)
+}
+
+pub(crate) fn no_such_run(id: RunId) -> Error {
+    Error::not_found(format!("there is no run {id}"))
+}
+
+/// What a repeated start adds: it fills what was unknown, and moves a waiting run to executing.
+fn started_again(mut run: Run, start: &StartRun, now: Timestamp) -> Run {
+    if !run.status.is_final() {
+        run.status = start.status.unwrap_or(RunStatus::Executing).detailed();
+        let has_begun = run.status.coarse() == RunStatus::Executing;
+        run.started_at = run.started_at.or(has_begun.then_some(now));
+    }
+    run.task_version = start.task_version.clone().unwrap_or(run.task_version);
+    run.execution_type = start.execution_type.unwrap_or(run.execution_type);
+    run.triggered_at = start.trigger_timestamp.unwrap_or(run.triggered_at);
+    run.started_at = start.start_timestamp.or(run.started_at);
+    run.user_id = start.user_id.clone().unwrap_or(run.user_id);
+    run.user_type = start.user_type.unwrap_or(run.user_type);
+    run.plan = run.plan.updated(&start.plan);
+    run.artifact = run.artifact.updated(&start.artifact);
+    run.log_level = start.log_level.clone().or(run.log_level);
+    run.attempts = start.attempts.or(run.attempts);
+    run.runtime = start.runtime.clone().or(run.runtime);
+    run.timeout_minutes = start.timeout.or(run.timeout_minutes);
+    run.parallel_execution_allowed = start.parallel_execution_allowed.or(run.parallel_execution_allowed);
+    run.api_version = start.api_version.clone().or(run.api_version);
+    run.container_id = start.container_id.clone().or(run.container_id);
+    run
+}
+
+/// The parts of a list of runs: an index finds what was asked for in a span of time, and another one the few runs that
+/// last long, but none what overlaps a span of time.
+#[derive(Clone, Copy)]
+enum ListPart {
+    /// Those that were asked for in the window.
+    AskedFor,
+    /// Those that were asked for in the hour before it, and went on when it began.
+    Before,
+    /// Those that were asked for earlier, and did so.
+    LongBefore,
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// When a run ended, as the indexes have it.
+const ENDED: &str = "COALESCE(finished_at, 9223372036854775807)";
+
+/// A final run without an end time was rejected before it began: it is where it was asked for.
+const HAS_AN_END: &str = "(finished_at IS NOT NULL OR final_since IS NULL)";
+
+fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
+    if let Some(id) = filter.task_id {
+        query.push(" AND task_id = ").push_bind(id.to_string());
+    }
+    push_workspaces(query, "workspace_id", filter.workspace_ids.as_deref());
+    if let Some(id) = filter.environment_id {
+        query.push(" AND workspace_id IN (SELECT id FROM workspaces WHERE environment_id = ");
+        query.push_bind(id.to_string()).push(")");
+    }
+    for tag in &filter.tags {
+        query.push(" AND task_id IN (SELECT id FROM tasks WHERE ");
+        push_tag(query, tag);
+        query.push(")");
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    push_what_and_where(query, filter.artifact_id.as_deref(), &filter.runtime);
+    if let Some(end) = filter.overlapping.end {
+        query.push(" AND triggered_at <= ").push_bind(end.as_millis());
+    }
+    let Some(start) = filter.overlapping.start.map(Timestamp::as_millis) else { return };
+    match part {
+        ListPart::AskedFor => {
+            query.push(" AND triggered_at >= ").push_bind(start);
+        }
+        ListPart::Before => {
+            query.push(" AND triggered_at < ").push_bind(start);
+            query.push(" AND triggered_at >= ").push_bind(start.saturating_sub(HOUR_MS));
+            query.push(format!(" AND {HAS_AN_END} AND {ENDED} >= ")).push_bind(start);
+        }
+        ListPart::LongBefore => {
+            query.push(" AND triggered_at < ").push_bind(start.saturating_sub(HOUR_MS));
+            query.push(format!(" AND {HAS_AN_END} AND {ENDED} > triggered_at + {HOUR_MS} AND {ENDED} >= "));
+            query.push_bind(start);
+        }
+    }
+}
+
+pub(crate) async fn fetch<'c>(
+    executor: impl sqlx::Executor<'c, Database = sqlx::Any>,
+    id: RunId,
+) -> Result<Option<Run>> {
+    Ok(fetch_with_state(executor, id).await?.map(|(run, _)| run))
+}
+
+/// A run, and the state of its log.
+pub(crate) async fn fetch_with_state<'c>(
+    executor: impl sqlx::Executor<'c, Database = sqlx::Any>,
+    id: RunId,
+) -> Result<Option<(Run, LogState)>> {
+    let row: Option<RunRow> =
+        sqlx::query_as("SELECT * FROM runs WHERE id = $1").bind(id.to_string()).fetch_optional(executor).await?;
+    row.map(|row| {
+        let state = row.log_state();
+        Ok((row.into_run()?, state))
+    })
+    .transpose()
+}
+
+/// The run as it is until the transaction ends: no other node changes it meanwhile.
+pub(crate) async fn fetch_to_change(
+    core: &Core,
+    transaction: &mut Transaction<'_, Any>,
+    id: RunId,
+) -> Result<Option<Run>> {
+    let fetching = format!("SELECT * FROM runs WHERE id = $1{}", core.catalog().for_update());
+    let row: Option<RunRow> =
+        sqlx::query_as(AssertSqlSafe(fetching)).bind(id.to_string()).fetch_optional(&mut **transaction).await?;
+    row.map(RunRow::into_run).transpose()
+}
+
+/// Writes what is known of a run; the counts of its records are the business of [`crate::ingest::batch`].
+async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: &Run) -> Result<()> {
+    let runtime = run.runtime.as_ref().map(serde_json::to_string).transpose();
+    let runtime = runtime.map_err(|_| Error::invalid("the runtime has no JSON form"))?;
+    let text = |text: &Option<String>| text.as_deref().map(storable);
+    sqlx::query(
+        "INSERT INTO runs (id, task_id, workspace_id, task_version, execution_type, execution_status, status,
+                triggered_at, started_at, finished_at, final_since, user_id, user_type, plan_id, runtime,
+                error_message, error_type, misfired_reason, timeout_minutes, parallel_execution_allowed,
+                api_version, container_id, processed_rows, rejected_rows, plan_name, plan_execution_id,
+                plan_step_id, artifact_id, artifact_name, artifact_version, log_level, attempts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+                $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
+         ON CONFLICT (id) DO UPDATE SET
+                task_version = excluded.task_version, execution_type = excluded.execution_type,
+                execution_status = excluded.execution_status, status = excluded.status,
+                triggered_at = excluded.triggered_at, started_at = excluded.started_at,
+                finished_at = excluded.finished_at, final_since = excluded.final_since,
+                user_id = excluded.user_id, user_type = excluded.user_type, plan_id = excluded.plan_id,
+                runtime = excluded.runtime, error_message = excluded.error_message,
+                error_type = excluded.error_type, misfired_reason = excluded.misfired_reason,
+                timeout_minutes = excluded.timeout_minutes,
+                parallel_execution_allowed = excluded.parallel_execution_allowed,
+                api_version = excluded.api_version, container_id = excluded.container_id,
+                processed_rows = excluded.processed_rows, rejected_rows = excluded.rejected_rows,
+                plan_name = excluded.plan_name, plan_execution_id = excluded.plan_execution_id,
+                plan_step_id = excluded.plan_step_id, artifact_id = excluded.artifact_id,
+                artifact_name = excluded.artifact_name, artifact_version = excluded.artifact_version,
+                log_level = excluded.log_level, attempts = excluded.attempts",
+    )
+    .bind(run.id.to_string())
+    .bind(run.task_id.to_string())
+    .bind(run.workspace_id.to_string())
+    .bind(storable(&run.task_version))
+    .bind(run.execution_type.as_str())
+    .bind(run.status.as_str())
+    .bind(run.status.coarse().as_str())
+    .bind(run.triggered_at.as_millis())
+    .bind(run.started_at.map(Timestamp::as_millis))
+    .bind(run.finished_at.map(Timestamp::as_millis))
+    .bind(run.final_since.map(Timestamp::as_millis))
+    .bind(storable(&run.user_id))
+    .bind(run.user_type.as_str())
+    .bind(text(&run.plan.id))
+    .bind(runtime)
+    .bind(text(&run.error_message))
+    .bind(text(&run.error_type))
+    .bind(text(&run.misfired_reason))
+    .bind(run.timeout_minutes.map(saturating))
+    .bind(run.parallel_execution_allowed.map(i64::from))
+    .bind(text(&run.api_version))
+    .bind(text(&run.container_id))
+    .bind(run.processed_rows.map(saturating))
+    .bind(run.rejected_rows.map(saturating))
+    .bind(text(&run.plan.name))
+    .bind(text(&run.plan.execution_id))
+    .bind(text(&run.plan.step_id))
+    .bind(text(&run.artifact.id))
+    .bind(text(&run.artifact.name))
+    .bind(text(&run.artifact.version))
+    .bind(text(&run.log_level))
+    .bind(run.attempts.map(saturating))
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Which state of a run's log was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub(crate) struct LogState {
+    /// Counts the deletions of the log.
+    pub(crate) log_epoch: i64,
+    /// Counts how often its slices were replaced; the records stay the same.
+    pub(crate) log_version: i64,
+}
+
+#[derive(FromRow)]
+pub(crate) struct RunRow {
+    id: String,
+    task_id: String,
+    workspace_id: String,
+    task_version: String,
+    execution_type: String,
+    execution_status: String,
+    triggered_at: i64,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    final_since: Option<i64>,
+    user_id: String,
+    user_type: String,
+    plan_id: Option<String>,
+    plan_name: Option<String>,
+    plan_execution_id: Option<String>,
+    plan_step_id: Option<String>,
+    artifact_id: Option<String>,
+    artifact_name: Option<String>,
+    artifact_version: Option<String>,
+    log_level: Option<String>,
+    attempts: Option<i64>,
+    runtime: Option<String>,
+    error_message: Option<String>,
+    error_type: Option<String>,
+    misfired_reason: Option<String>,
+    timeout_minutes: Option<i64>,
+    parallel_execution_allowed: Option<i64>,
+    api_version: Option<String>,
+    container_id: Option<String>,
+    processed_rows: Option<i64>,
+    rejected_rows: Option<i64>,
+    records: i64,
+    last_record_stored_at: Option<i64>,
+    log_epoch: i64,
+    log_version: i64,
+    severity_other: i64,
+    severity_trace: i64,
+    severity_debug: i64,
+    severity_info: i64,
+    severity_warn: i64,
+    severity_error: i64,
+    severity_fatal: i64,
+}
+
+impl RunRow {
+    pub(crate) fn log_state(&self) -> LogState {
+        LogState { log_epoch: self.log_epoch, log_version: self.log_version }
+    }
+
+    pub(crate) fn into_run(self) -> Result<Run> {
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.id));
+        let runtime = self.runtime.as_deref().map(serde_json::from_str::<Runtime>).transpose();
+        let counts = [
+            self.severity_other,
+            self.severity_trace,
+            self.severity_debug,
+            self.severity_info,
+            self.severity_warn,
+            self.severity_error,
+            self.severity_fatal,
+        ];
+        Ok(Run {
+            id: self.id.parse().map_err(|_| undecodable("id"))?,
+            task_id: self.task_id.parse().map_err(|_| undecodable("task id"))?,
+            workspace_id: self.workspace_id.parse().map_err(|_| undecodable("workspace id"))?,
+            execution_type: self.execution_type.parse().map_err(|_| undecodable("execution type"))?,
+            status: self.execution_status.parse().map_err(|_| undecodable("status"))?,
+            user_type: self.user_type.parse().map_err(|_| undecodable("user type"))?,
+            runtime: runtime.map_err(|_| undecodable("runtime"))?,
+            task_version: self.task_version,
+            triggered_at: instant(self.triggered_at)?,
+            started_at: self.started_at.map(instant).transpose()?,
+            finished_at: self.finished_at.map(instant).transpose()?,
+            final_since: self.final_since.map(instant).transpose()?,
+            user_id: self.user_id,
+            plan: PlanPart {
+                id: self.plan_id,
+                name: self.plan_name,
+                execution_id: self.plan_execution_id,
+                step_id: self.plan_step_id,
+            },
+            artifact: ArtifactPart { id: self.artifact_id, name: self.artifact_name, version: self.artifact_version },
+            log_level: self.log_level,
+            attempts: self.attempts.map(|attempts| attempts.saturating_as::<u64>()),
+            error_message: self.error_message,
+            error_type: self.error_type,
+            misfired_reason: self.misfired_reason,
+            timeout_minutes: self.timeout_minutes.map(|minutes| minutes.saturating_as::<u64>()),
+            parallel_execution_allowed: self.parallel_execution_allowed.map(|allowed| allowed != 0),
+            api_version: self.api_version,
+            container_id: self.container_id,
+            processed_rows: self.processed_rows.map(|rows| rows.saturating_as::<u64>()),
+            rejected_rows: self.rejected_rows.map(|rows| rows.saturating_as::<u64>()),
+            records: self.records.saturating_as::<u64>(),
+            severities: SeverityCounts::from_array(counts.map(|count| count.saturating_as::<u64>())),
+            last_record_stored_at: self.last_record_stored_at.map(instant).transpose()?,
+        })
+    }
+}

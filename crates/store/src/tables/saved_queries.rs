@@ -1,0 +1,85 @@
+//! Queries that people keep under a name, each for themselves.
+
+use runlog_model::Timestamp;
+use sqlx::FromRow;
+
+use crate::catalog::columns::{checked_name, instant};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::tables::accounts::Caller;
+
+/// A query that someone keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedQuery {
+    /// What it is called.
+    pub name: String,
+    /// Its text.
+    pub query: String,
+    /// When it was last kept.
+    pub changed_at: Timestamp,
+}
+
+#[derive(FromRow)]
+struct Row {
+    name: String,
+    query: String,
+    changed_at: i64,
+}
+
+impl Core {
+    /// The queries that a caller keeps, by name.
+    pub async fn saved_queries(&self, caller: &Caller) -> Result<Vec<SavedQuery>> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT name, query, changed_at FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2 ORDER BY name",
+        )
+        .bind(caller.kind.as_str())
+        .bind(&caller.id)
+        .fetch_all(self.catalog().read())
+        .await?;
+        let read = |row: Row| Ok(SavedQuery { name: row.name, query: row.query, changed_at: instant(row.changed_at)? });
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Keeps a query, in the place of one of the same name. `Invalid`: it is empty or too long, or there are too many.
+    pub async fn save_query(&self, caller: &Caller, name: &str, query: &str) -> Result<SavedQuery> {
+        let name = checked_name(name)?;
+        if query.trim().is_empty() || query.len() > limits::SAVED_QUERY_BYTES_MAX {
+            let message = format!("a query has 1 to {} bytes", limits::SAVED_QUERY_BYTES_MAX);
+            return Err(Error::invalid(message));
+        }
+        let known = self.saved_queries(caller).await?;
+        if known.len() >= limits::SAVED_QUERIES_MAX && known.iter().all(|query| query.name != name) {
+            let message = format!("{} queries are kept already: delete one first", known.len());
+            return Err(Error::invalid(message));
+        }
+        let changed_at = self.now();
+        sqlx::query(
+            "INSERT INTO saved_queries (caller_kind, caller_id, name, query, changed_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (caller_kind, caller_id, name)
+             DO UPDATE SET query = excluded.query, changed_at = excluded.changed_at",
+        )
+        .bind(caller.kind.as_str())
+        .bind(&caller.id)
+        .bind(&name)
+        .bind(query)
+        .bind(changed_at.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(SavedQuery { name, query: query.to_owned(), changed_at })
+    }
+
+    /// Deletes a query that a caller keeps. `NotFound`: there is none of this name.
+    pub async fn delete_query(&self, caller: &Caller, name: &str) -> Result<()> {
+        let done = sqlx::query("DELETE FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2 AND name = $3")
+            .bind(caller.kind.as_str())
+            .bind(&caller.id)
+            .bind(name)
+            .execute(self.catalog().write())
+            .await?;
+        match done.rows_affected() {
+            0 => Err(Error::not_found("there is no saved query of this name")),
+            _ => Ok(()),
+        }
+    }
+}

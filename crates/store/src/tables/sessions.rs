@@ -1,0 +1,146 @@
+//! Sessions: who has signed in with a browser.
+//!
+//! A session stands for the token that it was opened with and is good for no longer than that: revoking the token, or
+//! the key that signed it, ends the session.
+
+use runlog_model::Timestamp;
+
+use crate::catalog::columns::instant;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::tables::accounts::{Caller, CallerKind};
+use crate::{limits, secret};
+
+/// A session that was just opened.
+#[derive(Clone)]
+pub struct OpenedSession {
+    /// What the browser shows to be known again; it is here and nowhere else.
+    pub text: String,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// A session that is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Whose it is.
+    pub caller: Caller,
+    /// The key that signed the access token it was opened with; none when that was a personal token.
+    pub key_id: Option<String>,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// An access token that was found good.
+#[derive(Debug, Clone, Copy)]
+pub struct AccessToken<'a> {
+    /// The service account it was issued to.
+    pub account_id: &'a str,
+    /// The key that signed it.
+    pub key_id: &'a str,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// What is written down of a session.
+struct NewSession<'a> {
+    kind: CallerKind,
+    caller_id: &'a str,
+    token_id: Option<&'a str>,
+    key_id: Option<&'a str>,
+    expires_at: Timestamp,
+}
+
+impl Core {
+    /// Opens a session with a personal token; none when the token is not known.
+    pub async fn open_session(&self, token: &str) -> Result<Option<OpenedSession>> {
+        if !secret::is_well_formed(secret::TOKEN, token) {
+            return Ok(None);
+        }
+        let now = self.now();
+        let row: Option<(String, String, Option<i64>)> = sqlx::query_as(
+            "SELECT id, user_id, expires_at FROM tokens
+             WHERE token_hash = $1 AND (expires_at IS NULL OR expires_at > $2)",
+        )
+        .bind(secret::hash(token))
+        .bind(now.as_millis())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        let Some((token_id, user_id, token_expires)) = row else { return Ok(None) };
+        let expires_at = now.plus_millis(limits::SESSION_LIFE_MS);
+        let new = NewSession {
+            kind: CallerKind::User,
+            caller_id: &user_id,
+            token_id: Some(&token_id),
+            key_id: None,
+            expires_at: token_expires.map(instant).transpose()?.map_or(expires_at, |token| token.min(expires_at)),
+        };
+        self.write_session(&new).await.map(Some)
+    }
+
+    /// Opens a session with an access token of a service account, for as long as that is good.
+    pub async fn open_session_of_account(&self, token: AccessToken<'_>) -> Result<OpenedSession> {
+        let new = NewSession {
+            kind: CallerKind::ServiceAccount,
+            caller_id: token.account_id,
+            token_id: None,
+            key_id: Some(token.key_id),
+            expires_at: token.expires_at,
+        };
+        self.write_session(&new).await
+    }
+
+    async fn write_session(&self, new: &NewSession<'_>) -> Result<OpenedSession> {
+        let text = secret::make(secret::SESSION, self.random());
+        sqlx::query(
+            "INSERT INTO sessions (session_hash, caller_kind, caller_id, token_id, key_id, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(secret::hash(&text))
+        .bind(new.kind.as_str())
+        .bind(new.caller_id)
+        .bind(new.token_id)
+        .bind(new.key_id)
+        .bind(self.now().as_millis())
+        .bind(new.expires_at.as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(OpenedSession { text, expires_at: new.expires_at })
+    }
+
+    /// The session that this is the text of, unless it has ended.
+    pub async fn session(&self, text: &str) -> Result<Option<Session>> {
+        if !secret::is_well_formed(secret::SESSION, text) {
+            return Ok(None);
+        }
+        let row: Option<(String, String, Option<String>, i64)> = sqlx::query_as(
+            "SELECT caller_kind, caller_id, key_id, expires_at FROM sessions
+             WHERE session_hash = $1 AND expires_at > $2",
+        )
+        .bind(secret::hash(text))
+        .bind(self.now().as_millis())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        let Some((kind, caller_id, key_id, expires_at)) = row else { return Ok(None) };
+        let kind = CallerKind::read(&kind).ok_or_else(|| Error::corrupt("the caller of a session does not decode"))?;
+        let Some(caller) = self.caller(kind, &caller_id).await? else { return Ok(None) };
+        Ok(Some(Session { caller, key_id, expires_at: instant(expires_at)? }))
+    }
+
+    /// Ends a session. Repeatable.
+    pub async fn close_session(&self, text: &str) -> Result<()> {
+        sqlx::query("DELETE FROM sessions WHERE session_hash = $1")
+            .bind(secret::hash(text))
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets the sessions and the tokens that have ended by themselves.
+    pub(crate) async fn sweep_sessions(&self) -> Result<()> {
+        for statement in ["DELETE FROM sessions WHERE expires_at < $1", "DELETE FROM tokens WHERE expires_at < $1"] {
+            sqlx::query(statement).bind(self.now().as_millis()).execute(self.catalog().write()).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,396 @@
+//! What is known of sinks: which runs are theirs, how far they are, and what they refused.
+
+use std::collections::BTreeMap;
+
+use az::SaturatingAs;
+use runlog_model::{RunId, RunStatus};
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, FromRow};
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// Since when a delivery has been due. A node of an earlier version does not note it, neither at first nor when a delivery
+/// that was done is due again.
+pub(crate) const DUE_SINCE: &str = "CASE WHEN due_since IS NULL OR done_at > due_since THEN due_at ELSE due_since END";
+
+/// A run that a sink may want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedRun {
+    /// The run.
+    pub run_id: RunId,
+    /// How it ended.
+    pub status: RunStatus,
+    /// The id of its task.
+    pub task_id: String,
+    /// The name of its task.
+    pub task: String,
+    /// The id of its workspace.
+    pub workspace_id: String,
+    /// The name of its workspace.
+    pub workspace: String,
+    /// The name of its environment.
+    pub environment: String,
+}
+
+/// How far the deliveries to a sink are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkFigures {
+    /// The sink.
+    pub name: String,
+    /// What it is, such as `loki`.
+    pub kind: String,
+    /// Runs that are due.
+    pub due: u64,
+    /// Those of the due ones whose last attempt came to nothing.
+    pub failing: u64,
+    /// Runs that are delivered.
+    pub done: u64,
+    /// Runs that the sink refused as a whole.
+    pub dead: u64,
+    /// Records that it took.
+    pub records: u64,
+    /// Records that it refused and that are not mended.
+    pub refused: u64,
+    /// Records that were left out because they are older than it takes them.
+    pub too_old: u64,
+    /// Since when the longest waiting run has been due. Unit: epoch milliseconds.
+    pub due_since: Option<i64>,
+    /// How long that is. Unit: seconds; 0 when nothing is due.
+    pub lag_seconds: u64,
+    /// When it was last worked for. Unit: epoch milliseconds.
+    pub seen_at: i64,
+    /// What keeps its deliveries up.
+    pub problem: Option<String>,
+}
+
+/// A delivery whose last attempt came to nothing, or that the sink refused.
+#[derive(Debug, Clone, FromRow, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailingDelivery {
+    /// The run.
+    pub run_id: String,
+    /// `due` when it is tried again, `dead` when it is not.
+    pub state: String,
+    /// When it is tried next. Unit: epoch milliseconds.
+    pub due_at: i64,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// Why it came to nothing.
+    pub problem: String,
+}
+
+/// A record that a sink refused for good, or neighbours that it refused for one reason.
+#[derive(Debug, Clone, FromRow, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// Its run.
+    pub run_id: String,
+    /// Its number in the run, in order of arrival; of several, that of the first.
+    pub arrival: i64,
+    /// Its time. Unit: epoch milliseconds.
+    pub record_time: i64,
+    /// The number of the last.
+    pub last_arrival: i64,
+    /// The time of the last. Unit: epoch milliseconds.
+    pub last_time: i64,
+    /// How many were refused.
+    pub records: i64,
+    /// Of how many that were sent: of more than were refused, the sink does not say which they are.
+    pub of_records: i64,
+    /// Why the sink refused it.
+    pub reason: String,
+    /// When that was. Unit: epoch milliseconds.
+    pub refused_at: i64,
+}
+
+#[derive(FromRow)]
+struct OfferedRow {
+    run_id: String,
+    status: String,
+    final_since: i64,
+    task_id: String,
+    task: String,
+    workspace_id: String,
+    workspace: String,
+    environment: String,
+}
+
+impl Core {
+    /// Notes that a sink is worked for, and what keeps its deliveries up, if anything does.
+    pub async fn note_sink(&self, name: &str, kind: &str, problem: Option<&str>) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO sinks (name, kind, seen_at, problem) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, seen_at = excluded.seen_at,
+                    problem = excluded.problem",
+        )
+        .bind(name)
+        .bind(kind)
+        .bind(self.now().as_millis())
+        .bind(problem)
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Notes that a sink is worked for; what keeps its deliveries up stays as it is.
+    pub async fn see_sink(&self, name: &str) -> Result<()> {
+        sqlx::query("UPDATE sinks SET seen_at = $2 WHERE name = $1")
+            .bind(name)
+            .bind(self.now().as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Looks at the runs that have ended and settled since the last time, and makes those due that are wanted. How many.
+    /// The log of a run that was collected had settled before.
+    ///
+    /// A sink that is new is offered the whole archive. `note_sink` has made it known before.
+    pub async fn offer_runs(&self, sink: &str, wanted: impl Fn(&OfferedRun) -> bool + Send + Sync) -> Result<u64> {
+        let cursor: Option<(i64, String)> =
+            sqlx::query_as("SELECT offered_until, offered_run FROM sinks WHERE name = $1")
+                .bind(sink)
+                .fetch_optional(self.catalog().read())
+                .await?;
+        let Some(mut cursor) = cursor else {
+            return Err(Error::not_found(format!("sink {sink} is not known")));
+        };
+        let settled = self.now().as_millis() - self.settings().settle_ms;
+        let mut due = 0;
+        loop {
+            let rows: Vec<OfferedRow> = sqlx::query_as(
+                "SELECT r.id AS run_id, r.status, r.final_since, r.task_id, t.name AS task, r.workspace_id,
+                        w.name AS workspace, e.name AS environment
+                 FROM runs r JOIN tasks t ON t.id = r.task_id JOIN workspaces w ON w.id = r.workspace_id
+                             JOIN environments e ON e.id = w.environment_id
+                 WHERE (r.final_since, r.id) > ($2, $3) AND (r.final_since <= $4 OR EXISTS (
+                           SELECT 1 FROM collected_runs c WHERE c.run_id = r.id AND c.state = 'landed'))
+                       AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.run_id = r.id AND d.sink = $1)
+                 ORDER BY r.final_since, r.id LIMIT $5",
+            )
+            .bind(sink)
+            .bind(cursor.0)
+            .bind(&cursor.1)
+            .bind(settled)
+            .bind(limits::RUNS_OFFERED_TOGETHER)
+            .fetch_all(self.catalog().read())
+            .await?;
+            let is_last = rows.len().saturating_as::<i64>() < limits::RUNS_OFFERED_TOGETHER;
+            if let Some(last) = rows.last() {
+                cursor = (last.final_since, last.run_id.clone());
+            }
+            let rows = rows.into_iter().map(OfferedRow::into_offered).collect::<Result<Vec<_>>>()?;
+            let wanted: Vec<&(OfferedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
+            due += wanted.len() as u64;
+            self.make_due(sink, &wanted, &cursor, settled).await?;
+            if is_last {
+                return Ok(due);
+            }
+        }
+    }
+
+    async fn make_due(
+        &self,
+        sink: &str,
+        runs: &[&(OfferedRun, i64)],
+        cursor: &(i64, String),
+        settled: i64,
+    ) -> Result<()> {
+        let now = self.now().as_millis();
+        let mut transaction = self.catalog().begin().await?;
+        for (run, final_since) in runs {
+            sqlx::query(
+                "INSERT INTO deliveries (run_id, sink, state, final_since, due_at, due_since)
+                 VALUES ($1, $2, 'due', $3, $4, $5) ON CONFLICT (run_id, sink) DO NOTHING",
+            )
+            .bind(run.run_id.to_string())
+            .bind(sink)
+            .bind(final_since)
+            .bind((final_since + self.settings().settle_ms).min(now))
+            // A sink is not behind with what ended before it was offered.
+            .bind(now)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        // A node whose clock is behind, or whose transaction took long, may still end a run in the minutes before: those
+        // are looked at again.
+        let certain = settled - limits::RUNS_END_LATE_MS;
+        let (until, run) = if cursor.0 < certain { (cursor.0, cursor.1.as_str()) } else { (certain, "") };
+        sqlx::query(
+            "UPDATE sinks SET offered_until = $2, offered_run = $3 WHERE name = $1 AND (offered_until, offered_run) < ($2, $3)",
+        )
+        .bind(sink)
+        .bind(until)
+        .bind(run)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Has the whole archive looked at again for runs that a sink wants; those that it has are not delivered again.
+    pub async fn offer_from_start(&self, sink: &str) -> Result<()> {
+        sqlx::query("UPDATE sinks SET offered_until = -9000000000000000000, offered_run = '' WHERE name = $1")
+            .bind(sink)
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Has everything tried again at once that a sink refused or could not take: runs, and single records. How many runs.
+    ///
+    /// Records stay as they are of which the sink said only how many of those beside them it refused: most of them are
+    /// there. `retry_uncertain_deliveries` has those sent as well.
+    pub async fn retry_deliveries(&self, sink: &str) -> Result<u64> {
+        self.retry(sink, "records = of_records").await
+    }
+
+    /// The same, with all records among which some were refused and nobody knows which: what the sink has of them it gets
+    /// again, under the same ids.
+    pub async fn retry_uncertain_deliveries(&self, sink: &str) -> Result<u64> {
+        self.retry(sink, "1 = 1").await
+    }
+
+    async fn retry(&self, sink: &str, which: &'static str) -> Result<u64> {
+        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sinks WHERE name = $1")
+            .bind(sink)
+            .fetch_one(self.catalog().read())
+            .await?;
+        if known == 0 {
+            return Err(Error::not_found(format!("there is no sink {sink}, or nothing was delivered to it yet")));
+        }
+        let mut transaction = self.catalog().begin().await?;
+        sqlx::query(AssertSqlSafe(format!("UPDATE dead_letters SET replay = 1 WHERE sink = $1 AND {which}")))
+            .bind(sink)
+            .execute(&mut *transaction)
+            .await?;
+        let done = sqlx::query(
+            "UPDATE deliveries SET state = 'due', due_at = $2, attempts = 0,
+                    due_since = CASE WHEN state = 'due' THEN due_since ELSE $2 END
+             WHERE sink = $1 AND (state = 'dead' OR state = 'due' AND problem IS NOT NULL
+                   OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1 AND replay = 1))",
+        )
+        .bind(sink)
+        .bind(self.now().as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        self.commit_change(transaction, Some(sink)).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Forgets a sink with everything that is known of it. False when it was not known.
+    pub async fn forget_sink(&self, sink: &str) -> Result<bool> {
+        let mut transaction = self.catalog().begin().await?;
+        for statement in ["DELETE FROM dead_letters WHERE sink = $1", "DELETE FROM deliveries WHERE sink = $1"] {
+            sqlx::query(statement).bind(sink).execute(&mut *transaction).await?;
+        }
+        let done = sqlx::query("DELETE FROM sinks WHERE name = $1").bind(sink).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// How far the deliveries to each sink are, by name.
+    pub async fn delivery_figures(&self) -> Result<Vec<SinkFigures>> {
+        #[derive(FromRow)]
+        struct SinkRow {
+            name: String,
+            kind: String,
+            seen_at: i64,
+            problem: Option<String>,
+        }
+        #[derive(FromRow)]
+        struct StateRow {
+            sink: String,
+            state: String,
+            runs: i64,
+            failing: i64,
+            records: i64,
+            too_old: i64,
+            since: i64,
+        }
+        let read = self.catalog().read();
+        let sinks: Vec<SinkRow> =
+            sqlx::query_as("SELECT name, kind, seen_at, problem FROM sinks").fetch_all(read).await?;
+        let states: Vec<StateRow> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT sink, state, COUNT(*) AS runs, CAST(COUNT(problem) AS BIGINT) AS failing,
+                    CAST(SUM(delivered) AS BIGINT) AS records, CAST(SUM(too_old) AS BIGINT) AS too_old, MIN({DUE_SINCE}) AS since
+             FROM deliveries GROUP BY sink, state"
+        )))
+        .fetch_all(read)
+        .await?;
+        let refused: Vec<(String, i64)> =
+            sqlx::query_as("SELECT sink, CAST(SUM(records) AS BIGINT) FROM dead_letters GROUP BY sink")
+                .fetch_all(read)
+                .await?;
+        let known = sinks.into_iter().map(|SinkRow { name, kind, seen_at, problem }| {
+            (name.clone(), SinkFigures { name, kind, seen_at, problem, ..SinkFigures::default() })
+        });
+        let mut figures: BTreeMap<String, SinkFigures> = known.collect();
+        for row in states {
+            let Some(sink) = figures.get_mut(&row.sink) else { continue };
+            sink.records += row.records.saturating_as::<u64>();
+            sink.too_old += row.too_old.saturating_as::<u64>();
+            let runs = row.runs.saturating_as::<u64>();
+            match row.state.as_str() {
+                "done" => sink.done = runs,
+                "dead" => sink.dead = runs,
+                _ => {
+                    // What has yet to settle has been due for no time.
+                    let (now, failing) = (self.now().as_millis(), row.failing.saturating_as::<u64>());
+                    let since = row.since.min(now);
+                    (sink.due, sink.failing, sink.due_since) = (runs, failing, Some(since));
+                    sink.lag_seconds = ((now - since) / 1_000).saturating_as::<u64>();
+                }
+            }
+        }
+        for (name, count) in refused {
+            figures.entry(name).and_modify(|sink| sink.refused = count.saturating_as::<u64>());
+        }
+        Ok(figures.into_values().collect())
+    }
+
+    /// Deliveries to a sink that came to nothing so far, those that are given up first.
+    pub async fn failing_deliveries(&self, sink: &str, limit: u64) -> Result<Vec<FailingDelivery>> {
+        Ok(sqlx::query_as(
+            "SELECT run_id, state, due_at, attempts, problem FROM deliveries
+             WHERE sink = $1 AND state <> 'done' AND problem IS NOT NULL ORDER BY state, due_at LIMIT $2",
+        )
+        .bind(sink)
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.catalog().read())
+        .await?)
+    }
+
+    /// Records that a sink refused, by run and time.
+    pub async fn dead_letters(&self, sink: &str, limit: u64) -> Result<Vec<DeadLetter>> {
+        Ok(sqlx::query_as(
+            "SELECT run_id, arrival, record_time, COALESCE(last_arrival, arrival) AS last_arrival,
+                    COALESCE(last_time, record_time) AS last_time, records, of_records, reason, refused_at
+             FROM dead_letters
+             WHERE sink = $1 ORDER BY run_id, record_time, arrival LIMIT $2",
+        )
+        .bind(sink)
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.catalog().read())
+        .await?)
+    }
+}
+
+impl OfferedRow {
+    fn into_offered(self) -> Result<(OfferedRun, i64)> {
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.run_id));
+        let run = OfferedRun {
+            run_id: self.run_id.parse().map_err(|_| undecodable("id"))?,
+            status: self.status.parse().map_err(|_| undecodable("status"))?,
+            task_id: self.task_id,
+            task: self.task,
+            workspace_id: self.workspace_id,
+            workspace: self.workspace,
+            environment: self.environment,
+        };
+        Ok((run, self.final_since))
+    }
+}

@@ -1,0 +1,329 @@
+//! Summaries of logs: what analysis found in them, kept beside the runs.
+//!
+//! The store does not know what a summary says. It tells which logs lack one, so that any number of nodes share the
+//! work and a crash repeats it harmlessly; keeps what they made, in one row and a few; and takes it away with the log.
+//!
+//! ```text
+//! sealed ▸ runs.summarize_at ▸ due_summaries (claimed) ▸ … ▸ save_summaries ▸ one transaction
+//! ```
+
+use az::SaturatingAs;
+use runlog_model::{ProblemKind, Run, RunId, Severity, Timestamp};
+use sha2::{Digest, Sha256};
+use sqlx::FromRow;
+
+use crate::catalog::columns::instant;
+use crate::catalog::sql::{Connection, Sql, storable};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::secret;
+use crate::tables::runs::RunRow;
+use crate::{failpoint, limits};
+
+/// A log as it is at one time: it never has the same mark again once it has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogMark {
+    /// How often the log was deleted before.
+    pub epoch: u64,
+    /// Records that it holds.
+    pub records: u64,
+}
+
+/// A log whose summary is to be made, in the hands of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueSummary {
+    /// The run.
+    pub run_id: RunId,
+    /// Its log when it was claimed.
+    pub log: LogMark,
+}
+
+/// A summary to be kept.
+#[derive(Debug, Clone)]
+pub struct NewSummary {
+    /// What it is of.
+    pub of: DueSummary,
+    /// How it was made: kept until something newer makes it.
+    pub version: u32,
+    /// What it says, as JSON.
+    pub body: Vec<u8>,
+    /// The kinds of errors in the log.
+    pub problems: Vec<NewProblem>,
+}
+
+/// A kind of error in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewProblem {
+    /// By what its records belong together.
+    pub kind: ProblemKind,
+    /// The same in every run.
+    pub id: String,
+    /// One line.
+    pub title: String,
+    /// The highest severity of a record.
+    pub severity: Severity,
+    /// How many records.
+    pub records: u64,
+    /// The time of the first.
+    pub first: Timestamp,
+    /// The time of the last.
+    pub last: Timestamp,
+}
+
+/// Reads the kind of a problem from a row.
+pub(crate) fn problem_kind(text: &str) -> Result<ProblemKind> {
+    let kind = ProblemKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    kind.ok_or_else(|| Error::corrupt("the kind of a problem does not decode"))
+}
+
+/// A run, its log as it is, and the summary that is kept of it.
+#[derive(Debug, Clone)]
+pub struct LogSummary {
+    /// The run.
+    pub run: Run,
+    /// Its log now.
+    pub log: LogMark,
+    /// When the log is sealed, at the soonest; none when it is, or when nothing was stored.
+    pub seal_at: Option<Timestamp>,
+    /// The summary; it may be of the log as it was before.
+    pub kept: Option<KeptSummary>,
+}
+
+/// A summary that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSummary {
+    /// The log it is of.
+    pub log: LogMark,
+    /// How it was made.
+    pub version: u32,
+    /// When.
+    pub made_at: Timestamp,
+    /// What it says, as JSON.
+    pub body: Vec<u8>,
+}
+
+#[derive(FromRow)]
+struct DueRow {
+    id: String,
+    records: i64,
+    log_epoch: i64,
+}
+
+#[derive(FromRow)]
+pub(crate) struct SummaryRow {
+    run_id: String,
+    log_epoch: i64,
+    records: i64,
+    version: i64,
+    made_at: i64,
+    body: Vec<u8>,
+    sha256: String,
+}
+
+impl Core {
+    /// Makes every summary due again that an older version made. Called once, before the first `due_summaries`.
+    pub async fn outdate_summaries(&self, version: u32) -> Result<u64> {
+        let outdated = sqlx::query(
+            "UPDATE runs SET summarize_at = $2 WHERE summarize_at IS NULL AND seal_at IS NULL
+                AND id IN (SELECT run_id FROM summaries WHERE version < $1)",
+        )
+        .bind(i64::from(version))
+        .bind(self.now().as_millis())
+        .execute(self.catalog().write())
+        .await?;
+        Ok(outdated.rows_affected())
+    }
+
+    /// Claims logs whose summary is to be made: a few large ones or many small ones; none when all are as they should be.
+    pub async fn due_summaries(&self, version: u32) -> Result<Vec<DueSummary>> {
+        let (now, lease_now) = (self.now(), self.catalog_now().await?);
+        self.settle_unchanged(version).await?;
+        let due: Vec<DueRow> = sqlx::query_as(
+            "SELECT id, records, log_epoch FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
+             ORDER BY summarize_at LIMIT $2",
+        )
+        .bind(now.as_millis())
+        .bind(limits::SUMMARIES_MAX)
+        .bind(lease_now.as_millis())
+        .fetch_all(self.catalog().read())
+        .await?;
+        let mut records = 0;
+        let fits = |run: &&DueRow| {
+            let is_first = records == 0;
+            records += run.records.max(1);
+            is_first || records <= limits::SUMMARY_RECORDS_MAX
+        };
+        let ids: Vec<String> = due.iter().take_while(fits).map(|run| run.id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut claiming = Sql::new("UPDATE runs SET summarize_claimed_until = ");
+        claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_CLAIM_MS).as_millis());
+        claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
+        claiming.push(") AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
+        claiming.push(self.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
+        let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.catalog().write()).await?;
+        claimed.into_iter().map(DueRow::into_due).collect()
+    }
+
+    /// A log that was sealed anew without having changed needs no other summary.
+    async fn settle_unchanged(&self, version: u32) -> Result<()> {
+        sqlx::query(
+            "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0 WHERE summarize_at <= $1
+                AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
+                     AND s.log_epoch = runs.log_epoch AND s.records = runs.records AND s.version >= $2))",
+        )
+        .bind(self.now().as_millis())
+        .bind(i64::from(version))
+        .execute(self.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Keeps summaries, each in the place of the one before; of a log that has changed meanwhile none is kept, and it
+    /// stays due.
+    pub async fn save_summaries(&self, summaries: &[NewSummary]) -> Result<()> {
+        let (now, lease_now) = (self.now(), self.catalog_now().await?);
+        let mut transaction = self.catalog().begin().await?;
+        for summary in summaries {
+            save(&mut transaction, summary, now, lease_now).await?;
+        }
+        failpoint::reach("summary-before-rows");
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Puts the making of a summary off for a while, after it failed.
+    pub async fn put_off_summary(&self, due: &DueSummary) -> Result<()> {
+        sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
+            .bind(due.run_id.to_string())
+            .bind(self.catalog_now().await?.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
+            .execute(self.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// A run with the summary that is kept of its log; none when there is no such run.
+    pub async fn log_summary(&self, run_id: RunId) -> Result<Option<LogSummary>> {
+        #[derive(FromRow)]
+        struct Row {
+            #[sqlx(flatten)]
+            run: RunRow,
+            seal_at: Option<i64>,
+        }
+        let row: Option<Row> = sqlx::query_as("SELECT * FROM runs WHERE id = $1")
+            .bind(run_id.to_string())
+            .fetch_optional(self.catalog().read())
+            .await?;
+        let Some(Row { run, seal_at }) = row else { return Ok(None) };
+        let kept: Option<SummaryRow> = sqlx::query_as("SELECT * FROM summaries WHERE run_id = $1")
+            .bind(run_id.to_string())
+            .fetch_optional(self.catalog().read())
+            .await?;
+        let epoch = run.log_state().log_epoch.saturating_as::<u64>();
+        let run = run.into_run()?;
+        let log = LogMark { epoch, records: run.records };
+        // What is left of a log that was deleted since says nothing of this one.
+        let kept = kept.map(SummaryRow::into_kept).transpose()?.filter(|kept| kept.log.epoch == epoch);
+        Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, kept }))
+    }
+}
+
+async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp, lease_now: Timestamp) -> Result<()> {
+    let DueSummary { run_id, log } = summary.of;
+    let id = run_id.to_string();
+    let settled = sqlx::query(
+        "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0
+         WHERE id = $1 AND log_epoch = $2 AND records = $3",
+    )
+    .bind(&id)
+    .bind(log.epoch.saturating_as::<i64>())
+    .bind(log.records.saturating_as::<i64>())
+    .execute(&mut *connection)
+    .await?;
+    if settled.rows_affected() != 1 {
+        sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
+            .bind(&id)
+            .bind(lease_now.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
+            .execute(&mut *connection)
+            .await?;
+        return Ok(());
+    }
+    let body = zstd::bulk::compress(&summary.body, limits::SUMMARY_ZSTD_LEVEL)
+        .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "a summary could not be compressed", error))?;
+    let sha256 = secret::hex(&Sha256::digest(&body));
+    let kept = sqlx::query(
+        "INSERT INTO summaries (run_id, log_epoch, records, version, made_at, body, sha256)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (run_id) DO UPDATE SET log_epoch = excluded.log_epoch, records = excluded.records,
+                version = excluded.version, made_at = excluded.made_at, body = excluded.body, sha256 = excluded.sha256
+         WHERE summaries.version <= excluded.version",
+    )
+    .bind(&id)
+    .bind(log.epoch.saturating_as::<i64>())
+    .bind(log.records.saturating_as::<i64>())
+    .bind(i64::from(summary.version))
+    .bind(now.as_millis())
+    .bind(body)
+    .bind(sha256)
+    .execute(&mut *connection)
+    .await?;
+    if kept.rows_affected() == 1 {
+        replace_problems(connection, &id, &summary.problems).await?;
+    }
+    Ok(())
+}
+
+async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &[NewProblem]) -> Result<()> {
+    sqlx::query("DELETE FROM problems WHERE run_id = $1").bind(run_id).execute(&mut *connection).await?;
+    for problem in problems {
+        sqlx::query(
+            "INSERT INTO problems (run_id, task_id, kind, id, title, severity, records, first_time, last_time)
+             SELECT $1, task_id, $2, $3, $4, $5, $6, $7, $8 FROM runs WHERE id = $1",
+        )
+        .bind(run_id)
+        .bind(problem.kind.as_str())
+        .bind(&problem.id)
+        .bind(storable(&problem.title))
+        .bind(problem.severity as i64)
+        .bind(problem.records.saturating_as::<i64>())
+        .bind(problem.first.as_millis())
+        .bind(problem.last.as_millis())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+impl DueRow {
+    fn into_due(self) -> Result<DueSummary> {
+        let run_id = self.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+        Ok(DueSummary {
+            run_id,
+            log: LogMark { epoch: self.log_epoch.saturating_as::<u64>(), records: self.records.saturating_as::<u64>() },
+        })
+    }
+}
+
+impl SummaryRow {
+    pub(crate) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// The summary, when its bytes are those that were written.
+    pub(crate) fn into_kept(self) -> Result<KeptSummary> {
+        if secret::hex(&Sha256::digest(&self.body)) != self.sha256 {
+            return Err(Error::corrupt(format!("the summary of run {} is not what was written", self.run_id)));
+        }
+        let body = zstd::bulk::decompress(&self.body, limits::SUMMARY_BYTES_MAX).map_err(|error| {
+            let message = format!("the summary of run {} does not decode", self.run_id);
+            Error::caused(crate::ErrorKind::Corrupt, message, error)
+        })?;
+        Ok(KeptSummary {
+            log: LogMark { epoch: self.log_epoch.saturating_as::<u64>(), records: self.records.saturating_as::<u64>() },
+            version: u32::try_from(self.version).unwrap_or(u32::MAX),
+            made_at: instant(self.made_at)?,
+            body,
+        })
+    }
+}

@@ -1,0 +1,514 @@
+//! Places: environments hold workspaces, workspaces hold tasks.
+
+use az::SaturatingAs;
+use runlog_model::place::{Environment, Task, Workspace};
+use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
+use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
+use sqlx::{Any, AssertSqlSafe, Executor, FromRow, Transaction};
+
+use crate::catalog::columns::{checked_name, json_of, words};
+use crate::catalog::filters::{
+    beginning_with, containing, push_name_like, push_tag, push_what_and_where, push_workspaces,
+};
+use crate::catalog::sql::{Sql, storable};
+use crate::core::Core;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which tasks are wanted. Absent parts ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct TaskFilter {
+    /// Those of one environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// Those of these workspaces.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Those whose name begins so, in any case.
+    pub name: Option<String>,
+    /// Those whose name holds this, in any case.
+    pub name_part: Option<String>,
+    /// Those that have all of these tags.
+    pub tags: Vec<String>,
+    /// Those whose newest run ran this artifact.
+    pub artifact_id: Option<String>,
+    /// Those whose newest run says this of its runtime, as [`RunFilter::runtime`](crate::RunFilter::runtime) has it.
+    pub runtime: Vec<(&'static str, String)>,
+    /// At most so many.
+    pub limit: u64,
+    /// After so many.
+    pub offset: u64,
+}
+
+impl Core {
+    /// Makes an environment; the first one is the default. Repeatable with the same id and name, also at one moment.
+    pub async fn create_environment(&self, new: &NewEnvironment) -> Result<Environment> {
+        let known = self.environments().await?;
+        let id = new.id.unwrap_or_else(|| EnvironmentId::random(self.random()));
+        if let Some(environment) = known.iter().find(|environment| environment.id == id) {
+            return same_environment(environment.clone(), new);
+        }
+        let environment = Environment {
+            id,
+            name: checked_name(&new.name)?,
+            description: new.description.clone(),
+            is_default: known.is_empty(),
+        };
+        let mut transaction = self.catalog().begin().await?;
+        let made = sqlx::query(
+            "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(environment.id.to_string())
+        .bind(&environment.name)
+        .bind(environment.description.as_deref().map(storable))
+        .bind(i64::from(environment.is_default))
+        .bind(self.now().as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        if made.rows_affected() > 0 {
+            self.commit_change(transaction, Some(&environment.id.to_string())).await?;
+            return Ok(environment);
+        }
+        drop(transaction);
+        // Its name is another's, or somebody else made it at this moment.
+        match self.environments().await?.into_iter().find(|environment| environment.id == id) {
+            Some(environment) => same_environment(environment, new),
+            None => Err(name_is_taken("environment", &new.name)),
+        }
+    }
+
+    /// Every environment, by name.
+    pub async fn environments(&self) -> Result<Vec<Environment>> {
+        let rows: Vec<EnvironmentRow> =
+            sqlx::query_as("SELECT id, name, description, is_default FROM environments ORDER BY name")
+                .fetch_all(self.catalog().read())
+                .await?;
+        rows.into_iter().map(EnvironmentRow::into_environment).collect()
+    }
+
+    /// Makes a workspace in the environment that is named, or in the default one, which is made when there is none.
+    /// Repeatable with the same id and name, also at one moment.
+    pub async fn create_workspace(&self, new: &NewWorkspace, owner: &str) -> Result<Workspace> {
+        if let Some(id) = new.id
+            && let Some(workspace) = self.workspace(id).await?
+        {
+            return same_workspace(workspace, new);
+        }
+        let workspace = Workspace {
+            id: new.id.unwrap_or_else(|| WorkspaceId::random(self.random())),
+            environment: self.environment_or_default(new.environment_id).await?,
+            name: checked_name(&new.name)?,
+            description: new.description.clone(),
+            owner: new.owner.clone().unwrap_or_else(|| owner.to_owned()),
+        };
+        let mut transaction = self.catalog().begin().await?;
+        let made = sqlx::query(
+            "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(workspace.id.to_string())
+        .bind(workspace.environment.id.to_string())
+        .bind(&workspace.name)
+        .bind(workspace.description.as_deref().map(storable))
+        .bind(storable(&workspace.owner))
+        .bind(self.now().as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        if made.rows_affected() > 0 {
+            self.commit_change(transaction, Some(&workspace.id.to_string())).await?;
+            return Ok(workspace);
+        }
+        drop(transaction);
+        // Its name is another's, or somebody else made it at this moment.
+        match self.workspace(workspace.id).await? {
+            Some(workspace) => same_workspace(workspace, new),
+            None => Err(name_is_taken("workspace", &new.name)),
+        }
+    }
+
+    /// Every workspace, by name.
+    pub async fn workspaces(&self) -> Result<Vec<Workspace>> {
+        let rows: Vec<WorkspaceRow> = sqlx::query_as(
+            "SELECT w.id, w.name, w.description, w.owner,
+                    e.id AS environment_id, e.name AS environment_name, e.description AS environment_description,
+                    e.is_default AS environment_is_default
+             FROM workspaces w JOIN environments e ON e.id = w.environment_id ORDER BY w.name, w.id",
+        )
+        .fetch_all(self.catalog().read())
+        .await?;
+        rows.into_iter().map(WorkspaceRow::into_workspace).collect()
+    }
+
+    /// The workspace with this id.
+    pub async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>> {
+        let row: Option<WorkspaceRow> = sqlx::query_as(
+            "SELECT w.id, w.name, w.description, w.owner,
+                    e.id AS environment_id, e.name AS environment_name, e.description AS environment_description,
+                    e.is_default AS environment_is_default
+             FROM workspaces w JOIN environments e ON e.id = w.environment_id WHERE w.id = $1",
+        )
+        .bind(id.to_string())
+        .fetch_optional(self.catalog().read())
+        .await?;
+        row.map(WorkspaceRow::into_workspace).transpose()
+    }
+
+    /// Makes a task. Repeatable with the same id, workspace and name, also at one moment.
+    pub async fn create_task(&self, new: &NewTask) -> Result<Task> {
+        if let Some(id) = new.id
+            && let Some(task) = self.task(id).await?
+        {
+            return same_task(task, new);
+        }
+        let task = self.task_to_make(new).await?;
+        let mut transaction = self.catalog().begin().await?;
+        if insert_task(&mut *transaction, &task, self.now()).await? {
+            self.commit_change(transaction, Some(&task.id.to_string())).await?;
+            return Ok(task);
+        }
+        drop(transaction);
+        // Somebody else made it at this moment.
+        match self.task(task.id).await? {
+            Some(task) => same_task(task, new),
+            None => Err(Error::conflict("another task was made with this id, and is gone: try again")),
+        }
+    }
+
+    /// The task of a workspace with this name, made where there is none: all who name it at one moment get the same.
+    pub async fn task_named(&self, new: &NewTask) -> Result<Task> {
+        let name = checked_name(&new.name)?;
+        if let Some(task) = fetch_named(self.catalog().read(), new.workspace_id, &name).await? {
+            return Ok(task);
+        }
+        let task = self.task_to_make(new).await?;
+        let mut transaction = self.catalog().begin().await?;
+        // Whoever else names it waits here, and finds it then: names of tasks are not unique by themselves.
+        let locking = format!("SELECT id FROM workspaces WHERE id = $1{}", self.catalog().for_update());
+        sqlx::query(AssertSqlSafe(locking))
+            .bind(new.workspace_id.to_string())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(task) = fetch_named(&mut *transaction, new.workspace_id, &name).await? {
+            return Ok(task);
+        }
+        insert_task(&mut *transaction, &task, self.now()).await?;
+        self.commit_change(transaction, Some(&task.id.to_string())).await?;
+        Ok(task)
+    }
+
+    async fn task_to_make(&self, new: &NewTask) -> Result<Task> {
+        let workspace = self
+            .workspace(new.workspace_id)
+            .await?
+            .ok_or_else(|| Error::not_found(format!("there is no workspace {}", new.workspace_id)))?;
+        Ok(Task {
+            id: new.id.unwrap_or_else(|| TaskId::random(self.random())),
+            workspace,
+            name: checked_name(&new.name)?,
+            version: new.version.clone().unwrap_or_else(|| "1.0".to_owned()),
+            description: new.description.clone(),
+            tags: new.tags.clone(),
+        })
+    }
+
+    /// Keeps what an upstream says of a task and where it belongs. Renamed places are renamed; where a name is another's
+    /// already, the id stands behind it.
+    pub async fn learn_task(&self, task: &Task) -> Result<()> {
+        if let Some(known) = self.task(task.id).await?
+            && says_the_same(&known, task)
+        {
+            return Ok(());
+        }
+        let (workspace, environment) = (&task.workspace, &task.workspace.environment);
+        let now = self.now().as_millis();
+        let mut transaction = self.catalog().begin().await?;
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM environments").fetch_one(&mut *transaction).await?;
+        let name = storable(&environment.name);
+        let name = free_name(&mut transaction, "environments", environment.id, &name, None).await?;
+        sqlx::query(
+            "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        )
+        .bind(environment.id.to_string())
+        .bind(name)
+        .bind(environment.description.as_deref().map(storable))
+        .bind(i64::from(count == 0))
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        let inside = Some(environment.id);
+        let name = storable(&workspace.name);
+        let name = free_name(&mut transaction, "workspaces", workspace.id, &name, inside).await?;
+        sqlx::query(
+            "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        )
+        .bind(workspace.id.to_string())
+        .bind(environment.id.to_string())
+        .bind(name)
+        .bind(workspace.description.as_deref().map(storable))
+        .bind(storable(&workspace.owner))
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, workspace_id = excluded.workspace_id",
+        )
+        .bind(task.id.to_string())
+        .bind(workspace.id.to_string())
+        .bind(storable(task.name.trim()))
+        .bind(storable(&task.version))
+        .bind(task.description.as_deref().map(storable))
+        .bind(json_of(&task.tags))
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// The tasks that `filter` asks for, by name, and how many there are without limit and offset.
+    pub async fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<Task>, u64)> {
+        let mut counting = Sql::new(format!("SELECT COUNT(*) {TASK_SOURCE}"));
+        push_task_filter(&mut counting, filter);
+        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+
+        let mut listing = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE}"));
+        push_task_filter(&mut listing, filter);
+        listing.push(" ORDER BY t.name, t.id LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
+        listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
+        let rows: Vec<TaskRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        let tasks = rows.into_iter().map(TaskRow::into_task).collect::<Result<_>>()?;
+        Ok((tasks, total.saturating_as::<u64>()))
+    }
+
+    /// The task with this id.
+    pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
+        let mut query = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.id = "));
+        query.push_bind(id.to_string());
+        let row: Option<TaskRow> = query.build_query_as().fetch_optional(self.catalog().read()).await?;
+        row.map(TaskRow::into_task).transpose()
+    }
+
+    async fn environment_or_default(&self, id: Option<EnvironmentId>) -> Result<Environment> {
+        let known = self.environments().await?;
+        match id {
+            Some(id) => known
+                .into_iter()
+                .find(|environment| environment.id == id)
+                .ok_or_else(|| Error::not_found(format!("there is no environment {id}"))),
+            None => match known.into_iter().find(|environment| environment.is_default) {
+                Some(environment) => Ok(environment),
+                None => {
+                    let new = NewEnvironment { id: None, name: "default".to_owned(), description: None };
+                    // What is written down is the workspace that it is made for.
+                    match self.unattended().create_environment(&new).await {
+                        // Somebody else made it at this moment.
+                        Err(error) if error.kind() == ErrorKind::Conflict => {
+                            let known = self.environments().await?;
+                            known.into_iter().find(|environment| environment.is_default).ok_or(error)
+                        }
+                        made => made,
+                    }
+                }
+            },
+        }
+    }
+}
+
+const TASK_COLUMNS: &str = "t.id AS task_id, t.name AS task_name, t.version AS task_version,
+    t.description AS task_description, t.tags AS task_tags, w.id, w.name, w.description, w.owner,
+    e.id AS environment_id, e.name AS environment_name, e.description AS environment_description,
+    e.is_default AS environment_is_default";
+
+const TASK_SOURCE: &str = "FROM tasks t JOIN workspaces w ON w.id = t.workspace_id
+    JOIN environments e ON e.id = w.environment_id WHERE TRUE";
+
+fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
+    if let Some(id) = filter.environment_id {
+        query.push(" AND e.id = ").push_bind(id.to_string());
+    }
+    push_workspaces(query, "w.id", filter.workspace_ids.as_deref());
+    if let Some(name) = &filter.name {
+        query.push(" AND ");
+        push_name_like(query, "t.name", name, beginning_with);
+    }
+    if let Some(part) = &filter.name_part {
+        query.push(" AND ");
+        push_name_like(query, "t.name", part, containing);
+    }
+    for tag in &filter.tags {
+        query.push(" AND ");
+        push_tag(query, tag);
+    }
+    if filter.artifact_id.is_some() || !filter.runtime.is_empty() {
+        // An index finds the newest run of a task.
+        query.push(" AND (SELECT CASE WHEN TRUE");
+        push_what_and_where(query, filter.artifact_id.as_deref(), &filter.runtime);
+        query.push(" THEN 1 ELSE 0 END FROM runs r WHERE r.task_id = t.id");
+        query.push(" ORDER BY r.triggered_at DESC, r.id DESC LIMIT 1) = 1");
+    }
+}
+
+/// True when what an upstream says of a task is what is known of it. Its list of tasks shows neither description nor tags.
+fn says_the_same(known: &Task, said: &Task) -> bool {
+    let (known_place, said_place) = (&known.workspace, &said.workspace);
+    known.name == storable(said.name.trim())
+        && known_place.id == said_place.id
+        && is_named(&known_place.name, &said_place.name, said_place.id)
+        && known_place.environment.id == said_place.environment.id
+        && is_named(&known_place.environment.name, &said_place.environment.name, said_place.environment.id)
+}
+
+/// True when a place has the name that an upstream gives it, perhaps with its id behind it: see [`free_name`].
+fn is_named(known: &str, said: &str, id: impl std::fmt::Display) -> bool {
+    let said = storable(said);
+    known == said.trim() || known == format!("{} ({id})", said.trim())
+}
+
+/// The name, or the name with the id behind it where another place of the kind has it.
+async fn free_name(
+    transaction: &mut Transaction<'_, Any>,
+    table: &str,
+    id: impl std::fmt::Display,
+    name: &str,
+    inside: Option<EnvironmentId>,
+) -> Result<String> {
+    let mut looking = Sql::new(format!("SELECT COUNT(*) FROM {table} WHERE name = "));
+    looking.push_bind(name.trim().to_owned()).push(" AND id <> ").push_bind(id.to_string());
+    if let Some(environment) = inside {
+        looking.push(" AND environment_id = ").push_bind(environment.to_string());
+    }
+    let taken: i64 = looking.build_query_scalar().fetch_one(&mut **transaction).await?;
+    Ok(if taken == 0 { name.trim().to_owned() } else { format!("{} ({id})", name.trim()) })
+}
+
+/// The first task of a workspace with a name, to the letter.
+async fn fetch_named<'c>(
+    executor: impl Executor<'c, Database = Any>,
+    workspace: WorkspaceId,
+    name: &str,
+) -> Result<Option<Task>> {
+    let mut query = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.workspace_id = "));
+    query.push_bind(workspace.to_string()).push(" AND t.name = ").push_bind(name.to_owned());
+    query.push(" ORDER BY t.id LIMIT 1");
+    let row: Option<TaskRow> = query.build_query_as().fetch_optional(executor).await?;
+    row.map(TaskRow::into_task).transpose()
+}
+
+/// False when there is a task with this id already.
+async fn insert_task<'c>(executor: impl Executor<'c, Database = Any>, task: &Task, now: Timestamp) -> Result<bool> {
+    let made = sqlx::query(
+        "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(task.id.to_string())
+    .bind(task.workspace.id.to_string())
+    .bind(&task.name)
+    .bind(storable(&task.version))
+    .bind(task.description.as_deref().map(storable))
+    .bind(json_of(&task.tags))
+    .bind(now.as_millis())
+    .execute(executor)
+    .await?;
+    Ok(made.rows_affected() > 0)
+}
+
+fn same_environment(known: Environment, new: &NewEnvironment) -> Result<Environment> {
+    let same = known.name == new.name.trim();
+    same_or_conflict(known, same, "environment")
+}
+
+fn same_workspace(known: Workspace, new: &NewWorkspace) -> Result<Workspace> {
+    let same = known.name == new.name.trim();
+    same_or_conflict(known, same, "workspace")
+}
+
+fn same_task(known: Task, new: &NewTask) -> Result<Task> {
+    let same = known.name == new.name.trim() && known.workspace.id == new.workspace_id;
+    same_or_conflict(known, same, "task")
+}
+
+fn name_is_taken(what: &str, name: &str) -> Error {
+    Error::conflict(format!("there is already a {what} named {name:?}: choose another name"))
+}
+
+fn same_or_conflict<T>(known: T, same: bool, what: &str) -> Result<T> {
+    match same {
+        true => Ok(known),
+        false => Err(Error::conflict(format!("there is already another {what} with this id"))),
+    }
+}
+
+#[derive(FromRow)]
+struct EnvironmentRow {
+    id: String,
+    name: String,
+    description: Option<String>,
+    is_default: i64,
+}
+
+impl EnvironmentRow {
+    fn into_environment(self) -> Result<Environment> {
+        Ok(Environment {
+            id: self.id.parse().map_err(|_| Error::corrupt("an environment id does not decode"))?,
+            name: self.name,
+            description: self.description,
+            is_default: self.is_default != 0,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct WorkspaceRow {
+    id: String,
+    name: String,
+    description: Option<String>,
+    owner: String,
+    environment_id: String,
+    environment_name: String,
+    environment_description: Option<String>,
+    environment_is_default: i64,
+}
+
+impl WorkspaceRow {
+    fn into_workspace(self) -> Result<Workspace> {
+        let environment = EnvironmentRow {
+            id: self.environment_id,
+            name: self.environment_name,
+            description: self.environment_description,
+            is_default: self.environment_is_default,
+        };
+        Ok(Workspace {
+            id: self.id.parse().map_err(|_| Error::corrupt("a workspace id does not decode"))?,
+            environment: environment.into_environment()?,
+            name: self.name,
+            description: self.description,
+            owner: self.owner,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct TaskRow {
+    task_id: String,
+    task_name: String,
+    task_version: String,
+    task_description: Option<String>,
+    task_tags: String,
+    #[sqlx(flatten)]
+    workspace: WorkspaceRow,
+}
+
+impl TaskRow {
+    fn into_task(self) -> Result<Task> {
+        Ok(Task {
+            id: self.task_id.parse().map_err(|_| Error::corrupt("a task id does not decode"))?,
+            workspace: self.workspace.into_workspace()?,
+            name: self.task_name,
+            version: self.task_version,
+            description: self.task_description,
+            tags: words(&self.task_tags)?,
+        })
+    }
+}
