@@ -39,6 +39,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes as handler;
 
 use crate::app::App;
+use crate::auth::audit::AuditMode;
 
 /// One route.
 pub struct Route {
@@ -50,12 +51,8 @@ pub struct Route {
     pub access: Access,
     /// What it is called in the audit log; none for what is not written down.
     pub audited: Option<&'static str>,
-    /// True when repeating it within some minutes is not written down again.
-    pub(crate) is_audited_once: bool,
-    /// True when it gives what is kept and changes nothing, so that without being written down it is not answered.
-    pub(crate) is_reading: bool,
-    /// True when it stores what is pushed, and only the workspaces, tasks and runs that it makes or ends are written down.
-    pub(crate) is_audited_by_part: bool,
+    /// What of its requests is written down, and when.
+    pub(crate) audit_mode: AuditMode,
     /// Its description, from the handler.
     pub(crate) operation: PathItem,
     /// The bodies that it names.
@@ -73,18 +70,7 @@ impl Route {
             PathItem { delete: Some(_), .. } => Method::DELETE,
             _ => Method::GET,
         };
-        Self {
-            method,
-            path,
-            access,
-            audited: None,
-            is_audited_once: false,
-            is_reading: false,
-            is_audited_by_part: false,
-            operation,
-            schemas,
-            handler,
-        }
+        Self { method, path, access, audited: None, audit_mode: AuditMode::Change, operation, schemas, handler }
     }
 
     /// This route, written down in the audit log: changing logs, and changing who may.
@@ -94,17 +80,17 @@ impl Route {
 
     /// The same for a route that reads logs: nobody does so without leaving a trace.
     fn audited_reading(self, action: &'static str) -> Self {
-        Self { is_reading: true, ..self.audited(action) }
+        Self { audit_mode: AuditMode::Read, ..self.audited(action) }
     }
 
     /// This route, of which is written down what it makes, begins and ends beside the records that it stores.
     fn audited_by_part(self) -> Self {
-        Self { is_audited_by_part: true, ..self.audited("push records") }
+        Self { audit_mode: AuditMode::ChangeByPart, ..self.audited("push records") }
     }
 
     /// The same for a route that is asked many times for one thing: that it is read on is not written down again.
     fn audited_once(self, action: &'static str) -> Self {
-        Self { is_audited_once: true, ..self.audited_reading(action) }
+        Self { audit_mode: AuditMode::ReadOnce, ..self.audited(action) }
     }
 }
 

@@ -27,12 +27,20 @@ use crate::http::request::{RequestId, client_address};
 pub(crate) struct Audited {
     pub(crate) auth: Auth,
     pub(crate) action: &'static str,
-    /// True when repeating it within some minutes is not written down again.
-    pub(crate) is_once: bool,
-    /// True when it gives what is kept and changes nothing.
-    pub(crate) is_reading: bool,
-    /// True when the request has no entry of its own, only each thing that it makes or changes.
-    pub(crate) is_by_part: bool,
+    pub(crate) mode: AuditMode,
+}
+
+/// What of the requests of a route is written down, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AuditMode {
+    /// The request, with what it changes.
+    Change,
+    /// Each thing that the request makes, begins or ends; the request itself has no entry.
+    ChangeByPart,
+    /// The request, before its answer goes out; it changes nothing.
+    Read,
+    /// The same, but not when it is repeated within some minutes.
+    ReadOnce,
 }
 
 /// What is to be written down of a request that reads, but for its status: in the request's extensions, for a handler that
@@ -109,9 +117,9 @@ pub(crate) async fn audit_request(State(audited): State<Audited>, request: Reque
         request_id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
     };
     let request = Request::from_parts(parts, body);
-    match audited.is_reading {
-        true => read(&audited, entry, request, next).await,
-        false => change(&audited, entry, request, next).await,
+    match audited.mode {
+        AuditMode::Read | AuditMode::ReadOnce => read(&audited, entry, request, next).await,
+        AuditMode::Change | AuditMode::ChangeByPart => change(&audited, entry, request, next).await,
     }
 }
 
@@ -119,13 +127,13 @@ pub(crate) async fn audit_request(State(audited): State<Audited>, request: Reque
 async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next: Next) -> Response {
     let (deed, store) = (Deed::new(entry.clone()), audited.auth.store().clone());
     request.extensions_mut().insert(AuditedChange { deed: deed.clone(), store: store.clone() });
-    let is_by_part = audited.is_by_part;
+    let has_entry = audited.mode == AuditMode::Change;
     let change = audited.auth.changes().run(async move {
         let response = next.run(request).await;
         let status = response.status();
         // A change that was made, and whose request failed afterwards, is answered otherwise than it was written down.
         let is_told = deed.is_written() && status.is_success();
-        if !is_told && !is_by_part {
+        if has_entry && !is_told {
             let entry = AuditEntry { status: status.as_u16(), ..entry };
             let id = entry.request_id.clone();
             if let Err(error) = store.audit(entry).await {
@@ -146,7 +154,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
     }
     let is_success = response.status().is_success();
     let read = || Read { caller_id: entry.caller_id.clone(), subject: entry.subject.clone() };
-    let read = (audited.is_once && is_success).then(read);
+    let read = (audited.mode == AuditMode::ReadOnce && is_success).then(read);
     if read.as_ref().is_some_and(|read| audited.auth.recent_reads().contains(read)) {
         return response;
     }

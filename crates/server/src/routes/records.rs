@@ -64,7 +64,7 @@ pub(crate) async fn push(
                 app.metrics().records_in.inc_by(stored.stored);
             }
             let StoredBatch { stored, repeated } = stored;
-            let Taken { repaired, refused_lines, refused } = taken;
+            let Taken { repaired, refused_lines, refused, .. } = taken;
             Ok(Json(StoredLines { stored, repeated, repaired, refused_lines, refused }))
         }
         Err(error) => {
@@ -77,6 +77,8 @@ pub(crate) async fn push(
 /// What was taken of a body.
 #[derive(Default)]
 struct Taken {
+    /// True where a line that cannot be read is skipped, and does not refuse the body.
+    is_skipping: bool,
     /// Texts that were mended.
     repaired: u64,
     refused_lines: u64,
@@ -84,20 +86,26 @@ struct Taken {
 }
 
 impl Taken {
-    fn refuse(&mut self, line: u64, reason: String) {
+    /// Counts a line that is not stored; the error, where that refuses the body, or where so many were refused that the body
+    /// is hardly what it should be.
+    fn refuse(&mut self, line: u64, reason: String, error: impl FnOnce(&str) -> ApiError) -> ApiResult<()> {
+        if !self.is_skipping {
+            return Err(error(&reason));
+        }
         self.refused_lines += 1;
         if self.refused.len() < limits::REFUSED_LINES_SHOWN {
             self.refused.push(RefusedLine { line, reason });
         }
-    }
-
-    /// 400: so many lines were refused that the body is hardly what it should be.
-    fn check_count(&self) -> ApiResult<()> {
         if self.refused_lines <= limits::REFUSED_LINES_MAX {
             return Ok(());
         }
         let message = format!("more than {} lines cannot be read", limits::REFUSED_LINES_MAX);
         Err(ApiError::invalid(format!("{message}; the first: {}", self.first_refused())))
+    }
+
+    /// The same for a line that is no record.
+    fn refuse_unreadable(&mut self, line: u64, error: &serde_json::Error) -> ApiResult<()> {
+        self.refuse(line, said(error), |_| wrong_line(line, error))
     }
 
     fn first_refused(&self) -> String {
@@ -114,16 +122,14 @@ async fn take_lines(
     is_skipping: bool,
 ) -> ApiResult<Taken> {
     let mut record = Record::at(Timestamp::MIN);
-    let mut taken = Taken::default();
+    let mut taken = Taken { is_skipping, ..Taken::default() };
     while let Some((number, line)) = lines.next().await? {
         let line = match line {
             Ok(line) => line,
-            Err(error) if is_skipping => {
-                taken.refuse(number, error.to_string());
-                taken.check_count()?;
+            Err(error) => {
+                taken.refuse(number, error.to_string(), |reason| too_large(number, reason))?;
                 continue;
             }
-            Err(error) => return Err(too_large(number, &error.to_string())),
         };
         let is_first = number == 1;
         if is_first && (line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff")) {
@@ -137,32 +143,37 @@ async fn take_lines(
                 Err(error) if error.status == StatusCode::PAYLOAD_TOO_LARGE => {
                     let bytes_max = memory.decoded_bytes_max();
                     let reason = format!("its parts take more than {bytes_max} bytes once they are read");
-                    match is_skipping {
-                        true => taken.refuse(number, reason),
-                        false => return Err(too_large(number, &reason)),
-                    }
-                    taken.check_count()?;
+                    taken.refuse(number, reason, |reason| too_large(number, reason))?;
                     continue;
                 }
                 Err(error) => return Err(error),
             }
         }
         if line.trim_ascii_start().starts_with(b"[") {
-            take_array(number, line, &mut record, batch, is_skipping, &mut taken).await?;
+            take_array(number, line, &mut record, batch, &mut taken).await?;
         } else {
-            match read(&mut record, line, &mut taken.repaired) {
-                Ok(()) => batch.push(&record).await?,
-                Err(error) if is_skipping => taken.refuse(number, said(&error)),
-                Err(error) => return Err(wrong_line(number, &error)),
-            }
+            take_record(number, line, &mut record, batch, &mut taken).await?;
         }
         if is_large {
             record = Record::at(Timestamp::MIN);
             memory.release_decoded();
         }
-        taken.check_count()?;
     }
     Ok(taken)
+}
+
+/// Takes a record.
+async fn take_record(
+    number: u64,
+    json: &[u8],
+    record: &mut Record,
+    batch: &mut BatchWriter,
+    taken: &mut Taken,
+) -> ApiResult<()> {
+    match read(record, json, &mut taken.repaired) {
+        Ok(()) => Ok(batch.push(record).await?),
+        Err(error) => taken.refuse_unreadable(number, &error),
+    }
 }
 
 /// Takes a line that is an array of records.
@@ -171,26 +182,17 @@ async fn take_array(
     line: &[u8],
     record: &mut Record,
     batch: &mut BatchWriter,
-    is_skipping: bool,
     taken: &mut Taken,
 ) -> ApiResult<()> {
     let records: Vec<&RawValue> = match serde_json::from_slice(line) {
         Ok(records) => records,
-        Err(error) if is_skipping => {
-            taken.refuse(number, said(&error));
-            return Ok(());
-        }
         Err(error) => {
-            let detail = "an array of records stands in one line; otherwise send one record a line";
-            return Err(wrong_line(number, &error).with_detail(detail));
+            let advice = "an array of records stands in one line; otherwise send one record a line";
+            return taken.refuse(number, said(&error), |_| wrong_line(number, &error).with_detail(advice));
         }
     };
     for json in records {
-        match read(record, json.get().as_bytes(), &mut taken.repaired) {
-            Ok(()) => batch.push(record).await?,
-            Err(error) if is_skipping => taken.refuse(number, said(&error)),
-            Err(error) => return Err(wrong_line(number, &error)),
-        }
+        take_record(number, json.get().as_bytes(), record, batch, taken).await?;
     }
     Ok(())
 }

@@ -27,9 +27,7 @@ pub fn router(app: App) -> Router {
         let handler = match route.audited {
             None => route.handler,
             Some(action) => {
-                let (is_once, is_reading) = (route.is_audited_once, route.is_reading);
-                let is_by_part = route.is_audited_by_part;
-                let audited = Audited { auth: auth.clone(), action, is_once, is_reading, is_by_part };
+                let audited = Audited { auth: auth.clone(), action, mode: route.audit_mode };
                 route.handler.route_layer(middleware::from_fn_with_state(audited, audit_request))
             }
         };
