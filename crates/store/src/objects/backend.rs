@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::objects::connector::BucketConnector;
 use crate::objects::metering::{Metered, ObjectCounts};
 use crate::objects::read_retry::BucketReads;
 use crate::settings::SecretUrl;
@@ -128,23 +129,29 @@ fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
     let mut place = url.url().clone();
     place.set_query(None);
     let options = url.url().query_pairs();
+    let connector = BucketConnector::default();
     Ok(match place.scheme() {
         "s3" => {
-            let mut builder = AmazonS3Builder::from_env().with_retry(retries()).with_url(place);
+            let mut builder =
+                AmazonS3Builder::from_env().with_retry(retries()).with_http_connector(connector).with_url(place);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
             Arc::new(builder.build()?)
         }
         "gs" => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_retry(retries()).with_url(place);
+            let mut builder = GoogleCloudStorageBuilder::from_env()
+                .with_retry(retries())
+                .with_http_connector(connector)
+                .with_url(place);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
             Arc::new(builder.build()?)
         }
         _ => {
-            let mut builder = MicrosoftAzureBuilder::from_env().with_retry(retries()).with_url(place);
+            let mut builder =
+                MicrosoftAzureBuilder::from_env().with_retry(retries()).with_http_connector(connector).with_url(place);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }

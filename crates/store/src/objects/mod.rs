@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod bucket;
 pub(crate) mod checksums;
+pub(crate) mod connector;
 pub(crate) mod damage;
 pub(crate) mod intents;
 pub(crate) mod keys;

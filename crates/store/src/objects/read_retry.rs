@@ -16,13 +16,9 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
-use tokio::time::Instant;
 use tracing::debug;
 
 use crate::limits;
-
-/// A failure that comes sooner was none of the bucket's: what it refuses is sent again for longer than this.
-const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// A bucket whose reads end.
 #[derive(Debug)]
@@ -128,30 +124,12 @@ impl ObjectStore for BucketReads {
 /// Asks for an object or a part of it. A request that hangs is sent once more: its connection may be at fault.
 async fn begin(bucket: &Arc<dyn ObjectStore>, key: &Path, options: &GetOptions) -> Result<GetResult> {
     for _ in 0..2 {
-        let asking = ask_again_at_once(bucket, key, options);
-        match tokio::time::timeout(limits::BUCKET_ANSWER, asking).await {
+        match tokio::time::timeout(limits::BUCKET_ANSWER, bucket.get_opts(key, options.clone())).await {
             Ok(answer) => return answer,
             Err(_) => debug!(object.key = %key, "the bucket does not answer"),
         }
     }
     Err(silent(key))
-}
-
-/// Asks, and asks again where the request failed at once: it was given a connection that the bucket had closed. The library
-/// does not know this failure ("connection was not ready") for one that ends by itself, and gives it back.
-async fn ask_again_at_once(bucket: &Arc<dyn ObjectStore>, key: &Path, options: &GetOptions) -> Result<GetResult> {
-    let mut tries = 0;
-    loop {
-        let begun = Instant::now();
-        match bucket.get_opts(key, options.clone()).await {
-            Err(Error::Generic { store, source }) if tries < limits::BUCKET_BREAKS_MAX && begun.elapsed() < AT_ONCE => {
-                tries += 1;
-                debug!(object.key = %key, object.store = store, error = source.as_ref() as &dyn std::error::Error, "a read failed at once, and is begun again");
-                tokio::time::sleep(Duration::from_millis(20 << tries)).await;
-            }
-            answer => return answer,
-        }
-    }
 }
 
 fn silent(key: &Path) -> Error {
