@@ -125,6 +125,16 @@ enum Effort {
     Frugal,
 }
 
+/// How a question is tried.
+#[derive(Debug)]
+struct Attempt {
+    effort: Effort,
+    /// Rows of a batch at most.
+    rows_max: usize,
+    /// True once a part of the answer was given, which cannot be taken back.
+    has_rows: Arc<AtomicBool>,
+}
+
 /// An answer that is being worked out.
 pub struct Answer {
     schema: SchemaRef,
@@ -283,21 +293,16 @@ impl RunningQuery {
 
     /// Answers, unless something goes wrong; with fewer rows at a time where they are long.
     async fn attempt(&self, asker: &mut Asker, effort: Effort) -> Result<(), SqlError> {
-        let mut rows_max = BATCH_ROWS;
-        while let Some(wide) = self.attempt_by(asker, effort, rows_max).await? {
-            rows_max = wide.rows_at_a_time(self.engine.settings.memory_bytes).min(rows_max / 2).max(1);
+        let mut attempt = Attempt { effort, rows_max: BATCH_ROWS, has_rows: Arc::default() };
+        while let Some(wide) = self.answer_by(&attempt, asker).await? {
+            let rows_max = wide.rows_at_a_time(self.engine.settings.memory_bytes);
+            attempt.rows_max = rows_max.min(attempt.rows_max / 2).max(1);
         }
         Ok(())
     }
 
-    /// Answers with so many rows at a time. Some: rows are too long for that, and none of the answer was given.
-    async fn attempt_by(
-        &self,
-        asker: &mut Asker,
-        effort: Effort,
-        rows_max: usize,
-    ) -> Result<Option<WideRows>, SqlError> {
-        let has_rows = Arc::new(AtomicBool::new(asker.has_rows()));
+    /// Tries to answer. Some: rows are too long for as many at a time, and none of the answer was given.
+    async fn answer_by(&self, attempt: &Attempt, asker: &mut Asker) -> Result<Option<WideRows>, SqlError> {
         let Self { engine, query, readable, stop } = self;
         let deadline = stop.deadline();
         let failure = |error: &DataFusionError| match stop.check() {
@@ -307,7 +312,7 @@ impl RunningQuery {
                 .with_tables(&table_names())
                 .with_functions_left_out(&LEFT_OUT),
         };
-        let beginning = begin(engine, query, readable.clone(), stop, effort, (rows_max, &has_rows));
+        let beginning = begin(engine, query, readable.clone(), stop, attempt);
         let mut stream = within(deadline, beginning).await?.map_err(|error| failure(&error))?;
         loop {
             let next = tokio::select! {
@@ -322,7 +327,7 @@ impl RunningQuery {
                 },
             };
             let is_last = next.is_none();
-            has_rows.store(true, Ordering::Relaxed);
+            attempt.has_rows.store(true, Ordering::Relaxed);
             asker.begin(stream.schema());
             if !asker.give(next).await || is_last {
                 return Ok(None);
@@ -371,11 +376,11 @@ async fn begin(
     query: &Arc<str>,
     readable: Option<Vec<WorkspaceId>>,
     stop: &Arc<Stop>,
-    effort: Effort,
-    (rows_max, has_rows): (usize, &Arc<AtomicBool>),
+    attempt: &Attempt,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let planning = {
         let (engine, query, stop) = (engine.clone(), Arc::clone(query), Arc::clone(stop));
+        let (effort, rows_max) = (attempt.effort, attempt.rows_max);
         move || -> Result<(SessionState, LogicalPlan), DataFusionError> {
             let functions = Functions::new(&engine.function_memory);
             let mut state = engine.state(readable, &functions, &stop, effort)?;
@@ -396,7 +401,7 @@ async fn begin(
     let limit = Arc::new(WidthLimit {
         rows: state.config().batch_size(),
         memory_bytes: engine.settings.memory_bytes,
-        has_rows: Arc::clone(has_rows),
+        has_rows: Arc::clone(&attempt.has_rows),
     });
     let plan = windows::counted(bounded(stoppable(plan, stop)?, &limit)?, &limit)?;
     execute_stream(plan, Arc::new(TaskContext::from(&state)))

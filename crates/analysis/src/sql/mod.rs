@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod measured;
 mod memory;
+mod pass_through;
 mod record_scan;
 mod record_table;
 mod render;

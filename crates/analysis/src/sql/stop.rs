@@ -18,13 +18,14 @@ use datafusion::logical_expr::{ColumnarValue, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coop::make_cooperative;
-use datafusion::physical_plan::execution_plan::{CardinalityEffect, SchedulingType};
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{NestedLoopJoinExec, NestedLoopJoinExecBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use futures::StreamExt;
 use tokio::time::Instant;
+
+use super::pass_through::{Pass, PassThroughExec};
 
 /// When a question ends at the latest.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Resul
             Some(join) => with_stoppable_filter(join, stop)?,
             None => plan,
         };
-        Ok(Transformed::yes(Arc::new(StopExec::new(plan, stop)) as Arc<dyn ExecutionPlan>))
+        Ok(Transformed::yes(PassThroughExec::over(plan, Arc::new(StopPass(Arc::clone(stop))))))
     })
     .data()
 }
@@ -144,64 +145,28 @@ fn with_stoppable_filter(join: &NestedLoopJoinExec, stop: &Arc<Stop>) -> Result<
 
 /// Passes batches on until the question ends.
 #[derive(Debug)]
-struct StopExec {
-    input: Arc<dyn ExecutionPlan>,
-    properties: Arc<PlanProperties>,
-    stop: Arc<Stop>,
-}
+struct StopPass(Arc<Stop>);
 
-impl StopExec {
-    fn new(input: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Self {
-        let properties =
-            PlanProperties::clone(input.properties()).with_scheduling_type(SchedulingType::Cooperative).into();
-        Self { input, properties, stop: Arc::clone(stop) }
-    }
-}
-
-impl DisplayAs for StopExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StopExec")
-    }
-}
-
-impl ExecutionPlan for StopExec {
+impl Pass for StopPass {
     fn name(&self) -> &'static str {
         "StopExec"
     }
 
-    fn as_any(&self) -> &dyn Any {
-        self
+    fn is_cooperative(&self) -> bool {
+        true
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(match children.pop() {
-            Some(input) => Arc::new(Self::new(input, &self.stop)),
-            None => self,
-        })
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        self.stop.check()?;
-        let stop = Arc::clone(&self.stop);
-        let batches = self.input.execute(partition, context)?.map(move |batch| stop.check().and(batch));
-        let stream = RecordBatchStreamAdapter::new(self.input.schema(), batches);
+    fn pass(
+        &self,
+        input: &dyn ExecutionPlan,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        self.0.check()?;
+        let stop = Arc::clone(&self.0);
+        let batches = input.execute(partition, context)?.map(move |batch| stop.check().and(batch));
+        let stream = RecordBatchStreamAdapter::new(input.schema(), batches);
         Ok(make_cooperative(Box::pin(stream)))
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
     }
 }
 

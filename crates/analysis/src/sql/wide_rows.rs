@@ -5,8 +5,6 @@
 //! measured before such an operator gets them. Where a batch of the longest would take too much, the question is begun
 //! again with fewer rows at a time ([`WideRows`]), as long as nothing of its answer was given.
 
-use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,12 +14,12 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::unnest::UnnestExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::pass_through::{Pass, PassThroughExec};
 use super::record_table::RecordTable;
 
 /// Columns of records whose texts are short. Those of the other tables are, or there are few of them.
@@ -118,11 +116,9 @@ pub(super) fn bounded(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> 
         if lists.is_none() && !plan.name().ends_with("JoinExec") {
             return Ok(Transformed::no(plan));
         }
-        let inputs = plan.children().into_iter().map(|input| {
-            let (input, lists, limit) = (Arc::clone(input), lists.clone(), Arc::clone(limit));
-            Arc::new(WidthExec { input, lists, limit }) as Arc<dyn ExecutionPlan>
-        });
-        let inputs = inputs.collect();
+        let pass: Arc<dyn Pass> = Arc::new(WidthPass { lists, limit: Arc::clone(limit) });
+        let children = plan.children().into_iter();
+        let inputs = children.map(|input| PassThroughExec::over(Arc::clone(input), Arc::clone(&pass))).collect();
         Ok(Transformed::yes(plan.with_new_children(inputs)?))
     })
     .data()
@@ -130,50 +126,25 @@ pub(super) fn bounded(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> 
 
 /// Measures the rows that an operator gets.
 #[derive(Debug)]
-struct WidthExec {
-    input: Arc<dyn ExecutionPlan>,
+struct WidthPass {
     /// The columns that are taken apart, where that is what the operator does.
     lists: Option<Arc<[usize]>>,
     limit: Arc<WidthLimit>,
 }
 
-impl DisplayAs for WidthExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl ExecutionPlan for WidthExec {
+impl Pass for WidthPass {
     fn name(&self) -> &'static str {
         "WidthExec"
     }
 
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(match children.pop() {
-            Some(input) => Arc::new(Self { input, lists: self.lists.clone(), limit: Arc::clone(&self.limit) }),
-            None => self,
-        })
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn pass(
+        &self,
+        input: &dyn ExecutionPlan,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
         let (lists, limit) = (self.lists.clone(), Arc::clone(&self.limit));
-        let batches = self.input.execute(partition, context)?.map(move |batch| {
+        let batches = input.execute(partition, context)?.map(move |batch| {
             let batch = batch?;
             let parts = match &lists {
                 Some(lists) => parts_to_take_apart(&batch, lists, &limit)?,
@@ -184,11 +155,7 @@ impl ExecutionPlan for WidthExec {
             };
             Ok::<_, DataFusionError>(stream::iter(parts.into_iter().map(Ok)))
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), batches.try_flatten())))
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
+        Ok(Box::pin(RecordBatchStreamAdapter::new(input.schema(), batches.try_flatten())))
     }
 }
 

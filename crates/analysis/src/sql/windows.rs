@@ -5,8 +5,6 @@
 //! the input of each is counted as it passes, with what the values of the functions may take, before the window gets it.
 //! A function that gives texts may give the longest of them for each row, which the question is held to as in a join.
 
-use std::any::Any;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +12,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
@@ -23,12 +21,12 @@ use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::window::{
     PlainAggregateWindowExpr, SlidingAggregateWindowExpr, StandardWindowExpr, WindowExpr,
 };
-use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec, WindowUDFExpr};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{StreamExt, TryStreamExt};
 
+use super::pass_through::{Pass, PassThroughExec};
 use super::wide_rows::{WidthLimit, bytes_of, longest_value};
 
 /// What a value takes while it is made, beside its bytes. Unit: bytes.
@@ -54,10 +52,11 @@ pub(super) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> 
         let functions = window.iter().map(|function| Function::of(function.as_ref())).collect::<Result<Vec<_>>>()?;
         let need = Arc::new(Need { functions, is_whole, limit: Arc::clone(limit) });
         let partitions = input.output_partitioning().partition_count();
-        let answered: Arc<[AtomicUsize]> = (0..partitions).map(|_| AtomicUsize::new(0)).collect();
-        let input = Edge::new(Arc::clone(input), Side::Before(need), &answered);
-        let window = Arc::clone(&plan).with_new_children(vec![Arc::new(input)])?;
-        Ok(Transformed::yes(Arc::new(Edge::new(window, Side::After, &answered)) as Arc<dyn ExecutionPlan>))
+        let answered: Answered = (0..partitions).map(|_| AtomicUsize::new(0)).collect();
+        let counting = Arc::new(InputPass { need, answered: Arc::clone(&answered) });
+        let input = PassThroughExec::over(Arc::clone(input), counting);
+        let window = Arc::clone(&plan).with_new_children(vec![input])?;
+        Ok(Transformed::yes(PassThroughExec::over(window, Arc::new(OutputPass(answered)))))
     })
     .data()
 }
@@ -234,110 +233,63 @@ impl Need {
     }
 }
 
-/// One side of a window.
-#[derive(Debug, Clone)]
-enum Side {
-    /// Its input, which is counted.
-    Before(Arc<Need>),
-    /// What it gives: rows that it has answered.
-    After,
-}
+/// Rows that a window has answered, for each partition.
+type Answered = Arc<[AtomicUsize]>;
 
-/// Passes batches on, and counts them.
+/// What a window gives: rows that it has answered.
 #[derive(Debug)]
-struct Edge {
-    input: Arc<dyn ExecutionPlan>,
-    side: Side,
-    /// Rows that the window has answered, for each partition.
-    answered: Arc<[AtomicUsize]>,
-}
+struct OutputPass(Answered);
 
-impl Edge {
-    fn new(input: Arc<dyn ExecutionPlan>, side: Side, answered: &Arc<[AtomicUsize]>) -> Self {
-        Self { input, side, answered: Arc::clone(answered) }
-    }
-
-    fn answered(&self, partition: usize) -> Result<Answered> {
-        match partition < self.answered.len() {
-            true => Ok(Answered { all: Arc::clone(&self.answered), partition }),
-            false => Err(DataFusionError::Internal(format!("a window has no partition {partition}"))),
-        }
-    }
-}
-
-/// The rows that the window has answered of one partition.
-struct Answered {
-    all: Arc<[AtomicUsize]>,
-    partition: usize,
-}
-
-impl Answered {
-    fn rows(&self) -> &AtomicUsize {
-        &self.all[self.partition]
-    }
-}
-
-impl DisplayAs for Edge {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl ExecutionPlan for Edge {
+impl Pass for OutputPass {
     fn name(&self) -> &'static str {
-        match self.side {
-            Side::Before(_) => "WindowInputExec",
-            Side::After => "WindowOutputExec",
-        }
+        "WindowOutputExec"
     }
 
-    fn as_any(&self) -> &dyn Any {
-        self
+    fn pass(
+        &self,
+        input: &dyn ExecutionPlan,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let answered = Arc::clone(&self.0);
+        let batches = input.execute(partition, context)?.inspect_ok(move |batch| {
+            answered[partition].fetch_add(batch.num_rows(), Ordering::Relaxed);
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(input.schema(), batches)))
+    }
+}
+
+/// What a window gets, which is counted.
+#[derive(Debug)]
+struct InputPass {
+    need: Arc<Need>,
+    answered: Answered,
+}
+
+impl Pass for InputPass {
+    fn name(&self) -> &'static str {
+        "WindowInputExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(match children.pop() {
-            Some(input) => Arc::new(Self::new(input, self.side.clone(), &self.answered)),
-            None => self,
-        })
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let answered = self.answered(partition)?;
-        let schema = self.input.schema();
-        let reservation = MemoryConsumer::new(format!("Window[{partition}]")).register(context.memory_pool());
-        let input = self.input.execute(partition, context)?;
-        Ok(match &self.side {
-            Side::After => {
-                let batches = input.inspect_ok(move |batch| {
-                    answered.rows().fetch_add(batch.num_rows(), Ordering::Relaxed);
-                });
-                Box::pin(RecordBatchStreamAdapter::new(schema, batches))
-            }
-            Side::Before(need) => {
-                // A part of a recursive query is run again and again.
-                answered.rows().store(0, Ordering::Relaxed);
-                let mut counter = Counter::new(Arc::clone(need), answered, reservation);
-                let batches = input.map(move |batch| batch.and_then(|batch| counter.take(&batch).map(|()| batch)));
-                Box::pin(RecordBatchStreamAdapter::new(schema, batches))
-            }
-        })
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
+    fn pass(
+        &self,
+        input: &dyn ExecutionPlan,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let answered = Arc::clone(&self.answered);
+        // A part of a recursive query is run again and again.
+        answered[partition].store(0, Ordering::Relaxed);
+        let memory = MemoryConsumer::new(format!("Window[{partition}]")).register(context.memory_pool());
+        let need = Arc::clone(&self.need);
+        let passed = Passed { rows: 0, bytes: 0, texts: vec![Texts::default(); need.functions.len()] };
+        let mut counter = Counter { need, passed, memory };
+        let batches = input.execute(partition, context)?.map(move |batch| {
+            let batch = batch?;
+            counter.take(&batch, answered[partition].load(Ordering::Relaxed))?;
+            Ok(batch)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(input.schema(), batches)))
     }
 }
 
@@ -345,20 +297,13 @@ impl ExecutionPlan for Edge {
 struct Counter {
     need: Arc<Need>,
     passed: Passed,
-    answered: Answered,
     memory: MemoryReservation,
 }
 
 impl Counter {
-    fn new(need: Arc<Need>, answered: Answered, memory: MemoryReservation) -> Self {
-        let passed = Passed { rows: 0, bytes: 0, texts: vec![Texts::default(); need.functions.len()] };
-        Self { need, passed, answered, memory }
-    }
-
-    /// Takes the memory for a batch.
-    fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Takes the memory for a batch, when so many of the rows before it are answered.
+    fn take(&mut self, batch: &RecordBatch, answered: usize) -> Result<()> {
         self.need.count(&mut self.passed, batch)?;
-        let answered = self.answered.rows().load(Ordering::Relaxed);
         self.memory.try_resize(self.need.bytes(&self.passed, answered))
     }
 }
