@@ -100,7 +100,7 @@ mod tests {
         tokio::spawn(async move {
             while let Ok((mut connection, _)) = listener.accept().await {
                 let mut head = [0; 4_096];
-                connection.read(&mut head).await.unwrap();
+                assert!(connection.read(&mut head).await.unwrap() > 0);
                 connection.write_all(ANSWER).await.unwrap();
             }
         });
