@@ -29,8 +29,7 @@ fn wait_for_line(service: &Service, line: &str) {
 #[test]
 fn a_job_that_panics_is_started_again_and_ends_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let service =
-        Service::start_with(folder, &["--settle", "0s"], &[("FAILPOINTS", "job-sealing=2*panic(a fault)->off")]);
+    let service = Service::start_with(folder, &["--settle", "0s"], &[("FAILPOINTS", "job-sealing=panic:2")]);
     wait_for_line(&service, r#"runlog_background_restarts_total{work="sealing"} 2"#);
     wait_for_line(&service, r#"runlog_background_workers{work="sealing"} 1"#);
     wait_for_line(&service, r#"runlog_background_restarts_total{work="page builds"} 0"#);

@@ -50,7 +50,7 @@ settle = "0s"
         return [os.environ["RUNLOG"], *arguments, "--settings", str(self.settings)]
 
     def environment(self, step: str = "") -> dict[str, str]:
-        failpoints = {"FAILPOINTS": f"{step}=return"} if step else {}
+        failpoints = {"FAILPOINTS": f"{step}=abort:0"} if step else {}
         return {**os.environ, "UPSTREAM_TOKEN": self.token, "RUST_BACKTRACE": "0", **failpoints}
 
     def start(self, step: str = "") -> None:

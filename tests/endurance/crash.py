@@ -49,7 +49,7 @@ def crash(data: Path, places: list[str], kills: int, chance: random.Random, seed
             environment = {}
             if kill % 2:
                 step = STEPS[kill // 2 % len(STEPS)]
-                environment["FAILPOINTS"] = f"{step}={chance.randint(0, 4)}*off->return"
+                environment["FAILPOINTS"] = f"{step}=abort:{chance.randint(0, 4)}"
             service = Service(data, places, environment)
             ports[0] = service.port
             is_up = service.wait()

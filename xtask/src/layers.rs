@@ -16,8 +16,9 @@ const ROOMS: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that only some rooms may name, because they are what the room hides (or what is slow to build).
-const HIDDEN: [(&str, &[&str]); 22] = [
+const HIDDEN: [(&str, &[&str]); 20] = [
     ("sqlx", &["store"]),
+    ("sqlx-macros", &["store"]),
     ("object_store", &["store"]),
     ("parquet", &["store", "analysis"]),
     ("arrow-array", &["store", "analysis"]),
@@ -25,8 +26,6 @@ const HIDDEN: [(&str, &[&str]); 22] = [
     ("reqwest", &["client", "collector", "server"]),
     ("csv", &["server"]),
     ("utoipa-axum", &["server"]),
-    ("utoipa-swagger-ui", &["server"]),
-    ("governor", &["server"]),
     ("hyper-util", &["server"]),
     ("opentelemetry-proto", &["server", "collector"]),
     ("prost", &["server", "collector"]),
@@ -35,7 +34,6 @@ const HIDDEN: [(&str, &[&str]); 22] = [
     ("prometheus-client", &["server"]),
     ("axum", &["server"]),
     ("axum-server", &["server"]),
-    ("tower-http", &["server"]),
     ("jsonwebtoken", &["server"]),
     ("clap", &["cli"]),
     ("syn", &[]),

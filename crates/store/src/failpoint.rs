@@ -1,24 +1,108 @@
-//! Places at which tests end the process: between an object and its row, and the like.
+//! Places at which tests end the process or make it panic: between an object and its row, and the like.
 //!
-//! Without the feature `failpoints`, which only tests switch on, there is nothing here.
+//! Without the feature `failpoints`, which only tests switch on, there is nothing here. With it, the environment variable
+//! `FAILPOINTS` says what is to happen where: `NAME=ACTION`, several with `;` between them. `abort:N` ends the process, as
+//! a power cut would, the next time after N times that the place is reached; `panic:N` panics the first N times.
+
+#[cfg(feature = "failpoints")]
+use std::{
+    collections::HashMap,
+    sync::OnceLock,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// Reads from the environment variable `FAILPOINTS` where the process is to end.
+///
+/// # Panics
+///
+/// When the variable cannot be read: a test that ends the process nowhere would prove nothing.
 pub(crate) fn set_up() {
     #[cfg(feature = "failpoints")]
-    {
-        static ONCE: std::sync::Once = std::sync::Once::new();
-        // The scenario lasts as long as the process.
-        ONCE.call_once(|| std::mem::forget(fail::FailScenario::setup()));
-    }
+    actions();
 }
 
-/// Ends the process here, as a power cut would, when the environment says so.
+/// Ends the process here, or panics, when the environment says so.
 #[inline]
 pub fn reach(place: &str) {
     #[cfg(feature = "failpoints")]
-    if fail::eval(place, |_| ()).is_some() {
-        std::process::abort();
+    if let Some(failpoint) = actions().get(place) {
+        failpoint.act(place);
     }
     #[cfg(not(feature = "failpoints"))]
     let _ = place;
+}
+
+/// What happens at one place.
+#[cfg(feature = "failpoints")]
+#[derive(Debug)]
+struct Failpoint {
+    action: Action,
+    times_reached: AtomicU64,
+}
+
+#[cfg(feature = "failpoints")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    AbortAfter(u64),
+    PanicTimes(u64),
+}
+
+#[cfg(feature = "failpoints")]
+impl Failpoint {
+    fn act(&self, place: &str) {
+        let times_before = self.times_reached.fetch_add(1, Ordering::Relaxed);
+        match self.action {
+            Action::AbortAfter(times) if times_before >= times => std::process::abort(),
+            Action::PanicTimes(times) if times_before < times => panic!("failpoint {place}"),
+            Action::AbortAfter(_) | Action::PanicTimes(_) => {}
+        }
+    }
+}
+
+#[cfg(feature = "failpoints")]
+fn actions() -> &'static HashMap<String, Failpoint> {
+    static ACTIONS: OnceLock<HashMap<String, Failpoint>> = OnceLock::new();
+    ACTIONS.get_or_init(|| {
+        let text = std::env::var("FAILPOINTS").unwrap_or_default();
+        text.split(';').filter(|one| !one.is_empty()).map(|one| parse(one).unwrap_or_else(|| unreadable(one))).collect()
+    })
+}
+
+#[cfg(feature = "failpoints")]
+fn parse(text: &str) -> Option<(String, Failpoint)> {
+    let (place, action) = text.split_once('=')?;
+    let (name, times) = action.split_once(':')?;
+    let times = times.parse().ok()?;
+    let action = match name {
+        "abort" => Action::AbortAfter(times),
+        "panic" => Action::PanicTimes(times),
+        _ => return None,
+    };
+    Some((place.to_owned(), Failpoint { action, times_reached: AtomicU64::new(0) }))
+}
+
+#[cfg(feature = "failpoints")]
+fn unreadable(text: &str) -> ! {
+    panic!("FAILPOINTS: cannot read {text:?}; write NAME=abort:N or NAME=panic:N")
+}
+
+#[cfg(all(test, feature = "failpoints"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_read_and_nothing_else_is_taken_for_one() {
+        assert_eq!(parse("seal-before-rows=abort:4").unwrap().1.action, Action::AbortAfter(4));
+        assert_eq!(parse("job-sealing=panic:2").unwrap().1.action, Action::PanicTimes(2));
+        for text in ["job-sealing", "job-sealing=panic", "job-sealing=return:1", "job-sealing=abort:x"] {
+            assert!(parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_panics_as_often_as_is_said() {
+        let (place, failpoint) = parse("here=panic:2").unwrap();
+        let panics = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| failpoint.act(&place))).is_err();
+        assert_eq!([panics(), panics(), panics()], [true, true, false]);
+    }
 }

@@ -26,6 +26,13 @@ const PAGE: &str = "index.html";
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 
+/// The folder of the page that shows the API.
+const DOCS: &str = "docs/";
+
+/// What that page may load: its own files, and the description. Its library writes styles into its elements.
+const DOCS_CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
 /// Files under a name that changes with what is in them may be kept for as long as a browser likes.
 const KEEP: &str = "public, max-age=31536000, immutable";
 
@@ -69,12 +76,10 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
 pub(crate) async fn answer(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if matches!(method, Method::GET | Method::HEAD) {
         let path = uri.path().trim_start_matches('/');
-        if !path.is_empty()
-            && path != PAGE
-            && !is_packed(path)
-            && let Some(file) = Files::get(path)
+        if path != PAGE
+            && let Some(answer) = file(path, &headers)
         {
-            return show(path, file, &headers);
+            return answer;
         }
         if wants_html(&headers) {
             return index(&headers);
@@ -96,6 +101,12 @@ pub(crate) fn index(headers: &HeaderMap) -> Response {
     }
 }
 
+/// A file of the web UI; none where there is no such file.
+pub(crate) fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
+    let file = Files::get(path).filter(|_| !is_packed(path))?;
+    Some(show(path, file, headers))
+}
+
 /// A file in the smallest form that the client takes, or the word that it has it already.
 fn show(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     let (file, coding) = packed(path, headers).unwrap_or((file, None));
@@ -112,7 +123,7 @@ fn show(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
         (header::CONTENT_TYPE, content_type(path)),
         (header::CACHE_CONTROL, if is_named_by_content { KEEP } else { ASK_AGAIN }),
         (header::VARY, "accept-encoding, accept"),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (header::CONTENT_SECURITY_POLICY, if path.starts_with(DOCS) { DOCS_CONTENT_POLICY } else { CONTENT_POLICY }),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),

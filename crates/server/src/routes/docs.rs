@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use utoipa_swagger_ui::Config;
 
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::web::StaticJson;
+use crate::http::web::{self, StaticJson};
 
 /// What the service says of itself: made once, from the list of routes, and handed in with every request.
 pub(crate) struct Documents {
@@ -19,10 +18,6 @@ pub(crate) struct Documents {
     /// What the service is, and every path.
     pub(crate) about: StaticJson,
 }
-
-/// What the pages may load: themselves. The library writes styles into its elements.
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-    img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// `GET /openapi.json`: the description, OpenAPI 3.1.
 #[utoipa::path(
@@ -57,15 +52,7 @@ pub(crate) async fn index() -> Redirect {
         (status = 404, description = "There is no such part", body = runlog_model::wire::ErrorBody)
     )
 )]
-pub(crate) async fn file(Path(name): Path<String>) -> ApiResult<Response> {
-    let config = Arc::new(Config::from("/openapi.json"));
-    let found = utoipa_swagger_ui::serve(&name, config)
-        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be read"))?;
-    let file = found.ok_or_else(|| ApiError::not_found("the description of the API has no such part; open /docs"))?;
-    let headers = [
-        (header::CONTENT_TYPE, file.content_type.as_str()),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    Ok((headers, file.bytes.to_vec()).into_response())
+pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> ApiResult<Response> {
+    web::file(&format!("docs/{name}"), &headers)
+        .ok_or_else(|| ApiError::not_found("the description of the API has no such part; open /docs"))
 }

@@ -39,7 +39,7 @@ async fn every_route_is_described_once_with_how_it_refuses() {
 async fn the_page_to_look_at_it_loads_nothing_from_elsewhere() {
     let stage = Stage::new().await;
     let page = stage.send(Method::GET, "/docs/index.html", Ask::with(&[])).await;
-    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
     assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'self'"));
     let parts = page.text();
     let parts: Vec<&str> = parts.split('"').filter(|part| part.ends_with(".js") || part.ends_with(".css")).collect();

@@ -81,7 +81,7 @@ impl Catalog {
         // Each step of bringing it up to date would wait for the disk. They need not: the write-ahead log keeps their
         // order, so that a power cut leaves the first few of them, and the first row written afterwards waits for all.
         writer.execute("PRAGMA synchronous = NORMAL").await?;
-        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| {
+        sqlx_macros::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| {
             let advice = "was it written by a newer runlog?";
             Error::caused(ErrorKind::Corrupt, format!("cannot bring {} up to date; {advice}", file.display()), error)
         })?;
@@ -125,7 +125,7 @@ impl Catalog {
         // An index of a large table takes longer than any call may. Waiting for a lock stays bounded: whoever comes after
         // it would wait as well.
         connection.execute("SET statement_timeout = 0").await.map_err(opening)?;
-        let migrations = sqlx::migrate!("migrations/postgres");
+        let migrations = sqlx_macros::migrate!("migrations/postgres");
         // Even looking for what is to be done would take the right to make tables.
         if !is_up_to_date(&migrations, &mut connection).await {
             migrations.run(&mut *connection).await.map_err(|error| not_brought_up_to_date(&place, error))?;

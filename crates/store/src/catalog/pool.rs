@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::{Any, AnyPool, Describe, Either, Execute, Executor, SqlStr};
+use sqlx::{Any, AnyPool, Either, Execute, Executor, SqlStr};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -168,14 +168,6 @@ impl<'p> Executor<'p> for &'_ CatalogPool {
     {
         let pool = self.clone();
         Box::pin(async move { pool.acquire().await?.prepare_with(sql, parameters).await })
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Any>>>
-    where
-        'p: 'e,
-    {
-        let pool = self.clone();
-        Box::pin(async move { pool.acquire().await?.describe(sql).await })
     }
 }
 

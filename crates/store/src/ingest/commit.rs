@@ -16,7 +16,8 @@ use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{RunId, RunStatus, Timestamp};
 use sha2::{Digest, Sha256};
-use sqlx::{Any, FromRow, Transaction};
+use sqlx::{Any, Transaction};
+use sqlx_macros::FromRow;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -176,7 +177,7 @@ struct RunCounts {
 }
 
 /// A batch that is stored.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, FromRow)]
 pub(crate) struct BatchRow {
     pub(crate) digest: String,
     pub(crate) records: i64,

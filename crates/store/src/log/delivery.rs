@@ -2,7 +2,7 @@
 
 use az::SaturatingAs;
 use runlog_model::{RecordOrder, TimeRange, Timestamp};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::Position;
 use crate::core::Core;

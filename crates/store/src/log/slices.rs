@@ -2,7 +2,8 @@
 
 use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, TimeRange};
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
+use sqlx_macros::FromRow;
 
 use crate::core::Core;
 use crate::error::{Error, Result};

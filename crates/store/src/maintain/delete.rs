@@ -11,7 +11,8 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use runlog_model::RunId;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
+use sqlx_macros::FromRow;
 use tracing::warn;
 
 use crate::catalog::sql::{Connection, Sql};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
 use runlog_model::{RunStatus, TaskId, Timestamp};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::Sql;

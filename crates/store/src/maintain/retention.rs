@@ -4,7 +4,7 @@
 use az::SaturatingAs;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{RunId, WorkspaceId};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 use tracing::{info, warn};
 
 use crate::catalog::deed::Deed;

@@ -21,7 +21,8 @@ use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use runlog_model::{RunId, TimeRange, Timestamp};
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
+use sqlx_macros::FromRow;
 use tokio::io::AsyncWriteExt;
 use tracing::{debug, warn};
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use az::SaturatingAs;
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::error::Result;
 use crate::maintain::maintenance::Maintenance;

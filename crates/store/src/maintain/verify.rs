@@ -9,7 +9,8 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use runlog_model::record::SeverityCounts;
 use runlog_model::{RunId, Severity};
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
+use sqlx_macros::FromRow;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};

@@ -23,7 +23,7 @@ use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt};
 use runlog_model::text::TextLine;
 use runlog_model::{FileFormat, Timestamp};
 use sha2::{Digest, Sha256};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 use tokio::io::AsyncWriteExt;
 use tracing::{error, warn};
 use url::Url;

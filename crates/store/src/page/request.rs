@@ -9,7 +9,7 @@ use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
 use sha2::{Digest, Sha256};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 use tokio::sync::oneshot;
 
 use crate::catalog::group_commit::SmallWrite;

@@ -16,7 +16,7 @@ use az::SaturatingAs;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowFilter;
 use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 use tracing::warn;
 
 use crate::catalog::sql::Sql;

@@ -3,7 +3,7 @@
 use runlog_model::place::{Right, Rights};
 use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody};
 use runlog_model::{EnvironmentId, Timestamp, WorkspaceId};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 use subtle::ConstantTimeEq;
 
 use crate::catalog::columns::{checked_name, instant, json_of, name_taken, words};

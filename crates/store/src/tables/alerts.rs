@@ -6,7 +6,8 @@
 
 use az::SaturatingAs;
 use runlog_model::{Run, TaskId, Timestamp};
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::Sql;

@@ -4,7 +4,8 @@ use az::SaturatingAs;
 use futures::future::BoxFuture;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
-use sqlx::{Any, FromRow, Transaction};
+use sqlx::{Any, Transaction};
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::deed::Deed;

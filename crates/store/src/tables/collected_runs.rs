@@ -12,7 +12,7 @@ use runlog_model::wire::overview::LogSetback;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{RunId, Timestamp};
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::sql::Sql;
 use crate::core::Core;

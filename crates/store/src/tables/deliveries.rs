@@ -5,7 +5,7 @@
 
 use az::SaturatingAs;
 use runlog_model::{Record, Run, RunId, Timestamp};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::Position;
 use crate::catalog::sql::{Connection, Sql, storable};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
 use runlog_model::{ProblemKind, Run, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::core::Core;

@@ -2,7 +2,7 @@
 
 use az::SaturatingAs;
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{instant, words};
 use crate::catalog::filters::{containing, push_in_runtime, push_name_like, push_tag, push_workspaces};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use az::SaturatingAs;
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::filters::{containing, push_name_like, push_workspaces};
 use crate::catalog::sql::Sql;

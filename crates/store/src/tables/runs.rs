@@ -7,7 +7,8 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{
     EnvironmentId, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
 };
-use sqlx::{Any, AssertSqlSafe, FromRow, Transaction};
+use sqlx::{Any, AssertSqlSafe, Transaction};
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{instant, saturating};
 use crate::catalog::filters::{push_tag, push_what_and_where, push_workspaces};

@@ -1,7 +1,7 @@
 //! Queries that people keep under a name, each for themselves.
 
 use runlog_model::Timestamp;
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{checked_name, instant};
 use crate::core::Core;

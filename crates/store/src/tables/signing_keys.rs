@@ -1,7 +1,7 @@
 //! Keys for signing: every node of an archive has the same, and an operator may change them.
 
 use runlog_model::Timestamp;
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::Connection;

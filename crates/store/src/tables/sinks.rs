@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use az::SaturatingAs;
 use runlog_model::{RunId, RunStatus};
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
+use sqlx_macros::FromRow;
 
 use crate::core::Core;
 use crate::error::{Error, Result};

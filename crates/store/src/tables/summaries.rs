@@ -10,7 +10,7 @@
 use az::SaturatingAs;
 use runlog_model::{ProblemKind, Run, RunId, Severity, Timestamp};
 use sha2::{Digest, Sha256};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::{Connection, Sql, storable};

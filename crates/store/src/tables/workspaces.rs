@@ -4,7 +4,8 @@ use az::SaturatingAs;
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
-use sqlx::{Any, AssertSqlSafe, Executor, FromRow, Transaction};
+use sqlx::{Any, AssertSqlSafe, Executor, Transaction};
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{checked_name, json_of, words};
 use crate::catalog::filters::{

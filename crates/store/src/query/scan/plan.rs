@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use az::SaturatingAs;
 use runlog_model::{RunId, Severity, Timestamp};
-use sqlx::FromRow;
+use sqlx_macros::FromRow;
 
 use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
