@@ -5,6 +5,8 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`backoff`] | how long to wait before another attempt |
+//! | [`causes`] | an error and what caused it |
 //! | [`hex`] | bytes as hexadecimal digits |
 //! | [`id`] | ids of runs, tasks, workspaces and environments |
 //! | [`log_time`] | times as logs write them: numbers of any unit, texts of any form |
@@ -24,6 +26,8 @@
 // Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
+pub mod backoff;
+pub mod causes;
 pub mod hex;
 pub mod id;
 pub mod log_time;
@@ -42,6 +46,8 @@ pub mod time;
 pub mod wire;
 pub mod word;
 
+pub use backoff::backoff;
+pub use causes::{causes, error_chain};
 pub use id::{EnvironmentId, RunId, TaskId, WorkspaceId};
 pub use log_time::{LogTime, LogZone};
 pub use page::{FileFormat, PageEnd, RecordOrder};
@@ -51,4 +57,4 @@ pub use record::Record;
 pub use repair::repair;
 pub use run::{ExecutionStatus, ExecutionType, Run, RunStatus, Runtime, UserType};
 pub use severity::Severity;
-pub use time::{Clock, TimeRange, Timestamp};
+pub use time::{Clock, TimeRange, Timestamp, millis};

@@ -13,6 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[schema(value_type = String, format = DateTime, example = "2022-10-20T14:20:28.100Z")]
 pub struct Timestamp(i64);
 
+/// A length of time in milliseconds; the longest that fits, where it does not.
+pub fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// What is wrong with a text or number that should be an instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time like 2021-09-01T07:01:45Z (RFC 3339, between the years 0001 and 9999)")]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use datafusion::common::SchemaError;
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::error::DataFusionError;
+use runlog_model::causes;
 
 /// A question that has no answer.
 #[derive(Debug, Clone)]
@@ -157,19 +158,10 @@ impl StdError for SqlError {
 
 /// The error of the store below one of the engine.
 fn store_error(error: &DataFusionError) -> Option<&runlog_store::Error> {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref::<runlog_store::Error>() {
-            return Some(found);
-        }
-        if let Some(DataFusionError::External(inner)) = error.downcast_ref::<DataFusionError>()
-            && let Some(found) = inner.downcast_ref::<runlog_store::Error>()
-        {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
+    causes(error).find_map(|cause| match cause.downcast_ref::<DataFusionError>() {
+        Some(DataFusionError::External(inner)) => inner.downcast_ref(),
+        _ => cause.downcast_ref(),
+    })
 }
 
 fn words(error: &DataFusionError) -> String {

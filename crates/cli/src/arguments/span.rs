@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use runlog_model::millis;
+
 /// A length of time such as `30s`, `500ms`, `1h 30m`; zero or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(Duration);
@@ -10,7 +12,7 @@ pub(crate) struct Span(Duration);
 impl Span {
     /// In milliseconds.
     pub(crate) fn as_millis(self) -> i64 {
-        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+        millis(self.0)
     }
 
     /// As the standard library has it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use runlog_collector::SinkConfig;
 use runlog_collector::alerts::Alerts;
-use runlog_model::Random;
+use runlog_model::{Random, millis};
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -113,7 +113,7 @@ impl Settings {
             (None, None) => None,
         };
         let usual = StoreSettings::in_folder(folder);
-        let settle = self.archive.settle.and_then(|time| i64::try_from(time.0.as_millis()).ok());
+        let settle = self.archive.settle.map(|time| millis(time.0));
         Ok(StoreSettings { catalog, objects, settle_ms: settle.unwrap_or(usual.settle_ms), ..usual })
     }
 

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use http::{HeaderValue, header};
+use runlog_model::causes;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
@@ -95,12 +96,8 @@ impl LinkClient {
 
 fn unanswered(url: &Url, error: reqwest::Error) -> Error {
     // What our own resolver refuses comes wrapped in the library's errors.
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(inner) = cause {
-        if let Some(refusal) = inner.downcast_ref::<Error>() {
-            return Error::new(refusal.kind(), refusal.to_string());
-        }
-        cause = inner.source();
+    if let Some(refusal) = causes(&error).find_map(|cause| cause.downcast_ref::<Error>()) {
+        return Error::new(refusal.kind(), refusal.to_string());
     }
     let host = url.host_str().unwrap_or_default();
     Error::caused(ErrorKind::Unavailable, format!("{host} did not answer to a download"), error.without_url())

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use http::{HeaderMap, header};
-use runlog_model::{Random, Timestamp};
+use runlog_model::{Random, Timestamp, backoff};
 
 use super::settings::ClientSettings;
 use crate::error::{Error, ErrorKind};
 
 /// The longest wait that a service's `Retry-After` is believed for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-/// The longest wait of our own choosing.
+/// The first wait of our own choosing.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest one.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// How long something that is away is waited for at least, however soon it asks to be called again.
@@ -42,11 +44,7 @@ impl Tries {
 /// What the service asks for, or else 1, 2, 4 s … with jitter.
 pub(crate) fn delay(headers: Option<&HeaderMap>, retry: u32, now: Timestamp, random: &dyn Random) -> Duration {
     let asked = headers.and_then(|headers| retry_after(headers, now));
-    asked.unwrap_or_else(|| jittered(backoff(retry), random))
-}
-
-fn backoff(retry: u32) -> Duration {
-    Duration::from_secs(1 << retry.min(5)).min(BACKOFF_MAX)
+    asked.unwrap_or_else(|| jittered(backoff(BACKOFF_FIRST, retry, BACKOFF_MAX), random))
 }
 
 /// A time between three quarters and five quarters of this one.

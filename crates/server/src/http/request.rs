@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use runlog_model::wire::error::ErrorBody;
 use runlog_model::wire::logs::PACE_HEADER;
-use runlog_model::{Clock, Random};
+use runlog_model::{Clock, Random, error_chain};
 use tracing::{error, info, warn};
 
 use crate::http::connections::ProxiedAddress;
@@ -145,7 +145,7 @@ pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request
     let cause = problem.as_ref().and_then(|problem| problem.cause.as_deref());
     match (response.status().is_server_error(), cause) {
         (true, Some(cause)) => {
-            let chain = chain(cause);
+            let chain = error_chain(cause);
             error!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, caller.id = %caller, error = %chain, "request failed");
         }
         (true, None) => {
@@ -214,9 +214,4 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     answer
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |cause| cause.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

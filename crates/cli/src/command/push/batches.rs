@@ -4,6 +4,7 @@ use std::io::{BufRead, Read};
 
 use anyhow::Context;
 use bytes::Bytes;
+use runlog_model::hex;
 use sha2::{Digest, Sha256};
 
 use super::source::{Form, Log, Source, look};
@@ -70,9 +71,7 @@ impl Batches {
             return Ok(None);
         }
         // The same log sent again has the same ids; two equal stretches of one log have not, because of the number.
-        let digest = Sha256::digest(&text);
-        let id =
-            format!("push-{}-{}", self.number, digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let id = format!("push-{}-{}", self.number, hex::encode(Sha256::digest(&text)));
         self.number += 1;
         let first_line = self.lines + 1;
         self.lines += lines;
