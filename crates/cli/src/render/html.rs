@@ -1,9 +1,12 @@
 //! A document as one page of HTML that needs nothing else: no script, no font, no connection; dark and light.
+//!
+//! Text of a log may hold anything at all: markup escapes what would change the page, [`printable`] shows what would
+//! change the order of what is read.
 
-use std::fmt::Write;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use runlog_model::printable::printable;
 
 use super::document::{Block, Document, Span, Tone};
-use super::escape::escaped;
 use super::plot;
 
 /// The look of a page. Colours keep a contrast of 4.5 to 1 in both schemes.
@@ -26,79 +29,78 @@ footer{margin-top:2rem;color:var(--faint);font-size:.85rem}";
 
 /// A document as a page.
 pub(crate) fn page(document: &Document) -> String {
-    let mut html = String::new();
-    let title = escaped(&document.title);
-    html.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    html.push_str(
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n",
-    );
-    put(&mut html, format_args!("<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"));
-    put(&mut html, format_args!("<h1><bdi>{title}</bdi></h1>\n"));
-    document.blocks.iter().for_each(|block| put_block(&mut html, block));
-    put(
-        &mut html,
-        format_args!("</main>\n<footer>Made by Runlog {}</footer>\n</body>\n</html>\n", env!("CARGO_PKG_VERSION")),
-    );
-    html
-}
-
-fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
-    // A text can always be written to.
-    let _ = html.write_fmt(text);
-}
-
-fn put_block(html: &mut String, block: &Block) {
-    match block {
-        Block::Heading(text) => put(html, format_args!("<h2><bdi>{}</bdi></h2>\n", escaped(text))),
-        Block::Line(spans) => put(html, format_args!("<p>{}</p>\n", joined(spans))),
-        Block::List(items) => {
-            html.push_str("<ul>\n");
-            for (depth, spans) in items {
-                put(html, format_args!("<li style=\"padding-left:{}rem\">{}</li>\n", depth * 2, joined(spans)));
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                title { (printable(&document.title)) }
+                style { (PreEscaped(STYLE)) }
             }
-            html.push_str("</ul>\n");
+            body {
+                main {
+                    h1 { bdi { (printable(&document.title)) } }
+                    @for block in &document.blocks { (block_of(block)) "\n" }
+                }
+                footer { "Made by Runlog " (env!("CARGO_PKG_VERSION")) }
+            }
         }
-        Block::Table { head, right, rows } => put_table(html, head, right, rows),
-        Block::Timeline(timeline) => html.push_str(&plot::timeline(timeline)),
-        Block::Bars { name, bars } => html.push_str(&plot::bars(name, bars)),
-        Block::Strip(marks) => html.push_str(&plot::strip(marks)),
-    }
-}
-
-fn put_table(html: &mut String, head: &[&str], right: &[usize], rows: &[Vec<Span>]) {
-    let class = |column: usize| if right.contains(&column) { " class=\"right\"" } else { "" };
-    html.push_str("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
-    for (column, name) in head.iter().enumerate() {
-        put(html, format_args!("<th scope=\"col\"{}>{}</th>", class(column), escaped(name)));
-    }
-    html.push_str("</tr></thead>\n<tbody>\n");
-    for row in rows {
-        html.push_str("<tr>");
-        for (column, span) in row.iter().enumerate() {
-            put(html, format_args!("<td{}>{}</td>", class(column), shown(span)));
-        }
-        html.push_str("</tr>\n");
-    }
-    html.push_str("</tbody>\n</table></div>\n");
-}
-
-fn joined(spans: &[Span]) -> String {
-    spans.iter().map(shown).collect()
-}
-
-fn shown(span: &Span) -> String {
-    let text = escaped(&span.text);
-    let class = match span.tone {
-        Tone::Plain => return format!("<bdi>{text}</bdi>"),
-        Tone::Strong => "strong",
-        Tone::Faint => "faint",
-        Tone::Good => "good",
-        Tone::Warning => "warning",
-        Tone::Bad => "bad",
     };
-    // A text that is written from the right must not move what stands beside it.
-    format!("<bdi class=\"{class}\">{text}</bdi>")
+    page.into_string()
+}
+
+fn block_of(block: &Block) -> Markup {
+    html! {
+        @match block {
+            Block::Heading(text) => h2 { bdi { (printable(text)) } },
+            Block::Line(spans) => p { (all_of(spans)) },
+            Block::List(items) => ul {
+                @for (depth, spans) in items {
+                    li style={ "padding-left:" (depth * 2) "rem" } { (all_of(spans)) }
+                }
+            },
+            Block::Table { head, right, rows } => (table(head, right, rows)),
+            Block::Timeline(timeline) => (plot::timeline(timeline)),
+            Block::Bars { name, bars } => (plot::bars(name, bars)),
+            Block::Strip(marks) => (plot::strip(marks)),
+        }
+    }
+}
+
+fn table(head: &[&str], right: &[usize], rows: &[Vec<Span>]) -> Markup {
+    html! {
+        div.scroll tabindex="0" {
+            table {
+                thead {
+                    tr { @for (column, name) in head.iter().enumerate() { th.right[right.contains(&column)] scope="col" { (name) } } }
+                }
+                tbody {
+                    @for row in rows {
+                        tr { @for (column, span) in row.iter().enumerate() { td.right[right.contains(&column)] { (span_of(span)) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn all_of(spans: &[Span]) -> Markup {
+    html! { @for span in spans { (span_of(span)) } }
+}
+
+/// A text that is written from the right must not move what stands beside it, hence `bdi`.
+fn span_of(span: &Span) -> Markup {
+    let class = match span.tone {
+        Tone::Plain => None,
+        Tone::Strong => Some("strong"),
+        Tone::Faint => Some("faint"),
+        Tone::Good => Some("good"),
+        Tone::Warning => Some("warning"),
+        Tone::Bad => Some("bad"),
+    };
+    html! { bdi class=[class] { (printable(&span.text)) } }
 }
 
 #[cfg(test)]

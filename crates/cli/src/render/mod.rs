@@ -2,7 +2,6 @@
 
 pub(crate) mod collect_progress;
 pub(crate) mod document;
-mod escape;
 pub(crate) mod failure;
 pub(crate) mod html;
 mod plot;
