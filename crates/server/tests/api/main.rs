@@ -20,6 +20,7 @@ mod outage;
 #[allow(dead_code, reason = "the places of the archive's own tests: not all of them are needed here")]
 mod places;
 mod protocol;
+mod proxies;
 mod questions;
 mod reports;
 mod requests;

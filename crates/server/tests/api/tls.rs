@@ -15,27 +15,47 @@ fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
     path
 }
 
+/// An authority, and a certificate for `localhost` that it has signed.
+pub(crate) struct Certificates {
+    authority: CertifiedIssuer<'static, KeyPair>,
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+impl Certificates {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(["authority".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        Self { authority, certificate, key }
+    }
+
+    /// The files of a service, which asks nobody for a certificate.
+    pub(crate) fn files(&self, folder: &Path) -> TlsFiles {
+        TlsFiles {
+            certificate: write(folder, "cert.pem", &self.certificate.pem()),
+            key: write(folder, "key.pem", &self.key.serialize_pem()),
+            client_authorities: None,
+        }
+    }
+
+    /// A client that believes this authority alone.
+    pub(crate) fn client(&self) -> reqwest::ClientBuilder {
+        let authority = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
+        reqwest::Client::builder().no_proxy().tls_certs_only([authority])
+    }
+}
+
 #[tokio::test]
 async fn links_are_https_and_clients_without_a_certificate_are_not_heard() {
     let stage = Stage::new().await;
     let folder = tempfile::tempdir().unwrap();
-    let authority = CertifiedIssuer::self_signed(
-        CertificateParams::new(["authority".to_owned()])
-            .map(|mut params| {
-                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-                params
-            })
-            .unwrap(),
-        KeyPair::generate().unwrap(),
-    )
-    .unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    let tls = TlsFiles {
-        certificate: write(folder.path(), "cert.pem", &certificate.pem()),
-        key: write(folder.path(), "key.pem", &key.serialize_pem()),
-        client_authorities: Some(write(folder.path(), "authority.pem", &authority.pem())),
-    };
+    let certificates = Certificates::new();
+    let authorities = write(folder.path(), "authority.pem", &certificates.authority.pem());
+    let tls = TlsFiles { client_authorities: Some(authorities), ..certificates.files(folder.path()) };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}/healthz", listener.local_addr().unwrap().port());
     let stop = CancellationToken::new();
@@ -49,13 +69,10 @@ async fn links_are_https_and_clients_without_a_certificate_are_not_heard() {
         stop.clone(),
     ));
 
-    let client = || {
-        let authority = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
-        reqwest::Client::builder().no_proxy().tls_certs_only([authority])
-    };
-    assert!(client().build().unwrap().get(&url).send().await.is_err(), "a client without a certificate");
-    let identity = format!("{}{}", certificate.pem(), key.serialize_pem());
-    let known = client().identity(reqwest::Identity::from_pem(identity.as_bytes()).unwrap()).build().unwrap();
+    assert!(certificates.client().build().unwrap().get(&url).send().await.is_err(), "a client without a certificate");
+    let identity = format!("{}{}", certificates.certificate.pem(), certificates.key.serialize_pem());
+    let known =
+        certificates.client().identity(reqwest::Identity::from_pem(identity.as_bytes()).unwrap()).build().unwrap();
     assert_eq!(known.get(&url).send().await.unwrap().text().await.unwrap(), "ok\n");
     drop(known);
     stop.cancel();
