@@ -17,6 +17,8 @@ mod lost;
 mod nodes;
 #[path = "archive/outage.rs"]
 mod outage;
+#[path = "archive/statements.rs"]
+mod statements;
 #[path = "archive/threads.rs"]
 mod threads;
 

@@ -264,9 +264,14 @@ impl<P: Places> Archive<P> {
     /// Changes the catalog behind the archive's back.
     pub(crate) async fn change_catalog(&self, statements: &'static str) {
         sqlx::any::install_default_drivers();
-        let catalog = sqlx::AnyPool::connect(&places::catalog_address(&self.settings)).await.unwrap();
+        let catalog = sqlx::AnyPool::connect(&self.catalog_address()).await.unwrap();
         sqlx::raw_sql(statements).execute(&catalog).await.unwrap();
         catalog.close().await;
+    }
+
+    /// Where the catalog is reached behind the archive's back.
+    pub(crate) fn catalog_address(&self) -> String {
+        places::catalog_address(&self.settings)
     }
 
     /// True when the catalog lies in PostgreSQL.
