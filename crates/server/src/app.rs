@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use runlog_analysis::sql::SqlEngine;
 use runlog_model::{Clock, Random, Timestamp};
-use runlog_store::{ArchiveFigures, Error, ErrorKind, Store};
+use runlog_store::{ArchiveMetrics, Error, ErrorKind, Store};
 
 use crate::auth::rate_limit::RateLimitSettings;
 use crate::auth::state::{Auth, AuthSettings};
@@ -35,7 +35,7 @@ struct Shared {
     downloads: ConcurrencyLimit,
     metrics: Arc<Metrics>,
     /// What [`Maintenance::figures`](runlog_store::Maintenance::figures) counted.
-    archive_figures: StaleCache<ArchiveFigures>,
+    archive_figures: StaleCache<ArchiveMetrics>,
     readiness: Readiness,
     /// When this service began.
     started_at: Timestamp,
@@ -136,9 +136,9 @@ impl App {
     }
 
     /// The archive's figures; of a large archive, as they were some minutes ago.
-    pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveFigures>>> {
+    pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveMetrics>>> {
         let store = self.0.store.clone();
-        self.0.archive_figures.get(async move { store.maintenance().figures().await }).await
+        self.0.archive_figures.get(async move { store.maintenance().metrics().await }).await
     }
 
     /// Whether the archive answers, as it was some seconds ago at most.

@@ -9,13 +9,13 @@ use object_store::ObjectStoreExt;
 use runlog_model::{Clock, Random};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::deed::Deed;
+use crate::catalog::audit_context::AuditContext;
 use crate::core::Core;
 use crate::error::Result;
 use crate::failpoint;
 use crate::ingest::commit::{Commits, Ingest};
 use crate::maintain::maintenance::Maintenance;
-use crate::node_figures::NodeFigures;
+use crate::node_metrics::NodeMetrics;
 use crate::objects::keys;
 use crate::objects::probe::with_probe;
 use crate::page::builders::{PageBuilds, Pages};
@@ -92,18 +92,23 @@ impl Store {
     }
 
     /// The archive for a change that is written down in the audit log: the call that makes it writes both or neither.
-    pub fn doing(&self, deed: Deed) -> Self {
+    pub fn with_audit(&self, audit_context: AuditContext) -> Self {
         let Parts { core, ingest, pages, maintenance } = &*self.0;
         let (commits, builds) = (Arc::clone(ingest.commits()), Arc::clone(pages.builds()));
-        Self(Arc::new(Parts::new(core.doing(deed), commits, builds, Arc::clone(maintenance.supervisor()))))
+        Self(Arc::new(Parts::new(
+            core.with_audit(audit_context),
+            commits,
+            builds,
+            Arc::clone(maintenance.supervisor()),
+        )))
     }
 
     /// What this process does on the archive at this moment, and what it has asked the objects for.
-    pub fn node_figures(&self) -> NodeFigures {
+    pub fn node_metrics(&self) -> NodeMetrics {
         let (ingest_held_bytes, ingest_bytes) = self.0.ingest.commits().memory_bytes();
-        NodeFigures {
-            catalog: self.0.core.catalog().figures(),
-            objects: self.0.core.object_figures(),
+        NodeMetrics {
+            catalog: self.0.core.catalog().metrics(),
+            objects: self.0.core.object_metrics(),
             ingest_held_bytes,
             ingest_bytes,
         }

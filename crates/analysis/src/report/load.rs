@@ -148,7 +148,7 @@ pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
     Ok(Loaded { run: found.run, log, summary })
 }
 
-fn read_summary(kept: &runlog_store::KeptSummary) -> Result<RunSummary> {
+fn read_summary(kept: &runlog_store::StoredSummary) -> Result<RunSummary> {
     serde_json::from_slice(&kept.body)
         .map_err(|error| Error::caused(ErrorKind::Corrupt, "the summary of a log does not decode", error))
 }

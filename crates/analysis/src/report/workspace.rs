@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use runlog_model::place::Workspace;
 use runlog_model::{ProblemKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{KnownProblem, OverviewFilter, Result, Store, TaskFilter};
+use runlog_store::{ErrorGroup, OverviewFilter, Result, Store, TaskFilter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -155,7 +155,7 @@ async fn names_of_tasks(store: &Store, workspace: WorkspaceId) -> Result<BTreeMa
     Ok(tasks.into_iter().map(|task| (task.id.to_string(), task.name)).collect())
 }
 
-fn new_problems_of(task: TaskId, new: &[KnownProblem]) -> Option<Reason> {
+fn new_problems_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
     // A stack trace and the message that carries it are one problem: messages are counted.
     let of_task = || new.iter().filter(|it| it.task_id == task && it.kind == ProblemKind::Pattern);
     let worst = of_task().max_by_key(|it| (it.severity, it.records))?;
@@ -175,7 +175,7 @@ fn weight(look: &TaskLook) -> u64 {
 }
 
 impl NewProblemOfTask {
-    fn of(task_name: String, problem: KnownProblem) -> Self {
+    fn of(task_name: String, problem: ErrorGroup) -> Self {
         Self {
             task_id: problem.task_id,
             task_name,

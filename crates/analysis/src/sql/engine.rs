@@ -25,7 +25,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use futures::{FutureExt, StreamExt};
 use runlog_model::{Clock, WorkspaceId};
-use runlog_store::{RowTable, Store};
+use runlog_store::{CatalogView, Store};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -221,7 +221,7 @@ impl SqlEngine {
         let threads = self.settings.threads_for(effort);
         let records = RecordTable::new(&self.store, readable.clone(), threads);
         schema.register_table(RecordTable::NAME.to_owned(), Arc::new(records))?;
-        for table in RowTable::ALL {
+        for table in CatalogView::ALL {
             let rows = CatalogTable::new(&self.store, table, readable.clone());
             schema.register_table(table.name().to_owned(), Arc::new(rows))?;
         }
@@ -252,7 +252,7 @@ impl std::fmt::Debug for SqlEngine {
 }
 
 fn table_names() -> Vec<&'static str> {
-    std::iter::once(RecordTable::NAME).chain(RowTable::ALL.into_iter().map(RowTable::name)).collect()
+    std::iter::once(RecordTable::NAME).chain(CatalogView::ALL.into_iter().map(CatalogView::name)).collect()
 }
 
 /// A question on its way.

@@ -30,7 +30,7 @@ use datafusion::physical_plan::{
 };
 use futures::TryStreamExt;
 use runlog_model::{TimeRange, Timestamp};
-use runlog_store::{Narrowing, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, Store, scan_schema};
+use runlog_store::{DynamicFilter, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, Store, scan_schema};
 
 /// Reads records.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl RecordScan {
         stream
     }
 
-    fn narrowing(&self) -> Arc<Narrowing> {
+    fn narrowing(&self) -> Arc<DynamicFilter> {
         let (wanted, schema) = (self.wanted.clone(), Arc::clone(&self.schema));
         Arc::new(move |runs| narrowed(&wanted, &schema, runs).unwrap_or_else(|_| (TimeRange::ALL, Vec::new())))
     }

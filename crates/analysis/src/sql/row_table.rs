@@ -15,7 +15,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::stream;
 use runlog_model::WorkspaceId;
-use runlog_store::{RowCondition, RowKind, RowTable, Store};
+use runlog_store::{CatalogView, Store, ViewColumnType, ViewCondition};
 
 use super::conditions::{Condition, condition};
 
@@ -23,28 +23,28 @@ use super::conditions::{Condition, condition};
 #[derive(Debug)]
 pub(super) struct CatalogTable {
     store: Store,
-    table: RowTable,
+    table: CatalogView,
     schema: SchemaRef,
     readable: Option<Vec<WorkspaceId>>,
 }
 
 impl CatalogTable {
-    pub(super) fn new(store: &Store, table: RowTable, readable: Option<Vec<WorkspaceId>>) -> Self {
+    pub(super) fn new(store: &Store, table: CatalogView, readable: Option<Vec<WorkspaceId>>) -> Self {
         let all: Vec<usize> = (0..table.columns().len()).collect();
         Self { store: store.clone(), table, schema: table.schema(&all), readable }
     }
 
     /// What the catalog is asked for a condition, when it can be.
-    fn row_condition(&self, expr: &Expr) -> Option<(usize, RowCondition)> {
+    fn row_condition(&self, expr: &Expr) -> Option<(usize, ViewCondition)> {
         let (name, condition) = match condition(expr)? {
-            Condition::Texts { column, texts } => (column, RowCondition::Texts(texts)),
-            Condition::Between { column, low, high } => (column, RowCondition::Between(low, high)),
+            Condition::Texts { column, texts } => (column, ViewCondition::Texts(texts)),
+            Condition::Between { column, low, high } => (column, ViewCondition::Between(low, high)),
             Condition::Holds { .. } => return None,
         };
         let index = self.table.columns().iter().position(|column| column.name == name)?;
         let fits = match (&condition, self.table.columns()[index].kind) {
-            (RowCondition::Texts(_), kind) => kind == RowKind::Text,
-            (RowCondition::Between(..), kind) => matches!(kind, RowKind::Number | RowKind::Time),
+            (ViewCondition::Texts(_), kind) => kind == ViewColumnType::Text,
+            (ViewCondition::Between(..), kind) => matches!(kind, ViewColumnType::Number | ViewColumnType::Time),
         };
         fits.then_some((index, condition))
     }
@@ -98,10 +98,10 @@ impl TableProvider for CatalogTable {
 struct Rows {
     schema: SchemaRef,
     store: Store,
-    table: RowTable,
+    table: CatalogView,
     columns: Vec<usize>,
     readable: Option<Vec<WorkspaceId>>,
-    conditions: Vec<(usize, RowCondition)>,
+    conditions: Vec<(usize, ViewCondition)>,
 }
 
 impl fmt::Debug for Rows {

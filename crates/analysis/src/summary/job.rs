@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runlog_model::{RecordOrder, RunId, TimeRange};
-use runlog_store::{DueSummary, Error, ErrorKind, NewSummary, Result, Store};
+use runlog_store::{ClaimedSummary, Error, ErrorKind, NewSummary, Result, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -68,7 +68,7 @@ pub async fn summarize_due(store: &Store) -> Result<Option<u64>> {
     tokio::spawn(async move { summarize(&store, &due).await }).await.map_err(Error::from)?.map(Some)
 }
 
-async fn summarize(store: &Store, due: &[DueSummary]) -> Result<u64> {
+async fn summarize(store: &Store, due: &[ClaimedSummary]) -> Result<u64> {
     let mut made = Vec::with_capacity(due.len());
     for due in due {
         match summarize_one(store, due).await {
@@ -88,7 +88,7 @@ async fn summarize(store: &Store, due: &[DueSummary]) -> Result<u64> {
     Ok(made.len() as u64)
 }
 
-async fn summarize_one(store: &Store, due: &DueSummary) -> Result<NewSummary> {
+async fn summarize_one(store: &Store, due: &ClaimedSummary) -> Result<NewSummary> {
     let summary = summarize_log(store, due.run_id).await?;
     if summary.records != due.log.records {
         let message = format!("{} records were read where {} were expected", summary.records, due.log.records);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use runlog_client::Wait;
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{DueAlert, Store};
+use runlog_store::{ClaimedAlert, Store};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -167,7 +167,7 @@ impl Alerts {
         Ok(sent)
     }
 
-    async fn set_back(&self, alert: &DueAlert, error: &AlertError, now: Timestamp) -> Result<(), AlertError> {
+    async fn set_back(&self, alert: &ClaimedAlert, error: &AlertError, now: Timestamp) -> Result<(), AlertError> {
         let text = error.to_string();
         let wait_ms = AGAIN_FIRST_MS.saturating_mul(1 << (alert.attempts.clamp(1, 20) - 1)).min(AGAIN_MAX_MS);
         warn!(alert.rule, alert.destination, attempts = alert.attempts, problem = text, "an alert did not arrive");
@@ -193,7 +193,7 @@ impl Alerts {
 }
 
 /// The same for each attempt to tell the same.
-fn id_of(alert: &DueAlert) -> String {
+fn id_of(alert: &ClaimedAlert) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{}\n{}\n{}", alert.rule, alert.destination, alert.occurrence);
     Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()

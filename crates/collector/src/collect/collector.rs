@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_model::Timestamp;
-use runlog_store::{CollectorFigures, Store, Supervisor, limits};
+use runlog_store::{CollectorHeartbeat, Store, Supervisor, limits};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -63,7 +63,7 @@ impl Collector {
         let CollectContext { store, upstream, .. } = self.0.context.as_ref();
         let (client, traffic) = (&upstream.client, upstream.client.traffic());
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let collector = CollectorFigures {
+        let collector = CollectorHeartbeat {
             host: upstream.host(),
             id: upstream.process.clone(),
             seen_at: 0,
@@ -73,7 +73,7 @@ impl Collector {
             repeated: number(traffic.repeated),
             limited: number(traffic.limited),
         };
-        let at_work = store.note_collector(&collector, limits::COLLECTOR_LIFE_MS).await?;
+        let at_work = store.note_collector(&collector, limits::COLLECTOR_TTL_MS).await?;
         client.share_pace(at_work.len());
         Ok(())
     }

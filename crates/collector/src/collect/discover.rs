@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use runlog_client::{ErrorKind, Execution, ExecutionFilter, ExecutionScope};
 use runlog_model::{EnvironmentId, RunId, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Learned, RunProgress, UpstreamRun};
+use runlog_store::{UpsertCounts, UpstreamRun, UpstreamRunState};
 use tracing::{debug, warn};
 
 use super::context::CollectContext;
@@ -61,7 +61,7 @@ pub(crate) struct DiscoveryOutcome {
 #[derive(Default)]
 struct Found {
     listed: u64,
-    learned: Learned,
+    learned: UpsertCounts,
     unreadable: HashSet<String>,
     requests: u64,
     is_all_listed: bool,
@@ -98,7 +98,7 @@ impl Discovery {
         self.listing_since.store(NOT_LISTING, Ordering::Relaxed);
         let Found { listed, learned, requests, unreadable, is_all_listed, problem } = found;
         self.say_unreadable(upstream, &unreadable);
-        let Learned { new, taken_in } = learned;
+        let UpsertCounts { new, taken_in } = learned;
         let found = Discovered { listed, new, taken_in, requests, unreadable: unreadable.len() as u64 };
         DiscoveryOutcome { found, is_all_listed, problem }
     }
@@ -341,9 +341,9 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
     let statuses = &upstream.selection.statuses;
     let is_wanted = statuses.is_empty() || run.status.is_some_and(|status| statuses.contains(&status));
     let progress = match (run.is_final(), is_wanted) {
-        (false, _) => RunProgress::Going,
-        (true, true) => RunProgress::Due,
-        (true, false) => RunProgress::LeftOut,
+        (false, _) => UpstreamRunState::Going,
+        (true, true) => UpstreamRunState::Due,
+        (true, false) => UpstreamRunState::LeftOut,
     };
     let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
     let settle_ms = i64::try_from(upstream.settings.settle.as_millis()).unwrap_or(i64::MAX);

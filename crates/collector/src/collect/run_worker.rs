@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runlog_client::Execution;
 use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp};
-use runlog_store::{ClaimedRun, ErrorKind, LiveQuery, Setback, failpoint};
+use runlog_store::{ClaimedRun, ErrorKind, FailedAttempt, LiveQuery, failpoint};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -159,7 +159,7 @@ impl RunWorker {
         };
         let setback = self.setback(&claimed, &error);
         let noted = until_shutdown(store.set_back(&upstream.name, &claimed, &setback), stop).await;
-        let Setback { problem, again_at, .. } = setback;
+        let FailedAttempt { problem, again_at, .. } = setback;
         if let Err(error) = noted {
             warn!(run.id = %run_id, problem, "a run was not landed, and the archive cannot take note of it");
             return Err(error.into());
@@ -315,7 +315,7 @@ impl RunWorker {
         }
     }
 
-    fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> Setback {
+    fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> FailedAttempt {
         let mut problem = error_chain(error);
         if let CollectError::Fetch(FetchError::Incomplete { .. } | FetchError::Uncounted { .. }) = error {
             problem += "; the run's page shows what came";
@@ -333,6 +333,6 @@ impl RunWorker {
         let now = self.0.context.upstream.client.clock().now();
         let attempts = u32::try_from(claimed.attempts).unwrap_or_default();
         let again = backoff(AGAIN_FIRST, attempts, longest);
-        Setback { problem, expected, again_at: now.plus_millis(millis(again)) }
+        FailedAttempt { problem, expected, again_at: now.plus_millis(millis(again)) }
     }
 }

@@ -2,7 +2,7 @@
 
 use runlog_client::Wait;
 use runlog_model::Clock;
-use runlog_store::{ClaimedDelivery, DeliveryStep, PlacedRecord, Replays, Store};
+use runlog_store::{ClaimedDelivery, DeliveryStep, KeyedRecord, ReplayBatch, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::config::SinkConfig;
@@ -77,7 +77,7 @@ impl RunDelivery<'_> {
         Ok(())
     }
 
-    async fn next_replays(&self) -> Result<Option<Replays>> {
+    async fn next_replays(&self) -> Result<Option<ReplayBatch>> {
         match self.claimed.has_replays {
             true => Ok(self.store.read_replays(self.claimed).await?),
             false => Ok(None),
@@ -184,8 +184,8 @@ impl RunDelivery<'_> {
     }
 
     /// A record as it may be seen there, under an id that it keeps.
-    fn item(&self, record: PlacedRecord) -> Item {
-        let PlacedRecord { place, mut record } = record;
+    fn item(&self, record: KeyedRecord) -> Item {
+        let KeyedRecord { place, mut record } = record;
         self.sink.redactor.record(&mut record);
         let begins = epoch_id(self.claimed);
         Item { id: format!("{begins}-{}", place.arrival), spread: spread(&begins), place, record }

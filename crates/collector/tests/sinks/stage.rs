@@ -14,7 +14,7 @@ use runlog_collector::{
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp};
-use runlog_store::{Caller, CallerKind, SinkFigures, Store, StoreSettings};
+use runlog_store::{Caller, CallerKind, SinkMetrics, Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 /// When the first record was logged. Unit: epoch milliseconds.
@@ -221,7 +221,7 @@ impl Stage {
     }
 
     /// Those of the sink that is called so.
-    pub(crate) async fn figures(&self) -> SinkFigures {
+    pub(crate) async fn figures(&self) -> SinkMetrics {
         let all = self.store.delivery_figures().await.unwrap();
         all.into_iter().find(|sink| sink.name == "sink").unwrap()
     }

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use runlog_model::Timestamp;
-use runlog_store::{AccessToken, Caller, CallerKind, OpenedSession};
+use runlog_store::{AccessToken, Caller, CallerKind, NewSession};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::rate_limit::Credential;
@@ -94,7 +94,7 @@ async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: O
 }
 
 /// Opens a session for whoever shows a good token.
-pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<OpenedSession> {
+pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<NewSession> {
     if token.starts_with(PERSONAL_TOKEN_PREFIX) {
         return auth.store().open_session(token).await?.ok_or_else(unknown_token);
     }

@@ -14,7 +14,7 @@ use runlog_model::text::TextLine;
 use runlog_model::wire::overview::{LogBody, LogProgress, LogSetback, RunWithLog};
 use runlog_model::wire::records::{HistogramBody, PlacedRecord, RecordsBody};
 use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
-use runlog_store::{LogFacts, RecordFilter, RecordReader};
+use runlog_store::{LogMetadata, RecordFilter, RecordReader};
 
 use crate::app::App;
 use crate::auth::rights;
@@ -69,7 +69,7 @@ pub(crate) async fn summary(
     }))
 }
 
-fn log_of(app: &App, run: &Run, facts: &LogFacts, setback: Option<LogSetback>) -> LogBody {
+fn log_of(app: &App, run: &Run, facts: &LogMetadata, setback: Option<LogSetback>) -> LogBody {
     let state = match (run.records, run.status.is_final()) {
         _ if setback.is_some() => LogProgress::Incomplete,
         (0, _) if facts.deletions > 0 => LogProgress::Deleted,

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::collection::{CollectionBody, CollectorBody, ProblemBody, RetriedBody, UpstreamBody};
-use runlog_store::{CollectedRun, CollectionFigures, CollectorFigures};
+use runlog_store::{CollectedRun, CollectionMetrics, CollectorHeartbeat};
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -28,7 +28,7 @@ pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBod
         let problems = store.failing_runs(&name, limits::PROBLEMS_SHOWN).await?;
         upstreams.push(upstream(figures, problems));
     }
-    let collectors = store.collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
+    let collectors = store.collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?;
     Ok(Json(CollectionBody { upstreams, collectors: collectors.into_iter().map(collector).collect() }))
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn retry(
     Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).retry_collection(&upstream).await? }))
 }
 
-fn upstream(figures: CollectionFigures, problems: Vec<CollectedRun>) -> UpstreamBody {
+fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> UpstreamBody {
     UpstreamBody {
         name: figures.upstream,
         known: figures.known,
@@ -89,7 +89,7 @@ fn problem(run: CollectedRun) -> ProblemBody {
     }
 }
 
-fn collector(figures: CollectorFigures) -> CollectorBody {
+fn collector(figures: CollectorHeartbeat) -> CollectorBody {
     CollectorBody {
         id: figures.id,
         host: figures.host,

@@ -36,7 +36,7 @@ pub(crate) async fn show(
     let scrape = Scrape {
         archive: &figures,
         upstreams: &upstreams,
-        collectors: &app.store().collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?,
+        collectors: &app.store().collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?,
         sinks: &app.store().delivery_figures().await?,
         node: &node_figures(&app).await,
         now: app.now(),
@@ -54,7 +54,7 @@ async fn node_figures(app: &App) -> NodeMetrics {
     let memory = app.body_memory();
     NodeMetrics {
         background: app.store().supervisor().states(),
-        store: app.store().node_figures(),
+        store: app.store().node_metrics(),
         bodies_held: memory.held_bytes(),
         bodies_max: memory.bytes(),
         concurrency: [

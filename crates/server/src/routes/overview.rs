@@ -6,7 +6,7 @@ use az::SaturatingAs;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{Outcomes, OverviewBody, RunLineBody, TaskLineBody};
 use runlog_model::{RunStatus, TimeRange, Timestamp};
-use runlog_store::{OverviewFilter, RunFilter, TaskLine, TaskLineFilter};
+use runlog_store::{OverviewFilter, RunFilter, TaskOverview, TaskOverviewFilter};
 
 use crate::app::App;
 use crate::auth::rights;
@@ -86,7 +86,7 @@ pub(crate) async fn tasks(
 ) -> ApiResult<Json<ListPage<TaskLineBody>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let since = app.now().plus_millis(-hours(&params)? * HOUR_MS);
-    let filter = TaskLineFilter {
+    let filter = TaskOverviewFilter {
         task_id: params.text("taskId").map(|text| parse_id("taskId", text)).transpose()?,
         name_part: params.text("name").map(str::to_owned),
         since,
@@ -137,7 +137,7 @@ fn hours(params: &Params) -> ApiResult<i64> {
     Ok(params.number("hours", 1..=limits::OVERVIEW_HOURS_MAX)?.unwrap_or(24).saturating_as::<i64>())
 }
 
-fn shown(line: TaskLine) -> TaskLineBody {
+fn shown(line: TaskOverview) -> TaskLineBody {
     TaskLineBody {
         task_id: line.task_id,
         name: line.name,

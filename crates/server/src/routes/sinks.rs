@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::sinks::{RetriedBody, SinkBody};
-use runlog_store::SinkFigures;
+use runlog_store::SinkMetrics;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -38,7 +38,7 @@ pub(crate) async fn retry(Path(sink): Path<String>, change: AuditedChange) -> Ap
     Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).retry_deliveries(&sink).await? }))
 }
 
-fn shown(figures: SinkFigures) -> SinkBody {
+fn shown(figures: SinkMetrics) -> SinkBody {
     SinkBody {
         name: figures.name,
         kind: figures.kind,

@@ -5,7 +5,7 @@ use axum::http::Method;
 use runlog_model::place::Right;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{Clock, RunStatus};
-use runlog_store::{RunProgress, Setback, UpstreamRun};
+use runlog_store::{FailedAttempt, UpstreamRun, UpstreamRunState};
 use serde_json::{Value, json};
 
 const SESSION: &str = "/runlog/v1/session";
@@ -182,7 +182,7 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
     let told = UpstreamRun {
         run_id: RUN.parse().unwrap(),
         task_id: stage.task.to_string(),
-        progress: RunProgress::Due,
+        progress: UpstreamRunState::Due,
         status: "EXECUTION_FAILED".to_owned(),
         triggered_at: None,
         finished_at: None,
@@ -195,7 +195,8 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
     let claimed = store.claim_run("cloud", now.plus_millis(1_000)).await.unwrap().unwrap();
     assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("GOING"), &Value::Null));
 
-    let setback = Setback { problem: "2 are missing".to_owned(), expected: Some(5), again_at: now.plus_millis(30_000) };
+    let setback =
+        FailedAttempt { problem: "2 are missing".to_owned(), expected: Some(5), again_at: now.plus_millis(30_000) };
     store.set_back("cloud", &claimed, &setback).await.unwrap();
     let log = log_of().await;
     assert_eq!((&log["state"], &log["records"]), (&json!("INCOMPLETE"), &json!(3)));

@@ -8,7 +8,7 @@ use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
 use crate::core::Core;
 use crate::error::Result;
-use crate::limits::{self, RECORDS_APART_MS};
+use crate::limits::{self, RECORD_OUTLIER_GAP_MS};
 use crate::log::slices::{Scope, Slice, SliceWalk};
 use crate::segment::reader::SegmentFile;
 
@@ -57,13 +57,13 @@ impl Core {
             return Ok(Histogram { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
         };
         let is_whole = scope.range == TimeRange::ALL;
-        let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > RECORDS_APART_MS {
+        let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > RECORD_OUTLIER_GAP_MS {
             true => self.without_outliers(scope, (first_ms, last_ms), records).await?,
             false => (first_ms, last_ms, before),
         };
         let bucket_ms = ((last_ms - first_ms).saturating_as::<u64>() + 1).div_ceil(buckets);
         let length = ((last_ms - first_ms).saturating_as::<u64>() / bucket_ms + 1).saturating_as::<usize>();
-        let mut tally = Tally { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
+        let mut tally = BucketCounts { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
         let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
         let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
         while !walk.is_done() {
@@ -82,23 +82,28 @@ impl Core {
     /// The first and the last time of the most records that belong together, and how many are before them.
     async fn without_outliers(&self, scope: Scope, extent: (i64, i64), records: u64) -> Result<(i64, i64, u64)> {
         let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
-        let mut parts: BTreeMap<i64, Part> = BTreeMap::new();
+        let mut parts: BTreeMap<i64, TimeCluster> = BTreeMap::new();
         let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
         while !walk.is_done() {
             for slice in walk.next(self).await? {
                 // A slice whose records belong together is not read for that.
                 if slice.last_time - slice.first_time <= PART_MS {
-                    Part::add(&mut parts, slice.first_time, slice.last_time, slice.records.saturating_as::<u64>());
+                    TimeCluster::add(
+                        &mut parts,
+                        slice.first_time,
+                        slice.last_time,
+                        slice.records.saturating_as::<u64>(),
+                    );
                 } else if number % every == 0 {
                     let add = |times: &[i64], _: &[Severity]| {
-                        times.iter().for_each(|time| Part::add(&mut parts, *time, *time, 1));
+                        times.iter().for_each(|time| TimeCluster::add(&mut parts, *time, *time, 1));
                     };
                     self.read_times(&slice, add).await?;
                 }
                 number += 1;
             }
         }
-        let clusters = Part::joined(parts.into_values());
+        let clusters = TimeCluster::joined(parts.into_values());
         // Of as many the later ones: clocks that are not set go back.
         let Some(most) = clusters.iter().max_by_key(|part| (part.records, part.first_ms)) else {
             return Ok((extent.0, extent.1, 0));
@@ -143,13 +148,13 @@ impl Core {
 
 /// Records that lie near each other.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct TimeCluster {
     first_ms: i64,
     last_ms: i64,
     records: u64,
 }
 
-impl Part {
+impl TimeCluster {
     fn add(parts: &mut BTreeMap<i64, Self>, first_ms: i64, last_ms: i64, records: u64) {
         let part = parts.entry(first_ms.div_euclid(PART_MS)).or_insert(Self { first_ms, last_ms, records: 0 });
         part.first_ms = part.first_ms.min(first_ms);
@@ -161,7 +166,7 @@ impl Part {
     fn joined(parts: impl Iterator<Item = Self>) -> Vec<Self> {
         let mut joined: Vec<Self> = Vec::new();
         for part in parts {
-            match joined.last_mut().filter(|last| part.first_ms - last.last_ms <= RECORDS_APART_MS) {
+            match joined.last_mut().filter(|last| part.first_ms - last.last_ms <= RECORD_OUTLIER_GAP_MS) {
                 Some(last) => {
                     last.last_ms = last.last_ms.max(part.last_ms);
                     last.records += part.records;
@@ -173,14 +178,14 @@ impl Part {
     }
 }
 
-struct Tally {
+struct BucketCounts {
     first_ms: i64,
     last_ms: i64,
     bucket_ms: u64,
     buckets: Vec<[u64; 7]>,
 }
 
-impl Tally {
+impl BucketCounts {
     fn add(&mut self, times: &[i64], severities: &[Severity], weight: u64) {
         for (time, severity) in times.iter().zip(severities) {
             if (self.first_ms..=self.last_ms).contains(time) {

@@ -25,7 +25,7 @@ pub struct LiveQuery {
 
 /// The records of a live page.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LiveSlice {
+pub struct LivePage {
     /// Records of the run.
     pub total: u64,
     /// Records of the run inside the range.
@@ -36,7 +36,7 @@ pub struct LiveSlice {
 
 impl Core {
     /// Some records of a run by position, among those stored when it is called. `NotFound`: no such run.
-    pub async fn live_page(&self, run_id: RunId, query: &LiveQuery) -> Result<LiveSlice> {
+    pub async fn live_page(&self, run_id: RunId, query: &LiveQuery) -> Result<LivePage> {
         let (run, scope) = self.scope(run_id, query.range).await?;
         let filtered = match query.range == TimeRange::ALL {
             true => run.records,
@@ -44,13 +44,13 @@ impl Core {
         };
         let wanted = query.count.min(filtered.saturating_sub(query.start_index)).saturating_as::<usize>();
         let records = self.some_records(scope, query.order, query.start_index, wanted).await?;
-        Ok(LiveSlice { total: run.records, filtered, records })
+        Ok(LivePage { total: run.records, filtered, records })
     }
 
     /// Some records of a run by position in order of time, the first of all at 0. `NotFound`: no such run.
     ///
     /// Slices are counted from the end that is nearer, and not read.
-    pub async fn records_from(&self, run_id: RunId, from: u64, count: u64) -> Result<LiveSlice> {
+    pub async fn records_from(&self, run_id: RunId, from: u64, count: u64) -> Result<LivePage> {
         let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;
         let wanted = count.min(run.records.saturating_sub(from));
         let after = run.records.saturating_sub(from).saturating_sub(wanted);
@@ -59,7 +59,7 @@ impl Core {
         if order == RecordOrder::Desc {
             records.reverse();
         }
-        Ok(LiveSlice { total: run.records, filtered: run.records, records })
+        Ok(LivePage { total: run.records, filtered: run.records, records })
     }
 
     async fn some_records(
@@ -76,19 +76,19 @@ impl Core {
             to_skip -= merge.skip_whole_slices(to_skip, None).await?;
         }
         while records.len() < wanted {
-            if let Some(part) = merge.part_of_whole_slice(to_skip, wanted - records.len()).await? {
+            if let Some(part) = merge.read_part_of_slice(to_skip, wanted - records.len()).await? {
                 for (time, body) in part.iter() {
                     records.push(body.to_record(time)?);
                 }
                 to_skip = 0;
                 continue;
             }
-            let Some(stretch) = merge.next().await? else { break };
-            if stretch.len() as u64 <= to_skip {
-                to_skip -= stretch.len() as u64;
+            let Some(row_run) = merge.next().await? else { break };
+            if row_run.len() as u64 <= to_skip {
+                to_skip -= row_run.len() as u64;
                 continue;
             }
-            let some = stretch.read().await?;
+            let some = row_run.read().await?;
             for (time, body) in some.iter().skip(to_skip.saturating_as::<usize>()).take(wanted - records.len()) {
                 records.push(body.to_record(time)?);
             }
@@ -128,9 +128,9 @@ pub struct RecordReader {
 impl RecordReader {
     /// The next records, at most as many as one segment holds; none at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Record>>> {
-        let Some(stretch) = self.merge.next().await? else { return Ok(None) };
-        let count = stretch.len();
-        let records = stretch.read().await?;
+        let Some(row_run) = self.merge.next().await? else { return Ok(None) };
+        let count = row_run.len();
+        let records = row_run.read().await?;
         let making = move || records.iter().map(|(time, body)| body.to_record(time)).collect::<Result<_>>();
         Ok(Some(self.cpu.run_for(count, making).await?))
     }
@@ -142,9 +142,9 @@ impl RecordReader {
         S: Send + 'static,
         F: FnMut(&mut S, &Record) + Send + 'static,
     {
-        let Some(stretch) = self.merge.next().await? else { return Ok((so_far, false)) };
-        let count = stretch.len();
-        let records = stretch.read().await?;
+        let Some(row_run) = self.merge.next().await? else { return Ok((so_far, false)) };
+        let count = row_run.len();
+        let records = row_run.read().await?;
         let looking = move || {
             let mut record = Record::at(Timestamp::MIN);
             for (time, body) in records.iter() {

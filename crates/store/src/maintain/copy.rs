@@ -62,7 +62,7 @@ const DELIVERED: [(&str, &str); 2] = [
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Copied {
+pub struct CopyReport {
     /// Objects that were copied.
     pub objects: u64,
     /// Their bytes.
@@ -79,7 +79,7 @@ pub struct Copied {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyProgress {
     /// What is copied so far.
-    pub copied: Copied,
+    pub copied: CopyReport,
     /// Runs of the source.
     pub runs_total: u64,
 }
@@ -88,7 +88,7 @@ impl Maintenance {
     /// Copies everything but page files, which are built anew, to another archive.
     ///
     /// `Conflict`: the other archive holds things that this one does not.
-    pub async fn copy_to(&self, target: &Self, mut progress: impl FnMut(CopyProgress) + Send) -> Result<Copied> {
+    pub async fn copy_to(&self, target: &Self, mut progress: impl FnMut(CopyProgress) + Send) -> Result<CopyReport> {
         self.check_target(target).await?;
         for (table, key) in TABLES {
             self.copy_table(target, table, key).await?;
@@ -97,7 +97,7 @@ impl Maintenance {
             }
         }
         let runs_total: i64 = self.count_rows("runs").await?;
-        let mut copied = Copied::default();
+        let mut copied = CopyReport::default();
         let mut after = String::new();
         loop {
             let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM runs WHERE id > $1 ORDER BY id LIMIT 500")
@@ -213,7 +213,7 @@ impl Maintenance {
         }
     }
 
-    async fn copy_run(&self, target: &Self, id: &str, copied: &mut Copied) -> Result<()> {
+    async fn copy_run(&self, target: &Self, id: &str, copied: &mut CopyReport) -> Result<()> {
         loop {
             let Some(run) = self.row_of_run(id).await? else { return Ok(()) };
             let there = target.row_of_run(id).await?;
@@ -269,7 +269,7 @@ impl Maintenance {
         Ok(sqlx::query("SELECT * FROM runs WHERE id = $1").bind(id).fetch_optional(self.catalog().read()).await?)
     }
 
-    async fn copy_segment(&self, target: &Self, id: String, copied: &mut Copied) -> Result<()> {
+    async fn copy_segment(&self, target: &Self, id: String, copied: &mut CopyReport) -> Result<()> {
         let row = |maintenance: &Self| {
             let (maintenance, id) = (maintenance.clone(), id.clone());
             async move {

@@ -34,7 +34,7 @@ pub struct DeletedLog {
 
 /// A log as somebody saw it who wants it deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SeenLog {
+pub(crate) struct LogSnapshot {
     pub(crate) epoch: i64,
     pub(crate) records: i64,
 }
@@ -76,7 +76,7 @@ impl Maintenance {
     }
 
     /// Deletes a log, where `seen` is given only as it was seen: none, and nothing is done, when it is another one now.
-    pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<DeletedLog>> {
+    pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<DeletedLog>> {
         // It goes on when the caller goes away.
         let maintenance = self.clone();
         tokio::spawn(async move {
@@ -90,7 +90,7 @@ impl Maintenance {
     }
 
     /// Removes the rows of a log, and notes which objects are to go.
-    async fn remove_rows(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<Removed>> {
+    async fn remove_rows(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<Removed>> {
         let id = run_id.to_string();
         let mut transaction = loop {
             let mut transaction = self.catalog().begin().await?;
@@ -106,7 +106,7 @@ impl Maintenance {
         if log.legal_hold != 0 {
             return Err(Error::conflict(format!("run {run_id} is under legal hold: its log is not deleted")));
         }
-        if seen.is_some_and(|seen| seen != SeenLog { epoch: log.log_epoch, records: log.records }) {
+        if seen.is_some_and(|seen| seen != LogSnapshot { epoch: log.log_epoch, records: log.records }) {
             return Ok(None);
         }
         let segments: Vec<SegmentRow> = sqlx::query_as(
@@ -188,7 +188,7 @@ impl Maintenance {
         for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
             let removed: Vec<Option<(String, u64)>> = futures::stream::iter(some.to_vec())
                 .map(|(key, bytes)| self.remove_object(key, bytes))
-                .buffer_unordered(limits::DELETIONS_AT_A_TIME)
+                .buffer_unordered(limits::CONCURRENT_DELETIONS_MAX)
                 .collect()
                 .await;
             let removed: Vec<(String, u64)> = removed.into_iter().flatten().collect();

@@ -173,7 +173,7 @@ impl Maintenance {
             return Ok(Finding::new("sealing", Health::Bad, seen, Some(advice)));
         }
         let late: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
-            .bind(self.now().as_millis() - limits::SEAL_CLAIM_MS)
+            .bind(self.now().as_millis() - limits::SEAL_LEASE_MS)
             .fetch_one(self.catalog().read())
             .await?;
         Ok(match late {
@@ -191,7 +191,7 @@ impl Maintenance {
             "SELECT COUNT(*) FROM page_files WHERE built_at IS NULL AND attempts >= $1 AND keep_until > $2",
         )
         .bind(limits::PAGE_ATTEMPTS_MAX)
-        .bind(self.pages().pages_waited_for_until().as_millis())
+        .bind(self.pages().tokens_valid_until().as_millis())
         .fetch_one(self.catalog().read())
         .await?;
         Ok(match failed {

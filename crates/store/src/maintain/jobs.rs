@@ -33,7 +33,7 @@ impl Maintenance {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sealing");
-                    maintenance.seal_now_and_then(stop).await;
+                    maintenance.seal_periodically(stop).await;
                     Ok::<_, Error>(())
                 }
             }),
@@ -41,14 +41,14 @@ impl Maintenance {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sweep");
-                    maintenance.sweep_now_and_then(stop).await;
+                    maintenance.sweep_periodically(stop).await;
                     Ok::<_, Error>(())
                 }
             }),
         );
     }
 
-    async fn seal_now_and_then(&self, stop: CancellationToken) {
+    async fn seal_periodically(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.seal().await {
                 Ok(sealed) if sealed.runs > 0 => continue,
@@ -67,7 +67,7 @@ impl Maintenance {
         }
     }
 
-    async fn sweep_now_and_then(&self, stop: CancellationToken) {
+    async fn sweep_periodically(&self, stop: CancellationToken) {
         let mut whole_at = self.now();
         while !stop.is_cancelled() {
             if let Err(error) = self.apply_retention().await {
@@ -118,7 +118,7 @@ impl Maintenance {
         self.finish_deletions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
         for folder in folders {
-            let mut objects = self.objects().list(Some(&folder)).try_chunks(limits::OBJECTS_AT_A_TIME);
+            let mut objects = self.objects().list(Some(&folder)).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 for object in self.orphans(some).await? {
                     self.objects().delete(&object.location).await?;
@@ -131,17 +131,17 @@ impl Maintenance {
 
     /// Forgets the ids of batches that nobody sends again any more.
     async fn forget_batches(&self) -> Result<()> {
-        let before = self.now().as_millis() - limits::BATCH_KEEP_MS;
+        let before = self.now().as_millis() - limits::BATCH_ID_RETENTION_MS;
         loop {
             let forgotten = sqlx::query(
                 "DELETE FROM batches WHERE (run_id, batch_id) IN
                     (SELECT run_id, batch_id FROM batches WHERE stored_at < $1 LIMIT $2)",
             )
             .bind(before)
-            .bind(limits::BATCHES_FORGOTTEN_AT_A_TIME)
+            .bind(limits::BATCH_IDS_DELETE_BATCH)
             .execute(self.catalog().write())
             .await?;
-            if forgotten.rows_affected().saturating_as::<i64>() < limits::BATCHES_FORGOTTEN_AT_A_TIME {
+            if forgotten.rows_affected().saturating_as::<i64>() < limits::BATCH_IDS_DELETE_BATCH {
                 return Ok(());
             }
         }
@@ -159,8 +159,8 @@ impl Maintenance {
                  FROM segments g WHERE g.id > $1 ORDER BY g.id LIMIT $3",
             )
             .bind(&after)
-            .bind(now - limits::REPLACED_KEEP_MS)
-            .bind(limits::ROWS_AT_A_TIME)
+            .bind(now - limits::REPLACED_RETENTION_MS)
+            .bind(limits::VIEW_ROWS_BATCH)
             .fetch_all(self.catalog().read())
             .await?;
             let Some((last, _)) = some.last() else { return Ok(()) };
@@ -179,7 +179,7 @@ impl Maintenance {
     async fn sweep_replaced_segments(&self) -> Result<u64> {
         let mut bytes_freed = 0;
         loop {
-            let before = self.now().as_millis() - limits::REPLACED_KEEP_MS;
+            let before = self.now().as_millis() - limits::REPLACED_RETENTION_MS;
             let replaced: Vec<(String, i64)> = sqlx::query_as(
                 "DELETE FROM segments WHERE id IN (
                      SELECT id FROM segments g WHERE replaced_at < $1

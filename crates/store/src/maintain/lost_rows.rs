@@ -17,7 +17,7 @@ use crate::error::{ErrorKind, Result};
 use crate::ingest::batch::write_digest;
 use crate::limits;
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::verify::Verified;
+use crate::maintain::verify::VerifyReport;
 use crate::segment::reader::SegmentFile;
 
 impl Maintenance {
@@ -27,7 +27,7 @@ impl Maintenance {
         &self,
         object: &ObjectMeta,
         repair: bool,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
     ) -> Result<bool> {
         let key = object.location.as_ref();
         let file = match SegmentFile::open(self.segments(), key, object.size).await {
@@ -139,9 +139,9 @@ async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
 }
 
 async fn records_of(file: &SegmentFile, rows: Range<usize>) -> Result<Vec<Record>> {
-    let times = file.heads(rows.clone()).await?.times;
-    let bodies = file.bodies(rows).await?;
-    times.into_iter().enumerate().map(|(row, time)| bodies.row(row).to_record(time)).collect()
+    let times = file.read_keys(rows.clone()).await?.times;
+    let values = file.read_values(rows).await?;
+    times.into_iter().enumerate().map(|(row, time)| values.row(row).to_record(time)).collect()
 }
 
 fn digest_of(record: &Record) -> Result<Vec<u8>> {

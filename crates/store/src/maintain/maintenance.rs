@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::catalog::deed::Deed;
+use crate::catalog::audit_context::AuditContext;
 use crate::core::Core;
 use crate::ingest::commit::Ingest;
 use crate::page::builders::Pages;
@@ -44,7 +44,7 @@ impl Maintenance {
     }
 
     /// The same for a change that is written down in the audit log.
-    pub(crate) fn doing(&self, deed: Deed) -> Self {
-        Self { core: self.core.doing(deed), ..self.clone() }
+    pub(crate) fn with_audit(&self, audit_context: AuditContext) -> Self {
+        Self { core: self.core.with_audit(audit_context), ..self.clone() }
     }
 }

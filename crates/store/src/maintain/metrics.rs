@@ -15,7 +15,7 @@ use crate::maintain::maintenance::Maintenance;
 
 /// The archive as a whole.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ArchiveFigures {
+pub struct ArchiveMetrics {
     /// Records of all logs.
     pub records: u64,
     /// Objects that hold them, and their bytes.
@@ -35,12 +35,12 @@ pub struct ArchiveFigures {
     /// Logs that are due to be sealed.
     pub logs_to_seal: u64,
     /// Each task that has a run.
-    pub tasks: Vec<TaskFigures>,
+    pub tasks: Vec<TaskMetrics>,
 }
 
 /// One task.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskFigures {
+pub struct TaskMetrics {
     /// Its id.
     pub id: TaskId,
     /// Its name.
@@ -80,7 +80,7 @@ struct Row {
 
 impl Maintenance {
     /// Counts everything anew, from the rows of runs: a read of the catalog, no object is opened.
-    pub async fn figures(&self) -> Result<ArchiveFigures> {
+    pub async fn metrics(&self) -> Result<ArchiveMetrics> {
         let read = self.catalog().read();
         let (segments, segment_bytes): (i64, i64) =
             sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM segments")
@@ -94,7 +94,7 @@ impl Maintenance {
              FROM page_files",
         )
         .bind(crate::limits::PAGE_ATTEMPTS_MAX)
-        .bind(self.pages().pages_waited_for_until().as_millis())
+        .bind(self.pages().tokens_valid_until().as_millis())
         .fetch_one(read)
         .await?;
         let (_, logs_damaged) = self.damaged_logs(0).await?;
@@ -103,8 +103,8 @@ impl Maintenance {
             .bind(self.now().as_millis())
             .fetch_one(read)
             .await?;
-        let tasks = self.task_figures().await?;
-        Ok(ArchiveFigures {
+        let tasks = self.task_metrics().await?;
+        Ok(ArchiveMetrics {
             records: tasks.iter().map(|task| task.severities.total()).sum(),
             segments: segments.saturating_as::<u64>(),
             segment_bytes: segment_bytes.saturating_as::<u64>(),
@@ -119,12 +119,12 @@ impl Maintenance {
     }
 
     /// Some tasks at a time: no statement takes long, however many runs there are.
-    async fn task_figures(&self) -> Result<Vec<TaskFigures>> {
-        let (mut tasks, mut after) = (Vec::<TaskFigures>::new(), String::new());
+    async fn task_metrics(&self) -> Result<Vec<TaskMetrics>> {
+        let (mut tasks, mut after) = (Vec::<TaskMetrics>::new(), String::new());
         loop {
             let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM tasks WHERE id > $1 ORDER BY id LIMIT $2")
                 .bind(&after)
-                .bind(limits::FIGURES_TASKS)
+                .bind(limits::METRICS_TASKS_BATCH)
                 .fetch_all(self.catalog().read())
                 .await?;
             let Some(last) = ids.last() else { return Ok(tasks) };
@@ -134,7 +134,7 @@ impl Maintenance {
                 let id: TaskId = row.task_id.parse().map_err(|_| undecodable("task"))?;
                 let status: RunStatus = row.status.parse().map_err(|_| undecodable("status"))?;
                 if tasks.last().is_none_or(|task| task.id != id) {
-                    tasks.push(TaskFigures::new(id, &row));
+                    tasks.push(TaskMetrics::new(id, &row));
                 }
                 if let Some(task) = tasks.last_mut() {
                     task.add(status, &row)?;
@@ -161,7 +161,7 @@ impl Maintenance {
     }
 }
 
-impl TaskFigures {
+impl TaskMetrics {
     fn new(id: TaskId, row: &Row) -> Self {
         Self {
             id,

@@ -28,7 +28,7 @@ use tracing::{debug, warn};
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::merge::{Merge, StretchRecords};
+use crate::log::merge::{Merge, RecordBlock};
 use crate::log::slices::{SLICE_COLUMNS, Scope, Slice, share_of_bytes};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
@@ -41,7 +41,7 @@ use crate::{failpoint, limits, secret};
 
 /// What one pass of sealing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sealed {
+pub struct SealReport {
     /// Runs whose slices were merged.
     pub runs: u64,
     /// Records that were written.
@@ -131,8 +131,8 @@ struct NewFile {
 
 impl Maintenance {
     /// Merges the slices of runs that are due, as many as share a file; all zero when none is due.
-    pub async fn seal(&self) -> Result<Sealed> {
-        let Some(pass) = self.claim_due_runs().await? else { return Ok(Sealed::default()) };
+    pub async fn seal(&self) -> Result<SealReport> {
+        let Some(pass) = self.claim_due_runs().await? else { return Ok(SealReport::default()) };
         // What has been begun is finished, whoever waits for it.
         tokio::spawn(pass.seal()).await?
     }
@@ -188,7 +188,7 @@ impl Maintenance {
         }
         let token = self.random().uuid().to_string();
         let mut claiming = Sql::new("UPDATE runs SET seal_claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::SEAL_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::SEAL_LEASE_MS).as_millis());
         claiming.push(", seal_claimed_by = ").push_bind(token.clone());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
         claiming.push(") AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
@@ -222,7 +222,7 @@ impl Maintenance {
         }
         let (touched, barriers) = self.touched_slices(&run.id, &slices).await?;
         slices.extend(touched);
-        let is_sealed = match too_deep(&slices) {
+        let is_sealed = match deepest_overlap(&slices) {
             Some(some) => {
                 slices = some;
                 is_last = false;
@@ -249,7 +249,7 @@ impl Maintenance {
         .bind(last)
         .fetch_all(self.catalog().read())
         .await?;
-        // Sealed slices do not overlap, so they end in the order in which they begin.
+        // SealReport slices do not overlap, so they end in the order in which they begin.
         let mut is_touched = vec![false; sealed.len()];
         for slice in late {
             let from = sealed.partition_point(|sealed| sealed.last_time < slice.first_time);
@@ -266,13 +266,13 @@ impl Maintenance {
             let file =
                 SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
                     .await?;
-            let heads = file
-                .heads(
+            let keys = file
+                .read_keys(
                     slice.first_row.saturating_as::<usize>()
                         ..(slice.first_row + slice.records).saturating_as::<usize>(),
                 )
                 .await?;
-            for time in heads.times {
+            for time in keys.times {
                 let at = sealed.partition_point(|sealed| sealed.last_time < time);
                 if sealed.get(at).is_some_and(|sealed| sealed.first_time <= time) {
                     is_touched[at] = true;
@@ -293,10 +293,10 @@ impl Maintenance {
 
 impl Pass {
     /// Merges and commits. A run that is damaged is left out and noted; the others go on.
-    async fn seal(mut self) -> Result<Sealed> {
+    async fn seal(mut self) -> Result<SealReport> {
         while !self.runs.is_empty() {
             let Unmerged { error, run } = match self.seal_runs().await {
-                Ok(sealed) => return Ok(sealed),
+                Ok(report) => return Ok(report),
                 Err(unmerged) => unmerged,
             };
             match run.filter(|_| error.kind() == ErrorKind::Corrupt) {
@@ -310,9 +310,9 @@ impl Pass {
                 }
                 None if error.kind() == ErrorKind::Conflict => {
                     // Another pass has the runs, or they were changed: what was made here is given up.
-                    warn!(%error, "a pass of sealing was given up");
+                    warn!(%error, "a sealing pass was abandoned");
                     self.release().await?;
-                    return Ok(Sealed::default());
+                    return Ok(SealReport::default());
                 }
                 None => {
                     self.release().await?;
@@ -320,10 +320,10 @@ impl Pass {
                 }
             }
         }
-        Ok(Sealed::default())
+        Ok(SealReport::default())
     }
 
-    async fn seal_runs(&mut self) -> Result<Sealed, Unmerged> {
+    async fn seal_runs(&mut self) -> Result<SealReport, Unmerged> {
         let (merged, files) = self.merge_runs().await?;
         failpoint::reach("seal-after-objects");
         self.commit(&merged, &files).await.map_err(|error| Unmerged { error, run: None })
@@ -362,8 +362,8 @@ impl Pass {
         let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
         let mut merge = Merge::of_slices(&self.maintenance, scope, plan.slices.clone());
         files.begin_run(plan.barriers.clone());
-        while let Some(stretch) = merge.next().await? {
-            files.add(plan.run_id, stretch.read().await?).await?;
+        while let Some(row_run) = merge.next().await? {
+            files.add(plan.run_id, row_run.read().await?).await?;
             self.renew_if_old(files).await?;
         }
         let slices = files.end_run();
@@ -372,7 +372,7 @@ impl Pass {
         match old == new {
             true => Ok(slices),
             false => Err(Error::corrupt(format!(
-                "merging run {} gave {new} records where its slices have {old}; they stay as they are",
+                "merging run {} produced {new} records but its slices hold {old}; the slices are left unchanged",
                 plan.run_id
             ))),
         }
@@ -384,7 +384,7 @@ impl Pass {
         if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
             return Ok(());
         }
-        let until = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_CLAIM_MS);
+        let until = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_LEASE_MS);
         let mut renewing = Sql::new("UPDATE runs SET seal_claimed_until = ");
         renewing.push_bind(until.as_millis()).push(" WHERE seal_claimed_by = ").push_bind(self.token.clone());
         renewing.push(" AND id IN (").push_list(self.runs.iter().map(|run| run.id.clone())).push(")");
@@ -413,7 +413,7 @@ impl Pass {
 
     /// Gives the runs back; they are tried again after a while.
     async fn release(&self) -> Result<()> {
-        let again_at = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_AGAIN_MS);
+        let again_at = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_RETRY_MS);
         for run in &self.runs {
             sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1 AND seal_claimed_by = $3")
                 .bind(&run.id)
@@ -427,13 +427,13 @@ impl Pass {
 
     /// Notes that a log cannot be sealed as it is. It is tried again, each time later: what is missing may be put back.
     async fn note_damage(&self, run: &DueRun, error: &Error) -> Result<()> {
-        let problem = chain_of(error);
+        let problem = error_chain(error);
         if run.seal_failures == 0 {
             warn!(problem, run.id = run.id, "a log could not be sealed, because something of it is lost or damaged");
         } else {
             debug!(problem, run.id = run.id, "a damaged log could again not be sealed");
         }
-        let wait_ms = limits::SEAL_AGAIN_MS << run.seal_failures.clamp(0, limits::SEAL_DAMAGED_DOUBLINGS_MAX);
+        let wait_ms = limits::SEAL_RETRY_MS << run.seal_failures.clamp(0, limits::SEAL_DAMAGED_DOUBLINGS_MAX);
         let again_at = self.maintenance.catalog_now().await?.plus_millis(wait_ms);
         sqlx::query(
             "UPDATE runs SET seal_claimed_until = $2, seal_failures = seal_failures + 1, seal_problem = $4
@@ -448,10 +448,10 @@ impl Pass {
         Ok(())
     }
 
-    async fn commit(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Sealed> {
+    async fn commit(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<SealReport> {
         let committed = self.maintenance.again_after_contention(|| self.commit_once(merged, files)).await?;
         match committed {
-            Some(sealed) => Ok(sealed),
+            Some(report) => Ok(report),
             None => {
                 let keys: Vec<Path> = files.iter().map(|file| file.object_key.clone()).collect();
                 self.maintenance.intents().remove_uncommitted(&keys).await;
@@ -462,9 +462,9 @@ impl Pass {
 
     /// Puts the new slices in the place of the old ones, of each run whose log is as it was. None, and nothing is changed,
     /// when one of the files may have been swept.
-    async fn commit_once(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Option<Sealed>> {
+    async fn commit_once(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Option<SealReport>> {
         let maintenance = &self.maintenance;
-        let mut sealed = Sealed::default();
+        let mut report = SealReport::default();
         let mut transaction = maintenance.catalog().begin().await?;
         let now = maintenance.now().as_millis();
         lock_runs(maintenance, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
@@ -495,12 +495,12 @@ impl Pass {
                 in_vain.extend(new.iter().map(|slice| files[slice.file].id.as_str()));
                 continue;
             }
-            sealed.runs += 1;
-            sealed.records += new.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
+            report.runs += 1;
+            report.records += new.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
             perhaps_free.extend(plan.slices.iter().map(|slice| slice.segment_id.as_str()));
         }
-        sealed.bytes = files.iter().map(|file| file.bytes).sum();
-        sealed.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
+        report.bytes = files.iter().map(|file| file.bytes).sum();
+        report.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
         // They hold records that no row names, of a log that was perhaps deleted meanwhile: those must not stay for as
         // long as the logs of others do.
         for file in in_vain {
@@ -509,18 +509,18 @@ impl Pass {
         failpoint::reach("seal-before-rows");
         transaction.commit().await?;
         debug!(
-            runs = sealed.runs,
-            records_count = sealed.records,
-            bytes = sealed.bytes,
-            bytes_replaced = sealed.bytes_replaced,
+            runs = report.runs,
+            records_count = report.records,
+            bytes = report.bytes,
+            bytes_replaced = report.bytes_replaced,
             "runs were sealed"
         );
-        Ok(Some(sealed))
+        Ok(Some(report))
     }
 }
 
 /// What happened and why, down to the first cause.
-fn chain_of(error: &Error) -> String {
+fn error_chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -640,7 +640,7 @@ async fn replace_slices(
 }
 
 /// When more slices overlap somewhere than may be open at a time: the smallest of those, to be merged first.
-fn too_deep(slices: &[Slice]) -> Option<Vec<Slice>> {
+fn deepest_overlap(slices: &[Slice]) -> Option<Vec<Slice>> {
     // A slice begins before another ends at the same instant.
     let mut ends: Vec<(i64, bool, usize)> = Vec::with_capacity(2 * slices.len());
     for (index, slice) in slices.iter().enumerate() {
@@ -721,8 +721,8 @@ impl SealedFiles {
     }
 
     /// Adds records of a run, after those that were added before.
-    async fn add(&mut self, run_id: RunId, records: StretchRecords) -> Result<()> {
-        let positions: Vec<_> = records.positions().collect();
+    async fn add(&mut self, run_id: RunId, records: RecordBlock) -> Result<()> {
+        let positions: Vec<_> = records.sort_keys().collect();
         let columns = self.maintenance.cpu().run_for(positions.len(), move || records.columns()).await?;
         let mut from = 0;
         while from < positions.len() {
@@ -770,7 +770,7 @@ impl SealedFiles {
         if let Some(open) = self.open.take() {
             let mut object = open.object;
             if let Err(error) = object.abort().await {
-                warn!(%error, object.key = %open.object_key, "parts of a file that was given up are left where they are");
+                warn!(%error, object.key = %open.object_key, "parts of an abandoned upload could not be removed");
             }
         }
         self.maintenance.intents().remove_uncommitted(&keys).await;
@@ -836,7 +836,7 @@ impl SealedFiles {
         file.write_pending().await?;
         file.encode(|writer| Ok(writer.finish().map(|_| ())?)).await?;
         file.object.shutdown().await.map_err(unwritten)?;
-        let Encoder { digest, checks, bytes, .. } = *file.encoder.ok_or_else(broken_off)?;
+        let Encoder { digest, checks, bytes, .. } = *file.encoder.ok_or_else(interrupted)?;
         self.done.push(NewFile {
             id: file.id,
             object_key: file.object_key,
@@ -928,7 +928,7 @@ impl OpenFile {
         &mut self,
         work: impl FnOnce(&mut ArrowWriter<Vec<u8>>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        let mut encoder = self.encoder.take().ok_or_else(broken_off)?;
+        let mut encoder = self.encoder.take().ok_or_else(interrupted)?;
         let encoding = move || {
             work(&mut encoder.writer)?;
             let bytes = Bytes::from(std::mem::take(encoder.writer.inner_mut()));
@@ -946,7 +946,7 @@ impl OpenFile {
     }
 }
 
-fn broken_off() -> Error {
+fn interrupted() -> Error {
     Error::new(ErrorKind::Unavailable, "the writing of a sealed file was broken off")
 }
 
@@ -1017,7 +1017,7 @@ mod tests {
                 expected,
                 "readers have their hour after it was marked"
             );
-            clock.0.fetch_add(limits::REPLACED_KEEP_MS + 1, Ordering::Relaxed);
+            clock.0.fetch_add(limits::REPLACED_RETENTION_MS + 1, Ordering::Relaxed);
         }
         assert!(store.objects().head(&key).await.is_err());
     }
@@ -1058,7 +1058,7 @@ mod tests {
         store.maintenance().delete_log(runs[0]).await.unwrap();
         assert_eq!(pass.commit(&merged, &files).await.unwrap().runs, 1);
         assert_eq!(store.maintenance().seal().await.unwrap().runs, 1, "the other one is merged anew");
-        clock.0.fetch_add(2 * limits::REPLACED_KEEP_MS, Ordering::Relaxed);
+        clock.0.fetch_add(2 * limits::REPLACED_RETENTION_MS, Ordering::Relaxed);
         store.maintenance().sweep().await.unwrap();
         let segments: Vec<(i64, String)> =
             sqlx::query_as("SELECT records, object_key FROM segments").fetch_all(store.catalog().read()).await.unwrap();
@@ -1127,7 +1127,7 @@ mod tests {
         let Opened { store, clock, .. } = &opened;
         let mut slow = store.maintenance().claim_due_runs().await.unwrap().unwrap();
         let Ok((merged, files)) = slow.merge_runs().await else { panic!("not merged") };
-        clock.0.fetch_add(limits::SEAL_CLAIM_MS + 1, Ordering::Relaxed);
+        clock.0.fetch_add(limits::SEAL_LEASE_MS + 1, Ordering::Relaxed);
         let mut quick = store.maintenance().claim_due_runs().await.unwrap().unwrap();
         assert_eq!(slow.commit(&merged, &files).await.unwrap().runs, 0, "even before the other one has done anything");
         let Ok((merged, files)) = quick.merge_runs().await else { panic!("not merged") };
@@ -1142,10 +1142,10 @@ mod tests {
         let opened = opened().await;
         let run_id = due_run(&opened).await;
         let store = &opened.store;
-        let seen = crate::maintain::delete::SeenLog { epoch: 0, records: 1 };
+        let seen = crate::maintain::delete::LogSnapshot { epoch: 0, records: 1 };
         push(store, run_id, 8).await;
         assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap(), None);
-        let seen = crate::maintain::delete::SeenLog { epoch: 0, records: 2 };
+        let seen = crate::maintain::delete::LogSnapshot { epoch: 0, records: 2 };
         assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap().unwrap().records, 2);
         push(store, run_id, 9).await;
         push(store, run_id, 9).await;

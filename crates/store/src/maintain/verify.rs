@@ -27,7 +27,7 @@ const PROBLEMS_SHOWN_MAX: usize = 1_000;
 
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Objects whose bytes were read and hashed.
     pub objects: u64,
     /// Their bytes.
@@ -92,7 +92,7 @@ struct Counted {
     problems: Vec<String>,
 }
 
-impl Verified {
+impl VerifyReport {
     pub(crate) fn problem(&mut self, text: String) {
         self.problems += 1;
         if self.problem_texts.len() < PROBLEMS_SHOWN_MAX {
@@ -105,8 +105,8 @@ impl Maintenance {
     /// Reads everything that the catalog names and compares it, and looks for records that no row names. With `repair`,
     /// brings those back that their logs lack, removes orphans and rows of page files that are gone or damaged, which are
     /// built anew when somebody asks, and counts severities again; never alters or doubles a record.
-    pub async fn verify(&self, repair: bool, mut progress: impl FnMut(VerifyProgress) + Send) -> Result<Verified> {
-        let mut verified = Verified::default();
+    pub async fn verify(&self, repair: bool, mut progress: impl FnMut(VerifyProgress) + Send) -> Result<VerifyReport> {
+        let mut verified = VerifyReport::default();
         self.verify_objects(&mut verified, &mut progress).await?;
         self.verify_runs(repair, &mut verified, &mut progress).await?;
         self.verify_pages(repair, &mut verified).await?;
@@ -117,7 +117,7 @@ impl Maintenance {
 
     async fn verify_objects(
         &self,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
         progress: &mut (impl FnMut(VerifyProgress) + Send),
     ) -> Result<()> {
         let mut after = String::new();
@@ -183,7 +183,7 @@ impl Maintenance {
     async fn verify_runs(
         &self,
         repair: bool,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
         progress: &mut (impl FnMut(VerifyProgress) + Send),
     ) -> Result<()> {
         let mut after = String::new();
@@ -203,7 +203,7 @@ impl Maintenance {
         }
     }
 
-    async fn verify_run(&self, id: &str, repair: bool, verified: &mut Verified) -> Result<()> {
+    async fn verify_run(&self, id: &str, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let run_id: RunId = id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         loop {
             let row: Option<RunRow> = sqlx::query_as("SELECT * FROM runs WHERE id = $1")
@@ -265,11 +265,11 @@ impl Maintenance {
         if !run_ids.iter().all(|id| id == Some(own.as_str())) {
             counted.problems.push(format!("rows {rows:?} of {} are of another run", slice.object_key));
         }
-        let heads = file.heads(rows.clone()).await?;
-        let positions: Vec<(i64, i64)> = heads
+        let keys = file.read_keys(rows.clone()).await?;
+        let positions: Vec<(i64, i64)> = keys
             .times
             .iter()
-            .zip(&heads.arrivals)
+            .zip(&keys.arrivals)
             .map(|(time, arrival)| (*time, slice.arrival_base() + arrival))
             .collect();
         let (first, last) = (positions.first().map(|it| it.0), positions.last().map(|it| it.0));
@@ -286,9 +286,9 @@ impl Maintenance {
         }
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
             let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
-            let bodies = file.bodies(chunk.clone()).await?;
+            let values = file.read_values(chunk.clone()).await?;
             for row in 0..chunk.len() {
-                counted.severities.add(Severity::of(bodies.severity.text(row)));
+                counted.severities.add(Severity::of(values.severity.text(row)));
             }
         }
         counted.records += slice.records.saturating_as::<u64>();
@@ -317,7 +317,7 @@ impl Maintenance {
         Ok(done.rows_affected() == 1)
     }
 
-    async fn verify_pages(&self, repair: bool, verified: &mut Verified) -> Result<()> {
+    async fn verify_pages(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let mut after = String::new();
         loop {
             let pages: Vec<String> = sqlx::query_scalar(
@@ -333,7 +333,7 @@ impl Maintenance {
                 let Some(problem) = self.pages().problem_of_page(&key).await? else { continue };
                 verified.problem(problem);
                 if repair {
-                    self.pages().mend_page(&key).await?;
+                    self.pages().rebuild_page(&key).await?;
                     verified.repaired += 1;
                 }
             }
@@ -341,7 +341,7 @@ impl Maintenance {
     }
 
     /// A summary that does not decode, or that is left of a log that is gone, is removed by a repair and made anew.
-    async fn verify_summaries(&self, repair: bool, verified: &mut Verified) -> Result<()> {
+    async fn verify_summaries(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let mut after = String::new();
         loop {
             // In one statement, so that a log that is deleted meanwhile is seen with its summary or without.
@@ -389,12 +389,12 @@ impl Maintenance {
     async fn find_orphans(
         &self,
         repair: bool,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
         progress: &mut (impl FnMut(VerifyProgress) + Send),
     ) -> Result<()> {
         let mut looked = 0;
         for folder in keys::FOLDERS {
-            let mut objects = self.objects().list(Some(&Path::from(folder))).try_chunks(limits::OBJECTS_AT_A_TIME);
+            let mut objects = self.objects().list(Some(&Path::from(folder))).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));

@@ -443,7 +443,7 @@ impl Core {
     }
 
     fn is_use_worth_noting(&self, last_used_at: Option<i64>) -> bool {
-        last_used_at.is_none_or(|last| self.now().as_millis() - last >= limits::LAST_USE_EVERY_MS)
+        last_used_at.is_none_or(|last| self.now().as_millis() - last >= limits::LAST_USE_UPDATE_MS)
     }
 }
 

@@ -31,7 +31,7 @@ pub struct NewAlert {
 
 /// An alert in the hands of this node.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct DueAlert {
+pub struct ClaimedAlert {
     /// The rule that says so.
     pub rule: String,
     /// Where it is told.
@@ -124,10 +124,10 @@ impl Core {
     }
 
     /// Claims an alert for a destination that is due; none when none is.
-    pub async fn claim_alert(&self, destination: &str) -> Result<Option<DueAlert>> {
+    pub async fn claim_alert(&self, destination: &str) -> Result<Option<ClaimedAlert>> {
         let (now, lease_now) = (self.now(), self.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::ALERT_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
         claiming.push(" WHERE (rule, destination, occurrence) IN (SELECT rule, destination, occurrence FROM alerts");
         claiming.push(" WHERE delivered_at IS NULL AND due_at <= ").push_bind(now.as_millis());
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis());
@@ -138,7 +138,7 @@ impl Core {
     }
 
     /// Notes that an alert was delivered. What its destination did not take before is due at once: it is there again.
-    pub async fn alert_delivered(&self, alert: &DueAlert) -> Result<()> {
+    pub async fn alert_delivered(&self, alert: &ClaimedAlert) -> Result<()> {
         let now = self.now().as_millis();
         sqlx::query(
             "UPDATE alerts SET delivered_at = $4, problem = NULL
@@ -162,7 +162,7 @@ impl Core {
     }
 
     /// Notes that an attempt came to nothing, and when the next one is.
-    pub async fn alert_failed(&self, alert: &DueAlert, problem: &str, again_at: Timestamp) -> Result<()> {
+    pub async fn alert_failed(&self, alert: &ClaimedAlert, problem: &str, again_at: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE alerts SET due_at = $4, claimed_until = 0, problem = $5
              WHERE rule = $1 AND destination = $2 AND occurrence = $3 AND delivered_at IS NULL",
@@ -199,7 +199,7 @@ impl Core {
 
     /// Forgets alerts that were delivered long ago.
     pub async fn forget_alerts(&self) -> Result<u64> {
-        let before = self.now().plus_millis(-limits::ALERT_KEEP_MS).as_millis();
+        let before = self.now().plus_millis(-limits::ALERT_RETENTION_MS).as_millis();
         let forgotten = sqlx::query("DELETE FROM alerts WHERE delivered_at < $1")
             .bind(before)
             .execute(self.catalog().write())

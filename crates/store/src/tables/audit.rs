@@ -6,9 +6,9 @@ use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
 use sqlx::{Any, FromRow, Transaction};
 
+use crate::catalog::audit_context::AuditContext;
 use crate::catalog::columns::instant;
-use crate::catalog::deed::Deed;
-use crate::catalog::group_commit::SmallWrite;
+use crate::catalog::group_commit::GroupedWrite;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::core::Core;
 use crate::error::Result;
@@ -41,29 +41,29 @@ struct Row {
 }
 
 impl Core {
-    /// Commits a change. Where a [`Deed`] was named for it, it is written down in the same transaction; `made` is the id
+    /// Commits a change. Where a [`AuditContext`] was named for it, it is written down in the same transaction; `made` is the id
     /// of what is made.
     pub(crate) async fn commit_change(&self, mut transaction: Transaction<'_, Any>, made: Option<&str>) -> Result<()> {
-        let Some(deed) = self.deed() else { return Ok(transaction.commit().await?) };
-        match made.filter(|_| deed.entry().subject.is_empty()) {
-            None => insert(&mut transaction, deed.entry()).await?,
-            Some(made) => insert(&mut transaction, deed.about(made.to_owned()).entry()).await?,
+        let Some(audit_context) = self.audit_context() else { return Ok(transaction.commit().await?) };
+        match made.filter(|_| audit_context.entry().subject.is_empty()) {
+            None => insert(&mut transaction, audit_context.entry()).await?,
+            Some(made) => insert(&mut transaction, audit_context.with_subject(made.to_owned()).entry()).await?,
         }
         transaction.commit().await?;
-        deed.note_written();
+        audit_context.mark_written();
         Ok(())
     }
 
     /// Writes down that something was not done, such as a part of a request that was refused.
-    pub async fn write_deed(&self, deed: &Deed) -> Result<()> {
-        self.audit(deed.entry().clone()).await?;
-        deed.note_written();
+    pub async fn record_context(&self, audit_context: &AuditContext) -> Result<()> {
+        self.audit(audit_context.entry().clone()).await?;
+        audit_context.mark_written();
         Ok(())
     }
 
     /// Writes an entry down, and comes back once it is durable.
     pub async fn audit(&self, entry: AuditEntry) -> Result<()> {
-        self.write_small(vec![Box::new(AuditWrite(entry))]).await
+        self.write_grouped(vec![Box::new(AuditWrite(entry))]).await
     }
 
     /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.
@@ -83,7 +83,7 @@ impl Core {
 /// An entry that is written beside others.
 pub(crate) struct AuditWrite(pub(crate) AuditEntry);
 
-impl SmallWrite for AuditWrite {
+impl GroupedWrite for AuditWrite {
     fn insert<'c>(&'c self, connection: &'c mut Connection) -> BoxFuture<'c, Result<()>> {
         Box::pin(insert(connection, &self.0))
     }

@@ -31,7 +31,7 @@ pub struct UpstreamRun {
     /// Its task, as the upstream names it.
     pub task_id: String,
     /// How far it is.
-    pub progress: RunProgress,
+    pub progress: UpstreamRunState,
     /// How it is, in the upstream's word.
     pub status: String,
     /// When it was asked for.
@@ -46,7 +46,7 @@ pub struct UpstreamRun {
 
 /// How far a run of an upstream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunProgress {
+pub enum UpstreamRunState {
     /// It goes on.
     Going,
     /// It has ended, and its log is wanted.
@@ -57,7 +57,7 @@ pub enum RunProgress {
 
 /// What was learned of the runs that an upstream told of. Counts are runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Learned {
+pub struct UpsertCounts {
     /// Those that were not known.
     pub new: u64,
     /// Those that had been left out because of how they ended, and are wanted now.
@@ -100,7 +100,7 @@ pub struct CollectedRun {
 /// A collector that is at work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CollectorFigures {
+pub struct CollectorHeartbeat {
     /// The host that it asks.
     pub host: String,
     /// Its own name, made when it began.
@@ -122,7 +122,7 @@ pub struct CollectorFigures {
 /// How far the collecting of an upstream is. Counts are runs, unless they say otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CollectionFigures {
+pub struct CollectionMetrics {
     /// The upstream.
     pub upstream: String,
     /// All that are known.
@@ -155,7 +155,7 @@ pub struct CollectionFigures {
 
 /// What came of an attempt to land a run that did not land.
 #[derive(Debug, Clone)]
-pub struct Setback {
+pub struct FailedAttempt {
     /// Why.
     pub problem: String,
     /// What the upstream counted, where it counted other records than came.
@@ -174,9 +174,9 @@ impl ClaimedRun {
 impl Core {
     /// Keeps what an upstream tells of its runs. One that was left out because of how it ended becomes due when it is
     /// wanted now; what is known of others that have ended stays.
-    pub async fn learn_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<Learned> {
+    pub async fn learn_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<UpsertCounts> {
         let now = self.now().as_millis();
-        let mut learned = Learned::default();
+        let mut learned = UpsertCounts::default();
         for some in runs.chunks(LOOKED_UP_TOGETHER) {
             let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
@@ -191,7 +191,7 @@ impl Core {
                 match state_of(run) {
                     None => learned.new += 1,
                     Some("going" | "gone") => {}
-                    Some("left_out") if run.progress == RunProgress::Due => learned.taken_in += 1,
+                    Some("left_out") if run.progress == UpstreamRunState::Due => learned.taken_in += 1,
                     // Whatever is said of it now, its log has been asked for.
                     Some(_) => continue,
                 }
@@ -209,9 +209,9 @@ impl Core {
                 .bind(run.run_id.to_string())
                 .bind(&run.task_id)
                 .bind(match run.progress {
-                    RunProgress::Going => "going",
-                    RunProgress::Due => "due",
-                    RunProgress::LeftOut => "left_out",
+                    UpstreamRunState::Going => "going",
+                    UpstreamRunState::Due => "due",
+                    UpstreamRunState::LeftOut => "left_out",
                 })
                 .bind(&run.status)
                 .bind(run.triggered_at.map(Timestamp::as_millis))
@@ -407,7 +407,7 @@ impl Core {
     }
 
     /// Notes that a run could not be landed, and why.
-    pub async fn set_back(&self, upstream: &str, run: &ClaimedRun, setback: &Setback) -> Result<()> {
+    pub async fn set_back(&self, upstream: &str, run: &ClaimedRun, setback: &FailedAttempt) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET attempts = attempts + 1, problem = $4, expected = $5, due_at = $6,
                     claimed_until = 0
@@ -441,7 +441,11 @@ impl Core {
 
     /// Notes that a collector is at work. Those that are at work on its host, it among them: one counts until `life_ms`
     /// after it was last heard of.
-    pub async fn note_collector(&self, collector: &CollectorFigures, life_ms: i64) -> Result<Vec<CollectorFigures>> {
+    pub async fn note_collector(
+        &self,
+        collector: &CollectorHeartbeat,
+        life_ms: i64,
+    ) -> Result<Vec<CollectorHeartbeat>> {
         let now = self.now();
         sqlx::query(
             "INSERT INTO collectors (host, id, seen_at, per_minute, requests_left, requests, repeated, limited)
@@ -470,7 +474,7 @@ impl Core {
     }
 
     /// The collectors that are at work, as far as they were heard of in the last `life_ms`.
-    pub async fn collectors(&self, life_ms: i64) -> Result<Vec<CollectorFigures>> {
+    pub async fn collectors(&self, life_ms: i64) -> Result<Vec<CollectorHeartbeat>> {
         Ok(sqlx::query_as(
             "SELECT host, id, seen_at, per_minute, requests_left, requests, repeated, limited FROM collectors
              WHERE seen_at >= $1 ORDER BY host, id",
@@ -520,7 +524,7 @@ impl Core {
     }
 
     /// How far the collecting of an upstream is.
-    pub async fn collection_figures(&self, upstream: &str) -> Result<CollectionFigures> {
+    pub async fn collection_figures(&self, upstream: &str) -> Result<CollectionMetrics> {
         #[derive(FromRow)]
         struct Row {
             state: String,
@@ -540,33 +544,33 @@ impl Core {
         .bind(upstream)
         .fetch_all(self.catalog().read())
         .await?;
-        let mut figures = CollectionFigures {
+        let mut metrics = CollectionMetrics {
             upstream: upstream.to_owned(),
             listed_until: self.listed_until(upstream).await?.map(Timestamp::as_millis),
-            ..CollectionFigures::default()
+            ..CollectionMetrics::default()
         };
         for row in rows {
             let runs = row.runs.saturating_as::<u64>();
-            figures.known += runs;
+            metrics.known += runs;
             match row.state.as_str() {
-                "going" => figures.going = runs,
+                "going" => metrics.going = runs,
                 "landed" => {
-                    figures.landed = runs;
-                    figures.records = row.records.saturating_as::<u64>();
-                    figures.pages = row.pages.saturating_as::<u64>();
+                    metrics.landed = runs;
+                    metrics.records = row.records.saturating_as::<u64>();
+                    metrics.pages = row.pages.saturating_as::<u64>();
                 }
-                "no_log" => figures.no_log = runs,
-                "gone" => figures.gone = runs,
-                "left_out" => figures.left_out = runs,
+                "no_log" => metrics.no_log = runs,
+                "gone" => metrics.gone = runs,
+                "left_out" => metrics.left_out = runs,
                 _ => {
-                    figures.waiting = runs;
-                    figures.failing = row.failing.saturating_as::<u64>();
-                    figures.incomplete = row.incomplete.saturating_as::<u64>();
-                    figures.waiting_since = row.since;
+                    metrics.waiting = runs;
+                    metrics.failing = row.failing.saturating_as::<u64>();
+                    metrics.incomplete = row.incomplete.saturating_as::<u64>();
+                    metrics.waiting_since = row.since;
                 }
             }
         }
-        Ok(figures)
+        Ok(metrics)
     }
 
     /// Why the log of a run is not whole yet, where a collector's last attempt came to nothing.

@@ -7,7 +7,7 @@ use az::SaturatingAs;
 use runlog_model::{Record, Run, RunId, Timestamp};
 use sqlx::FromRow;
 
-use crate::catalog::columns::Position;
+use crate::catalog::columns::SortKey;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -34,13 +34,13 @@ pub struct ClaimedDelivery {
     pub has_replays: bool,
     claim: String,
     pub(crate) of_records: u64,
-    pub(crate) after: Option<Position>,
+    pub(crate) after: Option<SortKey>,
     pub(crate) state: LogState,
 }
 
 /// Where a record stands in the log of its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct RecordKey {
     /// Its time.
     pub time: Timestamp,
     /// Its number in the run, in order of arrival; it never changes.
@@ -49,9 +49,9 @@ pub struct Place {
 
 /// A record and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlacedRecord {
+pub struct KeyedRecord {
     /// Where it stands.
-    pub place: Place,
+    pub place: RecordKey,
     /// The record.
     pub record: Record,
 }
@@ -60,7 +60,7 @@ pub struct PlacedRecord {
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryStep {
     /// The last record of it, unless it sent refused records again.
-    pub until: Option<Place>,
+    pub until: Option<RecordKey>,
     /// Records that the sink took.
     pub delivered: u64,
     /// Records that are not wanted there.
@@ -70,7 +70,7 @@ pub struct DeliveryStep {
     /// Records that it refused for good, and why.
     pub refused: Vec<RefusedRange>,
     /// Records that it had refused before and that were sent again.
-    pub replayed: Option<Replayed>,
+    pub replayed: Option<ReplayProgress>,
     /// Whether it finished a file or batch.
     pub ends_part: bool,
 }
@@ -79,9 +79,9 @@ pub struct DeliveryStep {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRange {
     /// The first of them.
-    pub first: Place,
+    pub first: RecordKey,
     /// The last of them.
-    pub last: Place,
+    pub last: RecordKey,
     /// The least and the greatest number of arrival among them: what came before or later is none of them.
     pub arrivals: (u64, u64),
     /// How many were refused.
@@ -94,16 +94,16 @@ pub struct RefusedRange {
 
 /// Refused records that are sent again.
 #[derive(Debug)]
-pub struct Replays {
+pub struct ReplayBatch {
     /// The records, in order of time.
-    pub records: Vec<PlacedRecord>,
+    pub records: Vec<KeyedRecord>,
     /// What to note when they are sent.
-    pub replayed: Replayed,
+    pub replayed: ReplayProgress,
 }
 
 /// Which refused records were sent again.
 #[derive(Debug, Clone, Default)]
-pub struct Replayed {
+pub struct ReplayProgress {
     /// The numbers of the ranges that they are of.
     pub(crate) ranges: Vec<i64>,
     /// What is left of the last of those.
@@ -125,25 +125,25 @@ struct ClaimedRow {
 
 impl RefusedRange {
     /// One record.
-    pub fn one(place: Place, reason: impl Into<String>) -> Self {
+    pub fn one(place: RecordKey, reason: impl Into<String>) -> Self {
         let arrivals = (place.arrival, place.arrival);
         Self { first: place, last: place, arrivals, records: 1, of_records: 1, reason: reason.into() }
     }
 
     /// One more that follows.
-    pub fn extend(&mut self, place: Place) {
+    pub fn extend(&mut self, place: RecordKey) {
         self.last = place;
         self.arrivals = (self.arrivals.0.min(place.arrival), self.arrivals.1.max(place.arrival));
         self.records += 1;
         self.of_records += 1;
     }
 
-    pub(crate) fn has(&self, place: Place) -> bool {
+    pub(crate) fn has(&self, place: RecordKey) -> bool {
         (self.first..=self.last).contains(&place) && (self.arrivals.0..=self.arrivals.1).contains(&place.arrival)
     }
 
     /// What is left of it when so many were sent again and this one is the next.
-    pub(crate) fn from(mut self, next: Place, sent: u64) -> Self {
+    pub(crate) fn from(mut self, next: RecordKey, sent: u64) -> Self {
         self.first = next;
         self.of_records = self.of_records.saturating_sub(sent).max(1);
         self.records = self.records.min(self.of_records);
@@ -193,7 +193,7 @@ impl Core {
                 .bind(sink)
                 .bind(claim)
                 .bind(storable(&error.to_string()))
-                .bind(now.saturating_add(limits::UNREADABLE_DELIVERY_AGAIN_MS))
+                .bind(now.saturating_add(limits::UNREADABLE_DELIVERY_RETRY_MS))
                 .execute(self.catalog().write())
                 .await?;
                 Err(error)
@@ -278,7 +278,7 @@ impl Core {
 
     /// Notes a step of a delivery. `Conflict`: another deliverer has taken it over.
     pub async fn step_delivery(&self, claimed: &mut ClaimedDelivery, step: &DeliveryStep) -> Result<()> {
-        let after = step.until.map(position).or(claimed.after);
+        let after = step.until.map(sort_key).or(claimed.after);
         let mut transaction = self.catalog().begin().await?;
         let done = sqlx::query(
             "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
@@ -301,7 +301,7 @@ impl Core {
             return Err(Error::conflict(message));
         }
         if let Some(replayed) = &step.replayed {
-            for some in replayed.ranges.chunks(limits::REPLAYS_AT_A_TIME.saturating_as::<usize>()) {
+            for some in replayed.ranges.chunks(limits::REPLAY_BATCH_RECORDS.saturating_as::<usize>()) {
                 let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
                 removing.push_bind(claimed.sink.clone()).push(" AND run_id = ").push_bind(claimed.run.id.to_string());
                 removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
@@ -410,7 +410,7 @@ impl Core {
     }
 }
 
-fn position(place: Place) -> Position {
+fn sort_key(place: RecordKey) -> SortKey {
     (place.time.as_millis(), place.arrival.saturating_as::<i64>())
 }
 
@@ -421,7 +421,7 @@ async fn keep_dead_letters(
     is_replay: bool,
     now: Timestamp,
 ) -> Result<()> {
-    for some in ranges.chunks(limits::DEAD_LETTERS_AT_A_TIME) {
+    for some in ranges.chunks(limits::DEAD_LETTERS_INSERT_BATCH) {
         let mut keeping = Sql::new(
             "INSERT INTO dead_letters (sink, run_id, log_epoch, arrival, record_time, last_arrival, last_time,
              arrivals_from, arrivals_to, records, of_records, reason, refused_at, replay) VALUES ",

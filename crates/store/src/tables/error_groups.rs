@@ -41,7 +41,7 @@ pub struct RecentRun {
 
 /// A kind of error, over all summarised runs of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownProblem {
+pub struct ErrorGroup {
     /// The task.
     pub task_id: TaskId,
     /// By what its records belong together.
@@ -114,7 +114,7 @@ macro_rules! is_where_its_task_is {
     };
 }
 
-/// What is selected of `problems p`, grouped, for a [`KnownProblem`].
+/// What is selected of `problems p`, grouped, for a [`ErrorGroup`].
 const PROBLEM_COLUMNS: &str = concat!(
     "p.task_id, p.kind, p.id, MIN(p.title) AS title, MAX(p.severity) AS severity,
     COUNT(*) AS runs, CAST(SUM(p.records) AS BIGINT) AS records,
@@ -192,7 +192,7 @@ impl Core {
     }
 
     /// The kinds of errors of a task that were logged since then, the last seen first, at most so many.
-    pub async fn task_problems(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<KnownProblem>> {
+    pub async fn task_problems(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
             "SELECT {PROBLEM_COLUMNS} FROM problems p WHERE p.task_id = $1 AND {IS_WHERE_ITS_TASK_IS}
              GROUP BY p.task_id, p.kind, p.id
@@ -208,12 +208,7 @@ impl Core {
     }
 
     /// The kinds of errors that tasks of a workspace logged since then and never before, the newest first.
-    pub async fn new_problems(
-        &self,
-        workspace: WorkspaceId,
-        since: Timestamp,
-        limit: u64,
-    ) -> Result<Vec<KnownProblem>> {
+    pub async fn new_problems(&self, workspace: WorkspaceId, since: Timestamp, limit: u64) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
             "SELECT {PROBLEM_COLUMNS} FROM problems p
              WHERE p.task_id IN (SELECT id FROM tasks WHERE workspace_id = $1) AND p.last_time >= $2
@@ -288,9 +283,9 @@ impl RecentRow {
 }
 
 impl ProblemRow {
-    fn into_problem(self) -> Result<KnownProblem> {
+    fn into_problem(self) -> Result<ErrorGroup> {
         let severity = usize::try_from(self.severity).ok().and_then(|place| Severity::ALL.get(place).copied());
-        Ok(KnownProblem {
+        Ok(ErrorGroup {
             task_id: task_id_of(&self.task_id)?,
             kind: problem_kind(&self.kind)?,
             id: self.id,

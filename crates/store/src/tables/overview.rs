@@ -39,7 +39,7 @@ pub struct OutcomeCount {
 
 /// Which tasks are wanted.
 #[derive(Debug, Clone)]
-pub struct TaskLineFilter {
+pub struct TaskOverviewFilter {
     /// Those of these workspaces, with their runs there; of all when absent. A task that has moved leaves its runs
     /// where they were.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
@@ -61,7 +61,7 @@ pub struct TaskLineFilter {
 
 /// A task with what its runs say.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskLine {
+pub struct TaskOverview {
     /// Its id.
     pub task_id: TaskId,
     /// Its name.
@@ -84,7 +84,7 @@ pub struct TaskLine {
 
 /// What is known of the log of a run beside its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogFacts {
+pub struct LogMetadata {
     /// Bytes that its records take in the archive.
     pub stored_bytes: u64,
     /// How often its log was deleted.
@@ -131,7 +131,7 @@ impl Core {
     }
 
     /// The tasks that `filter` asks for, and how many there are without limit and offset.
-    pub async fn task_lines(&self, filter: &TaskLineFilter) -> Result<(Vec<TaskLine>, u64)> {
+    pub async fn task_lines(&self, filter: &TaskOverviewFilter) -> Result<(Vec<TaskOverview>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT t.id");
         push_lines(&mut counting, filter);
         counting.push(") counted");
@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// The last runs of each of these tasks, newest first.
-    async fn recent_runs(&self, tasks: &[LineRow], filter: &TaskLineFilter) -> Result<HashMap<String, Vec<Run>>> {
+    async fn recent_runs(&self, tasks: &[LineRow], filter: &TaskOverviewFilter) -> Result<HashMap<String, Vec<Run>>> {
         let mut recent: HashMap<String, Vec<Run>> = HashMap::new();
         if tasks.is_empty() || filter.recent == 0 {
             return Ok(recent);
@@ -187,7 +187,7 @@ impl Core {
     }
 
     /// What is known of the log of a run. `NotFound`: no such run.
-    pub async fn log_facts(&self, run_id: RunId) -> Result<LogFacts> {
+    pub async fn log_facts(&self, run_id: RunId) -> Result<LogMetadata> {
         let row: Option<(i64, i64, i64)> =
             sqlx::query_as("SELECT stored_bytes, log_epoch, legal_hold FROM runs WHERE id = $1")
                 .bind(run_id.to_string())
@@ -199,7 +199,7 @@ impl Core {
                 .bind(run_id.to_string())
                 .fetch_one(self.catalog().read())
                 .await?;
-        Ok(LogFacts {
+        Ok(LogMetadata {
             stored_bytes: stored_bytes.saturating_as::<u64>(),
             deletions: deletions.saturating_as::<u64>(),
             is_held: held != 0,
@@ -210,7 +210,7 @@ impl Core {
 }
 
 /// Everything of the list of tasks after its columns, but for its order.
-fn push_lines(query: &mut Sql, filter: &TaskLineFilter) {
+fn push_lines(query: &mut Sql, filter: &TaskOverviewFilter) {
     query.push(
         " FROM tasks t JOIN workspaces w ON w.id = t.workspace_id JOIN environments e ON e.id = w.environment_id
           LEFT JOIN runs r ON r.task_id = t.id AND r.triggered_at >= ",
@@ -233,9 +233,9 @@ fn push_lines(query: &mut Sql, filter: &TaskLineFilter) {
 }
 
 impl LineRow {
-    fn into_line(self, recent: Vec<Run>) -> Result<TaskLine> {
+    fn into_line(self, recent: Vec<Run>) -> Result<TaskOverview> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of a task does not decode"));
-        Ok(TaskLine {
+        Ok(TaskOverview {
             task_id: self.task_id.parse().map_err(|_| undecodable("id"))?,
             workspace_id: self.workspace_id.parse().map_err(|_| undecodable("workspace"))?,
             name: self.name,

@@ -13,7 +13,7 @@ use crate::{limits, secret};
 
 /// A session that was just opened.
 #[derive(Clone)]
-pub struct OpenedSession {
+pub struct NewSession {
     /// What the browser shows to be known again; it is here and nowhere else.
     pub text: String,
     /// When it ends by itself.
@@ -43,7 +43,7 @@ pub struct AccessToken<'a> {
 }
 
 /// What is written down of a session.
-struct NewSession<'a> {
+struct SessionRow<'a> {
     kind: CallerKind,
     caller_id: &'a str,
     token_id: Option<&'a str>,
@@ -53,7 +53,7 @@ struct NewSession<'a> {
 
 impl Core {
     /// Opens a session with a personal token; none when the token is not known.
-    pub async fn open_session(&self, token: &str) -> Result<Option<OpenedSession>> {
+    pub async fn open_session(&self, token: &str) -> Result<Option<NewSession>> {
         if !secret::is_well_formed(secret::TOKEN, token) {
             return Ok(None);
         }
@@ -67,8 +67,8 @@ impl Core {
         .fetch_optional(self.catalog().read())
         .await?;
         let Some((token_id, user_id, token_expires)) = row else { return Ok(None) };
-        let expires_at = now.plus_millis(limits::SESSION_LIFE_MS);
-        let new = NewSession {
+        let expires_at = now.plus_millis(limits::SESSION_TTL_MS);
+        let new = SessionRow {
             kind: CallerKind::User,
             caller_id: &user_id,
             token_id: Some(&token_id),
@@ -79,8 +79,8 @@ impl Core {
     }
 
     /// Opens a session with an access token of a service account, for as long as that is good.
-    pub async fn open_session_of_account(&self, token: AccessToken<'_>) -> Result<OpenedSession> {
-        let new = NewSession {
+    pub async fn open_session_of_account(&self, token: AccessToken<'_>) -> Result<NewSession> {
+        let new = SessionRow {
             kind: CallerKind::ServiceAccount,
             caller_id: token.account_id,
             token_id: None,
@@ -90,7 +90,7 @@ impl Core {
         self.write_session(&new).await
     }
 
-    async fn write_session(&self, new: &NewSession<'_>) -> Result<OpenedSession> {
+    async fn write_session(&self, new: &SessionRow<'_>) -> Result<NewSession> {
         let text = secret::make(secret::SESSION, self.random());
         sqlx::query(
             "INSERT INTO sessions (session_hash, caller_kind, caller_id, token_id, key_id, created_at, expires_at)
@@ -105,7 +105,7 @@ impl Core {
         .bind(new.expires_at.as_millis())
         .execute(self.catalog().write())
         .await?;
-        Ok(OpenedSession { text, expires_at: new.expires_at })
+        Ok(NewSession { text, expires_at: new.expires_at })
     }
 
     /// The session that this is the text of, unless it has ended.

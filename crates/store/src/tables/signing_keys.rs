@@ -56,7 +56,7 @@ impl Core {
         if !self.insert_key(&mut transaction, purpose, number).await? {
             return Err(Error::conflict(format!("another key for {purpose} was made at the same time: look again")));
         }
-        let superseded_before = self.now().plus_millis(-limits::SIGNED_LIFE_MS_MAX);
+        let superseded_before = self.now().plus_millis(-limits::SIGNATURE_TTL_MS_MAX);
         let forgotten = known.iter().enumerate().filter(|(index, _)| {
             // A key signed until its successor was made.
             let successor = index.checked_sub(1).and_then(|newer| known.get(newer));

@@ -17,7 +17,7 @@ pub(crate) const DUE_SINCE: &str = "CASE WHEN due_since IS NULL OR done_at > due
 
 /// A run that a sink may want.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfferedRun {
+pub struct FinishedRun {
     /// The run.
     pub run_id: RunId,
     /// How it ended.
@@ -37,7 +37,7 @@ pub struct OfferedRun {
 /// How far the deliveries to a sink are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SinkFigures {
+pub struct SinkMetrics {
     /// The sink.
     pub name: String,
     /// What it is, such as `loki`.
@@ -149,7 +149,7 @@ impl Core {
     /// The log of a run that was collected had settled before.
     ///
     /// A sink that is new is offered the whole archive. `note_sink` has made it known before.
-    pub async fn offer_runs(&self, sink: &str, wanted: impl Fn(&OfferedRun) -> bool + Send + Sync) -> Result<u64> {
+    pub async fn offer_runs(&self, sink: &str, wanted: impl Fn(&FinishedRun) -> bool + Send + Sync) -> Result<u64> {
         let cursor: Option<(i64, String)> =
             sqlx::query_as("SELECT offered_until, offered_run FROM sinks WHERE name = $1")
                 .bind(sink)
@@ -175,15 +175,15 @@ impl Core {
             .bind(cursor.0)
             .bind(&cursor.1)
             .bind(settled)
-            .bind(limits::RUNS_OFFERED_TOGETHER)
+            .bind(limits::ENQUEUE_RUNS_BATCH)
             .fetch_all(self.catalog().read())
             .await?;
-            let is_last = rows.len().saturating_as::<i64>() < limits::RUNS_OFFERED_TOGETHER;
+            let is_last = rows.len().saturating_as::<i64>() < limits::ENQUEUE_RUNS_BATCH;
             if let Some(last) = rows.last() {
                 cursor = (last.final_since, last.run_id.clone());
             }
             let rows = rows.into_iter().map(OfferedRow::into_offered).collect::<Result<Vec<_>>>()?;
-            let wanted: Vec<&(OfferedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
+            let wanted: Vec<&(FinishedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
             due += wanted.len() as u64;
             self.make_due(sink, &wanted, &cursor, settled).await?;
             if is_last {
@@ -195,7 +195,7 @@ impl Core {
     async fn make_due(
         &self,
         sink: &str,
-        runs: &[&(OfferedRun, i64)],
+        runs: &[&(FinishedRun, i64)],
         cursor: &(i64, String),
         settled: i64,
     ) -> Result<()> {
@@ -217,7 +217,7 @@ impl Core {
         }
         // A node whose clock is behind, or whose transaction took long, may still end a run in the minutes before: those
         // are looked at again.
-        let certain = settled - limits::RUNS_END_LATE_MS;
+        let certain = settled - limits::FINISHED_RUNS_LOOKBACK_MS;
         let (until, run) = if cursor.0 < certain { (cursor.0, cursor.1.as_str()) } else { (certain, "") };
         sqlx::query(
             "UPDATE sinks SET offered_until = $2, offered_run = $3 WHERE name = $1 AND (offered_until, offered_run) < ($2, $3)",
@@ -293,7 +293,7 @@ impl Core {
     }
 
     /// How far the deliveries to each sink are, by name.
-    pub async fn delivery_figures(&self) -> Result<Vec<SinkFigures>> {
+    pub async fn delivery_figures(&self) -> Result<Vec<SinkMetrics>> {
         #[derive(FromRow)]
         struct SinkRow {
             name: String,
@@ -326,11 +326,11 @@ impl Core {
                 .fetch_all(read)
                 .await?;
         let known = sinks.into_iter().map(|SinkRow { name, kind, seen_at, problem }| {
-            (name.clone(), SinkFigures { name, kind, seen_at, problem, ..SinkFigures::default() })
+            (name.clone(), SinkMetrics { name, kind, seen_at, problem, ..SinkMetrics::default() })
         });
-        let mut figures: BTreeMap<String, SinkFigures> = known.collect();
+        let mut metrics: BTreeMap<String, SinkMetrics> = known.collect();
         for row in states {
-            let Some(sink) = figures.get_mut(&row.sink) else { continue };
+            let Some(sink) = metrics.get_mut(&row.sink) else { continue };
             sink.records += row.records.saturating_as::<u64>();
             sink.too_old += row.too_old.saturating_as::<u64>();
             let runs = row.runs.saturating_as::<u64>();
@@ -347,9 +347,9 @@ impl Core {
             }
         }
         for (name, count) in refused {
-            figures.entry(name).and_modify(|sink| sink.refused = count.saturating_as::<u64>());
+            metrics.entry(name).and_modify(|sink| sink.refused = count.saturating_as::<u64>());
         }
-        Ok(figures.into_values().collect())
+        Ok(metrics.into_values().collect())
     }
 
     /// Deliveries to a sink that came to nothing so far, those that are given up first.
@@ -380,9 +380,9 @@ impl Core {
 }
 
 impl OfferedRow {
-    fn into_offered(self) -> Result<(OfferedRun, i64)> {
+    fn into_offered(self) -> Result<(FinishedRun, i64)> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.run_id));
-        let run = OfferedRun {
+        let run = FinishedRun {
             run_id: self.run_id.parse().map_err(|_| undecodable("id"))?,
             status: self.status.parse().map_err(|_| undecodable("status"))?,
             task_id: self.task_id,

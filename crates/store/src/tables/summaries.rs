@@ -22,7 +22,7 @@ use crate::{failpoint, limits};
 
 /// A log as it is at one time: it never has the same mark again once it has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogMark {
+pub struct LogVersion {
     /// How often the log was deleted before.
     pub epoch: u64,
     /// Records that it holds.
@@ -31,29 +31,29 @@ pub struct LogMark {
 
 /// A log whose summary is to be made, in the hands of this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DueSummary {
+pub struct ClaimedSummary {
     /// The run.
     pub run_id: RunId,
     /// Its log when it was claimed.
-    pub log: LogMark,
+    pub log: LogVersion,
 }
 
 /// A summary to be kept.
 #[derive(Debug, Clone)]
 pub struct NewSummary {
     /// What it is of.
-    pub of: DueSummary,
+    pub of: ClaimedSummary,
     /// How it was made: kept until something newer makes it.
     pub version: u32,
     /// What it says, as JSON.
     pub body: Vec<u8>,
     /// The kinds of errors in the log.
-    pub problems: Vec<NewProblem>,
+    pub problems: Vec<NewErrorGroup>,
 }
 
 /// A kind of error in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewProblem {
+pub struct NewErrorGroup {
     /// By what its records belong together.
     pub kind: ProblemKind,
     /// The same in every run.
@@ -82,18 +82,18 @@ pub struct LogSummary {
     /// The run.
     pub run: Run,
     /// Its log now.
-    pub log: LogMark,
+    pub log: LogVersion,
     /// When the log is sealed, at the soonest; none when it is, or when nothing was stored.
     pub seal_at: Option<Timestamp>,
     /// The summary; it may be of the log as it was before.
-    pub kept: Option<KeptSummary>,
+    pub kept: Option<StoredSummary>,
 }
 
 /// A summary that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptSummary {
+pub struct StoredSummary {
     /// The log it is of.
-    pub log: LogMark,
+    pub log: LogVersion,
     /// How it was made.
     pub version: u32,
     /// When.
@@ -135,7 +135,7 @@ impl Core {
     }
 
     /// Claims logs whose summary is to be made: a few large ones or many small ones; none when all are as they should be.
-    pub async fn due_summaries(&self, version: u32) -> Result<Vec<DueSummary>> {
+    pub async fn due_summaries(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
         let (now, lease_now) = (self.now(), self.catalog_now().await?);
         self.settle_unchanged(version).await?;
         let due: Vec<DueRow> = sqlx::query_as(
@@ -158,7 +158,7 @@ impl Core {
             return Ok(Vec::new());
         }
         let mut claiming = Sql::new("UPDATE runs SET summarize_claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_LEASE_MS).as_millis());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
         claiming.push(") AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
         claiming.push(self.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
@@ -194,10 +194,10 @@ impl Core {
     }
 
     /// Puts the making of a summary off for a while, after it failed.
-    pub async fn put_off_summary(&self, due: &DueSummary) -> Result<()> {
+    pub async fn put_off_summary(&self, due: &ClaimedSummary) -> Result<()> {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(due.run_id.to_string())
-            .bind(self.catalog_now().await?.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
+            .bind(self.catalog_now().await?.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
             .execute(self.catalog().write())
             .await?;
         Ok(())
@@ -222,7 +222,7 @@ impl Core {
             .await?;
         let epoch = run.log_state().log_epoch.saturating_as::<u64>();
         let run = run.into_run()?;
-        let log = LogMark { epoch, records: run.records };
+        let log = LogVersion { epoch, records: run.records };
         // What is left of a log that was deleted since says nothing of this one.
         let kept = kept.map(SummaryRow::into_kept).transpose()?.filter(|kept| kept.log.epoch == epoch);
         Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, kept }))
@@ -230,7 +230,7 @@ impl Core {
 }
 
 async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp, lease_now: Timestamp) -> Result<()> {
-    let DueSummary { run_id, log } = summary.of;
+    let ClaimedSummary { run_id, log } = summary.of;
     let id = run_id.to_string();
     let settled = sqlx::query(
         "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0
@@ -244,7 +244,7 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
     if settled.rows_affected() != 1 {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(&id)
-            .bind(lease_now.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
+            .bind(lease_now.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
             .execute(&mut *connection)
             .await?;
         return Ok(());
@@ -274,7 +274,7 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
     Ok(())
 }
 
-async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &[NewProblem]) -> Result<()> {
+async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &[NewErrorGroup]) -> Result<()> {
     sqlx::query("DELETE FROM problems WHERE run_id = $1").bind(run_id).execute(&mut *connection).await?;
     for problem in problems {
         sqlx::query(
@@ -296,11 +296,14 @@ async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &
 }
 
 impl DueRow {
-    fn into_due(self) -> Result<DueSummary> {
+    fn into_due(self) -> Result<ClaimedSummary> {
         let run_id = self.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
-        Ok(DueSummary {
+        Ok(ClaimedSummary {
             run_id,
-            log: LogMark { epoch: self.log_epoch.saturating_as::<u64>(), records: self.records.saturating_as::<u64>() },
+            log: LogVersion {
+                epoch: self.log_epoch.saturating_as::<u64>(),
+                records: self.records.saturating_as::<u64>(),
+            },
         })
     }
 }
@@ -311,7 +314,7 @@ impl SummaryRow {
     }
 
     /// The summary, when its bytes are those that were written.
-    pub(crate) fn into_kept(self) -> Result<KeptSummary> {
+    pub(crate) fn into_kept(self) -> Result<StoredSummary> {
         if secret::hex(&Sha256::digest(&self.body)) != self.sha256 {
             return Err(Error::corrupt(format!("the summary of run {} is not what was written", self.run_id)));
         }
@@ -319,8 +322,11 @@ impl SummaryRow {
             let message = format!("the summary of run {} does not decode", self.run_id);
             Error::caused(crate::ErrorKind::Corrupt, message, error)
         })?;
-        Ok(KeptSummary {
-            log: LogMark { epoch: self.log_epoch.saturating_as::<u64>(), records: self.records.saturating_as::<u64>() },
+        Ok(StoredSummary {
+            log: LogVersion {
+                epoch: self.log_epoch.saturating_as::<u64>(),
+                records: self.records.saturating_as::<u64>(),
+            },
             version: u32::try_from(self.version).unwrap_or(u32::MAX),
             made_at: instant(self.made_at)?,
             body,

@@ -302,7 +302,7 @@ impl Core {
                 None => {
                     let new = NewEnvironment { id: None, name: "default".to_owned(), description: None };
                     // What is written down is the workspace that it is made for.
-                    match self.unattended().create_environment(&new).await {
+                    match self.without_audit().create_environment(&new).await {
                         // Somebody else made it at this moment.
                         Err(error) if error.kind() == ErrorKind::Conflict => {
                             let known = self.environments().await?;

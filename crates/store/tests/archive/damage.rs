@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use runlog_model::{FileFormat, Record, RecordOrder, RunStatus, TimeRange, Timestamp};
-use runlog_store::{Error, ErrorKind, LiveQuery, PageRequest, PageStatus, Result, ScanColumn, ScanFilter, Search};
+use runlog_store::{Error, ErrorKind, LiveQuery, PageRequest, PageStatus, Result, ScanColumn, ScanFilter, SearchQuery};
 
 use crate::common::{Archive, record, search_for};
 
@@ -76,7 +76,7 @@ fn is_read<T: PartialEq>(what: &str, read: Result<T>, expected: &T, object: &str
 }
 
 /// A search goes on without what it cannot read, and says so.
-async fn is_found(archive: &Here, search: Search, wanted: &str) -> bool {
+async fn is_found(archive: &Here, search: SearchQuery, wanted: &str) -> bool {
     let page = archive.store.search(search).await.unwrap();
     let found: Vec<_> = page.items.into_iter().map(|it| it.message.unwrap()).collect();
     if page.unreadable_records == 0 {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use runlog_model::wire::admin::{NewServiceAccount, NewUser};
-use runlog_store::{AccessToken, OverviewFilter, RecordFilter, TaskLineFilter};
+use runlog_store::{AccessToken, OverviewFilter, RecordFilter, TaskOverviewFilter};
 
 const SEVERITIES: [&str; 4] = ["INFO", "warn", "ERROR", "odd"];
 
@@ -185,7 +185,7 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
     assert_eq!(archive.store.outcome_counts(&none).await.unwrap(), []);
 
     let lines = async |failing, since| {
-        let filter = TaskLineFilter {
+        let filter = TaskOverviewFilter {
             workspace_ids: None,
             task_id: Some(archive.task_id),
             name_part: Some("IGHT".to_owned()),

@@ -11,7 +11,7 @@ mod names {
     use runlog_model::wire::push::{FinishRun, StartRun};
     use runlog_model::{FileFormat, RecordOrder, RunStatus, TaskId, Timestamp, WorkspaceId};
     use runlog_store::{
-        AuditFilter, ErrorKind, HistoryCondition, HistoryExclude, HistoryFilter, TaskFilter, TaskLineFilter,
+        AuditFilter, ErrorKind, HistoryCondition, HistoryExclude, HistoryFilter, TaskFilter, TaskOverviewFilter,
     };
 
     use super::Archive;
@@ -123,7 +123,7 @@ mod names {
             assert_eq!(count(TaskFilter { tags: vec![tag.to_owned()], ..TaskFilter::default() }).await, expected);
         }
 
-        let lines = TaskLineFilter {
+        let lines = TaskOverviewFilter {
             workspace_ids: None,
             task_id: None,
             name_part: Some("ÄNDERUNG".to_owned()),

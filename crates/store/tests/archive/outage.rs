@@ -82,8 +82,8 @@ async fn a_page_that_was_asked_for_while_the_bucket_is_away_comes_when_it_is_bac
         assert_eq!(status(&archive, &ticket).await, PageStatus::InProgress);
         archive.clock.advance_ms(20_000);
     }
-    let figures = archive.store.maintenance().figures().await.unwrap();
-    assert_eq!((figures.pages_failed, figures.pages_waiting), (0, 1), "what is away is no fault of the page");
+    let metrics = archive.store.maintenance().metrics().await.unwrap();
+    assert_eq!((metrics.pages_failed, metrics.pages_waiting), (0, 1), "what is away is no fault of the page");
     gate.set(Passage::Open);
     assert!(fresh.pages().build_wanted_page().await.unwrap());
     assert!(matches!(status(&archive, &ticket).await, PageStatus::Ready(_)));

@@ -180,9 +180,9 @@ mod pages {
         }
         assert!((8..20).contains(&attempts), "{attempts} attempts in an hour");
         let told = async || {
-            let (figures, findings) = (node.maintenance().figures().await.unwrap(), node.maintenance().diagnose().await);
+            let (metrics, findings) = (node.maintenance().metrics().await.unwrap(), node.maintenance().diagnose().await);
             let is_bad = findings.iter().any(|found| found.what == "log files" && found.health == Health::Bad);
-            (figures.pages_failed, is_bad)
+            (metrics.pages_failed, is_bad)
         };
         assert_eq!(told().await, (1, true));
         archive.clock.advance_ms(200_000);

@@ -13,7 +13,7 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
-use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, Learned, LiveQuery, NewAlert, NewProblem, NewSummary, PageRequest, PageStatus, RefusedRange, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
+use runlog_store::{AuditFilter, CollectorHeartbeat, ClaimedSummary, ErrorKind, Health, UpsertCounts, LiveQuery, NewAlert, NewErrorGroup, NewSummary, PageRequest, PageStatus, RefusedRange, Retention, ViewCondition, CatalogView, RunFilter, UpstreamRunState, ScanColumn, ScanFilter, SearchQuery, FailedAttempt, Store, UpstreamRun,
 };
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
@@ -964,7 +964,7 @@ async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
         push(&archive.store, *run_id, 0, &[record(1, "the same")]).await.unwrap();
         archive.finish_run(*run_id).await;
     }
-    let bytes = archive.store.maintenance().figures().await.unwrap().segment_bytes;
+    let bytes = archive.store.maintenance().metrics().await.unwrap().segment_bytes;
     let retention = Retention { days: None, bytes: Some(bytes * 3 / 5) };
     archive.store.maintenance().set_retention(workspace, retention).await.unwrap();
     assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().runs, 2);
@@ -1123,8 +1123,8 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
     let secret = token.token.unwrap();
     assert!(copy.store.caller_by_token(&secret).await.unwrap().is_some());
     assert_eq!(copy.store.offer_runs("sink", |_| true).await.unwrap(), 0);
-    let figures = copy.store.delivery_figures().await.unwrap().remove(0);
-    assert_eq!((figures.due, figures.done, figures.records, figures.refused), (0, 1, 3, 1));
+    let metrics = copy.store.delivery_figures().await.unwrap().remove(0);
+    assert_eq!((metrics.due, metrics.done, metrics.records, metrics.refused), (0, 1, 3, 1));
     assert_eq!(copy.store.note_alerts(&[alert]).await.unwrap(), 0, "it is known");
 
     archive.store.revoke_token(&token.id, None).await.unwrap();
@@ -1159,7 +1159,7 @@ async fn what_a_copy_has_no_more_use_for_is_swept_there() {
 }
 
 /// A run as an upstream tells of it.
-fn told(number: u8, progress: RunProgress, due_at: Timestamp) -> UpstreamRun {
+fn told(number: u8, progress: UpstreamRunState, due_at: Timestamp) -> UpstreamRun {
     UpstreamRun {
         run_id: format!("00000000-0000-4000-8000-0000000000{number:02}").parse().unwrap(),
         task_id: "a task".to_owned(),
@@ -1176,9 +1176,9 @@ fn told(number: u8, progress: RunProgress, due_at: Timestamp) -> UpstreamRun {
 async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    let runs = [told(1, RunProgress::Due, now), told(2, RunProgress::Going, now), told(3, RunProgress::Due, now.plus_millis(500))];
+    let runs = [told(1, UpstreamRunState::Due, now), told(2, UpstreamRunState::Going, now), told(3, UpstreamRunState::Due, now.plus_millis(500))];
     assert_eq!(store.learn_runs("up", &runs).await.unwrap().new, 3);
-    assert_eq!(store.learn_runs("up", &runs).await.unwrap(), Learned::default());
+    assert_eq!(store.learn_runs("up", &runs).await.unwrap(), UpsertCounts::default());
     assert!(store.claim_run("another", now.plus_millis(100)).await.unwrap().is_none());
 
     let first = store.claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
@@ -1198,7 +1198,7 @@ async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_the
 async fn a_run_lands_once_together_with_its_end() {
     let archive = Archive::new().await;
     let (store, now, run_id) = (&archive.store, archive.now(), archive.run_id);
-    let run = UpstreamRun { run_id, ..told(1, RunProgress::Due, now) };
+    let run = UpstreamRun { run_id, ..told(1, UpstreamRunState::Due, now) };
     store.learn_runs("up", std::slice::from_ref(&run)).await.unwrap();
     let late = store.claim_run("up", now.plus_millis(1)).await.unwrap().unwrap();
     archive.clock.advance_ms(2);
@@ -1211,24 +1211,24 @@ async fn a_run_lands_once_together_with_its_end() {
     store.land_run("up", &claimed, &finish, 5, 1).await.unwrap();
     assert!(store.run(run_id).await.unwrap().unwrap().status.is_final());
     // Whatever is told of it now, and from whichever list, it stays landed.
-    store.learn_runs("up", &[UpstreamRun { run_id, ..told(1, RunProgress::Going, now) }]).await.unwrap();
+    store.learn_runs("up", &[UpstreamRun { run_id, ..told(1, UpstreamRunState::Going, now) }]).await.unwrap();
     assert!(store.claim_run("up", now.plus_millis(9_000)).await.unwrap().is_none());
-    let figures = store.collection_figures("up").await.unwrap();
-    assert_eq!((figures.known, figures.landed, figures.records, figures.pages), (1, 1, 5, 1));
+    let metrics = store.collection_figures("up").await.unwrap();
+    assert_eq!((metrics.known, metrics.landed, metrics.records, metrics.pages), (1, 1, 5, 1));
 }
 
 #[tokio::test]
 async fn a_setback_is_counted_shown_and_tried_again_in_time() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    store.learn_runs("up", &[told(1, RunProgress::Due, now), told(2, RunProgress::Due, now)]).await.unwrap();
+    store.learn_runs("up", &[told(1, UpstreamRunState::Due, now), told(2, UpstreamRunState::Due, now)]).await.unwrap();
     for _ in 0..2 {
         let claimed = store.claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
-        let setback = Setback { problem: "it counts otherwise".to_owned(), expected: Some(7), again_at: now.plus_millis(700) };
+        let setback = FailedAttempt { problem: "it counts otherwise".to_owned(), expected: Some(7), again_at: now.plus_millis(700) };
         store.set_back("up", &claimed, &setback).await.unwrap();
     }
-    let figures = store.collection_figures("up").await.unwrap();
-    assert_eq!((figures.waiting, figures.failing, figures.incomplete), (2, 2, 2));
+    let metrics = store.collection_figures("up").await.unwrap();
+    assert_eq!((metrics.waiting, metrics.failing, metrics.incomplete), (2, 2, 2));
     let failing = store.failing_runs("up", 10).await.unwrap();
     assert_eq!((failing.len(), failing[0].expected, failing[0].attempts), (2, Some(7), 1));
     assert_eq!(failing[0].problem.as_deref(), Some("it counts otherwise"));
@@ -1244,11 +1244,11 @@ async fn a_setback_is_counted_shown_and_tried_again_in_time() {
 #[tokio::test]
 async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
     let archive = Archive::new().await;
-    let collector = |host: &str, id: &str| CollectorFigures {
+    let collector = |host: &str, id: &str| CollectorHeartbeat {
         host: host.to_owned(),
         id: id.to_owned(),
         requests: 3,
-        ..CollectorFigures::default()
+        ..CollectorHeartbeat::default()
     };
     let note = async |host: &str, id: &str| archive.store.note_collector(&collector(host, id), 1_000).await.unwrap().len();
     assert_eq!((note("a", "1").await, note("b", "1").await, note("a", "2").await), (1, 1, 2));
@@ -1263,7 +1263,7 @@ async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
 async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    store.learn_runs("up", &[told(1, RunProgress::Going, now)]).await.unwrap();
+    store.learn_runs("up", &[told(1, UpstreamRunState::Going, now)]).await.unwrap();
     let every = 500;
     let claim = async || {
         let now = archive.now();
@@ -1298,9 +1298,9 @@ async fn places_that_an_upstream_renames_are_renamed_and_names_that_are_taken_ge
 }
 
 /// A summary of the version 7 that says one thing, with one problem.
-fn summary_of(due: DueSummary, says: &str) -> NewSummary {
+fn summary_of(due: ClaimedSummary, says: &str) -> NewSummary {
     let (first, last) = (Timestamp::clamped(1), Timestamp::clamped(5));
-    let problem = NewProblem {
+    let problem = NewErrorGroup {
         kind: ProblemKind::Pattern,
         id: format!("id of {says}"),
         title: says.to_owned(),
@@ -1455,7 +1455,7 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
         if due.run_id == later {
             (summary.problems[0].first, summary.problems[0].last) = (Timestamp::clamped(9), Timestamp::clamped(9));
             let old = summary_of(due, "old").problems.remove(0);
-            summary.problems.push(NewProblem { first: Timestamp::clamped(9), last: Timestamp::clamped(9), ..old });
+            summary.problems.push(NewErrorGroup { first: Timestamp::clamped(9), last: Timestamp::clamped(9), ..old });
         }
         archive.store.save_summaries(&[summary]).await.unwrap();
     }
@@ -1508,7 +1508,7 @@ async fn left(archive: &Archive, claimed: &runlog_store::ClaimedDelivery) -> Vec
     arrivals
 }
 
-async fn place(archive: &Archive, claimed: &runlog_store::ClaimedDelivery, index: usize) -> runlog_store::Place {
+async fn place(archive: &Archive, claimed: &runlog_store::ClaimedDelivery, index: usize) -> runlog_store::RecordKey {
     let mut reader = archive.store.read_delivery(claimed);
     let mut places = Vec::new();
     while let Some(records) = reader.next().await.unwrap() {
@@ -1526,7 +1526,7 @@ async fn a_run_that_has_ended_and_settled_is_due_once_for_each_sink_that_wants_i
     archive.finish(RunStatus::Failed).await.unwrap();
     assert_eq!(archive.store.offer_runs("files", |_| true).await.unwrap(), 0, "it has not settled");
     archive.clock.advance_ms(30_000);
-    let wants = |run: &runlog_store::OfferedRun| run.task == "nightly" && run.status == RunStatus::Failed;
+    let wants = |run: &runlog_store::FinishedRun| run.task == "nightly" && run.status == RunStatus::Failed;
     assert_eq!(archive.store.offer_runs("files", wants).await.unwrap(), 1);
     assert_eq!(archive.store.offer_runs("files", wants).await.unwrap(), 0);
     archive.store.note_sink("late", "loki", None).await.unwrap();
@@ -1605,8 +1605,8 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     };
     archive.store.step_delivery(&mut claimed, &step).await.unwrap();
     archive.store.finish_delivery(&claimed).await.unwrap();
-    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
-    assert_eq!((figures.due, figures.done, figures.records, figures.refused), (0, 1, 2, 2));
+    let metrics = archive.store.delivery_figures().await.unwrap().remove(0);
+    assert_eq!((metrics.due, metrics.done, metrics.records, metrics.refused), (0, 1, 2, 2));
     let letters = archive.store.dead_letters("sink", 9).await.unwrap();
     assert_eq!((letters[0].arrival, &*letters[0].reason, letters[1].arrival), (2, "too long", 3));
     assert!(claim(&archive, "sink").await.is_none());
@@ -1626,8 +1626,8 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     archive.store.step_delivery(&mut again, &step).await.unwrap();
     assert!(archive.store.read_replays(&again).await.unwrap().is_none());
     archive.store.set_back_delivery(&again, "refused as a whole", None).await.unwrap();
-    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
-    assert_eq!((figures.dead, figures.records, figures.refused), (1, 3, 1));
+    let metrics = archive.store.delivery_figures().await.unwrap().remove(0);
+    assert_eq!((metrics.dead, metrics.records, metrics.refused), (1, 3, 1));
     assert_eq!(archive.store.failing_deliveries("sink", 9).await.unwrap()[0].problem, "refused as a whole");
     assert_eq!(archive.store.dead_letters("sink", 9).await.unwrap()[0].reason, "still too old");
     assert!(archive.store.forget_sink("sink").await.unwrap());
@@ -1636,9 +1636,9 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
 
 /// What a sink is behind by: as figures say it, and as alerts do. Unit: seconds.
 async fn lag(archive: &Archive) -> (u64, Option<i64>) {
-    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
+    let metrics = archive.store.delivery_figures().await.unwrap().remove(0);
     let lags = archive.store.sink_lags().await.unwrap();
-    (figures.lag_seconds, lags.first().map(|lag| archive.now().millis_since(lag.since) / 1_000))
+    (metrics.lag_seconds, lags.first().map(|lag| archive.now().millis_since(lag.since) / 1_000))
 }
 
 /// It was counted from the end of the run: a record that came three days later put the sink behind by three days.
@@ -1729,7 +1729,7 @@ async fn an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own() {
     let again = claim("mail").await.unwrap();
     assert_eq!((&*again.occurrence, again.attempts), ("first", 2));
     // Whoever has the second one in their hands has died.
-    archive.clock.advance_ms(runlog_store::limits::ALERT_CLAIM_MS);
+    archive.clock.advance_ms(runlog_store::limits::ALERT_LEASE_MS);
     assert_eq!(claim("mail").await.unwrap().occurrence, "second");
     assert!(claim("hook").await.is_none(), "it was told");
     let backlog = archive.store.alert_backlog().await.unwrap();
@@ -1818,8 +1818,8 @@ async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_delet
 }
 
 /// A search for a word in all logs. It has no time at all: each answer looks through one round of slices more.
-fn search_for_word(limit: usize, slices_max: i64) -> Search {
-    Search { limit, time_max: Duration::ZERO, slices_max, ..search_for("word") }
+fn search_for_word(limit: usize, slices_max: i64) -> SearchQuery {
+    SearchQuery { limit, time_max: Duration::ZERO, slices_max, ..search_for("word") }
 }
 
 #[tokio::test]
@@ -1850,25 +1850,25 @@ async fn a_search_finds_the_newest_and_goes_on() {
 async fn rows_of_the_catalog_come_as_columns() {
     let archive = Archive::new().await;
     archive.push("1", &[record(1, "a"), record(2, "b")]).await;
-    for table in RowTable::ALL {
+    for table in CatalogView::ALL {
         let all: Vec<usize> = (0..table.columns().len()).collect();
         let batch = archive.store.scan_rows(table, all, None, Vec::new()).next().await.unwrap().unwrap();
         let ids: Vec<Option<&str>> = batch.column(0).as_string::<i64>().iter().collect();
         let expected = match table {
-            RowTable::Runs => vec![archive.run_id.to_string()],
-            RowTable::Tasks => vec![archive.task_id.to_string()],
+            CatalogView::Runs => vec![archive.run_id.to_string()],
+            CatalogView::Tasks => vec![archive.task_id.to_string()],
             // No sink has been told of any run.
-            RowTable::Deliveries => Vec::new(),
+            CatalogView::Deliveries => Vec::new(),
         };
         assert_eq!(ids, expected.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>(), "{}", table.name());
     }
-    let records = RowTable::Runs.columns().iter().position(|column| column.name == "records").unwrap();
+    let records = CatalogView::Runs.columns().iter().position(|column| column.name == "records").unwrap();
     let count = |low, high| {
-        let condition = vec![(records, RowCondition::Between(low, high))];
-        let mut scan = archive.store.scan_rows(RowTable::Runs, vec![records], None, condition);
+        let condition = vec![(records, ViewCondition::Between(low, high))];
+        let mut scan = archive.store.scan_rows(CatalogView::Runs, vec![records], None, condition);
         async move { scan.next().await.unwrap().unwrap().num_rows() }
     };
     assert_eq!((count(2, 2).await, count(3, i64::MAX).await), (1, 0));
-    let mut of_none = archive.store.scan_rows(RowTable::Runs, vec![0], Some(Vec::new()), Vec::new());
+    let mut of_none = archive.store.scan_rows(CatalogView::Runs, vec![0], Some(Vec::new()), Vec::new());
     assert_eq!(of_none.next().await.unwrap().unwrap().num_rows(), 0);
 }

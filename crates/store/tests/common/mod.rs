@@ -11,7 +11,7 @@ use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
 use runlog_model::{
     Clock, FileFormat, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp,
 };
-use runlog_store::{Caller, CallerKind, PageRequest, Result, Search, Store, StoreSettings};
+use runlog_store::{Caller, CallerKind, PageRequest, Result, SearchQuery, Store, StoreSettings};
 
 pub(crate) mod gate;
 pub(crate) mod places;
@@ -285,8 +285,8 @@ pub(crate) fn record(time_ms: i64, message: &str) -> Record {
 
 /// Servers keep their own notes under names like these.
 /// A search for a text in all logs.
-pub(crate) fn search_for(text: &str) -> Search {
-    Search {
+pub(crate) fn search_for(text: &str) -> SearchQuery {
+    SearchQuery {
         text: text.parse().unwrap(),
         workspace_ids: None,
         task_id: None,

@@ -1,7 +1,7 @@
 //! How far delivering is, and what failed in it.
 
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{DeadLetter, FailingDelivery, SinkFigures, Store};
+use runlog_store::{DeadLetter, FailingDelivery, SinkMetrics, Store};
 use serde_json::{Value, json};
 
 use crate::exit::Outcome;
@@ -14,7 +14,7 @@ const FAILING_SHOWN: u64 = 20;
 
 /// What is known of a sink, and what failed.
 pub(crate) struct SinkStatus {
-    figures: SinkFigures,
+    figures: SinkMetrics,
     failing: Vec<FailingDelivery>,
     dead_letters: Vec<DeadLetter>,
 }
@@ -25,7 +25,7 @@ pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec
     for (name, kind) in sinks {
         if !all.iter().any(|figures| figures.name == *name) {
             let (name, kind) = ((*name).to_owned(), (*kind).to_owned());
-            all.push(SinkFigures { name, kind, ..SinkFigures::default() });
+            all.push(SinkMetrics { name, kind, ..SinkMetrics::default() });
         }
     }
     let mut statuses = Vec::with_capacity(all.len());

@@ -26,7 +26,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::query::scan::plan::{Planner, Unit};
 use crate::query::scan::read::read_unit;
-use crate::query::scan::request::{Narrowing, ScanColumn, ScanFilter, ScanRequest, ScanRun, scan_schema};
+use crate::query::scan::request::{DynamicFilter, ScanColumn, ScanFilter, ScanRequest, ScanRun, scan_schema};
 
 /// A scan that is under way. Its streams together give each record once, in no order.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct Scan {
     core: Core,
     request: Arc<ScanRequest>,
     planner: Arc<Mutex<Planner>>,
-    narrowing: Option<Arc<Narrowing>>,
+    narrowing: Option<Arc<DynamicFilter>>,
 }
 
 impl Core {
@@ -54,7 +54,7 @@ impl Scan {
 
     /// The same, which asks before it reads what is still wanted: a query that wants the newest ten records knows more
     /// after each batch.
-    pub fn narrowed_by(self, narrowing: Arc<Narrowing>) -> Self {
+    pub fn narrowed_by(self, narrowing: Arc<DynamicFilter>) -> Self {
         Self { narrowing: Some(narrowing), ..self }
     }
 
