@@ -25,7 +25,7 @@ use crate::settings::StoreSettings;
 
 /// What the parts of an open archive share. Clones share it too.
 #[derive(Clone)]
-pub struct Core {
+pub(crate) struct Core {
     inner: Arc<Inner>,
     /// What the next change is written down as.
     audit_context: Option<Arc<AuditContext>>,

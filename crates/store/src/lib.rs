@@ -31,6 +31,7 @@ mod maintain;
 mod node_metrics;
 mod objects;
 mod page;
+mod parts;
 mod private;
 mod query;
 mod secret;
@@ -64,6 +65,10 @@ pub use objects::metering::{OBJECT_LATENCY_BUCKETS_MS, ObjectStoreMetrics};
 pub use page::builders::Pages;
 pub use page::file::{PageBytes, PageReader};
 pub use page::types::{PageFile, PageRequest, PageStatus, PageTicket};
+pub use parts::{
+    Accounts, Alerts, AuditLog, Collection, Deliveries, Logs, Query, Runs, SavedQueries, SigningKeys, Summaries,
+    Workspaces,
+};
 pub use query::catalog_views::{CatalogView, ViewColumn, ViewColumnType, ViewCondition, ViewScan};
 pub use query::scan::request::{DynamicFilter, ScanColumn, ScanFilter, ScanRun, scan_schema};
 pub use query::scan::stream::{Scan, ScanStream};

@@ -133,11 +133,11 @@ pub struct TaskProblem {
 
 /// The report of a task from then on.
 pub async fn task_report(store: &Store, task: &Task, since: Timestamp, now: Timestamp) -> Result<TaskReport> {
-    let mut runs = store.recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
+    let mut runs = store.summaries().recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
     let is_cut = runs.len() as u64 > RUNS_MAX;
     runs.truncate(RUNS_MAX as usize);
-    let known = store.task_problems(task.id, since, PROBLEMS_SHOWN_MAX).await?;
-    let mut having = store.runs_with_problems(task.id, since).await?;
+    let known = store.summaries().error_groups_of_task(task.id, since, PROBLEMS_SHOWN_MAX).await?;
+    let mut having = store.summaries().runs_with_error_groups(task.id, since).await?;
     let problem = |known: ErrorGroup| {
         let with: HashSet<RunId> =
             having.remove(&(known.kind, known.id.clone())).unwrap_or_default().into_iter().collect();

@@ -96,11 +96,11 @@ pub async fn workspace_report(
     now: Timestamp,
 ) -> Result<WorkspaceReport> {
     let look_back = since.min(now.plus_millis(-LOOK_BACK_MS));
-    let runs = store.recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
+    let runs = store.summaries().recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
     let is_cut = runs.len() as u64 >= RUNS_MAX;
     let names = names_of_tasks(store, workspace.id).await?;
     let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
-    let new = store.new_problems(workspace.id, since, NEW_PROBLEMS_MAX).await?;
+    let new = store.summaries().new_error_groups(workspace.id, since, NEW_PROBLEMS_MAX).await?;
     let (mut looks, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
@@ -141,7 +141,7 @@ async fn outcomes_since(store: &Store, workspace: WorkspaceId, since: Timestamp)
         // All in one bucket.
         bucket_ms: i64::MAX,
     };
-    let counts = store.outcome_counts(&filter).await?;
+    let counts = store.runs().outcome_counts(&filter).await?;
     let mut outcomes: Vec<Outcome> =
         counts.into_iter().map(|count| Outcome { status: count.status, runs: count.runs }).collect();
     outcomes.sort_by_key(|outcome| (std::cmp::Reverse(outcome.runs), outcome.status.as_str()));
@@ -151,7 +151,7 @@ async fn outcomes_since(store: &Store, workspace: WorkspaceId, since: Timestamp)
 async fn names_of_tasks(store: &Store, workspace: WorkspaceId) -> Result<BTreeMap<String, String>> {
     let filter =
         TaskFilter { workspace_ids: Some(vec![workspace]), limit: i64::MAX.unsigned_abs(), ..TaskFilter::default() };
-    let (tasks, _) = store.tasks(&filter).await?;
+    let (tasks, _) = store.workspaces().tasks(&filter).await?;
     Ok(tasks.into_iter().map(|task| (task.id.to_string(), task.name)).collect())
 }
 

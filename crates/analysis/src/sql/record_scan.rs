@@ -80,7 +80,7 @@ impl RecordScan {
         {
             return round.scan.stream();
         }
-        let mut scan = self.store.scan(self.filter.clone(), &self.columns);
+        let mut scan = self.store.query().scan(self.filter.clone(), &self.columns);
         if !self.wanted.is_empty() {
             scan = scan.narrowed_by(self.narrowing());
         }

@@ -116,8 +116,12 @@ impl PartitionStream for Rows {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let scan =
-            self.store.scan_rows(self.table, self.columns.clone(), self.readable.clone(), self.conditions.clone());
+        let scan = self.store.query().scan_view(
+            self.table,
+            self.columns.clone(),
+            self.readable.clone(),
+            self.conditions.clone(),
+        );
         let batches = stream::try_unfold(scan, |mut scan| async move {
             let batch = scan.next().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
             Ok(batch.map(|batch| (batch, scan)))

@@ -152,7 +152,7 @@ fn alert_failure(error: AlertError) -> Failure {
 
 async fn retry_if_asked(store: &Store, args: &CollectArgs, upstream: &str) -> Outcome {
     if args.retry {
-        let runs = store.retry_collection(upstream).await?;
+        let runs = store.collection().retry(upstream).await?;
         note(format!("{} runs of {upstream} are tried again", count(runs)));
     }
     Ok(())

@@ -105,15 +105,15 @@ impl Alerts {
     pub async fn find(&self, look: Look, now: Timestamp) -> Result<u64, AlertError> {
         let mut new = 0;
         for rule in &self.rules {
-            let since = self.store.alert_rule_since(&rule.name).await?;
+            let since = self.store.alerts().rule_known_since(&rule.name).await?;
             let found = occurrences(&self.store, rule, look, since, now).await?;
             let alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, now)).collect();
             if !alerts.is_empty() {
-                new += self.store.note_alerts(&alerts).await?;
+                new += self.store.alerts().enqueue(&alerts).await?;
             }
         }
         if look == Look::Thorough {
-            self.store.forget_alerts().await?;
+            self.store.alerts().delete_delivered().await?;
         }
         Ok(new)
     }
@@ -140,7 +140,7 @@ impl Alerts {
         let (name, began) = (destination.name(), clock.now());
         let mut sent = 0;
         while !stop.is_cancelled() && clock.now().millis_since(began) < PASS_MS_MAX {
-            let Some(alert) = self.store.claim_alert(&name).await? else { break };
+            let Some(alert) = self.store.alerts().claim(&name).await? else { break };
             let id = id_of(&alert);
             let attempt = tokio::select! {
                 // What has arrived is noted, even when it is time to stop.
@@ -148,13 +148,13 @@ impl Alerts {
                 attempt = destination.send(&id, &alert.body, clock.now()) => attempt,
                 () = stop.cancelled() => {
                     // Nobody waits until the claim ends: the next node sends it at once.
-                    self.store.alert_failed(&alert, "told to stop while it was sent", clock.now()).await?;
+                    self.store.alerts().record_failure(&alert, "told to stop while it was sent", clock.now()).await?;
                     break;
                 }
             };
             match attempt {
                 Ok(()) => {
-                    self.store.alert_delivered(&alert).await?;
+                    self.store.alerts().mark_delivered(&alert).await?;
                     sent += 1;
                 }
                 Err(error) => {
@@ -171,7 +171,7 @@ impl Alerts {
         let text = error.to_string();
         let wait_ms = AGAIN_FIRST_MS.saturating_mul(1 << (alert.attempts.clamp(1, 20) - 1)).min(AGAIN_MAX_MS);
         warn!(alert.rule, alert.destination, attempts = alert.attempts, problem = text, "an alert did not arrive");
-        Ok(self.store.alert_failed(alert, &text, now.plus_millis(wait_ms)).await?)
+        Ok(self.store.alerts().record_failure(alert, &text, now.plus_millis(wait_ms)).await?)
     }
 
     /// Tries all destinations at a time; what each said.

@@ -73,7 +73,7 @@ impl Collector {
             repeated: number(traffic.repeated),
             limited: number(traffic.limited),
         };
-        let at_work = store.note_collector(&collector, limits::COLLECTOR_TTL_MS).await?;
+        let at_work = store.collection().heartbeat(&collector, limits::COLLECTOR_TTL_MS).await?;
         client.share_pace(at_work.len());
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Collector {
         let Shared { context, worker, .. } = &*self.0;
         let CollectContext { store, upstream, .. } = context.as_ref();
         let host = upstream.host();
-        let forget = with_shutdown_timeout(store.forget_collector(&host, &upstream.process));
+        let forget = with_shutdown_timeout(store.collection().remove_collector(&host, &upstream.process));
         let (forgotten, ()) = tokio::join!(forget, worker.spare_folders().removed());
         Ok(forgotten?)
     }
@@ -92,7 +92,7 @@ impl Collector {
     pub async fn discover(&self) -> Result<Discovered> {
         let upstream = &self.0.context.upstream;
         let now = upstream.client.clock().now();
-        let before = self.0.context.store.listed_until(&upstream.name).await?;
+        let before = self.0.context.store.collection().listed_until(&upstream.name).await?;
         let from = match before {
             Some(until) => until.min(now).plus_millis(-millis(upstream.settings.look_back)),
             None => now.plus_millis(-millis(upstream.settings.history.max(upstream.settings.look_back))),
@@ -106,7 +106,7 @@ impl Collector {
         let CollectContext { store, upstream, .. } = context.as_ref();
         let DiscoveryOutcome { found, is_all_listed, problem } = discovery.round(context, range).await;
         if is_all_listed {
-            store.set_listed_until(&upstream.name, range.to).await?;
+            store.collection().set_listed_until(&upstream.name, range.to).await?;
         }
         debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
         if found.taken_in > 0 {

@@ -32,7 +32,7 @@ impl CollectContext {
     /// Begins the run in the archive, and its task and places as far as they are new there.
     pub(super) async fn begin_run(&self, run: &Execution, run_id: RunId) -> Result<()> {
         let task_id = self.tasks.learn_task(&self.store, &self.upstream, run).await?;
-        self.store.start_run(run_id, &start_of(run, task_id), &collector_as_caller(&self.upstream.name)).await?;
+        self.store.runs().start(run_id, &start_of(run, task_id), &collector_as_caller(&self.upstream.name)).await?;
         Ok(())
     }
 

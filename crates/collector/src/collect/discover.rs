@@ -182,25 +182,25 @@ impl Discovery {
         found: &mut Found,
     ) -> Result<()> {
         let CollectContext { store, upstream, .. } = context;
-        for run_id in store.runs_to_ask_after(&upstream.name, begun, ASKED_AFTER_MAX).await? {
+        for run_id in store.collection().runs_to_poll(&upstream.name, begun, ASKED_AFTER_MAX).await? {
             found.requests += 1;
             match upstream.client.execution(run_id).await {
                 Ok(run) => match to_upstream_run(upstream, lists, &run) {
                     Some(told) => {
-                        store.learn_runs(&upstream.name, &[told]).await?;
+                        store.collection().upsert_runs(&upstream.name, &[told]).await?;
                     }
                     None => {
                         debug!(run.id = %run_id, "a run that goes on is not wanted any more");
-                        store.note_asked_after(&upstream.name, run_id).await?;
+                        store.collection().mark_polled(&upstream.name, run_id).await?;
                     }
                 },
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     warn!(run.id = %run_id, "the upstream does not know a run any more that was going on");
-                    store.lose_run(&upstream.name, run_id).await?;
+                    store.collection().mark_missing(&upstream.name, run_id).await?;
                 }
                 Err(error) => {
                     // Whatever it is, the next round begins with another run.
-                    store.note_asked_after(&upstream.name, run_id).await?;
+                    store.collection().mark_polled(&upstream.name, run_id).await?;
                     let error = CollectError::from(error);
                     if is_met_by_all(&error) {
                         return Err(error);
@@ -252,7 +252,7 @@ impl Discovery {
                     found.listed += wanted.len() as u64;
                     let unreadable = runs.iter().map(Execution::id).filter(|id| id.parse::<RunId>().is_err());
                     found.unreadable.extend(unreadable.map(str::to_owned));
-                    let learned = store.learn_runs(&upstream.name, &wanted).await?;
+                    let learned = store.collection().upsert_runs(&upstream.name, &wanted).await?;
                     found.learned.new += learned.new;
                     found.learned.taken_in += learned.taken_in;
                 }

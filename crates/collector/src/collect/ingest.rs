@@ -235,7 +235,7 @@ impl IngestTarget {
             0 => Instants::none(),
             _ => {
                 let range = self.range(&job.interval);
-                Instants::of(self.store().read_records(self.run_id, range, RecordOrder::Asc).await?)
+                Instants::of(self.store().logs().read_records(self.run_id, range, RecordOrder::Asc).await?)
             }
         };
         let (mut stored, mut odd) = (0, 0);

@@ -27,7 +27,7 @@ impl RunLease {
             loop {
                 upstream.client.sleep(upstream.settings.lease / 3).await;
                 let until = lease_end(&context, upstream.client.clock().now());
-                match store.keep_claim(&upstream.name, &claimed, until).await {
+                match store.collection().renew_lease(&upstream.name, &claimed, until).await {
                     Ok(true) => {}
                     Ok(false) => break is_lost.cancel(),
                     Err(error) => debug!(%error, "a claim could not be renewed"),

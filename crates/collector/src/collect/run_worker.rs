@@ -99,7 +99,7 @@ impl RunWorker {
         let left: Vec<(RunId, PathBuf)> =
             named.into_iter().filter_map(|(name, path)| Some((run_of(&name)?, path))).collect();
         let runs: Vec<RunId> = left.iter().map(|(run, _)| *run).collect();
-        let landed = self.0.context.store.landed_among(&self.0.context.upstream.name, &runs).await?;
+        let landed = self.0.context.store.collection().landed_among(&self.0.context.upstream.name, &runs).await?;
         for (run_id, path) in left.iter().filter(|(run, _)| landed.contains(run)) {
             match remove_left_over(path) {
                 Ok(true) => info!(run.id = %run_id, "pages of a run that has landed were left behind, and are removed"),
@@ -122,7 +122,7 @@ impl RunWorker {
         let now = upstream.client.clock().now();
         // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
         let claimed = tokio::select! {
-            claimed = store.claim_run(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
+            claimed = store.collection().claim_run(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
             () = stop.cancelled() => None,
         };
         let Some(claimed) = claimed else { return Ok(None) };
@@ -140,7 +140,7 @@ impl RunWorker {
             }
             () = stop.cancelled() => {
                 // What is on disk stays there, to continue from.
-                with_shutdown_timeout(store.give_back(&upstream.name, &claimed)).await?;
+                with_shutdown_timeout(store.collection().release(&upstream.name, &claimed)).await?;
                 return Ok(Some(CollectStats::default()));
             }
         };
@@ -158,7 +158,7 @@ impl RunWorker {
             Err(error) => error,
         };
         let setback = self.setback(&claimed, &error);
-        let noted = until_shutdown(store.set_back(&upstream.name, &claimed, &setback), stop).await;
+        let noted = until_shutdown(store.collection().record_failure(&upstream.name, &claimed, &setback), stop).await;
         let FailedAttempt { problem, again_at, .. } = setback;
         if let Err(error) = noted {
             warn!(run.id = %run_id, problem, "a run was not landed, and the archive cannot take note of it");
@@ -176,7 +176,7 @@ impl RunWorker {
         let now = upstream.client.clock().now();
         let before = now.plus_millis(-millis(every));
         let claimed = tokio::select! {
-            claimed = store.claim_going_run(&upstream.name, lease_end(&self.0.context, now), before) => claimed?,
+            claimed = store.collection().claim_running_run(&upstream.name, lease_end(&self.0.context, now), before) => claimed?,
             () = stop.cancelled() => None,
         };
         let Some(claimed) = claimed else { return Ok(false) };
@@ -190,7 +190,7 @@ impl RunWorker {
             () = lease.lost() => return Ok(true),
             () = stop.cancelled() => {
                 // The next look continues with what is on disk.
-                with_shutdown_timeout(store.give_back(&upstream.name, &claimed)).await?;
+                with_shutdown_timeout(store.collection().release(&upstream.name, &claimed)).await?;
                 return Ok(true);
             }
         };
@@ -202,7 +202,7 @@ impl RunWorker {
                 "what a run has logged so far could not be brought in, and is looked at again"
             );
         }
-        until_shutdown(store.looked_at_run(&upstream.name, &claimed), stop).await?;
+        until_shutdown(store.collection().release_checked(&upstream.name, &claimed), stop).await?;
         Ok(true)
     }
 
@@ -213,8 +213,8 @@ impl RunWorker {
         let run_id = claimed.run_id()?;
         let run = execution_of(&claimed)?;
         let newest = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
-        let newest = match store.run(run_id).await? {
-            Some(_) => store.live_page(run_id, &newest).await?.records.pop(),
+        let newest = match store.runs().get(run_id).await? {
+            Some(_) => store.logs().live_page(run_id, &newest).await?.records.pop(),
             None => None,
         };
         let start = newest.map(|record| record.time.floor_to_second());
@@ -286,10 +286,10 @@ impl RunWorker {
             if is_recent && claimed.attempts + 1 < NO_LOG_TRIES {
                 return Err(CollectError::NoLogYet { run: run_id.to_string() });
             }
-            store.end_without_log(&upstream.name, &claimed, &finish).await?;
+            store.collection().finish_without_log(&upstream.name, &claimed, &finish).await?;
             return Ok(None);
         }
-        store.land_run(&upstream.name, &claimed, &finish, report.records, report.pages).await?;
+        store.collection().land(&upstream.name, &claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
         let records = report.records_mended + odd;
         if records > 0 {

@@ -63,11 +63,11 @@ impl KnownTasks {
             what: format!("its task id {text:?} is not 24 hexadecimal digits"),
         })?;
         match self.shown(upstream, id).await {
-            Some(item) => store.learn_task(&task(item, run)).await?,
+            Some(item) => store.workspaces().upsert_task(&task(item, run)).await?,
             None => {
-                let is_new = store.task(id).await?.is_none();
+                let is_new = store.workspaces().task(id).await?.is_none();
                 if is_new {
-                    store.learn_task(&nameless(upstream, id)).await?;
+                    store.workspaces().upsert_task(&nameless(upstream, id)).await?;
                 }
             }
         }

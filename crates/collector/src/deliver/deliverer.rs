@@ -79,7 +79,7 @@ impl Deliverer {
     /// Makes runs due that have ended and that the sink wants. How many are new.
     pub async fn offer(&self) -> std::result::Result<u64, runlog_store::Error> {
         let Shared { store, sink, .. } = &*self.0;
-        store.offer_runs(&sink.name, |run| sink.filter.wants_run(run)).await
+        store.deliveries().enqueue_finished_runs(&sink.name, |run| sink.filter.wants_run(run)).await
     }
 
     /// Makes the sink known to the archive, as one that nothing is known to be wrong with.
@@ -136,7 +136,7 @@ impl Deliverer {
         while !stop.is_cancelled() {
             tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => break }
             let seen = tokio::select! {
-                seen = self.0.store.see_sink(self.name()) => seen,
+                seen = self.0.store.deliveries().touch_sink(self.name()) => seen,
                 () = stop.cancelled() => break,
             };
             if let Err(error) = seen {
@@ -197,7 +197,7 @@ impl Deliverer {
 
     async fn note(&self, problem: Option<&str>) -> std::result::Result<(), runlog_store::Error> {
         let Shared { store, sink, .. } = &*self.0;
-        store.note_sink(&sink.name, sink.destination.kind(), problem).await
+        store.deliveries().register_sink(&sink.name, sink.destination.kind(), problem).await
     }
 
     /// Claims the run that has waited for longest, and delivers it; none when none is due or the sink is left alone.
@@ -211,7 +211,7 @@ impl Deliverer {
         }
         // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
         let claimed = tokio::select! {
-            claimed = store.claim_delivery(&sink.name, lease_end(clock.now())) => claimed?,
+            claimed = store.deliveries().claim(&sink.name, lease_end(clock.now())) => claimed?,
             () = stop.cancelled() => None,
         };
         let Some(mut claimed) = claimed else { return Ok(None) };
@@ -270,10 +270,10 @@ impl Deliverer {
                 }
                 stats.runs = 1;
             }
-            Err(DeliveryError::Stopped) => store.give_back_delivery(claimed).await?,
+            Err(DeliveryError::Stopped) => store.deliveries().release(claimed).await?,
             // The log was deleted meanwhile, or another deliverer has the run: whoever claims it next sees how it is.
             Err(DeliveryError::Archive(error)) if error.kind() == ErrorKind::Conflict => {
-                store.give_back_delivery(claimed).await?;
+                store.deliveries().release(claimed).await?;
             }
             Err(DeliveryError::Archive(error)) => {
                 let longest = match error.kind() {
@@ -289,7 +289,7 @@ impl Deliverer {
             Err(DeliveryError::Refusing(problem)) => self.leave_with(claimed, stats, problem, PAUSE_DENIED).await?,
             Err(DeliveryError::Dead(problem)) => {
                 info!(sink = sink.name, run.id = %claimed.run.id, problem, "the sink refuses a run");
-                store.set_back_delivery(claimed, &problem, None).await?;
+                store.deliveries().record_failure(claimed, &problem, None).await?;
                 (stats.dead, stats.problem) = (1, Some(problem));
             }
             Err(DeliveryError::Sink { problem, pause }) => self.leave_with(claimed, stats, problem, pause).await?,
@@ -308,7 +308,7 @@ impl Deliverer {
         let until = self.leave_alone(pause);
         warn!(sink = self.name(), problem, "the sink takes nothing, and is left alone for a while");
         self.note(Some(&problem)).await?;
-        self.0.store.set_back_delivery(claimed, &problem, Some(until)).await?;
+        self.0.store.deliveries().record_failure(claimed, &problem, Some(until)).await?;
         (stats.set_back, stats.problem) = (1, Some(problem));
         Ok(())
     }
@@ -330,7 +330,7 @@ impl Deliverer {
         let times = u32::try_from(claimed.attempts - 1).unwrap_or_default();
         let again_at = clock.now().plus_millis(millis(backoff(SETBACK_FIRST, times, longest)));
         info!(sink = sink.name, run.id = %claimed.run.id, problem, %again_at, "a run was not delivered, and is tried again");
-        store.set_back_delivery(claimed, &problem, Some(again_at)).await?;
+        store.deliveries().record_failure(claimed, &problem, Some(again_at)).await?;
         (stats.set_back, stats.problem) = (1, Some(problem));
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Deliverer {
         let Shared { store, clock, wait, .. } = &*self.0;
         loop {
             wait.sleep(LEASE / 3).await;
-            match store.keep_delivery(claimed, lease_end(clock.now())).await {
+            match store.deliveries().renew_lease(claimed, lease_end(clock.now())).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => debug!(%error, "a claim could not be renewed"),
@@ -362,7 +362,7 @@ impl Deliverer {
             info!(sink = self.name(), "the sink takes what it is sent again");
             self.note(None).await?;
             // What waits because of it does not wait any longer.
-            self.0.store.hasten_deliveries(self.name()).await?;
+            self.0.store.deliveries().expedite(self.name()).await?;
         }
         Ok(())
     }

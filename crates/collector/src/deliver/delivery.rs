@@ -38,12 +38,12 @@ impl RunDelivery<'_> {
             Destination::Files(files) => self.write_files(files, &run).await?,
             Destination::Runs(webhook) => self.send_run(webhook, &run).await?,
         }
-        Ok(self.store.finish_delivery(self.claimed).await?)
+        Ok(self.store.deliveries().finish(self.claimed).await?)
     }
 
     async fn run_context(&self) -> Result<RunContext> {
         let run = &self.claimed.run;
-        let task = self.store.task(run.task_id).await?;
+        let task = self.store.workspaces().task(run.task_id).await?;
         let task = task.ok_or_else(|| DeliveryError::Run(format!("its task {} is not known any more", run.task_id)))?;
         Ok(RunContext {
             run: run.clone(),
@@ -79,7 +79,7 @@ impl RunDelivery<'_> {
 
     async fn next_replays(&self) -> Result<Option<ReplayBatch>> {
         match self.claimed.has_replays {
-            true => Ok(self.store.read_replays(self.claimed).await?),
+            true => Ok(self.store.deliveries().read_replays(self.claimed).await?),
             false => Ok(None),
         }
     }
@@ -94,7 +94,7 @@ impl RunDelivery<'_> {
 
     /// Passes the records on that are wanted, batch by batch, and notes what became of each batch.
     async fn pass_on_records<T: RecordTarget>(&mut self, target: &mut T) -> Result<()> {
-        let mut reader = self.store.read_delivery(self.claimed);
+        let mut reader = self.store.deliveries().read(self.claimed);
         let mut batch = PendingBatch::default();
         loop {
             let records = tokio::select! {
@@ -136,7 +136,7 @@ impl RunDelivery<'_> {
     async fn end_batch<T: RecordTarget>(&mut self, target: &mut T, batch: PendingBatch) -> Result<()> {
         let sent = target.finish(&batch).await?;
         let room = match sent.has_refused() {
-            true => Some(self.store.dead_letter_room(self.claimed).await?),
+            true => Some(self.store.deliveries().dead_letter_capacity(self.claimed).await?),
             false => None,
         };
         let (step, problem) = sent.into_step(&batch, room, &self.sink.name);
@@ -149,7 +149,7 @@ impl RunDelivery<'_> {
         if step.until.is_none() && step.replayed.is_none() && step.refused.is_empty() {
             return Ok(());
         }
-        self.store.step_delivery(self.claimed, step).await?;
+        self.store.deliveries().commit_step(self.claimed, step).await?;
         self.stats.records += step.delivered;
         self.stats.refused += step.refused.iter().map(|range| range.records).sum::<u64>();
         Ok(())

@@ -90,7 +90,7 @@ impl AuditedChange {
 
     /// Writes down that a part of this request was refused.
     pub(crate) async fn refused(&self, status: StatusCode, subject: String) -> ApiResult<()> {
-        Ok(self.store.record_context(&self.context.with_status(status.as_u16()).with_subject(subject)).await?)
+        Ok(self.store.audit().record_context(&self.context.with_status(status.as_u16()).with_subject(subject)).await?)
     }
 
     /// The same for a change of something that the path does not name, or not alone.
@@ -136,7 +136,7 @@ async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next
         if has_entry && !is_told {
             let entry = AuditEntry { status: status.as_u16(), ..entry };
             let id = entry.request_id.clone();
-            if let Err(error) = store.audit(entry).await {
+            if let Err(error) = store.audit().record(entry).await {
                 error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
             }
         }
@@ -160,7 +160,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
     }
     let entry = AuditEntry { status: response.status().as_u16(), ..entry };
     let id = entry.request_id.clone();
-    match (audited.auth.store().audit(entry).await, read) {
+    match (audited.auth.store().audit().record(entry).await, read) {
         (Ok(()), Some(read)) => audited.auth.recent_reads().insert(read),
         (Ok(()), None) => {}
         (Err(error), _) if is_success => return unanswered(error).into_response(),

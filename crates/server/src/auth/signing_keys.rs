@@ -32,7 +32,7 @@ struct Known {
 
 impl KeyRing {
     pub(crate) async fn open(purpose: &'static str, store: Store, clock: Arc<dyn Clock>) -> runlog_store::Result<Self> {
-        let keys = Arc::new(store.signing_keys(purpose).await?);
+        let keys = Arc::new(store.signing_keys().list(purpose).await?);
         let known = Mutex::new(Known { keys, looked_at: clock.now() });
         Ok(Self { purpose, store, clock, known })
     }
@@ -67,7 +67,7 @@ impl KeyRing {
                 return Ok(Arc::clone(&known.keys));
             }
         }
-        let keys = Arc::new(self.store.signing_keys(self.purpose).await?);
+        let keys = Arc::new(self.store.signing_keys().list(self.purpose).await?);
         *self.lock() = Known { keys: Arc::clone(&keys), looked_at: now };
         Ok(keys)
     }

@@ -28,6 +28,6 @@ pub(crate) async fn list(State(app): State<App>, params: Params) -> ApiResult<Js
         limit,
         offset,
     };
-    let (items, total) = app.store().audit_entries(&filter).await?;
+    let (items, total) = app.store().audit().entries(&filter).await?;
     Ok(Json(ListPage { items, limit, offset, total }))
 }

@@ -153,7 +153,7 @@ pub(crate) async fn live(
     };
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let _permit = app.page_reads().acquire().await?;
-    let slice = app.store().live_page(run.id, &query).await?;
+    let slice = app.store().logs().live_page(run.id, &query).await?;
     let size = slice.records.len() as u64;
     app.metrics().records_out.inc_by(size);
     let next = query.start_index.saturating_add(size);

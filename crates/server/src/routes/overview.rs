@@ -54,7 +54,7 @@ pub(crate) async fn overview(
         buckets: vec![Outcomes::default(); buckets.saturating_as::<usize>()],
         total: Outcomes::default(),
     };
-    for count in app.store().outcome_counts(&filter).await? {
+    for count in app.store().runs().outcome_counts(&filter).await? {
         body.total.add(count.status, count.runs);
         if let Some(bucket) = body.buckets.get_mut(count.bucket.saturating_as::<usize>()) {
             bucket.add(count.status, count.runs);
@@ -96,7 +96,7 @@ pub(crate) async fn tasks(
         offset,
         workspace_ids: rights::viewed_scope(app.store(), &caller, &params).await?.workspace_ids,
     };
-    let (lines, total) = app.store().task_lines(&filter).await?;
+    let (lines, total) = app.store().runs().task_overviews(&filter).await?;
     Ok(Json(ListPage { items: lines.into_iter().map(shown).collect(), limit, offset, total }))
 }
 
@@ -129,7 +129,7 @@ pub(crate) async fn runs_of_task(
     let workspace_ids = rights::workspaces_of_task(app.store(), &caller, task_id).await?;
     let task_id = Some(task_id);
     let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
-    let (runs, total) = app.store().runs(&filter).await?;
+    let (runs, total) = app.store().runs().list(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
 }
 

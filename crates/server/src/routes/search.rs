@@ -78,7 +78,7 @@ pub(crate) async fn find(
     };
     let _permit = app.searches().acquire().await?;
     let search = in_scope(&app, &caller, &params, search).await?;
-    let page = app.store().search(search).await?;
+    let page = app.store().query().search(search).await?;
     let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
     Ok(Json(SearchAnswer {
         items: page.items.into_iter().map(item).collect(),

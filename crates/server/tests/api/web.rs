@@ -189,15 +189,15 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
         due_at: now,
         body: "{}".to_owned(),
     };
-    store.set_listed_until("cloud", now).await.unwrap();
-    store.learn_runs("cloud", &[told]).await.unwrap();
+    store.collection().set_listed_until("cloud", now).await.unwrap();
+    store.collection().upsert_runs("cloud", &[told]).await.unwrap();
     stage.push(&log(&["INFO"; 3])).await;
-    let claimed = store.claim_run("cloud", now.plus_millis(1_000)).await.unwrap().unwrap();
+    let claimed = store.collection().claim_run("cloud", now.plus_millis(1_000)).await.unwrap().unwrap();
     assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("GOING"), &Value::Null));
 
     let setback =
         FailedAttempt { problem: "2 are missing".to_owned(), expected: Some(5), again_at: now.plus_millis(30_000) };
-    store.set_back("cloud", &claimed, &setback).await.unwrap();
+    store.collection().record_failure("cloud", &claimed, &setback).await.unwrap();
     let log = log_of().await;
     assert_eq!((&log["state"], &log["records"]), (&json!("INCOMPLETE"), &json!(3)));
     let again_at = now.plus_millis(30_000).to_string();
@@ -207,8 +207,8 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
     );
 
     stage.clock.advance_ms(30_000);
-    let claimed = store.claim_run("cloud", now.plus_millis(90_000)).await.unwrap().unwrap();
-    store.land_run("cloud", &claimed, &FinishRun::with_status(RunStatus::Failed), 5, 1).await.unwrap();
+    let claimed = store.collection().claim_run("cloud", now.plus_millis(90_000)).await.unwrap().unwrap();
+    store.collection().land("cloud", &claimed, &FinishRun::with_status(RunStatus::Failed), 5, 1).await.unwrap();
     assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("SETTLING"), &Value::Null));
 }
 

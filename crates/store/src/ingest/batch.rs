@@ -50,11 +50,11 @@ impl Ingest {
     /// `NotFound`: no such run. `Invalid`: the id is empty, too long or not printable.
     pub async fn begin_batch(&self, run_id: RunId, batch_id: Option<&str>) -> Result<BatchWriter> {
         let batch_id = batch_id.map(checked_batch_id).transpose()?;
-        if self.run_brief(run_id).await?.is_none() {
+        if self.runs().brief(run_id).await?.is_none() {
             return Err(no_such_run(run_id));
         }
         let stored_before = match &batch_id {
-            Some(id) => fetch_batch(self.catalog().read(), run_id, id).await?,
+            Some(id) => fetch_batch(self.core.catalog().read(), run_id, id).await?,
             None => None,
         };
         Ok(BatchWriter { batch_id, stored_before, ..self.batch(run_id) })
@@ -63,7 +63,7 @@ impl Ingest {
     /// Begins a batch that is stored only where the run's log has as many records then as now, which it gives too:
     /// otherwise, its commit is a `Conflict`. For who stores what a log lacks. `NotFound`: no such run.
     pub async fn begin_next_batch(&self, run_id: RunId) -> Result<(BatchWriter, u64)> {
-        let records = self.run_brief(run_id).await?.ok_or_else(|| no_such_run(run_id))?.records;
+        let records = self.runs().brief(run_id).await?.ok_or_else(|| no_such_run(run_id))?.records;
         Ok((BatchWriter { after: Some(records), ..self.batch(run_id) }, records))
     }
 
@@ -81,7 +81,7 @@ impl Ingest {
             pending: ColumnBuilder::new(),
             pending_bytes: 0,
             reservation: self.commits().begin(),
-            segments: SegmentWriter::new(self),
+            segments: SegmentWriter::new(&self.core),
         }
     }
 }

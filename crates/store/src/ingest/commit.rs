@@ -5,7 +5,6 @@
 //! none left is told to come again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::slices::share_of_bytes;
 use crate::objects::checksums::checks_of;
 use crate::objects::intents;
+use crate::parts::{Deliveries, Runs};
 use crate::segment;
 use crate::segment::columns::RecordColumns;
 use crate::tables::runs::no_such_run;
@@ -35,21 +35,17 @@ use crate::{failpoint, limits, secret};
 /// Records in: begins batches, and commits those together that come together. Clones share the memory and the queue.
 #[derive(Clone)]
 pub struct Ingest {
-    core: Core,
+    pub(crate) core: Core,
     commits: Arc<Commits>,
-}
-
-impl Deref for Ingest {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
 }
 
 impl Ingest {
     pub(crate) fn new(core: Core, commits: Arc<Commits>) -> Self {
         Self { core, commits }
+    }
+
+    pub(crate) fn runs(&self) -> Runs {
+        Runs::new(&self.core)
     }
 
     pub(crate) fn commits(&self) -> &Arc<Commits> {
@@ -542,7 +538,7 @@ impl Ingest {
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut segments = SegmentWriter::new(self);
+            let mut segments = SegmentWriter::new(&self.core);
             if !records.is_empty() {
                 segments.write(records.clone(), None).await?;
                 segments.settle().await?;
@@ -556,7 +552,7 @@ impl Ingest {
                 // The machine slept in between. The records are still in memory.
                 Attempt::Swept => {
                     segments.remove().await;
-                    self.intents().forget_unused_intents().await;
+                    self.core.intents().forget_unused_intents().await;
                 }
             }
             if tries >= limits::WRITE_ATTEMPTS_MAX {
@@ -566,11 +562,11 @@ impl Ingest {
     }
 
     async fn attempt(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
-        self.again_after_contention(|| self.attempt_once(segments, additions)).await
+        self.core.again_after_contention(|| self.attempt_once(segments, additions)).await
     }
 
     async fn attempt_once(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         // Whichever node commits, batches of a run are counted one after another; all lock runs in the same order.
         let runs = self.lock_runs(&mut transaction, additions.keys()).await?;
         let mut refusal = Refusal { stored: stored_batches(&mut transaction, additions).await?, ..Refusal::default() };
@@ -590,7 +586,7 @@ impl Ingest {
         if !intents::fulfil(&mut transaction, &object_keys).await? {
             return Ok(Attempt::Swept);
         }
-        let now = self.now().as_millis();
+        let now = self.core.now().as_millis();
         insert_batches(&mut transaction, additions, now).await?;
         insert_segments(&mut transaction, segments, now).await?;
         insert_slices(&mut transaction, segments, &runs).await?;
@@ -609,7 +605,7 @@ impl Ingest {
         ids: impl Iterator<Item = &RunId>,
     ) -> Result<HashMap<RunId, RunCounts>> {
         let mut locking = Sql::new("SELECT id, status, records, final_since FROM runs WHERE id IN (");
-        locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.catalog().for_update());
+        locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.core.catalog().for_update());
         let rows: Vec<RunCounts> = locking.build_query_as().fetch_all(&mut **transaction).await?;
         rows.into_iter()
             .map(|row| {
@@ -627,9 +623,9 @@ impl Ingest {
         run: &RunCounts,
         segments: &[NewSegment],
     ) -> Result<()> {
-        let now = self.now();
+        let now = self.core.now();
         let seal_at = match run.final_since {
-            Some(_) => now.plus_millis(self.settings().settle_ms).as_millis(),
+            Some(_) => now.plus_millis(self.core.settings().settle_ms).as_millis(),
             // A day whole, so that the row is not indexed anew with every batch.
             None => (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS,
         };
@@ -677,7 +673,7 @@ impl Ingest {
         .execute(&mut **transaction)
         .await?;
         if run.final_since.is_some() && addition.records > 0 {
-            self.reopen_deliveries(transaction, run_id).await?;
+            Deliveries::new(&self.core).reopen(transaction, run_id).await?;
         }
         Ok(())
     }

@@ -5,11 +5,11 @@ use runlog_model::{RecordOrder, TimeRange, Timestamp};
 use sqlx::FromRow;
 
 use crate::catalog::columns::SortKey;
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::merge::Merge;
 use crate::log::slices::Scope;
+use crate::parts::Deliveries;
 use crate::tables::deliveries::{ClaimedDelivery, KeyedRecord, RecordKey, RefusedRange, ReplayBatch, ReplayProgress};
 
 #[derive(FromRow)]
@@ -44,11 +44,11 @@ impl RangeRow {
     }
 }
 
-impl Core {
+impl Deliveries {
     /// The records that are still to be delivered, in order of time, a few at a time.
     ///
     /// `Conflict`, from the reader: the log was deleted meanwhile.
-    pub fn read_delivery(&self, claimed: &ClaimedDelivery) -> DeliveryReader {
+    pub fn read(&self, claimed: &ClaimedDelivery) -> DeliveryReader {
         let start = claimed.after.map(|(time, _)| Timestamp::clamped(time));
         let scope = Scope {
             run_id: claimed.run.id,
@@ -56,7 +56,7 @@ impl Core {
             arrivals: claimed.of_records.saturating_as::<i64>(),
             state: claimed.state,
         };
-        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        let merge = Merge::new(&self.core, scope, RecordOrder::Asc);
         DeliveryReader { merge, first_arrival: claimed.first_arrival, after: claimed.after }
     }
 
@@ -73,7 +73,7 @@ impl Core {
         .bind(claimed.run.id.to_string())
         .bind(claimed.state.log_epoch)
         .bind(limits::REPLAY_BATCH_RECORDS)
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         // Ranges of records that came late may lie within earlier ones: those are read by themselves, later.
         let mut ranges: Vec<RefusedRange> = Vec::with_capacity(rows.len());
@@ -86,7 +86,7 @@ impl Core {
         let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(None) };
         let range = TimeRange { start: Some(first.first.time), end: Some(last.last.time) };
         let scope = Scope { run_id: claimed.run.id, range, arrivals: i64::MAX, state: claimed.state };
-        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        let merge = Merge::new(&self.core, scope, RecordOrder::Asc);
         let reader = DeliveryReader { merge, first_arrival: 0, after: None };
         let replays = replays_of(ranges, reader).await?;
         match replays.records.is_empty() {

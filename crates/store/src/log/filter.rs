@@ -6,10 +6,11 @@ use az::SaturatingAs;
 use memchr::memmem::Finder;
 use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange};
 
-use crate::core::Core;
 use crate::error::Result;
 use crate::limits;
 use crate::log::merge::Merge;
+use crate::log::read::scope;
+use crate::parts::Logs;
 use crate::segment::reader::RecordValues;
 
 /// Which records are looked for, and from where on.
@@ -43,16 +44,16 @@ pub struct FilteredRecords {
     pub records: Vec<(u64, Record)>,
 }
 
-impl Core {
+impl Logs {
     /// Looks for records of a run that fit; looks at no more than [`limits::FILTER_RECORDS_MAX`]. `NotFound`: no such run.
     pub async fn find_records(&self, run_id: RunId, query: &RecordFilter) -> Result<FilteredRecords> {
-        let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;
+        let (run, scope) = scope(&self.core, run_id, TimeRange::ALL).await?;
         let Some(span) = span(query, run.records) else {
             return Ok(FilteredRecords { total: run.records, scanned: 0, next: None, records: Vec::new() });
         };
         let mut filter = Filter::new(query);
         let (mut scanned, mut records) = (0, Vec::new());
-        let mut merge = Merge::new(self, scope, query.order);
+        let mut merge = Merge::new(&self.core, scope, query.order);
         let mut to_skip = span.skipped;
         to_skip -= merge.skip_whole_slices(to_skip, None).await?;
         let budget = span.length.min(limits::FILTER_RECORDS_MAX);

@@ -6,10 +6,11 @@ use std::ops::Range;
 use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
-use crate::core::Core;
 use crate::error::Result;
 use crate::limits::{self, RECORD_OUTLIER_GAP_MS};
-use crate::log::slices::{Scope, Slice, SliceWalk};
+use crate::log::read::scope;
+use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
+use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
 /// Parts of all of time by which records that are far apart are told from each other. Unit: milliseconds.
@@ -31,15 +32,15 @@ pub struct Histogram {
     pub estimated: bool,
 }
 
-impl Core {
+impl Logs {
     /// Counts the records of a run inside a range in so many buckets of equal length. `NotFound`: no such run.
     pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
         loop {
-            let (_, mut scope) = self.scope(run_id, range).await?;
+            let (_, mut scope) = scope(&self.core, run_id, range).await?;
             // What arrives meanwhile may be in it or not.
             scope.arrivals = i64::MAX;
             let counted = self.histogram_now(scope, buckets.max(1)).await;
-            if self.log_state(run_id, scope.state).await? == scope.state {
+            if log_state(&self.core, run_id, scope.state).await? == scope.state {
                 return counted;
             }
         }
@@ -67,7 +68,7 @@ impl Core {
         let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
         let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
         while !walk.is_done() {
-            for slice in walk.next(self).await? {
+            for slice in walk.next(&self.core).await? {
                 if number % every == 0 {
                     // One slice stands for those after it that are not read.
                     self.read_times(&slice, |times, severities| tally.add(times, severities, every)).await?;
@@ -85,7 +86,7 @@ impl Core {
         let mut parts: BTreeMap<i64, TimeCluster> = BTreeMap::new();
         let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
         while !walk.is_done() {
-            for slice in walk.next(self).await? {
+            for slice in walk.next(&self.core).await? {
                 // A slice whose records belong together is not read for that.
                 if slice.last_time - slice.first_time <= PART_MS {
                     TimeCluster::add(
@@ -121,7 +122,7 @@ impl Core {
         .bind(scope.run_id.to_string())
         .bind(scope.range.first_ms())
         .bind(scope.range.last_ms())
-        .fetch_one(self.catalog().read())
+        .fetch_one(self.core.catalog().read())
         .await?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
         // Where a range was asked for, the buckets cover it, and not only what happens to be in it.
@@ -133,7 +134,8 @@ impl Core {
     /// Gives times and severities of the records of a slice, some at a time.
     async fn read_times(&self, slice: &Slice, mut add: impl FnMut(&[i64], &[Severity])) -> Result<()> {
         let file =
-            SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+            SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                .await?;
         let end = (slice.first_row + slice.records).saturating_as::<usize>();
         let mut first = slice.first_row.saturating_as::<usize>();
         while first < end {

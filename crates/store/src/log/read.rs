@@ -7,7 +7,8 @@ use crate::core::Core;
 use crate::cpu::CpuPool;
 use crate::error::Result;
 use crate::log::merge::Merge;
-use crate::log::slices::Scope;
+use crate::log::slices::{Scope, whole_and_partial};
+use crate::parts::Logs;
 use crate::tables::runs::{fetch_with_state, no_such_run};
 
 /// Which records of a run a live page shows.
@@ -34,10 +35,10 @@ pub struct LivePage {
     pub records: Vec<Record>,
 }
 
-impl Core {
+impl Logs {
     /// Some records of a run by position, among those stored when it is called. `NotFound`: no such run.
     pub async fn live_page(&self, run_id: RunId, query: &LiveQuery) -> Result<LivePage> {
-        let (run, scope) = self.scope(run_id, query.range).await?;
+        let (run, scope) = scope(&self.core, run_id, query.range).await?;
         let filtered = match query.range == TimeRange::ALL {
             true => run.records,
             false => self.count(scope).await?,
@@ -51,7 +52,7 @@ impl Core {
     ///
     /// Slices are counted from the end that is nearer, and not read.
     pub async fn records_from(&self, run_id: RunId, from: u64, count: u64) -> Result<LivePage> {
-        let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;
+        let (run, scope) = scope(&self.core, run_id, TimeRange::ALL).await?;
         let wanted = count.min(run.records.saturating_sub(from));
         let after = run.records.saturating_sub(from).saturating_sub(wanted);
         let (order, start) = if from <= after { (RecordOrder::Asc, from) } else { (RecordOrder::Desc, after) };
@@ -70,7 +71,7 @@ impl Core {
         wanted: usize,
     ) -> Result<Vec<Record>> {
         let mut records = Vec::with_capacity(wanted);
-        let mut merge = Merge::new(self, scope, order);
+        let mut merge = Merge::new(&self.core, scope, order);
         let mut to_skip = start_index;
         if wanted > 0 {
             to_skip -= merge.skip_whole_slices(to_skip, None).await?;
@@ -99,24 +100,24 @@ impl Core {
 
     /// The records of a run in order, a few at a time. `NotFound`: no such run.
     pub async fn read_records(&self, run_id: RunId, range: TimeRange, order: RecordOrder) -> Result<RecordReader> {
-        let (_, scope) = self.scope(run_id, range).await?;
-        Ok(RecordReader { cpu: self.cpu().clone(), merge: Merge::new(self, scope, order) })
-    }
-
-    /// The records that the log of a run has now, inside a range. `NotFound`: no such run.
-    pub(crate) async fn scope(&self, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
-        let (run, state) = fetch_with_state(self.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
-        let scope = Scope { run_id, range, arrivals: run.records.saturating_as::<i64>(), state };
-        Ok((run, scope))
+        let (_, scope) = scope(&self.core, run_id, range).await?;
+        Ok(RecordReader { cpu: self.core.cpu().clone(), merge: Merge::new(&self.core, scope, order) })
     }
 
     pub(crate) async fn count(&self, scope: Scope) -> Result<u64> {
-        let (mut records, partial) = self.whole_and_partial(scope).await?;
+        let (mut records, partial) = whole_and_partial(&self.core, scope).await?;
         for slice in partial {
-            records += crate::log::merge::count_inside(self, &slice, &scope).await?;
+            records += crate::log::merge::count_inside(&self.core, &slice, &scope).await?;
         }
         Ok(records)
     }
+}
+
+/// The records that the log of a run has now, inside a range. `NotFound`: no such run.
+pub(crate) async fn scope(core: &Core, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
+    let (run, state) = fetch_with_state(core.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
+    let scope = Scope { run_id, range, arrivals: run.records.saturating_as::<i64>(), state };
+    Ok((run, scope))
 }
 
 /// The records of a run in order; see `read_records`.

@@ -80,7 +80,7 @@ impl Maintenance {
         // It goes on when the caller goes away.
         let maintenance = self.clone();
         tokio::spawn(async move {
-            let removed = maintenance.again_after_contention(|| maintenance.remove_rows(run_id, seen)).await?;
+            let removed = maintenance.core.again_after_contention(|| maintenance.remove_rows(run_id, seen)).await?;
             let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
             failpoint::reach("delete-after-rows");
             let bytes = maintenance.remove_deleted(objects).await;
@@ -93,7 +93,7 @@ impl Maintenance {
     async fn remove_rows(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<Removed>> {
         let id = run_id.to_string();
         let mut transaction = loop {
-            let mut transaction = self.catalog().begin().await?;
+            let mut transaction = self.core.catalog().begin().await?;
             if self.lock_with_sharers(&mut transaction, &id).await? {
                 break transaction;
             }
@@ -123,7 +123,7 @@ impl Maintenance {
         let (shared, own): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| segment.is_shared != 0);
         let listing = format!(
             "SELECT object_key, zstd_bytes FROM page_files WHERE run_id = $1 ORDER BY key{}",
-            self.catalog().for_update()
+            self.core.catalog().for_update()
         );
         let pages: Vec<(Option<String>, Option<i64>)> =
             sqlx::query_as(AssertSqlSafe(listing)).bind(&id).fetch_all(&mut *transaction).await?;
@@ -150,10 +150,10 @@ impl Maintenance {
             sqlx::query("DELETE FROM segments WHERE id = $1").bind(&segment.id).execute(&mut *transaction).await?;
         }
         for segment in &shared {
-            seal_anew(&mut transaction, &segment.id, self.now().as_millis()).await?;
+            seal_anew(&mut transaction, &segment.id, self.core.now().as_millis()).await?;
         }
         note_deletions(&mut transaction, &objects).await?;
-        self.commit_change(transaction, Some(&id)).await?;
+        self.core.commit_change(transaction, Some(&id)).await?;
         let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
         Ok(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects }))
     }
@@ -198,7 +198,7 @@ impl Maintenance {
             }
             let mut forgetting = Sql::new("DELETE FROM deletions WHERE object_key IN (");
             forgetting.push_list(removed.into_iter().map(|(key, _)| key)).push(")");
-            if let Err(error) = forgetting.build_query().execute(self.catalog().write()).await {
+            if let Err(error) = forgetting.build_query().execute(self.core.catalog().write()).await {
                 warn!(%error, "objects of a deleted log are gone; the sweep will look for them once more");
             }
         }
@@ -207,7 +207,7 @@ impl Maintenance {
 
     /// Tells an object's key and bytes when it is gone.
     async fn remove_object(&self, key: String, bytes: i64) -> Option<(String, u64)> {
-        match self.objects().delete(&Path::from(key.as_str())).await {
+        match self.core.objects().delete(&Path::from(key.as_str())).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Some((key, bytes.saturating_as::<u64>())),
             Err(error) => {
                 warn!(%error, object.key = key, "an object of a deleted log is left to the sweep");
@@ -225,7 +225,7 @@ impl Maintenance {
             )
             .bind(&after)
             .bind(limits::GROUP_BATCHES_MAX.saturating_as::<i64>())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some((last, _)) = left.last() else { return Ok(bytes_freed) };
             after.clone_from(last);

@@ -1,6 +1,5 @@
 //! What keeps an archive in order, as one handle.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::catalog::audit_context::AuditContext;
@@ -12,18 +11,10 @@ use crate::supervise::Supervisor;
 /// What keeps an archive in order: sealing, sweeping, retention, deletion, verification, copies.
 #[derive(Clone)]
 pub struct Maintenance {
-    core: Core,
+    pub(crate) core: Core,
     ingest: Ingest,
     pages: Pages,
     supervisor: Arc<Supervisor>,
-}
-
-impl Deref for Maintenance {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
 }
 
 impl Maintenance {

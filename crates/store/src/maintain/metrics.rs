@@ -81,7 +81,7 @@ struct Row {
 impl Maintenance {
     /// Counts everything anew, from the rows of runs: a read of the catalog, no object is opened.
     pub async fn metrics(&self) -> Result<ArchiveMetrics> {
-        let read = self.catalog().read();
+        let read = self.core.catalog().read();
         let (segments, segment_bytes): (i64, i64) =
             sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM segments")
                 .fetch_one(read)
@@ -100,7 +100,7 @@ impl Maintenance {
         let (_, logs_damaged) = self.damaged_logs(0).await?;
         let (_, objects_damaged) = self.damaged_objects(0).await?;
         let logs_to_seal: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
-            .bind(self.now().as_millis())
+            .bind(self.core.now().as_millis())
             .fetch_one(read)
             .await?;
         let tasks = self.task_metrics().await?;
@@ -125,7 +125,7 @@ impl Maintenance {
             let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM tasks WHERE id > $1 ORDER BY id LIMIT $2")
                 .bind(&after)
                 .bind(limits::METRICS_TASKS_BATCH)
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
             let Some(last) = ids.last() else { return Ok(tasks) };
             after.clone_from(last);
@@ -157,7 +157,7 @@ impl Maintenance {
              WHERE r.task_id IN (",
         );
         counting.push_list(ids).push(") GROUP BY r.task_id, t.name, w.name, r.status ORDER BY r.task_id");
-        Ok(counting.build_query_as().fetch_all(self.catalog().read()).await?)
+        Ok(counting.build_query_as().fetch_all(self.core.catalog().read()).await?)
     }
 }
 

@@ -67,7 +67,7 @@ impl Maintenance {
             .bind(workspace.to_string())
             .bind(retention.days.map(|days| days.saturating_as::<i64>()))
             .bind(retention.bytes.map(|bytes| bytes.saturating_as::<i64>()))
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         match changed.rows_affected() {
             0 => Err(Error::not_found(format!("there is no workspace {workspace}"))),
@@ -80,7 +80,7 @@ impl Maintenance {
         let row: Option<RetentionRow> =
             sqlx::query_as("SELECT id, retention_days, retention_bytes FROM workspaces WHERE id = $1")
                 .bind(workspace.to_string())
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
         row.map(|row| row.retention()).ok_or_else(|| Error::not_found(format!("there is no workspace {workspace}")))
     }
@@ -90,7 +90,7 @@ impl Maintenance {
         let changed = sqlx::query("UPDATE runs SET legal_hold = $2 WHERE id = $1")
             .bind(run_id.to_string())
             .bind(i64::from(is_held))
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         match changed.rows_affected() {
             0 => Err(no_such_run(run_id)),
@@ -102,7 +102,7 @@ impl Maintenance {
     pub async fn is_under_legal_hold(&self, run_id: RunId) -> Result<bool> {
         let held: Option<i64> = sqlx::query_scalar("SELECT legal_hold FROM runs WHERE id = $1")
             .bind(run_id.to_string())
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         held.map(|held| held != 0).ok_or_else(|| no_such_run(run_id))
     }
@@ -116,7 +116,7 @@ impl Maintenance {
             "SELECT id, retention_days, retention_bytes FROM workspaces
              WHERE retention_days IS NOT NULL OR retention_bytes IS NOT NULL ORDER BY id",
         )
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let mut pass = RetentionPass { maintenance: self, report: RetentionReport::default(), failures_in_a_row: 0 };
         for row in rows {
@@ -140,7 +140,7 @@ impl Maintenance {
 impl RetentionPass<'_> {
     async fn delete_by_age(&mut self, workspace: &str, days: u64) -> Result<()> {
         let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
-        let before = self.maintenance.now().as_millis().saturating_sub(kept_ms);
+        let before = self.maintenance.core.now().as_millis().saturating_sub(kept_ms);
         let mut after = (i64::MIN, String::new());
         loop {
             let runs: Vec<RunSnapshot> = sqlx::query_as(
@@ -154,7 +154,7 @@ impl RetentionPass<'_> {
             .bind(before)
             .bind(after.0)
             .bind(&after.1)
-            .fetch_all(self.maintenance.catalog().read())
+            .fetch_all(self.maintenance.core.catalog().read())
             .await?;
             let Some(last) = runs.last() else { return Ok(()) };
             after = (last.triggered_at, last.id.clone());
@@ -177,7 +177,7 @@ impl RetentionPass<'_> {
             .bind(workspace)
             .bind(after.0)
             .bind(&after.1)
-            .fetch_all(self.maintenance.catalog().read())
+            .fetch_all(self.maintenance.core.catalog().read())
             .await?;
             let Some(last) = runs.last() else { return Ok(()) };
             after = (last.triggered_at, last.id.clone());
@@ -201,7 +201,7 @@ impl RetentionPass<'_> {
             "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM runs WHERE workspace_id = $1",
         )
         .bind(workspace)
-        .fetch_one(self.maintenance.catalog().read())
+        .fetch_one(self.maintenance.core.catalog().read())
         .await?;
         Ok(bytes.saturating_as::<u64>().saturating_sub(bytes_max))
     }
@@ -235,7 +235,7 @@ impl RetentionPass<'_> {
     async fn try_delete(&self, run: &RunSnapshot, why: &str) -> Result<Option<DeletedLog>> {
         let run_id = run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         let audit_context = AuditContext::new(AuditEntry {
-            at: self.maintenance.now(),
+            at: self.maintenance.core.now(),
             caller_id: "runlog".to_owned(),
             caller_name: why.to_owned(),
             action: "delete log".to_owned(),

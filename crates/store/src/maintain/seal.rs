@@ -141,13 +141,13 @@ impl Maintenance {
     /// are.
     pub async fn damaged_logs(&self, limit: u64) -> Result<(Vec<DamagedLog>, u64)> {
         let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_problem IS NOT NULL")
-            .fetch_one(self.catalog().read())
+            .fetch_one(self.core.catalog().read())
             .await?;
         let rows: Vec<(String, String, i64)> = sqlx::query_as(
             "SELECT id, seal_problem, seal_failures FROM runs WHERE seal_problem IS NOT NULL ORDER BY id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let damaged = rows.into_iter().map(|(id, problem, failures)| {
             let run_id = id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
@@ -159,7 +159,7 @@ impl Maintenance {
     /// Runs that are due, the longest due first: a few large ones or many small ones; and one that is known to be damaged
     /// only where no other is due.
     async fn claim_due_runs(&self) -> Result<Option<Pass>> {
-        let (now, lease_now) = (self.now(), self.catalog_now().await?);
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut due: Vec<DueRun> = Vec::new();
         for (kind, limit) in [("seal_problem IS NULL", limits::SEAL_RUNS_MAX), ("seal_problem IS NOT NULL", 1)] {
             let listing = format!(
@@ -170,7 +170,7 @@ impl Maintenance {
                 .bind(now.as_millis())
                 .bind(limit)
                 .bind(lease_now.as_millis())
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
             if !due.is_empty() {
                 break;
@@ -186,15 +186,15 @@ impl Maintenance {
         if ids.is_empty() {
             return Ok(None);
         }
-        let token = self.random().uuid().to_string();
+        let token = self.core.random().uuid().to_string();
         let mut claiming = Sql::new("UPDATE runs SET seal_claimed_until = ");
         claiming.push_bind(lease_now.plus_millis(limits::SEAL_LEASE_MS).as_millis());
         claiming.push(", seal_claimed_by = ").push_bind(token.clone());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
         claiming.push(") AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
-        claiming.push(self.catalog().skip_locked());
+        claiming.push(self.core.catalog().skip_locked());
         claiming.push(") RETURNING id, records, log_epoch, log_version, seal_failures");
-        let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.catalog().write()).await?;
+        let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         runs.sort_by(|one, other| one.id.cmp(&other.id));
         Ok((!runs.is_empty()).then(|| Pass { maintenance: self.clone(), token, runs, renewed_at: now }))
     }
@@ -208,7 +208,7 @@ impl Maintenance {
         )))
         .bind(&run.id)
         .bind(limits::SEAL_SLICES_MAX)
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let mut is_last = slices.len().saturating_as::<i64>() < limits::SEAL_SLICES_MAX;
         let mut records = 0;
@@ -247,7 +247,7 @@ impl Maintenance {
         .bind(run_id)
         .bind(first)
         .bind(last)
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         // SealReport slices do not overlap, so they end in the order in which they begin.
         let mut is_touched = vec![false; sealed.len()];
@@ -264,7 +264,7 @@ impl Maintenance {
             }
             // It reaches over several: its records may fall into few of them.
             let file =
-                SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
                     .await?;
             let keys = file
                 .read_keys(
@@ -360,7 +360,7 @@ impl Pass {
 
     async fn merge_run(&mut self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
         let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
-        let mut merge = Merge::of_slices(&self.maintenance, scope, plan.slices.clone());
+        let mut merge = Merge::of_slices(&self.maintenance.core, scope, plan.slices.clone());
         files.begin_run(plan.barriers.clone());
         while let Some(row_run) = merge.next().await? {
             files.add(plan.run_id, row_run.read().await?).await?;
@@ -380,19 +380,19 @@ impl Pass {
 
     /// Says that the pass goes on. `Conflict`: another one has taken over, or the sweep has.
     async fn renew_if_old(&mut self, files: &mut SealedFiles) -> Result<()> {
-        let now = self.maintenance.now();
+        let now = self.maintenance.core.now();
         if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
             return Ok(());
         }
-        let until = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_LEASE_MS);
+        let until = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_LEASE_MS);
         let mut renewing = Sql::new("UPDATE runs SET seal_claimed_until = ");
         renewing.push_bind(until.as_millis()).push(" WHERE seal_claimed_by = ").push_bind(self.token.clone());
         renewing.push(" AND id IN (").push_list(self.runs.iter().map(|run| run.id.clone())).push(")");
-        let renewed = renewing.build_query().execute(self.maintenance.catalog().write()).await?.rows_affected();
+        let renewed = renewing.build_query().execute(self.maintenance.core.catalog().write()).await?.rows_affected();
         if renewed != self.runs.len() as u64 {
             return Err(Error::conflict("another node has taken over the sealing of these runs"));
         }
-        if !self.maintenance.intents().renew_intents(&files.keys()).await? {
+        if !self.maintenance.core.intents().renew_intents(&files.keys()).await? {
             return Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"));
         }
         self.renewed_at = now;
@@ -406,20 +406,20 @@ impl Pass {
         .bind(&run.id)
         .bind(run.log_epoch)
         .bind(run.log_version)
-        .fetch_optional(self.maintenance.catalog().read())
+        .fetch_optional(self.maintenance.core.catalog().read())
         .await?;
         Ok(same.is_some())
     }
 
     /// Gives the runs back; they are tried again after a while.
     async fn release(&self) -> Result<()> {
-        let again_at = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_RETRY_MS);
+        let again_at = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_RETRY_MS);
         for run in &self.runs {
             sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1 AND seal_claimed_by = $3")
                 .bind(&run.id)
                 .bind(again_at.as_millis())
                 .bind(&self.token)
-                .execute(self.maintenance.catalog().write())
+                .execute(self.maintenance.core.catalog().write())
                 .await?;
         }
         Ok(())
@@ -434,7 +434,7 @@ impl Pass {
             debug!(problem, run.id = run.id, "a damaged log could again not be sealed");
         }
         let wait_ms = limits::SEAL_RETRY_MS << run.seal_failures.clamp(0, limits::SEAL_DAMAGED_DOUBLINGS_MAX);
-        let again_at = self.maintenance.catalog_now().await?.plus_millis(wait_ms);
+        let again_at = self.maintenance.core.catalog_now().await?.plus_millis(wait_ms);
         sqlx::query(
             "UPDATE runs SET seal_claimed_until = $2, seal_failures = seal_failures + 1, seal_problem = $4
              WHERE id = $1 AND seal_claimed_by = $3",
@@ -443,18 +443,18 @@ impl Pass {
         .bind(again_at.as_millis())
         .bind(&self.token)
         .bind(storable(&problem))
-        .execute(self.maintenance.catalog().write())
+        .execute(self.maintenance.core.catalog().write())
         .await?;
         Ok(())
     }
 
     async fn commit(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<SealReport> {
-        let committed = self.maintenance.again_after_contention(|| self.commit_once(merged, files)).await?;
+        let committed = self.maintenance.core.again_after_contention(|| self.commit_once(merged, files)).await?;
         match committed {
             Some(report) => Ok(report),
             None => {
                 let keys: Vec<Path> = files.iter().map(|file| file.object_key.clone()).collect();
-                self.maintenance.intents().remove_uncommitted(&keys).await;
+                self.maintenance.core.intents().remove_uncommitted(&keys).await;
                 Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"))
             }
         }
@@ -465,8 +465,8 @@ impl Pass {
     async fn commit_once(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Option<SealReport>> {
         let maintenance = &self.maintenance;
         let mut report = SealReport::default();
-        let mut transaction = maintenance.catalog().begin().await?;
-        let now = maintenance.now().as_millis();
+        let mut transaction = maintenance.core.catalog().begin().await?;
+        let now = maintenance.core.now().as_millis();
         lock_runs(maintenance, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
         let object_keys: Vec<&Path> = files.iter().map(|file| &file.object_key).collect();
         if !intents::fulfil(&mut transaction, &object_keys).await? {
@@ -538,7 +538,7 @@ pub(crate) async fn lock_runs(
     ids: impl IntoIterator<Item = String>,
 ) -> Result<()> {
     let mut locking = Sql::new("SELECT id FROM runs WHERE id IN (");
-    locking.push_list(ids).push(") ORDER BY id").push(maintenance.catalog().for_update());
+    locking.push_list(ids).push(") ORDER BY id").push(maintenance.core.catalog().for_update());
     locking.build_query().fetch_all(connection).await?;
     Ok(())
 }
@@ -723,7 +723,7 @@ impl SealedFiles {
     /// Adds records of a run, after those that were added before.
     async fn add(&mut self, run_id: RunId, records: RecordBlock) -> Result<()> {
         let positions: Vec<_> = records.sort_keys().collect();
-        let columns = self.maintenance.cpu().run_for(positions.len(), move || records.columns()).await?;
+        let columns = self.maintenance.core.cpu().run_for(positions.len(), move || records.columns()).await?;
         let mut from = 0;
         while from < positions.len() {
             self.end_slice_at_barrier(positions[from].0);
@@ -773,7 +773,7 @@ impl SealedFiles {
                 warn!(%error, object.key = %open.object_key, "parts of an abandoned upload could not be removed");
             }
         }
-        self.maintenance.intents().remove_uncommitted(&keys).await;
+        self.maintenance.core.intents().remove_uncommitted(&keys).await;
     }
 
     fn end_slice_at_barrier(&mut self, next_time: i64) {
@@ -850,11 +850,11 @@ impl SealedFiles {
 
     async fn open_file(&mut self) -> Result<&mut OpenFile> {
         if self.open.is_none() {
-            let id = self.maintenance.random().uuid();
-            let object_key = keys::sealed_file(id, self.maintenance.now());
-            self.maintenance.intents().intend([&object_key]).await?;
+            let id = self.maintenance.core.random().uuid();
+            let object_key = keys::sealed_file(id, self.maintenance.core.now());
+            self.maintenance.core.intents().intend([&object_key]).await?;
             let object = BufWriter::with_capacity(
-                Arc::clone(self.maintenance.objects()),
+                Arc::clone(self.maintenance.core.objects()),
                 object_key.clone(),
                 limits::UPLOAD_PART_BYTES,
             )
@@ -864,7 +864,7 @@ impl SealedFiles {
             self.open = Some(OpenFile {
                 id: id.to_string(),
                 object_key,
-                cpu: self.maintenance.cpu().clone(),
+                cpu: self.maintenance.core.cpu().clone(),
                 encoder: Some(Box::new(Encoder {
                     writer,
                     digest: Sha256::new(),
@@ -1004,11 +1004,11 @@ mod tests {
     async fn a_segment_that_nobody_names_and_nobody_marked_is_swept() {
         let Opened { store, clock, _folder, .. } = opened().await;
         let key = Path::from("segments/2026/11/27/lost.parquet");
-        store.put_object(&key, Bytes::from_static(b"lost")).await.unwrap();
+        store.core().put_object(&key, Bytes::from_static(b"lost")).await.unwrap();
         sqlx::query("INSERT INTO segments (id, object_key, bytes, records, created_at, sha256) VALUES ('lost', $1, 4, 1, $2, '')")
             .bind(key.as_ref())
-            .bind(store.now().as_millis())
-            .execute(store.catalog().write())
+            .bind(store.core().now().as_millis())
+            .execute(store.core().catalog().write())
             .await
             .unwrap();
         for expected in [0, 0, 4] {
@@ -1019,7 +1019,7 @@ mod tests {
             );
             clock.0.fetch_add(limits::REPLACED_RETENTION_MS + 1, Ordering::Relaxed);
         }
-        assert!(store.objects().head(&key).await.is_err());
+        assert!(store.core().objects().head(&key).await.is_err());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -1027,7 +1027,7 @@ mod tests {
         let Opened { store, clock, random, _folder } = opened().await;
         let workspace =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
-        let workspace_id = store.create_workspace(&workspace, "admin").await.unwrap().id;
+        let workspace_id = store.workspaces().create_workspace(&workspace, "admin").await.unwrap().id;
         let task = NewTask {
             id: None,
             workspace_id,
@@ -1036,18 +1036,18 @@ mod tests {
             description: None,
             tags: Vec::new(),
         };
-        let task_id = store.create_task(&task).await.unwrap().id;
-        let token = store.ensure_administrator().await.unwrap().unwrap();
-        let caller = store.caller_by_token(&token).await.unwrap().unwrap();
+        let task_id = store.workspaces().create_task(&task).await.unwrap().id;
+        let token = store.accounts().ensure_administrator().await.unwrap().unwrap();
+        let caller = store.accounts().authenticate_token(&token).await.unwrap().unwrap();
         let mut runs = Vec::new();
         for said in ["a secret", "kept"] {
             let run_id = RunId::random(&*random);
-            store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+            store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
             let mut batch = store.ingest().begin_batch(run_id, None).await.unwrap();
             let record = Record { message: Some(said.to_owned()), ..Record::at(Timestamp::clamped(7)) };
             batch.push(&record).await.unwrap();
             batch.commit().await.unwrap();
-            store.finish_run(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+            store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
             runs.push(run_id);
         }
         clock.0.fetch_add(31_000, Ordering::Relaxed);
@@ -1060,10 +1060,12 @@ mod tests {
         assert_eq!(store.maintenance().seal().await.unwrap().runs, 1, "the other one is merged anew");
         clock.0.fetch_add(2 * limits::REPLACED_RETENTION_MS, Ordering::Relaxed);
         store.maintenance().sweep().await.unwrap();
-        let segments: Vec<(i64, String)> =
-            sqlx::query_as("SELECT records, object_key FROM segments").fetch_all(store.catalog().read()).await.unwrap();
+        let segments: Vec<(i64, String)> = sqlx::query_as("SELECT records, object_key FROM segments")
+            .fetch_all(store.core().catalog().read())
+            .await
+            .unwrap();
         assert_eq!(segments.iter().map(|(records, _)| *records).collect::<Vec<_>>(), [1]);
-        assert!(store.objects().head(&files[0].object_key).await.is_err(), "the file that held both is gone");
+        assert!(store.core().objects().head(&files[0].object_key).await.is_err(), "the file that held both is gone");
     }
 
     /// A run of one record that is due for sealing.
@@ -1071,7 +1073,7 @@ mod tests {
         let Opened { store, clock, random, .. } = opened;
         let workspace =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
-        let workspace_id = store.create_workspace(&workspace, "admin").await.unwrap().id;
+        let workspace_id = store.workspaces().create_workspace(&workspace, "admin").await.unwrap().id;
         let task = NewTask {
             id: None,
             workspace_id,
@@ -1080,13 +1082,13 @@ mod tests {
             description: None,
             tags: Vec::new(),
         };
-        let task_id = store.create_task(&task).await.unwrap().id;
-        let token = store.ensure_administrator().await.unwrap().unwrap();
-        let caller = store.caller_by_token(&token).await.unwrap().unwrap();
+        let task_id = store.workspaces().create_task(&task).await.unwrap().id;
+        let token = store.accounts().ensure_administrator().await.unwrap().unwrap();
+        let caller = store.accounts().authenticate_token(&token).await.unwrap().unwrap();
         let run_id = RunId::random(&**random);
-        store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+        store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
         push(store, run_id, 7).await;
-        store.finish_run(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+        store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
         clock.0.fetch_add(31_000, Ordering::Relaxed);
         run_id
     }
@@ -1111,7 +1113,7 @@ mod tests {
         let Ok((merged, files)) = pass.merge_runs().await else { panic!("not merged") };
         clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
         store.maintenance().sweep().await.unwrap();
-        assert!(store.objects().head(&files[0].object_key).await.is_err(), "another node has swept it");
+        assert!(store.core().objects().head(&files[0].object_key).await.is_err(), "another node has swept it");
         assert_eq!(pass.commit(&merged, &files).await.unwrap_err().kind(), ErrorKind::Conflict);
         assert!(is_whole(store).await);
         assert_eq!(store.maintenance().seal().await.unwrap().runs, 1);
@@ -1156,18 +1158,20 @@ mod tests {
     async fn objects_of_a_deleted_log_that_a_process_left_behind_are_swept() {
         let Opened { store, _folder, .. } = opened().await;
         let key = Path::from("segments/2026/11/27/left.parquet");
-        store.put_object(&key, Bytes::from_static(b"left")).await.unwrap();
+        store.core().put_object(&key, Bytes::from_static(b"left")).await.unwrap();
         for gone in [&key, &Path::from("segments/2026/11/27/gone.parquet")] {
             sqlx::query("INSERT INTO deletions (object_key, bytes) VALUES ($1, 4)")
                 .bind(gone.as_ref())
-                .execute(store.catalog().write())
+                .execute(store.core().catalog().write())
                 .await
                 .unwrap();
         }
         store.maintenance().sweep().await.unwrap();
-        assert!(store.objects().head(&key).await.is_err());
-        let left: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM deletions").fetch_one(store.catalog().read()).await.unwrap();
+        assert!(store.core().objects().head(&key).await.is_err());
+        let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM deletions")
+            .fetch_one(store.core().catalog().read())
+            .await
+            .unwrap();
         assert_eq!(left, 0);
     }
 }

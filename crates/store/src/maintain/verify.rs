@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
-use crate::log::slices::{SLICE_COLUMNS, Slice};
+use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
 use crate::segment::reader::SegmentFile;
@@ -126,7 +126,7 @@ impl Maintenance {
                 "SELECT id, object_key, bytes, records, sha256, damaged_at FROM segments WHERE id > $1 ORDER BY id LIMIT 200",
             )
             .bind(&after)
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after.clone_from(&last.id);
@@ -149,7 +149,7 @@ impl Maintenance {
     }
 
     async fn problem_of_object(&self, row: &ObjectRow) -> Result<Option<String>> {
-        let object = match self.objects().get(&Path::from(row.object_key.as_str())).await {
+        let object = match self.core.objects().get(&Path::from(row.object_key.as_str())).await {
             Ok(object) => object,
             Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is gone".to_owned())),
             Err(error) => return Err(error.into()),
@@ -165,7 +165,7 @@ impl Maintenance {
         if !row.sha256.is_empty() && secret::hex(&digest.finalize()) != row.sha256 {
             return Ok(Some("its bytes are not those that were written".to_owned()));
         }
-        match SegmentFile::open(self.segments(), &row.object_key, bytes).await {
+        match SegmentFile::open(self.core.segments(), &row.object_key, bytes).await {
             Ok(file) if file.rows() == row.records.saturating_as::<usize>() => Ok(None),
             Ok(file) => Ok(Some(format!("it has {} rows where the catalog says {}", file.rows(), row.records))),
             Err(error) => Ok(Some(format!("it cannot be read: {}", error.with_causes()))),
@@ -175,7 +175,7 @@ impl Maintenance {
     async fn is_named(&self, object_key: &str) -> Result<bool> {
         let named: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM segments WHERE object_key = $1")
             .bind(object_key)
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         Ok(named.is_some())
     }
@@ -191,7 +191,7 @@ impl Maintenance {
             let ids: Vec<String> =
                 sqlx::query_scalar("SELECT id FROM runs WHERE id > $1 AND records > 0 ORDER BY id LIMIT 500")
                     .bind(&after)
-                    .fetch_all(self.catalog().read())
+                    .fetch_all(self.core.catalog().read())
                     .await?;
             let Some(last) = ids.last() else { return Ok(()) };
             after.clone_from(last);
@@ -208,7 +208,7 @@ impl Maintenance {
         loop {
             let row: Option<RunRow> = sqlx::query_as("SELECT * FROM runs WHERE id = $1")
                 .bind(id)
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
             let Some(row) = row else { return Ok(()) };
             let state = row.log_state();
@@ -219,7 +219,7 @@ impl Maintenance {
             )))
             .bind(id)
             .bind(run.records.saturating_as::<i64>())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let mut counted =
                 Counted { arrivals: vec![0; run.records.saturating_as::<usize>().div_ceil(64)], ..Counted::default() };
@@ -228,7 +228,7 @@ impl Maintenance {
                     counted.problems.push(format!("rows in {}: {}", slice.object_key, error.with_causes()));
                 }
             }
-            match self.log_state(run_id, state).await {
+            match log_state(&self.core, run_id, state).await {
                 Ok(now) if now == state => {}
                 // It was sealed or deleted meanwhile: what was read was of two states.
                 _ => continue,
@@ -258,7 +258,8 @@ impl Maintenance {
 
     async fn count_slice(&self, run_id: RunId, slice: &Slice, records: u64, counted: &mut Counted) -> Result<()> {
         let file =
-            SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+            SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                .await?;
         let rows = slice.first_row.saturating_as::<usize>()..(slice.first_row + slice.records).saturating_as::<usize>();
         let run_ids = file.run_ids(rows.clone()).await?;
         let own = run_id.to_string();
@@ -312,7 +313,7 @@ impl Maintenance {
         .bind(counts_now[4])
         .bind(counts_now[5])
         .bind(counts_now[6])
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -324,7 +325,7 @@ impl Maintenance {
                 "SELECT key FROM page_files WHERE built_at IS NOT NULL AND key > $1 ORDER BY key LIMIT 500",
             )
             .bind(&after)
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some(last) = pages.last() else { return Ok(()) };
             after.clone_from(last);
@@ -350,7 +351,7 @@ impl Maintenance {
                  FROM summaries s LEFT JOIN runs r ON r.id = s.run_id WHERE s.run_id > $1 ORDER BY s.run_id LIMIT 100",
             )
             .bind(&after)
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some(last) = summaries.last() else { return Ok(()) };
             after = last.summary.run_id().to_owned();
@@ -373,13 +374,13 @@ impl Maintenance {
     }
 
     async fn remove_summary(&self, run: &str) -> Result<()> {
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         for statement in ["DELETE FROM summaries WHERE run_id = $1", "DELETE FROM problems WHERE run_id = $1"] {
             sqlx::query(statement).bind(run).execute(&mut *transaction).await?;
         }
         sqlx::query("UPDATE runs SET summarize_at = $2 WHERE id = $1 AND records > 0")
             .bind(run)
-            .bind(self.now().as_millis())
+            .bind(self.core.now().as_millis())
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -394,7 +395,8 @@ impl Maintenance {
     ) -> Result<()> {
         let mut looked = 0;
         for folder in keys::FOLDERS {
-            let mut objects = self.objects().list(Some(&Path::from(folder))).try_chunks(limits::OBJECT_LOOKUP_BATCH);
+            let mut objects =
+                self.core.objects().list(Some(&Path::from(folder))).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));
@@ -406,7 +408,7 @@ impl Maintenance {
                     verified.orphans += 1;
                     verified.orphan_bytes += object.size;
                     if repair {
-                        self.objects().delete(&object.location).await?;
+                        self.core.objects().delete(&object.location).await?;
                         verified.repaired += 1;
                     }
                 }
@@ -422,7 +424,7 @@ impl Maintenance {
     }
 
     fn is_left_behind(&self, object: &ObjectMeta) -> bool {
-        object.last_modified.timestamp_millis() <= self.now().as_millis() - limits::ORPHAN_AGE_MS
+        object.last_modified.timestamp_millis() <= self.core.now().as_millis() - limits::ORPHAN_AGE_MS
     }
 
     /// Those of some objects that no row and no intent names.
@@ -435,7 +437,7 @@ impl Maintenance {
         looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM page_files WHERE object_key IN (");
         looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM intents WHERE object_key IN (");
         looking.push_list(keys()).push(")");
-        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.catalog().read()).await?;
+        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.core.catalog().read()).await?;
         let named: HashSet<String> = named.into_iter().collect();
         objects.retain(|object| !named.contains(object.location.as_ref()));
         Ok(objects)

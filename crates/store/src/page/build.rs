@@ -20,7 +20,7 @@ use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::merge::{Merge, MergedRows, SliceRows};
-use crate::log::slices::Scope;
+use crate::log::slices::{Scope, log_state};
 use crate::objects::keys;
 use crate::objects::keys::PageForm;
 use crate::page::builders::Pages;
@@ -56,7 +56,7 @@ impl Pages {
     pub(crate) async fn build_pages(&self, stop: CancellationToken) {
         let mut to_build = self.builds().to_build.lock().await;
         for places in [&self.builds().idle, &self.builds().idle_for_long] {
-            places.add_permits(self.settings().page_builders.max(1));
+            places.add_permits(self.core.settings().page_builders.max(1));
         }
         let mut under_way = JoinSet::new();
         let mut look = true;
@@ -149,7 +149,7 @@ impl Pages {
     /// Builds a page's file, and keeps its lease meanwhile; where its row is on its way, waits for it before the file is
     /// made known.
     async fn build_page(&self, mut page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
-        let object_key = keys::page_file(&page.key, self.random().uuid(), self.page_form(page.format));
+        let object_key = keys::page_file(&page.key, self.core.random().uuid(), self.page_form(page.format));
         let (built, is_accepted) = {
             let key = page.key.clone();
             let building = async {
@@ -167,7 +167,7 @@ impl Pages {
         };
         if !is_accepted {
             // The request failed, and was told so.
-            let _ = self.objects().delete(&object_key).await;
+            let _ = self.core.objects().delete(&object_key).await;
             return Ok(());
         }
         let written = match built {
@@ -176,7 +176,7 @@ impl Pages {
                 self.record_failure(&page, &error).await?;
                 // Where the bucket is away, nothing of the file is there, or the sweep finds it.
                 if !is_of_something_away(&error) {
-                    let _ = self.objects().delete(&object_key).await;
+                    let _ = self.core.objects().delete(&object_key).await;
                 }
                 return Err(error);
             }
@@ -197,7 +197,7 @@ impl Pages {
             let _ = self.builds().built.send(page.key.into());
         } else {
             // Another builder was first, or the log was deleted meanwhile.
-            self.objects().delete(&object_key).await?;
+            self.core.objects().delete(&object_key).await?;
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Pages {
         sqlx::query("UPDATE page_files SET claimed_until = $2 WHERE key = $1 AND built_at IS NULL")
             .bind(page_key)
             .bind(until.as_millis())
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
@@ -243,26 +243,26 @@ impl Pages {
             .bind(&page.key)
             .bind(error.damaged_object()),
         };
-        statement.execute(self.catalog().write()).await?;
+        statement.execute(self.core.catalog().write()).await?;
         Ok(())
     }
 
     /// Has everything tried that could not be built because something was away: it is back.
     async fn expedite_pages(&self) -> Result<()> {
         sqlx::query("UPDATE page_files SET retry_at = 0 WHERE built_at IS NULL AND attempts_away > 0")
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         self.builds().notify();
         Ok(())
     }
 
     fn page_form(&self, format: FileFormat) -> PageForm {
-        PageForm { format, is_compressed: !self.settings().links_by_bucket }
+        PageForm { format, is_compressed: !self.core.settings().links_by_bucket }
     }
 
     /// Now, as every node has it.
     pub(crate) async fn lease_now(&self) -> Result<Timestamp> {
-        self.catalog_now().await
+        self.core.catalog_now().await
     }
 
     /// Claims the page that has been wanted for longest, or the one with this key; none when nothing is to be built.
@@ -274,12 +274,12 @@ impl Pages {
         )))
         .bind(now.as_millis())
         .bind(only.unwrap_or_default())
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         if is_wanted.is_none() {
             return Ok(None);
         }
-        let skip_locked = self.catalog().skip_locked();
+        let skip_locked = self.core.catalog().skip_locked();
         // The next attempt is put off before this one begins: it may end the process.
         let row: Option<ClaimedRow> = sqlx::query_as(AssertSqlSafe(format!(
             "UPDATE page_files SET claimed_until = $3, retry_at = $1 + $4 * attempts * attempts, attempts = attempts + 1
@@ -290,7 +290,7 @@ impl Pages {
         .bind(only.unwrap_or_default())
         .bind(now.plus_millis(limits::PAGE_LEASE_MS).as_millis())
         .bind(limits::PAGE_RETRY_MS)
-        .fetch_optional(self.catalog().write())
+        .fetch_optional(self.core.catalog().write())
         .await?;
         row.map(PageToBuild::try_from).transpose()
     }
@@ -304,10 +304,10 @@ impl Pages {
         )
         .bind(page_key)
         .bind(lost.as_ref())
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         self.builds().notify();
-        match self.objects().delete(lost).await {
+        match self.core.objects().delete(lost).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             deleted => Ok(deleted?),
         }
@@ -321,13 +321,13 @@ impl Pages {
                AND log_epoch = (SELECT log_epoch FROM runs WHERE id = page_files.run_id)",
         )
         .bind(page_key)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .bind(object_key.as_ref())
         .bind(written.plain_bytes.saturating_as::<i64>())
         .bind(written.stored_bytes.saturating_as::<i64>())
         .bind(&written.frames)
         .bind(&written.checks)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         debug!(page.key = page_key, records_count = written.records, "a log file was built");
         Ok(done.rows_affected() == 1)
@@ -385,19 +385,19 @@ async fn build(pages: &Pages, page: &mut PageToBuild, object_key: Path) -> Resul
     // Each thread has the same to do, twice.
     let work_item = page.records.saturating_as::<usize>().div_ceil(work_items_max()).max(limits::WORK_ITEM_RECORDS);
     if let Some(trace) = page.trace.take()
-        && let Some(rows) = trace.rows(pages, &page.page, page.records, page.order, work_item).await?
+        && let Some(rows) = trace.rows(&pages.core, &page.page, page.records, page.order, work_item).await?
     {
         match write(pages, page, PageRows::Known(rows), work_item, object_key.clone()).await {
             // Slices may have been replaced, and their objects removed, since the page was cut.
-            Err(error) if pages.log_state(page.page.run_id, page.page.state).await? == page.page.state => {
+            Err(error) if log_state(&pages.core, page.page.run_id, page.page.state).await? == page.page.state => {
                 return Err(error);
             }
             Err(_) => {}
             written => return written,
         }
     }
-    let state = pages.log_state(page.page.run_id, page.page.state).await?;
-    let merge = Merge::new(pages, Scope { state, ..page.page }, page.order);
+    let state = log_state(&pages.core, page.page.run_id, page.page.state).await?;
+    let merge = Merge::new(&pages.core, Scope { state, ..page.page }, page.order);
     write(pages, page, PageRows::Merged(Box::new(merge)), limits::WORK_ITEM_RECORDS, object_key).await
 }
 
@@ -443,7 +443,7 @@ async fn write(
     object_key: Path,
 ) -> Result<WrittenPage> {
     let form = pages.page_form(page.format);
-    let mut file = PageFileWriter::new(pages.rebuildable_objects().clone(), object_key, form);
+    let mut file = PageFileWriter::new(pages.core.rebuildable_objects().clone(), object_key, form);
     let (mut under_way, mut is_begin, compressors) = (VecDeque::new(), true, &pages.builds().compressors);
     while let Some(work_item) = page_rows.next_work_item(work_item_records).await? {
         if under_way.len() >= work_items_max()
@@ -451,7 +451,7 @@ async fn write(
         {
             file.write(frames_of(first).await?).await?;
         }
-        let formatting = format_work_item(pages.cpu().clone(), work_item, form, is_begin, compressors.clone());
+        let formatting = format_work_item(pages.core.cpu().clone(), work_item, form, is_begin, compressors.clone());
         under_way.push_back(AbortOnDropHandle::new(tokio::spawn(formatting)));
         is_begin = false;
     }

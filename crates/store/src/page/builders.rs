@@ -1,6 +1,5 @@
 //! The builders of page files that this node has, and what is handed to them.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use runlog_model::{FileFormat, RecordOrder};
@@ -14,16 +13,8 @@ use crate::page::compressor::CompressorPool;
 /// Pages out: asked for, built and read. Clones share the builders.
 #[derive(Clone)]
 pub struct Pages {
-    core: Core,
+    pub(crate) core: Core,
     builds: Arc<PageBuilds>,
-}
-
-impl Deref for Pages {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
 }
 
 impl Pages {

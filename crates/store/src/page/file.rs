@@ -415,7 +415,7 @@ impl Pages {
             }
             (page, _) => return page,
         };
-        match self.is_whole(&page.object_key, stored_bytes(&page.frames)).await? {
+        match self.core.is_whole(&page.object_key, stored_bytes(&page.frames)).await? {
             true => Ok(Some(page)),
             false => {
                 let lost = page.damaged("is not as long as it was written; did the machine go down?");
@@ -455,7 +455,7 @@ impl Pages {
              WHERE key = $1",
         )
         .bind(key)
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         Ok(row)
     }
@@ -529,17 +529,17 @@ impl Pages {
     /// A link to a file, by the bucket it lies in, for a time. None when links lead to Runlog, or when the file lies
     /// compressed, because it was built when they did.
     pub async fn page_link(&self, file: &PageFile, life: Duration) -> Result<Option<Url>> {
-        if !self.settings().links_by_bucket {
+        if !self.core.settings().links_by_bucket {
             return Ok(None);
         }
         let object_key: Option<String> = sqlx::query_scalar(
             "SELECT object_key FROM page_files WHERE key = $1 AND built_at IS NOT NULL AND length(frames) = 0",
         )
         .bind(&file.key)
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         match object_key {
-            Some(key) => self.object_link(&Path::from(key), &file.quotable_name(), life).await,
+            Some(key) => self.core.object_link(&Path::from(key), &file.quotable_name(), life).await,
             None => Ok(None),
         }
     }
@@ -630,7 +630,7 @@ impl PageReader {
 
     /// A frame as it is stored; `Corrupt` when it is not what was written.
     async fn intact(&self, part: &FramePart) -> Result<Bytes> {
-        let stored = match self.pages.objects().get_range(&self.object_key, part.in_object.clone()).await {
+        let stored = match self.pages.core.objects().get_range(&self.object_key, part.in_object.clone()).await {
             Ok(stored) => stored,
             // Stores say in words of their own that an object ends too soon.
             Err(error) => match self.stored_length().await? {
@@ -649,7 +649,7 @@ impl PageReader {
 
     /// The length of the object; none when it is gone.
     async fn stored_length(&self) -> Result<Option<u64>> {
-        match self.pages.objects().head(&self.object_key).await {
+        match self.pages.core.objects().head(&self.object_key).await {
             Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),

@@ -16,10 +16,12 @@ use crate::catalog::group_commit::GroupedWrite;
 use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::merge::{Merge, MergeTrace};
+use crate::log::read::scope;
 use crate::log::slices::{Scope, Slice};
 use crate::page::builders::Pages;
 use crate::page::builders::{PageBuilds, PageToBuild};
 use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
+use crate::parts::Runs;
 use crate::tables::audit::AuditWrite;
 use crate::{limits, secret};
 
@@ -58,11 +60,11 @@ impl Pages {
         request: &PageRequest,
         entry: impl FnOnce(&PageTicket) -> Option<AuditEntry> + Send,
     ) -> Result<PageTicket> {
-        let (run, scope) = self.scope(request.run_id, request.range).await?;
+        let (run, scope) = scope(&self.core, request.run_id, request.range).await?;
         let (cut, trace) = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
-        let token = self.random().uuid().to_string();
-        let (now, life_ms) = (self.now(), self.settings().page_life_ms);
+        let token = self.core.random().uuid().to_string();
+        let (now, life_ms) = (self.core.now(), self.core.settings().page_life_ms);
         let lease_now = self.lease_now().await?;
         let key = page_key(page, request.format, request.order);
         // Where a builder is idle, the page is claimed for it with the request itself, and begun meanwhile.
@@ -87,7 +89,7 @@ impl Pages {
             builds: Arc::clone(self.builds()),
             accepted: None,
         };
-        let (settled, log_records) = (self.is_settled(&run), run.records);
+        let (settled, log_records) = (Runs::new(&self.core).is_settled(&run), run.records);
         let ticket = PageTicket { token, records: cut.records, end: cut.end, settled, log_records };
         // From here on nothing hangs on the caller: what is handed over below is told by the commit itself.
         wanted.accepted = builder.map(|builder| self.builds().enqueue(builder, wanted.to_build(trace)));
@@ -95,7 +97,7 @@ impl Pages {
         // One wait for the disk serves both.
         let wanted: Box<dyn GroupedWrite> = Box::new(wanted);
         let writes = std::iter::once(wanted).chain(entry);
-        self.write_grouped(writes.collect()).await?;
+        self.core.write_grouped(writes.collect()).await?;
         Ok(ticket)
     }
 
@@ -118,13 +120,13 @@ impl Pages {
 
     /// Pages that are kept for longer than until then are those somebody may still ask for: their last token is good.
     pub(crate) fn tokens_valid_until(&self) -> Timestamp {
-        self.now().plus_millis(2 * self.settings().page_life_ms)
+        self.core.now().plus_millis(2 * self.core.settings().page_life_ms)
     }
 
     async fn is_page_known(&self, key: &str) -> Result<bool> {
         let known: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM page_files WHERE key = $1")
             .bind(key)
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         Ok(known.is_some())
     }
@@ -136,12 +138,12 @@ impl Pages {
              FROM page_tokens t LEFT JOIN page_files f ON f.key = t.page_key WHERE t.token_hash = $1",
         )
         .bind(secret::hash(token))
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         let row = row
             .filter(|row| row.run_id == run_id.to_string())
             .ok_or_else(|| Error::not_found("this run has no such token: generate the log again"))?;
-        match row.expires_at <= self.now().as_millis() {
+        match row.expires_at <= self.core.now().as_millis() {
             true => Err(Error::new(ErrorKind::Expired, "the token has expired: generate the log again")),
             false => Ok(row),
         }
@@ -168,8 +170,8 @@ impl Pages {
 
     /// Where a page ends, and the rows that were looked at or passed over for that.
     async fn cut(&self, scope: Scope) -> Result<(PageCut, MergeTrace)> {
-        let mut merge = Merge::with_trace(self, scope);
-        let mut cutter = PageCutter::new(self.settings().page_records_max);
+        let mut merge = Merge::with_trace(&self.core, scope);
+        let mut cutter = PageCutter::new(self.core.settings().page_records_max);
         loop {
             // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
             // ends at a whole second when it can.

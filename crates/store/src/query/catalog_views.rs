@@ -18,6 +18,7 @@ use crate::catalog::sql::Sql;
 use crate::core::Core;
 use crate::error::Result;
 use crate::limits;
+use crate::parts::Query;
 
 /// A kind of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,9 +242,9 @@ pub struct ViewScan {
     is_done: bool,
 }
 
-impl Core {
+impl Query {
     /// Begins to read rows of the workspaces that are named, in those columns; all conditions have to hold.
-    pub fn scan_rows(
+    pub fn scan_view(
         &self,
         table: CatalogView,
         columns: Vec<usize>,
@@ -251,7 +252,7 @@ impl Core {
         conditions: Vec<(usize, ViewCondition)>,
     ) -> ViewScan {
         let schema = table.schema(&columns);
-        let core = self.clone();
+        let core = self.core.clone();
         ViewScan { core, table, columns, schema, workspace_ids, conditions, after: None, is_done: false }
     }
 }

@@ -23,6 +23,7 @@ use crate::catalog::sql::Sql;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::Query;
 use crate::query::scan::plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
 use crate::query::scan::read::{UnitRuns, predicate, rows_together};
 use crate::query::scan::request::ScanFilter;
@@ -154,14 +155,14 @@ fn last_place() -> SearchCursor {
     SearchCursor { time_ms: i64::MIN, run_id: RunId::LEAST, arrival: i64::MIN }
 }
 
-impl Core {
+impl Query {
     /// The newest records that fit, from one place on.
     pub async fn search(&self, search: SearchQuery) -> Result<SearchPage> {
         let begun = Instant::now();
         let from = search.after.unwrap_or_else(first_place);
         let search = Arc::new(search);
         let mut searching = Searching {
-            core: self.clone(),
+            core: self.core.clone(),
             search: Arc::clone(&search),
             found: BTreeMap::new(),
             counts: Arc::default(),
@@ -229,7 +230,7 @@ impl Core {
         // Told that the order is of an expression, SQLite does not leave the few runs for an index over all slices.
         query.push(if is_few { " ORDER BY s.last_time + 0 DESC" } else { " ORDER BY s.last_time DESC" });
         query.push(" LIMIT ").push_bind(slices_max);
-        Ok(query.build_query_as().fetch_all(self.catalog().read()).await?)
+        Ok(query.build_query_as().fetch_all(self.core.catalog().read()).await?)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::catalog::group_commit::GroupedWrite;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::core::Core;
 use crate::error::Result;
+use crate::parts::AuditLog;
 
 /// Which entries are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
@@ -53,29 +54,31 @@ impl Core {
         audit_context.mark_written();
         Ok(())
     }
+}
 
+impl AuditLog {
     /// Writes down that something was not done, such as a part of a request that was refused.
     pub async fn record_context(&self, audit_context: &AuditContext) -> Result<()> {
-        self.audit(audit_context.entry().clone()).await?;
+        self.record(audit_context.entry().clone()).await?;
         audit_context.mark_written();
         Ok(())
     }
 
     /// Writes an entry down, and comes back once it is durable.
-    pub async fn audit(&self, entry: AuditEntry) -> Result<()> {
-        self.write_grouped(vec![Box::new(AuditWrite(entry))]).await
+    pub async fn record(&self, entry: AuditEntry) -> Result<()> {
+        self.core.write_grouped(vec![Box::new(AuditWrite(entry))]).await
     }
 
     /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.
-    pub async fn audit_entries(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, u64)> {
+    pub async fn entries(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM audit WHERE TRUE");
         push_filter(&mut counting, filter);
-        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+        let total: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
         let mut listing = Sql::new("SELECT * FROM audit WHERE TRUE");
         push_filter(&mut listing, filter);
         listing.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
         listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
-        let rows: Vec<Row> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        let rows: Vec<Row> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
         Ok((rows.into_iter().map(Row::into_entry).collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
 }

@@ -7,9 +7,9 @@ use runlog_model::{RunId, RunStatus};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, FromRow};
 
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::Deliveries;
 
 /// Since when a delivery has been due. A node of an earlier version does not note it, neither at first nor when a delivery
 /// that was done is due again.
@@ -118,9 +118,9 @@ struct OfferedRow {
     environment: String,
 }
 
-impl Core {
+impl Deliveries {
     /// Notes that a sink is worked for, and what keeps its deliveries up, if anything does.
-    pub async fn note_sink(&self, name: &str, kind: &str, problem: Option<&str>) -> Result<()> {
+    pub async fn register_sink(&self, name: &str, kind: &str, problem: Option<&str>) -> Result<()> {
         sqlx::query(
             "INSERT INTO sinks (name, kind, seen_at, problem) VALUES ($1, $2, $3, $4)
              ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, seen_at = excluded.seen_at,
@@ -128,19 +128,19 @@ impl Core {
         )
         .bind(name)
         .bind(kind)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .bind(problem)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Notes that a sink is worked for; what keeps its deliveries up stays as it is.
-    pub async fn see_sink(&self, name: &str) -> Result<()> {
+    pub async fn touch_sink(&self, name: &str) -> Result<()> {
         sqlx::query("UPDATE sinks SET seen_at = $2 WHERE name = $1")
             .bind(name)
-            .bind(self.now().as_millis())
-            .execute(self.catalog().write())
+            .bind(self.core.now().as_millis())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
@@ -149,16 +149,20 @@ impl Core {
     /// The log of a run that was collected had settled before.
     ///
     /// A sink that is new is offered the whole archive. `note_sink` has made it known before.
-    pub async fn offer_runs(&self, sink: &str, wanted: impl Fn(&FinishedRun) -> bool + Send + Sync) -> Result<u64> {
+    pub async fn enqueue_finished_runs(
+        &self,
+        sink: &str,
+        wanted: impl Fn(&FinishedRun) -> bool + Send + Sync,
+    ) -> Result<u64> {
         let cursor: Option<(i64, String)> =
             sqlx::query_as("SELECT offered_until, offered_run FROM sinks WHERE name = $1")
                 .bind(sink)
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
         let Some(mut cursor) = cursor else {
             return Err(Error::not_found(format!("sink {sink} is not known")));
         };
-        let settled = self.now().as_millis() - self.settings().settle_ms;
+        let settled = self.core.now().as_millis() - self.core.settings().settle_ms;
         let mut due = 0;
         loop {
             let rows: Vec<OfferedRow> = sqlx::query_as(
@@ -176,7 +180,7 @@ impl Core {
             .bind(&cursor.1)
             .bind(settled)
             .bind(limits::ENQUEUE_RUNS_BATCH)
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let is_last = rows.len().saturating_as::<i64>() < limits::ENQUEUE_RUNS_BATCH;
             if let Some(last) = rows.last() {
@@ -185,22 +189,22 @@ impl Core {
             let rows = rows.into_iter().map(OfferedRow::into_offered).collect::<Result<Vec<_>>>()?;
             let wanted: Vec<&(FinishedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
             due += wanted.len() as u64;
-            self.make_due(sink, &wanted, &cursor, settled).await?;
+            self.enqueue(sink, &wanted, &cursor, settled).await?;
             if is_last {
                 return Ok(due);
             }
         }
     }
 
-    async fn make_due(
+    async fn enqueue(
         &self,
         sink: &str,
         runs: &[&(FinishedRun, i64)],
         cursor: &(i64, String),
         settled: i64,
     ) -> Result<()> {
-        let now = self.now().as_millis();
-        let mut transaction = self.catalog().begin().await?;
+        let now = self.core.now().as_millis();
+        let mut transaction = self.core.catalog().begin().await?;
         for (run, final_since) in runs {
             sqlx::query(
                 "INSERT INTO deliveries (run_id, sink, state, final_since, due_at, due_since)
@@ -209,7 +213,7 @@ impl Core {
             .bind(run.run_id.to_string())
             .bind(sink)
             .bind(final_since)
-            .bind((final_since + self.settings().settle_ms).min(now))
+            .bind((final_since + self.core.settings().settle_ms).min(now))
             // A sink is not behind with what ended before it was offered.
             .bind(now)
             .execute(&mut *transaction)
@@ -232,10 +236,10 @@ impl Core {
     }
 
     /// Has the whole archive looked at again for runs that a sink wants; those that it has are not delivered again.
-    pub async fn offer_from_start(&self, sink: &str) -> Result<()> {
+    pub async fn rescan_finished_runs(&self, sink: &str) -> Result<()> {
         sqlx::query("UPDATE sinks SET offered_until = -9000000000000000000, offered_run = '' WHERE name = $1")
             .bind(sink)
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
@@ -243,26 +247,26 @@ impl Core {
     /// Has everything tried again at once that a sink refused or could not take: runs, and single records. How many runs.
     ///
     /// Records stay as they are of which the sink said only how many of those beside them it refused: most of them are
-    /// there. `retry_uncertain_deliveries` has those sent as well.
-    pub async fn retry_deliveries(&self, sink: &str) -> Result<u64> {
-        self.retry(sink, "records = of_records").await
+    /// there. `retry_uncertain` has those sent as well.
+    pub async fn retry(&self, sink: &str) -> Result<u64> {
+        self.retry_where(sink, "records = of_records").await
     }
 
     /// The same, with all records among which some were refused and nobody knows which: what the sink has of them it gets
     /// again, under the same ids.
-    pub async fn retry_uncertain_deliveries(&self, sink: &str) -> Result<u64> {
-        self.retry(sink, "1 = 1").await
+    pub async fn retry_uncertain(&self, sink: &str) -> Result<u64> {
+        self.retry_where(sink, "1 = 1").await
     }
 
-    async fn retry(&self, sink: &str, which: &'static str) -> Result<u64> {
+    async fn retry_where(&self, sink: &str, which: &'static str) -> Result<u64> {
         let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sinks WHERE name = $1")
             .bind(sink)
-            .fetch_one(self.catalog().read())
+            .fetch_one(self.core.catalog().read())
             .await?;
         if known == 0 {
             return Err(Error::not_found(format!("there is no sink {sink}, or nothing was delivered to it yet")));
         }
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         sqlx::query(AssertSqlSafe(format!("UPDATE dead_letters SET replay = 1 WHERE sink = $1 AND {which}")))
             .bind(sink)
             .execute(&mut *transaction)
@@ -274,16 +278,16 @@ impl Core {
                    OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1 AND replay = 1))",
         )
         .bind(sink)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .execute(&mut *transaction)
         .await?;
-        self.commit_change(transaction, Some(sink)).await?;
+        self.core.commit_change(transaction, Some(sink)).await?;
         Ok(done.rows_affected())
     }
 
     /// Forgets a sink with everything that is known of it. False when it was not known.
-    pub async fn forget_sink(&self, sink: &str) -> Result<bool> {
-        let mut transaction = self.catalog().begin().await?;
+    pub async fn remove_sink(&self, sink: &str) -> Result<bool> {
+        let mut transaction = self.core.catalog().begin().await?;
         for statement in ["DELETE FROM dead_letters WHERE sink = $1", "DELETE FROM deliveries WHERE sink = $1"] {
             sqlx::query(statement).bind(sink).execute(&mut *transaction).await?;
         }
@@ -293,7 +297,7 @@ impl Core {
     }
 
     /// How far the deliveries to each sink are, by name.
-    pub async fn delivery_figures(&self) -> Result<Vec<SinkMetrics>> {
+    pub async fn metrics(&self) -> Result<Vec<SinkMetrics>> {
         #[derive(FromRow)]
         struct SinkRow {
             name: String,
@@ -311,7 +315,7 @@ impl Core {
             too_old: i64,
             since: i64,
         }
-        let read = self.catalog().read();
+        let read = self.core.catalog().read();
         let sinks: Vec<SinkRow> =
             sqlx::query_as("SELECT name, kind, seen_at, problem FROM sinks").fetch_all(read).await?;
         let states: Vec<StateRow> = sqlx::query_as(AssertSqlSafe(format!(
@@ -339,7 +343,7 @@ impl Core {
                 "dead" => sink.dead = runs,
                 _ => {
                     // What has yet to settle has been due for no time.
-                    let (now, failing) = (self.now().as_millis(), row.failing.saturating_as::<u64>());
+                    let (now, failing) = (self.core.now().as_millis(), row.failing.saturating_as::<u64>());
                     let since = row.since.min(now);
                     (sink.due, sink.failing, sink.due_since) = (runs, failing, Some(since));
                     sink.lag_seconds = ((now - since) / 1_000).saturating_as::<u64>();
@@ -353,14 +357,14 @@ impl Core {
     }
 
     /// Deliveries to a sink that came to nothing so far, those that are given up first.
-    pub async fn failing_deliveries(&self, sink: &str, limit: u64) -> Result<Vec<FailingDelivery>> {
+    pub async fn failing(&self, sink: &str, limit: u64) -> Result<Vec<FailingDelivery>> {
         Ok(sqlx::query_as(
             "SELECT run_id, state, due_at, attempts, problem FROM deliveries
              WHERE sink = $1 AND state <> 'done' AND problem IS NOT NULL ORDER BY state, due_at LIMIT $2",
         )
         .bind(sink)
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?)
     }
 
@@ -374,7 +378,7 @@ impl Core {
         )
         .bind(sink)
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?)
     }
 }

@@ -14,8 +14,8 @@ use sqlx::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::{Connection, Sql, storable};
-use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::Summaries;
 use crate::secret;
 use crate::tables::runs::RunRow;
 use crate::{failpoint, limits};
@@ -120,23 +120,23 @@ pub(crate) struct SummaryRow {
     sha256: String,
 }
 
-impl Core {
+impl Summaries {
     /// Makes every summary due again that an older version made. Called once, before the first `due_summaries`.
-    pub async fn outdate_summaries(&self, version: u32) -> Result<u64> {
+    pub async fn invalidate_older(&self, version: u32) -> Result<u64> {
         let outdated = sqlx::query(
             "UPDATE runs SET summarize_at = $2 WHERE summarize_at IS NULL AND seal_at IS NULL
                 AND id IN (SELECT run_id FROM summaries WHERE version < $1)",
         )
         .bind(i64::from(version))
-        .bind(self.now().as_millis())
-        .execute(self.catalog().write())
+        .bind(self.core.now().as_millis())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(outdated.rows_affected())
     }
 
     /// Claims logs whose summary is to be made: a few large ones or many small ones; none when all are as they should be.
-    pub async fn due_summaries(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
-        let (now, lease_now) = (self.now(), self.catalog_now().await?);
+    pub async fn claim_due(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         self.settle_unchanged(version).await?;
         let due: Vec<DueRow> = sqlx::query_as(
             "SELECT id, records, log_epoch FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
@@ -145,7 +145,7 @@ impl Core {
         .bind(now.as_millis())
         .bind(limits::SUMMARIES_MAX)
         .bind(lease_now.as_millis())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let mut records = 0;
         let fits = |run: &&DueRow| {
@@ -161,8 +161,8 @@ impl Core {
         claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_LEASE_MS).as_millis());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
         claiming.push(") AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
-        claiming.push(self.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
-        let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.catalog().write()).await?;
+        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
+        let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         claimed.into_iter().map(DueRow::into_due).collect()
     }
 
@@ -173,18 +173,18 @@ impl Core {
                 AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
                      AND s.log_epoch = runs.log_epoch AND s.records = runs.records AND s.version >= $2))",
         )
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .bind(i64::from(version))
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Keeps summaries, each in the place of the one before; of a log that has changed meanwhile none is kept, and it
     /// stays due.
-    pub async fn save_summaries(&self, summaries: &[NewSummary]) -> Result<()> {
-        let (now, lease_now) = (self.now(), self.catalog_now().await?);
-        let mut transaction = self.catalog().begin().await?;
+    pub async fn save_all(&self, summaries: &[NewSummary]) -> Result<()> {
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
+        let mut transaction = self.core.catalog().begin().await?;
         for summary in summaries {
             save(&mut transaction, summary, now, lease_now).await?;
         }
@@ -194,17 +194,17 @@ impl Core {
     }
 
     /// Puts the making of a summary off for a while, after it failed.
-    pub async fn put_off_summary(&self, due: &ClaimedSummary) -> Result<()> {
+    pub async fn postpone(&self, due: &ClaimedSummary) -> Result<()> {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(due.run_id.to_string())
-            .bind(self.catalog_now().await?.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
-            .execute(self.catalog().write())
+            .bind(self.core.catalog_now().await?.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
 
     /// A run with the summary that is kept of its log; none when there is no such run.
-    pub async fn log_summary(&self, run_id: RunId) -> Result<Option<LogSummary>> {
+    pub async fn get(&self, run_id: RunId) -> Result<Option<LogSummary>> {
         #[derive(FromRow)]
         struct Row {
             #[sqlx(flatten)]
@@ -213,12 +213,12 @@ impl Core {
         }
         let row: Option<Row> = sqlx::query_as("SELECT * FROM runs WHERE id = $1")
             .bind(run_id.to_string())
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         let Some(Row { run, seal_at }) = row else { return Ok(None) };
         let kept: Option<SummaryRow> = sqlx::query_as("SELECT * FROM summaries WHERE run_id = $1")
             .bind(run_id.to_string())
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         let epoch = run.log_state().log_epoch.saturating_as::<u64>();
         let run = run.into_run()?;

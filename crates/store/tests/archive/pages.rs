@@ -61,7 +61,7 @@ mod pages {
 
     async fn entries(archive: &Archive) -> usize {
         let filter = AuditFilter { limit: 100, ..AuditFilter::default() };
-        archive.store.audit_entries(&filter).await.unwrap().0.len()
+        archive.store.audit().entries(&filter).await.unwrap().0.len()
     }
 
     async fn bytes_of(store: &Store, key: &str) -> runlog_store::Result<Vec<u8>> {

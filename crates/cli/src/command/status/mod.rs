@@ -37,9 +37,12 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     let store = archive::open(stored).await?;
     let mut all = Vec::new();
     for name in upstreams {
-        all.push((store.collection_figures(name).await?, store.failing_runs(name, FAILING_SHOWN).await?));
+        all.push((
+            store.collection().metrics(name).await?,
+            store.collection().failing_runs(name, FAILING_SHOWN).await?,
+        ));
     }
-    let collectors = store.collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?;
+    let collectors = store.collection().collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?;
     let of_sinks = sinks::status(&store, &settings.sink_kinds()).await?;
     store.close().await;
     if args.json {

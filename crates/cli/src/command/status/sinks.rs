@@ -21,7 +21,7 @@ pub(crate) struct SinkStatus {
 
 /// What is known of each sink: of those in the settings, by name and kind, and of those that were.
 pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec<SinkStatus>> {
-    let mut all = store.delivery_figures().await?;
+    let mut all = store.deliveries().metrics().await?;
     for (name, kind) in sinks {
         if !all.iter().any(|figures| figures.name == *name) {
             let (name, kind) = ((*name).to_owned(), (*kind).to_owned());
@@ -30,8 +30,8 @@ pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec
     }
     let mut statuses = Vec::with_capacity(all.len());
     for figures in all {
-        let failing = store.failing_deliveries(&figures.name, FAILING_SHOWN).await?;
-        let dead_letters = store.dead_letters(&figures.name, FAILING_SHOWN).await?;
+        let failing = store.deliveries().failing(&figures.name, FAILING_SHOWN).await?;
+        let dead_letters = store.deliveries().dead_letters(&figures.name, FAILING_SHOWN).await?;
         statuses.push(SinkStatus { figures, failing, dead_letters });
     }
     Ok(statuses)

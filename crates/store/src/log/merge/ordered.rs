@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::merge::rows::{MergedRows, OpenSlice, RecordBlock, RowChoice, RowRun, SliceRows};
 use crate::log::merge::trace::MergeTrace;
-use crate::log::slices::{Scope, Slice, SliceWalk};
+use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
 use crate::segment::reader::{KeyColumns, SegmentFile};
 
 /// The records of a scope in one order, given as stretches of consecutive rows of a slice.
@@ -282,14 +282,14 @@ impl Merge {
 
     /// Fails when a slice in hand may have been replaced.
     async fn check_state(&mut self) -> Result<()> {
-        let state = self.core.log_state(self.scope.run_id, self.scope.state).await?;
+        let state = log_state(&self.core, self.scope.run_id, self.scope.state).await?;
         self.checked_at = self.core.now();
         self.scope.same_state(state)
     }
 
     /// Goes on with the new slices when the old ones were replaced; fails with `error` when that is not the reason.
     async fn restart_if_moved(&mut self, error: Error) -> Result<()> {
-        let state = self.core.log_state(self.scope.run_id, self.scope.state).await?;
+        let state = log_state(&self.core, self.scope.run_id, self.scope.state).await?;
         if self.walk.is_none() || state == self.scope.state {
             return Err(error);
         }

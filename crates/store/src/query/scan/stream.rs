@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::Query;
 use crate::query::scan::plan::{Planner, Unit};
 use crate::query::scan::read::read_unit;
 use crate::query::scan::request::{DynamicFilter, ScanColumn, ScanFilter, ScanRequest, ScanRun, scan_schema};
@@ -37,12 +38,12 @@ pub struct Scan {
     narrowing: Option<Arc<DynamicFilter>>,
 }
 
-impl Core {
+impl Query {
     /// Begins a scan; nothing is read before a stream of it is.
     pub fn scan(&self, filter: ScanFilter, columns: &[ScanColumn]) -> Scan {
-        let planner = Arc::new(Mutex::new(Planner::new(self, filter.clone())));
+        let planner = Arc::new(Mutex::new(Planner::new(&self.core, filter.clone())));
         let request = ScanRequest { filter, columns: columns.to_vec(), schema: scan_schema(columns) };
-        Scan { core: self.clone(), request: Arc::new(request), planner, narrowing: None }
+        Scan { core: self.core.clone(), request: Arc::new(request), planner, narrowing: None }
     }
 }
 
