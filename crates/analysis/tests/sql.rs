@@ -11,7 +11,8 @@ use runlog_analysis::sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlS
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Caller, CallerKind, Store, StoreSettings};
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::{Store, StoreSettings};
 use tempfile::TempDir;
 
 #[path = "sql/spill.rs"]
@@ -69,7 +70,7 @@ impl Archive {
         let (others, foreign_task) = make_task(&store, "others", "secret plans").await;
         let mut settings = SqlSettings { threads: 2, ..SqlSettings::default() };
         change(&mut settings);
-        let engine = SqlEngine::new(store.clone(), settings, clock.clone()).unwrap();
+        let engine = SqlEngine::new(store.query().clone(), settings, clock.clone()).unwrap();
         Self { store, clock, random, engine, team, others, task, foreign_task, folder }
     }
 

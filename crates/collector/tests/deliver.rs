@@ -23,7 +23,8 @@ use runlog_collector::{
 };
 use runlog_model::Clock;
 use runlog_model::record::Severity;
-use runlog_store::{Bucket, ErrorKind};
+use runlog_store::ErrorKind;
+use runlog_store::bucket::Bucket;
 use secrecy::SecretString;
 use serde_json::Value;
 use stage::{Stage, http};

@@ -1,6 +1,8 @@
 //! The parts of an open archive that work on the catalog and on stored logs. Their methods are defined beside the tables,
 //! logs and queries that they read and write.
 
+use std::fmt;
+
 use crate::core::Core;
 
 macro_rules! parts {
@@ -10,6 +12,12 @@ macro_rules! parts {
             #[derive(Clone)]
             pub struct $part {
                 pub(crate) core: Core,
+            }
+
+            impl fmt::Debug for $part {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.debug_struct(stringify!($part)).finish_non_exhaustive()
+                }
             }
 
             impl $part {

@@ -1,7 +1,8 @@
 //! What every report begins with: the run at its head, and the summary of its log as far as there is one.
 
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Error, ErrorKind, LogSummary, RecentRun, Result, Store};
+use runlog_store::summaries::{LogSummary, RecentRun};
+use runlog_store::{Error, ErrorKind, Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -148,7 +149,7 @@ pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
     Ok(Loaded { run: found.run, log, summary })
 }
 
-fn read_summary(kept: &runlog_store::StoredSummary) -> Result<RunSummary> {
+fn read_summary(kept: &runlog_store::summaries::StoredSummary) -> Result<RunSummary> {
     serde_json::from_slice(&kept.body)
         .map_err(|error| Error::caused(ErrorKind::Corrupt, "the summary of a log does not decode", error))
 }

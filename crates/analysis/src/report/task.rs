@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use runlog_model::place::Task;
 use runlog_model::{ProblemKind, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{ErrorGroup, RecentRun, Result, Store};
+use runlog_store::summaries::{ErrorGroup, RecentRun};
+use runlog_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use runlog_model::place::Workspace;
 use runlog_model::{ProblemKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{ErrorGroup, OverviewFilter, Result, Store, TaskFilter};
+use runlog_store::runs::OverviewFilter;
+use runlog_store::summaries::ErrorGroup;
+use runlog_store::workspaces::TaskFilter;
+use runlog_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -15,23 +15,23 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::stream;
 use runlog_model::WorkspaceId;
-use runlog_store::{CatalogView, Store, ViewColumnType, ViewCondition};
+use runlog_store::query::{CatalogView, Query, ViewColumnType, ViewCondition};
 
 use super::conditions::{Condition, condition};
 
 /// The rows of the workspaces that a caller may read.
 #[derive(Debug)]
 pub(super) struct CatalogTable {
-    store: Store,
+    archive: Query,
     table: CatalogView,
     schema: SchemaRef,
     readable: Option<Vec<WorkspaceId>>,
 }
 
 impl CatalogTable {
-    pub(super) fn new(store: &Store, table: CatalogView, readable: Option<Vec<WorkspaceId>>) -> Self {
+    pub(super) fn new(archive: &Query, table: CatalogView, readable: Option<Vec<WorkspaceId>>) -> Self {
         let all: Vec<usize> = (0..table.columns().len()).collect();
-        Self { store: store.clone(), table, schema: table.schema(&all), readable }
+        Self { archive: archive.clone(), table, schema: table.schema(&all), readable }
     }
 
     /// What the catalog is asked for a condition, when it can be.
@@ -84,7 +84,7 @@ impl TableProvider for CatalogTable {
         let schema = self.table.schema(&columns);
         let rows = Rows {
             schema: Arc::clone(&schema),
-            store: self.store.clone(),
+            archive: self.archive.clone(),
             table: self.table,
             columns,
             readable: self.readable.clone(),
@@ -97,7 +97,7 @@ impl TableProvider for CatalogTable {
 /// The rows that a query asks for.
 struct Rows {
     schema: SchemaRef,
-    store: Store,
+    archive: Query,
     table: CatalogView,
     columns: Vec<usize>,
     readable: Option<Vec<WorkspaceId>>,
@@ -116,12 +116,8 @@ impl PartitionStream for Rows {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let scan = self.store.query().scan_view(
-            self.table,
-            self.columns.clone(),
-            self.readable.clone(),
-            self.conditions.clone(),
-        );
+        let scan =
+            self.archive.scan_view(self.table, self.columns.clone(), self.readable.clone(), self.conditions.clone());
         let batches = stream::try_unfold(scan, |mut scan| async move {
             let batch = scan.next().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
             Ok(batch.map(|batch| (batch, scan)))

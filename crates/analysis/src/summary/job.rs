@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use runlog_model::{RecordOrder, RunId, TimeRange};
-use runlog_store::{ClaimedSummary, Error, ErrorKind, NewSummary, Result, Store};
+use runlog_store::summaries::{ClaimedSummary, NewSummary};
+use runlog_store::{Error, ErrorKind, Result, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 

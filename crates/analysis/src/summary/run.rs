@@ -5,7 +5,7 @@
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::{ProblemKind, Record, Severity, Timestamp};
-use runlog_store::NewErrorGroup;
+use runlog_store::summaries::NewErrorGroup;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureWatch};

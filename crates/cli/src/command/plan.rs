@@ -34,7 +34,7 @@ pub(crate) async fn run(args: PlanArgs) -> Outcome {
     let mut plans = Vec::new();
     for Scheduled { upstream, .. } in upstreams {
         let (name, pace) = (upstream.name.clone(), upstream.client.settings().pace);
-        let collector = Collector::new(store.clone(), upstream, Arc::new(runlog_collector::NoProgress));
+        let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
         let runs = collector.count(range).await?;
         let figures = store.collection().metrics(&name).await?;
         // Each further page is asked for, and asked for its status.

@@ -1,6 +1,6 @@
 //! What became of the records of a batch.
 
-use runlog_store::{RecordKey, RefusedRange};
+use runlog_store::delivery::{RecordKey, RefusedRange};
 
 use super::sinks::sink::{Encoded, RecordOutcome};
 

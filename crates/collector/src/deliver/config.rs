@@ -2,7 +2,7 @@
 
 use runlog_model::record::Severity;
 use runlog_model::{Record, RunStatus, TaskId};
-use runlog_store::FinishedRun;
+use runlog_store::delivery::FinishedRun;
 
 use super::destination::Destination;
 use super::redact::Redactor;

@@ -1,6 +1,6 @@
 //! The batch that is being gathered, in figures.
 
-use runlog_store::RecordKey;
+use runlog_store::delivery::RecordKey;
 
 use super::config::BatchBounds;
 

@@ -29,7 +29,7 @@ impl Landing {
         let paced = Arc::new(Paced(time.clone()));
         self.upstream.client = Client::new(settings, Arc::new(time), Arc::new(TestRandom::default()), paced).unwrap();
         self.upstream.selection = Selection { tasks: vec![TASK.parse().unwrap()], ..Selection::default() };
-        self.collector = Collector::new(self.store.clone(), self.upstream.clone(), Arc::new(NoProgress));
+        self.collector = Collector::new(&self.store, self.upstream.clone(), Arc::new(NoProgress));
         let (collector, stop) = (self.collector.clone(), CancellationToken::new());
         let until = stop.clone();
         (stop, tokio::spawn(async move { collector.run(move |_| list_every, until).await }))

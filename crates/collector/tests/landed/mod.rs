@@ -65,7 +65,7 @@ impl Landing {
             settings,
             process: "test".to_owned(),
         };
-        let collector = Collector::new(store.clone(), upstream.clone(), Arc::new(NoProgress));
+        let collector = Collector::new(&store, upstream.clone(), Arc::new(NoProgress));
         Self { stage, random, store, upstream, collector }
     }
 
@@ -106,7 +106,7 @@ impl Landing {
 
     /// The collector has ended somehow, and is started again.
     fn restart(&mut self) {
-        self.collector = Collector::new(self.store.clone(), self.upstream.clone(), Arc::new(NoProgress));
+        self.collector = Collector::new(&self.store, self.upstream.clone(), Arc::new(NoProgress));
     }
 
     /// Where pages on their way lie.
@@ -231,7 +231,7 @@ async fn a_log_that_did_not_come_whole_is_told_once() {
         sink_lag: Duration::ZERO,
         to: vec![Destination::Webhook(webhook)],
     };
-    let alerts = Alerts::new(landing.store.clone(), vec![rule], None);
+    let alerts = Alerts::new(&landing.store, vec![rule], None);
     let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
     assert_eq!(new().await, 0);
     assert_eq!(landing.round().await.set_back, 1);

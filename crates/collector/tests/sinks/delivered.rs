@@ -29,7 +29,7 @@ fn alerts(stage: &Stage, condition: Condition, urls: &[&str]) -> Alerts {
         sink_lag: Duration::from_secs(3_600),
         to: urls.iter().map(webhook).collect(),
     };
-    Alerts::new(stage.store.clone(), vec![rule], None)
+    Alerts::new(&stage.store, vec![rule], None)
 }
 
 /// How many alerts a look finds that are new.

@@ -14,7 +14,9 @@ use runlog_collector::{
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp};
-use runlog_store::{Caller, CallerKind, SinkMetrics, Store, StoreSettings};
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::delivery::SinkMetrics;
+use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 /// When the first record was logged. Unit: epoch milliseconds.
@@ -117,7 +119,7 @@ impl Stage {
 
     /// One for which time passes as it does.
     pub(crate) fn deliverer_in_real_time(&self, setup: SinkConfig) -> Deliverer {
-        Deliverer::new(self.store.clone(), setup, self.clock.clone(), Arc::new(runlog_client::TokioWait))
+        Deliverer::new(&self.store, setup, self.clock.clone(), Arc::new(runlog_client::TokioWait))
     }
 
     /// So much time passes. Unit: milliseconds.
@@ -185,7 +187,7 @@ impl Stage {
     }
 
     pub(crate) fn deliverer_of(&self, setup: SinkConfig) -> Deliverer {
-        Deliverer::new(self.store.clone(), setup, self.clock.clone(), Arc::new(TestWait(self.clock.clone())))
+        Deliverer::new(&self.store, setup, self.clock.clone(), Arc::new(TestWait(self.clock.clone())))
     }
 
     /// One round.

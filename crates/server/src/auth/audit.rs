@@ -13,7 +13,8 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use runlog_model::wire::admin::AuditEntry;
-use runlog_store::{AuditContext, Error, Store};
+use runlog_store::audit::AuditContext;
+use runlog_store::{Error, Store};
 use tracing::error;
 
 use crate::auth::recent_reads::Read;

@@ -2,7 +2,9 @@
 
 use runlog_model::place::{Right, Task, Workspace};
 use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
-use runlog_store::{Caller, RunBrief, Store};
+use runlog_store::Store;
+use runlog_store::accounts::Caller;
+use runlog_store::runs::RunBrief;
 
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::{Params, parse_id};

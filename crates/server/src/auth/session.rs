@@ -4,7 +4,7 @@
 //! (`SameSite=Strict`), and a request that changes something must carry a header that no other site can add.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use runlog_store::Session;
+use runlog_store::accounts::Session;
 
 use crate::auth::state::{Auth, AuthSettings};
 use crate::http::error::{ApiError, ApiResult};

@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use runlog_model::Timestamp;
-use runlog_store::{AccessToken, Caller, CallerKind, NewSession};
+use runlog_store::accounts::{AccessToken, Caller, CallerKind, NewSession};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::rate_limit::Credential;

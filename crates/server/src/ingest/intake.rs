@@ -12,7 +12,8 @@ use runlog_model::place::{Right, Task};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId, hex};
-use runlog_store::{Caller, ErrorKind, Store};
+use runlog_store::accounts::Caller;
+use runlog_store::{ErrorKind, Store};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

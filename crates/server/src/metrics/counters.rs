@@ -11,10 +11,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use runlog_model::{Severity, Timestamp};
-use runlog_store::{
-    ArchiveMetrics, CollectionMetrics, CollectorHeartbeat, OBJECT_LATENCY_BUCKETS_MS, ObjectStoreMetrics, SinkMetrics,
-    TaskMetrics, WorkState,
-};
+use runlog_store::collection::{CollectionMetrics, CollectorHeartbeat};
+use runlog_store::delivery::SinkMetrics;
+use runlog_store::metrics::{ArchiveMetrics, OBJECT_LATENCY_BUCKETS_MS, ObjectStoreMetrics, TaskMetrics};
+use runlog_store::supervise::WorkState;
 
 use crate::metrics::process::ProcessMetrics;
 use crate::metrics::stale_cache::Snapshot;
@@ -37,7 +37,7 @@ pub(crate) struct NodeMetrics {
     /// Its background work.
     pub(crate) background: Vec<WorkState>,
     /// What it does on the archive.
-    pub(crate) store: runlog_store::NodeMetrics,
+    pub(crate) store: runlog_store::metrics::NodeMetrics,
     /// What pushed bodies hold, of themselves and of what they unfold to. Unit: bytes.
     pub(crate) bodies_held: (usize, usize),
     /// What there is of that. Unit: bytes.

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{CountBody, NewServiceAccount, ServiceAccountBody};
-use runlog_store::Caller;
+use runlog_store::accounts::Caller;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;

@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewToken, NewUser, NewWorkspace, TokenBody, UserBody};
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
-use runlog_store::{Caller, CallerKind, TaskFilter};
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::workspaces::TaskFilter;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::wire::executions::ListPage;
-use runlog_store::AuditFilter;
+use runlog_store::audit::AuditFilter;
 
 use crate::app::App;
 use crate::http::error::ApiResult;

@@ -14,7 +14,8 @@ use runlog_model::text::TextLine;
 use runlog_model::wire::overview::{LogBody, LogProgress, LogSetback, RunWithLog};
 use runlog_model::wire::records::{HistogramBody, PlacedRecord, RecordsBody};
 use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
-use runlog_store::{LogMetadata, RecordFilter, RecordReader};
+use runlog_store::logs::{RecordFilter, RecordReader};
+use runlog_store::runs::LogMetadata;
 
 use crate::app::App;
 use crate::auth::rights;

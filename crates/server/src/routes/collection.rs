@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::collection::{CollectionBody, CollectorBody, ProblemBody, RetriedBody, UpstreamBody};
-use runlog_store::{CollectedRun, CollectionMetrics, CollectorHeartbeat};
+use runlog_store::collection::{CollectedRun, CollectionMetrics, CollectorHeartbeat};
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;

@@ -10,7 +10,8 @@ use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::{JobExecution, ListPage, StartExecution, StartedExecution, TaskExecution};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{RunId, RunStatus, TimeRange, Timestamp};
-use runlog_store::{Caller, RunFilter};
+use runlog_store::accounts::Caller;
+use runlog_store::runs::RunFilter;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 

@@ -12,7 +12,8 @@ use futures::stream;
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::history::{HistoryCategory, HistoryPage, HistorySearch};
-use runlog_store::{Caller, HistoryCondition, HistoryEntry, HistoryExclude, HistoryFilter};
+use runlog_store::accounts::Caller;
+use runlog_store::runs::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryFilter};
 
 use self::conditions::{COLUMNS, exclude, item, read_conditions, whole};
 use crate::app::App;

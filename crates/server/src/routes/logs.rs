@@ -11,7 +11,9 @@ use runlog_model::wire::logs::{
     NEXT_END_HEADER,
 };
 use runlog_model::{PageEnd, Record};
-use runlog_store::{LiveQuery, PageRequest, PageStatus, RunBrief};
+use runlog_store::logs::LiveQuery;
+use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::runs::RunBrief;
 use serde::Deserialize;
 
 use crate::app::App;

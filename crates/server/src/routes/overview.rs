@@ -6,7 +6,7 @@ use az::SaturatingAs;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{Outcomes, OverviewBody, RunLineBody, TaskLineBody};
 use runlog_model::{RunStatus, TimeRange, Timestamp};
-use runlog_store::{OverviewFilter, RunFilter, TaskOverview, TaskOverviewFilter};
+use runlog_store::runs::{OverviewFilter, RunFilter, TaskOverview, TaskOverviewFilter};
 
 use crate::app::App;
 use crate::auth::rights;

@@ -9,7 +9,7 @@ use runlog_model::WorkspaceId;
 use runlog_model::place::{Right, Rights};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{PermissionBody, PermissionDeleteResult, PermissionId, PermissionResult, RightsBody};
-use runlog_store::{Caller, CallerKind, Grant, GrantFilter};
+use runlog_store::accounts::{Caller, CallerKind, Grant, GrantFilter};
 use serde::Serialize;
 
 use crate::app::App;

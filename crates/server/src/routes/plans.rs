@@ -9,7 +9,8 @@ use runlog_model::plan::PlanExecution;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::plans::{PlanExecutionBody, StepBody, StepDetailsBody};
-use runlog_store::{Caller, PlanFilter};
+use runlog_store::accounts::Caller;
+use runlog_store::runs::PlanFilter;
 
 use super::executions::window;
 use crate::app::App;

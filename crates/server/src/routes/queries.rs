@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::wire::queries::{NewSavedQuery, SavedQueryBody};
-use runlog_store::SavedQuery;
+use runlog_store::accounts::SavedQuery;
 
 use crate::app::App;
 use crate::auth::token::Authenticated;

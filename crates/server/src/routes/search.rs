@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runlog_model::place::Right;
 use runlog_model::wire::search::{FoundRecord, Scanned, SearchAnswer, Unreadable};
 use runlog_model::{Severity, TaskId, TimeRange, Timestamp};
-use runlog_store::{Caller, SearchCursor, SearchHit, SearchQuery};
+use runlog_store::accounts::Caller;
+use runlog_store::query::{SearchCursor, SearchHit, SearchQuery};
 use utoipa::IntoParams;
 
 use crate::app::App;

@@ -11,7 +11,7 @@ use runlog_model::place::{Right, Rights};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::session::{NewSession, SessionBody, SessionKind, SessionWorkspace};
 use runlog_model::{Timestamp, WorkspaceId};
-use runlog_store::{Caller, CallerKind, GrantFilter};
+use runlog_store::accounts::{Caller, CallerKind, GrantFilter};
 
 use crate::app::App;
 use crate::auth::session;

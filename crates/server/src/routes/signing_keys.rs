@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use runlog_model::wire::admin::{KeyBody, KeyPurpose, NewKey};
-use runlog_store::SigningKey;
+use runlog_store::accounts::SigningKey;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::sinks::{RetriedBody, SinkBody};
-use runlog_store::SinkMetrics;
+use runlog_store::delivery::SinkMetrics;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;

@@ -7,7 +7,8 @@ use axum::extract::{Path, State};
 use runlog_model::place::{Right, Workspace};
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
-use runlog_store::{Caller, TaskFilter};
+use runlog_store::accounts::Caller;
+use runlog_store::workspaces::TaskFilter;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 

@@ -5,7 +5,7 @@ use axum::http::Method;
 use runlog_model::place::Right;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{Clock, RunStatus};
-use runlog_store::{FailedAttempt, UpstreamRun, UpstreamRunState};
+use runlog_store::collection::{FailedAttempt, UpstreamRun, UpstreamRunState};
 use serde_json::{Value, json};
 
 const SESSION: &str = "/runlog/v1/session";

@@ -18,7 +18,7 @@ use crate::limits;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageForm {
     pub(crate) format: FileFormat,
-    /// In compressed frames, for [`PageReader`](crate::PageReader); otherwise as it is downloaded from the bucket.
+    /// In compressed frames, for [`PageReader`](crate::pages::PageReader); otherwise as it is downloaded from the bucket.
     pub(crate) is_compressed: bool,
 }
 

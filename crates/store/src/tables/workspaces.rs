@@ -29,7 +29,7 @@ pub struct TaskFilter {
     pub tags: Vec<String>,
     /// Those whose newest run ran this artifact.
     pub artifact_id: Option<String>,
-    /// Those whose newest run says this of its runtime, as [`RunFilter::runtime`](crate::RunFilter::runtime) has it.
+    /// Those whose newest run says this of its runtime, as [`RunFilter::runtime`](crate::runs::RunFilter::runtime) has it.
     pub runtime: Vec<(&'static str, String)>,
     /// At most so many.
     pub limit: u64,

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use runlog_model::{FileFormat, Record, RecordOrder, RunStatus, TimeRange, Timestamp};
-use runlog_store::{Error, ErrorKind, LiveQuery, PageRequest, PageStatus, Result, ScanColumn, ScanFilter, SearchQuery};
+use runlog_store::logs::LiveQuery;
+use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::query::{ScanColumn, ScanFilter, SearchQuery};
+use runlog_store::{Error, ErrorKind, Result};
 
 use crate::common::{Archive, record, search_for};
 

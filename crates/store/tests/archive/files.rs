@@ -6,7 +6,7 @@ use super::common::{places, record};
 use arrow_array::cast::AsArray;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use runlog_store::{Bucket, RecordFileWriter, RecordRow};
+use runlog_store::bucket::{Bucket, RecordFileWriter, RecordRow};
 
 /// More than one part of an upload.
 const LARGE: usize = 9 << 20;

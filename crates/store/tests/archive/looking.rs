@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use runlog_model::wire::admin::{NewServiceAccount, NewUser};
-use runlog_store::{AccessToken, OverviewFilter, RecordFilter, TaskOverviewFilter};
+use runlog_store::accounts::AccessToken;
+use runlog_store::logs::RecordFilter;
+use runlog_store::runs::{OverviewFilter, TaskOverviewFilter};
 
 const SEVERITIES: [&str; 4] = ["INFO", "warn", "ERROR", "odd"];
 

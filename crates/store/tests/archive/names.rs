@@ -10,9 +10,10 @@ mod names {
     use runlog_model::wire::admin::{AuditEntry, NewTask, NewWorkspace};
     use runlog_model::wire::push::{FinishRun, StartRun};
     use runlog_model::{FileFormat, RecordOrder, RunStatus, TaskId, Timestamp, WorkspaceId};
-    use runlog_store::{
-        AuditFilter, ErrorKind, HistoryCondition, HistoryExclude, HistoryFilter, TaskFilter, TaskOverviewFilter,
-    };
+    use runlog_store::audit::AuditFilter;
+    use runlog_store::runs::{HistoryCondition, HistoryExclude, HistoryFilter, TaskOverviewFilter};
+    use runlog_store::workspaces::TaskFilter;
+    use runlog_store::ErrorKind;
 
     use super::Archive;
     use crate::common::record;

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runlog_model::{FileFormat, Record, RecordOrder, RunId};
-use runlog_store::{AuditFilter, ErrorKind, PageRequest, PageStatus, Result, Retention, Store};
+use runlog_store::audit::AuditFilter;
+use runlog_store::maintenance::Retention;
+use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::{ErrorKind, Result, Store};
 
 use crate::common::{Archive, places, record};
 

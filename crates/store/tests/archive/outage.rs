@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use runlog_model::{FileFormat, RecordOrder, TimeRange};
-use runlog_store::{ErrorKind, LiveQuery, PageStatus, PageTicket, StoreSettings};
+use runlog_store::logs::LiveQuery;
+use runlog_store::pages::{PageStatus, PageTicket};
+use runlog_store::{ErrorKind, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 use super::common::gate::{Gate, Passage};

@@ -8,7 +8,10 @@ mod pages {
     use futures::{FutureExt, TryStreamExt};
     use runlog_model::wire::admin::AuditEntry;
     use runlog_model::{FileFormat, Record, RecordOrder, TimeRange, Timestamp};
-    use runlog_store::{AuditFilter, ErrorKind, Health, PageRequest, PageStatus, PageTicket, Store};
+    use runlog_store::audit::AuditFilter;
+    use runlog_store::maintenance::Health;
+    use runlog_store::pages::{PageRequest, PageStatus, PageTicket};
+    use runlog_store::{ErrorKind, Store};
     use tokio_util::sync::CancellationToken;
 
     use super::{Archive, CASES};

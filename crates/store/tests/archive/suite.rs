@@ -13,8 +13,17 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
-use runlog_store::{AuditFilter, CollectorHeartbeat, ClaimedSummary, ErrorKind, Health, UpsertCounts, LiveQuery, NewAlert, NewErrorGroup, NewSummary, PageRequest, PageStatus, RefusedRange, Retention, ViewCondition, CatalogView, RunFilter, UpstreamRunState, ScanColumn, ScanFilter, SearchQuery, FailedAttempt, Store, UpstreamRun,
-};
+use runlog_store::alerts::NewAlert;
+use runlog_store::audit::AuditFilter;
+use runlog_store::collection::{CollectorHeartbeat, UpsertCounts, UpstreamRunState, FailedAttempt, UpstreamRun};
+use runlog_store::delivery::RefusedRange;
+use runlog_store::logs::LiveQuery;
+use runlog_store::maintenance::{Health, Retention};
+use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::query::{ViewCondition, CatalogView, ScanColumn, ScanFilter, SearchQuery};
+use runlog_store::runs::RunFilter;
+use runlog_store::summaries::{ClaimedSummary, NewErrorGroup, NewSummary};
+use runlog_store::{ErrorKind, Store};
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
 async fn naive_pages(archive: &Archive, range: TimeRange, order: RecordOrder) -> Vec<Vec<Record>> {
@@ -1108,7 +1117,7 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
     let mut claimed = claim(&archive, "sink").await.unwrap();
     let last = place(&archive, &claimed, 3).await;
     let refused = vec![RefusedRange::one(last, "too old")];
-    let step = runlog_store::DeliveryStep { until: Some(last), delivered: 3, refused, ..Default::default() };
+    let step = runlog_store::delivery::DeliveryStep { until: Some(last), delivered: 3, refused, ..Default::default() };
     archive.store.deliveries().commit_step(&mut claimed, &step).await.unwrap();
     archive.store.deliveries().finish(&claimed).await.unwrap();
     let alert = NewAlert {
@@ -1494,12 +1503,12 @@ async fn a_recent_run_is_summarised_while_its_summary_is_of_its_log_as_it_is() {
     assert!(!is_summarized().await, "more has come since");
 }
 
-async fn claim(archive: &Archive, sink: &str) -> Option<runlog_store::ClaimedDelivery> {
+async fn claim(archive: &Archive, sink: &str) -> Option<runlog_store::delivery::ClaimedDelivery> {
     archive.store.deliveries().claim(sink, archive.now().plus_millis(60_000)).await.unwrap()
 }
 
 /// What is left of a delivery: numbers of arrival, in the order in which they are sent.
-async fn left(archive: &Archive, claimed: &runlog_store::ClaimedDelivery) -> Vec<u64> {
+async fn left(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDelivery) -> Vec<u64> {
     let mut reader = archive.store.deliveries().read(claimed);
     let mut arrivals = Vec::new();
     while let Some(records) = reader.next().await.unwrap() {
@@ -1508,7 +1517,7 @@ async fn left(archive: &Archive, claimed: &runlog_store::ClaimedDelivery) -> Vec
     arrivals
 }
 
-async fn place(archive: &Archive, claimed: &runlog_store::ClaimedDelivery, index: usize) -> runlog_store::RecordKey {
+async fn place(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDelivery, index: usize) -> runlog_store::delivery::RecordKey {
     let mut reader = archive.store.deliveries().read(claimed);
     let mut places = Vec::new();
     while let Some(records) = reader.next().await.unwrap() {
@@ -1526,7 +1535,7 @@ async fn a_run_that_has_ended_and_settled_is_due_once_for_each_sink_that_wants_i
     archive.finish(RunStatus::Failed).await.unwrap();
     assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", |_| true).await.unwrap(), 0, "it has not settled");
     archive.clock.advance_ms(30_000);
-    let wants = |run: &runlog_store::FinishedRun| run.task == "nightly" && run.status == RunStatus::Failed;
+    let wants = |run: &runlog_store::delivery::FinishedRun| run.task == "nightly" && run.status == RunStatus::Failed;
     assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", wants).await.unwrap(), 1);
     assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", wants).await.unwrap(), 0);
     archive.store.deliveries().register_sink("late", "loki", None).await.unwrap();
@@ -1557,7 +1566,7 @@ async fn a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_a
     assert!(claim(&archive, "sink").await.is_none(), "it is in somebody's hands");
     assert_eq!(left(&archive, &first).await, [1, 2, 0, 3]);
     let until = place(&archive, &first, 1).await;
-    let step = runlog_store::DeliveryStep { until: Some(until), delivered: 2, ends_part: true, ..Default::default() };
+    let step = runlog_store::delivery::DeliveryStep { until: Some(until), delivered: 2, ends_part: true, ..Default::default() };
     archive.store.deliveries().commit_step(&mut first, &step).await.unwrap();
 
     // Its deliverer is killed; another takes over, whatever has been sealed or come meanwhile.
@@ -1597,7 +1606,7 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     let archive = with_due_run().await;
     let mut claimed = claim(&archive, "sink").await.unwrap();
     let (second, last) = (place(&archive, &claimed, 1).await, place(&archive, &claimed, 3).await);
-    let step = runlog_store::DeliveryStep {
+    let step = runlog_store::delivery::DeliveryStep {
         until: Some(last),
         delivered: 2,
         refused: vec![RefusedRange::one(second, "too long"), RefusedRange::one(last, "too old")],
@@ -1617,7 +1626,7 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     let replays = archive.store.deliveries().read_replays(&again).await.unwrap().unwrap();
     assert_eq!(replays.records.iter().map(|it| it.place).collect::<Vec<_>>(), [second, last]);
     assert_eq!(left(&archive, &again).await, [0_u64; 0]);
-    let step = runlog_store::DeliveryStep {
+    let step = runlog_store::delivery::DeliveryStep {
         delivered: 1,
         replayed: Some(replays.replayed),
         refused: vec![RefusedRange::one(last, "still too old")],

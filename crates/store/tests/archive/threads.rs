@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use runlog_model::{FileFormat, Record, RecordOrder, RunStatus, TimeRange};
-use runlog_store::{LiveQuery, PageStatus, ScanColumn, ScanFilter};
+use runlog_store::logs::LiveQuery;
+use runlog_store::pages::PageStatus;
+use runlog_store::query::{ScanColumn, ScanFilter};
 
 use crate::common::{Archive, record, search_for};
 

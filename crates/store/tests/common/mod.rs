@@ -11,7 +11,10 @@ use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
 use runlog_model::{
     Clock, FileFormat, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp,
 };
-use runlog_store::{Caller, CallerKind, PageRequest, Result, SearchQuery, Store, StoreSettings};
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::pages::PageRequest;
+use runlog_store::query::SearchQuery;
+use runlog_store::{Result, Store, StoreSettings};
 
 pub(crate) mod gate;
 pub(crate) mod places;

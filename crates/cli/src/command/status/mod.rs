@@ -3,7 +3,7 @@
 mod sinks;
 
 use runlog_model::Clock;
-use runlog_store::{CollectionMetrics, CollectorHeartbeat};
+use runlog_store::collection::{CollectionMetrics, CollectorHeartbeat};
 use serde_json::json;
 
 use crate::arguments::archive;

@@ -1,7 +1,8 @@
 //! How far delivering is, and what failed in it.
 
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{DeadLetter, FailingDelivery, SinkMetrics, Store};
+use runlog_store::Store;
+use runlog_store::delivery::{DeadLetter, FailingDelivery, SinkMetrics};
 use serde_json::{Value, json};
 
 use crate::exit::Outcome;

@@ -8,7 +8,7 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use runlog_model::text::TextLine;
-use runlog_store::{Bucket, BucketFile, RecordFileWriter, RecordRow};
+use runlog_store::bucket::{Bucket, BucketFile, RecordFileWriter, RecordRow};
 use serde_json::Value;
 
 use super::mapping::{Field, Mapping};

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use runlog_model::{Record, Run, Timestamp};
-use runlog_store::RecordKey;
+use runlog_store::delivery::RecordKey;
 
 /// What stands around a record, and around a head with its records, at most. Unit: bytes.
 const RECORD_BYTES: usize = 12;
