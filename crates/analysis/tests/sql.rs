@@ -11,7 +11,8 @@ use runlog_analysis::sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlS
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Caller, CallerKind, Store, StoreSettings};
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::{Store, StoreSettings};
 use tempfile::TempDir;
 
 #[path = "sql/spill.rs"]
@@ -69,7 +70,7 @@ impl Archive {
         let (others, foreign_task) = make_task(&store, "others", "secret plans").await;
         let mut settings = SqlSettings { threads: 2, ..SqlSettings::default() };
         change(&mut settings);
-        let engine = SqlEngine::new(store.clone(), settings, clock.clone()).unwrap();
+        let engine = SqlEngine::new(store.query().clone(), settings, clock.clone()).unwrap();
         Self { store, clock, random, engine, team, others, task, foreign_task, folder }
     }
 
@@ -83,7 +84,7 @@ impl Archive {
             administrator: true,
             permissions: Vec::new(),
         };
-        self.store.start_run(id, &StartRun::of_task(task), &caller).await.unwrap();
+        self.store.runs().start(id, &StartRun::of_task(task), &caller).await.unwrap();
         self.push(id, records).await;
         let finish = FinishRun {
             status: RunStatus::Failed,
@@ -94,7 +95,7 @@ impl Archive {
             number_of_processed_rows: Some(7),
             number_of_rejected_rows: None,
         };
-        self.store.finish_run(id, &finish).await.unwrap();
+        self.store.runs().finish(id, &finish).await.unwrap();
         id
     }
 
@@ -138,10 +139,10 @@ impl Archive {
 async fn make_task(store: &Store, workspace: &str, task: &str) -> (WorkspaceId, TaskId) {
     let new =
         NewWorkspace { id: None, environment_id: None, name: workspace.to_owned(), description: None, owner: None };
-    let workspace_id = store.create_workspace(&new, "admin").await.unwrap().id;
+    let workspace_id = store.workspaces().create_workspace(&new, "admin").await.unwrap().id;
     let (version, description, tags) = (None, None, Vec::new());
     let new = NewTask { id: None, workspace_id, name: task.to_owned(), version, description, tags };
-    (workspace_id, store.create_task(&new).await.unwrap().id)
+    (workspace_id, store.workspaces().create_task(&new).await.unwrap().id)
 }
 
 fn record(time_ms: i64, severity: &str, message: &str) -> Record {

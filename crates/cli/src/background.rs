@@ -23,7 +23,7 @@ pub(crate) async fn collect_for_good(
     let mut running = JoinSet::new();
     for Scheduled { upstream, pause } in upstreams {
         note(format!("collecting {} from {}", upstream.name, upstream.client.settings().base_url));
-        let collector = Collector::new(store.clone(), upstream, Arc::clone(&progress));
+        let collector = Collector::new(&store, upstream, Arc::clone(&progress));
         let stop = stop.clone();
         running.spawn(async move { collector.run(move |now| pause.from(now), stop).await });
     }
@@ -45,7 +45,7 @@ pub(crate) async fn send_alerts(store: &Store, alerts: Option<Alerts>, stop: Can
 
 /// What delivers to each sink.
 pub(crate) fn deliverers(store: &Store, sinks: Vec<SinkConfig>) -> Vec<Deliverer> {
-    let deliverer = |sink| Deliverer::new(store.clone(), sink, Arc::new(SystemClock), Arc::new(TokioWait));
+    let deliverer = |sink| Deliverer::new(store, sink, Arc::new(SystemClock), Arc::new(TokioWait));
     sinks.into_iter().map(deliverer).collect()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use runlog_client::Wait;
-use runlog_store::Supervisor;
+use runlog_store::supervise::Supervisor;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;

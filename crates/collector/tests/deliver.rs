@@ -23,7 +23,8 @@ use runlog_collector::{
 };
 use runlog_model::Clock;
 use runlog_model::record::Severity;
-use runlog_store::{Bucket, ErrorKind};
+use runlog_store::ErrorKind;
+use runlog_store::bucket::Bucket;
 use secrecy::SecretString;
 use serde_json::Value;
 use stage::{Stage, http};
@@ -138,7 +139,7 @@ async fn records_that_are_refused_are_kept_with_the_reason_and_sent_again_when_a
         let (server, to) = destination(&stage, kind).await;
         let deliverer = stage.deliverer(to);
         stage.deliver_all(&deliverer).await;
-        let letters = stage.store.dead_letters("sink", 99).await.unwrap();
+        let letters = stage.store.deliveries().dead_letters("sink", 99).await.unwrap();
         let arrivals: Vec<i64> = letters.iter().map(|letter| letter.arrival).collect();
         // OTLP says how many of a batch are refused, and not which: here it refuses batches that have one.
         assert_eq!(arrivals, [4, 17], "{kind:?} {letters:?}");
@@ -146,7 +147,7 @@ async fn records_that_are_refused_are_kept_with_the_reason_and_sent_again_when_a
         assert_eq!(stage.figures().await.records, 23, "{kind:?}");
 
         server.mend();
-        assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 1);
+        assert_eq!(stage.store.deliveries().retry("sink").await.unwrap(), 1);
         stage.deliver_all(&deliverer).await;
         let figures = stage.figures().await;
         assert_eq!((figures.done, figures.records, figures.refused), (1, 25, 0), "{kind:?}");
@@ -163,7 +164,7 @@ async fn loki_takes_no_old_lines_and_the_others_arrive() {
     server.refuse_before(stage.time(8));
     stage.deliver_all(&stage.deliverer(to)).await;
     assert_eq!(server.messages(run), stage.messages(run).await[8..]);
-    let letters = stage.store.dead_letters("sink", 99).await.unwrap();
+    let letters = stage.store.deliveries().dead_letters("sink", 99).await.unwrap();
     assert_eq!(
         letters.iter().map(|letter| (letter.arrival, letter.last_arrival, letter.records)).collect::<Vec<_>>(),
         [(0, 7, 8)]
@@ -216,7 +217,7 @@ async fn a_sink_that_refuses_everything_within_its_answers_keeps_its_runs_due() 
         assert_eq!((round.set_back, round.refused), (1, 0), "{kind:?}");
         let problem = round.problem.unwrap();
         assert!(problem.contains("refuses whatever it is sent") && problem.contains(fake_server::REASON), "{problem}");
-        assert!(stage.store.dead_letters("sink", 9).await.unwrap().is_empty(), "{kind:?}");
+        assert!(stage.store.deliveries().dead_letters("sink", 9).await.unwrap().is_empty(), "{kind:?}");
         assert_eq!(stage.figures().await.due, 1);
 
         server.mend();
@@ -238,12 +239,12 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
     stage.deliver(&deliverer).await;
     let figures = stage.figures().await;
     assert_eq!((figures.done, figures.due, figures.refused), (3, 5, 15));
-    assert_eq!(stage.store.dead_letters("sink", 99).await.unwrap().len(), 3, "neighbours stand together");
+    assert_eq!(stage.store.deliveries().dead_letters("sink", 99).await.unwrap().len(), 3, "neighbours stand together");
     assert!(figures.problem.unwrap().contains("refuses whatever it is sent"), "it is the sink, and not the runs");
 
     server.mend();
     stage.deliver_all(&deliverer).await;
-    assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 3);
+    assert_eq!(stage.store.deliveries().retry("sink").await.unwrap(), 3);
     stage.deliver_all(&deliverer).await;
     for run in runs {
         assert_eq!(server.messages(run).len(), 5);
@@ -265,16 +266,16 @@ async fn a_partial_success_keeps_what_was_refused_and_a_replay_sends_nothing_tha
     stage.deliver_all(&deliverer).await;
     let figures = stage.figures().await;
     assert_eq!((figures.done, figures.records, figures.refused), (1, 39, 1));
-    let letters = stage.store.dead_letters("sink", 9).await.unwrap();
+    let letters = stage.store.deliveries().dead_letters("sink", 9).await.unwrap();
     assert_eq!((letters.len(), letters[0].records, letters[0].of_records), (1, 1, 20));
     assert_eq!((letters[0].arrival, letters[0].last_arrival), (0, 19));
 
     server.mend();
     let before = server.requests();
-    assert_eq!(stage.store.retry_deliveries("sink").await.unwrap(), 0);
+    assert_eq!(stage.store.deliveries().retry("sink").await.unwrap(), 0);
     stage.deliver_all(&deliverer).await;
     assert_eq!(server.requests(), before, "nobody knows which one it is");
-    assert_eq!(stage.store.retry_uncertain_deliveries("sink").await.unwrap(), 1);
+    assert_eq!(stage.store.deliveries().retry_uncertain("sink").await.unwrap(), 1);
     stage.deliver_all(&deliverer).await;
     assert_eq!(server.messages(run), stage.messages(run).await);
     assert_eq!(stage.figures().await.refused, 0);
@@ -331,7 +332,7 @@ async fn one_record_that_is_too_large_is_refused_with_the_reason_and_the_others_
     server.too_large(20_000, 500, "larger than max");
     stage.deliver_all(&stage.deliverer(to)).await;
     assert_eq!(server.messages(run).len(), 9);
-    let letters = stage.store.dead_letters("sink", 9).await.unwrap();
+    let letters = stage.store.deliveries().dead_letters("sink", 9).await.unwrap();
     assert_eq!(letters[0].records, 3);
     assert!(letters[0].reason.contains("too large") && letters[0].reason.contains("500"), "{}", letters[0].reason);
 }
@@ -459,7 +460,7 @@ async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
     for runs in [0, 1] {
         let round = stage.deliver(&deliverer).await;
         assert_eq!((round.runs, round.set_back), (runs, 1));
-        let failing = stage.store.failing_deliveries("sink", 9).await.unwrap();
+        let failing = stage.store.deliveries().failing("sink", 9).await.unwrap();
         left_alone_ms.push(failing[0].due_at - stage.clock.now().as_millis());
         stage.pass(600_000);
     }
@@ -478,7 +479,7 @@ async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
     std::fs::write(&objects, "").unwrap();
     let round = stage.deliver(&deliverer).await;
     assert_eq!((round.runs, round.set_back), (0, 1));
-    let failing = stage.store.failing_deliveries("sink", 9).await.unwrap();
+    let failing = stage.store.deliveries().failing("sink", 9).await.unwrap();
     assert!(failing[0].problem.contains("object store"), "{failing:?}");
     assert_eq!(stage.figures().await.problem, None, "nothing is wrong with the sink");
 
@@ -555,7 +556,7 @@ async fn a_webhook_gets_a_signed_summary_of_each_run_and_again_when_records_come
     stage.run(1, &[]).await;
     server.will([Fault::Status(410, None)]);
     assert_eq!(stage.deliver(&deliverer).await.dead, 1);
-    stage.store.retry_deliveries("sink").await.unwrap();
+    stage.store.deliveries().retry("sink").await.unwrap();
     stage.deliver_all(&deliverer).await;
     assert_eq!(server.summaries().len(), 3);
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use runlog_analysis::sql::SqlEngine;
 use runlog_model::{Clock, Random, Timestamp};
-use runlog_store::{ArchiveFigures, Error, ErrorKind, Store};
+use runlog_store::metrics::ArchiveMetrics;
+use runlog_store::{Error, ErrorKind, Store};
 
 use crate::auth::rate_limit::RateLimitSettings;
 use crate::auth::state::{Auth, AuthSettings};
@@ -34,8 +35,8 @@ struct Shared {
     page_reads: ConcurrencyLimit,
     downloads: ConcurrencyLimit,
     metrics: Arc<Metrics>,
-    /// What [`Maintenance::figures`](runlog_store::Maintenance::figures) counted.
-    archive_figures: StaleCache<ArchiveFigures>,
+    /// What [`Maintenance::figures`](runlog_store::maintenance::Maintenance::figures) counted.
+    archive_figures: StaleCache<ArchiveMetrics>,
     readiness: Readiness,
     /// When this service began.
     started_at: Timestamp,
@@ -61,7 +62,7 @@ impl App {
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
         };
-        let sql = SqlEngine::new(store.clone(), settings.sql.clone(), Arc::clone(&clock))
+        let sql = SqlEngine::new(store.query().clone(), settings.sql.clone(), Arc::clone(&clock))
             .map_err(|error| Error::caused(ErrorKind::Unavailable, "questions in SQL cannot be answered", error))?;
         let shared = Shared {
             store,
@@ -136,9 +137,9 @@ impl App {
     }
 
     /// The archive's figures; of a large archive, as they were some minutes ago.
-    pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveFigures>>> {
+    pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveMetrics>>> {
         let store = self.0.store.clone();
-        self.0.archive_figures.get(async move { store.maintenance().figures().await }).await
+        self.0.archive_figures.get(async move { store.maintenance().metrics().await }).await
     }
 
     /// Whether the archive answers, as it was some seconds ago at most.

@@ -8,27 +8,27 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
 
+use crate::catalog::audit_context::AuditContext;
 use crate::catalog::clock::CatalogClock;
 use crate::catalog::contention;
 use crate::catalog::database::Catalog;
-use crate::catalog::deed::Deed;
-use crate::catalog::group_commit::{GroupCommit, SmallWrite};
+use crate::catalog::group_commit::{GroupCommit, GroupedWrite};
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
 use crate::objects::intents::Intents;
-use crate::objects::metering::{ObjectCounts, ObjectFigures};
+use crate::objects::metering::{ObjectCounts, ObjectStoreMetrics};
 use crate::private::{keep_private, make_private_folder};
 use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
 
 /// What the parts of an open archive share. Clones share it too.
 #[derive(Clone)]
-pub struct Core {
+pub(crate) struct Core {
     inner: Arc<Inner>,
     /// What the next change is written down as.
-    deed: Option<Arc<Deed>>,
+    audit_context: Option<Arc<AuditContext>>,
 }
 
 struct Inner {
@@ -92,22 +92,22 @@ impl Core {
             random,
             cpu,
         };
-        Ok(Self { inner: Arc::new(inner), deed: None })
+        Ok(Self { inner: Arc::new(inner), audit_context: None })
     }
 
     /// The archive for a change that is written down in the audit log: the call that makes it writes both or neither.
-    pub(crate) fn doing(&self, deed: Deed) -> Self {
-        Self { inner: Arc::clone(&self.inner), deed: Some(Arc::new(deed)) }
+    pub(crate) fn with_audit(&self, audit_context: AuditContext) -> Self {
+        Self { inner: Arc::clone(&self.inner), audit_context: Some(Arc::new(audit_context)) }
     }
 
     /// The archive for a part of a change that is not written down by itself.
-    pub(crate) fn unattended(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), deed: None }
+    pub(crate) fn without_audit(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), audit_context: None }
     }
 
     /// What the next change is written down as.
-    pub(crate) fn deed(&self) -> Option<&Deed> {
-        self.deed.as_deref()
+    pub(crate) fn audit_context(&self) -> Option<&AuditContext> {
+        self.audit_context.as_deref()
     }
 
     pub(crate) fn settings(&self) -> &StoreSettings {
@@ -137,7 +137,7 @@ impl Core {
     }
 
     /// Writes these, all or none, together with others that come at this moment.
-    pub(crate) async fn write_small(&self, writes: Vec<Box<dyn SmallWrite>>) -> Result<()> {
+    pub(crate) async fn write_grouped(&self, writes: Vec<Box<dyn GroupedWrite>>) -> Result<()> {
         self.inner.group.write(writes).await
     }
 
@@ -146,11 +146,11 @@ impl Core {
     }
 
     /// The objects, for what can be made anew.
-    pub(crate) fn fleeting_objects(&self) -> &Arc<dyn ObjectStore> {
-        &self.inner.objects.fleeting
+    pub(crate) fn rebuildable_objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.objects.rebuildable
     }
 
-    /// False when the machine went down before a fleeting object was on disk.
+    /// False when the machine went down before a rebuildable object was on disk.
     pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
         self.inner.objects.is_whole(key, length).await
     }
@@ -161,8 +161,8 @@ impl Core {
     }
 
     /// What this process has asked the objects for.
-    pub(crate) fn object_figures(&self) -> Vec<ObjectFigures> {
-        self.inner.object_counts.figures()
+    pub(crate) fn object_metrics(&self) -> Vec<ObjectStoreMetrics> {
+        self.inner.object_counts.metrics()
     }
 
     /// Writes an object. An answer that got lost is settled by looking whether the object is there.

@@ -51,7 +51,7 @@ impl CpuPool {
         T: Send + 'static,
         F: FnOnce() -> Result<T> + Send + 'static,
     {
-        match records <= limits::RECORDS_AT_ONCE {
+        match records <= limits::INLINE_RECORDS_MAX {
             true => work(),
             false => self.run(work).await,
         }

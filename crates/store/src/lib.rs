@@ -24,15 +24,16 @@ mod core;
 mod cpu;
 mod error;
 pub mod failpoint;
-mod ingest;
+pub mod ingest;
 pub mod limits;
 mod log;
 mod maintain;
-mod node_figures;
+mod node_metrics;
 mod objects;
 mod page;
+mod parts;
 mod private;
-mod query;
+pub mod query;
 mod secret;
 mod segment;
 mod settings;
@@ -40,54 +41,112 @@ mod store;
 pub mod supervise;
 mod tables;
 
-pub use catalog::deed::Deed;
-pub use catalog::pool::PoolFigures;
 pub use error::{Error, ErrorKind, Result};
-pub use ingest::batch::BatchWriter;
-pub use ingest::commit::Ingest;
-pub use log::delivery::DeliveryReader;
-pub use log::filter::{FilteredRecords, RecordFilter};
-pub use log::histogram::Histogram;
-pub use log::read::{LiveQuery, LiveSlice, RecordReader};
-pub use maintain::copy::{Copied, CopyProgress};
-pub use maintain::delete::DeletedLog;
-pub use maintain::diagnose::{Finding, Health};
-pub use maintain::maintenance::Maintenance;
-pub use maintain::metrics::{ArchiveFigures, TaskFigures};
-pub use maintain::retention::{Retention, Retired};
-pub use maintain::seal::{DamagedLog, Sealed};
-pub use maintain::statistics::{ObjectCount, Statistics, WorkspaceStatistics};
-pub use maintain::verify::{Verified, VerifyProgress};
-pub use node_figures::NodeFigures;
-pub use objects::bucket::{Bucket, BucketFile};
-pub use objects::metering::{OBJECT_LATENCY_MS, ObjectFigures};
-pub use page::builders::Pages;
-pub use page::file::{PageBytes, PageReader};
-pub use page::types::{PageFile, PageRequest, PageStatus, PageTicket};
-pub use query::catalog_rows::{RowColumn, RowCondition, RowKind, RowScan, RowTable};
-pub use query::scan::request::{Narrowing, ScanColumn, ScanFilter, ScanRun, scan_schema};
-pub use query::scan::stream::{Scan, ScanStream};
-pub use query::search::{Found, Search, SearchPage, SearchPlace};
-pub use query::search_text::{SearchText, SearchTextError};
-pub use segment::record_file::{FiledRecord, RecordFile};
 pub use settings::{SecretUrl, StoreSettings};
 pub use store::Store;
-pub use supervise::{Supervisor, WorkFailure, WorkState};
-pub use tables::accounts::{Caller, CallerKind, Grant, GrantFilter};
-pub use tables::alerts::{AlertBacklog, DueAlert, IncompleteRun, NewAlert, SinkLag};
-pub use tables::audit::AuditFilter;
-pub use tables::collected_runs::{
-    ClaimedRun, CollectedRun, CollectionFigures, CollectorFigures, Learned, RunProgress, Setback, UpstreamRun,
-};
-pub use tables::deliveries::{ClaimedDelivery, DeliveryStep, Place, PlacedRecord, RefusedRange, Replayed, Replays};
-pub use tables::error_groups::{KnownProblem, RecentRun};
-pub use tables::history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
-pub use tables::overview::{LogFacts, OutcomeCount, OverviewFilter, TaskLine, TaskLineFilter};
-pub use tables::plans::PlanFilter;
-pub use tables::runs::{RunBrief, RunFilter};
-pub use tables::saved_queries::SavedQuery;
-pub use tables::sessions::{AccessToken, OpenedSession, Session};
-pub use tables::signing_keys::SigningKey;
-pub use tables::sinks::{DeadLetter, FailingDelivery, OfferedRun, SinkFigures};
-pub use tables::summaries::{DueSummary, KeptSummary, LogMark, LogSummary, NewProblem, NewSummary};
-pub use tables::workspaces::TaskFilter;
+
+/// Users, service accounts, tokens, rights and sessions; the queries that callers have saved, and the keys that sign.
+pub mod accounts {
+    pub use crate::parts::{Accounts, SavedQueries, SigningKeys};
+    pub use crate::tables::accounts::{Caller, CallerKind, Grant, GrantFilter};
+    pub use crate::tables::saved_queries::SavedQuery;
+    pub use crate::tables::sessions::{AccessToken, NewSession, Session};
+    pub use crate::tables::signing_keys::SigningKey;
+}
+
+/// Alerts, and what alert rules ask of the catalog.
+pub mod alerts {
+    pub use crate::parts::Alerts;
+    pub use crate::tables::alerts::{AlertBacklog, ClaimedAlert, IncompleteRun, NewAlert, SinkLag};
+}
+
+/// The audit log.
+pub mod audit {
+    pub use crate::catalog::audit_context::AuditContext;
+    pub use crate::parts::AuditLog;
+    pub use crate::tables::audit::AuditFilter;
+}
+
+/// Files in a folder or bucket that is not the archive's own: where file sinks write.
+pub mod bucket {
+    pub use crate::objects::bucket::{Bucket, BucketFile};
+    pub use crate::segment::record_file_writer::{RecordFileWriter, RecordRow};
+}
+
+/// Upstreams, the runs that are collected from them, and the collectors at work.
+pub mod collection {
+    pub use crate::parts::Collection;
+    pub use crate::tables::collected_runs::{
+        ClaimedRun, CollectedRun, CollectionMetrics, CollectorHeartbeat, FailedAttempt, UpsertCounts, UpstreamRun,
+        UpstreamRunState,
+    };
+}
+
+/// Sinks, the deliveries of logs to them, and dead letters.
+pub mod delivery {
+    pub use crate::log::delivery::DeliveryReader;
+    pub use crate::parts::Deliveries;
+    pub use crate::tables::deliveries::{
+        ClaimedDelivery, DeliveryStep, KeyedRecord, RecordKey, RefusedRange, ReplayBatch, ReplayProgress,
+    };
+    pub use crate::tables::sinks::{DeadLetter, FailingDelivery, FinishedRun, SinkMetrics};
+}
+
+/// Records of one log.
+pub mod logs {
+    pub use crate::log::filter::{FilteredRecords, RecordFilter};
+    pub use crate::log::histogram::Histogram;
+    pub use crate::log::read::{LivePage, LiveQuery, RecordReader};
+    pub use crate::parts::Logs;
+}
+
+/// Sealing, sweeping, retention, deletion, verification and copies.
+pub mod maintenance {
+    pub use crate::maintain::copy::{CopyProgress, CopyReport};
+    pub use crate::maintain::delete::DeletedLog;
+    pub use crate::maintain::diagnose::{Finding, Health};
+    pub use crate::maintain::maintenance::Maintenance;
+    pub use crate::maintain::retention::{Retention, RetentionReport};
+    pub use crate::maintain::seal::{DamagedLog, SealReport};
+    pub use crate::maintain::statistics::{ObjectCount, Statistics, WorkspaceStatistics};
+    pub use crate::maintain::verify::{VerifyProgress, VerifyReport};
+}
+
+/// Metrics of the archive and of this process.
+pub mod metrics {
+    pub use crate::catalog::pool::PoolMetrics;
+    pub use crate::maintain::metrics::{ArchiveMetrics, TaskMetrics};
+    pub use crate::node_metrics::NodeMetrics;
+    pub use crate::objects::metering::{OBJECT_LATENCY_BUCKETS_MS, ObjectStoreMetrics};
+}
+
+/// Pages of a log, as files to download.
+pub mod pages {
+    pub use crate::page::builders::Pages;
+    pub use crate::page::file::{PageBytes, PageReader};
+    pub use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
+}
+
+/// Runs, their history, plan executions and overviews.
+pub mod runs {
+    pub use crate::parts::Runs;
+    pub use crate::tables::history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
+    pub use crate::tables::overview::{LogMetadata, OutcomeCount, OverviewFilter, TaskOverview, TaskOverviewFilter};
+    pub use crate::tables::plans::PlanFilter;
+    pub use crate::tables::runs::{RunBrief, RunFilter};
+}
+
+/// Summaries of logs, and error groups.
+pub mod summaries {
+    pub use crate::parts::Summaries;
+    pub use crate::tables::error_groups::{ErrorGroup, RecentRun};
+    pub use crate::tables::summaries::{
+        ClaimedSummary, LogSummary, LogVersion, NewErrorGroup, NewSummary, StoredSummary,
+    };
+}
+
+/// Environments, workspaces and tasks.
+pub mod workspaces {
+    pub use crate::parts::Workspaces;
+    pub use crate::tables::workspaces::TaskFilter;
+}

@@ -43,15 +43,15 @@ pub const PAGE_ATTEMPTS_MAX: i64 = 3;
 pub const PAGE_RETRY_MS: i64 = 5_000;
 
 /// How long a page waits at most for its next attempt when the bucket or the catalog was away. Unit: milliseconds.
-pub const PAGE_AWAY_RETRY_MS_MAX: i64 = 15_000;
+pub const PAGE_UNAVAILABLE_RETRY_MS_MAX: i64 = 15_000;
 
 /// How long a page may be built in one of the places for usual pages. Unit: milliseconds.
 ///
 /// Then it goes on in one of as many places for those that take long, where one is free, and holds up no other.
-pub const PAGE_USUAL_MS: u64 = 2_000;
+pub const PAGE_SHORT_BUILD_MS: u64 = 2_000;
 
 /// How long a download waits until a damaged page file was built again. Unit: milliseconds.
-pub const PAGE_MEND_MS: u64 = 20_000;
+pub const PAGE_REBUILD_MS: u64 = 20_000;
 
 /// How long after the last sign of whoever writes it an object without a row is swept. Unit: milliseconds.
 ///
@@ -71,16 +71,16 @@ pub const INTENTS_UNUSED_MS: i64 = 3_600_000;
 pub const INTENTS_AHEAD_MAX: usize = 64;
 
 /// How often objects whose intents were swept are written anew before their batches fail. Unit: attempts.
-pub const WRITE_TRIES_MAX: u32 = 3;
+pub const WRITE_ATTEMPTS_MAX: u32 = 3;
 
 /// Objects that are deleted at a time after the rows of a log are gone. Unit: objects.
-pub const DELETIONS_AT_A_TIME: usize = 8;
+pub const CONCURRENT_DELETIONS_MAX: usize = 8;
 
 /// Deletions of logs that may fail in a row before retention gives up for the moment: the catalog is away then.
 pub const RETENTION_FAILURES_MAX: u32 = 3;
 
 /// How often a transaction is made again that gave way to another. Unit: attempts.
-pub const CONTENTION_TRIES_MAX: u32 = 7;
+pub const CONTENTION_ATTEMPTS_MAX: u32 = 7;
 
 /// The first wait before that; each further one is twice as long, with up to as much again by chance. Unit: milliseconds.
 /// All together take some seconds.
@@ -93,15 +93,15 @@ pub const SWEEP_EVERY_MS: u64 = 600_000;
 pub const SWEEP_ALL_EVERY_MS: i64 = DAY_MS;
 
 /// How many objects are looked up in the catalog by one query. Unit: objects.
-pub const OBJECTS_AT_A_TIME: usize = 500;
+pub const OBJECT_LOOKUP_BATCH: usize = 500;
 
 /// How long a batch is known by its id: sent again later, it is stored again. Unit: milliseconds.
 ///
 /// Longer than any engine tries again; there are more batches than runs, so their ids must not stay for ever.
-pub const BATCH_KEEP_MS: i64 = 30 * DAY_MS;
+pub const BATCH_ID_RETENTION_MS: i64 = 30 * DAY_MS;
 
 /// How many batch ids one statement forgets. Unit: rows. Others wait meanwhile.
-pub const BATCHES_FORGOTTEN_AT_A_TIME: i64 = 10_000;
+pub const BATCH_IDS_DELETE_BATCH: i64 = 10_000;
 
 /// The longest batch id. Unit: bytes.
 pub const BATCH_ID_BYTES_MAX: usize = 200;
@@ -110,12 +110,12 @@ pub const BATCH_ID_BYTES_MAX: usize = 200;
 pub const CATALOG_READERS: u32 = 8;
 
 /// How often a caller's last use is written down. Unit: milliseconds.
-pub const LAST_USE_EVERY_MS: i64 = 60_000;
+pub const LAST_USE_UPDATE_MS: i64 = 60_000;
 
 /// How long after a key was superseded something that it signed may still be good. Unit: milliseconds.
 ///
 /// Access tokens and links live an hour at most; this is far longer.
-pub const SIGNED_LIFE_MS_MAX: i64 = 48 * 3_600_000;
+pub const SIGNATURE_TTL_MS_MAX: i64 = 48 * 3_600_000;
 
 /// Most small writes in one commit. Unit: writes. Each takes some tens of microseconds, and others wait meanwhile.
 pub const GROUP_WRITES_MAX: usize = 500;
@@ -155,7 +155,7 @@ pub const CHUNK_RECORDS: usize = 16_384;
 
 /// Records whose work is done where it is asked for, and not on a thread for such work. Unit: records. It takes less than a
 /// millisecond.
-pub const RECORDS_AT_ONCE: usize = 256;
+pub const INLINE_RECORDS_MAX: usize = 256;
 
 /// Fewest rows that are read at a time. Unit: records.
 pub const CHUNK_RECORDS_MIN: usize = 512;
@@ -164,10 +164,10 @@ pub const CHUNK_RECORDS_MIN: usize = 512;
 pub const CHUNK_BYTES: usize = 8 << 20;
 
 /// Records of a page that are formatted together, by one of several threads. Unit: records, at least.
-pub const PORTION_RECORDS: usize = 8_192;
+pub const WORK_ITEM_RECORDS: usize = 8_192;
 
 /// Most portions of a page that are formatted at a time. Each takes some megabytes.
-pub const PORTIONS_MAX: usize = 4;
+pub const WORK_ITEMS_MAX: usize = 4;
 
 /// Objects up to this length are read whole: one request instead of three. Unit: bytes.
 pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
@@ -176,7 +176,7 @@ pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
 pub const OPEN_SEGMENTS_BYTES: u64 = 12 << 20;
 
 /// From what distance on records of a log are no longer of one time: no run is silent for a year. Unit: milliseconds.
-pub const RECORDS_APART_MS: i64 = 365 * DAY_MS;
+pub const RECORD_OUTLIER_GAP_MS: i64 = 365 * DAY_MS;
 
 /// Runs that a search names because records of them could not be read. Unit: runs.
 pub const UNREADABLE_RUNS_MAX: usize = 100;
@@ -201,12 +201,12 @@ pub const GROUPS_UNDER_WAY: usize = 3;
 pub const GROUP_BATCHES_MAX: usize = 256;
 
 /// How long a commit waits for batches that are on their way. Unit: milliseconds.
-pub const GATHER_MS: u64 = 2;
+pub const GROUP_WAIT_MS: u64 = 2;
 
 /// How long after it was begun a batch counts as on its way.
 ///
 /// Nearly all are here by then; for one that takes longer, others would wait in vain with each commit.
-pub const BATCH_IS_COMING: Duration = Duration::from_millis(50);
+pub const BATCH_EXPECTED: Duration = Duration::from_millis(50);
 
 /// The steps in which batches take memory. Unit: bytes.
 pub const MEMORY_STEP_BYTES: usize = 64 << 10;
@@ -218,12 +218,12 @@ pub const MEMORY_WAIT_MS: u64 = 5_000;
 pub const EARLY_SEGMENT_BYTES: usize = 1 << 20;
 
 /// Tasks whose runs are counted together for the metrics. Unit: tasks.
-pub const FIGURES_TASKS: i64 = 100;
+pub const METRICS_TASKS_BATCH: i64 = 100;
 
 /// How long the difference between this node's clock and the catalog's is taken for granted.
 ///
 /// A clock that is set anew is noticed after that; a lease is longer, and one more query in this time is nothing.
-pub const CATALOG_CLOCK_KEEP: Duration = Duration::from_secs(15);
+pub const CATALOG_CLOCK_TTL: Duration = Duration::from_secs(15);
 
 /// A day. Unit: milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
@@ -263,7 +263,7 @@ pub const SEAL_FAN_IN: usize = 24;
 pub const SEAL_PASS_RECORDS: i64 = 16_000_000;
 
 /// How long one node has the sealing of a run in its hands without saying that it goes on. Unit: milliseconds.
-pub const SEAL_CLAIM_MS: i64 = 30 * 60_000;
+pub const SEAL_LEASE_MS: i64 = 30 * 60_000;
 
 /// How often it says so. Unit: milliseconds.
 pub const SEAL_RENEW_MS: i64 = 5 * 60_000;
@@ -272,17 +272,17 @@ pub const SEAL_RENEW_MS: i64 = 5 * 60_000;
 pub const SEAL_DAMAGED_DOUBLINGS_MAX: i64 = 10;
 
 /// How long after a failure a run is sealed again. Unit: milliseconds.
-pub const SEAL_AGAIN_MS: i64 = 60_000;
+pub const SEAL_RETRY_MS: i64 = 60_000;
 
 /// How often runs to be sealed are looked for. Unit: milliseconds.
 pub const SEAL_EVERY_MS: u64 = 2_000;
 
 /// How long the object of a replaced segment is kept for whoever reads it. Unit: milliseconds.
-pub const REPLACED_KEEP_MS: i64 = 3_600_000;
+pub const REPLACED_RETENTION_MS: i64 = 3_600_000;
 
 /// How long after it was last heard of a collector counts as one that is at work. Unit: milliseconds. They are heard of
 /// every five seconds.
-pub const COLLECTOR_LIFE_MS: i64 = 15_000;
+pub const COLLECTOR_TTL_MS: i64 = 15_000;
 
 /// Most summaries that are made together, and kept in one transaction. Unit: runs.
 pub const SUMMARIES_MAX: i64 = 64;
@@ -291,10 +291,10 @@ pub const SUMMARIES_MAX: i64 = 64;
 pub const SUMMARY_RECORDS_MAX: i64 = 500_000;
 
 /// How long one node has the making of a summary in its hands. Unit: milliseconds. A billion records take so long.
-pub const SUMMARY_CLAIM_MS: i64 = 60 * 60_000;
+pub const SUMMARY_LEASE_MS: i64 = 60 * 60_000;
 
 /// How long after a failure, or after the log changed meanwhile, a summary is made again. Unit: milliseconds.
-pub const SUMMARY_AGAIN_MS: i64 = 60_000;
+pub const SUMMARY_RETRY_MS: i64 = 60_000;
 
 /// How hard summaries are compressed. A usual one is some kilobytes then.
 pub const SUMMARY_ZSTD_LEVEL: i32 = 9;
@@ -304,7 +304,7 @@ pub const SUMMARY_BYTES_MAX: usize = 64 << 20;
 
 /// How long a session lasts that was opened with a personal token. Unit: milliseconds. A working day, so that a browser
 /// that was left open is not a door for long.
-pub const SESSION_LIFE_MS: i64 = 12 * 3_600_000;
+pub const SESSION_TTL_MS: i64 = 12 * 3_600_000;
 
 /// The longest query that is kept. Unit: bytes.
 pub const SAVED_QUERY_BYTES_MAX: usize = 64 << 10;
@@ -313,7 +313,7 @@ pub const SAVED_QUERY_BYTES_MAX: usize = 64 << 10;
 pub const SAVED_QUERIES_MAX: usize = 200;
 
 /// Most records that one search in a log looks at. Unit: records. It takes some tenths of a second.
-pub const FIND_RECORDS_MAX: u64 = 250_000;
+pub const FILTER_RECORDS_MAX: u64 = 250_000;
 
 /// Most records that a histogram counts one by one. Unit: records. It takes some seconds; of longer logs a part is read.
 pub const HISTOGRAM_RECORDS_MAX: u64 = 20_000_000;
@@ -322,18 +322,18 @@ pub const HISTOGRAM_RECORDS_MAX: u64 = 20_000_000;
 pub const HISTOGRAM_CHUNK_RECORDS: usize = 131_072;
 
 /// How many runs are looked at together when they are offered to a sink. Unit: runs.
-pub const RUNS_OFFERED_TOGETHER: i64 = 500;
+pub const ENQUEUE_RUNS_BATCH: i64 = 500;
 
 /// How much later than others a run may come to be known whose end has the same time. Unit: milliseconds.
 ///
 /// Far more than clocks differ and transactions take.
-pub const RUNS_END_LATE_MS: i64 = 600_000;
+pub const FINISHED_RUNS_LOOKBACK_MS: i64 = 600_000;
 
 /// How many refused records are sent again together. Unit: records.
-pub const REPLAYS_AT_A_TIME: i64 = 500;
+pub const REPLAY_BATCH_RECORDS: i64 = 500;
 
 /// After how long a delivery is tried again whose run cannot be read. Unit: milliseconds.
-pub const UNREADABLE_DELIVERY_AGAIN_MS: i64 = 600_000;
+pub const UNREADABLE_DELIVERY_RETRY_MS: i64 = 600_000;
 
 /// Most ranges of refused records that are kept of a run and a sink. Unit: ranges.
 ///
@@ -344,15 +344,15 @@ pub const DEAD_LETTERS_RUN_MAX: i64 = 1_000;
 pub const DEAD_LETTERS_SINK_MAX: i64 = 20_000;
 
 /// How many ranges of refused records one statement adds. Unit: rows. Each has 14 values, and a statement 32,766.
-pub const DEAD_LETTERS_AT_A_TIME: usize = 200;
+pub const DEAD_LETTERS_INSERT_BATCH: usize = 200;
 
 /// How long one node has an alert in its hands. Unit: milliseconds. Longer than any attempt to send it.
-pub const ALERT_CLAIM_MS: i64 = 120_000;
+pub const ALERT_LEASE_MS: i64 = 120_000;
 
 /// How long alerts are kept after they were delivered. Unit: milliseconds.
 ///
 /// Longer than alerts look back, so that none is told twice.
-pub const ALERT_KEEP_MS: i64 = 90 * DAY_MS;
+pub const ALERT_RETENTION_MS: i64 = 90 * DAY_MS;
 
 /// Most runs that a scan plans at a time. Unit: runs.
 pub const SCAN_RUNS_AT_A_TIME: i64 = 50_000;
@@ -373,7 +373,7 @@ pub const SCAN_CHECK_MS: i64 = 1_000;
 pub const SCAN_CACHE_BYTES: usize = 16 << 20;
 
 /// Rows of the catalog that are read at a time for a question. Unit: rows.
-pub const ROWS_AT_A_TIME: i64 = 8_192;
+pub const VIEW_ROWS_BATCH: i64 = 8_192;
 
 /// Slices that a search asks the catalog for at first. Unit: slices.
 pub const SEARCH_SLICES_FIRST: i64 = 128;
@@ -392,12 +392,12 @@ pub const SEARCH_ROUND_TIME: Duration = Duration::from_millis(100);
 /// How long work that failed waits before it is begun anew: after the first failure, and at most; doubled in between.
 ///
 /// Short, because what is away for a moment comes back; bounded, because a minute is bearable for all that waits.
-pub const WORK_PAUSE_FIRST: Duration = Duration::from_secs(1);
-/// See [`WORK_PAUSE_FIRST`].
-pub const WORK_PAUSE_MAX: Duration = Duration::from_secs(60);
+pub const WORK_BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// See [`WORK_BACKOFF_MIN`].
+pub const WORK_BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// How long an attempt at some work goes well until the failures before it do not count any more.
-pub const WORK_STEADY: Duration = Duration::from_secs(60);
+pub const WORK_BACKOFF_RESET: Duration = Duration::from_secs(60);
 
 /// After so many failures in a row work counts as down. Unit: failures. About a minute of them.
 pub const WORK_DOWN_FAILURES: u32 = 6;

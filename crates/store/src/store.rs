@@ -1,7 +1,6 @@
 //! The store: an open archive, which hands out its parts.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,16 +8,20 @@ use object_store::ObjectStoreExt;
 use runlog_model::{Clock, Random};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::deed::Deed;
+use crate::catalog::audit_context::AuditContext;
 use crate::core::Core;
 use crate::error::Result;
 use crate::failpoint;
 use crate::ingest::commit::{Commits, Ingest};
 use crate::maintain::maintenance::Maintenance;
-use crate::node_figures::NodeFigures;
+use crate::node_metrics::NodeMetrics;
 use crate::objects::keys;
 use crate::objects::probe::with_probe;
 use crate::page::builders::{PageBuilds, Pages};
+use crate::parts::{
+    Accounts, Alerts, AuditLog, Collection, Deliveries, Logs, Query, Runs, SavedQueries, SigningKeys, Summaries,
+    Workspaces,
+};
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
 
@@ -28,6 +31,18 @@ pub struct Store(Arc<Parts>);
 
 struct Parts {
     core: Core,
+    runs: Runs,
+    workspaces: Workspaces,
+    accounts: Accounts,
+    signing_keys: SigningKeys,
+    saved_queries: SavedQueries,
+    deliveries: Deliveries,
+    collection: Collection,
+    logs: Logs,
+    query: Query,
+    summaries: Summaries,
+    audit: AuditLog,
+    alerts: Alerts,
     ingest: Ingest,
     pages: Pages,
     maintenance: Maintenance,
@@ -38,21 +53,30 @@ impl Parts {
         let ingest = Ingest::new(core.clone(), commits);
         let pages = Pages::new(core.clone(), builds);
         let maintenance = Maintenance::new(core.clone(), ingest.clone(), pages.clone(), supervisor);
-        Self { core, ingest, pages, maintenance }
+        Self {
+            runs: Runs::new(&core),
+            workspaces: Workspaces::new(&core),
+            accounts: Accounts::new(&core),
+            signing_keys: SigningKeys::new(&core),
+            saved_queries: SavedQueries::new(&core),
+            deliveries: Deliveries::new(&core),
+            collection: Collection::new(&core),
+            logs: Logs::new(&core),
+            query: Query::new(&core),
+            summaries: Summaries::new(&core),
+            audit: AuditLog::new(&core),
+            alerts: Alerts::new(&core),
+            core,
+            ingest,
+            pages,
+            maintenance,
+        }
     }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("settings", self.0.core.settings()).finish_non_exhaustive()
-    }
-}
-
-impl Deref for Store {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.0.core
     }
 }
 
@@ -92,18 +116,23 @@ impl Store {
     }
 
     /// The archive for a change that is written down in the audit log: the call that makes it writes both or neither.
-    pub fn doing(&self, deed: Deed) -> Self {
-        let Parts { core, ingest, pages, maintenance } = &*self.0;
+    pub fn with_audit(&self, audit_context: AuditContext) -> Self {
+        let Parts { core, ingest, pages, maintenance, .. } = &*self.0;
         let (commits, builds) = (Arc::clone(ingest.commits()), Arc::clone(pages.builds()));
-        Self(Arc::new(Parts::new(core.doing(deed), commits, builds, Arc::clone(maintenance.supervisor()))))
+        Self(Arc::new(Parts::new(
+            core.with_audit(audit_context),
+            commits,
+            builds,
+            Arc::clone(maintenance.supervisor()),
+        )))
     }
 
     /// What this process does on the archive at this moment, and what it has asked the objects for.
-    pub fn node_figures(&self) -> NodeFigures {
+    pub fn node_metrics(&self) -> NodeMetrics {
         let (ingest_held_bytes, ingest_bytes) = self.0.ingest.commits().memory_bytes();
-        NodeFigures {
-            catalog: self.0.core.catalog().figures(),
-            objects: self.0.core.object_figures(),
+        NodeMetrics {
+            catalog: self.0.core.catalog().metrics(),
+            objects: self.0.core.object_metrics(),
             ingest_held_bytes,
             ingest_bytes,
         }
@@ -122,5 +151,70 @@ impl Store {
     /// What keeps the archive in order.
     pub fn maintenance(&self) -> &Maintenance {
         &self.0.maintenance
+    }
+
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Core {
+        &self.0.core
+    }
+
+    /// Runs: how they begin and end, lists of them, their history, and the plan executions that they belong to.
+    pub fn runs(&self) -> &Runs {
+        &self.0.runs
+    }
+
+    /// Environments, the workspaces in them, and the tasks in those.
+    pub fn workspaces(&self) -> &Workspaces {
+        &self.0.workspaces
+    }
+
+    /// Users, service accounts, their tokens, rights and sessions.
+    pub fn accounts(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
+    /// Keys that sign access tokens and links.
+    pub fn signing_keys(&self) -> &SigningKeys {
+        &self.0.signing_keys
+    }
+
+    /// SQL queries that callers have saved.
+    pub fn saved_queries(&self) -> &SavedQueries {
+        &self.0.saved_queries
+    }
+
+    /// Sinks, the deliveries of logs to them, and dead letters.
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.0.deliveries
+    }
+
+    /// Upstreams, the runs that are collected from them, and the collectors at work.
+    pub fn collection(&self) -> &Collection {
+        &self.0.collection
+    }
+
+    /// Records of one log: live pages, whole logs, filters and histograms.
+    pub fn logs(&self) -> &Logs {
+        &self.0.logs
+    }
+
+    /// Records and catalog rows of many runs: search and scans.
+    pub fn query(&self) -> &Query {
+        &self.0.query
+    }
+
+    /// Summaries of logs, and the error groups that they found.
+    pub fn summaries(&self) -> &Summaries {
+        &self.0.summaries
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> &AuditLog {
+        &self.0.audit
+    }
+
+    /// Alerts, and what alert rules ask of the catalog.
+    pub fn alerts(&self) -> &Alerts {
+        &self.0.alerts
     }
 }

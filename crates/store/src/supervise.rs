@@ -128,8 +128,11 @@ impl fmt::Debug for Supervisor {
 impl Supervisor {
     /// One that keeps nothing yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let pauses =
-            Pauses { first: limits::WORK_PAUSE_FIRST, max: limits::WORK_PAUSE_MAX, steady: limits::WORK_STEADY };
+        let pauses = Pauses {
+            first: limits::WORK_BACKOFF_MIN,
+            max: limits::WORK_BACKOFF_MAX,
+            steady: limits::WORK_BACKOFF_RESET,
+        };
         Self(Arc::new(Shared { clock, pauses, work: Mutex::default() }))
     }
 
@@ -162,16 +165,16 @@ impl Supervisor {
         W: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error + Send + 'static,
     {
-        let seat = Seat::take(&self.0, name);
+        let worker = WorkerGuard::take(&self.0, name);
         while !stop.is_cancelled() {
-            seat.begins();
+            worker.begins();
             let failure = match AbortOnDropHandle::new(tokio::spawn(work())).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => WorkFailure { at: self.0.clock.now(), what: causes(&error), is_panic: false },
                 // The process ends, and its tasks with it.
                 Err(joined) if joined.is_cancelled() => return,
                 Err(joined) => {
-                    let what = joined.try_into_panic().map(|panic| said(&*panic)).unwrap_or_default();
+                    let what = joined.try_into_panic().map(|panic| panic_message(&*panic)).unwrap_or_default();
                     WorkFailure { at: self.0.clock.now(), what, is_panic: true }
                 }
             };
@@ -179,7 +182,7 @@ impl Supervisor {
                 info!(work = name, problem = failure.what, "{name} failed while it was told to stop");
                 return;
             }
-            let pause = seat.failed(&failure);
+            let pause = worker.failed(&failure);
             let WorkFailure { what, is_panic, .. } = failure;
             error!(
                 work = name,
@@ -209,13 +212,13 @@ impl Worker {
 }
 
 /// A worker's place among those of one name, which it leaves when it ends.
-struct Seat<'a> {
+struct WorkerGuard<'a> {
     shared: &'a Shared,
     name: &'a str,
     number: u64,
 }
 
-impl<'a> Seat<'a> {
+impl<'a> WorkerGuard<'a> {
     fn take(shared: &'a Shared, name: &'a str) -> Self {
         let mut all = shared.work();
         let work = all.entry(name.to_owned()).or_default();
@@ -250,7 +253,7 @@ impl<'a> Seat<'a> {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for WorkerGuard<'_> {
     fn drop(&mut self) {
         if let Some(work) = self.shared.work().get_mut(self.name) {
             work.workers.remove(&self.number);
@@ -266,9 +269,9 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic that said nothing").to_owned()
+    text.unwrap_or("a panic without a message").to_owned()
 }
 
 #[cfg(test)]

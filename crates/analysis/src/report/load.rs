@@ -1,7 +1,8 @@
 //! What every report begins with: the run at its head, and the summary of its log as far as there is one.
 
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Error, ErrorKind, LogSummary, RecentRun, Result, Store};
+use runlog_store::summaries::{LogSummary, RecentRun};
+use runlog_store::{Error, ErrorKind, Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -122,7 +123,7 @@ pub(crate) struct Loaded {
 
 /// Looks up the summary of a run's log, or makes it on the spot. `NotFound`: no such run.
 pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
-    let found = store.log_summary(run_id).await?;
+    let found = store.summaries().get(run_id).await?;
     let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no run {run_id}")))?;
     let kept = found.kept.as_ref().map(read_summary).transpose()?;
     let is_whole = found.kept.as_ref().is_some_and(|kept| kept.log == found.log);
@@ -148,7 +149,7 @@ pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
     Ok(Loaded { run: found.run, log, summary })
 }
 
-fn read_summary(kept: &runlog_store::KeptSummary) -> Result<RunSummary> {
+fn read_summary(kept: &runlog_store::summaries::StoredSummary) -> Result<RunSummary> {
     serde_json::from_slice(&kept.body)
         .map_err(|error| Error::caused(ErrorKind::Corrupt, "the summary of a log does not decode", error))
 }
@@ -180,7 +181,7 @@ fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>)
 
 impl RunHead {
     pub(crate) async fn of(store: &Store, run: &Run) -> Result<Self> {
-        let task = store.task(run.task_id).await?;
+        let task = store.workspaces().task(run.task_id).await?;
         let task = task.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("the task of run {} is gone", run.id)))?;
         Ok(Self {
             run_id: run.id,

@@ -1,7 +1,7 @@
 //! Why a task needs a look: rules over its recent runs, all of which a person would apply when reading the list.
 
 use runlog_model::{RunId, RunStatus, Timestamp};
-use runlog_store::RecentRun;
+use runlog_store::summaries::RecentRun;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -170,9 +170,9 @@ pub async fn run_patterns(store: &Store, run_id: RunId) -> Result<RunPatterns> {
 
 /// Against the last good run, or where none is known the run before.
 async fn against(store: &Store, run: &Run, later: &RunSummary) -> Result<Option<Against>> {
-    let good = store.earlier_run(run, true).await?;
+    let good = store.summaries().previous_run(run, true).await?;
     let is_good = good.is_some();
-    let earlier = if is_good { good } else { store.earlier_run(run, false).await? };
+    let earlier = if is_good { good } else { store.summaries().previous_run(run, false).await? };
     let Some(earlier) = earlier else { return Ok(None) };
     let earlier = load(store, earlier.id).await?;
     let Some(summary) = earlier.summary else { return Ok(None) };

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use runlog_model::place::Task;
 use runlog_model::{ProblemKind, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{KnownProblem, RecentRun, Result, Store};
+use runlog_store::summaries::{ErrorGroup, RecentRun};
+use runlog_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -133,12 +134,12 @@ pub struct TaskProblem {
 
 /// The report of a task from then on.
 pub async fn task_report(store: &Store, task: &Task, since: Timestamp, now: Timestamp) -> Result<TaskReport> {
-    let mut runs = store.recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
+    let mut runs = store.summaries().recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
     let is_cut = runs.len() as u64 > RUNS_MAX;
     runs.truncate(RUNS_MAX as usize);
-    let known = store.task_problems(task.id, since, PROBLEMS_SHOWN_MAX).await?;
-    let mut having = store.runs_with_problems(task.id, since).await?;
-    let problem = |known: KnownProblem| {
+    let known = store.summaries().error_groups_of_task(task.id, since, PROBLEMS_SHOWN_MAX).await?;
+    let mut having = store.summaries().runs_with_error_groups(task.id, since).await?;
+    let problem = |known: ErrorGroup| {
         let with: HashSet<RunId> =
             having.remove(&(known.kind, known.id.clone())).unwrap_or_default().into_iter().collect();
         TaskProblem::of(known, &with, &runs)
@@ -221,7 +222,7 @@ impl Trend {
 }
 
 impl TaskProblem {
-    fn of(known: KnownProblem, with: &HashSet<RunId>, newest_first: &[RecentRun]) -> Self {
+    fn of(known: ErrorGroup, with: &HashSet<RunId>, newest_first: &[RecentRun]) -> Self {
         // Whether a log without a summary has it is not known yet. In a log that has grown since its summary, what was
         // found before is still there.
         let is_known = |run: &RecentRun| run.is_summarized || with.contains(&run.run_id);

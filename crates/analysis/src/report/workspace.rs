@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use runlog_model::place::Workspace;
 use runlog_model::{ProblemKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{KnownProblem, OverviewFilter, Result, Store, TaskFilter};
+use runlog_store::runs::OverviewFilter;
+use runlog_store::summaries::ErrorGroup;
+use runlog_store::workspaces::TaskFilter;
+use runlog_store::{Result, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -96,11 +99,11 @@ pub async fn workspace_report(
     now: Timestamp,
 ) -> Result<WorkspaceReport> {
     let look_back = since.min(now.plus_millis(-LOOK_BACK_MS));
-    let runs = store.recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
+    let runs = store.summaries().recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
     let is_cut = runs.len() as u64 >= RUNS_MAX;
     let names = names_of_tasks(store, workspace.id).await?;
     let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
-    let new = store.new_problems(workspace.id, since, NEW_PROBLEMS_MAX).await?;
+    let new = store.summaries().new_error_groups(workspace.id, since, NEW_PROBLEMS_MAX).await?;
     let (mut looks, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
@@ -141,7 +144,7 @@ async fn outcomes_since(store: &Store, workspace: WorkspaceId, since: Timestamp)
         // All in one bucket.
         bucket_ms: i64::MAX,
     };
-    let counts = store.outcome_counts(&filter).await?;
+    let counts = store.runs().outcome_counts(&filter).await?;
     let mut outcomes: Vec<Outcome> =
         counts.into_iter().map(|count| Outcome { status: count.status, runs: count.runs }).collect();
     outcomes.sort_by_key(|outcome| (std::cmp::Reverse(outcome.runs), outcome.status.as_str()));
@@ -151,11 +154,11 @@ async fn outcomes_since(store: &Store, workspace: WorkspaceId, since: Timestamp)
 async fn names_of_tasks(store: &Store, workspace: WorkspaceId) -> Result<BTreeMap<String, String>> {
     let filter =
         TaskFilter { workspace_ids: Some(vec![workspace]), limit: i64::MAX.unsigned_abs(), ..TaskFilter::default() };
-    let (tasks, _) = store.tasks(&filter).await?;
+    let (tasks, _) = store.workspaces().tasks(&filter).await?;
     Ok(tasks.into_iter().map(|task| (task.id.to_string(), task.name)).collect())
 }
 
-fn new_problems_of(task: TaskId, new: &[KnownProblem]) -> Option<Reason> {
+fn new_problems_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
     // A stack trace and the message that carries it are one problem: messages are counted.
     let of_task = || new.iter().filter(|it| it.task_id == task && it.kind == ProblemKind::Pattern);
     let worst = of_task().max_by_key(|it| (it.severity, it.records))?;
@@ -175,7 +178,7 @@ fn weight(look: &TaskLook) -> u64 {
 }
 
 impl NewProblemOfTask {
-    fn of(task_name: String, problem: KnownProblem) -> Self {
+    fn of(task_name: String, problem: ErrorGroup) -> Self {
         Self {
             task_id: problem.task_id,
             task_name,

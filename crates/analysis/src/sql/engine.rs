@@ -25,7 +25,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use futures::{FutureExt, StreamExt};
 use runlog_model::{Clock, WorkspaceId};
-use runlog_store::{RowTable, Store};
+use runlog_store::query::{CatalogView, Query};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -102,7 +102,7 @@ impl Default for SqlSettings {
 /// Answers questions. Cheap to clone; clones share its limits.
 #[derive(Clone)]
 pub struct SqlEngine {
-    store: Store,
+    archive: Query,
     settings: SqlSettings,
     clock: Arc<dyn Clock>,
     base: Arc<SessionState>,
@@ -145,7 +145,7 @@ pub struct Answer {
 
 impl SqlEngine {
     /// An engine over an archive; nothing is read yet.
-    pub fn new(store: Store, settings: SqlSettings, clock: Arc<dyn Clock>) -> Result<Self, SqlError> {
+    pub fn new(archive: Query, settings: SqlSettings, clock: Arc<dyn Clock>) -> Result<Self, SqlError> {
         let spill_folder = settings.spill_folder.as_deref().and_then(|folder| match SpillFolder::in_folder(folder) {
             Ok(made) => Some(Arc::new(made)),
             // Most questions need no files: those that do take the system's folder.
@@ -172,7 +172,7 @@ impl SqlEngine {
         let function_memory = Arc::new(GreedyMemoryPool::new(settings.memory_bytes / 2));
         let frugal = Arc::new(Semaphore::new(1));
         Ok(Self {
-            store,
+            archive,
             settings,
             clock,
             base: Arc::new(base),
@@ -219,10 +219,10 @@ impl SqlEngine {
     ) -> Result<SessionState, DataFusionError> {
         let schema = MemorySchemaProvider::new();
         let threads = self.settings.threads_for(effort);
-        let records = RecordTable::new(&self.store, readable.clone(), threads);
+        let records = RecordTable::new(&self.archive, readable.clone(), threads);
         schema.register_table(RecordTable::NAME.to_owned(), Arc::new(records))?;
-        for table in RowTable::ALL {
-            let rows = CatalogTable::new(&self.store, table, readable.clone());
+        for table in CatalogView::ALL {
+            let rows = CatalogTable::new(&self.archive, table, readable.clone());
             schema.register_table(table.name().to_owned(), Arc::new(rows))?;
         }
         let catalog = MemoryCatalogProvider::new();
@@ -252,7 +252,7 @@ impl std::fmt::Debug for SqlEngine {
 }
 
 fn table_names() -> Vec<&'static str> {
-    std::iter::once(RecordTable::NAME).chain(RowTable::ALL.into_iter().map(RowTable::name)).collect()
+    std::iter::once(RecordTable::NAME).chain(CatalogView::ALL.into_iter().map(CatalogView::name)).collect()
 }
 
 /// A question on its way.

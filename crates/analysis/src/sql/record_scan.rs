@@ -30,12 +30,12 @@ use datafusion::physical_plan::{
 };
 use futures::TryStreamExt;
 use runlog_model::{TimeRange, Timestamp};
-use runlog_store::{Narrowing, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, Store, scan_schema};
+use runlog_store::query::{DynamicFilter, Query, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, scan_schema};
 
 /// Reads records.
 #[derive(Clone)]
 pub(super) struct RecordScan {
-    store: Store,
+    archive: Query,
     filter: ScanFilter,
     columns: Vec<ScanColumn>,
     schema: SchemaRef,
@@ -53,7 +53,7 @@ struct Round {
 }
 
 impl RecordScan {
-    pub(super) fn new(store: &Store, filter: ScanFilter, columns: Vec<ScanColumn>, streams: usize) -> Self {
+    pub(super) fn new(archive: &Query, filter: ScanFilter, columns: Vec<ScanColumn>, streams: usize) -> Self {
         let schema = scan_schema(&columns);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
@@ -63,7 +63,7 @@ impl RecordScan {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         Self {
-            store: store.clone(),
+            archive: archive.clone(),
             filter,
             columns,
             schema,
@@ -80,16 +80,16 @@ impl RecordScan {
         {
             return round.scan.stream();
         }
-        let mut scan = self.store.scan(self.filter.clone(), &self.columns);
+        let mut scan = self.archive.scan(self.filter.clone(), &self.columns);
         if !self.wanted.is_empty() {
-            scan = scan.narrowed_by(self.narrowing());
+            scan = scan.with_dynamic_filter(self.dynamic_filter());
         }
         let stream = scan.stream();
         *round = Some(Round { scan, taken: HashSet::from([partition]) });
         stream
     }
 
-    fn narrowing(&self) -> Arc<Narrowing> {
+    fn dynamic_filter(&self) -> Arc<DynamicFilter> {
         let (wanted, schema) = (self.wanted.clone(), Arc::clone(&self.schema));
         Arc::new(move |runs| narrowed(&wanted, &schema, runs).unwrap_or_else(|_| (TimeRange::ALL, Vec::new())))
     }

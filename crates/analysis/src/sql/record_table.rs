@@ -10,7 +10,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use runlog_model::{RunId, TaskId, TimeRange, Timestamp, WorkspaceId};
-use runlog_store::{ScanColumn, ScanFilter, Store, scan_schema};
+use runlog_store::query::{Query, ScanColumn, ScanFilter, scan_schema};
 
 use super::conditions::{Condition, condition};
 use super::record_scan::RecordScan;
@@ -18,7 +18,7 @@ use super::record_scan::RecordScan;
 /// The records of the workspaces that a caller may read.
 #[derive(Debug)]
 pub(super) struct RecordTable {
-    store: Store,
+    archive: Query,
     schema: SchemaRef,
     readable: Option<Vec<WorkspaceId>>,
     streams: usize,
@@ -27,8 +27,8 @@ pub(super) struct RecordTable {
 impl RecordTable {
     pub(super) const NAME: &'static str = "records";
 
-    pub(super) fn new(store: &Store, readable: Option<Vec<WorkspaceId>>, streams: usize) -> Self {
-        Self { store: store.clone(), schema: scan_schema(&ScanColumn::ALL), readable, streams: streams.max(1) }
+    pub(super) fn new(archive: &Query, readable: Option<Vec<WorkspaceId>>, streams: usize) -> Self {
+        Self { archive: archive.clone(), schema: scan_schema(&ScanColumn::ALL), readable, streams: streams.max(1) }
     }
 }
 
@@ -69,7 +69,7 @@ impl TableProvider for RecordTable {
             Some(chosen) => chosen.iter().map(|index| ScanColumn::ALL[*index]).collect(),
             None => ScanColumn::ALL.to_vec(),
         };
-        Ok(Arc::new(RecordScan::new(&self.store, filter, columns, self.streams)))
+        Ok(Arc::new(RecordScan::new(&self.archive, filter, columns, self.streams)))
     }
 }
 

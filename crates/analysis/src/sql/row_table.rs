@@ -15,36 +15,36 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::stream;
 use runlog_model::WorkspaceId;
-use runlog_store::{RowCondition, RowKind, RowTable, Store};
+use runlog_store::query::{CatalogView, Query, ViewColumnType, ViewCondition};
 
 use super::conditions::{Condition, condition};
 
 /// The rows of the workspaces that a caller may read.
 #[derive(Debug)]
 pub(super) struct CatalogTable {
-    store: Store,
-    table: RowTable,
+    archive: Query,
+    table: CatalogView,
     schema: SchemaRef,
     readable: Option<Vec<WorkspaceId>>,
 }
 
 impl CatalogTable {
-    pub(super) fn new(store: &Store, table: RowTable, readable: Option<Vec<WorkspaceId>>) -> Self {
+    pub(super) fn new(archive: &Query, table: CatalogView, readable: Option<Vec<WorkspaceId>>) -> Self {
         let all: Vec<usize> = (0..table.columns().len()).collect();
-        Self { store: store.clone(), table, schema: table.schema(&all), readable }
+        Self { archive: archive.clone(), table, schema: table.schema(&all), readable }
     }
 
     /// What the catalog is asked for a condition, when it can be.
-    fn row_condition(&self, expr: &Expr) -> Option<(usize, RowCondition)> {
+    fn row_condition(&self, expr: &Expr) -> Option<(usize, ViewCondition)> {
         let (name, condition) = match condition(expr)? {
-            Condition::Texts { column, texts } => (column, RowCondition::Texts(texts)),
-            Condition::Between { column, low, high } => (column, RowCondition::Between(low, high)),
+            Condition::Texts { column, texts } => (column, ViewCondition::Texts(texts)),
+            Condition::Between { column, low, high } => (column, ViewCondition::Between(low, high)),
             Condition::Holds { .. } => return None,
         };
         let index = self.table.columns().iter().position(|column| column.name == name)?;
         let fits = match (&condition, self.table.columns()[index].kind) {
-            (RowCondition::Texts(_), kind) => kind == RowKind::Text,
-            (RowCondition::Between(..), kind) => matches!(kind, RowKind::Number | RowKind::Time),
+            (ViewCondition::Texts(_), kind) => kind == ViewColumnType::Text,
+            (ViewCondition::Between(..), kind) => matches!(kind, ViewColumnType::Number | ViewColumnType::Time),
         };
         fits.then_some((index, condition))
     }
@@ -84,7 +84,7 @@ impl TableProvider for CatalogTable {
         let schema = self.table.schema(&columns);
         let rows = Rows {
             schema: Arc::clone(&schema),
-            store: self.store.clone(),
+            archive: self.archive.clone(),
             table: self.table,
             columns,
             readable: self.readable.clone(),
@@ -97,11 +97,11 @@ impl TableProvider for CatalogTable {
 /// The rows that a query asks for.
 struct Rows {
     schema: SchemaRef,
-    store: Store,
-    table: RowTable,
+    archive: Query,
+    table: CatalogView,
     columns: Vec<usize>,
     readable: Option<Vec<WorkspaceId>>,
-    conditions: Vec<(usize, RowCondition)>,
+    conditions: Vec<(usize, ViewCondition)>,
 }
 
 impl fmt::Debug for Rows {
@@ -117,7 +117,7 @@ impl PartitionStream for Rows {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let scan =
-            self.store.scan_rows(self.table, self.columns.clone(), self.readable.clone(), self.conditions.clone());
+            self.archive.scan_view(self.table, self.columns.clone(), self.readable.clone(), self.conditions.clone());
         let batches = stream::try_unfold(scan, |mut scan| async move {
             let batch = scan.next().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
             Ok(batch.map(|batch| (batch, scan)))

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use runlog_model::{RecordOrder, RunId, TimeRange};
-use runlog_store::{DueSummary, Error, ErrorKind, NewSummary, Result, Store};
+use runlog_store::summaries::{ClaimedSummary, NewSummary};
+use runlog_store::{Error, ErrorKind, Result, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -35,7 +36,7 @@ pub async fn make_summaries(store: &Store, stop: CancellationToken) {
 
 /// Makes every summary that is due, those of an older version too; tells how many.
 pub async fn summarize_all(store: &Store) -> Result<u64> {
-    store.outdate_summaries(SUMMARY_VERSION).await?;
+    store.summaries().invalidate_older(SUMMARY_VERSION).await?;
     let mut made = 0;
     loop {
         match summarize_due(store).await? {
@@ -46,7 +47,7 @@ pub async fn summarize_all(store: &Store) -> Result<u64> {
 }
 
 async fn outdate(store: &Store) -> bool {
-    match store.outdate_summaries(SUMMARY_VERSION).await {
+    match store.summaries().invalidate_older(SUMMARY_VERSION).await {
         Ok(0) => true,
         Ok(outdated) => {
             debug!(runs = outdated, "summaries of an older form are made again");
@@ -59,7 +60,7 @@ async fn outdate(store: &Store) -> bool {
 
 /// Makes some of the summaries that are due; tells how many, none when none is due.
 pub async fn summarize_due(store: &Store) -> Result<Option<u64>> {
-    let due = store.due_summaries(SUMMARY_VERSION).await?;
+    let due = store.summaries().claim_due(SUMMARY_VERSION).await?;
     if due.is_empty() {
         return Ok(None);
     }
@@ -68,7 +69,7 @@ pub async fn summarize_due(store: &Store) -> Result<Option<u64>> {
     tokio::spawn(async move { summarize(&store, &due).await }).await.map_err(Error::from)?.map(Some)
 }
 
-async fn summarize(store: &Store, due: &[DueSummary]) -> Result<u64> {
+async fn summarize(store: &Store, due: &[ClaimedSummary]) -> Result<u64> {
     let mut made = Vec::with_capacity(due.len());
     for due in due {
         match summarize_one(store, due).await {
@@ -80,15 +81,15 @@ async fn summarize(store: &Store, due: &[DueSummary]) -> Result<u64> {
                     "the log of run {} could not be summarised",
                     due.run_id
                 );
-                store.put_off_summary(due).await?;
+                store.summaries().postpone(due).await?;
             }
         }
     }
-    store.save_summaries(&made).await?;
+    store.summaries().save_all(&made).await?;
     Ok(made.len() as u64)
 }
 
-async fn summarize_one(store: &Store, due: &DueSummary) -> Result<NewSummary> {
+async fn summarize_one(store: &Store, due: &ClaimedSummary) -> Result<NewSummary> {
     let summary = summarize_log(store, due.run_id).await?;
     if summary.records != due.log.records {
         let message = format!("{} records were read where {} were expected", summary.records, due.log.records);
@@ -101,7 +102,7 @@ async fn summarize_one(store: &Store, due: &DueSummary) -> Result<NewSummary> {
 
 /// Reads the log of a run as it is now, and summarises it.
 pub(crate) async fn summarize_log(store: &Store, run_id: RunId) -> Result<RunSummary> {
-    let mut reader = store.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
+    let mut reader = store.logs().read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
     let (mut summarizer, mut is_more) = (Box::<Summarizer>::default(), true);
     while is_more {
         (summarizer, is_more) = reader.fold_next(summarizer, |so_far, record| so_far.add(record)).await?;

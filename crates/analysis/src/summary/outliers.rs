@@ -2,7 +2,7 @@
 //! centuries ahead. They are told apart, so that one of them does not make a timeline of two bars and a gap of decades.
 
 use runlog_model::{Record, Severity, Timestamp};
-use runlog_store::limits::RECORDS_APART_MS;
+use runlog_store::limits::RECORD_OUTLIER_GAP_MS;
 use serde::{Deserialize, Serialize};
 
 use super::gaps::{Gaps, SlowGap};
@@ -90,8 +90,8 @@ impl OverTime {
 
 impl Cluster {
     fn is_apart_from(&self, time: Timestamp) -> bool {
-        time.millis_since(self.extent.last) > RECORDS_APART_MS
-            || self.extent.first.millis_since(time) > RECORDS_APART_MS
+        time.millis_since(self.extent.last) > RECORD_OUTLIER_GAP_MS
+            || self.extent.first.millis_since(time) > RECORD_OUTLIER_GAP_MS
     }
 }
 

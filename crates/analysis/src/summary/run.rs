@@ -5,7 +5,7 @@
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::{ProblemKind, Record, Severity, Timestamp};
-use runlog_store::NewProblem;
+use runlog_store::summaries::NewErrorGroup;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureWatch};
@@ -105,7 +105,7 @@ impl RunSummary {
     }
 
     /// The kinds of errors in the log, for the catalog: the most severe and most frequent of each sort.
-    pub fn problems(&self) -> Vec<NewProblem> {
+    pub fn problems(&self) -> Vec<NewErrorGroup> {
         let patterns = self.patterns.patterns.iter().map(|pattern| {
             let title = if pattern.template.is_empty() { "(no message)" } else { &pattern.template };
             (ProblemKind::Pattern, pattern.id, title, &pattern.occurrences)
@@ -117,7 +117,7 @@ impl RunSummary {
         let patterns = patterns.filter(of_errors).take(PROBLEMS_MAX);
         let causes = causes.filter(of_errors).take(PROBLEMS_MAX);
         let problem =
-            |(kind, id, title, occurrences): (ProblemKind, crate::StableId, &str, &crate::Occurrences)| NewProblem {
+            |(kind, id, title, occurrences): (ProblemKind, crate::StableId, &str, &crate::Occurrences)| NewErrorGroup {
                 kind,
                 id: id.to_string(),
                 title: title.chars().take(TITLE_CHARS_MAX).collect(),

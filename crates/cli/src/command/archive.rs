@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use runlog_model::{RunId, WorkspaceId};
-use runlog_store::{Retention, Store, StoreSettings, VerifyProgress};
+use runlog_store::maintenance::{Retention, VerifyProgress};
+use runlog_store::{Store, StoreSettings};
 use serde_json::json;
 
 use crate::arguments::archive::{OpenArgs, catalog, objects, open};

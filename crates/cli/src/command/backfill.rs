@@ -35,7 +35,7 @@ pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome 
     let (mut set_back, mut problem) = (0, None);
     for Scheduled { upstream, .. } in upstreams {
         let name = upstream.name.clone();
-        let collector = Collector::new(store.clone(), upstream, bar.clone());
+        let collector = Collector::new(&store, upstream, bar.clone());
         match collector.discover_range(range).await {
             Ok(found) => {
                 note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));

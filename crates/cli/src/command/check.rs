@@ -43,7 +43,7 @@ async fn check_peers(opened: Opened) -> Outcome {
     for Scheduled { upstream, .. } in upstreams {
         let (name, now) = (upstream.name.clone(), SystemClock.now());
         let base = upstream.client.settings().base_url.clone();
-        let collector = Collector::new(store.clone(), upstream, Arc::new(runlog_collector::NoProgress));
+        let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
         match collector.count(Range { from: now.plus_millis(-86_400_000), to: now }).await {
             Ok(runs) => good(format!("upstream {name}: {base} shows {} runs of the last day", count(runs)))?,
             Err(error) => {

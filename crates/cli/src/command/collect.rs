@@ -88,7 +88,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     for Scheduled { upstream, .. } in upstreams {
         let name = upstream.name.clone();
         retry_if_asked(&store, args, &name).await?;
-        let collector = Collector::new(store.clone(), upstream, bar.clone());
+        let collector = Collector::new(&store, upstream, bar.clone());
         collector.share_pace().await?;
         // What is known is brought in even when the list cannot be had.
         let listed = collector.discover().await.map(drop);
@@ -152,7 +152,7 @@ fn alert_failure(error: AlertError) -> Failure {
 
 async fn retry_if_asked(store: &Store, args: &CollectArgs, upstream: &str) -> Outcome {
     if args.retry {
-        let runs = store.retry_collection(upstream).await?;
+        let runs = store.collection().retry(upstream).await?;
         note(format!("{} runs of {upstream} are tried again", count(runs)));
     }
     Ok(())

@@ -81,12 +81,12 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
     for deliverer in &deliverers {
         deliverer.register().await?;
         if args.history {
-            store.offer_from_start(deliverer.name()).await?;
+            store.deliveries().rescan_finished_runs(deliverer.name()).await?;
         }
         if args.replay {
             let runs = match args.uncertain {
-                true => store.retry_uncertain_deliveries(deliverer.name()).await?,
-                false => store.retry_deliveries(deliverer.name()).await?,
+                true => store.deliveries().retry_uncertain(deliverer.name()).await?,
+                false => store.deliveries().retry(deliverer.name()).await?,
             };
             note(format!("{} runs are tried again at {}", count(runs), deliverer.name()));
         }
@@ -125,7 +125,7 @@ async fn forget(store: &Store, sinks: &[SinkConfig], name: &str) -> Outcome {
         let advice = "take it out of the settings first, or it is sent the whole archive again";
         return Err(Failure::new(Exit::Usage, format!("sink {name} is in the settings; {advice}")));
     }
-    if !store.forget_sink(name).await? {
+    if !store.deliveries().remove_sink(name).await? {
         return Err(Failure::new(Exit::NotFound, format!("the archive knows no sink {name}")));
     }
     Ok(result_line(format!("sink {name} is forgotten"))?)

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use runlog_client::{Readiness, TlsSettings};
-use runlog_store::{Finding, Health, Store, StoreSettings};
+use runlog_store::maintenance::{Finding, Health};
+use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::archive::{OpenArgs, folder_without_archive};

@@ -34,9 +34,9 @@ pub(crate) async fn run(args: PlanArgs) -> Outcome {
     let mut plans = Vec::new();
     for Scheduled { upstream, .. } in upstreams {
         let (name, pace) = (upstream.name.clone(), upstream.client.settings().pace);
-        let collector = Collector::new(store.clone(), upstream, Arc::new(runlog_collector::NoProgress));
+        let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
         let runs = collector.count(range).await?;
-        let figures = store.collection_figures(&name).await?;
+        let figures = store.collection().metrics(&name).await?;
         // Each further page is asked for, and asked for its status.
         let pages = if figures.landed == 0 { 1.0 } else { (figures.pages as f64 / figures.landed as f64).max(1.0) };
         let requests = runs * REQUESTS_OF_RUN + (runs as f64 * (pages - 1.0) * 2.0) as u64 + runs.div_ceil(100);

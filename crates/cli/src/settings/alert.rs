@@ -96,7 +96,7 @@ pub(super) fn alerts(alerts: &AlertsSettings, rules: &[AlertSettings], store: &S
         return Ok(None);
     }
     let rules = rules.iter().map(|rule| rule.rule(alerts)).collect::<Outcome<Vec<_>>>()?;
-    Ok(Some(Alerts::new(store.clone(), rules, alerts.public_url.clone())))
+    Ok(Some(Alerts::new(store, rules, alerts.public_url.clone())))
 }
 
 impl AlertSettings {

@@ -11,7 +11,7 @@ use runlog_collector::{
 };
 use runlog_model::record::Severity;
 use runlog_model::{RunStatus, TaskId};
-use runlog_store::Bucket;
+use runlog_store::bucket::Bucket;
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;

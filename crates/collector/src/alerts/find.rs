@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use runlog_analysis::report::{LOOK_RUNS_MAX, Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
 use runlog_model::{ProblemKind, Run, RunId, TaskId, Timestamp};
-use runlog_store::{RecentRun, Store};
+use runlog_store::Store;
+use runlog_store::alerts::Alerts;
+use runlog_store::summaries::{RecentRun, Summaries};
+use runlog_store::workspaces::Workspaces;
 use serde::Serialize;
 use url::Url;
 
@@ -103,9 +106,26 @@ impl Occurrence {
     }
 }
 
+/// The parts of the archive that alerts work on.
+pub(super) struct AlertArchive {
+    pub(super) alerts: Alerts,
+    summaries: Summaries,
+    workspaces: Workspaces,
+}
+
+impl AlertArchive {
+    pub(super) fn of(store: &Store) -> Self {
+        Self {
+            alerts: store.alerts().clone(),
+            summaries: store.summaries().clone(),
+            workspaces: store.workspaces().clone(),
+        }
+    }
+}
+
 /// The occurrences of a rule since it is known.
 pub(super) async fn occurrences(
-    store: &Store,
+    archive: &AlertArchive,
     rule: &AlertRule,
     look: Look,
     since: Timestamp,
@@ -117,7 +137,7 @@ pub(super) async fn occurrences(
         Look::Quick { since: looked_at } => since.max(looked_at.plus_millis(-OVERLAP_MS)),
         Look::Thorough => since,
     };
-    let mut finder = Finder { store, rule, since, ended_since, now, tasks: HashMap::new(), found: Vec::new() };
+    let mut finder = Finder { archive, rule, since, ended_since, now, tasks: HashMap::new(), found: Vec::new() };
     if rule.tells_of(Condition::RunFailed) || rule.tells_of(Condition::RunSlow) {
         finder.ended_runs().await?;
     }
@@ -141,7 +161,7 @@ pub(super) async fn occurrences(
 }
 
 struct Finder<'a> {
-    store: &'a Store,
+    archive: &'a AlertArchive,
     rule: &'a AlertRule,
     since: Timestamp,
     /// From when on runs that ended are looked at.
@@ -157,7 +177,7 @@ impl Finder<'_> {
         if let Some(known) = self.tasks.get(&id) {
             return Ok(known.clone());
         }
-        let task = self.store.task(id).await?.filter(|task| self.rule.is_about(task));
+        let task = self.archive.workspaces.task(id).await?.filter(|task| self.rule.is_about(task));
         self.tasks.insert(id, task.clone());
         Ok(task)
     }
@@ -165,7 +185,7 @@ impl Finder<'_> {
     async fn ended_runs(&mut self) -> Result<(), AlertError> {
         let mut from = self.ended_since;
         loop {
-            let runs = self.store.runs_ended_since(from, RUNS_MAX).await?;
+            let runs = self.archive.alerts.runs_ended_since(from, RUNS_MAX).await?;
             for run in &runs {
                 self.ended_run(run).await?;
             }
@@ -196,7 +216,7 @@ impl Finder<'_> {
     }
 
     async fn runs_going_on(&mut self) -> Result<(), AlertError> {
-        let runs = self.store.runs_going_on(self.now.plus_millis(-SLOW_MIN_MS), RUNS_MAX).await?;
+        let runs = self.archive.alerts.running_runs(self.now.plus_millis(-SLOW_MIN_MS), RUNS_MAX).await?;
         for run in runs.iter().filter(|run| self.rule.may_be_about(run)) {
             self.perhaps_slow(run).await?;
         }
@@ -220,12 +240,12 @@ impl Finder<'_> {
     }
 
     async fn recent_runs(&self, task: TaskId) -> Result<Vec<RecentRun>, AlertError> {
-        Ok(self.store.recent_runs_of_task(task, self.now.plus_millis(-LATE_MAX_MS), LOOK_RUNS_MAX).await?)
+        Ok(self.archive.summaries.recent_runs_of_task(task, self.now.plus_millis(-LATE_MAX_MS), LOOK_RUNS_MAX).await?)
     }
 
     async fn late_tasks(&mut self) -> Result<(), AlertError> {
         let (from, to) = (self.now.plus_millis(-LATE_MAX_MS), self.now.plus_millis(-LATE_MIN_MS));
-        for id in self.store.tasks_last_run_between(from, to).await? {
+        for id in self.archive.alerts.tasks_last_run_between(from, to).await? {
             let Some(task) = self.task(id).await? else { continue };
             for reason in reasons_of(&self.recent_runs(id).await?, self.now) {
                 if let Reason::Late { last, usual_ms } = reason {
@@ -244,8 +264,8 @@ impl Finder<'_> {
     }
 
     async fn new_problems(&mut self) -> Result<(), AlertError> {
-        for workspace in self.store.workspaces().await? {
-            for problem in self.store.new_problems(workspace.id, self.since, ROWS_MAX).await? {
+        for workspace in self.archive.workspaces.list().await? {
+            for problem in self.archive.summaries.new_error_groups(workspace.id, self.since, ROWS_MAX).await? {
                 // The stack trace of an error is not another one.
                 if problem.kind != ProblemKind::Pattern {
                     continue;
@@ -260,7 +280,7 @@ impl Finder<'_> {
     }
 
     async fn incomplete_logs(&mut self) -> Result<(), AlertError> {
-        for run in self.store.incomplete_runs(ROWS_MAX).await? {
+        for run in self.archive.alerts.incomplete_runs(ROWS_MAX).await? {
             let (run_id, task_id) = (run.run_id.parse().ok(), run.task_id.parse().ok());
             let task = match task_id {
                 Some(id) => self.task(id).await?,
@@ -283,7 +303,7 @@ impl Finder<'_> {
     async fn sinks_behind(&mut self) -> Result<(), AlertError> {
         let lag_ms_max = i64::try_from(self.rule.sink_lag.as_millis()).unwrap_or(i64::MAX);
         let mut not_caught_up = Vec::new();
-        for lag in self.store.sink_lags().await? {
+        for lag in self.archive.alerts.sink_lags().await? {
             let waits_ms = self.now.millis_since(lag.since).max(0);
             // Not at the bound itself: there the clock of another node, or a sink that is only just fast enough, would
             // end it and begin it anew with each look.
@@ -295,10 +315,10 @@ impl Finder<'_> {
             }
             let why = lag.problem.map(|problem| format!(": {problem}")).unwrap_or_default();
             let text = format!("sink {} is behind by {}: {} runs wait{why}", lag.sink, seconds(waits_ms), lag.waiting);
-            let since = self.store.sink_behind_since(&self.rule.name, &lag.sink).await?;
+            let since = self.archive.alerts.sink_behind_since(&self.rule.name, &lag.sink).await?;
             self.add(format!("sink behind {} since {since}", lag.sink), "sink_behind", text, None, None);
         }
-        Ok(self.store.sinks_caught_up(&self.rule.name, &not_caught_up).await?)
+        Ok(self.archive.alerts.mark_sinks_caught_up(&self.rule.name, &not_caught_up).await?)
     }
 
     fn add(&mut self, key: String, what: &'static str, text: String, task: Option<Task>, run: Option<RunId>) {

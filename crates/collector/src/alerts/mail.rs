@@ -7,7 +7,7 @@ use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use runlog_store::limits::ALERT_CLAIM_MS;
+use runlog_store::limits::ALERT_LEASE_MS;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long an attempt may take as a whole: a server may say nothing from any step on.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(60);
 // Nobody else may take an alert for given up that is still being sent.
-const _: () = assert!(ATTEMPT_TIME_MAX.as_millis() < ALERT_CLAIM_MS as u128);
+const _: () = assert!(ATTEMPT_TIME_MAX.as_millis() < ALERT_LEASE_MS as u128);
 
 /// Most characters of a subject.
 const SUBJECT_CHARS_MAX: usize = 150;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use runlog_client::Wait;
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{DueAlert, Store};
+use runlog_store::Store;
+use runlog_store::alerts::ClaimedAlert;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::error::AlertError;
-use super::find::{Look, Occurrence, occurrences};
+use super::find::{AlertArchive, Look, Occurrence, occurrences};
 use super::rule::{AlertRule, Destination};
 
 /// How often the catalog is looked at, and what is due at a destination is tried.
@@ -32,7 +33,7 @@ const AGAIN_MAX_MS: i64 = 600_000;
 
 /// The rules of the settings, and where they send.
 pub struct Alerts {
-    store: Store,
+    archive: AlertArchive,
     rules: Vec<AlertRule>,
     destinations: BTreeMap<String, Destination>,
     /// Address of the service, for links; without it there are none.
@@ -50,9 +51,9 @@ struct Rounds<'a> {
 
 impl Alerts {
     /// Alerts over an archive.
-    pub fn new(store: Store, rules: Vec<AlertRule>, public_url: Option<url::Url>) -> Self {
+    pub fn new(store: &Store, rules: Vec<AlertRule>, public_url: Option<url::Url>) -> Self {
         let destinations = rules.iter().flat_map(|rule| &rule.to).map(|it| (it.name(), it.clone())).collect();
-        Self { store, rules, destinations, public_url }
+        Self { archive: AlertArchive::of(store), rules, destinations, public_url }
     }
 
     /// Looks and sends until `stop`, and ends at once then.
@@ -105,15 +106,15 @@ impl Alerts {
     pub async fn find(&self, look: Look, now: Timestamp) -> Result<u64, AlertError> {
         let mut new = 0;
         for rule in &self.rules {
-            let since = self.store.alert_rule_since(&rule.name).await?;
-            let found = occurrences(&self.store, rule, look, since, now).await?;
+            let since = self.archive.alerts.rule_known_since(&rule.name).await?;
+            let found = occurrences(&self.archive, rule, look, since, now).await?;
             let alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, now)).collect();
             if !alerts.is_empty() {
-                new += self.store.note_alerts(&alerts).await?;
+                new += self.archive.alerts.enqueue(&alerts).await?;
             }
         }
         if look == Look::Thorough {
-            self.store.forget_alerts().await?;
+            self.archive.alerts.delete_delivered().await?;
         }
         Ok(new)
     }
@@ -140,7 +141,7 @@ impl Alerts {
         let (name, began) = (destination.name(), clock.now());
         let mut sent = 0;
         while !stop.is_cancelled() && clock.now().millis_since(began) < PASS_MS_MAX {
-            let Some(alert) = self.store.claim_alert(&name).await? else { break };
+            let Some(alert) = self.archive.alerts.claim(&name).await? else { break };
             let id = id_of(&alert);
             let attempt = tokio::select! {
                 // What has arrived is noted, even when it is time to stop.
@@ -148,13 +149,13 @@ impl Alerts {
                 attempt = destination.send(&id, &alert.body, clock.now()) => attempt,
                 () = stop.cancelled() => {
                     // Nobody waits until the claim ends: the next node sends it at once.
-                    self.store.alert_failed(&alert, "told to stop while it was sent", clock.now()).await?;
+                    self.archive.alerts.record_failure(&alert, "told to stop while it was sent", clock.now()).await?;
                     break;
                 }
             };
             match attempt {
                 Ok(()) => {
-                    self.store.alert_delivered(&alert).await?;
+                    self.archive.alerts.mark_delivered(&alert).await?;
                     sent += 1;
                 }
                 Err(error) => {
@@ -167,11 +168,11 @@ impl Alerts {
         Ok(sent)
     }
 
-    async fn set_back(&self, alert: &DueAlert, error: &AlertError, now: Timestamp) -> Result<(), AlertError> {
+    async fn set_back(&self, alert: &ClaimedAlert, error: &AlertError, now: Timestamp) -> Result<(), AlertError> {
         let text = error.to_string();
         let wait_ms = AGAIN_FIRST_MS.saturating_mul(1 << (alert.attempts.clamp(1, 20) - 1)).min(AGAIN_MAX_MS);
         warn!(alert.rule, alert.destination, attempts = alert.attempts, problem = text, "an alert did not arrive");
-        Ok(self.store.alert_failed(alert, &text, now.plus_millis(wait_ms)).await?)
+        Ok(self.archive.alerts.record_failure(alert, &text, now.plus_millis(wait_ms)).await?)
     }
 
     /// Tries all destinations at a time; what each said.
@@ -180,9 +181,9 @@ impl Alerts {
         self.destinations.keys().cloned().zip(tried).collect()
     }
 
-    fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, now: Timestamp) -> Vec<runlog_store::NewAlert> {
+    fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, now: Timestamp) -> Vec<runlog_store::alerts::NewAlert> {
         let body = found.body(&rule.name, self.public_url.as_ref(), now);
-        let alert = |destination: &Destination| runlog_store::NewAlert {
+        let alert = |destination: &Destination| runlog_store::alerts::NewAlert {
             rule: rule.name.clone(),
             destination: destination.name(),
             occurrence: found.key.clone(),
@@ -193,7 +194,7 @@ impl Alerts {
 }
 
 /// The same for each attempt to tell the same.
-fn id_of(alert: &DueAlert) -> String {
+fn id_of(alert: &ClaimedAlert) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{}\n{}\n{}", alert.rule, alert.destination, alert.occurrence);
     Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()

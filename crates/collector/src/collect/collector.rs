@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_model::Timestamp;
-use runlog_store::{CollectorFigures, Store, Supervisor, limits};
+use runlog_store::collection::CollectorHeartbeat;
+use runlog_store::supervise::Supervisor;
+use runlog_store::{Store, limits};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -47,7 +49,7 @@ struct Shared {
 
 impl Collector {
     /// A collector; nothing is asked for yet.
-    pub fn new(store: Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
+    pub fn new(store: &Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
         let context = Arc::new(CollectContext::new(store, upstream));
         let worker = RunWorker::new(Arc::clone(&context), Arc::clone(&progress));
         Self(Arc::new(Shared { context, discovery: Discovery::new(), worker, progress }))
@@ -60,10 +62,10 @@ impl Collector {
 
     /// Makes itself known to the other collectors of its host, and takes its part of the pace.
     pub async fn share_pace(&self) -> Result<()> {
-        let CollectContext { store, upstream, .. } = self.0.context.as_ref();
+        let CollectContext { archive, upstream, .. } = self.0.context.as_ref();
         let (client, traffic) = (&upstream.client, upstream.client.traffic());
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let collector = CollectorFigures {
+        let collector = CollectorHeartbeat {
             host: upstream.host(),
             id: upstream.process.clone(),
             seen_at: 0,
@@ -73,7 +75,7 @@ impl Collector {
             repeated: number(traffic.repeated),
             limited: number(traffic.limited),
         };
-        let at_work = store.note_collector(&collector, limits::COLLECTOR_LIFE_MS).await?;
+        let at_work = archive.collection.heartbeat(&collector, limits::COLLECTOR_TTL_MS).await?;
         client.share_pace(at_work.len());
         Ok(())
     }
@@ -81,9 +83,9 @@ impl Collector {
     /// Leaves its part of the pace to the others, and waits until the pages of what has landed are removed.
     pub async fn leave(&self) -> Result<()> {
         let Shared { context, worker, .. } = &*self.0;
-        let CollectContext { store, upstream, .. } = context.as_ref();
+        let CollectContext { archive, upstream, .. } = context.as_ref();
         let host = upstream.host();
-        let forget = with_shutdown_timeout(store.forget_collector(&host, &upstream.process));
+        let forget = with_shutdown_timeout(archive.collection.remove_collector(&host, &upstream.process));
         let (forgotten, ()) = tokio::join!(forget, worker.spare_folders().removed());
         Ok(forgotten?)
     }
@@ -92,7 +94,7 @@ impl Collector {
     pub async fn discover(&self) -> Result<Discovered> {
         let upstream = &self.0.context.upstream;
         let now = upstream.client.clock().now();
-        let before = self.0.context.store.listed_until(&upstream.name).await?;
+        let before = self.0.context.archive.collection.listed_until(&upstream.name).await?;
         let from = match before {
             Some(until) => until.min(now).plus_millis(-millis(upstream.settings.look_back)),
             None => now.plus_millis(-millis(upstream.settings.history.max(upstream.settings.look_back))),
@@ -103,10 +105,10 @@ impl Collector {
     /// Lists the runs of a range of time. An error of one list or run is returned at the end; what the others showed is kept.
     pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
         let Shared { context, discovery, progress, .. } = &*self.0;
-        let CollectContext { store, upstream, .. } = context.as_ref();
+        let CollectContext { archive, upstream, .. } = context.as_ref();
         let DiscoveryOutcome { found, is_all_listed, problem } = discovery.round(context, range).await;
         if is_all_listed {
-            store.set_listed_until(&upstream.name, range.to).await?;
+            archive.collection.set_listed_until(&upstream.name, range.to).await?;
         }
         debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
         if found.taken_in > 0 {
@@ -151,7 +153,7 @@ impl Collector {
     /// waits for anything else of it, and what fails is begun anew.
     pub async fn run(&self, pause: impl Fn(Timestamp) -> Duration + Send + Sync + 'static, stop: CancellationToken) {
         let upstream = &self.0.context.upstream;
-        let supervisor = self.0.context.store.supervisor();
+        let supervisor = &self.0.context.archive.supervisor;
         let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => Ok(()) };
         if let Err(error) = shared {
             warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "the pace could not be shared");

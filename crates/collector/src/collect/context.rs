@@ -5,7 +5,14 @@ use std::sync::Arc;
 
 use runlog_client::Execution;
 use runlog_model::RunId;
-use runlog_store::{Caller, CallerKind, Store};
+use runlog_store::Store;
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::collection::Collection;
+use runlog_store::ingest::Ingest;
+use runlog_store::logs::Logs;
+use runlog_store::runs::Runs;
+use runlog_store::supervise::Supervisor;
+use runlog_store::workspaces::Workspaces;
 
 use super::error::Result;
 use super::record_blocks::SpareBlocks;
@@ -14,25 +21,53 @@ use super::upstream::Upstream;
 use super::upstream_run::start_of;
 use crate::fetch::error::storage;
 
+/// The parts of the archive that collecting works on.
+pub(super) struct CollectArchive {
+    pub(super) collection: Collection,
+    pub(super) runs: Runs,
+    pub(super) workspaces: Workspaces,
+    pub(super) logs: Logs,
+    pub(super) ingest: Ingest,
+    pub(super) supervisor: Supervisor,
+}
+
 /// An upstream, and the archive that its runs go to.
 pub(super) struct CollectContext {
-    pub(super) store: Store,
+    pub(super) archive: CollectArchive,
     pub(super) upstream: Upstream,
     pub(super) tasks: KnownTasks,
     /// Memory for records that was used before.
     pub(super) spare_blocks: Arc<SpareBlocks>,
 }
 
+impl CollectArchive {
+    fn of(store: &Store) -> Self {
+        Self {
+            collection: store.collection().clone(),
+            runs: store.runs().clone(),
+            workspaces: store.workspaces().clone(),
+            logs: store.logs().clone(),
+            ingest: store.ingest().clone(),
+            supervisor: store.supervisor().clone(),
+        }
+    }
+}
+
 impl CollectContext {
     /// The archive and the upstream; nothing is known of its tasks yet.
-    pub(super) fn new(store: Store, upstream: Upstream) -> Self {
-        Self { store, upstream, tasks: KnownTasks::default(), spare_blocks: Arc::default() }
+    pub(super) fn new(store: &Store, upstream: Upstream) -> Self {
+        Self {
+            archive: CollectArchive::of(store),
+            upstream,
+            tasks: KnownTasks::default(),
+            spare_blocks: Arc::default(),
+        }
     }
 
     /// Begins the run in the archive, and its task and places as far as they are new there.
     pub(super) async fn begin_run(&self, run: &Execution, run_id: RunId) -> Result<()> {
-        let task_id = self.tasks.learn_task(&self.store, &self.upstream, run).await?;
-        self.store.start_run(run_id, &start_of(run, task_id), &collector_as_caller(&self.upstream.name)).await?;
+        let task_id = self.tasks.learn_task(&self.archive.workspaces, &self.upstream, run).await?;
+        self.archive.runs.start(run_id, &start_of(run, task_id), &collector_as_caller(&self.upstream.name)).await?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use runlog_client::{ErrorKind, Execution, ExecutionFilter, ExecutionScope};
 use runlog_model::{EnvironmentId, RunId, TaskId, Timestamp, WorkspaceId};
-use runlog_store::{Learned, RunProgress, UpstreamRun};
+use runlog_store::collection::{UpsertCounts, UpstreamRun, UpstreamRunState};
 use tracing::{debug, warn};
 
 use super::context::CollectContext;
@@ -61,7 +61,7 @@ pub(crate) struct DiscoveryOutcome {
 #[derive(Default)]
 struct Found {
     listed: u64,
-    learned: Learned,
+    learned: UpsertCounts,
     unreadable: HashSet<String>,
     requests: u64,
     is_all_listed: bool,
@@ -98,7 +98,7 @@ impl Discovery {
         self.listing_since.store(NOT_LISTING, Ordering::Relaxed);
         let Found { listed, learned, requests, unreadable, is_all_listed, problem } = found;
         self.say_unreadable(upstream, &unreadable);
-        let Learned { new, taken_in } = learned;
+        let UpsertCounts { new, taken_in } = learned;
         let found = Discovered { listed, new, taken_in, requests, unreadable: unreadable.len() as u64 };
         DiscoveryOutcome { found, is_all_listed, problem }
     }
@@ -181,26 +181,26 @@ impl Discovery {
         begun: Timestamp,
         found: &mut Found,
     ) -> Result<()> {
-        let CollectContext { store, upstream, .. } = context;
-        for run_id in store.runs_to_ask_after(&upstream.name, begun, ASKED_AFTER_MAX).await? {
+        let CollectContext { archive, upstream, .. } = context;
+        for run_id in archive.collection.runs_to_poll(&upstream.name, begun, ASKED_AFTER_MAX).await? {
             found.requests += 1;
             match upstream.client.execution(run_id).await {
                 Ok(run) => match to_upstream_run(upstream, lists, &run) {
                     Some(told) => {
-                        store.learn_runs(&upstream.name, &[told]).await?;
+                        archive.collection.upsert_runs(&upstream.name, &[told]).await?;
                     }
                     None => {
                         debug!(run.id = %run_id, "a run that goes on is not wanted any more");
-                        store.note_asked_after(&upstream.name, run_id).await?;
+                        archive.collection.mark_polled(&upstream.name, run_id).await?;
                     }
                 },
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     warn!(run.id = %run_id, "the upstream does not know a run any more that was going on");
-                    store.lose_run(&upstream.name, run_id).await?;
+                    archive.collection.mark_missing(&upstream.name, run_id).await?;
                 }
                 Err(error) => {
                     // Whatever it is, the next round begins with another run.
-                    store.note_asked_after(&upstream.name, run_id).await?;
+                    archive.collection.mark_polled(&upstream.name, run_id).await?;
                     let error = CollectError::from(error);
                     if is_met_by_all(&error) {
                         return Err(error);
@@ -242,7 +242,7 @@ impl Discovery {
         window: Range,
         found: &mut Found,
     ) -> Result<()> {
-        let CollectContext { store, upstream, .. } = context;
+        let CollectContext { archive, upstream, .. } = context;
         let mut windows = vec![window];
         while let Some(window) = windows.pop() {
             match read_list(upstream, scope, window, &mut found.requests).await? {
@@ -252,7 +252,7 @@ impl Discovery {
                     found.listed += wanted.len() as u64;
                     let unreadable = runs.iter().map(Execution::id).filter(|id| id.parse::<RunId>().is_err());
                     found.unreadable.extend(unreadable.map(str::to_owned));
-                    let learned = store.learn_runs(&upstream.name, &wanted).await?;
+                    let learned = archive.collection.upsert_runs(&upstream.name, &wanted).await?;
                     found.learned.new += learned.new;
                     found.learned.taken_in += learned.taken_in;
                 }
@@ -341,9 +341,9 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
     let statuses = &upstream.selection.statuses;
     let is_wanted = statuses.is_empty() || run.status.is_some_and(|status| statuses.contains(&status));
     let progress = match (run.is_final(), is_wanted) {
-        (false, _) => RunProgress::Going,
-        (true, true) => RunProgress::Due,
-        (true, false) => RunProgress::LeftOut,
+        (false, _) => UpstreamRunState::Going,
+        (true, true) => UpstreamRunState::Due,
+        (true, false) => UpstreamRunState::LeftOut,
     };
     let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
     let settle_ms = i64::try_from(upstream.settings.settle.as_millis()).unwrap_or(i64::MAX);

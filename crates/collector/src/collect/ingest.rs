@@ -16,12 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use runlog_client::Execution;
 use runlog_client::reconcile::Merged;
 use runlog_model::{Record, RecordOrder, RunId, TimeRange, Timestamp};
-use runlog_store::{BatchWriter, ErrorKind, RecordReader, Store, failpoint};
+use runlog_store::ingest::BatchWriter;
+use runlog_store::logs::RecordReader;
+use runlog_store::{ErrorKind, failpoint};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::context::CollectContext;
+use super::context::{CollectArchive, CollectContext};
 use super::error::{CollectError, Result};
 use super::interval::{CoverageTracker, Interval};
 use super::record_blocks::RecordBlocks;
@@ -176,8 +178,8 @@ impl Worker {
 }
 
 impl IngestTarget {
-    fn store(&self) -> &Store {
-        &self.context.store
+    fn archive(&self) -> &CollectArchive {
+        &self.context.archive
     }
 
     async fn begin(&self) -> Result<()> {
@@ -201,7 +203,7 @@ impl IngestTarget {
 
     async fn land_once(&self, jobs: &[Job]) -> Result<Merged> {
         // Of those who store what is missing from the same state, one is first.
-        let (mut batch, before) = self.store().ingest().begin_next_batch(self.run_id).await?;
+        let (mut batch, before) = self.archive().ingest.begin_next_batch(self.run_id).await?;
         let (mut merged, mut stored, mut odd) = (Merged::default(), 0, 0);
         let outcome = async {
             let mut ahead = jobs.first().map(|job| self.blocks(job));
@@ -235,7 +237,7 @@ impl IngestTarget {
             0 => Instants::none(),
             _ => {
                 let range = self.range(&job.interval);
-                Instants::of(self.store().read_records(self.run_id, range, RecordOrder::Asc).await?)
+                Instants::of(self.archive().logs.read_records(self.run_id, range, RecordOrder::Asc).await?)
             }
         };
         let (mut stored, mut odd) = (0, 0);

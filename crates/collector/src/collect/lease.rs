@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use runlog_model::Timestamp;
-use runlog_store::ClaimedRun;
+use runlog_store::collection::ClaimedRun;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
@@ -23,11 +23,11 @@ impl RunLease {
         let (context, claimed, lost) = (Arc::clone(context), claimed.clone(), CancellationToken::new());
         let is_lost = lost.clone();
         let renewing = async move {
-            let CollectContext { store, upstream, .. } = &*context;
+            let CollectContext { archive, upstream, .. } = &*context;
             loop {
                 upstream.client.sleep(upstream.settings.lease / 3).await;
                 let until = lease_end(&context, upstream.client.clock().now());
-                match store.keep_claim(&upstream.name, &claimed, until).await {
+                match archive.collection.renew_lease(&upstream.name, &claimed, until).await {
                     Ok(true) => {}
                     Ok(false) => break is_lost.cancel(),
                     Err(error) => debug!(%error, "a claim could not be renewed"),

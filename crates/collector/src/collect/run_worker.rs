@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use runlog_client::Execution;
 use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp};
-use runlog_store::{ClaimedRun, ErrorKind, LiveQuery, Setback, failpoint};
+use runlog_store::collection::{ClaimedRun, FailedAttempt};
+use runlog_store::logs::LiveQuery;
+use runlog_store::{ErrorKind, failpoint};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -99,7 +101,7 @@ impl RunWorker {
         let left: Vec<(RunId, PathBuf)> =
             named.into_iter().filter_map(|(name, path)| Some((run_of(&name)?, path))).collect();
         let runs: Vec<RunId> = left.iter().map(|(run, _)| *run).collect();
-        let landed = self.0.context.store.landed_among(&self.0.context.upstream.name, &runs).await?;
+        let landed = self.0.context.archive.collection.landed_among(&self.0.context.upstream.name, &runs).await?;
         for (run_id, path) in left.iter().filter(|(run, _)| landed.contains(run)) {
             match remove_left_over(path) {
                 Ok(true) => info!(run.id = %run_id, "pages of a run that has landed were left behind, and are removed"),
@@ -114,7 +116,7 @@ impl RunWorker {
     /// Claims the run that has waited for longest, and lands it; none when none is due.
     pub(super) async fn land_one(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         let Shared { context, progress, .. } = &*self.0;
-        let CollectContext { store, upstream, .. } = context.as_ref();
+        let CollectContext { archive, upstream, .. } = context.as_ref();
         tokio::select! {
             tidied = self.0.is_tidy.get_or_try_init(|| self.tidy()) => { tidied?; }
             () = stop.cancelled() => return Ok(None),
@@ -122,7 +124,7 @@ impl RunWorker {
         let now = upstream.client.clock().now();
         // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
         let claimed = tokio::select! {
-            claimed = store.claim_run(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
+            claimed = archive.collection.claim_run(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
             () = stop.cancelled() => None,
         };
         let Some(claimed) = claimed else { return Ok(None) };
@@ -140,7 +142,7 @@ impl RunWorker {
             }
             () = stop.cancelled() => {
                 // What is on disk stays there, to continue from.
-                with_shutdown_timeout(store.give_back(&upstream.name, &claimed)).await?;
+                with_shutdown_timeout(archive.collection.release(&upstream.name, &claimed)).await?;
                 return Ok(Some(CollectStats::default()));
             }
         };
@@ -158,8 +160,8 @@ impl RunWorker {
             Err(error) => error,
         };
         let setback = self.setback(&claimed, &error);
-        let noted = until_shutdown(store.set_back(&upstream.name, &claimed, &setback), stop).await;
-        let Setback { problem, again_at, .. } = setback;
+        let noted = until_shutdown(archive.collection.record_failure(&upstream.name, &claimed, &setback), stop).await;
+        let FailedAttempt { problem, again_at, .. } = setback;
         if let Err(error) = noted {
             warn!(run.id = %run_id, problem, "a run was not landed, and the archive cannot take note of it");
             return Err(error.into());
@@ -171,12 +173,12 @@ impl RunWorker {
 
     /// Stores what a running run has logged since it was last looked at; false when none is to be looked at.
     pub(super) async fn follow_one(&self, stop: &CancellationToken) -> Result<bool> {
-        let CollectContext { store, upstream, .. } = self.0.context.as_ref();
+        let CollectContext { archive, upstream, .. } = self.0.context.as_ref();
         let Some(every) = upstream.settings.while_going else { return Ok(false) };
         let now = upstream.client.clock().now();
         let before = now.plus_millis(-millis(every));
         let claimed = tokio::select! {
-            claimed = store.claim_going_run(&upstream.name, lease_end(&self.0.context, now), before) => claimed?,
+            claimed = archive.collection.claim_running_run(&upstream.name, lease_end(&self.0.context, now), before) => claimed?,
             () = stop.cancelled() => None,
         };
         let Some(claimed) = claimed else { return Ok(false) };
@@ -190,7 +192,7 @@ impl RunWorker {
             () = lease.lost() => return Ok(true),
             () = stop.cancelled() => {
                 // The next look continues with what is on disk.
-                with_shutdown_timeout(store.give_back(&upstream.name, &claimed)).await?;
+                with_shutdown_timeout(archive.collection.release(&upstream.name, &claimed)).await?;
                 return Ok(true);
             }
         };
@@ -202,19 +204,19 @@ impl RunWorker {
                 "what a run has logged so far could not be brought in, and is looked at again"
             );
         }
-        until_shutdown(store.looked_at_run(&upstream.name, &claimed), stop).await?;
+        until_shutdown(archive.collection.release_checked(&upstream.name, &claimed), stop).await?;
         Ok(true)
     }
 
     /// Fetches from the last archived instant on, so that nothing is missing at the seam; what is there already is not
     /// stored again.
     async fn fetch_and_store_so_far(self, claimed: ClaimedRun) -> Result<()> {
-        let store = &self.0.context.store;
+        let archive = &self.0.context.archive;
         let run_id = claimed.run_id()?;
         let run = execution_of(&claimed)?;
         let newest = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
-        let newest = match store.run(run_id).await? {
-            Some(_) => store.live_page(run_id, &newest).await?.records.pop(),
+        let newest = match archive.runs.get(run_id).await? {
+            Some(_) => archive.logs.live_page(run_id, &newest).await?.records.pop(),
             None => None,
         };
         let start = newest.map(|record| record.time.floor_to_second());
@@ -258,7 +260,7 @@ impl RunWorker {
     /// Fetches a run's log, lands it, and ends the run. Its records; none when it has no log.
     async fn fetch_and_store(self, claimed: ClaimedRun, run_id: RunId) -> Result<Option<u64>> {
         let Shared { context, progress, .. } = &*self.0;
-        let CollectContext { store, upstream, .. } = context.as_ref();
+        let CollectContext { archive, upstream, .. } = context.as_ref();
         progress.report(CollectEvent::Fetching(run_id));
         let run = execution_of(&claimed)?;
         let finish = finish_of(&run).ok_or_else(|| {
@@ -286,10 +288,10 @@ impl RunWorker {
             if is_recent && claimed.attempts + 1 < NO_LOG_TRIES {
                 return Err(CollectError::NoLogYet { run: run_id.to_string() });
             }
-            store.end_without_log(&upstream.name, &claimed, &finish).await?;
+            archive.collection.finish_without_log(&upstream.name, &claimed, &finish).await?;
             return Ok(None);
         }
-        store.land_run(&upstream.name, &claimed, &finish, report.records, report.pages).await?;
+        archive.collection.land(&upstream.name, &claimed, &finish, report.records, report.pages).await?;
         failpoint::reach("collect-landed");
         let records = report.records_mended + odd;
         if records > 0 {
@@ -315,7 +317,7 @@ impl RunWorker {
         }
     }
 
-    fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> Setback {
+    fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> FailedAttempt {
         let mut problem = error_chain(error);
         if let CollectError::Fetch(FetchError::Incomplete { .. } | FetchError::Uncounted { .. }) = error {
             problem += "; the run's page shows what came";
@@ -333,6 +335,6 @@ impl RunWorker {
         let now = self.0.context.upstream.client.clock().now();
         let attempts = u32::try_from(claimed.attempts).unwrap_or_default();
         let again = backoff(AGAIN_FIRST, attempts, longest);
-        Setback { problem, expected, again_at: now.plus_millis(millis(again)) }
+        FailedAttempt { problem, expected, again_at: now.plus_millis(millis(again)) }
     }
 }

@@ -6,7 +6,7 @@ use runlog_client::Execution;
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::places::TaskItem;
 use runlog_model::{EnvironmentId, Random, TaskId, Timestamp, WorkspaceId};
-use runlog_store::Store;
+use runlog_store::workspaces::Workspaces;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
@@ -56,18 +56,23 @@ impl KnownTasks {
 
     /// Makes the task of a run known to the archive, and where it belongs. A task that the upstream does not show stays
     /// what it is there; one that is new there has its id as its name, in a workspace that is called like the upstream.
-    pub(super) async fn learn_task(&self, store: &Store, upstream: &Upstream, run: &Execution) -> Result<TaskId> {
+    pub(super) async fn learn_task(
+        &self,
+        workspaces: &Workspaces,
+        upstream: &Upstream,
+        run: &Execution,
+    ) -> Result<TaskId> {
         let text = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
         let id: TaskId = text.parse().map_err(|_| CollectError::BadRun {
             run: run.id().to_owned(),
             what: format!("its task id {text:?} is not 24 hexadecimal digits"),
         })?;
         match self.shown(upstream, id).await {
-            Some(item) => store.learn_task(&task(item, run)).await?,
+            Some(item) => workspaces.upsert_task(&task(item, run)).await?,
             None => {
-                let is_new = store.task(id).await?.is_none();
+                let is_new = workspaces.task(id).await?.is_none();
                 if is_new {
-                    store.learn_task(&nameless(upstream, id)).await?;
+                    workspaces.upsert_task(&nameless(upstream, id)).await?;
                 }
             }
         }

@@ -4,7 +4,7 @@ use runlog_client::Execution;
 use runlog_model::RunStatus;
 use runlog_model::run::PlanPart;
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_store::ClaimedRun;
+use runlog_store::collection::ClaimedRun;
 use serde::Deserialize;
 
 use super::error::{CollectError, Result};

@@ -1,13 +1,13 @@
 //! What became of the records of a batch.
 
-use runlog_store::{Place, RefusedRange};
+use runlog_store::delivery::{RecordKey, RefusedRange};
 
 use super::sinks::sink::{Encoded, RecordOutcome};
 
 /// What became of each record of a batch.
 pub(super) struct BatchOutcome {
     /// Where the records stand, in order.
-    places: Vec<Place>,
+    places: Vec<RecordKey>,
     /// For each of them, the range of refused ones that it belongs to.
     ranges: Vec<Option<usize>>,
     is_taken: Vec<bool>,
@@ -16,7 +16,7 @@ pub(super) struct BatchOutcome {
 
 impl BatchOutcome {
     pub(super) fn of(records: &[Encoded]) -> Self {
-        let places: Vec<Place> = records.iter().map(|record| record.place).collect();
+        let places: Vec<RecordKey> = records.iter().map(|record| record.place).collect();
         let (ranges, is_taken) = (vec![None; places.len()], vec![false; places.len()]);
         Self { places, ranges, is_taken, refused: Vec::new() }
     }
@@ -63,7 +63,7 @@ impl BatchOutcome {
         (again, problem)
     }
 
-    fn take(&mut self, place: Place) {
+    fn take(&mut self, place: RecordKey) {
         if let Ok(index) = self.places.binary_search(&place) {
             self.is_taken[index] = true;
         }
@@ -92,7 +92,7 @@ impl BatchOutcome {
 
     /// So many of these were refused, and nobody knows which.
     pub(super) fn all_but(&mut self, records: &[Encoded], count: usize, reason: String) {
-        let places: Vec<Place> = records.iter().map(|record| record.place).collect();
+        let places: Vec<RecordKey> = records.iter().map(|record| record.place).collect();
         let [first, .., last] = places[..] else { return };
         let arrivals = |of: fn(u64, u64) -> u64| places.iter().map(|place| place.arrival).reduce(of);
         let arrivals = arrivals(u64::min).zip(arrivals(u64::max)).unwrap_or_default();
@@ -102,7 +102,7 @@ impl BatchOutcome {
 
     /// Leaves room for so many ranges. When there are more: how far the records count that stand before the first of
     /// those, and nothing of what comes after.
-    pub(super) fn cut(&mut self, room: usize) -> Option<Option<Place>> {
+    pub(super) fn cut(&mut self, room: usize) -> Option<Option<RecordKey>> {
         if self.refused.len() <= room {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use runlog_model::record::Severity;
 use runlog_model::{Record, RunStatus, TaskId};
-use runlog_store::OfferedRun;
+use runlog_store::delivery::FinishedRun;
 
 use super::destination::Destination;
 use super::redact::Redactor;
@@ -52,7 +52,7 @@ pub struct BatchBounds {
 }
 
 impl SinkFilter {
-    pub(super) fn wants_run(&self, run: &OfferedRun) -> bool {
+    pub(super) fn wants_run(&self, run: &FinishedRun) -> bool {
         let any = |some: &[String], fits: &dyn Fn(&String) -> bool| some.is_empty() || some.iter().any(fits);
         any(&self.environments, &|name| *name == run.environment)
             && any(&self.workspaces, &|name| *name == run.workspace || *name == run.workspace_id)

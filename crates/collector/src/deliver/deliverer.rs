@@ -14,7 +14,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use runlog_client::Wait;
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{ClaimedDelivery, ErrorKind, Store};
+use runlog_store::delivery::{ClaimedDelivery, Deliveries};
+use runlog_store::supervise::Supervisor;
+use runlog_store::workspaces::Workspaces;
+use runlog_store::{ErrorKind, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -47,7 +50,9 @@ const SETBACK_MAX_ARCHIVE: Duration = Duration::from_secs(600);
 pub struct Deliverer(Arc<Shared>);
 
 struct Shared {
-    store: Store,
+    deliveries: Deliveries,
+    workspaces: Workspaces,
+    supervisor: Supervisor,
     sink: SinkConfig,
     clock: Arc<dyn Clock>,
     wait: Arc<dyn Wait>,
@@ -57,8 +62,17 @@ struct Shared {
 
 impl Deliverer {
     /// A deliverer; nothing is sent yet.
-    pub fn new(store: Store, sink: SinkConfig, clock: Arc<dyn Clock>, wait: Arc<dyn Wait>) -> Self {
-        Self(Arc::new(Shared { store, sink, clock, wait, pool: Arc::new(Pool::new()), health: SinkHealth::default() }))
+    pub fn new(store: &Store, sink: SinkConfig, clock: Arc<dyn Clock>, wait: Arc<dyn Wait>) -> Self {
+        Self(Arc::new(Shared {
+            deliveries: store.deliveries().clone(),
+            workspaces: store.workspaces().clone(),
+            supervisor: store.supervisor().clone(),
+            sink,
+            clock,
+            wait,
+            pool: Arc::new(Pool::new()),
+            health: SinkHealth::default(),
+        }))
     }
 
     /// The name of its sink.
@@ -78,8 +92,8 @@ impl Deliverer {
 
     /// Makes runs due that have ended and that the sink wants. How many are new.
     pub async fn offer(&self) -> std::result::Result<u64, runlog_store::Error> {
-        let Shared { store, sink, .. } = &*self.0;
-        store.offer_runs(&sink.name, |run| sink.filter.wants_run(run)).await
+        let Shared { deliveries, sink, .. } = &*self.0;
+        deliveries.enqueue_finished_runs(&sink.name, |run| sink.filter.wants_run(run)).await
     }
 
     /// Makes the sink known to the archive, as one that nothing is known to be wrong with.
@@ -104,8 +118,7 @@ impl Deliverer {
     /// Delivers until `stop`: offering, being seen and delivering are tasks of their own, so that nothing of that waits
     /// for a delivery that takes long, and what fails is begun anew.
     pub async fn run(&self, stop: CancellationToken) {
-        let Shared { store, sink, wait, pool, .. } = &*self.0;
-        let supervisor = store.supervisor();
+        let Shared { supervisor, sink, wait, pool, .. } = &*self.0;
         let name = |what: &str| format!("deliver {}: {what}", sink.name);
         let (offering, seeing, delivering) = (name("offer runs"), name("be seen"), name("deliver"));
         let (deliverer, until) = (self.clone(), stop.clone());
@@ -136,7 +149,7 @@ impl Deliverer {
         while !stop.is_cancelled() {
             tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => break }
             let seen = tokio::select! {
-                seen = self.0.store.see_sink(self.name()) => seen,
+                seen = self.0.deliveries.touch_sink(self.name()) => seen,
                 () = stop.cancelled() => break,
             };
             if let Err(error) = seen {
@@ -196,8 +209,8 @@ impl Deliverer {
     }
 
     async fn note(&self, problem: Option<&str>) -> std::result::Result<(), runlog_store::Error> {
-        let Shared { store, sink, .. } = &*self.0;
-        store.note_sink(&sink.name, sink.destination.kind(), problem).await
+        let Shared { deliveries, sink, .. } = &*self.0;
+        deliveries.register_sink(&sink.name, sink.destination.kind(), problem).await
     }
 
     /// Claims the run that has waited for longest, and delivers it; none when none is due or the sink is left alone.
@@ -205,13 +218,13 @@ impl Deliverer {
         &self,
         stop: &CancellationToken,
     ) -> std::result::Result<Option<DeliveryStats>, runlog_store::Error> {
-        let Shared { store, sink, clock, wait, .. } = &*self.0;
+        let Shared { deliveries, sink, clock, wait, .. } = &*self.0;
         if self.is_paused() {
             return Ok(None);
         }
         // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
         let claimed = tokio::select! {
-            claimed = store.claim_delivery(&sink.name, lease_end(clock.now())) => claimed?,
+            claimed = deliveries.claim(&sink.name, lease_end(clock.now())) => claimed?,
             () = stop.cancelled() => None,
         };
         let Some(mut claimed) = claimed else { return Ok(None) };
@@ -223,7 +236,8 @@ impl Deliverer {
         let outcome = {
             // A run that makes it panic is set back like any other that fails.
             let delivery = RunDelivery {
-                store,
+                deliveries,
+                workspaces: &self.0.workspaces,
                 sink,
                 clock: clock.as_ref(),
                 wait: wait.as_ref(),
@@ -262,7 +276,7 @@ impl Deliverer {
         outcome: Result<()>,
         stats: &mut DeliveryStats,
     ) -> std::result::Result<(), runlog_store::Error> {
-        let Shared { store, sink, .. } = &*self.0;
+        let Shared { deliveries, sink, .. } = &*self.0;
         match outcome {
             Ok(()) => {
                 if self.has_answered(stats) {
@@ -270,10 +284,10 @@ impl Deliverer {
                 }
                 stats.runs = 1;
             }
-            Err(DeliveryError::Stopped) => store.give_back_delivery(claimed).await?,
+            Err(DeliveryError::Stopped) => deliveries.release(claimed).await?,
             // The log was deleted meanwhile, or another deliverer has the run: whoever claims it next sees how it is.
             Err(DeliveryError::Archive(error)) if error.kind() == ErrorKind::Conflict => {
-                store.give_back_delivery(claimed).await?;
+                deliveries.release(claimed).await?;
             }
             Err(DeliveryError::Archive(error)) => {
                 let longest = match error.kind() {
@@ -289,7 +303,7 @@ impl Deliverer {
             Err(DeliveryError::Refusing(problem)) => self.leave_with(claimed, stats, problem, PAUSE_DENIED).await?,
             Err(DeliveryError::Dead(problem)) => {
                 info!(sink = sink.name, run.id = %claimed.run.id, problem, "the sink refuses a run");
-                store.set_back_delivery(claimed, &problem, None).await?;
+                deliveries.record_failure(claimed, &problem, None).await?;
                 (stats.dead, stats.problem) = (1, Some(problem));
             }
             Err(DeliveryError::Sink { problem, pause }) => self.leave_with(claimed, stats, problem, pause).await?,
@@ -308,7 +322,7 @@ impl Deliverer {
         let until = self.leave_alone(pause);
         warn!(sink = self.name(), problem, "the sink takes nothing, and is left alone for a while");
         self.note(Some(&problem)).await?;
-        self.0.store.set_back_delivery(claimed, &problem, Some(until)).await?;
+        self.0.deliveries.record_failure(claimed, &problem, Some(until)).await?;
         (stats.set_back, stats.problem) = (1, Some(problem));
         Ok(())
     }
@@ -326,21 +340,21 @@ impl Deliverer {
         problem: String,
         longest: Duration,
     ) -> std::result::Result<(), runlog_store::Error> {
-        let Shared { store, sink, clock, .. } = &*self.0;
+        let Shared { deliveries, sink, clock, .. } = &*self.0;
         let times = u32::try_from(claimed.attempts - 1).unwrap_or_default();
         let again_at = clock.now().plus_millis(millis(backoff(SETBACK_FIRST, times, longest)));
         info!(sink = sink.name, run.id = %claimed.run.id, problem, %again_at, "a run was not delivered, and is tried again");
-        store.set_back_delivery(claimed, &problem, Some(again_at)).await?;
+        deliveries.record_failure(claimed, &problem, Some(again_at)).await?;
         (stats.set_back, stats.problem) = (1, Some(problem));
         Ok(())
     }
 
     /// Renews the lease of a run; ends when another deliverer has taken it.
     async fn hold_lease(&self, claimed: &ClaimedDelivery) {
-        let Shared { store, clock, wait, .. } = &*self.0;
+        let Shared { deliveries, clock, wait, .. } = &*self.0;
         loop {
             wait.sleep(LEASE / 3).await;
-            match store.keep_delivery(claimed, lease_end(clock.now())).await {
+            match deliveries.renew_lease(claimed, lease_end(clock.now())).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => debug!(%error, "a claim could not be renewed"),
@@ -362,7 +376,7 @@ impl Deliverer {
             info!(sink = self.name(), "the sink takes what it is sent again");
             self.note(None).await?;
             // What waits because of it does not wait any longer.
-            self.0.store.hasten_deliveries(self.name()).await?;
+            self.0.deliveries.expedite(self.name()).await?;
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use runlog_client::Wait;
 use runlog_model::Clock;
-use runlog_store::{ClaimedDelivery, DeliveryStep, PlacedRecord, Replays, Store};
+use runlog_store::delivery::{ClaimedDelivery, Deliveries, DeliveryStep, KeyedRecord, ReplayBatch};
+use runlog_store::workspaces::Workspaces;
 use tokio_util::sync::CancellationToken;
 
 use super::config::SinkConfig;
@@ -19,7 +20,8 @@ use super::target::{FileParts, RecordTarget, SinkBatches};
 
 /// A run that was claimed to be delivered.
 pub(super) struct RunDelivery<'a> {
-    pub(super) store: &'a Store,
+    pub(super) deliveries: &'a Deliveries,
+    pub(super) workspaces: &'a Workspaces,
     pub(super) sink: &'a SinkConfig,
     pub(super) clock: &'a dyn Clock,
     pub(super) wait: &'a dyn Wait,
@@ -38,12 +40,12 @@ impl RunDelivery<'_> {
             Destination::Files(files) => self.write_files(files, &run).await?,
             Destination::Runs(webhook) => self.send_run(webhook, &run).await?,
         }
-        Ok(self.store.finish_delivery(self.claimed).await?)
+        Ok(self.deliveries.finish(self.claimed).await?)
     }
 
     async fn run_context(&self) -> Result<RunContext> {
         let run = &self.claimed.run;
-        let task = self.store.task(run.task_id).await?;
+        let task = self.workspaces.task(run.task_id).await?;
         let task = task.ok_or_else(|| DeliveryError::Run(format!("its task {} is not known any more", run.task_id)))?;
         Ok(RunContext {
             run: run.clone(),
@@ -77,9 +79,9 @@ impl RunDelivery<'_> {
         Ok(())
     }
 
-    async fn next_replays(&self) -> Result<Option<Replays>> {
+    async fn next_replays(&self) -> Result<Option<ReplayBatch>> {
         match self.claimed.has_replays {
-            true => Ok(self.store.read_replays(self.claimed).await?),
+            true => Ok(self.deliveries.read_replays(self.claimed).await?),
             false => Ok(None),
         }
     }
@@ -94,7 +96,7 @@ impl RunDelivery<'_> {
 
     /// Passes the records on that are wanted, batch by batch, and notes what became of each batch.
     async fn pass_on_records<T: RecordTarget>(&mut self, target: &mut T) -> Result<()> {
-        let mut reader = self.store.read_delivery(self.claimed);
+        let mut reader = self.deliveries.read(self.claimed);
         let mut batch = PendingBatch::default();
         loop {
             let records = tokio::select! {
@@ -136,7 +138,7 @@ impl RunDelivery<'_> {
     async fn end_batch<T: RecordTarget>(&mut self, target: &mut T, batch: PendingBatch) -> Result<()> {
         let sent = target.finish(&batch).await?;
         let room = match sent.has_refused() {
-            true => Some(self.store.dead_letter_room(self.claimed).await?),
+            true => Some(self.deliveries.dead_letter_capacity(self.claimed).await?),
             false => None,
         };
         let (step, problem) = sent.into_step(&batch, room, &self.sink.name);
@@ -149,7 +151,7 @@ impl RunDelivery<'_> {
         if step.until.is_none() && step.replayed.is_none() && step.refused.is_empty() {
             return Ok(());
         }
-        self.store.step_delivery(self.claimed, step).await?;
+        self.deliveries.commit_step(self.claimed, step).await?;
         self.stats.records += step.delivered;
         self.stats.refused += step.refused.iter().map(|range| range.records).sum::<u64>();
         Ok(())
@@ -184,8 +186,8 @@ impl RunDelivery<'_> {
     }
 
     /// A record as it may be seen there, under an id that it keeps.
-    fn item(&self, record: PlacedRecord) -> Item {
-        let PlacedRecord { place, mut record } = record;
+    fn item(&self, record: KeyedRecord) -> Item {
+        let KeyedRecord { place, mut record } = record;
         self.sink.redactor.record(&mut record);
         let begins = epoch_id(self.claimed);
         Item { id: format!("{begins}-{}", place.arrival), spread: spread(&begins), place, record }

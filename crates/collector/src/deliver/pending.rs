@@ -1,6 +1,6 @@
 //! The batch that is being gathered, in figures.
 
-use runlog_store::Place;
+use runlog_store::delivery::RecordKey;
 
 use super::config::BatchBounds;
 
@@ -19,7 +19,7 @@ pub(super) struct PendingBatch {
     /// Those of them that are too old for the sink.
     pub(super) too_old: u64,
     /// The last of all.
-    pub(super) until: Option<Place>,
+    pub(super) until: Option<RecordKey>,
 }
 
 impl PendingBatch {

@@ -1,7 +1,8 @@
 //! Where the records of a run are passed on to, batch by batch: a sink that is sent them, or files.
 
 use runlog_model::Timestamp;
-use runlog_store::{DeliveryStep, limits};
+use runlog_store::delivery::DeliveryStep;
+use runlog_store::limits;
 
 use super::batch::BatchOutcome;
 use super::config::BatchBounds;

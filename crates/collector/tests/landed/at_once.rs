@@ -29,7 +29,7 @@ impl Landing {
         let paced = Arc::new(Paced(time.clone()));
         self.upstream.client = Client::new(settings, Arc::new(time), Arc::new(TestRandom::default()), paced).unwrap();
         self.upstream.selection = Selection { tasks: vec![TASK.parse().unwrap()], ..Selection::default() };
-        self.collector = Collector::new(self.store.clone(), self.upstream.clone(), Arc::new(NoProgress));
+        self.collector = Collector::new(&self.store, self.upstream.clone(), Arc::new(NoProgress));
         let (collector, stop) = (self.collector.clone(), CancellationToken::new());
         let until = stop.clone();
         (stop, tokio::spawn(async move { collector.run(move |_| list_every, until).await }))
@@ -45,7 +45,7 @@ impl Landing {
     }
 
     async fn landed(&self) -> u64 {
-        self.store.collection_figures("service").await.unwrap().landed
+        self.store.collection().metrics("service").await.unwrap().landed
     }
 }
 
@@ -98,7 +98,7 @@ async fn work_on_a_run_that_another_has_taken_over_ends() {
     let (stop, running) = landing.go_on(Duration::from_secs(5));
     landing.when(async || landing.stage.count(At::File) == 1).await;
     landing.stage.change(|script| script.faults[0].2 = all_ended(&[RUN, &other]));
-    landing.when(async || landing.store.collection_figures("service").await.unwrap().known == 2).await;
+    landing.when(async || landing.store.collection().metrics("service").await.unwrap().known == 2).await;
     assert_eq!(landing.landed().await, 0, "the only worker has the first run in hand");
 
     let taken = "UPDATE collected_runs SET claim = 'another', claimed_until = 9000000000000000";

@@ -47,7 +47,7 @@ impl Landing {
 
     /// What the archive knows of the task.
     async fn task(&self) -> Task {
-        self.store.task(TASK.parse().unwrap()).await.unwrap().unwrap()
+        self.store.workspaces().task(TASK.parse().unwrap()).await.unwrap().unwrap()
     }
 }
 
@@ -101,8 +101,11 @@ async fn a_run_that_may_not_be_seen_any_more_does_not_hold_up_the_others() {
     let asked = landing.stage.seen(At::Execution);
     assert!(asked.len() == 2 && asked[0] != asked[1], "{asked:?}");
     assert_eq!(landing.land().await.landed, 1);
-    assert!(landing.store.listed_until("service").await.unwrap() >= Some(now), "every list was read");
-    assert!(landing.store.runs_to_ask_after("service", now, 9).await.unwrap().is_empty(), "others go first now");
+    assert!(landing.store.collection().listed_until("service").await.unwrap() >= Some(now), "every list was read");
+    assert!(
+        landing.store.collection().runs_to_poll("service", now, 9).await.unwrap().is_empty(),
+        "others go first now"
+    );
 
     landing.stage.time.pass(60_000);
     assert_eq!(landing.round().await.landed, 1, "it may be seen again");
@@ -113,12 +116,16 @@ async fn a_list_that_may_not_be_read_does_not_hold_up_the_others() {
     let mut landing = Landing::of(Script::of(plain_log(3)).with(At::OtherList, 0, refused()), |_| ()).await;
     landing.choose(both_tasks());
     assert_eq!(kind(landing.try_list().await.unwrap_err()), ErrorKind::Forbidden);
-    assert_eq!(landing.store.listed_until("service").await.unwrap(), None, "the next round begins there again");
+    assert_eq!(
+        landing.store.collection().listed_until("service").await.unwrap(),
+        None,
+        "the next round begins there again"
+    );
     assert_eq!(landing.land().await.landed, 1);
 
     landing.stage.change(|script| script.faults.clear());
     landing.list().await;
-    assert!(landing.store.listed_until("service").await.unwrap().is_some());
+    assert!(landing.store.collection().listed_until("service").await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -126,7 +133,7 @@ async fn a_task_that_was_deleted_has_an_empty_list() {
     let mut landing = Landing::of(Script::of(plain_log(3)).with(At::OtherList, 0, unknown()), |_| ()).await;
     landing.choose(both_tasks());
     assert_eq!(landing.round().await.landed, 1);
-    assert!(landing.store.listed_until("service").await.unwrap().is_some());
+    assert!(landing.store.collection().listed_until("service").await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -156,8 +163,8 @@ async fn a_run_whose_task_is_not_chosen_any_more_lets_the_others_go_first() {
     let now = landing.stage.time.now();
     landing.list().await;
     assert_eq!(landing.stage.count(At::Execution), 1);
-    assert!(landing.store.runs_to_ask_after("service", now, 9).await.unwrap().is_empty());
-    assert_eq!(landing.store.collection_figures("service").await.unwrap().going, 1);
+    assert!(landing.store.collection().runs_to_poll("service", now, 9).await.unwrap().is_empty());
+    assert_eq!(landing.store.collection().metrics("service").await.unwrap().going, 1);
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ impl Landing {
             settings,
             process: "test".to_owned(),
         };
-        let collector = Collector::new(store.clone(), upstream.clone(), Arc::new(NoProgress));
+        let collector = Collector::new(&store, upstream.clone(), Arc::new(NoProgress));
         Self { stage, random, store, upstream, collector }
     }
 
@@ -94,8 +94,8 @@ impl Landing {
     /// Time and message of what the archive has of the run, and how it ended.
     async fn archived(&self) -> (Vec<(i64, String)>, Option<RunStatus>) {
         let id: RunId = RUN.parse().unwrap();
-        let Some(run) = self.store.run(id).await.unwrap() else { return (Vec::new(), None) };
-        let mut reader = self.store.read_records(id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+        let Some(run) = self.store.runs().get(id).await.unwrap() else { return (Vec::new(), None) };
+        let mut reader = self.store.logs().read_records(id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
         let mut records = Vec::new();
         while let Some(more) = reader.next().await.unwrap() {
             records.extend(more.into_iter().map(|record| (record.time.as_millis(), record.message.unwrap())));
@@ -106,7 +106,7 @@ impl Landing {
 
     /// The collector has ended somehow, and is started again.
     fn restart(&mut self) {
-        self.collector = Collector::new(self.store.clone(), self.upstream.clone(), Arc::new(NoProgress));
+        self.collector = Collector::new(&self.store, self.upstream.clone(), Arc::new(NoProgress));
     }
 
     /// Where pages on their way lie.
@@ -231,7 +231,7 @@ async fn a_log_that_did_not_come_whole_is_told_once() {
         sink_lag: Duration::ZERO,
         to: vec![Destination::Webhook(webhook)],
     };
-    let alerts = Alerts::new(landing.store.clone(), vec![rule], None);
+    let alerts = Alerts::new(&landing.store, vec![rule], None);
     let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
     assert_eq!(new().await, 0);
     assert_eq!(landing.round().await.set_back, 1);
@@ -263,7 +263,7 @@ async fn a_log_that_is_not_whole_is_kept_as_far_as_it_came_and_not_called_done()
         Landing::of(Script::of(plain_log(5)).with(At::Live, 0, Fault::Answer(200, vec![], more)), |_| ()).await;
     assert_eq!(landing.round().await.set_back, 1);
     assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Executing)));
-    let failing = landing.store.failing_runs("service", 9).await.unwrap();
+    let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
     // Nobody can give a collector the flag that takes it as it is.
     let problem = "the log is not complete: the service counts 7 records and 5 came; the run's page shows what came";
     assert_eq!(failing[0].problem.as_deref(), Some(problem));
@@ -310,12 +310,12 @@ async fn a_run_without_a_log_ends_as_one_and_its_log_lands_when_there_is_one_aft
     landing.stage.time.pass(3 * 3_600_000);
     assert_eq!(landing.round().await, CollectStats { no_log: 1, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (Vec::new(), Some(RunStatus::Failed)));
-    let figures = landing.store.collection_figures("service").await.unwrap();
+    let figures = landing.store.collection().metrics("service").await.unwrap();
     assert_eq!((figures.no_log, figures.landed), (1, 0));
 
     landing.stage.change(|script| script.faults.clear());
     assert_eq!(landing.round().await, CollectStats::default(), "it is not asked for again by itself");
-    assert_eq!(landing.store.retry_collection("service").await.unwrap(), 1);
+    assert_eq!(landing.store.collection().retry("service").await.unwrap(), 1);
     assert_eq!(landing.round().await, CollectStats { landed: 1, records: 3, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (plain_log(3), Some(RunStatus::Failed)));
     assert!(!landing.work_is_left());
@@ -332,7 +332,7 @@ async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
         let gone = status_fault(StatusCode::NOT_FOUND, &[]);
         script.faults = vec![(At::List, 0, told(&[])), (At::Execution, 0, gone)];
     });
-    let figures = async || landing.store.collection_figures("service").await.unwrap();
+    let figures = async || landing.store.collection().metrics("service").await.unwrap();
     for _ in 0..2 {
         landing.stage.time.pass(60_000);
         assert_eq!(landing.round().await, CollectStats::default());
@@ -341,7 +341,7 @@ async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
     assert_eq!(landing.stage.count(At::Execution), 1);
 
     // Asked for, it is asked after once more; and when a list tells of it after all, it goes on from there.
-    assert_eq!(landing.store.retry_collection("service").await.unwrap(), 1);
+    assert_eq!(landing.store.collection().retry("service").await.unwrap(), 1);
     landing.stage.time.pass(60_000);
     assert_eq!(landing.round().await, CollectStats::default());
     assert_eq!((landing.stage.count(At::Execution), figures().await.gone), (2, 1));

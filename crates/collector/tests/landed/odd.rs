@@ -37,7 +37,7 @@ async fn odd_runs_of_a_list_are_counted_and_hide_no_other() {
     // Each window tells of all of them.
     assert_eq!((found.listed, found.new), (4 * found.requests, 4), "each list is read once");
     assert!(found.unreadable >= 2, "{found:?}");
-    assert!(landing.store.listed_until("service").await.unwrap().is_some(), "the round came to its end");
+    assert!(landing.store.collection().listed_until("service").await.unwrap().is_some(), "the round came to its end");
     landing.stage.time.pass(60_000);
     assert_eq!(landing.land().await.landed, 3, "what ends in the far future has ended all the same");
 }
@@ -67,7 +67,7 @@ async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
     assert_eq!(landing.round().await, CollectStats::default());
-    let figures = landing.store.collection_figures("service").await.unwrap();
+    let figures = landing.store.collection().metrics("service").await.unwrap();
     assert_eq!((figures.left_out, figures.waiting), (1, 0));
     assert_eq!(landing.list().await.taken_in, 0, "it is still not wanted");
 
@@ -81,7 +81,7 @@ async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
     assert_eq!(landing.round().await, CollectStats::default());
-    assert_eq!(landing.store.collection_figures("service").await.unwrap().landed, 1);
+    assert_eq!(landing.store.collection().metrics("service").await.unwrap().landed, 1);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_run_that_goes_on_again_is_not_left_out() {
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
     landing.round().await;
-    assert_eq!(landing.store.collection_figures("service").await.unwrap().going, 1);
+    assert_eq!(landing.store.collection().metrics("service").await.unwrap().going, 1);
 }
 
 /// One record with half a character, a byte of another encoding or a tab in its text, and the run was tried for ever.

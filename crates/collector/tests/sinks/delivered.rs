@@ -29,7 +29,7 @@ fn alerts(stage: &Stage, condition: Condition, urls: &[&str]) -> Alerts {
         sink_lag: Duration::from_secs(3_600),
         to: urls.iter().map(webhook).collect(),
     };
-    Alerts::new(stage.store.clone(), vec![rule], None)
+    Alerts::new(&stage.store, vec![rule], None)
 }
 
 /// How many alerts a look finds that are new.
@@ -40,21 +40,21 @@ async fn new(stage: &Stage, alerts: &Alerts) -> u64 {
 /// A run that ends, and is due for the sink.
 async fn due_run(stage: &Stage) {
     stage.run(1, &[]).await;
-    assert_eq!(stage.store.offer_runs("sink", |_| true).await.unwrap(), 1);
+    assert_eq!(stage.store.deliveries().enqueue_finished_runs("sink", |_| true).await.unwrap(), 1);
 }
 
 /// The sink gets the run that has been due for longest.
 async fn deliver_one(stage: &Stage) {
     let until = stage.clock.now().plus_millis(MINUTE_MS);
-    let claimed = stage.store.claim_delivery("sink", until).await.unwrap().unwrap();
-    stage.store.finish_delivery(&claimed).await.unwrap();
+    let claimed = stage.store.deliveries().claim("sink", until).await.unwrap().unwrap();
+    stage.store.deliveries().finish(&claimed).await.unwrap();
 }
 
 /// While a sink caught up, it waited with another run at each look, and each of them was told: a thousand mails.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_falls_behind_is_told_once_until_it_has_caught_up() {
     let stage = Stage::new().await;
-    stage.store.note_sink("sink", "loki", None).await.unwrap();
+    stage.store.deliveries().register_sink("sink", "loki", None).await.unwrap();
     let alerts = alerts(&stage, Condition::SinkBehind, &["http://127.0.0.1:9/"]);
     for _ in 0..3 {
         due_run(&stage).await;
@@ -86,8 +86,8 @@ async fn records_of_old_runs_do_not_put_a_sink_behind_before_it_had_time_to_take
     let alerts = alerts(&stage, Condition::SinkBehind, &["http://127.0.0.1:9/"]);
     let run = stage.run(1, &[]).await;
     stage.pass(3 * 24 * 60 * MINUTE_MS);
-    stage.store.note_sink("sink", "loki", None).await.unwrap();
-    assert_eq!(stage.store.offer_runs("sink", |_| true).await.unwrap(), 1);
+    stage.store.deliveries().register_sink("sink", "loki", None).await.unwrap();
+    assert_eq!(stage.store.deliveries().enqueue_finished_runs("sink", |_| true).await.unwrap(), 1);
     assert_eq!(new(&stage, &alerts).await, 0, "a sink that is new is not behind with the history");
     deliver_one(&stage).await;
     stage.pass(3 * 24 * 60 * MINUTE_MS);
@@ -138,18 +138,18 @@ async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_anothe
             let run = stage.run(1, &[]).await;
             assert_eq!(told.recv().await.unwrap()["runId"], run.to_string());
         }
-        let waiting = stage.store.alert_backlog().await.unwrap();
+        let waiting = stage.store.alerts().backlog().await.unwrap();
         assert!(waiting.iter().all(|it| it.problem.is_none()), "the first attempt still goes on: {waiting:?}");
         stop.cancel();
     };
     tokio::join!(alerts.run(&*stage.clock, &NoWait, stop.clone()), what_happens);
 
     // What was being sent when it was told to stop is not in anybody's hands any more.
-    let waiting = stage.store.alert_backlog().await.unwrap();
+    let waiting = stage.store.alerts().backlog().await.unwrap();
     let silent = waiting.into_iter().find(|it| it.waiting == 3).unwrap();
     assert_eq!(silent.problem.as_deref(), Some("told to stop while it was sent"));
     for _ in 0..3 {
-        assert!(stage.store.claim_alert(&silent.destination).await.unwrap().is_some());
+        assert!(stage.store.alerts().claim(&silent.destination).await.unwrap().is_some());
     }
 }
 
@@ -164,19 +164,19 @@ async fn when_a_destination_is_there_again_all_that_waits_for_it_is_told() {
         stage.run(1, &[]).await;
     }
     assert_eq!(new(&stage, &alerts).await, 3);
-    let destination = stage.store.alert_backlog().await.unwrap().remove(0).destination;
+    let destination = stage.store.alerts().backlog().await.unwrap().remove(0).destination;
     let now = stage.clock.now();
     for waits_minutes in [1, 30, 60] {
-        let alert = stage.store.claim_alert(&destination).await.unwrap().unwrap();
+        let alert = stage.store.alerts().claim(&destination).await.unwrap().unwrap();
         let again_at = now.plus_millis(waits_minutes * MINUTE_MS);
-        stage.store.alert_failed(&alert, "it is away", again_at).await.unwrap();
+        stage.store.alerts().record_failure(&alert, "it is away", again_at).await.unwrap();
     }
     stage.pass(2 * MINUTE_MS);
     assert_eq!(alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap(), 3);
     for _ in 0..3 {
         assert!(told.try_recv().is_ok());
     }
-    assert!(stage.store.alert_backlog().await.unwrap().is_empty());
+    assert!(stage.store.alerts().backlog().await.unwrap().is_empty());
 }
 
 /// A clock that goes on by 25 seconds whenever it is looked at.

@@ -14,7 +14,9 @@ use runlog_collector::{
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp};
-use runlog_store::{Caller, CallerKind, SinkFigures, Store, StoreSettings};
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::delivery::SinkMetrics;
+use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 /// When the first record was logged. Unit: epoch milliseconds.
@@ -71,7 +73,7 @@ impl Stage {
         let store = Store::open(settings, clock.clone(), random.clone()).await.unwrap();
         let workspace =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
-        let workspace_id = store.create_workspace(&workspace, "admin").await.unwrap().id;
+        let workspace_id = store.workspaces().create_workspace(&workspace, "admin").await.unwrap().id;
         let task = NewTask {
             id: None,
             workspace_id,
@@ -80,7 +82,7 @@ impl Stage {
             description: None,
             tags: Vec::new(),
         };
-        let task = store.create_task(&task).await.unwrap().id;
+        let task = store.workspaces().create_task(&task).await.unwrap().id;
         Self { store, clock, random, task, folder }
     }
 
@@ -94,9 +96,9 @@ impl Stage {
             administrator: true,
             permissions: Vec::new(),
         };
-        self.store.start_run(id, &StartRun::of_task(self.task), &caller).await.unwrap();
+        self.store.runs().start(id, &StartRun::of_task(self.task), &caller).await.unwrap();
         self.push(id, 0..records, bad).await;
-        self.store.finish_run(id, &FinishRun::with_status(RunStatus::Failed)).await.unwrap();
+        self.store.runs().finish(id, &FinishRun::with_status(RunStatus::Failed)).await.unwrap();
         self.clock.0.fetch_add(31_000, Ordering::Relaxed);
         id
     }
@@ -117,7 +119,7 @@ impl Stage {
 
     /// One for which time passes as it does.
     pub(crate) fn deliverer_in_real_time(&self, setup: SinkConfig) -> Deliverer {
-        Deliverer::new(self.store.clone(), setup, self.clock.clone(), Arc::new(runlog_client::TokioWait))
+        Deliverer::new(&self.store, setup, self.clock.clone(), Arc::new(runlog_client::TokioWait))
     }
 
     /// So much time passes. Unit: milliseconds.
@@ -157,7 +159,7 @@ impl Stage {
 
     /// What the archive has, in order.
     pub(crate) async fn messages(&self, run: RunId) -> Vec<String> {
-        let mut reader = self.store.read_records(run, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+        let mut reader = self.store.logs().read_records(run, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
         let mut messages = Vec::new();
         while let Some(records) = reader.next().await.unwrap() {
             messages.extend(records.into_iter().map(|record| record.message.unwrap()));
@@ -185,12 +187,12 @@ impl Stage {
     }
 
     pub(crate) fn deliverer_of(&self, setup: SinkConfig) -> Deliverer {
-        Deliverer::new(self.store.clone(), setup, self.clock.clone(), Arc::new(TestWait(self.clock.clone())))
+        Deliverer::new(&self.store, setup, self.clock.clone(), Arc::new(TestWait(self.clock.clone())))
     }
 
     /// One round.
     pub(crate) async fn deliver(&self, deliverer: &Deliverer) -> DeliveryStats {
-        if !self.store.delivery_figures().await.unwrap().iter().any(|sink| sink.name == deliverer.name()) {
+        if !self.store.deliveries().metrics().await.unwrap().iter().any(|sink| sink.name == deliverer.name()) {
             deliverer.register().await.unwrap();
         }
         deliverer.offer().await.unwrap();
@@ -201,7 +203,7 @@ impl Stage {
     pub(crate) async fn deliver_all(&self, deliverer: &Deliverer) {
         for _ in 0..20 {
             self.deliver(deliverer).await;
-            let figures = self.store.delivery_figures().await.unwrap();
+            let figures = self.store.deliveries().metrics().await.unwrap();
             if figures.iter().all(|sink| sink.name != deliverer.name() || sink.due == 0) {
                 return;
             }
@@ -221,8 +223,8 @@ impl Stage {
     }
 
     /// Those of the sink that is called so.
-    pub(crate) async fn figures(&self) -> SinkFigures {
-        let all = self.store.delivery_figures().await.unwrap();
+    pub(crate) async fn figures(&self) -> SinkMetrics {
+        let all = self.store.deliveries().metrics().await.unwrap();
         all.into_iter().find(|sink| sink.name == "sink").unwrap()
     }
 }

@@ -1,7 +1,7 @@
 //! Writes down who did what, for routes that say so in the list.
 //!
 //! What changes something is written down by the call that changes it, in one transaction, on a task that goes on when the
-//! client hangs up: the handler is given the [`Deed`] for that. What reads is written down after it was read and before it
+//! client hangs up: the handler is given the [`AuditContext`] for that. What reads is written down after it was read and before it
 //! is answered. What is written down here besides is what changed nothing: requests that were refused, or found all as
 //! they wanted it.
 
@@ -13,7 +13,8 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use runlog_model::wire::admin::AuditEntry;
-use runlog_store::{Deed, Error, Store};
+use runlog_store::audit::AuditContext;
+use runlog_store::{Error, Store};
 use tracing::error;
 
 use crate::auth::recent_reads::Read;
@@ -62,7 +63,7 @@ pub(crate) struct AlreadyAudited;
 /// What this request does, for the audit log; there in handlers of audited routes that change something.
 #[derive(Clone)]
 pub(crate) struct AuditedChange {
-    deed: Deed,
+    context: AuditContext,
     store: Store,
 }
 
@@ -80,22 +81,22 @@ impl<S: Sync> FromRequestParts<S> for AuditedChange {
 impl AuditedChange {
     /// The archive for the change, which is answered with this status and written down with it.
     pub(crate) fn store(&self, status: StatusCode) -> Store {
-        self.store.doing(self.deed.answered_with(status.as_u16()))
+        self.store.with_audit(self.context.with_status(status.as_u16()))
     }
 
     /// The archive for one of the things that a request does which has no entry of its own, such as `start run`.
     pub(crate) fn store_to(&self, action: &str, status: StatusCode) -> Store {
-        self.store.doing(self.deed.named(action).answered_with(status.as_u16()))
+        self.store.with_audit(self.context.with_action(action).with_status(status.as_u16()))
     }
 
     /// Writes down that a part of this request was refused.
     pub(crate) async fn refused(&self, status: StatusCode, subject: String) -> ApiResult<()> {
-        Ok(self.store.write_deed(&self.deed.answered_with(status.as_u16()).about(subject)).await?)
+        Ok(self.store.audit().record_context(&self.context.with_status(status.as_u16()).with_subject(subject)).await?)
     }
 
     /// The same for a change of something that the path does not name, or not alone.
     pub(crate) fn store_about(&self, status: StatusCode, subject: String) -> Store {
-        self.store.doing(self.deed.answered_with(status.as_u16()).about(subject))
+        self.store.with_audit(self.context.with_status(status.as_u16()).with_subject(subject))
     }
 }
 
@@ -125,18 +126,18 @@ pub(crate) async fn audit_request(State(audited): State<Audited>, request: Reque
 
 /// Handles a request that changes something, to its end, whether or not its client waits for that.
 async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next: Next) -> Response {
-    let (deed, store) = (Deed::new(entry.clone()), audited.auth.store().clone());
-    request.extensions_mut().insert(AuditedChange { deed: deed.clone(), store: store.clone() });
+    let (context, store) = (AuditContext::new(entry.clone()), audited.auth.store().clone());
+    request.extensions_mut().insert(AuditedChange { context: context.clone(), store: store.clone() });
     let has_entry = audited.mode == AuditMode::Change;
     let change = audited.auth.changes().run(async move {
         let response = next.run(request).await;
         let status = response.status();
         // A change that was made, and whose request failed afterwards, is answered otherwise than it was written down.
-        let is_told = deed.is_written() && status.is_success();
+        let is_told = context.is_written() && status.is_success();
         if has_entry && !is_told {
             let entry = AuditEntry { status: status.as_u16(), ..entry };
             let id = entry.request_id.clone();
-            if let Err(error) = store.audit(entry).await {
+            if let Err(error) = store.audit().record(entry).await {
                 error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
             }
         }
@@ -160,7 +161,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
     }
     let entry = AuditEntry { status: response.status().as_u16(), ..entry };
     let id = entry.request_id.clone();
-    match (audited.auth.store().audit(entry).await, read) {
+    match (audited.auth.store().audit().record(entry).await, read) {
         (Ok(()), Some(read)) => audited.auth.recent_reads().insert(read),
         (Ok(()), None) => {}
         (Err(error), _) if is_success => return unanswered(error).into_response(),

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runlog_model::hex;
-use runlog_store::{PageFile, SigningKey};
+use runlog_store::accounts::SigningKey;
+use runlog_store::pages::PageFile;
 use sha2::Sha256;
 use tracing::warn;
 

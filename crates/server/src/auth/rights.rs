@@ -2,7 +2,9 @@
 
 use runlog_model::place::{Right, Task, Workspace};
 use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
-use runlog_store::{Caller, RunBrief, Store};
+use runlog_store::Store;
+use runlog_store::accounts::Caller;
+use runlog_store::runs::RunBrief;
 
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::{Params, parse_id};
@@ -16,7 +18,7 @@ pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
 /// The run of a path, if the caller has these rights on its workspace. 400, then 404, then 403.
 pub(crate) async fn run(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Run> {
     let run_id: RunId = parse_id("executionId", text)?;
-    let run = store.run(run_id).await?.ok_or_else(|| no_run(run_id))?;
+    let run = store.runs().get(run_id).await?.ok_or_else(|| no_run(run_id))?;
     require(store, caller, run.workspace_id, rights).await?;
     Ok(run)
 }
@@ -24,14 +26,14 @@ pub(crate) async fn run(store: &Store, caller: &Caller, text: &str, rights: &[Ri
 /// The run of a path in brief, if the caller has these rights on its workspace. 400, then 404, then 403.
 pub(crate) async fn run_brief(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<RunBrief> {
     let run_id: RunId = parse_id("executionId", text)?;
-    let run = store.run_brief(run_id).await?.ok_or_else(|| no_run(run_id))?;
+    let run = store.runs().brief(run_id).await?.ok_or_else(|| no_run(run_id))?;
     require(store, caller, run.workspace_id, rights).await?;
     Ok(run)
 }
 
 /// The task with an id, if the caller has these rights on its workspace.
 pub(crate) async fn task(store: &Store, caller: &Caller, task_id: TaskId, rights: &[Right]) -> ApiResult<Task> {
-    let task = store.task(task_id).await?;
+    let task = store.workspaces().task(task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {task_id} in this archive")))?;
     require(store, caller, task.workspace.id, rights).await?;
     Ok(task)
@@ -45,13 +47,13 @@ pub(crate) async fn workspaces_of_task(
     task_id: TaskId,
 ) -> ApiResult<Option<Vec<WorkspaceId>>> {
     task(store, caller, task_id, &[Right::View]).await?;
-    Ok(store.workspaces_with(caller, Right::View).await?)
+    Ok(store.accounts().workspaces_with(caller, Right::View).await?)
 }
 
 /// The workspace of a path, if the caller has these rights on it.
 pub(crate) async fn workspace(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Workspace> {
     let workspace_id: WorkspaceId = parse_id("workspaceId", text)?;
-    let workspace = store.workspace(workspace_id).await?;
+    let workspace = store.workspaces().get(workspace_id).await?;
     let workspace = workspace
         .ok_or_else(|| ApiError::not_found(format!("there is no workspace {workspace_id} in this archive")))?;
     require(store, caller, workspace_id, rights).await?;
@@ -72,13 +74,13 @@ pub(crate) async fn viewed_scope(store: &Store, caller: &Caller, params: &Params
     let wanted: Option<WorkspaceId> =
         params.text("workspaceId").map(|text| parse_id("workspaceId", text)).transpose()?;
     if let (Some(environment_id), Some(wanted)) = (environment_id, wanted) {
-        let found = store.workspace(wanted).await?;
+        let found = store.workspaces().get(wanted).await?;
         if found.is_some_and(|workspace| workspace.environment.id != environment_id) {
             let message = format!("workspaceId: workspace {wanted} is not in environment {environment_id}");
             return Err(ApiError::invalid(message));
         }
     }
-    let viewed = store.workspaces_with(caller, Right::View).await?;
+    let viewed = store.accounts().workspaces_with(caller, Right::View).await?;
     let workspace_ids = match (wanted, viewed) {
         (None, viewed) => viewed,
         (Some(wanted), None) => Some(vec![wanted]),
@@ -89,7 +91,7 @@ pub(crate) async fn viewed_scope(store: &Store, caller: &Caller, params: &Params
 
 /// 403 that names what is missing, unless the caller has all of these rights on a workspace.
 pub(crate) async fn require(store: &Store, caller: &Caller, workspace: WorkspaceId, rights: &[Right]) -> ApiResult<()> {
-    let held = store.rights(caller, workspace).await?;
+    let held = store.accounts().rights(caller, workspace).await?;
     let missing: Vec<&str> =
         rights.iter().filter(|right| !held.has(**right)).map(|right| right.console_name()).collect();
     if missing.is_empty() {
@@ -105,7 +107,7 @@ pub(crate) async fn require(store: &Store, caller: &Caller, workspace: Workspace
 /// 403 for a caller who may publish nowhere: what names its runs itself need not be read then.
 pub(crate) async fn publisher(store: &Store, caller: &Caller) -> ApiResult<()> {
     let right = Right::Publish;
-    match store.workspaces_with(caller, right).await? {
+    match store.accounts().workspaces_with(caller, right).await? {
         Some(workspaces) if workspaces.is_empty() => {
             let message = format!("{} has the right {} on no workspace", caller.name, right.console_name());
             Err(ApiError::forbidden(message).with_detail("whoever manages a workspace can grant it"))
@@ -118,7 +120,7 @@ pub(crate) async fn publisher(store: &Store, caller: &Caller) -> ApiResult<()> {
 pub(crate) async fn readable_workspaces(store: &Store, caller: &Caller) -> ApiResult<Option<Vec<WorkspaceId>>> {
     let mut readable: Option<Vec<WorkspaceId>> = None;
     for right in Right::READ_LOGS {
-        let Some(held) = store.workspaces_with(caller, right).await? else { return Ok(None) };
+        let Some(held) = store.accounts().workspaces_with(caller, right).await? else { return Ok(None) };
         readable = Some(match readable {
             None => held,
             Some(readable) => readable.into_iter().filter(|workspace| held.contains(workspace)).collect(),

@@ -4,7 +4,7 @@
 //! (`SameSite=Strict`), and a request that changes something must carry a header that no other site can add.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use runlog_store::Session;
+use runlog_store::accounts::Session;
 
 use crate::auth::state::{Auth, AuthSettings};
 use crate::http::error::{ApiError, ApiResult};
@@ -41,7 +41,7 @@ pub(crate) fn session_text(settings: &AuthSettings, headers: &HeaderMap) -> Opti
 
 /// The session of a request that shows a cookie; 401 when it has ended, 403 when another site may be behind the request.
 pub(crate) async fn session(auth: &Auth, text: &str, method: &Method, headers: &HeaderMap) -> ApiResult<Session> {
-    let session = auth.store().session(text).await?.ok_or_else(ended)?;
+    let session = auth.store().accounts().session(text).await?.ok_or_else(ended)?;
     if let Some(key_id) = &session.key_id
         && auth.token_keys().by_id(key_id).await?.is_none()
     {

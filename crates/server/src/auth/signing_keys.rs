@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{SigningKey, Store};
+use runlog_store::accounts::{SigningKey, SigningKeys};
 
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
@@ -19,7 +19,7 @@ pub(crate) const LINKS: &str = "links";
 /// The keys of one purpose.
 pub(crate) struct KeyRing {
     purpose: &'static str,
-    store: Store,
+    stored: SigningKeys,
     clock: Arc<dyn Clock>,
     known: Mutex<Known>,
 }
@@ -31,10 +31,14 @@ struct Known {
 }
 
 impl KeyRing {
-    pub(crate) async fn open(purpose: &'static str, store: Store, clock: Arc<dyn Clock>) -> runlog_store::Result<Self> {
-        let keys = Arc::new(store.signing_keys(purpose).await?);
+    pub(crate) async fn open(
+        purpose: &'static str,
+        stored: SigningKeys,
+        clock: Arc<dyn Clock>,
+    ) -> runlog_store::Result<Self> {
+        let keys = Arc::new(stored.list(purpose).await?);
         let known = Mutex::new(Known { keys, looked_at: clock.now() });
-        Ok(Self { purpose, store, clock, known })
+        Ok(Self { purpose, stored, clock, known })
     }
 
     /// The key that signs.
@@ -67,7 +71,7 @@ impl KeyRing {
                 return Ok(Arc::clone(&known.keys));
             }
         }
-        let keys = Arc::new(self.store.signing_keys(self.purpose).await?);
+        let keys = Arc::new(self.stored.list(self.purpose).await?);
         *self.lock() = Known { keys: Arc::clone(&keys), looked_at: now };
         Ok(keys)
     }

@@ -51,8 +51,8 @@ impl Auth {
         random: Arc<dyn Random>,
     ) -> runlog_store::Result<Self> {
         let shared = Shared {
-            token_keys: KeyRing::open(ACCESS_TOKENS, store.clone(), Arc::clone(&clock)).await?,
-            link_keys: KeyRing::open(LINKS, store.clone(), Arc::clone(&clock)).await?,
+            token_keys: KeyRing::open(ACCESS_TOKENS, store.signing_keys().clone(), Arc::clone(&clock)).await?,
+            link_keys: KeyRing::open(LINKS, store.signing_keys().clone(), Arc::clone(&clock)).await?,
             rate_limits: RateLimits::new(settings.rates, Arc::clone(&clock)),
             recent_reads: RecentReads::new(Arc::clone(&clock)),
             changes: DetachedTasks::default(),

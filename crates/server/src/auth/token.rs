@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use runlog_model::Timestamp;
-use runlog_store::{AccessToken, Caller, CallerKind, OpenedSession};
+use runlog_store::accounts::{AccessToken, Caller, CallerKind, NewSession};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::rate_limit::Credential;
@@ -81,30 +81,30 @@ async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: O
     let token = bearer(headers)?;
     let caller = if token.starts_with(PERSONAL_TOKEN_PREFIX) {
         auth.rate_limits().check_credential(from, Credential::Token(token))?;
-        let caller = auth.store().caller_by_token(token).await?;
+        let caller = auth.store().accounts().authenticate_token(token).await?;
         if caller.is_some() {
             auth.rate_limits().note_verified(Credential::Token(token));
         }
         caller
     } else {
         let account = account_of(auth, token).await?.account;
-        auth.store().caller(CallerKind::ServiceAccount, &account).await?
+        auth.store().accounts().caller(CallerKind::ServiceAccount, &account).await?
     };
     caller.ok_or_else(unknown_token)
 }
 
 /// Opens a session for whoever shows a good token.
-pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<OpenedSession> {
+pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<NewSession> {
     if token.starts_with(PERSONAL_TOKEN_PREFIX) {
-        return auth.store().open_session(token).await?.ok_or_else(unknown_token);
+        return auth.store().accounts().open_session(token).await?.ok_or_else(unknown_token);
     }
     let verified = account_of(auth, token).await?;
-    if auth.store().caller(CallerKind::ServiceAccount, &verified.account).await?.is_none() {
+    if auth.store().accounts().caller(CallerKind::ServiceAccount, &verified.account).await?.is_none() {
         return Err(unknown_token());
     }
     let expires_at = Timestamp::clamped(verified.expires_seconds.saturating_mul(1_000));
     let token = AccessToken { account_id: &verified.account, key_id: &verified.key_id, expires_at };
-    Ok(auth.store().open_session_of_account(token).await?)
+    Ok(auth.store().accounts().open_service_account_session(token).await?)
 }
 
 /// 401: nobody is known by this token.

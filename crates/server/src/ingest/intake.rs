@@ -12,7 +12,8 @@ use runlog_model::place::{Right, Task};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId, hex};
-use runlog_store::{Caller, ErrorKind, Store};
+use runlog_store::accounts::Caller;
+use runlog_store::{ErrorKind, Store};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -268,7 +269,7 @@ async fn store(
     }
     if let Some(ended) = ended {
         let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
-        match sender.store_to("finish run").finish_run(run_id, &finish).await.map_err(ApiError::from) {
+        match sender.store_to("finish run").runs().finish(run_id, &finish).await.map_err(ApiError::from) {
             Ok(_) => outcome.ended += 1,
             Err(error) if error.status.is_server_error() => return Err(error),
             // The records are stored; only the end contradicts what is known.
@@ -280,7 +281,7 @@ async fn store(
 
 /// Begins a run that is not known, or of which more is said. True when it is new.
 async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
-    let known = sender.store.run(run_id).await?;
+    let known = sender.store.runs().get(run_id).await?;
     if let Some(run) = &known {
         rights::require(sender.store, sender.caller, run.workspace_id, &[Right::Publish]).await?;
     }
@@ -298,7 +299,7 @@ async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResul
         start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
         ..begun
     };
-    let (_, is_new) = sender.store_to("start run").start_run(run_id, &start, sender.caller).await?;
+    let (_, is_new) = sender.store_to("start run").runs().start(run_id, &start, sender.caller).await?;
     Ok(is_new)
 }
 
@@ -328,7 +329,7 @@ async fn store_records(sender: &Sender<'_>, run_id: RunId, name: Option<&str>, r
 /// The task that is named, made when it is not known and its workspace is.
 async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResult<Task> {
     if let Some(id) = hint.task_id
-        && sender.store.task(id).await?.is_some()
+        && sender.store.workspaces().task(id).await?.is_some()
     {
         return rights::task(sender.store, sender.caller, id, &[Right::Publish]).await;
     }
@@ -354,14 +355,14 @@ async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResu
         tags: Vec::new(),
     };
     Ok(match hint.task_id {
-        Some(_) => sender.store_to("create task").create_task(&new).await?,
-        None => sender.store_to("create task").task_named(&new).await?,
+        Some(_) => sender.store_to("create task").workspaces().create_task(&new).await?,
+        None => sender.store_to("create task").workspaces().get_or_create_task(&new).await?,
     })
 }
 
 /// Makes the workspace, and its environment, when it is not known and the caller is an administrator.
 async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, hint: &TaskHint) -> ApiResult<()> {
-    if sender.store.workspace(id).await?.is_some() {
+    if sender.store.workspaces().get(id).await?.is_some() {
         return Ok(());
     }
     if !sender.caller.administrator {
@@ -370,10 +371,11 @@ async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, hint: &TaskHint) -
     }
     if let Some(environment_id) = hint.environment_id {
         let name = hint.environment_name.clone().unwrap_or_else(|| environment_id.to_string());
-        let known = sender.store.environments().await?.iter().any(|environment| environment.id == environment_id);
+        let known =
+            sender.store.workspaces().environments().await?.iter().any(|environment| environment.id == environment_id);
         if !known {
             let new = NewEnvironment { id: Some(environment_id), name, description: None };
-            sender.store_to("create environment").create_environment(&new).await?;
+            sender.store_to("create environment").workspaces().create_environment(&new).await?;
         }
     }
     let new = NewWorkspace {
@@ -383,7 +385,7 @@ async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, hint: &TaskHint) -
         description: None,
         owner: None,
     };
-    sender.store_to("create workspace").create_workspace(&new, &sender.caller.name).await?;
+    sender.store_to("create workspace").workspaces().create_workspace(&new, &sender.caller.name).await?;
     Ok(())
 }
 

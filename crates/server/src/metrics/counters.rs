@@ -11,10 +11,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use runlog_model::{Severity, Timestamp};
-use runlog_store::{
-    ArchiveFigures, CollectionFigures, CollectorFigures, OBJECT_LATENCY_MS, ObjectFigures, SinkFigures, TaskFigures,
-    WorkState,
-};
+use runlog_store::collection::{CollectionMetrics, CollectorHeartbeat};
+use runlog_store::delivery::SinkMetrics;
+use runlog_store::metrics::{ArchiveMetrics, OBJECT_LATENCY_BUCKETS_MS, ObjectStoreMetrics, TaskMetrics};
+use runlog_store::supervise::WorkState;
 
 use crate::metrics::process::ProcessMetrics;
 use crate::metrics::stale_cache::Snapshot;
@@ -37,7 +37,7 @@ pub(crate) struct NodeMetrics {
     /// Its background work.
     pub(crate) background: Vec<WorkState>,
     /// What it does on the archive.
-    pub(crate) store: runlog_store::NodeFigures,
+    pub(crate) store: runlog_store::metrics::NodeMetrics,
     /// What pushed bodies hold, of themselves and of what they unfold to. Unit: bytes.
     pub(crate) bodies_held: (usize, usize),
     /// What there is of that. Unit: bytes.
@@ -52,10 +52,10 @@ pub(crate) struct NodeMetrics {
 
 /// Everything that is shown once, beside the counters of this process.
 pub(crate) struct Scrape<'f> {
-    pub(crate) archive: &'f Snapshot<ArchiveFigures>,
-    pub(crate) upstreams: &'f [CollectionFigures],
-    pub(crate) collectors: &'f [CollectorFigures],
-    pub(crate) sinks: &'f [SinkFigures],
+    pub(crate) archive: &'f Snapshot<ArchiveMetrics>,
+    pub(crate) upstreams: &'f [CollectionMetrics],
+    pub(crate) collectors: &'f [CollectorHeartbeat],
+    pub(crate) sinks: &'f [SinkMetrics],
     pub(crate) node: &'f NodeMetrics,
     pub(crate) now: Timestamp,
     /// Whether there are series for each task.
@@ -283,7 +283,7 @@ fn process_registry(process: &ProcessMetrics, started_at: Timestamp) -> Registry
 }
 
 /// How long requests to the objects took until their answers began. The library can only count them itself.
-fn write_object_durations(text: &mut String, objects: &[ObjectFigures]) -> fmt::Result {
+fn write_object_durations(text: &mut String, objects: &[ObjectStoreMetrics]) -> fmt::Result {
     let name = "runlog_object_request_duration_seconds";
     writeln!(text, "# HELP {name} Time to the beginning of an answer of the objects, files or bucket.")?;
     writeln!(text, "# TYPE {name} histogram")?;
@@ -293,7 +293,7 @@ fn write_object_durations(text: &mut String, objects: &[ObjectFigures]) -> fmt::
         let mut count = 0;
         for (place, class) in figures.classes.iter().enumerate() {
             count += class;
-            let end = OBJECT_LATENCY_MS.get(place).map(|ms| format!("{:?}", *ms as f64 / 1_000.0));
+            let end = OBJECT_LATENCY_BUCKETS_MS.get(place).map(|ms| format!("{:?}", *ms as f64 / 1_000.0));
             let end = end.as_deref().unwrap_or("+Inf");
             writeln!(text, "{name}_bucket{{operation=\"{operation}\",le=\"{end}\"}} {count}")?;
         }
@@ -304,7 +304,7 @@ fn write_object_durations(text: &mut String, objects: &[ObjectFigures]) -> fmt::
 }
 
 /// The archive's figures, as they were so long ago, of each task as well where that is wanted.
-fn archive_registry(figures: &ArchiveFigures, age_ms: i64, is_by_task: bool) -> Registry {
+fn archive_registry(figures: &ArchiveMetrics, age_ms: i64, is_by_task: bool) -> Registry {
     let mut registry = Registry::with_prefix("runlog");
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge = Gauge::<i64>::default();
@@ -339,7 +339,7 @@ fn archive_registry(figures: &ArchiveFigures, age_ms: i64, is_by_task: bool) -> 
     registry
 }
 
-fn register_tasks(registry: &mut Registry, figures: &ArchiveFigures) {
+fn register_tasks(registry: &mut Registry, figures: &ArchiveMetrics) {
     let (runs, records) = (Family::<RunLabels, Gauge>::default(), Family::<RecordLabels, Gauge>::default());
     let ended = Family::<TaskLabels, Gauge>::default();
     let (seconds, success) = (Family::<TaskLabels, Seconds>::default(), Family::<TaskLabels, Seconds>::default());
@@ -368,7 +368,7 @@ fn register_tasks(registry: &mut Registry, figures: &ArchiveFigures) {
 }
 
 /// How far the collecting is, from the catalog: the same on every node, wherever the collectors run.
-fn collection_registry(upstreams: &[CollectionFigures], collectors: &[CollectorFigures], now: Timestamp) -> Registry {
+fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorHeartbeat], now: Timestamp) -> Registry {
     let mut registry = Registry::with_prefix("runlog_collector");
     let runs = Family::<UpstreamRunLabels, Gauge>::default();
     let (records, pages) = (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
@@ -406,7 +406,7 @@ fn collection_registry(upstreams: &[CollectionFigures], collectors: &[CollectorF
     registry.register("lag_seconds", "How long the longest waiting run has ended", lag);
     registry.register("listed_seconds", "How long ago runs were last listed", listed);
 
-    let of_hosts = |value: fn(&CollectorFigures) -> Option<i64>| {
+    let of_hosts = |value: fn(&CollectorHeartbeat) -> Option<i64>| {
         let family = Family::<HostLabels, Gauge>::default();
         for collector in collectors {
             if let Some(value) = value(collector) {
@@ -429,7 +429,7 @@ fn collection_registry(upstreams: &[CollectionFigures], collectors: &[CollectorF
 }
 
 /// How far the sinks are, from the catalog.
-fn delivery_registry(sinks: &[SinkFigures]) -> Registry {
+fn delivery_registry(sinks: &[SinkMetrics]) -> Registry {
     let mut registry = Registry::with_prefix("runlog_sink");
     let runs = Family::<SinkRunLabels, Gauge>::default();
     let (records, refused) = (Family::<SinkLabels, Gauge>::default(), Family::<SinkLabels, Gauge>::default());
@@ -469,6 +469,6 @@ fn background_registry(states: &[WorkState]) -> Registry {
     registry
 }
 
-fn labels(task: &TaskFigures) -> TaskLabels {
+fn labels(task: &TaskMetrics) -> TaskLabels {
     TaskLabels { task: task.id.to_string(), name: task.name.clone(), workspace: task.workspace.clone() }
 }

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{CountBody, NewServiceAccount, ServiceAccountBody};
-use runlog_store::Caller;
+use runlog_store::accounts::Caller;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     Authenticated(caller): Authenticated,
 ) -> ApiResult<Json<Vec<ServiceAccountBody>>> {
     may_manage(&caller)?;
-    Ok(Json(app.store().service_accounts().await?))
+    Ok(Json(app.store().accounts().service_accounts().await?))
 }
 
 /// `POST /account/service-accounts`: the answer is the only place where its secret is ever shown.
@@ -63,7 +63,7 @@ pub(crate) async fn create(
 ) -> ApiResult<Response> {
     may_manage(&caller)?;
     may_give(&caller, &new.permissions)?;
-    let made = change.store(StatusCode::CREATED).create_service_account(&new).await?;
+    let made = change.store(StatusCode::CREATED).accounts().create_service_account(&new).await?;
     let location = format!("/account/service-accounts/{}", made.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(made)).into_response())
 }
@@ -86,7 +86,7 @@ pub(crate) async fn one(
 }
 
 async fn found(app: &App, id: &str) -> ApiResult<Json<ServiceAccountBody>> {
-    let account = app.store().service_account(id).await?;
+    let account = app.store().accounts().service_account(id).await?;
     account.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no service account {id}")))
 }
 
@@ -108,7 +108,7 @@ pub(crate) async fn update(
 ) -> ApiResult<Json<ServiceAccountBody>> {
     may_manage(&caller)?;
     may_give(&caller, &new.permissions)?;
-    change.store(StatusCode::OK).update_service_account(&id, &new).await?;
+    change.store(StatusCode::OK).accounts().update_service_account(&id, &new).await?;
     found(&app, &id).await
 }
 
@@ -121,7 +121,7 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Json<CountBody>> {
     may_manage(&caller)?;
-    let count = app.store().service_accounts().await?.len() as u64;
+    let count = app.store().accounts().service_accounts().await?.len() as u64;
     Ok(Json(CountBody { tenant_id: app.settings().account_id.clone(), count }))
 }
 
@@ -150,6 +150,6 @@ pub(crate) async fn remove(
     change: AuditedChange,
 ) -> ApiResult<StatusCode> {
     may_manage(&caller)?;
-    change.store(StatusCode::NO_CONTENT).delete_service_account(&id).await?;
+    change.store(StatusCode::NO_CONTENT).accounts().delete_service_account(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewToken, NewUser, NewWorkspace, TokenBody, UserBody};
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
-use runlog_store::{Caller, CallerKind, TaskFilter};
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::workspaces::TaskFilter;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -30,7 +31,7 @@ fn made<T>(body: T) -> Made<T> {
     responses((status = 200, description = "All of them, by name", body = Vec<EnvironmentBody>))
 )]
 pub(crate) async fn environments(State(app): State<App>) -> ApiResult<Json<Vec<EnvironmentBody>>> {
-    Ok(Json(app.store().environments().await?.iter().map(Into::into).collect()))
+    Ok(Json(app.store().workspaces().environments().await?.iter().map(Into::into).collect()))
 }
 
 /// `POST /runlog/v1/environments`.
@@ -45,7 +46,7 @@ pub(crate) async fn create_environment(
     change: AuditedChange,
     JsonBody(new): JsonBody<NewEnvironment>,
 ) -> Made<EnvironmentBody> {
-    made((&change.store(StatusCode::CREATED).create_environment(&new).await?).into())
+    made((&change.store(StatusCode::CREATED).workspaces().create_environment(&new).await?).into())
 }
 
 /// `GET /runlog/v1/workspaces`.
@@ -56,7 +57,7 @@ pub(crate) async fn create_environment(
     responses((status = 200, description = "All of them, by name", body = Vec<WorkspaceBody>))
 )]
 pub(crate) async fn workspaces(State(app): State<App>) -> ApiResult<Json<Vec<WorkspaceBody>>> {
-    Ok(Json(app.store().workspaces().await?.iter().map(Into::into).collect()))
+    Ok(Json(app.store().workspaces().list().await?.iter().map(Into::into).collect()))
 }
 
 /// `POST /runlog/v1/workspaces`.
@@ -72,7 +73,7 @@ pub(crate) async fn create_workspace(
     change: AuditedChange,
     JsonBody(new): JsonBody<NewWorkspace>,
 ) -> Made<WorkspaceBody> {
-    made((&change.store(StatusCode::CREATED).create_workspace(&new, &caller.name).await?).into())
+    made((&change.store(StatusCode::CREATED).workspaces().create_workspace(&new, &caller.name).await?).into())
 }
 
 /// `GET /runlog/v1/tasks`: all of them, by name.
@@ -84,7 +85,7 @@ pub(crate) async fn create_workspace(
 )]
 pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem>>> {
     let all = TaskFilter { limit: i64::MAX.unsigned_abs(), ..TaskFilter::default() };
-    let (tasks, _) = app.store().tasks(&all).await?;
+    let (tasks, _) = app.store().workspaces().tasks(&all).await?;
     Ok(Json(tasks.iter().map(Into::into).collect()))
 }
 
@@ -97,7 +98,7 @@ pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem
     responses((status = 201, description = "Made", body = TaskItem), (status = 409, description = "The name or the id is taken", body = ErrorBody), (status = 404, description = "There is no such place", body = ErrorBody))
 )]
 pub(crate) async fn create_task(change: AuditedChange, JsonBody(new): JsonBody<NewTask>) -> Made<TaskItem> {
-    made((&change.store(StatusCode::CREATED).create_task(&new).await?).into())
+    made((&change.store(StatusCode::CREATED).workspaces().create_task(&new).await?).into())
 }
 
 /// `GET /runlog/v1/users`.
@@ -108,7 +109,7 @@ pub(crate) async fn create_task(change: AuditedChange, JsonBody(new): JsonBody<N
     responses((status = 200, description = "All of them, by name", body = Vec<UserBody>))
 )]
 pub(crate) async fn users(State(app): State<App>) -> ApiResult<Json<Vec<UserBody>>> {
-    Ok(Json(app.store().users().await?))
+    Ok(Json(app.store().accounts().users().await?))
 }
 
 /// `POST /runlog/v1/users`.
@@ -120,7 +121,7 @@ pub(crate) async fn users(State(app): State<App>) -> ApiResult<Json<Vec<UserBody
     responses((status = 201, description = "Made", body = UserBody), (status = 409, description = "The name or the id is taken", body = ErrorBody))
 )]
 pub(crate) async fn create_user(change: AuditedChange, JsonBody(new): JsonBody<NewUser>) -> Made<UserBody> {
-    made(change.store(StatusCode::CREATED).create_user(&new).await?)
+    made(change.store(StatusCode::CREATED).accounts().create_user(&new).await?)
 }
 
 /// `GET /runlog/v1/tokens`: an administrator sees all, others their own.
@@ -135,7 +136,7 @@ pub(crate) async fn tokens(
     Authenticated(caller): Authenticated,
 ) -> ApiResult<Json<Vec<TokenBody>>> {
     let of = (!caller.administrator).then_some(caller.id.as_str());
-    Ok(Json(app.store().tokens(of).await?))
+    Ok(Json(app.store().accounts().tokens(of).await?))
 }
 
 /// `POST /runlog/v1/tokens`: for oneself, or, as an administrator, for another user.
@@ -158,7 +159,7 @@ pub(crate) async fn create_token(
         }
         _ => own_id(&caller)?,
     };
-    made(change.store(StatusCode::CREATED).create_token(user, &new.name).await?)
+    made(change.store(StatusCode::CREATED).accounts().create_token(user, &new.name).await?)
 }
 
 fn own_id(caller: &Caller) -> ApiResult<&String> {
@@ -184,6 +185,6 @@ pub(crate) async fn revoke_token(
     change: AuditedChange,
 ) -> ApiResult<StatusCode> {
     let of = (!caller.administrator).then_some(caller.id.as_str());
-    change.store(StatusCode::NO_CONTENT).revoke_token(&id, of).await?;
+    change.store(StatusCode::NO_CONTENT).accounts().revoke_token(&id, of).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::wire::executions::ListPage;
-use runlog_store::AuditFilter;
+use runlog_store::audit::AuditFilter;
 
 use crate::app::App;
 use crate::http::error::ApiResult;
@@ -28,6 +28,6 @@ pub(crate) async fn list(State(app): State<App>, params: Params) -> ApiResult<Js
         limit,
         offset,
     };
-    let (items, total) = app.store().audit_entries(&filter).await?;
+    let (items, total) = app.store().audit().entries(&filter).await?;
     Ok(Json(ListPage { items, limit, offset, total }))
 }

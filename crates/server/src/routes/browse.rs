@@ -14,7 +14,8 @@ use runlog_model::text::TextLine;
 use runlog_model::wire::overview::{LogBody, LogProgress, LogSetback, RunWithLog};
 use runlog_model::wire::records::{HistogramBody, PlacedRecord, RecordsBody};
 use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
-use runlog_store::{LogFacts, RecordFilter, RecordReader};
+use runlog_store::logs::{RecordFilter, RecordReader};
+use runlog_store::runs::LogMetadata;
 
 use crate::app::App;
 use crate::auth::rights;
@@ -37,13 +38,13 @@ pub(crate) async fn summary(
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunWithLog>> {
     let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
-    let task = app.store().task(run.task_id).await?;
+    let task = app.store().workspaces().task(run.task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {}", run.task_id)))?;
-    let facts = app.store().log_facts(run.id).await?;
+    let facts = app.store().runs().log_metadata(run.id).await?;
     // A run whose log is not whole has not ended here.
     let setback = match run.status.is_final() {
         true => None,
-        false => app.store().setback_of(run.id).await?,
+        false => app.store().collection().last_failure(run.id).await?,
     };
     let log = log_of(&app, &run, &facts, setback);
     Ok(Json(RunWithLog {
@@ -69,13 +70,13 @@ pub(crate) async fn summary(
     }))
 }
 
-fn log_of(app: &App, run: &Run, facts: &LogFacts, setback: Option<LogSetback>) -> LogBody {
+fn log_of(app: &App, run: &Run, facts: &LogMetadata, setback: Option<LogSetback>) -> LogBody {
     let state = match (run.records, run.status.is_final()) {
         _ if setback.is_some() => LogProgress::Incomplete,
         (0, _) if facts.deletions > 0 => LogProgress::Deleted,
         (0, false) => LogProgress::Waiting,
         (_, false) => LogProgress::Going,
-        (_, true) if !app.store().is_settled(run) => LogProgress::Settling,
+        (_, true) if !app.store().runs().is_settled(run) => LogProgress::Settling,
         (0, true) => LogProgress::Empty,
         (_, true) => LogProgress::Settled,
     };
@@ -121,7 +122,7 @@ pub(crate) async fn records(
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
         let _permit = app.page_reads().acquire().await?;
-        let found = app.store().records_from(run.id, from, count).await?;
+        let found = app.store().logs().records_from(run.id, from, count).await?;
         let scanned = found.records.len() as u64;
         let next = from.saturating_add(scanned);
         let items = found.records.into_iter().zip(from..).map(|(record, index)| PlacedRecord { index, record });
@@ -134,7 +135,7 @@ pub(crate) async fn records(
     } else {
         let query = RecordFilter { from, to, order, severities, texts, count: count.saturating_as::<usize>() };
         let _permit = app.searches().acquire().await?;
-        let found = app.store().find_records(run.id, &query).await?;
+        let found = app.store().logs().find_records(run.id, &query).await?;
         let items = found.records.into_iter().map(|(index, record)| PlacedRecord { index, record });
         RecordsBody { total: found.total, scanned: found.scanned, next: found.next, items: items.collect() }
     };
@@ -176,7 +177,7 @@ pub(crate) async fn histogram(
     let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let _permit = app.searches().acquire().await?;
-    let found = app.store().histogram(run.id, range, buckets).await?;
+    let found = app.store().logs().histogram(run.id, range, buckets).await?;
     Ok(Json(HistogramBody {
         start: found.start,
         bucket_ms: found.bucket_ms,
@@ -222,7 +223,7 @@ pub(crate) async fn whole(
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let permit = app.downloads().acquire().await?;
     app.metrics().records_out.inc_by(run.records);
-    let reader = app.store().read_records(run.id, range, RecordOrder::Asc).await?;
+    let reader = app.store().logs().read_records(run.id, range, RecordOrder::Asc).await?;
     // The permit ends with the answer, or when the client has gone.
     let part = (Some((reader, permit)), form, true);
     let parts = stream::try_unfold(part, |(reader, form, is_first)| async move {

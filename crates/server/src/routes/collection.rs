@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::collection::{CollectionBody, CollectorBody, ProblemBody, RetriedBody, UpstreamBody};
-use runlog_store::{CollectedRun, CollectionFigures, CollectorFigures};
+use runlog_store::collection::{CollectedRun, CollectionMetrics, CollectorHeartbeat};
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -23,12 +23,12 @@ use crate::limits;
 pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBody>> {
     let store = app.store();
     let mut upstreams = Vec::new();
-    for name in store.collected_upstreams().await? {
-        let figures = store.collection_figures(&name).await?;
-        let problems = store.failing_runs(&name, limits::PROBLEMS_SHOWN).await?;
+    for name in store.collection().upstreams().await? {
+        let figures = store.collection().metrics(&name).await?;
+        let problems = store.collection().failing_runs(&name, limits::PROBLEMS_SHOWN).await?;
         upstreams.push(upstream(figures, problems));
     }
-    let collectors = store.collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
+    let collectors = store.collection().collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?;
     Ok(Json(CollectionBody { upstreams, collectors: collectors.into_iter().map(collector).collect() }))
 }
 
@@ -48,15 +48,15 @@ pub(crate) async fn retry(
     Path(upstream): Path<String>,
     change: AuditedChange,
 ) -> ApiResult<Json<RetriedBody>> {
-    let known = app.store().collected_upstreams().await?;
+    let known = app.store().collection().upstreams().await?;
     if !known.contains(&upstream) {
         let message = format!("there is no upstream {upstream:?} in this archive; there is: {}", known.join(", "));
         return Err(ApiError::not_found(message));
     }
-    Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).retry_collection(&upstream).await? }))
+    Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).collection().retry(&upstream).await? }))
 }
 
-fn upstream(figures: CollectionFigures, problems: Vec<CollectedRun>) -> UpstreamBody {
+fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> UpstreamBody {
     UpstreamBody {
         name: figures.upstream,
         known: figures.known,
@@ -89,7 +89,7 @@ fn problem(run: CollectedRun) -> ProblemBody {
     }
 }
 
-fn collector(figures: CollectorFigures) -> CollectorBody {
+fn collector(figures: CollectorHeartbeat) -> CollectorBody {
     CollectorBody {
         id: figures.id,
         host: figures.host,

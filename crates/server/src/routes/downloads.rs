@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runlog_model::wire::ErrorBody;
-use runlog_store::PageReader;
+use runlog_store::pages::PageReader;
 
 use crate::app::App;
 use crate::auth::links::{Linked, Refusal};

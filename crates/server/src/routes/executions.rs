@@ -10,7 +10,8 @@ use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::{JobExecution, ListPage, StartExecution, StartedExecution, TaskExecution};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{RunId, RunStatus, TimeRange, Timestamp};
-use runlog_store::{Caller, RunFilter};
+use runlog_store::accounts::Caller;
+use runlog_store::runs::RunFilter;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -55,7 +56,7 @@ pub(crate) async fn of_task(
         offset,
         ..RunFilter::default()
     };
-    let (runs, total) = app.store().runs(&filter).await?;
+    let (runs, total) = app.store().runs().list(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
 }
 
@@ -129,7 +130,7 @@ async fn list_all(
         limit,
         offset,
     };
-    let (runs, total) = app.store().runs(&filter).await?;
+    let (runs, total) = app.store().runs().list(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
 }
 
@@ -186,7 +187,7 @@ pub(crate) async fn start(
         ..StartRun::of_task(task.id)
     };
     // The run is known before the hook is: what the hook starts may push at once.
-    change.store(StatusCode::CREATED).start_run(run_id, &start, &caller).await?;
+    change.store(StatusCode::CREATED).runs().start(run_id, &start, &caller).await?;
     let run = WantedRun {
         log_level: wanted.log_level.as_deref(),
         timeout: wanted.timeout,
@@ -196,7 +197,7 @@ pub(crate) async fn start(
         let message = format!("run {run_id} was not started: {error}");
         let finish =
             FinishRun { error_message: Some(message.clone()), ..FinishRun::with_status(RunStatus::DeployFailed) };
-        app.store().finish_run(run_id, &finish).await?;
+        app.store().runs().finish(run_id, &finish).await?;
         let cause = Some(std::sync::Arc::new(error) as std::sync::Arc<dyn std::error::Error + Send + Sync>);
         return Err(ApiError { cause, ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message) });
     }

@@ -12,7 +12,8 @@ use futures::stream;
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::history::{HistoryCategory, HistoryPage, HistorySearch};
-use runlog_store::{Caller, HistoryCondition, HistoryEntry, HistoryExclude, HistoryFilter};
+use runlog_store::accounts::Caller;
+use runlog_store::runs::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryFilter};
 
 use self::conditions::{COLUMNS, exclude, item, read_conditions, whole};
 use crate::app::App;
@@ -47,7 +48,7 @@ pub(crate) async fn search(
     };
     // One more than the page shows whether another follows.
     (filter.limit, filter.offset) = (limit + 1, offset);
-    let mut entries = app.store().history(&filter).await?;
+    let mut entries = app.store().runs().history(&filter).await?;
     let next_page_exists = entries.len() as u64 > limit;
     entries.truncate(limit.saturating_as::<usize>());
     Ok(Json(HistoryPage { items: entries.iter().map(item).collect(), limit, offset, next_page_exists }))
@@ -106,7 +107,7 @@ impl Rows {
         let mut entries: Vec<HistoryEntry> = Vec::new();
         if let Some(filter) = self.filter.as_mut().filter(|_| self.left > 0) {
             filter.limit = self.left.min(limits::HISTORY_ROWS_AT_A_TIME);
-            entries = self.app.store().history(filter).await?;
+            entries = self.app.store().runs().history(filter).await?;
             self.left -= filter.limit;
             match entries.last() {
                 Some(last) if entries.len() as u64 == filter.limit => filter.after = Some(last.id.clone()),
@@ -149,7 +150,7 @@ async fn filter(app: &App, caller: &Caller, search: &HistorySearch) -> ApiResult
     if search.category == HistoryCategory::Esb {
         return Ok(None);
     }
-    let workspace_ids = app.store().workspaces_with(caller, Right::View).await?;
+    let workspace_ids = app.store().accounts().workspaces_with(caller, Right::View).await?;
     let exclude = search.exclude.map_or(HistoryExclude::RunsOfPlans, exclude);
     Ok(Some(HistoryFilter { environment_id, workspace_ids, exclude, conditions, limit: 0, offset: 0, after: None }))
 }

@@ -11,7 +11,9 @@ use runlog_model::wire::logs::{
     NEXT_END_HEADER,
 };
 use runlog_model::{PageEnd, Record};
-use runlog_store::{LiveQuery, PageRequest, PageStatus, RunBrief};
+use runlog_store::logs::LiveQuery;
+use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::runs::RunBrief;
 use serde::Deserialize;
 
 use crate::app::App;
@@ -153,7 +155,7 @@ pub(crate) async fn live(
     };
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let _permit = app.page_reads().acquire().await?;
-    let slice = app.store().live_page(run.id, &query).await?;
+    let slice = app.store().logs().live_page(run.id, &query).await?;
     let size = slice.records.len() as u64;
     app.metrics().records_out.inc_by(size);
     let next = query.start_index.saturating_add(size);

@@ -30,14 +30,14 @@ pub(crate) async fn show(
     rights::permission(&caller, rights::READ_METRICS)?;
     let figures = app.archive_figures().await?;
     let mut upstreams = Vec::new();
-    for name in app.store().collected_upstreams().await? {
-        upstreams.push(app.store().collection_figures(&name).await?);
+    for name in app.store().collection().upstreams().await? {
+        upstreams.push(app.store().collection().metrics(&name).await?);
     }
     let scrape = Scrape {
         archive: &figures,
         upstreams: &upstreams,
-        collectors: &app.store().collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?,
-        sinks: &app.store().delivery_figures().await?,
+        collectors: &app.store().collection().collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?,
+        sinks: &app.store().deliveries().metrics().await?,
         node: &node_figures(&app).await,
         now: app.now(),
         is_by_task: app.settings().metrics_by_task,
@@ -54,7 +54,7 @@ async fn node_figures(app: &App) -> NodeMetrics {
     let memory = app.body_memory();
     NodeMetrics {
         background: app.store().supervisor().states(),
-        store: app.store().node_figures(),
+        store: app.store().node_metrics(),
         bodies_held: memory.held_bytes(),
         bodies_max: memory.bytes(),
         concurrency: [

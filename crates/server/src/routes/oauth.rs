@@ -45,7 +45,7 @@ pub(crate) async fn token(
     let (id, secret) = credentials(&headers, &form)?;
     let from = client_address(&extensions);
     app.auth().rate_limits().check_account(&id, from)?;
-    let Some(account) = app.store().caller_by_secret(&id, &secret).await? else {
+    let Some(account) = app.store().accounts().authenticate_service_account(&id, &secret).await? else {
         app.auth().rate_limits().note_failure(&id);
         return Err(ApiError::unauthorized("client id or secret is wrong"));
     };

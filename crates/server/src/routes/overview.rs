@@ -6,7 +6,7 @@ use az::SaturatingAs;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{Outcomes, OverviewBody, RunLineBody, TaskLineBody};
 use runlog_model::{RunStatus, TimeRange, Timestamp};
-use runlog_store::{OverviewFilter, RunFilter, TaskLine, TaskLineFilter};
+use runlog_store::runs::{OverviewFilter, RunFilter, TaskOverview, TaskOverviewFilter};
 
 use crate::app::App;
 use crate::auth::rights;
@@ -54,7 +54,7 @@ pub(crate) async fn overview(
         buckets: vec![Outcomes::default(); buckets.saturating_as::<usize>()],
         total: Outcomes::default(),
     };
-    for count in app.store().outcome_counts(&filter).await? {
+    for count in app.store().runs().outcome_counts(&filter).await? {
         body.total.add(count.status, count.runs);
         if let Some(bucket) = body.buckets.get_mut(count.bucket.saturating_as::<usize>()) {
             bucket.add(count.status, count.runs);
@@ -86,7 +86,7 @@ pub(crate) async fn tasks(
 ) -> ApiResult<Json<ListPage<TaskLineBody>>> {
     let (limit, offset) = params.limit_and_offset()?;
     let since = app.now().plus_millis(-hours(&params)? * HOUR_MS);
-    let filter = TaskLineFilter {
+    let filter = TaskOverviewFilter {
         task_id: params.text("taskId").map(|text| parse_id("taskId", text)).transpose()?,
         name_part: params.text("name").map(str::to_owned),
         since,
@@ -96,7 +96,7 @@ pub(crate) async fn tasks(
         offset,
         workspace_ids: rights::viewed_scope(app.store(), &caller, &params).await?.workspace_ids,
     };
-    let (lines, total) = app.store().task_lines(&filter).await?;
+    let (lines, total) = app.store().runs().task_overviews(&filter).await?;
     Ok(Json(ListPage { items: lines.into_iter().map(shown).collect(), limit, offset, total }))
 }
 
@@ -129,7 +129,7 @@ pub(crate) async fn runs_of_task(
     let workspace_ids = rights::workspaces_of_task(app.store(), &caller, task_id).await?;
     let task_id = Some(task_id);
     let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
-    let (runs, total) = app.store().runs(&filter).await?;
+    let (runs, total) = app.store().runs().list(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
 }
 
@@ -137,7 +137,7 @@ fn hours(params: &Params) -> ApiResult<i64> {
     Ok(params.number("hours", 1..=limits::OVERVIEW_HOURS_MAX)?.unwrap_or(24).saturating_as::<i64>())
 }
 
-fn shown(line: TaskLine) -> TaskLineBody {
+fn shown(line: TaskOverview) -> TaskLineBody {
     TaskLineBody {
         task_id: line.task_id,
         name: line.name,

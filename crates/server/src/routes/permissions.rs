@@ -9,7 +9,7 @@ use runlog_model::WorkspaceId;
 use runlog_model::place::{Right, Rights};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{PermissionBody, PermissionDeleteResult, PermissionId, PermissionResult, RightsBody};
-use runlog_store::{Caller, CallerKind, Grant, GrantFilter};
+use runlog_store::accounts::{Caller, CallerKind, Grant, GrantFilter};
 use serde::Serialize;
 
 use crate::app::App;
@@ -62,26 +62,27 @@ type Body = JsonBody<RightsBody>;
 
 async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Json<PermissionBody>> {
     let workspace = rights::workspace(app.store(), &caller.0, &holder.workspace, &[Right::Manage]).await?;
-    let permissions = app.store().granted(workspace.id, holder.kind, &holder.id).await?.iter().collect();
+    let permissions =
+        app.store().accounts().granted_rights(workspace.id, holder.kind, &holder.id).await?.iter().collect();
     Ok(Json(PermissionBody { workspace_id: workspace.id, user_id: holder.id, permissions }))
 }
 
 /// Gives rights to someone who has none there.
 async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
     let workspace = rights::workspace(app.store(), &by.caller, &holder.workspace, &[Right::Manage]).await?;
-    if app.store().granted(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {
+    if app.store().accounts().granted_rights(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {
         let message = format!("{} has rights on workspace {} already; change them with PUT", holder.id, workspace.id);
         return Err(ApiError::new(StatusCode::CONFLICT, message));
     }
     let store = by.change.store_about(StatusCode::CREATED, holder.subject());
-    store.grant(workspace.id, holder.kind, &holder.id, rights).await?;
+    store.accounts().set_rights(workspace.id, holder.kind, &holder.id, rights).await?;
     Ok(StatusCode::CREATED)
 }
 
 async fn set(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<()> {
     let workspace = rights::workspace(app.store(), &by.caller, &holder.workspace, &[Right::Manage]).await?;
     let store = by.change.store_about(StatusCode::NO_CONTENT, holder.subject());
-    Ok(store.grant(workspace.id, holder.kind, &holder.id, rights).await?)
+    Ok(store.accounts().set_rights(workspace.id, holder.kind, &holder.id, rights).await?)
 }
 
 /// `GET`: the rights.
@@ -254,10 +255,10 @@ async fn list(
     let environment_id = params.text("environmentId").map(|text| parse_id("environmentId", text)).transpose()?;
     let workspace_ids = match params.text("workspaceId") {
         Some(text) => Some(vec![rights::workspace(app.store(), caller, text, &[Right::Manage]).await?.id]),
-        None => app.store().workspaces_with(caller, Right::Manage).await?,
+        None => app.store().accounts().workspaces_with(caller, Right::Manage).await?,
     };
     let filter = GrantFilter { workspace_ids, environment_id, caller_id: params.text(id_name).map(str::to_owned) };
-    let grants = app.store().grants(kind, &filter).await?;
+    let grants = app.store().accounts().grants(kind, &filter).await?;
     Ok(Json(grants.into_iter().map(permission).collect()))
 }
 
@@ -382,7 +383,7 @@ async fn remove_all(app: &App, by: &By, kind: CallerKind, params: &Params, ids_n
         false => Some(workspaces.iter().map(|text| parse_id("workspaceIds", text)).collect::<ApiResult<_>>()?),
     };
     let filter = GrantFilter { workspace_ids, ..GrantFilter::default() };
-    let mut grants = app.store().grants(kind, &filter).await?;
+    let mut grants = app.store().accounts().grants(kind, &filter).await?;
     grants.retain(|grant| ids.is_empty() || ids.contains(&grant.caller_id));
     let mut refused = Vec::new();
     for grant in grants {

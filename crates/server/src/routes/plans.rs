@@ -9,7 +9,8 @@ use runlog_model::plan::PlanExecution;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::plans::{PlanExecutionBody, StepBody, StepDetailsBody};
-use runlog_store::{Caller, PlanFilter};
+use runlog_store::accounts::Caller;
+use runlog_store::runs::PlanFilter;
 
 use super::executions::window;
 use crate::app::App;
@@ -69,7 +70,7 @@ async fn list(
         limit,
         offset,
     };
-    let (executions, total) = app.store().plan_executions(&filter).await?;
+    let (executions, total) = app.store().runs().plan_executions(&filter).await?;
     Ok(Json(ListPage { items: executions.iter().map(Into::into).collect(), limit, offset, total }))
 }
 
@@ -144,7 +145,7 @@ pub(crate) async fn step(
 
 /// The plan execution of a path, if the caller may view every run of it. 404, then 403.
 async fn execution(app: &App, caller: &Caller, id: &str) -> ApiResult<PlanExecution> {
-    let runs = app.store().plan_execution_runs(id).await?;
+    let runs = app.store().runs().plan_execution_runs(id).await?;
     for run in &runs {
         rights::require(app.store(), caller, run.workspace_id, &[Right::View]).await?;
     }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::wire::queries::{NewSavedQuery, SavedQueryBody};
-use runlog_store::SavedQuery;
+use runlog_store::accounts::SavedQuery;
 
 use crate::app::App;
 use crate::auth::token::Authenticated;
@@ -22,7 +22,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
 ) -> ApiResult<Json<Vec<SavedQueryBody>>> {
-    Ok(Json(app.store().saved_queries(&caller).await?.into_iter().map(shown).collect()))
+    Ok(Json(app.store().saved_queries().list(&caller).await?.into_iter().map(shown).collect()))
 }
 
 /// `PUT /runlog/v1/queries/{name}`: keeps a query, in the place of one of the same name.
@@ -40,7 +40,7 @@ pub(crate) async fn save(
     Path(name): Path<String>,
     JsonBody(new): JsonBody<NewSavedQuery>,
 ) -> ApiResult<Json<SavedQueryBody>> {
-    Ok(Json(shown(app.store().save_query(&caller, &name, &new.query).await?)))
+    Ok(Json(shown(app.store().saved_queries().save(&caller, &name, &new.query).await?)))
 }
 
 /// `DELETE /runlog/v1/queries/{name}`.
@@ -56,7 +56,7 @@ pub(crate) async fn delete(
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
 ) -> ApiResult<StatusCode> {
-    app.store().delete_query(&caller, &name).await?;
+    app.store().saved_queries().delete(&caller, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,7 +8,7 @@ use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::push::{RefusedLine, StoredBatch, StoredLines};
 use runlog_model::{Record, Timestamp};
-use runlog_store::BatchWriter;
+use runlog_store::ingest::BatchWriter;
 use serde_json::value::RawValue;
 
 use crate::app::App;

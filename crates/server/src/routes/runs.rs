@@ -36,12 +36,12 @@ pub(crate) async fn start(
     let run_id: RunId = parse_id("runId", &id)?;
     rights::task(app.store(), &caller, start.task_id, &[Right::Publish]).await?;
     // A task that has moved leaves its runs where they were, with the rights of that workspace.
-    let known = app.store().run_brief(run_id).await?;
+    let known = app.store().runs().brief(run_id).await?;
     if let Some(known) = &known {
         rights::require(app.store(), &caller, known.workspace_id, &[Right::Publish]).await?;
     }
     let status = if known.is_none() { StatusCode::CREATED } else { StatusCode::OK };
-    let (run, is_new) = change.store(status).start_run(run_id, &start, &caller).await?;
+    let (run, is_new) = change.store(status).runs().start(run_id, &start, &caller).await?;
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json((&run).into())))
 }
 
@@ -79,6 +79,6 @@ pub(crate) async fn finish(
     JsonBody(finish): JsonBody<FinishRun>,
 ) -> ApiResult<Json<TaskExecution>> {
     let run = rights::run_brief(app.store(), &caller, &id, &[Right::Publish]).await?;
-    let run = change.store(StatusCode::OK).finish_run(run.id, &finish).await?;
+    let run = change.store(StatusCode::OK).runs().finish(run.id, &finish).await?;
     Ok(Json((&run).into()))
 }

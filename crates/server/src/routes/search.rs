@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runlog_model::place::Right;
 use runlog_model::wire::search::{FoundRecord, Scanned, SearchAnswer, Unreadable};
 use runlog_model::{Severity, TaskId, TimeRange, Timestamp};
-use runlog_store::{Caller, Found, Search, SearchPlace};
+use runlog_store::accounts::Caller;
+use runlog_store::query::{SearchCursor, SearchHit, SearchQuery};
 use utoipa::IntoParams;
 
 use crate::app::App;
@@ -64,7 +65,7 @@ pub(crate) async fn find(
     let text = params.text("q").unwrap_or_default();
     let text = text.parse().map_err(|error| ApiError::invalid(format!("q: {error}")))?;
     let limit = params.number("limit", 1..=limits::SEARCH_PAGE_MAX)?.unwrap_or(limits::SEARCH_PAGE_DEFAULT);
-    let search = Search {
+    let search = SearchQuery {
         text,
         workspace_ids: None,
         task_id: None,
@@ -78,7 +79,7 @@ pub(crate) async fn find(
     };
     let _permit = app.searches().acquire().await?;
     let search = in_scope(&app, &caller, &params, search).await?;
-    let page = app.store().search(search).await?;
+    let page = app.store().query().search(search).await?;
     let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
     Ok(Json(SearchAnswer {
         items: page.items.into_iter().map(item).collect(),
@@ -90,25 +91,25 @@ pub(crate) async fn find(
 }
 
 /// The search, in the one place that is named or in all that the caller may read.
-async fn in_scope(app: &App, caller: &Caller, params: &Params, search: Search) -> ApiResult<Search> {
+async fn in_scope(app: &App, caller: &Caller, params: &Params, search: SearchQuery) -> ApiResult<SearchQuery> {
     let named = [params.text("workspaceId"), params.text("taskId"), params.text("runId")];
     match named {
         [None, None, None] => {
-            Ok(Search { workspace_ids: rights::readable_workspaces(app.store(), caller).await?, ..search })
+            Ok(SearchQuery { workspace_ids: rights::readable_workspaces(app.store(), caller).await?, ..search })
         }
         [Some(workspace), None, None] => {
             let workspace = rights::workspace(app.store(), caller, workspace, &Right::READ_LOGS).await?;
-            Ok(Search { workspace_ids: Some(vec![workspace.id]), ..search })
+            Ok(SearchQuery { workspace_ids: Some(vec![workspace.id]), ..search })
         }
         [None, Some(task), None] => {
             let task_id: TaskId = parse_id("taskId", task)?;
             let task = rights::task(app.store(), caller, task_id, &Right::READ_LOGS).await?;
             let workspace_ids = Some(vec![task.workspace.id]);
-            Ok(Search { task_id: Some(task_id), workspace_ids, ..search })
+            Ok(SearchQuery { task_id: Some(task_id), workspace_ids, ..search })
         }
         [None, None, Some(run)] => {
             let run = rights::run_brief(app.store(), caller, run, &Right::READ_LOGS).await?;
-            Ok(Search { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
+            Ok(SearchQuery { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
         }
         _ => Err(ApiError::invalid("workspaceId, taskId and runId: name one of them")),
     }
@@ -137,15 +138,15 @@ fn instant(params: &Params, name: &str) -> ApiResult<Option<Timestamp>> {
     }
 }
 
-fn cursor(place: SearchPlace) -> String {
+fn cursor(place: SearchCursor) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {} {}", place.time_ms, place.run_id, place.arrival))
 }
 
-fn place(cursor: &str) -> ApiResult<SearchPlace> {
+fn place(cursor: &str) -> ApiResult<SearchCursor> {
     let read = || {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
         let mut parts = text.split(' ');
-        let place = SearchPlace {
+        let place = SearchCursor {
             time_ms: parts.next()?.parse().ok()?,
             run_id: parts.next()?.parse().ok()?,
             arrival: parts.next()?.parse().ok()?,
@@ -155,7 +156,7 @@ fn place(cursor: &str) -> ApiResult<SearchPlace> {
     read().ok_or_else(|| ApiError::invalid("cursor: this is none that an answer gave"))
 }
 
-fn item(found: Found) -> FoundRecord {
+fn item(found: SearchHit) -> FoundRecord {
     FoundRecord {
         run_id: found.run_id,
         task_id: found.task_id,

@@ -11,7 +11,7 @@ use runlog_model::place::{Right, Rights};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::session::{NewSession, SessionBody, SessionKind, SessionWorkspace};
 use runlog_model::{Timestamp, WorkspaceId};
-use runlog_store::{Caller, CallerKind, GrantFilter};
+use runlog_store::accounts::{Caller, CallerKind, GrantFilter};
 
 use crate::app::App;
 use crate::auth::session;
@@ -33,7 +33,7 @@ pub(crate) async fn open(
     JsonBody(new): JsonBody<NewSession>,
 ) -> ApiResult<Response> {
     let opened = token::open_session(app.auth(), new.token.trim()).await?;
-    let session = app.store().session(&opened.text).await?.ok_or_else(token::unknown_token)?;
+    let session = app.store().accounts().session(&opened.text).await?.ok_or_else(token::unknown_token)?;
     let seconds = opened.expires_at.millis_since(app.now()) / 1_000;
     let cookie = session::cookie(app.auth().settings(), &opened.text, seconds);
     let body = shown(&app, &session.caller, Some(opened.expires_at)).await?;
@@ -73,7 +73,7 @@ pub(crate) async fn one(
 ) -> ApiResult<Response> {
     let expires_at = match session::session_text(app.auth().settings(), &headers) {
         Some(text) if !headers.contains_key(header::AUTHORIZATION) => {
-            app.store().session(&text).await?.map(|session| session.expires_at)
+            app.store().accounts().session(&text).await?.map(|session| session.expires_at)
         }
         _ => None,
     };
@@ -90,21 +90,21 @@ pub(crate) async fn one(
 )]
 pub(crate) async fn close(State(app): State<App>, headers: HeaderMap) -> ApiResult<Response> {
     if let Some(text) = session::session_text(app.auth().settings(), &headers) {
-        app.store().close_session(&text).await?;
+        app.store().accounts().close_session(&text).await?;
     }
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, session::cookie(app.auth().settings(), "", 0))]).into_response())
 }
 
 async fn shown(app: &App, caller: &Caller, expires_at: Option<Timestamp>) -> ApiResult<SessionBody> {
     let filter = GrantFilter { caller_id: Some(caller.id.clone()), ..GrantFilter::default() };
-    let grants = app.store().grants(caller.kind, &filter).await?;
+    let grants = app.store().accounts().grants(caller.kind, &filter).await?;
     let granted: HashMap<WorkspaceId, Rights> =
         grants.into_iter().map(|grant| (grant.workspace_id, grant.rights)).collect();
     let rights = |id| match caller.administrator {
         true => Right::ALL.to_vec(),
         false => granted.get(&id).map(|rights| rights.iter().collect()).unwrap_or_default(),
     };
-    let workspaces = app.store().workspaces().await?.into_iter().map(|workspace| SessionWorkspace {
+    let workspaces = app.store().workspaces().list().await?.into_iter().map(|workspace| SessionWorkspace {
         rights: rights(workspace.id),
         id: workspace.id,
         name: workspace.name,

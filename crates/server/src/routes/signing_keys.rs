@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use runlog_model::wire::admin::{KeyBody, KeyPurpose, NewKey};
-use runlog_store::SigningKey;
+use runlog_store::accounts::SigningKey;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -20,8 +20,8 @@ use crate::http::json::JsonBody;
     responses((status = 200, description = "Keys of each purpose, newest first", body = Vec<KeyBody>))
 )]
 pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<KeyBody>>> {
-    let tokens = app.store().signing_keys(ACCESS_TOKENS).await?;
-    let links = app.store().signing_keys(LINKS).await?;
+    let tokens = app.store().signing_keys().list(ACCESS_TOKENS).await?;
+    let links = app.store().signing_keys().list(LINKS).await?;
     let tokens = tokens.iter().map(|key| shown(key, KeyPurpose::AccessTokens));
     Ok(Json(tokens.chain(links.iter().map(|key| shown(key, KeyPurpose::Links))).collect()))
 }
@@ -46,7 +46,7 @@ pub(crate) async fn rotate(
         KeyPurpose::AccessTokens => (ACCESS_TOKENS, app.auth().token_keys()),
         KeyPurpose::Links => (LINKS, app.auth().link_keys()),
     };
-    let key = change.store(StatusCode::CREATED).rotate_signing_key(name, new.revoke_older).await?;
+    let key = change.store(StatusCode::CREATED).signing_keys().rotate(name, new.revoke_older).await?;
     keys.refresh().await?;
     Ok((StatusCode::CREATED, Json(shown(&key, new.purpose))))
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::sinks::{RetriedBody, SinkBody};
-use runlog_store::SinkFigures;
+use runlog_store::delivery::SinkMetrics;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -20,7 +20,7 @@ use crate::http::error::ApiResult;
     responses((status = 200, description = "Where logs are delivered to, by name", body = Vec<SinkBody>))
 )]
 pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<SinkBody>>> {
-    Ok(Json(app.store().delivery_figures().await?.into_iter().map(shown).collect()))
+    Ok(Json(app.store().deliveries().metrics().await?.into_iter().map(shown).collect()))
 }
 
 /// `POST /runlog/v1/sinks/{sink}/retry`: what the sink refused or could not take is sent again by the next deliverer.
@@ -35,10 +35,10 @@ pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<SinkBody>
     )
 )]
 pub(crate) async fn retry(Path(sink): Path<String>, change: AuditedChange) -> ApiResult<Json<RetriedBody>> {
-    Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).retry_deliveries(&sink).await? }))
+    Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).deliveries().retry(&sink).await? }))
 }
 
-fn shown(figures: SinkFigures) -> SinkBody {
+fn shown(figures: SinkMetrics) -> SinkBody {
     SinkBody {
         name: figures.name,
         kind: figures.kind,

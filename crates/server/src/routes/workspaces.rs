@@ -7,7 +7,8 @@ use axum::extract::{Path, State};
 use runlog_model::place::{Right, Workspace};
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
-use runlog_store::{Caller, TaskFilter};
+use runlog_store::accounts::Caller;
+use runlog_store::workspaces::TaskFilter;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -34,7 +35,7 @@ pub(crate) async fn environments(
     params: Params,
 ) -> ApiResult<Json<Vec<EnvironmentBody>>> {
     let query = Fiql::read(&params, &["name", "description"])?;
-    let mut environments = app.store().environments().await?;
+    let mut environments = app.store().workspaces().environments().await?;
     if !caller.administrator {
         let viewed: HashSet<_> = viewed(&app, &caller).await?.iter().map(|it| it.environment.id).collect();
         environments.retain(|environment| viewed.contains(&environment.id));
@@ -183,13 +184,13 @@ async fn list(app: &App, caller: &Caller, params: &Params, filter: TaskFilter) -
     let (limit, offset) = (filter.limit, filter.offset);
     let (artifact_id, runtime) = (params.text("artifactId").map(str::to_owned), runtime(params));
     let filter = TaskFilter { environment_id, workspace_ids, artifact_id, runtime, ..filter };
-    let (tasks, total) = app.store().tasks(&filter).await?;
+    let (tasks, total) = app.store().workspaces().tasks(&filter).await?;
     Ok(Json(ListPage { items: tasks.iter().map(Into::into).collect(), limit, offset, total }))
 }
 
 async fn viewed(app: &App, caller: &Caller) -> ApiResult<Vec<Workspace>> {
-    let mut workspaces = app.store().workspaces().await?;
-    if let Some(viewed) = app.store().workspaces_with(caller, Right::View).await? {
+    let mut workspaces = app.store().workspaces().list().await?;
+    if let Some(viewed) = app.store().accounts().workspaces_with(caller, Right::View).await? {
         workspaces.retain(|workspace| viewed.contains(&workspace.id));
     }
     Ok(workspaces)

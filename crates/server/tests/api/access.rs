@@ -418,9 +418,9 @@ async fn a_task_that_has_moved_leaves_its_runs_where_they_were() {
     runlog_analysis::summarize_all(&stage.store).await.unwrap();
 
     let (there, task) = (stage.other_workspace().await, stage.task);
-    let mut moved = stage.store.task(task).await.unwrap().unwrap();
+    let mut moved = stage.store.workspaces().task(task).await.unwrap().unwrap();
     moved.workspace = there.clone();
-    stage.store.learn_task(&moved).await.unwrap();
+    stage.store.workspaces().upsert_task(&moved).await.unwrap();
     let newcomer = stage.user_in(there.id, "newcomer", &Right::ALL).await;
     let get = |path: String| {
         let (stage, newcomer) = (&stage, newcomer.as_str());
@@ -468,7 +468,7 @@ async fn rights_are_given_and_taken_many_at_a_time() {
     let (workspace, users) = (stage.workspace, "/security/permissions");
     stage.user("kim", &[]).await;
     stage.user("lee", &[]).await;
-    let ids: Vec<String> = stage.store.users().await.unwrap().into_iter().map(|user| user.id).collect();
+    let ids: Vec<String> = stage.store.accounts().users().await.unwrap().into_iter().map(|user| user.id).collect();
     let (kim, lee) = (&ids[1], &ids[2]);
     let part = |user: &str, rights: &[&str]| serde_json::json!({"workspaceId": workspace.to_string(), "userId": user, "permissions": rights});
     let batch = |parts: &[serde_json::Value]| serde_json::Value::from(parts).to_string();

@@ -278,7 +278,7 @@ async fn history_and_batches_of_permissions() {
 
     let file = "workspace-permissions";
     for (path, id) in [
-        ("/security/permissions", stage.store.users().await.unwrap()[0].id.clone()),
+        ("/security/permissions", stage.store.accounts().users().await.unwrap()[0].id.clone()),
         ("/security/service-accounts/permissions", {
             let made = stage.post("/account/service-accounts", r#"{"name":"robot"}"#).await.json();
             made["id"].as_str().unwrap().to_owned()

@@ -29,7 +29,7 @@ async fn stage() -> Stage {
     stage.push(&log(9, "our line")).await;
     let new =
         NewWorkspace { id: None, environment_id: None, name: "others".to_owned(), description: None, owner: None };
-    let workspace_id = stage.store.create_workspace(&new, "admin").await.unwrap().id;
+    let workspace_id = stage.store.workspaces().create_workspace(&new, "admin").await.unwrap().id;
     let new = NewTask {
         id: None,
         workspace_id,
@@ -38,7 +38,7 @@ async fn stage() -> Stage {
         description: None,
         tags: Vec::new(),
     };
-    let task = stage.store.create_task(&new).await.unwrap().id;
+    let task = stage.store.workspaces().create_task(&new).await.unwrap().id;
     let run = format!("/runlog/v1/runs/{FOREIGN_RUN}");
     assert!(stage.ask(Method::PUT, &run, json!({"taskId": task}).to_string()).await.status.is_success());
     assert_eq!(stage.post(&format!("{run}/records"), log(6, "secret line")).await.status, 200);

@@ -9,7 +9,7 @@ use crate::support::Stage;
 async fn sinks_are_listed_and_tried_again() {
     let stage = Stage::new().await;
     assert_eq!(stage.get("/runlog/v1/sinks").await.json(), json!([]));
-    stage.store.note_sink("elastic", "elasticsearch", Some("it answered 503")).await.unwrap();
+    stage.store.deliveries().register_sink("elastic", "elasticsearch", Some("it answered 503")).await.unwrap();
     let sinks = stage.get("/runlog/v1/sinks").await.json();
     assert_eq!((&sinks[0]["name"], &sinks[0]["kind"]), (&json!("elastic"), &json!("elasticsearch")));
     assert_eq!((&sinks[0]["problem"], &sinks[0]["lagSeconds"]), (&json!("it answered 503"), &json!(0)));

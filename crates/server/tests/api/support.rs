@@ -10,7 +10,8 @@ use runlog_model::place::{Right, Workspace};
 use runlog_model::wire::admin::{NewTask, NewUser, NewWorkspace};
 use runlog_model::{Clock, Random, TaskId, Timestamp, WorkspaceId};
 use runlog_server::{App, ServerSettings, router};
-use runlog_store::{CallerKind, Store, StoreSettings};
+use runlog_store::accounts::CallerKind;
+use runlog_store::{Store, StoreSettings};
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -122,10 +123,10 @@ impl Stage {
         let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
         let random = Arc::new(TestRandom::default());
         let store = Store::open(settings, clock.clone(), random.clone()).await.unwrap();
-        let admin = store.ensure_administrator().await.unwrap().unwrap();
+        let admin = store.accounts().ensure_administrator().await.unwrap().unwrap();
         let new =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
-        let workspace = store.create_workspace(&new, "admin").await.unwrap().id;
+        let workspace = store.workspaces().create_workspace(&new, "admin").await.unwrap().id;
         let new = NewTask {
             id: None,
             workspace_id: workspace,
@@ -134,7 +135,7 @@ impl Stage {
             description: None,
             tags: Vec::new(),
         };
-        let task = store.create_task(&new).await.unwrap().id;
+        let task = store.workspaces().create_task(&new).await.unwrap().id;
         let app = App::new(store.clone(), server_settings, clock.clone(), random.clone()).await.unwrap();
         Self { store, clock, random, admin, workspace, task, router: router(app.clone()), app, folder }
     }
@@ -218,7 +219,7 @@ impl Stage {
     pub(crate) async fn other_workspace(&self) -> Workspace {
         let name = "other team".to_owned();
         let new = NewWorkspace { id: None, environment_id: None, name, description: None, owner: None };
-        self.store.create_workspace(&new, "admin").await.unwrap()
+        self.store.workspaces().create_workspace(&new, "admin").await.unwrap()
     }
 
     /// A user with these rights in the workspace, and a token.
@@ -228,10 +229,11 @@ impl Stage {
 
     /// A user with these rights in a workspace, and a token.
     pub(crate) async fn user_in(&self, workspace: WorkspaceId, name: &str, rights: &[Right]) -> String {
-        let user = self.store.create_user(&NewUser { name: name.to_owned(), administrator: false }).await.unwrap();
+        let user =
+            self.store.accounts().create_user(&NewUser { name: name.to_owned(), administrator: false }).await.unwrap();
         let rights = rights.iter().copied().collect();
-        self.store.grant(workspace, CallerKind::User, &user.id, rights).await.unwrap();
-        self.store.create_token(&user.id, "test").await.unwrap().token.unwrap()
+        self.store.accounts().set_rights(workspace, CallerKind::User, &user.id, rights).await.unwrap();
+        self.store.accounts().create_token(&user.id, "test").await.unwrap().token.unwrap()
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::Method;
 use runlog_model::place::Right;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{Clock, RunStatus};
-use runlog_store::{RunProgress, Setback, UpstreamRun};
+use runlog_store::collection::{FailedAttempt, UpstreamRun, UpstreamRunState};
 use serde_json::{Value, json};
 
 const SESSION: &str = "/runlog/v1/session";
@@ -182,21 +182,22 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
     let told = UpstreamRun {
         run_id: RUN.parse().unwrap(),
         task_id: stage.task.to_string(),
-        progress: RunProgress::Due,
+        progress: UpstreamRunState::Due,
         status: "EXECUTION_FAILED".to_owned(),
         triggered_at: None,
         finished_at: None,
         due_at: now,
         body: "{}".to_owned(),
     };
-    store.set_listed_until("cloud", now).await.unwrap();
-    store.learn_runs("cloud", &[told]).await.unwrap();
+    store.collection().set_listed_until("cloud", now).await.unwrap();
+    store.collection().upsert_runs("cloud", &[told]).await.unwrap();
     stage.push(&log(&["INFO"; 3])).await;
-    let claimed = store.claim_run("cloud", now.plus_millis(1_000)).await.unwrap().unwrap();
+    let claimed = store.collection().claim_run("cloud", now.plus_millis(1_000)).await.unwrap().unwrap();
     assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("GOING"), &Value::Null));
 
-    let setback = Setback { problem: "2 are missing".to_owned(), expected: Some(5), again_at: now.plus_millis(30_000) };
-    store.set_back("cloud", &claimed, &setback).await.unwrap();
+    let setback =
+        FailedAttempt { problem: "2 are missing".to_owned(), expected: Some(5), again_at: now.plus_millis(30_000) };
+    store.collection().record_failure("cloud", &claimed, &setback).await.unwrap();
     let log = log_of().await;
     assert_eq!((&log["state"], &log["records"]), (&json!("INCOMPLETE"), &json!(3)));
     let again_at = now.plus_millis(30_000).to_string();
@@ -206,8 +207,8 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
     );
 
     stage.clock.advance_ms(30_000);
-    let claimed = store.claim_run("cloud", now.plus_millis(90_000)).await.unwrap().unwrap();
-    store.land_run("cloud", &claimed, &FinishRun::with_status(RunStatus::Failed), 5, 1).await.unwrap();
+    let claimed = store.collection().claim_run("cloud", now.plus_millis(90_000)).await.unwrap().unwrap();
+    store.collection().land("cloud", &claimed, &FinishRun::with_status(RunStatus::Failed), 5, 1).await.unwrap();
     assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("SETTLING"), &Value::Null));
 }
 

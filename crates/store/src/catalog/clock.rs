@@ -44,7 +44,7 @@ impl CatalogClock {
     async fn ahead_ms(&self) -> Result<i64> {
         let measured = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, ahead_ms)) = measured
-            && at.elapsed() < limits::CATALOG_CLOCK_KEEP
+            && at.elapsed() < limits::CATALOG_CLOCK_TTL
         {
             return Ok(ahead_ms);
         }

@@ -5,7 +5,7 @@ use runlog_model::Timestamp;
 use crate::error::{Error, Result};
 
 /// Where a record stands: its time, then its number in the run.
-pub(crate) type Position = (i64, i64);
+pub(crate) type SortKey = (i64, i64);
 
 /// An instant as the catalog keeps it.
 pub(crate) fn instant(epoch_ms: i64) -> Result<Timestamp> {

@@ -18,7 +18,7 @@ pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
     let mut tries = 0;
     loop {
         match act().await {
-            Err(error) if tries < limits::CONTENTION_TRIES_MAX && is_contention(&error) => {
+            Err(error) if tries < limits::CONTENTION_ATTEMPTS_MAX && is_contention(&error) => {
                 tries += 1;
                 wait_after_contention(random, tries, &error).await;
             }

@@ -11,7 +11,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
 
-use crate::catalog::pool::{CatalogPool, PoolFigures, again_while_away};
+use crate::catalog::pool::{CatalogPool, PoolMetrics, again_while_away};
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
 use crate::limits;
 
@@ -159,12 +159,12 @@ impl Catalog {
     }
 
     /// Its pools of connections.
-    pub(crate) fn figures(&self) -> Vec<PoolFigures> {
+    pub(crate) fn metrics(&self) -> Vec<PoolMetrics> {
         match self.kind {
-            CatalogKind::Sqlite => vec![self.writer.figures("writer"), self.readers.figures("reader")],
+            CatalogKind::Sqlite => vec![self.writer.metrics("writer"), self.readers.metrics("reader")],
             CatalogKind::Postgres => {
-                let (all, readers) = (self.writer.figures("all"), self.readers.figures("all"));
-                vec![PoolFigures { waiting: all.waiting + readers.waiting, ..all }]
+                let (all, readers) = (self.writer.metrics("all"), self.readers.metrics("all"));
+                vec![PoolMetrics { waiting: all.waiting + readers.waiting, ..all }]
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
 /// A write that cannot contradict another.
-pub(crate) trait SmallWrite: Send + Sync {
+pub(crate) trait GroupedWrite: Send + Sync {
     /// The key by which the writes of a commit are put in order; none where nothing is locked.
     fn order(&self) -> Option<&str> {
         None
@@ -30,7 +30,7 @@ pub(crate) trait SmallWrite: Send + Sync {
 }
 
 /// What one caller has to write, and where it is told that it is done.
-type Waiting = (Vec<Box<dyn SmallWrite>>, oneshot::Sender<Result<()>>);
+type Waiting = (Vec<Box<dyn GroupedWrite>>, oneshot::Sender<Result<()>>);
 
 /// Why a commit failed.
 struct Failure {
@@ -62,7 +62,7 @@ impl GroupCommit {
     }
 
     /// Writes these, all or none, and comes back once they are durable.
-    pub(crate) async fn write(self: &Arc<Self>, writes: Vec<Box<dyn SmallWrite>>) -> Result<()> {
+    pub(crate) async fn write(self: &Arc<Self>, writes: Vec<Box<dyn GroupedWrite>>) -> Result<()> {
         let (done, is_done) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((writes, done));
         // A caller that goes away half way must not take the writes of others with it.
@@ -81,7 +81,8 @@ impl GroupCommit {
         if group.is_empty() {
             return;
         }
-        let mut all: Vec<&dyn SmallWrite> = group.iter().flat_map(|(writes, _)| writes).map(|write| &**write).collect();
+        let mut all: Vec<&dyn GroupedWrite> =
+            group.iter().flat_map(|(writes, _)| writes).map(|write| &**write).collect();
         // Whichever node writes the same pages, it locks their rows in the same order.
         all.sort_by_key(|write| write.order());
         let outcome = self.commit_writes(&all).await;
@@ -108,7 +109,7 @@ impl GroupCommit {
                 Self::answer(waiting, Err(error.clone()));
                 continue;
             }
-            let writes: Vec<&dyn SmallWrite> = waiting.0.iter().map(|write| &**write).collect();
+            let writes: Vec<&dyn GroupedWrite> = waiting.0.iter().map(|write| &**write).collect();
             let outcome = self.commit_writes(&writes).await;
             if let Err(failure) = &outcome
                 && !failure.is_refused
@@ -129,11 +130,11 @@ impl GroupCommit {
         let _ = waiter.send(outcome);
     }
 
-    async fn commit_writes(&self, writes: &[&dyn SmallWrite]) -> Result<(), Failure> {
+    async fn commit_writes(&self, writes: &[&dyn GroupedWrite]) -> Result<(), Failure> {
         let mut tries = 0;
         loop {
             match again_while_away(|| self.commit_writes_once(writes)).await {
-                Err(failure) if tries < limits::CONTENTION_TRIES_MAX && is_contention(&failure.error) => {
+                Err(failure) if tries < limits::CONTENTION_ATTEMPTS_MAX && is_contention(&failure.error) => {
                     tries += 1;
                     wait_after_contention(&*self.random, tries, &failure.error).await;
                 }
@@ -142,7 +143,7 @@ impl GroupCommit {
         }
     }
 
-    async fn commit_writes_once(&self, writes: &[&dyn SmallWrite]) -> Result<(), Failure> {
+    async fn commit_writes_once(&self, writes: &[&dyn GroupedWrite]) -> Result<(), Failure> {
         let away = |error| Failure { error, is_refused: false, is_undone: true };
         let mut transaction = self.catalog.begin().await.map_err(away)?;
         for write in writes {

@@ -1,10 +1,10 @@
 //! The catalog: connections to its database, queries put together from parts, and writes that are committed together.
 
+pub(crate) mod audit_context;
 pub(crate) mod clock;
 pub(crate) mod columns;
 pub(crate) mod contention;
 pub(crate) mod database;
-pub(crate) mod deed;
 pub(crate) mod filters;
 pub(crate) mod group_commit;
 pub(crate) mod pool;

@@ -22,7 +22,7 @@ use crate::limits;
 
 /// A pool of connections to the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolFigures {
+pub struct PoolMetrics {
     /// `writer` and `reader` of a file, `all` of PostgreSQL.
     pub name: &'static str,
     /// Connections that are open.
@@ -82,8 +82,8 @@ impl CatalogPool {
     }
 
     /// What there is of it, and who waits.
-    pub(crate) fn figures(&self, name: &'static str) -> PoolFigures {
-        PoolFigures {
+    pub(crate) fn metrics(&self, name: &'static str) -> PoolMetrics {
+        PoolMetrics {
             name,
             open: self.pool.size() as usize,
             idle: self.pool.num_idle(),

@@ -13,7 +13,7 @@ use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::ingest::commit::{BatchName, BatchRow, Ingest, Part, Reserved, SegmentWriter};
+use crate::ingest::commit::{BatchKey, BatchRow, Ingest, MemoryReservation, QueuedBatch, SegmentWriter};
 use crate::limits;
 use crate::secret;
 use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};
@@ -36,7 +36,7 @@ pub struct BatchWriter {
     pending: ColumnBuilder,
     pending_bytes: usize,
     /// The memory that `pending` may take.
-    reserved: Reserved,
+    reservation: MemoryReservation,
     /// The segments of a batch that is larger than one.
     segments: SegmentWriter,
 }
@@ -50,11 +50,11 @@ impl Ingest {
     /// `NotFound`: no such run. `Invalid`: the id is empty, too long or not printable.
     pub async fn begin_batch(&self, run_id: RunId, batch_id: Option<&str>) -> Result<BatchWriter> {
         let batch_id = batch_id.map(checked_batch_id).transpose()?;
-        if self.run_brief(run_id).await?.is_none() {
+        if self.runs().brief(run_id).await?.is_none() {
             return Err(no_such_run(run_id));
         }
         let stored_before = match &batch_id {
-            Some(id) => fetch_batch(self.catalog().read(), run_id, id).await?,
+            Some(id) => fetch_batch(self.core.catalog().read(), run_id, id).await?,
             None => None,
         };
         Ok(BatchWriter { batch_id, stored_before, ..self.batch(run_id) })
@@ -63,7 +63,7 @@ impl Ingest {
     /// Begins a batch that is stored only where the run's log has as many records then as now, which it gives too:
     /// otherwise, its commit is a `Conflict`. For who stores what a log lacks. `NotFound`: no such run.
     pub async fn begin_next_batch(&self, run_id: RunId) -> Result<(BatchWriter, u64)> {
-        let records = self.run_brief(run_id).await?.ok_or_else(|| no_such_run(run_id))?.records;
+        let records = self.runs().brief(run_id).await?.ok_or_else(|| no_such_run(run_id))?.records;
         Ok((BatchWriter { after: Some(records), ..self.batch(run_id) }, records))
     }
 
@@ -80,8 +80,8 @@ impl Ingest {
             severities: SeverityCounts::default(),
             pending: ColumnBuilder::new(),
             pending_bytes: 0,
-            reserved: self.commits().begin(),
-            segments: SegmentWriter::new(self),
+            reservation: self.commits().begin(),
+            segments: SegmentWriter::new(&self.core),
         }
     }
 }
@@ -104,13 +104,13 @@ impl BatchWriter {
             return Ok(());
         }
         let bytes = memory_of(record);
-        if !self.reserved.try_grow(self.pending_bytes + bytes) {
+        if !self.reservation.try_grow(self.pending_bytes + bytes) {
             // Where memory is short, what is there is written instead of kept, unless it is hardly anything.
             if self.pending_bytes >= limits::EARLY_SEGMENT_BYTES {
                 self.write_segment().await?;
                 self.segments.settle().await?;
             }
-            self.reserved.grow(self.pending_bytes + bytes).await?;
+            self.reservation.grow(self.pending_bytes + bytes).await?;
         }
         self.pending_bytes += bytes;
         self.pending.push(record)?;
@@ -127,20 +127,20 @@ impl BatchWriter {
     pub async fn commit(mut self) -> Result<StoredBatch> {
         self.digest.update(&self.undigested);
         let digest = secret::hex(&std::mem::take(&mut self.digest).finalize());
-        let name = self.batch_id.take().map(|id| BatchName { id, digest, records: self.records });
+        let name = self.batch_id.take().map(|id| BatchKey { id, digest, records: self.records });
         if let Some(before) = &self.stored_before {
             return before.repeated(self.run_id, name.as_ref());
         }
         if self.segments.is_empty() {
-            let part = Part {
+            let part = QueuedBatch {
                 run_id: self.run_id,
                 batch: name,
                 after: self.after,
                 severities: self.severities,
                 records: Arc::new(self.pending.finish()),
-                reserved: self.reserved,
+                reservation: self.reservation,
             };
-            return self.ingest.commit_part(part).await;
+            return self.ingest.commit_batch(part).await;
         }
         if let Err(error) = self.write_rest().await {
             self.segments.remove().await;
@@ -164,7 +164,7 @@ impl BatchWriter {
     async fn write_segment(&mut self) -> Result<()> {
         let records = self.pending.take();
         self.pending_bytes = 0;
-        let memory = self.reserved.take();
+        let memory = self.reservation.take();
         self.segments.write(vec![(self.run_id, vec![Arc::new(records)])], memory).await
     }
 }

@@ -5,7 +5,6 @@
 //! none left is told to come again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::slices::share_of_bytes;
 use crate::objects::checksums::checks_of;
 use crate::objects::intents;
+use crate::parts::{Deliveries, Runs};
 use crate::segment;
 use crate::segment::columns::RecordColumns;
 use crate::tables::runs::no_such_run;
@@ -36,21 +36,17 @@ use crate::{failpoint, limits, secret};
 /// Records in: begins batches, and commits those together that come together. Clones share the memory and the queue.
 #[derive(Clone)]
 pub struct Ingest {
-    core: Core,
+    pub(crate) core: Core,
     commits: Arc<Commits>,
-}
-
-impl Deref for Ingest {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
 }
 
 impl Ingest {
     pub(crate) fn new(core: Core, commits: Arc<Commits>) -> Self {
         Self { core, commits }
+    }
+
+    pub(crate) fn runs(&self) -> Runs {
+        Runs::new(&self.core)
     }
 
     pub(crate) fn commits(&self) -> &Arc<Commits> {
@@ -61,25 +57,25 @@ impl Ingest {
 /// Batches that wait for their commit, and the memory that all batches may take.
 #[derive(Debug)]
 pub(crate) struct Commits {
-    waiting: Mutex<Vec<(Part, oneshot::Sender<Result<StoredBatch>>)>>,
+    waiting: Mutex<Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)>>,
     under_way: Semaphore,
     /// Unit: [`limits::MEMORY_STEP_BYTES`].
     memory: Arc<Semaphore>,
     /// What there is of it in all.
     memory_steps: usize,
-    coming: Arc<Coming>,
+    open_batches: Arc<OpenBatches>,
 }
 
 /// Batches that are being taken in, each by its number, and when it was begun.
 #[derive(Debug, Default)]
-struct Coming {
+struct OpenBatches {
     begun: Mutex<BTreeMap<u64, Instant>>,
     next: AtomicU64,
 }
 
 /// What is known of a batch beside its records.
 #[derive(Debug, Clone)]
-pub(crate) struct BatchName {
+pub(crate) struct BatchKey {
     pub(crate) id: String,
     /// SHA-256 of its records.
     pub(crate) digest: String,
@@ -88,22 +84,22 @@ pub(crate) struct BatchName {
 
 /// A batch as it waits.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct QueuedBatch {
     pub(crate) run_id: RunId,
-    pub(crate) batch: Option<BatchName>,
+    pub(crate) batch: Option<BatchKey>,
     /// It is stored only where the log has so many records then.
     pub(crate) after: Option<u64>,
     pub(crate) severities: SeverityCounts,
     pub(crate) records: Arc<RecordColumns>,
-    pub(crate) reserved: Reserved,
+    pub(crate) reservation: MemoryReservation,
 }
 
 /// The memory that a batch may take; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Reserved {
+pub(crate) struct MemoryReservation {
     memory: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
-    coming: Arc<Coming>,
+    open_batches: Arc<OpenBatches>,
     number: u64,
 }
 
@@ -135,7 +131,7 @@ pub(crate) struct NewSegment {
 struct RunAddition {
     records: u64,
     severities: SeverityCounts,
-    batches: Vec<BatchName>,
+    batches: Vec<BatchKey>,
     /// It is made only where the log has so many records then.
     after: Option<u64>,
 }
@@ -155,13 +151,13 @@ struct Refusal {
     /// Runs that are not there.
     missing: BTreeSet<RunId>,
     /// Runs whose logs have other records by now than was asked for.
-    moved: BTreeSet<RunId>,
+    changed: BTreeSet<RunId>,
     /// Batches that are stored already.
     stored: HashMap<(RunId, String), BatchRow>,
 }
 
 #[derive(FromRow)]
-struct StoredName {
+struct StoredBatchRow {
     run_id: String,
     batch_id: String,
     digest: String,
@@ -191,7 +187,7 @@ impl Commits {
             under_way: Semaphore::new(limits::GROUPS_UNDER_WAY),
             memory: Arc::new(Semaphore::new(memory_steps)),
             memory_steps,
-            coming: Arc::default(),
+            open_batches: Arc::default(),
         }
     }
 
@@ -203,18 +199,23 @@ impl Commits {
     }
 
     /// Begins a batch, which has no memory yet.
-    pub(crate) fn begin(&self) -> Reserved {
-        let number = self.coming.next.fetch_add(1, Ordering::Relaxed);
-        self.coming.begun().insert(number, Instant::now());
-        Reserved { memory: Arc::clone(&self.memory), permit: None, coming: Arc::clone(&self.coming), number }
+    pub(crate) fn begin(&self) -> MemoryReservation {
+        let number = self.open_batches.next.fetch_add(1, Ordering::Relaxed);
+        self.open_batches.begun().insert(number, Instant::now());
+        MemoryReservation {
+            memory: Arc::clone(&self.memory),
+            permit: None,
+            open_batches: Arc::clone(&self.open_batches),
+            number,
+        }
     }
 
-    fn take_group(&self) -> Vec<(Part, oneshot::Sender<Result<StoredBatch>>)> {
+    fn take_group(&self) -> Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut records, mut bytes) = (0, 0);
-        let fits = |(part, _): &&(Part, _)| {
+        let fits = |(part, _): &&(QueuedBatch, _)| {
             records += part.records.times.len();
-            bytes += part.reserved.bytes();
+            bytes += part.reservation.bytes();
             records <= limits::SEGMENT_RECORDS_MAX && bytes <= limits::SEGMENT_BYTES_MAX
         };
         let count = waiting.iter().take(limits::GROUP_BATCHES_MAX).take_while(fits).count().max(1);
@@ -223,21 +224,21 @@ impl Commits {
     }
 
     /// True when a batch was begun a moment ago and is not here yet. One that goes on for longer is not waited for.
-    fn is_someone_coming(&self) -> bool {
-        self.coming.begun().last_key_value().is_some_and(|(_, begun)| begun.elapsed() < limits::BATCH_IS_COMING)
+    fn expects_more_batches(&self) -> bool {
+        self.open_batches.begun().last_key_value().is_some_and(|(_, begun)| begun.elapsed() < limits::BATCH_EXPECTED)
     }
 }
 
-impl Coming {
+impl OpenBatches {
     fn begun(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Reserved {
+impl MemoryReservation {
     /// Its batch waits for its commit now.
-    fn arrive(&self) {
-        self.coming.begun().remove(&self.number);
+    fn mark_received(&self) {
+        self.open_batches.begun().remove(&self.number);
     }
 
     fn bytes(&self) -> usize {
@@ -291,9 +292,9 @@ impl Reserved {
     }
 }
 
-impl Drop for Reserved {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
-        self.arrive();
+        self.mark_received();
     }
 }
 
@@ -384,9 +385,9 @@ async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>)
 
 impl Ingest {
     /// Stores a batch together with others that come at the same time.
-    pub(crate) async fn commit_part(&self, part: Part) -> Result<StoredBatch> {
+    pub(crate) async fn commit_batch(&self, part: QueuedBatch) -> Result<StoredBatch> {
         let (done, is_done) = oneshot::channel();
-        part.reserved.arrive();
+        part.reservation.mark_received();
         self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
         // A caller that goes away half way must not take the batches of others with it.
         let ingest = self.clone();
@@ -399,7 +400,7 @@ impl Ingest {
         &self,
         segments: SegmentWriter,
         run_id: RunId,
-        batch: Option<BatchName>,
+        batch: Option<BatchKey>,
         after: Option<u64>,
         severities: SeverityCounts,
     ) -> Result<StoredBatch> {
@@ -427,27 +428,27 @@ impl Ingest {
         if self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return;
         }
-        if self.commits().is_someone_coming() {
-            tokio::time::sleep(Duration::from_millis(limits::GATHER_MS)).await;
+        if self.commits().expects_more_batches() {
+            tokio::time::sleep(Duration::from_millis(limits::GROUP_WAIT_MS)).await;
         }
         let group = self.commits().take_group();
         if !group.is_empty() {
-            self.commit_parts(group).await;
+            self.commit_batches(group).await;
         }
     }
 
     /// Commits batches, and again without those that turn out to be stored already.
-    async fn commit_parts(&self, group: Vec<(Part, oneshot::Sender<Result<StoredBatch>>)>) {
-        let mut parts: Vec<Part> = Vec::with_capacity(group.len());
+    async fn commit_batches(&self, group: Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)>) {
+        let mut parts: Vec<QueuedBatch> = Vec::with_capacity(group.len());
         let mut waiters: Vec<oneshot::Sender<_>> = Vec::with_capacity(group.len());
         // The same batch over two connections at once: the first is stored, the other one has its answer.
         let mut named: HashMap<(RunId, String), usize> = HashMap::new();
-        let mut twins: Vec<(usize, RunId, BatchName, oneshot::Sender<_>)> = Vec::new();
+        let mut twins: Vec<(usize, RunId, BatchKey, oneshot::Sender<_>)> = Vec::new();
         // Of two that ask for the same state of a log, the first one changes it.
         let mut changed: BTreeSet<RunId> = BTreeSet::new();
         for (part, waiter) in group {
             if part.after.is_some() && !changed.insert(part.run_id) {
-                let _ = waiter.send(Err(moved(part.run_id)));
+                let _ = waiter.send(Err(log_changed(part.run_id)));
                 continue;
             }
             let key = part.batch.as_ref().map(|batch| (part.run_id, batch.id.clone()));
@@ -460,7 +461,7 @@ impl Ingest {
                 }
             }
         }
-        let outcomes = self.store_parts(parts).await;
+        let outcomes = self.store_batches(parts).await;
         for (first, run_id, twin, waiter) in twins {
             let outcome = match &outcomes[first] {
                 Ok((stored, digest)) => {
@@ -478,7 +479,7 @@ impl Ingest {
     }
 
     /// Stores each part; the answers with the digests of what is stored, in the order of the parts.
-    async fn store_parts(&self, parts: Vec<Part>) -> Vec<Result<(StoredBatch, String)>> {
+    async fn store_batches(&self, parts: Vec<QueuedBatch>) -> Vec<Result<(StoredBatch, String)>> {
         let mut outcomes: Vec<Option<Result<(StoredBatch, String)>>> = parts.iter().map(|_| None).collect();
         loop {
             let left: Vec<usize> = (0..parts.len()).filter(|index| outcomes[*index].is_none()).collect();
@@ -515,7 +516,7 @@ impl Ingest {
         outcomes.into_iter().flatten().collect()
     }
 
-    async fn store_once(&self, parts: &[Part], left: &[usize]) -> Result<Attempt> {
+    async fn store_once(&self, parts: &[QueuedBatch], left: &[usize]) -> Result<Attempt> {
         let mut by_run: BTreeMap<RunId, (Vec<Arc<RecordColumns>>, RunAddition)> = BTreeMap::new();
         for index in left {
             let part = &parts[*index];
@@ -538,7 +539,7 @@ impl Ingest {
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut segments = SegmentWriter::new(self);
+            let mut segments = SegmentWriter::new(&self.core);
             if !records.is_empty() {
                 segments.write(records.clone(), None).await?;
                 segments.settle().await?;
@@ -552,29 +553,29 @@ impl Ingest {
                 // The machine slept in between. The records are still in memory.
                 Attempt::Swept => {
                     segments.remove().await;
-                    self.intents().forget_unused_intents().await;
+                    self.core.intents().forget_unused_intents().await;
                 }
             }
-            if tries >= limits::WRITE_TRIES_MAX {
+            if tries >= limits::WRITE_ATTEMPTS_MAX {
                 return Ok(Attempt::Swept);
             }
         }
     }
 
     async fn attempt(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
-        self.again_after_contention(|| self.attempt_once(segments, additions)).await
+        self.core.again_after_contention(|| self.attempt_once(segments, additions)).await
     }
 
     async fn attempt_once(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         // Whichever node commits, batches of a run are counted one after another; all lock runs in the same order.
         let runs = self.lock_runs(&mut transaction, additions.keys()).await?;
-        let mut refusal = Refusal { stored: stored_names(&mut transaction, additions).await?, ..Refusal::default() };
+        let mut refusal = Refusal { stored: stored_batches(&mut transaction, additions).await?, ..Refusal::default() };
         for (run_id, addition) in additions {
             match runs.get(run_id) {
                 None => _ = refusal.missing.insert(*run_id),
                 Some(run) if addition.after.is_some_and(|after| after != run.records.saturating_as::<u64>()) => {
-                    refusal.moved.insert(*run_id);
+                    refusal.changed.insert(*run_id);
                 }
                 Some(_) => {}
             }
@@ -586,7 +587,7 @@ impl Ingest {
         if !intents::fulfil(&mut transaction, &object_keys).await? {
             return Ok(Attempt::Swept);
         }
-        let now = self.now().as_millis();
+        let now = self.core.now().as_millis();
         insert_batches(&mut transaction, additions, now).await?;
         insert_segments(&mut transaction, segments, now).await?;
         insert_slices(&mut transaction, segments, &runs).await?;
@@ -605,7 +606,7 @@ impl Ingest {
         ids: impl Iterator<Item = &RunId>,
     ) -> Result<HashMap<RunId, RunCounts>> {
         let mut locking = Sql::new("SELECT id, status, records, final_since FROM runs WHERE id IN (");
-        locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.catalog().for_update());
+        locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.core.catalog().for_update());
         let rows: Vec<RunCounts> = locking.build_query_as().fetch_all(&mut **transaction).await?;
         rows.into_iter()
             .map(|row| {
@@ -623,9 +624,9 @@ impl Ingest {
         run: &RunCounts,
         segments: &[NewSegment],
     ) -> Result<()> {
-        let now = self.now();
+        let now = self.core.now();
         let seal_at = match run.final_since {
-            Some(_) => now.plus_millis(self.settings().settle_ms).as_millis(),
+            Some(_) => now.plus_millis(self.core.settings().settle_ms).as_millis(),
             // A day whole, so that the row is not indexed anew with every batch.
             None => (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS,
         };
@@ -647,7 +648,7 @@ impl Ingest {
         if let Some(first_time) = rows.iter().map(|(_, rows)| rows.first_time).min()
             && run.status == RunStatus::Dispatching.as_str()
         {
-            note_start(transaction, run_id, first_time).await?;
+            set_start(transaction, run_id, first_time).await?;
         }
         let counts = addition.severities.as_array().map(|count| count.saturating_as::<i64>());
         sqlx::query(
@@ -673,7 +674,7 @@ impl Ingest {
         .execute(&mut **transaction)
         .await?;
         if run.final_since.is_some() && addition.records > 0 {
-            self.reopen_deliveries(transaction, run_id).await?;
+            Deliveries::new(&self.core).reopen(transaction, run_id).await?;
         }
         Ok(())
     }
@@ -681,7 +682,7 @@ impl Ingest {
 
 impl BatchRow {
     /// The answer to a batch of this name that comes again.
-    pub(crate) fn repeated(&self, run_id: RunId, name: Option<&BatchName>) -> Result<StoredBatch> {
+    pub(crate) fn repeated(&self, run_id: RunId, name: Option<&BatchKey>) -> Result<StoredBatch> {
         match name {
             Some(name) if name.digest != self.digest => {
                 let id = &name.id;
@@ -696,33 +697,28 @@ impl BatchRow {
 
 impl Refusal {
     fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.moved.is_empty() && self.stored.is_empty()
+        self.missing.is_empty() && self.changed.is_empty() && self.stored.is_empty()
     }
 
     /// What it means for a batch, and the digest of what is stored; none where the batch itself could be written.
-    fn of(
-        &self,
-        run_id: RunId,
-        batch: Option<&BatchName>,
-        after: Option<u64>,
-    ) -> Option<Result<(StoredBatch, String)>> {
+    fn of(&self, run_id: RunId, batch: Option<&BatchKey>, after: Option<u64>) -> Option<Result<(StoredBatch, String)>> {
         if self.missing.contains(&run_id) {
             return Some(Err(no_such_run(run_id)));
         }
-        if after.is_some() && self.moved.contains(&run_id) {
-            return Some(Err(moved(run_id)));
+        if after.is_some() && self.changed.contains(&run_id) {
+            return Some(Err(log_changed(run_id)));
         }
         let before = self.stored.get(&(run_id, batch?.id.clone()))?;
         Some(before.repeated(run_id, batch).map(|answer| (answer, before.digest.clone())))
     }
 }
 
-fn moved(run_id: RunId) -> Error {
+fn log_changed(run_id: RunId) -> Error {
     Error::conflict(format!("the log of run {run_id} has other records by now"))
 }
 
 /// Notes that a run which was still dispatched has begun, at the time of its first records, where nobody said otherwise.
-async fn note_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_time: i64) -> Result<()> {
+async fn set_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_time: i64) -> Result<()> {
     sqlx::query(
         "UPDATE runs SET execution_status = $2, status = $3, started_at = COALESCE(started_at, $4) WHERE id = $1",
     )
@@ -736,7 +732,7 @@ async fn note_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first
 }
 
 /// Which of the batches are stored already.
-async fn stored_names(
+async fn stored_batches(
     transaction: &mut Transaction<'_, Any>,
     additions: &BTreeMap<RunId, RunAddition>,
 ) -> Result<HashMap<(RunId, String), BatchRow>> {
@@ -754,7 +750,7 @@ async fn stored_names(
         return Ok(HashMap::new());
     }
     looking.push(")");
-    let rows: Vec<StoredName> = looking.build_query_as().fetch_all(&mut **transaction).await?;
+    let rows: Vec<StoredBatchRow> = looking.build_query_as().fetch_all(&mut **transaction).await?;
     rows.into_iter()
         .map(|row| {
             let run_id = row.run_id.parse().map_err(|_| Error::corrupt("the run of a batch does not decode"))?;
@@ -852,17 +848,17 @@ mod tests {
     #[test]
     fn a_batch_that_goes_on_for_long_is_not_waited_for() {
         let commits = Commits::new(1 << 20);
-        assert!(!commits.is_someone_coming());
+        assert!(!commits.expects_more_batches());
         let slow = commits.begin();
-        assert!(commits.is_someone_coming());
-        while commits.is_someone_coming() {
+        assert!(commits.expects_more_batches());
+        while commits.expects_more_batches() {
             std::thread::sleep(Duration::from_millis(5));
         }
         let quick = commits.begin();
-        assert!(commits.is_someone_coming());
-        quick.arrive();
-        assert!(!commits.is_someone_coming());
+        assert!(commits.expects_more_batches());
+        quick.mark_received();
+        assert!(!commits.expects_more_batches());
         drop((quick, slow));
-        assert!(commits.coming.begun().is_empty());
+        assert!(commits.open_batches.begun().is_empty());
     }
 }

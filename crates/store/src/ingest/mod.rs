@@ -2,3 +2,6 @@
 
 pub(crate) mod batch;
 pub(crate) mod commit;
+
+pub use batch::BatchWriter;
+pub use commit::Ingest;

@@ -4,13 +4,13 @@ use az::SaturatingAs;
 use runlog_model::{RecordOrder, TimeRange, Timestamp};
 use sqlx_macros::FromRow;
 
-use crate::catalog::columns::Position;
-use crate::core::Core;
+use crate::catalog::columns::SortKey;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::merge::Merge;
 use crate::log::slices::Scope;
-use crate::tables::deliveries::{ClaimedDelivery, Place, PlacedRecord, RefusedRange, Replayed, Replays};
+use crate::parts::Deliveries;
+use crate::tables::deliveries::{ClaimedDelivery, KeyedRecord, RecordKey, RefusedRange, ReplayBatch, ReplayProgress};
 
 #[derive(FromRow)]
 struct RangeRow {
@@ -28,8 +28,14 @@ struct RangeRow {
 impl RangeRow {
     fn into_range(self) -> RefusedRange {
         RefusedRange {
-            first: Place { time: Timestamp::clamped(self.record_time), arrival: self.arrival.saturating_as::<u64>() },
-            last: Place { time: Timestamp::clamped(self.last_time), arrival: self.last_arrival.saturating_as::<u64>() },
+            first: RecordKey {
+                time: Timestamp::clamped(self.record_time),
+                arrival: self.arrival.saturating_as::<u64>(),
+            },
+            last: RecordKey {
+                time: Timestamp::clamped(self.last_time),
+                arrival: self.last_arrival.saturating_as::<u64>(),
+            },
             arrivals: (self.arrivals_from.saturating_as::<u64>(), self.arrivals_to.saturating_as::<u64>()),
             records: self.records.saturating_as::<u64>(),
             of_records: self.of_records.saturating_as::<u64>(),
@@ -38,11 +44,11 @@ impl RangeRow {
     }
 }
 
-impl Core {
+impl Deliveries {
     /// The records that are still to be delivered, in order of time, a few at a time.
     ///
     /// `Conflict`, from the reader: the log was deleted meanwhile.
-    pub fn read_delivery(&self, claimed: &ClaimedDelivery) -> DeliveryReader {
+    pub fn read(&self, claimed: &ClaimedDelivery) -> DeliveryReader {
         let start = claimed.after.map(|(time, _)| Timestamp::clamped(time));
         let scope = Scope {
             run_id: claimed.run.id,
@@ -50,12 +56,12 @@ impl Core {
             arrivals: claimed.of_records.saturating_as::<i64>(),
             state: claimed.state,
         };
-        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        let merge = Merge::new(&self.core, scope, RecordOrder::Asc);
         DeliveryReader { merge, first_arrival: claimed.first_arrival, after: claimed.after }
     }
 
     /// Some records that were refused and are to be sent again, in order of time; none when there are none left.
-    pub async fn read_replays(&self, claimed: &ClaimedDelivery) -> Result<Option<Replays>> {
+    pub async fn read_replays(&self, claimed: &ClaimedDelivery) -> Result<Option<ReplayBatch>> {
         let rows: Vec<RangeRow> = sqlx::query_as(
             "SELECT arrival, record_time, COALESCE(last_time, record_time) AS last_time,
                     COALESCE(last_arrival, arrival) AS last_arrival, COALESCE(arrivals_from, arrival) AS arrivals_from,
@@ -66,8 +72,8 @@ impl Core {
         .bind(&claimed.sink)
         .bind(claimed.run.id.to_string())
         .bind(claimed.state.log_epoch)
-        .bind(limits::REPLAYS_AT_A_TIME)
-        .fetch_all(self.catalog().read())
+        .bind(limits::REPLAY_BATCH_RECORDS)
+        .fetch_all(self.core.catalog().read())
         .await?;
         // Ranges of records that came late may lie within earlier ones: those are read by themselves, later.
         let mut ranges: Vec<RefusedRange> = Vec::with_capacity(rows.len());
@@ -80,7 +86,7 @@ impl Core {
         let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(None) };
         let range = TimeRange { start: Some(first.first.time), end: Some(last.last.time) };
         let scope = Scope { run_id: claimed.run.id, range, arrivals: i64::MAX, state: claimed.state };
-        let merge = Merge::new(self, scope, RecordOrder::Asc);
+        let merge = Merge::new(&self.core, scope, RecordOrder::Asc);
         let reader = DeliveryReader { merge, first_arrival: 0, after: None };
         let replays = replays_of(ranges, reader).await?;
         match replays.records.is_empty() {
@@ -94,37 +100,38 @@ impl Core {
 pub struct DeliveryReader {
     merge: Merge,
     first_arrival: u64,
-    after: Option<Position>,
+    after: Option<SortKey>,
 }
 
 impl DeliveryReader {
     /// The next records; none at the end.
-    pub async fn next(&mut self) -> Result<Option<Vec<PlacedRecord>>> {
+    pub async fn next(&mut self) -> Result<Option<Vec<KeyedRecord>>> {
         loop {
-            let Some(stretch) = self.merge.next().await? else { return Ok(None) };
-            if !stretch.positions().any(|position| self.is_wanted(position)) {
+            let Some(row_run) = self.merge.next().await? else { return Ok(None) };
+            if !row_run.sort_keys().any(|sort_key| self.is_wanted(sort_key)) {
                 continue;
             }
-            let stretch = stretch.read().await?;
+            let row_run = row_run.read().await?;
             let mut records = Vec::new();
-            for (position, (time, body)) in stretch.positions().zip(stretch.iter()) {
-                if self.is_wanted(position) {
-                    let place = Place { time: Timestamp::clamped(time), arrival: position.1.saturating_as::<u64>() };
-                    records.push(PlacedRecord { place, record: body.to_record(time)? });
+            for (sort_key, (time, body)) in row_run.sort_keys().zip(row_run.iter()) {
+                if self.is_wanted(sort_key) {
+                    let place =
+                        RecordKey { time: Timestamp::clamped(time), arrival: sort_key.1.saturating_as::<u64>() };
+                    records.push(KeyedRecord { place, record: body.to_record(time)? });
                 }
             }
             return Ok(Some(records));
         }
     }
 
-    fn is_wanted(&self, position: Position) -> bool {
-        position.1.saturating_as::<u64>() >= self.first_arrival && self.after.is_none_or(|after| position > after)
+    fn is_wanted(&self, sort_key: SortKey) -> bool {
+        sort_key.1.saturating_as::<u64>() >= self.first_arrival && self.after.is_none_or(|after| sort_key > after)
     }
 }
 
 /// Reads what some ranges have, as far as it goes at a time.
-async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Result<Replays> {
-    let mut records: Vec<PlacedRecord> = Vec::new();
+async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Result<ReplayBatch> {
+    let mut records: Vec<KeyedRecord> = Vec::new();
     let (mut at, mut sent) = (0, 0);
     while let Some(some) = reader.next().await? {
         for record in some {
@@ -135,15 +142,15 @@ async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Re
             if !range.has(record.place) {
                 continue;
             }
-            if records.len().saturating_as::<i64>() >= limits::REPLAYS_AT_A_TIME {
+            if records.len().saturating_as::<i64>() >= limits::REPLAY_BATCH_RECORDS {
                 let rest = Some(range.clone().from(record.place, sent));
                 let ranges = ranges[..=at].iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
-                return Ok(Replays { records, replayed: Replayed { ranges, rest } });
+                return Ok(ReplayBatch { records, replayed: ReplayProgress { ranges, rest } });
             }
             sent += 1;
             records.push(record);
         }
     }
     let ranges = ranges.iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
-    Ok(Replays { records, replayed: Replayed { ranges, rest: None } })
+    Ok(ReplayBatch { records, replayed: ReplayProgress { ranges, rest: None } })
 }

@@ -6,11 +6,12 @@ use az::SaturatingAs;
 use memchr::memmem::Finder;
 use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange};
 
-use crate::core::Core;
 use crate::error::Result;
 use crate::limits;
 use crate::log::merge::Merge;
-use crate::segment::reader::Body;
+use crate::log::read::scope;
+use crate::parts::Logs;
+use crate::segment::reader::RecordValues;
 
 /// Which records are looked for, and from where on.
 #[derive(Debug, Clone)]
@@ -43,26 +44,26 @@ pub struct FilteredRecords {
     pub records: Vec<(u64, Record)>,
 }
 
-impl Core {
-    /// Looks for records of a run that fit; looks at no more than [`limits::FIND_RECORDS_MAX`]. `NotFound`: no such run.
+impl Logs {
+    /// Looks for records of a run that fit; looks at no more than [`limits::FILTER_RECORDS_MAX`]. `NotFound`: no such run.
     pub async fn find_records(&self, run_id: RunId, query: &RecordFilter) -> Result<FilteredRecords> {
-        let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;
+        let (run, scope) = scope(&self.core, run_id, TimeRange::ALL).await?;
         let Some(span) = span(query, run.records) else {
             return Ok(FilteredRecords { total: run.records, scanned: 0, next: None, records: Vec::new() });
         };
         let mut filter = Filter::new(query);
         let (mut scanned, mut records) = (0, Vec::new());
-        let mut merge = Merge::new(self, scope, query.order);
+        let mut merge = Merge::new(&self.core, scope, query.order);
         let mut to_skip = span.skipped;
         to_skip -= merge.skip_whole_slices(to_skip, None).await?;
-        let budget = span.length.min(limits::FIND_RECORDS_MAX);
+        let budget = span.length.min(limits::FILTER_RECORDS_MAX);
         while scanned < budget && records.len() < query.count {
-            let Some(stretch) = merge.next().await? else { break };
-            if stretch.len() as u64 <= to_skip {
-                to_skip -= stretch.len() as u64;
+            let Some(row_run) = merge.next().await? else { break };
+            if row_run.len() as u64 <= to_skip {
+                to_skip -= row_run.len() as u64;
                 continue;
             }
-            let some = stretch.read().await?;
+            let some = row_run.read().await?;
             for (time, body) in some.iter().skip(to_skip.saturating_as::<usize>()) {
                 if scanned == budget || records.len() == query.count {
                     break;
@@ -125,7 +126,7 @@ impl<'a> Filter<'a> {
         Self { severities: &query.severities, texts: texts.collect(), lowered: Vec::new() }
     }
 
-    fn fits(&mut self, body: &Body<'_>) -> bool {
+    fn fits(&mut self, body: &RecordValues<'_>) -> bool {
         (self.severities.is_empty() || self.severities.contains(&Severity::of(body.severity)))
             && (self.texts.is_empty() || self.has_texts(body.message) || self.is_component(body.bundle_name))
     }

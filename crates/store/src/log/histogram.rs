@@ -6,10 +6,11 @@ use std::ops::Range;
 use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
-use crate::core::Core;
 use crate::error::Result;
-use crate::limits::{self, RECORDS_APART_MS};
-use crate::log::slices::{Scope, Slice, SliceWalk};
+use crate::limits::{self, RECORD_OUTLIER_GAP_MS};
+use crate::log::read::scope;
+use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
+use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
 /// Parts of all of time by which records that are far apart are told from each other. Unit: milliseconds.
@@ -31,15 +32,15 @@ pub struct Histogram {
     pub estimated: bool,
 }
 
-impl Core {
+impl Logs {
     /// Counts the records of a run inside a range in so many buckets of equal length. `NotFound`: no such run.
     pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
         loop {
-            let (_, mut scope) = self.scope(run_id, range).await?;
+            let (_, mut scope) = scope(&self.core, run_id, range).await?;
             // What arrives meanwhile may be in it or not.
             scope.arrivals = i64::MAX;
             let counted = self.histogram_now(scope, buckets.max(1)).await;
-            if self.log_state(run_id, scope.state).await? == scope.state {
+            if log_state(&self.core, run_id, scope.state).await? == scope.state {
                 return counted;
             }
         }
@@ -57,17 +58,17 @@ impl Core {
             return Ok(Histogram { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
         };
         let is_whole = scope.range == TimeRange::ALL;
-        let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > RECORDS_APART_MS {
+        let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > RECORD_OUTLIER_GAP_MS {
             true => self.without_outliers(scope, (first_ms, last_ms), records).await?,
             false => (first_ms, last_ms, before),
         };
         let bucket_ms = ((last_ms - first_ms).saturating_as::<u64>() + 1).div_ceil(buckets);
         let length = ((last_ms - first_ms).saturating_as::<u64>() / bucket_ms + 1).saturating_as::<usize>();
-        let mut tally = Tally { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
+        let mut tally = BucketCounts { first_ms, last_ms, bucket_ms, buckets: vec![[0; 7]; length] };
         let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
         let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
         while !walk.is_done() {
-            for slice in walk.next(self).await? {
+            for slice in walk.next(&self.core).await? {
                 if number % every == 0 {
                     // One slice stands for those after it that are not read.
                     self.read_times(&slice, |times, severities| tally.add(times, severities, every)).await?;
@@ -82,23 +83,28 @@ impl Core {
     /// The first and the last time of the most records that belong together, and how many are before them.
     async fn without_outliers(&self, scope: Scope, extent: (i64, i64), records: u64) -> Result<(i64, i64, u64)> {
         let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
-        let mut parts: BTreeMap<i64, Part> = BTreeMap::new();
+        let mut parts: BTreeMap<i64, TimeCluster> = BTreeMap::new();
         let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
         while !walk.is_done() {
-            for slice in walk.next(self).await? {
+            for slice in walk.next(&self.core).await? {
                 // A slice whose records belong together is not read for that.
                 if slice.last_time - slice.first_time <= PART_MS {
-                    Part::add(&mut parts, slice.first_time, slice.last_time, slice.records.saturating_as::<u64>());
+                    TimeCluster::add(
+                        &mut parts,
+                        slice.first_time,
+                        slice.last_time,
+                        slice.records.saturating_as::<u64>(),
+                    );
                 } else if number % every == 0 {
                     let add = |times: &[i64], _: &[Severity]| {
-                        times.iter().for_each(|time| Part::add(&mut parts, *time, *time, 1));
+                        times.iter().for_each(|time| TimeCluster::add(&mut parts, *time, *time, 1));
                     };
                     self.read_times(&slice, add).await?;
                 }
                 number += 1;
             }
         }
-        let clusters = Part::joined(parts.into_values());
+        let clusters = TimeCluster::joined(parts.into_values());
         // Of as many the later ones: clocks that are not set go back.
         let Some(most) = clusters.iter().max_by_key(|part| (part.records, part.first_ms)) else {
             return Ok((extent.0, extent.1, 0));
@@ -116,7 +122,7 @@ impl Core {
         .bind(scope.run_id.to_string())
         .bind(scope.range.first_ms())
         .bind(scope.range.last_ms())
-        .fetch_one(self.catalog().read())
+        .fetch_one(self.core.catalog().read())
         .await?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
         // Where a range was asked for, the buckets cover it, and not only what happens to be in it.
@@ -128,7 +134,8 @@ impl Core {
     /// Gives times and severities of the records of a slice, some at a time.
     async fn read_times(&self, slice: &Slice, mut add: impl FnMut(&[i64], &[Severity])) -> Result<()> {
         let file =
-            SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+            SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                .await?;
         let end = (slice.first_row + slice.records).saturating_as::<usize>();
         let mut first = slice.first_row.saturating_as::<usize>();
         while first < end {
@@ -143,13 +150,13 @@ impl Core {
 
 /// Records that lie near each other.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct TimeCluster {
     first_ms: i64,
     last_ms: i64,
     records: u64,
 }
 
-impl Part {
+impl TimeCluster {
     fn add(parts: &mut BTreeMap<i64, Self>, first_ms: i64, last_ms: i64, records: u64) {
         let part = parts.entry(first_ms.div_euclid(PART_MS)).or_insert(Self { first_ms, last_ms, records: 0 });
         part.first_ms = part.first_ms.min(first_ms);
@@ -161,7 +168,7 @@ impl Part {
     fn joined(parts: impl Iterator<Item = Self>) -> Vec<Self> {
         let mut joined: Vec<Self> = Vec::new();
         for part in parts {
-            match joined.last_mut().filter(|last| part.first_ms - last.last_ms <= RECORDS_APART_MS) {
+            match joined.last_mut().filter(|last| part.first_ms - last.last_ms <= RECORD_OUTLIER_GAP_MS) {
                 Some(last) => {
                     last.last_ms = last.last_ms.max(part.last_ms);
                     last.records += part.records;
@@ -173,14 +180,14 @@ impl Part {
     }
 }
 
-struct Tally {
+struct BucketCounts {
     first_ms: i64,
     last_ms: i64,
     bucket_ms: u64,
     buckets: Vec<[u64; 7]>,
 }
 
-impl Tally {
+impl BucketCounts {
     fn add(&mut self, times: &[i64], severities: &[Severity], weight: u64) {
         for (time, severity) in times.iter().zip(severities) {
             if (self.first_ms..=self.last_ms).contains(time) {

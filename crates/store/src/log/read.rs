@@ -7,7 +7,8 @@ use crate::core::Core;
 use crate::cpu::CpuPool;
 use crate::error::Result;
 use crate::log::merge::Merge;
-use crate::log::slices::Scope;
+use crate::log::slices::{Scope, whole_and_partial};
+use crate::parts::Logs;
 use crate::tables::runs::{fetch_with_state, no_such_run};
 
 /// Which records of a run a live page shows.
@@ -25,7 +26,7 @@ pub struct LiveQuery {
 
 /// The records of a live page.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LiveSlice {
+pub struct LivePage {
     /// Records of the run.
     pub total: u64,
     /// Records of the run inside the range.
@@ -34,24 +35,24 @@ pub struct LiveSlice {
     pub records: Vec<Record>,
 }
 
-impl Core {
+impl Logs {
     /// Some records of a run by position, among those stored when it is called. `NotFound`: no such run.
-    pub async fn live_page(&self, run_id: RunId, query: &LiveQuery) -> Result<LiveSlice> {
-        let (run, scope) = self.scope(run_id, query.range).await?;
+    pub async fn live_page(&self, run_id: RunId, query: &LiveQuery) -> Result<LivePage> {
+        let (run, scope) = scope(&self.core, run_id, query.range).await?;
         let filtered = match query.range == TimeRange::ALL {
             true => run.records,
             false => self.count(scope).await?,
         };
         let wanted = query.count.min(filtered.saturating_sub(query.start_index)).saturating_as::<usize>();
         let records = self.some_records(scope, query.order, query.start_index, wanted).await?;
-        Ok(LiveSlice { total: run.records, filtered, records })
+        Ok(LivePage { total: run.records, filtered, records })
     }
 
     /// Some records of a run by position in order of time, the first of all at 0. `NotFound`: no such run.
     ///
     /// Slices are counted from the end that is nearer, and not read.
-    pub async fn records_from(&self, run_id: RunId, from: u64, count: u64) -> Result<LiveSlice> {
-        let (run, scope) = self.scope(run_id, TimeRange::ALL).await?;
+    pub async fn records_from(&self, run_id: RunId, from: u64, count: u64) -> Result<LivePage> {
+        let (run, scope) = scope(&self.core, run_id, TimeRange::ALL).await?;
         let wanted = count.min(run.records.saturating_sub(from));
         let after = run.records.saturating_sub(from).saturating_sub(wanted);
         let (order, start) = if from <= after { (RecordOrder::Asc, from) } else { (RecordOrder::Desc, after) };
@@ -59,7 +60,7 @@ impl Core {
         if order == RecordOrder::Desc {
             records.reverse();
         }
-        Ok(LiveSlice { total: run.records, filtered: run.records, records })
+        Ok(LivePage { total: run.records, filtered: run.records, records })
     }
 
     async fn some_records(
@@ -70,25 +71,25 @@ impl Core {
         wanted: usize,
     ) -> Result<Vec<Record>> {
         let mut records = Vec::with_capacity(wanted);
-        let mut merge = Merge::new(self, scope, order);
+        let mut merge = Merge::new(&self.core, scope, order);
         let mut to_skip = start_index;
         if wanted > 0 {
             to_skip -= merge.skip_whole_slices(to_skip, None).await?;
         }
         while records.len() < wanted {
-            if let Some(part) = merge.part_of_whole_slice(to_skip, wanted - records.len()).await? {
+            if let Some(part) = merge.read_part_of_slice(to_skip, wanted - records.len()).await? {
                 for (time, body) in part.iter() {
                     records.push(body.to_record(time)?);
                 }
                 to_skip = 0;
                 continue;
             }
-            let Some(stretch) = merge.next().await? else { break };
-            if stretch.len() as u64 <= to_skip {
-                to_skip -= stretch.len() as u64;
+            let Some(row_run) = merge.next().await? else { break };
+            if row_run.len() as u64 <= to_skip {
+                to_skip -= row_run.len() as u64;
                 continue;
             }
-            let some = stretch.read().await?;
+            let some = row_run.read().await?;
             for (time, body) in some.iter().skip(to_skip.saturating_as::<usize>()).take(wanted - records.len()) {
                 records.push(body.to_record(time)?);
             }
@@ -99,24 +100,24 @@ impl Core {
 
     /// The records of a run in order, a few at a time. `NotFound`: no such run.
     pub async fn read_records(&self, run_id: RunId, range: TimeRange, order: RecordOrder) -> Result<RecordReader> {
-        let (_, scope) = self.scope(run_id, range).await?;
-        Ok(RecordReader { cpu: self.cpu().clone(), merge: Merge::new(self, scope, order) })
-    }
-
-    /// The records that the log of a run has now, inside a range. `NotFound`: no such run.
-    pub(crate) async fn scope(&self, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
-        let (run, state) = fetch_with_state(self.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
-        let scope = Scope { run_id, range, arrivals: run.records.saturating_as::<i64>(), state };
-        Ok((run, scope))
+        let (_, scope) = scope(&self.core, run_id, range).await?;
+        Ok(RecordReader { cpu: self.core.cpu().clone(), merge: Merge::new(&self.core, scope, order) })
     }
 
     pub(crate) async fn count(&self, scope: Scope) -> Result<u64> {
-        let (mut records, partial) = self.whole_and_partial(scope).await?;
+        let (mut records, partial) = whole_and_partial(&self.core, scope).await?;
         for slice in partial {
-            records += crate::log::merge::count_inside(self, &slice, &scope).await?;
+            records += crate::log::merge::count_inside(&self.core, &slice, &scope).await?;
         }
         Ok(records)
     }
+}
+
+/// The records that the log of a run has now, inside a range. `NotFound`: no such run.
+pub(crate) async fn scope(core: &Core, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
+    let (run, state) = fetch_with_state(core.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
+    let scope = Scope { run_id, range, arrivals: run.records.saturating_as::<i64>(), state };
+    Ok((run, scope))
 }
 
 /// The records of a run in order; see `read_records`.
@@ -128,9 +129,9 @@ pub struct RecordReader {
 impl RecordReader {
     /// The next records, at most as many as one segment holds; none at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Record>>> {
-        let Some(stretch) = self.merge.next().await? else { return Ok(None) };
-        let count = stretch.len();
-        let records = stretch.read().await?;
+        let Some(row_run) = self.merge.next().await? else { return Ok(None) };
+        let count = row_run.len();
+        let records = row_run.read().await?;
         let making = move || records.iter().map(|(time, body)| body.to_record(time)).collect::<Result<_>>();
         Ok(Some(self.cpu.run_for(count, making).await?))
     }
@@ -142,9 +143,9 @@ impl RecordReader {
         S: Send + 'static,
         F: FnMut(&mut S, &Record) + Send + 'static,
     {
-        let Some(stretch) = self.merge.next().await? else { return Ok((so_far, false)) };
-        let count = stretch.len();
-        let records = stretch.read().await?;
+        let Some(row_run) = self.merge.next().await? else { return Ok((so_far, false)) };
+        let count = row_run.len();
+        let records = row_run.read().await?;
         let looking = move || {
             let mut record = Record::at(Timestamp::MIN);
             for (time, body) in records.iter() {

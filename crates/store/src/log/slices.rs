@@ -127,7 +127,7 @@ impl SliceWalk {
         // One statement sees one state of the catalog.
         let state = match found.first() {
             Some(first) => first.state,
-            None => core.log_state(self.scope.run_id, self.scope.state).await?,
+            None => log_state(core, self.scope.run_id, self.scope.state).await?,
         };
         self.scope.same_state(state)?;
         let slices: Vec<Slice> = found.into_iter().map(|found| found.slice).collect();
@@ -140,54 +140,52 @@ impl SliceWalk {
     }
 }
 
-impl Core {
-    /// The state of a run's log. `Conflict`: it was deleted since `before`.
-    pub(crate) async fn log_state(&self, run_id: RunId, before: LogState) -> Result<LogState> {
-        let state: Option<LogState> = sqlx::query_as("SELECT log_epoch, log_version FROM runs WHERE id = $1")
-            .bind(run_id.to_string())
-            .fetch_optional(self.catalog().read())
-            .await?;
-        match state {
-            Some(state) if state.log_epoch == before.log_epoch => Ok(state),
-            _ => Err(Error::conflict(format!("the log of run {run_id} was deleted while it was read"))),
-        }
-    }
-
-    /// Records of the slices that lie wholly inside the scope, and the slices that lie in it in part.
-    pub(crate) async fn whole_and_partial(&self, mut scope: Scope) -> Result<(u64, Vec<Slice>)> {
-        loop {
-            let found = self.whole_and_partial_now(scope).await?;
-            let state = self.log_state(scope.run_id, scope.state).await?;
-            if state == scope.state {
-                return Ok(found);
-            }
-            // Slices were replaced meanwhile, perhaps between the one query and the other.
-            scope.state = state;
-        }
-    }
-
-    async fn whole_and_partial_now(&self, scope: Scope) -> Result<(u64, Vec<Slice>)> {
-        let whole: i64 = sqlx::query_scalar(
-            "SELECT CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
-             WHERE run_id = $1 AND last_arrival < $2 AND first_time >= $3 AND last_time <= $4",
-        )
-        .bind(scope.run_id.to_string())
-        .bind(scope.arrivals)
-        .bind(scope.range.first_ms())
-        .bind(scope.range.last_ms())
-        .fetch_one(self.catalog().read())
+/// The state of a run's log. `Conflict`: it was deleted since `before`.
+pub(crate) async fn log_state(core: &Core, run_id: RunId, before: LogState) -> Result<LogState> {
+    let state: Option<LogState> = sqlx::query_as("SELECT log_epoch, log_version FROM runs WHERE id = $1")
+        .bind(run_id.to_string())
+        .fetch_optional(core.catalog().read())
         .await?;
-        let partial: Vec<Slice> = sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT {SLICE_COLUMNS} FROM slices s JOIN segments g ON g.id = s.segment_id
-             WHERE s.run_id = $1 AND s.first_arrival < $2 AND s.last_time >= $3 AND s.first_time <= $4
-               AND NOT (s.first_time >= $3 AND s.last_time <= $4 AND s.last_arrival < $2)"
-        )))
-        .bind(scope.run_id.to_string())
-        .bind(scope.arrivals)
-        .bind(scope.range.first_ms())
-        .bind(scope.range.last_ms())
-        .fetch_all(self.catalog().read())
-        .await?;
-        Ok((whole.saturating_as::<u64>(), partial))
+    match state {
+        Some(state) if state.log_epoch == before.log_epoch => Ok(state),
+        _ => Err(Error::conflict(format!("the log of run {run_id} was deleted while it was read"))),
     }
+}
+
+/// Records of the slices that lie wholly inside the scope, and the slices that lie in it in part.
+pub(crate) async fn whole_and_partial(core: &Core, mut scope: Scope) -> Result<(u64, Vec<Slice>)> {
+    loop {
+        let found = whole_and_partial_now(core, scope).await?;
+        let state = log_state(core, scope.run_id, scope.state).await?;
+        if state == scope.state {
+            return Ok(found);
+        }
+        // Slices were replaced meanwhile, perhaps between the one query and the other.
+        scope.state = state;
+    }
+}
+
+async fn whole_and_partial_now(core: &Core, scope: Scope) -> Result<(u64, Vec<Slice>)> {
+    let whole: i64 = sqlx::query_scalar(
+        "SELECT CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
+         WHERE run_id = $1 AND last_arrival < $2 AND first_time >= $3 AND last_time <= $4",
+    )
+    .bind(scope.run_id.to_string())
+    .bind(scope.arrivals)
+    .bind(scope.range.first_ms())
+    .bind(scope.range.last_ms())
+    .fetch_one(core.catalog().read())
+    .await?;
+    let partial: Vec<Slice> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {SLICE_COLUMNS} FROM slices s JOIN segments g ON g.id = s.segment_id
+         WHERE s.run_id = $1 AND s.first_arrival < $2 AND s.last_time >= $3 AND s.first_time <= $4
+           AND NOT (s.first_time >= $3 AND s.last_time <= $4 AND s.last_arrival < $2)"
+    )))
+    .bind(scope.run_id.to_string())
+    .bind(scope.arrivals)
+    .bind(scope.range.first_ms())
+    .bind(scope.range.last_ms())
+    .fetch_all(core.catalog().read())
+    .await?;
+    Ok((whole.saturating_as::<u64>(), partial))
 }

@@ -62,7 +62,7 @@ const DELIVERED: [(&str, &str); 2] = [
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Copied {
+pub struct CopyReport {
     /// Objects that were copied.
     pub objects: u64,
     /// Their bytes.
@@ -79,7 +79,7 @@ pub struct Copied {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyProgress {
     /// What is copied so far.
-    pub copied: Copied,
+    pub copied: CopyReport,
     /// Runs of the source.
     pub runs_total: u64,
 }
@@ -88,7 +88,7 @@ impl Maintenance {
     /// Copies everything but page files, which are built anew, to another archive.
     ///
     /// `Conflict`: the other archive holds things that this one does not.
-    pub async fn copy_to(&self, target: &Self, mut progress: impl FnMut(CopyProgress) + Send) -> Result<Copied> {
+    pub async fn copy_to(&self, target: &Self, mut progress: impl FnMut(CopyProgress) + Send) -> Result<CopyReport> {
         self.check_target(target).await?;
         for (table, key) in TABLES {
             self.copy_table(target, table, key).await?;
@@ -97,12 +97,12 @@ impl Maintenance {
             }
         }
         let runs_total: i64 = self.count_rows("runs").await?;
-        let mut copied = Copied::default();
+        let mut copied = CopyReport::default();
         let mut after = String::new();
         loop {
             let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM runs WHERE id > $1 ORDER BY id LIMIT 500")
                 .bind(&after)
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
             let Some(last) = ids.last() else { break };
             after.clone_from(last);
@@ -117,7 +117,7 @@ impl Maintenance {
         self.revoke_at(target, "sinks", &["name"]).await?;
         self.revoke_at(target, "sinks_behind", &["rule", "sink"]).await?;
         for (table, clearing) in DELIVERED {
-            sqlx::query(clearing).execute(target.catalog().write()).await?;
+            sqlx::query(clearing).execute(target.core.catalog().write()).await?;
             self.copy_delivered(target, table).await?;
         }
         self.copy_audit(target).await?;
@@ -126,14 +126,14 @@ impl Maintenance {
 
     async fn count_rows(&self, table: &str) -> Result<i64> {
         let counting = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-        Ok(sqlx::query_scalar(counting).fetch_one(self.catalog().read()).await?)
+        Ok(sqlx::query_scalar(counting).fetch_one(self.core.catalog().read()).await?)
     }
 
     async fn check_target(&self, target: &Self) -> Result<()> {
         for table in ["environments", "users"] {
             let ids = |maintenance: &Self| {
                 let (maintenance, listing) = (maintenance.clone(), format!("SELECT id FROM {table} ORDER BY id"));
-                async move { sqlx::query_scalar(AssertSqlSafe(listing)).fetch_all(maintenance.catalog().read()).await }
+                async move { sqlx::query_scalar(AssertSqlSafe(listing)).fetch_all(maintenance.core.catalog().read()).await }
             };
             let (here, there): (Vec<String>, Vec<String>) = (ids(self).await?, ids(target).await?);
             if there.iter().any(|id| here.binary_search(id).is_err()) {
@@ -152,10 +152,10 @@ impl Maintenance {
         loop {
             let mut listing = Sql::new(format!("SELECT * FROM {table} WHERE ({names}) > ("));
             listing.push_list(after.iter().cloned()).push(format!(") ORDER BY {names} LIMIT 500"));
-            let rows = listing.build_query().fetch_all(self.catalog().read()).await?;
+            let rows = listing.build_query().fetch_all(self.core.catalog().read()).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = key.iter().map(|column| last.try_get(*column)).collect::<Result<_, _>>()?;
-            let mut transaction = target.catalog().begin().await?;
+            let mut transaction = target.core.catalog().begin().await?;
             for row in &rows {
                 insert(&mut transaction, table, row, key, true).await?;
             }
@@ -168,7 +168,7 @@ impl Maintenance {
         let names = key.join(", ");
         let listing = format!("SELECT {names} FROM {table}");
         let rows = async |maintenance: &Self| -> Result<BTreeSet<Vec<String>>> {
-            let rows = sqlx::query(AssertSqlSafe(listing.clone())).fetch_all(maintenance.catalog().read()).await?;
+            let rows = sqlx::query(AssertSqlSafe(listing.clone())).fetch_all(maintenance.core.catalog().read()).await?;
             let named = |row: &AnyRow| (0..key.len()).map(|column| row.try_get(column)).collect::<Result<_, _>>();
             Ok(rows.iter().map(named).collect::<Result<_, sqlx::Error>>()?)
         };
@@ -176,7 +176,7 @@ impl Maintenance {
         for row in there.difference(&here) {
             let mut removing = Sql::new(format!("DELETE FROM {table} WHERE ({names}) = ("));
             removing.push_list(row.iter().cloned()).push(")");
-            removing.build_query().execute(target.catalog().write()).await?;
+            removing.build_query().execute(target.core.catalog().write()).await?;
         }
         Ok(())
     }
@@ -188,21 +188,21 @@ impl Maintenance {
         loop {
             let runs: Vec<String> = sqlx::query_scalar(AssertSqlSafe(listing.clone()))
                 .bind(&after)
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
             let Some(last) = runs.last() else { return Ok(()) };
             after.clone_from(last);
             // A run that has come since is copied the next time.
             let mut knowing = Sql::new("SELECT id FROM runs WHERE id IN (");
             knowing.push_list(runs).push(")");
-            let known: Vec<String> = knowing.build_query_scalar().fetch_all(target.catalog().read()).await?;
+            let known: Vec<String> = knowing.build_query_scalar().fetch_all(target.core.catalog().read()).await?;
             if known.is_empty() {
                 continue;
             }
             let mut reading = Sql::new(format!("SELECT * FROM {table} WHERE run_id IN ("));
             reading.push_list(known.iter().cloned()).push(")");
-            let rows = reading.build_query().fetch_all(self.catalog().read()).await?;
-            let mut transaction = target.catalog().begin().await?;
+            let rows = reading.build_query().fetch_all(self.core.catalog().read()).await?;
+            let mut transaction = target.core.catalog().begin().await?;
             let mut clearing = Sql::new(format!("DELETE FROM {table} WHERE run_id IN ("));
             clearing.push_list(known).push(")");
             clearing.build_query().execute(&mut *transaction).await?;
@@ -213,7 +213,7 @@ impl Maintenance {
         }
     }
 
-    async fn copy_run(&self, target: &Self, id: &str, copied: &mut Copied) -> Result<()> {
+    async fn copy_run(&self, target: &Self, id: &str, copied: &mut CopyReport) -> Result<()> {
         loop {
             let Some(run) = self.row_of_run(id).await? else { return Ok(()) };
             let there = target.row_of_run(id).await?;
@@ -223,7 +223,7 @@ impl Maintenance {
             }
             let of_run = |table: &str, order: &str| {
                 let listing = format!("SELECT * FROM {table} WHERE run_id = $1 ORDER BY {order}");
-                sqlx::query(AssertSqlSafe(listing)).bind(id.to_owned()).fetch_all(self.catalog().read())
+                sqlx::query(AssertSqlSafe(listing)).bind(id.to_owned()).fetch_all(self.core.catalog().read())
             };
             let (slices, batches) = (of_run("slices", "first_arrival").await?, of_run("batches", "batch_id").await?);
             let (summary, problems) = (of_run("summaries", "run_id").await?, of_run("problems", "kind, id").await?);
@@ -235,7 +235,7 @@ impl Maintenance {
                 Some(again) if is_same(&again, &run) => {}
                 _ => continue,
             }
-            let mut transaction = target.catalog().begin().await?;
+            let mut transaction = target.core.catalog().begin().await?;
             let before: Vec<String> = sqlx::query_scalar("SELECT DISTINCT segment_id FROM slices WHERE run_id = $1")
                 .bind(id)
                 .fetch_all(&mut *transaction)
@@ -257,7 +257,7 @@ impl Maintenance {
             for problem in &problems {
                 insert(&mut transaction, "problems", problem, &[], false).await?;
             }
-            free_segments(&mut transaction, before, target.now().as_millis()).await?;
+            free_segments(&mut transaction, before, target.core.now().as_millis()).await?;
             transaction.commit().await?;
             copied.runs += 1;
             copied.records += (run.try_get::<i64, _>("records")?).saturating_as::<u64>();
@@ -266,15 +266,15 @@ impl Maintenance {
     }
 
     async fn row_of_run(&self, id: &str) -> Result<Option<AnyRow>> {
-        Ok(sqlx::query("SELECT * FROM runs WHERE id = $1").bind(id).fetch_optional(self.catalog().read()).await?)
+        Ok(sqlx::query("SELECT * FROM runs WHERE id = $1").bind(id).fetch_optional(self.core.catalog().read()).await?)
     }
 
-    async fn copy_segment(&self, target: &Self, id: String, copied: &mut Copied) -> Result<()> {
+    async fn copy_segment(&self, target: &Self, id: String, copied: &mut CopyReport) -> Result<()> {
         let row = |maintenance: &Self| {
             let (maintenance, id) = (maintenance.clone(), id.clone());
             async move {
                 let looking = sqlx::query("SELECT * FROM segments WHERE id = $1").bind(id);
-                looking.fetch_optional(maintenance.catalog().read()).await
+                looking.fetch_optional(maintenance.core.catalog().read()).await
             }
         };
         if row(target).await?.is_some() {
@@ -283,15 +283,15 @@ impl Maintenance {
         // It was sealed meanwhile; the run's rows are read again.
         let Some(row) = row(self).await? else { return Ok(()) };
         let key = Path::from(row.try_get::<String, _>("object_key")?);
-        target.intents().intend([&key]).await?;
+        target.core.intents().intend([&key]).await?;
         let (bytes, sha256) = self.copy_object(target, &key).await?;
         let (expected, hash): (i64, String) = (row.try_get("bytes")?, row.try_get("sha256")?);
         if bytes != expected.saturating_as::<u64>() || (!hash.is_empty() && hash != sha256) {
-            target.objects().delete(&key).await?;
+            target.core.objects().delete(&key).await?;
             let message = format!("object {key} is not what was written; `runlog archive verify` tells more");
             return Err(Error::corrupt(message));
         }
-        let mut transaction = target.catalog().begin().await?;
+        let mut transaction = target.core.catalog().begin().await?;
         if !intents::fulfil(&mut transaction, &[&key]).await? {
             return Err(intents::swept());
         }
@@ -304,9 +304,10 @@ impl Maintenance {
 
     /// Copies an object; tells its length and SHA-256.
     async fn copy_object(&self, target: &Self, key: &Path) -> Result<(u64, String)> {
-        let mut source = self.objects().get(key).await?.into_stream();
-        let mut object = BufWriter::with_capacity(target.objects().clone(), key.clone(), limits::UPLOAD_PART_BYTES)
-            .with_max_concurrency(2);
+        let mut source = self.core.objects().get(key).await?.into_stream();
+        let mut object =
+            BufWriter::with_capacity(target.core.objects().clone(), key.clone(), limits::UPLOAD_PART_BYTES)
+                .with_max_concurrency(2);
         let (mut digest, mut bytes) = (Sha256::new(), 0);
         while let Some(chunk) = source.try_next().await? {
             digest.update(&chunk);
@@ -329,12 +330,12 @@ impl Maintenance {
                  ORDER BY id LIMIT 500 OFFSET $1",
             )
             .bind(there)
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             if rows.is_empty() {
                 return Ok(());
             }
-            let mut transaction = target.catalog().begin().await?;
+            let mut transaction = target.core.catalog().begin().await?;
             for row in &rows {
                 insert(&mut transaction, "audit", row, &[], false).await?;
             }

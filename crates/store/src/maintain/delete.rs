@@ -35,7 +35,7 @@ pub struct DeletedLog {
 
 /// A log as somebody saw it who wants it deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SeenLog {
+pub(crate) struct LogSnapshot {
     pub(crate) epoch: i64,
     pub(crate) records: i64,
 }
@@ -77,11 +77,11 @@ impl Maintenance {
     }
 
     /// Deletes a log, where `seen` is given only as it was seen: none, and nothing is done, when it is another one now.
-    pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<DeletedLog>> {
+    pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<DeletedLog>> {
         // It goes on when the caller goes away.
         let maintenance = self.clone();
         tokio::spawn(async move {
-            let removed = maintenance.again_after_contention(|| maintenance.remove_rows(run_id, seen)).await?;
+            let removed = maintenance.core.again_after_contention(|| maintenance.remove_rows(run_id, seen)).await?;
             let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
             failpoint::reach("delete-after-rows");
             let bytes = maintenance.remove_deleted(objects).await;
@@ -91,10 +91,10 @@ impl Maintenance {
     }
 
     /// Removes the rows of a log, and notes which objects are to go.
-    async fn remove_rows(&self, run_id: RunId, seen: Option<SeenLog>) -> Result<Option<Removed>> {
+    async fn remove_rows(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<Removed>> {
         let id = run_id.to_string();
         let mut transaction = loop {
-            let mut transaction = self.catalog().begin().await?;
+            let mut transaction = self.core.catalog().begin().await?;
             if self.lock_with_sharers(&mut transaction, &id).await? {
                 break transaction;
             }
@@ -107,7 +107,7 @@ impl Maintenance {
         if log.legal_hold != 0 {
             return Err(Error::conflict(format!("run {run_id} is under legal hold: its log is not deleted")));
         }
-        if seen.is_some_and(|seen| seen != SeenLog { epoch: log.log_epoch, records: log.records }) {
+        if seen.is_some_and(|seen| seen != LogSnapshot { epoch: log.log_epoch, records: log.records }) {
             return Ok(None);
         }
         let segments: Vec<SegmentRow> = sqlx::query_as(
@@ -124,7 +124,7 @@ impl Maintenance {
         let (shared, own): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| segment.is_shared != 0);
         let listing = format!(
             "SELECT object_key, zstd_bytes FROM page_files WHERE run_id = $1 ORDER BY key{}",
-            self.catalog().for_update()
+            self.core.catalog().for_update()
         );
         let pages: Vec<(Option<String>, Option<i64>)> =
             sqlx::query_as(AssertSqlSafe(listing)).bind(&id).fetch_all(&mut *transaction).await?;
@@ -151,10 +151,10 @@ impl Maintenance {
             sqlx::query("DELETE FROM segments WHERE id = $1").bind(&segment.id).execute(&mut *transaction).await?;
         }
         for segment in &shared {
-            seal_anew(&mut transaction, &segment.id, self.now().as_millis()).await?;
+            seal_anew(&mut transaction, &segment.id, self.core.now().as_millis()).await?;
         }
         note_deletions(&mut transaction, &objects).await?;
-        self.commit_change(transaction, Some(&id)).await?;
+        self.core.commit_change(transaction, Some(&id)).await?;
         let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
         Ok(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects }))
     }
@@ -189,7 +189,7 @@ impl Maintenance {
         for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
             let removed: Vec<Option<(String, u64)>> = futures::stream::iter(some.to_vec())
                 .map(|(key, bytes)| self.remove_object(key, bytes))
-                .buffer_unordered(limits::DELETIONS_AT_A_TIME)
+                .buffer_unordered(limits::CONCURRENT_DELETIONS_MAX)
                 .collect()
                 .await;
             let removed: Vec<(String, u64)> = removed.into_iter().flatten().collect();
@@ -199,7 +199,7 @@ impl Maintenance {
             }
             let mut forgetting = Sql::new("DELETE FROM deletions WHERE object_key IN (");
             forgetting.push_list(removed.into_iter().map(|(key, _)| key)).push(")");
-            if let Err(error) = forgetting.build_query().execute(self.catalog().write()).await {
+            if let Err(error) = forgetting.build_query().execute(self.core.catalog().write()).await {
                 warn!(%error, "objects of a deleted log are gone; the sweep will look for them once more");
             }
         }
@@ -208,7 +208,7 @@ impl Maintenance {
 
     /// Tells an object's key and bytes when it is gone.
     async fn remove_object(&self, key: String, bytes: i64) -> Option<(String, u64)> {
-        match self.objects().delete(&Path::from(key.as_str())).await {
+        match self.core.objects().delete(&Path::from(key.as_str())).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Some((key, bytes.saturating_as::<u64>())),
             Err(error) => {
                 warn!(%error, object.key = key, "an object of a deleted log is left to the sweep");
@@ -226,7 +226,7 @@ impl Maintenance {
             )
             .bind(&after)
             .bind(limits::GROUP_BATCHES_MAX.saturating_as::<i64>())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some((last, _)) = left.last() else { return Ok(bytes_freed) };
             after.clone_from(last);

@@ -79,9 +79,9 @@ impl Maintenance {
 
     async fn diagnose_catalog(&self) -> Result<Finding> {
         let begun = Instant::now();
-        let (version, clock_ms) = self.catalog().version_and_clock().await?;
+        let (version, clock_ms) = self.core.catalog().version_and_clock().await?;
         let took = begun.elapsed();
-        let skew_ms = clock_ms.map_or(0, |clock_ms| clock_ms - self.now().as_millis());
+        let skew_ms = clock_ms.map_or(0, |clock_ms| clock_ms - self.core.now().as_millis());
         Ok(if skew_ms.abs() > SKEW_MS_MAX {
             let seen = format!("{version}; its clock is {skew_ms} ms from this machine's");
             let advice = "set both clocks by NTP: leases, links and times of tokens depend on them";
@@ -95,17 +95,17 @@ impl Maintenance {
     }
 
     async fn diagnose_objects(&self, findings: &mut Vec<Finding>, stop: &CancellationToken) -> Result<Finding> {
-        let probe = keys::probe(self.random().uuid());
+        let probe = keys::probe(self.core.random().uuid());
         let bytes = Bytes::from_static(b"runlog looks whether it can write here");
         let begun = Instant::now();
         let looking = async {
-            self.objects().put(&probe, bytes.clone().into()).await?;
+            self.core.objects().put(&probe, bytes.clone().into()).await?;
             let took = begun.elapsed();
-            let head = self.objects().head(&probe).await?;
-            Ok::<_, object_store::Error>((took, head, self.objects().get_range(&probe, 7..12).await?))
+            let head = self.core.objects().head(&probe).await?;
+            Ok::<_, object_store::Error>((took, head, self.core.objects().get_range(&probe, 7..12).await?))
         };
-        let (took, head, part) = with_probe(self.objects(), &probe, looking, stop).await?;
-        let skew_ms = head.last_modified.timestamp_millis() - self.now().as_millis();
+        let (took, head, part) = with_probe(self.core.objects(), &probe, looking, stop).await?;
+        let skew_ms = head.last_modified.timestamp_millis() - self.core.now().as_millis();
         if skew_ms.abs() > SKEW_MS_MAX {
             let seen = format!("the clock of the objects is {skew_ms} ms from this machine's");
             let advice = "set the clock of this machine by NTP: requests to buckets are refused when it is far off";
@@ -126,7 +126,7 @@ impl Maintenance {
     }
 
     fn diagnose_folder(&self) -> Option<Finding> {
-        let settings = self.settings();
+        let settings = self.core.settings();
         if settings.catalog.is_some() && settings.objects.is_some() {
             return None;
         }
@@ -173,8 +173,8 @@ impl Maintenance {
             return Ok(Finding::new("sealing", Health::Bad, seen, Some(advice)));
         }
         let late: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
-            .bind(self.now().as_millis() - limits::SEAL_CLAIM_MS)
-            .fetch_one(self.catalog().read())
+            .bind(self.core.now().as_millis() - limits::SEAL_LEASE_MS)
+            .fetch_one(self.core.catalog().read())
             .await?;
         Ok(match late {
             0 => Finding::good("sealing", "no run waits for longer than half an hour"),
@@ -191,8 +191,8 @@ impl Maintenance {
             "SELECT COUNT(*) FROM page_files WHERE built_at IS NULL AND attempts >= $1 AND keep_until > $2",
         )
         .bind(limits::PAGE_ATTEMPTS_MAX)
-        .bind(self.pages().pages_waited_for_until().as_millis())
-        .fetch_one(self.catalog().read())
+        .bind(self.pages().tokens_valid_until().as_millis())
+        .fetch_one(self.core.catalog().read())
         .await?;
         Ok(match failed {
             0 => Finding::good("log files", "none failed"),

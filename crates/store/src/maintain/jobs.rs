@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::free_segments;
 use crate::objects::keys;
+use crate::parts::Accounts;
 use crate::{failpoint, limits};
 
 impl Maintenance {
@@ -33,7 +34,7 @@ impl Maintenance {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sealing");
-                    maintenance.seal_now_and_then(stop).await;
+                    maintenance.seal_periodically(stop).await;
                     Ok::<_, Error>(())
                 }
             }),
@@ -41,14 +42,14 @@ impl Maintenance {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sweep");
-                    maintenance.sweep_now_and_then(stop).await;
+                    maintenance.sweep_periodically(stop).await;
                     Ok::<_, Error>(())
                 }
             }),
         );
     }
 
-    async fn seal_now_and_then(&self, stop: CancellationToken) {
+    async fn seal_periodically(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             match self.seal().await {
                 Ok(sealed) if sealed.runs > 0 => continue,
@@ -67,19 +68,19 @@ impl Maintenance {
         }
     }
 
-    async fn sweep_now_and_then(&self, stop: CancellationToken) {
-        let mut whole_at = self.now();
+    async fn sweep_periodically(&self, stop: CancellationToken) {
+        let mut whole_at = self.core.now();
         while !stop.is_cancelled() {
             if let Err(error) = self.apply_retention().await {
                 error!(error = &error as &dyn std::error::Error, "retention failed and will be tried again");
             }
-            let is_whole = self.now() >= whole_at;
+            let is_whole = self.core.now() >= whole_at;
             let swept = match is_whole {
                 true => self.sweep().await,
-                false => self.sweep_folders(keys::recent_folders(self.now())).await,
+                false => self.sweep_folders(keys::recent_folders(self.core.now())).await,
             };
             if is_whole && swept.is_ok() {
-                whole_at = self.now().plus_millis(limits::SWEEP_ALL_EVERY_MS);
+                whole_at = self.core.now().plus_millis(limits::SWEEP_ALL_EVERY_MS);
             }
             match swept {
                 Ok(0) => {}
@@ -104,24 +105,27 @@ impl Maintenance {
 
 impl Maintenance {
     async fn sweep_folders(&self, folders: Vec<Path>) -> Result<u64> {
-        let now = self.now().as_millis();
+        let now = self.core.now().as_millis();
         // The row goes first here: a row must never name an object that is gone.
-        sqlx::query("DELETE FROM page_files WHERE keep_until < $1").bind(now).execute(self.catalog().write()).await?;
+        sqlx::query("DELETE FROM page_files WHERE keep_until < $1")
+            .bind(now)
+            .execute(self.core.catalog().write())
+            .await?;
         // An expired token is kept for a day, to say that it has expired.
         sqlx::query("DELETE FROM page_tokens WHERE expires_at < $1")
             .bind(now - 24 * 3_600_000)
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
-        self.sweep_sessions().await?;
+        Accounts::new(&self.core).sweep_sessions().await?;
         self.forget_batches().await?;
-        self.intents().sweep_intents().await?;
+        self.core.intents().sweep_intents().await?;
         self.finish_deletions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
         for folder in folders {
-            let mut objects = self.objects().list(Some(&folder)).try_chunks(limits::OBJECTS_AT_A_TIME);
+            let mut objects = self.core.objects().list(Some(&folder)).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 for object in self.orphans(some).await? {
-                    self.objects().delete(&object.location).await?;
+                    self.core.objects().delete(&object.location).await?;
                     bytes_freed += object.size;
                 }
             }
@@ -131,17 +135,17 @@ impl Maintenance {
 
     /// Forgets the ids of batches that nobody sends again any more.
     async fn forget_batches(&self) -> Result<()> {
-        let before = self.now().as_millis() - limits::BATCH_KEEP_MS;
+        let before = self.core.now().as_millis() - limits::BATCH_ID_RETENTION_MS;
         loop {
             let forgotten = sqlx::query(
                 "DELETE FROM batches WHERE (run_id, batch_id) IN
                     (SELECT run_id, batch_id FROM batches WHERE stored_at < $1 LIMIT $2)",
             )
             .bind(before)
-            .bind(limits::BATCHES_FORGOTTEN_AT_A_TIME)
-            .execute(self.catalog().write())
+            .bind(limits::BATCH_IDS_DELETE_BATCH)
+            .execute(self.core.catalog().write())
             .await?;
-            if forgotten.rows_affected().saturating_as::<i64>() < limits::BATCHES_FORGOTTEN_AT_A_TIME {
+            if forgotten.rows_affected().saturating_as::<i64>() < limits::BATCH_IDS_DELETE_BATCH {
                 return Ok(());
             }
         }
@@ -150,7 +154,7 @@ impl Maintenance {
     /// Marks the segments that no slice names and that nobody marked: of two nodes that take the last slices of a segment
     /// at the same time, each still sees those of the other.
     async fn free_unnamed_segments(&self) -> Result<()> {
-        let now = self.now().as_millis();
+        let now = self.core.now().as_millis();
         let mut after = String::new();
         loop {
             let some: Vec<(String, i64)> = sqlx::query_as(
@@ -159,16 +163,16 @@ impl Maintenance {
                  FROM segments g WHERE g.id > $1 ORDER BY g.id LIMIT $3",
             )
             .bind(&after)
-            .bind(now - limits::REPLACED_KEEP_MS)
-            .bind(limits::ROWS_AT_A_TIME)
-            .fetch_all(self.catalog().read())
+            .bind(now - limits::REPLACED_RETENTION_MS)
+            .bind(limits::VIEW_ROWS_BATCH)
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some((last, _)) = some.last() else { return Ok(()) };
             after.clone_from(last);
             let unnamed: Vec<String> =
                 some.into_iter().filter(|(_, is_unnamed)| *is_unnamed != 0).map(|(id, _)| id).collect();
             if !unnamed.is_empty() {
-                let mut transaction = self.catalog().begin().await?;
+                let mut transaction = self.core.catalog().begin().await?;
                 free_segments(&mut transaction, &unnamed, now).await?;
                 transaction.commit().await?;
             }
@@ -179,7 +183,7 @@ impl Maintenance {
     async fn sweep_replaced_segments(&self) -> Result<u64> {
         let mut bytes_freed = 0;
         loop {
-            let before = self.now().as_millis() - limits::REPLACED_KEEP_MS;
+            let before = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
             let replaced: Vec<(String, i64)> = sqlx::query_as(
                 "DELETE FROM segments WHERE id IN (
                      SELECT id FROM segments g WHERE replaced_at < $1
@@ -187,13 +191,13 @@ impl Maintenance {
                  RETURNING object_key, bytes",
             )
             .bind(before)
-            .fetch_all(self.catalog().write())
+            .fetch_all(self.core.catalog().write())
             .await?;
             if replaced.is_empty() {
                 return Ok(bytes_freed);
             }
             for (object_key, bytes) in replaced {
-                match self.objects().delete(&Path::from(object_key.as_str())).await {
+                match self.core.objects().delete(&Path::from(object_key.as_str())).await {
                     Ok(()) => bytes_freed += bytes.saturating_as::<u64>(),
                     Err(error) => {
                         warn!(%error, object.key = object_key, "a replaced segment is left to the next sweep")

@@ -17,7 +17,8 @@ use crate::error::{ErrorKind, Result};
 use crate::ingest::batch::write_digest;
 use crate::limits;
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::verify::Verified;
+use crate::maintain::verify::VerifyReport;
+use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
 impl Maintenance {
@@ -27,10 +28,10 @@ impl Maintenance {
         &self,
         object: &ObjectMeta,
         repair: bool,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
     ) -> Result<bool> {
         let key = object.location.as_ref();
-        let file = match SegmentFile::open(self.segments(), key, object.size).await {
+        let file = match SegmentFile::open(self.core.segments(), key, object.size).await {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
             // It was swept meanwhile, or is no whole object: nothing can be read from it.
@@ -42,7 +43,7 @@ impl Maintenance {
             let count = rows.len();
             let epoch: Option<i64> = sqlx::query_scalar("SELECT log_epoch FROM runs WHERE id = $1")
                 .bind(&id)
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
             let Some(epoch) = epoch else {
                 may_go = false;
@@ -77,7 +78,7 @@ impl Maintenance {
             }
         }
         // It may have been swept while it was read, by a service that runs.
-        let is_there = self.objects().head(&object.location).await.is_ok();
+        let is_there = self.core.objects().head(&object.location).await.is_ok();
         Ok(may_go && is_there)
     }
 
@@ -114,7 +115,7 @@ impl Maintenance {
         let times = || records.iter().map(|record| record.time);
         let range = TimeRange { start: times().min(), end: times().max() };
         let mut there = HashMap::new();
-        let mut reader = self.read_records(run_id, range, RecordOrder::Asc).await?;
+        let mut reader = Logs::new(&self.core).read_records(run_id, range, RecordOrder::Asc).await?;
         while let Some(some) = reader.next().await? {
             for record in some {
                 *there.entry(digest_of(&record)?).or_default() += 1;
@@ -139,9 +140,9 @@ async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
 }
 
 async fn records_of(file: &SegmentFile, rows: Range<usize>) -> Result<Vec<Record>> {
-    let times = file.heads(rows.clone()).await?.times;
-    let bodies = file.bodies(rows).await?;
-    times.into_iter().enumerate().map(|(row, time)| bodies.row(row).to_record(time)).collect()
+    let times = file.read_keys(rows.clone()).await?.times;
+    let values = file.read_values(rows).await?;
+    times.into_iter().enumerate().map(|(row, time)| values.row(row).to_record(time)).collect()
 }
 
 fn digest_of(record: &Record) -> Result<Vec<u8>> {

@@ -1,9 +1,8 @@
 //! What keeps an archive in order, as one handle.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::catalog::deed::Deed;
+use crate::catalog::audit_context::AuditContext;
 use crate::core::Core;
 use crate::ingest::commit::Ingest;
 use crate::page::builders::Pages;
@@ -12,18 +11,10 @@ use crate::supervise::Supervisor;
 /// What keeps an archive in order: sealing, sweeping, retention, deletion, verification, copies.
 #[derive(Clone)]
 pub struct Maintenance {
-    core: Core,
+    pub(crate) core: Core,
     ingest: Ingest,
     pages: Pages,
     supervisor: Arc<Supervisor>,
-}
-
-impl Deref for Maintenance {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
 }
 
 impl Maintenance {
@@ -44,7 +35,7 @@ impl Maintenance {
     }
 
     /// The same for a change that is written down in the audit log.
-    pub(crate) fn doing(&self, deed: Deed) -> Self {
-        Self { core: self.core.doing(deed), ..self.clone() }
+    pub(crate) fn with_audit(&self, audit_context: AuditContext) -> Self {
+        Self { core: self.core.with_audit(audit_context), ..self.clone() }
     }
 }

@@ -15,7 +15,7 @@ use crate::maintain::maintenance::Maintenance;
 
 /// The archive as a whole.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ArchiveFigures {
+pub struct ArchiveMetrics {
     /// Records of all logs.
     pub records: u64,
     /// Objects that hold them, and their bytes.
@@ -35,12 +35,12 @@ pub struct ArchiveFigures {
     /// Logs that are due to be sealed.
     pub logs_to_seal: u64,
     /// Each task that has a run.
-    pub tasks: Vec<TaskFigures>,
+    pub tasks: Vec<TaskMetrics>,
 }
 
 /// One task.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskFigures {
+pub struct TaskMetrics {
     /// Its id.
     pub id: TaskId,
     /// Its name.
@@ -80,8 +80,8 @@ struct Row {
 
 impl Maintenance {
     /// Counts everything anew, from the rows of runs: a read of the catalog, no object is opened.
-    pub async fn figures(&self) -> Result<ArchiveFigures> {
-        let read = self.catalog().read();
+    pub async fn metrics(&self) -> Result<ArchiveMetrics> {
+        let read = self.core.catalog().read();
         let (segments, segment_bytes): (i64, i64) =
             sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM segments")
                 .fetch_one(read)
@@ -94,17 +94,17 @@ impl Maintenance {
              FROM page_files",
         )
         .bind(crate::limits::PAGE_ATTEMPTS_MAX)
-        .bind(self.pages().pages_waited_for_until().as_millis())
+        .bind(self.pages().tokens_valid_until().as_millis())
         .fetch_one(read)
         .await?;
         let (_, logs_damaged) = self.damaged_logs(0).await?;
         let (_, objects_damaged) = self.damaged_objects(0).await?;
         let logs_to_seal: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
-            .bind(self.now().as_millis())
+            .bind(self.core.now().as_millis())
             .fetch_one(read)
             .await?;
-        let tasks = self.task_figures().await?;
-        Ok(ArchiveFigures {
+        let tasks = self.task_metrics().await?;
+        Ok(ArchiveMetrics {
             records: tasks.iter().map(|task| task.severities.total()).sum(),
             segments: segments.saturating_as::<u64>(),
             segment_bytes: segment_bytes.saturating_as::<u64>(),
@@ -119,13 +119,13 @@ impl Maintenance {
     }
 
     /// Some tasks at a time: no statement takes long, however many runs there are.
-    async fn task_figures(&self) -> Result<Vec<TaskFigures>> {
-        let (mut tasks, mut after) = (Vec::<TaskFigures>::new(), String::new());
+    async fn task_metrics(&self) -> Result<Vec<TaskMetrics>> {
+        let (mut tasks, mut after) = (Vec::<TaskMetrics>::new(), String::new());
         loop {
             let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM tasks WHERE id > $1 ORDER BY id LIMIT $2")
                 .bind(&after)
-                .bind(limits::FIGURES_TASKS)
-                .fetch_all(self.catalog().read())
+                .bind(limits::METRICS_TASKS_BATCH)
+                .fetch_all(self.core.catalog().read())
                 .await?;
             let Some(last) = ids.last() else { return Ok(tasks) };
             after.clone_from(last);
@@ -134,7 +134,7 @@ impl Maintenance {
                 let id: TaskId = row.task_id.parse().map_err(|_| undecodable("task"))?;
                 let status: RunStatus = row.status.parse().map_err(|_| undecodable("status"))?;
                 if tasks.last().is_none_or(|task| task.id != id) {
-                    tasks.push(TaskFigures::new(id, &row));
+                    tasks.push(TaskMetrics::new(id, &row));
                 }
                 if let Some(task) = tasks.last_mut() {
                     task.add(status, &row)?;
@@ -157,11 +157,11 @@ impl Maintenance {
              WHERE r.task_id IN (",
         );
         counting.push_list(ids).push(") GROUP BY r.task_id, t.name, w.name, r.status ORDER BY r.task_id");
-        Ok(counting.build_query_as().fetch_all(self.catalog().read()).await?)
+        Ok(counting.build_query_as().fetch_all(self.core.catalog().read()).await?)
     }
 }
 
-impl TaskFigures {
+impl TaskMetrics {
     fn new(id: TaskId, row: &Row) -> Self {
         Self {
             id,

@@ -7,10 +7,10 @@ use runlog_model::{RunId, WorkspaceId};
 use sqlx_macros::FromRow;
 use tracing::{info, warn};
 
-use crate::catalog::deed::Deed;
+use crate::catalog::audit_context::AuditContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::maintain::delete::{DeletedLog, SeenLog};
+use crate::maintain::delete::{DeletedLog, LogSnapshot};
 use crate::maintain::maintenance::Maintenance;
 use crate::tables::runs::no_such_run;
 
@@ -25,7 +25,7 @@ pub struct Retention {
 
 /// What retention deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retired {
+pub struct RetentionReport {
     /// Runs whose logs were deleted.
     pub runs: u64,
     /// Their records.
@@ -39,13 +39,13 @@ pub struct Retired {
 /// One look at all workspaces.
 struct RetentionPass<'s> {
     maintenance: &'s Maintenance,
-    retired: Retired,
+    report: RetentionReport,
     failures_in_a_row: u32,
 }
 
 /// A run whose log is kept no longer, as it was seen.
 #[derive(FromRow)]
-struct SeenRun {
+struct RunSnapshot {
     id: String,
     triggered_at: i64,
     log_epoch: i64,
@@ -67,7 +67,7 @@ impl Maintenance {
             .bind(workspace.to_string())
             .bind(retention.days.map(|days| days.saturating_as::<i64>()))
             .bind(retention.bytes.map(|bytes| bytes.saturating_as::<i64>()))
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         match changed.rows_affected() {
             0 => Err(Error::not_found(format!("there is no workspace {workspace}"))),
@@ -80,7 +80,7 @@ impl Maintenance {
         let row: Option<RetentionRow> =
             sqlx::query_as("SELECT id, retention_days, retention_bytes FROM workspaces WHERE id = $1")
                 .bind(workspace.to_string())
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
         row.map(|row| row.retention()).ok_or_else(|| Error::not_found(format!("there is no workspace {workspace}")))
     }
@@ -90,7 +90,7 @@ impl Maintenance {
         let changed = sqlx::query("UPDATE runs SET legal_hold = $2 WHERE id = $1")
             .bind(run_id.to_string())
             .bind(i64::from(is_held))
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         match changed.rows_affected() {
             0 => Err(no_such_run(run_id)),
@@ -102,7 +102,7 @@ impl Maintenance {
     pub async fn is_under_legal_hold(&self, run_id: RunId) -> Result<bool> {
         let held: Option<i64> = sqlx::query_scalar("SELECT legal_hold FROM runs WHERE id = $1")
             .bind(run_id.to_string())
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         held.map(|held| held != 0).ok_or_else(|| no_such_run(run_id))
     }
@@ -111,39 +111,39 @@ impl Maintenance {
     ///
     /// Each is deleted as it was seen, so that several nodes may do this at the same time: a log that another one has
     /// deleted, or that has got records since, is left alone. One that cannot be deleted does not keep the others.
-    pub async fn apply_retention(&self) -> Result<Retired> {
+    pub async fn apply_retention(&self) -> Result<RetentionReport> {
         let rows: Vec<RetentionRow> = sqlx::query_as(
             "SELECT id, retention_days, retention_bytes FROM workspaces
              WHERE retention_days IS NOT NULL OR retention_bytes IS NOT NULL ORDER BY id",
         )
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
-        let mut pass = RetentionPass { maintenance: self, retired: Retired::default(), failures_in_a_row: 0 };
+        let mut pass = RetentionPass { maintenance: self, report: RetentionReport::default(), failures_in_a_row: 0 };
         for row in rows {
             let retention = row.retention();
             if let Some(days) = retention.days {
-                pass.retire_by_age(&row.id, days).await?;
+                pass.delete_by_age(&row.id, days).await?;
             }
             if let Some(bytes) = retention.bytes {
-                pass.retire_by_size(&row.id, bytes).await?;
+                pass.delete_by_size(&row.id, bytes).await?;
             }
         }
-        let retired = pass.retired;
-        if retired.runs > 0 {
-            let Retired { runs, records, bytes, .. } = retired;
+        let report = pass.report;
+        if report.runs > 0 {
+            let RetentionReport { runs, records, bytes, .. } = report;
             info!(runs, records_count = records, bytes, "logs were deleted, as their workspaces say");
         }
-        Ok(retired)
+        Ok(report)
     }
 }
 
 impl RetentionPass<'_> {
-    async fn retire_by_age(&mut self, workspace: &str, days: u64) -> Result<()> {
+    async fn delete_by_age(&mut self, workspace: &str, days: u64) -> Result<()> {
         let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
-        let before = self.maintenance.now().as_millis().saturating_sub(kept_ms);
+        let before = self.maintenance.core.now().as_millis().saturating_sub(kept_ms);
         let mut after = (i64::MIN, String::new());
         loop {
-            let runs: Vec<SeenRun> = sqlx::query_as(
+            let runs: Vec<RunSnapshot> = sqlx::query_as(
                 "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
                  WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0
                     AND COALESCE(finished_at, last_record_stored_at, triggered_at) < $2
@@ -154,21 +154,21 @@ impl RetentionPass<'_> {
             .bind(before)
             .bind(after.0)
             .bind(&after.1)
-            .fetch_all(self.maintenance.catalog().read())
+            .fetch_all(self.maintenance.core.catalog().read())
             .await?;
             let Some(last) = runs.last() else { return Ok(()) };
             after = (last.triggered_at, last.id.clone());
             for run in &runs {
-                self.retire(run, "retention by age").await?;
+                self.delete(run, "retention by age").await?;
             }
         }
     }
 
-    async fn retire_by_size(&mut self, workspace: &str, bytes_max: u64) -> Result<()> {
+    async fn delete_by_size(&mut self, workspace: &str, bytes_max: u64) -> Result<()> {
         let mut excess = self.excess(workspace, bytes_max).await?;
         let mut after = (i64::MIN, String::new());
         while excess > 0 {
-            let runs: Vec<SeenRun> = sqlx::query_as(
+            let runs: Vec<RunSnapshot> = sqlx::query_as(
                 "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
                  WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0 AND final_since IS NOT NULL
                     AND (triggered_at, id) > ($2, $3)
@@ -177,7 +177,7 @@ impl RetentionPass<'_> {
             .bind(workspace)
             .bind(after.0)
             .bind(&after.1)
-            .fetch_all(self.maintenance.catalog().read())
+            .fetch_all(self.maintenance.core.catalog().read())
             .await?;
             let Some(last) = runs.last() else { return Ok(()) };
             after = (last.triggered_at, last.id.clone());
@@ -185,7 +185,7 @@ impl RetentionPass<'_> {
                 if excess == 0 {
                     return Ok(());
                 }
-                excess = match self.retire(&run, "retention by size").await? {
+                excess = match self.delete(&run, "retention by size").await? {
                     true => excess.saturating_sub(run.stored_bytes.saturating_as::<u64>()),
                     // Perhaps another node has made room.
                     false => self.excess(workspace, bytes_max).await?,
@@ -201,27 +201,27 @@ impl RetentionPass<'_> {
             "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM runs WHERE workspace_id = $1",
         )
         .bind(workspace)
-        .fetch_one(self.maintenance.catalog().read())
+        .fetch_one(self.maintenance.core.catalog().read())
         .await?;
         Ok(bytes.saturating_as::<u64>().saturating_sub(bytes_max))
     }
 
     /// Deletes a log as it was seen. False when it stays, or was deleted by another node.
-    async fn retire(&mut self, run: &SeenRun, why: &str) -> Result<bool> {
-        match self.try_retire(run, why).await {
+    async fn delete(&mut self, run: &RunSnapshot, why: &str) -> Result<bool> {
+        match self.try_delete(run, why).await {
             Ok(deleted) => {
                 self.failures_in_a_row = 0;
                 let Some(deleted) = deleted else { return Ok(false) };
-                self.retired.runs += 1;
-                self.retired.records += deleted.records;
-                self.retired.bytes += deleted.bytes + deleted.shared_bytes;
+                self.report.runs += 1;
+                self.report.records += deleted.records;
+                self.report.bytes += deleted.bytes + deleted.shared_bytes;
                 Ok(true)
             }
             // It was put under hold meanwhile.
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
             Err(error) => {
                 self.failures_in_a_row += 1;
-                self.retired.failed += 1;
+                self.report.failed += 1;
                 if self.failures_in_a_row >= limits::RETENTION_FAILURES_MAX {
                     return Err(error);
                 }
@@ -232,10 +232,10 @@ impl RetentionPass<'_> {
         }
     }
 
-    async fn try_retire(&self, run: &SeenRun, why: &str) -> Result<Option<DeletedLog>> {
+    async fn try_delete(&self, run: &RunSnapshot, why: &str) -> Result<Option<DeletedLog>> {
         let run_id = run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
-        let deed = Deed::new(AuditEntry {
-            at: self.maintenance.now(),
+        let audit_context = AuditContext::new(AuditEntry {
+            at: self.maintenance.core.now(),
             caller_id: "runlog".to_owned(),
             caller_name: why.to_owned(),
             action: "delete log".to_owned(),
@@ -244,8 +244,8 @@ impl RetentionPass<'_> {
             address: String::new(),
             request_id: String::new(),
         });
-        let seen = SeenLog { epoch: run.log_epoch, records: run.records };
-        self.maintenance.doing(deed).delete_log_if(run_id, Some(seen)).await
+        let seen = LogSnapshot { epoch: run.log_epoch, records: run.records };
+        self.maintenance.with_audit(audit_context).delete_log_if(run_id, Some(seen)).await
     }
 }
 

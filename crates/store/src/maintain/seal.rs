@@ -29,7 +29,7 @@ use tracing::{debug, warn};
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::merge::{Merge, StretchRecords};
+use crate::log::merge::{Merge, RecordBlock};
 use crate::log::slices::{SLICE_COLUMNS, Scope, Slice, share_of_bytes};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
@@ -42,7 +42,7 @@ use crate::{failpoint, limits, secret};
 
 /// What one pass of sealing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sealed {
+pub struct SealReport {
     /// Runs whose slices were merged.
     pub runs: u64,
     /// Records that were written.
@@ -132,8 +132,8 @@ struct NewFile {
 
 impl Maintenance {
     /// Merges the slices of runs that are due, as many as share a file; all zero when none is due.
-    pub async fn seal(&self) -> Result<Sealed> {
-        let Some(pass) = self.claim_due_runs().await? else { return Ok(Sealed::default()) };
+    pub async fn seal(&self) -> Result<SealReport> {
+        let Some(pass) = self.claim_due_runs().await? else { return Ok(SealReport::default()) };
         // What has been begun is finished, whoever waits for it.
         tokio::spawn(pass.seal()).await?
     }
@@ -142,13 +142,13 @@ impl Maintenance {
     /// are.
     pub async fn damaged_logs(&self, limit: u64) -> Result<(Vec<DamagedLog>, u64)> {
         let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_problem IS NOT NULL")
-            .fetch_one(self.catalog().read())
+            .fetch_one(self.core.catalog().read())
             .await?;
         let rows: Vec<(String, String, i64)> = sqlx::query_as(
             "SELECT id, seal_problem, seal_failures FROM runs WHERE seal_problem IS NOT NULL ORDER BY id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let damaged = rows.into_iter().map(|(id, problem, failures)| {
             let run_id = id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
@@ -160,7 +160,7 @@ impl Maintenance {
     /// Runs that are due, the longest due first: a few large ones or many small ones; and one that is known to be damaged
     /// only where no other is due.
     async fn claim_due_runs(&self) -> Result<Option<Pass>> {
-        let (now, lease_now) = (self.now(), self.catalog_now().await?);
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut due: Vec<DueRun> = Vec::new();
         for (kind, limit) in [("seal_problem IS NULL", limits::SEAL_RUNS_MAX), ("seal_problem IS NOT NULL", 1)] {
             let listing = format!(
@@ -171,7 +171,7 @@ impl Maintenance {
                 .bind(now.as_millis())
                 .bind(limit)
                 .bind(lease_now.as_millis())
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
             if !due.is_empty() {
                 break;
@@ -187,15 +187,15 @@ impl Maintenance {
         if ids.is_empty() {
             return Ok(None);
         }
-        let token = self.random().uuid().to_string();
+        let token = self.core.random().uuid().to_string();
         let mut claiming = Sql::new("UPDATE runs SET seal_claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::SEAL_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::SEAL_LEASE_MS).as_millis());
         claiming.push(", seal_claimed_by = ").push_bind(token.clone());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
         claiming.push(") AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
-        claiming.push(self.catalog().skip_locked());
+        claiming.push(self.core.catalog().skip_locked());
         claiming.push(") RETURNING id, records, log_epoch, log_version, seal_failures");
-        let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.catalog().write()).await?;
+        let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         runs.sort_by(|one, other| one.id.cmp(&other.id));
         Ok((!runs.is_empty()).then(|| Pass { maintenance: self.clone(), token, runs, renewed_at: now }))
     }
@@ -209,7 +209,7 @@ impl Maintenance {
         )))
         .bind(&run.id)
         .bind(limits::SEAL_SLICES_MAX)
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let mut is_last = slices.len().saturating_as::<i64>() < limits::SEAL_SLICES_MAX;
         let mut records = 0;
@@ -223,7 +223,7 @@ impl Maintenance {
         }
         let (touched, barriers) = self.touched_slices(&run.id, &slices).await?;
         slices.extend(touched);
-        let is_sealed = match too_deep(&slices) {
+        let is_sealed = match deepest_overlap(&slices) {
             Some(some) => {
                 slices = some;
                 is_last = false;
@@ -248,9 +248,9 @@ impl Maintenance {
         .bind(run_id)
         .bind(first)
         .bind(last)
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
-        // Sealed slices do not overlap, so they end in the order in which they begin.
+        // SealReport slices do not overlap, so they end in the order in which they begin.
         let mut is_touched = vec![false; sealed.len()];
         for slice in late {
             let from = sealed.partition_point(|sealed| sealed.last_time < slice.first_time);
@@ -265,15 +265,15 @@ impl Maintenance {
             }
             // It reaches over several: its records may fall into few of them.
             let file =
-                SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
                     .await?;
-            let heads = file
-                .heads(
+            let keys = file
+                .read_keys(
                     slice.first_row.saturating_as::<usize>()
                         ..(slice.first_row + slice.records).saturating_as::<usize>(),
                 )
                 .await?;
-            for time in heads.times {
+            for time in keys.times {
                 let at = sealed.partition_point(|sealed| sealed.last_time < time);
                 if sealed.get(at).is_some_and(|sealed| sealed.first_time <= time) {
                     is_touched[at] = true;
@@ -294,10 +294,10 @@ impl Maintenance {
 
 impl Pass {
     /// Merges and commits. A run that is damaged is left out and noted; the others go on.
-    async fn seal(mut self) -> Result<Sealed> {
+    async fn seal(mut self) -> Result<SealReport> {
         while !self.runs.is_empty() {
             let Unmerged { error, run } = match self.seal_runs().await {
-                Ok(sealed) => return Ok(sealed),
+                Ok(report) => return Ok(report),
                 Err(unmerged) => unmerged,
             };
             match run.filter(|_| error.kind() == ErrorKind::Corrupt) {
@@ -311,9 +311,9 @@ impl Pass {
                 }
                 None if error.kind() == ErrorKind::Conflict => {
                     // Another pass has the runs, or they were changed: what was made here is given up.
-                    warn!(%error, "a pass of sealing was given up");
+                    warn!(%error, "a sealing pass was abandoned");
                     self.release().await?;
-                    return Ok(Sealed::default());
+                    return Ok(SealReport::default());
                 }
                 None => {
                     self.release().await?;
@@ -321,10 +321,10 @@ impl Pass {
                 }
             }
         }
-        Ok(Sealed::default())
+        Ok(SealReport::default())
     }
 
-    async fn seal_runs(&mut self) -> Result<Sealed, Unmerged> {
+    async fn seal_runs(&mut self) -> Result<SealReport, Unmerged> {
         let (merged, files) = self.merge_runs().await?;
         failpoint::reach("seal-after-objects");
         self.commit(&merged, &files).await.map_err(|error| Unmerged { error, run: None })
@@ -361,10 +361,10 @@ impl Pass {
 
     async fn merge_run(&mut self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
         let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
-        let mut merge = Merge::of_slices(&self.maintenance, scope, plan.slices.clone());
+        let mut merge = Merge::of_slices(&self.maintenance.core, scope, plan.slices.clone());
         files.begin_run(plan.barriers.clone());
-        while let Some(stretch) = merge.next().await? {
-            files.add(plan.run_id, stretch.read().await?).await?;
+        while let Some(row_run) = merge.next().await? {
+            files.add(plan.run_id, row_run.read().await?).await?;
             self.renew_if_old(files).await?;
         }
         let slices = files.end_run();
@@ -373,7 +373,7 @@ impl Pass {
         match old == new {
             true => Ok(slices),
             false => Err(Error::corrupt(format!(
-                "merging run {} gave {new} records where its slices have {old}; they stay as they are",
+                "merging run {} produced {new} records but its slices hold {old}; the slices are left unchanged",
                 plan.run_id
             ))),
         }
@@ -381,19 +381,19 @@ impl Pass {
 
     /// Says that the pass goes on. `Conflict`: another one has taken over, or the sweep has.
     async fn renew_if_old(&mut self, files: &mut SealedFiles) -> Result<()> {
-        let now = self.maintenance.now();
+        let now = self.maintenance.core.now();
         if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
             return Ok(());
         }
-        let until = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_CLAIM_MS);
+        let until = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_LEASE_MS);
         let mut renewing = Sql::new("UPDATE runs SET seal_claimed_until = ");
         renewing.push_bind(until.as_millis()).push(" WHERE seal_claimed_by = ").push_bind(self.token.clone());
         renewing.push(" AND id IN (").push_list(self.runs.iter().map(|run| run.id.clone())).push(")");
-        let renewed = renewing.build_query().execute(self.maintenance.catalog().write()).await?.rows_affected();
+        let renewed = renewing.build_query().execute(self.maintenance.core.catalog().write()).await?.rows_affected();
         if renewed != self.runs.len() as u64 {
             return Err(Error::conflict("another node has taken over the sealing of these runs"));
         }
-        if !self.maintenance.intents().renew_intents(&files.keys()).await? {
+        if !self.maintenance.core.intents().renew_intents(&files.keys()).await? {
             return Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"));
         }
         self.renewed_at = now;
@@ -407,20 +407,20 @@ impl Pass {
         .bind(&run.id)
         .bind(run.log_epoch)
         .bind(run.log_version)
-        .fetch_optional(self.maintenance.catalog().read())
+        .fetch_optional(self.maintenance.core.catalog().read())
         .await?;
         Ok(same.is_some())
     }
 
     /// Gives the runs back; they are tried again after a while.
     async fn release(&self) -> Result<()> {
-        let again_at = self.maintenance.catalog_now().await?.plus_millis(limits::SEAL_AGAIN_MS);
+        let again_at = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_RETRY_MS);
         for run in &self.runs {
             sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1 AND seal_claimed_by = $3")
                 .bind(&run.id)
                 .bind(again_at.as_millis())
                 .bind(&self.token)
-                .execute(self.maintenance.catalog().write())
+                .execute(self.maintenance.core.catalog().write())
                 .await?;
         }
         Ok(())
@@ -428,14 +428,14 @@ impl Pass {
 
     /// Notes that a log cannot be sealed as it is. It is tried again, each time later: what is missing may be put back.
     async fn note_damage(&self, run: &DueRun, error: &Error) -> Result<()> {
-        let problem = chain_of(error);
+        let problem = error_chain(error);
         if run.seal_failures == 0 {
             warn!(problem, run.id = run.id, "a log could not be sealed, because something of it is lost or damaged");
         } else {
             debug!(problem, run.id = run.id, "a damaged log could again not be sealed");
         }
-        let wait_ms = limits::SEAL_AGAIN_MS << run.seal_failures.clamp(0, limits::SEAL_DAMAGED_DOUBLINGS_MAX);
-        let again_at = self.maintenance.catalog_now().await?.plus_millis(wait_ms);
+        let wait_ms = limits::SEAL_RETRY_MS << run.seal_failures.clamp(0, limits::SEAL_DAMAGED_DOUBLINGS_MAX);
+        let again_at = self.maintenance.core.catalog_now().await?.plus_millis(wait_ms);
         sqlx::query(
             "UPDATE runs SET seal_claimed_until = $2, seal_failures = seal_failures + 1, seal_problem = $4
              WHERE id = $1 AND seal_claimed_by = $3",
@@ -444,18 +444,18 @@ impl Pass {
         .bind(again_at.as_millis())
         .bind(&self.token)
         .bind(storable(&problem))
-        .execute(self.maintenance.catalog().write())
+        .execute(self.maintenance.core.catalog().write())
         .await?;
         Ok(())
     }
 
-    async fn commit(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Sealed> {
-        let committed = self.maintenance.again_after_contention(|| self.commit_once(merged, files)).await?;
+    async fn commit(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<SealReport> {
+        let committed = self.maintenance.core.again_after_contention(|| self.commit_once(merged, files)).await?;
         match committed {
-            Some(sealed) => Ok(sealed),
+            Some(report) => Ok(report),
             None => {
                 let keys: Vec<Path> = files.iter().map(|file| file.object_key.clone()).collect();
-                self.maintenance.intents().remove_uncommitted(&keys).await;
+                self.maintenance.core.intents().remove_uncommitted(&keys).await;
                 Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"))
             }
         }
@@ -463,11 +463,11 @@ impl Pass {
 
     /// Puts the new slices in the place of the old ones, of each run whose log is as it was. None, and nothing is changed,
     /// when one of the files may have been swept.
-    async fn commit_once(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Option<Sealed>> {
+    async fn commit_once(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Option<SealReport>> {
         let maintenance = &self.maintenance;
-        let mut sealed = Sealed::default();
-        let mut transaction = maintenance.catalog().begin().await?;
-        let now = maintenance.now().as_millis();
+        let mut report = SealReport::default();
+        let mut transaction = maintenance.core.catalog().begin().await?;
+        let now = maintenance.core.now().as_millis();
         lock_runs(maintenance, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
         let object_keys: Vec<&Path> = files.iter().map(|file| &file.object_key).collect();
         if !intents::fulfil(&mut transaction, &object_keys).await? {
@@ -496,12 +496,12 @@ impl Pass {
                 in_vain.extend(new.iter().map(|slice| files[slice.file].id.as_str()));
                 continue;
             }
-            sealed.runs += 1;
-            sealed.records += new.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
+            report.runs += 1;
+            report.records += new.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
             perhaps_free.extend(plan.slices.iter().map(|slice| slice.segment_id.as_str()));
         }
-        sealed.bytes = files.iter().map(|file| file.bytes).sum();
-        sealed.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
+        report.bytes = files.iter().map(|file| file.bytes).sum();
+        report.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
         // They hold records that no row names, of a log that was perhaps deleted meanwhile: those must not stay for as
         // long as the logs of others do.
         for file in in_vain {
@@ -510,18 +510,18 @@ impl Pass {
         failpoint::reach("seal-before-rows");
         transaction.commit().await?;
         debug!(
-            runs = sealed.runs,
-            records_count = sealed.records,
-            bytes = sealed.bytes,
-            bytes_replaced = sealed.bytes_replaced,
+            runs = report.runs,
+            records_count = report.records,
+            bytes = report.bytes,
+            bytes_replaced = report.bytes_replaced,
             "runs were sealed"
         );
-        Ok(Some(sealed))
+        Ok(Some(report))
     }
 }
 
 /// What happened and why, down to the first cause.
-fn chain_of(error: &Error) -> String {
+fn error_chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -539,7 +539,7 @@ pub(crate) async fn lock_runs(
     ids: impl IntoIterator<Item = String>,
 ) -> Result<()> {
     let mut locking = Sql::new("SELECT id FROM runs WHERE id IN (");
-    locking.push_list(ids).push(") ORDER BY id").push(maintenance.catalog().for_update());
+    locking.push_list(ids).push(") ORDER BY id").push(maintenance.core.catalog().for_update());
     locking.build_query().fetch_all(connection).await?;
     Ok(())
 }
@@ -641,7 +641,7 @@ async fn replace_slices(
 }
 
 /// When more slices overlap somewhere than may be open at a time: the smallest of those, to be merged first.
-fn too_deep(slices: &[Slice]) -> Option<Vec<Slice>> {
+fn deepest_overlap(slices: &[Slice]) -> Option<Vec<Slice>> {
     // A slice begins before another ends at the same instant.
     let mut ends: Vec<(i64, bool, usize)> = Vec::with_capacity(2 * slices.len());
     for (index, slice) in slices.iter().enumerate() {
@@ -722,9 +722,9 @@ impl SealedFiles {
     }
 
     /// Adds records of a run, after those that were added before.
-    async fn add(&mut self, run_id: RunId, records: StretchRecords) -> Result<()> {
-        let positions: Vec<_> = records.positions().collect();
-        let columns = self.maintenance.cpu().run_for(positions.len(), move || records.columns()).await?;
+    async fn add(&mut self, run_id: RunId, records: RecordBlock) -> Result<()> {
+        let positions: Vec<_> = records.sort_keys().collect();
+        let columns = self.maintenance.core.cpu().run_for(positions.len(), move || records.columns()).await?;
         let mut from = 0;
         while from < positions.len() {
             self.end_slice_at_barrier(positions[from].0);
@@ -771,10 +771,10 @@ impl SealedFiles {
         if let Some(open) = self.open.take() {
             let mut object = open.object;
             if let Err(error) = object.abort().await {
-                warn!(%error, object.key = %open.object_key, "parts of a file that was given up are left where they are");
+                warn!(%error, object.key = %open.object_key, "parts of an abandoned upload could not be removed");
             }
         }
-        self.maintenance.intents().remove_uncommitted(&keys).await;
+        self.maintenance.core.intents().remove_uncommitted(&keys).await;
     }
 
     fn end_slice_at_barrier(&mut self, next_time: i64) {
@@ -837,7 +837,7 @@ impl SealedFiles {
         file.write_pending().await?;
         file.encode(|writer| Ok(writer.finish().map(|_| ())?)).await?;
         file.object.shutdown().await.map_err(unwritten)?;
-        let Encoder { digest, checks, bytes, .. } = *file.encoder.ok_or_else(broken_off)?;
+        let Encoder { digest, checks, bytes, .. } = *file.encoder.ok_or_else(interrupted)?;
         self.done.push(NewFile {
             id: file.id,
             object_key: file.object_key,
@@ -851,11 +851,11 @@ impl SealedFiles {
 
     async fn open_file(&mut self) -> Result<&mut OpenFile> {
         if self.open.is_none() {
-            let id = self.maintenance.random().uuid();
-            let object_key = keys::sealed_file(id, self.maintenance.now());
-            self.maintenance.intents().intend([&object_key]).await?;
+            let id = self.maintenance.core.random().uuid();
+            let object_key = keys::sealed_file(id, self.maintenance.core.now());
+            self.maintenance.core.intents().intend([&object_key]).await?;
             let object = BufWriter::with_capacity(
-                Arc::clone(self.maintenance.objects()),
+                Arc::clone(self.maintenance.core.objects()),
                 object_key.clone(),
                 limits::UPLOAD_PART_BYTES,
             )
@@ -865,7 +865,7 @@ impl SealedFiles {
             self.open = Some(OpenFile {
                 id: id.to_string(),
                 object_key,
-                cpu: self.maintenance.cpu().clone(),
+                cpu: self.maintenance.core.cpu().clone(),
                 encoder: Some(Box::new(Encoder {
                     writer,
                     digest: Sha256::new(),
@@ -929,7 +929,7 @@ impl OpenFile {
         &mut self,
         work: impl FnOnce(&mut ArrowWriter<Vec<u8>>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        let mut encoder = self.encoder.take().ok_or_else(broken_off)?;
+        let mut encoder = self.encoder.take().ok_or_else(interrupted)?;
         let encoding = move || {
             work(&mut encoder.writer)?;
             let bytes = Bytes::from(std::mem::take(encoder.writer.inner_mut()));
@@ -947,7 +947,7 @@ impl OpenFile {
     }
 }
 
-fn broken_off() -> Error {
+fn interrupted() -> Error {
     Error::new(ErrorKind::Unavailable, "the writing of a sealed file was broken off")
 }
 
@@ -1005,11 +1005,11 @@ mod tests {
     async fn a_segment_that_nobody_names_and_nobody_marked_is_swept() {
         let Opened { store, clock, _folder, .. } = opened().await;
         let key = Path::from("segments/2026/11/27/lost.parquet");
-        store.put_object(&key, Bytes::from_static(b"lost")).await.unwrap();
+        store.core().put_object(&key, Bytes::from_static(b"lost")).await.unwrap();
         sqlx::query("INSERT INTO segments (id, object_key, bytes, records, created_at, sha256) VALUES ('lost', $1, 4, 1, $2, '')")
             .bind(key.as_ref())
-            .bind(store.now().as_millis())
-            .execute(store.catalog().write())
+            .bind(store.core().now().as_millis())
+            .execute(store.core().catalog().write())
             .await
             .unwrap();
         for expected in [0, 0, 4] {
@@ -1018,9 +1018,9 @@ mod tests {
                 expected,
                 "readers have their hour after it was marked"
             );
-            clock.0.fetch_add(limits::REPLACED_KEEP_MS + 1, Ordering::Relaxed);
+            clock.0.fetch_add(limits::REPLACED_RETENTION_MS + 1, Ordering::Relaxed);
         }
-        assert!(store.objects().head(&key).await.is_err());
+        assert!(store.core().objects().head(&key).await.is_err());
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -1028,7 +1028,7 @@ mod tests {
         let Opened { store, clock, random, _folder } = opened().await;
         let workspace =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
-        let workspace_id = store.create_workspace(&workspace, "admin").await.unwrap().id;
+        let workspace_id = store.workspaces().create_workspace(&workspace, "admin").await.unwrap().id;
         let task = NewTask {
             id: None,
             workspace_id,
@@ -1037,18 +1037,18 @@ mod tests {
             description: None,
             tags: Vec::new(),
         };
-        let task_id = store.create_task(&task).await.unwrap().id;
-        let token = store.ensure_administrator().await.unwrap().unwrap();
-        let caller = store.caller_by_token(&token).await.unwrap().unwrap();
+        let task_id = store.workspaces().create_task(&task).await.unwrap().id;
+        let token = store.accounts().ensure_administrator().await.unwrap().unwrap();
+        let caller = store.accounts().authenticate_token(&token).await.unwrap().unwrap();
         let mut runs = Vec::new();
         for said in ["a secret", "kept"] {
             let run_id = RunId::random(&*random);
-            store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+            store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
             let mut batch = store.ingest().begin_batch(run_id, None).await.unwrap();
             let record = Record { message: Some(said.to_owned()), ..Record::at(Timestamp::clamped(7)) };
             batch.push(&record).await.unwrap();
             batch.commit().await.unwrap();
-            store.finish_run(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+            store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
             runs.push(run_id);
         }
         clock.0.fetch_add(31_000, Ordering::Relaxed);
@@ -1059,12 +1059,14 @@ mod tests {
         store.maintenance().delete_log(runs[0]).await.unwrap();
         assert_eq!(pass.commit(&merged, &files).await.unwrap().runs, 1);
         assert_eq!(store.maintenance().seal().await.unwrap().runs, 1, "the other one is merged anew");
-        clock.0.fetch_add(2 * limits::REPLACED_KEEP_MS, Ordering::Relaxed);
+        clock.0.fetch_add(2 * limits::REPLACED_RETENTION_MS, Ordering::Relaxed);
         store.maintenance().sweep().await.unwrap();
-        let segments: Vec<(i64, String)> =
-            sqlx::query_as("SELECT records, object_key FROM segments").fetch_all(store.catalog().read()).await.unwrap();
+        let segments: Vec<(i64, String)> = sqlx::query_as("SELECT records, object_key FROM segments")
+            .fetch_all(store.core().catalog().read())
+            .await
+            .unwrap();
         assert_eq!(segments.iter().map(|(records, _)| *records).collect::<Vec<_>>(), [1]);
-        assert!(store.objects().head(&files[0].object_key).await.is_err(), "the file that held both is gone");
+        assert!(store.core().objects().head(&files[0].object_key).await.is_err(), "the file that held both is gone");
     }
 
     /// A run of one record that is due for sealing.
@@ -1072,7 +1074,7 @@ mod tests {
         let Opened { store, clock, random, .. } = opened;
         let workspace =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
-        let workspace_id = store.create_workspace(&workspace, "admin").await.unwrap().id;
+        let workspace_id = store.workspaces().create_workspace(&workspace, "admin").await.unwrap().id;
         let task = NewTask {
             id: None,
             workspace_id,
@@ -1081,13 +1083,13 @@ mod tests {
             description: None,
             tags: Vec::new(),
         };
-        let task_id = store.create_task(&task).await.unwrap().id;
-        let token = store.ensure_administrator().await.unwrap().unwrap();
-        let caller = store.caller_by_token(&token).await.unwrap().unwrap();
+        let task_id = store.workspaces().create_task(&task).await.unwrap().id;
+        let token = store.accounts().ensure_administrator().await.unwrap().unwrap();
+        let caller = store.accounts().authenticate_token(&token).await.unwrap().unwrap();
         let run_id = RunId::random(&**random);
-        store.start_run(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+        store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
         push(store, run_id, 7).await;
-        store.finish_run(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+        store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
         clock.0.fetch_add(31_000, Ordering::Relaxed);
         run_id
     }
@@ -1112,7 +1114,7 @@ mod tests {
         let Ok((merged, files)) = pass.merge_runs().await else { panic!("not merged") };
         clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
         store.maintenance().sweep().await.unwrap();
-        assert!(store.objects().head(&files[0].object_key).await.is_err(), "another node has swept it");
+        assert!(store.core().objects().head(&files[0].object_key).await.is_err(), "another node has swept it");
         assert_eq!(pass.commit(&merged, &files).await.unwrap_err().kind(), ErrorKind::Conflict);
         assert!(is_whole(store).await);
         assert_eq!(store.maintenance().seal().await.unwrap().runs, 1);
@@ -1128,7 +1130,7 @@ mod tests {
         let Opened { store, clock, .. } = &opened;
         let mut slow = store.maintenance().claim_due_runs().await.unwrap().unwrap();
         let Ok((merged, files)) = slow.merge_runs().await else { panic!("not merged") };
-        clock.0.fetch_add(limits::SEAL_CLAIM_MS + 1, Ordering::Relaxed);
+        clock.0.fetch_add(limits::SEAL_LEASE_MS + 1, Ordering::Relaxed);
         let mut quick = store.maintenance().claim_due_runs().await.unwrap().unwrap();
         assert_eq!(slow.commit(&merged, &files).await.unwrap().runs, 0, "even before the other one has done anything");
         let Ok((merged, files)) = quick.merge_runs().await else { panic!("not merged") };
@@ -1143,10 +1145,10 @@ mod tests {
         let opened = opened().await;
         let run_id = due_run(&opened).await;
         let store = &opened.store;
-        let seen = crate::maintain::delete::SeenLog { epoch: 0, records: 1 };
+        let seen = crate::maintain::delete::LogSnapshot { epoch: 0, records: 1 };
         push(store, run_id, 8).await;
         assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap(), None);
-        let seen = crate::maintain::delete::SeenLog { epoch: 0, records: 2 };
+        let seen = crate::maintain::delete::LogSnapshot { epoch: 0, records: 2 };
         assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap().unwrap().records, 2);
         push(store, run_id, 9).await;
         push(store, run_id, 9).await;
@@ -1157,18 +1159,20 @@ mod tests {
     async fn objects_of_a_deleted_log_that_a_process_left_behind_are_swept() {
         let Opened { store, _folder, .. } = opened().await;
         let key = Path::from("segments/2026/11/27/left.parquet");
-        store.put_object(&key, Bytes::from_static(b"left")).await.unwrap();
+        store.core().put_object(&key, Bytes::from_static(b"left")).await.unwrap();
         for gone in [&key, &Path::from("segments/2026/11/27/gone.parquet")] {
             sqlx::query("INSERT INTO deletions (object_key, bytes) VALUES ($1, 4)")
                 .bind(gone.as_ref())
-                .execute(store.catalog().write())
+                .execute(store.core().catalog().write())
                 .await
                 .unwrap();
         }
         store.maintenance().sweep().await.unwrap();
-        assert!(store.objects().head(&key).await.is_err());
-        let left: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM deletions").fetch_one(store.catalog().read()).await.unwrap();
+        assert!(store.core().objects().head(&key).await.is_err());
+        let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM deletions")
+            .fetch_one(store.core().catalog().read())
+            .await
+            .unwrap();
         assert_eq!(left, 0);
     }
 }

@@ -78,17 +78,17 @@ impl Maintenance {
              FROM workspaces w LEFT JOIN runs r ON r.workspace_id = w.id
              GROUP BY w.id, w.name, w.retention_days, w.retention_bytes ORDER BY w.name, w.id",
         )
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let objects: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
             "SELECT merged, CAST(CASE WHEN replaced_at IS NULL THEN 0 ELSE 1 END AS BIGINT), COUNT(*),
                     CAST(SUM(bytes) AS BIGINT) FROM segments GROUP BY 1, 2",
         )
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let to_seal: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
-            .bind(self.now().as_millis())
-            .fetch_one(self.catalog().read())
+            .bind(self.core.now().as_millis())
+            .fetch_one(self.core.catalog().read())
             .await?;
         let kinds: HashMap<(i64, i64), (i64, i64)> =
             objects.into_iter().map(|(merged, replaced, count, bytes)| ((merged, replaced), (count, bytes))).collect();

@@ -14,7 +14,7 @@ use sqlx_macros::FromRow;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
-use crate::log::slices::{SLICE_COLUMNS, Slice};
+use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
 use crate::segment::reader::SegmentFile;
@@ -28,7 +28,7 @@ const PROBLEMS_SHOWN_MAX: usize = 1_000;
 
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Objects whose bytes were read and hashed.
     pub objects: u64,
     /// Their bytes.
@@ -93,7 +93,7 @@ struct Counted {
     problems: Vec<String>,
 }
 
-impl Verified {
+impl VerifyReport {
     pub(crate) fn problem(&mut self, text: String) {
         self.problems += 1;
         if self.problem_texts.len() < PROBLEMS_SHOWN_MAX {
@@ -106,8 +106,8 @@ impl Maintenance {
     /// Reads everything that the catalog names and compares it, and looks for records that no row names. With `repair`,
     /// brings those back that their logs lack, removes orphans and rows of page files that are gone or damaged, which are
     /// built anew when somebody asks, and counts severities again; never alters or doubles a record.
-    pub async fn verify(&self, repair: bool, mut progress: impl FnMut(VerifyProgress) + Send) -> Result<Verified> {
-        let mut verified = Verified::default();
+    pub async fn verify(&self, repair: bool, mut progress: impl FnMut(VerifyProgress) + Send) -> Result<VerifyReport> {
+        let mut verified = VerifyReport::default();
         self.verify_objects(&mut verified, &mut progress).await?;
         self.verify_runs(repair, &mut verified, &mut progress).await?;
         self.verify_pages(repair, &mut verified).await?;
@@ -118,7 +118,7 @@ impl Maintenance {
 
     async fn verify_objects(
         &self,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
         progress: &mut (impl FnMut(VerifyProgress) + Send),
     ) -> Result<()> {
         let mut after = String::new();
@@ -127,7 +127,7 @@ impl Maintenance {
                 "SELECT id, object_key, bytes, records, sha256, damaged_at FROM segments WHERE id > $1 ORDER BY id LIMIT 200",
             )
             .bind(&after)
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after.clone_from(&last.id);
@@ -150,7 +150,7 @@ impl Maintenance {
     }
 
     async fn problem_of_object(&self, row: &ObjectRow) -> Result<Option<String>> {
-        let object = match self.objects().get(&Path::from(row.object_key.as_str())).await {
+        let object = match self.core.objects().get(&Path::from(row.object_key.as_str())).await {
             Ok(object) => object,
             Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is gone".to_owned())),
             Err(error) => return Err(error.into()),
@@ -166,7 +166,7 @@ impl Maintenance {
         if !row.sha256.is_empty() && secret::hex(&digest.finalize()) != row.sha256 {
             return Ok(Some("its bytes are not those that were written".to_owned()));
         }
-        match SegmentFile::open(self.segments(), &row.object_key, bytes).await {
+        match SegmentFile::open(self.core.segments(), &row.object_key, bytes).await {
             Ok(file) if file.rows() == row.records.saturating_as::<usize>() => Ok(None),
             Ok(file) => Ok(Some(format!("it has {} rows where the catalog says {}", file.rows(), row.records))),
             Err(error) => Ok(Some(format!("it cannot be read: {}", error.with_causes()))),
@@ -176,7 +176,7 @@ impl Maintenance {
     async fn is_named(&self, object_key: &str) -> Result<bool> {
         let named: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM segments WHERE object_key = $1")
             .bind(object_key)
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         Ok(named.is_some())
     }
@@ -184,7 +184,7 @@ impl Maintenance {
     async fn verify_runs(
         &self,
         repair: bool,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
         progress: &mut (impl FnMut(VerifyProgress) + Send),
     ) -> Result<()> {
         let mut after = String::new();
@@ -192,7 +192,7 @@ impl Maintenance {
             let ids: Vec<String> =
                 sqlx::query_scalar("SELECT id FROM runs WHERE id > $1 AND records > 0 ORDER BY id LIMIT 500")
                     .bind(&after)
-                    .fetch_all(self.catalog().read())
+                    .fetch_all(self.core.catalog().read())
                     .await?;
             let Some(last) = ids.last() else { return Ok(()) };
             after.clone_from(last);
@@ -204,12 +204,12 @@ impl Maintenance {
         }
     }
 
-    async fn verify_run(&self, id: &str, repair: bool, verified: &mut Verified) -> Result<()> {
+    async fn verify_run(&self, id: &str, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let run_id: RunId = id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         loop {
             let row: Option<RunRow> = sqlx::query_as("SELECT * FROM runs WHERE id = $1")
                 .bind(id)
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
             let Some(row) = row else { return Ok(()) };
             let state = row.log_state();
@@ -220,7 +220,7 @@ impl Maintenance {
             )))
             .bind(id)
             .bind(run.records.saturating_as::<i64>())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let mut counted =
                 Counted { arrivals: vec![0; run.records.saturating_as::<usize>().div_ceil(64)], ..Counted::default() };
@@ -229,7 +229,7 @@ impl Maintenance {
                     counted.problems.push(format!("rows in {}: {}", slice.object_key, error.with_causes()));
                 }
             }
-            match self.log_state(run_id, state).await {
+            match log_state(&self.core, run_id, state).await {
                 Ok(now) if now == state => {}
                 // It was sealed or deleted meanwhile: what was read was of two states.
                 _ => continue,
@@ -259,18 +259,19 @@ impl Maintenance {
 
     async fn count_slice(&self, run_id: RunId, slice: &Slice, records: u64, counted: &mut Counted) -> Result<()> {
         let file =
-            SegmentFile::open(self.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
+            SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
+                .await?;
         let rows = slice.first_row.saturating_as::<usize>()..(slice.first_row + slice.records).saturating_as::<usize>();
         let run_ids = file.run_ids(rows.clone()).await?;
         let own = run_id.to_string();
         if !run_ids.iter().all(|id| id == Some(own.as_str())) {
             counted.problems.push(format!("rows {rows:?} of {} are of another run", slice.object_key));
         }
-        let heads = file.heads(rows.clone()).await?;
-        let positions: Vec<(i64, i64)> = heads
+        let keys = file.read_keys(rows.clone()).await?;
+        let positions: Vec<(i64, i64)> = keys
             .times
             .iter()
-            .zip(&heads.arrivals)
+            .zip(&keys.arrivals)
             .map(|(time, arrival)| (*time, slice.arrival_base() + arrival))
             .collect();
         let (first, last) = (positions.first().map(|it| it.0), positions.last().map(|it| it.0));
@@ -287,9 +288,9 @@ impl Maintenance {
         }
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
             let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
-            let bodies = file.bodies(chunk.clone()).await?;
+            let values = file.read_values(chunk.clone()).await?;
             for row in 0..chunk.len() {
-                counted.severities.add(Severity::of(bodies.severity.text(row)));
+                counted.severities.add(Severity::of(values.severity.text(row)));
             }
         }
         counted.records += slice.records.saturating_as::<u64>();
@@ -313,19 +314,19 @@ impl Maintenance {
         .bind(counts_now[4])
         .bind(counts_now[5])
         .bind(counts_now[6])
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(done.rows_affected() == 1)
     }
 
-    async fn verify_pages(&self, repair: bool, verified: &mut Verified) -> Result<()> {
+    async fn verify_pages(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let mut after = String::new();
         loop {
             let pages: Vec<String> = sqlx::query_scalar(
                 "SELECT key FROM page_files WHERE built_at IS NOT NULL AND key > $1 ORDER BY key LIMIT 500",
             )
             .bind(&after)
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some(last) = pages.last() else { return Ok(()) };
             after.clone_from(last);
@@ -334,7 +335,7 @@ impl Maintenance {
                 let Some(problem) = self.pages().problem_of_page(&key).await? else { continue };
                 verified.problem(problem);
                 if repair {
-                    self.pages().mend_page(&key).await?;
+                    self.pages().rebuild_page(&key).await?;
                     verified.repaired += 1;
                 }
             }
@@ -342,7 +343,7 @@ impl Maintenance {
     }
 
     /// A summary that does not decode, or that is left of a log that is gone, is removed by a repair and made anew.
-    async fn verify_summaries(&self, repair: bool, verified: &mut Verified) -> Result<()> {
+    async fn verify_summaries(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let mut after = String::new();
         loop {
             // In one statement, so that a log that is deleted meanwhile is seen with its summary or without.
@@ -351,7 +352,7 @@ impl Maintenance {
                  FROM summaries s LEFT JOIN runs r ON r.id = s.run_id WHERE s.run_id > $1 ORDER BY s.run_id LIMIT 100",
             )
             .bind(&after)
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
             let Some(last) = summaries.last() else { return Ok(()) };
             after = last.summary.run_id().to_owned();
@@ -374,13 +375,13 @@ impl Maintenance {
     }
 
     async fn remove_summary(&self, run: &str) -> Result<()> {
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         for statement in ["DELETE FROM summaries WHERE run_id = $1", "DELETE FROM problems WHERE run_id = $1"] {
             sqlx::query(statement).bind(run).execute(&mut *transaction).await?;
         }
         sqlx::query("UPDATE runs SET summarize_at = $2 WHERE id = $1 AND records > 0")
             .bind(run)
-            .bind(self.now().as_millis())
+            .bind(self.core.now().as_millis())
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -390,12 +391,13 @@ impl Maintenance {
     async fn find_orphans(
         &self,
         repair: bool,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
         progress: &mut (impl FnMut(VerifyProgress) + Send),
     ) -> Result<()> {
         let mut looked = 0;
         for folder in keys::FOLDERS {
-            let mut objects = self.objects().list(Some(&Path::from(folder))).try_chunks(limits::OBJECTS_AT_A_TIME);
+            let mut objects =
+                self.core.objects().list(Some(&Path::from(folder))).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));
@@ -407,7 +409,7 @@ impl Maintenance {
                     verified.orphans += 1;
                     verified.orphan_bytes += object.size;
                     if repair {
-                        self.objects().delete(&object.location).await?;
+                        self.core.objects().delete(&object.location).await?;
                         verified.repaired += 1;
                     }
                 }
@@ -423,7 +425,7 @@ impl Maintenance {
     }
 
     fn is_left_behind(&self, object: &ObjectMeta) -> bool {
-        object.last_modified.timestamp_millis() <= self.now().as_millis() - limits::ORPHAN_AGE_MS
+        object.last_modified.timestamp_millis() <= self.core.now().as_millis() - limits::ORPHAN_AGE_MS
     }
 
     /// Those of some objects that no row and no intent names.
@@ -436,7 +438,7 @@ impl Maintenance {
         looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM page_files WHERE object_key IN (");
         looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM intents WHERE object_key IN (");
         looking.push_list(keys()).push(")");
-        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.catalog().read()).await?;
+        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.core.catalog().read()).await?;
         let named: HashSet<String> = named.into_iter().collect();
         objects.retain(|object| !named.contains(object.location.as_ref()));
         Ok(objects)

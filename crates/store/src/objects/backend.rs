@@ -26,7 +26,7 @@ use crate::settings::SecretUrl;
 pub(crate) struct Objects {
     pub(crate) store: Arc<dyn ObjectStore>,
     /// The same, for what can be made anew: where it lies in a folder, nobody waits until it is on disk.
-    pub(crate) fleeting: Arc<dyn ObjectStore>,
+    pub(crate) rebuildable: Arc<dyn ObjectStore>,
     /// None where they lie in a folder: it cannot make links.
     links: Option<Links>,
 }
@@ -55,9 +55,9 @@ impl Objects {
             Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", folder.display()), error)
         })?;
         let files = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true);
-        let fleeting = Arc::new(files.clone());
+        let rebuildable = Arc::new(files.clone());
         // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
-        Ok(Self { store: Arc::new(files.with_fsync(true)), fleeting, links: None })
+        Ok(Self { store: Arc::new(files.with_fsync(true)), rebuildable, links: None })
     }
 
     /// Objects in a bucket, below the path of its address. What else it takes comes from the environment, under the
@@ -76,15 +76,19 @@ impl Objects {
         let store: Arc<dyn ObjectStore> = bucket;
         let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
         let store: Arc<dyn ObjectStore> = Arc::new(BucketReads::of(store));
-        Ok(Self { fleeting: Arc::clone(&store), store, links: Some(links) })
+        Ok(Self { rebuildable: Arc::clone(&store), store, links: Some(links) })
     }
 
     /// These objects, with what they are asked for counted.
     pub(crate) fn metered(self, counts: &Arc<ObjectCounts>) -> Self {
-        Self { store: Metered::of(self.store, counts), fleeting: Metered::of(self.fleeting, counts), links: self.links }
+        Self {
+            store: Metered::of(self.store, counts),
+            rebuildable: Metered::of(self.rebuildable, counts),
+            links: self.links,
+        }
     }
 
-    /// False when the machine went down before a fleeting object was on disk.
+    /// False when the machine went down before a rebuildable object was on disk.
     pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
         // What a bucket has confirmed is there.
         if self.can_link() {

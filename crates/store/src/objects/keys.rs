@@ -18,8 +18,8 @@ use crate::limits;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageForm {
     pub(crate) format: FileFormat,
-    /// In compressed frames, for [`PageReader`](crate::PageReader); otherwise as it is downloaded from the bucket.
-    pub(crate) is_packed: bool,
+    /// In compressed frames, for [`PageReader`](crate::pages::PageReader); otherwise as it is downloaded from the bucket.
+    pub(crate) is_compressed: bool,
 }
 
 /// The folder of segments.
@@ -68,7 +68,7 @@ pub(crate) fn probe(id: Uuid) -> Path {
 /// The key of one build of a page file; two builders of the same page write two objects.
 pub(crate) fn page_file(page_key: &str, build: Uuid, form: PageForm) -> Path {
     let extension = match form {
-        PageForm { is_packed: true, .. } => "zst",
+        PageForm { is_compressed: true, .. } => "zst",
         PageForm { format: FileFormat::Json, .. } => "json",
         PageForm { format: FileFormat::Text, .. } => "log",
     };

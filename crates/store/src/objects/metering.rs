@@ -17,7 +17,7 @@ use object_store::{
 
 /// The upper ends of the classes that durations are counted in; what takes longer counts in the last one. Unit:
 /// milliseconds. From a file in the system's cache to a bucket that is slow.
-pub const OBJECT_LATENCY_MS: [u64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2_048, 8_192];
+pub const OBJECT_LATENCY_BUCKETS_MS: [u64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2_048, 8_192];
 
 /// What objects can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,17 +37,17 @@ pub(crate) struct ObjectCounts([OperationCounts; 6]);
 #[derive(Debug, Default)]
 struct OperationCounts {
     /// Requests by how long they took until their answer began; one class more than there are ends.
-    classes: [AtomicU64; OBJECT_LATENCY_MS.len() + 1],
+    classes: [AtomicU64; OBJECT_LATENCY_BUCKETS_MS.len() + 1],
     errors: AtomicU64,
     micros: AtomicU64,
 }
 
 /// What the objects were asked for by this process since it was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectFigures {
+pub struct ObjectStoreMetrics {
     /// `put`, `get`, `head`, `delete`, `list` or `copy`.
     pub operation: &'static str,
-    /// Requests by how long they took until their answer began: at most [`OBJECT_LATENCY_MS`] each, and longer.
+    /// Requests by how long they took until their answer began: at most [`OBJECT_LATENCY_BUCKETS_MS`] each, and longer.
     pub classes: Vec<u64>,
     /// How long they took in all. Unit: microseconds.
     pub micros: u64,
@@ -79,10 +79,10 @@ impl Operation {
 
 impl ObjectCounts {
     /// The counts as they are.
-    pub(crate) fn figures(&self) -> Vec<ObjectFigures> {
+    pub(crate) fn metrics(&self) -> Vec<ObjectStoreMetrics> {
         let of = |operation: Operation| {
             let counts = &self.0[operation as usize];
-            ObjectFigures {
+            ObjectStoreMetrics {
                 operation: operation.name(),
                 classes: counts.classes.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
                 micros: counts.micros.load(Ordering::Relaxed),
@@ -94,8 +94,8 @@ impl ObjectCounts {
 
     fn count<T>(&self, operation: Operation, took: Duration, outcome: &Result<T>) {
         let counts = &self.0[operation as usize];
-        let class = OBJECT_LATENCY_MS.iter().position(|end| took <= Duration::from_millis(*end));
-        counts.classes[class.unwrap_or(OBJECT_LATENCY_MS.len())].fetch_add(1, Ordering::Relaxed);
+        let class = OBJECT_LATENCY_BUCKETS_MS.iter().position(|end| took <= Duration::from_millis(*end));
+        counts.classes[class.unwrap_or(OBJECT_LATENCY_BUCKETS_MS.len())].fetch_add(1, Ordering::Relaxed);
         counts.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if outcome.as_ref().is_err_and(is_failure) {
             counts.errors.fetch_add(1, Ordering::Relaxed);
@@ -221,10 +221,10 @@ mod tests {
         assert_eq!(objects.list(None).collect::<Vec<_>>().await.len(), 1);
         objects.delete(&key).await.unwrap();
         assert!(objects.list(None).next().await.is_none());
-        let figures = counts.figures();
+        let metrics = counts.metrics();
         let of = |operation: &str| {
-            let figures = figures.iter().find(|figures| figures.operation == operation).unwrap();
-            (figures.classes.iter().sum::<u64>(), figures.errors)
+            let metrics = metrics.iter().find(|metrics| metrics.operation == operation).unwrap();
+            (metrics.classes.iter().sum::<u64>(), metrics.errors)
         };
         assert_eq!((of("put"), of("get"), of("head")), ((1, 0), (2, 0), (1, 0)));
         assert_eq!((of("list"), of("delete"), of("copy")), ((2, 0), (1, 0), (0, 0)));
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(metered.measured_list(nothing).collect::<Vec<_>>().await.len(), 0);
         let failed: Result<()> = Err(Error::NotSupported { source: "no".into() });
         counts.count(Operation::Put, Duration::from_secs(60), &failed);
-        let figures = counts.figures();
-        assert_eq!((figures[0].errors, figures[0].classes.last()), (1, Some(&1)));
+        let metrics = counts.metrics();
+        assert_eq!((metrics[0].errors, metrics[0].classes.last()), (1, Some(&1)));
     }
 }

@@ -20,13 +20,13 @@ use tracing::{debug, error, warn};
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::log::merge::{Merge, Piece, SliceRows};
-use crate::log::slices::Scope;
+use crate::log::merge::{Merge, MergedRows, SliceRows};
+use crate::log::slices::{Scope, log_state};
 use crate::objects::keys;
 use crate::objects::keys::PageForm;
 use crate::page::builders::Pages;
-use crate::page::builders::{Builder, Handed, PageToBuild};
-use crate::page::compressor::Presses;
+use crate::page::builders::{Builder, PageToBuild, QueuedPage};
+use crate::page::compressor::CompressorPool;
 use crate::page::file::{FrameCutter, PageFileWriter, PageFrames, WrittenPage};
 use crate::tables::runs::LogState;
 
@@ -57,7 +57,7 @@ impl Pages {
     pub(crate) async fn build_pages(&self, stop: CancellationToken) {
         let mut to_build = self.builds().to_build.lock().await;
         for places in [&self.builds().idle, &self.builds().idle_for_long] {
-            places.add_permits(self.settings().page_builders.max(1));
+            places.add_permits(self.core.settings().page_builders.max(1));
         }
         let mut under_way = JoinSet::new();
         let mut look = true;
@@ -68,8 +68,8 @@ impl Pages {
             look = true;
             tokio::select! {
                 () = stop.cancelled() => {}
-                Some(handed) = to_build.recv() => {
-                    under_way.spawn(self.clone().build_handed(handed));
+                Some(queue) = to_build.recv() => {
+                    under_way.spawn(self.clone().build_queued(queue));
                     look = false;
                 }
                 Some(_) = under_way.join_next() => {}
@@ -80,46 +80,46 @@ impl Pages {
         for places in [&self.builds().idle, &self.builds().idle_for_long] {
             places.forget_permits(usize::MAX >> 3);
         }
-        while let Ok(handed) = to_build.try_recv() {
-            under_way.spawn(self.clone().build_handed(handed));
+        while let Ok(queue) = to_build.try_recv() {
+            under_way.spawn(self.clone().build_queued(queue));
         }
         while under_way.join_next().await.is_some() {}
     }
 
     async fn begin_unclaimed(&self, under_way: &mut JoinSet<()>) {
-        while let Some(builder) = self.builds().take_builder() {
+        while let Some(builder) = self.builds().try_acquire_builder() {
             match self.claim_page(None).await {
                 Ok(Some(page)) => {
                     under_way.spawn(self.clone().build_with(builder, page, None));
                 }
                 Ok(None) => return,
-                Err(error) => return tell(Err(error)),
+                Err(error) => return log_failure(Err(error)),
             }
         }
     }
 
-    async fn build_handed(self, handed: Handed) {
-        self.build_with(handed.builder, handed.page, Some(handed.accepted)).await;
+    async fn build_queued(self, queue: QueuedPage) {
+        self.build_with(queue.builder, queue.page, Some(queue.accepted)).await;
     }
 
     /// Builds a page. One that takes long goes on beside the usual ones, as far as there is room for such pages: those
     /// that take some milliseconds do not wait for it.
     async fn build_with(self, builder: Builder, page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) {
         let mut building = std::pin::pin!(self.build_page(page, accepted));
-        let usual = Duration::from_millis(limits::PAGE_USUAL_MS);
+        let usual = Duration::from_millis(limits::PAGE_SHORT_BUILD_MS);
         if let Ok(outcome) = tokio::time::timeout(usual, &mut building).await {
-            return tell(outcome);
+            return log_failure(outcome);
         }
         let place = match Arc::clone(&self.builds().idle_for_long).try_acquire_owned() {
             Ok(place) => {
                 drop(builder);
                 // Somebody may be waiting for the builder.
-                self.builds().look();
+                self.builds().notify();
                 Builder { _idle: place }
             }
             Err(_) => builder,
         };
-        tell(building.await);
+        log_failure(building.await);
         drop(place);
     }
 
@@ -136,11 +136,11 @@ impl Pages {
         let (pages, page_key) = (self.clone(), page_key.to_owned());
         let building = tokio::spawn(async move {
             // One at a time: these do not wait for a builder.
-            let _alone = pages.builds().mending.lock().await;
+            let _alone = pages.builds().rebuilding.lock().await;
             match pages.claim_page(Some(&page_key)).await {
-                Ok(Some(page)) => tell(pages.build_page(page, None).await),
+                Ok(Some(page)) => log_failure(pages.build_page(page, None).await),
                 Ok(None) => {}
-                Err(error) => tell(Err(error)),
+                Err(error) => log_failure(Err(error)),
             }
         });
         // A panic is in the log, and the row says that nothing was built.
@@ -150,7 +150,7 @@ impl Pages {
     /// Builds a page's file, and keeps its lease meanwhile; where its row is on its way, waits for it before the file is
     /// made known.
     async fn build_page(&self, mut page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
-        let object_key = keys::page_file(&page.key, self.random().uuid(), self.page_form(page.format));
+        let object_key = keys::page_file(&page.key, self.core.random().uuid(), self.page_form(page.format));
         let (built, is_accepted) = {
             let key = page.key.clone();
             let building = async {
@@ -163,21 +163,21 @@ impl Pages {
             };
             tokio::select! {
                 built = building => built,
-                never = self.keep_lease(&key) => match never {},
+                never = self.hold_lease(&key) => match never {},
             }
         };
         if !is_accepted {
             // The request failed, and was told so.
-            let _ = self.objects().delete(&object_key).await;
+            let _ = self.core.objects().delete(&object_key).await;
             return Ok(());
         }
         let written = match built {
             Ok(written) => written,
             Err(error) => {
-                self.leave_page(&page, &error).await?;
+                self.record_failure(&page, &error).await?;
                 // Where the bucket is away, nothing of the file is there, or the sweep finds it.
                 if !is_of_something_away(&error) {
-                    let _ = self.objects().delete(&object_key).await;
+                    let _ = self.core.objects().delete(&object_key).await;
                 }
                 return Err(error);
             }
@@ -186,25 +186,25 @@ impl Pages {
             Ok(marked) => marked,
             Err(error) => {
                 // Whether the row names the file is not known, so that the file stays.
-                self.leave_page(&page, &error).await?;
+                self.record_failure(&page, &error).await?;
                 return Err(error);
             }
         };
         if marked {
             if page.attempts_away > 0 {
-                self.hurry_pages().await?;
+                self.expedite_pages().await?;
             }
             // Nobody may be waiting.
             let _ = self.builds().built.send(page.key.into());
         } else {
             // Another builder was first, or the log was deleted meanwhile.
-            self.objects().delete(&object_key).await?;
+            self.core.objects().delete(&object_key).await?;
         }
         Ok(())
     }
 
     /// Renews the lease of a page for as long as it is built.
-    async fn keep_lease(&self, page_key: &str) -> Infallible {
+    async fn hold_lease(&self, page_key: &str) -> Infallible {
         loop {
             tokio::time::sleep(Duration::from_millis(limits::PAGE_LEASE_RENEW_MS)).await;
             if let Err(error) = self.renew_lease(page_key).await {
@@ -218,16 +218,16 @@ impl Pages {
         sqlx::query("UPDATE page_files SET claimed_until = $2 WHERE key = $1 AND built_at IS NULL")
             .bind(page_key)
             .bind(until.as_millis())
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
 
     /// Leaves a page to the next attempt. What was away is no fault of the page, and the attempt does not count.
-    async fn leave_page(&self, page: &PageToBuild, error: &Error) -> Result<()> {
+    async fn record_failure(&self, page: &PageToBuild, error: &Error) -> Result<()> {
         let statement = match is_of_something_away(error) {
             true => {
-                let delay_ms = (1_000 << page.attempts_away.clamp(0, 10)).min(limits::PAGE_AWAY_RETRY_MS_MAX);
+                let delay_ms = (1_000 << page.attempts_away.clamp(0, 10)).min(limits::PAGE_UNAVAILABLE_RETRY_MS_MAX);
                 let retry_at = self.lease_now().await?.plus_millis(delay_ms);
                 sqlx::query(
                     "UPDATE page_files SET claimed_until = 0, retry_at = $2, attempts_away = attempts_away + 1,
@@ -244,26 +244,26 @@ impl Pages {
             .bind(&page.key)
             .bind(error.damaged_object()),
         };
-        statement.execute(self.catalog().write()).await?;
+        statement.execute(self.core.catalog().write()).await?;
         Ok(())
     }
 
     /// Has everything tried that could not be built because something was away: it is back.
-    async fn hurry_pages(&self) -> Result<()> {
+    async fn expedite_pages(&self) -> Result<()> {
         sqlx::query("UPDATE page_files SET retry_at = 0 WHERE built_at IS NULL AND attempts_away > 0")
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
-        self.builds().look();
+        self.builds().notify();
         Ok(())
     }
 
     fn page_form(&self, format: FileFormat) -> PageForm {
-        PageForm { format, is_packed: !self.settings().links_by_bucket }
+        PageForm { format, is_compressed: !self.core.settings().links_by_bucket }
     }
 
     /// Now, as every node has it.
     pub(crate) async fn lease_now(&self) -> Result<Timestamp> {
-        self.catalog_now().await
+        self.core.catalog_now().await
     }
 
     /// Claims the page that has been wanted for longest, or the one with this key; none when nothing is to be built.
@@ -275,12 +275,12 @@ impl Pages {
         )))
         .bind(now.as_millis())
         .bind(only.unwrap_or_default())
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         if is_wanted.is_none() {
             return Ok(None);
         }
-        let skip_locked = self.catalog().skip_locked();
+        let skip_locked = self.core.catalog().skip_locked();
         // The next attempt is put off before this one begins: it may end the process.
         let row: Option<ClaimedRow> = sqlx::query_as(AssertSqlSafe(format!(
             "UPDATE page_files SET claimed_until = $3, retry_at = $1 + $4 * attempts * attempts, attempts = attempts + 1
@@ -291,7 +291,7 @@ impl Pages {
         .bind(only.unwrap_or_default())
         .bind(now.plus_millis(limits::PAGE_LEASE_MS).as_millis())
         .bind(limits::PAGE_RETRY_MS)
-        .fetch_optional(self.catalog().write())
+        .fetch_optional(self.core.catalog().write())
         .await?;
         row.map(PageToBuild::try_from).transpose()
     }
@@ -305,10 +305,10 @@ impl Pages {
         )
         .bind(page_key)
         .bind(lost.as_ref())
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
-        self.builds().look();
-        match self.objects().delete(lost).await {
+        self.builds().notify();
+        match self.core.objects().delete(lost).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             deleted => Ok(deleted?),
         }
@@ -322,13 +322,13 @@ impl Pages {
                AND log_epoch = (SELECT log_epoch FROM runs WHERE id = page_files.run_id)",
         )
         .bind(page_key)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .bind(object_key.as_ref())
         .bind(written.plain_bytes.saturating_as::<i64>())
         .bind(written.stored_bytes.saturating_as::<i64>())
         .bind(&written.frames)
         .bind(&written.checks)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         debug!(page.key = page_key, records_count = written.records, "a log file was built");
         Ok(done.rows_affected() == 1)
@@ -359,7 +359,7 @@ impl TryFrom<ClaimedRow> for PageToBuild {
             records: row.records.saturating_as::<u64>(),
             attempts_away: row.attempts_away,
             key: row.key,
-            trail: None,
+            trace: None,
         })
     }
 }
@@ -369,7 +369,7 @@ fn is_of_something_away(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy)
 }
 
-fn tell(outcome: Result<()>) {
+fn log_failure(outcome: Result<()>) {
     match outcome {
         Ok(()) => {}
         // The log was deleted meanwhile, and with it the request.
@@ -384,53 +384,53 @@ fn tell(outcome: Result<()>) {
 /// Writes the file of a page as an object.
 async fn build(pages: &Pages, page: &mut PageToBuild, object_key: Path) -> Result<WrittenPage> {
     // Each thread has the same to do, twice.
-    let portion = page.records.saturating_as::<usize>().div_ceil(portions()).max(limits::PORTION_RECORDS);
-    if let Some(trail) = page.trail.take()
-        && let Some(rows) = trail.rows(pages, &page.page, page.records, page.order, portion).await?
+    let work_item = page.records.saturating_as::<usize>().div_ceil(work_items_max()).max(limits::WORK_ITEM_RECORDS);
+    if let Some(trace) = page.trace.take()
+        && let Some(rows) = trace.rows(&pages.core, &page.page, page.records, page.order, work_item).await?
     {
-        match write(pages, page, Pieces::Known(rows), portion, object_key.clone()).await {
+        match write(pages, page, PageRows::Known(rows), work_item, object_key.clone()).await {
             // Slices may have been replaced, and their objects removed, since the page was cut.
-            Err(error) if pages.log_state(page.page.run_id, page.page.state).await? == page.page.state => {
+            Err(error) if log_state(&pages.core, page.page.run_id, page.page.state).await? == page.page.state => {
                 return Err(error);
             }
             Err(_) => {}
             written => return written,
         }
     }
-    let state = pages.log_state(page.page.run_id, page.page.state).await?;
-    let merge = Merge::new(pages, Scope { state, ..page.page }, page.order);
-    write(pages, page, Pieces::Merged(Box::new(merge)), limits::PORTION_RECORDS, object_key).await
+    let state = log_state(&pages.core, page.page.run_id, page.page.state).await?;
+    let merge = Merge::new(&pages.core, Scope { state, ..page.page }, page.order);
+    write(pages, page, PageRows::Merged(Box::new(merge)), limits::WORK_ITEM_RECORDS, object_key).await
 }
 
 /// How many portions are formatted at a time: as many as there are threads, and one for each that may have to wait for the
 /// first.
-fn portions() -> usize {
-    (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::PORTIONS_MAX)
+fn work_items_max() -> usize {
+    (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::WORK_ITEMS_MAX)
 }
 
 /// What a page is made of, in order.
-enum Pieces {
+enum PageRows {
     Known(VecDeque<SliceRows>),
     Merged(Box<Merge>),
 }
 
-impl Pieces {
-    async fn next(&mut self) -> Result<Option<Piece>> {
+impl PageRows {
+    async fn next(&mut self) -> Result<Option<MergedRows>> {
         match self {
-            Self::Known(rows) => Ok(rows.pop_front().map(Piece::Rows)),
-            Self::Merged(merge) => merge.next_piece().await,
+            Self::Known(rows) => Ok(rows.pop_front().map(MergedRows::Rows)),
+            Self::Merged(merge) => merge.next_rows().await,
         }
     }
 
     /// The next ones, with at least so many records; none at the end.
-    async fn next_portion(&mut self, records_min: usize) -> Result<Option<Vec<Piece>>> {
-        let (mut portion, mut records) = (Vec::new(), 0);
+    async fn next_work_item(&mut self, records_min: usize) -> Result<Option<Vec<MergedRows>>> {
+        let (mut work_item, mut records) = (Vec::new(), 0);
         while records < records_min {
-            let Some(piece) = self.next().await? else { break };
-            records += piece.len();
-            portion.push(piece);
+            let Some(rows) = self.next().await? else { break };
+            records += rows.len();
+            work_item.push(rows);
         }
-        Ok(if portion.is_empty() { None } else { Some(portion) })
+        Ok(if work_item.is_empty() { None } else { Some(work_item) })
     }
 }
 
@@ -439,28 +439,28 @@ impl Pieces {
 async fn write(
     pages: &Pages,
     page: &PageToBuild,
-    mut pieces: Pieces,
-    portion_records: usize,
+    mut page_rows: PageRows,
+    work_item_records: usize,
     object_key: Path,
 ) -> Result<WrittenPage> {
     let form = pages.page_form(page.format);
-    let mut file = PageFileWriter::new(pages.fleeting_objects().clone(), object_key, form);
-    let (mut under_way, mut is_begin, presses) = (VecDeque::new(), true, &pages.builds().presses);
-    while let Some(portion) = pieces.next_portion(portion_records).await? {
-        if under_way.len() >= portions()
+    let mut file = PageFileWriter::new(pages.core.rebuildable_objects().clone(), object_key, form);
+    let (mut under_way, mut is_begin, compressors) = (VecDeque::new(), true, &pages.builds().compressors);
+    while let Some(work_item) = page_rows.next_work_item(work_item_records).await? {
+        if under_way.len() >= work_items_max()
             && let Some(first) = under_way.pop_front()
         {
             file.write(frames_of(first).await?).await?;
         }
-        let formatting = format_portion(pages.cpu().clone(), portion, form, is_begin, presses.clone());
+        let formatting = format_work_item(pages.core.cpu().clone(), work_item, form, is_begin, compressors.clone());
         under_way.push_back(AbortOnDropHandle::new(tokio::spawn(formatting)));
         is_begin = false;
     }
-    for portion in under_way {
-        file.write(frames_of(portion).await?).await?;
+    for work_item in under_way {
+        file.write(frames_of(work_item).await?).await?;
     }
-    let (end, press) = file.end(presses.take()?)?;
-    presses.give_back(press);
+    let (end, compressor) = file.end(compressors.take()?)?;
+    compressors.release(compressor);
     file.write(end).await?;
     let written = file.finish().await?;
     match written.records == page.records {
@@ -472,25 +472,25 @@ async fn write(
     }
 }
 
-async fn frames_of(portion: AbortOnDropHandle<Result<PageFrames>>) -> Result<PageFrames> {
-    portion.await?
+async fn frames_of(work_item: AbortOnDropHandle<Result<PageFrames>>) -> Result<PageFrames> {
+    work_item.await?
 }
 
-async fn format_portion(
+async fn format_work_item(
     cpu: CpuPool,
-    portion: Vec<Piece>,
+    work_item: Vec<MergedRows>,
     form: PageForm,
     is_begin: bool,
-    presses: Presses,
+    compressors: CompressorPool,
 ) -> Result<PageFrames> {
-    let mut cutter = FrameCutter::new(form, is_begin, presses.take()?);
-    for piece in portion {
-        let count = piece.len();
-        let records = piece.read().await?;
+    let mut cutter = FrameCutter::new(form, is_begin, compressors.take()?);
+    for rows in work_item {
+        let count = rows.len();
+        let records = rows.read().await?;
         let adding = move || cutter.add(&records).map(|()| cutter);
         cutter = cpu.run_for(count, adding).await?;
     }
-    let (frames, press) = cpu.run(move || cutter.finish()).await?;
-    presses.give_back(press);
+    let (frames, compressor) = cpu.run(move || cutter.finish()).await?;
+    compressors.release(compressor);
     Ok(frames)
 }

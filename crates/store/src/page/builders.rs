@@ -1,29 +1,20 @@
 //! The builders of page files that this node has, and what is handed to them.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use runlog_model::{FileFormat, RecordOrder};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 
 use crate::core::Core;
-use crate::log::merge::Trail;
+use crate::log::merge::MergeTrace;
 use crate::log::slices::Scope;
-use crate::page::compressor::Presses;
+use crate::page::compressor::CompressorPool;
 
 /// Pages out: asked for, built and read. Clones share the builders.
 #[derive(Clone)]
 pub struct Pages {
-    core: Core,
+    pub(crate) core: Core,
     builds: Arc<PageBuilds>,
-}
-
-impl Deref for Pages {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
-    }
 }
 
 impl Pages {
@@ -37,7 +28,7 @@ impl Pages {
 }
 
 /// How many pages may have been built before someone who waits for one of them looks. Unit: pages.
-const BUILT_KEPT: usize = 256;
+const BUILT_CHANNEL_CAPACITY: usize = 256;
 
 /// The builders of this node.
 pub(crate) struct PageBuilds {
@@ -46,53 +37,53 @@ pub(crate) struct PageBuilds {
     /// The same, for pages that take long.
     pub(super) idle_for_long: Arc<Semaphore>,
     /// Pages that were claimed when they were asked for.
-    pub(super) handed: mpsc::UnboundedSender<Handed>,
-    pub(super) to_build: Mutex<mpsc::UnboundedReceiver<Handed>>,
+    pub(super) queue: mpsc::UnboundedSender<QueuedPage>,
+    pub(super) to_build: Mutex<mpsc::UnboundedReceiver<QueuedPage>>,
     /// There are pages that nobody has claimed.
     pub(super) wanted: Notify,
     /// Keys of pages that were built here.
     pub(super) built: broadcast::Sender<Arc<str>>,
-    pub(super) presses: Presses,
+    pub(super) compressors: CompressorPool,
     /// Held by whoever builds a page beside the builders, because a download waits for it.
-    pub(super) mending: Mutex<()>,
+    pub(super) rebuilding: Mutex<()>,
 }
 
 impl PageBuilds {
     pub(crate) fn new() -> Self {
-        let (handed, to_build) = mpsc::unbounded_channel();
+        let (queue, to_build) = mpsc::unbounded_channel();
         Self {
             idle: Arc::new(Semaphore::new(0)),
             idle_for_long: Arc::new(Semaphore::new(0)),
-            handed,
+            queue,
             to_build: Mutex::new(to_build),
             wanted: Notify::new(),
-            built: broadcast::channel(BUILT_KEPT).0,
-            presses: Presses::default(),
-            mending: Mutex::new(()),
+            built: broadcast::channel(BUILT_CHANNEL_CAPACITY).0,
+            compressors: CompressorPool::default(),
+            rebuilding: Mutex::new(()),
         }
     }
 
     /// A builder, when one is idle.
-    pub(crate) fn take_builder(&self) -> Option<Builder> {
+    pub(crate) fn try_acquire_builder(&self) -> Option<Builder> {
         let idle = Arc::clone(&self.idle).try_acquire_owned().ok()?;
         Some(Builder { _idle: idle })
     }
 
     /// Has a page built whose row is on its way; the file counts once it is told that the row is there.
-    pub(crate) fn hand_over(&self, builder: Builder, page: PageToBuild) -> oneshot::Sender<()> {
+    pub(crate) fn enqueue(&self, builder: Builder, page: PageToBuild) -> oneshot::Sender<()> {
         let (accept, accepted) = oneshot::channel();
         // There is a receiver for as long as there is a store.
-        let _ = self.handed.send(Handed { page, accepted, builder });
+        let _ = self.queue.send(QueuedPage { page, accepted, builder });
         accept
     }
 
     /// Has someone look for pages that nobody has claimed.
-    pub(crate) fn look(&self) {
+    pub(crate) fn notify(&self) {
         self.wanted.notify_one();
     }
 
     /// Keys of the pages that are built here from now on.
-    pub(crate) fn watch(&self) -> broadcast::Receiver<Arc<str>> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<str>> {
         self.built.subscribe()
     }
 }
@@ -102,7 +93,7 @@ pub(crate) struct Builder {
     pub(super) _idle: OwnedSemaphorePermit,
 }
 
-pub(crate) struct Handed {
+pub(crate) struct QueuedPage {
     pub(super) page: PageToBuild,
     /// Comes when the page's row is there.
     pub(super) accepted: oneshot::Receiver<()>,
@@ -119,5 +110,5 @@ pub(crate) struct PageToBuild {
     /// How often it was tried in vain, one after the other, because something was away.
     pub(crate) attempts_away: i64,
     /// Where its rows are, when it was cut just now.
-    pub(crate) trail: Option<Trail>,
+    pub(crate) trace: Option<MergeTrace>,
 }

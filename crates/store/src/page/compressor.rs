@@ -9,19 +9,19 @@ use crate::error::{Error, Result};
 use crate::limits;
 
 /// A compressor and memory for one frame. Whoever has cut frames with it gives it to the next.
-pub(crate) struct Press {
+pub(crate) struct FrameCompressor {
     compressor: Compressor<'static>,
     pub(super) plain: Vec<u8>,
-    packed: Vec<u8>,
+    compressed: Vec<u8>,
 }
 
-impl Press {
+impl FrameCompressor {
     pub(crate) fn new() -> Result<Self> {
         let plain = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
         let mut compressor = Compressor::new(limits::PAGE_ZSTD_LEVEL).map_err(uncompressed)?;
         // For whoever downloads the file compressed: it sees by itself that it got what was written.
         compressor.include_checksum(true).map_err(uncompressed)?;
-        Ok(Self { compressor, plain, packed: Vec::new() })
+        Ok(Self { compressor, plain, compressed: Vec::new() })
     }
 
     /// False when a long record has made it larger than it has to be.
@@ -29,32 +29,32 @@ impl Press {
         self.plain.capacity() <= 2 * limits::PAGE_FRAME_BYTES
     }
 
-    pub(super) fn pack(&mut self) -> Result<Bytes> {
-        self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
-        self.compressor.compress_to_buffer(&self.plain, &mut self.packed).map_err(uncompressed)?;
-        Ok(Bytes::copy_from_slice(&self.packed))
+    pub(super) fn compress(&mut self) -> Result<Bytes> {
+        self.compressed.clear();
+        self.compressed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
+        self.compressor.compress_to_buffer(&self.plain, &mut self.compressed).map_err(uncompressed)?;
+        Ok(Bytes::copy_from_slice(&self.compressed))
     }
 }
 
-/// Presses that nobody uses, at most as many as one page takes: to make one takes as long as to pack a frame.
+/// CompressorPool that nobody uses, at most as many as one page takes: to make one takes as long as to pack a frame.
 #[derive(Clone, Default)]
-pub(crate) struct Presses(Arc<std::sync::Mutex<Vec<Press>>>);
+pub(crate) struct CompressorPool(Arc<std::sync::Mutex<Vec<FrameCompressor>>>);
 
-impl Presses {
-    pub(super) fn take(&self) -> Result<Press> {
-        self.idle().pop().map_or_else(Press::new, Ok)
+impl CompressorPool {
+    pub(super) fn take(&self) -> Result<FrameCompressor> {
+        self.idle().pop().map_or_else(FrameCompressor::new, Ok)
     }
 
-    pub(super) fn give_back(&self, press: Press) {
+    pub(super) fn release(&self, compressor: FrameCompressor) {
         let mut idle = self.idle();
-        if idle.len() < limits::PORTIONS_MAX && press.is_of_usual_size() {
-            idle.push(press);
+        if idle.len() < limits::WORK_ITEMS_MAX && compressor.is_of_usual_size() {
+            idle.push(compressor);
         }
     }
 
-    /// Presses are put there and taken whole, so that a panic elsewhere leaves them whole.
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Press>> {
+    /// CompressorPool are put there and taken whole, so that a panic elsewhere leaves them whole.
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<FrameCompressor>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

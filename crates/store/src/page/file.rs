@@ -30,12 +30,12 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::log::merge::StretchRecords;
+use crate::log::merge::RecordBlock;
 use crate::objects::keys::PageForm;
 use crate::page::builders::Pages;
-use crate::page::compressor::Press;
+use crate::page::compressor::FrameCompressor;
 use crate::page::types::PageFile;
-use crate::segment::reader::{Bodies, Body, TextColumn};
+use crate::segment::reader::{RecordValues, TextColumn, ValueColumns};
 
 /// Writes a page file as an object.
 pub(crate) struct PageFileWriter {
@@ -58,7 +58,7 @@ pub(crate) struct FrameCutter {
     form: PageForm,
     /// The first record of the file is among them.
     is_begin: bool,
-    press: Press,
+    compressor: FrameCompressor,
     frames: PageFrames,
 }
 
@@ -89,27 +89,27 @@ pub(crate) struct WrittenPage {
 
 impl FrameCutter {
     /// `is_begin` when what is cut begins the file.
-    pub(crate) fn new(form: PageForm, is_begin: bool, mut press: Press) -> Self {
-        press.plain.clear();
-        Self { form, is_begin, press, frames: PageFrames::default() }
+    pub(crate) fn new(form: PageForm, is_begin: bool, mut compressor: FrameCompressor) -> Self {
+        compressor.plain.clear();
+        Self { form, is_begin, compressor, frames: PageFrames::default() }
     }
 
     /// Adds records.
-    pub(crate) fn add(&mut self, records: &StretchRecords) -> Result<()> {
-        let (bodies, rows) = records.texts();
-        let json = JsonColumns::new(bodies, records.len());
+    pub(crate) fn add(&mut self, records: &RecordBlock) -> Result<()> {
+        let (values, rows) = records.texts();
+        let json = JsonColumns::new(values, records.len());
         for (epoch_ms, row) in rows {
-            let out = &mut self.press.plain;
+            let out = &mut self.compressor.plain;
             match self.form.format {
                 FileFormat::Json => {
                     let is_first = self.is_begin && self.frames.records == 0;
                     out.extend_from_slice(if is_first { b"[\n{\"logTimestamp\":" } else { b",\n{\"logTimestamp\":" });
                     json.write(out, epoch_ms, row);
                 }
-                FileFormat::Text => write_text(out, epoch_ms, bodies.row(row)),
+                FileFormat::Text => write_text(out, epoch_ms, values.row(row)),
             }
             self.frames.records += 1;
-            if self.press.plain.len() >= limits::PAGE_FRAME_BYTES {
+            if self.compressor.plain.len() >= limits::PAGE_FRAME_BYTES {
                 self.cut()?;
             }
         }
@@ -117,23 +117,23 @@ impl FrameCutter {
     }
 
     /// Ends the last frame.
-    pub(crate) fn finish(mut self) -> Result<(PageFrames, Press)> {
+    pub(crate) fn finish(mut self) -> Result<(PageFrames, FrameCompressor)> {
         self.cut()?;
-        Ok((self.frames, self.press))
+        Ok((self.frames, self.compressor))
     }
 
     fn cut(&mut self) -> Result<()> {
-        let plain = self.press.plain.len().saturating_as::<u32>();
+        let plain = self.compressor.plain.len().saturating_as::<u32>();
         if plain == 0 {
             return Ok(());
         }
-        let bytes = match self.form.is_packed {
-            true => self.press.pack()?,
-            false => Bytes::copy_from_slice(&self.press.plain),
+        let bytes = match self.form.is_compressed {
+            true => self.compressor.compress()?,
+            false => Bytes::copy_from_slice(&self.compressor.plain),
         };
         let frame = Frame { plain, stored: bytes.len().saturating_as::<u32>(), digest: Some(digest_of(&bytes)) };
         self.frames.cut.push((frame, bytes));
-        self.press.plain.clear();
+        self.compressor.plain.clear();
         Ok(())
     }
 }
@@ -141,7 +141,7 @@ impl FrameCutter {
 impl PageFileWriter {
     pub(crate) fn new(objects: Arc<dyn ObjectStore>, key: Path, form: PageForm) -> Self {
         let mut object = BufWriter::new(objects, key);
-        if !form.is_packed {
+        if !form.is_compressed {
             let content_type = Attributes::from_iter([(Attribute::ContentType, form.format.content_type())]);
             object = object.with_attributes(content_type);
         }
@@ -160,10 +160,10 @@ impl PageFileWriter {
     }
 
     /// What stands after the last record, to be written then.
-    pub(crate) fn end(&self, press: Press) -> Result<(PageFrames, Press)> {
-        let mut end = FrameCutter::new(self.form, false, press);
+    pub(crate) fn end(&self, compressor: FrameCompressor) -> Result<(PageFrames, FrameCompressor)> {
+        let mut end = FrameCutter::new(self.form, false, compressor);
         if self.form.format == FileFormat::Json {
-            end.press.plain.extend_from_slice(if self.records == 0 { b"[]\n" } else { b"\n]\n" });
+            end.compressor.plain.extend_from_slice(if self.records == 0 { b"[]\n" } else { b"\n]\n" });
         }
         end.finish()
     }
@@ -179,7 +179,7 @@ impl PageFileWriter {
             records: self.records,
             plain_bytes: self.plain_bytes,
             stored_bytes: stored_bytes(&self.frames),
-            frames: if self.form.is_packed { lengths.collect() } else { Vec::new() },
+            frames: if self.form.is_compressed { lengths.collect() } else { Vec::new() },
             checks: checks_of(&self.frames),
         })
     }
@@ -213,9 +213,9 @@ const MEMBERS_MAX: usize = 4_096;
 
 impl<'a> JsonColumns<'a> {
     /// For so many rows.
-    fn new(bodies: &'a Bodies, rows: usize) -> Self {
+    fn new(values: &'a ValueColumns, rows: usize) -> Self {
         // Members are made for all rows that were read: of logs whose slices overlap, a few of these come at a time.
-        let is_few = rows.saturating_mul(8) < bodies.severity.len();
+        let is_few = rows.saturating_mul(8) < values.severity.len();
         let names = |columns: &[(&'static str, &'a TextColumn)]| {
             let mut joined: Vec<JsonColumn<'a>> = Vec::new();
             for (name, texts) in columns {
@@ -232,20 +232,20 @@ impl<'a> JsonColumns<'a> {
             joined
         };
         let mut after = names(&[
-            (",\"bundleName\":", &bodies.bundle_name),
-            (",\"bundleVersion\":", &bodies.bundle_version),
-            (",\"podName\":", &bodies.pod_name),
+            (",\"bundleName\":", &values.bundle_name),
+            (",\"bundleVersion\":", &values.bundle_version),
+            (",\"podName\":", &values.pod_name),
         ]);
-        let mut extra = Some(&bodies.extra);
-        if bodies.extra.is_empty()
+        let mut extra = Some(&values.extra);
+        if values.extra.is_empty()
             && let Some(JsonColumn::Members(last)) = after.last_mut()
         {
             *last = last.followed_by(&Members::end(last.rows.len()));
             extra = None;
         }
         Self {
-            before: names(&[(",\"severity\":", &bodies.severity), (",\"logType\":", &bodies.log_type)]),
-            message: JsonColumn::new(",\"logMessage\":", &bodies.message, is_few),
+            before: names(&[(",\"severity\":", &values.severity), (",\"logType\":", &values.log_type)]),
+            message: JsonColumn::new(",\"logMessage\":", &values.message, is_few),
             after,
             extra,
         }
@@ -349,7 +349,7 @@ fn write_json_text(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-fn write_text(out: &mut Vec<u8>, epoch_ms: i64, body: Body<'_>) {
+fn write_text(out: &mut Vec<u8>, epoch_ms: i64, body: RecordValues<'_>) {
     let line = TextLine {
         time: Timestamp::clamped(epoch_ms),
         severity: body.severity,
@@ -379,7 +379,7 @@ pub struct PageReader {
     object_key: Path,
     frames: Arc<[Frame]>,
     /// True when it was just built in the place of one that was damaged.
-    is_mended: bool,
+    is_rebuilt: bool,
 }
 
 #[derive(FromRow)]
@@ -411,31 +411,31 @@ impl Pages {
         let page = match (self.reader_of(key, row), object_key) {
             (Ok(Some(page)), _) => page,
             (Err(damage), Some(object_key)) if damage.kind() == ErrorKind::Corrupt => {
-                return self.mended_page(key, &Path::from(object_key), damage).await.map(Some);
+                return self.rebuilt_page(key, &Path::from(object_key), damage).await.map(Some);
             }
             (page, _) => return page,
         };
-        match self.is_whole(&page.object_key, stored_bytes(&page.frames)).await? {
+        match self.core.is_whole(&page.object_key, stored_bytes(&page.frames)).await? {
             true => Ok(Some(page)),
             false => {
                 let lost = page.damaged("is not as long as it was written; did the machine go down?");
-                page.mended(lost).await.map(Some)
+                page.rebuilt(lost).await.map(Some)
             }
         }
     }
 
     /// Has a file built again in the place of one that is damaged or lost, and opens it.
-    async fn mended_page(&self, key: &str, lost: &Path, damage: Error) -> Result<PageReader> {
+    async fn rebuilt_page(&self, key: &str, lost: &Path, damage: Error) -> Result<PageReader> {
         warn!(page.key = key, error = %damage, "a log file is damaged, and is built again from the log");
         self.build_again(key, lost).await?;
         let waiting = async {
             loop {
-                let mut built = self.builds().watch();
+                let mut built = self.builds().subscribe();
                 let gone = || Error::new(ErrorKind::Expired, "the file has expired: generate the log again");
                 let row = self.page_file_row(key).await?.ok_or_else(gone)?;
                 let has_failed = row.attempts >= limits::PAGE_ATTEMPTS_MAX;
                 match self.reader_of(key, row)? {
-                    Some(again) => return Ok(PageReader { is_mended: true, ..again }),
+                    Some(again) => return Ok(PageReader { is_rebuilt: true, ..again }),
                     None if has_failed => return Err(damage),
                     None => {}
                 }
@@ -443,7 +443,7 @@ impl Pages {
                 let _ = tokio::time::timeout(LOOK_AGAIN, built.recv()).await;
             }
         };
-        let wait = Duration::from_millis(limits::PAGE_MEND_MS);
+        let wait = Duration::from_millis(limits::PAGE_REBUILD_MS);
         tokio::time::timeout(wait, waiting).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Unavailable, format!("page file {lost} is damaged, and not built again yet")))
         })
@@ -455,7 +455,7 @@ impl Pages {
              WHERE key = $1",
         )
         .bind(key)
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         Ok(row)
     }
@@ -482,7 +482,7 @@ impl Pages {
             pages: self.clone(),
             object_key: Path::from(object_key),
             frames: frames.into(),
-            is_mended: false,
+            is_rebuilt: false,
         }))
     }
 
@@ -516,7 +516,7 @@ impl Pages {
     }
 
     /// Has a page file built again that is damaged, or whose checks in the catalog are.
-    pub(crate) async fn mend_page(&self, key: &str) -> Result<()> {
+    pub(crate) async fn rebuild_page(&self, key: &str) -> Result<()> {
         let lost = self.page_file_row(key).await?.and_then(|row| row.object_key);
         match lost {
             Some(lost) => self.build_again(key, &Path::from(lost)).await,
@@ -529,17 +529,17 @@ impl Pages {
     /// A link to a file, by the bucket it lies in, for a time. None when links lead to Runlog, or when the file lies
     /// compressed, because it was built when they did.
     pub async fn page_link(&self, file: &PageFile, life: Duration) -> Result<Option<Url>> {
-        if !self.settings().links_by_bucket {
+        if !self.core.settings().links_by_bucket {
             return Ok(None);
         }
         let object_key: Option<String> = sqlx::query_scalar(
             "SELECT object_key FROM page_files WHERE key = $1 AND built_at IS NOT NULL AND length(frames) = 0",
         )
         .bind(&file.key)
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         match object_key {
-            Some(key) => self.object_link(&Path::from(key), &file.quotable_name(), life).await,
+            Some(key) => self.core.object_link(&Path::from(key), &file.quotable_name(), life).await,
             None => Ok(None),
         }
     }
@@ -571,8 +571,8 @@ impl PageReader {
     pub async fn begin_zstd(self) -> Result<Option<(u64, PageBytes)>> {
         let Some(length) = self.zstd_bytes else { return Ok(None) };
         match begun(self.clone().zstd()).await {
-            Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_mended => {
-                let again = self.mended(damage).await?;
+            Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_rebuilt => {
+                let again = self.rebuilt(damage).await?;
                 let Some(length) = again.zstd_bytes else { return Ok(None) };
                 Ok(Some((length, begun(again.zstd()).await?)))
             }
@@ -606,8 +606,8 @@ impl PageReader {
     /// A part of the plain bytes, of the file or of the one that was built in its place.
     async fn part(&self, part: FramePart) -> Result<Bytes> {
         match self.intact_plain(&part).await {
-            Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_mended => {
-                let again = self.mended(damage).await?;
+            Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_rebuilt => {
+                let again = self.rebuilt(damage).await?;
                 let mut bytes = BytesMut::with_capacity(part.in_frame.len());
                 for part in parts_of(&again.frames, part.in_plain) {
                     bytes.extend_from_slice(&again.intact_plain(&part).await?);
@@ -624,13 +624,13 @@ impl PageReader {
             return Ok(stored.slice(part.in_frame.clone()));
         }
         let (bytes, in_frame) = (part.frame.plain as usize, part.in_frame.clone());
-        let plain = tokio::task::spawn_blocking(move || unpack(&stored, bytes, in_frame)).await?;
-        plain.ok_or_else(|| self.damaged("does not unpack"))
+        let plain = tokio::task::spawn_blocking(move || decompress(&stored, bytes, in_frame)).await?;
+        plain.ok_or_else(|| self.damaged("does not decompress"))
     }
 
     /// A frame as it is stored; `Corrupt` when it is not what was written.
     async fn intact(&self, part: &FramePart) -> Result<Bytes> {
-        let stored = match self.pages.objects().get_range(&self.object_key, part.in_object.clone()).await {
+        let stored = match self.pages.core.objects().get_range(&self.object_key, part.in_object.clone()).await {
             Ok(stored) => stored,
             // Stores say in words of their own that an object ends too soon.
             Err(error) => match self.stored_length().await? {
@@ -649,7 +649,7 @@ impl PageReader {
 
     /// The length of the object; none when it is gone.
     async fn stored_length(&self) -> Result<Option<u64>> {
-        match self.pages.objects().head(&self.object_key).await {
+        match self.pages.core.objects().head(&self.object_key).await {
             Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -661,8 +661,8 @@ impl PageReader {
     }
 
     /// The file that was built in the place of this one, which is damaged or lost.
-    async fn mended(&self, damage: Error) -> Result<Self> {
-        let again = self.pages.mended_page(&self.etag, &self.object_key, damage.clone()).await?;
+    async fn rebuilt(&self, damage: Error) -> Result<Self> {
+        let again = self.pages.rebuilt_page(&self.etag, &self.object_key, damage.clone()).await?;
         // The same records give the same bytes; what has begun goes on with them.
         if again.plain_bytes == self.plain_bytes { Ok(again) } else { Err(damage) }
     }
@@ -678,7 +678,7 @@ async fn begun(mut bytes: PageBytes) -> Result<PageBytes> {
 }
 
 /// A part of the plain bytes of a frame; none when it is damaged.
-fn unpack(frame: &[u8], plain_bytes: usize, part: Range<usize>) -> Option<Bytes> {
+fn decompress(frame: &[u8], plain_bytes: usize, part: Range<usize>) -> Option<Bytes> {
     let plain = Bytes::from(zstd::bulk::decompress(frame, plain_bytes).ok()?);
     (plain.len() == plain_bytes).then(|| plain.slice(part))
 }
@@ -729,7 +729,7 @@ fn frames_of(bytes: &[u8]) -> Vec<Frame> {
     bytes.chunks_exact(8).map(frame).collect()
 }
 
-/// Pieces of a file of an earlier version that is not compressed.
+/// PageRows of a file of an earlier version that is not compressed.
 fn unchecked_pieces(bytes: u64) -> Vec<Frame> {
     let step = limits::PAGE_FRAME_BYTES as u64;
     let piece = |start: u64| {
@@ -825,7 +825,7 @@ mod tests {
         ];
         for (severity, log_type, pod_name, extra) in forms {
             let end = if extra.is_empty() { "}" } else { r#","n":1}"# };
-            let bodies = Bodies {
+            let values = ValueColumns {
                 severity,
                 log_type,
                 message: TextColumn::Plain(StringArray::from(vec!["a\n\"b\"", ""])),
@@ -835,7 +835,7 @@ mod tests {
                 extra,
             };
             let mut out = Vec::new();
-            let columns = JsonColumns::new(&bodies, 2);
+            let columns = JsonColumns::new(&values, 2);
             columns.write(&mut out, 7, 0);
             columns.write(&mut out, -1, 1);
             let first = r#"7,"severity":"INFO","logType":"JOB","logMessage":"a\n\"b\"""#;

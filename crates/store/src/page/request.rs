@@ -12,14 +12,16 @@ use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
 use tokio::sync::oneshot;
 
-use crate::catalog::group_commit::SmallWrite;
+use crate::catalog::group_commit::GroupedWrite;
 use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::merge::{Merge, Trail};
+use crate::log::merge::{Merge, MergeTrace};
+use crate::log::read::scope;
 use crate::log::slices::{Scope, Slice};
 use crate::page::builders::Pages;
 use crate::page::builders::{PageBuilds, PageToBuild};
 use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
+use crate::parts::Runs;
 use crate::tables::audit::AuditWrite;
 use crate::{limits, secret};
 
@@ -58,17 +60,17 @@ impl Pages {
         request: &PageRequest,
         entry: impl FnOnce(&PageTicket) -> Option<AuditEntry> + Send,
     ) -> Result<PageTicket> {
-        let (run, scope) = self.scope(request.run_id, request.range).await?;
-        let (cut, trail) = self.cut(scope).await?;
+        let (run, scope) = scope(&self.core, request.run_id, request.range).await?;
+        let (cut, trace) = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
-        let token = self.random().uuid().to_string();
-        let (now, life_ms) = (self.now(), self.settings().page_life_ms);
+        let token = self.core.random().uuid().to_string();
+        let (now, life_ms) = (self.core.now(), self.core.settings().page_life_ms);
         let lease_now = self.lease_now().await?;
         let key = page_key(page, request.format, request.order);
         // Where a builder is idle, the page is claimed for it with the request itself, and begun meanwhile.
         let builder = match self.is_page_known(&key).await? {
             true => None,
-            false => self.builds().take_builder(),
+            false => self.builds().try_acquire_builder(),
         };
         let claimed_until = builder.as_ref().map(|_| lease_now.plus_millis(limits::PAGE_LEASE_MS));
         let mut wanted = WantedPage {
@@ -87,15 +89,15 @@ impl Pages {
             builds: Arc::clone(self.builds()),
             accepted: None,
         };
-        let (settled, log_records) = (self.is_settled(&run), run.records);
+        let (settled, log_records) = (Runs::new(&self.core).is_settled(&run), run.records);
         let ticket = PageTicket { token, records: cut.records, end: cut.end, settled, log_records };
         // From here on nothing hangs on the caller: what is handed over below is told by the commit itself.
-        wanted.accepted = builder.map(|builder| self.builds().hand_over(builder, wanted.to_build(trail)));
-        let entry = entry(&ticket).map(|entry| Box::new(AuditWrite(entry)) as Box<dyn SmallWrite>);
+        wanted.accepted = builder.map(|builder| self.builds().enqueue(builder, wanted.to_build(trace)));
+        let entry = entry(&ticket).map(|entry| Box::new(AuditWrite(entry)) as Box<dyn GroupedWrite>);
         // One wait for the disk serves both.
-        let wanted: Box<dyn SmallWrite> = Box::new(wanted);
+        let wanted: Box<dyn GroupedWrite> = Box::new(wanted);
         let writes = std::iter::once(wanted).chain(entry);
-        self.write_small(writes.collect()).await?;
+        self.core.write_grouped(writes.collect()).await?;
         Ok(ticket)
     }
 
@@ -103,7 +105,7 @@ impl Pages {
     ///
     /// `NotFound`: unknown, or the token of another run. `Expired`: past its hour.
     pub async fn page_status(&self, run_id: RunId, token: &str, wait: Duration) -> Result<PageStatus> {
-        let mut built = self.builds().watch();
+        let mut built = self.builds().subscribe();
         let row = self.token_row(run_id, token).await?;
         let status = self.file_status(&row).await?;
         if status != PageStatus::InProgress || wait.is_zero() {
@@ -117,14 +119,14 @@ impl Pages {
     }
 
     /// Pages that are kept for longer than until then are those somebody may still ask for: their last token is good.
-    pub(crate) fn pages_waited_for_until(&self) -> Timestamp {
-        self.now().plus_millis(2 * self.settings().page_life_ms)
+    pub(crate) fn tokens_valid_until(&self) -> Timestamp {
+        self.core.now().plus_millis(2 * self.core.settings().page_life_ms)
     }
 
     async fn is_page_known(&self, key: &str) -> Result<bool> {
         let known: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM page_files WHERE key = $1")
             .bind(key)
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         Ok(known.is_some())
     }
@@ -136,12 +138,12 @@ impl Pages {
              FROM page_tokens t LEFT JOIN page_files f ON f.key = t.page_key WHERE t.token_hash = $1",
         )
         .bind(secret::hash(token))
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         let row = row
             .filter(|row| row.run_id == run_id.to_string())
             .ok_or_else(|| Error::not_found("this run has no such token: generate the log again"))?;
-        match row.expires_at <= self.now().as_millis() {
+        match row.expires_at <= self.core.now().as_millis() {
             true => Err(Error::new(ErrorKind::Expired, "the token has expired: generate the log again")),
             false => Ok(row),
         }
@@ -167,17 +169,17 @@ impl Pages {
     }
 
     /// Where a page ends, and the rows that were looked at or passed over for that.
-    async fn cut(&self, scope: Scope) -> Result<(PageCut, Trail)> {
-        let mut merge = Merge::with_trail(self, scope);
-        let mut cutter = PageCutter::new(self.settings().page_records_max);
+    async fn cut(&self, scope: Scope) -> Result<(PageCut, MergeTrace)> {
+        let mut merge = Merge::with_trace(&self.core, scope);
+        let mut cutter = PageCutter::new(self.core.settings().page_records_max);
         loop {
             // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
             // ends at a whole second when it can.
             cutter.pass(merge.skip_whole_slices(cutter.room(), Some(has_whole_second)).await?);
-            let Some(stretch) = merge.next().await? else { return Ok((cutter.complete(), merge.into_trail())) };
-            for time in stretch.times() {
+            let Some(row_run) = merge.next().await? else { return Ok((cutter.complete(), merge.into_trace())) };
+            for time in row_run.times() {
                 if let Some(cut) = cutter.take(Timestamp::clamped(time), 1) {
-                    return Ok((cut, merge.into_trail()));
+                    return Ok((cut, merge.into_trace()));
                 }
             }
         }
@@ -203,7 +205,7 @@ pub(crate) struct WantedPage {
     accepted: Option<oneshot::Sender<()>>,
 }
 
-impl SmallWrite for WantedPage {
+impl GroupedWrite for WantedPage {
     fn order(&self) -> Option<&str> {
         Some(&self.key)
     }
@@ -217,15 +219,15 @@ impl SmallWrite for WantedPage {
         match self.accepted {
             // A builder that is gone has left the page to the next one.
             Some(accepted) => drop(accepted.send(())),
-            None => self.builds.look(),
+            None => self.builds.notify(),
         }
     }
 }
 
 impl WantedPage {
-    fn to_build(&self, trail: Trail) -> PageToBuild {
+    fn to_build(&self, trace: MergeTrace) -> PageToBuild {
         let Self { ref key, page, format, order, records, .. } = *self;
-        PageToBuild { key: key.clone(), page, format, order, records, attempts_away: 0, trail: Some(trail) }
+        PageToBuild { key: key.clone(), page, format, order, records, attempts_away: 0, trace: Some(trace) }
     }
 
     async fn write(&self, connection: &mut Connection) -> Result<()> {

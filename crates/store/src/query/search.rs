@@ -1,4 +1,4 @@
-//! Search: records that hold some text, the newest first, quickly enough to type against.
+//! SearchQuery: records that hold some text, the newest first, quickly enough to type against.
 //!
 //! The catalog gives the slices that may hold such records, those that end last first. They are read some at a time by
 //! all processors, first few, then more, and as soon as so many records were found that no slice that is left can hold
@@ -23,6 +23,7 @@ use crate::catalog::sql::Sql;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::Query;
 use crate::query::scan::plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
 use crate::query::scan::read::{UnitRuns, predicate, rows_together};
 use crate::query::scan::request::ScanFilter;
@@ -31,7 +32,7 @@ use crate::segment::reader::{SegmentFile, TextColumn, column};
 
 /// What is searched for. Absent parts ask for all.
 #[derive(Debug, Clone)]
-pub struct Search {
+pub struct SearchQuery {
     /// What the messages hold.
     pub text: SearchText,
     /// Records of runs of these workspaces.
@@ -45,7 +46,7 @@ pub struct Search {
     /// Those that were logged in this range.
     pub range: TimeRange,
     /// Those that come after this place.
-    pub after: Option<SearchPlace>,
+    pub after: Option<SearchCursor>,
     /// At most so many.
     pub limit: usize,
     /// After how long it tells what it has.
@@ -56,7 +57,7 @@ pub struct Search {
 
 /// A place among the records, in the order of a search: newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SearchPlace {
+pub struct SearchCursor {
     /// Epoch milliseconds.
     pub time_ms: i64,
     /// The run.
@@ -67,7 +68,7 @@ pub struct SearchPlace {
 
 /// A record that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct SearchHit {
     /// Its run.
     pub run_id: RunId,
     /// The task of the run.
@@ -88,9 +89,9 @@ pub struct Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchPage {
     /// The records.
-    pub items: Vec<Found>,
+    pub items: Vec<SearchHit>,
     /// Where to go on; none when there is nothing more.
-    pub next: Option<SearchPlace>,
+    pub next: Option<SearchCursor>,
     /// True when everything down to `next`, or to the end, was looked through because of the limit and not of the time.
     pub is_complete: bool,
     /// Records that were looked at.
@@ -114,14 +115,14 @@ struct SearchRow {
 /// A search that is under way.
 struct Searching {
     core: Core,
-    search: Arc<Search>,
+    search: Arc<SearchQuery>,
     /// What was found, by place.
-    found: BTreeMap<SearchPlace, Body>,
+    found: BTreeMap<SearchCursor, HitValues>,
     counts: Arc<Counts>,
     /// What could not be looked through.
     unreadable: Unreadable,
     /// Everything after this place was looked through.
-    looked_through: SearchPlace,
+    looked_through: SearchCursor,
 }
 
 /// Records of damaged objects.
@@ -138,7 +139,7 @@ struct Counts {
 }
 
 /// What is kept of a record until the search ends.
-struct Body {
+struct HitValues {
     task_id: String,
     workspace_id: String,
     severity: Option<String>,
@@ -146,22 +147,22 @@ struct Body {
 }
 
 /// The ends of all places.
-fn first_place() -> SearchPlace {
-    SearchPlace { time_ms: i64::MAX, run_id: RunId::GREATEST, arrival: i64::MAX }
+fn first_place() -> SearchCursor {
+    SearchCursor { time_ms: i64::MAX, run_id: RunId::GREATEST, arrival: i64::MAX }
 }
 
-fn last_place() -> SearchPlace {
-    SearchPlace { time_ms: i64::MIN, run_id: RunId::LEAST, arrival: i64::MIN }
+fn last_place() -> SearchCursor {
+    SearchCursor { time_ms: i64::MIN, run_id: RunId::LEAST, arrival: i64::MIN }
 }
 
-impl Core {
+impl Query {
     /// The newest records that fit, from one place on.
-    pub async fn search(&self, search: Search) -> Result<SearchPage> {
+    pub async fn search(&self, search: SearchQuery) -> Result<SearchPage> {
         let begun = Instant::now();
         let from = search.after.unwrap_or_else(first_place);
         let search = Arc::new(search);
         let mut searching = Searching {
-            core: self.clone(),
+            core: self.core.clone(),
             search: Arc::clone(&search),
             found: BTreeMap::new(),
             counts: Arc::default(),
@@ -196,8 +197,8 @@ impl Core {
     /// Slices that may hold such records before a place, those that end last first.
     async fn slices_newest_first(
         &self,
-        search: &Search,
-        before: SearchPlace,
+        search: &SearchQuery,
+        before: SearchCursor,
         slices_max: i64,
     ) -> Result<Vec<SearchRow>> {
         let range = search.range;
@@ -229,7 +230,7 @@ impl Core {
         // Told that the order is of an expression, SQLite does not leave the few runs for an index over all slices.
         query.push(if is_few { " ORDER BY s.last_time + 0 DESC" } else { " ORDER BY s.last_time DESC" });
         query.push(" LIMIT ").push_bind(slices_max);
-        Ok(query.build_query_as().fetch_all(self.catalog().read()).await?)
+        Ok(query.build_query_as().fetch_all(self.core.catalog().read()).await?)
     }
 }
 
@@ -240,7 +241,7 @@ impl Searching {
         slices: Vec<SliceRow>,
         is_all: bool,
         begun: Instant,
-        from: SearchPlace,
+        from: SearchCursor,
     ) -> Result<bool> {
         if slices.is_empty() && is_all {
             self.looked_through = last_place();
@@ -276,7 +277,7 @@ impl Searching {
 
     /// True when there is progress to end with. Slices that reach over the place where a page begins are looked through
     /// again by that page: until it is behind all of them, the next one would begin at the same place.
-    fn is_further(&self, from: SearchPlace) -> bool {
+    fn is_further(&self, from: SearchCursor) -> bool {
         self.looked_through < from
     }
 
@@ -310,7 +311,7 @@ impl Searching {
     }
 
     fn into_page(self, names: &HashMap<String, String>) -> Result<SearchPage> {
-        let certain: Vec<(SearchPlace, Body)> =
+        let certain: Vec<(SearchCursor, HitValues)> =
             self.found.into_iter().rev().take_while(|(place, _)| *place >= self.looked_through).collect();
         let is_full = certain.len() >= self.search.limit;
         let next = match certain.last() {
@@ -331,14 +332,14 @@ impl Searching {
 }
 
 /// The place before which are all records that are newer than an instant.
-fn just_after(time_ms: i64) -> SearchPlace {
-    SearchPlace { time_ms: time_ms.saturating_add(1), run_id: RunId::LEAST, arrival: i64::MIN }
+fn just_after(time_ms: i64) -> SearchCursor {
+    SearchCursor { time_ms: time_ms.saturating_add(1), run_id: RunId::LEAST, arrival: i64::MIN }
 }
 
-impl Body {
-    fn found(self, place: SearchPlace, names: &HashMap<String, String>) -> Result<Found> {
+impl HitValues {
+    fn found(self, place: SearchCursor, names: &HashMap<String, String>) -> Result<SearchHit> {
         let undecodable = |_| Error::corrupt(format!("an id of run {} does not decode", place.run_id));
-        Ok(Found {
+        Ok(SearchHit {
             run_id: place.run_id,
             task_name: names.get(&self.task_id).cloned().unwrap_or_default(),
             task_id: self.task_id.parse().map_err(undecodable)?,
@@ -352,7 +353,7 @@ impl Body {
 
 /// What looking through a unit came to.
 enum UnitFound {
-    Records(BTreeMap<SearchPlace, Body>),
+    Records(BTreeMap<SearchCursor, HitValues>),
     /// Its object is damaged or gone: what other objects hold is still found.
     Unreadable(Unreadable),
 }
@@ -375,7 +376,7 @@ impl Unreadable {
 /// The newest records of a unit that fit, as many as the search wants.
 async fn look_through_unit(
     core: &Core,
-    search: &Arc<Search>,
+    search: &Arc<SearchQuery>,
     counts: &Arc<Counts>,
     mut unit: Unit,
 ) -> Result<UnitFound> {
@@ -401,10 +402,10 @@ async fn look_through_unit(
 
 async fn find_in_unit(
     core: &Core,
-    search: &Arc<Search>,
+    search: &Arc<SearchQuery>,
     counts: &Arc<Counts>,
     unit: &Unit,
-) -> Result<BTreeMap<SearchPlace, Body>> {
+) -> Result<BTreeMap<SearchCursor, HitValues>> {
     let mut found = BTreeMap::new();
     let Some(rows) = rows_together(&unit.slices) else { return Ok(found) };
     let file = SegmentFile::open(core.segments(), &unit.object_key, unit.object_bytes).await?;
@@ -439,8 +440,8 @@ async fn find_in_unit(
 
 /// Adds what fits of some rows, and keeps the newest.
 fn add_newest(
-    found: &mut BTreeMap<SearchPlace, Body>,
-    search: &Search,
+    found: &mut BTreeMap<SearchCursor, HitValues>,
+    search: &SearchQuery,
     runs: &UnitRuns,
     run_ids: &[RunId],
     batch: &RecordBatch,
@@ -451,13 +452,13 @@ fn add_newest(
     for (row, run) in runs.run_of_each_row(batch)?.into_iter().enumerate() {
         let run = run as usize;
         let arrival = arrivals[row] + runs.arrival_bases[run];
-        let place = SearchPlace { time_ms: times.value(row), run_id: run_ids[run], arrival };
+        let place = SearchCursor { time_ms: times.value(row), run_id: run_ids[run], arrival };
         let is_after = search.after.is_none_or(|after| place < after);
         let is_among = found.len() < search.limit || found.first_key_value().is_some_and(|(least, _)| place > *least);
         if !is_after || !is_among {
             continue;
         }
-        let body = Body {
+        let body = HitValues {
             task_id: runs.runs[run].task_id.clone(),
             workspace_id: runs.runs[run].workspace_id.clone(),
             severity: severities.text(row).map(str::to_owned),
@@ -479,7 +480,7 @@ fn arrivals(batch: &RecordBatch) -> Result<Vec<i64>> {
     }
 }
 
-fn row_filter(file: &SegmentFile, search: &Arc<Search>, counts: &Arc<Counts>) -> Option<RowFilter> {
+fn row_filter(file: &SegmentFile, search: &Arc<SearchQuery>, counts: &Arc<Counts>) -> Option<RowFilter> {
     let mut predicates = Vec::new();
     let range = TimeRange {
         start: search.range.start,

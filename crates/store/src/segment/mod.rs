@@ -2,7 +2,7 @@
 
 pub(crate) mod columns;
 pub(crate) mod reader;
-pub(crate) mod record_file;
+pub(crate) mod record_file_writer;
 pub(crate) mod writer;
 
 pub(crate) use writer::{RunRows, encode, schema, sealed_properties, times_column};

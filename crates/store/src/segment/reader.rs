@@ -56,8 +56,8 @@ impl Segments {
     }
 }
 
-/// The columns of [`SegmentFile::times_and_bodies`].
-const TIMES_AND_BODIES: [&str; 8] =
+/// The columns of [`SegmentFile::times_and_values`].
+const TIME_AND_VALUE_COLUMNS: [&str; 8] =
     ["time", "severity", "log_type", "message", "bundle_name", "bundle_version", "pod_name", "extra"];
 
 /// A segment that is open for reading.
@@ -105,7 +105,7 @@ enum SourceBytes {
 
 /// When the records of a slice were logged, and in which order they arrived: row by row.
 #[derive(Debug, Clone)]
-pub(crate) struct Heads {
+pub(crate) struct KeyColumns {
     /// Epoch milliseconds, ascending.
     pub(crate) times: Vec<i64>,
     /// Numbers in the slice, or in the run when the segment is merged.
@@ -183,19 +183,19 @@ impl SegmentFile {
     }
 
     /// The times of some rows.
-    pub(crate) async fn heads(&self, rows: Range<usize>) -> Result<Heads> {
-        self.read(rows, &["time", "arrival"], |batch| Heads::of(&batch)).await
+    pub(crate) async fn read_keys(&self, rows: Range<usize>) -> Result<KeyColumns> {
+        self.read(rows, &["time", "arrival"], |batch| KeyColumns::of(&batch)).await
     }
 
     /// Everything but the times of some rows.
-    pub(crate) async fn bodies(&self, rows: Range<usize>) -> Result<Bodies> {
-        self.read(rows, &COLUMNS[3..], |batch| Bodies::of(&batch)).await
+    pub(crate) async fn read_values(&self, rows: Range<usize>) -> Result<ValueColumns> {
+        self.read(rows, &COLUMNS[3..], |batch| ValueColumns::of(&batch)).await
     }
 
     /// The times of some rows, and everything else but their arrivals.
-    pub(crate) async fn times_and_bodies(&self, rows: Range<usize>) -> Result<(Vec<i64>, Bodies)> {
-        let of = |batch: RecordBatch| Ok((times(&batch)?, Bodies::of(&batch)?));
-        self.read(rows, &TIMES_AND_BODIES, of).await
+    pub(crate) async fn times_and_values(&self, rows: Range<usize>) -> Result<(Vec<i64>, ValueColumns)> {
+        let of = |batch: RecordBatch| Ok((times(&batch)?, ValueColumns::of(&batch)?));
+        self.read(rows, &TIME_AND_VALUE_COLUMNS, of).await
     }
 
     /// The times and severities of some rows; nothing else is read.
@@ -602,7 +602,7 @@ pub(crate) enum TextColumn {
 
 /// What the records of a slice hold beside their times, row by row.
 #[derive(Debug)]
-pub(crate) struct Bodies {
+pub(crate) struct ValueColumns {
     pub(crate) severity: TextColumn,
     pub(crate) log_type: TextColumn,
     pub(crate) message: TextColumn,
@@ -612,7 +612,7 @@ pub(crate) struct Bodies {
     pub(crate) extra: TextColumn,
 }
 
-/// Some rows of [`Bodies`].
+/// Some rows of [`ValueColumns`].
 pub(crate) enum Rows<'a> {
     /// Those that follow each other.
     Together(Range<usize>),
@@ -628,9 +628,9 @@ impl Rows<'_> {
     }
 }
 
-/// One row of [`Bodies`].
+/// One row of [`ValueColumns`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Body<'a> {
+pub(crate) struct RecordValues<'a> {
     pub(crate) severity: Option<&'a str>,
     pub(crate) log_type: Option<&'a str>,
     pub(crate) message: Option<&'a str>,
@@ -706,7 +706,7 @@ fn long(texts: &StringArray) -> LargeStringArray {
     LargeStringArray::new(OffsetBuffer::new(offsets.into()), texts.values().clone(), texts.nulls().cloned())
 }
 
-impl Heads {
+impl KeyColumns {
     fn of(batch: &RecordBatch) -> Result<Self> {
         let arrivals = match column::<Int64Array>(batch, "arrival") {
             Ok(numbers) => numbers.values().to_vec(),
@@ -732,7 +732,7 @@ fn severities(batch: &RecordBatch) -> Result<Vec<Severity>> {
     })
 }
 
-impl Bodies {
+impl ValueColumns {
     fn of(batch: &RecordBatch) -> Result<Self> {
         let texts = |name| TextColumn::of(batch, name);
         Ok(Self {
@@ -760,8 +760,8 @@ impl Bodies {
     }
 
     /// One row.
-    pub(crate) fn row(&self, row: usize) -> Body<'_> {
-        Body {
+    pub(crate) fn row(&self, row: usize) -> RecordValues<'_> {
+        RecordValues {
             severity: self.severity.text(row),
             log_type: self.log_type.text(row),
             message: self.message.text(row),
@@ -773,7 +773,7 @@ impl Bodies {
     }
 }
 
-impl Body<'_> {
+impl RecordValues<'_> {
     /// The record of this row.
     pub(crate) fn to_record(self, epoch_ms: i64) -> Result<Record> {
         let mut record = Record::at(Timestamp::MIN);
@@ -846,14 +846,14 @@ mod tests {
             parts.iter().map(|part| (part.first_row, part.records, part.first_time, part.last_time)).collect();
         assert_eq!(places, [(0, 4, 3, 5), (4, 2, 8, 9)]);
         let segment = in_memory(bytes).await.unwrap();
-        let heads = segment.heads(0..6).await.unwrap();
-        assert_eq!((heads.times, heads.arrivals), (vec![3, 3, 5, 5, 8, 9], vec![1, 3, 0, 2, 1, 0]));
+        let keys = segment.read_keys(0..6).await.unwrap();
+        assert_eq!((keys.times, keys.arrivals), (vec![3, 3, 5, 5, 8, 9], vec![1, 3, 0, 2, 1, 0]));
         assert_eq!(segment.run_ids(3..5).await.unwrap().value(1), run(2).to_string());
-        let bodies = segment.bodies(0..4).await.unwrap();
-        assert_eq!(bodies.row(0).to_record(3).unwrap(), records[1]);
+        let values = segment.read_values(0..4).await.unwrap();
+        assert_eq!(values.row(0).to_record(3).unwrap(), records[1]);
         // Some rows alone are the same as those rows of the whole.
-        let bodies = segment.bodies(1..3).await.unwrap();
-        assert_eq!(bodies.row(1).to_record(5).unwrap(), records[0]);
+        let values = segment.read_values(1..3).await.unwrap();
+        assert_eq!(values.row(1).to_record(5).unwrap(), records[0]);
     }
 
     /// Names that all rows of a sealed file have are known from its footer; what is read is the same as without that.
@@ -880,9 +880,9 @@ mod tests {
         assert_eq!(plain.same_text(&(1..3), "log_type"), None);
         for segment in [sealed, plain] {
             for rows in [0..3, 1..2] {
-                let (times, bodies) = segment.times_and_bodies(rows.clone()).await.unwrap();
+                let (times, values) = segment.times_and_values(rows.clone()).await.unwrap();
                 let read: Vec<Record> =
-                    times.iter().enumerate().map(|(row, time)| bodies.row(row).to_record(*time).unwrap()).collect();
+                    times.iter().enumerate().map(|(row, time)| values.row(row).to_record(*time).unwrap()).collect();
                 assert_eq!(read, records[rows]);
             }
         }
@@ -892,6 +892,6 @@ mod tests {
     async fn a_damaged_segment_is_an_error() {
         let (bytes, _) = encode(&[(run(1), columns(&[record(1, "a")]))]).unwrap();
         assert!(in_memory(bytes[..bytes.len() - 9].to_vec()).await.is_err());
-        assert!(in_memory(bytes).await.unwrap().heads(0..2).await.is_err());
+        assert!(in_memory(bytes).await.unwrap().read_keys(0..2).await.is_err());
     }
 }

@@ -9,8 +9,8 @@ use subtle::ConstantTimeEq;
 use crate::catalog::columns::{checked_name, instant, json_of, name_taken, words};
 use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
-use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::parts::{Accounts, Workspaces};
 use crate::{limits, secret};
 
 /// Who makes a call.
@@ -72,7 +72,7 @@ impl CallerKind {
     }
 }
 
-impl Core {
+impl Accounts {
     /// Makes the user `admin` with a token when the archive has no administrator yet, and gives the token's text.
     pub async fn ensure_administrator(&self) -> Result<Option<String>> {
         if self.has_administrator().await? {
@@ -88,13 +88,13 @@ impl Core {
 
     async fn has_administrator(&self) -> Result<bool> {
         let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE administrator = 1")
-            .fetch_one(self.catalog().read())
+            .fetch_one(self.core.catalog().read())
             .await?;
         Ok(found > 0)
     }
 
     /// The user whose personal access token this is.
-    pub async fn caller_by_token(&self, token: &str) -> Result<Option<Caller>> {
+    pub async fn authenticate_token(&self, token: &str) -> Result<Option<Caller>> {
         if !secret::is_well_formed(secret::TOKEN, token) {
             return Ok(None);
         }
@@ -104,15 +104,15 @@ impl Core {
              WHERE t.token_hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2)",
         )
         .bind(secret::hash(token))
-        .bind(self.now().as_millis())
-        .fetch_optional(self.catalog().read())
+        .bind(self.core.now().as_millis())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         let Some((token_id, last_used_at, id, name, administrator)) = row else { return Ok(None) };
         if self.is_use_worth_noting(last_used_at) {
             sqlx::query("UPDATE tokens SET last_used_at = $1 WHERE id = $2")
-                .bind(self.now().as_millis())
+                .bind(self.core.now().as_millis())
                 .bind(token_id)
-                .execute(self.catalog().write())
+                .execute(self.core.catalog().write())
                 .await?;
         }
         let (kind, administrator) = (CallerKind::User, administrator != 0);
@@ -120,14 +120,14 @@ impl Core {
     }
 
     /// The service account with this id, if this is its secret.
-    pub async fn caller_by_secret(&self, client_id: &str, client_secret: &str) -> Result<Option<Caller>> {
+    pub async fn authenticate_service_account(&self, client_id: &str, client_secret: &str) -> Result<Option<Caller>> {
         if !secret::is_well_formed(secret::ACCOUNT_SECRET, client_secret) {
             return Ok(None);
         }
         let row: Option<(String, Option<i64>)> =
             sqlx::query_as("SELECT secret_hash, last_used_at FROM service_accounts WHERE id = $1")
                 .bind(client_id)
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
         let Some((hash, last_used_at)) = row else { return Ok(None) };
         if !bool::from(hash.as_bytes().ct_eq(secret::hash(client_secret).as_bytes())) {
@@ -135,9 +135,9 @@ impl Core {
         }
         if self.is_use_worth_noting(last_used_at) {
             sqlx::query("UPDATE service_accounts SET last_used_at = $1 WHERE id = $2")
-                .bind(self.now().as_millis())
+                .bind(self.core.now().as_millis())
                 .bind(client_id)
-                .execute(self.catalog().write())
+                .execute(self.core.catalog().write())
                 .await?;
         }
         self.caller(CallerKind::ServiceAccount, client_id).await
@@ -152,7 +152,7 @@ impl Core {
             }
         })
         .bind(id)
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         let Some((name, administrator, permissions)) = row else { return Ok(None) };
         Ok(Some(Caller {
@@ -168,26 +168,26 @@ impl Core {
     pub async fn rights(&self, caller: &Caller, workspace: WorkspaceId) -> Result<Rights> {
         match caller.administrator {
             true => Ok(Rights::ALL),
-            false => self.granted(workspace, caller.kind, &caller.id).await,
+            false => self.granted_rights(workspace, caller.kind, &caller.id).await,
         }
     }
 
     /// The rights that were given to a caller in a workspace.
-    pub async fn granted(&self, workspace: WorkspaceId, kind: CallerKind, id: &str) -> Result<Rights> {
+    pub async fn granted_rights(&self, workspace: WorkspaceId, kind: CallerKind, id: &str) -> Result<Rights> {
         let rights: Option<String> = sqlx::query_scalar(
             "SELECT rights FROM rights WHERE workspace_id = $1 AND caller_kind = $2 AND caller_id = $3",
         )
         .bind(workspace.to_string())
         .bind(kind.as_str())
         .bind(id)
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         rights.map_or(Ok(Rights::NONE), |rights| read_rights(&rights))
     }
 
     /// Gives a caller these rights in a workspace in place of those given before; `Rights::NONE` takes them away.
-    pub async fn grant(&self, workspace: WorkspaceId, kind: CallerKind, id: &str, rights: Rights) -> Result<()> {
-        if self.workspace(workspace).await?.is_none() {
+    pub async fn set_rights(&self, workspace: WorkspaceId, kind: CallerKind, id: &str, rights: Rights) -> Result<()> {
+        if Workspaces::new(&self.core).get(workspace).await?.is_none() {
             return Err(Error::not_found(format!("there is no workspace {workspace}")));
         }
         if self.caller(kind, id).await?.is_none() {
@@ -206,9 +206,9 @@ impl Core {
         if rights != Rights::NONE {
             statement = statement.bind(names.join(","));
         }
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         statement.execute(&mut *transaction).await?;
-        self.commit_change(transaction, None).await
+        self.core.commit_change(transaction, None).await
     }
 
     /// The rights that were given to callers of a kind, as far as `filter` asks for them, by workspace and caller.
@@ -224,7 +224,7 @@ impl Core {
             query.push(" AND caller_id = ").push_bind(id.clone());
         }
         query.push(" ORDER BY workspace_id, caller_id");
-        let rows: Vec<(String, String, String)> = query.build_query_as().fetch_all(self.catalog().read()).await?;
+        let rows: Vec<(String, String, String)> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
         let read = |(workspace, caller_id, rights): (String, String, String)| {
             let workspace_id = workspace.parse().map_err(|_| Error::corrupt("a workspace id does not decode"))?;
             Ok(Grant { workspace_id, caller_id, rights: read_rights(&rights)? })
@@ -241,7 +241,7 @@ impl Core {
             sqlx::query_as("SELECT workspace_id, rights FROM rights WHERE caller_kind = $1 AND caller_id = $2")
                 .bind(caller.kind.as_str())
                 .bind(&caller.id)
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
         let mut workspaces = Vec::new();
         for (workspace, rights) in rows {
@@ -255,20 +255,20 @@ impl Core {
     /// Makes a user. `Conflict` when the name is taken.
     pub async fn create_user(&self, new: &NewUser) -> Result<UserBody> {
         let user = UserBody {
-            id: self.random().uuid().to_string(),
+            id: self.core.random().uuid().to_string(),
             name: checked_name(&new.name)?,
             administrator: new.administrator,
         };
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         sqlx::query("INSERT INTO users (id, name, administrator, created_at) VALUES ($1, $2, $3, $4)")
             .bind(&user.id)
             .bind(&user.name)
             .bind(i64::from(user.administrator))
-            .bind(self.now().as_millis())
+            .bind(self.core.now().as_millis())
             .execute(&mut *transaction)
             .await
             .map_err(|error| name_taken(error, "user", &new.name))?;
-        self.commit_change(transaction, Some(&user.id)).await?;
+        self.core.commit_change(transaction, Some(&user.id)).await?;
         Ok(user)
     }
 
@@ -276,7 +276,7 @@ impl Core {
     pub async fn users(&self) -> Result<Vec<UserBody>> {
         let rows: Vec<(String, String, i64)> =
             sqlx::query_as("SELECT id, name, administrator FROM users ORDER BY name")
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
         Ok(rows
             .into_iter()
@@ -290,25 +290,25 @@ impl Core {
     }
 
     /// The same for a token that is no longer accepted after so many milliseconds.
-    pub async fn create_passing_token(&self, user_id: &str, name: &str, life_ms: i64) -> Result<TokenBody> {
-        self.make_token(user_id, name, Some(self.now().plus_millis(life_ms))).await
+    pub async fn create_expiring_token(&self, user_id: &str, name: &str, life_ms: i64) -> Result<TokenBody> {
+        self.make_token(user_id, name, Some(self.core.now().plus_millis(life_ms))).await
     }
 
     async fn make_token(&self, user_id: &str, name: &str, expires: Option<Timestamp>) -> Result<TokenBody> {
         if self.caller(CallerKind::User, user_id).await?.is_none() {
             return Err(Error::not_found("there is no user with this id"));
         }
-        let text = secret::make(secret::TOKEN, self.random());
+        let text = secret::make(secret::TOKEN, self.core.random());
         let token = TokenBody {
-            id: self.random().uuid().to_string(),
+            id: self.core.random().uuid().to_string(),
             name: checked_name(name)?,
             user_id: user_id.to_owned(),
-            created_date: self.now(),
+            created_date: self.core.now(),
             last_used_date: None,
             expiration_date: expires,
             token: Some(text.clone()),
         };
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         sqlx::query(
             "INSERT INTO tokens (id, user_id, name, token_hash, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6)",
@@ -321,7 +321,7 @@ impl Core {
         .bind(expires.map(Timestamp::as_millis))
         .execute(&mut *transaction)
         .await?;
-        self.commit_change(transaction, Some(&token.id)).await?;
+        self.core.commit_change(transaction, Some(&token.id)).await?;
         Ok(token)
     }
 
@@ -332,14 +332,14 @@ impl Core {
              WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at, id",
         )
         .bind(user_id)
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         rows.into_iter().map(TokenRow::into_body).collect()
     }
 
     /// Makes a token worthless. With `user_id`, only if it is that user's.
     pub async fn revoke_token(&self, token_id: &str, user_id: Option<&str>) -> Result<()> {
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         let done = sqlx::query("DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_id = $2)")
             .bind(token_id)
             .bind(user_id)
@@ -347,23 +347,23 @@ impl Core {
             .await?;
         match done.rows_affected() {
             0 => Err(Error::not_found("there is no token with this id")),
-            _ => self.commit_change(transaction, None).await,
+            _ => self.core.commit_change(transaction, None).await,
         }
     }
 
     /// Makes a service account; its secret is in the answer and nowhere else.
     pub async fn create_service_account(&self, new: &NewServiceAccount) -> Result<ServiceAccountBody> {
-        let text = secret::make(secret::ACCOUNT_SECRET, self.random());
+        let text = secret::make(secret::ACCOUNT_SECRET, self.core.random());
         let account = ServiceAccountBody {
-            id: self.random().uuid().to_string(),
+            id: self.core.random().uuid().to_string(),
             secret: Some(text.clone()),
             name: checked_name(&new.name)?,
             permissions: new.permissions.clone(),
-            created_date: self.now(),
-            last_modified_date: self.now(),
+            created_date: self.core.now(),
+            last_modified_date: self.core.now(),
             last_used_date: None,
         };
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         sqlx::query(
             "INSERT INTO service_accounts (id, name, secret_hash, permissions, created_at, modified_at)
              VALUES ($1, $2, $3, $4, $5, $5)",
@@ -376,7 +376,7 @@ impl Core {
         .execute(&mut *transaction)
         .await
         .map_err(|error| name_taken(error, "service account", &new.name))?;
-        self.commit_change(transaction, Some(&account.id)).await?;
+        self.core.commit_change(transaction, Some(&account.id)).await?;
         Ok(account)
     }
 
@@ -385,7 +385,7 @@ impl Core {
         let rows: Vec<AccountRow> = sqlx::query_as(
             "SELECT id, name, permissions, created_at, modified_at, last_used_at FROM service_accounts ORDER BY name",
         )
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         rows.into_iter().map(AccountRow::into_body).collect()
     }
@@ -396,7 +396,7 @@ impl Core {
             "SELECT id, name, permissions, created_at, modified_at, last_used_at FROM service_accounts WHERE id = $1",
         )
         .bind(id)
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         row.map(AccountRow::into_body).transpose()
     }
@@ -404,25 +404,25 @@ impl Core {
     /// Gives a service account another name and other permissions; its id and its secret stay.
     pub async fn update_service_account(&self, id: &str, new: &NewServiceAccount) -> Result<()> {
         let name = checked_name(&new.name)?;
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         let done =
             sqlx::query("UPDATE service_accounts SET name = $2, permissions = $3, modified_at = $4 WHERE id = $1")
                 .bind(id)
                 .bind(name)
                 .bind(json_of(&new.permissions))
-                .bind(self.now().as_millis())
+                .bind(self.core.now().as_millis())
                 .execute(&mut *transaction)
                 .await
                 .map_err(|error| name_taken(error, "service account", &new.name))?;
         match done.rows_affected() {
             0 => Err(Error::not_found("there is no service account with this id")),
-            _ => self.commit_change(transaction, None).await,
+            _ => self.core.commit_change(transaction, None).await,
         }
     }
 
     /// Removes a service account and its rights.
     pub async fn delete_service_account(&self, id: &str) -> Result<()> {
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         for statement in [
             "DELETE FROM rights WHERE caller_kind = $1 AND caller_id = $2",
             "DELETE FROM sessions WHERE caller_kind = $1 AND caller_id = $2",
@@ -439,11 +439,11 @@ impl Core {
         if done.rows_affected() == 0 {
             return Err(Error::not_found("there is no service account with this id"));
         }
-        self.commit_change(transaction, None).await
+        self.core.commit_change(transaction, None).await
     }
 
     fn is_use_worth_noting(&self, last_used_at: Option<i64>) -> bool {
-        last_used_at.is_none_or(|last| self.now().as_millis() - last >= limits::LAST_USE_EVERY_MS)
+        last_used_at.is_none_or(|last| self.core.now().as_millis() - last >= limits::LAST_USE_UPDATE_MS)
     }
 }
 

@@ -11,9 +11,9 @@ use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::Sql;
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::Alerts;
 use crate::tables::runs::RunRow;
 use crate::tables::sinks::DUE_SINCE;
 
@@ -32,7 +32,7 @@ pub struct NewAlert {
 
 /// An alert in the hands of this node.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct DueAlert {
+pub struct ClaimedAlert {
     /// The rule that says so.
     pub rule: String,
     /// Where it is told.
@@ -86,25 +86,25 @@ pub struct SinkLag {
     pub problem: Option<String>,
 }
 
-impl Core {
+impl Alerts {
     /// Since when a rule is known; from now on, when it was not.
-    pub async fn alert_rule_since(&self, rule: &str) -> Result<Timestamp> {
+    pub async fn rule_known_since(&self, rule: &str) -> Result<Timestamp> {
         sqlx::query("INSERT INTO alert_rules (rule, since) VALUES ($1, $2) ON CONFLICT (rule) DO NOTHING")
             .bind(rule)
-            .bind(self.now().as_millis())
-            .execute(self.catalog().write())
+            .bind(self.core.now().as_millis())
+            .execute(self.core.catalog().write())
             .await?;
         let since: i64 = sqlx::query_scalar("SELECT since FROM alert_rules WHERE rule = $1")
             .bind(rule)
-            .fetch_one(self.catalog().write())
+            .fetch_one(self.core.catalog().write())
             .await?;
         instant(since)
     }
 
     /// Notes occurrences; those that are known are left as they are. How many are new.
-    pub async fn note_alerts(&self, alerts: &[NewAlert]) -> Result<u64> {
-        let now = self.now().as_millis();
-        let mut transaction = self.catalog().begin().await?;
+    pub async fn enqueue(&self, alerts: &[NewAlert]) -> Result<u64> {
+        let now = self.core.now().as_millis();
+        let mut transaction = self.core.catalog().begin().await?;
         let mut new = 0;
         for alert in alerts {
             let noted = sqlx::query(
@@ -125,22 +125,22 @@ impl Core {
     }
 
     /// Claims an alert for a destination that is due; none when none is.
-    pub async fn claim_alert(&self, destination: &str) -> Result<Option<DueAlert>> {
-        let (now, lease_now) = (self.now(), self.catalog_now().await?);
+    pub async fn claim(&self, destination: &str) -> Result<Option<ClaimedAlert>> {
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::ALERT_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
         claiming.push(" WHERE (rule, destination, occurrence) IN (SELECT rule, destination, occurrence FROM alerts");
         claiming.push(" WHERE delivered_at IS NULL AND due_at <= ").push_bind(now.as_millis());
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis());
         claiming.push(" AND destination = ").push_bind(destination.to_owned());
-        claiming.push(" ORDER BY due_at LIMIT 1").push(self.catalog().skip_locked());
+        claiming.push(" ORDER BY due_at LIMIT 1").push(self.core.catalog().skip_locked());
         claiming.push(") RETURNING rule, destination, occurrence, body, attempts");
-        Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
+        Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
     }
 
     /// Notes that an alert was delivered. What its destination did not take before is due at once: it is there again.
-    pub async fn alert_delivered(&self, alert: &DueAlert) -> Result<()> {
-        let now = self.now().as_millis();
+    pub async fn mark_delivered(&self, alert: &ClaimedAlert) -> Result<()> {
+        let now = self.core.now().as_millis();
         sqlx::query(
             "UPDATE alerts SET delivered_at = $4, problem = NULL
              WHERE rule = $1 AND destination = $2 AND occurrence = $3",
@@ -149,7 +149,7 @@ impl Core {
         .bind(&alert.destination)
         .bind(&alert.occurrence)
         .bind(now)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         sqlx::query(
             "UPDATE alerts SET due_at = $2 WHERE destination = $1 AND delivered_at IS NULL AND problem IS NOT NULL
@@ -157,13 +157,13 @@ impl Core {
         )
         .bind(&alert.destination)
         .bind(now)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Notes that an attempt came to nothing, and when the next one is.
-    pub async fn alert_failed(&self, alert: &DueAlert, problem: &str, again_at: Timestamp) -> Result<()> {
+    pub async fn record_failure(&self, alert: &ClaimedAlert, problem: &str, again_at: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE alerts SET due_at = $4, claimed_until = 0, problem = $5
              WHERE rule = $1 AND destination = $2 AND occurrence = $3 AND delivered_at IS NULL",
@@ -173,18 +173,18 @@ impl Core {
         .bind(&alert.occurrence)
         .bind(again_at.as_millis())
         .bind(problem)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// What waits at each destination; those with nothing waiting are left out.
-    pub async fn alert_backlog(&self) -> Result<Vec<AlertBacklog>> {
+    pub async fn backlog(&self) -> Result<Vec<AlertBacklog>> {
         let rows: Vec<(String, i64, i64, Option<String>)> = sqlx::query_as(
             "SELECT destination, COUNT(*), MIN(noted_at), MAX(problem) FROM alerts WHERE delivered_at IS NULL
              GROUP BY destination ORDER BY destination",
         )
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         rows.into_iter()
             .map(|(destination, waiting, oldest, problem)| {
@@ -199,11 +199,11 @@ impl Core {
     }
 
     /// Forgets alerts that were delivered long ago.
-    pub async fn forget_alerts(&self) -> Result<u64> {
-        let before = self.now().plus_millis(-limits::ALERT_KEEP_MS).as_millis();
+    pub async fn delete_delivered(&self) -> Result<u64> {
+        let before = self.core.now().plus_millis(-limits::ALERT_RETENTION_MS).as_millis();
         let forgotten = sqlx::query("DELETE FROM alerts WHERE delivered_at < $1")
             .bind(before)
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(forgotten.rows_affected())
     }
@@ -214,19 +214,19 @@ impl Core {
             sqlx::query_as("SELECT * FROM runs WHERE final_since >= $1 ORDER BY final_since, id LIMIT $2")
                 .bind(since.as_millis())
                 .bind(limit.saturating_as::<i64>())
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
         rows.into_iter().map(RunRow::into_run).collect()
     }
 
     /// The runs that go on and began before then, the longest first, at most so many.
-    pub async fn runs_going_on(&self, began_before: Timestamp, limit: u64) -> Result<Vec<Run>> {
+    pub async fn running_runs(&self, began_before: Timestamp, limit: u64) -> Result<Vec<Run>> {
         let rows: Vec<RunRow> = sqlx::query_as(
             "SELECT * FROM runs WHERE final_since IS NULL AND started_at < $1 ORDER BY started_at LIMIT $2",
         )
         .bind(began_before.as_millis())
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         rows.into_iter().map(RunRow::into_run).collect()
     }
@@ -240,7 +240,7 @@ impl Core {
         )
         .bind(from.as_millis())
         .bind(to.as_millis())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         ids.iter().map(|id| id.parse().map_err(|_| Error::corrupt("the id of a task does not decode"))).collect()
     }
@@ -252,7 +252,7 @@ impl Core {
              WHERE state = 'due' AND expected IS NOT NULL AND attempts > 0 ORDER BY upstream, run_id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?)
     }
 
@@ -262,8 +262,8 @@ impl Core {
             "SELECT sink, COUNT(*), MIN({DUE_SINCE}), MAX(problem) FROM deliveries
              WHERE state = 'due' AND {DUE_SINCE} <= $1 GROUP BY sink ORDER BY sink"
         )))
-        .bind(self.now().as_millis())
-        .fetch_all(self.catalog().read())
+        .bind(self.core.now().as_millis())
+        .fetch_all(self.core.catalog().read())
         .await?;
         rows.into_iter()
             .map(|(sink, waiting, since, problem)| {
@@ -279,25 +279,25 @@ impl Core {
         )
         .bind(rule)
         .bind(sink)
-        .bind(self.now().as_millis())
-        .execute(self.catalog().write())
+        .bind(self.core.now().as_millis())
+        .execute(self.core.catalog().write())
         .await?;
         let since: i64 = sqlx::query_scalar("SELECT since FROM sinks_behind WHERE rule = $1 AND sink = $2")
             .bind(rule)
             .bind(sink)
-            .fetch_one(self.catalog().write())
+            .fetch_one(self.core.catalog().write())
             .await?;
         instant(since)
     }
 
     /// Notes that all sinks have caught up which a rule found behind, but these.
-    pub async fn sinks_caught_up(&self, rule: &str, all_but: &[String]) -> Result<()> {
+    pub async fn mark_sinks_caught_up(&self, rule: &str, all_but: &[String]) -> Result<()> {
         let mut removing = Sql::new("DELETE FROM sinks_behind WHERE rule = ");
         removing.push_bind(rule.to_owned());
         if !all_but.is_empty() {
             removing.push(" AND sink NOT IN (").push_list(all_but.iter().cloned()).push(")");
         }
-        removing.build_query().execute(self.catalog().write()).await?;
+        removing.build_query().execute(self.core.catalog().write()).await?;
         Ok(())
     }
 }

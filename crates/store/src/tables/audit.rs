@@ -7,12 +7,13 @@ use runlog_model::{TimeRange, Timestamp};
 use sqlx::{Any, Transaction};
 use sqlx_macros::FromRow;
 
+use crate::catalog::audit_context::AuditContext;
 use crate::catalog::columns::instant;
-use crate::catalog::deed::Deed;
-use crate::catalog::group_commit::SmallWrite;
+use crate::catalog::group_commit::GroupedWrite;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::core::Core;
 use crate::error::Result;
+use crate::parts::AuditLog;
 
 /// Which entries are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
@@ -42,41 +43,43 @@ struct Row {
 }
 
 impl Core {
-    /// Commits a change. Where a [`Deed`] was named for it, it is written down in the same transaction; `made` is the id
+    /// Commits a change. Where a [`AuditContext`] was named for it, it is written down in the same transaction; `made` is the id
     /// of what is made.
     pub(crate) async fn commit_change(&self, mut transaction: Transaction<'_, Any>, made: Option<&str>) -> Result<()> {
-        let Some(deed) = self.deed() else { return Ok(transaction.commit().await?) };
-        match made.filter(|_| deed.entry().subject.is_empty()) {
-            None => insert(&mut transaction, deed.entry()).await?,
-            Some(made) => insert(&mut transaction, deed.about(made.to_owned()).entry()).await?,
+        let Some(audit_context) = self.audit_context() else { return Ok(transaction.commit().await?) };
+        match made.filter(|_| audit_context.entry().subject.is_empty()) {
+            None => insert(&mut transaction, audit_context.entry()).await?,
+            Some(made) => insert(&mut transaction, audit_context.with_subject(made.to_owned()).entry()).await?,
         }
         transaction.commit().await?;
-        deed.note_written();
+        audit_context.mark_written();
         Ok(())
     }
+}
 
+impl AuditLog {
     /// Writes down that something was not done, such as a part of a request that was refused.
-    pub async fn write_deed(&self, deed: &Deed) -> Result<()> {
-        self.audit(deed.entry().clone()).await?;
-        deed.note_written();
+    pub async fn record_context(&self, audit_context: &AuditContext) -> Result<()> {
+        self.record(audit_context.entry().clone()).await?;
+        audit_context.mark_written();
         Ok(())
     }
 
     /// Writes an entry down, and comes back once it is durable.
-    pub async fn audit(&self, entry: AuditEntry) -> Result<()> {
-        self.write_small(vec![Box::new(AuditWrite(entry))]).await
+    pub async fn record(&self, entry: AuditEntry) -> Result<()> {
+        self.core.write_grouped(vec![Box::new(AuditWrite(entry))]).await
     }
 
     /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.
-    pub async fn audit_entries(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, u64)> {
+    pub async fn entries(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM audit WHERE TRUE");
         push_filter(&mut counting, filter);
-        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+        let total: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
         let mut listing = Sql::new("SELECT * FROM audit WHERE TRUE");
         push_filter(&mut listing, filter);
         listing.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
         listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
-        let rows: Vec<Row> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        let rows: Vec<Row> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
         Ok((rows.into_iter().map(Row::into_entry).collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
 }
@@ -84,7 +87,7 @@ impl Core {
 /// An entry that is written beside others.
 pub(crate) struct AuditWrite(pub(crate) AuditEntry);
 
-impl SmallWrite for AuditWrite {
+impl GroupedWrite for AuditWrite {
     fn insert<'c>(&'c self, connection: &'c mut Connection) -> BoxFuture<'c, Result<()>> {
         Box::pin(insert(connection, &self.0))
     }

@@ -15,9 +15,9 @@ use serde::Serialize;
 use sqlx_macros::FromRow;
 
 use crate::catalog::sql::Sql;
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::Collection;
 use crate::tables::runs::finish_in;
 
 /// Runs that are looked up together.
@@ -31,7 +31,7 @@ pub struct UpstreamRun {
     /// Its task, as the upstream names it.
     pub task_id: String,
     /// How far it is.
-    pub progress: RunProgress,
+    pub progress: UpstreamRunState,
     /// How it is, in the upstream's word.
     pub status: String,
     /// When it was asked for.
@@ -46,7 +46,7 @@ pub struct UpstreamRun {
 
 /// How far a run of an upstream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunProgress {
+pub enum UpstreamRunState {
     /// It goes on.
     Going,
     /// It has ended, and its log is wanted.
@@ -57,7 +57,7 @@ pub enum RunProgress {
 
 /// What was learned of the runs that an upstream told of. Counts are runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Learned {
+pub struct UpsertCounts {
     /// Those that were not known.
     pub new: u64,
     /// Those that had been left out because of how they ended, and are wanted now.
@@ -100,7 +100,7 @@ pub struct CollectedRun {
 /// A collector that is at work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CollectorFigures {
+pub struct CollectorHeartbeat {
     /// The host that it asks.
     pub host: String,
     /// Its own name, made when it began.
@@ -122,7 +122,7 @@ pub struct CollectorFigures {
 /// How far the collecting of an upstream is. Counts are runs, unless they say otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct CollectionFigures {
+pub struct CollectionMetrics {
     /// The upstream.
     pub upstream: String,
     /// All that are known.
@@ -155,7 +155,7 @@ pub struct CollectionFigures {
 
 /// What came of an attempt to land a run that did not land.
 #[derive(Debug, Clone)]
-pub struct Setback {
+pub struct FailedAttempt {
     /// Why.
     pub problem: String,
     /// What the upstream counted, where it counted other records than came.
@@ -171,27 +171,27 @@ impl ClaimedRun {
     }
 }
 
-impl Core {
+impl Collection {
     /// Keeps what an upstream tells of its runs. One that was left out because of how it ended becomes due when it is
     /// wanted now; what is known of others that have ended stays.
-    pub async fn learn_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<Learned> {
-        let now = self.now().as_millis();
-        let mut learned = Learned::default();
+    pub async fn upsert_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<UpsertCounts> {
+        let now = self.core.now().as_millis();
+        let mut learned = UpsertCounts::default();
         for some in runs.chunks(LOOKED_UP_TOGETHER) {
             let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
             looking.push_list(some.iter().map(|run| run.run_id.to_string())).push(")");
-            let known: Vec<(String, String)> = looking.build_query_as().fetch_all(self.catalog().read()).await?;
+            let known: Vec<(String, String)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
             let state_of = |run: &UpstreamRun| {
                 let id = run.run_id.to_string();
                 known.iter().find(|(known, _)| *known == id).map(|(_, state)| state.as_str())
             };
-            let mut transaction = self.catalog().begin().await?;
+            let mut transaction = self.core.catalog().begin().await?;
             for run in some {
                 match state_of(run) {
                     None => learned.new += 1,
                     Some("going" | "gone") => {}
-                    Some("left_out") if run.progress == RunProgress::Due => learned.taken_in += 1,
+                    Some("left_out") if run.progress == UpstreamRunState::Due => learned.taken_in += 1,
                     // Whatever is said of it now, its log has been asked for.
                     Some(_) => continue,
                 }
@@ -209,9 +209,9 @@ impl Core {
                 .bind(run.run_id.to_string())
                 .bind(&run.task_id)
                 .bind(match run.progress {
-                    RunProgress::Going => "going",
-                    RunProgress::Due => "due",
-                    RunProgress::LeftOut => "left_out",
+                    UpstreamRunState::Going => "going",
+                    UpstreamRunState::Due => "due",
+                    UpstreamRunState::LeftOut => "left_out",
                 })
                 .bind(&run.status)
                 .bind(run.triggered_at.map(Timestamp::as_millis))
@@ -229,7 +229,7 @@ impl Core {
 
     /// Runs that go on, as far as is known, and of which the upstream has not told since then, nor was asked; the longest
     /// first.
-    pub async fn runs_to_ask_after(&self, upstream: &str, not_seen_since: Timestamp, limit: u64) -> Result<Vec<RunId>> {
+    pub async fn runs_to_poll(&self, upstream: &str, not_seen_since: Timestamp, limit: u64) -> Result<Vec<RunId>> {
         let ids: Vec<String> = sqlx::query_scalar(
             "SELECT run_id FROM collected_runs WHERE upstream = $1 AND state = 'going' AND seen_at < $2
              ORDER BY seen_at LIMIT $3",
@@ -237,7 +237,7 @@ impl Core {
         .bind(upstream)
         .bind(not_seen_since.as_millis())
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let undecodable = |_| Error::corrupt("the id of a collected run does not decode");
         ids.iter().map(|id| id.parse().map_err(undecodable)).collect()
@@ -245,64 +245,70 @@ impl Core {
 
     /// Notes that the upstream was asked after a run that goes on, and did not tell how far it is: others come first the
     /// next time.
-    pub async fn note_asked_after(&self, upstream: &str, run_id: RunId) -> Result<()> {
+    pub async fn mark_polled(&self, upstream: &str, run_id: RunId) -> Result<()> {
         sqlx::query("UPDATE collected_runs SET seen_at = $3 WHERE upstream = $1 AND run_id = $2 AND state = 'going'")
             .bind(upstream)
             .bind(run_id.to_string())
-            .bind(self.now().as_millis())
-            .execute(self.catalog().write())
+            .bind(self.core.now().as_millis())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
 
     /// Notes that the upstream does not know a run any more that was going on. It is not asked after again, unless a list
     /// tells of it.
-    pub async fn lose_run(&self, upstream: &str, run_id: RunId) -> Result<()> {
+    pub async fn mark_missing(&self, upstream: &str, run_id: RunId) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET state = 'gone', problem = 'the upstream does not know it any more'
              WHERE upstream = $1 AND run_id = $2 AND state = 'going'",
         )
         .bind(upstream)
         .bind(run_id.to_string())
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Takes the run that has waited for longest into the hands of the caller, until then.
     pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
-        let now = self.now().as_millis();
-        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
+        let now = self.core.now().as_millis();
+        let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
-        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming
+            .push_bind(self.core.random().uuid().to_string())
+            .push(", claimed_until = ")
+            .push_bind(until.as_millis());
         claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
         claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'due' AND upstream = ");
         claiming.push_bind(upstream.to_owned()).push(" AND due_at <= ").push_bind(now);
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
-        claiming.push(self.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
-        Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
+        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
+        Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
     }
 
     /// Takes a run that goes on into the hands of the caller, whose log was last looked at before a time.
-    pub async fn claim_going_run(
+    pub async fn claim_running_run(
         &self,
         upstream: &str,
         until: Timestamp,
         looked_at_before: Timestamp,
     ) -> Result<Option<ClaimedRun>> {
-        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
+        let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
-        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming
+            .push_bind(self.core.random().uuid().to_string())
+            .push(", claimed_until = ")
+            .push_bind(until.as_millis());
         claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
         claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'going' AND upstream = ");
         claiming.push_bind(upstream.to_owned()).push(" AND looked_at <= ").push_bind(looked_at_before.as_millis());
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY looked_at LIMIT 1");
-        claiming.push(self.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
-        Ok(claiming.build_query_as().fetch_optional(self.catalog().write()).await?)
+        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
+        Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
     }
 
     /// Gives a run back that goes on, and notes that its log was looked at now.
-    pub async fn looked_at_run(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
+    pub async fn release_checked(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET claimed_until = 0, looked_at = $4
              WHERE upstream = $1 AND run_id = $2 AND claim = $3",
@@ -310,33 +316,33 @@ impl Core {
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(self.now().as_millis())
-        .execute(self.catalog().write())
+        .bind(self.core.now().as_millis())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Keeps a run in the hands of the caller until then. False when another has taken it over.
-    pub async fn keep_claim(&self, upstream: &str, run: &ClaimedRun, until: Timestamp) -> Result<bool> {
+    pub async fn renew_lease(&self, upstream: &str, run: &ClaimedRun, until: Timestamp) -> Result<bool> {
         let done = sqlx::query(
             "UPDATE collected_runs SET claimed_until = $4 WHERE upstream = $1 AND run_id = $2 AND claim = $3",
         )
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(self.catalog_time(until).await?.as_millis())
-        .execute(self.catalog().write())
+        .bind(self.core.catalog_time(until).await?.as_millis())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(done.rows_affected() == 1)
     }
 
     /// Gives a run back that was not brought to an end.
-    pub async fn give_back(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
+    pub async fn release(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
         sqlx::query("UPDATE collected_runs SET claimed_until = 0 WHERE upstream = $1 AND run_id = $2 AND claim = $3")
             .bind(upstream)
             .bind(&run.run_id)
             .bind(&run.claim)
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
@@ -344,7 +350,7 @@ impl Core {
     /// Ends the run in the archive and notes that its whole log is there: both or nothing.
     ///
     /// `Conflict`: another collector has taken it over, or the run has ended otherwise.
-    pub async fn land_run(
+    pub async fn land(
         &self,
         upstream: &str,
         run: &ClaimedRun,
@@ -357,7 +363,7 @@ impl Core {
 
     /// Ends the run in the archive and notes that it has no log: both or nothing. Errors are those of
     /// `land_run`.
-    pub async fn end_without_log(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun) -> Result<()> {
+    pub async fn finish_without_log(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun) -> Result<()> {
         self.end_run(upstream, run, finish, "no_log", 0, 0).await
     }
 
@@ -370,8 +376,8 @@ impl Core {
         records: u64,
         pages: u32,
     ) -> Result<()> {
-        let mut transaction = self.catalog().begin().await?;
-        finish_in(self, &mut transaction, run.run_id()?, finish).await?;
+        let mut transaction = self.core.catalog().begin().await?;
+        finish_in(&self.core, &mut transaction, run.run_id()?, finish).await?;
         let done = sqlx::query(
             "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
                     problem = NULL, expected = NULL
@@ -382,7 +388,7 @@ impl Core {
         .bind(&run.claim)
         .bind(records.saturating_as::<i64>())
         .bind(i64::from(pages))
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .bind(state)
         .execute(&mut *transaction)
         .await?;
@@ -400,14 +406,14 @@ impl Core {
             let mut looking = Sql::new("SELECT run_id FROM collected_runs WHERE state = 'landed' AND upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
             looking.push_list(some.iter().map(ToString::to_string)).push(")");
-            let ids: Vec<(String,)> = looking.build_query_as().fetch_all(self.catalog().read()).await?;
+            let ids: Vec<(String,)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
             landed.extend(some.iter().filter(|run| ids.contains(&(run.to_string(),))));
         }
         Ok(landed)
     }
 
     /// Notes that a run could not be landed, and why.
-    pub async fn set_back(&self, upstream: &str, run: &ClaimedRun, setback: &Setback) -> Result<()> {
+    pub async fn record_failure(&self, upstream: &str, run: &ClaimedRun, setback: &FailedAttempt) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET attempts = attempts + 1, problem = $4, expected = $5, due_at = $6,
                     claimed_until = 0
@@ -419,30 +425,30 @@ impl Core {
         .bind(&setback.problem)
         .bind(setback.expected.map(|expected| expected.saturating_as::<i64>()))
         .bind(setback.again_at.as_millis())
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Has the runs of an upstream tried again at once that failed, had no log or were gone. How many those are.
-    pub async fn retry_collection(&self, upstream: &str) -> Result<u64> {
-        let mut transaction = self.catalog().begin().await?;
+    pub async fn retry(&self, upstream: &str) -> Result<u64> {
+        let mut transaction = self.core.catalog().begin().await?;
         let done = sqlx::query(
             "UPDATE collected_runs SET state = CASE state WHEN 'gone' THEN 'going' ELSE 'due' END, due_at = $2
              WHERE upstream = $1 AND (state IN ('no_log', 'gone') OR state = 'due' AND problem IS NOT NULL)",
         )
         .bind(upstream)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .execute(&mut *transaction)
         .await?;
-        self.commit_change(transaction, Some(upstream)).await?;
+        self.core.commit_change(transaction, Some(upstream)).await?;
         Ok(done.rows_affected())
     }
 
     /// Notes that a collector is at work. Those that are at work on its host, it among them: one counts until `life_ms`
     /// after it was last heard of.
-    pub async fn note_collector(&self, collector: &CollectorFigures, life_ms: i64) -> Result<Vec<CollectorFigures>> {
-        let now = self.now();
+    pub async fn heartbeat(&self, collector: &CollectorHeartbeat, life_ms: i64) -> Result<Vec<CollectorHeartbeat>> {
+        let now = self.core.now();
         sqlx::query(
             "INSERT INTO collectors (host, id, seen_at, per_minute, requests_left, requests, repeated, limited)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -458,11 +464,11 @@ impl Core {
         .bind(collector.requests)
         .bind(collector.repeated)
         .bind(collector.limited)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         sqlx::query("DELETE FROM collectors WHERE seen_at < $1")
             .bind(now.plus_millis(-limits::DAY_MS).as_millis())
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         let mut at_work = self.collectors(life_ms).await?;
         at_work.retain(|other| other.host == collector.host);
@@ -470,22 +476,22 @@ impl Core {
     }
 
     /// The collectors that are at work, as far as they were heard of in the last `life_ms`.
-    pub async fn collectors(&self, life_ms: i64) -> Result<Vec<CollectorFigures>> {
+    pub async fn collectors(&self, life_ms: i64) -> Result<Vec<CollectorHeartbeat>> {
         Ok(sqlx::query_as(
             "SELECT host, id, seen_at, per_minute, requests_left, requests, repeated, limited FROM collectors
              WHERE seen_at >= $1 ORDER BY host, id",
         )
-        .bind(self.now().plus_millis(-life_ms).as_millis())
-        .fetch_all(self.catalog().read())
+        .bind(self.core.now().plus_millis(-life_ms).as_millis())
+        .fetch_all(self.core.catalog().read())
         .await?)
     }
 
     /// Takes a collector off the list, when it ends.
-    pub async fn forget_collector(&self, host: &str, id: &str) -> Result<()> {
+    pub async fn remove_collector(&self, host: &str, id: &str) -> Result<()> {
         sqlx::query("DELETE FROM collectors WHERE host = $1 AND id = $2")
             .bind(host)
             .bind(id)
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
@@ -494,7 +500,7 @@ impl Core {
     pub async fn listed_until(&self, upstream: &str) -> Result<Option<Timestamp>> {
         let until: Option<i64> = sqlx::query_scalar("SELECT listed_until FROM collected_windows WHERE upstream = $1")
             .bind(upstream)
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         Ok(until.map(Timestamp::clamped))
     }
@@ -508,19 +514,19 @@ impl Core {
         )
         .bind(upstream)
         .bind(until.as_millis())
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// The upstreams whose runs were ever listed.
-    pub async fn collected_upstreams(&self) -> Result<Vec<String>> {
+    pub async fn upstreams(&self) -> Result<Vec<String>> {
         let names = sqlx::query_scalar("SELECT upstream FROM collected_windows ORDER BY upstream");
-        Ok(names.fetch_all(self.catalog().read()).await?)
+        Ok(names.fetch_all(self.core.catalog().read()).await?)
     }
 
     /// How far the collecting of an upstream is.
-    pub async fn collection_figures(&self, upstream: &str) -> Result<CollectionFigures> {
+    pub async fn metrics(&self, upstream: &str) -> Result<CollectionMetrics> {
         #[derive(FromRow)]
         struct Row {
             state: String,
@@ -538,39 +544,39 @@ impl Core {
              FROM collected_runs WHERE upstream = $1 GROUP BY state",
         )
         .bind(upstream)
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
-        let mut figures = CollectionFigures {
+        let mut metrics = CollectionMetrics {
             upstream: upstream.to_owned(),
             listed_until: self.listed_until(upstream).await?.map(Timestamp::as_millis),
-            ..CollectionFigures::default()
+            ..CollectionMetrics::default()
         };
         for row in rows {
             let runs = row.runs.saturating_as::<u64>();
-            figures.known += runs;
+            metrics.known += runs;
             match row.state.as_str() {
-                "going" => figures.going = runs,
+                "going" => metrics.going = runs,
                 "landed" => {
-                    figures.landed = runs;
-                    figures.records = row.records.saturating_as::<u64>();
-                    figures.pages = row.pages.saturating_as::<u64>();
+                    metrics.landed = runs;
+                    metrics.records = row.records.saturating_as::<u64>();
+                    metrics.pages = row.pages.saturating_as::<u64>();
                 }
-                "no_log" => figures.no_log = runs,
-                "gone" => figures.gone = runs,
-                "left_out" => figures.left_out = runs,
+                "no_log" => metrics.no_log = runs,
+                "gone" => metrics.gone = runs,
+                "left_out" => metrics.left_out = runs,
                 _ => {
-                    figures.waiting = runs;
-                    figures.failing = row.failing.saturating_as::<u64>();
-                    figures.incomplete = row.incomplete.saturating_as::<u64>();
-                    figures.waiting_since = row.since;
+                    metrics.waiting = runs;
+                    metrics.failing = row.failing.saturating_as::<u64>();
+                    metrics.incomplete = row.incomplete.saturating_as::<u64>();
+                    metrics.waiting_since = row.since;
                 }
             }
         }
-        Ok(figures)
+        Ok(metrics)
     }
 
     /// Why the log of a run is not whole yet, where a collector's last attempt came to nothing.
-    pub async fn setback_of(&self, run_id: RunId) -> Result<Option<LogSetback>> {
+    pub async fn last_failure(&self, run_id: RunId) -> Result<Option<LogSetback>> {
         let row: Option<(String, String, Option<i64>, i64)> = sqlx::query_as(
             "SELECT upstream, problem, expected, due_at FROM collected_runs
              WHERE upstream IN (SELECT upstream FROM collected_windows) AND run_id = $1 AND state = 'due'
@@ -578,7 +584,7 @@ impl Core {
              ORDER BY upstream LIMIT 1",
         )
         .bind(run_id.to_string())
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         Ok(row.map(|(upstream, problem, expected, due_at)| LogSetback {
             upstream,
@@ -596,7 +602,7 @@ impl Core {
         )
         .bind(upstream)
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?)
     }
 }

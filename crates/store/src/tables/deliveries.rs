@@ -7,11 +7,11 @@ use az::SaturatingAs;
 use runlog_model::{Record, Run, RunId, Timestamp};
 use sqlx_macros::FromRow;
 
-use crate::catalog::columns::Position;
+use crate::catalog::columns::SortKey;
 use crate::catalog::sql::{Connection, Sql, storable};
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::Deliveries;
 use crate::tables::runs::LogState;
 use crate::tables::runs::{fetch_to_change, fetch_with_state, no_such_run};
 
@@ -34,13 +34,13 @@ pub struct ClaimedDelivery {
     pub has_replays: bool,
     claim: String,
     pub(crate) of_records: u64,
-    pub(crate) after: Option<Position>,
+    pub(crate) after: Option<SortKey>,
     pub(crate) state: LogState,
 }
 
 /// Where a record stands in the log of its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct RecordKey {
     /// Its time.
     pub time: Timestamp,
     /// Its number in the run, in order of arrival; it never changes.
@@ -49,9 +49,9 @@ pub struct Place {
 
 /// A record and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlacedRecord {
+pub struct KeyedRecord {
     /// Where it stands.
-    pub place: Place,
+    pub place: RecordKey,
     /// The record.
     pub record: Record,
 }
@@ -60,7 +60,7 @@ pub struct PlacedRecord {
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryStep {
     /// The last record of it, unless it sent refused records again.
-    pub until: Option<Place>,
+    pub until: Option<RecordKey>,
     /// Records that the sink took.
     pub delivered: u64,
     /// Records that are not wanted there.
@@ -70,7 +70,7 @@ pub struct DeliveryStep {
     /// Records that it refused for good, and why.
     pub refused: Vec<RefusedRange>,
     /// Records that it had refused before and that were sent again.
-    pub replayed: Option<Replayed>,
+    pub replayed: Option<ReplayProgress>,
     /// Whether it finished a file or batch.
     pub ends_part: bool,
 }
@@ -79,9 +79,9 @@ pub struct DeliveryStep {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRange {
     /// The first of them.
-    pub first: Place,
+    pub first: RecordKey,
     /// The last of them.
-    pub last: Place,
+    pub last: RecordKey,
     /// The least and the greatest number of arrival among them: what came before or later is none of them.
     pub arrivals: (u64, u64),
     /// How many were refused.
@@ -94,16 +94,16 @@ pub struct RefusedRange {
 
 /// Refused records that are sent again.
 #[derive(Debug)]
-pub struct Replays {
+pub struct ReplayBatch {
     /// The records, in order of time.
-    pub records: Vec<PlacedRecord>,
+    pub records: Vec<KeyedRecord>,
     /// What to note when they are sent.
-    pub replayed: Replayed,
+    pub replayed: ReplayProgress,
 }
 
 /// Which refused records were sent again.
 #[derive(Debug, Clone, Default)]
-pub struct Replayed {
+pub struct ReplayProgress {
     /// The numbers of the ranges that they are of.
     pub(crate) ranges: Vec<i64>,
     /// What is left of the last of those.
@@ -125,25 +125,25 @@ struct ClaimedRow {
 
 impl RefusedRange {
     /// One record.
-    pub fn one(place: Place, reason: impl Into<String>) -> Self {
+    pub fn one(place: RecordKey, reason: impl Into<String>) -> Self {
         let arrivals = (place.arrival, place.arrival);
         Self { first: place, last: place, arrivals, records: 1, of_records: 1, reason: reason.into() }
     }
 
     /// One more that follows.
-    pub fn extend(&mut self, place: Place) {
+    pub fn extend(&mut self, place: RecordKey) {
         self.last = place;
         self.arrivals = (self.arrivals.0.min(place.arrival), self.arrivals.1.max(place.arrival));
         self.records += 1;
         self.of_records += 1;
     }
 
-    pub(crate) fn has(&self, place: Place) -> bool {
+    pub(crate) fn has(&self, place: RecordKey) -> bool {
         (self.first..=self.last).contains(&place) && (self.arrivals.0..=self.arrivals.1).contains(&place.arrival)
     }
 
     /// What is left of it when so many were sent again and this one is the next.
-    pub(crate) fn from(mut self, next: Place, sent: u64) -> Self {
+    pub(crate) fn from(mut self, next: RecordKey, sent: u64) -> Self {
         self.first = next;
         self.of_records = self.of_records.saturating_sub(sent).max(1);
         self.records = self.records.min(self.of_records);
@@ -163,22 +163,25 @@ impl ClaimedDelivery {
     }
 }
 
-impl Core {
+impl Deliveries {
     /// Takes the log that has waited for longest on its way to a sink into the hands of the caller, until then.
-    pub async fn claim_delivery(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
-        let now = self.now().as_millis();
-        let (lease_now, until) = (self.catalog_now().await?, self.catalog_time(until).await?);
+    pub async fn claim(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
+        let now = self.core.now().as_millis();
+        let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE deliveries SET attempts = attempts + 1, claim = ");
-        claiming.push_bind(self.random().uuid().to_string()).push(", claimed_until = ").push_bind(until.as_millis());
+        claiming
+            .push_bind(self.core.random().uuid().to_string())
+            .push(", claimed_until = ")
+            .push_bind(until.as_millis());
         claiming.push(" WHERE sink = ").push_bind(sink.to_owned());
         claiming.push(" AND run_id = (SELECT run_id FROM deliveries WHERE state = 'due' AND sink = ");
         claiming.push_bind(sink.to_owned()).push(" AND due_at <= ").push_bind(now);
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
-        claiming.push(self.catalog().skip_locked());
+        claiming.push(self.core.catalog().skip_locked());
         claiming.push(
             ") RETURNING run_id, claim, attempts, log_epoch, first_arrival, of_records, after_time, after_arrival, parts",
         );
-        let row: Option<ClaimedRow> = claiming.build_query_as().fetch_optional(self.catalog().write()).await?;
+        let row: Option<ClaimedRow> = claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?;
         let Some(row) = row else { return Ok(None) };
         let (run_id, claim) = (row.run_id.clone(), row.claim.clone());
         match self.begin_delivery(sink, row).await {
@@ -193,8 +196,8 @@ impl Core {
                 .bind(sink)
                 .bind(claim)
                 .bind(storable(&error.to_string()))
-                .bind(now.saturating_add(limits::UNREADABLE_DELIVERY_AGAIN_MS))
-                .execute(self.catalog().write())
+                .bind(now.saturating_add(limits::UNREADABLE_DELIVERY_RETRY_MS))
+                .execute(self.core.catalog().write())
                 .await?;
                 Err(error)
             }
@@ -204,7 +207,7 @@ impl Core {
     /// Says which records are to be delivered: those that are there now, without those that were delivered earlier.
     async fn begin_delivery(&self, sink: &str, row: ClaimedRow) -> Result<ClaimedDelivery> {
         let run_id: RunId = row.run_id.parse().map_err(|_| Error::corrupt("the id of a delivery does not decode"))?;
-        let found = fetch_with_state(self.catalog().read(), run_id).await?;
+        let found = fetch_with_state(self.core.catalog().read(), run_id).await?;
         let (run, state) = found.ok_or_else(|| no_such_run(run_id))?;
         // Of a log that was deleted nothing is left, and what came after the deletion is another log.
         let is_same_log = row.log_epoch == state.log_epoch;
@@ -222,7 +225,7 @@ impl Core {
             .bind(state.log_epoch)
             .bind(first_arrival)
             .bind(run.records.saturating_as::<i64>())
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         }
         let replays: i64 = sqlx::query_scalar(
@@ -231,7 +234,7 @@ impl Core {
         .bind(sink)
         .bind(&row.run_id)
         .bind(state.log_epoch)
-        .fetch_one(self.catalog().read())
+        .fetch_one(self.core.catalog().read())
         .await?;
         Ok(ClaimedDelivery {
             sink: sink.to_owned(),
@@ -249,37 +252,37 @@ impl Core {
     }
 
     /// Keeps a delivery in the hands of the caller until then. False when another has taken it over.
-    pub async fn keep_delivery(&self, claimed: &ClaimedDelivery, until: Timestamp) -> Result<bool> {
+    pub async fn renew_lease(&self, claimed: &ClaimedDelivery, until: Timestamp) -> Result<bool> {
         let done = sqlx::query(
             "UPDATE deliveries SET claimed_until = $4 WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
         )
         .bind(claimed.run.id.to_string())
         .bind(&claimed.sink)
         .bind(&claimed.claim)
-        .bind(self.catalog_time(until).await?.as_millis())
-        .execute(self.catalog().write())
+        .bind(self.core.catalog_time(until).await?.as_millis())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(done.rows_affected() == 1)
     }
 
     /// How many more ranges of refused records are kept of a run and its sink.
-    pub async fn dead_letter_room(&self, claimed: &ClaimedDelivery) -> Result<usize> {
+    pub async fn dead_letter_capacity(&self, claimed: &ClaimedDelivery) -> Result<usize> {
         let (of_run, of_sink): (i64, i64) = sqlx::query_as(
             "SELECT (SELECT COUNT(*) FROM dead_letters WHERE sink = $1 AND run_id = $2),
                     (SELECT COUNT(*) FROM dead_letters WHERE sink = $1)",
         )
         .bind(&claimed.sink)
         .bind(claimed.run.id.to_string())
-        .fetch_one(self.catalog().read())
+        .fetch_one(self.core.catalog().read())
         .await?;
         let room = (limits::DEAD_LETTERS_RUN_MAX - of_run).min(limits::DEAD_LETTERS_SINK_MAX - of_sink);
         Ok(usize::try_from(room).unwrap_or_default())
     }
 
     /// Notes a step of a delivery. `Conflict`: another deliverer has taken it over.
-    pub async fn step_delivery(&self, claimed: &mut ClaimedDelivery, step: &DeliveryStep) -> Result<()> {
-        let after = step.until.map(position).or(claimed.after);
-        let mut transaction = self.catalog().begin().await?;
+    pub async fn commit_step(&self, claimed: &mut ClaimedDelivery, step: &DeliveryStep) -> Result<()> {
+        let after = step.until.map(sort_key).or(claimed.after);
+        let mut transaction = self.core.catalog().begin().await?;
         let done = sqlx::query(
             "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
                     left_out = left_out + $7, parts = parts + $8, too_old = too_old + $9
@@ -301,7 +304,7 @@ impl Core {
             return Err(Error::conflict(message));
         }
         if let Some(replayed) = &step.replayed {
-            for some in replayed.ranges.chunks(limits::REPLAYS_AT_A_TIME.saturating_as::<usize>()) {
+            for some in replayed.ranges.chunks(limits::REPLAY_BATCH_RECORDS.saturating_as::<usize>()) {
                 let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
                 removing.push_bind(claimed.sink.clone()).push(" AND run_id = ").push_bind(claimed.run.id.to_string());
                 removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
@@ -309,10 +312,10 @@ impl Core {
                 removing.build_query().execute(&mut *transaction).await?;
             }
             let rest: Vec<&RefusedRange> = replayed.rest.iter().collect();
-            keep_dead_letters(&mut transaction, claimed, &rest, true, self.now()).await?;
+            keep_dead_letters(&mut transaction, claimed, &rest, true, self.core.now()).await?;
         }
         let refused: Vec<&RefusedRange> = step.refused.iter().collect();
-        keep_dead_letters(&mut transaction, claimed, &refused, false, self.now()).await?;
+        keep_dead_letters(&mut transaction, claimed, &refused, false, self.core.now()).await?;
         transaction.commit().await?;
         claimed.after = after;
         claimed.parts += u64::from(step.ends_part);
@@ -320,13 +323,13 @@ impl Core {
     }
 
     /// Ends a delivery; what has come meanwhile makes it due again. `Conflict`: another deliverer has taken it over.
-    pub async fn finish_delivery(&self, claimed: &ClaimedDelivery) -> Result<()> {
-        let mut transaction = self.catalog().begin().await?;
+    pub async fn finish(&self, claimed: &ClaimedDelivery) -> Result<()> {
+        let mut transaction = self.core.catalog().begin().await?;
         // The run is held meanwhile, so that no record comes between this look at it and the note that it is done.
-        let run = fetch_to_change(self, &mut transaction, claimed.run.id).await?;
+        let run = fetch_to_change(&self.core, &mut transaction, claimed.run.id).await?;
         let is_all = run.is_none_or(|run| run.records <= claimed.of_records);
-        let now = self.now();
-        let due_at = now.plus_millis(self.settings().settle_ms);
+        let now = self.core.now();
+        let due_at = now.plus_millis(self.core.settings().settle_ms);
         let done = sqlx::query(
             "UPDATE deliveries SET state = $4, first_arrival = $5, of_records = NULL, after_time = NULL,
                     after_arrival = NULL, due_at = $6, due_since = $6, done_at = $7, attempts = 0, claimed_until = 0,
@@ -350,7 +353,7 @@ impl Core {
     }
 
     /// Gives a delivery back that was not brought to its end, as if it had not been tried.
-    pub async fn give_back_delivery(&self, claimed: &ClaimedDelivery) -> Result<()> {
+    pub async fn release(&self, claimed: &ClaimedDelivery) -> Result<()> {
         sqlx::query(
             "UPDATE deliveries SET claimed_until = 0, attempts = attempts - 1
              WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
@@ -358,13 +361,13 @@ impl Core {
         .bind(claimed.run.id.to_string())
         .bind(&claimed.sink)
         .bind(&claimed.claim)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Notes that a delivery did not come to its end, and why. It is tried again then, or never when there is no then.
-    pub async fn set_back_delivery(
+    pub async fn record_failure(
         &self,
         claimed: &ClaimedDelivery,
         problem: &str,
@@ -380,37 +383,37 @@ impl Core {
         .bind(if again_at.is_some() { "due" } else { "dead" })
         .bind(storable(problem))
         .bind(again_at.map_or(0, Timestamp::as_millis))
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Has everything tried at once that a sink did not take, because it takes what it is sent again. How many runs.
-    pub async fn hasten_deliveries(&self, sink: &str) -> Result<u64> {
+    pub async fn expedite(&self, sink: &str) -> Result<u64> {
         let done = sqlx::query(
             "UPDATE deliveries SET due_at = $2 WHERE sink = $1 AND state = 'due' AND problem IS NOT NULL AND due_at > $2",
         )
         .bind(sink)
-        .bind(self.now().as_millis())
-        .execute(self.catalog().write())
+        .bind(self.core.now().as_millis())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(done.rows_affected())
     }
 
     /// Makes the deliveries of a run due again to which records have come late, as part of the transaction that adds them.
-    pub(crate) async fn reopen_deliveries(&self, connection: &mut Connection, run_id: RunId) -> Result<()> {
+    pub(crate) async fn reopen(&self, connection: &mut Connection, run_id: RunId) -> Result<()> {
         sqlx::query(
             "UPDATE deliveries SET state = 'due', due_at = $2, due_since = $2 WHERE run_id = $1 AND state = 'done'",
         )
         .bind(run_id.to_string())
-        .bind(self.now().plus_millis(self.settings().settle_ms).as_millis())
+        .bind(self.core.now().plus_millis(self.core.settings().settle_ms).as_millis())
         .execute(connection)
         .await?;
         Ok(())
     }
 }
 
-fn position(place: Place) -> Position {
+fn sort_key(place: RecordKey) -> SortKey {
     (place.time.as_millis(), place.arrival.saturating_as::<i64>())
 }
 
@@ -421,7 +424,7 @@ async fn keep_dead_letters(
     is_replay: bool,
     now: Timestamp,
 ) -> Result<()> {
-    for some in ranges.chunks(limits::DEAD_LETTERS_AT_A_TIME) {
+    for some in ranges.chunks(limits::DEAD_LETTERS_INSERT_BATCH) {
         let mut keeping = Sql::new(
             "INSERT INTO dead_letters (sink, run_id, log_epoch, arrival, record_time, last_arrival, last_time,
              arrivals_from, arrivals_to, records, of_records, reason, refused_at, replay) VALUES ",

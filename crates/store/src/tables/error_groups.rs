@@ -11,8 +11,8 @@ use runlog_model::{ProblemKind, Run, RunId, RunStatus, Severity, TaskId, Timesta
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
-use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::Summaries;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::problem_kind;
 
@@ -41,7 +41,7 @@ pub struct RecentRun {
 
 /// A kind of error, over all summarised runs of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownProblem {
+pub struct ErrorGroup {
     /// The task.
     pub task_id: TaskId,
     /// By what its records belong together.
@@ -114,7 +114,7 @@ macro_rules! is_where_its_task_is {
     };
 }
 
-/// What is selected of `problems p`, grouped, for a [`KnownProblem`].
+/// What is selected of `problems p`, grouped, for a [`ErrorGroup`].
 const PROBLEM_COLUMNS: &str = concat!(
     "p.task_id, p.kind, p.id, MIN(p.title) AS title, MAX(p.severity) AS severity,
     COUNT(*) AS runs, CAST(SUM(p.records) AS BIGINT) AS records,
@@ -129,7 +129,7 @@ const PROBLEM_COLUMNS: &str = concat!(
 
 const IS_WHERE_ITS_TASK_IS: &str = is_where_its_task_is!("p");
 
-impl Core {
+impl Summaries {
     /// The runs of a task that were asked for since then, newest first, at most so many.
     pub async fn recent_runs_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
         let listing = format!(
@@ -141,7 +141,7 @@ impl Core {
             .bind(task.to_string())
             .bind(since.as_millis())
             .bind(limit.saturating_as::<i64>())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
         rows.into_iter().map(RecentRow::into_run).collect()
     }
@@ -167,14 +167,14 @@ impl Core {
             .bind(since.as_millis())
             .bind(per_task.saturating_as::<i64>())
             .bind(limit.saturating_as::<i64>())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
     /// The newest run of the same task in the same workspace before this one that has a summary: one that ended well,
     /// or any.
-    pub async fn earlier_run(&self, before: &Run, must_be_good: bool) -> Result<Option<Run>> {
+    pub async fn previous_run(&self, before: &Run, must_be_good: bool) -> Result<Option<Run>> {
         let row: Option<RunRow> = sqlx::query_as(
             "SELECT r.* FROM runs r WHERE r.task_id = $1 AND (r.status = 'execution_successful' OR $4 = 0)
                 AND (r.triggered_at < $2 OR (r.triggered_at = $2 AND r.id < $3)) AND r.workspace_id = $5
@@ -186,13 +186,13 @@ impl Core {
         .bind(before.id.to_string())
         .bind(i64::from(must_be_good))
         .bind(before.workspace_id.to_string())
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         row.map(RunRow::into_run).transpose()
     }
 
     /// The kinds of errors of a task that were logged since then, the last seen first, at most so many.
-    pub async fn task_problems(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<KnownProblem>> {
+    pub async fn error_groups_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
             "SELECT {PROBLEM_COLUMNS} FROM problems p WHERE p.task_id = $1 AND {IS_WHERE_ITS_TASK_IS}
              GROUP BY p.task_id, p.kind, p.id
@@ -202,18 +202,18 @@ impl Core {
             .bind(task.to_string())
             .bind(since.as_millis())
             .bind(limit.saturating_as::<i64>())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
         rows.into_iter().map(ProblemRow::into_problem).collect()
     }
 
     /// The kinds of errors that tasks of a workspace logged since then and never before, the newest first.
-    pub async fn new_problems(
+    pub async fn new_error_groups(
         &self,
         workspace: WorkspaceId,
         since: Timestamp,
         limit: u64,
-    ) -> Result<Vec<KnownProblem>> {
+    ) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
             "SELECT {PROBLEM_COLUMNS} FROM problems p
              WHERE p.task_id IN (SELECT id FROM tasks WHERE workspace_id = $1) AND p.last_time >= $2
@@ -226,13 +226,13 @@ impl Core {
             .bind(workspace.to_string())
             .bind(since.as_millis())
             .bind(limit.saturating_as::<i64>())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
         rows.into_iter().map(ProblemRow::into_problem).collect()
     }
 
     /// Which runs of a task since then have which kinds of errors.
-    pub async fn runs_with_problems(
+    pub async fn runs_with_error_groups(
         &self,
         task: TaskId,
         since: Timestamp,
@@ -244,7 +244,7 @@ impl Core {
         let rows: Vec<(String, String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
             .bind(task.to_string())
             .bind(since.as_millis())
-            .fetch_all(self.catalog().read())
+            .fetch_all(self.core.catalog().read())
             .await?;
         let mut runs: HashMap<(ProblemKind, String), Vec<RunId>> = HashMap::new();
         for (kind, id, run_id) in rows {
@@ -288,9 +288,9 @@ impl RecentRow {
 }
 
 impl ProblemRow {
-    fn into_problem(self) -> Result<KnownProblem> {
+    fn into_problem(self) -> Result<ErrorGroup> {
         let severity = usize::try_from(self.severity).ok().and_then(|place| Severity::ALL.get(place).copied());
-        Ok(KnownProblem {
+        Ok(ErrorGroup {
             task_id: task_id_of(&self.task_id)?,
             kind: problem_kind(&self.kind)?,
             id: self.id,

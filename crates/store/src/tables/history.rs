@@ -7,8 +7,8 @@ use sqlx_macros::FromRow;
 use crate::catalog::columns::{instant, words};
 use crate::catalog::filters::{containing, push_in_runtime, push_name_like, push_tag, push_workspaces};
 use crate::catalog::sql::Sql;
-use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::Runs;
 
 /// Which executions are wanted.
 #[derive(Debug, Clone)]
@@ -184,7 +184,7 @@ pub struct HistoryEntry {
     pub rejected_rows: Option<i64>,
 }
 
-impl Core {
+impl Runs {
     /// The executions that `filter` asks for: by end, newest first, then by trigger, oldest first, then by id,
     /// downwards; those that go on come first.
     ///
@@ -209,14 +209,14 @@ impl Core {
         }
         query.push(") newest ").push(NEWEST_FIRST).push(" LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
         query.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
-        let rows: Vec<HistoryRow> = query.build_query_as().fetch_all(self.catalog().read()).await?;
+        let rows: Vec<HistoryRow> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 
     async fn place_in_history(&self, id: &str) -> Result<(i64, i64)> {
         let place: Option<(i64, i64)> = sqlx::query_as("SELECT ended, triggered_at FROM executions WHERE id = $1")
             .bind(id)
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         place.ok_or_else(|| Error::not_found("there is no execution with this id: begin again without it"))
     }

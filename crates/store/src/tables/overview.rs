@@ -9,8 +9,8 @@ use sqlx_macros::FromRow;
 
 use crate::catalog::filters::{containing, push_name_like, push_workspaces};
 use crate::catalog::sql::Sql;
-use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::Runs;
 use crate::tables::runs::{RunRow, no_such_run};
 
 /// Which runs an overview counts.
@@ -39,7 +39,7 @@ pub struct OutcomeCount {
 
 /// Which tasks are wanted.
 #[derive(Debug, Clone)]
-pub struct TaskLineFilter {
+pub struct TaskOverviewFilter {
     /// Those of these workspaces, with their runs there; of all when absent. A task that has moved leaves its runs
     /// where they were.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
@@ -61,7 +61,7 @@ pub struct TaskLineFilter {
 
 /// A task with what its runs say.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TaskLine {
+pub struct TaskOverview {
     /// Its id.
     pub task_id: TaskId,
     /// Its name.
@@ -84,7 +84,7 @@ pub struct TaskLine {
 
 /// What is known of the log of a run beside its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogFacts {
+pub struct LogMetadata {
     /// Bytes that its records take in the archive.
     pub stored_bytes: u64,
     /// How often its log was deleted.
@@ -113,7 +113,7 @@ struct LineRow {
 const ENDED_BADLY: &str =
     "('execution_failed', 'deploy_failed', 'terminated', 'terminated_timeout', 'terminated_shutdown')";
 
-impl Core {
+impl Runs {
     /// Counts runs by bucket and status.
     pub async fn outcome_counts(&self, filter: &OverviewFilter) -> Result<Vec<OutcomeCount>> {
         let mut query = Sql::new("SELECT (triggered_at - ");
@@ -122,7 +122,7 @@ impl Core {
         query.push_bind(filter.start.as_millis()).push(" AND triggered_at < ").push_bind(filter.end.as_millis());
         push_workspaces(&mut query, "workspace_id", filter.workspace_ids.as_deref());
         query.push(" GROUP BY 1, 2 ORDER BY 1, 2");
-        let rows: Vec<(i64, String, i64)> = query.build_query_as().fetch_all(self.catalog().read()).await?;
+        let rows: Vec<(i64, String, i64)> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
         let read = |(bucket, status, runs): (i64, String, i64)| {
             let status = status.parse().map_err(|_| Error::corrupt("the status of a run does not decode"))?;
             Ok(OutcomeCount { bucket: bucket.saturating_as::<u64>(), status, runs: runs.saturating_as::<u64>() })
@@ -131,11 +131,11 @@ impl Core {
     }
 
     /// The tasks that `filter` asks for, and how many there are without limit and offset.
-    pub async fn task_lines(&self, filter: &TaskLineFilter) -> Result<(Vec<TaskLine>, u64)> {
+    pub async fn task_overviews(&self, filter: &TaskOverviewFilter) -> Result<(Vec<TaskOverview>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT t.id");
         push_lines(&mut counting, filter);
         counting.push(") counted");
-        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+        let total: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
 
         let mut listing = Sql::new(format!(
             "SELECT t.id AS task_id, t.name AS name, t.workspace_id AS workspace_id, w.name AS workspace,
@@ -154,7 +154,7 @@ impl Core {
             .push_bind(filter.limit.saturating_as::<i64>())
             .push(" OFFSET ")
             .push_bind(filter.offset.saturating_as::<i64>());
-        let rows: Vec<LineRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        let rows: Vec<LineRow> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
         let mut recent = self.recent_runs(&rows, filter).await?;
         let lines = rows.into_iter().map(|row| {
             let runs = recent.remove(&row.task_id).unwrap_or_default();
@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// The last runs of each of these tasks, newest first.
-    async fn recent_runs(&self, tasks: &[LineRow], filter: &TaskLineFilter) -> Result<HashMap<String, Vec<Run>>> {
+    async fn recent_runs(&self, tasks: &[LineRow], filter: &TaskOverviewFilter) -> Result<HashMap<String, Vec<Run>>> {
         let mut recent: HashMap<String, Vec<Run>> = HashMap::new();
         if tasks.is_empty() || filter.recent == 0 {
             return Ok(recent);
@@ -178,7 +178,7 @@ impl Core {
         push_workspaces(&mut query, "r.workspace_id", filter.workspace_ids.as_deref());
         query.push(") ranked WHERE newest <= ");
         query.push_bind(filter.recent.saturating_as::<i64>()).push(" ORDER BY task_id, newest");
-        let rows: Vec<RunRow> = query.build_query_as().fetch_all(self.catalog().read()).await?;
+        let rows: Vec<RunRow> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
         for row in rows {
             let run = row.into_run()?;
             recent.entry(run.task_id.to_string()).or_default().push(run);
@@ -187,19 +187,19 @@ impl Core {
     }
 
     /// What is known of the log of a run. `NotFound`: no such run.
-    pub async fn log_facts(&self, run_id: RunId) -> Result<LogFacts> {
+    pub async fn log_metadata(&self, run_id: RunId) -> Result<LogMetadata> {
         let row: Option<(i64, i64, i64)> =
             sqlx::query_as("SELECT stored_bytes, log_epoch, legal_hold FROM runs WHERE id = $1")
                 .bind(run_id.to_string())
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
         let (stored_bytes, deletions, held) = row.ok_or_else(|| no_such_run(run_id))?;
         let (first, last): (Option<i64>, Option<i64>) =
             sqlx::query_as("SELECT MIN(first_time), MAX(last_time) FROM slices WHERE run_id = $1")
                 .bind(run_id.to_string())
-                .fetch_one(self.catalog().read())
+                .fetch_one(self.core.catalog().read())
                 .await?;
-        Ok(LogFacts {
+        Ok(LogMetadata {
             stored_bytes: stored_bytes.saturating_as::<u64>(),
             deletions: deletions.saturating_as::<u64>(),
             is_held: held != 0,
@@ -210,7 +210,7 @@ impl Core {
 }
 
 /// Everything of the list of tasks after its columns, but for its order.
-fn push_lines(query: &mut Sql, filter: &TaskLineFilter) {
+fn push_lines(query: &mut Sql, filter: &TaskOverviewFilter) {
     query.push(
         " FROM tasks t JOIN workspaces w ON w.id = t.workspace_id JOIN environments e ON e.id = w.environment_id
           LEFT JOIN runs r ON r.task_id = t.id AND r.triggered_at >= ",
@@ -233,9 +233,9 @@ fn push_lines(query: &mut Sql, filter: &TaskLineFilter) {
 }
 
 impl LineRow {
-    fn into_line(self, recent: Vec<Run>) -> Result<TaskLine> {
+    fn into_line(self, recent: Vec<Run>) -> Result<TaskOverview> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of a task does not decode"));
-        Ok(TaskLine {
+        Ok(TaskOverview {
             task_id: self.task_id.parse().map_err(|_| undecodable("id"))?,
             workspace_id: self.workspace_id.parse().map_err(|_| undecodable("workspace"))?,
             name: self.name,

@@ -6,8 +6,8 @@ use runlog_model::{EnvironmentId, Run, TimeRange, WorkspaceId};
 
 use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
-use crate::core::Core;
 use crate::error::Result;
+use crate::parts::Runs;
 use crate::tables::runs::RunRow;
 
 /// Which plan executions are wanted. Absent parts ask for all.
@@ -29,13 +29,13 @@ pub struct PlanFilter {
     pub offset: u64,
 }
 
-impl Core {
+impl Runs {
     /// The plan executions that `filter` asks for, newest first, and how many there are without limit and offset.
     pub async fn plan_executions(&self, filter: &PlanFilter) -> Result<(Vec<PlanExecution>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT plan_execution_id");
         push_plan_filter(&mut counting, filter);
         counting.push(") AS wanted");
-        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+        let total: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
 
         let mut listing = Sql::new("SELECT plan_execution_id");
         push_plan_filter(&mut listing, filter);
@@ -43,7 +43,7 @@ impl Core {
             .push(" ORDER BY MIN(triggered_at) DESC, plan_execution_id DESC LIMIT ")
             .push_bind(filter.limit.saturating_as::<i64>());
         listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
-        let ids: Vec<String> = listing.build_query_scalar().fetch_all(self.catalog().read()).await?;
+        let ids: Vec<String> = listing.build_query_scalar().fetch_all(self.core.catalog().read()).await?;
         let mut executions = Vec::with_capacity(ids.len());
         for id in ids {
             let mut runs = self.plan_execution_runs(&id).await?;
@@ -60,7 +60,7 @@ impl Core {
         let rows: Vec<RunRow> =
             sqlx::query_as("SELECT * FROM runs WHERE plan_execution_id = $1 ORDER BY triggered_at, id")
                 .bind(execution_id)
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
         rows.into_iter().map(RunRow::into_run).collect()
     }

@@ -15,6 +15,7 @@ use crate::catalog::filters::{push_tag, push_what_and_where, push_workspaces};
 use crate::catalog::sql::{Sql, storable};
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::{Runs, Workspaces};
 use crate::tables::accounts::{Caller, CallerKind};
 
 /// Which runs are wanted. Absent parts ask for all.
@@ -55,27 +56,27 @@ pub struct RunBrief {
     pub records: u64,
 }
 
-impl Core {
+impl Runs {
     /// Begins a run, or learns more of one that has begun. True when it is new.
     ///
     /// `NotFound`: no such task. `Conflict`: the run belongs to another task.
-    pub async fn start_run(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
-        let task = self.task(start.task_id).await?.ok_or_else(|| {
+    pub async fn start(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
+        let task = Workspaces::new(&self.core).task(start.task_id).await?.ok_or_else(|| {
             Error::not_found(format!("there is no task {}: make it first (runlog admin task create)", start.task_id))
         })?;
         if let Some(status) = start.status.filter(|status| status.is_final()) {
             return Err(Error::invalid(format!("status {status}: a run ends with POST /runlog/v1/runs/{id}/finish")));
         }
-        let mut transaction = self.catalog().begin().await?;
-        let known = fetch_to_change(self, &mut transaction, id).await?;
+        let mut transaction = self.core.catalog().begin().await?;
+        let known = fetch_to_change(&self.core, &mut transaction, id).await?;
         let is_new = known.is_none();
         let run = match known {
             Some(run) if run.task_id != task.id => {
                 return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
             }
-            Some(run) => started_again(run, start, self.now()),
+            Some(run) => started_again(run, start, self.core.now()),
             None => {
-                let now = self.now();
+                let now = self.core.now();
                 let waits = start.status == Some(RunStatus::Dispatching);
                 let started_at = start.start_timestamp.or((!waits).then_some(now));
                 Run {
@@ -115,31 +116,31 @@ impl Core {
             }
         };
         save(&mut *transaction, &run).await?;
-        self.commit_change(transaction, Some(&id.to_string())).await?;
+        self.core.commit_change(transaction, Some(&id.to_string())).await?;
         Ok((run, is_new))
     }
 
     /// Ends a run. Repeatable with the same status.
     ///
     /// `NotFound`: no such run. `Invalid`: the status is not final. `Conflict`: it has ended with another status.
-    pub async fn finish_run(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
-        let mut transaction = self.catalog().begin().await?;
-        let run = finish_in(self, &mut transaction, id, finish).await?;
-        self.commit_change(transaction, Some(&id.to_string())).await?;
+    pub async fn finish(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
+        let mut transaction = self.core.catalog().begin().await?;
+        let run = finish_in(&self.core, &mut transaction, id, finish).await?;
+        self.core.commit_change(transaction, Some(&id.to_string())).await?;
         Ok(run)
     }
 
     /// The run with this id.
-    pub async fn run(&self, id: RunId) -> Result<Option<Run>> {
-        fetch(self.catalog().read(), id).await
+    pub async fn get(&self, id: RunId) -> Result<Option<Run>> {
+        fetch(self.core.catalog().read(), id).await
     }
 
     /// The run with this id, in brief.
-    pub async fn run_brief(&self, id: RunId) -> Result<Option<RunBrief>> {
+    pub async fn brief(&self, id: RunId) -> Result<Option<RunBrief>> {
         let row: Option<(String, String, i64)> =
             sqlx::query_as("SELECT task_id, workspace_id, records FROM runs WHERE id = $1")
                 .bind(id.to_string())
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
         let Some((task_id, workspace_id, records)) = row else { return Ok(None) };
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {id} does not decode"));
@@ -152,7 +153,7 @@ impl Core {
     }
 
     /// The runs that `filter` asks for, newest first, and how many there are without limit and offset.
-    pub async fn runs(&self, filter: &RunFilter) -> Result<(Vec<Run>, u64)> {
+    pub async fn list(&self, filter: &RunFilter) -> Result<(Vec<Run>, u64)> {
         let (mut runs, mut total) = (Vec::new(), 0);
         // Each part has an index that finds it, and in the order of the list one comes after the other.
         let parts: &[ListPart] = match filter.overlapping.start {
@@ -162,7 +163,7 @@ impl Core {
         for part in parts {
             let mut counting = Sql::new("SELECT COUNT(*) FROM runs WHERE TRUE");
             push_run_filter(&mut counting, filter, *part);
-            let count: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+            let count: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
             let (limit, offset) = (filter.limit - runs.len() as u64, filter.offset.saturating_sub(total));
             total += count.saturating_as::<u64>();
             if limit == 0 || offset >= count.saturating_as::<u64>() {
@@ -172,7 +173,7 @@ impl Core {
             push_run_filter(&mut listing, filter, *part);
             listing.push(" ORDER BY triggered_at DESC, id DESC LIMIT ").push_bind(limit.saturating_as::<i64>());
             listing.push(" OFFSET ").push_bind(offset.saturating_as::<i64>());
-            let rows: Vec<RunRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+            let rows: Vec<RunRow> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
             runs.extend(rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?);
         }
         Ok((runs, total))
@@ -180,7 +181,7 @@ impl Core {
 
     /// True when the run is final and the settle delay has passed: its log does not grow any more.
     pub fn is_settled(&self, run: &Run) -> bool {
-        run.final_since.is_some_and(|since| self.now().millis_since(since) >= self.settings().settle_ms)
+        run.final_since.is_some_and(|since| self.core.now().millis_since(since) >= self.core.settings().settle_ms)
     }
 }
 

@@ -4,9 +4,9 @@ use runlog_model::Timestamp;
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{checked_name, instant};
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::SavedQueries;
 use crate::tables::accounts::Caller;
 
 /// A query that someone keeps.
@@ -27,33 +27,33 @@ struct Row {
     changed_at: i64,
 }
 
-impl Core {
+impl SavedQueries {
     /// The queries that a caller keeps, by name.
-    pub async fn saved_queries(&self, caller: &Caller) -> Result<Vec<SavedQuery>> {
+    pub async fn list(&self, caller: &Caller) -> Result<Vec<SavedQuery>> {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT name, query, changed_at FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2 ORDER BY name",
         )
         .bind(caller.kind.as_str())
         .bind(&caller.id)
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let read = |row: Row| Ok(SavedQuery { name: row.name, query: row.query, changed_at: instant(row.changed_at)? });
         rows.into_iter().map(read).collect()
     }
 
     /// Keeps a query, in the place of one of the same name. `Invalid`: it is empty or too long, or there are too many.
-    pub async fn save_query(&self, caller: &Caller, name: &str, query: &str) -> Result<SavedQuery> {
+    pub async fn save(&self, caller: &Caller, name: &str, query: &str) -> Result<SavedQuery> {
         let name = checked_name(name)?;
         if query.trim().is_empty() || query.len() > limits::SAVED_QUERY_BYTES_MAX {
             let message = format!("a query has 1 to {} bytes", limits::SAVED_QUERY_BYTES_MAX);
             return Err(Error::invalid(message));
         }
-        let known = self.saved_queries(caller).await?;
+        let known = self.list(caller).await?;
         if known.len() >= limits::SAVED_QUERIES_MAX && known.iter().all(|query| query.name != name) {
             let message = format!("{} queries are kept already: delete one first", known.len());
             return Err(Error::invalid(message));
         }
-        let changed_at = self.now();
+        let changed_at = self.core.now();
         sqlx::query(
             "INSERT INTO saved_queries (caller_kind, caller_id, name, query, changed_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (caller_kind, caller_id, name)
@@ -64,18 +64,18 @@ impl Core {
         .bind(&name)
         .bind(query)
         .bind(changed_at.as_millis())
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(SavedQuery { name, query: query.to_owned(), changed_at })
     }
 
     /// Deletes a query that a caller keeps. `NotFound`: there is none of this name.
-    pub async fn delete_query(&self, caller: &Caller, name: &str) -> Result<()> {
+    pub async fn delete(&self, caller: &Caller, name: &str) -> Result<()> {
         let done = sqlx::query("DELETE FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2 AND name = $3")
             .bind(caller.kind.as_str())
             .bind(&caller.id)
             .bind(name)
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         match done.rows_affected() {
             0 => Err(Error::not_found("there is no saved query of this name")),

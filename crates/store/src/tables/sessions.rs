@@ -6,14 +6,14 @@
 use runlog_model::Timestamp;
 
 use crate::catalog::columns::instant;
-use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::Accounts;
 use crate::tables::accounts::{Caller, CallerKind};
 use crate::{limits, secret};
 
 /// A session that was just opened.
 #[derive(Clone)]
-pub struct OpenedSession {
+pub struct NewSession {
     /// What the browser shows to be known again; it is here and nowhere else.
     pub text: String,
     /// When it ends by itself.
@@ -43,7 +43,7 @@ pub struct AccessToken<'a> {
 }
 
 /// What is written down of a session.
-struct NewSession<'a> {
+struct SessionRow<'a> {
     kind: CallerKind,
     caller_id: &'a str,
     token_id: Option<&'a str>,
@@ -51,24 +51,24 @@ struct NewSession<'a> {
     expires_at: Timestamp,
 }
 
-impl Core {
+impl Accounts {
     /// Opens a session with a personal token; none when the token is not known.
-    pub async fn open_session(&self, token: &str) -> Result<Option<OpenedSession>> {
+    pub async fn open_session(&self, token: &str) -> Result<Option<NewSession>> {
         if !secret::is_well_formed(secret::TOKEN, token) {
             return Ok(None);
         }
-        let now = self.now();
+        let now = self.core.now();
         let row: Option<(String, String, Option<i64>)> = sqlx::query_as(
             "SELECT id, user_id, expires_at FROM tokens
              WHERE token_hash = $1 AND (expires_at IS NULL OR expires_at > $2)",
         )
         .bind(secret::hash(token))
         .bind(now.as_millis())
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         let Some((token_id, user_id, token_expires)) = row else { return Ok(None) };
-        let expires_at = now.plus_millis(limits::SESSION_LIFE_MS);
-        let new = NewSession {
+        let expires_at = now.plus_millis(limits::SESSION_TTL_MS);
+        let new = SessionRow {
             kind: CallerKind::User,
             caller_id: &user_id,
             token_id: Some(&token_id),
@@ -79,8 +79,8 @@ impl Core {
     }
 
     /// Opens a session with an access token of a service account, for as long as that is good.
-    pub async fn open_session_of_account(&self, token: AccessToken<'_>) -> Result<OpenedSession> {
-        let new = NewSession {
+    pub async fn open_service_account_session(&self, token: AccessToken<'_>) -> Result<NewSession> {
+        let new = SessionRow {
             kind: CallerKind::ServiceAccount,
             caller_id: token.account_id,
             token_id: None,
@@ -90,8 +90,8 @@ impl Core {
         self.write_session(&new).await
     }
 
-    async fn write_session(&self, new: &NewSession<'_>) -> Result<OpenedSession> {
-        let text = secret::make(secret::SESSION, self.random());
+    async fn write_session(&self, new: &SessionRow<'_>) -> Result<NewSession> {
+        let text = secret::make(secret::SESSION, self.core.random());
         sqlx::query(
             "INSERT INTO sessions (session_hash, caller_kind, caller_id, token_id, key_id, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -101,11 +101,11 @@ impl Core {
         .bind(new.caller_id)
         .bind(new.token_id)
         .bind(new.key_id)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .bind(new.expires_at.as_millis())
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
-        Ok(OpenedSession { text, expires_at: new.expires_at })
+        Ok(NewSession { text, expires_at: new.expires_at })
     }
 
     /// The session that this is the text of, unless it has ended.
@@ -118,8 +118,8 @@ impl Core {
              WHERE session_hash = $1 AND expires_at > $2",
         )
         .bind(secret::hash(text))
-        .bind(self.now().as_millis())
-        .fetch_optional(self.catalog().read())
+        .bind(self.core.now().as_millis())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         let Some((kind, caller_id, key_id, expires_at)) = row else { return Ok(None) };
         let kind = CallerKind::read(&kind).ok_or_else(|| Error::corrupt("the caller of a session does not decode"))?;
@@ -131,7 +131,7 @@ impl Core {
     pub async fn close_session(&self, text: &str) -> Result<()> {
         sqlx::query("DELETE FROM sessions WHERE session_hash = $1")
             .bind(secret::hash(text))
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
@@ -139,7 +139,7 @@ impl Core {
     /// Forgets the sessions and the tokens that have ended by themselves.
     pub(crate) async fn sweep_sessions(&self) -> Result<()> {
         for statement in ["DELETE FROM sessions WHERE expires_at < $1", "DELETE FROM tokens WHERE expires_at < $1"] {
-            sqlx::query(statement).bind(self.now().as_millis()).execute(self.catalog().write()).await?;
+            sqlx::query(statement).bind(self.core.now().as_millis()).execute(self.core.catalog().write()).await?;
         }
         Ok(())
     }

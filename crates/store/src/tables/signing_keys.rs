@@ -5,9 +5,9 @@ use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::Connection;
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::SigningKeys;
 
 /// A key: 32 random bytes.
 #[derive(Clone)]
@@ -33,15 +33,15 @@ struct KeyRow {
     created_at: i64,
 }
 
-impl Core {
+impl SigningKeys {
     /// The keys of a purpose, newest first; the first call makes the first one.
-    pub async fn signing_keys(&self, purpose: &str) -> Result<Vec<SigningKey>> {
+    pub async fn list(&self, purpose: &str) -> Result<Vec<SigningKey>> {
         let known = self.known_keys(purpose).await?;
         if !known.is_empty() {
             return Ok(known);
         }
         // Two nodes that begin at once make one key: the number is taken by the first of them.
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         self.insert_key(&mut transaction, purpose, 1).await?;
         transaction.commit().await?;
         self.known_keys(purpose).await
@@ -49,14 +49,14 @@ impl Core {
 
     /// Makes another key, which signs from now on. What the older ones signed is still good, unless `revoke` says that
     /// they are to be forgotten; those whose last signature has long expired are forgotten in any case.
-    pub async fn rotate_signing_key(&self, purpose: &str, revoke: bool) -> Result<SigningKey> {
-        let known = self.signing_keys(purpose).await?;
+    pub async fn rotate(&self, purpose: &str, revoke: bool) -> Result<SigningKey> {
+        let known = self.list(purpose).await?;
         let number = known.first().map_or(0, |key| number(&key.id)) + 1;
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         if !self.insert_key(&mut transaction, purpose, number).await? {
             return Err(Error::conflict(format!("another key for {purpose} was made at the same time: look again")));
         }
-        let superseded_before = self.now().plus_millis(-limits::SIGNED_LIFE_MS_MAX);
+        let superseded_before = self.core.now().plus_millis(-limits::SIGNATURE_TTL_MS_MAX);
         let forgotten = known.iter().enumerate().filter(|(index, _)| {
             // A key signed until its successor was made.
             let successor = index.checked_sub(1).and_then(|newer| known.get(newer));
@@ -65,7 +65,7 @@ impl Core {
         for (_, key) in forgotten {
             sqlx::query("DELETE FROM keys WHERE id = $1").bind(&key.id).execute(&mut *transaction).await?;
         }
-        self.commit_change(transaction, Some(&key_id(purpose, number))).await?;
+        self.core.commit_change(transaction, Some(&key_id(purpose, number))).await?;
         let newest = self.known_keys(purpose).await?.into_iter().next();
         newest.ok_or_else(|| Error::conflict("the key was revoked at once by someone else: look again"))
     }
@@ -74,7 +74,7 @@ impl Core {
         let rows: Vec<KeyRow> =
             sqlx::query_as("SELECT id, value, created_at FROM keys WHERE purpose = $1 ORDER BY number DESC")
                 .bind(purpose)
-                .fetch_all(self.catalog().write())
+                .fetch_all(self.core.catalog().write())
                 .await?;
         let key = |row: KeyRow| Ok(SigningKey { id: row.id, value: row.value, created_at: instant(row.created_at)? });
         rows.into_iter().map(key).collect()
@@ -82,7 +82,7 @@ impl Core {
 
     async fn insert_key(&self, connection: &mut Connection, purpose: &str, number: i64) -> Result<bool> {
         let mut fresh = vec![0; 32];
-        self.random().fill(&mut fresh);
+        self.core.random().fill(&mut fresh);
         let done = sqlx::query(
             "INSERT INTO keys (id, purpose, number, value, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
@@ -91,7 +91,7 @@ impl Core {
         .bind(purpose)
         .bind(number)
         .bind(fresh)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .execute(connection)
         .await?;
         Ok(done.rows_affected() > 0)

@@ -8,9 +8,9 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
-use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::parts::Deliveries;
 
 /// Since when a delivery has been due. A node of an earlier version does not note it, neither at first nor when a delivery
 /// that was done is due again.
@@ -18,7 +18,7 @@ pub(crate) const DUE_SINCE: &str = "CASE WHEN due_since IS NULL OR done_at > due
 
 /// A run that a sink may want.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfferedRun {
+pub struct FinishedRun {
     /// The run.
     pub run_id: RunId,
     /// How it ended.
@@ -38,7 +38,7 @@ pub struct OfferedRun {
 /// How far the deliveries to a sink are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SinkFigures {
+pub struct SinkMetrics {
     /// The sink.
     pub name: String,
     /// What it is, such as `loki`.
@@ -119,9 +119,9 @@ struct OfferedRow {
     environment: String,
 }
 
-impl Core {
+impl Deliveries {
     /// Notes that a sink is worked for, and what keeps its deliveries up, if anything does.
-    pub async fn note_sink(&self, name: &str, kind: &str, problem: Option<&str>) -> Result<()> {
+    pub async fn register_sink(&self, name: &str, kind: &str, problem: Option<&str>) -> Result<()> {
         sqlx::query(
             "INSERT INTO sinks (name, kind, seen_at, problem) VALUES ($1, $2, $3, $4)
              ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, seen_at = excluded.seen_at,
@@ -129,19 +129,19 @@ impl Core {
         )
         .bind(name)
         .bind(kind)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .bind(problem)
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Notes that a sink is worked for; what keeps its deliveries up stays as it is.
-    pub async fn see_sink(&self, name: &str) -> Result<()> {
+    pub async fn touch_sink(&self, name: &str) -> Result<()> {
         sqlx::query("UPDATE sinks SET seen_at = $2 WHERE name = $1")
             .bind(name)
-            .bind(self.now().as_millis())
-            .execute(self.catalog().write())
+            .bind(self.core.now().as_millis())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
@@ -150,16 +150,20 @@ impl Core {
     /// The log of a run that was collected had settled before.
     ///
     /// A sink that is new is offered the whole archive. `note_sink` has made it known before.
-    pub async fn offer_runs(&self, sink: &str, wanted: impl Fn(&OfferedRun) -> bool + Send + Sync) -> Result<u64> {
+    pub async fn enqueue_finished_runs(
+        &self,
+        sink: &str,
+        wanted: impl Fn(&FinishedRun) -> bool + Send + Sync,
+    ) -> Result<u64> {
         let cursor: Option<(i64, String)> =
             sqlx::query_as("SELECT offered_until, offered_run FROM sinks WHERE name = $1")
                 .bind(sink)
-                .fetch_optional(self.catalog().read())
+                .fetch_optional(self.core.catalog().read())
                 .await?;
         let Some(mut cursor) = cursor else {
             return Err(Error::not_found(format!("sink {sink} is not known")));
         };
-        let settled = self.now().as_millis() - self.settings().settle_ms;
+        let settled = self.core.now().as_millis() - self.core.settings().settle_ms;
         let mut due = 0;
         loop {
             let rows: Vec<OfferedRow> = sqlx::query_as(
@@ -176,32 +180,32 @@ impl Core {
             .bind(cursor.0)
             .bind(&cursor.1)
             .bind(settled)
-            .bind(limits::RUNS_OFFERED_TOGETHER)
-            .fetch_all(self.catalog().read())
+            .bind(limits::ENQUEUE_RUNS_BATCH)
+            .fetch_all(self.core.catalog().read())
             .await?;
-            let is_last = rows.len().saturating_as::<i64>() < limits::RUNS_OFFERED_TOGETHER;
+            let is_last = rows.len().saturating_as::<i64>() < limits::ENQUEUE_RUNS_BATCH;
             if let Some(last) = rows.last() {
                 cursor = (last.final_since, last.run_id.clone());
             }
             let rows = rows.into_iter().map(OfferedRow::into_offered).collect::<Result<Vec<_>>>()?;
-            let wanted: Vec<&(OfferedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
+            let wanted: Vec<&(FinishedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
             due += wanted.len() as u64;
-            self.make_due(sink, &wanted, &cursor, settled).await?;
+            self.enqueue(sink, &wanted, &cursor, settled).await?;
             if is_last {
                 return Ok(due);
             }
         }
     }
 
-    async fn make_due(
+    async fn enqueue(
         &self,
         sink: &str,
-        runs: &[&(OfferedRun, i64)],
+        runs: &[&(FinishedRun, i64)],
         cursor: &(i64, String),
         settled: i64,
     ) -> Result<()> {
-        let now = self.now().as_millis();
-        let mut transaction = self.catalog().begin().await?;
+        let now = self.core.now().as_millis();
+        let mut transaction = self.core.catalog().begin().await?;
         for (run, final_since) in runs {
             sqlx::query(
                 "INSERT INTO deliveries (run_id, sink, state, final_since, due_at, due_since)
@@ -210,7 +214,7 @@ impl Core {
             .bind(run.run_id.to_string())
             .bind(sink)
             .bind(final_since)
-            .bind((final_since + self.settings().settle_ms).min(now))
+            .bind((final_since + self.core.settings().settle_ms).min(now))
             // A sink is not behind with what ended before it was offered.
             .bind(now)
             .execute(&mut *transaction)
@@ -218,7 +222,7 @@ impl Core {
         }
         // A node whose clock is behind, or whose transaction took long, may still end a run in the minutes before: those
         // are looked at again.
-        let certain = settled - limits::RUNS_END_LATE_MS;
+        let certain = settled - limits::FINISHED_RUNS_LOOKBACK_MS;
         let (until, run) = if cursor.0 < certain { (cursor.0, cursor.1.as_str()) } else { (certain, "") };
         sqlx::query(
             "UPDATE sinks SET offered_until = $2, offered_run = $3 WHERE name = $1 AND (offered_until, offered_run) < ($2, $3)",
@@ -233,10 +237,10 @@ impl Core {
     }
 
     /// Has the whole archive looked at again for runs that a sink wants; those that it has are not delivered again.
-    pub async fn offer_from_start(&self, sink: &str) -> Result<()> {
+    pub async fn rescan_finished_runs(&self, sink: &str) -> Result<()> {
         sqlx::query("UPDATE sinks SET offered_until = -9000000000000000000, offered_run = '' WHERE name = $1")
             .bind(sink)
-            .execute(self.catalog().write())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
@@ -244,26 +248,26 @@ impl Core {
     /// Has everything tried again at once that a sink refused or could not take: runs, and single records. How many runs.
     ///
     /// Records stay as they are of which the sink said only how many of those beside them it refused: most of them are
-    /// there. `retry_uncertain_deliveries` has those sent as well.
-    pub async fn retry_deliveries(&self, sink: &str) -> Result<u64> {
-        self.retry(sink, "records = of_records").await
+    /// there. `retry_uncertain` has those sent as well.
+    pub async fn retry(&self, sink: &str) -> Result<u64> {
+        self.retry_where(sink, "records = of_records").await
     }
 
     /// The same, with all records among which some were refused and nobody knows which: what the sink has of them it gets
     /// again, under the same ids.
-    pub async fn retry_uncertain_deliveries(&self, sink: &str) -> Result<u64> {
-        self.retry(sink, "1 = 1").await
+    pub async fn retry_uncertain(&self, sink: &str) -> Result<u64> {
+        self.retry_where(sink, "1 = 1").await
     }
 
-    async fn retry(&self, sink: &str, which: &'static str) -> Result<u64> {
+    async fn retry_where(&self, sink: &str, which: &'static str) -> Result<u64> {
         let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sinks WHERE name = $1")
             .bind(sink)
-            .fetch_one(self.catalog().read())
+            .fetch_one(self.core.catalog().read())
             .await?;
         if known == 0 {
             return Err(Error::not_found(format!("there is no sink {sink}, or nothing was delivered to it yet")));
         }
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         sqlx::query(AssertSqlSafe(format!("UPDATE dead_letters SET replay = 1 WHERE sink = $1 AND {which}")))
             .bind(sink)
             .execute(&mut *transaction)
@@ -275,16 +279,16 @@ impl Core {
                    OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1 AND replay = 1))",
         )
         .bind(sink)
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .execute(&mut *transaction)
         .await?;
-        self.commit_change(transaction, Some(sink)).await?;
+        self.core.commit_change(transaction, Some(sink)).await?;
         Ok(done.rows_affected())
     }
 
     /// Forgets a sink with everything that is known of it. False when it was not known.
-    pub async fn forget_sink(&self, sink: &str) -> Result<bool> {
-        let mut transaction = self.catalog().begin().await?;
+    pub async fn remove_sink(&self, sink: &str) -> Result<bool> {
+        let mut transaction = self.core.catalog().begin().await?;
         for statement in ["DELETE FROM dead_letters WHERE sink = $1", "DELETE FROM deliveries WHERE sink = $1"] {
             sqlx::query(statement).bind(sink).execute(&mut *transaction).await?;
         }
@@ -294,7 +298,7 @@ impl Core {
     }
 
     /// How far the deliveries to each sink are, by name.
-    pub async fn delivery_figures(&self) -> Result<Vec<SinkFigures>> {
+    pub async fn metrics(&self) -> Result<Vec<SinkMetrics>> {
         #[derive(FromRow)]
         struct SinkRow {
             name: String,
@@ -312,7 +316,7 @@ impl Core {
             too_old: i64,
             since: i64,
         }
-        let read = self.catalog().read();
+        let read = self.core.catalog().read();
         let sinks: Vec<SinkRow> =
             sqlx::query_as("SELECT name, kind, seen_at, problem FROM sinks").fetch_all(read).await?;
         let states: Vec<StateRow> = sqlx::query_as(AssertSqlSafe(format!(
@@ -327,11 +331,11 @@ impl Core {
                 .fetch_all(read)
                 .await?;
         let known = sinks.into_iter().map(|SinkRow { name, kind, seen_at, problem }| {
-            (name.clone(), SinkFigures { name, kind, seen_at, problem, ..SinkFigures::default() })
+            (name.clone(), SinkMetrics { name, kind, seen_at, problem, ..SinkMetrics::default() })
         });
-        let mut figures: BTreeMap<String, SinkFigures> = known.collect();
+        let mut metrics: BTreeMap<String, SinkMetrics> = known.collect();
         for row in states {
-            let Some(sink) = figures.get_mut(&row.sink) else { continue };
+            let Some(sink) = metrics.get_mut(&row.sink) else { continue };
             sink.records += row.records.saturating_as::<u64>();
             sink.too_old += row.too_old.saturating_as::<u64>();
             let runs = row.runs.saturating_as::<u64>();
@@ -340,7 +344,7 @@ impl Core {
                 "dead" => sink.dead = runs,
                 _ => {
                     // What has yet to settle has been due for no time.
-                    let (now, failing) = (self.now().as_millis(), row.failing.saturating_as::<u64>());
+                    let (now, failing) = (self.core.now().as_millis(), row.failing.saturating_as::<u64>());
                     let since = row.since.min(now);
                     (sink.due, sink.failing, sink.due_since) = (runs, failing, Some(since));
                     sink.lag_seconds = ((now - since) / 1_000).saturating_as::<u64>();
@@ -348,20 +352,20 @@ impl Core {
             }
         }
         for (name, count) in refused {
-            figures.entry(name).and_modify(|sink| sink.refused = count.saturating_as::<u64>());
+            metrics.entry(name).and_modify(|sink| sink.refused = count.saturating_as::<u64>());
         }
-        Ok(figures.into_values().collect())
+        Ok(metrics.into_values().collect())
     }
 
     /// Deliveries to a sink that came to nothing so far, those that are given up first.
-    pub async fn failing_deliveries(&self, sink: &str, limit: u64) -> Result<Vec<FailingDelivery>> {
+    pub async fn failing(&self, sink: &str, limit: u64) -> Result<Vec<FailingDelivery>> {
         Ok(sqlx::query_as(
             "SELECT run_id, state, due_at, attempts, problem FROM deliveries
              WHERE sink = $1 AND state <> 'done' AND problem IS NOT NULL ORDER BY state, due_at LIMIT $2",
         )
         .bind(sink)
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?)
     }
 
@@ -375,15 +379,15 @@ impl Core {
         )
         .bind(sink)
         .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?)
     }
 }
 
 impl OfferedRow {
-    fn into_offered(self) -> Result<(OfferedRun, i64)> {
+    fn into_offered(self) -> Result<(FinishedRun, i64)> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.run_id));
-        let run = OfferedRun {
+        let run = FinishedRun {
             run_id: self.run_id.parse().map_err(|_| undecodable("id"))?,
             status: self.status.parse().map_err(|_| undecodable("status"))?,
             task_id: self.task_id,

@@ -14,15 +14,15 @@ use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::{Connection, Sql, storable};
-use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::Summaries;
 use crate::secret;
 use crate::tables::runs::RunRow;
 use crate::{failpoint, limits};
 
 /// A log as it is at one time: it never has the same mark again once it has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogMark {
+pub struct LogVersion {
     /// How often the log was deleted before.
     pub epoch: u64,
     /// Records that it holds.
@@ -31,29 +31,29 @@ pub struct LogMark {
 
 /// A log whose summary is to be made, in the hands of this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DueSummary {
+pub struct ClaimedSummary {
     /// The run.
     pub run_id: RunId,
     /// Its log when it was claimed.
-    pub log: LogMark,
+    pub log: LogVersion,
 }
 
 /// A summary to be kept.
 #[derive(Debug, Clone)]
 pub struct NewSummary {
     /// What it is of.
-    pub of: DueSummary,
+    pub of: ClaimedSummary,
     /// How it was made: kept until something newer makes it.
     pub version: u32,
     /// What it says, as JSON.
     pub body: Vec<u8>,
     /// The kinds of errors in the log.
-    pub problems: Vec<NewProblem>,
+    pub problems: Vec<NewErrorGroup>,
 }
 
 /// A kind of error in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewProblem {
+pub struct NewErrorGroup {
     /// By what its records belong together.
     pub kind: ProblemKind,
     /// The same in every run.
@@ -82,18 +82,18 @@ pub struct LogSummary {
     /// The run.
     pub run: Run,
     /// Its log now.
-    pub log: LogMark,
+    pub log: LogVersion,
     /// When the log is sealed, at the soonest; none when it is, or when nothing was stored.
     pub seal_at: Option<Timestamp>,
     /// The summary; it may be of the log as it was before.
-    pub kept: Option<KeptSummary>,
+    pub kept: Option<StoredSummary>,
 }
 
 /// A summary that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptSummary {
+pub struct StoredSummary {
     /// The log it is of.
-    pub log: LogMark,
+    pub log: LogVersion,
     /// How it was made.
     pub version: u32,
     /// When.
@@ -120,23 +120,23 @@ pub(crate) struct SummaryRow {
     sha256: String,
 }
 
-impl Core {
+impl Summaries {
     /// Makes every summary due again that an older version made. Called once, before the first `due_summaries`.
-    pub async fn outdate_summaries(&self, version: u32) -> Result<u64> {
+    pub async fn invalidate_older(&self, version: u32) -> Result<u64> {
         let outdated = sqlx::query(
             "UPDATE runs SET summarize_at = $2 WHERE summarize_at IS NULL AND seal_at IS NULL
                 AND id IN (SELECT run_id FROM summaries WHERE version < $1)",
         )
         .bind(i64::from(version))
-        .bind(self.now().as_millis())
-        .execute(self.catalog().write())
+        .bind(self.core.now().as_millis())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(outdated.rows_affected())
     }
 
     /// Claims logs whose summary is to be made: a few large ones or many small ones; none when all are as they should be.
-    pub async fn due_summaries(&self, version: u32) -> Result<Vec<DueSummary>> {
-        let (now, lease_now) = (self.now(), self.catalog_now().await?);
+    pub async fn claim_due(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         self.settle_unchanged(version).await?;
         let due: Vec<DueRow> = sqlx::query_as(
             "SELECT id, records, log_epoch FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
@@ -145,7 +145,7 @@ impl Core {
         .bind(now.as_millis())
         .bind(limits::SUMMARIES_MAX)
         .bind(lease_now.as_millis())
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         let mut records = 0;
         let fits = |run: &&DueRow| {
@@ -158,11 +158,11 @@ impl Core {
             return Ok(Vec::new());
         }
         let mut claiming = Sql::new("UPDATE runs SET summarize_claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_CLAIM_MS).as_millis());
+        claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_LEASE_MS).as_millis());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
         claiming.push(") AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
-        claiming.push(self.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
-        let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.catalog().write()).await?;
+        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
+        let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         claimed.into_iter().map(DueRow::into_due).collect()
     }
 
@@ -173,18 +173,18 @@ impl Core {
                 AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
                      AND s.log_epoch = runs.log_epoch AND s.records = runs.records AND s.version >= $2))",
         )
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .bind(i64::from(version))
-        .execute(self.catalog().write())
+        .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
     /// Keeps summaries, each in the place of the one before; of a log that has changed meanwhile none is kept, and it
     /// stays due.
-    pub async fn save_summaries(&self, summaries: &[NewSummary]) -> Result<()> {
-        let (now, lease_now) = (self.now(), self.catalog_now().await?);
-        let mut transaction = self.catalog().begin().await?;
+    pub async fn save_all(&self, summaries: &[NewSummary]) -> Result<()> {
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
+        let mut transaction = self.core.catalog().begin().await?;
         for summary in summaries {
             save(&mut transaction, summary, now, lease_now).await?;
         }
@@ -194,17 +194,17 @@ impl Core {
     }
 
     /// Puts the making of a summary off for a while, after it failed.
-    pub async fn put_off_summary(&self, due: &DueSummary) -> Result<()> {
+    pub async fn postpone(&self, due: &ClaimedSummary) -> Result<()> {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(due.run_id.to_string())
-            .bind(self.catalog_now().await?.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
-            .execute(self.catalog().write())
+            .bind(self.core.catalog_now().await?.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
+            .execute(self.core.catalog().write())
             .await?;
         Ok(())
     }
 
     /// A run with the summary that is kept of its log; none when there is no such run.
-    pub async fn log_summary(&self, run_id: RunId) -> Result<Option<LogSummary>> {
+    pub async fn get(&self, run_id: RunId) -> Result<Option<LogSummary>> {
         #[derive(FromRow)]
         struct Row {
             #[sqlx(flatten)]
@@ -213,16 +213,16 @@ impl Core {
         }
         let row: Option<Row> = sqlx::query_as("SELECT * FROM runs WHERE id = $1")
             .bind(run_id.to_string())
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         let Some(Row { run, seal_at }) = row else { return Ok(None) };
         let kept: Option<SummaryRow> = sqlx::query_as("SELECT * FROM summaries WHERE run_id = $1")
             .bind(run_id.to_string())
-            .fetch_optional(self.catalog().read())
+            .fetch_optional(self.core.catalog().read())
             .await?;
         let epoch = run.log_state().log_epoch.saturating_as::<u64>();
         let run = run.into_run()?;
-        let log = LogMark { epoch, records: run.records };
+        let log = LogVersion { epoch, records: run.records };
         // What is left of a log that was deleted since says nothing of this one.
         let kept = kept.map(SummaryRow::into_kept).transpose()?.filter(|kept| kept.log.epoch == epoch);
         Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, kept }))
@@ -230,7 +230,7 @@ impl Core {
 }
 
 async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp, lease_now: Timestamp) -> Result<()> {
-    let DueSummary { run_id, log } = summary.of;
+    let ClaimedSummary { run_id, log } = summary.of;
     let id = run_id.to_string();
     let settled = sqlx::query(
         "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0
@@ -244,7 +244,7 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
     if settled.rows_affected() != 1 {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(&id)
-            .bind(lease_now.plus_millis(limits::SUMMARY_AGAIN_MS).as_millis())
+            .bind(lease_now.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
             .execute(&mut *connection)
             .await?;
         return Ok(());
@@ -274,7 +274,7 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
     Ok(())
 }
 
-async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &[NewProblem]) -> Result<()> {
+async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &[NewErrorGroup]) -> Result<()> {
     sqlx::query("DELETE FROM problems WHERE run_id = $1").bind(run_id).execute(&mut *connection).await?;
     for problem in problems {
         sqlx::query(
@@ -296,11 +296,14 @@ async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &
 }
 
 impl DueRow {
-    fn into_due(self) -> Result<DueSummary> {
+    fn into_due(self) -> Result<ClaimedSummary> {
         let run_id = self.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
-        Ok(DueSummary {
+        Ok(ClaimedSummary {
             run_id,
-            log: LogMark { epoch: self.log_epoch.saturating_as::<u64>(), records: self.records.saturating_as::<u64>() },
+            log: LogVersion {
+                epoch: self.log_epoch.saturating_as::<u64>(),
+                records: self.records.saturating_as::<u64>(),
+            },
         })
     }
 }
@@ -311,7 +314,7 @@ impl SummaryRow {
     }
 
     /// The summary, when its bytes are those that were written.
-    pub(crate) fn into_kept(self) -> Result<KeptSummary> {
+    pub(crate) fn into_kept(self) -> Result<StoredSummary> {
         if secret::hex(&Sha256::digest(&self.body)) != self.sha256 {
             return Err(Error::corrupt(format!("the summary of run {} is not what was written", self.run_id)));
         }
@@ -319,8 +322,11 @@ impl SummaryRow {
             let message = format!("the summary of run {} does not decode", self.run_id);
             Error::caused(crate::ErrorKind::Corrupt, message, error)
         })?;
-        Ok(KeptSummary {
-            log: LogMark { epoch: self.log_epoch.saturating_as::<u64>(), records: self.records.saturating_as::<u64>() },
+        Ok(StoredSummary {
+            log: LogVersion {
+                epoch: self.log_epoch.saturating_as::<u64>(),
+                records: self.records.saturating_as::<u64>(),
+            },
             version: u32::try_from(self.version).unwrap_or(u32::MAX),
             made_at: instant(self.made_at)?,
             body,

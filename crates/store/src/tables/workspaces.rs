@@ -12,8 +12,8 @@ use crate::catalog::filters::{
     beginning_with, containing, push_name_like, push_tag, push_what_and_where, push_workspaces,
 };
 use crate::catalog::sql::{Sql, storable};
-use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::parts::Workspaces;
 
 /// Which tasks are wanted. Absent parts ask for all.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ pub struct TaskFilter {
     pub tags: Vec<String>,
     /// Those whose newest run ran this artifact.
     pub artifact_id: Option<String>,
-    /// Those whose newest run says this of its runtime, as [`RunFilter::runtime`](crate::RunFilter::runtime) has it.
+    /// Those whose newest run says this of its runtime, as [`RunFilter::runtime`](crate::runs::RunFilter::runtime) has it.
     pub runtime: Vec<(&'static str, String)>,
     /// At most so many.
     pub limit: u64,
@@ -38,11 +38,11 @@ pub struct TaskFilter {
     pub offset: u64,
 }
 
-impl Core {
+impl Workspaces {
     /// Makes an environment; the first one is the default. Repeatable with the same id and name, also at one moment.
     pub async fn create_environment(&self, new: &NewEnvironment) -> Result<Environment> {
         let known = self.environments().await?;
-        let id = new.id.unwrap_or_else(|| EnvironmentId::random(self.random()));
+        let id = new.id.unwrap_or_else(|| EnvironmentId::random(self.core.random()));
         if let Some(environment) = known.iter().find(|environment| environment.id == id) {
             return same_environment(environment.clone(), new);
         }
@@ -52,7 +52,7 @@ impl Core {
             description: new.description.clone(),
             is_default: known.is_empty(),
         };
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         let made = sqlx::query(
             "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
@@ -61,11 +61,11 @@ impl Core {
         .bind(&environment.name)
         .bind(environment.description.as_deref().map(storable))
         .bind(i64::from(environment.is_default))
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .execute(&mut *transaction)
         .await?;
         if made.rows_affected() > 0 {
-            self.commit_change(transaction, Some(&environment.id.to_string())).await?;
+            self.core.commit_change(transaction, Some(&environment.id.to_string())).await?;
             return Ok(environment);
         }
         drop(transaction);
@@ -80,7 +80,7 @@ impl Core {
     pub async fn environments(&self) -> Result<Vec<Environment>> {
         let rows: Vec<EnvironmentRow> =
             sqlx::query_as("SELECT id, name, description, is_default FROM environments ORDER BY name")
-                .fetch_all(self.catalog().read())
+                .fetch_all(self.core.catalog().read())
                 .await?;
         rows.into_iter().map(EnvironmentRow::into_environment).collect()
     }
@@ -89,18 +89,18 @@ impl Core {
     /// Repeatable with the same id and name, also at one moment.
     pub async fn create_workspace(&self, new: &NewWorkspace, owner: &str) -> Result<Workspace> {
         if let Some(id) = new.id
-            && let Some(workspace) = self.workspace(id).await?
+            && let Some(workspace) = self.get(id).await?
         {
             return same_workspace(workspace, new);
         }
         let workspace = Workspace {
-            id: new.id.unwrap_or_else(|| WorkspaceId::random(self.random())),
+            id: new.id.unwrap_or_else(|| WorkspaceId::random(self.core.random())),
             environment: self.environment_or_default(new.environment_id).await?,
             name: checked_name(&new.name)?,
             description: new.description.clone(),
             owner: new.owner.clone().unwrap_or_else(|| owner.to_owned()),
         };
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         let made = sqlx::query(
             "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
@@ -110,36 +110,36 @@ impl Core {
         .bind(&workspace.name)
         .bind(workspace.description.as_deref().map(storable))
         .bind(storable(&workspace.owner))
-        .bind(self.now().as_millis())
+        .bind(self.core.now().as_millis())
         .execute(&mut *transaction)
         .await?;
         if made.rows_affected() > 0 {
-            self.commit_change(transaction, Some(&workspace.id.to_string())).await?;
+            self.core.commit_change(transaction, Some(&workspace.id.to_string())).await?;
             return Ok(workspace);
         }
         drop(transaction);
         // Its name is another's, or somebody else made it at this moment.
-        match self.workspace(workspace.id).await? {
+        match self.get(workspace.id).await? {
             Some(workspace) => same_workspace(workspace, new),
             None => Err(name_is_taken("workspace", &new.name)),
         }
     }
 
     /// Every workspace, by name.
-    pub async fn workspaces(&self) -> Result<Vec<Workspace>> {
+    pub async fn list(&self) -> Result<Vec<Workspace>> {
         let rows: Vec<WorkspaceRow> = sqlx::query_as(
             "SELECT w.id, w.name, w.description, w.owner,
                     e.id AS environment_id, e.name AS environment_name, e.description AS environment_description,
                     e.is_default AS environment_is_default
              FROM workspaces w JOIN environments e ON e.id = w.environment_id ORDER BY w.name, w.id",
         )
-        .fetch_all(self.catalog().read())
+        .fetch_all(self.core.catalog().read())
         .await?;
         rows.into_iter().map(WorkspaceRow::into_workspace).collect()
     }
 
     /// The workspace with this id.
-    pub async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>> {
+    pub async fn get(&self, id: WorkspaceId) -> Result<Option<Workspace>> {
         let row: Option<WorkspaceRow> = sqlx::query_as(
             "SELECT w.id, w.name, w.description, w.owner,
                     e.id AS environment_id, e.name AS environment_name, e.description AS environment_description,
@@ -147,7 +147,7 @@ impl Core {
              FROM workspaces w JOIN environments e ON e.id = w.environment_id WHERE w.id = $1",
         )
         .bind(id.to_string())
-        .fetch_optional(self.catalog().read())
+        .fetch_optional(self.core.catalog().read())
         .await?;
         row.map(WorkspaceRow::into_workspace).transpose()
     }
@@ -160,9 +160,9 @@ impl Core {
             return same_task(task, new);
         }
         let task = self.task_to_make(new).await?;
-        let mut transaction = self.catalog().begin().await?;
-        if insert_task(&mut *transaction, &task, self.now()).await? {
-            self.commit_change(transaction, Some(&task.id.to_string())).await?;
+        let mut transaction = self.core.catalog().begin().await?;
+        if insert_task(&mut *transaction, &task, self.core.now()).await? {
+            self.core.commit_change(transaction, Some(&task.id.to_string())).await?;
             return Ok(task);
         }
         drop(transaction);
@@ -174,15 +174,15 @@ impl Core {
     }
 
     /// The task of a workspace with this name, made where there is none: all who name it at one moment get the same.
-    pub async fn task_named(&self, new: &NewTask) -> Result<Task> {
+    pub async fn get_or_create_task(&self, new: &NewTask) -> Result<Task> {
         let name = checked_name(&new.name)?;
-        if let Some(task) = fetch_named(self.catalog().read(), new.workspace_id, &name).await? {
+        if let Some(task) = fetch_named(self.core.catalog().read(), new.workspace_id, &name).await? {
             return Ok(task);
         }
         let task = self.task_to_make(new).await?;
-        let mut transaction = self.catalog().begin().await?;
+        let mut transaction = self.core.catalog().begin().await?;
         // Whoever else names it waits here, and finds it then: names of tasks are not unique by themselves.
-        let locking = format!("SELECT id FROM workspaces WHERE id = $1{}", self.catalog().for_update());
+        let locking = format!("SELECT id FROM workspaces WHERE id = $1{}", self.core.catalog().for_update());
         sqlx::query(AssertSqlSafe(locking))
             .bind(new.workspace_id.to_string())
             .fetch_optional(&mut *transaction)
@@ -190,18 +190,18 @@ impl Core {
         if let Some(task) = fetch_named(&mut *transaction, new.workspace_id, &name).await? {
             return Ok(task);
         }
-        insert_task(&mut *transaction, &task, self.now()).await?;
-        self.commit_change(transaction, Some(&task.id.to_string())).await?;
+        insert_task(&mut *transaction, &task, self.core.now()).await?;
+        self.core.commit_change(transaction, Some(&task.id.to_string())).await?;
         Ok(task)
     }
 
     async fn task_to_make(&self, new: &NewTask) -> Result<Task> {
         let workspace = self
-            .workspace(new.workspace_id)
+            .get(new.workspace_id)
             .await?
             .ok_or_else(|| Error::not_found(format!("there is no workspace {}", new.workspace_id)))?;
         Ok(Task {
-            id: new.id.unwrap_or_else(|| TaskId::random(self.random())),
+            id: new.id.unwrap_or_else(|| TaskId::random(self.core.random())),
             workspace,
             name: checked_name(&new.name)?,
             version: new.version.clone().unwrap_or_else(|| "1.0".to_owned()),
@@ -212,15 +212,15 @@ impl Core {
 
     /// Keeps what an upstream says of a task and where it belongs. Renamed places are renamed; where a name is another's
     /// already, the id stands behind it.
-    pub async fn learn_task(&self, task: &Task) -> Result<()> {
+    pub async fn upsert_task(&self, task: &Task) -> Result<()> {
         if let Some(known) = self.task(task.id).await?
             && says_the_same(&known, task)
         {
             return Ok(());
         }
         let (workspace, environment) = (&task.workspace, &task.workspace.environment);
-        let now = self.now().as_millis();
-        let mut transaction = self.catalog().begin().await?;
+        let now = self.core.now().as_millis();
+        let mut transaction = self.core.catalog().begin().await?;
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM environments").fetch_one(&mut *transaction).await?;
         let name = storable(&environment.name);
         let name = free_name(&mut transaction, "environments", environment.id, &name, None).await?;
@@ -272,13 +272,13 @@ impl Core {
     pub async fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<Task>, u64)> {
         let mut counting = Sql::new(format!("SELECT COUNT(*) {TASK_SOURCE}"));
         push_task_filter(&mut counting, filter);
-        let total: i64 = counting.build_query_scalar().fetch_one(self.catalog().read()).await?;
+        let total: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
 
         let mut listing = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE}"));
         push_task_filter(&mut listing, filter);
         listing.push(" ORDER BY t.name, t.id LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
         listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
-        let rows: Vec<TaskRow> = listing.build_query_as().fetch_all(self.catalog().read()).await?;
+        let rows: Vec<TaskRow> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
         let tasks = rows.into_iter().map(TaskRow::into_task).collect::<Result<_>>()?;
         Ok((tasks, total.saturating_as::<u64>()))
     }
@@ -287,7 +287,7 @@ impl Core {
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
         let mut query = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.id = "));
         query.push_bind(id.to_string());
-        let row: Option<TaskRow> = query.build_query_as().fetch_optional(self.catalog().read()).await?;
+        let row: Option<TaskRow> = query.build_query_as().fetch_optional(self.core.catalog().read()).await?;
         row.map(TaskRow::into_task).transpose()
     }
 
@@ -303,7 +303,7 @@ impl Core {
                 None => {
                     let new = NewEnvironment { id: None, name: "default".to_owned(), description: None };
                     // What is written down is the workspace that it is made for.
-                    match self.unattended().create_environment(&new).await {
+                    match Self::new(&self.core.without_audit()).create_environment(&new).await {
                         // Somebody else made it at this moment.
                         Err(error) if error.kind() == ErrorKind::Conflict => {
                             let known = self.environments().await?;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use runlog_model::{FileFormat, Record, RecordOrder, RunStatus, TimeRange, Timestamp};
-use runlog_store::{Error, ErrorKind, LiveQuery, PageRequest, PageStatus, Result, ScanColumn, ScanFilter, Search};
+use runlog_store::logs::LiveQuery;
+use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::query::{ScanColumn, ScanFilter, SearchQuery};
+use runlog_store::{Error, ErrorKind, Result};
 
 use crate::common::{Archive, record, search_for};
 
@@ -76,8 +79,8 @@ fn is_read<T: PartialEq>(what: &str, read: Result<T>, expected: &T, object: &str
 }
 
 /// A search goes on without what it cannot read, and says so.
-async fn is_found(archive: &Here, search: Search, wanted: &str) -> bool {
-    let page = archive.store.search(search).await.unwrap();
+async fn is_found(archive: &Here, search: SearchQuery, wanted: &str) -> bool {
+    let page = archive.store.query().search(search).await.unwrap();
     let found: Vec<_> = page.items.into_iter().map(|it| it.message.unwrap()).collect();
     if page.unreadable_records == 0 {
         assert_eq!(found, [wanted]);
@@ -95,11 +98,11 @@ async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, num
     let mut count = |is_read: bool| failed += usize::from(!is_read);
 
     let query = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Asc, start_index: 7, count: 5 };
-    let live = store.live_page(run_id, &query).await.map(|page| page.records);
+    let live = store.logs().live_page(run_id, &query).await.map(|page| page.records);
     count(is_read("a live page", live, &records[7..12].to_vec(), object));
 
     let download = async {
-        let mut reader = store.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
+        let mut reader = store.logs().read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
         let mut read = Vec::new();
         while let Some(some) = reader.next().await? {
             read.extend(some);
@@ -113,7 +116,7 @@ async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, num
 
     let scan = async {
         let columns = [ScanColumn::Message, ScanColumn::Severity, ScanColumn::BundleName];
-        let batches: Vec<_> = store.scan(ScanFilter::default(), &columns).stream().try_collect().await?;
+        let batches: Vec<_> = store.query().scan(ScanFilter::default(), &columns).stream().try_collect().await?;
         let text = |batch: &arrow_array::RecordBatch, column: usize, row: usize| {
             use arrow_array::Array;
             use arrow_array::cast::AsArray;
@@ -129,7 +132,8 @@ async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, num
         records.iter().map(|it| [it.message.clone(), it.severity.clone(), it.bundle_name.clone()]).collect();
     count(is_read("a scan", scan.await, &all, object));
 
-    let histogram = store.histogram(run_id, TimeRange::ALL, 1).await.map(|it| it.buckets.iter().flatten().sum::<u64>());
+    let histogram =
+        store.logs().histogram(run_id, TimeRange::ALL, 1).await.map(|it| it.buckets.iter().flatten().sum::<u64>());
     count(is_read("a histogram", histogram, &(records.len() as u64), object));
 
     let page = async {
@@ -240,7 +244,7 @@ async fn what_other_objects_hold_is_found_beside_a_damaged_one() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, damage(&whole, 1, 2)).unwrap();
     archive.reopen().await;
-    let page = archive.store.search(search_for("beside")).await.unwrap();
+    let page = archive.store.query().search(search_for("beside")).await.unwrap();
     assert_eq!(page.items.iter().filter_map(|it| it.message.as_deref()).collect::<Vec<_>>(), ["beside it"]);
     assert_eq!((page.unreadable_records, page.unreadable_runs.len()), (100, 1));
     assert!(page.unreadable_runs.contains(&damaged_run));

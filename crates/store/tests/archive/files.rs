@@ -6,7 +6,7 @@ use super::common::{places, record};
 use arrow_array::cast::AsArray;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use runlog_store::{Bucket, FiledRecord, RecordFile};
+use runlog_store::bucket::{Bucket, RecordFileWriter, RecordRow};
 
 /// More than one part of an upload.
 const LARGE: usize = 9 << 20;
@@ -31,10 +31,9 @@ async fn check(bucket: Bucket, folder: &Path) {
     assert!(!folder.join("team/abandoned").exists());
 
     let run = ["run", "t", "nightly", "w", "team", "default", "execution_failed"].map(str::to_owned);
-    let mut columns = RecordFile::begin(bucket.begin("log.parquet"), run).unwrap();
+    let mut columns = RecordFileWriter::begin(bucket.begin("log.parquet"), run).unwrap();
     let records = [record(1, "one"), record(2, "two")];
-    let filed =
-        |index: usize| FiledRecord { id: ["r-0", "r-1"][index], arrival: index as u64, record: &records[index] };
+    let filed = |index: usize| RecordRow { id: ["r-0", "r-1"][index], arrival: index as u64, record: &records[index] };
     columns.add(&[filed(0), filed(1)]).await.unwrap();
     columns.finish().await.unwrap();
     let file = std::fs::File::open(folder.join("log.parquet")).unwrap();

@@ -83,7 +83,7 @@ async fn a_deletion_goes_on_when_whoever_asked_for_it_is_gone() {
     assert_eq!(archive.objects(), 200);
     let (store, run_id) = (archive.store.clone(), archive.run_id);
     let asking = tokio::spawn(async move { store.maintenance().delete_log(run_id).await });
-    while archive.store.run(run_id).await.unwrap().unwrap().records > 0 {
+    while archive.store.runs().get(run_id).await.unwrap().unwrap().records > 0 {
         tokio::task::yield_now().await;
     }
     asking.abort();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use runlog_model::{FileFormat, Record, RecordOrder, TimeRange};
-use runlog_store::{ErrorKind, PageFile, PageRequest, PageStatus, Store};
+use runlog_store::pages::{PageFile, PageRequest, PageStatus};
+use runlog_store::{ErrorKind, Store};
 use url::Url;
 
 use super::common::places::{sqlite_and_folder, sqlite_and_s3};

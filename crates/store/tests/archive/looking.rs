@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use runlog_model::wire::admin::{NewServiceAccount, NewUser};
-use runlog_store::{AccessToken, OverviewFilter, RecordFilter, TaskLineFilter};
+use runlog_store::accounts::AccessToken;
+use runlog_store::logs::RecordFilter;
+use runlog_store::runs::{OverviewFilter, TaskOverviewFilter};
 
 const SEVERITIES: [&str; 4] = ["INFO", "warn", "ERROR", "odd"];
 
@@ -38,7 +40,7 @@ proptest! {
         runtime().block_on(async {
             let archive = Archive::new().await;
             let log = mixed_log(&archive, &times, batch_records, is_sealed).await;
-            let found = archive.store.records_from(archive.run_id, from, count).await.unwrap();
+            let found = archive.store.logs().records_from(archive.run_id, from, count).await.unwrap();
             let wanted: Vec<Record> = log.iter().skip(from as usize).take(count as usize).cloned().collect();
             prop_assert_eq!((found.total, found.records), (log.len() as u64, wanted));
             Ok(())
@@ -77,7 +79,7 @@ proptest! {
             }
             let (mut found, mut scanned) = (Vec::new(), 0);
             loop {
-                let part = archive.store.find_records(archive.run_id, &filter).await.unwrap();
+                let part = archive.store.logs().find_records(archive.run_id, &filter).await.unwrap();
                 prop_assert!(part.records.len() <= step);
                 scanned += part.scanned;
                 found.extend(part.records);
@@ -101,7 +103,7 @@ proptest! {
             let archive = Archive::new().await;
             let log = mixed_log(&archive, &times, batch_records, is_sealed).await;
             let inside = sorted(log.clone(), range);
-            let histogram = archive.store.histogram(archive.run_id, range, buckets).await.unwrap();
+            let histogram = archive.store.logs().histogram(archive.run_id, range, buckets).await.unwrap();
             let start = histogram.start.unwrap_or(Timestamp::MIN);
             prop_assert!(histogram.buckets.len() as u64 <= buckets);
             let mut wanted = vec![[0; 7]; histogram.buckets.len()];
@@ -127,13 +129,13 @@ async fn records_dated_far_away_make_no_bucket_of_decades() {
         let archive = Archive::new().await;
         let times: Vec<i64> = [0, 5].into_iter().chain((0..60).map(|at| now + at * 1_000)).chain([far]).collect();
         mixed_log(&archive, &times, 100, is_sealed).await;
-        let histogram = archive.store.histogram(archive.run_id, TimeRange::ALL, 30).await.unwrap();
+        let histogram = archive.store.logs().histogram(archive.run_id, TimeRange::ALL, 30).await.unwrap();
         let totals: Vec<u64> = histogram.buckets.iter().map(|bucket| bucket.iter().sum()).collect();
         assert_eq!((histogram.start, histogram.before), (Some(Timestamp::clamped(now)), 2));
         assert_eq!((totals.iter().sum::<u64>(), totals.len(), histogram.bucket_ms), (60, 30, 1_967));
         // Whoever asks for a range has it.
         let range = TimeRange { start: Some(Timestamp::clamped(0)), end: Some(Timestamp::clamped(far)) };
-        let asked = archive.store.histogram(archive.run_id, range, 30).await.unwrap();
+        let asked = archive.store.logs().histogram(archive.run_id, range, 30).await.unwrap();
         assert_eq!(asked.buckets.iter().flatten().sum::<u64>(), 63);
     }
 }
@@ -153,7 +155,7 @@ async fn a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks
         (search.run_id, search.after) = (run_id, None);
         let mut found = Vec::new();
         loop {
-            let page = archive.store.search(search.clone()).await.unwrap();
+            let page = archive.store.query().search(search.clone()).await.unwrap();
             found.extend(page.items.into_iter().map(|item| (item.time.as_millis(), item.message.unwrap())));
             let Some(next) = page.next else { break };
             assert!(search.after.is_none_or(|after| next < after), "{next:?} is no further than {:?}", search.after);
@@ -175,17 +177,17 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
     let second = archive.start_another_run().await;
     archive.finish_run(second).await;
     archive.start_another_run().await;
-    let now = archive.store.run(second).await.unwrap().unwrap().triggered_at;
+    let now = archive.store.runs().get(second).await.unwrap().unwrap().triggered_at;
     let start = now.plus_millis(-60_000);
     let filter = OverviewFilter { workspace_ids: None, start, end: now.plus_millis(1), bucket_ms: 60_000 };
-    let counts = archive.store.outcome_counts(&filter).await.unwrap();
+    let counts = archive.store.runs().outcome_counts(&filter).await.unwrap();
     let counts: Vec<_> = counts.iter().map(|count| (count.bucket, count.status, count.runs)).collect();
     assert_eq!(counts, [(0, RunStatus::Failed, 1), (1, RunStatus::Executing, 1), (1, RunStatus::Successful, 1)]);
     let none = OverviewFilter { workspace_ids: Some(Vec::new()), ..filter };
-    assert_eq!(archive.store.outcome_counts(&none).await.unwrap(), []);
+    assert_eq!(archive.store.runs().outcome_counts(&none).await.unwrap(), []);
 
     let lines = async |failing, since| {
-        let filter = TaskLineFilter {
+        let filter = TaskOverviewFilter {
             workspace_ids: None,
             task_id: Some(archive.task_id),
             name_part: Some("IGHT".to_owned()),
@@ -195,7 +197,7 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
             limit: 10,
             offset: 0,
         };
-        archive.store.task_lines(&filter).await.unwrap()
+        archive.store.runs().task_overviews(&filter).await.unwrap()
     };
     let (found, total) = lines(true, start).await;
     let line = &found[0];
@@ -211,51 +213,51 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
 async fn a_session_ends_with_what_it_was_opened_with() {
     let archive = Archive::new().await;
     let store = &archive.store;
-    let user = store.create_user(&NewUser { name: "kim".to_owned(), administrator: false }).await.unwrap();
-    let token = store.create_token(&user.id, "laptop").await.unwrap();
+    let user = store.accounts().create_user(&NewUser { name: "kim".to_owned(), administrator: false }).await.unwrap();
+    let token = store.accounts().create_token(&user.id, "laptop").await.unwrap();
     let text = token.token.clone().unwrap();
-    let opened = store.open_session(&text).await.unwrap().unwrap();
-    assert_eq!(store.session(&opened.text).await.unwrap().unwrap().caller.name, "kim");
-    assert!(store.open_session(&opened.text).await.unwrap().is_none());
-    assert!(store.session(&text).await.unwrap().is_none());
-    store.revoke_token(&token.id, None).await.unwrap();
-    assert!(store.session(&opened.text).await.unwrap().is_none());
+    let opened = store.accounts().open_session(&text).await.unwrap().unwrap();
+    assert_eq!(store.accounts().session(&opened.text).await.unwrap().unwrap().caller.name, "kim");
+    assert!(store.accounts().open_session(&opened.text).await.unwrap().is_none());
+    assert!(store.accounts().session(&text).await.unwrap().is_none());
+    store.accounts().revoke_token(&token.id, None).await.unwrap();
+    assert!(store.accounts().session(&opened.text).await.unwrap().is_none());
 
     let new = NewServiceAccount { name: "robot".to_owned(), permissions: Vec::new() };
-    let account = store.create_service_account(&new).await.unwrap();
+    let account = store.accounts().create_service_account(&new).await.unwrap();
     let expires_at = account.created_date.plus_millis(1_000);
     let proof = AccessToken { account_id: &account.id, key_id: "access-tokens-1", expires_at };
-    let opened = store.open_session_of_account(proof).await.unwrap();
-    let session = store.session(&opened.text).await.unwrap().unwrap();
+    let opened = store.accounts().open_service_account_session(proof).await.unwrap();
+    let session = store.accounts().session(&opened.text).await.unwrap().unwrap();
     assert_eq!((session.key_id.as_deref(), session.expires_at), (Some("access-tokens-1"), expires_at));
     archive.clock.advance_ms(1_000);
-    assert!(store.session(&opened.text).await.unwrap().is_none());
+    assert!(store.accounts().session(&opened.text).await.unwrap().is_none());
     store.maintenance().sweep().await.unwrap();
-    store.save_query(&session.caller, "all", "SELECT 1").await.unwrap();
-    store.delete_service_account(&account.id).await.unwrap();
-    assert_eq!(store.saved_queries(&session.caller).await.unwrap(), []);
+    store.saved_queries().save(&session.caller, "all", "SELECT 1").await.unwrap();
+    store.accounts().delete_service_account(&account.id).await.unwrap();
+    assert_eq!(store.saved_queries().list(&session.caller).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_token_that_is_good_for_a_while_ends_with_its_sessions() {
     let archive = Archive::new().await;
     let store = &archive.store;
-    let user = store.create_user(&NewUser { name: "kim".to_owned(), administrator: true }).await.unwrap();
-    let made = store.create_passing_token(&user.id, "recovered", 60_000).await.unwrap();
+    let user = store.accounts().create_user(&NewUser { name: "kim".to_owned(), administrator: true }).await.unwrap();
+    let made = store.accounts().create_expiring_token(&user.id, "recovered", 60_000).await.unwrap();
     let text = made.token.clone().unwrap();
     assert_eq!(made.expiration_date, Some(made.created_date.plus_millis(60_000)));
-    assert_eq!(store.tokens(Some(&user.id)).await.unwrap()[0].expiration_date, made.expiration_date);
-    assert!(store.caller_by_token(&text).await.unwrap().is_some());
-    let opened = store.open_session(&text).await.unwrap().unwrap();
+    assert_eq!(store.accounts().tokens(Some(&user.id)).await.unwrap()[0].expiration_date, made.expiration_date);
+    assert!(store.accounts().authenticate_token(&text).await.unwrap().is_some());
+    let opened = store.accounts().open_session(&text).await.unwrap().unwrap();
     assert_eq!(Some(opened.expires_at), made.expiration_date);
 
     archive.clock.advance_ms(60_000);
-    assert!(store.caller_by_token(&text).await.unwrap().is_none());
-    assert!(store.open_session(&text).await.unwrap().is_none());
-    assert!(store.session(&opened.text).await.unwrap().is_none());
+    assert!(store.accounts().authenticate_token(&text).await.unwrap().is_none());
+    assert!(store.accounts().open_session(&text).await.unwrap().is_none());
+    assert!(store.accounts().session(&opened.text).await.unwrap().is_none());
     archive.clock.advance_ms(1);
     store.maintenance().sweep().await.unwrap();
-    assert!(store.tokens(Some(&user.id)).await.unwrap().is_empty());
+    assert!(store.accounts().tokens(Some(&user.id)).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

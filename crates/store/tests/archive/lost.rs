@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use runlog_model::{FileFormat, RecordOrder};
-use runlog_store::PageStatus;
+use runlog_store::pages::PageStatus;
 
 use super::common::{Archive, places, record};
 

@@ -10,15 +10,16 @@ mod names {
     use runlog_model::wire::admin::{AuditEntry, NewTask, NewWorkspace};
     use runlog_model::wire::push::{FinishRun, StartRun};
     use runlog_model::{FileFormat, RecordOrder, RunStatus, TaskId, Timestamp, WorkspaceId};
-    use runlog_store::{
-        AuditFilter, ErrorKind, HistoryCondition, HistoryExclude, HistoryFilter, TaskFilter, TaskLineFilter,
-    };
+    use runlog_store::audit::AuditFilter;
+    use runlog_store::runs::{HistoryCondition, HistoryExclude, HistoryFilter, TaskOverviewFilter};
+    use runlog_store::workspaces::TaskFilter;
+    use runlog_store::ErrorKind;
 
     use super::Archive;
     use crate::common::record;
 
     async fn workspace_of(archive: &Archive) -> WorkspaceId {
-        archive.store.task(archive.task_id).await.unwrap().unwrap().workspace.id
+        archive.store.workspaces().task(archive.task_id).await.unwrap().unwrap().workspace.id
     }
 
     fn task(id: Option<TaskId>, workspace_id: WorkspaceId, name: &str) -> NewTask {
@@ -40,7 +41,7 @@ mod names {
 
     async fn subjects(archive: &Archive) -> Vec<String> {
         let filter = AuditFilter { limit: 10, ..AuditFilter::default() };
-        let (entries, _) = archive.store.audit_entries(&filter).await.unwrap();
+        let (entries, _) = archive.store.audit().entries(&filter).await.unwrap();
         entries.into_iter().map(|entry| entry.subject).collect()
     }
 
@@ -51,21 +52,21 @@ mod names {
         let id: TaskId = "0123456789abcdef01234567".parse().unwrap();
         let by_id = (0..8).map(|_| {
             let (store, new) = (archive.store.clone(), task(Some(id), workspace, "weekly"));
-            tokio::spawn(async move { store.create_task(&new).await })
+            tokio::spawn(async move { store.workspaces().create_task(&new).await })
         });
         for made in join_all(by_id).await {
             assert_eq!(made.unwrap().unwrap().id, id);
         }
         let by_name = (0..8).map(|_| {
             let (store, new) = (archive.store.clone(), task(None, workspace, " hourly"));
-            tokio::spawn(async move { store.task_named(&new).await })
+            tokio::spawn(async move { store.workspaces().get_or_create_task(&new).await })
         });
         let made = join_all(by_name).await;
         let made: HashSet<String> = made.into_iter().map(|task| task.unwrap().unwrap().id.to_string()).collect();
         assert_eq!(made.len(), 1);
         let filter = TaskFilter { limit: 10, ..TaskFilter::default() };
-        assert_eq!(archive.store.tasks(&filter).await.unwrap().1, 3);
-        let other = archive.store.create_task(&task(Some(id), workspace, "monthly")).await.unwrap_err();
+        assert_eq!(archive.store.workspaces().tasks(&filter).await.unwrap().1, 3);
+        let other = archive.store.workspaces().create_task(&task(Some(id), workspace, "monthly")).await.unwrap_err();
         assert_eq!(other.kind(), ErrorKind::Conflict);
     }
 
@@ -82,17 +83,17 @@ mod names {
         };
         let making = (0..8).map(|_| {
             let (store, new) = (archive.store.clone(), new("team"));
-            tokio::spawn(async move { store.create_workspace(&new, "admin").await })
+            tokio::spawn(async move { store.workspaces().create_workspace(&new, "admin").await })
         });
         for made in join_all(making).await {
             assert_eq!(made.unwrap().unwrap().id, id);
         }
-        assert_eq!(archive.store.environments().await.unwrap().len(), 1);
-        assert_eq!(archive.store.workspaces().await.unwrap().len(), 1);
-        let other = archive.store.create_workspace(&new("another"), "admin").await.unwrap_err();
+        assert_eq!(archive.store.workspaces().environments().await.unwrap().len(), 1);
+        assert_eq!(archive.store.workspaces().list().await.unwrap().len(), 1);
+        let other = archive.store.workspaces().create_workspace(&new("another"), "admin").await.unwrap_err();
         assert_eq!(other.kind(), ErrorKind::Conflict);
         let same_name = NewWorkspace { id: None, ..new("team") };
-        let taken = archive.store.create_workspace(&same_name, "admin").await.unwrap_err();
+        let taken = archive.store.workspaces().create_workspace(&same_name, "admin").await.unwrap_err();
         assert_eq!((taken.kind(), taken.to_string().contains("\"team\"")), (ErrorKind::Conflict, true));
     }
 
@@ -103,11 +104,11 @@ mod names {
         let archive = Archive::new().await;
         let workspace = workspace_of(&archive).await;
         let new = NewTask { tags: vec!["Nightly".to_owned()], ..task(None, workspace, "Änderungen 100%") };
-        let made = archive.store.create_task(&new).await.unwrap();
-        assert_eq!(archive.store.task_named(&new).await.unwrap().id, made.id);
+        let made = archive.store.workspaces().create_task(&new).await.unwrap();
+        assert_eq!(archive.store.workspaces().get_or_create_task(&new).await.unwrap().id, made.id);
 
         let count =
-            async |filter: TaskFilter| archive.store.tasks(&TaskFilter { limit: 10, ..filter }).await.unwrap().1;
+            async |filter: TaskFilter| archive.store.workspaces().tasks(&TaskFilter { limit: 10, ..filter }).await.unwrap().1;
         let long = "x".repeat(1_000);
         for (name, expected) in
             [("änd", 1), ("ÄND", 1), ("Änderungen 100%", 1), ("derungen", 0), ("_n", 0), (long.as_str(), 0)]
@@ -123,7 +124,7 @@ mod names {
             assert_eq!(count(TaskFilter { tags: vec![tag.to_owned()], ..TaskFilter::default() }).await, expected);
         }
 
-        let lines = TaskLineFilter {
+        let lines = TaskOverviewFilter {
             workspace_ids: None,
             task_id: None,
             name_part: Some("ÄNDERUNG".to_owned()),
@@ -133,8 +134,8 @@ mod names {
             limit: 10,
             offset: 0,
         };
-        assert_eq!(archive.store.task_lines(&lines).await.unwrap().1, 1);
-        archive.store.start_run(archive.run_id, &StartRun::of_task(archive.task_id), &archive.caller).await.unwrap();
+        assert_eq!(archive.store.runs().task_overviews(&lines).await.unwrap().1, 1);
+        archive.store.runs().start(archive.run_id, &StartRun::of_task(archive.task_id), &archive.caller).await.unwrap();
         let history = async |part: &str, negated| {
             let filter = HistoryFilter {
                 environment_id: Some(made.workspace.environment.id),
@@ -145,7 +146,7 @@ mod names {
                 offset: 0,
                 after: None,
             };
-            archive.store.history(&filter).await.unwrap().len()
+            archive.store.runs().history(&filter).await.unwrap().len()
         };
         assert_eq!((history("NIGHT", false).await, history("NIGHT", true).await), (1, 0));
         assert_eq!((history("änd", false).await, history("änd", true).await), (0, 1));
@@ -157,18 +158,18 @@ mod names {
         let archive = Archive::new().await;
         let artifact = ArtifactPart { name: Some("a\0b".to_owned()), ..ArtifactPart::default() };
         let start = StartRun { artifact, task_version: Some("1\0".to_owned()), ..StartRun::of_task(archive.task_id) };
-        archive.store.start_run(archive.run_id, &start, &archive.caller).await.unwrap();
+        archive.store.runs().start(archive.run_id, &start, &archive.caller).await.unwrap();
         let error_message = Some("no table\0orders".to_owned());
         let finish = FinishRun { error_message, ..FinishRun::with_status(RunStatus::Failed) };
-        archive.store.finish_run(archive.run_id, &finish).await.unwrap();
-        let run = archive.store.run(archive.run_id).await.unwrap().unwrap();
+        archive.store.runs().finish(archive.run_id, &finish).await.unwrap();
+        let run = archive.store.runs().get(archive.run_id).await.unwrap().unwrap();
         assert_eq!(run.error_message.as_deref(), Some("no table\u{fffd}orders"));
         assert_eq!((run.artifact.name.as_deref(), run.task_version.as_str()), (Some("a\u{fffd}b"), "1\u{fffd}"));
 
         let new = NewTask { version: Some("2\0".to_owned()), ..task(None, workspace_of(&archive).await, "odd") };
-        let made = archive.store.create_task(&new).await.unwrap();
-        assert_eq!(archive.store.task(made.id).await.unwrap().unwrap().version, "2\u{fffd}");
-        archive.store.audit(read_log(&archive, "\0")).await.unwrap();
+        let made = archive.store.workspaces().create_task(&new).await.unwrap();
+        assert_eq!(archive.store.workspaces().task(made.id).await.unwrap().unwrap().version, "2\u{fffd}");
+        archive.store.audit().record(read_log(&archive, "\0")).await.unwrap();
         assert_eq!(subjects(&archive).await, ["\u{fffd}"]);
     }
 
@@ -183,7 +184,7 @@ mod names {
         let (first, second, audited) = tokio::join!(
             node.pages().request_page(&request),
             node.pages().request_page(&request),
-            node.audit(read_log(&archive, "a run"))
+            node.audit().record(read_log(&archive, "a run"))
         );
         let refused: Vec<_> = [first, second].into_iter().filter_map(|page| page.err().map(|e| e.kind())).collect();
         assert_eq!(refused, [ErrorKind::Conflict]);
@@ -209,7 +210,7 @@ mod names {
         let later = archive.now().as_millis() + 1_000;
         for (number, start) in [start(later, "old", "old"), start(later + 1, "new%", "new")].into_iter().enumerate() {
             let id = format!("6c0e5a34-0000-4000-8000-0000000000{number:02}").parse().unwrap();
-            archive.store.start_run(id, &start, &archive.caller).await.unwrap();
+            archive.store.runs().start(id, &start, &archive.caller).await.unwrap();
         }
         let count = async |artifact_id: Option<&str>, runtime: &[(&'static str, &str)]| {
             let filter = TaskFilter {
@@ -218,7 +219,7 @@ mod names {
                 limit: 10,
                 ..TaskFilter::default()
             };
-            let (tasks, total) = archive.store.tasks(&filter).await.unwrap();
+            let (tasks, total) = archive.store.workspaces().tasks(&filter).await.unwrap();
             assert_eq!(tasks.len() as u64, total);
             total
         };

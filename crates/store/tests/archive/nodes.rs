@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runlog_model::{FileFormat, Record, RecordOrder, RunId};
-use runlog_store::{AuditFilter, ErrorKind, PageRequest, PageStatus, Result, Retention, Store};
+use runlog_store::audit::AuditFilter;
+use runlog_store::maintenance::Retention;
+use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::{ErrorKind, Result, Store};
 
 use crate::common::{Archive, places, record};
 
@@ -49,7 +52,7 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
         let status = node.pages().page_status(archive.run_id, &ticket.unwrap().token, Duration::ZERO).await.unwrap();
         assert!(matches!(status, PageStatus::Ready(_)), "{status:?}");
     }
-    let keys: BTreeSet<_> = futures::future::join_all(nodes.iter().map(|node| node.signing_keys("links")))
+    let keys: BTreeSet<_> = futures::future::join_all(nodes.iter().map(|node| node.signing_keys().list("links")))
         .await
         .into_iter()
         .map(|keys| keys.unwrap()[0].value.clone())
@@ -66,10 +69,10 @@ async fn a_node_whose_clock_is_hours_ahead_takes_nothing_out_of_the_hands_of_ano
     let (ahead, its_clock) = archive.node_ahead_by(7 * HOUR_MS).await;
 
     assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
-    assert_eq!(archive.store.due_summaries(1).await.unwrap().len(), 1);
-    assert!(ahead.due_summaries(1).await.unwrap().is_empty(), "the lease is as long for every clock");
+    assert_eq!(archive.store.summaries().claim_due(1).await.unwrap().len(), 1);
+    assert!(ahead.summaries().claim_due(1).await.unwrap().is_empty(), "the lease is as long for every clock");
     its_clock.advance_ms(HOUR_MS + 60_000);
-    assert_eq!(ahead.due_summaries(1).await.unwrap().len(), 1, "a lease that ran out is taken over");
+    assert_eq!(ahead.summaries().claim_due(1).await.unwrap().len(), 1, "a lease that ran out is taken over");
 }
 
 /// Runs of one batch each, in one sealed file.
@@ -142,7 +145,7 @@ async fn deletions_beside_pushes_pages_and_sealing_on_three_nodes_all_succeed() 
 async fn retention_on_two_nodes_deletes_and_notes_each_log_once() {
     let archive = Archive::<places::postgres_and_folder>::new().await;
     let runs = sealed_runs(&archive, 12).await;
-    let workspace = archive.store.run(runs[0]).await.unwrap().unwrap().workspace_id;
+    let workspace = archive.store.runs().get(runs[0]).await.unwrap().unwrap().workspace_id;
     archive.store.maintenance().set_retention(workspace, Retention { days: Some(1), bytes: None }).await.unwrap();
     let other = archive.another_node().await;
     archive.clock.advance_ms(25 * HOUR_MS);
@@ -152,7 +155,7 @@ async fn retention_on_two_nodes_deletes_and_notes_each_log_once() {
     assert_eq!((here.runs + there.runs, here.records + there.records), (12, 60));
     assert_eq!((here.failed, there.failed), (0, 0));
     let filter = AuditFilter { limit: 100, ..AuditFilter::default() };
-    assert_eq!(archive.store.audit_entries(&filter).await.unwrap().1, 12);
+    assert_eq!(archive.store.audit().entries(&filter).await.unwrap().1, 12);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,8 +165,8 @@ async fn five_first_starts_at_once_make_one_administrator() {
     for _ in 0..5 {
         nodes.push(archive.another_node().await);
     }
-    let started = futures::future::join_all(nodes.iter().map(|node| node.ensure_administrator())).await;
+    let started = futures::future::join_all(nodes.iter().map(|node| node.accounts().ensure_administrator())).await;
     let tokens: Vec<_> = started.into_iter().filter_map(|token| token.unwrap()).collect();
     assert_eq!(tokens.len(), 1);
-    assert!(archive.store.caller_by_token(&tokens[0]).await.unwrap().is_some());
+    assert!(archive.store.accounts().authenticate_token(&tokens[0]).await.unwrap().is_some());
 }

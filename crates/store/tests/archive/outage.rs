@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use runlog_model::{FileFormat, RecordOrder, TimeRange};
-use runlog_store::{ErrorKind, LiveQuery, PageStatus, PageTicket, StoreSettings};
+use runlog_store::logs::LiveQuery;
+use runlog_store::pages::{PageStatus, PageTicket};
+use runlog_store::{ErrorKind, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 use super::common::gate::{Gate, Passage};
@@ -73,7 +75,7 @@ async fn a_page_that_was_asked_for_while_the_bucket_is_away_comes_when_it_is_bac
     // Whoever needs the bucket itself is told that it is away, after some seconds.
     let begun = Instant::now();
     let fresh = archive.another_node().await;
-    let error = fresh.live_page(archive.run_id, &live()).await.unwrap_err();
+    let error = fresh.logs().live_page(archive.run_id, &live()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     for _ in 0..3 {
@@ -82,8 +84,8 @@ async fn a_page_that_was_asked_for_while_the_bucket_is_away_comes_when_it_is_bac
         assert_eq!(status(&archive, &ticket).await, PageStatus::InProgress);
         archive.clock.advance_ms(20_000);
     }
-    let figures = archive.store.maintenance().figures().await.unwrap();
-    assert_eq!((figures.pages_failed, figures.pages_waiting), (0, 1), "what is away is no fault of the page");
+    let metrics = archive.store.maintenance().metrics().await.unwrap();
+    assert_eq!((metrics.pages_failed, metrics.pages_waiting), (0, 1), "what is away is no fault of the page");
     gate.set(Passage::Open);
     assert!(fresh.pages().build_wanted_page().await.unwrap());
     assert!(matches!(status(&archive, &ticket).await, PageStatus::Ready(_)));
@@ -103,10 +105,10 @@ async fn a_read_waits_some_seconds_for_a_bucket_that_comes_back() {
         });
         // Each time another node, which has nothing in its memory.
         let node = archive.another_node().await;
-        assert_eq!(node.live_page(archive.run_id, &live()).await.unwrap().records.len(), 10, "{passage:?}");
+        assert_eq!(node.logs().live_page(archive.run_id, &live()).await.unwrap().records.len(), 10, "{passage:?}");
         opened.await.unwrap();
     }
-    assert_eq!(fresh.live_page(archive.run_id, &live()).await.unwrap().total, 2_000);
+    assert_eq!(fresh.logs().live_page(archive.run_id, &live()).await.unwrap().total, 2_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +117,7 @@ async fn a_bucket_that_hangs_is_given_up_after_some_seconds() {
     let node = archive.another_node().await;
     gate.set(Passage::Hanging);
     let begun = Instant::now();
-    let error = node.live_page(archive.run_id, &live()).await.unwrap_err();
+    let error = node.logs().live_page(archive.run_id, &live()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
@@ -203,7 +205,7 @@ async fn reads_and_page_requests_wait_for_a_database_that_is_restarted() {
                 let mut done = 0;
                 while !stop.is_cancelled() {
                     if number < 6 {
-                        store.live_page(run_id, &live()).await.unwrap();
+                        store.logs().live_page(run_id, &live()).await.unwrap();
                     } else {
                         // Of a commit whose answer was lost nobody knows whether it was made: whoever asks again gets
                         // it.

@@ -8,7 +8,10 @@ mod pages {
     use futures::{FutureExt, TryStreamExt};
     use runlog_model::wire::admin::AuditEntry;
     use runlog_model::{FileFormat, Record, RecordOrder, TimeRange, Timestamp};
-    use runlog_store::{AuditFilter, ErrorKind, Health, PageRequest, PageStatus, PageTicket, Store};
+    use runlog_store::audit::AuditFilter;
+    use runlog_store::maintenance::Health;
+    use runlog_store::pages::{PageRequest, PageStatus, PageTicket};
+    use runlog_store::{ErrorKind, Store};
     use tokio_util::sync::CancellationToken;
 
     use super::{Archive, CASES};
@@ -61,7 +64,7 @@ mod pages {
 
     async fn entries(archive: &Archive) -> usize {
         let filter = AuditFilter { limit: 100, ..AuditFilter::default() };
-        archive.store.audit_entries(&filter).await.unwrap().0.len()
+        archive.store.audit().entries(&filter).await.unwrap().0.len()
     }
 
     async fn bytes_of(store: &Store, key: &str) -> runlog_store::Result<Vec<u8>> {
@@ -180,9 +183,9 @@ mod pages {
         }
         assert!((8..20).contains(&attempts), "{attempts} attempts in an hour");
         let told = async || {
-            let (figures, findings) = (node.maintenance().figures().await.unwrap(), node.maintenance().diagnose().await);
+            let (metrics, findings) = (node.maintenance().metrics().await.unwrap(), node.maintenance().diagnose().await);
             let is_bad = findings.iter().any(|found| found.what == "log files" && found.health == Health::Bad);
-            (figures.pages_failed, is_bad)
+            (metrics.pages_failed, is_bad)
         };
         assert_eq!(told().await, (1, true));
         archive.clock.advance_ms(200_000);

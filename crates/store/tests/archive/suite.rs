@@ -13,8 +13,17 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
-use runlog_store::{AuditFilter, CollectorFigures, DueSummary, ErrorKind, Health, Learned, LiveQuery, NewAlert, NewProblem, NewSummary, PageRequest, PageStatus, RefusedRange, Retention, RowCondition, RowTable, RunFilter, RunProgress, ScanColumn, ScanFilter, Search, Setback, Store, UpstreamRun,
-};
+use runlog_store::alerts::NewAlert;
+use runlog_store::audit::AuditFilter;
+use runlog_store::collection::{CollectorHeartbeat, UpsertCounts, UpstreamRunState, FailedAttempt, UpstreamRun};
+use runlog_store::delivery::RefusedRange;
+use runlog_store::logs::LiveQuery;
+use runlog_store::maintenance::{Health, Retention};
+use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::query::{ViewCondition, CatalogView, ScanColumn, ScanFilter, SearchQuery};
+use runlog_store::runs::RunFilter;
+use runlog_store::summaries::{ClaimedSummary, NewErrorGroup, NewSummary};
+use runlog_store::{ErrorKind, Store};
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
 async fn naive_pages(archive: &Archive, range: TimeRange, order: RecordOrder) -> Vec<Vec<Record>> {
@@ -148,7 +157,7 @@ proptest! {
             }
             let order = if is_ascending { RecordOrder::Asc } else { RecordOrder::Desc };
             let query = LiveQuery { range, order, start_index, count };
-            let live = archive.store.live_page(archive.run_id, &query).await.unwrap();
+            let live = archive.store.logs().live_page(archive.run_id, &query).await.unwrap();
             let total = records.len() as u64;
             let mut expected = sorted(records, range);
             if order == RecordOrder::Desc {
@@ -189,8 +198,8 @@ async fn a_run_begins_with_its_first_records_and_is_not_begun_without_them() {
     let archive = Archive::new().await;
     let start = StartRun { status: Some(RunStatus::Dispatching), ..StartRun::of_task(archive.task_id) };
     let waiting: RunId = "6c0e5a34-0000-4000-8000-000000000077".parse().unwrap();
-    archive.store.start_run(waiting, &start, &archive.caller).await.unwrap();
-    let run = async || archive.store.run(waiting).await.unwrap().unwrap();
+    archive.store.runs().start(waiting, &start, &archive.caller).await.unwrap();
+    let run = async || archive.store.runs().get(waiting).await.unwrap().unwrap();
     let push = async || {
         let mut batch = archive.store.ingest().begin_batch(waiting, None).await?;
         for row in [record(2_000, "second"), record(1_000, "first")] {
@@ -230,12 +239,12 @@ async fn words_of_other_loggers_are_found_in_runs_that_an_earlier_version_counte
         .map(|(severity, at)| Record { severity: Some(severity.to_owned()), ..record(at, "a word") })
         .collect();
     archive.push("one", &records).await;
-    let counts = async || archive.store.run(archive.run_id).await.unwrap().unwrap().severities.as_array();
+    let counts = async || archive.store.runs().get(archive.run_id).await.unwrap().unwrap().severities.as_array();
     assert_eq!(counts().await, [1, 0, 0, 1, 1, 1, 0]);
     archive.change_catalog("UPDATE runs SET severity_other = 3, severity_warn = 0, severity_error = 0").await;
     let mut search = search_for_word(10, runlog_store::limits::SEARCH_SLICES_MAX);
     search.severities = Some(vec![Severity::Warn, Severity::Error]);
-    let found = archive.store.search(search).await.unwrap().items;
+    let found = archive.store.query().search(search).await.unwrap().items;
     assert_eq!(found.len(), 2, "{found:?}");
     let texts = ScanFilter { severities: Some(vec!["WARNING".to_owned()]), ..ScanFilter::default() };
     assert_eq!(scanned(&archive, texts).await.len(), 1);
@@ -329,7 +338,7 @@ async fn a_batch_that_is_given_up_leaves_nothing() {
     assert!(archive.objects() >= 1);
     batch.abort().await;
     assert_eq!(archive.objects(), 0);
-    assert_eq!(archive.store.run(archive.run_id).await.unwrap().unwrap().records, 0);
+    assert_eq!(archive.store.runs().get(archive.run_id).await.unwrap().unwrap().records, 0);
     archive.push("one", &[record(1, "a")]).await;
 }
 
@@ -363,7 +372,7 @@ async fn a_batch_that_stood_still_until_it_was_swept_is_refused_and_may_be_sent_
     archive.clock.advance_ms(7 * 3_600_000);
     archive.store.maintenance().sweep().await.unwrap();
     assert_eq!(batch.commit().await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(archive.store.run(archive.run_id).await.unwrap().unwrap().records, 0);
+    assert_eq!(archive.store.runs().get(archive.run_id).await.unwrap().unwrap().records, 0);
     assert_eq!(archive.objects(), 0);
     archive.push("one", &[record(1, "a")]).await;
     assert_eq!(archive.records().await, [record(1, "a")]);
@@ -460,29 +469,29 @@ async fn a_large_batch_comes_out_whole() {
 async fn the_archive_is_the_same_after_a_restart() {
     let mut archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
-    let key = archive.store.signing_keys("links").await.unwrap()[0].value.clone();
+    let key = archive.store.signing_keys().list("links").await.unwrap()[0].value.clone();
     archive.reopen().await;
     assert_eq!(archive.records().await, [record(1, "a")]);
     assert!(archive.push("one", &[record(1, "a")]).await.repeated);
-    assert_eq!(archive.store.signing_keys("links").await.unwrap()[0].value, key);
+    assert_eq!(archive.store.signing_keys().list("links").await.unwrap()[0].value, key);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_key_is_kept_for_as_long_as_something_it_signed_may_be_good() {
     let archive = Archive::new().await;
     let ids = || async {
-        let keys = archive.store.signing_keys("links").await.unwrap();
+        let keys = archive.store.signing_keys().list("links").await.unwrap();
         keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
     };
     assert_eq!(ids().await, ["links-1"]);
-    archive.store.rotate_signing_key("links", false).await.unwrap();
-    archive.store.rotate_signing_key("links", false).await.unwrap();
+    archive.store.signing_keys().rotate("links", false).await.unwrap();
+    archive.store.signing_keys().rotate("links", false).await.unwrap();
     assert_eq!(ids().await, ["links-3", "links-2", "links-1"]);
     archive.clock.advance_ms(49 * 3_600_000);
-    archive.store.rotate_signing_key("links", false).await.unwrap();
+    archive.store.signing_keys().rotate("links", false).await.unwrap();
     assert_eq!(ids().await, ["links-4", "links-3"]);
-    assert_eq!(archive.store.signing_keys("access-tokens").await.unwrap().len(), 1);
-    archive.store.rotate_signing_key("links", true).await.unwrap();
+    assert_eq!(archive.store.signing_keys().list("access-tokens").await.unwrap().len(), 1);
+    archive.store.signing_keys().rotate("links", true).await.unwrap();
     assert_eq!(ids().await, ["links-5"]);
 }
 
@@ -568,7 +577,7 @@ async fn the_runs_of_a_window_are_those_that_overlap_it_newest_first() {
         }
     }
     let everything = RunFilter { limit: 100, ..RunFilter::default() };
-    let (all, total) = archive.store.runs(&everything).await.unwrap();
+    let (all, total) = archive.store.runs().list(&everything).await.unwrap();
     assert_eq!((all.len(), total), (36, 36));
     for (start, end) in (-10..400).step_by(10).flat_map(|from| [(from, from + 30), (from, 1_000)]) {
         let (start, end) = (minute(start), minute(end));
@@ -581,7 +590,7 @@ async fn the_runs_of_a_window_are_those_that_overlap_it_newest_first() {
         let mut listed = Vec::new();
         for offset in (0..=expected.len() as u64).step_by(7) {
             let filter = RunFilter { overlapping, limit: 7, offset, ..RunFilter::default() };
-            let (some, total) = archive.store.runs(&filter).await.unwrap();
+            let (some, total) = archive.store.runs().list(&filter).await.unwrap();
             assert_eq!(total, expected.len() as u64);
             listed.extend(some.iter().map(|run| run.id));
         }
@@ -601,7 +610,7 @@ async fn a_run_ends_once() {
     assert_eq!(archive.finish(RunStatus::Executing).await.unwrap_err().kind(), ErrorKind::Invalid);
     // Begun again it stays as it ended, and its late records are taken.
     let start = StartRun::of_task(archive.task_id);
-    let (run, is_new) = archive.store.start_run(archive.run_id, &start, &archive.caller).await.unwrap();
+    let (run, is_new) = archive.store.runs().start(archive.run_id, &start, &archive.caller).await.unwrap();
     assert!(!is_new && run.status.coarse() == RunStatus::Failed);
     archive.push("late", &[record(9, "late")]).await;
 }
@@ -620,9 +629,9 @@ async fn what_is_not_there_is_said_so() {
         number_of_rejected_rows: None,
     };
     let kinds = [
-        archive.store.finish_run(unknown, &finish).await.unwrap_err().kind(),
+        archive.store.runs().finish(unknown, &finish).await.unwrap_err().kind(),
         archive.store.ingest().begin_batch(unknown, None).await.map(|_| ()).unwrap_err().kind(),
-        archive.store.read_records(unknown, TimeRange::ALL, RecordOrder::Asc).await.map(|_| ()).unwrap_err().kind(),
+        archive.store.logs().read_records(unknown, TimeRange::ALL, RecordOrder::Asc).await.map(|_| ()).unwrap_err().kind(),
     ];
     assert_eq!(kinds, [ErrorKind::NotFound; 3]);
 }
@@ -633,7 +642,7 @@ async fn a_missing_object_is_corrupt_and_not_an_empty_log() {
     archive.push("one", &[record(1, "a")]).await;
     archive.remove_objects();
     let query = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Asc, start_index: 0, count: 1 };
-    let error = archive.store.live_page(archive.run_id, &query).await.unwrap_err();
+    let error = archive.store.logs().live_page(archive.run_id, &query).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
@@ -801,7 +810,7 @@ async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], 
             assert_eq!(combined, sorted(model[run].records.clone(), TimeRange::ALL), "pages of run {run}");
         }
         Step::ReadWhileSealing { run } => {
-            let mut reader = archive.store.read_records(runs[run], TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+            let mut reader = archive.store.logs().read_records(runs[run], TimeRange::ALL, RecordOrder::Asc).await.unwrap();
             let mut read = reader.next().await.unwrap().unwrap_or_default();
             archive.clock.advance_ms(120_000);
             archive.store.maintenance().seal().await.unwrap();
@@ -827,7 +836,7 @@ proptest! {
             }
             for (run_id, model) in runs.iter().zip(&model) {
                 assert_eq!(archive.records_of(*run_id).await, sorted(model.records.clone(), TimeRange::ALL));
-                let run = archive.store.run(*run_id).await.unwrap().unwrap();
+                let run = archive.store.runs().get(*run_id).await.unwrap().unwrap();
                 assert_eq!(run.records, model.records.len() as u64);
             }
         });
@@ -929,7 +938,7 @@ async fn what_is_deleted_leaves_the_objects_it_shared() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held() {
     let archive = Archive::new().await;
-    let workspace = archive.store.run(archive.run_id).await.unwrap().unwrap().workspace_id;
+    let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
     let held = archive.start_another_run().await;
     archive.push("a", &[record(1, "a")]).await;
     push(&archive.store, held, 0, &[record(2, "kept")]).await.unwrap();
@@ -947,14 +956,14 @@ async fn logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held() {
     assert_eq!(archive.store.maintenance().delete_log(held).await.unwrap_err().kind(), ErrorKind::Conflict);
     archive.store.maintenance().set_legal_hold(held, false).await.unwrap();
     assert_eq!(archive.store.maintenance().delete_log(held).await.unwrap().records, 1);
-    let (entries, _) = archive.store.audit_entries(&AuditFilter { limit: 9, ..AuditFilter::default() }).await.unwrap();
+    let (entries, _) = archive.store.audit().entries(&AuditFilter { limit: 9, ..AuditFilter::default() }).await.unwrap();
     assert_eq!(entries[0].subject, archive.run_id.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
     let archive = Archive::new().await;
-    let workspace = archive.store.run(archive.run_id).await.unwrap().unwrap().workspace_id;
+    let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
     let mut runs = vec![archive.run_id];
     for _ in 0..3 {
         archive.clock.advance_ms(60_000);
@@ -964,7 +973,7 @@ async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
         push(&archive.store, *run_id, 0, &[record(1, "the same")]).await.unwrap();
         archive.finish_run(*run_id).await;
     }
-    let bytes = archive.store.maintenance().figures().await.unwrap().segment_bytes;
+    let bytes = archive.store.maintenance().metrics().await.unwrap().segment_bytes;
     let retention = Retention { days: None, bytes: Some(bytes * 3 / 5) };
     archive.store.maintenance().set_retention(workspace, retention).await.unwrap();
     assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().runs, 2);
@@ -1103,42 +1112,42 @@ async fn an_archive_is_copied_whole_and_again_with_what_has_come_since() {
 async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again() {
     let archive = with_due_run().await;
     let user = NewUser { name: "ada".to_owned(), administrator: false };
-    let user = archive.store.create_user(&user).await.unwrap();
-    let token = archive.store.create_token(&user.id, "laptop").await.unwrap();
+    let user = archive.store.accounts().create_user(&user).await.unwrap();
+    let token = archive.store.accounts().create_token(&user.id, "laptop").await.unwrap();
     let mut claimed = claim(&archive, "sink").await.unwrap();
     let last = place(&archive, &claimed, 3).await;
     let refused = vec![RefusedRange::one(last, "too old")];
-    let step = runlog_store::DeliveryStep { until: Some(last), delivered: 3, refused, ..Default::default() };
-    archive.store.step_delivery(&mut claimed, &step).await.unwrap();
-    archive.store.finish_delivery(&claimed).await.unwrap();
+    let step = runlog_store::delivery::DeliveryStep { until: Some(last), delivered: 3, refused, ..Default::default() };
+    archive.store.deliveries().commit_step(&mut claimed, &step).await.unwrap();
+    archive.store.deliveries().finish(&claimed).await.unwrap();
     let alert = NewAlert {
         rule: "failed".to_owned(),
         destination: "mail".to_owned(),
         occurrence: "run failed".to_owned(),
         body: "{}".to_owned(),
     };
-    archive.store.note_alerts(std::slice::from_ref(&alert)).await.unwrap();
+    archive.store.alerts().enqueue(std::slice::from_ref(&alert)).await.unwrap();
     let copy = Copy::empty().await;
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     let secret = token.token.unwrap();
-    assert!(copy.store.caller_by_token(&secret).await.unwrap().is_some());
-    assert_eq!(copy.store.offer_runs("sink", |_| true).await.unwrap(), 0);
-    let figures = copy.store.delivery_figures().await.unwrap().remove(0);
-    assert_eq!((figures.due, figures.done, figures.records, figures.refused), (0, 1, 3, 1));
-    assert_eq!(copy.store.note_alerts(&[alert]).await.unwrap(), 0, "it is known");
+    assert!(copy.store.accounts().authenticate_token(&secret).await.unwrap().is_some());
+    assert_eq!(copy.store.deliveries().enqueue_finished_runs("sink", |_| true).await.unwrap(), 0);
+    let metrics = copy.store.deliveries().metrics().await.unwrap().remove(0);
+    assert_eq!((metrics.due, metrics.done, metrics.records, metrics.refused), (0, 1, 3, 1));
+    assert_eq!(copy.store.alerts().enqueue(&[alert]).await.unwrap(), 0, "it is known");
 
-    archive.store.revoke_token(&token.id, None).await.unwrap();
-    archive.store.rotate_signing_key("links", true).await.unwrap();
-    archive.store.forget_sink("sink").await.unwrap();
+    archive.store.accounts().revoke_token(&token.id, None).await.unwrap();
+    archive.store.signing_keys().rotate("links", true).await.unwrap();
+    archive.store.deliveries().remove_sink("sink").await.unwrap();
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    assert!(copy.store.caller_by_token(&secret).await.unwrap().is_none());
+    assert!(copy.store.accounts().authenticate_token(&secret).await.unwrap().is_none());
     let ids = async |store: &Store| {
-        let keys = store.signing_keys("links").await.unwrap();
+        let keys = store.signing_keys().list("links").await.unwrap();
         keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
     };
     assert_eq!(ids(&copy.store).await, ids(&archive.store).await);
-    assert!(copy.store.delivery_figures().await.unwrap().is_empty());
-    assert!(copy.store.dead_letters("sink", 9).await.unwrap().is_empty());
+    assert!(copy.store.deliveries().metrics().await.unwrap().is_empty());
+    assert!(copy.store.deliveries().dead_letters("sink", 9).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1159,7 +1168,7 @@ async fn what_a_copy_has_no_more_use_for_is_swept_there() {
 }
 
 /// A run as an upstream tells of it.
-fn told(number: u8, progress: RunProgress, due_at: Timestamp) -> UpstreamRun {
+fn told(number: u8, progress: UpstreamRunState, due_at: Timestamp) -> UpstreamRun {
     UpstreamRun {
         run_id: format!("00000000-0000-4000-8000-0000000000{number:02}").parse().unwrap(),
         task_id: "a task".to_owned(),
@@ -1176,102 +1185,102 @@ fn told(number: u8, progress: RunProgress, due_at: Timestamp) -> UpstreamRun {
 async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    let runs = [told(1, RunProgress::Due, now), told(2, RunProgress::Going, now), told(3, RunProgress::Due, now.plus_millis(500))];
-    assert_eq!(store.learn_runs("up", &runs).await.unwrap().new, 3);
-    assert_eq!(store.learn_runs("up", &runs).await.unwrap(), Learned::default());
-    assert!(store.claim_run("another", now.plus_millis(100)).await.unwrap().is_none());
+    let runs = [told(1, UpstreamRunState::Due, now), told(2, UpstreamRunState::Going, now), told(3, UpstreamRunState::Due, now.plus_millis(500))];
+    assert_eq!(store.collection().upsert_runs("up", &runs).await.unwrap().new, 3);
+    assert_eq!(store.collection().upsert_runs("up", &runs).await.unwrap(), UpsertCounts::default());
+    assert!(store.collection().claim_run("another", now.plus_millis(100)).await.unwrap().is_none());
 
-    let first = store.claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
+    let first = store.collection().claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
     assert_eq!((first.run_id().unwrap(), first.attempts), (runs[0].run_id, 0));
-    assert!(store.claim_run("up", now.plus_millis(100)).await.unwrap().is_none(), "it is in somebody's hands, or not due");
-    assert!(store.keep_claim("up", &first, now.plus_millis(200)).await.unwrap());
+    assert!(store.collection().claim_run("up", now.plus_millis(100)).await.unwrap().is_none(), "it is in somebody's hands, or not due");
+    assert!(store.collection().renew_lease("up", &first, now.plus_millis(200)).await.unwrap());
     archive.clock.advance_ms(201);
-    let second = store.claim_run("up", now.plus_millis(900)).await.unwrap().unwrap();
+    let second = store.collection().claim_run("up", now.plus_millis(900)).await.unwrap().unwrap();
     assert_eq!((second.run_id().unwrap(), second.attempts), (runs[0].run_id, 0), "who was killed has not failed");
-    assert!(!store.keep_claim("up", &first, now.plus_millis(900)).await.unwrap(), "it was taken over");
+    assert!(!store.collection().renew_lease("up", &first, now.plus_millis(900)).await.unwrap(), "it was taken over");
     // What the first still says of it does not count.
-    store.give_back("up", &first).await.unwrap();
-    assert!(store.claim_run("up", now.plus_millis(900)).await.unwrap().is_none());
+    store.collection().release("up", &first).await.unwrap();
+    assert!(store.collection().claim_run("up", now.plus_millis(900)).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn a_run_lands_once_together_with_its_end() {
     let archive = Archive::new().await;
     let (store, now, run_id) = (&archive.store, archive.now(), archive.run_id);
-    let run = UpstreamRun { run_id, ..told(1, RunProgress::Due, now) };
-    store.learn_runs("up", std::slice::from_ref(&run)).await.unwrap();
-    let late = store.claim_run("up", now.plus_millis(1)).await.unwrap().unwrap();
+    let run = UpstreamRun { run_id, ..told(1, UpstreamRunState::Due, now) };
+    store.collection().upsert_runs("up", std::slice::from_ref(&run)).await.unwrap();
+    let late = store.collection().claim_run("up", now.plus_millis(1)).await.unwrap().unwrap();
     archive.clock.advance_ms(2);
-    let claimed = store.claim_run("up", now.plus_millis(1_000)).await.unwrap().unwrap();
+    let claimed = store.collection().claim_run("up", now.plus_millis(1_000)).await.unwrap().unwrap();
     let finish = FinishRun::with_status(RunStatus::Failed);
 
-    let error = store.land_run("up", &late, &finish, 5, 1).await.unwrap_err();
+    let error = store.collection().land("up", &late, &finish, 5, 1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(!store.run(run_id).await.unwrap().unwrap().status.is_final(), "neither or both");
-    store.land_run("up", &claimed, &finish, 5, 1).await.unwrap();
-    assert!(store.run(run_id).await.unwrap().unwrap().status.is_final());
+    assert!(!store.runs().get(run_id).await.unwrap().unwrap().status.is_final(), "neither or both");
+    store.collection().land("up", &claimed, &finish, 5, 1).await.unwrap();
+    assert!(store.runs().get(run_id).await.unwrap().unwrap().status.is_final());
     // Whatever is told of it now, and from whichever list, it stays landed.
-    store.learn_runs("up", &[UpstreamRun { run_id, ..told(1, RunProgress::Going, now) }]).await.unwrap();
-    assert!(store.claim_run("up", now.plus_millis(9_000)).await.unwrap().is_none());
-    let figures = store.collection_figures("up").await.unwrap();
-    assert_eq!((figures.known, figures.landed, figures.records, figures.pages), (1, 1, 5, 1));
+    store.collection().upsert_runs("up", &[UpstreamRun { run_id, ..told(1, UpstreamRunState::Going, now) }]).await.unwrap();
+    assert!(store.collection().claim_run("up", now.plus_millis(9_000)).await.unwrap().is_none());
+    let metrics = store.collection().metrics("up").await.unwrap();
+    assert_eq!((metrics.known, metrics.landed, metrics.records, metrics.pages), (1, 1, 5, 1));
 }
 
 #[tokio::test]
 async fn a_setback_is_counted_shown_and_tried_again_in_time() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    store.learn_runs("up", &[told(1, RunProgress::Due, now), told(2, RunProgress::Due, now)]).await.unwrap();
+    store.collection().upsert_runs("up", &[told(1, UpstreamRunState::Due, now), told(2, UpstreamRunState::Due, now)]).await.unwrap();
     for _ in 0..2 {
-        let claimed = store.claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
-        let setback = Setback { problem: "it counts otherwise".to_owned(), expected: Some(7), again_at: now.plus_millis(700) };
-        store.set_back("up", &claimed, &setback).await.unwrap();
+        let claimed = store.collection().claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
+        let setback = FailedAttempt { problem: "it counts otherwise".to_owned(), expected: Some(7), again_at: now.plus_millis(700) };
+        store.collection().record_failure("up", &claimed, &setback).await.unwrap();
     }
-    let figures = store.collection_figures("up").await.unwrap();
-    assert_eq!((figures.waiting, figures.failing, figures.incomplete), (2, 2, 2));
-    let failing = store.failing_runs("up", 10).await.unwrap();
+    let metrics = store.collection().metrics("up").await.unwrap();
+    assert_eq!((metrics.waiting, metrics.failing, metrics.incomplete), (2, 2, 2));
+    let failing = store.collection().failing_runs("up", 10).await.unwrap();
     assert_eq!((failing.len(), failing[0].expected, failing[0].attempts), (2, Some(7), 1));
     assert_eq!(failing[0].problem.as_deref(), Some("it counts otherwise"));
-    assert!(store.claim_run("up", now.plus_millis(800)).await.unwrap().is_none(), "not yet");
+    assert!(store.collection().claim_run("up", now.plus_millis(800)).await.unwrap().is_none(), "not yet");
     archive.clock.advance_ms(700);
-    assert_eq!(store.claim_run("up", now.plus_millis(800)).await.unwrap().unwrap().attempts, 1);
+    assert_eq!(store.collection().claim_run("up", now.plus_millis(800)).await.unwrap().unwrap().attempts, 1);
     archive.clock.advance_ms(101);
-    assert_eq!(store.retry_collection("up").await.unwrap(), 2);
-    assert!(store.claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
-    assert!(store.claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
+    assert_eq!(store.collection().retry("up").await.unwrap(), 2);
+    assert!(store.collection().claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
+    assert!(store.collection().claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
 }
 
 #[tokio::test]
 async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
     let archive = Archive::new().await;
-    let collector = |host: &str, id: &str| CollectorFigures {
+    let collector = |host: &str, id: &str| CollectorHeartbeat {
         host: host.to_owned(),
         id: id.to_owned(),
         requests: 3,
-        ..CollectorFigures::default()
+        ..CollectorHeartbeat::default()
     };
-    let note = async |host: &str, id: &str| archive.store.note_collector(&collector(host, id), 1_000).await.unwrap().len();
+    let note = async |host: &str, id: &str| archive.store.collection().heartbeat(&collector(host, id), 1_000).await.unwrap().len();
     assert_eq!((note("a", "1").await, note("b", "1").await, note("a", "2").await), (1, 1, 2));
-    archive.store.forget_collector("a", "1").await.unwrap();
+    archive.store.collection().remove_collector("a", "1").await.unwrap();
     assert_eq!((note("a", "2").await, note("a", "3").await), (1, 2));
     archive.clock.advance_ms(1_001);
     assert_eq!(note("a", "3").await, 1);
-    assert_eq!(archive.store.collectors(1_000).await.unwrap().len(), 1);
+    assert_eq!(archive.store.collection().collectors(1_000).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    store.learn_runs("up", &[told(1, RunProgress::Going, now)]).await.unwrap();
+    store.collection().upsert_runs("up", &[told(1, UpstreamRunState::Going, now)]).await.unwrap();
     let every = 500;
     let claim = async || {
         let now = archive.now();
-        store.claim_going_run("up", now.plus_millis(100), now.plus_millis(-every)).await.unwrap()
+        store.collection().claim_running_run("up", now.plus_millis(100), now.plus_millis(-every)).await.unwrap()
     };
     let claimed = claim().await.unwrap();
     assert!(claim().await.is_none());
-    store.looked_at_run("up", &claimed).await.unwrap();
+    store.collection().release_checked("up", &claimed).await.unwrap();
     archive.clock.advance_ms(499);
     assert!(claim().await.is_none(), "not yet");
     archive.clock.advance_ms(1);
@@ -1281,26 +1290,26 @@ async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
 #[tokio::test]
 async fn places_that_an_upstream_renames_are_renamed_and_names_that_are_taken_get_their_id() {
     let archive = Archive::new().await;
-    let before = archive.store.task(archive.task_id).await.unwrap().unwrap();
+    let before = archive.store.workspaces().task(archive.task_id).await.unwrap().unwrap();
     let mut task = before.clone();
     task.name = "another name".to_owned();
     task.workspace.name = "another workspace".to_owned();
-    archive.store.learn_task(&task).await.unwrap();
-    assert_eq!(archive.store.task(task.id).await.unwrap().unwrap(), task);
+    archive.store.workspaces().upsert_task(&task).await.unwrap();
+    assert_eq!(archive.store.workspaces().task(task.id).await.unwrap().unwrap(), task);
 
     let mut other = task.clone();
     other.id = "0123456789abcdef01234567".parse().unwrap();
     other.workspace.id = "0123456789abcdef01234567".parse().unwrap();
-    archive.store.learn_task(&other).await.unwrap();
-    let found = archive.store.task(other.id).await.unwrap().unwrap();
+    archive.store.workspaces().upsert_task(&other).await.unwrap();
+    let found = archive.store.workspaces().task(other.id).await.unwrap().unwrap();
     assert_eq!(found.workspace.name, "another workspace (0123456789abcdef01234567)");
     assert_eq!(found.workspace.environment, task.workspace.environment);
 }
 
 /// A summary of the version 7 that says one thing, with one problem.
-fn summary_of(due: DueSummary, says: &str) -> NewSummary {
+fn summary_of(due: ClaimedSummary, says: &str) -> NewSummary {
     let (first, last) = (Timestamp::clamped(1), Timestamp::clamped(5));
-    let problem = NewProblem {
+    let problem = NewErrorGroup {
         kind: ProblemKind::Pattern,
         id: format!("id of {says}"),
         title: says.to_owned(),
@@ -1313,7 +1322,7 @@ fn summary_of(due: DueSummary, says: &str) -> NewSummary {
 }
 
 async fn kept(archive: &Archive) -> Option<String> {
-    let found = archive.store.log_summary(archive.run_id).await.unwrap().unwrap();
+    let found = archive.store.summaries().get(archive.run_id).await.unwrap().unwrap();
     found.kept.filter(|kept| kept.log == found.log).map(|kept| String::from_utf8(kept.body).unwrap())
 }
 
@@ -1330,20 +1339,20 @@ async fn sealed() -> Archive {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_log_is_due_for_a_summary_until_one_is_kept() {
     let archive = sealed().await;
-    let due = archive.store.due_summaries(7).await.unwrap();
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
     assert_eq!((due.len(), due[0].run_id, due[0].log.records), (1, archive.run_id, 2));
     let other = archive.another_node().await;
-    assert!(other.due_summaries(7).await.unwrap().is_empty(), "one node has it in its hands");
+    assert!(other.summaries().claim_due(7).await.unwrap().is_empty(), "one node has it in its hands");
     // That node is gone: another one takes it over.
     archive.clock.advance_ms(3_700_000);
-    let due = other.due_summaries(7).await.unwrap();
-    other.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
+    let due = other.summaries().claim_due(7).await.unwrap();
+    other.summaries().save_all(&[summary_of(due[0], "hello")]).await.unwrap();
     // The first was only slow: what it made is as good, and kept once.
-    archive.store.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
+    archive.store.summaries().save_all(&[summary_of(due[0], "hello")]).await.unwrap();
     assert_eq!(kept(&archive).await.as_deref(), Some("{\"says\":\"hello\"}"));
-    assert!(archive.store.due_summaries(7).await.unwrap().is_empty());
+    assert!(archive.store.summaries().claim_due(7).await.unwrap().is_empty());
     let task = archive.task_id;
-    let problems = archive.store.task_problems(task, Timestamp::MIN, 10).await.unwrap();
+    let problems = archive.store.summaries().error_groups_of_task(task, Timestamp::MIN, 10).await.unwrap();
     assert_eq!((problems.len(), problems[0].runs, problems[0].records), (1, 1, 2));
     assert_eq!((problems[0].severity, problems[0].last.1), (Severity::Error, archive.run_id));
 }
@@ -1351,40 +1360,40 @@ async fn a_sealed_log_is_due_for_a_summary_until_one_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_summary_is_made_again_when_its_log_or_its_making_changes() {
     let archive = sealed().await;
-    let due = archive.store.due_summaries(7).await.unwrap();
-    archive.store.save_summaries(&[summary_of(due[0], "before")]).await.unwrap();
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
+    archive.store.summaries().save_all(&[summary_of(due[0], "before")]).await.unwrap();
 
     archive.push("late", &[record(2, "late")]).await;
     assert_eq!(kept(&archive).await, None, "it is of the log as it was");
     archive.clock.advance_ms(31_000);
     archive.store.maintenance().seal().await.unwrap();
-    let due = archive.store.due_summaries(7).await.unwrap();
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
     assert_eq!(due[0].log.records, 3);
     // The log grows while it is summarised.
     archive.push("later", &[record(3, "later")]).await;
-    archive.store.save_summaries(&[summary_of(due[0], "too late")]).await.unwrap();
+    archive.store.summaries().save_all(&[summary_of(due[0], "too late")]).await.unwrap();
     assert_eq!(kept(&archive).await, None);
     archive.clock.advance_ms(61_000);
     archive.store.maintenance().seal().await.unwrap();
-    let due = archive.store.due_summaries(7).await.unwrap();
-    archive.store.save_summaries(&[summary_of(due[0], "after")]).await.unwrap();
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
+    archive.store.summaries().save_all(&[summary_of(due[0], "after")]).await.unwrap();
     assert!(kept(&archive).await.unwrap().contains("after"));
-    let problems = archive.store.task_problems(archive.task_id, Timestamp::MIN, 10).await.unwrap();
+    let problems = archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap();
     assert_eq!(problems.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["after"]);
 
-    assert_eq!(archive.store.outdate_summaries(7).await.unwrap(), 0);
-    assert_eq!(archive.store.outdate_summaries(8).await.unwrap(), 1);
-    assert_eq!(archive.store.due_summaries(8).await.unwrap().len(), 1);
+    assert_eq!(archive.store.summaries().invalidate_older(7).await.unwrap(), 0);
+    assert_eq!(archive.store.summaries().invalidate_older(8).await.unwrap(), 1);
+    assert_eq!(archive.store.summaries().claim_due(8).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_summary_that_failed_is_put_off_and_tried_again() {
     let archive = sealed().await;
-    let due = archive.store.due_summaries(7).await.unwrap();
-    archive.store.put_off_summary(&due[0]).await.unwrap();
-    assert!(archive.store.due_summaries(7).await.unwrap().is_empty());
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
+    archive.store.summaries().postpone(&due[0]).await.unwrap();
+    assert!(archive.store.summaries().claim_due(7).await.unwrap().is_empty());
     archive.clock.advance_ms(61_000);
-    assert_eq!(archive.store.due_summaries(7).await.unwrap().len(), 1);
+    assert_eq!(archive.store.summaries().claim_due(7).await.unwrap().len(), 1);
 }
 
 /// Summaries that went with their logs while somebody verified were told as left behind.
@@ -1403,9 +1412,9 @@ async fn what_is_deleted_while_somebody_verifies_is_no_problem() {
     }
     archive.clock.advance_ms(31_000);
     while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
-    let due = archive.store.due_summaries(7).await.unwrap();
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
     let summaries: Vec<_> = due.iter().map(|due| summary_of(*due, "hello")).collect();
-    archive.store.save_summaries(&summaries).await.unwrap();
+    archive.store.summaries().save_all(&summaries).await.unwrap();
     let delete = async {
         for run_id in &runs {
             archive.store.maintenance().delete_log(*run_id).await.unwrap();
@@ -1423,22 +1432,22 @@ async fn what_is_deleted_while_somebody_verifies_is_no_problem() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_summary_goes_with_its_log_and_is_copied_with_it() {
     let archive = sealed().await;
-    let due = archive.store.due_summaries(7).await.unwrap();
-    archive.store.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
+    archive.store.summaries().save_all(&[summary_of(due[0], "hello")]).await.unwrap();
     let copy = Copy::empty().await;
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    let copied = copy.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.unwrap();
+    let copied = copy.store.summaries().get(archive.run_id).await.unwrap().unwrap().kept.unwrap();
     assert_eq!((copied.version, copied.body.as_slice()), (7, &b"{\"says\":\"hello\"}"[..]));
-    assert_eq!(copy.store.task_problems(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 1);
+    assert_eq!(copy.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 1);
     assert_eq!(copy.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
 
     archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
     assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
-    assert!(archive.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.is_none());
-    assert!(archive.store.task_problems(archive.task_id, Timestamp::MIN, 10).await.unwrap().is_empty());
-    assert!(archive.store.due_summaries(7).await.unwrap().is_empty());
+    assert!(archive.store.summaries().get(archive.run_id).await.unwrap().unwrap().kept.is_none());
+    assert!(archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().is_empty());
+    assert!(archive.store.summaries().claim_due(7).await.unwrap().is_empty());
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    assert!(copy.store.log_summary(archive.run_id).await.unwrap().unwrap().kept.is_none());
+    assert!(copy.store.summaries().get(archive.run_id).await.unwrap().unwrap().kept.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1449,58 +1458,58 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
     archive.finish_run(later).await;
     archive.clock.advance_ms(31_000);
     archive.store.maintenance().seal().await.unwrap();
-    for due in archive.store.due_summaries(7).await.unwrap() {
+    for due in archive.store.summaries().claim_due(7).await.unwrap() {
         let says = if due.run_id == later { "new" } else { "old" };
         let mut summary = summary_of(due, says);
         if due.run_id == later {
             (summary.problems[0].first, summary.problems[0].last) = (Timestamp::clamped(9), Timestamp::clamped(9));
             let old = summary_of(due, "old").problems.remove(0);
-            summary.problems.push(NewProblem { first: Timestamp::clamped(9), last: Timestamp::clamped(9), ..old });
+            summary.problems.push(NewErrorGroup { first: Timestamp::clamped(9), last: Timestamp::clamped(9), ..old });
         }
-        archive.store.save_summaries(&[summary]).await.unwrap();
+        archive.store.summaries().save_all(&[summary]).await.unwrap();
     }
-    let run = archive.store.run(later).await.unwrap().unwrap();
-    let new = archive.store.new_problems(run.workspace_id, Timestamp::clamped(6), 10).await.unwrap();
+    let run = archive.store.runs().get(later).await.unwrap().unwrap();
+    let new = archive.store.summaries().new_error_groups(run.workspace_id, Timestamp::clamped(6), 10).await.unwrap();
     assert_eq!(new.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["new"]);
-    let known = archive.store.task_problems(archive.task_id, Timestamp::clamped(6), 10).await.unwrap();
+    let known = archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::clamped(6), 10).await.unwrap();
     let seen: Vec<_> = known.iter().map(|it| (it.title.as_str(), it.runs, it.first.0.as_millis())).collect();
     assert_eq!(seen, [("new", 1, 9), ("old", 2, 1)]);
     for must_be_good in [true, false] {
-        let earlier = archive.store.earlier_run(&run, must_be_good).await.unwrap();
+        let earlier = archive.store.summaries().previous_run(&run, must_be_good).await.unwrap();
         assert_eq!(earlier.map(|run| run.id), Some(archive.run_id));
     }
-    let runs = archive.store.recent_runs_of_workspace(run.workspace_id, Timestamp::MIN, 1, 10).await.unwrap();
+    let runs = archive.store.summaries().recent_runs_of_workspace(run.workspace_id, Timestamp::MIN, 1, 10).await.unwrap();
     assert_eq!(runs.iter().map(|run| run.run_id).collect::<Vec<_>>(), [later], "one of each task, the newest");
-    assert_eq!(archive.store.recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 2);
-    let with = archive.store.runs_with_problems(archive.task_id, Timestamp::MIN).await.unwrap();
+    assert_eq!(archive.store.summaries().recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 2);
+    let with = archive.store.summaries().runs_with_error_groups(archive.task_id, Timestamp::MIN).await.unwrap();
     assert_eq!(with[&(ProblemKind::Pattern, "id of old".to_owned())].len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recent_run_is_summarised_while_its_summary_is_of_its_log_as_it_is() {
     let archive = sealed().await;
-    let workspace = archive.store.run(archive.run_id).await.unwrap().unwrap().workspace_id;
+    let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
     let is_summarized = async || {
-        let of_task = archive.store.recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap();
-        let of_workspace = archive.store.recent_runs_of_workspace(workspace, Timestamp::MIN, 10, 10).await.unwrap();
+        let of_task = archive.store.summaries().recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap();
+        let of_workspace = archive.store.summaries().recent_runs_of_workspace(workspace, Timestamp::MIN, 10, 10).await.unwrap();
         assert_eq!(of_task, of_workspace);
         of_task[0].is_summarized
     };
     assert!(!is_summarized().await, "it is sealed, and nothing is known of its errors yet");
-    let due = archive.store.due_summaries(7).await.unwrap();
-    archive.store.save_summaries(&[summary_of(due[0], "hello")]).await.unwrap();
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
+    archive.store.summaries().save_all(&[summary_of(due[0], "hello")]).await.unwrap();
     assert!(is_summarized().await);
     archive.push("late", &[record(2, "late")]).await;
     assert!(!is_summarized().await, "more has come since");
 }
 
-async fn claim(archive: &Archive, sink: &str) -> Option<runlog_store::ClaimedDelivery> {
-    archive.store.claim_delivery(sink, archive.now().plus_millis(60_000)).await.unwrap()
+async fn claim(archive: &Archive, sink: &str) -> Option<runlog_store::delivery::ClaimedDelivery> {
+    archive.store.deliveries().claim(sink, archive.now().plus_millis(60_000)).await.unwrap()
 }
 
 /// What is left of a delivery: numbers of arrival, in the order in which they are sent.
-async fn left(archive: &Archive, claimed: &runlog_store::ClaimedDelivery) -> Vec<u64> {
-    let mut reader = archive.store.read_delivery(claimed);
+async fn left(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDelivery) -> Vec<u64> {
+    let mut reader = archive.store.deliveries().read(claimed);
     let mut arrivals = Vec::new();
     while let Some(records) = reader.next().await.unwrap() {
         arrivals.extend(records.iter().map(|record| record.place.arrival));
@@ -1508,8 +1517,8 @@ async fn left(archive: &Archive, claimed: &runlog_store::ClaimedDelivery) -> Vec
     arrivals
 }
 
-async fn place(archive: &Archive, claimed: &runlog_store::ClaimedDelivery, index: usize) -> runlog_store::Place {
-    let mut reader = archive.store.read_delivery(claimed);
+async fn place(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDelivery, index: usize) -> runlog_store::delivery::RecordKey {
+    let mut reader = archive.store.deliveries().read(claimed);
     let mut places = Vec::new();
     while let Some(records) = reader.next().await.unwrap() {
         places.extend(records.iter().map(|record| record.place));
@@ -1521,21 +1530,21 @@ async fn place(archive: &Archive, claimed: &runlog_store::ClaimedDelivery, index
 async fn a_run_that_has_ended_and_settled_is_due_once_for_each_sink_that_wants_it() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
-    archive.store.note_sink("files", "files", None).await.unwrap();
-    assert_eq!(archive.store.offer_runs("files", |_| true).await.unwrap(), 0, "it goes on");
+    archive.store.deliveries().register_sink("files", "files", None).await.unwrap();
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", |_| true).await.unwrap(), 0, "it goes on");
     archive.finish(RunStatus::Failed).await.unwrap();
-    assert_eq!(archive.store.offer_runs("files", |_| true).await.unwrap(), 0, "it has not settled");
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", |_| true).await.unwrap(), 0, "it has not settled");
     archive.clock.advance_ms(30_000);
-    let wants = |run: &runlog_store::OfferedRun| run.task == "nightly" && run.status == RunStatus::Failed;
-    assert_eq!(archive.store.offer_runs("files", wants).await.unwrap(), 1);
-    assert_eq!(archive.store.offer_runs("files", wants).await.unwrap(), 0);
-    archive.store.note_sink("late", "loki", None).await.unwrap();
+    let wants = |run: &runlog_store::delivery::FinishedRun| run.task == "nightly" && run.status == RunStatus::Failed;
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", wants).await.unwrap(), 1);
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", wants).await.unwrap(), 0);
+    archive.store.deliveries().register_sink("late", "loki", None).await.unwrap();
     archive.clock.advance_ms(86_400_000);
-    assert_eq!(archive.store.offer_runs("late", |_| false).await.unwrap(), 0);
-    assert_eq!(archive.store.offer_runs("late", |_| true).await.unwrap(), 0, "it was offered long ago");
-    archive.store.offer_from_start("late").await.unwrap();
-    assert_eq!(archive.store.offer_runs("late", |_| true).await.unwrap(), 1, "it is offered again");
-    assert_eq!(archive.store.offer_runs("none", |_| true).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("late", |_| false).await.unwrap(), 0);
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("late", |_| true).await.unwrap(), 0, "it was offered long ago");
+    archive.store.deliveries().rescan_finished_runs("late").await.unwrap();
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("late", |_| true).await.unwrap(), 1, "it is offered again");
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("none", |_| true).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 /// An archive with a run of four records that is due for a sink; their times do not follow their arrival.
@@ -1545,8 +1554,8 @@ async fn with_due_run() -> Archive {
     archive.push("two", &[record(20, "b"), record(30, "c")]).await;
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.clock.advance_ms(30_000);
-    archive.store.note_sink("sink", "loki", None).await.unwrap();
-    assert_eq!(archive.store.offer_runs("sink", |_| true).await.unwrap(), 1);
+    archive.store.deliveries().register_sink("sink", "loki", None).await.unwrap();
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("sink", |_| true).await.unwrap(), 1);
     archive
 }
 
@@ -1557,36 +1566,36 @@ async fn a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_a
     assert!(claim(&archive, "sink").await.is_none(), "it is in somebody's hands");
     assert_eq!(left(&archive, &first).await, [1, 2, 0, 3]);
     let until = place(&archive, &first, 1).await;
-    let step = runlog_store::DeliveryStep { until: Some(until), delivered: 2, ends_part: true, ..Default::default() };
-    archive.store.step_delivery(&mut first, &step).await.unwrap();
+    let step = runlog_store::delivery::DeliveryStep { until: Some(until), delivered: 2, ends_part: true, ..Default::default() };
+    archive.store.deliveries().commit_step(&mut first, &step).await.unwrap();
 
     // Its deliverer is killed; another takes over, whatever has been sealed or come meanwhile.
     archive.store.maintenance().seal().await.unwrap();
     archive.clock.advance_ms(61_000);
     let second = claim(&archive, "sink").await.unwrap();
     assert_eq!((left(&archive, &second).await, second.parts, second.attempts), (vec![0, 3], 1, 2));
-    let lost = archive.store.step_delivery(&mut first, &step).await.unwrap_err();
+    let lost = archive.store.deliveries().commit_step(&mut first, &step).await.unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::Conflict);
-    assert!(!archive.store.keep_delivery(&first, archive.now()).await.unwrap());
+    assert!(!archive.store.deliveries().renew_lease(&first, archive.now()).await.unwrap());
     archive.push("late", &[record(5, "late")]).await;
     assert_eq!(left(&archive, &second).await, [0, 3]);
-    archive.store.finish_delivery(&second).await.unwrap();
+    archive.store.deliveries().finish(&second).await.unwrap();
 
     // What came while it was delivered, and after it was done, makes it due again once the log has settled.
     assert!(claim(&archive, "sink").await.is_none());
     archive.clock.advance_ms(31_000);
     let third = claim(&archive, "sink").await.unwrap();
     assert_eq!((left(&archive, &third).await, third.first_arrival), (vec![4], 4));
-    archive.store.finish_delivery(&third).await.unwrap();
+    archive.store.deliveries().finish(&third).await.unwrap();
     archive.push("later", &[record(40, "later"), record(1, "later")]).await;
     archive.clock.advance_ms(31_000);
     let fourth = claim(&archive, "sink").await.unwrap();
     assert_eq!(left(&archive, &fourth).await, [6, 5]);
-    archive.store.give_back_delivery(&fourth).await.unwrap();
+    archive.store.deliveries().release(&fourth).await.unwrap();
     archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
     let fifth = claim(&archive, "sink").await.unwrap();
     assert_eq!((left(&archive, &fifth).await, fifth.epoch), (vec![], 1), "a deleted log is delivered no more");
-    archive.store.finish_delivery(&fifth).await.unwrap();
+    archive.store.deliveries().finish(&fifth).await.unwrap();
     archive.push("anew", &[record(7, "anew")]).await;
     archive.clock.advance_ms(31_000);
     assert_eq!(left(&archive, &claim(&archive, "sink").await.unwrap()).await, [0]);
@@ -1597,48 +1606,48 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     let archive = with_due_run().await;
     let mut claimed = claim(&archive, "sink").await.unwrap();
     let (second, last) = (place(&archive, &claimed, 1).await, place(&archive, &claimed, 3).await);
-    let step = runlog_store::DeliveryStep {
+    let step = runlog_store::delivery::DeliveryStep {
         until: Some(last),
         delivered: 2,
         refused: vec![RefusedRange::one(second, "too long"), RefusedRange::one(last, "too old")],
         ..Default::default()
     };
-    archive.store.step_delivery(&mut claimed, &step).await.unwrap();
-    archive.store.finish_delivery(&claimed).await.unwrap();
-    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
-    assert_eq!((figures.due, figures.done, figures.records, figures.refused), (0, 1, 2, 2));
-    let letters = archive.store.dead_letters("sink", 9).await.unwrap();
+    archive.store.deliveries().commit_step(&mut claimed, &step).await.unwrap();
+    archive.store.deliveries().finish(&claimed).await.unwrap();
+    let metrics = archive.store.deliveries().metrics().await.unwrap().remove(0);
+    assert_eq!((metrics.due, metrics.done, metrics.records, metrics.refused), (0, 1, 2, 2));
+    let letters = archive.store.deliveries().dead_letters("sink", 9).await.unwrap();
     assert_eq!((letters[0].arrival, &*letters[0].reason, letters[1].arrival), (2, "too long", 3));
     assert!(claim(&archive, "sink").await.is_none());
 
-    assert_eq!(archive.store.retry_deliveries("sink").await.unwrap(), 1);
+    assert_eq!(archive.store.deliveries().retry("sink").await.unwrap(), 1);
     let mut again = claim(&archive, "sink").await.unwrap();
     assert!(again.has_replays);
-    let replays = archive.store.read_replays(&again).await.unwrap().unwrap();
+    let replays = archive.store.deliveries().read_replays(&again).await.unwrap().unwrap();
     assert_eq!(replays.records.iter().map(|it| it.place).collect::<Vec<_>>(), [second, last]);
     assert_eq!(left(&archive, &again).await, [0_u64; 0]);
-    let step = runlog_store::DeliveryStep {
+    let step = runlog_store::delivery::DeliveryStep {
         delivered: 1,
         replayed: Some(replays.replayed),
         refused: vec![RefusedRange::one(last, "still too old")],
         ..Default::default()
     };
-    archive.store.step_delivery(&mut again, &step).await.unwrap();
-    assert!(archive.store.read_replays(&again).await.unwrap().is_none());
-    archive.store.set_back_delivery(&again, "refused as a whole", None).await.unwrap();
-    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
-    assert_eq!((figures.dead, figures.records, figures.refused), (1, 3, 1));
-    assert_eq!(archive.store.failing_deliveries("sink", 9).await.unwrap()[0].problem, "refused as a whole");
-    assert_eq!(archive.store.dead_letters("sink", 9).await.unwrap()[0].reason, "still too old");
-    assert!(archive.store.forget_sink("sink").await.unwrap());
-    assert!(archive.store.delivery_figures().await.unwrap().is_empty());
+    archive.store.deliveries().commit_step(&mut again, &step).await.unwrap();
+    assert!(archive.store.deliveries().read_replays(&again).await.unwrap().is_none());
+    archive.store.deliveries().record_failure(&again, "refused as a whole", None).await.unwrap();
+    let metrics = archive.store.deliveries().metrics().await.unwrap().remove(0);
+    assert_eq!((metrics.dead, metrics.records, metrics.refused), (1, 3, 1));
+    assert_eq!(archive.store.deliveries().failing("sink", 9).await.unwrap()[0].problem, "refused as a whole");
+    assert_eq!(archive.store.deliveries().dead_letters("sink", 9).await.unwrap()[0].reason, "still too old");
+    assert!(archive.store.deliveries().remove_sink("sink").await.unwrap());
+    assert!(archive.store.deliveries().metrics().await.unwrap().is_empty());
 }
 
 /// What a sink is behind by: as figures say it, and as alerts do. Unit: seconds.
 async fn lag(archive: &Archive) -> (u64, Option<i64>) {
-    let figures = archive.store.delivery_figures().await.unwrap().remove(0);
-    let lags = archive.store.sink_lags().await.unwrap();
-    (figures.lag_seconds, lags.first().map(|lag| archive.now().millis_since(lag.since) / 1_000))
+    let metrics = archive.store.deliveries().metrics().await.unwrap().remove(0);
+    let lags = archive.store.alerts().sink_lags().await.unwrap();
+    (metrics.lag_seconds, lags.first().map(|lag| archive.now().millis_since(lag.since) / 1_000))
 }
 
 /// It was counted from the end of the run: a record that came three days later put the sink behind by three days.
@@ -1649,12 +1658,12 @@ async fn a_sink_is_behind_by_the_time_for_which_something_has_been_due() {
     archive.clock.advance_ms(600_000);
     let claimed = claim(&archive, "sink").await.unwrap();
     let again_at = archive.now().plus_millis(3_600_000);
-    archive.store.set_back_delivery(&claimed, "it is away", Some(again_at)).await.unwrap();
+    archive.store.deliveries().record_failure(&claimed, "it is away", Some(again_at)).await.unwrap();
     assert_eq!(lag(&archive).await, (600, Some(600)), "whenever it is tried again");
-    assert_eq!(archive.store.retry_deliveries("sink").await.unwrap(), 1);
+    assert_eq!(archive.store.deliveries().retry("sink").await.unwrap(), 1);
     assert_eq!(lag(&archive).await, (600, Some(600)));
     let claimed = claim(&archive, "sink").await.unwrap();
-    archive.store.finish_delivery(&claimed).await.unwrap();
+    archive.store.deliveries().finish(&claimed).await.unwrap();
     assert_eq!(lag(&archive).await, (0, None));
 
     archive.clock.advance_ms(3 * 86_400_000);
@@ -1664,15 +1673,15 @@ async fn a_sink_is_behind_by_the_time_for_which_something_has_been_due() {
     assert_eq!(lag(&archive).await, (10, Some(10)));
     let claimed = claim(&archive, "sink").await.unwrap();
     archive.push("later", &[record(6, "later")]).await;
-    archive.store.finish_delivery(&claimed).await.unwrap();
+    archive.store.deliveries().finish(&claimed).await.unwrap();
     archive.clock.advance_ms(31_000);
     assert_eq!(lag(&archive).await, (1, Some(1)), "what came meanwhile is due since it has settled");
 
     let claimed = claim(&archive, "sink").await.unwrap();
-    archive.store.set_back_delivery(&claimed, "refused as a whole", None).await.unwrap();
+    archive.store.deliveries().record_failure(&claimed, "refused as a whole", None).await.unwrap();
     archive.clock.advance_ms(86_400_000);
     assert_eq!(lag(&archive).await, (0, None), "what it does not take is not due");
-    assert_eq!(archive.store.retry_deliveries("sink").await.unwrap(), 1);
+    assert_eq!(archive.store.deliveries().retry("sink").await.unwrap(), 1);
     archive.clock.advance_ms(5_000);
     assert_eq!(lag(&archive).await, (5, Some(5)));
 }
@@ -1680,7 +1689,7 @@ async fn a_sink_is_behind_by_the_time_for_which_something_has_been_due() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up() {
     let archive = Archive::new().await;
-    let since = async |rule: &str, sink: &str| archive.store.sink_behind_since(rule, sink).await.unwrap();
+    let since = async |rule: &str, sink: &str| archive.store.alerts().sink_behind_since(rule, sink).await.unwrap();
     let began = archive.now();
     assert_eq!(since("strict", "loki").await, began);
     archive.clock.advance_ms(1_000);
@@ -1690,15 +1699,15 @@ async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up()
     let copy = Copy::empty().await;
     copy.clock.advance_ms(10_000);
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    assert_eq!(copy.store.sink_behind_since("strict", "loki").await.unwrap(), began, "it goes along with a copy");
+    assert_eq!(copy.store.alerts().sink_behind_since("strict", "loki").await.unwrap(), began, "it goes along with a copy");
 
     archive.clock.advance_ms(1_000);
-    archive.store.sinks_caught_up("strict", &["files".to_owned()]).await.unwrap();
+    archive.store.alerts().mark_sinks_caught_up("strict", &["files".to_owned()]).await.unwrap();
     assert_eq!((since("lenient", "loki").await, since("strict", "files").await), (later, later));
     assert_eq!(since("strict", "loki").await, archive.now(), "it had caught up, for this rule");
-    archive.store.sinks_caught_up("lenient", &[]).await.unwrap();
+    archive.store.alerts().mark_sinks_caught_up("lenient", &[]).await.unwrap();
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    assert_eq!(copy.store.sink_behind_since("lenient", "loki").await.unwrap(), copy.now(), "so does that it has ended");
+    assert_eq!(copy.store.alerts().sink_behind_since("lenient", "loki").await.unwrap(), copy.now(), "so does that it has ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1711,35 +1720,35 @@ async fn an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own() {
         body: "{}".to_owned(),
     };
     let alerts = [alert("mail", "first"), alert("hook", "first"), alert("mail", "second")];
-    assert_eq!(archive.store.note_alerts(&alerts[..2]).await.unwrap(), 2);
+    assert_eq!(archive.store.alerts().enqueue(&alerts[..2]).await.unwrap(), 2);
     archive.clock.advance_ms(1_000);
-    assert_eq!(archive.store.note_alerts(&alerts).await.unwrap(), 1, "what is known is left as it is");
-    let claim = async |destination: &str| archive.store.claim_alert(destination).await.unwrap();
+    assert_eq!(archive.store.alerts().enqueue(&alerts).await.unwrap(), 1, "what is known is left as it is");
+    let claim = async |destination: &str| archive.store.alerts().claim(destination).await.unwrap();
     let hook = claim("hook").await.unwrap();
     assert!(claim("hook").await.is_none(), "it is in somebody's hands");
     let first = claim("mail").await.unwrap();
     assert_eq!((&*first.occurrence, &*claim("mail").await.unwrap().occurrence), ("first", "second"));
     assert!(claim("elsewhere").await.is_none());
 
-    archive.store.alert_delivered(&hook).await.unwrap();
-    archive.store.alert_failed(&first, "it is away", archive.now().plus_millis(10_000)).await.unwrap();
+    archive.store.alerts().mark_delivered(&hook).await.unwrap();
+    archive.store.alerts().record_failure(&first, "it is away", archive.now().plus_millis(10_000)).await.unwrap();
     archive.clock.advance_ms(9_000);
     assert!(claim("mail").await.is_none());
     archive.clock.advance_ms(1_000);
     let again = claim("mail").await.unwrap();
     assert_eq!((&*again.occurrence, again.attempts), ("first", 2));
     // Whoever has the second one in their hands has died.
-    archive.clock.advance_ms(runlog_store::limits::ALERT_CLAIM_MS);
+    archive.clock.advance_ms(runlog_store::limits::ALERT_LEASE_MS);
     assert_eq!(claim("mail").await.unwrap().occurrence, "second");
     assert!(claim("hook").await.is_none(), "it was told");
-    let backlog = archive.store.alert_backlog().await.unwrap();
+    let backlog = archive.store.alerts().backlog().await.unwrap();
     assert_eq!((backlog.len(), &*backlog[0].destination, backlog[0].waiting), (1, "mail", 2));
 }
 
 /// Every record of a scan as its run, its number there and its message, in order.
 async fn scanned(archive: &Archive, filter: ScanFilter) -> Vec<(String, i64, String)> {
     let columns = [ScanColumn::RunId, ScanColumn::Arrival, ScanColumn::Message];
-    let scan = archive.store.scan(filter, &columns);
+    let scan = archive.store.query().scan(filter, &columns);
     let streams = [scan.stream(), scan.stream()];
     let mut records = Vec::new();
     for stream in streams {
@@ -1799,7 +1808,7 @@ async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_delet
     archive.push("1", &(0..50).map(|at| record(at, "deleted")).collect::<Vec<_>>()).await;
     archive.finish(RunStatus::Successful).await.unwrap();
     let filter = ScanFilter { message_parts: vec!["e".to_owned()], ..ScanFilter::default() };
-    let scan = archive.store.scan(filter, &[ScanColumn::RunId, ScanColumn::Arrival, ScanColumn::Message]);
+    let scan = archive.store.query().scan(filter, &[ScanColumn::RunId, ScanColumn::Arrival, ScanColumn::Message]);
     let mut first = scan.stream();
     let mut records = scanned_rows(&first.try_next().await.unwrap().unwrap());
     // The plan is made; what it names is merged, and one of the logs is deleted.
@@ -1818,8 +1827,8 @@ async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_delet
 }
 
 /// A search for a word in all logs. It has no time at all: each answer looks through one round of slices more.
-fn search_for_word(limit: usize, slices_max: i64) -> Search {
-    Search { limit, time_max: Duration::ZERO, slices_max, ..search_for("word") }
+fn search_for_word(limit: usize, slices_max: i64) -> SearchQuery {
+    SearchQuery { limit, time_max: Duration::ZERO, slices_max, ..search_for("word") }
 }
 
 #[tokio::test]
@@ -1833,7 +1842,7 @@ async fn a_search_finds_the_newest_and_goes_on() {
     let mut search = search_for_word(7, runlog_store::limits::SEARCH_SLICES_MAX);
     let mut times = Vec::new();
     loop {
-        let page = archive.store.search(search.clone()).await.unwrap();
+        let page = archive.store.query().search(search.clone()).await.unwrap();
         times.extend(page.items.iter().map(|item| item.time.as_millis()));
         search.after = page.next;
         if page.next.is_none() {
@@ -1850,25 +1859,25 @@ async fn a_search_finds_the_newest_and_goes_on() {
 async fn rows_of_the_catalog_come_as_columns() {
     let archive = Archive::new().await;
     archive.push("1", &[record(1, "a"), record(2, "b")]).await;
-    for table in RowTable::ALL {
+    for table in CatalogView::ALL {
         let all: Vec<usize> = (0..table.columns().len()).collect();
-        let batch = archive.store.scan_rows(table, all, None, Vec::new()).next().await.unwrap().unwrap();
+        let batch = archive.store.query().scan_view(table, all, None, Vec::new()).next().await.unwrap().unwrap();
         let ids: Vec<Option<&str>> = batch.column(0).as_string::<i64>().iter().collect();
         let expected = match table {
-            RowTable::Runs => vec![archive.run_id.to_string()],
-            RowTable::Tasks => vec![archive.task_id.to_string()],
+            CatalogView::Runs => vec![archive.run_id.to_string()],
+            CatalogView::Tasks => vec![archive.task_id.to_string()],
             // No sink has been told of any run.
-            RowTable::Deliveries => Vec::new(),
+            CatalogView::Deliveries => Vec::new(),
         };
         assert_eq!(ids, expected.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>(), "{}", table.name());
     }
-    let records = RowTable::Runs.columns().iter().position(|column| column.name == "records").unwrap();
+    let records = CatalogView::Runs.columns().iter().position(|column| column.name == "records").unwrap();
     let count = |low, high| {
-        let condition = vec![(records, RowCondition::Between(low, high))];
-        let mut scan = archive.store.scan_rows(RowTable::Runs, vec![records], None, condition);
+        let condition = vec![(records, ViewCondition::Between(low, high))];
+        let mut scan = archive.store.query().scan_view(CatalogView::Runs, vec![records], None, condition);
         async move { scan.next().await.unwrap().unwrap().num_rows() }
     };
     assert_eq!((count(2, 2).await, count(3, i64::MAX).await), (1, 0));
-    let mut of_none = archive.store.scan_rows(RowTable::Runs, vec![0], Some(Vec::new()), Vec::new());
+    let mut of_none = archive.store.query().scan_view(CatalogView::Runs, vec![0], Some(Vec::new()), Vec::new());
     assert_eq!(of_none.next().await.unwrap().unwrap().num_rows(), 0);
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use runlog_model::{FileFormat, Record, RecordOrder, RunStatus, TimeRange};
-use runlog_store::{LiveQuery, PageStatus, ScanColumn, ScanFilter};
+use runlog_store::logs::LiveQuery;
+use runlog_store::pages::PageStatus;
+use runlog_store::query::{ScanColumn, ScanFilter};
 
 use crate::common::{Archive, record, search_for};
 
@@ -58,19 +60,19 @@ async fn read_everything(archive: &Here, records: &[Record]) {
     let live = join_all((0..8).map(|number| async move {
         let query =
             LiveQuery { range: TimeRange::ALL, order: RecordOrder::Asc, start_index: 4_000 * number + 3_999, count: 2 };
-        assert_eq!(store.live_page(run_id, &query).await.unwrap().records.len(), 2);
+        assert_eq!(store.logs().live_page(run_id, &query).await.unwrap().records.len(), 2);
     }));
     let searches = join_all((0..8).map(|_| async move {
-        assert_eq!(store.search(search_for("nothing-has-this")).await.unwrap().scanned_records, RECORDS as u64);
+        assert_eq!(store.query().search(search_for("nothing-has-this")).await.unwrap().scanned_records, RECORDS as u64);
     }));
     let scan = async {
-        let scan = store.scan(ScanFilter::default(), &[ScanColumn::Message]);
+        let scan = store.query().scan(ScanFilter::default(), &[ScanColumn::Message]);
         let streams = join_all((0..4).map(|_| scan.stream().try_collect::<Vec<_>>()));
         let batches = streams.await.into_iter().flat_map(Result::unwrap);
         assert_eq!(batches.map(|batch| batch.num_rows()).sum::<usize>(), RECORDS);
     };
     let histogram = async {
-        let histogram = store.histogram(run_id, TimeRange::ALL, 10).await.unwrap();
+        let histogram = store.logs().histogram(run_id, TimeRange::ALL, 10).await.unwrap();
         assert_eq!(histogram.buckets.iter().flatten().sum::<u64>(), RECORDS as u64);
     };
     let download = async { assert_eq!(archive.records().await, records) };

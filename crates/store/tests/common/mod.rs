@@ -11,7 +11,10 @@ use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
 use runlog_model::{
     Clock, FileFormat, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp,
 };
-use runlog_store::{Caller, CallerKind, PageRequest, Result, Search, Store, StoreSettings};
+use runlog_store::accounts::{Caller, CallerKind};
+use runlog_store::pages::PageRequest;
+use runlog_store::query::SearchQuery;
+use runlog_store::{Result, Store, StoreSettings};
 
 pub(crate) mod gate;
 pub(crate) mod places;
@@ -82,7 +85,7 @@ impl<P: Places> Archive<P> {
         let store = &archive.store;
         let workspace =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
-        let workspace = store.create_workspace(&workspace, "admin").await.unwrap();
+        let workspace = store.workspaces().create_workspace(&workspace, "admin").await.unwrap();
         let task = NewTask {
             id: None,
             workspace_id: workspace.id,
@@ -91,7 +94,7 @@ impl<P: Places> Archive<P> {
             description: None,
             tags: Vec::new(),
         };
-        archive.task_id = store.create_task(&task).await.unwrap().id;
+        archive.task_id = store.workspaces().create_task(&task).await.unwrap().id;
         archive.run_id = archive.start_another_run().await;
         archive
     }
@@ -163,7 +166,7 @@ impl<P: Places> Archive<P> {
     pub(crate) async fn start_run_at(&self, time: Option<Timestamp>) -> RunId {
         let id = RunId::random(&*self.random);
         let start = StartRun { trigger_timestamp: time, ..StartRun::of_task(self.task_id) };
-        self.store.start_run(id, &start, &self.caller).await.unwrap();
+        self.store.runs().start(id, &start, &self.caller).await.unwrap();
         id
     }
 
@@ -195,7 +198,7 @@ impl<P: Places> Archive<P> {
             number_of_processed_rows: None,
             number_of_rejected_rows: None,
         };
-        self.store.finish_run(run_id, &finish).await
+        self.store.runs().finish(run_id, &finish).await
     }
 
     pub(crate) async fn push(&self, batch_id: &str, records: &[Record]) -> StoredBatch {
@@ -211,7 +214,7 @@ impl<P: Places> Archive<P> {
     }
 
     pub(crate) async fn records_of(&self, run_id: RunId) -> Vec<Record> {
-        let mut reader = self.store.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+        let mut reader = self.store.logs().read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
         let mut records = Vec::new();
         while let Some(more) = reader.next().await.unwrap() {
             records.extend(more);
@@ -290,8 +293,8 @@ pub(crate) fn record(time_ms: i64, message: &str) -> Record {
 
 /// Servers keep their own notes under names like these.
 /// A search for a text in all logs.
-pub(crate) fn search_for(text: &str) -> Search {
-    Search {
+pub(crate) fn search_for(text: &str) -> SearchQuery {
+    SearchQuery {
         text: text.parse().unwrap(),
         workspace_ids: None,
         task_id: None,

@@ -32,19 +32,20 @@ pub(super) async fn recover(life: Span, data: &Path, places: PlaceArgs) -> Outco
 
 /// Makes a token of an administrator; gives their name, and the file that the token is in.
 async fn make_token(store: &Store, life: Span, file: AdminTokenFile) -> Outcome<(String, PathBuf)> {
-    let users = store.users().await?;
+    let users = store.accounts().users().await?;
     let administrator = users.into_iter().find(|user| user.administrator).ok_or_else(|| {
         Failure::new(
             Exit::NotFound,
             "the archive has no administrator yet; `runlog serve` makes one at its first start",
         )
     })?;
-    let made = store.create_passing_token(&administrator.id, "recovered on the machine", life.as_millis()).await?;
+    let made =
+        store.accounts().create_expiring_token(&administrator.id, "recovered on the machine", life.as_millis()).await?;
     match file.write(made.token.as_deref().unwrap_or_default()) {
         Ok(path) => Ok((administrator.name, path)),
         Err(failure) => {
             // What is left of a try that failed is good for a day at most.
-            let _ = store.revoke_token(&made.id, None).await;
+            let _ = store.accounts().revoke_token(&made.id, None).await;
             Err(failure)
         }
     }

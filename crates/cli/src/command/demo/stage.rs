@@ -63,7 +63,8 @@ impl Stage {
         // The samples ended long ago and nothing more will come: their logs need not settle.
         let settings = StoreSettings { settle_ms: 0, ..StoreSettings::in_folder(&data) };
         let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
-        let token = store.ensure_administrator().await?.context("the archive of the demonstration is not new")?;
+        let token =
+            store.accounts().ensure_administrator().await?.context("the archive of the demonstration is not new")?;
         AdminTokenFile::prepare(&data)?.write(&token)?;
 
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     };
     let place = settings.place();
     let store = archive::open(settings).await?;
-    if let Some(token) = store.ensure_administrator().await? {
+    if let Some(token) = store.accounts().ensure_administrator().await? {
         let file = AdminTokenFile::prepare(&data).and_then(|file| file.write(&token))?;
         note(format!("made an administrator; the token is in {} (for your eyes only)", file.display()));
     }

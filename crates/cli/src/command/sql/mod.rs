@@ -88,7 +88,7 @@ impl Asked {
             time_max: None,
             ..SqlSettings::default()
         };
-        let engine = SqlEngine::new(store.clone(), settings, Arc::new(SystemClock)).map_err(failure)?;
+        let engine = SqlEngine::new(store.query().clone(), settings, Arc::new(SystemClock)).map_err(failure)?;
         Ok(Self::Archive { store, engine: Box::new(engine) })
     }
 

@@ -3,7 +3,7 @@
 mod sinks;
 
 use runlog_model::Clock;
-use runlog_store::{CollectionFigures, CollectorFigures};
+use runlog_store::collection::{CollectionMetrics, CollectorHeartbeat};
 use serde_json::json;
 
 use crate::arguments::archive;
@@ -37,9 +37,12 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     let store = archive::open(stored).await?;
     let mut all = Vec::new();
     for name in upstreams {
-        all.push((store.collection_figures(name).await?, store.failing_runs(name, FAILING_SHOWN).await?));
+        all.push((
+            store.collection().metrics(name).await?,
+            store.collection().failing_runs(name, FAILING_SHOWN).await?,
+        ));
     }
-    let collectors = store.collectors(runlog_store::limits::COLLECTOR_LIFE_MS).await?;
+    let collectors = store.collection().collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?;
     let of_sinks = sinks::status(&store, &settings.sink_kinds()).await?;
     store.close().await;
     if args.json {
@@ -50,7 +53,7 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     }
     let now = SystemClock.now();
     let rows = all.iter().map(|(figures, _)| {
-        let CollectionFigures {
+        let CollectionMetrics {
             upstream,
             known,
             going,
@@ -113,9 +116,9 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
 }
 
 /// `a collector of api.eu.cloud.talend.com: 412 of 480 requests left in this minute, about 9,600 runs an hour at this pace`.
-fn budget(collector: &CollectorFigures) -> String {
+fn budget(collector: &CollectorHeartbeat) -> String {
     let number = |count: i64| count.unsigned_abs();
-    let CollectorFigures { host, requests, limited, .. } = collector;
+    let CollectorHeartbeat { host, requests, limited, .. } = collector;
     let sent = format!("{} requests sent, {} of them limited", count(number(*requests)), count(number(*limited)));
     match collector.per_minute.zip(collector.requests_left) {
         Some((per_minute, left)) => format!(

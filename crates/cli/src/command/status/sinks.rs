@@ -1,7 +1,8 @@
 //! How far delivering is, and what failed in it.
 
 use runlog_model::{Clock, Timestamp};
-use runlog_store::{DeadLetter, FailingDelivery, SinkFigures, Store};
+use runlog_store::Store;
+use runlog_store::delivery::{DeadLetter, FailingDelivery, SinkMetrics};
 use serde_json::{Value, json};
 
 use crate::exit::Outcome;
@@ -14,24 +15,24 @@ const FAILING_SHOWN: u64 = 20;
 
 /// What is known of a sink, and what failed.
 pub(crate) struct SinkStatus {
-    figures: SinkFigures,
+    figures: SinkMetrics,
     failing: Vec<FailingDelivery>,
     dead_letters: Vec<DeadLetter>,
 }
 
 /// What is known of each sink: of those in the settings, by name and kind, and of those that were.
 pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec<SinkStatus>> {
-    let mut all = store.delivery_figures().await?;
+    let mut all = store.deliveries().metrics().await?;
     for (name, kind) in sinks {
         if !all.iter().any(|figures| figures.name == *name) {
             let (name, kind) = ((*name).to_owned(), (*kind).to_owned());
-            all.push(SinkFigures { name, kind, ..SinkFigures::default() });
+            all.push(SinkMetrics { name, kind, ..SinkMetrics::default() });
         }
     }
     let mut statuses = Vec::with_capacity(all.len());
     for figures in all {
-        let failing = store.failing_deliveries(&figures.name, FAILING_SHOWN).await?;
-        let dead_letters = store.dead_letters(&figures.name, FAILING_SHOWN).await?;
+        let failing = store.deliveries().failing(&figures.name, FAILING_SHOWN).await?;
+        let dead_letters = store.deliveries().dead_letters(&figures.name, FAILING_SHOWN).await?;
         statuses.push(SinkStatus { figures, failing, dead_letters });
     }
     Ok(statuses)

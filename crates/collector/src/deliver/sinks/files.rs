@@ -8,7 +8,7 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use runlog_model::text::TextLine;
-use runlog_store::{Bucket, BucketFile, FiledRecord, RecordFile};
+use runlog_store::bucket::{Bucket, BucketFile, RecordFileWriter, RecordRow};
 use serde_json::Value;
 
 use super::mapping::{Field, Mapping};
@@ -54,7 +54,7 @@ pub enum Packing {
 /// A part of a run's records that is being written.
 pub(crate) enum Part {
     Lines(Box<Lines>),
-    Columns { file: Box<RecordFile>, waiting: Vec<Item> },
+    Columns { file: Box<RecordFileWriter>, waiting: Vec<Item> },
 }
 
 /// A file of lines.
@@ -123,7 +123,7 @@ impl Files {
                 run.environment.clone(),
                 run.run.status.coarse().as_str().to_owned(),
             ];
-            let file = RecordFile::begin(file, of_run).map_err(|error| away(&error))?;
+            let file = RecordFileWriter::begin(file, of_run).map_err(|error| away(&error))?;
             return Ok(Part::Columns { file: Box::new(file), waiting: Vec::new() });
         }
         let packer = match self.packing {
@@ -231,13 +231,13 @@ impl Write for Packer {
     }
 }
 
-async fn file_away(file: &mut RecordFile, waiting: &mut Vec<Item>) -> Result<(), SendError> {
+async fn file_away(file: &mut RecordFileWriter, waiting: &mut Vec<Item>) -> Result<(), SendError> {
     if waiting.is_empty() {
         return Ok(());
     }
-    let records: Vec<FiledRecord<'_>> = waiting
+    let records: Vec<RecordRow<'_>> = waiting
         .iter()
-        .map(|item| FiledRecord { id: &item.id, arrival: item.place.arrival, record: &item.record })
+        .map(|item| RecordRow { id: &item.id, arrival: item.place.arrival, record: &item.record })
         .collect();
     file.add(&records).await.map_err(|error| away(&error))?;
     waiting.clear();

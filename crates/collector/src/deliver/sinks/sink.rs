@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use runlog_model::{Record, Run, Timestamp};
-use runlog_store::Place;
+use runlog_store::delivery::RecordKey;
 
 /// What stands around a record, and around a head with its records, at most. Unit: bytes.
 const RECORD_BYTES: usize = 12;
@@ -52,7 +52,7 @@ pub struct Batch<'a> {
 #[derive(Debug, Clone)]
 pub struct Encoded {
     /// Where it stands in its run.
-    pub place: Place,
+    pub place: RecordKey,
     /// What records may have in common, and is then sent once, such as labels.
     pub head: Vec<u8>,
     /// The record itself.
@@ -78,7 +78,7 @@ pub struct Item {
     /// The same whenever it is sent, and no other record's.
     pub id: String,
     /// Where it stands in its run.
-    pub place: Place,
+    pub place: RecordKey,
     /// Where the records of its run begin below the millisecond, so that runs that log the same at the same time differ.
     pub spread: u32,
     /// The record.

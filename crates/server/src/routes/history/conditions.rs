@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use runlog_model::Timestamp;
 use runlog_model::wire::history::{FieldFilter, HistoryExcludeWord, HistoryItem};
-use runlog_store::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField};
+use runlog_store::runs::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField};
 use serde_json::{Number, Value};
 
 use crate::app::App;

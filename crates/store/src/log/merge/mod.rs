@@ -2,8 +2,8 @@
 
 mod ordered;
 mod rows;
-mod trail;
+mod trace;
 
 pub(crate) use ordered::{Merge, count_inside};
-pub(crate) use rows::{Piece, SliceRows, StretchRecords};
-pub(crate) use trail::Trail;
+pub(crate) use rows::{MergedRows, RecordBlock, SliceRows};
+pub(crate) use trace::MergeTrace;

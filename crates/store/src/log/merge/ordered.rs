@@ -15,14 +15,14 @@ use az::SaturatingAs;
 use runlog_model::{RecordOrder, TimeRange, Timestamp};
 use tokio::sync::Mutex;
 
-use crate::catalog::columns::Position;
+use crate::catalog::columns::SortKey;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::log::merge::rows::{OpenSlice, Piece, RowChoice, SliceRows, Stretch, StretchRecords};
-use crate::log::merge::trail::Trail;
-use crate::log::slices::{Scope, Slice, SliceWalk};
-use crate::segment::reader::{Heads, SegmentFile};
+use crate::log::merge::rows::{MergedRows, OpenSlice, RecordBlock, RowChoice, RowRun, SliceRows};
+use crate::log::merge::trace::MergeTrace;
+use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
+use crate::segment::reader::{KeyColumns, SegmentFile};
 
 /// The records of a scope in one order, given as stretches of consecutive rows of a slice.
 pub(crate) struct Merge {
@@ -35,13 +35,13 @@ pub(crate) struct Merge {
     waiting: VecDeque<Slice>,
     open: Vec<Cursor>,
     /// The record that was given last, or a place after it and before what comes next.
-    given: Option<Position>,
+    last_emitted: Option<SortKey>,
     /// How many of the waiting slices were not passed over when it was tried.
     kept: usize,
     /// When it was last known that no slice in hand had been replaced.
     checked_at: Timestamp,
     /// None when nobody wants to know.
-    trail: Option<Trail>,
+    trace: Option<MergeTrace>,
 }
 
 /// What is left of an open slice.
@@ -56,13 +56,13 @@ impl Merge {
     }
 
     /// The same, newest first, for who wants to know afterwards which rows they were.
-    pub(crate) fn with_trail(core: &Core, scope: Scope) -> Self {
-        Self { trail: Some(Trail::default()), ..Self::new(core, scope, RecordOrder::Desc) }
+    pub(crate) fn with_trace(core: &Core, scope: Scope) -> Self {
+        Self { trace: Some(MergeTrace::default()), ..Self::new(core, scope, RecordOrder::Desc) }
     }
 
     /// Which rows were given or passed over.
-    pub(crate) fn into_trail(self) -> Trail {
-        self.trail.unwrap_or_default()
+    pub(crate) fn into_trace(self) -> MergeTrace {
+        self.trace.unwrap_or_default()
     }
 
     /// The records of these slices alone, oldest first.
@@ -74,7 +74,7 @@ impl Merge {
     fn with(core: &Core, scope: Scope, order: RecordOrder, walk: Option<SliceWalk>, waiting: VecDeque<Slice>) -> Self {
         let checked_at = core.now();
         let (core, open) = (core.clone(), Vec::new());
-        Self { core, scope, order, walk, waiting, open, given: None, kept: 0, checked_at, trail: None }
+        Self { core, scope, order, walk, waiting, open, last_emitted: None, kept: 0, checked_at, trace: None }
     }
 
     /// Passes over up to `records_max` records in whole slices that come next and are not opened for it; tells how many.
@@ -101,8 +101,8 @@ impl Merge {
         loop {
             self.fill_waiting(2).await?;
             let Some(first) = self.waiting.front() else {
-                self.given = held.last().map(|last| self.end_of(last)).or(self.given);
-                self.pass(held);
+                self.last_emitted = held.last().map(|last| self.end_of(last)).or(self.last_emitted);
+                self.record_skipped(held);
                 return Ok(passed);
             };
             if !self.is_whole_and_alone(first) || passed + first.records.saturating_as::<u64>() > records_max {
@@ -113,16 +113,16 @@ impl Merge {
             if keep.is_none_or(|keep| keep(&slice))
                 && let Some(last) = held.last()
             {
-                self.given = Some(self.end_of(last));
-                self.pass(std::mem::take(&mut held));
+                self.last_emitted = Some(self.end_of(last));
+                self.record_skipped(std::mem::take(&mut held));
             }
             held.push(slice);
         }
         if keep.is_none()
             && let Some(last) = held.pop()
         {
-            self.given = Some(self.end_of(&last));
-            self.pass(vec![last]);
+            self.last_emitted = Some(self.end_of(&last));
+            self.record_skipped(vec![last]);
         }
         passed -= held.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
         // What was kept once is not looked at again for this.
@@ -131,14 +131,14 @@ impl Merge {
         Ok(passed)
     }
 
-    fn pass(&mut self, slices: Vec<Slice>) {
-        if let Some(trail) = &mut self.trail {
-            slices.into_iter().for_each(|slice| trail.passed(slice));
+    fn record_skipped(&mut self, slices: Vec<Slice>) {
+        if let Some(trace) = &mut self.trace {
+            slices.into_iter().for_each(|slice| trace.record_skipped(slice));
         }
     }
 
     /// The place after which nothing of a slice comes that is alone.
-    fn end_of(&self, slice: &Slice) -> Position {
+    fn end_of(&self, slice: &Slice) -> SortKey {
         match self.order {
             RecordOrder::Desc => (slice.first_time, slice.first_arrival),
             RecordOrder::Asc => (slice.last_time, slice.last_arrival),
@@ -148,11 +148,11 @@ impl Merge {
     /// True when the first waiting slice is wholly in the scope, and the next one begins after its end.
     fn is_whole_and_alone(&self, first: &Slice) -> bool {
         let range = self.scope.range;
-        let is_after_given = self.given.is_none_or(|given| match self.order {
-            RecordOrder::Desc => (first.last_time, first.last_arrival) < given,
-            RecordOrder::Asc => (first.first_time, first.first_arrival) > given,
+        let is_after_last_emitted = self.last_emitted.is_none_or(|last_emitted| match self.order {
+            RecordOrder::Desc => (first.last_time, first.last_arrival) < last_emitted,
+            RecordOrder::Asc => (first.first_time, first.first_arrival) > last_emitted,
         });
-        is_after_given
+        is_after_last_emitted
             && is_alone(self.order, first, &self.waiting, self.walk.as_ref().is_none_or(SliceWalk::is_done))
             && range.contains(first.first_time)
             && range.contains(first.last_time)
@@ -160,12 +160,12 @@ impl Merge {
     }
 
     /// The next rows; a slice of which all rows come next is not read for it. None at the end.
-    pub(crate) async fn next_piece(&mut self) -> Result<Option<Piece>> {
+    pub(crate) async fn next_rows(&mut self) -> Result<Option<MergedRows>> {
         loop {
             match self.try_whole_slice().await {
                 Err(error) => self.restart_if_moved(error).await?,
-                Ok(Some(whole)) => return Ok(Some(Piece::Rows(whole))),
-                Ok(None) => return Ok(self.next().await?.map(Piece::Stretch)),
+                Ok(Some(whole)) => return Ok(Some(MergedRows::Rows(whole))),
+                Ok(None) => return Ok(self.next().await?.map(MergedRows::RowRun)),
             }
         }
     }
@@ -186,7 +186,7 @@ impl Merge {
             return Ok(None);
         }
         // No record of another slice stands between these and that place.
-        self.given = Some(self.end_of(slice));
+        self.last_emitted = Some(self.end_of(slice));
         let rows = slice.first_row.saturating_as::<usize>()..(slice.first_row + slice.records).saturating_as::<usize>();
         self.waiting.pop_front();
         self.kept = self.kept.saturating_sub(1);
@@ -195,7 +195,7 @@ impl Merge {
 
     /// Some rows of the next slice, when all of its rows come next: `count` of them after `skip`, and no others are read.
     /// Nothing is given of the slice after that. None when its rows do not come alone, or are fewer than `skip`.
-    pub(crate) async fn part_of_whole_slice(&mut self, skip: u64, count: usize) -> Result<Option<StretchRecords>> {
+    pub(crate) async fn read_part_of_slice(&mut self, skip: u64, count: usize) -> Result<Option<RecordBlock>> {
         loop {
             match self.try_part(skip, count).await {
                 Err(error) => self.restart_if_moved(error).await?,
@@ -226,14 +226,14 @@ impl Merge {
         let file =
             SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
                 .await?;
-        self.given = Some(self.end_of(slice));
+        self.last_emitted = Some(self.end_of(slice));
         self.waiting.pop_front();
         self.kept = self.kept.saturating_sub(1);
         Ok(Some(SliceRows { file, rows, order: self.order }))
     }
 
     /// The next rows, as many as follow each other in one slice; none at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Stretch>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<RowRun>> {
         if self.walk.is_some()
             && self.core.now().millis_since(self.checked_at) > limits::MERGE_CHECK_MS
             && let Err(error) = self.check_state().await
@@ -243,12 +243,12 @@ impl Merge {
         loop {
             match self.try_next().await {
                 Err(error) => self.restart_if_moved(error).await?,
-                stretch => return stretch,
+                row_run => return row_run,
             }
         }
     }
 
-    async fn try_next(&mut self) -> Result<Option<Stretch>> {
+    async fn try_next(&mut self) -> Result<Option<RowRun>> {
         self.open_slices_that_begin().await?;
         let Some(best) = self.index_of_first() else { return Ok(None) };
         let bound = self.bound_of_others(best);
@@ -263,12 +263,12 @@ impl Merge {
         if cursor.rows.is_empty() {
             self.open.swap_remove(best);
         }
-        self.given = Some(slice.position(if order == RecordOrder::Desc { rows.start } else { rows.end - 1 }));
-        let stretch = Stretch { slice, rows, order };
-        if let Some(trail) = &mut self.trail {
-            trail.gave(&stretch);
+        self.last_emitted = Some(slice.sort_key(if order == RecordOrder::Desc { rows.start } else { rows.end - 1 }));
+        let row_run = RowRun { slice, rows, order };
+        if let Some(trace) = &mut self.trace {
+            trace.record_emitted(&row_run);
         }
-        Ok(Some(stretch))
+        Ok(Some(row_run))
     }
 
     async fn fill_waiting(&mut self, slices_min: usize) -> Result<()> {
@@ -282,22 +282,22 @@ impl Merge {
 
     /// Fails when a slice in hand may have been replaced.
     async fn check_state(&mut self) -> Result<()> {
-        let state = self.core.log_state(self.scope.run_id, self.scope.state).await?;
+        let state = log_state(&self.core, self.scope.run_id, self.scope.state).await?;
         self.checked_at = self.core.now();
         self.scope.same_state(state)
     }
 
     /// Goes on with the new slices when the old ones were replaced; fails with `error` when that is not the reason.
     async fn restart_if_moved(&mut self, error: Error) -> Result<()> {
-        let state = self.core.log_state(self.scope.run_id, self.scope.state).await?;
+        let state = log_state(&self.core, self.scope.run_id, self.scope.state).await?;
         if self.walk.is_none() || state == self.scope.state {
             return Err(error);
         }
         self.scope.state = state;
-        if let Some(trail) = &mut self.trail {
-            trail.lose();
+        if let Some(trace) = &mut self.trace {
+            trace.invalidate();
         }
-        if let Some((time, _)) = self.given {
+        if let Some((time, _)) = self.last_emitted {
             let time = Some(Timestamp::clamped(time));
             match self.order {
                 RecordOrder::Desc => self.scope.range.end = time,
@@ -329,7 +329,7 @@ impl Merge {
                 self.kept = self.kept.saturating_sub(1);
                 let chunk_records = chunk_records(self.open.len() + 1);
                 let cursor =
-                    Cursor::open(&self.core, &slice, &self.scope, chunk_records, self.given, self.order).await?;
+                    Cursor::open(&self.core, &slice, &self.scope, chunk_records, self.last_emitted, self.order).await?;
                 self.open.extend(cursor);
             }
         }
@@ -345,7 +345,7 @@ impl Merge {
     }
 
     /// The first position that some slice other than `best` may hold.
-    fn bound_of_others(&self, best: usize) -> Option<Position> {
+    fn bound_of_others(&self, best: usize) -> Option<SortKey> {
         let others = self.open.iter().enumerate().filter(|(index, _)| *index != best);
         let heads = others.map(|(_, cursor)| cursor.head(self.order));
         let waiting = self.waiting.front();
@@ -380,78 +380,80 @@ fn chunk_records(open: usize) -> usize {
 }
 
 impl Cursor {
-    /// Reads the times of a slice; none when it has no record in the scope after `given`.
+    /// Reads the times of a slice; none when it has no record in the scope after `last_emitted`.
     async fn open(
         core: &Core,
         slice: &Slice,
         scope: &Scope,
         chunk_records: usize,
-        given: Option<Position>,
+        last_emitted: Option<SortKey>,
         order: RecordOrder,
     ) -> Result<Option<Self>> {
         let file =
             SegmentFile::open(core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>()).await?;
         let first_row = slice.first_row.saturating_as::<usize>();
         let in_segment = first_row..first_row + slice.records.saturating_as::<usize>();
-        let all = file.heads(in_segment.clone()).await?;
+        let all = file.read_keys(in_segment.clone()).await?;
         let arrival_base = slice.arrival_base();
         let inside = rows_inside(&all.times, scope.range);
-        let is_after_given = given.is_none_or(|given| match order {
-            RecordOrder::Desc => (slice.last_time, slice.last_arrival) < given,
-            RecordOrder::Asc => (slice.first_time, slice.first_arrival) > given,
+        let is_after_last_emitted = last_emitted.is_none_or(|last_emitted| match order {
+            RecordOrder::Desc => (slice.last_time, slice.last_arrival) < last_emitted,
+            RecordOrder::Asc => (slice.first_time, slice.first_arrival) > last_emitted,
         });
-        let is_whole = slice.last_arrival < scope.arrivals && is_after_given;
-        let (rows, heads) = if is_whole {
-            let heads =
-                Heads { times: all.times[inside.clone()].to_vec(), arrivals: all.arrivals[inside.clone()].to_vec() };
-            (RowChoice::From(inside.start), heads)
+        let is_whole = slice.last_arrival < scope.arrivals && is_after_last_emitted;
+        let (rows, keys) = if is_whole {
+            let keys = KeyColumns {
+                times: all.times[inside.clone()].to_vec(),
+                arrivals: all.arrivals[inside.clone()].to_vec(),
+            };
+            (RowChoice::From(inside.start), keys)
         } else {
             let is_wanted = |row: &u32| {
-                let position = (all.times[*row as usize], arrival_base + all.arrivals[*row as usize]);
-                position.1 < scope.arrivals
-                    && given.is_none_or(|given| match order {
-                        RecordOrder::Desc => position < given,
-                        RecordOrder::Asc => position > given,
+                let sort_key = (all.times[*row as usize], arrival_base + all.arrivals[*row as usize]);
+                sort_key.1 < scope.arrivals
+                    && last_emitted.is_none_or(|last_emitted| match order {
+                        RecordOrder::Desc => sort_key < last_emitted,
+                        RecordOrder::Asc => sort_key > last_emitted,
                     })
             };
             let rows: Vec<u32> =
                 (inside.start.saturating_as::<u32>()..inside.end.saturating_as::<u32>()).filter(is_wanted).collect();
             let pick = |numbers: &[i64]| rows.iter().map(|row| numbers[*row as usize]).collect();
-            let heads = Heads { times: pick(&all.times), arrivals: pick(&all.arrivals) };
-            (RowChoice::These(rows), heads)
+            let keys = KeyColumns { times: pick(&all.times), arrivals: pick(&all.arrivals) };
+            (RowChoice::These(rows), keys)
         };
-        let count = heads.times.len();
+        let count = keys.times.len();
         if count == 0 {
             return Ok(None);
         }
         let chunk_records =
             chunk_records.min((limits::CHUNK_BYTES / file.row_bytes().max(1)).max(limits::CHUNK_RECORDS_MIN));
-        let slice = OpenSlice { file, in_segment, arrival_base, heads, rows, chunk_records, chunks: Mutex::default() };
+        let slice = OpenSlice { file, in_segment, arrival_base, keys, rows, chunk_records, chunks: Mutex::default() };
         Ok(Some(Self { rows: 0..count, slice: Arc::new(slice) }))
     }
 
-    fn head(&self, order: RecordOrder) -> Position {
+    fn head(&self, order: RecordOrder) -> SortKey {
         match order {
-            RecordOrder::Desc => self.slice.position(self.rows.end - 1),
-            RecordOrder::Asc => self.slice.position(self.rows.start),
+            RecordOrder::Desc => self.slice.sort_key(self.rows.end - 1),
+            RecordOrder::Asc => self.slice.sort_key(self.rows.start),
         }
     }
 
     /// The rows that come before `bound`.
-    fn rows_before(&self, bound: Option<Position>, order: RecordOrder) -> Range<usize> {
+    fn rows_before(&self, bound: Option<SortKey>, order: RecordOrder) -> Range<usize> {
         let Some(bound) = bound else { return self.rows.clone() };
         match order {
-            RecordOrder::Desc => self.first_row_where(|position| position > bound)..self.rows.end,
-            RecordOrder::Asc => self.rows.start..self.first_row_where(|position| position >= bound),
+            RecordOrder::Desc => self.first_row_where(|sort_key| sort_key > bound)..self.rows.end,
+            RecordOrder::Asc => self.rows.start..self.first_row_where(|sort_key| sort_key >= bound),
         }
     }
 
     /// The first row left for which `is_past` holds; it holds for all rows after it.
-    fn first_row_where(&self, is_past: impl Fn(Position) -> bool) -> usize {
+    fn first_row_where(&self, is_past: impl Fn(SortKey) -> bool) -> usize {
         let (mut low, mut high) = (self.rows.start, self.rows.end);
         while low < high {
             let middle = low + (high - low) / 2;
-            match is_past(self.slice.position(middle)) {
+            match is_past(self.slice.sort_key(middle)) {
                 true => high = middle,
                 false => low = middle + 1,
             }

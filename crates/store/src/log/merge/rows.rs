@@ -9,12 +9,12 @@ use az::SaturatingAs;
 use runlog_model::RecordOrder;
 use tokio::sync::Mutex;
 
-use crate::catalog::columns::Position;
+use crate::catalog::columns::SortKey;
 use crate::error::Result;
-use crate::segment::reader::{Bodies, Body, Heads, Rows, SegmentFile};
+use crate::segment::reader::{KeyColumns, RecordValues, Rows, SegmentFile, ValueColumns};
 
 /// Rows of one slice that follow each other in the order of the merge.
-pub(crate) struct Stretch {
+pub(crate) struct RowRun {
     pub(super) slice: Arc<OpenSlice>,
     pub(super) rows: Range<usize>,
     pub(super) order: RecordOrder,
@@ -28,16 +28,16 @@ pub(crate) struct SliceRows {
 }
 
 /// What comes next of a merge.
-pub(crate) enum Piece {
-    Stretch(Stretch),
+pub(crate) enum MergedRows {
+    RowRun(RowRun),
     Rows(SliceRows),
 }
 
-/// The records of a [`Stretch`].
-pub(crate) struct StretchRecords {
-    stretch: Stretch,
-    bodies: Arc<Bodies>,
-    /// The row of the slice that is the first of `bodies`.
+/// The records of a [`RowRun`].
+pub(crate) struct RecordBlock {
+    row_run: RowRun,
+    values: Arc<ValueColumns>,
+    /// The row of the slice that is the first of `values`.
     first_row: usize,
 }
 
@@ -50,14 +50,14 @@ pub(crate) struct OpenSlice {
     /// The rows of the slice in its segment.
     pub(super) in_segment: Range<usize>,
     pub(super) arrival_base: i64,
-    pub(super) heads: Heads,
+    pub(super) keys: KeyColumns,
     /// Which rows of the slice they are.
     pub(super) rows: RowChoice,
     /// How many rows are read at a time.
     pub(super) chunk_records: usize,
     /// The chunks that were read last, and their numbers: of two that lie beside each other, several may be asked for in
     /// turn.
-    pub(super) chunks: Mutex<VecDeque<(usize, Arc<Bodies>)>>,
+    pub(super) chunks: Mutex<VecDeque<(usize, Arc<ValueColumns>)>>,
 }
 
 pub(crate) enum RowChoice {
@@ -67,8 +67,8 @@ pub(crate) enum RowChoice {
 }
 
 impl OpenSlice {
-    pub(super) fn position(&self, row: usize) -> Position {
-        (self.heads.times[row], self.arrival_base + self.heads.arrivals[row])
+    pub(super) fn sort_key(&self, row: usize) -> SortKey {
+        (self.keys.times[row], self.arrival_base + self.keys.arrivals[row])
     }
 
     pub(super) fn row_of_slice(&self, row: usize) -> usize {
@@ -110,21 +110,21 @@ impl OpenSlice {
         }
     }
 
-    async fn chunk(&self, number: usize) -> Result<Arc<Bodies>> {
+    async fn chunk(&self, number: usize) -> Result<Arc<ValueColumns>> {
         let mut last = self.chunks.lock().await;
-        if let Some((_, bodies)) = last.iter().find(|(last, _)| *last == number) {
-            return Ok(Arc::clone(bodies));
+        if let Some((_, values)) = last.iter().find(|(last, _)| *last == number) {
+            return Ok(Arc::clone(values));
         }
         let first = self.in_segment.start + number * self.chunk_records;
         let rows = first..(first + self.chunk_records).min(self.in_segment.end);
-        let bodies = Arc::new(self.file.bodies(rows).await?);
+        let values = Arc::new(self.file.read_values(rows).await?);
         last.truncate(CHUNKS_KEPT - 1);
-        last.push_front((number, Arc::clone(&bodies)));
-        Ok(bodies)
+        last.push_front((number, Arc::clone(&values)));
+        Ok(values)
     }
 }
 
-impl Stretch {
+impl RowRun {
     /// How many records it has.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
@@ -132,26 +132,26 @@ impl Stretch {
 
     /// Its times in the order of the merge. Unit: epoch milliseconds.
     pub(crate) fn times(&self) -> impl Iterator<Item = i64> + '_ {
-        self.rows_in_order().map(|row| self.slice.heads.times[row])
+        self.rows_in_order().map(|row| self.slice.keys.times[row])
     }
 
     /// Where its records stand, oldest first.
-    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
-        self.rows.clone().map(|row| self.slice.position(row))
+    pub(crate) fn sort_keys(&self) -> impl Iterator<Item = SortKey> {
+        self.rows.clone().map(|row| self.slice.sort_key(row))
     }
 
     /// Reads its records.
-    pub(crate) async fn read(self) -> Result<StretchRecords> {
-        let bodies = self.slice.chunk(self.chunk_number()).await?;
-        Ok(self.with(bodies))
+    pub(crate) async fn read(self) -> Result<RecordBlock> {
+        let values = self.slice.chunk(self.chunk_number()).await?;
+        Ok(self.with(values))
     }
 
     fn chunk_number(&self) -> usize {
         self.slice.row_of_slice(self.rows.start) / self.slice.chunk_records
     }
 
-    fn with(self, bodies: Arc<Bodies>) -> StretchRecords {
-        StretchRecords { first_row: self.chunk_number() * self.slice.chunk_records, stretch: self, bodies }
+    fn with(self, values: Arc<ValueColumns>) -> RecordBlock {
+        RecordBlock { first_row: self.chunk_number() * self.slice.chunk_records, row_run: self, values }
     }
 
     fn rows_in_order(&self) -> impl Iterator<Item = usize> + use<> {
@@ -161,80 +161,80 @@ impl Stretch {
     }
 }
 
-impl Piece {
+impl MergedRows {
     /// How many records it has.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Stretch(stretch) => stretch.len(),
+            Self::RowRun(row_run) => row_run.len(),
             Self::Rows(rows) => rows.rows.len(),
         }
     }
 
     /// Reads its records.
-    pub(crate) async fn read(self) -> Result<StretchRecords> {
+    pub(crate) async fn read(self) -> Result<RecordBlock> {
         match self {
-            Self::Stretch(stretch) => stretch.read().await,
+            Self::RowRun(row_run) => row_run.read().await,
             Self::Rows(rows) => rows.read().await,
         }
     }
 }
 
 impl SliceRows {
-    pub(super) async fn read(self) -> Result<StretchRecords> {
-        let (times, bodies) = self.file.times_and_bodies(self.rows.clone()).await?;
+    pub(super) async fn read(self) -> Result<RecordBlock> {
+        let (times, values) = self.file.times_and_values(self.rows.clone()).await?;
         let rows = 0..times.len();
         let slice = OpenSlice {
             file: self.file,
             in_segment: self.rows,
             arrival_base: 0,
-            heads: Heads { times, arrivals: Vec::new() },
+            keys: KeyColumns { times, arrivals: Vec::new() },
             rows: RowChoice::From(0),
             chunk_records: rows.len(),
             chunks: Mutex::default(),
         };
-        let stretch = Stretch { slice: Arc::new(slice), rows, order: self.order };
-        Ok(StretchRecords { stretch, bodies: Arc::new(bodies), first_row: 0 })
+        let row_run = RowRun { slice: Arc::new(slice), rows, order: self.order };
+        Ok(RecordBlock { row_run, values: Arc::new(values), first_row: 0 })
     }
 }
 
-impl StretchRecords {
+impl RecordBlock {
     /// How many records they are.
     pub(crate) fn len(&self) -> usize {
-        self.stretch.len()
+        self.row_run.len()
     }
 
     /// The texts of the records, and of each record in the order of the merge its time and its row there.
-    pub(crate) fn texts(&self) -> (&Bodies, impl Iterator<Item = (i64, usize)>) {
-        let rows = self.stretch.rows_in_order().map(|row| {
-            let slice = &self.stretch.slice;
-            (slice.heads.times[row], slice.row_of_slice(row) - self.first_row)
+    pub(crate) fn texts(&self) -> (&ValueColumns, impl Iterator<Item = (i64, usize)>) {
+        let rows = self.row_run.rows_in_order().map(|row| {
+            let slice = &self.row_run.slice;
+            (slice.keys.times[row], slice.row_of_slice(row) - self.first_row)
         });
-        (&self.bodies, rows)
+        (&self.values, rows)
     }
 
     /// The records in the order of the merge, with their times.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, Body<'_>)> {
-        let (bodies, rows) = self.texts();
-        rows.map(|(time, row)| (time, bodies.row(row)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, RecordValues<'_>)> {
+        let (values, rows) = self.texts();
+        rows.map(|(time, row)| (time, values.row(row)))
     }
 
     /// Where the records stand, oldest first.
-    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
-        self.stretch.positions()
+    pub(crate) fn sort_keys(&self) -> impl Iterator<Item = SortKey> {
+        self.row_run.sort_keys()
     }
 
     /// The columns after the times, oldest record first.
     pub(crate) fn columns(&self) -> Result<Vec<ArrayRef>> {
-        let rows = self.stretch.rows.clone();
-        let columns = match &self.stretch.slice.rows {
+        let rows = self.row_run.rows.clone();
+        let columns = match &self.row_run.slice.rows {
             RowChoice::From(first) => {
                 let offset = first + rows.start - self.first_row;
-                self.bodies.columns(&Rows::Together(offset..offset + rows.len()))?
+                self.values.columns(&Rows::Together(offset..offset + rows.len()))?
             }
             RowChoice::These(chosen) => {
                 let first_row = self.first_row.saturating_as::<u32>();
                 let picked = UInt32Array::from_iter_values(chosen[rows].iter().map(|row| row - first_row));
-                self.bodies.columns(&Rows::These(&picked))?
+                self.values.columns(&Rows::These(&picked))?
             }
         };
         Ok(columns.into_iter().map(|column| Arc::new(column) as ArrayRef).collect())

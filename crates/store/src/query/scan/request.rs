@@ -117,7 +117,7 @@ pub(crate) struct ScanRequest {
     pub(crate) schema: SchemaRef,
 }
 
-/// A run, as a [`Narrowing`] is asked about it.
+/// A run, as a [`DynamicFilter`] is asked about it.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanRun<'a> {
     /// Its id.
@@ -129,4 +129,4 @@ pub struct ScanRun<'a> {
 }
 
 /// What is still wanted of a scan that is under way: a range of time, and of some runs, which.
-pub type Narrowing = dyn Fn(&[ScanRun<'_>]) -> (TimeRange, Vec<bool>) + Send + Sync;
+pub type DynamicFilter = dyn Fn(&[ScanRun<'_>]) -> (TimeRange, Vec<bool>) + Send + Sync;

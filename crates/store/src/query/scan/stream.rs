@@ -24,9 +24,10 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::parts::Query;
 use crate::query::scan::plan::{Planner, Unit};
 use crate::query::scan::read::read_unit;
-use crate::query::scan::request::{Narrowing, ScanColumn, ScanFilter, ScanRequest, ScanRun, scan_schema};
+use crate::query::scan::request::{DynamicFilter, ScanColumn, ScanFilter, ScanRequest, ScanRun, scan_schema};
 
 /// A scan that is under way. Its streams together give each record once, in no order.
 #[derive(Clone)]
@@ -34,15 +35,15 @@ pub struct Scan {
     core: Core,
     request: Arc<ScanRequest>,
     planner: Arc<Mutex<Planner>>,
-    narrowing: Option<Arc<Narrowing>>,
+    dynamic_filter: Option<Arc<DynamicFilter>>,
 }
 
-impl Core {
+impl Query {
     /// Begins a scan; nothing is read before a stream of it is.
     pub fn scan(&self, filter: ScanFilter, columns: &[ScanColumn]) -> Scan {
-        let planner = Arc::new(Mutex::new(Planner::new(self, filter.clone())));
+        let planner = Arc::new(Mutex::new(Planner::new(&self.core, filter.clone())));
         let request = ScanRequest { filter, columns: columns.to_vec(), schema: scan_schema(columns) };
-        Scan { core: self.clone(), request: Arc::new(request), planner, narrowing: None }
+        Scan { core: self.core.clone(), request: Arc::new(request), planner, dynamic_filter: None }
     }
 }
 
@@ -54,8 +55,8 @@ impl Scan {
 
     /// The same, which asks before it reads what is still wanted: a query that wants the newest ten records knows more
     /// after each batch.
-    pub fn narrowed_by(self, narrowing: Arc<Narrowing>) -> Self {
-        Self { narrowing: Some(narrowing), ..self }
+    pub fn with_dynamic_filter(self, dynamic_filter: Arc<DynamicFilter>) -> Self {
+        Self { dynamic_filter: Some(dynamic_filter), ..self }
     }
 
     /// A stream that takes its share of the scan. It begins when it is first asked, then reads ahead a little, and stops
@@ -79,9 +80,9 @@ impl Scan {
     /// Leaves out of a unit what is not wanted any more; gives the range of time that is.
     fn narrow(&self, unit: &mut Unit) -> TimeRange {
         let asked = self.request.filter.range;
-        let Some(narrowing) = &self.narrowing else { return asked };
+        let Some(dynamic_filter) = &self.dynamic_filter else { return asked };
         let runs: Vec<ScanRun<'_>> = unit.slices.iter().map(|slice| slice.run.as_scan_run()).collect();
-        let (wanted, keeps) = narrowing(&runs);
+        let (wanted, keeps) = dynamic_filter(&runs);
         let start = asked.start.max(wanted.start);
         let range = TimeRange { start, end: asked.end.into_iter().chain(wanted.end).min() };
         let mut keeps = keeps.into_iter();

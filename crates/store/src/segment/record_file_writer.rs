@@ -23,7 +23,7 @@ const RECORD_COLUMNS: [&str; 7] =
 
 /// A record for a file, and what is said of its run: `run_id` to `status`, in the order of the columns.
 #[derive(Debug, Clone, Copy)]
-pub struct FiledRecord<'a> {
+pub struct RecordRow<'a> {
     /// Its id.
     pub id: &'a str,
     /// Its number in the run, in order of arrival.
@@ -33,14 +33,14 @@ pub struct FiledRecord<'a> {
 }
 
 /// A Parquet file in the making.
-pub struct RecordFile {
+pub struct RecordFileWriter {
     writer: AsyncArrowWriter<BucketFile>,
     schema: SchemaRef,
     /// Run, task (id and name), workspace (id and name), environment, status.
     run: [String; 7],
 }
 
-impl RecordFile {
+impl RecordFileWriter {
     /// Begins a file of records of one run, whose `run_id`, `task_id`, `task`, `workspace_id`, `workspace`,
     /// `environment` and `status` stand beside each record.
     pub fn begin(file: BucketFile, run: [String; 7]) -> Result<Self> {
@@ -53,7 +53,7 @@ impl RecordFile {
     }
 
     /// Adds records.
-    pub async fn add(&mut self, records: &[FiledRecord<'_>]) -> Result<()> {
+    pub async fn add(&mut self, records: &[RecordRow<'_>]) -> Result<()> {
         let texts = |text: fn(&Record) -> Option<&str>| -> ArrayRef {
             Arc::new(StringArray::from_iter(records.iter().map(|filed| text(filed.record))))
         };

@@ -18,10 +18,11 @@ use crate::catalog::sql::Sql;
 use crate::core::Core;
 use crate::error::Result;
 use crate::limits;
+use crate::parts::Query;
 
 /// A kind of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowTable {
+pub enum CatalogView {
     /// One for each run.
     Runs,
     /// One for each task.
@@ -30,13 +31,13 @@ pub enum RowTable {
     Deliveries,
 }
 
-/// A column of a [`RowTable`].
+/// A column of a [`CatalogView`].
 #[derive(Debug, Clone, Copy)]
-pub struct RowColumn {
+pub struct ViewColumn {
     /// What it is called.
     pub name: &'static str,
     /// What it holds.
-    pub kind: RowKind,
+    pub kind: ViewColumnType,
     /// False when every row has it.
     pub may_be_null: bool,
     /// How the catalog says it.
@@ -45,7 +46,7 @@ pub struct RowColumn {
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowKind {
+pub enum ViewColumnType {
     /// A text.
     Text,
     /// A whole number.
@@ -58,34 +59,34 @@ pub enum RowKind {
 
 /// What a row has to be, in one column.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RowCondition {
+pub enum ViewCondition {
     /// One of these texts.
     Texts(Vec<String>),
     /// A number, or epoch milliseconds, from here to there, both inside.
     Between(i64, i64),
 }
 
-const fn text(name: &'static str, sql: &'static str) -> RowColumn {
-    RowColumn { name, kind: RowKind::Text, may_be_null: false, sql }
+const fn text(name: &'static str, sql: &'static str) -> ViewColumn {
+    ViewColumn { name, kind: ViewColumnType::Text, may_be_null: false, sql }
 }
 
-const fn number(name: &'static str, sql: &'static str) -> RowColumn {
-    RowColumn { name, kind: RowKind::Number, may_be_null: false, sql }
+const fn number(name: &'static str, sql: &'static str) -> ViewColumn {
+    ViewColumn { name, kind: ViewColumnType::Number, may_be_null: false, sql }
 }
 
-const fn time(name: &'static str, sql: &'static str) -> RowColumn {
-    RowColumn { name, kind: RowKind::Time, may_be_null: false, sql }
+const fn time(name: &'static str, sql: &'static str) -> ViewColumn {
+    ViewColumn { name, kind: ViewColumnType::Time, may_be_null: false, sql }
 }
 
-const fn flag(name: &'static str, sql: &'static str) -> RowColumn {
-    RowColumn { name, kind: RowKind::Flag, may_be_null: false, sql }
+const fn flag(name: &'static str, sql: &'static str) -> ViewColumn {
+    ViewColumn { name, kind: ViewColumnType::Flag, may_be_null: false, sql }
 }
 
-const fn perhaps(column: RowColumn) -> RowColumn {
-    RowColumn { may_be_null: true, ..column }
+const fn perhaps(column: ViewColumn) -> ViewColumn {
+    ViewColumn { may_be_null: true, ..column }
 }
 
-const RUNS: [RowColumn; 40] = [
+const RUNS: [ViewColumn; 40] = [
     text("run_id", "r.id"),
     text("task_id", "r.task_id"),
     text("task_name", "t.name"),
@@ -128,7 +129,7 @@ const RUNS: [RowColumn; 40] = [
     flag("legal_hold", "r.legal_hold"),
 ];
 
-const TASKS: [RowColumn; 10] = [
+const TASKS: [ViewColumn; 10] = [
     text("task_id", "t.id"),
     text("task_name", "t.name"),
     text("version", "t.version"),
@@ -145,7 +146,7 @@ const TASKS: [RowColumn; 10] = [
 const REFUSED: &str = "(SELECT CAST(COALESCE(SUM(l.records), 0) AS BIGINT) FROM dead_letters l
     WHERE l.sink = d.sink AND l.run_id = d.run_id AND l.log_epoch = d.log_epoch)";
 
-const DELIVERIES: [RowColumn; 13] = [
+const DELIVERIES: [ViewColumn; 13] = [
     text("sink", "d.sink"),
     text("run_id", "d.run_id"),
     text("task_id", "r.task_id"),
@@ -161,7 +162,7 @@ const DELIVERIES: [RowColumn; 13] = [
     perhaps(text("problem", "d.problem")),
 ];
 
-impl RowTable {
+impl CatalogView {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Runs, Self::Tasks, Self::Deliveries];
 
@@ -175,7 +176,7 @@ impl RowTable {
     }
 
     /// Its columns.
-    pub fn columns(self) -> &'static [RowColumn] {
+    pub fn columns(self) -> &'static [ViewColumn] {
         match self {
             Self::Runs => &RUNS,
             Self::Tasks => &TASKS,
@@ -188,10 +189,10 @@ impl RowTable {
         let field = |index: &usize| {
             let column = &self.columns()[*index];
             let kind = match column.kind {
-                RowKind::Text => DataType::LargeUtf8,
-                RowKind::Number => DataType::Int64,
-                RowKind::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-                RowKind::Flag => DataType::Boolean,
+                ViewColumnType::Text => DataType::LargeUtf8,
+                ViewColumnType::Number => DataType::Int64,
+                ViewColumnType::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+                ViewColumnType::Flag => DataType::Boolean,
             };
             Field::new(column.name, kind, column.may_be_null)
         };
@@ -229,41 +230,41 @@ impl RowTable {
 }
 
 /// Rows that are read, some at a time.
-pub struct RowScan {
+pub struct ViewScan {
     core: Core,
-    table: RowTable,
+    table: CatalogView,
     columns: Vec<usize>,
     schema: SchemaRef,
     workspace_ids: Option<Vec<WorkspaceId>>,
-    conditions: Vec<(usize, RowCondition)>,
+    conditions: Vec<(usize, ViewCondition)>,
     /// The key of the last row that was read.
     after: Option<Vec<String>>,
     is_done: bool,
 }
 
-impl Core {
+impl Query {
     /// Begins to read rows of the workspaces that are named, in those columns; all conditions have to hold.
-    pub fn scan_rows(
+    pub fn scan_view(
         &self,
-        table: RowTable,
+        table: CatalogView,
         columns: Vec<usize>,
         workspace_ids: Option<Vec<WorkspaceId>>,
-        conditions: Vec<(usize, RowCondition)>,
-    ) -> RowScan {
+        conditions: Vec<(usize, ViewCondition)>,
+    ) -> ViewScan {
         let schema = table.schema(&columns);
-        let core = self.clone();
-        RowScan { core, table, columns, schema, workspace_ids, conditions, after: None, is_done: false }
+        let core = self.core.clone();
+        ViewScan { core, table, columns, schema, workspace_ids, conditions, after: None, is_done: false }
     }
 }
 
-impl RowScan {
+impl ViewScan {
     /// The next rows; none at the end.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         if self.is_done {
             return Ok(None);
         }
         let rows = self.query().build_query().fetch_all(self.core.catalog().read()).await?;
-        self.is_done = rows.len().saturating_as::<i64>() < limits::ROWS_AT_A_TIME;
+        self.is_done = rows.len().saturating_as::<i64>() < limits::VIEW_ROWS_BATCH;
         let width = self.columns.len();
         if let Some(last) = rows.last() {
             let key = (0..self.table.key().len()).map(|index| last.try_get(width + index));
@@ -281,11 +282,11 @@ impl RowScan {
         for (index, condition) in &self.conditions {
             let column = all[*index].sql;
             match condition {
-                RowCondition::Texts(texts) if texts.is_empty() => query.push(" AND FALSE"),
-                RowCondition::Texts(texts) => {
+                ViewCondition::Texts(texts) if texts.is_empty() => query.push(" AND FALSE"),
+                ViewCondition::Texts(texts) => {
                     query.push(format!(" AND {column} IN (")).push_list(texts.iter().cloned()).push(")")
                 }
-                RowCondition::Between(low, high) => {
+                ViewCondition::Between(low, high) => {
                     query.push(format!(" AND {column} BETWEEN ")).push_bind(*low).push(" AND ").push_bind(*high)
                 }
             };
@@ -294,7 +295,7 @@ impl RowScan {
         if let Some(after) = &self.after {
             query.push(format!(" AND ({key}) > (")).push_list(after.iter().cloned()).push(")");
         }
-        query.push(format!(" ORDER BY {key} LIMIT ")).push_bind(limits::ROWS_AT_A_TIME);
+        query.push(format!(" ORDER BY {key} LIMIT ")).push_bind(limits::VIEW_ROWS_BATCH);
         query
     }
 
@@ -307,8 +308,8 @@ impl RowScan {
     }
 }
 
-fn array(rows: &[AnyRow], at: usize, kind: RowKind) -> Result<ArrayRef> {
-    if kind == RowKind::Text {
+fn array(rows: &[AnyRow], at: usize, kind: ViewColumnType) -> Result<ArrayRef> {
+    if kind == ViewColumnType::Text {
         let texts = rows.iter().map(|row| row.try_get::<Option<String>, _>(at));
         let texts: Vec<Option<String>> = texts.collect::<Result<_, sqlx::Error>>()?;
         return Ok(Arc::new(LargeStringArray::from_iter(texts)));
@@ -316,8 +317,8 @@ fn array(rows: &[AnyRow], at: usize, kind: RowKind) -> Result<ArrayRef> {
     let numbers = rows.iter().map(|row| row.try_get::<Option<i64>, _>(at));
     let numbers: Vec<Option<i64>> = numbers.collect::<Result<_, sqlx::Error>>()?;
     Ok(match kind {
-        RowKind::Time => Arc::new(TimestampMillisecondArray::from(numbers).with_timezone("UTC")),
-        RowKind::Flag => {
+        ViewColumnType::Time => Arc::new(TimestampMillisecondArray::from(numbers).with_timezone("UTC")),
+        ViewColumnType::Flag => {
             let flags = numbers.into_iter().map(|number| number.map(|number| number != 0));
             Arc::new(BooleanArray::from_iter(flags))
         }

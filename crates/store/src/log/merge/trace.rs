@@ -10,7 +10,7 @@ use runlog_model::RecordOrder;
 use crate::core::Core;
 use crate::error::Result;
 use crate::limits;
-use crate::log::merge::rows::{OpenSlice, SliceRows, Stretch};
+use crate::log::merge::rows::{OpenSlice, RowRun, SliceRows};
 use crate::log::slices::{Scope, Slice};
 use crate::segment::reader::SegmentFile;
 
@@ -19,9 +19,9 @@ const PARTS_MAX: usize = 256;
 
 /// The rows that a merge gave or passed over, newest first.
 #[derive(Default)]
-pub(crate) struct Trail {
+pub(crate) struct MergeTrace {
     parts: Vec<Part>,
-    is_lost: bool,
+    is_invalid: bool,
 }
 
 enum Part {
@@ -30,41 +30,41 @@ enum Part {
     Some(Arc<OpenSlice>, Range<usize>),
 }
 
-impl Trail {
-    pub(super) fn passed(&mut self, slice: Slice) {
+impl MergeTrace {
+    pub(super) fn record_skipped(&mut self, slice: Slice) {
         self.push(Part::Whole(slice));
     }
 
-    pub(super) fn gave(&mut self, stretch: &Stretch) {
+    pub(super) fn record_emitted(&mut self, row_run: &RowRun) {
         match self.parts.last_mut() {
-            Some(Part::Some(slice, rows)) if Arc::ptr_eq(slice, &stretch.slice) && rows.start == stretch.rows.end => {
-                rows.start = stretch.rows.start;
+            Some(Part::Some(slice, rows)) if Arc::ptr_eq(slice, &row_run.slice) && rows.start == row_run.rows.end => {
+                rows.start = row_run.rows.start;
             }
-            _ => self.push(Part::Some(Arc::clone(&stretch.slice), stretch.rows.clone())),
+            _ => self.push(Part::Some(Arc::clone(&row_run.slice), row_run.rows.clone())),
         }
     }
 
     /// From here on it is not known what came.
-    pub(super) fn lose(&mut self) {
-        *self = Self { parts: Vec::new(), is_lost: true };
+    pub(super) fn invalidate(&mut self) {
+        *self = Self { parts: Vec::new(), is_invalid: true };
     }
 
     fn push(&mut self, part: Part) {
-        match self.is_lost || self.parts.len() >= PARTS_MAX {
-            true => self.lose(),
+        match self.is_invalid || self.parts.len() >= PARTS_MAX {
+            true => self.invalidate(),
             false => self.parts.push(part),
         }
     }
 
     /// The rows of the scope's `records` records in an order, in pieces that can be read at once: one ends after each
-    /// `portion` records. None when the trail does not tell.
+    /// `work_item` records. None when the trace does not tell.
     pub(crate) async fn rows(
         self,
         core: &Core,
         scope: &Scope,
         records: u64,
         order: RecordOrder,
-        portion: usize,
+        work_item: usize,
     ) -> Result<Option<VecDeque<SliceRows>>> {
         let first_ms = scope.range.first_ms();
         let (mut found, mut count): (Vec<(SegmentFile, Range<usize>)>, u64) = (Vec::new(), 0);
@@ -85,7 +85,7 @@ impl Trail {
                 }
                 Part::Whole(_) => return Ok(None),
                 Part::Some(slice, mut rows) => {
-                    rows.start += slice.heads.times[rows.clone()].partition_point(|ms| *ms < first_ms);
+                    rows.start += slice.keys.times[rows.clone()].partition_point(|ms| *ms < first_ms);
                     let Some(in_segment) = slice.in_segment(rows) else { return Ok(None) };
                     (slice.file.clone(), in_segment)
                 }
@@ -99,37 +99,37 @@ impl Trail {
                 _ => found.push((file, rows)),
             }
         }
-        if self.is_lost || count != records {
+        if self.is_invalid || count != records {
             return Ok(None);
         }
         if order == RecordOrder::Asc {
             found.reverse();
         }
-        let (mut pieces, mut room) = (VecDeque::new(), portion);
+        let (mut ranges, mut room_left) = (VecDeque::new(), work_item);
         for (file, rows) in found {
             let most = (2 * limits::CHUNK_BYTES / file.row_bytes().max(1)).max(limits::CHUNK_RECORDS_MIN);
-            for rows in readable(rows, order, &file.row_group_starts(), most, portion, &mut room) {
-                pieces.push_back(SliceRows { file: file.clone(), rows, order });
+            for rows in readable_ranges(rows, order, &file.row_group_starts(), most, work_item, &mut room_left) {
+                ranges.push_back(SliceRows { file: file.clone(), rows, order });
             }
         }
-        Ok(Some(pieces))
+        Ok(Some(ranges))
     }
 }
 
-/// Rows in pieces, in an order: each within a row group, of at most `most` rows, and one ends when `room` is used up, which
-/// is then `portion` again.
-fn readable(
+/// Rows in pieces, in an order: each within a row group, of at most `most` rows, and one ends when `room_left` is used up, which
+/// is then `work_item` again.
+fn readable_ranges(
     mut rows: Range<usize>,
     order: RecordOrder,
     group_starts: &[usize],
     most: usize,
-    portion: usize,
-    room: &mut usize,
+    work_item: usize,
+    room_left: &mut usize,
 ) -> Vec<Range<usize>> {
-    let mut pieces = Vec::new();
+    let mut ranges = Vec::new();
     while !rows.is_empty() {
-        let length = most.min(*room);
-        let piece = match order {
+        let length = most.min(*room_left);
+        let range = match order {
             RecordOrder::Desc => {
                 let group = group_starts.iter().rev().find(|start| **start < rows.end).copied().unwrap_or_default();
                 rows.end.saturating_sub(length).max(group).max(rows.start)..rows.end
@@ -140,16 +140,16 @@ fn readable(
             }
         };
         match order {
-            RecordOrder::Desc => rows.end = piece.start,
-            RecordOrder::Asc => rows.start = piece.end,
+            RecordOrder::Desc => rows.end = range.start,
+            RecordOrder::Asc => rows.start = range.end,
         }
-        *room -= piece.len();
-        if *room == 0 {
-            *room = portion;
+        *room_left -= range.len();
+        if *room_left == 0 {
+            *room_left = work_item;
         }
-        pieces.push(piece);
+        ranges.push(range);
     }
-    pieces
+    ranges
 }
 
 #[cfg(test)]
@@ -158,21 +158,21 @@ mod tests {
 
     #[test]
     fn rows_are_read_in_pieces_that_leave_none_out() {
-        let pieces = |rows: Range<usize>, order, portion: usize, most: usize| {
-            readable(rows, order, &[0, 100, 200], most, portion, &mut { portion })
+        let ranges = |rows: Range<usize>, order, work_item: usize, most: usize| {
+            readable_ranges(rows, order, &[0, 100, 200], most, work_item, &mut { work_item })
         };
         let (desc, asc) = (RecordOrder::Desc, RecordOrder::Asc);
-        assert!(pieces(8..8, desc, 9, 9).is_empty());
-        assert_eq!(pieces(90..210, desc, 1_000, 1_000), [200..210, 100..200, 90..100]);
-        assert_eq!(pieces(90..210, asc, 1_000, 1_000), [90..100, 100..200, 200..210]);
+        assert!(ranges(8..8, desc, 9, 9).is_empty());
+        assert_eq!(ranges(90..210, desc, 1_000, 1_000), [200..210, 100..200, 90..100]);
+        assert_eq!(ranges(90..210, asc, 1_000, 1_000), [90..100, 100..200, 200..210]);
         // One ends after each portion of 50.
-        assert_eq!(pieces(90..210, desc, 50, 1_000), [200..210, 160..200, 110..160, 100..110, 90..100]);
-        assert_eq!(pieces(90..210, asc, 50, 1_000), [90..100, 100..140, 140..190, 190..200, 200..210]);
-        assert_eq!(pieces(110..170, desc, 50, 30), [140..170, 120..140, 110..120]);
+        assert_eq!(ranges(90..210, desc, 50, 1_000), [200..210, 160..200, 110..160, 100..110, 90..100]);
+        assert_eq!(ranges(90..210, asc, 50, 1_000), [90..100, 100..140, 140..190, 190..200, 200..210]);
+        assert_eq!(ranges(110..170, desc, 50, 30), [140..170, 120..140, 110..120]);
         // What is left of a portion is for the next rows.
-        let mut room = 50;
-        readable(0..30, desc, &[0], 1_000, 50, &mut room);
-        assert_eq!(readable(0..30, desc, &[0], 1_000, 50, &mut room), [10..30, 0..10]);
-        assert_eq!(room, 40);
+        let mut room_left = 50;
+        readable_ranges(0..30, desc, &[0], 1_000, 50, &mut room_left);
+        assert_eq!(readable_ranges(0..30, desc, &[0], 1_000, 50, &mut room_left), [10..30, 0..10]);
+        assert_eq!(room_left, 40);
     }
 }
