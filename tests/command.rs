@@ -122,7 +122,7 @@ fn a_log_that_cannot_be_written_here_has_a_code_of_its_own_that_help_names() {
     let output = service.runlog(&["fetch", RUN, "--settle", "0s", "-o", "log.ndjson/run.ndjson"]).output().unwrap();
     check_failure(output, 1, &["cannot make log.ndjson/run.ndjson"]);
     let help = succeeded(runlog(&["fetch", "--help"]).output().unwrap());
-    assert!(help.contains("0 whole, 1 failed here (a full disk"), "{help}");
+    assert!(help.contains("0 complete, 1 local failure (a full disk"), "{help}");
 }
 
 #[test]

@@ -212,7 +212,7 @@ impl Finder<'_> {
             if let Reason::Slow { duration_ms, usual_ms, goes_on, .. } = reason {
                 let (word, took, usual) =
                     (if goes_on { "goes on for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));
-                let text = format!("{} {word} {took}; usually it takes {usual}", task.name);
+                let text = format!("{} {word} {took}; it usually takes {usual}", task.name);
                 self.add(format!("run slow {}", run.id), "run_slow", text, Some(task.clone()), Some(run.id));
             }
         }
@@ -230,7 +230,7 @@ impl Finder<'_> {
             for reason in reasons_of(&self.recent_runs(id).await?, self.now) {
                 if let Reason::Late { last, usual_ms } = reason {
                     let text = format!(
-                        "{} has not run since {}; usually it runs every {}",
+                        "{} has not run since {}; it usually runs every {}",
                         task.name,
                         last.to_seconds_text(),
                         seconds(usual_ms)
