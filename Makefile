@@ -1,25 +1,25 @@
-# The two that matter: `make demo` and `make test`. Each sets up what a fresh Debian machine with Rust lacks.
+# The main targets are `make demo` and `make test`. Each installs what a fresh Debian machine with Rust lacks.
 .DEFAULT_GOAL := help
 .PHONY: help demo test web check release bench endurance openapi
 
-help: ## Lists what can be made
+help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: web ## Starts Runlog, archives ten real run logs, fetches them back and proves that nothing is missing
+demo: web ## Starts Runlog, archives ten real run logs, fetches them over HTTP and verifies that nothing is missing
 	@.ci/setup build
 	cargo build --locked
 	@target/debug/runlog demo
 
-# The tests have places at which the program can be ended; the endurance tests use the program that they built.
+# The tests use failpoints; the endurance tests use the program that they built.
 test: web ## Runs all tests
 	@.ci/setup test
 	cargo test --workspace --locked --features runlog-cli/failpoints
 
-# What the web UI is made of. It is built anew when one of these is newer than what was built.
+# The sources of the web UI. It is rebuilt if one of them is newer than the build.
 web_sources := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/browse/*' \
     -not -name '*.gen.ts') docs/openapi.json
 
-web: web/dist/index.html ## Builds the web UI, which is part of the program
+web: web/dist/index.html ## Builds the web UI, which is embedded in the program
 
 web/dist/index.html: $(web_sources) web/node_modules/.package-lock.json
 	npm --prefix web run build
@@ -30,17 +30,17 @@ web/node_modules/.package-lock.json: web/package-lock.json
 	npm --prefix web ci
 	@touch $@
 
-check: ## Runs what a change must pass: format, lints and tests
+check: ## Runs all checks that a change must pass: formatting, lints and tests
 	.ci/run
 
 release: web ## Builds target/release/runlog, for production
 	@.ci/setup build
 	cargo build --locked --release
 
-openapi: ## Makes docs/openapi.json anew, after a change to a route or a body
+openapi: ## Updates docs/openapi.json after a change to a route or a body
 	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi
 
-endurance: ## Kills the real binary 200 times on each catalog, takes nodes, places and collectors away, and counts (an hour)
+endurance: ## Kills the binary 200 times on each catalog, disconnects nodes, storage and collectors, and counts records (an hour)
 	@.ci/setup test
 	tests/endurance/run 200 2000
 

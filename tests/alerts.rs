@@ -465,10 +465,10 @@ fn a_run_that_took_too_long_is_told_and_a_task_that_does_not_run() {
     assert_eq!(told.len(), 2, "{told:?}");
     let (what, link, text) = &told[0];
     assert_eq!((what.as_str(), link), ("run_slow", &format!("https://runlog.example.com/runs/{slow}")));
-    assert_eq!(text, "test took 10 min; usually it takes 1 min");
+    assert_eq!(text, "test took 10 min; it usually takes 1 min");
     let (what, link, text) = &told[1];
     assert_eq!((what.as_str(), link), ("task_late", &format!("https://runlog.example.com/tasks/{}", scene.task)));
-    assert!(text.starts_with("test has not run since ") && text.ends_with("usually it runs every 10 min"), "{text}");
+    assert!(text.starts_with("test has not run since ") && text.ends_with("it usually runs every 10 min"), "{text}");
 
     scene.run_of(8, 1, 50);
     assert!(scene.collect().status.success());
@@ -520,7 +520,7 @@ fn a_sink_that_falls_behind_is_told_with_its_reason() {
     let told = scene.told();
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].0, "sink_behind");
-    assert!(told[0].2.starts_with("sink elastic is behind by") && told[0].2.contains("1 runs wait"), "{told:?}");
+    assert!(told[0].2.starts_with("sink elastic is behind by") && told[0].2.contains("1 runs are due"), "{told:?}");
 }
 
 #[test]

@@ -356,7 +356,7 @@ fn a_probe_is_told_whether_a_service_is_ready() {
     assert_eq!(service.succeed(&["health"]), "ready\n");
     let nowhere = runlog(&["health", "--api-url", "http://127.0.0.1:1"]).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(5));
-    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("http://127.0.0.1:1/ does not answer"));
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("http://127.0.0.1:1/ does not respond"));
 }
 
 /// The lines of a log, without what order and spelling of JSON may change.

@@ -122,7 +122,7 @@ fn a_log_that_cannot_be_written_here_has_a_code_of_its_own_that_help_names() {
     let output = service.runlog(&["fetch", RUN, "--settle", "0s", "-o", "log.ndjson/run.ndjson"]).output().unwrap();
     check_failure(output, 1, &["cannot make log.ndjson/run.ndjson"]);
     let help = succeeded(runlog(&["fetch", "--help"]).output().unwrap());
-    assert!(help.contains("0 whole, 1 failed here (a full disk"), "{help}");
+    assert!(help.contains("0 complete, 1 local failure (a full disk"), "{help}");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_service_that_is_away_is_told_apart() {
     let mut command =
         runlog(&["runs", "57f64991e4b0b689a64feed2", "--api-url", "http://127.0.0.1:9", "--retries", "0"]);
     let output = command.env("RUNLOG_TOKEN", "t").output().unwrap();
-    check_failure(output, 5, &["127.0.0.1", "did not answer"]);
+    check_failure(output, 5, &["127.0.0.1", "did not respond"]);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_missing_right_is_named_and_can_be_granted() {
     service.succeed(&[&["admin", "rights", "revoke"], &holder[..]].concat());
     check_failure(fetch(), 3, &["lacks"]);
     service.succeed(&["admin", "service-accounts", "delete", id]);
-    check_failure(fetch(), 3, &["no access token"]);
+    check_failure(fetch(), 3, &["an access token"]);
 }
 
 #[test]
@@ -379,9 +379,9 @@ fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs()
     arguments.extend(["--tls-client-authorities", authority.as_str()]);
     let service = Service::start(&arguments);
     assert!(service.url.starts_with("https://"), "{}", service.url);
-    check_failure(service.runlog(&["health"]).output().unwrap(), 5, &["does not answer"]);
+    check_failure(service.runlog(&["health"]).output().unwrap(), 5, &["does not respond"]);
     let mut without_its_own = service.runlog(&["health", "--authorities", &authority]);
-    check_failure(without_its_own.output().unwrap(), 5, &["does not answer"]);
+    check_failure(without_its_own.output().unwrap(), 5, &["does not respond"]);
     let mut of_no_authority = service.runlog(&["health", "--authorities", &path("client.key")]);
     check_failure(of_no_authority.output().unwrap(), 2, &["--authorities", "no certificate of an authority"]);
 

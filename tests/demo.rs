@@ -49,7 +49,7 @@ fn the_printed_lines_of_the_guide_work_as_pasted() {
     let mut shown = BufReader::new(demo.0.stdout.take().unwrap());
     let mut lines = String::new();
     // The last line says how to stop it; the service runs on behind it.
-    while !lines.ends_with("Ctrl-C stops it\n") {
+    while !lines.ends_with("Press Ctrl-C to stop\n") {
         assert!(shown.read_line(&mut lines).unwrap() > 0, "{lines}");
     }
     let pasted: Vec<&str> = lines.lines().filter_map(|line| line.strip_prefix("  ")).collect();

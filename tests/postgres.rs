@@ -104,7 +104,7 @@ fn a_lost_token_is_replaced_from_anywhere_and_failed_tries_leave_nothing() {
         |data: &Path| runlog(&["admin", "recover", "--catalog", &catalog, "--data"]).arg(data).output().unwrap();
     let failed = recover(&folder.path().join("file/data"));
     let told = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(!failed.status.success() && told.contains("--data names another folder"), "{told}");
+    assert!(!failed.status.success() && told.contains("set another folder with --data"), "{told}");
     assert_eq!(tokens(), "1|0");
 
     // The folder is not there, and is made, for its owner alone.

@@ -117,18 +117,22 @@ fn a_long_array_goes_in_batches_and_its_records_are_counted() {
     records[15_000] = json!({"logTimestamp": "soon"});
     fs::write(&file, serde_json::to_vec_pretty(&records).unwrap()).unwrap();
     let skip = ["push", &run_id(2), "array.json", "--task", &task, "--skip-bad-lines"];
-    check_failure(&service.runlog(&skip).output().unwrap(), 6, &["record 15001 was refused", "soon", "1 records were"]);
+    check_failure(
+        &service.runlog(&skip).output().unwrap(),
+        6,
+        &["record 15001 was rejected", "soon", "1 records were"],
+    );
 }
 
 /// What is no log, and the words by which it is refused.
 fn no_logs() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
     let cut = gzip(&ndjson().repeat(100_000).into_bytes());
     vec![
-        ("log.zip", b"PK\x03\x04\x14\0\0\0".to_vec(), &["it is a zip archive", "unpack it"]),
-        ("log.ndjson", b"\x01\x02\x03\x04".to_vec(), &["it is binary data", "one JSON object a line"]),
+        ("log.zip", b"PK\x03\x04\x14\0\0\0".to_vec(), &["it is a zip archive", "extract it"]),
+        ("log.ndjson", b"\x01\x02\x03\x04".to_vec(), &["it is binary data", "one JSON object per line"]),
         ("log.parquet", b"PAR1\x15\x04".to_vec(), &["it is a Parquet file"]),
         ("log.gz", gzip(b"PK\x03\x04\x14\0\0\0"), &["it is a zip archive"]),
-        ("log.txt", b"2021-08-19 10:11:12 INFO began\n".to_vec(), &["it is no JSON", "2021-08-19 10:11:12 INFO"]),
+        ("log.txt", b"2021-08-19 10:11:12 INFO began\n".to_vec(), &["it is not JSON", "2021-08-19 10:11:12 INFO"]),
         ("log.html", b"<html><body>Sign in".to_vec(), &["it is HTML or XML"]),
         ("cut.gz", cut[..9].to_vec(), &["cannot read cut.gz"]),
     ]
@@ -170,7 +174,7 @@ fn a_run_whose_log_turns_out_to_be_bad_does_not_go_on_for_ever() {
     };
     let finish = ["--finish", "execution_failed", "--error-message", "no orders"];
     let bad_line = format!("{}{{\"logTimestamp\":\"soon\"}}\n", ndjson());
-    let words = ["line 4", "soon", "is ended as execution_failed all the same", "push the mended log"];
+    let words = ["line 4", "soon", "is ended as execution_failed nevertheless", "push the corrected log"];
     check_failure(&push(1, bad_line.as_bytes(), &finish), 2, &words);
     assert_eq!(status(&service, &task, &run_id(1)), "EXECUTION_FAILED");
     // The mended log still goes to the run that has ended.
@@ -180,11 +184,11 @@ fn a_run_whose_log_turns_out_to_be_bad_does_not_go_on_for_ever() {
     // What stands before the place at which a log breaks off is stored.
     let long = ndjson().repeat(200_000);
     let packed = gzip(long.as_bytes());
-    let words = ["cannot be read on", "records before it are stored", "is ended as"];
+    let words = ["cannot read the log", "records before it are stored", "is ended as"];
     check_failure(&push(2, &packed[..packed.len() - 9], &finish), 1, &words);
     assert_eq!(status(&service, &task, &run_id(2)), "EXECUTION_FAILED");
     let cut = serde_json::to_string(&records()).unwrap();
-    let words = ["in the middle of record 3", "is left as it is", "--finish"];
+    let words = ["in the middle of record 3", "is unchanged", "--finish"];
     check_failure(&push(3, &cut.as_bytes()[..cut.len() - 3], &[]), 2, &words);
 
     // Something else came through a pipe, after the run was begun.
@@ -205,7 +209,7 @@ fn bad_lines_can_be_skipped_and_are_told() {
     check_failure(&service.runlog(&push).output().unwrap(), 2, &["line 2"]);
 
     let output = service.runlog(&[&push[..], &["--skip-bad-lines"]].concat()).output().unwrap();
-    check_failure(&output, 6, &["line 2 was refused", "line 4 was refused", "soon", "2 lines were refused"]);
+    check_failure(&output, 6, &["line 2 was rejected", "line 4 was rejected", "soon", "2 lines were rejected"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("stored 3 records"));
     assert_eq!(status(&service, &task, RUN), "EXECUTION_SUCCESS");
     assert_eq!(messages(&service, RUN), MESSAGES);
@@ -227,6 +231,6 @@ fn half_characters_are_mended_and_counted() {
     let (service, task) = service();
     fs::write(service.folder().join("log"), b"{\"logTimestamp\":1,\"logMessage\":\"gr\xfcn\"}\n").unwrap();
     let output = service.runlog(&["push", RUN, "log", "--task", &task]).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("1 texts were not whole"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 texts had invalid characters"), "{output:?}");
     assert_eq!(messages(&service, RUN), ["gr\u{fffd}n"]);
 }

@@ -85,7 +85,7 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
     }
 
     let diff = service.succeed(&["diff", GOOD, BAD]);
-    assert!(diff.contains("1 pattern new") && diff.contains("Causes that are new"), "{diff}");
+    assert!(diff.contains("1 pattern new") && diff.contains("New root causes"), "{diff}");
     let back: Value = service.json(&["diff", BAD, GOOD, "--json"]);
     assert_eq!((&back["counts"]["gone"], &back["counts"]["new"]), (&json!(1), &json!(0)));
 }
@@ -145,7 +145,7 @@ fn a_report_of_nothing_says_so() {
     let (exit, said) = code("57f64991e4b0b689a64feed2");
     assert!(exit == 4 && said.contains("neither a task nor a workspace"), "{said}");
     let (exit, said) = code("nothing");
-    assert!(exit == 2 && said.contains("neither the id of a run"), "{said}");
+    assert!(exit == 2 && said.contains("neither the ID of a run"), "{said}");
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn the_log_of_the_service_has_one_line_an_event() {
     serve.arg(&settings).arg("--data").arg(folder.path().join("data")).stderr(Stdio::piped());
     let mut child = serve.spawn().unwrap();
     let log = BufReader::new(child.stderr.take().unwrap());
-    let mut events = log.lines().map(Result::unwrap).skip_while(|line| !line.contains("could not be listed"));
+    let mut events = log.lines().map(Result::unwrap).skip_while(|line| !line.contains("cannot list"));
     let event = events.next().unwrap_or_default();
     child.kill().unwrap();
     child.wait().unwrap();

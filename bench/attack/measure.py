@@ -139,7 +139,7 @@ def kinds(service: Service, run: str) -> dict[str, tuple]:
         "whole logs, read slowly": (whole, True),
         "searches for what is nowhere": (rare, False),
         "histograms": (histogram, False),
-        "questions in SQL": (sql, False),
+        "SQL queries": (sql, False),
         "pushes that do not end": (push, False),
         "events that do not end": (events, False),
     }

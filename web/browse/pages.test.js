@@ -94,17 +94,17 @@ async function fits(page) {
 }
 
 const pages = () => [
-  { name: 'overview', path: '/?hours=2160', shows: 'Tasks that need a look' },
+  { name: 'overview', path: '/?hours=2160', shows: 'Tasks that need attention' },
   { name: 'tasks', path: '/tasks?hours=2160', shows: 'nightly orders' },
-  { name: 'task', path: `/tasks/${service.taskId}?hours=2160`, shows: 'Half of them took up to' },
+  { name: 'task', path: `/tasks/${service.taskId}?hours=2160`, shows: 'Median duration' },
   { name: 'run', path: `/runs/${FAILED_RUN}`, shows: 'Running Spark version' },
-  { name: 'run, filtered', path: `/runs/${FAILED_RUN}?severity=WARN,ERROR`, shows: '9 lines fit' },
+  { name: 'run, filtered', path: `/runs/${FAILED_RUN}?severity=WARN,ERROR`, shows: '9 matching lines' },
   { name: 'empty run', path: `/runs/${EMPTY_RUN}`, shows: 'ended' },
-  { name: 'compare', path: `/runs/${EARLIER_RUN}/compare/${FAILED_RUN}`, shows: 'Swap them' },
+  { name: 'compare', path: `/runs/${EARLIER_RUN}/compare/${FAILED_RUN}`, shows: 'Swap' },
   { name: 'search', path: '/search?q=row', shows: 'Search all logs' },
   { name: 'sql', path: '/sql', shows: 'Saved queries' },
   { name: 'collection', path: '/collection', shows: 'Upstreams' },
-  { name: 'no such page', path: '/nowhere', shows: 'There is no such page' },
+  { name: 'missing page', path: '/nowhere', shows: 'Page not found' },
 ]
 
 describe('each page', () => {
@@ -138,7 +138,7 @@ describe('signing in', () => {
       await hasNoBarrier(page)
       await page.keyboard.type('rlp_not-a-token')
       await page.keyboard.press('Enter')
-      await page.getByText('does not open anything here').waitFor()
+      await page.getByText('Invalid token.').waitFor()
       await page.getByLabel('Token').focus()
       await page.keyboard.type(service.token)
       await page.keyboard.press('Enter')
@@ -207,7 +207,7 @@ describe('a log of two million lines', () => {
     for (const width of [1_280, 390]) {
       await visit(`/runs/${GOING_RUN}`, { width, prepare: incomplete }, async (page) => {
         await page.getByText('! incomplete').waitFor()
-        await page.getByText(/The log is not whole: 320 of 350 records came\. talend-eu counts 350 records.*collected again from talend-eu in 1 h/).waitFor()
+        await page.getByText(/The log is incomplete: 320 of 350 records came\. talend-eu reports 350 records.*The next attempt to collect it from talend-eu is in 1 h/).waitFor()
         await fits(page)
         await hasNoBarrier(page)
       })
@@ -270,17 +270,17 @@ describe('a log of two million lines', () => {
       await page.keyboard.press('/')
       await page.keyboard.type('ROW 1999')
       await page.keyboard.press('Enter')
-      await page.getByText(/lines fit/).waitFor()
+      await page.getByText(/matching lines/).waitFor()
       await line(page, 1_999).waitFor()
       assert.equal(await line(page, 1_999).locator('mark').textContent(), 'row 1999')
       assert.match(page.url(), /q=ROW\+1999/)
       await page.getByRole('button', { name: 'Clear' }).click()
       await page.getByRole('group', { name: 'Severities' }).getByRole('button', { name: /FATAL/ }).click()
-      await page.getByText('1 line fits').waitFor({ timeout: 20_000 })
+      await page.getByText('1 matching line').waitFor({ timeout: 20_000 })
       await line(page, LONG_RECORDS - 1).waitFor()
-      await page.getByLabel('only these').uncheck()
-      await page.getByText('All lines; those that fit are marked').waitFor()
-      await page.getByRole('button', { name: 'The match before' }).click()
+      await page.getByLabel('Only these').uncheck()
+      await page.getByText('All lines, with matches highlighted').waitFor()
+      await page.getByRole('button', { name: 'Previous match' }).click()
       await page.waitForURL(`**#${LONG_RECORDS}`)
       await page.goBack().catch(() => {})
     })
@@ -326,7 +326,7 @@ describe('a run', () => {
       await page.getByText('could not write row <number> | java.sql.SQLException').waitFor()
       await page.getByRole('button', { name: 'Patterns' }).click()
       await page.getByRole('button', { name: /Changing <\*> acls to: root/ }).click()
-      await page.getByText(/^\d+ lines fit$/).waitFor()
+      await page.getByText(/^\d+ matching lines$/).waitFor()
       assert.equal(await page.locator('article mark').first().textContent(), 'Changing ')
       await hasNoBarrier(page)
     })
@@ -334,7 +334,7 @@ describe('a run', () => {
 
   it('is downloaded whole in each form', async () => {
     await visit(`/runs/${FAILED_RUN}`, {}, async (page) => {
-      for (const [name, ending] of [['Text, a line a record', 'log'], ['NDJSON, an object a line', 'ndjson'], ['JSON, one array', 'json']]) {
+      for (const [name, ending] of [['Text, one line per record', 'log'], ['NDJSON, one object per line', 'ndjson'], ['JSON, one array', 'json']]) {
         await page.getByText('Download', { exact: true }).click()
         const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name, exact: true }).click()])
         assert.equal(download.suggestedFilename(), `${FAILED_RUN}.${ending}`)
@@ -354,14 +354,14 @@ describe('a run', () => {
     await send(service, 'POST', `/runlog/v1/runs/${deleted}/finish`, JSON.stringify({ status: 'execution_successful' }))
     await send(service, 'DELETE', `/monitoring/executions/${deleted}/logs`)
     const cases = [
-      [waiting, 'has logged nothing yet'], [EMPTY_RUN, /ended without a (log|line)/], [deleted, 'was deleted'],
-      ['6c0e5a34-0000-4000-8000-00000000ffff', 'There is no such thing'],
+      [waiting, 'has not logged anything yet'], [EMPTY_RUN, /ended without (a log|any lines)/], [deleted, 'was deleted'],
+      ['6c0e5a34-0000-4000-8000-00000000ffff', 'Not found'],
     ]
     for (const [id, text] of cases) await visit(`/runs/${id}`, {}, (page) => page.getByText(text).first().waitFor())
 
     const { page, context } = await openPage(chrome.browser, { ...service, token: await tokenOfNobody() })
     await page.goto(`${service.url}/runs/${FAILED_RUN}`)
-    await page.getByText('You may not see the run').waitFor()
+    await page.getByText('No access to the run').waitFor()
     await page.getByText('lacks the right').waitFor()
     await hasNoBarrier(page)
     await context.close()
@@ -373,10 +373,10 @@ describe('tasks', () => {
     await visit('/tasks?hours=2160', {}, async (page) => {
       await page.getByText('nightly orders').first().waitFor()
       await page.getByLabel('Name').fill('nothing like it')
-      await page.getByText('No task fits').waitFor()
+      await page.getByText('No matching tasks').waitFor()
       assert.match(page.url(), /name=nothing/)
       await page.reload()
-      await page.getByText('No task fits').waitFor()
+      await page.getByText('No matching tasks').waitFor()
     })
   })
 
@@ -385,7 +385,7 @@ describe('tasks', () => {
       await page.getByRole('link', { name: 'failed 9 times in a row' }).waitFor()
       await page.getByRole('link', { name: 'nightly orders' }).click()
       await page.getByText('disk <path> is full').waitFor()
-      await page.getByText('half of the earlier ones up to 20 s').waitFor()
+      await page.getByText('the median changed from 20 s').waitFor()
     })
   })
 
@@ -399,12 +399,12 @@ describe('tasks', () => {
     await visit('/', { prepare }, async (page) => {
       await page.getByText('usually every 1 h').waitFor()
       assert.equal(await page.getByRole('link', { name: 'nightly orders' }).count(), 1)
-      assert.equal(await page.getByText('No run failed').count(), 0)
+      assert.equal(await page.getByText('No runs failed').count(), 0)
       await hasNoBarrier(page)
       // What reports tell is asked for again every five minutes.
       report = answers.fineReport
       await page.clock.fastForward(300_000)
-      await page.getByText('no task is late, slow, flaky or logs new errors').waitFor()
+      await page.getByText('no task is late, slow or flaky, or logs new errors').waitFor()
       assert.equal(await page.getByText('usually every 1 h').count(), 0)
     })
   })
@@ -427,8 +427,8 @@ describe('tasks', () => {
     }
     await visit('/', { prepare }, async (page) => {
       await page.getByText('usually every 1 h').waitFor()
-      await page.getByText('1 workspace could not be asked what is late, slow, flaky or new: the caller lacks the right Author').waitFor()
-      await page.getByText('1 workspace was not asked').waitFor()
+      await page.getByText('1 workspace could not be checked for late, slow or flaky tasks and new errors: the caller lacks the right Author').waitFor()
+      await page.getByText('1 workspace was not checked').waitFor()
       await fits(page)
       await hasNoBarrier(page)
     })
@@ -440,8 +440,8 @@ describe('tasks', () => {
       await boxes.first().waitFor()
       await boxes.nth(3).check()
       await boxes.nth(4).check()
-      await page.getByRole('button', { name: 'Compare these two' }).click()
-      await page.getByRole('heading', { name: 'Two runs beside each other' }).waitFor()
+      await page.getByRole('button', { name: 'Compare selected' }).click()
+      await page.getByRole('heading', { name: 'Compare two runs' }).waitFor()
       await page.getByText('slow batch <number> took <number> ms').waitFor()
       await page.getByRole('button', { name: /Unchanged/ }).click()
       await page.getByText('row <number> read').waitFor()
@@ -492,7 +492,7 @@ describe('search', () => {
       assert.equal(await page.locator('li mark').first().textContent(), 'row')
       const [request] = await Promise.all([page.waitForRequest('**/runlog/v1/search?*'), page.getByRole('combobox', { name: 'Time' }).selectOption('any time')])
       assert.equal(new URL(request.url()).searchParams.get('from'), null)
-      await page.getByRole('button', { name: 'Search on' }).click()
+      await page.getByRole('button', { name: 'Load more' }).click()
       await page.getByText('4+ lines').waitFor()
       // A hit leads to its line: here to the end, for it is of today.
       await page.getByRole('link', { name: 'nightly orders' }).first().click()
@@ -514,7 +514,7 @@ describe('collection', () => {
         assert.deepEqual((await failing.getByRole('cell').allInnerTexts()).slice(1, 6), ['talend-eu', '✕ failed', '320 of 4,320 records came', '4,320', '4'])
         await row(page, 'api.eu.cloud.talend.com').getByText('37 of 100').waitFor()
         await row(page, 'the destination answers 429').getByText('1 min 1 s').waitFor()
-        assert.equal(await page.getByText('not behind').count(), 1)
+        assert.equal(await page.getByText('up to date').count(), 1)
         await fits(page)
         await hasNoBarrier(page)
       })
@@ -535,10 +535,10 @@ describe('collection', () => {
         tried.push(new URL(route.request().url()).pathname, route.request().headers()['x-runlog-web'])
         return route.fulfill({ json: answers.retried })
       })
-      await row(page, '84,000,000').getByRole('button', { name: 'Try again now' }).click()
-      await page.getByText('63 runs of talend-eu are tried again').waitFor()
-      await row(page, 'the destination answers 429').getByRole('button', { name: 'Try again now' }).click()
-      await page.getByText('63 runs of elastic are tried again').waitFor()
+      await row(page, '84,000,000').getByRole('button', { name: 'Retry now' }).click()
+      await page.getByText('63 runs of talend-eu will be retried').waitFor()
+      await row(page, 'the destination answers 429').getByRole('button', { name: 'Retry now' }).click()
+      await page.getByText('63 runs of elastic will be retried').waitFor()
       assert.deepEqual(tried, ['/runlog/v1/collection/talend-eu/retry', '1', '/runlog/v1/sinks/elastic/retry', '1'])
     })
   })
@@ -546,7 +546,7 @@ describe('collection', () => {
   it('is for administrators', async () => {
     const { page, context } = await openPage(chrome.browser, { ...service, token: await tokenOfNobody() })
     await page.goto(service.url)
-    await page.getByRole('heading', { name: 'Tasks that need a look' }).waitFor()
+    await page.getByRole('heading', { name: 'Tasks that need attention' }).waitFor()
     assert.equal(await page.getByRole('heading', { name: 'Sinks' }).count(), 0)
     await context.close()
   })

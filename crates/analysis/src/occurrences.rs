@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 /// Most bytes of a message that a sample keeps.
 pub const SAMPLE_BYTES_MAX: usize = 600;
 
-/// The records that belong to one pattern or one group, in a few figures.
+/// Statistics of the records of a pattern or group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Occurrences {
-    /// Records by severity, in the order of [`Severity::ALL`].
+    /// Number of records by severity, in the order of [`Severity::ALL`].
     pub severities: SeverityCounts,
     /// The earliest time of a record.
     pub first: Timestamp,
     /// The latest time of a record.
     pub last: Timestamp,
-    /// The message of a record at `first`, at most 600 bytes; of several the one that sorts first.
+    /// The message of a record at `first`, at most 600 bytes; if there are several, the first in sort order.
     pub sample: String,
     /// The component that logged the sample.
     pub sample_bundle_name: Option<String>,
@@ -81,7 +81,7 @@ impl Occurrences {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rest {
-    /// Records by severity, in the order of [`Severity::ALL`].
+    /// Number of records by severity, in the order of [`Severity::ALL`].
     pub severities: SeverityCounts,
 }
 

@@ -14,7 +14,7 @@ pub struct StableId([u8; 8]);
 
 /// What is wrong with a text that should be a stable id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the id of a pattern or of a group of stack traces (16 hexadecimal digits, lower case)")]
+#[error("{0:?} is not the ID of a pattern or of a group of stack traces (16 lower-case hexadecimal digits)")]
 pub struct InvalidStableId(String);
 
 impl StableId {

@@ -26,7 +26,7 @@ impl AdminTokenFile {
             tempfile::NamedTempFile::new_in(data)
         };
         let file = prepare().with_context(|| {
-            format!("cannot write {} into {}; --data names another folder", ADMIN_TOKEN_FILE, data.display())
+            format!("cannot write {} into {}; set another folder with --data", ADMIN_TOKEN_FILE, data.display())
         })?;
         Ok(Self { file, path: data.join(ADMIN_TOKEN_FILE) })
     }
@@ -39,8 +39,9 @@ impl AdminTokenFile {
             self.file.as_file().sync_all()
         };
         let written = write().and_then(|()| Ok(self.file.persist(&path)?));
-        written
-            .with_context(|| format!("cannot write {}; `runlog admin recover` makes another token", path.display()))?;
+        written.with_context(|| {
+            format!("cannot write {}; `runlog admin recover` creates another token", path.display())
+        })?;
         Ok(path)
     }
 }

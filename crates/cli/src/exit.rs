@@ -8,28 +8,29 @@ use runlog_collector::CollectError;
 /// Why the program ends with something other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Something failed that no other code names.
+    /// A failure that no other code covers.
     Failed = 1,
-    /// The command line or the settings are wrong. The same code as the parser of arguments uses.
+    /// The command line or the settings are invalid. The argument parser uses the same code.
     Usage = 2,
-    /// The credentials are missing, not accepted, or lack a right.
+    /// The credentials are missing or invalid, or lack a right.
     Denied = 3,
     /// No such run, task or workspace.
     NotFound = 4,
-    /// The service is away, busy or limits requests: try again later.
+    /// The service is unavailable, busy or throttles requests: try again later.
     Unavailable = 5,
-    /// The log is not complete: what was found is told, and nothing is taken for whole.
+    /// The log is incomplete: the difference is reported, and the log does not count as complete.
     Incomplete = 6,
-    /// The service broke its contract, or a download was refused.
+    /// The service violated its contract, or a download was refused.
     Refused = 7,
     /// Stopped by Ctrl-C or a signal; what was done so far is kept.
     Interrupted = 130,
 }
 
-/// The text that every command's help ends with.
+/// The text at the end of the help of the program.
 pub(crate) const EXIT_CODES_HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 credentials or rights, 4 no such thing, 5 service away (try later), \
-6 log incomplete, 7 service broke its contract or download refused, 130 interrupted";
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 invalid credentials or missing rights, 4 not found, \
+5 service unavailable (try again later), 6 log incomplete, 7 service violated its contract or download refused, \
+130 interrupted";
 
 /// A failure with its exit code; its causes follow the message.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Failure {
         let message = format!("{}{text}", self.error);
         match text.is_empty() {
             true => self,
-            // The causes below it stay; what the new message repeats is not told twice.
+            // The causes stay; text that the new message repeats is not printed twice.
             false => Self { exit: self.exit, error: self.error.context(message) },
         }
     }

@@ -22,8 +22,8 @@ use crate::render::screen::Stream;
 use crate::render::terminal;
 use crate::stop::{stop_on_signals, until_stopped};
 
-/// An archive of run logs: keeps the logs of data-integration runs, serves them through the run-log API of Talend
-/// Cloud, and brings whole logs back from there
+/// An archive of run logs: stores the logs of data-integration jobs, serves them through the run-log API of Qlik Talend
+/// Cloud, and downloads whole logs from there
 #[derive(Debug, Parser)]
 #[command(name = "runlog", version, after_help = exit::EXIT_CODES_HELP, max_term_width = 110)]
 struct Arguments {
@@ -33,49 +33,49 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows the whole path on real logs: serves, pushes, fetches back, compares
+    /// Run a demonstration on real logs: serve, push, fetch and compare
     Demo(command::demo::DemoArgs),
-    /// Serves an archive
+    /// Serve an archive over HTTP
     Serve(Box<command::serve::ServeArgs>),
-    /// Brings one run's log back, whole
+    /// Download the whole log of a run
     Fetch(command::fetch::FetchArgs),
-    /// Lists the runs of a task
+    /// List the runs of a task
     Runs(command::runs::RunsArgs),
-    /// Shows the newest records of a run, and goes on while it runs
+    /// Print the newest records of a run, and optionally follow it
     Tail(command::tail::TailArgs),
-    /// Sends a log into an archive
+    /// Upload a log to an archive
     Push(command::push::PushArgs),
-    /// Collects the runs of upstreams into an archive, again and again
+    /// Collect the runs of upstreams into an archive, continuously
     Collect(command::collect::CollectArgs),
-    /// Collects the runs of a stretch of the past
+    /// Collect the runs of a past period
     Backfill(command::backfill::BackfillArgs),
-    /// Says how long a backfill would take
+    /// Estimate how long a backfill would take
     Plan(command::plan::PlanArgs),
-    /// Delivers archived logs to files, monitoring systems and webhooks
+    /// Deliver archived logs to files, monitoring systems and webhooks
     Deliver(command::deliver::DeliverArgs),
-    /// Shows how far collecting and delivering are
+    /// Show the progress of collection and delivery
     Status(command::status::StatusArgs),
-    /// Reads the settings, and tries everything that they name
+    /// Validate the settings and test every connection they name
     Check(command::check::CheckArgs),
-    /// Sends known records on the whole path, and says what of them is missing, came twice, or came late
+    /// Push known records, fetch them, and report records that are missing, duplicated or late
     Canary(command::canary::CanaryArgs),
-    /// Tells what is worth knowing of a run, a task or a workspace
+    /// Show a report on a run, a task or a workspace
     Report(command::report::ReportArgs),
-    /// Compares a run with another one: what is new, gone, more or less often
+    /// Compare two runs: patterns that are new, gone, more frequent or less frequent
     Diff(command::diff::DiffArgs),
-    /// Finds the newest records that hold some text
+    /// Search the archive for the newest records that contain a text
     Search(command::search::SearchArgs),
-    /// Asks questions in SQL, of an archive itself or of a service
+    /// Run SQL queries, either on an archive directly or through a service
     Sql(Box<command::sql::SqlArgs>),
-    /// Manages environments, workspaces, tasks, accounts, tokens and rights of an archive
+    /// Manage the environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
-    /// Looks after an archive itself: what is in it, whether it is whole, how long it is kept, copying it elsewhere
+    /// Maintain an archive: statistics, verification, copies, retention and legal holds
     Archive(command::archive::ArchiveArgs),
-    /// Looks for what is wrong with an archive's places and its service, and says what to do
+    /// Diagnose problems with an archive or a service, and suggest how to fix them
     Doctor(command::doctor::DoctorArgs),
-    /// Says whether a service is ready, for probes
+    /// Check whether a service is ready, for probes
     Health(command::health::HealthArgs),
-    /// Prints completions for a shell
+    /// Print shell completions
     Completions(command::completions::CompletionsArgs),
 }
 
@@ -126,7 +126,7 @@ async fn run(command: Command) -> Outcome {
     }
 }
 
-/// A reader that has seen enough (`| head`) is no failure.
+/// A closed pipe (`| head`) is not a failure.
 fn is_broken_pipe(failure: &Failure) -> bool {
     let of_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
@@ -134,19 +134,19 @@ fn is_broken_pipe(failure: &Failure) -> bool {
     failure.error.chain().any(of_pipe)
 }
 
-/// Shows the help or what is wrong with the command line, and ends the program. Arguments may come from elsewhere, such
-/// as a list of names, and are shown as text.
+/// Prints the help or the usage error, and ends the program. Arguments may come from untrusted input, such as a list of
+/// names, so control characters are escaped.
 fn tell_of_usage(error: &clap::Error) -> ! {
     let stream = if error.use_stderr() { Stream::Note } else { Stream::Result };
     let text = error.render();
     let text = if stream.has_colours() { text.ansi().to_string() } else { text.to_string() };
     let mut screen = stream.screen();
-    // There is nobody left to tell when the output is closed.
+    // Errors are ignored: the output may be closed.
     let _ = screen.write_all(text.as_bytes()).and_then(|()| screen.finish());
     std::process::exit(error.exit_code())
 }
 
-/// Tells of a fault of the program. The message may quote a log.
+/// Reports a panic. The message may quote a log.
 fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     terminal::note(Stream::Note.shown(&panic.to_string()));
     let backtrace = std::backtrace::Backtrace::capture();

@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure, Outcome};
 pub(crate) async fn until_stopped(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
     tokio::select! {
         outcome = work => outcome,
-        () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here")),
+        () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted; run the same command again to resume")),
     }
 }
 

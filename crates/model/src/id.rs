@@ -25,7 +25,7 @@ impl IdError {
     }
 }
 
-/// The id of one run (the API calls it execution id): a UUID.
+/// The ID of a run (called execution ID in the API): a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, format = "uuid", example = "7b2b122e-d6b8-42de-b0ba-fa2f0d36306e")]
@@ -123,17 +123,17 @@ macro_rules! hex_id {
 }
 
 hex_id!(
-    /// The id of a task: 24 hexadecimal digits. The orchestration API calls it `executable`.
+    /// The ID of a task: 24 hexadecimal digits. The orchestration API calls it `executable`.
     TaskId,
     "a task id (24 hexadecimal digits)"
 );
 hex_id!(
-    /// The id of a workspace: 24 hexadecimal digits.
+    /// The ID of a workspace: 24 hexadecimal digits.
     WorkspaceId,
     "a workspace id (24 hexadecimal digits)"
 );
 hex_id!(
-    /// The id of an environment: 24 hexadecimal digits.
+    /// The ID of an environment: 24 hexadecimal digits.
     EnvironmentId,
     "an environment id (24 hexadecimal digits)"
 );

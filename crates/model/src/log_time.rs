@@ -32,7 +32,7 @@ pub struct LogZone(TimeZone);
 
 /// What is wrong with the name of a zone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a zone: give UTC, an offset like +02:00, or a name of this system's zones like Europe/Berlin")]
+#[error("{0:?} is not a time zone: use UTC, an offset such as +02:00, or a name such as Europe/Berlin")]
 pub struct ZoneError(String);
 
 impl Default for LogZone {

@@ -12,45 +12,45 @@ use crate::{EnvironmentId, TaskId, WorkspaceId};
 /// An environment, such as development or production.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
-    /// Its id.
+    /// ID.
     pub id: EnvironmentId,
-    /// Its name, unique in the archive.
+    /// Name, unique in the archive.
     pub name: String,
-    /// What it is for.
+    /// Description.
     pub description: Option<String>,
-    /// True for the environment that is used when none is named.
+    /// True for the default environment.
     pub is_default: bool,
 }
 
 /// A workspace: tasks that share an owner and rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
-    /// Its id.
+    /// ID.
     pub id: WorkspaceId,
-    /// The environment it is in.
+    /// The environment.
     pub environment: Environment,
-    /// Its name, unique in its environment.
+    /// Name, unique in the environment.
     pub name: String,
-    /// What it is for.
+    /// Description.
     pub description: Option<String>,
-    /// The name of its owner.
+    /// Name of the owner.
     pub owner: String,
 }
 
 /// A task: a job with its settings, that runs again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// Its id.
+    /// ID.
     pub id: TaskId,
-    /// The workspace it is in.
+    /// The workspace.
     pub workspace: Workspace,
-    /// Its name.
+    /// Name.
     pub name: String,
     /// Its version, such as `1.0`.
     pub version: String,
-    /// What it does.
+    /// Description.
     pub description: Option<String>,
-    /// Words to find it by.
+    /// Tags.
     pub tags: Vec<String>,
 }
 

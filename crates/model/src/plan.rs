@@ -86,7 +86,7 @@ pub struct PlanExecution {
     pub started_at: Timestamp,
     /// When its last run ended; none while one goes on.
     pub finished_at: Option<Timestamp>,
-    /// Who started it.
+    /// The user or service account that started it.
     pub user_id: String,
     /// Whether that is a person or a service.
     pub user_type: UserType,

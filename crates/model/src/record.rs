@@ -18,7 +18,7 @@ pub use crate::severity::{Severity, SeverityCounts};
 pub struct Record {
     /// When it was logged (`logTimestamp`, epoch milliseconds on the wire).
     pub time: Timestamp,
-    /// `TRACE` to `FATAL`, or whatever the engine wrote.
+    /// `TRACE` to `FATAL`, or any other value that the engine sent.
     pub severity: Option<String>,
     /// What kind of log it belongs to (`logType`).
     pub log_type: Option<String>,
@@ -34,7 +34,7 @@ pub struct Record {
     pub extra: Option<Box<Map<String, Value>>>,
 }
 
-/// The form of a record on the wire, for documents of the API.
+/// A record in JSON, for the documentation of the API.
 #[derive(utoipa::ToSchema)]
 #[schema(as = Record)]
 #[allow(dead_code, reason = "it is described and never made")]
@@ -43,18 +43,18 @@ struct WireRecord {
     /// When it was logged. Unit: epoch milliseconds.
     #[schema(example = 1614696623123_i64, minimum = -62135596800000_i64, maximum = 253402207200000_i64)]
     logTimestamp: i64,
-    /// `TRACE` to `FATAL`, or whatever the engine wrote.
+    /// `TRACE` to `FATAL`, or any other value that the engine sent.
     #[schema(example = "INFO")]
     severity: Option<String>,
-    /// What kind of log it belongs to.
+    /// The kind of log to which it belongs.
     logType: Option<String>,
-    /// The text; may have several lines.
+    /// The text, possibly with several lines.
     logMessage: Option<String>,
     /// The component or class that logged it.
     bundleName: Option<String>,
-    /// Its version.
+    /// Version.
     bundleVersion: Option<String>,
-    /// The pod or host it ran on.
+    /// The pod or host on which it was logged.
     podName: Option<String>,
 }
 
@@ -235,7 +235,7 @@ fn time_of(value: &Value) -> Result<Timestamp, String> {
     let epoch_ms = value.as_i64().or_else(|| value.as_f64().and_then(integral));
     epoch_ms.and_then(|ms| Timestamp::from_millis(ms).ok()).ok_or_else(|| {
         let shown: String = value.to_string().chars().take(64).collect();
-        format!("field logTimestamp: {shown} is not a time in epoch milliseconds (an integer, like 1614696623123)")
+        format!("field logTimestamp: {shown} is not a time in epoch milliseconds (an integer such as 1614696623123)")
     })
 }
 

@@ -23,9 +23,9 @@ pub struct Run {
     pub workspace_id: WorkspaceId,
     /// What started it.
     pub execution_type: ExecutionType,
-    /// How far it is.
+    /// Status.
     pub status: ExecutionStatus,
-    /// When it was asked for.
+    /// When it was triggered.
     pub triggered_at: Timestamp,
     /// When it began; none while it is being deployed.
     pub started_at: Option<Timestamp>,
@@ -33,7 +33,7 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// When the archive learned that the run is final.
     pub final_since: Option<Timestamp>,
-    /// Who started it.
+    /// The user or service account that started it.
     pub user_id: String,
     /// Whether that is a person or a service.
     pub user_type: UserType,
@@ -41,29 +41,29 @@ pub struct Run {
     pub plan: PlanPart,
     /// What it ran.
     pub artifact: ArtifactPart,
-    /// From which severity on the job logs, such as `WARN`.
+    /// The log level of the job, such as `WARN`.
     pub log_level: Option<String>,
-    /// How many times it was tried to deploy it.
+    /// Number of attempts to deploy it.
     pub attempts: Option<u64>,
     /// Where it ran.
     pub runtime: Option<Runtime>,
-    /// Why it failed.
+    /// Error message.
     pub error_message: Option<String>,
-    /// What kind of failure it was.
+    /// Kind of failure.
     pub error_type: Option<String>,
     /// Why it did not begin, such as `TASK_IS_PAUSED`.
     pub misfired_reason: Option<String>,
-    /// After how many minutes it is ended.
+    /// Timeout in minutes.
     pub timeout_minutes: Option<u64>,
-    /// Whether the task may run twice at a time.
+    /// Whether the task may run several times concurrently.
     pub parallel_execution_allowed: Option<bool>,
-    /// The version of the API it was started through.
+    /// The version of the API through which it was started.
     pub api_version: Option<String>,
-    /// The container it ran in.
+    /// The container in which it ran.
     pub container_id: Option<String>,
-    /// Rows that the job processed.
+    /// Number of rows processed by the job.
     pub processed_rows: Option<u64>,
-    /// Rows that the job rejected.
+    /// Number of rows rejected by the job.
     pub rejected_rows: Option<u64>,
     /// Records that the archive holds of its log.
     pub records: u64,
@@ -73,14 +73,14 @@ pub struct Run {
     pub last_record_stored_at: Option<Timestamp>,
 }
 
-/// The plan execution that a run is part of, as far as it is known.
+/// The plan execution of which a run is part, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanPart {
     /// The plan.
     #[serde(default, rename = "planId", skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Its name.
+    /// Name.
     #[serde(default, rename = "planName", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The execution of the plan.
@@ -91,17 +91,17 @@ pub struct PlanPart {
     pub step_id: Option<String>,
 }
 
-/// The artifact that a run ran, as far as it is known.
+/// The artifact of a run, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactPart {
-    /// Its id.
+    /// ID.
     #[serde(default, rename = "artifactId", skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Its name.
+    /// Name.
     #[serde(default, rename = "artifactName", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its version.
+    /// Version.
     #[serde(default, rename = "artifactVersion", skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
@@ -129,14 +129,14 @@ impl ArtifactPart {
     }
 }
 
-/// Where a run took place. Absent parts are not written.
+/// Where a run took place. Unknown parts are omitted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Runtime {
     /// `CLOUD`, `REMOTE_ENGINE`, `REMOTE_ENGINE_CLUSTER` or `CLOUD_EXCLUSIVE`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<RuntimeKind>,
-    /// The id of what `type` names.
+    /// ID of the runtime of this `type`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The engine.
@@ -248,9 +248,9 @@ words!(
         Executing = "executing",
         /// Could not be deployed.
         DeployFailed = "deploy_failed",
-        /// Done.
+        /// Successful.
         Successful = "execution_successful",
-        /// Done, with rejected rows.
+        /// Successful, with rejected rows.
         Rejected = "execution_rejected",
         /// Failed.
         Failed = "execution_failed",
@@ -276,9 +276,9 @@ words!(
         Stopping = "STOPPING_FLOW_EXECUTION",
         /// It could not be deployed.
         DeployFailed = "DEPLOY_FAILED",
-        /// Done.
+        /// Successful.
         Success = "EXECUTION_SUCCESS",
-        /// Done, with rejected rows.
+        /// Successful, with rejected rows.
         Rejected = "EXECUTION_REJECTED",
         /// Failed.
         Failed = "EXECUTION_FAILED",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The severities that logs use, least first, for counting; what is none of them counts as `Other`.
+/// The severities by which records are counted, least severe first; unknown ones count as `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
@@ -53,7 +53,7 @@ impl Severity {
     }
 }
 
-/// How many records a log has of each severity.
+/// Number of records by severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SeverityCounts([u64; 7]);
 

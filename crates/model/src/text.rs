@@ -15,7 +15,7 @@ pub struct TextLine<'a> {
     pub time: Timestamp,
     /// Its severity.
     pub severity: Option<&'a str>,
-    /// What kind of log it belongs to.
+    /// The kind of log to which it belongs.
     pub log_type: Option<&'a str>,
     /// The component that logged it.
     pub bundle_name: Option<&'a str>,

@@ -20,7 +20,7 @@ pub fn millis(time: Duration) -> i64 {
 
 /// What is wrong with a text or number that should be an instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a time like 2021-09-01T07:01:45Z (RFC 3339, between the years 0001 and 9999)")]
+#[error("{0:?} is not a time such as 2021-09-01T07:01:45Z (RFC 3339, between the years 0001 and 9999)")]
 pub struct TimeError(String);
 
 impl Timestamp {

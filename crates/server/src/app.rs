@@ -63,7 +63,7 @@ impl App {
             random: Arc::clone(&random),
         };
         let sql = SqlEngine::new(store.query().clone(), settings.sql.clone(), Arc::clone(&clock))
-            .map_err(|error| Error::caused(ErrorKind::Unavailable, "questions in SQL cannot be answered", error))?;
+            .map_err(|error| Error::caused(ErrorKind::Unavailable, "SQL queries are not available", error))?;
         let shared = Shared {
             store,
             sql,

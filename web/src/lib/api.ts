@@ -74,13 +74,13 @@ export async function answer<T>(call: Promise<{ data?: T; error?: unknown; respo
 
 function unreachable(error: unknown): Problem {
   if (error instanceof DOMException && error.name === 'AbortError') throw error
-  return new Problem('away', 'the service does not answer', 'Is it running, and is the network there?')
+  return new Problem('away', 'the service does not respond', 'Check that it is running and reachable')
 }
 
 function problem(response: Response, body: Schema['ErrorBody'] | undefined): Problem {
   const kind = kindOf(response.status, body?.message ?? '')
   if (kind === 'signed out') whenSignedOut()
-  const message = body?.message ?? `the service answered ${response.status}`
+  const message = body?.message ?? `the service returned ${response.status}`
   const detail = body?.detail === message ? undefined : body?.detail
   return new Problem(kind, message, detail ?? undefined, body?.requestId ?? undefined)
 }

@@ -1,4 +1,4 @@
-// Which tasks need a look: those with runs that did not end well, and those of which the reports of workspaces tell.
+// Which tasks need attention: those with unsuccessful runs, and those in the reports of workspaces.
 import { Problem, type Reason, type RunLine, type Schema, type Session, type TaskLine } from './api'
 import { statusWords } from './words'
 
@@ -8,7 +8,7 @@ export type WorkspaceReport = Schema['WorkspaceReport']
 /** What a strip of runs shows of each; newest first. */
 export type StripRun = Pick<RunLine, 'runId' | 'status' | 'triggerTimestamp' | 'startTimestamp' | 'finishTimestamp' | 'errors' | 'errorMessage'>
 
-/** A task that needs a look. */
+/** A task that needs attention. */
 export interface TaskToLookAt {
   taskId: string
   name: string

@@ -4,7 +4,7 @@ import type { Outcomes } from './api'
 export const outcomeSeries = [
   { name: 'successful', colour: 'var(--good-bar)' },
   { name: 'with rejected rows', colour: 'var(--warn-bar)' },
-  { name: 'going on', colour: 'var(--going-bar)' },
+  { name: 'running', colour: 'var(--going-bar)' },
   { name: 'terminated', colour: 'var(--ended-bar)' },
   { name: 'failed', colour: 'var(--bad-bar)' },
 ]

@@ -22,7 +22,7 @@ export function reasonText(reason: Reason): string {
     case 'late':
       return `last ran ${ago(reason.last)}, usually every ${span(reason.usualMs)}`
     case 'flaky':
-      return `changed between good and bad ${reason.flips} times in ${reason.runs} runs`
+      return `alternated between success and failure: ${reason.flips} changes in ${reason.runs} runs`
     case 'newProblems':
       return `${many(reason.problems, 'new kind')} of error: ${reason.title}`
   }

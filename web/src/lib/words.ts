@@ -36,15 +36,15 @@ export interface StatusWords {
 }
 
 const statuses: Record<string, StatusWords> = {
-  dispatching: { outcome: 'going', word: 'waiting', sign: '○', style: 'going' },
+  dispatching: { outcome: 'going', word: 'queued', sign: '○', style: 'going' },
   executing: { outcome: 'going', word: 'running', sign: '◐', style: 'going' },
-  deploy_failed: { outcome: 'failed', word: 'not deployed', sign: '✕', style: 'bad' },
+  deploy_failed: { outcome: 'failed', word: 'deployment failed', sign: '✕', style: 'bad' },
   execution_successful: { outcome: 'good', word: 'successful', sign: '✓', style: 'good' },
   execution_rejected: { outcome: 'rejected', word: 'with rejected rows', sign: '!', style: 'warn' },
   execution_failed: { outcome: 'failed', word: 'failed', sign: '✕', style: 'bad' },
   terminated: { outcome: 'ended', word: 'terminated', sign: '■', style: 'ended' },
   terminated_timeout: { outcome: 'ended', word: 'timed out', sign: '■', style: 'ended' },
-  terminated_shutdown: { outcome: 'ended', word: 'ended by shutdown', sign: '■', style: 'ended' },
+  terminated_shutdown: { outcome: 'ended', word: 'stopped by shutdown', sign: '■', style: 'ended' },
 }
 
 export function statusWords(status: string): StatusWords {

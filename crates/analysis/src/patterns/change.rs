@@ -26,7 +26,8 @@ pub struct Comparison {
     /// Each pattern of either log: new ones first, then more often, gone, less often, unchanged; in each the most
     /// severe first, then those whose count changed most.
     pub patterns: Vec<PatternChange>,
-    /// False when one of the logs had more patterns than are kept: what is new or gone may then be among the rest.
+    /// False if one of the logs has more patterns than are kept: patterns shown as new or gone may be among those not
+    /// kept.
     pub complete: bool,
 }
 
@@ -34,11 +35,11 @@ pub struct Comparison {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PatternChange {
-    /// Of the joined template.
+    /// ID of the joined template.
     pub id: StableId,
     /// The template that covers both logs.
     pub template: String,
-    /// What changed.
+    /// How it changed.
     pub change: Change,
     /// Its records in the earlier log.
     pub before: Option<Occurrences>,
@@ -46,25 +47,25 @@ pub struct PatternChange {
     pub after: Option<Occurrences>,
 }
 
-/// What became of a pattern.
+/// How a pattern changed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Change {
     /// Only in the later log.
     New,
-    /// At least [`CHANGE_TIMES_MIN`] times as often and [`CHANGE_RECORDS_MIN`] records more.
+    /// At least [`CHANGE_TIMES_MIN`] times as many records, and [`CHANGE_RECORDS_MIN`] records more.
     MoreOften {
-        /// Records after by records before.
+        /// Records after divided by records before.
         times: f64,
     },
     /// Only in the earlier log.
     Gone,
-    /// At most one in [`CHANGE_TIMES_MIN`] and [`CHANGE_RECORDS_MIN`] records fewer.
+    /// At most one in [`CHANGE_TIMES_MIN`] records, and [`CHANGE_RECORDS_MIN`] records fewer.
     LessOften {
-        /// Records after by records before.
+        /// Records after divided by records before.
         times: f64,
     },
-    /// In both, about as often.
+    /// In both, about as frequent.
     Unchanged,
 }
 

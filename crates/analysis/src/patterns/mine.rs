@@ -46,31 +46,31 @@ pub struct PatternMiner {
     shape: String,
 }
 
-/// The patterns of a log, the most severe first, then the most frequent.
+/// The patterns of a log, most severe first, then most frequent.
 ///
 /// Made to be stored with a run: at most [`PATTERNS_MAX`] patterns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Patterns {
-    /// How the templates were made: [`TEMPLATES_VERSION`] at that time.
+    /// Version of the algorithm that computed the templates: [`TEMPLATES_VERSION`] at that time.
     pub version: u32,
-    /// Records in all, those of `rest` too.
+    /// Total number of records, including those of `rest`.
     pub records: u64,
-    /// Each template once.
+    /// The patterns, each template once.
     pub patterns: Vec<Pattern>,
-    /// What found no place.
+    /// Records that are in no pattern.
     pub rest: Rest,
 }
 
-/// A template and the records that fit it.
+/// A template and the records that match it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pattern {
-    /// Made from the template: the same in every run.
+    /// ID, derived from the template: the same in every run.
     pub id: StableId,
     /// The first line with its values masked, and the class of the exception after ` | `.
     pub template: String,
-    /// How often, when and how severe.
+    /// Frequency, times and severity.
     #[serde(flatten)]
     pub occurrences: Occurrences,
 }

@@ -10,18 +10,18 @@ use super::run::{ChangeCounts, Figures, causes_only_in};
 use crate::patterns::PatternChange;
 use crate::stack_trace::StackTraceGroup;
 
-/// What is different between two runs.
+/// The differences between two runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunDiff {
-    /// The run that is compared with.
+    /// The earlier run.
     pub before: Side,
-    /// The run that is compared.
+    /// The later run.
     pub after: Side,
-    /// How many patterns changed in which way; absent when one of the logs has no summary, as its side says.
+    /// Number of patterns by kind of change; absent if one of the logs has no summary, as its side explains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<ChangeCounts>,
-    /// Every pattern of either log: new ones first, then more often, gone, less often, unchanged.
+    /// Every pattern of either log: new, more frequent, gone, less frequent, unchanged.
     #[serde(default)]
     pub patterns: Vec<PatternChange>,
     /// Root causes of stack traces that only the second run has.
@@ -30,7 +30,8 @@ pub struct RunDiff {
     /// Root causes of stack traces that only the first run has.
     #[serde(default)]
     pub gone_causes: Vec<StackTraceGroup>,
-    /// False when one of the logs had more patterns than are kept: what is new or gone may then be among the rest.
+    /// False if one of the logs has more patterns than are kept: patterns shown as new or gone may be among those not
+    /// kept.
     pub complete: bool,
 }
 
@@ -40,9 +41,9 @@ pub struct RunDiff {
 pub struct Side {
     /// The run.
     pub run: RunHead,
-    /// What its part of the comparison is of.
+    /// The basis of its side of the comparison.
     pub log: LogPart,
-    /// How much it logged.
+    /// Statistics of its log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
 }

@@ -14,82 +14,82 @@ use crate::summary::{RunSummary, errors_of};
 /// That costs about as much as a page of the log.
 pub const ON_THE_SPOT_RECORDS_MAX: u64 = 200_000;
 
-/// A run at the head of a report.
+/// The header of a report: the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunHead {
     /// The run.
     pub run_id: RunId,
-    /// Its task.
+    /// The task.
     pub task_id: TaskId,
-    /// The name of that.
+    /// The name.
     pub task_name: String,
     /// The workspace of the task.
     pub workspace_id: WorkspaceId,
-    /// The name of that.
+    /// The name.
     pub workspace_name: String,
-    /// How far it is.
+    /// Status.
     pub status: RunStatus,
-    /// When it was asked for.
+    /// When it was triggered.
     pub triggered_at: Timestamp,
-    /// When it began.
+    /// When it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// How long it took, or takes so far. Unit: milliseconds.
+    /// Its duration so far. Unit: milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<i64>,
-    /// Why it failed, as its engine said.
+    /// The error message of the engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// Records of its log.
+    /// Number of records in its log.
     pub records: u64,
-    /// Those that are errors or worse.
+    /// Number of records with severity ERROR or worse.
     pub errors: u64,
-    /// Those that are warnings.
+    /// Number of warnings.
     pub warnings: u64,
 }
 
-/// A run in a list of a report.
+/// A run in a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunPoint {
     /// The run.
     pub run_id: RunId,
-    /// How far it is.
+    /// Status.
     pub status: RunStatus,
-    /// When it was asked for.
+    /// When it was triggered.
     pub triggered_at: Timestamp,
-    /// How long it took. Unit: milliseconds.
+    /// Its duration. Unit: milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<i64>,
-    /// Records of its log.
+    /// Number of records in its log.
     pub records: u64,
-    /// Those that are errors or worse.
+    /// Number of records with severity ERROR or worse.
     pub errors: u64,
-    /// Those that are warnings.
+    /// Number of warnings.
     pub warnings: u64,
 }
 
-/// What a report of a log rests on.
+/// The basis of a report on a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogPart {
-    /// Whether there is a summary, and if not, why.
+    /// Whether there is a summary and, if not, why.
     pub state: LogState,
-    /// The same in a sentence.
+    /// The same as a sentence.
     pub text: String,
-    /// Records that the log holds now.
+    /// Number of records currently in the log.
     pub records: u64,
-    /// Records that the summary is of; absent when there is none.
+    /// Number of records in the summary; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summarized: Option<u64>,
-    /// When the summary was made.
+    /// When the summary was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_at: Option<Timestamp>,
-    /// When there will be one, at the soonest; absent when that depends on the end of the run.
+    /// Earliest time at which there will be a summary; absent if that depends on the end of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_at: Option<Timestamp>,
 }
@@ -169,12 +169,14 @@ fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>)
         None => "soon after the end of the run".to_owned(),
     };
     match state {
-        LogState::Whole => "of the whole log".to_owned(),
-        LogState::Provisional => format!("of what has been logged so far; of the whole log {when}"),
-        LogState::Outdated => format!("of the log before more records came; made anew {when}"),
-        LogState::NotYet => format!("the log is long, and is summarised {when}"),
-        LogState::NothingYet => "the run goes on, and has logged nothing so far".to_owned(),
-        LogState::None => "the run is over, and no log came from it".to_owned(),
+        LogState::Whole => "based on the whole log".to_owned(),
+        LogState::Provisional => {
+            format!("based on the records logged so far; a report on the whole log follows {when}")
+        }
+        LogState::Outdated => format!("based on the log before more records arrived; updated {when}"),
+        LogState::NotYet => format!("the log is long and will be summarised {when}"),
+        LogState::NothingYet => "the run is active and has not logged anything yet".to_owned(),
+        LogState::None => "the run has ended without a log".to_owned(),
         LogState::Deleted => "the log was deleted".to_owned(),
     }
 }
@@ -182,7 +184,8 @@ fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>)
 impl RunHead {
     pub(crate) async fn of(store: &Store, run: &Run) -> Result<Self> {
         let task = store.workspaces().task(run.task_id).await?;
-        let task = task.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("the task of run {} is gone", run.id)))?;
+        let task =
+            task.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("the task of run {} is missing", run.id)))?;
         Ok(Self {
             run_id: run.id,
             task_id: run.task_id,

@@ -28,60 +28,60 @@ const LATE_MS_MIN: i64 = 900_000;
 /// How often the outcome must have changed, within the runs looked at, for a task to be flaky.
 pub const FLIPS_MIN: u64 = 4;
 
-/// Why a task needs a look.
+/// Why a task needs attention.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 // Each variant says how its fields are named, because the description of the API is made from that.
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Reason {
-    /// Its last run failed.
+    /// The last run failed.
     #[serde(rename_all = "camelCase")]
     Failing {
         /// The last run.
         run_id: RunId,
-        /// How many failed in a row; of the runs looked at.
+        /// Number of consecutive failures.
         runs_in_a_row: u64,
-        /// When the first of those was asked for.
+        /// When the first of those runs was triggered.
         since: Timestamp,
-        /// Why the last one failed, as its engine said.
+        /// The error message of the last failure.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
-    /// A run took, or takes, much longer than usual.
+    /// A run takes or took much longer than usual.
     #[serde(rename_all = "camelCase")]
     Slow {
         /// The run.
         run_id: RunId,
-        /// How long it took, or takes so far. Unit: milliseconds.
+        /// Its duration so far. Unit: milliseconds.
         duration_ms: i64,
-        /// How long runs that ended well usually took: the median. Unit: milliseconds.
+        /// The usual duration of successful runs: the median. Unit: milliseconds.
         usual_ms: i64,
-        /// True when it still goes on.
+        /// True if it is still running.
         goes_on: bool,
     },
-    /// It has not run for much longer than usual.
+    /// The task has not run for much longer than usual.
     #[serde(rename_all = "camelCase")]
     Late {
-        /// When its last run was asked for.
+        /// When the last run was triggered.
         last: Timestamp,
-        /// The usual time between runs: the median. Unit: milliseconds.
+        /// The usual interval between runs: the median. Unit: milliseconds.
         usual_ms: i64,
     },
-    /// It fails and succeeds in turn.
+    /// The task alternates between failure and success.
     #[serde(rename_all = "camelCase")]
     Flaky {
-        /// How often the outcome changed.
+        /// Number of changes of the outcome.
         flips: u64,
-        /// In how many runs.
+        /// Number of runs considered.
         runs: u64,
     },
-    /// It logged kinds of errors that it never logged before.
+    /// The task logged kinds of errors that it never logged before.
     #[serde(rename_all = "camelCase")]
     NewProblems {
-        /// How many kinds.
+        /// Number of kinds.
         problems: u64,
-        /// The most severe of them.
+        /// The title of the most severe one.
         title: String,
-        /// The run that has it.
+        /// The run that contains it.
         run_id: RunId,
     },
 }

@@ -21,42 +21,41 @@ const GROUPS_SHOWN_MAX: usize = 20;
 /// Most changes of a report.
 const CHANGES_SHOWN_MAX: usize = 40;
 
-/// What is worth knowing of a run.
+/// A report on a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunReport {
     /// The run.
     pub run: RunHead,
-    /// What the rest is of; without a summary, the rest is absent.
+    /// The basis of the other fields, which are absent without a summary.
     pub log: LogPart,
-    /// How much was logged, and when.
+    /// Statistics of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
-    /// What failed first, its causes, and what followed; absent when the log has no error.
+    /// What failed first, its causes, and later errors; absent if the log has no error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// What has changed against the last good run of the task, or where none is known the run before; absent when there
-    /// is none, either.
+    /// Comparison with the last successful run of the task, or else with the previous run; absent if there is neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,
     /// Volume and severity over time, without outliers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
-    /// Where the log stood still, the longest first, without outliers.
+    /// The longest gaps in the log, longest first, without outliers.
     #[serde(default)]
     pub gaps: Vec<SlowGap>,
-    /// Records that are dated more than a year away from the others, the earliest first.
+    /// Records dated more than a year away from the others, earliest first.
     #[serde(default)]
     pub outliers: Vec<Outlier>,
-    /// The most severe and most frequent patterns; `/patterns` has all.
+    /// The most severe and most frequent patterns; `/patterns` returns all.
     #[serde(default)]
     pub patterns: Vec<Pattern>,
-    /// Stack traces by root cause, the most severe first.
+    /// Stack traces by root cause, most severe first.
     #[serde(default)]
     pub stack_traces: Vec<StackTraceGroup>,
 }
 
-/// How much was logged.
+/// Statistics of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
@@ -68,43 +67,43 @@ pub struct Figures {
     /// The latest time of a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Timestamp>,
-    /// Patterns of the log.
+    /// Number of patterns.
     pub patterns: u64,
-    /// Records that no pattern counts, because there were too many different ones.
+    /// Records that are in no pattern, because there were too many different ones.
     pub records_in_no_pattern: u64,
 }
 
-/// What has changed against an earlier run.
+/// Comparison with an earlier run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Against {
     /// The earlier run.
     pub run: RunHead,
-    /// True when that is the last one that ended well; false when none is known, and it is the run before.
+    /// True if this is the last successful run; false if there is none, and it is the previous run.
     pub is_good: bool,
-    /// How many patterns changed in which way.
+    /// Number of patterns by kind of change.
     pub counts: ChangeCounts,
-    /// Patterns that changed: new ones first, then more often, gone, less often; in each the most severe first.
+    /// Patterns that changed: new, more frequent, gone, less frequent; in each group, the most severe first.
     pub changes: Vec<PatternChange>,
-    /// Root causes of stack traces that the earlier run did not have.
+    /// Root causes of stack traces that the earlier run does not have.
     pub new_causes: Vec<StackTraceGroup>,
-    /// False when one of the logs had more patterns than are kept.
+    /// False if one of the logs has more patterns than are kept.
     pub complete: bool,
 }
 
-/// Patterns by what became of them.
+/// Number of patterns by kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeCounts {
     /// Only in the later log.
     pub new: u64,
-    /// In both, more often in the later one.
+    /// In both, more frequent in the later one.
     pub more_often: u64,
     /// Only in the earlier log.
     pub gone: u64,
-    /// In both, less often in the later one.
+    /// In both, less frequent in the later one.
     pub less_often: u64,
-    /// In both, about as often.
+    /// In both, about as frequent.
     pub unchanged: u64,
 }
 
@@ -114,9 +113,9 @@ pub struct ChangeCounts {
 pub struct RunPatterns {
     /// The run.
     pub run_id: RunId,
-    /// What the rest is of; without a summary, the rest is absent.
+    /// The basis of the other fields, which are absent without a summary.
     pub log: LogPart,
-    /// What the log says over and over, the most severe first, then the most frequent.
+    /// The patterns, most severe first, then most frequent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patterns: Option<Patterns>,
     /// Its stack traces by root cause.

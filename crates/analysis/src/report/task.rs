@@ -21,76 +21,76 @@ const PROBLEMS_SHOWN_MAX: u64 = 100;
 /// Runs that a trend takes, at least: half of them before, half after.
 const TREND_RUNS_MIN: usize = 10;
 
-/// What is worth knowing of a task.
+/// A report on a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskReport {
     /// The task.
     pub task_id: TaskId,
-    /// Its name.
+    /// Name.
     pub task_name: String,
-    /// Its workspace.
+    /// ID of the workspace.
     pub workspace_id: WorkspaceId,
-    /// The name of that.
+    /// The name.
     pub workspace_name: String,
-    /// From when on runs are looked at.
+    /// Start of the period considered.
     pub since: Timestamp,
-    /// When the report was made.
+    /// When the report was created.
     pub until: Timestamp,
-    /// True when there are more runs in that time than are looked at.
+    /// True if there are more runs in this period than are considered.
     pub is_cut: bool,
-    /// Why it needs a look; empty when it does not.
+    /// Why the task needs attention; empty if it does not.
     pub reasons: Vec<Reason>,
-    /// Runs by status, the most frequent first.
+    /// Number of runs by status, most frequent first.
     pub outcomes: Vec<Outcome>,
-    /// The part of the runs that ended well among those that ended well or failed; from 0 to 1.
+    /// Share of successful runs among successful and failed runs, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub success_rate: Option<f64>,
-    /// How often the outcome changed from one run to the next.
+    /// Number of changes of the outcome from one run to the next.
     pub flips: u64,
-    /// How long runs took that ended well; absent when none did.
+    /// Durations of successful runs; absent if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durations: Option<Durations>,
     /// The runs, newest first.
     pub runs: Vec<RunPoint>,
-    /// Kinds of errors, the last seen first.
+    /// Kinds of errors, most recently seen first.
     pub problems: Vec<TaskProblem>,
 }
 
-/// Runs of one status.
+/// Number of runs with a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// The status.
     pub status: RunStatus,
-    /// How many runs.
+    /// Number of runs.
     pub runs: u64,
 }
 
-/// How long runs took. Unit: milliseconds.
+/// Durations of runs. Unit: milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Durations {
-    /// Runs that these figures are of.
+    /// Number of runs in these statistics.
     pub runs: u64,
-    /// The shortest.
+    /// The minimum.
     pub min_ms: i64,
-    /// Half are shorter.
+    /// The median.
     pub p50_ms: i64,
-    /// Nine of ten are shorter.
+    /// The 90th percentile.
     pub p90_ms: i64,
-    /// 95 of a hundred are shorter.
+    /// The 95th percentile.
     pub p95_ms: i64,
-    /// 99 of a hundred are shorter.
+    /// The 99th percentile.
     pub p99_ms: i64,
-    /// The longest.
+    /// The maximum.
     pub max_ms: i64,
-    /// Whether they become longer; absent when there are too few.
+    /// The trend; absent if there are too few runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trend: Option<Trend>,
 }
 
-/// The later half of the runs against the earlier half.
+/// Comparison of the later half of the runs with the earlier half.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Trend {
@@ -98,7 +98,7 @@ pub struct Trend {
     pub earlier_p50_ms: i64,
     /// The median of the later half. Unit: milliseconds.
     pub later_p50_ms: i64,
-    /// The second by the first.
+    /// The later median divided by the earlier one.
     pub times: f64,
 }
 
@@ -106,29 +106,29 @@ pub struct Trend {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskProblem {
-    /// By what its records belong together.
+    /// Whether this is a pattern or a root cause.
     pub kind: ProblemKind,
-    /// The same in every run.
+    /// ID, the same in every run.
     pub id: String,
-    /// One line.
+    /// Title, in one line.
     pub title: String,
     /// The highest severity of a record.
     pub severity: Severity,
-    /// Runs whose log has it, of all that are kept.
+    /// Number of stored runs whose log contains it.
     pub runs: u64,
-    /// Its records in all of them.
+    /// Its records in all these runs.
     pub records: u64,
     /// When it was first logged.
     pub first_seen: Timestamp,
-    /// By which run.
+    /// The run that logged it.
     pub first_run: RunId,
     /// When it was last logged.
     pub last_seen: Timestamp,
-    /// By which run.
+    /// The run that logged it.
     pub last_run: RunId,
-    /// True when the last run that is over has it.
+    /// True if the last ended run contains it.
     pub is_current: bool,
-    /// True when it went away and came again, among the runs looked at.
+    /// True if it disappeared and reappeared within the runs considered.
     pub is_flaky: bool,
 }
 

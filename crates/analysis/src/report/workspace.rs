@@ -27,67 +27,67 @@ const LOOK_BACK_MS: i64 = 90 * 86_400_000;
 /// Runs of a task in the strip of outcomes.
 const STRIP_RUNS: usize = 20;
 
-/// What needs a look in a workspace.
+/// A report on a workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceReport {
     /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// Its name.
+    /// Name.
     pub workspace_name: String,
-    /// From when on runs and errors count as recent.
+    /// Since when runs and errors count as recent.
     pub since: Timestamp,
-    /// When the report was made.
+    /// When the report was created.
     pub until: Timestamp,
-    /// Recent runs by status, the most frequent first.
+    /// Number of recent runs by status, most frequent first.
     pub outcomes: Vec<Outcome>,
-    /// Tasks that need a look, the worst first.
+    /// Tasks that need attention, worst first.
     pub looks: Vec<TaskLook>,
-    /// Tasks that ran, and need none.
+    /// Number of tasks with runs that do not need attention.
     pub tasks_fine: u64,
-    /// Kinds of errors that no run of their task logged before, the newest first.
+    /// Kinds of errors that are new for their task, newest first.
     pub new_problems: Vec<NewProblemOfTask>,
-    /// True when there is more than a report looks at.
+    /// True if there are more tasks or runs than a report considers.
     pub is_cut: bool,
 }
 
-/// A task that needs a look.
+/// A task that needs attention.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskLook {
     /// The task.
     pub task_id: TaskId,
-    /// Its name.
+    /// Name.
     pub task_name: String,
-    /// Why.
+    /// The reasons.
     pub reasons: Vec<Reason>,
-    /// Its last runs, newest first.
+    /// The latest runs, newest first.
     pub runs: Vec<RunPoint>,
 }
 
-/// A kind of error that is new in a task.
+/// A kind of error that is new for a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewProblemOfTask {
     /// The task.
     pub task_id: TaskId,
-    /// Its name.
+    /// Name.
     pub task_name: String,
-    /// By what its records belong together.
+    /// Whether this is a pattern or a root cause.
     pub kind: ProblemKind,
-    /// The same in every run.
+    /// ID, the same in every run.
     pub id: String,
-    /// One line.
+    /// Title, in one line.
     pub title: String,
     /// The highest severity of a record.
     pub severity: Severity,
-    /// Runs whose log has it.
+    /// Number of runs whose log contains it.
     pub runs: u64,
-    /// Its records.
+    /// Number of records.
     pub records: u64,
     /// When it was first logged.
     pub first_seen: Timestamp,
-    /// By which run.
+    /// The run that logged it.
     pub first_run: RunId,
 }
 

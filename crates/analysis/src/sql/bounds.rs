@@ -62,7 +62,7 @@ fn check_text(query: &str) -> Result<()> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, query).tokenize() else { return Ok(()) };
     let is_said = |token: &&Token| !matches!(token, Token::Whitespace(_));
     if tokens.iter().filter(is_said).count() > TOKENS_MAX {
-        return Err(too_large(format!("it has more than {TOKENS_MAX} words, values and signs")));
+        return Err(too_large(format!("it has more than {TOKENS_MAX} tokens")));
     }
     let is_select = |token: &&Token| match token {
         Token::Word(word) => matches!(
@@ -123,7 +123,7 @@ impl Visitor for Count {
 }
 
 fn too_many_tables() -> String {
-    format!("it reads more than {TABLES_MAX} tables, counting what stands behind each name of a WITH")
+    format!("it reads more than {TABLES_MAX} tables, counting the definition of each name of a WITH")
 }
 
 /// Whether a plan is no larger than plans may be.
@@ -136,7 +136,7 @@ pub(super) fn check_plan(plan: &LogicalPlan) -> Result<()> {
         if tables > TABLES_MAX {
             reason = Some(too_many_tables());
         } else if steps > STEPS_MAX {
-            reason = Some(format!("it takes more than {STEPS_MAX} steps, counting what stands behind each name"));
+            reason = Some(format!("it takes more than {STEPS_MAX} steps, counting the definition of each name"));
         }
         Ok(if reason.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
@@ -167,7 +167,7 @@ impl Parts {
             self.total = self.total.saturating_add(behind);
             if self.total > PARTS_MAX {
                 return Err(too_large(format!(
-                    "its expressions have more than {PARTS_MAX} parts, counting what stands behind each name"
+                    "its expressions have more than {PARTS_MAX} parts, counting the definition of each name"
                 )));
             }
             parts.push(behind);

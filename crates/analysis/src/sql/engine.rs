@@ -153,7 +153,7 @@ impl SqlEngine {
                 let folder = folder.display();
                 tracing::warn!(
                     %error,
-                    "no folder for temporary files of questions can be made in {folder}; they go to the system's"
+                    "cannot create a folder for temporary files of SQL queries in {folder}; the system's folder is used instead"
                 );
                 None
             }
@@ -189,7 +189,7 @@ impl SqlEngine {
         let permit = tokio::time::timeout(Duration::from_millis(WAIT_MS), waiting).await;
         let Ok(Ok(permit)) = permit else {
             let message =
-                format!("{} questions are being answered; ask again in a moment", self.settings.questions_max);
+                format!("{} SQL queries are already running; try again in a moment", self.settings.questions_max);
             return Err(SqlError::new(SqlErrorKind::Busy, message));
         };
         let stop = Arc::new(Stop::after(self.settings.time_max));
@@ -436,7 +436,7 @@ impl Drop for LeftOnDrop {
 }
 
 fn engine_fault() -> SqlError {
-    SqlError::new(SqlErrorKind::Internal, "the question met a fault of the engine")
+    SqlError::new(SqlErrorKind::Internal, "the query failed because of an error in the SQL engine")
 }
 
 async fn within<T>(deadline: Option<(Instant, Duration)>, work: impl Future<Output = T>) -> Result<T, SqlError> {
@@ -446,7 +446,7 @@ async fn within<T>(deadline: Option<(Instant, Duration)>, work: impl Future<Outp
 
 fn too_long(time_max: Option<Duration>) -> SqlError {
     let time = time_max.map_or_else(|| "it may".to_owned(), |time_max| format!("{} s", time_max.as_secs()));
-    let message = format!("the question took longer than {time}; narrow it by time, task or run, or ask for less");
+    let message = format!("the query took longer than {time}; narrow it by time, task or run, or select less");
     SqlError::new(SqlErrorKind::TooLong, message)
 }
 

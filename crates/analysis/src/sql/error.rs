@@ -90,7 +90,7 @@ impl SqlError {
         let nearness = |table: &&&str| (normalized_levenshtein(table, name) * 1000.0) as u32;
         let nearest = tables.iter().max_by_key(nearness).filter(|table| nearness(table) >= 500);
         self.message = match nearest {
-            Some(nearest) => format!("there is no table {name}; is {nearest} meant?"),
+            Some(nearest) => format!("there is no table {name}; did you mean {nearest}?"),
             None => format!("there is no table {name}; the tables are {}", tables.join(", ")),
         };
         self
@@ -103,7 +103,7 @@ impl SqlError {
             && left_out.contains(&name)
         {
             self.message =
-                format!("there is no function {name}: it would make values of any size, past the limit of memory");
+                format!("there is no function {name}: it could create values of any size, beyond the memory limit");
         }
         self
     }
@@ -117,16 +117,15 @@ impl SqlError {
             self.source = Some(Arc::from(cause));
             if is_disk {
                 self.message = format!(
-                    "the question takes more than the {} MiB of temporary files that all questions share; ask for less: a \
-                     narrower time, fewer or shorter columns, fewer groups; or give them more disk (--sql-spill)",
+                    "the query needs more than the {} MiB of temporary files that all queries share; reduce it: a shorter \
+                     period, fewer or shorter columns, fewer groups; or raise the limit (--sql-spill)",
                     spill_bytes >> 20
                 );
                 return self;
             }
             self.message = format!(
-                "the question takes more than the {} MiB of memory that all questions share, and cannot go on in files; \
-                 ask for less: a narrower time, fewer or shorter columns, fewer groups; or give questions more memory \
-                 (--sql-memory)",
+                "the query needs more than the {} MiB of memory that all queries share, and cannot spill to files; reduce \
+                 it: a shorter period, fewer or shorter columns, fewer groups; or raise the limit (--sql-memory)",
                 memory_bytes >> 20
             );
         }
@@ -172,7 +171,7 @@ fn words(error: &DataFusionError) -> String {
             other => other.to_string(),
         },
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
-            "the question met a fault of the engine".to_owned()
+            "the query failed because of an error in the SQL engine".to_owned()
         }
         other => other.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned(),
     }
@@ -181,7 +180,7 @@ fn words(error: &DataFusionError) -> String {
 fn no_such_column(name: &str, valid: &[datafusion::common::Column]) -> String {
     let nearness = |column: &&datafusion::common::Column| (normalized_levenshtein(column.name(), name) * 1000.0) as u32;
     match valid.iter().max_by_key(nearness).filter(|column| nearness(column) >= 500) {
-        Some(nearest) => format!("there is no column {name}; is {} meant?", nearest.name()),
+        Some(nearest) => format!("there is no column {name}; did you mean {}?", nearest.name()),
         None => {
             let names: Vec<&str> = valid.iter().map(|column| column.name()).collect();
             format!("there is no column {name}; the columns are {}", names.join(", "))

@@ -416,7 +416,7 @@ impl ScalarUDFImpl for Measured {
         let bytes = self.bytes(&args)?;
         if bytes > BATCH_BYTES_MAX {
             return Err(DataFusionError::ResourcesExhausted(format!(
-                "{} would make {bytes} bytes at once; at most {BATCH_BYTES_MAX} are made",
+                "{} would create {bytes} bytes at once; the limit is {BATCH_BYTES_MAX}",
                 self.name()
             )));
         }
@@ -484,7 +484,7 @@ impl Measured {
                 let (left, right) = (Texts::of(left)?, Texts::of(right)?);
                 let pairs = (0..rows).map(|row| left.at(row).len().saturating_mul(right.at(row).len()));
                 if pairs.fold(0, usize::saturating_add) > PAIRS_MAX {
-                    let message = format!("{} of texts as long as these takes too long", self.name());
+                    let message = format!("{} of texts of this length takes too long", self.name());
                     return Err(DataFusionError::ResourcesExhausted(message));
                 }
                 0

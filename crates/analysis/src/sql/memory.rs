@@ -96,7 +96,7 @@ impl MemoryPool for QueryMemory {
         let mut taken = self.taken();
         if !self.fits(&taken, reservation, additional) {
             return Err(DataFusionError::ResourcesExhausted(format!(
-                "{} holds {} bytes and wants {additional} more; {} of {} are taken, by {} that can go on in files",
+                "{} has {} bytes and needs {additional} more; {} of {} are used, by {} that can spill to files",
                 reservation.consumer().name(),
                 reservation.size(),
                 taken.total,

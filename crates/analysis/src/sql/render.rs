@@ -54,7 +54,7 @@ impl AnswerFormat {
     /// Every format.
     pub const ALL: [Self; 5] = [Self::Table, Self::Csv, Self::Json, Self::Ndjson, Self::Parquet];
 
-    /// Its name.
+    /// Name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Table => "table",
@@ -214,11 +214,11 @@ fn parquet_part(
 }
 
 fn not_as_parquet(error: ParquetError) -> SqlError {
-    SqlError::new(SqlErrorKind::Invalid, format!("the answer cannot be written as Parquet: {error}"))
+    SqlError::new(SqlErrorKind::Invalid, format!("the result cannot be written as Parquet: {error}"))
 }
 
 fn not_in_form(form: &str, error: &ArrowError) -> SqlError {
-    SqlError::new(SqlErrorKind::Invalid, format!("the answer cannot be written as {form}: {error}"))
+    SqlError::new(SqlErrorKind::Invalid, format!("the result cannot be written as {form}: {error}"))
 }
 
 /// A table that is written as its rows come.

@@ -38,7 +38,7 @@ pub(super) struct Stop {
 
 /// A question that was given up.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the question was given up")]
+#[error("the query was cancelled")]
 pub(super) struct GivenUp;
 
 impl Stop {

@@ -38,5 +38,7 @@ pub(super) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send +
 }
 
 fn threads() -> io::Result<&'static Runtime> {
-    THREADS.as_ref().map_err(|error| io::Error::new(error.kind(), format!("no threads for questions: {error}")))
+    THREADS
+        .as_ref()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot start threads for SQL queries: {error}")))
 }

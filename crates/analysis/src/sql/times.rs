@@ -378,7 +378,8 @@ fn binned(
     let IntervalMonthDayNano { months, days, nanoseconds } = *stride;
     let stride_ns = i128::from(days) * i128::from(DAY_NS) + i128::from(nanoseconds);
     if months < 0 || stride_ns < 0 || (months == 0) == (stride_ns == 0) {
-        let message = "the interval of date_bin is longer than 0, and either of months or of days and less";
+        let message =
+            "the interval of date_bin must be longer than 0, and consist either of months or of days and shorter units";
         return Err(DataFusionError::Plan(message.to_owned()));
     }
     let unit_ns = unit_ns(*unit);

@@ -38,7 +38,7 @@ pub(super) struct WidthLimit {
 
 /// A row that is too long for as many of them as a batch has.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("a row of {bytes} bytes is too long for that many rows at a time")]
+#[error("a row of {bytes} bytes is too long for this batch size")]
 pub(super) struct WideRows {
     bytes: usize,
 }

@@ -19,13 +19,13 @@ pub const OWN_FRAMES_MAX: usize = 3;
 /// Most characters of the message in a title.
 const TITLE_MESSAGE_CHARS_MAX: usize = 100;
 
-/// What tells one cause of failure from another.
+/// The identity of a cause of failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RootCause {
-    /// Made from the fields below, without the title: the same in every run.
+    /// ID, derived from the fields below without the title: the same in every run.
     pub id: StableId,
-    /// One line: simple class, message, and the place in the job's own code.
+    /// One line: simple class name, message, and the location in the job's own code.
     pub title: String,
     /// The class of the innermost exception.
     pub class: String,
@@ -40,21 +40,21 @@ pub struct RootCause {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StackTraceGroup {
-    /// What they have in common.
+    /// Their root cause.
     #[serde(flatten)]
     pub cause: RootCause,
-    /// How often, when and how severe.
+    /// Frequency, times and severity.
     #[serde(flatten)]
     pub occurrences: Occurrences,
 }
 
-/// The stack traces of a log by root cause, the most severe first, then the most frequent.
+/// The stack traces of a log by root cause, most severe first, then most frequent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StackTraceGroups {
     /// At most [`GROUPS_MAX`].
     pub groups: Vec<StackTraceGroup>,
-    /// Records with a stack trace of a further group.
+    /// Number of records with a stack trace in none of the groups.
     pub rest: Rest,
 }
 

@@ -26,33 +26,33 @@ const CAUSES_MAX: usize = 10;
 /// Most characters of the message of an exception.
 const CAUSE_CHARS_MAX: usize = 400;
 
-/// How a run failed, as far as its log tells.
+/// The failure of a run, derived from its log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// The first record that is an error or worse.
+    /// The first record with severity ERROR or worse.
     pub first: Event,
-    /// The exceptions of its stack trace, the outermost first, each caused by the next; empty when it has none.
+    /// The exceptions of its stack trace, outermost first, each caused by the next; empty if there are none.
     pub causes: Vec<Cause>,
-    /// The root cause of the stack trace: the same in every run.
+    /// ID of the root cause of the stack trace, the same in every run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause_id: Option<StableId>,
-    /// The last warnings before it, each kind once, the earliest first.
+    /// The last warnings before it, each kind once, earliest first.
     pub warnings_before: Vec<Event>,
-    /// Errors of other kinds that came after it, each kind once, the earliest first.
+    /// Errors of other kinds that followed, each kind once, earliest first.
     pub consequences: Vec<Event>,
-    /// The last error of all, when it is of a kind that has no place above.
+    /// The very last error, if its kind is not listed above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Event>,
 }
 
-/// A record, in one line.
+/// A record in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// When it was logged.
     pub time: Timestamp,
-    /// How severe it is.
+    /// Its severity.
     pub severity: Severity,
     /// The component that logged it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ pub struct Cause {
     pub class: String,
     /// The first line of its message.
     pub message: String,
-    /// Where it was thrown: the innermost frame of the job's own code, or else of any.
+    /// Where it was thrown: the innermost frame of the job's own code, or else of any code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
 }

@@ -13,17 +13,17 @@ pub(crate) const GAPS_MAX: usize = 10;
 /// Most characters of a message that a gap keeps.
 const MESSAGE_CHARS_MAX: usize = 200;
 
-/// A stretch of time in which nothing was logged.
+/// A period in which nothing was logged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SlowGap {
-    /// The time of the record before it.
+    /// Time of the record before it.
     pub start: Timestamp,
-    /// How long it lasted. Unit: milliseconds.
+    /// Its duration. Unit: milliseconds.
     pub duration_ms: i64,
-    /// What was logged before it: the first line.
+    /// First line of the record before it.
     pub before: String,
-    /// What was logged after it: the first line.
+    /// First line of the record after it.
     pub after: String,
 }
 

@@ -24,7 +24,7 @@ pub async fn make_summaries(store: &Store, stop: CancellationToken) {
             Ok(Some(_)) => continue,
             Ok(None) => {}
             Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "a summary could not be made and will be tried again")
+                error!(error = &error as &dyn std::error::Error, "cannot create a summary; it will be retried")
             }
         }
         tokio::select! {
@@ -50,7 +50,7 @@ async fn outdate(store: &Store) -> bool {
     match store.summaries().invalidate_older(SUMMARY_VERSION).await {
         Ok(0) => true,
         Ok(outdated) => {
-            debug!(runs = outdated, "summaries of an older form are made again");
+            debug!(runs = outdated, "recomputing summaries of an older version");
             true
         }
         // Whatever is wrong with the catalog is told by the look that follows.
@@ -78,7 +78,7 @@ async fn summarize(store: &Store, due: &[ClaimedSummary]) -> Result<u64> {
                 warn!(
                     error = &error as &dyn std::error::Error,
                     run.id = %due.run_id,
-                    "the log of run {} could not be summarised",
+                    "cannot summarise the log of run {}",
                     due.run_id
                 );
                 store.summaries().postpone(due).await?;

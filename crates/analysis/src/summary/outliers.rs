@@ -15,11 +15,11 @@ pub(crate) const OUTLIERS_MAX: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Outlier {
-    /// The earliest time of one.
+    /// The earliest of these times.
     pub first: Timestamp,
-    /// The latest time of one.
+    /// The latest of these times.
     pub last: Timestamp,
-    /// How many there are.
+    /// Number of items.
     pub records: u64,
 }
 

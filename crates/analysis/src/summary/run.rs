@@ -43,7 +43,7 @@ pub struct RunSummary {
     pub timeline: Timeline,
     /// Where it stood still, the longest first, without outliers.
     pub gaps: Vec<SlowGap>,
-    /// Records that are dated more than a year away from the others, the earliest first.
+    /// Records dated more than a year away from the others, earliest first.
     #[serde(default)]
     pub outliers: Vec<Outlier>,
     /// What failed first, and what followed; absent when the log has no error.

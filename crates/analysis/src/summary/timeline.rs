@@ -32,23 +32,23 @@ const LENGTHS_MS: [i64; 19] = [
     8_640_000_000_000,
 ];
 
-/// Records by severity in equal stretches of time; those without records are left out.
+/// Records by severity in equal intervals of time; intervals without records are omitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeline {
-    /// How long each stretch is. Unit: milliseconds.
+    /// Length of an interval. Unit: milliseconds.
     pub stretch_ms: i64,
-    /// The stretches with records, the earliest first; at most [`STRETCHES_MAX`].
+    /// The intervals with records, earliest first; at most [`STRETCHES_MAX`].
     pub stretches: Vec<Stretch>,
 }
 
-/// One stretch of a timeline.
+/// One interval of a timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stretch {
-    /// Where it begins.
+    /// Start of the interval.
     pub start: Timestamp,
-    /// Its records by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
+    /// Number of records by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
     pub severities: SeverityCounts,
 }
 

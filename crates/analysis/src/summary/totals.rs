@@ -13,13 +13,13 @@ const MESSAGE_CHARS_MAX: usize = 300;
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Records by severity, in the order of [`Severity::ALL`].
+    /// Number of records by severity, in the order of [`Severity::ALL`].
     pub severities: SeverityCounts,
     /// The earliest time of a record.
     pub first: Option<Timestamp>,
     /// The latest time of a record.
     pub last: Option<Timestamp>,
-    /// The first record that is an error or worse.
+    /// The first record with severity ERROR or worse.
     pub first_problem: Option<Problem>,
     /// The longest time between a record and the next.
     pub longest_gap: Option<Gap>,
@@ -41,11 +41,11 @@ pub struct Problem {
     pub message: String,
 }
 
-/// A stretch of time in which nothing was logged.
+/// A period in which nothing was logged.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gap {
-    /// The time of the record before it.
+    /// Time of the record before it.
     pub start: Timestamp,
     /// How long it lasted, in milliseconds.
     pub duration_ms: i64,

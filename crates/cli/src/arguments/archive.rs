@@ -1,4 +1,4 @@
-//! Where an archive lies, and opening it.
+//! The location of an archive, and opening it.
 
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
@@ -9,16 +9,17 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::note;
 use crate::system::{SystemClock, SystemRandom};
 
-/// The folder of the temporary files of questions in SQL, in the data folder.
+/// The folder for temporary files of SQL queries, in the data folder.
 pub(crate) const SPILL_FOLDER: &str = "sql";
 
-/// Where an archive lies that has outgrown one machine.
+/// The location of an archive that does not fit on one machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlaceArgs {
     /// PostgreSQL database for the catalog, postgres://USER:PASSWORD@HOST/DATABASE [default: a file in the data folder]
     #[arg(long, env = "RUNLOG_CATALOG", global = true, hide_env_values = true, value_name = "URL", value_parser = catalog)]
     pub(crate) catalog: Option<SecretUrl>,
-    /// Bucket for the objects: s3://BUCKET/PREFIX, gs://…, az://…, with options as a query [default: the data folder]
+    /// Bucket for the objects: s3://BUCKET/PREFIX, gs://… or az://…, with options as query parameters [default: the
+    /// data folder]
     #[arg(long, env = "RUNLOG_OBJECTS", global = true, hide_env_values = true, value_name = "URL", value_parser = objects)]
     pub(crate) objects: Option<SecretUrl>,
 }
@@ -34,7 +35,7 @@ pub(crate) fn objects(text: &str) -> Result<SecretUrl, String> {
 /// Which archive.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OpenArgs {
-    /// Folder that holds the archive
+    /// Data folder of the archive
     #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER", global = true)]
     data: PathBuf,
     #[command(flatten)]
@@ -59,7 +60,7 @@ impl OpenArgs {
     pub(crate) async fn open(&self) -> Outcome<Store> {
         let settings = self.settings();
         if folder_without_archive(&settings).is_some() {
-            let message = format!("there is no archive in {}; --data names its folder", self.data.display());
+            let message = format!("there is no archive in {}; set its folder with --data", self.data.display());
             return Err(Failure::new(Exit::Usage, message));
         }
         open(settings).await
@@ -73,16 +74,16 @@ pub(crate) fn folder_without_archive(settings: &StoreSettings) -> Option<PathBuf
     (!is_there).then(|| path::absolute(folder).unwrap_or_else(|_| folder.clone()))
 }
 
-/// Opens an archive. Where there is none it is made, and that is told: it may be the wrong place.
+/// Opens an archive. If there is none, creates it and says so, because the location may be wrong.
 pub(crate) async fn open_or_make(settings: StoreSettings) -> Outcome<Store> {
     if let Some(folder) = folder_without_archive(&settings) {
-        let advice = "if it lies elsewhere, name its folder with --data, RUNLOG_DATA or data in the settings";
-        note(format!("there is no archive in {}, so one is made there; {advice}", folder.display()));
+        let advice = "to use another folder, set --data, RUNLOG_DATA or archive.data in the settings";
+        note(format!("there is no archive in {}; creating one there; {advice}", folder.display()));
     }
     open(settings).await
 }
 
-/// Opens an archive, or makes one.
+/// Opens an archive, or creates one.
 pub(crate) async fn open(settings: StoreSettings) -> Outcome<Store> {
     let place = settings.place();
     Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))

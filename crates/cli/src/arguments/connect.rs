@@ -11,59 +11,59 @@ use url::Url;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::{SystemClock, SystemRandom, environment};
 
-/// Where `runlog serve` listens when it is not told otherwise.
+/// The address on which `runlog serve` listens by default.
 pub(crate) const LOCAL_SERVICE: &str = "http://127.0.0.1:8480";
 
 /// The arguments of every command that talks to a service.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Service and credentials")]
 pub(crate) struct ConnectArgs {
-    /// Address of the API [default: a Runlog on this machine, http://127.0.0.1:8480]
+    /// Base URL of the API [default: a Runlog on this machine, http://127.0.0.1:8480]
     #[arg(long, env = "RUNLOG_API_URL", value_name = "URL", conflicts_with = "region")]
     api_url: Option<Url>,
     /// Region of Talend Cloud: eu, us, ap, au, us-west, …
     #[arg(long, env = "RUNLOG_REGION", value_name = "REGION")]
     region: Option<String>,
-    /// File with a personal access token [or the variable RUNLOG_TOKEN with the token itself]
+    /// File that contains a personal access token [or set RUNLOG_TOKEN to the token itself]
     #[arg(long, env = "RUNLOG_TOKEN_FILE", value_name = "FILE", conflicts_with = "client_id")]
     token_file: Option<PathBuf>,
-    /// Client id of a service account
+    /// Client ID of a service account
     #[arg(long, env = "RUNLOG_CLIENT_ID", value_name = "ID")]
     client_id: Option<String>,
-    /// File with its secret [or the variable RUNLOG_CLIENT_SECRET with the secret itself]
+    /// File that contains the client secret [or set RUNLOG_CLIENT_SECRET to the secret itself]
     #[arg(long, env = "RUNLOG_CLIENT_SECRET_FILE", value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
-    /// Most requests in a second and in a minute, 0 for no limit [default: 8,600 as Talend Cloud allows, or what a
-    /// Runlog says]
+    /// Maximum requests per second and per minute, or 0 for no limit [default: 8,600 as Talend Cloud allows, or the
+    /// limits that a Runlog announces]
     #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
     pace: Option<PaceSetting>,
-    /// How often a request is sent again that was limited or met a broken service or connection; unless it is 0, what is
-    /// away is waited for at least a minute
+    /// How many times to retry a request that was throttled or failed with a server or connection error; unless this is
+    /// 0, retries go on for at least a minute
     #[arg(long, env = "RUNLOG_RETRIES", value_name = "COUNT", default_value_t = 6)]
     retries: u32,
-    /// One more host that downloads may come from; can be repeated
+    /// Additional host to accept downloads from; can be repeated
     #[arg(long = "allow-host", env = "RUNLOG_ALLOW_HOSTS", value_name = "HOST", value_delimiter = ',')]
     allow_hosts: Vec<String>,
-    /// Lets downloads come from private and local addresses
+    /// Allow downloads from private and local addresses
     #[arg(long, env = "RUNLOG_ALLOW_PRIVATE_ADDRESSES")]
     allow_private_addresses: bool,
     #[command(flatten)]
     tls: TlsArgs,
 }
 
-/// Whom to trust on HTTPS, and what to show to a service that asks who calls.
+/// Trusted certificates, and the client certificate.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct TlsArgs {
-    /// Certificates of authorities, PEM, that are trusted besides those of the machine
+    /// PEM file with CA certificates to trust in addition to those of the system
     #[arg(long, env = "RUNLOG_AUTHORITIES", value_name = "FILE")]
     authorities: Option<PathBuf>,
-    /// Certificate with its private key, PEM, for a service that hears no client without one
+    /// PEM file with a client certificate and its private key, for services that require one
     #[arg(long, env = "RUNLOG_CLIENT_CERTIFICATE", value_name = "FILE")]
     client_certificate: Option<PathBuf>,
 }
 
 pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
-    let error = || format!("{text:?} is neither 0 nor two numbers like 8,600");
+    let error = || format!("{text:?} is neither 0 nor two numbers such as 8,600");
     if text == "0" {
         return Ok(PaceSetting::Unlimited);
     }
@@ -73,7 +73,7 @@ pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
 }
 
 impl TlsArgs {
-    /// What the files say.
+    /// The contents of the files.
     pub(crate) fn settings(&self) -> Outcome<TlsSettings> {
         let read = |file: &PathBuf| {
             std::fs::read(file)
@@ -82,13 +82,14 @@ impl TlsArgs {
         };
         let authorities = self.authorities.as_ref().map(read).transpose()?;
         let certificate = self.client_certificate.as_ref().map(read).transpose()?;
-        TlsSettings::from_pem(authorities.as_deref(), certificate.as_deref())
-            .map_err(|error| Failure::from(error).while_doing("--authorities and --client-certificate name PEM files"))
+        TlsSettings::from_pem(authorities.as_deref(), certificate.as_deref()).map_err(|error| {
+            Failure::from(error).while_doing("--authorities and --client-certificate must be PEM files")
+        })
     }
 }
 
 impl ConnectArgs {
-    /// True when a service is named, and not only the one that is usual.
+    /// True if a service is given explicitly.
     pub(crate) fn names_service(&self) -> bool {
         self.api_url.is_some() || self.region.is_some()
     }
@@ -107,8 +108,9 @@ impl ConnectArgs {
 
     /// A client for another service, whose token is in a variable of its own.
     pub(crate) fn client_of(&self, url: Url, token_variable: &str) -> Outcome<Client> {
-        let token = secret(None, token_variable)?
-            .ok_or_else(|| Failure::new(Exit::Denied, format!("the variable {token_variable} holds no token")))?;
+        let token = secret(None, token_variable)?.ok_or_else(|| {
+            Failure::new(Exit::Denied, format!("the environment variable {token_variable} is not set to a token"))
+        })?;
         let mut settings = ClientSettings::new(url, Credentials::PersonalToken(token));
         settings.retries_max = self.retries;
         settings.tls = self.tls.settings()?;
@@ -129,7 +131,7 @@ impl ConnectArgs {
             let secret = secret.ok_or_else(|| {
                 Failure::new(
                     Exit::Denied,
-                    "a client id without its secret; set RUNLOG_CLIENT_SECRET or --client-secret-file",
+                    "the client secret is missing; set RUNLOG_CLIENT_SECRET or --client-secret-file",
                 )
             })?;
             return Ok(Credentials::ServiceAccount { client_id: id.clone(), client_secret: secret });

@@ -4,13 +4,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::render::screen::{EventLine, Stream};
 
-/// The program's own log, of commands that go on.
+/// The program's own log, for commands that run continuously.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogArgs {
-    /// Form of the program's own log, on standard error
+    /// Format of the program's own log, which goes to standard error
     #[arg(long, env = "RUNLOG_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
-    /// What is logged: a level, and levels of parts of the program, such as warn,runlog_store=debug
+    /// Log level, optionally per module, such as warn,runlog_store=debug
     #[arg(long = "log", env = "RUNLOG_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     log_filter: String,
 }
@@ -19,21 +19,23 @@ pub(crate) struct LogArgs {
 fn log_filter(text: &str) -> Result<String, String> {
     match EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{error}; a filter is a level such as info, or warn,runlog_store=debug")),
+        Err(error) => Err(format!(
+            "{error}; a filter is a level such as info, or levels per module such as warn,runlog_store=debug"
+        )),
     }
 }
 
-/// The form of the program's own log.
+/// The format of the program's own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
-    /// One line for people.
+    /// Human-readable lines.
     Text,
-    /// One JSON object a line, for other programs.
+    /// One JSON object per line.
     Json,
 }
 
 impl LogArgs {
-    /// Writes what libraries and our own rooms say to standard error, from now on.
+    /// Starts to write log events to standard error.
     pub(crate) fn write(&self) {
         // It was tried when it was read.
         let filter = EnvFilter::new(&self.log_filter);

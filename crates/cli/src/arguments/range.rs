@@ -6,7 +6,7 @@ use runlog_model::{Clock, Timestamp};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemClock;
 
-/// The runs of this time; until now when no end is given.
+/// The period of the runs; until now if no end is given.
 pub(crate) fn range(from: Timestamp, to: Option<Timestamp>) -> Outcome<Range> {
     let now = SystemClock.now();
     let to = to.unwrap_or(now).min(now);

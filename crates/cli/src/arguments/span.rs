@@ -25,7 +25,7 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("{text:?} is not a length of time like 30s, 500ms or 1h 30m");
+        let error = || format!("{text:?} is not a duration such as 30s, 500ms or 1h 30m");
         let span: jiff::SignedDuration = text.parse().map_err(|_| error())?;
         Duration::try_from(span).map(Self).map_err(|_| error())
     }

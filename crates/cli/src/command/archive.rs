@@ -1,6 +1,6 @@
-//! `runlog archive`: what an archive holds, whether it is whole, how long it is kept, and copying it elsewhere.
+//! `runlog archive`: statistics, verification, copies, retention and legal holds.
 //!
-//! These commands open the archive itself and need no service; beside a service that runs they do no harm.
+//! These commands open the archive directly. They need no service, and are safe to run while one is running.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::Bar;
 use crate::render::terminal::{BAD, GOOD, bytes, count, note, result_json, result_line, styled, table};
 
-/// How many problems are shown when they are not asked for as JSON.
+/// Maximum number of problems in text output.
 const PROBLEMS_SHOWN: usize = 50;
 
 #[derive(Debug, Args)]
@@ -32,24 +32,24 @@ pub(crate) struct ArchiveArgs {
     action: Action,
     #[command(flatten)]
     archive: OpenArgs,
-    /// Prints JSON
+    /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Shows what each workspace holds, and how the objects lie
+    /// Show the contents of each workspace, and how the objects are stored
     Stats,
-    /// Reads everything again, hashes, counts and compares it; fails when anything is not as it should be
+    /// Read, hash and count everything, and fail if anything is missing or damaged
     Verify {
-        /// Removes objects that nothing names and rows of log files that are gone, and counts severities again
+        /// Remove orphaned objects and the rows of missing log files, and recount severities
         #[arg(long)]
         repair: bool,
     },
-    /// Copies the archive to another place; goes on where an earlier copy was broken off, and brings what is new
+    /// Copy the archive to another location; a repeated copy resumes and adds what is new
     Copy {
-        /// Folder to copy to, as far as the places below are not named
+        /// Folder to copy to, for what --to-catalog and --to-objects do not name
         #[arg(long, value_name = "FOLDER", required_unless_present_all = ["to_catalog", "to_objects"])]
         to_data: Option<PathBuf>,
         /// PostgreSQL database to copy the catalog to
@@ -58,35 +58,35 @@ enum Action {
         /// Bucket to copy the objects to
         #[arg(long, env = "RUNLOG_TO_OBJECTS", hide_env_values = true, value_name = "URL", value_parser = objects)]
         to_objects: Option<runlog_store::SecretUrl>,
-        /// Does not read the copy again at the end
+        /// Skip the verification of the copy
         #[arg(long)]
         no_verify: bool,
     },
-    /// Sets how long the logs of a workspace are kept; shows it when neither option is given
+    /// Set how long the logs of a workspace are kept; without an option, show it
     Retention {
-        /// The workspace
+        /// ID of the workspace
         workspace: WorkspaceId,
-        /// Days after the end of a run
+        /// Keep logs for this many days after the end of the run
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
         days: Option<u64>,
-        /// Bytes of all its logs together; the oldest go first
+        /// Keep at most this many bytes of logs; the oldest are deleted first
         #[arg(long, value_name = "BYTES")]
         bytes: Option<u64>,
-        /// Keeps its logs without a bound
+        /// Keep logs without a limit
         #[arg(long, conflicts_with_all = ["days", "bytes"])]
         forever: bool,
     },
-    /// Puts a run under legal hold: nobody deletes its log
+    /// Put a run under legal hold, which prevents the deletion of its log
     Hold {
-        /// The run
+        /// ID of the run
         run: RunId,
-        /// Takes the hold away
+        /// Release the hold
         #[arg(long)]
         release: bool,
     },
-    /// Seals the logs that are due, and summarises those that have no summary; a service does so by itself
+    /// Seal the logs that are due, and create missing summaries; a service does this in the background
     Summarize,
-    /// Deletes now what is kept no longer, and removes what nothing names; a service does so every ten minutes
+    /// Delete expired logs and orphaned objects now; a service does this every ten minutes
     Sweep,
 }
 
@@ -115,7 +115,7 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
         }
         Action::Hold { run, release } => {
             store.maintenance().set_legal_hold(run, !release).await?;
-            let said = if release { "may be deleted again" } else { "is under legal hold: nobody deletes it" };
+            let said = if release { "may be deleted again" } else { "is under legal hold and cannot be deleted" };
             shown(as_json, json!({ "run": run, "legalHold": !release }), format!("the log of run {run} {said}"))
         }
         Action::Summarize => {
@@ -139,7 +139,7 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
             let freed = store.maintenance().sweep().await?;
             let json = json!({ "runsRetired": retired.runs, "recordsRetired": retired.records, "bytesFreed": freed + retired.bytes });
             let text = format!(
-                "deleted the logs of {} runs ({} records, {}); removed {} that nothing named",
+                "deleted the logs of {} runs ({} records, {}); removed {} of orphaned objects",
                 count(retired.runs),
                 count(retired.records),
                 bytes(retired.bytes),
@@ -184,7 +184,10 @@ async fn stats(store: &Store, as_json: bool) -> Outcome {
     let rows = kinds.map(|(name, it)| vec![name.to_owned(), count(it.objects), bytes(it.bytes)]).to_vec();
     result_line(format!("\n{}", table(&["objects", "count", "bytes"], &[1, 2], rows)))?;
     if statistics.runs_to_seal > 0 {
-        note(format!("{} runs are due for sealing; `runlog serve` does so", count(statistics.runs_to_seal)));
+        note(format!(
+            "{} runs are due for sealing; `runlog serve` seals them in the background",
+            count(statistics.runs_to_seal)
+        ));
     }
     Ok(())
 }
@@ -209,7 +212,7 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         }))?;
     } else {
         result_line(format!(
-            "{} objects ({}) hashed, {} runs with {} records counted, {} log files looked at",
+            "{} objects ({}) hashed, {} runs with {} records counted, {} log files checked",
             count(verified.objects),
             bytes(verified.bytes),
             count(verified.runs),
@@ -217,30 +220,30 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
             count(verified.pages)
         ))?;
         for problem in verified.problem_texts.iter().take(PROBLEMS_SHOWN) {
-            result_line(format!("{} {problem}", styled(BAD, "wrong:")))?;
+            result_line(format!("{} {problem}", styled(BAD, "problem:")))?;
         }
         let more = verified.problems.saturating_sub(PROBLEMS_SHOWN as u64);
         if more > 0 {
             result_line(format!("and {} more; --json shows up to a thousand", count(more)))?;
         }
         if verified.records_restored > 0 {
-            result_line(format!("{} records were brought back", count(verified.records_restored)))?;
+            result_line(format!("{} records were restored", count(verified.records_restored)))?;
         }
         if verified.orphans > 0 {
             let (orphans, size) = (count(verified.orphans), bytes(verified.orphan_bytes));
-            result_line(format!("{orphans} objects ({size}) are named by nothing"))?;
+            result_line(format!("{orphans} objects ({size}) are orphaned"))?;
         }
     }
     match left {
         0 => {
             if !as_json {
-                result_line(styled(GOOD, "everything is as it should be"))?;
+                result_line(styled(GOOD, "no problems found"))?;
             }
             Ok(())
         }
         _ if repair => {
             let message = format!(
-                "{} differences are left, {} were repaired; what is left needs a copy of the objects from a backup",
+                "{} problems remain, {} were repaired; restore the objects from a backup to fix the rest",
                 count(left),
                 count(verified.repaired)
             );
@@ -248,7 +251,7 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         }
         _ => Err(Failure::new(
             Exit::Incomplete,
-            format!("{} differences; --repair mends what can be mended", count(left)),
+            format!("{} problems found; --repair fixes what can be fixed", count(left)),
         )),
     }
 }
@@ -271,7 +274,7 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
         "runsBefore": copied.runs_before,
     });
     let text = format!(
-        "copied {} runs with {} records in {} objects ({}) to {place}; {} runs were there already",
+        "copied {} runs with {} records in {} objects ({}) to {place}; {} runs had been copied before",
         count(copied.runs),
         count(copied.records),
         count(copied.objects),
@@ -287,14 +290,11 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
 async fn retention(store: &Store, workspace: WorkspaceId, as_json: bool) -> Outcome {
     let retention = store.maintenance().retention(workspace).await?;
     let text = match (retention.days, retention.bytes) {
-        (None, None) => "are kept without a bound".to_owned(),
-        (Some(days), None) => format!("are deleted {days} days after the end of their run"),
-        (None, Some(most)) => format!("take up to {}, then the oldest are deleted", bytes(most)),
+        (None, None) => "are kept forever".to_owned(),
+        (Some(days), None) => format!("are deleted {days} days after the end of the run"),
+        (None, Some(most)) => format!("are kept up to {}; beyond that, the oldest are deleted", bytes(most)),
         (Some(days), Some(most)) => {
-            format!(
-                "are deleted {days} days after the end of their run, and the oldest when they take more than {}",
-                bytes(most)
-            )
+            format!("are deleted {days} days after the end of the run, and the oldest first beyond {}", bytes(most))
         }
     };
     let json = json!({ "workspace": workspace, "days": retention.days, "bytes": retention.bytes });

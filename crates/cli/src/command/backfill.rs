@@ -1,4 +1,4 @@
-//! `runlog backfill`: brings the runs of a range of the past into the archive.
+//! `runlog backfill`: collects the runs of a past period.
 
 use runlog_collector::Collector;
 use runlog_model::Timestamp;
@@ -13,21 +13,21 @@ use crate::settings::{Needs, Opened, Scheduled, SettingsArgs};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog plan --from 2026-10-01T00:00:00Z         how long it would take
+  runlog plan --from 2026-10-01T00:00:00Z         estimate how long it would take
   runlog backfill --from 2026-10-01T00:00:00Z
-Interrupted, the same command goes on: runs that have landed are not fetched again.")]
+If interrupted, run the same command again: runs that have landed are not fetched again.")]
 pub(crate) struct BackfillArgs {
-    /// Runs of this time or later, such as 2026-10-01T00:00:00Z
+    /// Runs at or after this time, such as 2026-10-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     from: Timestamp,
-    /// Runs of this time or earlier [default: now]
+    /// Runs at or before this time [default: now]
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
     #[command(flatten)]
     settings: SettingsArgs,
 }
 
-/// Collects the runs of a stretch of the past.
+/// Collects the runs of a past period.
 pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome {
     let range = range(args.from, args.to)?;
     let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
@@ -40,10 +40,10 @@ pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome 
             Ok(found) => {
                 note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));
                 if found.taken_in > 0 {
-                    note(format!("{name}: {} that had been left out are wanted now", count(found.taken_in)));
+                    note(format!("{name}: {} that had been excluded are included now", count(found.taken_in)));
                 }
                 if found.unreadable > 0 {
-                    note(format!("{name}: {} runs left out, because their ids are no UUIDs", count(found.unreadable)));
+                    note(format!("{name}: {} runs skipped because their IDs are not UUIDs", count(found.unreadable)));
                 }
             }
             // What could be listed is brought in all the same.
@@ -61,11 +61,11 @@ pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome 
         return Err(problem);
     }
     match (stop.is_cancelled(), set_back) {
-        (true, _) => Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here")),
+        (true, _) => Err(Failure::new(Exit::Interrupted, "interrupted; run the same command again to resume")),
         (false, 0) => Ok(()),
         (false, runs) => Err(Failure::new(
             Exit::Incomplete,
-            format!("{} runs could not be landed; runlog status names them", count(runs)),
+            format!("{} runs could not be landed; `runlog status` lists them", count(runs)),
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! `runlog canary`: sends known records on the whole path, and says what of them is missing, came twice, or came late.
+//! `runlog canary`: pushes known records, and reports which are missing, duplicated or late.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -26,9 +26,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Begins a run of a task that is kept for this, pushes records that it knows, ends the run, and fetches its log as any
-client would: from the same service, or from the one that --through names, which collects from it. A record that does
-not come is missing, one that comes again is a duplicate, and a log that takes longer than --late is late.
+Starts a run of a task reserved for this purpose, pushes known records, ends the run, and fetches its log as any client
+would: from the same service, or from the one given with --through, which collects from it. A record that does not
+arrive is missing, a record that arrives again is a duplicate, and a log that takes longer than --late is late.
 
 Examples:
   runlog canary --task 57f64991e4b0b689a64feed2 --once
@@ -36,33 +36,34 @@ Examples:
   RUNLOG_THROUGH_TOKEN=… runlog canary --task 57f64991e4b0b689a64feed2 \\
       --through https://archive.example.com --late 7m --within 20m
 
-Exit codes of --once: 0 all came, 6 records are missing or came twice, 5 the log came late or not in time")]
+Exit codes of --once: 0 all records arrived, 6 records are missing or duplicated, 5 the log was late or did not arrive
+in time")]
 pub(crate) struct CanaryArgs {
-    /// The task whose runs are used for this
+    /// ID of the task reserved for canary runs
     #[arg(long, value_name = "TASK_ID")]
     task: TaskId,
-    /// Records of a run
+    /// Number of records per run
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     records: u64,
-    /// How often it is done
+    /// Interval between runs
     #[arg(long, value_name = "TIME", default_value = "5m", conflicts_with = "once")]
     every: Span,
-    /// Does it once, and ends
+    /// Run once, and exit
     #[arg(long)]
     once: bool,
-    /// After how long a log counts as late
+    /// Time after which a log counts as late
     #[arg(long, value_name = "TIME", default_value = "1m")]
     late: Span,
-    /// After how long a log that has not come is given up, and its records are missing
+    /// Time after which the canary gives up on a log; its records then count as missing
     #[arg(long, value_name = "TIME", default_value = "10m")]
     within: Span,
-    /// The service that the log is fetched from, when it is another one; its token is in RUNLOG_THROUGH_TOKEN
+    /// Service to fetch the log from, if it is a different one; its token is in RUNLOG_THROUGH_TOKEN
     #[arg(long, value_name = "URL")]
     through: Option<url::Url>,
-    /// Writes what came of it as metrics into this file, for Prometheus' node_exporter
+    /// File to write the results to as metrics, for Prometheus' node_exporter
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,
-    /// Prints one line of JSON each time
+    /// Print one line of JSON per run
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -235,7 +236,7 @@ fn tell(args: &CanaryArgs, finding: &Finding) -> Outcome {
     let verdict = if is_good { styled(GOOD, "good") } else { styled(BAD, "bad ") };
     let late = if *is_late { ", late" } else { "" };
     Ok(result_line(format!(
-        "{verdict}  run {run_id}: {} records sent, {} missing, {} came twice, {} nobody sent; there after {}{late}",
+        "{verdict}  run {run_id}: {} records sent, {} missing, {} duplicated, {} unexpected; arrived after {}{late}",
         count(*sent),
         count(*missing),
         count(*duplicates),
@@ -247,8 +248,8 @@ fn tell(args: &CanaryArgs, finding: &Finding) -> Outcome {
 fn verdict(finding: &Finding) -> Outcome {
     match (finding.missing + finding.duplicates + finding.strange, finding.is_late) {
         (0, false) => Ok(()),
-        (0, true) => Err(Failure::new(Exit::Unavailable, "the log came late")),
-        _ => Err(Failure::new(Exit::Incomplete, "the log that came is not the one that was sent")),
+        (0, true) => Err(Failure::new(Exit::Unavailable, "the log was late")),
+        _ => Err(Failure::new(Exit::Incomplete, "the log differs from what was sent")),
     }
 }
 
@@ -266,13 +267,13 @@ impl Totals {
 /// Puts the file in place whole, as its reader wants it.
 fn write_metrics(path: &Path, totals: &Totals, last: Option<&Finding>) -> Outcome {
     let counters = [
-        ("runs", "Runs that were sent and looked for", totals.runs),
-        ("failures", "Runs that could not be sent or looked for", totals.failed),
+        ("runs", "Canary runs that were pushed and fetched", totals.runs),
+        ("failures", "Canary runs that could not be pushed or fetched", totals.failed),
         ("records_sent", "Records that were sent", totals.sent),
-        ("records_missing", "Records that did not come", totals.missing),
-        ("records_duplicate", "Records that came more than once", totals.duplicates),
-        ("records_strange", "Records that came and nobody had sent", totals.strange),
-        ("runs_late", "Runs whose log came late", totals.late),
+        ("records_missing", "Records that did not arrive", totals.missing),
+        ("records_duplicate", "Records that arrived more than once", totals.duplicates),
+        ("records_strange", "Records that arrived but were not sent", totals.strange),
+        ("runs_late", "Runs whose log was late", totals.late),
     ];
     let mut text = String::new();
     for (name, help, value) in counters {
@@ -282,7 +283,8 @@ fn write_metrics(path: &Path, totals: &Totals, last: Option<&Finding>) -> Outcom
     if let Some(last) = last {
         let name = "runlog_canary_last_seconds";
         let seconds = last.took_ms as f64 / 1_000.0;
-        text += &format!("# HELP {name} How long the last log took to come\n# TYPE {name} gauge\n{name} {seconds}\n");
+        text +=
+            &format!("# HELP {name} Time that the last log took to arrive\n# TYPE {name} gauge\n{name} {seconds}\n");
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {

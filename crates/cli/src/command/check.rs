@@ -1,4 +1,4 @@
-//! `runlog check`: reads the settings, and tries everything that they name.
+//! `runlog check`: validates the settings and tests every connection.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// Prints every setting with its default and what it is for
+    /// Print every setting with its default and a description
     #[arg(long)]
     example: bool,
     #[command(flatten)]
     from: SettingsArgs,
 }
 
-/// Reads the settings and tries everything that they name.
+/// Validates the settings and tests every connection they name.
 pub(crate) async fn run(args: CheckArgs, stop: CancellationToken) -> Outcome {
     if args.example {
         return Ok(result_line(EXAMPLE.trim_end())?);
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: CheckArgs, stop: CancellationToken) -> Outcome {
     let opened = args.from.open(Needs::Something).await?;
     // Told to stop, it still removes what it has written.
     opened.store.check_until(&stop).await?;
-    result_line(format!("{}  archive: opens in {}, and takes changes", styled(GOOD, "good"), opened.place))?;
+    result_line(format!("{}  archive: opens in {}, and is writable", styled(GOOD, "good"), opened.place))?;
     until_stopped(check_peers(opened), stop).await
 }
 
@@ -45,7 +45,7 @@ async fn check_peers(opened: Opened) -> Outcome {
         let base = upstream.client.settings().base_url.clone();
         let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
         match collector.count(Range { from: now.plus_millis(-86_400_000), to: now }).await {
-            Ok(runs) => good(format!("upstream {name}: {base} shows {} runs of the last day", count(runs)))?,
+            Ok(runs) => good(format!("upstream {name}: {base} lists {} runs of the last day", count(runs)))?,
             Err(error) => {
                 let failure = Failure::from(error).while_doing(format!("upstream {name} at {base}"));
                 result_line(format!("{}   {:#}", styled(BAD, "bad"), failure.error))?;
@@ -57,7 +57,7 @@ async fn check_peers(opened: Opened) -> Outcome {
     if let Some(alerts) = alerts {
         for (destination, tried) in alerts.check(SystemClock.now()).await {
             match tried {
-                Ok(()) => good(format!("alerts to {destination}: taken"))?,
+                Ok(()) => good(format!("alerts to {destination}: accepted"))?,
                 Err(error) => {
                     result_line(format!("{}   alerts to {destination}: {error}", styled(BAD, "bad")))?;
                     first.get_or_insert(Exit::Unavailable);
@@ -68,7 +68,7 @@ async fn check_peers(opened: Opened) -> Outcome {
     store.close().await;
     match first.or(of_sinks) {
         None => Ok(()),
-        Some(exit) => Err(Failure::new(exit, "some of what the settings name does not work; see above")),
+        Some(exit) => Err(Failure::new(exit, "some checks failed; see above")),
     }
 }
 
@@ -78,7 +78,7 @@ async fn check_sinks(store: &Store, sinks: Vec<SinkConfig>) -> Outcome<Option<Ex
     for deliverer in deliverers(store, sinks) {
         let (name, place) = (deliverer.name(), deliverer.place());
         match deliverer.check().await {
-            Ok(()) => result_line(format!("{}  sink {name}: {place} takes what it is sent", styled(GOOD, "good")))?,
+            Ok(()) => result_line(format!("{}  sink {name}: {place} accepts deliveries", styled(GOOD, "good")))?,
             Err(error) => {
                 result_line(format!("{}   sink {name} at {place}: {error}", styled(BAD, "bad")))?;
                 first.get_or_insert(match error {

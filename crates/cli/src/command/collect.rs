@@ -1,4 +1,4 @@
-//! `runlog collect`: brings the runs of upstreams into the archive, once or again and again.
+//! `runlog collect`: collects the runs of upstreams into the archive, once or continuously.
 
 use std::sync::Arc;
 
@@ -20,26 +20,26 @@ use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Lists the runs of every upstream, follows them until they have ended and settled, and brings their logs into the archive:
-each record once, each log only when the service counts as many records as came. Interrupted or killed, the same command
-goes on where it was. Any number of collectors may share an archive on PostgreSQL.
+Lists the runs of every upstream, follows each run until it has ended and its log has settled, and stores its log in the
+archive: each record exactly once. A log counts as landed only when the upstream reports the same number of records. If
+interrupted or killed, run the same command again to resume. Any number of collectors can share an archive on PostgreSQL.
 
 Examples:
-  runlog check --example > runlog.toml     settings to begin with
-  runlog check                             tries them
-  runlog collect --once                    for cron
-  runlog collect                           goes on, and lists runs as the settings say
+  runlog check --example > runlog.toml     write example settings
+  runlog check                             validate the settings and test the connections
+  runlog collect --once                    collect once, for cron
+  runlog collect                           collect continuously, on the schedule in the settings
 
-Exit codes of --once: 0 everything that was due has landed, 5 an upstream or the archive is away (try later),
-6 some logs are not complete or failed; they are tried again, and `runlog status` names them")]
+Exit codes of --once: 0 everything that was due has landed, 5 an upstream or the archive is unavailable (try again
+later), 6 some logs are incomplete or failed; they are retried, and `runlog status` lists them")]
 pub(crate) struct CollectArgs {
-    /// Lists once, brings what is due, and ends
+    /// List runs once, fetch what is due, and exit
     #[arg(long)]
     once: bool,
-    /// Tries runs again at once that failed or had no log
+    /// Retry runs that failed or had no log immediately
     #[arg(long)]
     retry: bool,
-    /// Prints what came of it as JSON
+    /// Print the result as JSON
     #[arg(long, requires = "once")]
     json: bool,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(crate) struct CollectArgs {
     log: LogArgs,
 }
 
-/// Collects, once or for good.
+/// Collects, once or until stopped.
 pub(crate) async fn run(args: CollectArgs, stop: CancellationToken) -> Outcome {
     if !args.once {
         args.log.write();
@@ -68,7 +68,7 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
     for Scheduled { upstream, .. } in &upstreams {
         retry_if_asked(&store, args, &upstream.name).await?;
     }
-    // Sealing, retention, sweeping and summaries, for archives that no service looks after.
+    // Sealing, retention, sweeping and summaries, for archives without a service.
     let unheard = Arc::new(runlog_collector::NoProgress);
     let mut delivering = spawn_delivery(&store, sinks, stop);
     tokio::join!(
@@ -90,7 +90,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
         retry_if_asked(&store, args, &name).await?;
         let collector = Collector::new(&store, upstream, bar.clone());
         collector.share_pace().await?;
-        // What is known is brought in even when the list cannot be had.
+        // Known runs are fetched even if the list is unavailable.
         let listed = collector.discover().await.map(drop);
         let round = collector.land_due(stop).await;
         collector.leave().await?;
@@ -127,19 +127,19 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
             text += &format!("; {} have no log", count(total.no_log));
         }
         if total.set_back > 0 {
-            text += &format!("; {} are tried again", count(total.set_back));
+            text += &format!("; {} will be retried", count(total.set_back));
         }
         result_line(text)?;
     }
     // What has landed is delivered even when something else did not land.
     let delivered = deliver_once(&store, sinks, stop).await;
     if stop.is_cancelled() {
-        return Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here"));
+        return Err(Failure::new(Exit::Interrupted, "interrupted; run the same command again to resume"));
     }
     match problem.or(delivered.err()) {
         Some(problem) => Err(problem),
         None if total.set_back > 0 => {
-            let message = format!("{} runs could not be landed; runlog status names them", count(total.set_back));
+            let message = format!("{} runs could not be landed; `runlog status` lists them", count(total.set_back));
             Err(Failure::new(Exit::Incomplete, message))
         }
         None => Ok(()),
@@ -153,7 +153,7 @@ fn alert_failure(error: AlertError) -> Failure {
 async fn retry_if_asked(store: &Store, args: &CollectArgs, upstream: &str) -> Outcome {
     if args.retry {
         let runs = store.collection().retry(upstream).await?;
-        note(format!("{} runs of {upstream} are tried again", count(runs)));
+        note(format!("{} runs of {upstream} will be retried", count(runs)));
     }
     Ok(())
 }

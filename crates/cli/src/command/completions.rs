@@ -9,7 +9,7 @@ Examples:
   runlog completions zsh  > ~/.zfunc/_runlog
   runlog completions fish > ~/.config/fish/completions/runlog.fish")]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// Shell to print completions for
     shell: clap_complete::Shell,
 }
 

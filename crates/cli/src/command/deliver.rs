@@ -1,4 +1,4 @@
-//! `runlog deliver`: archived logs on to where people look.
+//! `runlog deliver`: delivers archived logs to sinks.
 
 use std::path::PathBuf;
 
@@ -17,45 +17,45 @@ use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Delivers the logs of runs that have ended and settled to the sinks of the settings: files, OTLP, Elasticsearch, Loki,
-Splunk, webhooks. `runlog collect` does so too; this is for a machine of its own, for cron, and for trying again.
-Interrupted or killed, it goes on where it was; any number may share an archive on PostgreSQL.
+Delivers the logs of runs that have ended and settled to the sinks in the settings. `runlog collect` does so too; use
+this command on a separate machine, from cron, or to retry. If interrupted or killed, run it again to resume. Any number
+of processes can share an archive on PostgreSQL.
 
 Examples:
-  runlog deliver --once                  for cron
+  runlog deliver --once                  deliver what is due, for cron
   runlog deliver --once --sink elastic --replay
-                                         sends again what elastic refused or could not take
-  runlog deliver --history --once        looks at all runs again, after sinks were set to want others
+                                         send again what elastic refused or could not accept
+  runlog deliver --history --once        select runs again after the filters of a sink were changed
 
-Exit codes of --once: 0 everything that was due is delivered, 5 a sink is away (try later), 6 some records or runs were
-refused for good; `runlog status` names them")]
+Exit codes of --once: 0 everything that was due is delivered, 5 a sink is unavailable (try again later), 6 some records
+or runs were refused permanently; `runlog status` lists them")]
 pub(crate) struct DeliverArgs {
-    /// Delivers what is due, and ends
+    /// Deliver what is due, and exit
     #[arg(long)]
     once: bool,
-    /// Tries again at once what sinks refused or could not take
+    /// Retry immediately what sinks refused or could not accept
     #[arg(long)]
     replay: bool,
-    /// With --replay: also sends all records among which a sink refused some without saying which (OTLP); those of them
-    /// that it has it gets again, under the same ids
+    /// With --replay: also resend all records of batches from which a sink refused some without saying which (OTLP);
+    /// records that the sink already has are sent again under the same IDs
     #[arg(long, requires = "replay")]
     uncertain: bool,
-    /// Looks at all runs of the archive again for those that sinks want; what they have is not sent again
+    /// Check all runs of the archive again for those that match the filters of the sinks; nothing is delivered twice
     #[arg(long)]
     history: bool,
-    /// Forgets what a sink has, which is not in the settings any more, and ends
+    /// Delete the delivery state of a sink that is no longer in the settings, and exit
     #[arg(long, value_name = "NAME", conflicts_with_all = ["once", "replay", "history", "sink"])]
     forget: Option<String>,
-    /// Prints what came of it as JSON
+    /// Print the result as JSON
     #[arg(long, requires = "once")]
     json: bool,
     /// Only this sink
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
-    /// The settings
+    /// Settings file
     #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
     settings: PathBuf,
-    /// Folder that holds the archive [default: what the settings say, or runlog-data]
+    /// Data folder of the archive [default: the value in the settings, or runlog-data]
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub(crate) struct DeliverArgs {
     log: LogArgs,
 }
 
-/// Delivers, once or for good.
+/// Delivers, once or until stopped.
 pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
     if !args.once && args.forget.is_none() {
         args.log.write();
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
                 true => store.deliveries().retry_uncertain(deliverer.name()).await?,
                 false => store.deliveries().retry(deliverer.name()).await?,
             };
-            note(format!("{} runs are tried again at {}", count(runs), deliverer.name()));
+            note(format!("{} runs will be delivered to {} again", count(runs), deliverer.name()));
         }
     }
     let outcome = match args.once {
@@ -109,26 +109,26 @@ fn choose(sinks: &mut Vec<SinkConfig>, args: &DeliverArgs) -> Outcome {
     let usage = |message: String| Err(Failure::new(Exit::Usage, message));
     let file = args.settings.display();
     if sinks.is_empty() {
-        return usage(format!("{file} names no sink; runlog check --example shows one"));
+        return usage(format!("{file} has no sink; see `runlog check --example`"));
     }
     let Some(only) = &args.sink else { return Ok(()) };
     let names: Vec<String> = sinks.iter().map(|sink| sink.name.clone()).collect();
     sinks.retain(|sink| sink.name == *only);
     match sinks.is_empty() {
-        true => usage(format!("there is no sink {only:?} in {file}; there is {}", names.join(", "))),
+        true => usage(format!("there is no sink {only:?} in {file}; available: {}", names.join(", "))),
         false => Ok(()),
     }
 }
 
 async fn forget(store: &Store, sinks: &[SinkConfig], name: &str) -> Outcome {
     if sinks.iter().any(|sink| sink.name == name) {
-        let advice = "take it out of the settings first, or it is sent the whole archive again";
-        return Err(Failure::new(Exit::Usage, format!("sink {name} is in the settings; {advice}")));
+        let advice = "remove it from the settings first; otherwise the whole archive would be delivered to it again";
+        return Err(Failure::new(Exit::Usage, format!("sink {name} is still in the settings; {advice}")));
     }
     if !store.deliveries().remove_sink(name).await? {
-        return Err(Failure::new(Exit::NotFound, format!("the archive knows no sink {name}")));
+        return Err(Failure::new(Exit::NotFound, format!("the archive has no delivery state of a sink {name}")));
     }
-    Ok(result_line(format!("sink {name} is forgotten"))?)
+    Ok(result_line(format!("deleted the delivery state of sink {name}"))?)
 }
 
 async fn once(deliverers: &[Deliverer], as_json: bool, stop: &CancellationToken) -> Outcome {
@@ -140,7 +140,7 @@ async fn once(deliverers: &[Deliverer], as_json: bool, stop: &CancellationToken)
         rounds.iter().try_for_each(|(name, round)| result_line(round_line(name, round)))?;
     }
     if stop.is_cancelled() {
-        return Err(Failure::new(Exit::Interrupted, "interrupted; the same command goes on from here"));
+        return Err(Failure::new(Exit::Interrupted, "interrupted; run the same command again to resume"));
     }
     ended(&rounds)
 }
@@ -174,13 +174,16 @@ pub(crate) async fn deliver_once(store: &Store, sinks: Vec<SinkConfig>, stop: &C
 fn ended(rounds: &[(&str, DeliveryStats)]) -> Outcome {
     let behind = rounds.iter().find(|(_, round)| round.set_back > 0);
     if let Some((name, round)) = behind {
-        let problem = round.problem.as_deref().unwrap_or("it did not take everything");
+        let problem = round.problem.as_deref().unwrap_or("it did not accept everything");
         return Err(Failure::new(Exit::Unavailable, format!("sink {name} is behind: {problem}")));
     }
     let refused: u64 = rounds.iter().map(|(_, round)| round.refused + round.dead).sum();
     match refused {
         0 => Ok(()),
-        _ => Err(Failure::new(Exit::Incomplete, "some of it was refused for good; runlog status names it")),
+        _ => Err(Failure::new(
+            Exit::Incomplete,
+            "some records or runs were refused permanently; `runlog status` lists them",
+        )),
     }
 }
 
@@ -189,7 +192,7 @@ fn round_line(name: &str, round: &DeliveryStats) -> String {
     for (number, what) in [
         (round.refused, "records were refused"),
         (round.dead, "runs were refused"),
-        (round.set_back, "runs are tried again"),
+        (round.set_back, "runs will be retried"),
     ] {
         if number > 0 {
             text += &format!("; {} {what}", count(number));

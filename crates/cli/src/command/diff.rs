@@ -1,4 +1,4 @@
-//! `runlog diff`: a run against another one.
+//! `runlog diff`: compares two runs.
 
 use runlog_model::RunId;
 
@@ -9,13 +9,13 @@ use crate::exit::Outcome;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog diff LAST_GOOD_RUN FAILED_RUN        what is new in the second, gone since the first, more or less often
+  runlog diff LAST_GOOD_RUN FAILED_RUN
   runlog diff RUN OTHER --html diff.html
   runlog diff RUN OTHER --json | jq '.patterns[] | select(.change.kind == \"new\") | .template'")]
 pub(crate) struct DiffArgs {
-    /// The run that is compared with
+    /// ID of the run to compare against
     before: RunId,
-    /// The run that is compared: what only this one has is new
+    /// ID of the run to examine; patterns that only this run has are new
     after: RunId,
     #[command(flatten)]
     form: FormArgs,

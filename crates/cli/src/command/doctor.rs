@@ -1,4 +1,4 @@
-//! `runlog doctor`: looks for what is wrong, and says what to do.
+//! `runlog doctor`: diagnoses problems, and suggests how to fix them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,29 +17,29 @@ use crate::render::terminal::{BAD, FAINT, GOOD, STRONG, result_json, result_line
 use crate::system::{SystemClock, SystemRandom};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Ends with 0 when all is good or doubtful, with 1 when something does not work.")]
+#[command(after_help = "Exit codes: 0 if every check is good or doubtful, 1 if one is bad.")]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     archive: OpenArgs,
-    /// Address of a service to look at as well
+    /// Base URL of a service to check as well
     #[arg(long, env = "RUNLOG_API_URL", value_name = "URL")]
     api_url: Option<url::Url>,
     #[command(flatten)]
     tls: TlsArgs,
-    /// Prints JSON, one finding a line
+    /// Print JSON, one finding per line
     #[arg(long)]
     json: bool,
 }
 
-/// Looks, until it is told to stop: what it has written to look is removed then as well.
+/// Runs the checks until stopped; objects that a check has written are removed in any case.
 pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
     let settings = args.archive.settings();
     let place = settings.place();
     let mut findings =
         vec![Finding::new("version", Health::Good, format!("runlog {}", env!("CARGO_PKG_VERSION")), None)];
     if let Some(folder) = folder_without_archive(&settings) {
-        let seen = format!("there is none in {}", folder.display());
-        let advice = "name its folder with --data, or start `runlog serve`, which makes one";
+        let seen = format!("no archive in {}", folder.display());
+        let advice = "set its folder with --data, or start `runlog serve`, which creates one";
         findings.push(Finding::new("archive", Health::Bad, seen, Some(advice)));
     } else {
         let could_be_read = readable_by_others(&settings);
@@ -51,14 +51,14 @@ pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
                 store.close().await;
             }
             Err(error) => {
-                let advice = "the archive must be reachable and writable by this user, and not from a newer version";
+                let advice = "the archive must be reachable, writable by this user, and not written by a newer version";
                 let seen = format!("{place}: {}", error.with_causes());
                 findings.push(Finding::new("archive", Health::Bad, seen, Some(advice)));
             }
         }
     }
     if stop.is_cancelled() {
-        return Err(Failure::new(Exit::Interrupted, "interrupted; nothing is left of what was written to look"));
+        return Err(Failure::new(Exit::Interrupted, "interrupted; test objects were removed"));
     }
     if let Some(url) = &args.api_url {
         findings.push(service(url, &args.tls.settings()?).await);
@@ -81,37 +81,36 @@ pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
     match findings.iter().filter(|finding| finding.health == Health::Bad).count() {
         0 => Ok(()),
         bad => {
-            Err(Failure::new(Exit::Failed, format!("{bad} of {} do not work; see above what to do", findings.len())))
+            Err(Failure::new(Exit::Failed, format!("{bad} of {} checks failed; see the advice above", findings.len())))
         }
     }
 }
 
-/// Whether other users of this machine can get at an archive that lies in a folder. Opening it takes rights from them
-/// that they had.
+/// Whether other users of this machine can access an archive in a folder. Opening it removes access that they had.
 fn rights(settings: &StoreSettings, before: Option<String>) -> Option<Finding> {
     let folder = folder_of(settings)?.display();
     Some(match (readable_by_others(settings), before) {
         (Some(seen), _) => {
-            let seen = format!("other users of this machine can get at the archive: {seen}");
-            let advice = format!("chmod 0700 {folder}, as the user who owns it: it holds keys that sign tokens");
+            let seen = format!("other users of this machine can access the archive: {seen}");
+            let advice = format!("run chmod 0700 {folder} as its owner: the archive contains keys that sign tokens");
             Finding::new("rights", Health::Bad, seen, Some(&advice))
         }
         (None, Some(seen)) => {
-            let seen = format!("other users of this machine could get at the archive until now: {seen}");
-            let advice = "it is for its owner alone now; if strangers use this machine, run `runlog admin keys rotate`";
+            let seen = format!("other users of this machine could access the archive until now: {seen}");
+            let advice = "only the owner has access now; if untrusted users had access, run `runlog admin keys rotate`";
             Finding::new("rights", Health::Doubtful, seen, Some(advice))
         }
-        (None, None) => Finding::new("rights", Health::Good, format!("{folder} is for its owner alone"), None),
+        (None, None) => Finding::new("rights", Health::Good, format!("only the owner can access {folder}"), None),
     })
 }
 
-/// The folder of an archive, unless all of it lies elsewhere.
+/// The folder of an archive, unless the archive is elsewhere.
 fn folder_of(settings: &StoreSettings) -> Option<&Path> {
     (settings.catalog.is_none() || settings.objects.is_none()).then_some(settings.data_folder.as_path())
 }
 
-/// The rights of the first part of an archive that others can get at. What lies in a folder that is closed is out of
-/// reach, whatever its own rights are.
+/// The permissions of the first part of an archive that others can access. The contents of a folder without access are
+/// out of reach, whatever their own permissions.
 fn readable_by_others(settings: &StoreSettings) -> Option<String> {
     let folder = folder_of(settings)?;
     let mode = |path: &Path| std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o7777);
@@ -121,7 +120,7 @@ fn readable_by_others(settings: &StoreSettings) -> Option<String> {
     let parts = ["catalog.sqlite", "catalog.sqlite-wal", "admin.token", "objects"].map(|name| folder.join(name));
     let open = |path: &Path| mode(path).filter(|mode| mode & 0o077 != 0).map(|mode| (path.to_owned(), mode));
     let (path, mode) = parts.iter().find_map(|path| open(path)).or_else(|| open(folder))?;
-    Some(format!("{} has the rights {mode:04o}", path.display()))
+    Some(format!("{} has mode {mode:04o}", path.display()))
 }
 
 /// Whether a service answers, and whether it can reach its archive.
@@ -129,14 +128,14 @@ async fn service(url: &url::Url, tls: &TlsSettings) -> Finding {
     match runlog_client::readiness(url, tls).await {
         Ok(Readiness { status: 200, .. }) => Finding::new("service", Health::Good, format!("{url} is ready"), None),
         Ok(Readiness { status, problem }) => {
-            let advice = "the service runs, and something of its work does not go on; its log says why";
+            let advice = "the service runs, but part of it does not work; see its log for the cause";
             let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
-            let seen = format!("{url} answers {status} when asked if it is ready{problem}");
+            let seen = format!("the readiness probe of {url} returned {status}{problem}");
             Finding::new("service", Health::Bad, seen, Some(advice))
         }
         Err(why) => {
-            let advice = "is `runlog serve` running there, and is this its address?";
-            Finding::new("service", Health::Bad, format!("{url} does not answer: {why}"), Some(advice))
+            let advice = "check that `runlog serve` is running, and that this is its address";
+            Finding::new("service", Health::Bad, format!("{url} does not respond: {why}"), Some(advice))
         }
     }
 }

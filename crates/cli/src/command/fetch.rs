@@ -1,4 +1,4 @@
-//! `runlog fetch`: one run's log, whole.
+//! `runlog fetch`: the whole log of one run.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use crate::render::terminal::{self, BAD, GOOD, note, styled_note};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Waits until the run has ended and its log has settled, asks for page after page, puts them together so that each record
-stands as often as it was logged, compares the count with the service's own, and only then puts the file in place.
-Interrupted, the same command goes on where it was.
+Waits until the run has ended and its log has settled, requests the log page by page, joins the pages so that each
+record appears exactly as often as it was logged, compares the number of records with the service's count, and only then
+moves the file to its final name. If interrupted, run the same command again to resume.
 
 Examples:
   export RUNLOG_TOKEN=…
@@ -28,43 +28,43 @@ Examples:
   runlog fetch 6c0e5a34-… -o - | jq -r 'select(.severity == \"ERROR\").logMessage'
   runlog fetch 6c0e5a34-… --from 2026-11-01T07:00:00Z --to 2026-11-01T08:00:00Z
 
-Exit codes: 0 whole, 1 failed here (a full disk, a folder that cannot be written), 2 wrong usage, 3 credentials or
-rights, 4 no such run, 5 service away (try later), 6 incomplete, 7 service broke its contract or download refused,
-130 interrupted")]
+Exit codes: 0 complete, 1 local failure (a full disk, a folder that is not writable), 2 wrong usage, 3 invalid
+credentials or missing rights, 4 no such run, 5 service unavailable (try again later), 6 incomplete, 7 service violated
+its contract or download refused, 130 interrupted")]
 pub(crate) struct FetchArgs {
-    /// The run (task execution id)
+    /// ID of the run (task execution ID)
     run_id: RunId,
-    /// Only records of this time or later, such as 2026-11-01T00:00:00Z
+    /// Only records at or after this time, such as 2026-11-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
-    /// Only records of this time or earlier
+    /// Only records at or before this time
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
-    /// Form of the file
+    /// Format of the output
     #[arg(long, value_enum, default_value = "ndjson")]
     format: Format,
-    /// The file, or - for standard output [default: RUN_ID with the format's ending, in this folder]
+    /// Output file, or - for standard output [default: RUN_ID with the extension of the format, in the current folder]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Order of the records: by time, oldest first; or page after page, as received
+    /// Order of the records
     #[arg(long, value_enum, default_value = "time")]
     order: Order,
-    /// Takes what there is now, though the run may still be going on
+    /// Fetch the records logged so far without waiting for the end of the run
     #[arg(long)]
     no_wait: bool,
-    /// How long after the run's end its log may still grow
+    /// Settle delay: how long after its end a run may still receive records
     #[arg(long, default_value = "30s", value_name = "TIME")]
     settle: Span,
-    /// Asks for so much of the time before each page again, for services that cut pages badly
+    /// Overlap of consecutive pages, for services that cut pages inexactly
     #[arg(long, value_name = "TIME")]
     overlap: Option<Span>,
-    /// Writes the file even if the service counts other than what came; the exit code is still 6
+    /// Write the file even if the number of records differs from the service's count; the exit code is still 6
     #[arg(long)]
     allow_incomplete: bool,
-    /// Pages that are built and downloaded at once
+    /// Number of pages to build and download at the same time
     #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=16))]
     pages_in_flight: u8,
-    /// Prints the report as one line of JSON, on standard error when the log goes to standard output
+    /// Print the report as one line of JSON; goes to standard error if the log goes to standard output
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -73,19 +73,19 @@ pub(crate) struct FetchArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// One JSON object a line
+    /// One JSON object per line.
     Ndjson,
-    /// One JSON array, one record a line
+    /// One JSON array, one record per line.
     Json,
-    /// Lines for people
+    /// Human-readable lines.
     Text,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Order {
-    /// By time, oldest first
+    /// By time, oldest first.
     Time,
-    /// Page after page, as received
+    /// Page by page, as received.
     Received,
 }
 
@@ -136,7 +136,7 @@ impl Order {
     }
 }
 
-/// Fetches the log, and tells what came of it.
+/// Fetches the log and reports the result.
 pub(crate) async fn run(args: FetchArgs) -> Outcome {
     if let (Some(from), Some(to)) = (args.from, args.to)
         && from > to
@@ -163,7 +163,7 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
     tell(&args, &output, &report)?;
     match report.completeness {
         Completeness::Different { .. } | Completeness::Unknown => {
-            Err(Failure::new(Exit::Incomplete, "the log was taken as it is, though it may not be complete"))
+            Err(Failure::new(Exit::Incomplete, "the log was written although it may be incomplete"))
         }
         Completeness::Verified | Completeness::SoFar => Ok(()),
     }
@@ -177,14 +177,14 @@ fn failure(error: FetchError, args: &FetchArgs) -> Failure {
         FetchError::Storage { .. } | FetchError::Broken(_) => Exit::Failed,
     };
     let advice = advice(&error);
-    Failure { exit, error: error.into() }.while_doing(format!("run {} was not fetched{advice}", args.run_id))
+    Failure { exit, error: error.into() }.while_doing(format!("cannot fetch run {}{advice}", args.run_id))
 }
 
-/// What to do about a log that is not known to be whole.
+/// What to do about a log that is not known to be complete.
 fn advice(error: &FetchError) -> &'static str {
     match error {
-        FetchError::Incomplete { .. } => "; try again, or take it as it is with --allow-incomplete",
-        FetchError::Uncounted { .. } => "; take the records that came with --allow-incomplete",
+        FetchError::Incomplete { .. } => "; try again, or write it anyway with --allow-incomplete",
+        FetchError::Uncounted { .. } => "; write the received records anyway with --allow-incomplete",
         FetchError::Upstream(_)
         | FetchError::Storage { .. }
         | FetchError::OtherFetch { .. }
@@ -209,30 +209,30 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
     let records = terminal::count(report.records);
     let pages = if report.pages == 1 { "1 page".to_owned() } else { format!("{} pages", report.pages) };
     let verdict = match report.completeness {
-        Completeness::Verified => styled_note(GOOD, "complete: the service counts as many"),
-        Completeness::SoFar => "all there was when it was asked; the run may write more".to_owned(),
+        Completeness::Verified => styled_note(GOOD, "complete: the service reports the same number"),
+        Completeness::SoFar => "everything logged so far; the run may log more".to_owned(),
         Completeness::Different { expected } => {
-            styled_note(BAD, format!("not complete: the service counts {}", terminal::count(expected)))
+            styled_note(BAD, format!("incomplete: the service reports {}", terminal::count(expected)))
         }
-        Completeness::Unknown => styled_note(BAD, "nobody can say whether it is complete: the service does not count"),
+        Completeness::Unknown => styled_note(BAD, "completeness unknown: the service does not report a number"),
     };
     note(format!("{records} records of run {} ({}), from {pages}{place}; {verdict}", report.run_id, report.status));
     if report.records == 0 {
-        note("the log is empty: the run logged nothing in that range of time");
+        note("the log is empty: the run logged nothing in this time range");
     }
     if report.pages_kept > 0 {
-        note(format!("{} pages stood on disk from before and were not fetched again", report.pages_kept));
+        note(format!("{} pages were already on disk and were not fetched again", report.pages_kept));
     }
     if report.repeated > 0 {
-        note(format!("{} records came in two pages and stand once", terminal::count(report.repeated)));
+        note(format!("{} records were in two pages and are written once", terminal::count(report.repeated)));
     }
     if report.records_without_time > 0 {
         let count = terminal::count(report.records_without_time);
-        note(format!("{count} records have no time and stand beside their neighbours"));
+        note(format!("{count} records have no time and are placed next to their neighbours"));
     }
     if report.records_mended > 0 {
         let count = terminal::count(report.records_mended);
-        note(format!("{count} records were not JSON, and are as near to what came as can be"));
+        note(format!("{count} records were not valid JSON and are kept as closely as possible"));
     }
     Ok(())
 }

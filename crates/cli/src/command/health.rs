@@ -8,9 +8,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::result_line;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Ends with 0 when the service can use its archive, with 5 when it cannot or does not answer.")]
+#[command(after_help = "Exit codes: 0 if the service can use its archive, 5 if it cannot or does not respond.")]
 pub(crate) struct HealthArgs {
-    /// Address of the service
+    /// Base URL of the service
     #[arg(long, env = "RUNLOG_API_URL", default_value = "http://127.0.0.1:8480", value_name = "URL")]
     api_url: url::Url,
     #[command(flatten)]
@@ -22,10 +22,10 @@ pub(crate) async fn run(args: HealthArgs) -> Outcome {
     match runlog_client::readiness(url, &args.tls.settings()?).await {
         Ok(Readiness { status: 200, .. }) => Ok(result_line("ready")?),
         Ok(Readiness { status, problem }) => {
-            let problem = problem.unwrap_or_else(|| "its log says why".to_owned());
-            let message = format!("{url} answers {status} when asked if it is ready; {problem}");
+            let problem = problem.unwrap_or_else(|| "see its log for the cause".to_owned());
+            let message = format!("the readiness probe of {url} returned {status}; {problem}");
             Err(Failure::new(Exit::Unavailable, message))
         }
-        Err(why) => Err(Failure::new(Exit::Unavailable, format!("{url} does not answer: {why}"))),
+        Err(why) => Err(Failure::new(Exit::Unavailable, format!("{url} does not respond: {why}"))),
     }
 }

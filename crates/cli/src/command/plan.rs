@@ -1,4 +1,4 @@
-//! `runlog plan`: says how long a backfill would take.
+//! `runlog plan`: estimates how long a backfill would take.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::settings::{Needs, Opened, REQUESTS_OF_RUN, Scheduled, SettingsArgs};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
-    /// Runs of this time or later, such as 2026-10-01T00:00:00Z
+    /// Runs at or after this time, such as 2026-10-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     from: Timestamp,
-    /// Runs of this time or earlier [default: now]
+    /// Runs at or before this time [default: now]
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
-    /// Prints JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     settings: SettingsArgs,
 }
 
-/// Says how many runs there are, and how long it takes to bring them.
+/// Prints the number of runs, and how long it takes to fetch them.
 pub(crate) async fn run(args: PlanArgs) -> Outcome {
     let range = range(args.from, args.to)?;
     let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
@@ -55,10 +55,10 @@ pub(crate) async fn run(args: PlanArgs) -> Outcome {
         return Ok(result_json(&rows)?);
     }
     let rows = plans.into_iter().map(|(name, runs, requests, per_minute, seconds)| {
-        let time = seconds.map_or_else(|| "as fast as it goes".to_owned(), |seconds| duration(seconds as i64 * 1000));
-        let pace = per_minute.map_or_else(|| "no limit".to_owned(), |most| format!("{} a minute", count(most)));
+        let time = seconds.map_or_else(|| "unlimited".to_owned(), |seconds| duration(seconds as i64 * 1000));
+        let pace = per_minute.map_or_else(|| "no limit".to_owned(), |most| format!("{} per minute", count(most)));
         vec![name, count(runs), count(requests), pace, time]
     });
-    result_line(table(&["upstream", "runs", "requests", "pace", "takes at least"], &[1, 2], rows.collect()))?;
+    result_line(table(&["upstream", "runs", "requests", "pace", "minimum time"], &[1, 2], rows.collect()))?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::exit::Outcome;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, GOOD, note, result_json, result_line, styled, table};
 
-/// Most runs that the API gives at once. Source: `limit` of the list of executions.
+/// Maximum number of runs per request. Source: `limit` of the list of executions.
 const LIST_PAGE_MAX: u64 = 100;
 
 #[derive(Debug, clap::Args)]
@@ -18,24 +18,24 @@ Examples:
   runlog runs 57f64991e4b0b689a64feed2 --status execution_failed --last-days 7
   runlog runs 57f64991e4b0b689a64feed2 --json | jq -r .executionId | xargs -n1 runlog fetch")]
 pub(crate) struct RunsArgs {
-    /// The task
+    /// ID of the task
     task_id: TaskId,
-    /// Runs that were going on at this time or later, such as 2026-11-01T00:00:00Z
+    /// Runs that were active at or after this time, such as 2026-11-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
-    /// Runs that were going on at this time or earlier
+    /// Runs that were active at or before this time
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
-    /// Runs of so many days up to now, 1 to 60
+    /// Runs of the last DAYS days, 1 to 60
     #[arg(long, value_name = "DAYS", conflicts_with_all = ["from", "to"], value_parser = clap::value_parser!(u32).range(1..=60))]
     last_days: Option<u32>,
     /// Only runs with this status, such as execution_failed
     #[arg(long)]
     status: Option<RunStatus>,
-    /// Most runs to list
+    /// Maximum number of runs to list
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     limit: u64,
-    /// One JSON object a line, as the API gives them
+    /// Print one JSON object per line, as returned by the API
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: RunsArgs) -> Outcome {
         result_line(table(&["run", "status", "started", "duration", "by", "error"], &[3], rows))?;
     }
     if runs.is_empty() {
-        note("no runs there; without --from and --last-days the service looks at its own last days, 60 at most");
+        note("no runs found; without --from or --last-days, the service searches its default period, at most 60 days");
     } else if total > runs.len() as u64 {
         note(format!("{} of {} runs; --limit shows more", terminal::count(runs.len() as u64), terminal::count(total)));
     }

@@ -1,4 +1,4 @@
-//! `runlog search`: the newest records that hold some text.
+//! `runlog search`: the newest records that contain a text.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -12,42 +12,42 @@ use crate::exit::Outcome;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, FAINT, note};
 
-/// Most records that are asked for at a time.
+/// Maximum number of records
 const PAGE_MAX: u64 = 200;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog search timeout                               the newest 50 records that hold it, in any case
-  runlog search '\"connection refused\" -retrying'      whole words in quotes; without what follows a minus
+  runlog search timeout                               the newest 50 records that contain it, in any case
+  runlog search '\"connection refused\" -retrying'      this phrase, without records that contain retrying
   runlog search --severity error,fatal --task TASK_ID --from 2026-11-24T00:00:00Z -n 500
   runlog search orders --json | jq .logMessage")]
 pub(crate) struct SearchArgs {
-    /// What the message holds, in any case
+    /// Text to find in messages, case-insensitive
     #[arg(default_value = "", allow_hyphen_values = true)]
     text: String,
-    /// Records of one workspace
+    /// Only records of this workspace
     #[arg(long, value_name = "ID", group = "place")]
     workspace: Option<WorkspaceId>,
-    /// Records of one task
+    /// Only records of this task
     #[arg(long, value_name = "ID", group = "place")]
     task: Option<TaskId>,
-    /// Records of one run
+    /// Only records of this run
     #[arg(long, value_name = "ID", group = "place")]
     run: Option<RunId>,
-    /// Severities, between commas
+    /// Severities, comma-separated
     #[arg(long, value_name = "SEVERITY", value_delimiter = ',')]
     severity: Vec<String>,
-    /// The earliest time, inside
+    /// Earliest time, inclusive
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
-    /// The latest time, inside
+    /// Latest time, inclusive
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
-    /// Most records
+    /// Maximum number of records
     #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
     limit: u64,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -72,14 +72,14 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         query.push(("cursor", cursor));
     }
     let found = terminal::count(args.limit - left);
-    note(format!("{found} found in {} records, the newest first", terminal::count(scanned)));
+    note(format!("{found} found in {} records, newest first", terminal::count(scanned)));
     if let Some(run) = unreadable.first() {
         let others = match unreadable.len() - 1 {
             0 => String::new(),
             others => format!(" and {others} more"),
         };
         note(format!(
-            "not searched, because it is damaged or gone: what is stored of run {run}{others}; `runlog archive verify` on \
+            "some records of run {run}{others} were not searched because they are damaged or missing; `runlog archive verify` on \
              the server names the objects"
         ));
     }

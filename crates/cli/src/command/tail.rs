@@ -14,28 +14,28 @@ use crate::exit::Outcome;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, FAINT, note};
 
-/// Most records that the live endpoint gives at once.
+/// Maximum number of records that the live endpoint returns at once.
 const LIVE_PAGE_MAX: u64 = 200;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   runlog tail 6c0e5a34-…              the newest 50 records
-  runlog tail 6c0e5a34-… -n 200 -f    the newest 200, then what follows until the run ends
+  runlog tail 6c0e5a34-… -n 200 -f    the newest 200, then new records until the run ends
   runlog tail 6c0e5a34-… -f --json | jq 'select(.severity == \"ERROR\")'")]
 pub(crate) struct TailArgs {
-    /// The run
+    /// ID of the run
     run_id: RunId,
-    /// Goes on until the run has ended
+    /// Keep printing new records until the run has ended
     #[arg(short, long)]
     follow: bool,
-    /// How many of the newest records to begin with
+    /// Number of records to start with
     #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
     records: u64,
-    /// How often to look for more
+    /// How often to poll for new records
     #[arg(long, default_value = "2s", value_name = "TIME")]
     every: Span,
-    /// One JSON object a line, as the API gives them
+    /// Print one JSON object per line, as returned by the API
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -130,7 +130,7 @@ impl Tail {
         if late > 0 {
             let late = terminal::count(late);
             note(format!(
-                "{late} records came late, with a time before others shown; `runlog fetch {}` has them",
+                "{late} records arrived late, with times before records already shown; `runlog fetch {}` includes them",
                 self.run
             ));
         }

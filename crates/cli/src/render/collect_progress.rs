@@ -33,7 +33,7 @@ impl CollectProgress for CollectBar {
         match event {
             CollectEvent::Listed(_) => {}
             CollectEvent::Mended(run, records) => note(format!(
-                "run {run}: {} records were not as they should be, and are stored as nearly as they came as can be",
+                "run {run}: {} records were malformed, and are stored as closely as possible",
                 count(records)
             )),
             CollectEvent::Fetching(_) => drop(add(&self.under_way, 1)),
@@ -48,12 +48,12 @@ impl CollectProgress for CollectBar {
                 self.under_way.fetch_sub(1, Ordering::Relaxed);
                 add(&self.set_back, 1);
                 let problem = Stream::Note.shown(problem).into_owned();
-                note(format!("{} run {run}: {problem}; it is tried again", styled_note(BAD, "not landed:")));
+                note(format!("{} run {run}: {problem}; it will be retried", styled_note(BAD, "not landed:")));
             }
         }
         let read = |number: &AtomicU64| count(number.load(Ordering::Relaxed));
         self.bar.tell(format!(
-            "collecting: {} runs landed with {} records, {} under way, {} records came, {} to be tried again",
+            "collecting: {} runs landed with {} records, {} in progress, {} records received, {} to retry",
             read(&self.landed),
             read(&self.records),
             read(&self.under_way),

@@ -13,7 +13,7 @@ pub(crate) fn report(failure: &Failure) {
     for cause in causes {
         // A cause that the line above already says adds nothing.
         if !shown.contains(&cause) {
-            terminal::note(format!("  because {}", Stream::Note.shown(&cause)));
+            terminal::note(format!("  caused by: {}", Stream::Note.shown(&cause)));
             shown = cause;
         }
     }

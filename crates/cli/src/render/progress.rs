@@ -74,7 +74,7 @@ impl FetchBar {
     fn tell_pages(&self, doing: &str) {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
         self.bar.tell(format!(
-            "{doing}: {} of {} pages asked for, {} records, {}",
+            "{doing}: {} of {} requested pages, {} records, {}",
             read(&self.pages_done),
             read(&self.pages_requested),
             terminal::count(read(&self.records)),
@@ -86,16 +86,18 @@ impl FetchBar {
 impl Progress for FetchBar {
     fn report(&self, event: FetchEvent<'_>) {
         match event {
-            FetchEvent::RunGoesOn(status) => self.bar.tell(format!("waiting for the run to end; it is {status}")),
+            FetchEvent::RunGoesOn(status) => {
+                self.bar.tell(format!("waiting for the run to end; its status is {status}"))
+            }
             FetchEvent::Settling(ms) => {
                 let time = terminal::duration(i64::try_from(ms).unwrap_or(i64::MAX));
-                self.bar.tell(format!("the run has ended; its log may still grow for {time}"));
+                self.bar.tell(format!("the run has ended; waiting {time} for its log to settle"));
             }
             FetchEvent::PageRequested(number) => {
                 self.pages_requested.fetch_max(u64::from(number), Ordering::Relaxed);
                 self.tell_pages("fetching");
             }
-            FetchEvent::PageBuilding(_) => self.tell_pages("fetching; the service builds pages"),
+            FetchEvent::PageBuilding(_) => self.tell_pages("fetching; the service is building pages"),
             FetchEvent::BytesReceived(bytes) => {
                 self.bytes.fetch_add(bytes, Ordering::Relaxed);
                 self.tell_pages("fetching");
@@ -105,11 +107,11 @@ impl Progress for FetchBar {
                 self.records.fetch_add(records, Ordering::Relaxed);
                 self.tell_pages("fetching");
             }
-            FetchEvent::PageAskedAgain(number) => self.tell_pages(&format!("page {number} is asked for again")),
-            FetchEvent::Merging => self.tell_pages("putting the pages together"),
+            FetchEvent::PageAskedAgain(number) => self.tell_pages(&format!("requesting page {number} again")),
+            FetchEvent::Merging => self.tell_pages("joining the pages"),
             FetchEvent::AskingAgainForEnds { expected, got } => {
                 let (expected, got) = (terminal::count(expected), terminal::count(got));
-                self.tell_pages(&format!("the service counts {expected} and {got} came; asking again"));
+                self.tell_pages(&format!("the service reports {expected} records but sent {got}; requesting again"));
             }
         }
     }

@@ -64,27 +64,29 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
     for (index, rule) in rules.iter().enumerate() {
         let name = &rule.name.0;
         if rules[..index].iter().any(|other| other.name.0 == *name) {
-            return Err(format!("two alerts are called {name:?}; the archive knows by that name what was told"));
+            return Err(format!(
+                "two alerts are named {name:?}; names must be unique, because the archive records notifications by name"
+            ));
         }
         if rule.when.is_empty() {
-            return Err(format!("alert {name:?} tells of nothing: when = [\"run_failed\"], for example"));
+            return Err(format!("alert {name:?} has no condition: set when = [\"run_failed\"], for example"));
         }
         if rule.webhook.is_none() && rule.mail.is_empty() {
-            return Err(format!("alert {name:?} tells nobody: it needs a webhook, or mail = [\"you@example.com\"]"));
+            return Err(format!("alert {name:?} has no destination: set webhook, or mail = [\"you@example.com\"]"));
         }
         if rule.secret.is_some() && rule.webhook.is_none() {
-            return Err(format!("alert {name:?} has a secret and no webhook that it would sign"));
+            return Err(format!("alert {name:?} has a secret but no webhook to sign"));
         }
         if !rule.mail.is_empty() && alerts.mail.is_none() {
-            return Err(format!("alert {name:?} sends mail; [alerts.mail] must name the server and the sender"));
+            return Err(format!("alert {name:?} sends mail: set server and from in [alerts.mail]"));
         }
     }
     match &alerts.mail {
         Some(mail) if mail.user.is_some() != mail.password.is_some() => {
-            Err("alerts.mail needs both a user and a password, or neither".to_owned())
+            Err("alerts.mail needs both user and password, or neither".to_owned())
         }
         Some(mail) if mail.user.is_some() && mail.security == MailSecurity::None => {
-            Err("alerts.mail would send its password as it is: security = \"tls\" or \"starttls\"".to_owned())
+            Err("alerts.mail would send its password unencrypted: set security to \"tls\" or \"starttls\"".to_owned())
         }
         _ => Ok(()),
     }
@@ -126,7 +128,7 @@ impl AlertSettings {
         };
         // The address may be a secret: it is not repeated.
         let url: Option<Url> = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
-        let url = url.ok_or_else(|| usage(format!("{what} is no address that begins with https:// or http://")))?;
+        let url = url.ok_or_else(|| usage(format!("{what} is not a URL that starts with https:// or http://")))?;
         let secret = self.secret.as_ref().map(|it| it.read(&format!("alert {}: secret", self.name.0))).transpose()?;
         Webhook::new(url, secret).map(Some).map_err(|error| usage(format!("{what}: {error}")))
     }

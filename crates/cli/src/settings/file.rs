@@ -51,7 +51,7 @@ impl Settings {
     /// Reads the file; the message names the line, and the nearest known name for one that is unknown.
     pub(crate) fn read(path: &Path) -> Outcome<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            let advice = "runlog check --example > runlog.toml writes one to begin with";
+            let advice = "`runlog check --example > runlog.toml` writes example settings";
             Failure { exit: Exit::Usage, error: anyhow::anyhow!("cannot read {}: {error}; {advice}", path.display()) }
         })?;
         Self::parse(&text).map_err(|message| Failure::new(Exit::Usage, format!("{}: {message}", path.display())))
@@ -62,16 +62,13 @@ impl Settings {
         for (index, upstream) in settings.upstreams.iter().enumerate() {
             upstream.check()?;
             if settings.upstreams[..index].iter().any(|other| other.name.0 == upstream.name.0) {
-                return Err(format!(
-                    "two upstreams are called {:?}; the archive tells them apart by name",
-                    upstream.name.0
-                ));
+                return Err(format!("two upstreams are named {:?}; names must be unique", upstream.name.0));
             }
         }
         for (index, sink) in settings.sinks.iter().enumerate() {
             sink.check()?;
             if settings.sinks[..index].iter().any(|other| other.name() == sink.name()) {
-                return Err(format!("two sinks are called {:?}; the archive tells them apart by name", sink.name()));
+                return Err(format!("two sinks are named {:?}; names must be unique", sink.name()));
             }
         }
         alert::check(&settings.alerts, &settings.alert_rules)?;
@@ -96,8 +93,8 @@ impl Settings {
             (Some(catalog), _) => Some(catalog),
             (None, Some(TextOrSecret::Text(text))) => {
                 if Url::parse(text).is_ok_and(|url| url.password().is_some()) {
-                    let advice = "write catalog = { env = \"RUNLOG_CATALOG\" } or { file = \"…\" } instead";
-                    return Err(usage(format!("archive.catalog holds a password; {advice}")));
+                    let advice = "use catalog = { env = \"RUNLOG_CATALOG\" } or { file = \"…\" } instead";
+                    return Err(usage(format!("archive.catalog contains a password; {advice}")));
                 }
                 Some(archive::catalog(text).map_err(usage)?)
             }
@@ -174,7 +171,7 @@ fn explained(error: &toml::de::Error, text: &str) -> String {
         Some(unknown) => {
             let near = quoted.max_by(|a, b| strsim::jaro(unknown, a).total_cmp(&strsim::jaro(unknown, b)));
             let meant = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            format!("{place}there is no setting {unknown:?} here{meant}")
+            format!("{place}unknown setting {unknown:?}{meant}")
         }
         None => format!("{place}{}", message.trim()),
     }

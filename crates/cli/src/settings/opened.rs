@@ -1,4 +1,4 @@
-//! The settings as commands take them: which file, which of its upstreams, and all of it opened.
+//! Settings file
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +14,13 @@ use crate::exit::{Exit, Failure, Outcome};
 /// Which settings, and where the archive lies when they do not say.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SettingsArgs {
-    /// The settings
+    /// Settings file
     #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
     settings: PathBuf,
     /// Only this upstream
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
-    /// Folder that holds the archive [default: what the settings say, or runlog-data]
+    /// Data folder of the archive [default: the value in the settings, or runlog-data]
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -54,7 +54,7 @@ impl SettingsArgs {
         &self.settings
     }
 
-    /// The settings, and where the archive lies.
+    /// Settings file
     pub(crate) fn read(&self) -> Outcome<(Settings, StoreSettings)> {
         let settings = Settings::read(&self.settings)?;
         let places = &self.places;
@@ -71,7 +71,7 @@ impl SettingsArgs {
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             names.retain(|name| *name == only.as_str());
             if names.is_empty() {
-                return Err(usage(format!("there is no upstream {only:?} in {file}; there is {known}")));
+                return Err(usage(format!("there is no upstream {only:?} in {file}; available: {known}")));
             }
         }
         let (suffices, missing) = match needs {
@@ -80,7 +80,7 @@ impl SettingsArgs {
             Needs::Something => (settings.has_alerts() || settings.has_sinks(), "no upstream, no sink and no alert"),
         };
         match names.is_empty() && !suffices {
-            true => Err(usage(format!("{file} names {missing}; runlog check --example shows one"))),
+            true => Err(usage(format!("{file} has {missing}; see `runlog check --example`"))),
             false => Ok(names),
         }
     }

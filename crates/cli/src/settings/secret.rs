@@ -15,7 +15,7 @@ use crate::system::environment;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a secret is given as { env = \"…\" }, { file = \"…\" } or { command = \"…\" }, never itself"
+    expecting = "a secret must be { env = \"…\" }, { file = \"…\" } or { command = \"…\" }, not the value itself"
 )]
 pub(crate) enum Secret {
     Environment(FromEnvironment),
@@ -56,9 +56,8 @@ impl Secret {
     pub(crate) fn read(&self, what: &str) -> Outcome<SecretString> {
         let denied = |error: anyhow::Error| Failure { exit: Exit::Denied, error };
         let text = match self {
-            Self::Environment(FromEnvironment { env }) => {
-                environment(env).ok_or_else(|| denied(anyhow::anyhow!("{what}: the variable {env} is not set")))?
-            }
+            Self::Environment(FromEnvironment { env }) => environment(env)
+                .ok_or_else(|| denied(anyhow::anyhow!("{what}: the environment variable {env} is not set")))?,
             Self::File(FromFile { file }) => std::fs::read_to_string(file)
                 .with_context(|| format!("{what}: cannot read {}", file.display()))
                 .map_err(denied)?,
@@ -66,10 +65,10 @@ impl Secret {
                 let output = Command::new("sh").arg("-c").arg(command).stderr(Stdio::inherit()).output();
                 let output = output.with_context(|| format!("{what}: cannot run its command")).map_err(denied)?;
                 if !output.status.success() {
-                    return Err(denied(anyhow::anyhow!("{what}: its command ended with {}", output.status)));
+                    return Err(denied(anyhow::anyhow!("{what}: its command failed with {}", output.status)));
                 }
                 String::from_utf8(output.stdout)
-                    .map_err(|_| denied(anyhow::anyhow!("{what}: what its command printed is no text")))?
+                    .map_err(|_| denied(anyhow::anyhow!("{what}: the output of its command is not UTF-8")))?
             }
         };
         match text.trim() {

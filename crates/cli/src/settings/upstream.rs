@@ -86,10 +86,10 @@ impl UpstreamSettings {
             _ => return Err(format!("upstream {name:?} needs either a token, or a client_id and a client_secret")),
         }
         if self.while_going.is_some_and(|time| time.0 < Duration::from_secs(1)) {
-            return Err(format!("upstream {name:?}: while_going is a second or more"));
+            return Err(format!("upstream {name:?}: while_going must be at least one second"));
         }
         if self.every.is_some() && self.cron.is_some() {
-            return Err(format!("upstream {name:?} has both every and cron; one says when its runs are listed"));
+            return Err(format!("upstream {name:?} has both every and cron; set only one of them"));
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ impl UpstreamSettings {
         let name = &self.name.0;
         let authorities = self.authorities.as_ref().map(std::fs::read).transpose();
         let authorities = authorities
-            .with_context(|| format!("upstream {name}: authorities cannot be read"))
+            .with_context(|| format!("upstream {name}: cannot read authorities"))
             .map_err(|error| Failure { exit: Exit::Usage, error })?;
         let what = format!("upstream {name}: client_certificate");
         let certificate = self.client_certificate.as_ref().map(|it| it.read(&what)).transpose()?;

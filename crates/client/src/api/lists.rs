@@ -41,12 +41,13 @@ impl ListIds {
         let new = self.0.len() - before;
         if offset > 0 && new == 0 && came >= limit {
             let message = format!(
-                "the service's list of {what} gives the same {came} again from offset {offset} on, as if it ignored the offset: the rest of the list cannot be read"
+                "the service's list of {what} returns the same {came} items again from offset {offset}, as if it ignored the offset: the rest of the list cannot be read"
             );
             return Err(Error::new(ErrorKind::Protocol, message));
         }
         if self.0.len() > ITEMS_MAX {
-            let message = format!("the service's list of {what} does not end: more than {ITEMS_MAX} came");
+            let message =
+                format!("the service's list of {what} does not end: more than {ITEMS_MAX} items were received");
             return Err(Error::new(ErrorKind::Protocol, message));
         }
         Ok(new)
@@ -65,7 +66,7 @@ pub(crate) fn readable<T: DeserializeOwned>(what: &str, items: Vec<Value>) -> Ve
     }
     if let Some(first) = odd.first() {
         let count = odd.len();
-        warn!(count, first, "{count} of the service's list of {what} cannot be read, and are left out");
+        warn!(count, first, "{count} items of the service's list of {what} cannot be parsed, and are skipped");
     }
     read
 }

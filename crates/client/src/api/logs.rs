@@ -119,12 +119,12 @@ fn generated(answer: &Answer) -> Result<GeneratedPage> {
     let body: Option<Body> = serde_json::from_slice(&answer.body).ok();
     let (token, size) = body
         .and_then(|body| Some((body.token?, lenient::count(&body.size))))
-        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the service's answer to a page request holds no token"))?;
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, "the service's response to a page request contains no token"))?;
     let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let next_end = header(NEXT_END_HEADER);
     if answer.status == StatusCode::PARTIAL_CONTENT && next_end.is_none() {
         let message =
-            format!("the service says that older records remain (206) and not from when: no {NEXT_END_HEADER}");
+            format!("the service says that older records remain (206), but sends no {NEXT_END_HEADER} header");
         return Err(Error::new(ErrorKind::Protocol, message));
     }
     // The status decides: a header on a 200 is no invitation.
@@ -143,12 +143,12 @@ fn status_of(answer: &Answer) -> Result<LogStatus> {
     }
     // The body is not shown: it holds the link.
     let body: Body = serde_json::from_slice(&answer.body)
-        .map_err(|_| Error::new(ErrorKind::Protocol, "the service's answer to a status request cannot be read"))?;
+        .map_err(|_| Error::new(ErrorKind::Protocol, "the service's response to a status request cannot be parsed"))?;
     let word = body.status.unwrap_or_default();
     match body.presigned_url.filter(|link| !link.expose_secret().is_empty()) {
         Some(link) if word.eq_ignore_ascii_case("READY") => Ok(LogStatus::Ready(link)),
         None if word.eq_ignore_ascii_case("READY") => {
-            Err(Error::new(ErrorKind::Protocol, "the service says that a page is READY and gives no presignedURL"))
+            Err(Error::new(ErrorKind::Protocol, "the service says that a page is READY, but sends no presignedURL"))
         }
         _ => Ok(LogStatus::Building(word)),
     }

@@ -44,7 +44,7 @@ impl SqlAnswer {
     /// The next bytes; none at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         self.0.chunk().await.map_err(|error| {
-            let message = "the answer broke off; the log of the service says why";
+            let message = "the response is truncated; see the log of the service";
             Error::caused(ErrorKind::Unavailable, message, error.without_url())
         })
     }

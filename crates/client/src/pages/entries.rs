@@ -107,7 +107,7 @@ impl EntrySplitter {
     pub fn finish(self) -> Result<()> {
         match self.place {
             Place::Start | Place::Objects | Place::End => Ok(()),
-            _ => Err(self.wrong(0, "the file ends in the middle")),
+            _ => Err(self.wrong(0, "the file is truncated")),
         }
     }
 
@@ -177,7 +177,7 @@ impl EntrySplitter {
             }
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => {
-                self.depth = self.depth.checked_sub(1).ok_or_else(|| self.wrong(at, "a bracket too many"))?;
+                self.depth = self.depth.checked_sub(1).ok_or_else(|| self.wrong(at, "unbalanced bracket"))?;
                 return Ok(self.depth == 0 && self.leave());
             }
             _ => {}
@@ -212,7 +212,7 @@ impl EntrySplitter {
             }
             (Place::Array(false), b']') => (Place::End, 0),
             (Place::Array(true), b']') => (Place::EnvelopeTail, 1),
-            _ => return Err(self.wrong(at, &format!("{:?} where an entry should be", char::from(byte)))),
+            _ => return Err(self.wrong(at, &format!("{:?} instead of an entry", char::from(byte)))),
         };
         (self.place, self.depth, self.after_comma) = (place, depth, false);
         Ok(())
@@ -240,7 +240,7 @@ impl EntrySplitter {
 
     fn wrong(&self, at: usize, what: &str) -> Error {
         let position = self.offset + at as u64;
-        Error::new(ErrorKind::Protocol, format!("the page file cannot be read at byte {position}: {what}"))
+        Error::new(ErrorKind::Protocol, format!("the page file cannot be parsed at byte {position}: {what}"))
     }
 }
 

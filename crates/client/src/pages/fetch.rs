@@ -115,7 +115,7 @@ impl Client {
         let again = self.generate(&page.request).await?;
         if again.next_end != page.page.next_end {
             // The next page was asked for from the old end: between the two, records could be missing.
-            let message = "the log grew while it was fetched, and its pages end elsewhere now; fetch it again";
+            let message = "the log grew while it was fetched, and its page boundaries have changed; fetch it again";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         Ok(again.token)

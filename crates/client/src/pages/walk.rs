@@ -63,7 +63,7 @@ impl PageWalk {
 
     fn end_after(&self, request: &PageRequest, next_end: &str) -> Result<String> {
         let header: Timestamp = next_end.parse().map_err(|error| {
-            let message = "the end of the next page, as the service gives it, is not a time".to_owned();
+            let message = "the end of the next page sent by the service is not a time".to_owned();
             Error::caused(ErrorKind::Protocol, message, error)
         })?;
         let Some(last) = request.end.as_ref().and_then(|end| end.parse::<Timestamp>().ok()) else {
@@ -71,7 +71,7 @@ impl PageWalk {
         };
         if header >= last {
             let message = format!(
-                "the service's pages do not go back in time: after the page up to {last} it names one up to {next_end}"
+                "the service's pages do not go back in time: the page after the one ending at {last} ends at {next_end}"
             );
             return Err(Error::new(ErrorKind::Protocol, message));
         }

@@ -93,7 +93,7 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
         if !is_worth_another || tries.are_spent(&error, &connection.settings) {
             // Whatever word the service has for it, what the user does next is to look at the credentials.
             let kind = if error.kind() == ErrorKind::Invalid { ErrorKind::Unauthorized } else { error.kind() };
-            return Err(Error::caused(kind, "no access token for the service account", error));
+            return Err(Error::caused(kind, "cannot get an access token for the service account", error));
         }
         connection.pause(&error, headers.as_ref(), &mut tries).await;
     }
@@ -102,7 +102,7 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
 fn token_of(connection: &Connection, body: &Bytes) -> Result<AccessToken> {
     // The body is not shown: it holds the token, in whatever form.
     let answer: TokenAnswer = serde_json::from_slice(body).map_err(|_| {
-        Error::new(ErrorKind::Protocol, "the service's answer to a token request holds no access_token")
+        Error::new(ErrorKind::Protocol, "the service's response to a token request contains no access_token")
     })?;
     let seconds = answer.expires_in.as_ref().and_then(lenient::count).unwrap_or(LIFE_SECONDS_DEFAULT);
     let life_ms = i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX / 2);
@@ -122,9 +122,8 @@ fn basic(id: &str, secret: &SecretString) -> Result<HeaderValue> {
 }
 
 fn secret_header(text: String) -> Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(&text).map_err(|_| {
-        Error::new(ErrorKind::Invalid, "the token has characters that no token has; is the file right?")
-    })?;
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| Error::new(ErrorKind::Invalid, "the token contains invalid characters; check the file"))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -105,7 +105,7 @@ impl Answer {
             let shown: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
             Error::caused(
                 ErrorKind::Protocol,
-                format!("the service's answer is not what it should be: {shown:?}"),
+                format!("the service's response does not have the expected format: {shown:?}"),
                 error,
             )
         })

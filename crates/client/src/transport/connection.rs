@@ -47,7 +47,7 @@ impl Connection {
             .connect_timeout(Duration::from_secs(20))
             .timeout(settings.request_time_max)
             .build()
-            .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))?;
+            .map_err(|error| Error::caused(ErrorKind::Invalid, "cannot set up the HTTP client", error))?;
         let rate_limiter = Arc::new(RateLimiter::new(settings.pace));
         Ok(Self { settings, http, rate_limiter, clock, random, wait })
     }
@@ -72,7 +72,7 @@ impl Connection {
     /// Waits before the next try, and counts it.
     pub(super) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut Tries) {
         let delay = retry::delay(headers, tries.retries, self.clock.now(), self.random.as_ref());
-        debug!(%error, delay_ms = delay.as_millis() as u64, "sending again after a pause");
+        debug!(%error, delay_ms = delay.as_millis() as u64, "retrying after a pause");
         self.wait.sleep(delay).await;
         tries.retries += 1;
         tries.waited += delay;
@@ -114,7 +114,7 @@ impl Connection {
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(call, error))? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                let message = format!("{} answered with more than {ANSWER_BYTES_MAX} bytes", self.place(call));
+                let message = format!("the response of {} is longer than {ANSWER_BYTES_MAX} bytes", self.place(call));
                 return Err(Error::new(ErrorKind::Protocol, message));
             }
             body.extend_from_slice(&chunk);
@@ -123,7 +123,7 @@ impl Connection {
     }
 
     fn broken(&self, call: &Call, error: reqwest::Error) -> Error {
-        let what = if error.is_timeout() { "did not answer in time" } else { "did not answer" };
+        let what = if error.is_timeout() { "did not respond in time" } else { "did not respond" };
         Error::caused(ErrorKind::Unavailable, format!("{} {what}", self.place(call)), error.without_url())
     }
 
@@ -136,7 +136,7 @@ impl Connection {
 fn check_base(url: &Url) -> Result<()> {
     let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
     if !is_http || !url.username().is_empty() || url.password().is_some() {
-        let message = "the API's address is not of the form https://host, without a name or password in it";
+        let message = "the URL of the API must have the form https://host, without user name and password";
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     Ok(())

@@ -41,7 +41,7 @@ impl LinkClient {
             .connect_timeout(Duration::from_secs(20))
             .read_timeout(settings.download.silence_max)
             .build()
-            .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))?;
+            .map_err(|error| Error::caused(ErrorKind::Invalid, "cannot set up the HTTP client", error))?;
         let places = Semaphore::new(settings.download.at_a_time.max(1));
         let turns = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
         Ok(Self { http, guard, settings: settings.download.clone(), places, turns })
@@ -70,7 +70,7 @@ impl LinkClient {
     ) -> Result<reqwest::Response> {
         // The text of the link is not shown: it is a secret.
         let mut url = Url::parse(link.expose_secret())
-            .map_err(|_| Error::new(ErrorKind::Protocol, "the presigned link is not an address"))?;
+            .map_err(|_| Error::new(ErrorKind::Protocol, "the presigned link is not a URL"))?;
         for _ in 0..=REDIRECTS_MAX {
             self.guard.check(&url)?;
             let mut request = self.http.get(url.clone());
@@ -88,7 +88,7 @@ impl LinkClient {
             let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
             url = location
                 .and_then(|location| url.join(location).ok())
-                .ok_or_else(|| Error::new(ErrorKind::Protocol, "a download was redirected to nowhere"))?;
+                .ok_or_else(|| Error::new(ErrorKind::Protocol, "a download was redirected without a target"))?;
         }
         Err(Error::new(ErrorKind::Refused, format!("download refused: more than {REDIRECTS_MAX} redirects")))
     }
@@ -100,5 +100,5 @@ fn unanswered(url: &Url, error: reqwest::Error) -> Error {
         return Error::new(refusal.kind(), refusal.to_string());
     }
     let host = url.host_str().unwrap_or_default();
-    Error::caused(ErrorKind::Unavailable, format!("{host} did not answer to a download"), error.without_url())
+    Error::caused(ErrorKind::Unavailable, format!("{host} did not respond to a download request"), error.without_url())
 }

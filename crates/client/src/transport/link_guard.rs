@@ -48,7 +48,7 @@ impl LinkGuard {
             return match is_own || is_allowed {
                 true => Ok(()),
                 false => Err(refused(&format!(
-                    "the link leads to another port of the API's host, {host}:{}; if it is right, allow it (--allow-host {host})",
+                    "the link points to another port of the API's host, {host}:{}; if this is correct, allow it (--allow-host {host})",
                     port.unwrap_or_default()
                 ))),
             };
@@ -63,7 +63,7 @@ impl LinkGuard {
         }
         if !is_allowed {
             return Err(refused(&format!(
-                "the link leads to {host}, which is neither the API's host nor an allowed one; if it is right, allow it (--allow-host {host})"
+                "the link points to {host}, which is neither the API's host nor an allowed one; if this is correct, allow it (--allow-host {host})"
             )));
         }
         let literal = match link.host() {
@@ -106,7 +106,7 @@ fn refused(message: &str) -> Error {
 }
 
 fn private(host: &str, address: IpAddr) -> String {
-    format!("{host} is at {address}, which is not a public address (--allow-private-addresses allows that)")
+    format!("{host} has the address {address}, which is not public (allow it with --allow-private-addresses)")
 }
 
 fn is_subdomain(host: &str, domain: &str) -> bool {

@@ -145,9 +145,9 @@ impl ClientSettings {
 pub fn region_url(region: &str) -> Result<Url> {
     let is_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if region.is_empty() || region.len() > 40 || !region.bytes().all(is_label) {
-        let message = format!("{region:?} is not a region; regions are words like eu, us, ap, au, us-west");
+        let message = format!("{region:?} is not a region such as eu, us, ap, au or us-west");
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let url = format!("https://api.{region}.cloud.talend.com");
-    Url::parse(&url).map_err(|error| Error::caused(ErrorKind::Invalid, format!("{url} is not an address"), error))
+    Url::parse(&url).map_err(|error| Error::caused(ErrorKind::Invalid, format!("{url} is not a URL"), error))
 }

@@ -13,13 +13,13 @@ impl TlsSettings {
     /// Reads PEM: the certificates of authorities; and the client's certificate, with its private key.
     pub fn from_pem(authorities: Option<&[u8]>, identity: Option<&[u8]>) -> Result<Self> {
         let unreadable = |what: &str, error: reqwest::Error| {
-            Error::caused(ErrorKind::Invalid, format!("{what} cannot be read as PEM"), error)
+            Error::caused(ErrorKind::Invalid, format!("{what} cannot be parsed as PEM"), error)
         };
         let read = |pem: &[u8]| -> Result<Vec<reqwest::Certificate>> {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem)
-                .map_err(|error| unreadable("the certificates of authorities", error))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(pem).map_err(|error| unreadable("the CA certificates", error))?;
             match certificates.is_empty() {
-                true => Err(Error::new(ErrorKind::Invalid, "there is no certificate of an authority in PEM")),
+                true => Err(Error::new(ErrorKind::Invalid, "the file contains no CA certificate in PEM format")),
                 false => Ok(certificates),
             }
         };
@@ -27,7 +27,7 @@ impl TlsSettings {
         let identity = identity
             .map(reqwest::Identity::from_pem)
             .transpose()
-            .map_err(|error| unreadable("the client's certificate with its private key", error))?;
+            .map_err(|error| unreadable("the client certificate with its private key", error))?;
         Ok(Self { authorities, identity })
     }
 

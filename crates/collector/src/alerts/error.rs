@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum AlertError {
     /// The archive is away.
-    #[error("the archive did not answer")]
+    #[error("the archive did not respond")]
     Archive(#[from] runlog_store::Error),
     /// The destination did not take it.
     #[error("{0}")]

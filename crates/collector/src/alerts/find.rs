@@ -231,8 +231,8 @@ impl Finder<'_> {
         for reason in reasons_of(&runs[place..], self.now) {
             if let Reason::Slow { duration_ms, usual_ms, goes_on, .. } = reason {
                 let (word, took, usual) =
-                    (if goes_on { "goes on for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));
-                let text = format!("{} {word} {took}; usually it takes {usual}", task.name);
+                    (if goes_on { "has been running for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));
+                let text = format!("{} {word} {took}; it usually takes {usual}", task.name);
                 self.add(format!("run slow {}", run.id), "run_slow", text, Some(task.clone()), Some(run.id));
             }
         }
@@ -250,7 +250,7 @@ impl Finder<'_> {
             for reason in reasons_of(&self.recent_runs(id).await?, self.now) {
                 if let Reason::Late { last, usual_ms } = reason {
                     let text = format!(
-                        "{} has not run since {}; usually it runs every {}",
+                        "{} has not run since {}; it usually runs every {}",
                         task.name,
                         last.to_seconds_text(),
                         seconds(usual_ms)
@@ -271,7 +271,7 @@ impl Finder<'_> {
                     continue;
                 }
                 let Some(task) = self.task(problem.task_id).await? else { continue };
-                let text = format!("{} logged an error that it never logged before: {}", task.name, problem.title);
+                let text = format!("{} logged a new kind of error: {}", task.name, problem.title);
                 let key = format!("new problem {} {}", task.id, problem.id);
                 self.add(key, "new_problem", text, Some(task), Some(problem.first.1));
             }
@@ -292,8 +292,10 @@ impl Finder<'_> {
             if task.is_none() && !is_for_all {
                 continue;
             }
-            let text =
-                format!("the log of run {} did not come whole from {}: {}", run.run_id, run.upstream, run.problem);
+            let text = format!(
+                "the log of run {} could not be collected completely from {}: {}",
+                run.run_id, run.upstream, run.problem
+            );
             self.add(format!("log incomplete {} {}", run.upstream, run.run_id), "log_incomplete", text, task, run_id);
         }
         Ok(())
@@ -314,7 +316,8 @@ impl Finder<'_> {
                 continue;
             }
             let why = lag.problem.map(|problem| format!(": {problem}")).unwrap_or_default();
-            let text = format!("sink {} is behind by {}: {} runs wait{why}", lag.sink, seconds(waits_ms), lag.waiting);
+            let text =
+                format!("sink {} is behind by {}: {} runs are due{why}", lag.sink, seconds(waits_ms), lag.waiting);
             let since = self.archive.alerts.sink_behind_since(&self.rule.name, &lag.sink).await?;
             self.add(format!("sink behind {} since {since}", lag.sink), "sink_behind", text, None, None);
         }

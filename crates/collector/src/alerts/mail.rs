@@ -67,7 +67,7 @@ impl Mail {
         authorities: Option<&[u8]>,
     ) -> Result<Self, AlertError> {
         let unusable = |error: lettre::transport::smtp::Error| {
-            AlertError::Unsendable(format!("the mail server {server} cannot be used: {error}"))
+            AlertError::Unsendable(format!("cannot use the mail server {server}: {error}"))
         };
         let mut tls = TlsParameters::builder(server.to_owned());
         if let Some(pem) = authorities {
@@ -122,7 +122,7 @@ impl Mail {
         let message = message
             .header(ContentType::TEXT_PLAIN)
             .body(lines.join("\r\n") + "\r\n")
-            .map_err(|error| AlertError::Unsendable(format!("the message cannot be made: {error}")))?;
+            .map_err(|error| AlertError::Unsendable(format!("cannot create the message: {error}")))?;
         self.in_time(self.server.send(message)).await.map(drop)
     }
 
@@ -130,7 +130,7 @@ impl Mail {
     pub(super) async fn check(&self) -> Result<(), AlertError> {
         match self.in_time(self.server.test_connection()).await? {
             true => Ok(()),
-            false => Err(AlertError::Refused("the mail server does not answer as one".to_owned())),
+            false => Err(AlertError::Refused("the server does not respond like a mail server".to_owned())),
         }
     }
 
@@ -142,14 +142,14 @@ impl Mail {
         match tokio::time::timeout(self.attempt_time_max, attempt).await {
             Ok(attempt) => attempt.map_err(|error| self.refused(&error)),
             Err(_) => Err(AlertError::Refused(format!(
-                "the mail server did not come to an end within {:?}; is `security` what it expects at this port?",
+                "the mail server did not finish within {:?}; check that `security` matches this port",
                 self.attempt_time_max
             ))),
         }
     }
 
     fn refused(&self, error: &lettre::transport::smtp::Error) -> AlertError {
-        let mut text = format!("the mail server did not take it: {error}");
+        let mut text = format!("the mail server refused the message: {error}");
         let mut cause = std::error::Error::source(error);
         while let Some(error) = cause {
             let said = error.to_string();
@@ -163,7 +163,7 @@ impl Mail {
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, AlertError> {
-    text.parse().map_err(|error| AlertError::Unsendable(format!("{text:?} is no mail address: {error}")))
+    text.parse().map_err(|error| AlertError::Unsendable(format!("{text:?} is not a mail address: {error}")))
 }
 
 fn one_line(text: &str) -> String {

@@ -80,7 +80,7 @@ impl Alerts {
                     }
                 }
                 Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, "alerts could not be looked for")
+                    error!(error = &error as &dyn std::error::Error, "cannot check for alerts")
                 }
             }
             tokio::select! { () = rounds.wait.sleep(LOOK_EVERY) => {}, () = rounds.stop.cancelled() => {} }
@@ -92,7 +92,7 @@ impl Alerts {
             match self.send_to(destination, rounds.clock, rounds.stop).await {
                 Ok(0) => {}
                 Ok(sent) => info!(alert.destination = destination.name(), sent, "alerts were sent"),
-                Err(error) => error!(error = &error as &dyn std::error::Error, "alerts could not be sent"),
+                Err(error) => error!(error = &error as &dyn std::error::Error, "cannot send alerts"),
             }
             tokio::select! {
                 () = rounds.wait.sleep(LOOK_EVERY) => {}
@@ -149,7 +149,7 @@ impl Alerts {
                 attempt = destination.send(&id, &alert.body, clock.now()) => attempt,
                 () = stop.cancelled() => {
                     // Nobody waits until the claim ends: the next node sends it at once.
-                    self.archive.alerts.record_failure(&alert, "told to stop while it was sent", clock.now()).await?;
+                    self.archive.alerts.record_failure(&alert, "stopped while it was being sent", clock.now()).await?;
                     break;
                 }
             };
@@ -171,7 +171,13 @@ impl Alerts {
     async fn set_back(&self, alert: &ClaimedAlert, error: &AlertError, now: Timestamp) -> Result<(), AlertError> {
         let text = error.to_string();
         let wait_ms = AGAIN_FIRST_MS.saturating_mul(1 << (alert.attempts.clamp(1, 20) - 1)).min(AGAIN_MAX_MS);
-        warn!(alert.rule, alert.destination, attempts = alert.attempts, problem = text, "an alert did not arrive");
+        warn!(
+            alert.rule,
+            alert.destination,
+            attempts = alert.attempts,
+            problem = text,
+            "an alert could not be delivered"
+        );
         Ok(self.archive.alerts.record_failure(alert, &text, now.plus_millis(wait_ms)).await?)
     }
 

@@ -30,7 +30,7 @@ impl Webhook {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(ATTEMPT_TIME_MAX)
             .build()
-            .map_err(|error| AlertError::Unsendable(format!("the HTTP client cannot be set up: {error}")))?;
+            .map_err(|error| AlertError::Unsendable(format!("cannot set up the HTTP client: {error}")))?;
         Ok(Self { url, secret, http })
     }
 

@@ -113,7 +113,7 @@ impl Collector {
         debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
         if found.taken_in > 0 {
             let (upstream, runs) = (&upstream.name, found.taken_in);
-            info!(upstream, runs, "{runs} runs that had been left out because of how they ended are wanted now");
+            info!(upstream, runs, "{runs} runs that had been excluded by their status are included now");
         }
         progress.report(CollectEvent::Listed(found));
         match problem {
@@ -156,11 +156,11 @@ impl Collector {
         let supervisor = &self.0.context.archive.supervisor;
         let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => Ok(()) };
         if let Err(error) = shared {
-            warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "the pace could not be shared");
+            warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "cannot share the rate limit");
         }
         let name = |what: &str| format!("collect {}: {what}", upstream.name);
         let (pause, listing) = (Arc::new(pause), name("list runs"));
-        let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the pace"));
+        let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the rate limit"));
         tokio::join!(
             supervisor.keep(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
             supervisor.keep(&follow, &stop, || self.clone().follow_on(stop.clone())),
@@ -169,7 +169,7 @@ impl Collector {
             self.land_on(supervisor, &land, &stop),
         );
         if let Err(error) = self.leave().await {
-            debug!(%error, "the other collectors will see later that this one has ended");
+            debug!(%error, "the other collectors will notice later that this one has ended");
         }
     }
 
@@ -182,7 +182,7 @@ impl Collector {
                 () = stop.cancelled() => break,
             };
             if let Err(error) = discovered {
-                warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "runs could not be listed");
+                warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "cannot list runs");
             }
             let next = pause(upstream.client.clock().now());
             tokio::select! { () = upstream.client.sleep(next) => {}, () = stop.cancelled() => {} }
@@ -206,7 +206,7 @@ impl Collector {
             };
             if let Err(error) = followed {
                 let error: &dyn std::error::Error = &error;
-                warn!(upstream = upstream.name, error, "runs that go on could not be asked after");
+                warn!(upstream = upstream.name, error, "cannot poll running runs");
             }
             worker.landing().wake();
         }
@@ -218,7 +218,7 @@ impl Collector {
             tokio::select! { () = self.0.context.upstream.client.sleep(HEARTBEAT) => {}, () = stop.cancelled() => break }
             let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => break };
             if let Err(error) = shared {
-                debug!(%error, "the pace could not be shared anew");
+                debug!(%error, "cannot share the rate limit again");
             }
         }
         Ok(())

@@ -114,7 +114,7 @@ impl Discovery {
         said.extend(new.iter().take(UNREADABLE_MAX).map(|id| (*id).clone()));
         let (runs, upstream) = (new.len(), &upstream.name);
         new.truncate(UNREADABLE_SHOWN);
-        warn!(upstream, runs, ids = ?new, "{runs} runs cannot be collected, because their ids are no UUIDs");
+        warn!(upstream, runs, ids = ?new, "{runs} runs cannot be collected because their IDs are not UUIDs");
     }
 
     /// True when the current round began then or before.
@@ -160,7 +160,7 @@ impl Discovery {
                     from = %window.from,
                     to = %window.to,
                     error = &error as &dyn std::error::Error,
-                    "a list of runs could not be read, and is read again in the next round"
+                    "cannot read a list of runs; it is read again in the next round"
                 );
                 // What was refused would be refused for the next window as well.
                 let is_refused = matches!(error, CollectError::Upstream(_));
@@ -190,12 +190,12 @@ impl Discovery {
                         archive.collection.upsert_runs(&upstream.name, &[told]).await?;
                     }
                     None => {
-                        debug!(run.id = %run_id, "a run that goes on is not wanted any more");
+                        debug!(run.id = %run_id, "a running run is no longer included");
                         archive.collection.mark_polled(&upstream.name, run_id).await?;
                     }
                 },
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    warn!(run.id = %run_id, "the upstream does not know a run any more that was going on");
+                    warn!(run.id = %run_id, "the upstream no longer knows a run that was running");
                     archive.collection.mark_missing(&upstream.name, run_id).await?;
                 }
                 Err(error) => {
@@ -209,7 +209,7 @@ impl Discovery {
                         upstream = upstream.name,
                         run.id = %run_id,
                         error = &error as &dyn std::error::Error,
-                        "the upstream does not tell of a run that goes on, and is asked again in the next round"
+                        "the upstream does not return a running run; it is requested again in the next round"
                     );
                     found.problem.get_or_insert(error);
                 }
@@ -329,7 +329,7 @@ impl Discovery {
 /// What the archive keeps of a listed run; none when it is not wanted, or has no id that can be read.
 fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<UpstreamRun> {
     let Ok(run_id) = run.id().parse::<RunId>() else {
-        debug!(run.id = run.id(), "a run has an id that is no UUID");
+        debug!(run.id = run.id(), "the ID of a run is not a UUID");
         return None;
     };
     let task_id = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();

@@ -17,7 +17,7 @@ pub enum CollectError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// A place that is to be collected is not there, or may not be seen.
-    #[error("the upstream shows no {what} {wanted:?}; it shows: {known}")]
+    #[error("the upstream has no {what} {wanted:?}; available: {known}")]
     NoSuchPlace {
         /// `environment` or `workspace`.
         what: &'static str,
@@ -27,7 +27,9 @@ pub enum CollectError {
         known: String,
     },
     /// More runs at one instant than the service lists.
-    #[error("upstream {upstream} has more runs at {at} than its list shows; name its workspaces or tasks one by one")]
+    #[error(
+        "upstream {upstream} has more runs at {at} than its list can return; name its workspaces or tasks individually"
+    )]
     Crowded {
         /// The upstream.
         upstream: String,
@@ -36,7 +38,7 @@ pub enum CollectError {
     },
     /// A list that did not stand still.
     #[error(
-        "the runs of upstream {upstream} from {from} to {to} moved whenever they were listed; they are listed again in the next round"
+        "the runs of upstream {upstream} from {from} to {to} changed whenever they were listed; they are listed again in the next round"
     )]
     Unsteady {
         /// The upstream.
@@ -47,7 +49,7 @@ pub enum CollectError {
         to: Timestamp,
     },
     /// A run that has just ended has no log yet.
-    #[error("the service knows no log of run {run} yet; it is asked for again")]
+    #[error("the service has no log of run {run} yet; it will be requested again")]
     NoLogYet {
         /// Its id.
         run: String,

@@ -98,7 +98,7 @@ impl Ingestor {
         if let Some(Worker { jobs, outcome }) = self.worker.take() {
             drop(jobs);
             if let Ok(Err(error)) = outcome.await {
-                debug!(run.id = %self.run.run_id, %error, "what came of a log could not be landed");
+                debug!(run.id = %self.run.run_id, %error, "cannot store the received part of a log");
             }
         }
     }
@@ -197,7 +197,8 @@ impl IngestTarget {
             }
         }
         let why =
-            "others kept storing records of it meanwhile; is it pushed and collected at the same time?".to_owned();
+            "other clients kept storing records of it; check that it is not pushed and collected at the same time"
+                .to_owned();
         Err(CollectError::BadRun { run: self.run_id.to_string(), what: why })
     }
 

@@ -30,7 +30,7 @@ impl RunLease {
                 match archive.collection.renew_lease(&upstream.name, &claimed, until).await {
                     Ok(true) => {}
                     Ok(false) => break is_lost.cancel(),
-                    Err(error) => debug!(%error, "a claim could not be renewed"),
+                    Err(error) => debug!(%error, "cannot renew a lease"),
                 }
             }
         };

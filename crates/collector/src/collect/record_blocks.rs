@@ -114,7 +114,7 @@ impl Reading {
     /// Waits until one more block may come.
     fn announce(&self) -> runlog_client::Result<oneshot::Sender<Block>> {
         let (tell, block) = oneshot::channel();
-        let gone = |_| Error::new(ErrorKind::Storage, "nobody takes the records any more");
+        let gone = |_| Error::new(ErrorKind::Storage, "the receiver of the records is gone");
         self.sender.blocking_send(block).map_err(gone).map(|()| tell)
     }
 }
@@ -172,7 +172,7 @@ impl Block {
 }
 
 fn broken() -> Error {
-    Error::new(ErrorKind::Protocol, "reading its pages from disk broke")
+    Error::new(ErrorKind::Protocol, "cannot read its pages from disk")
 }
 
 /// Reads an entry into a record; false when it had to be taken otherwise than it says.

@@ -30,7 +30,7 @@ pub(super) async fn read_list(
             Listing::Repeats(error) => repeats = Some(error),
             Listing::Moved => {}
         }
-        debug!(upstream = upstream.name, "a list moved while it was read, and is read again");
+        debug!(upstream = upstream.name, "a list changed while it was read; reading it again");
     }
     match repeats {
         Some(error) => Err(error.into()),

@@ -94,7 +94,7 @@ impl RunWorker {
             entries.flatten().filter_map(|entry| Some((name_of(&entry.path())?, entry.path()))).collect();
         for (_, spare) in named.iter().filter(|(name, _)| name.starts_with(SPARE)) {
             if let Err(error) = remove_left_over(spare) {
-                debug!(%error, "a folder that was kept to be used again cannot be removed");
+                debug!(%error, "cannot remove a folder kept for reuse");
             }
         }
         let run_of = |name: &str| name.trim_end_matches(SO_FAR).parse().ok();
@@ -104,10 +104,10 @@ impl RunWorker {
         let landed = self.0.context.archive.collection.landed_among(&self.0.context.upstream.name, &runs).await?;
         for (run_id, path) in left.iter().filter(|(run, _)| landed.contains(run)) {
             match remove_left_over(path) {
-                Ok(true) => info!(run.id = %run_id, "pages of a run that has landed were left behind, and are removed"),
+                Ok(true) => info!(run.id = %run_id, "removing left-over pages of a landed run"),
                 Ok(false) => {}
                 // They take up room, and nothing waits for it.
-                Err(error) => warn!(run.id = %run_id, %error, "pages of a run that has landed cannot be removed"),
+                Err(error) => warn!(run.id = %run_id, %error, "cannot remove pages of a landed run"),
             }
         }
         Ok(())
@@ -137,7 +137,7 @@ impl RunWorker {
                 ended.map_err(CollectError::from).flatten()
             }
             () = lease.lost() => {
-                warn!(run.id = %run_id, "another collector has taken over a run that took too long");
+                warn!(run.id = %run_id, "another collector has taken over a run whose lease expired");
                 return Ok(Some(CollectStats::default()));
             }
             () = stop.cancelled() => {
@@ -163,10 +163,10 @@ impl RunWorker {
         let noted = until_shutdown(archive.collection.record_failure(&upstream.name, &claimed, &setback), stop).await;
         let FailedAttempt { problem, again_at, .. } = setback;
         if let Err(error) = noted {
-            warn!(run.id = %run_id, problem, "a run was not landed, and the archive cannot take note of it");
+            warn!(run.id = %run_id, problem, "a run was not landed, and this cannot be recorded in the archive");
             return Err(error.into());
         }
-        info!(run.id = %run_id, problem, %again_at, "a run was not landed, and is tried again");
+        info!(run.id = %run_id, problem, %again_at, "a run was not landed and will be retried");
         progress.report(CollectEvent::SetBack(run_id, &problem));
         Ok(Some(CollectStats { set_back: 1, ..CollectStats::default() }))
     }
@@ -201,7 +201,7 @@ impl RunWorker {
             warn!(
                 run.id = %run_id,
                 error = &error as &dyn std::error::Error,
-                "what a run has logged so far could not be brought in, and is looked at again"
+                "cannot store what a run has logged so far; it will be retried"
             );
         }
         until_shutdown(archive.collection.release_checked(&upstream.name, &claimed), stop).await?;
@@ -233,7 +233,7 @@ impl RunWorker {
             Err(error) => {
                 // The next look begins where the archive is then.
                 if let Err(error) = remove_left_over(&folder) {
-                    debug!(run.id = %run_id, %error, "pages of a look that came to nothing are left behind");
+                    debug!(run.id = %run_id, %error, "pages of a failed attempt are left behind");
                 }
                 Err(error)
             }
@@ -264,7 +264,7 @@ impl RunWorker {
         progress.report(CollectEvent::Fetching(run_id));
         let run = execution_of(&claimed)?;
         let finish = finish_of(&run).ok_or_else(|| {
-            let what = format!("its status {:?} is not known here", run.status_text);
+            let what = format!("unknown status {:?}", run.status_text);
             CollectError::BadRun { run: run_id.to_string(), what }
         })?;
         let folder = self.0.context.work_folder()?.join(run_id.to_string());
@@ -300,7 +300,7 @@ impl RunWorker {
                 upstream,
                 run.id = %run_id,
                 records,
-                "the log of run {run_id} has {records} records that are not what the service should send; each is stored as nearly as it came as can be"
+                "the log of run {run_id} has {records} malformed records, which are stored as closely as possible"
             );
             progress.report(CollectEvent::Mended(run_id, records));
         }
@@ -320,7 +320,7 @@ impl RunWorker {
     fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> FailedAttempt {
         let mut problem = error_chain(error);
         if let CollectError::Fetch(FetchError::Incomplete { .. } | FetchError::Uncounted { .. }) = error {
-            problem += "; the run's page shows what came";
+            problem += "; see the run's page for the received records";
         }
         let expected = match error {
             CollectError::Fetch(FetchError::Incomplete { expected, .. }) => Some(*expected),

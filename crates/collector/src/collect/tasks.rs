@@ -49,7 +49,7 @@ impl KnownTasks {
     /// Does not ask for the runs of a task any more that was chosen by its name, unless the upstream shows it again.
     pub(super) async fn lose_task(&self, task: TaskId) {
         match self.0.lock().await.gone.insert(task) {
-            true => warn!(task.id = %task, "the upstream does not know a task any more, nor runs of it"),
+            true => warn!(task.id = %task, "the upstream no longer knows a task and its runs"),
             false => debug!(task.id = %task, "the upstream still does not know a task"),
         }
     }
@@ -65,7 +65,7 @@ impl KnownTasks {
         let text = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
         let id: TaskId = text.parse().map_err(|_| CollectError::BadRun {
             run: run.id().to_owned(),
-            what: format!("its task id {text:?} is not 24 hexadecimal digits"),
+            what: format!("its task ID {text:?} is not 24 hexadecimal digits"),
         })?;
         match self.shown(upstream, id).await {
             Some(item) => workspaces.upsert_task(&task(item, run)).await?,
@@ -96,7 +96,7 @@ impl KnownTasks {
                     warn!(
                         upstream = upstream.name,
                         error = &error as &dyn std::error::Error,
-                        "the upstream does not list its tasks: the names of new ones are not known"
+                        "the upstream does not list its tasks: the names of new tasks are unknown"
                     );
                     tasks.refused_at = Some(now);
                 }

@@ -46,7 +46,7 @@ impl Checkpoint {
             lost += usize::from(page.spooled.take_if(|spooled| !spooled.is_on_disk(&folder)).is_some());
         }
         if lost > 0 {
-            warn!("{}: {lost} pages are not on disk as they were written, and are fetched anew", folder.display());
+            warn!("{}: {lost} pages are missing or damaged on disk, and are fetched again", folder.display());
         }
         Ok(Self { folder, state, file: None, lock, _temporary: None })
     }
@@ -54,7 +54,7 @@ impl Checkpoint {
     /// A fetch that cannot be continued, because its output is a pipe.
     pub(crate) fn temporary(fetch: Identity) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("runlog-fetch-").tempdir();
-        let temporary = temporary.map_err(storage("make a temporary folder in", &std::env::temp_dir()))?;
+        let temporary = temporary.map_err(storage("create a temporary folder in", &std::env::temp_dir()))?;
         let state = State::new(fetch);
         Ok(Self { folder: temporary.path().to_owned(), state, file: None, lock: None, _temporary: Some(temporary) })
     }

@@ -40,7 +40,7 @@ pub(crate) async fn divide(
     let cuts = match cuts(client, request, range, part_records).await {
         Ok(cuts) => cuts?,
         Err(error) => {
-            debug!(%error, "the log cannot be divided; its pages are asked for in a row");
+            debug!(%error, "the log cannot be divided; its pages are requested sequentially");
             return None;
         }
     };

@@ -9,7 +9,7 @@ pub enum FetchError {
     #[error(transparent)]
     Upstream(#[from] runlog_client::Error),
     /// The service counts other records than came. The pages stay on disk, so that another try is cheap.
-    #[error("the log is not complete: the service counts {expected} records and {got} came")]
+    #[error("the log is incomplete: the service reports {expected} records, but {got} were received")]
     Incomplete {
         /// What the service counts.
         expected: u64,
@@ -17,7 +17,9 @@ pub enum FetchError {
         got: u64,
     },
     /// The service does not count its records.
-    #[error("nobody can say whether the log is complete: {got} records came, and the service does not count them")]
+    #[error(
+        "cannot verify that the log is complete: {got} records were received, and the service does not report a number"
+    )]
     Uncounted {
         /// What came.
         got: u64,
@@ -35,7 +37,7 @@ pub enum FetchError {
         source: std::io::Error,
     },
     /// The folder beside the output holds something else.
-    #[error("{} holds the pages of another fetch ({what}); {next} or choose another output", path.display())]
+    #[error("{} contains the pages of another fetch ({what}); {next} or choose another output", path.display())]
     OtherFetch {
         /// The folder.
         path: PathBuf,
@@ -45,7 +47,7 @@ pub enum FetchError {
         next: &'static str,
     },
     /// A task of ours broke.
-    #[error("a page's task broke")]
+    #[error("the task of a page failed")]
     Broken(#[from] tokio::task::JoinError),
 }
 

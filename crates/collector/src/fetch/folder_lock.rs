@@ -29,11 +29,11 @@ pub(super) fn lock(folder: &Path) -> Result<FolderLock> {
     match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let (what, next) = ("which goes on right now", "wait for it");
+            let (what, next) = ("which is still running", "wait for it");
             return Err(FetchError::OtherFetch { path: folder.to_owned(), what, next });
         }
         // Not every file system has locks.
-        Err(TryLockError::Error(error)) => debug!(%error, "{} cannot be locked", folder.display()),
+        Err(TryLockError::Error(error)) => debug!(%error, "cannot lock {}", folder.display()),
     }
     Ok(Arc::new(file))
 }

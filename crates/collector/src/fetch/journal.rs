@@ -173,7 +173,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>> {
     let Some(Line::Begun { version: VERSION, fetch }) = read_line(first) else {
         let is_earlier = first.starts_with(b"{\"version\":1,");
         let why = if is_earlier { "was written by an earlier version" } else { "is damaged" };
-        warn!("{} {why}; all pages of this fetch are fetched anew", path.display());
+        warn!("{} {why}; all pages are fetched again", path.display());
         return Ok(None);
     };
     let (mut state, mut places) = (State::new(fetch.into_owned()), HashMap::new());
@@ -189,7 +189,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>> {
     let forgotten = state.forget_unreachable();
     if damaged + forgotten > 0 {
         warn!(
-            "{}: {damaged} lines are damaged; the pages that they told of are fetched anew, and {forgotten} after them",
+            "{}: {damaged} lines are damaged; their pages and {forgotten} pages after them are fetched again",
             path.display()
         );
     }

@@ -99,7 +99,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     /// Brings every page to disk that is not there yet, going on from where an earlier fetch was.
     pub(crate) async fn all_pages(&mut self) -> Result<()> {
         if !self.resume_known_pages().await? {
-            warn!("the log has changed since its first pages were asked for; all of it is fetched anew");
+            warn!("the log has changed since its first pages were requested; the whole log is fetched again");
             self.start_over().await?;
         }
         let mut walks = self.walks(self.range.end.map(Timestamp::to_api_text))?;
@@ -121,7 +121,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             let Some(page) = next else { continue };
             if page.index % PART_AGES == PART_AGES - 1 {
                 let what =
-                    format!("the log has more than {PART_AGES} pages, which no log has; the service goes on and on");
+                    format!("the log has more than {PART_AGES} pages, which is implausible; the service does not stop");
                 return Err(runlog_client::Error::new(ErrorKind::Protocol, what).into());
             }
             let page = if page.index == 0 { self.settled(page).await? } else { page };

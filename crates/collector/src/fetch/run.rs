@@ -102,10 +102,10 @@ fn counted_range(request: &FetchRequest, checkpoint: &Checkpoint) -> TimeRange {
 /// when everything is there.
 fn part_folder(output: &Path) -> Result<PathBuf> {
     let cannot = |why: &str| Err(storage("write", output)(io::Error::new(ErrorKind::InvalidInput, why)));
-    let Some(name) = output.file_name() else { return cannot("it names no file") };
+    let Some(name) = output.file_name() else { return cannot("it is not a file name") };
     match fs::metadata(output) {
         Ok(found) if found.is_dir() => return cannot("it is a folder; name a file in it"),
-        Ok(found) if !found.is_file() => return cannot("it is not an ordinary file; choose one, or standard output"),
+        Ok(found) if !found.is_file() => return cannot("it is not a regular file; choose one, or standard output"),
         _ => {}
     }
     let mut name = name.to_owned();
@@ -128,7 +128,7 @@ async fn join_and_count<C: PageConsumer>(
         let expected = match counted {
             Ok(expected) => expected,
             Err(error) if request.allow_incomplete => {
-                warn!(%error, "the service does not count the log");
+                warn!(%error, "the service does not report the number of records");
                 return Ok((merged, Completeness::Unknown));
             }
             Err(source) => return Err(FetchError::Uncounted { got, source }.into()),

@@ -48,7 +48,7 @@ impl SpareFolders {
         // For hundreds of megabytes that takes a while.
         self.removals.spawn_blocking(move || {
             if let Err(error) = checkpoint.remove() {
-                warn!(%error, "pages of a run that has landed cannot be removed; the next collector tries it again");
+                warn!(%error, "cannot remove pages of a landed run; the next collector will retry");
             }
         });
     }

@@ -141,7 +141,7 @@ async fn two_fetches_do_not_share_a_folder() {
     let other = File::open(stage.part_folder()).unwrap();
     other.lock().unwrap();
     let error = stage.fetch().await.unwrap_err().to_string();
-    assert!(error.contains("goes on right now") && error.contains("wait for it"), "{error}");
+    assert!(error.contains("is still running") && error.contains("wait for it"), "{error}");
     drop(other);
     stage.fetch().await.unwrap();
 }
@@ -151,7 +151,7 @@ async fn an_output_that_cannot_be_put_in_place_is_refused_before_anything_is_fet
     let stage = Stage::set(Script::of(plain_log(5))).await;
     let socket = stage.folder.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    for (path, words) in [(stage.folder.path().to_owned(), "a folder"), (socket.clone(), "not an ordinary file")] {
+    for (path, words) in [(stage.folder.path().to_owned(), "a folder"), (socket.clone(), "not a regular file")] {
         let request = FetchRequest { output: Output::File(path), ..stage.request() };
         let error = stage.fetch_as(request).await.unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();

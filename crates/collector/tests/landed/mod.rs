@@ -265,7 +265,7 @@ async fn a_log_that_is_not_whole_is_kept_as_far_as_it_came_and_not_called_done()
     assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Executing)));
     let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
     // Nobody can give a collector the flag that takes it as it is.
-    let problem = "the log is not complete: the service counts 7 records and 5 came; the run's page shows what came";
+    let problem = "the log is incomplete: the service reports 7 records, but 5 were received; see the run's page for the received records";
     assert_eq!(failing[0].problem.as_deref(), Some(problem));
     landing.stage.change(|script| {
         script.faults.clear();

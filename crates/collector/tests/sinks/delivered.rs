@@ -147,7 +147,7 @@ async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_anothe
     // What was being sent when it was told to stop is not in anybody's hands any more.
     let waiting = stage.store.alerts().backlog().await.unwrap();
     let silent = waiting.into_iter().find(|it| it.waiting == 3).unwrap();
-    assert_eq!(silent.problem.as_deref(), Some("told to stop while it was sent"));
+    assert_eq!(silent.problem.as_deref(), Some("stopped while it was being sent"));
     for _ in 0..3 {
         assert!(stage.store.alerts().claim(&silent.destination).await.unwrap().is_some());
     }

@@ -10,17 +10,17 @@ use crate::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewEnvironment {
-    /// Its id; a new one when absent.
+    /// ID; default: generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<EnvironmentId>,
-    /// Its name, unique in the archive.
+    /// Name, unique in the archive.
     #[schema(
         min_length = 1,
         max_length = 200,
         pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
     )]
     pub name: String,
-    /// What it is for.
+    /// Description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
@@ -29,23 +29,23 @@ pub struct NewEnvironment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewWorkspace {
-    /// Its id; a new one when absent.
+    /// ID; default: generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<WorkspaceId>,
-    /// The environment it is in; the default one when absent.
+    /// ID of the environment; default: the default environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment_id: Option<EnvironmentId>,
-    /// Its name, unique in its environment.
+    /// Name, unique in the environment.
     #[schema(
         min_length = 1,
         max_length = 200,
         pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
     )]
     pub name: String,
-    /// What it is for.
+    /// Description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The name of its owner; the caller when absent.
+    /// Name of the owner; default: the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 }
@@ -54,25 +54,25 @@ pub struct NewWorkspace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewTask {
-    /// Its id; a new one when absent.
+    /// ID; default: generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<TaskId>,
-    /// The workspace it is in.
+    /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// Its name.
+    /// Name.
     #[schema(
         min_length = 1,
         max_length = 200,
         pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
     )]
     pub name: String,
-    /// Its version; `1.0` when absent.
+    /// Version; default `1.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What it does.
+    /// Description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Words to find it by.
+    /// Tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
 }
@@ -81,14 +81,14 @@ pub struct NewTask {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewUser {
-    /// The name, unique in the archive.
+    /// Name, unique in the archive.
     #[schema(
         min_length = 1,
         max_length = 200,
         pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
     )]
     pub name: String,
-    /// True for an administrator, who may do everything.
+    /// True for an administrator, who has all rights.
     #[serde(default)]
     pub administrator: bool,
 }
@@ -97,49 +97,49 @@ pub struct NewUser {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserBody {
-    /// The id, a UUID.
+    /// ID, a UUID.
     pub id: String,
-    /// The name.
+    /// Name.
     pub name: String,
     /// True for an administrator.
     pub administrator: bool,
 }
 
-/// `POST /runlog/v1/tokens`: a personal access token.
+/// `POST /runlog/v1/tokens`: creates a personal access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewToken {
-    /// What it is for.
+    /// Description.
     #[schema(
         min_length = 1,
         max_length = 200,
         pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
     )]
     pub name: String,
-    /// Whose it is; the caller's when absent. Only administrators make tokens for others.
+    /// ID of the user; default: the caller. Only administrators can create tokens for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
 }
 
-/// A personal access token. The token itself is shown once, when it is made.
+/// A personal access token. The token itself is shown only once, when it is created.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenBody {
-    /// The id, a UUID, to revoke it by.
+    /// ID, a UUID, by which it can be revoked.
     pub id: String,
-    /// What it is for.
+    /// Description.
     pub name: String,
-    /// Whose it is.
+    /// ID of the user.
     pub user_id: String,
-    /// When it was made.
+    /// When it was created.
     pub created_date: Timestamp,
     /// When it was last used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_date: Option<Timestamp>,
-    /// When it is no longer accepted; absent when it is good until it is revoked.
+    /// When it expires; absent if it is valid until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_date: Option<Timestamp>,
-    /// The token, only in the answer that made it.
+    /// The token, only in the response that created it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
@@ -148,7 +148,7 @@ pub struct TokenBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NewServiceAccount {
-    /// The name, unique in the archive.
+    /// Name, unique in the archive.
     #[schema(
         min_length = 1,
         max_length = 200,
@@ -160,20 +160,20 @@ pub struct NewServiceAccount {
     pub permissions: Vec<String>,
 }
 
-/// A service account. The secret is shown once, when it is made.
+/// A service account. The secret is shown only once, when the account is created.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountBody {
-    /// The id, a UUID; also the OAuth client id.
+    /// ID, a UUID, which is also the OAuth client ID.
     pub id: String,
-    /// The secret, only in the answer that made it.
+    /// The secret, only in the response that created it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// The name.
+    /// Name.
     pub name: String,
     /// Permissions for the whole archive.
     pub permissions: Vec<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_date: Timestamp,
     /// When it was last changed.
     pub last_modified_date: Timestamp,
@@ -185,80 +185,80 @@ pub struct ServiceAccountBody {
 /// The body that gives rights: `POST` and `PUT` of `…/permissions`.
 pub type RightsBody = Vec<Right>;
 
-/// What someone may do in a workspace: `GET` of `…/permissions`. Source: `Permission` of the vendor's file.
+/// Rights in a workspace: `GET` of `…/permissions`. Source: `Permission` of the vendor's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PermissionBody {
     /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// The user, or the service account.
+    /// The user or the service account.
     pub user_id: String,
     /// The rights.
     pub permissions: RightsBody,
 }
 
-/// What became of one part of a batch of permissions. Source: `PermissionResult` of the vendor's file.
+/// The result of one item of a batch of permissions. Source: `PermissionResult` of the vendor's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PermissionResult {
-    /// The HTTP status that the part alone would have had.
+    /// The HTTP status that the item would have received on its own.
     pub status: u16,
     /// Why it was refused.
     pub message: String,
-    /// The part.
+    /// The item.
     pub permission: PermissionBody,
 }
 
-/// What became of one part of a batch that takes rights away. Source: `PermissionDeleteResult` of the vendor's file.
+/// The result of one item of a batch that revokes rights. Source: `PermissionDeleteResult` of the vendor's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PermissionDeleteResult {
-    /// The HTTP status that the part alone would have had.
+    /// The HTTP status that the item would have received on its own.
     pub status: u16,
     /// Why it was refused.
     pub message: String,
-    /// The part.
+    /// The item.
     pub permission_id: PermissionId,
 }
 
-/// Whose rights in which workspace. Source: `PermissionId` of the vendor's file.
+/// A workspace, and a user or service account. Source: `PermissionId` of the vendor's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PermissionId {
     /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// The user, or the service account.
+    /// The user or the service account.
     pub user_id: String,
 }
 
-/// Answer to `GET /account/service-accounts/count`.
+/// Response of `GET /account/service-accounts/count`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CountBody {
-    /// The account they are of.
+    /// The account to which they belong.
     pub tenant_id: String,
-    /// How many there are.
+    /// Number of items.
     pub count: u64,
 }
 
-/// Something that someone did: an entry of the audit log.
+/// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// Who, by id; `-` for the holder of a link.
+    /// ID of the caller; `-` for the user of a link.
     pub caller_id: String,
-    /// Who, by name.
+    /// Name of the caller.
     pub caller_name: String,
-    /// What, such as `read log`.
+    /// The action, such as `read log`.
     pub action: String,
-    /// To what: a run, an account, a token, the file of a link.
+    /// The object of the action: a run, an account, a token, or the file of a link.
     pub subject: String,
-    /// How it was answered.
+    /// HTTP status of the response.
     pub status: u16,
-    /// From where; empty when not known.
+    /// The client address; empty if unknown.
     pub address: String,
-    /// The request, as the service's log has it.
+    /// ID of the request, as in the log of the service.
     pub request_id: String,
 }
 
@@ -278,19 +278,19 @@ pub enum KeyPurpose {
 pub struct NewKey {
     /// What it signs.
     pub purpose: KeyPurpose,
-    /// True: what the older keys signed is refused, at once on this node and within a minute on others.
+    /// If true, signatures of older keys are rejected, immediately on this node and within a minute on others.
     #[serde(default)]
     pub revoke_older: bool,
 }
 
-/// A key for signing, without its bytes.
+/// A signing key, without its key material.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyBody {
-    /// Its id, as tokens and links name it.
+    /// ID, as contained in tokens and links.
     pub id: String,
     /// What it signs.
     pub purpose: KeyPurpose,
-    /// When it was made.
+    /// When it was created.
     pub created_date: Timestamp,
 }

@@ -5,51 +5,51 @@ use utoipa::ToSchema;
 
 use crate::Timestamp;
 
-/// The upstreams of an archive, and who collects from them.
+/// The upstreams of an archive and its collectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectionBody {
     /// Every upstream whose runs were ever listed, by name.
     pub upstreams: Vec<UpstreamBody>,
-    /// The collectors that are at work.
+    /// The active collectors.
     pub collectors: Vec<CollectorBody>,
 }
 
-/// How far an upstream is. Counts are runs, unless they say otherwise.
+/// Progress of an upstream. Counts are numbers of runs, unless stated otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamBody {
-    /// Its name in the settings.
+    /// Name in the settings.
     pub name: String,
-    /// All that are known.
+    /// All known runs.
     pub known: u64,
-    /// Those that have not ended.
+    /// Runs that have not ended.
     pub going: u64,
-    /// Those that have ended and whose logs are not in the archive yet.
+    /// Runs that have ended, but whose logs are not in the archive yet.
     pub waiting: u64,
-    /// Those of the waiting ones whose last attempt came to nothing.
+    /// Pending runs whose last attempt failed.
     pub failing: u64,
-    /// Those of the failing ones whose log did not come whole.
+    /// Failing runs whose log could not be collected completely.
     pub incomplete: u64,
-    /// Those whose whole log is in the archive.
+    /// Runs whose whole log is in the archive.
     pub landed: u64,
-    /// Those that have ended and have no log.
+    /// Runs that have ended without a log.
     pub no_log: u64,
-    /// Those that the upstream does not know any more, and whose end it did not tell.
+    /// Runs that the upstream no longer knows, and whose end was not reported.
     pub gone: u64,
-    /// Those that are not wanted because of how they ended.
+    /// Runs that are excluded by their status.
     pub left_out: u64,
-    /// Records of the landed ones.
+    /// Number of records of landed runs.
     pub records: u64,
-    /// Pages of the landed ones.
+    /// Number of pages of landed runs.
     pub pages: u64,
-    /// When the longest waiting one ended.
+    /// When the oldest pending run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<Timestamp>,
-    /// Up to when its runs were listed.
+    /// Time up to which runs were listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed_until: Option<Timestamp>,
-    /// The failing ones that have waited for longest, at most 50.
+    /// The failing runs that have been pending for longest, at most 50.
     pub problems: Vec<ProblemBody>,
 }
 
@@ -59,45 +59,45 @@ pub struct UpstreamBody {
 pub struct ProblemBody {
     /// The run.
     pub run_id: String,
-    /// Its task.
+    /// The task.
     pub task_id: String,
-    /// How it ended, in the upstream's word.
+    /// Its status, as reported by the upstream.
     pub status: String,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_timestamp: Option<Timestamp>,
-    /// How often it was tried in vain.
+    /// Number of failed attempts.
     pub attempts: u64,
-    /// When it is tried next.
+    /// Time of the next attempt.
     pub next_attempt: Timestamp,
-    /// Why the last attempt came to nothing.
+    /// Why the last attempt failed.
     pub problem: String,
-    /// What the upstream counted, where it counted other records than came.
+    /// Number of records that the upstream reports, if it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_records: Option<u64>,
 }
 
-/// A collector that is at work.
+/// An active collector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectorBody {
-    /// Its own name, made when it began.
+    /// Its own ID, generated at its start.
     pub id: String,
-    /// The host that it asks.
+    /// The host to which it sends requests.
     pub host: String,
-    /// When it was last heard of.
+    /// When it was last active.
     pub seen: Timestamp,
-    /// Its part of the host's pace, in requests a minute; absent without a bound.
+    /// Its share of the host's rate limit, in requests per minute; absent if there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u64>,
-    /// Requests that it may still send in this minute.
+    /// Number of requests that it may still send in the current minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_left: Option<u64>,
-    /// Requests that it has sent.
+    /// Number of requests sent.
     pub requests: u64,
-    /// Those of them that were sent again.
+    /// Number of requests that were retried.
     pub repeated: u64,
-    /// Those of them that were answered with 429.
+    /// Number of requests answered with 429.
     pub limited: u64,
 }
 

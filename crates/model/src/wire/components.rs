@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 use super::executions::ListPage;
 use crate::{Run, RunId, TaskId, Timestamp, UserType, WorkspaceId};
 
-/// A run and the figures of its components, of which the archive has none.
+/// A run and the metrics of its components, of which the archive has none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ComponentMetrics {
-    /// The engine or cluster; empty where it is not known.
+    /// The engine or cluster; empty if unknown.
     pub engine_id: String,
     /// The workspace of the task.
     pub workspace_id: WorkspaceId,
@@ -18,29 +18,29 @@ pub struct ComponentMetrics {
     pub task_id: TaskId,
     /// The run.
     pub task_execution_id: RunId,
-    /// What it ran; empty where it is not known.
+    /// The artifact; empty if unknown.
     pub artifact_id: String,
-    /// The name of that.
+    /// The name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_name: Option<String>,
-    /// The version of that; empty where it is not known.
+    /// The version of the artifact; empty if unknown.
     pub artifact_version: String,
-    /// When it began, or else when it was asked for.
+    /// When it started, or else when it was triggered.
     pub start_time: Timestamp,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_time: Option<Timestamp>,
-    /// Rows that it rejected.
+    /// Number of rejected rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows_rejected: Option<u64>,
-    /// Who asked for it.
+    /// The caller that requested the run.
     pub operator: String,
-    /// What kind of caller that is.
+    /// The kind of that caller.
     pub operator_type: UserType,
-    /// Its processes: none is known.
+    /// Its processes: always empty.
     #[schema(value_type = Vec<serde_json::Value>)]
     pub processes: Vec<serde_json::Value>,
-    /// The figures: an empty page.
+    /// The metrics: an empty page.
     #[schema(value_type = ListPage<serde_json::Value>)]
     pub metrics: ListPage<serde_json::Value>,
 }

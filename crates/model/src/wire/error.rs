@@ -7,15 +7,15 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
-    /// The HTTP status, repeated.
+    /// The HTTP status.
     pub status: u16,
-    /// What happened, for the user.
+    /// What happened, for users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Where, and what to do next.
+    /// Details: where it happened, and what to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The request's id, which is also in the service's log.
+    /// ID of the request, which is also in the log of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }

@@ -11,32 +11,32 @@ use crate::{ExecutionStatus, ExecutionType, Run, RunId, RunStatus, Runtime, Task
 pub struct ListPage<T> {
     /// The items.
     pub items: Vec<T>,
-    /// Most items that the page may hold.
+    /// Maximum number of items per page.
     pub limit: u64,
-    /// Items before the page.
+    /// Number of items to skip.
     pub offset: u64,
-    /// Items of the whole list.
+    /// Total number of items.
     pub total: u64,
 }
 
-/// `POST /processing/executions`: a run is asked for. Unknown fields are ignored.
+/// `POST /processing/executions`: requests a run. Unknown fields are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StartExecution {
     /// The task.
     pub executable: String,
-    /// What it is run with.
+    /// Parameters of the run.
     #[serde(default)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
-    /// From which severity on it logs.
+    /// The log level of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
-    /// After how many minutes it is ended.
+    /// Timeout in minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
 }
 
-/// The answer: the run that was begun.
+/// The response: the run that was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StartedExecution {
@@ -50,100 +50,100 @@ pub struct StartedExecution {
 pub struct TaskExecution {
     /// The run.
     pub execution_id: RunId,
-    /// Its task.
+    /// The task.
     pub task_id: TaskId,
     /// The version of the task.
     pub task_version: String,
-    /// What is the same in [`JobExecution`].
+    /// The fields shared with [`JobExecution`].
     #[serde(flatten)]
     pub shared: ExecutionFields,
     /// Where it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
-    /// Whether the task may run twice at a time.
+    /// Whether the task may run several times concurrently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel_execution_allowed: Option<bool>,
 }
 
-/// One run by its id. Source: `JobExecutionStatusV21` of the processing API.
+/// One run. Source: `JobExecutionStatusV21` of the processing API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobExecution {
     /// The run.
     pub execution_id: RunId,
-    /// Its task (this form calls it job).
+    /// The task (called job here).
     pub job_id: TaskId,
     /// The version of the task.
     pub job_version: String,
-    /// The account; Runlog has one, and calls it by the archive's name.
+    /// The account; Runlog has one, named after the archive.
     pub account_id: String,
     /// The workspace of the task.
     pub workspace_id: WorkspaceId,
     /// `1.2` or `1.3`.
     pub environment_version: String,
-    /// The kind of place it ran in.
+    /// The kind of runtime.
     pub execution_destination: RuntimeKind,
-    /// What is the same in [`TaskExecution`].
+    /// The fields shared with [`TaskExecution`].
     #[serde(flatten)]
     pub shared: ExecutionFields,
-    /// The engine, when it ran on one.
+    /// The engine, if it ran on one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_engine_id: Option<String>,
-    /// The cluster, when it ran on one.
+    /// The cluster, if it ran on one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_engine_cluster_id: Option<String>,
-    /// The container it ran in.
+    /// The container in which it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
     /// The run profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_profile_id: Option<String>,
-    /// Rows that the job processed.
+    /// Number of rows processed by the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number_of_processed_rows: Option<u64>,
-    /// Rows that the job rejected.
+    /// Number of rows rejected by the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number_of_rejected_rows: Option<u64>,
-    /// What kind of failure it was.
+    /// Kind of failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
 }
 
-/// What both forms of a run share.
+/// Fields that both representations of a run share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutionFields {
     /// What started it.
     pub execution_type: ExecutionType,
-    /// How far it is, in nine words.
+    /// Status.
     pub status: RunStatus,
-    /// How far it is, in detail.
+    /// Detailed status.
     pub execution_status: ExecutionStatus,
-    /// When it was asked for.
+    /// When it was triggered.
     pub trigger_timestamp: Timestamp,
-    /// When it began.
+    /// When it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_timestamp: Option<Timestamp>,
-    /// Who started it.
+    /// The user or service account that started it.
     pub user_id: String,
     /// Whether that is a person or a service.
     pub user_type: UserType,
-    /// The plan it belongs to, in a list; the plan execution, in the form of one run.
+    /// The plan, in a list; the plan execution, for a single run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
-    /// Why it failed.
+    /// Error message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// Why it did not begin.
+    /// Why it did not start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub misfired_execution_reason: Option<String>,
-    /// After how many minutes it is ended.
+    /// Timeout in minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
-    /// The version of the API it was started through.
+    /// The version of the API through which it was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
 }

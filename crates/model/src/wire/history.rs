@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::Timestamp;
 
-/// What is searched for.
+/// A search of runs and plan executions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistorySearch {
@@ -14,27 +14,27 @@ pub struct HistorySearch {
     pub environment_id: Option<String>,
     /// `ETL` or `ESB`.
     pub category: HistoryCategory,
-    /// All of these must hold.
+    /// Conditions, which must all be met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filters: Option<Vec<FieldFilter>>,
-    /// Most executions of the answer: of a search 1 to 200 (50 when absent), of a download 1 to 100,000 (1,000).
+    /// Maximum number of executions: 1 to 200 for a search (default 50), 1 to 100,000 for a download (default 1,000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub limit: Option<serde_json::Number>,
-    /// Executions before the page; of a search only, at most 20 pages.
+    /// Number of executions to skip; only for searches, at most 20 pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub offset: Option<serde_json::Number>,
-    /// What is left out; the runs of plans when absent.
+    /// What to exclude; default: the runs of plans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude: Option<HistoryExcludeWord>,
-    /// The last execution of the page before; of a download only.
+    /// ID of the last execution of the previous page; only for downloads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_id: Option<String>,
-    /// Those asked for at this time or later.
+    /// Only executions triggered at or after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_time_from: Option<Timestamp>,
-    /// Those asked for at this time or earlier.
+    /// Only executions triggered at or before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_time_to: Option<Timestamp>,
 }
@@ -49,7 +49,7 @@ pub enum HistoryCategory {
     Esb,
 }
 
-/// What a search leaves out.
+/// What a search excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum HistoryExcludeWord {
@@ -59,14 +59,14 @@ pub enum HistoryExcludeWord {
     TaskExecutionsTriggeredByPlan,
 }
 
-/// One condition.
+/// A condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FieldFilter {
     /// The field, such as `status`, `name`, `period`.
     pub field: String,
     /// `in`, `not_in`, `match`, `not_match`, `or`, `and`, `between`, `greater_than`, `less_than` or `is_empty`.
     pub operator: String,
-    /// What it is compared with: a value, an array of values, or an array of conditions.
+    /// The value to compare with: a value, an array of values, or an array of conditions.
     pub value: serde_json::Value,
 }
 
@@ -74,17 +74,17 @@ pub struct FieldFilter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryPage {
-    /// The executions: by end, newest first; those that go on come first.
+    /// The executions by end time, newest first; running ones come first.
     pub items: Vec<HistoryItem>,
-    /// Most executions that the page may hold.
+    /// Maximum number of executions per page.
     pub limit: u64,
-    /// Executions before the page.
+    /// Number of executions to skip.
     pub offset: u64,
-    /// True when more fit after this page.
+    /// True if there are more matches after this page.
     pub next_page_exists: bool,
 }
 
-/// A run or a plan execution. Absent fields are not known, or do not apply. Times are epoch milliseconds.
+/// A run or a plan execution. Fields that are unknown or do not apply are absent. Times are epoch milliseconds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HistoryItem {
@@ -92,40 +92,40 @@ pub struct HistoryItem {
     pub id: String,
     /// The name of the task or plan.
     pub name: String,
-    /// How far it is, in detail.
+    /// Detailed status.
     pub status: String,
-    /// `STANDARD`, or `PLAN`.
+    /// `STANDARD` or `PLAN`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The version of the task; empty for plans.
     pub version: String,
     /// What started it.
     pub trigger_type: String,
-    /// When it was asked for.
+    /// When it was triggered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger_time: Option<i64>,
-    /// When it began.
+    /// When it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_start_time: Option<i64>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_end_time: Option<i64>,
-    /// How long it took.
+    /// Its duration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execute_duration_ms: Option<i64>,
-    /// Who started it.
+    /// The user or service account that started it.
     pub operator: String,
-    /// The same: the archive keeps one name.
+    /// The same as `operator`, because the archive stores only one name.
     pub operator_name: String,
     /// `HUMAN` or `SERVICE`.
     pub operator_type: String,
-    /// The owner of its workspace, who stands in for the author.
+    /// The owner of its workspace, in place of the author.
     pub author: String,
-    /// The same.
+    /// The same as `author`.
     pub author_name: String,
     /// `HUMAN`.
     pub author_type: String,
-    /// How many times it was tried to deploy it.
+    /// Number of attempts to deploy it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i64>,
     /// The environment.
@@ -135,7 +135,7 @@ pub struct HistoryItem {
     /// The task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
-    /// The plan execution that it is part of.
+    /// The plan execution of which it is part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_execution_id: Option<String>,
     /// The name of the plan.
@@ -144,13 +144,13 @@ pub struct HistoryItem {
     /// The artifact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_id: Option<String>,
-    /// Its name.
+    /// Name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_name: Option<String>,
-    /// Its version.
+    /// Version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_version: Option<String>,
-    /// The kind of place it ran in.
+    /// The kind of runtime.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
     /// The cluster.
@@ -162,25 +162,25 @@ pub struct HistoryItem {
     /// The run profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_profile_id: Option<String>,
-    /// Why it failed.
+    /// Error message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// Why it did not begin.
+    /// Why it did not start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub misfired_reason: Option<String>,
-    /// From which severity on it logs.
+    /// The log level of the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
-    /// Words to find the task by.
+    /// Tags of the task.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Rows that it rejected.
+    /// Number of rejected rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number_of_rejected_rows: Option<i64>,
     /// The plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
-    /// The version of the API it was started through.
+    /// The version of the API through which it was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
 }

@@ -19,26 +19,26 @@ pub const LOG_RECORDS_HEADER: &str = "x-runlog-log-records";
 /// many as come. Talend Cloud does not send it.
 pub const PACE_HEADER: &str = "x-runlog-pace";
 
-/// Answer to `POST …/logs`, 200 and 206.
+/// Response of `POST …/logs`, 200 and 206.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GeneratedLog {
-    /// Records in the file.
+    /// Number of records in the file.
     pub size: u64,
-    /// The token to ask the status with; valid for an hour.
+    /// The token for requesting the status; valid for one hour.
     pub token: String,
 }
 
-/// Answer to `POST …/logs/status`.
+/// Response of `POST …/logs/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogStatus {
-    /// How far the file is.
+    /// Status of the file.
     pub status: FileStatus,
-    /// Where to download it, for an hour; only when it is ready.
+    /// URL of the file, valid for one hour; only when it is ready.
     #[serde(rename = "presignedURL", skip_serializing_if = "Option::is_none")]
     pub presigned_url: Option<String>,
 }
 
-/// How far a log file is.
+/// The status of a log file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FileStatus {
@@ -48,28 +48,28 @@ pub enum FileStatus {
     Ready,
 }
 
-/// Answer to `GET …/logs`: one page of the live log.
+/// Response of `GET …/logs`: one page of the live log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LivePage {
-    /// Records in this page.
+    /// Number of records in this page.
     pub size: u64,
-    /// Records of the run.
+    /// Number of records of the run.
     pub total_size: u64,
-    /// Records of the run inside the asked range.
+    /// Number of records of the run within the requested range.
     pub total_size_filtered: u64,
-    /// Where the next page starts; absent on the last one.
+    /// Start index of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_index: Option<u64>,
     /// The records.
     pub data: Vec<Record>,
 }
 
-/// Answer to `DELETE …/logs`.
+/// Response of `DELETE …/logs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeletedLogBody {
-    /// Records that the log had.
+    /// Number of records in the deleted log.
     pub records: u64,
-    /// Bytes of objects that are free again.
+    /// Bytes of objects that were freed.
     pub bytes: u64,
 }

@@ -3,18 +3,18 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a service account asks for. Source: the vendor's OAuth file; `audience` is required there.
+/// Request of a service account for an access token. Source: the vendor's OAuth file, where `audience` is required.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenRequest {
     /// `client_credentials`.
     #[schema(pattern = "^client_credentials$")]
     pub grant_type: String,
-    /// The API's base address, with or without a slash at its end.
+    /// Base URL of the API, with or without a trailing slash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
 }
 
-/// The answer. `expires_in` is a number of seconds, or the same as a string where a setting asks for it.
+/// The response. `expires_in` is a number of seconds, or the same as a string, depending on a setting.
 #[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TokenResponse {
     /// The access token.

@@ -12,28 +12,28 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OverviewBody {
-    /// Where the first bucket begins.
+    /// Start of the first bucket.
     pub start: Timestamp,
-    /// Where the last one ends.
+    /// End of the last bucket.
     pub end: Timestamp,
-    /// How long a bucket is. Unit: milliseconds.
+    /// Length of a bucket. Unit: milliseconds.
     pub bucket_ms: u64,
     /// Runs of each bucket, oldest first.
     pub buckets: Vec<Outcomes>,
-    /// Runs of all of them.
+    /// All buckets together.
     pub total: Outcomes,
 }
 
-/// Runs by how they ended.
+/// Number of runs by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Outcomes {
-    /// Done.
+    /// Successful.
     pub successful: u64,
-    /// Done, with rejected rows.
+    /// Successful, with rejected rows.
     pub rejected: u64,
     /// Failed, or could not be deployed.
     pub failed: u64,
-    /// Ended by a person, a timeout or a shutdown.
+    /// Terminated by a user, a timeout or a shutdown.
     pub terminated: u64,
     /// Not ended yet.
     pub going: u64,
@@ -54,53 +54,53 @@ impl Outcomes {
     }
 }
 
-/// A task with what its runs say.
+/// A task with statistics of its runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskLineBody {
-    /// Its id.
+    /// ID.
     pub task_id: TaskId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its workspace.
+    /// ID of the workspace.
     pub workspace_id: WorkspaceId,
-    /// The name of its workspace.
+    /// Name of the workspace.
     pub workspace_name: String,
-    /// The name of its environment.
+    /// Name of the environment.
     pub environment_name: String,
-    /// Runs in the time that was asked for.
+    /// Number of runs in the requested period.
     pub runs: u64,
-    /// Those that did not end well.
+    /// Number of unsuccessful runs.
     pub failed: u64,
-    /// Those that go on.
+    /// Number of running runs.
     pub going: u64,
-    /// Its last runs, newest first.
+    /// The latest runs, newest first.
     pub recent: Vec<RunLineBody>,
 }
 
-/// A run in a line.
+/// A run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunLineBody {
-    /// Its id.
+    /// ID.
     pub run_id: RunId,
-    /// How far it is.
+    /// Status.
     pub status: RunStatus,
-    /// When it was asked for.
+    /// When it was triggered.
     pub trigger_timestamp: Timestamp,
-    /// When it began.
+    /// When it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_timestamp: Option<Timestamp>,
-    /// Records of its log.
+    /// Number of records in its log.
     pub records: u64,
-    /// Those that warn.
+    /// Number of warnings.
     pub warnings: u64,
-    /// Those that tell of an error, fatal ones too.
+    /// Number of records with severity ERROR or FATAL.
     pub errors: u64,
-    /// Why it failed.
+    /// Error message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
 }
@@ -121,82 +121,82 @@ impl From<&Run> for RunLineBody {
     }
 }
 
-/// `GET /runlog/v1/runs/{id}/summary`: a run, its place, and what the archive holds of its log.
+/// `GET /runlog/v1/runs/{id}/summary`: a run, its task, workspace and environment, and the state of its log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunWithLog {
-    /// Its id.
+    /// ID.
     pub run_id: RunId,
-    /// Its task.
+    /// The task.
     pub task_id: TaskId,
-    /// The name of its task.
+    /// Name of the task.
     pub task_name: String,
-    /// The version of its task.
+    /// Version of the task.
     pub task_version: String,
     /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// The name of the workspace.
+    /// Name of the workspace.
     pub workspace_name: String,
-    /// The name of the environment.
+    /// Name of the environment.
     pub environment_name: String,
-    /// How far it is, in nine words.
+    /// Status.
     pub status: RunStatus,
-    /// How far it is, in detail.
+    /// Detailed status.
     pub execution_status: ExecutionStatus,
     /// What started it.
     pub execution_type: ExecutionType,
-    /// When it was asked for.
+    /// When it was triggered.
     pub trigger_timestamp: Timestamp,
-    /// When it began.
+    /// When it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_timestamp: Option<Timestamp>,
-    /// Who started it.
+    /// The user or service account that started it.
     pub user_id: String,
     /// Whether that is a person or a service.
     pub user_type: UserType,
-    /// Why it failed.
+    /// Error message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// What kind of failure it was.
+    /// Kind of failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
-    /// Why it did not begin.
+    /// Why it did not start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub misfired_execution_reason: Option<String>,
-    /// Its log.
+    /// The log.
     pub log: LogBody,
 }
 
-/// What the archive holds of the log of a run.
+/// The state of the log of a run in the archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogBody {
-    /// How far it is.
+    /// Status.
     pub state: LogProgress,
-    /// Its records.
+    /// Number of records.
     pub records: u64,
-    /// The records of each severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
+    /// Number of records by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
     #[schema(value_type = Vec<u64>)]
     pub severities: SeverityCounts,
-    /// Bytes that they take in the archive.
+    /// Size of the log in the archive, in bytes.
     pub stored_bytes: u64,
-    /// True when nobody may delete it.
+    /// True if the run is under legal hold.
     pub is_held: bool,
-    /// When its first record was logged.
+    /// Time of the first record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_timestamp: Option<Timestamp>,
-    /// When its last record was logged.
+    /// Time of the last record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_timestamp: Option<Timestamp>,
-    /// Why it is not whole, where a collector could not bring all of it.
+    /// Why the log is incomplete, if a collector could not fetch all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setback: Option<LogSetback>,
 }
 
-/// Why a log did not come whole from its upstream; it is tried again.
+/// Why a log could not be collected completely; it will be retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogSetback {
@@ -204,14 +204,14 @@ pub struct LogSetback {
     pub upstream: String,
     /// What happened.
     pub problem: String,
-    /// How many records the upstream counts, where it counts others than came.
+    /// Number of records that the upstream reports, if it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<u64>,
-    /// When it is tried again, at the soonest.
+    /// Earliest time of the next attempt.
     pub again_at: Timestamp,
 }
 
-/// How far a log is.
+/// The progress of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LogProgress {

@@ -7,47 +7,47 @@ use utoipa::ToSchema;
 use crate::place::{Environment, Task, Workspace};
 use crate::{EnvironmentId, TaskId, WorkspaceId};
 
-/// An environment, as the list shows it.
+/// An environment in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentBody {
-    /// Its id.
+    /// ID.
     pub id: EnvironmentId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it is for.
+    /// Description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// True for the environment that is used when none is named.
+    /// True for the default environment.
     pub default: bool,
 }
 
-/// A workspace, as the list shows it.
+/// A workspace in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceBody {
-    /// Its id.
+    /// ID.
     pub id: WorkspaceId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it is for.
+    /// Description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The name of its owner.
+    /// Name of the owner.
     pub owner: String,
     /// `shared`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The environment it is in.
+    /// The environment.
     pub environment: EnvironmentBody,
 }
 
-/// A task, as the list of executables shows it.
+/// A task in the list of executables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskItem {
-    /// The id of the task.
+    /// ID of the task.
     pub executable: TaskId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// The workspace it is in.
+    /// The workspace.
     pub workspace: WorkspaceBody,
 }
 
@@ -81,23 +81,23 @@ impl From<&Task> for TaskItem {
     }
 }
 
-/// A task by its id. Connections, parameters and resources are the vendor's business, and empty here.
+/// A task. Connections, parameters and resources are not stored, and empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskBody {
-    /// Its id.
+    /// ID.
     pub id: TaskId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// What it runs. The archive knows no artifacts; the task stands in for its own.
+    /// The artifact. The archive has no artifacts; this is derived from the task.
     pub artifact: ArtifactBody,
-    /// What it does.
+    /// Description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The workspace it is in.
+    /// The workspace.
     pub workspace: WorkspaceBody,
-    /// Words to find it by.
+    /// Tags.
     pub tags: Vec<String>,
     /// Empty.
     pub connections: Map<String, Value>,
@@ -107,14 +107,14 @@ pub struct TaskBody {
     pub resources: Map<String, Value>,
 }
 
-/// What a task runs.
+/// The artifact of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArtifactBody {
-    /// Its id.
+    /// ID.
     pub id: TaskId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its version.
+    /// Version.
     pub version: String,
 }
 

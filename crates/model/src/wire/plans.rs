@@ -15,26 +15,26 @@ pub struct PlanExecutionBody {
     pub execution_id: String,
     /// The plan.
     pub plan_id: String,
-    /// How far it is, in four words.
+    /// Status.
     pub status: String,
-    /// How far it is, in detail.
+    /// Detailed status.
     pub execution_status: String,
     /// What started it.
     pub execution_type: ExecutionType,
-    /// When its first run began.
+    /// When its first run started.
     pub start_timestamp: Timestamp,
     /// When its last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_timestamp: Option<Timestamp>,
-    /// Who started it.
+    /// The user or service account that started it.
     pub user_id: String,
     /// Whether that is a person or a service.
     pub user_type: UserType,
-    /// Its runs that are known.
+    /// Number of known runs.
     pub planned_executable_count: usize,
-    /// Those that ended.
+    /// Number of ended runs.
     pub done_executable_count: usize,
-    /// Those that ended, each; absent in lists.
+    /// The ended runs; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_executable_details: Option<Vec<JobExecution>>,
 }
@@ -45,15 +45,15 @@ pub struct PlanExecutionBody {
 pub struct StepBody {
     /// The step.
     pub id: String,
-    /// Its execution; the archive knows it by the id of the step.
+    /// Its execution, identified by the ID of the step.
     pub execution_id: String,
-    /// When its first run began.
+    /// When its first run started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Timestamp>,
     /// When its last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_timestamp: Option<Timestamp>,
-    /// How far it is.
+    /// Status.
     pub execution_status: String,
 }
 
@@ -64,11 +64,11 @@ pub struct StepDetailsBody {
     /// The step.
     #[serde(flatten)]
     pub step: StepBody,
-    /// Its runs that are known.
+    /// Number of known runs.
     pub planned_executable_count: usize,
-    /// Those that ended.
+    /// Number of ended runs.
     pub done_executable_count: usize,
-    /// Those that ended, each.
+    /// The ended runs.
     pub done_task_executable_details: Vec<JobExecution>,
 }
 

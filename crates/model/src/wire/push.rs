@@ -6,58 +6,58 @@ use utoipa::ToSchema;
 use crate::run::{ArtifactPart, PlanPart};
 use crate::{ExecutionType, RunStatus, Runtime, TaskId, Timestamp, UserType};
 
-/// `PUT /runlog/v1/runs/{runId}`: a run begins. Repeatable; only the task is required.
+/// `PUT /runlog/v1/runs/{runId}`: starts a run. Idempotent; only the task is required.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StartRun {
     /// The task that runs.
     pub task_id: TaskId,
-    /// The version of the task; the task's own when absent.
+    /// Version of the task; default: the version stored with the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_version: Option<String>,
-    /// What started it; `MANUAL` when absent.
+    /// What started it; default `MANUAL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_type: Option<ExecutionType>,
-    /// `dispatching` or `executing`; `executing` when absent.
+    /// `dispatching` or `executing`; default `executing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<RunStatus>,
-    /// When it was asked for; the start when absent.
+    /// When it was triggered; default: the start time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_timestamp: Option<Timestamp>,
-    /// When it began; now when absent, unless it is still dispatching.
+    /// When it started; default now, unless it is still dispatching.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Timestamp>,
-    /// Who started it; the caller when absent.
+    /// ID of the user or service account that started it; default: the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// Whether that is a person or a service; what the caller is when absent.
+    /// Whether that is a person or a service; default: the kind of the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_type: Option<UserType>,
-    /// The plan it is part of: `planId`, `planName`, `planExecutionId`, `planStepId`.
+    /// The plan of which it is part: `planId`, `planName`, `planExecutionId`, `planStepId`.
     #[serde(flatten)]
     pub plan: PlanPart,
-    /// What it runs: `artifactId`, `artifactName`, `artifactVersion`.
+    /// Its artifact: `artifactId`, `artifactName`, `artifactVersion`.
     #[serde(flatten)]
     pub artifact: ArtifactPart,
-    /// From which severity on the job logs, such as `WARN`.
+    /// The log level of the job, such as `WARN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
-    /// How many times it was tried to deploy it.
+    /// Number of attempts to deploy it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u64>,
     /// Where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
-    /// After how many minutes it is ended.
+    /// Timeout in minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
-    /// Whether the task may run twice at a time.
+    /// Whether the task may run several times concurrently.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parallel_execution_allowed: Option<bool>,
-    /// The version of the API it was started through.
+    /// The version of the API through which it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
-    /// The container it runs in.
+    /// The container in which it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
 }
@@ -87,28 +87,28 @@ impl StartRun {
     }
 }
 
-/// `POST /runlog/v1/runs/{runId}/finish`: a run ends. Repeatable with the same status.
+/// `POST /runlog/v1/runs/{runId}/finish`: ends a run. Idempotent with the same status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FinishRun {
     /// A final status, such as `execution_failed`.
     pub status: RunStatus,
-    /// When it ended; now when absent.
+    /// When it ended; default now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_timestamp: Option<Timestamp>,
-    /// Why it failed.
+    /// Error message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// What kind of failure it was.
+    /// Kind of failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
-    /// Why it did not begin.
+    /// Why it did not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfired_execution_reason: Option<String>,
-    /// Rows that the job processed.
+    /// Number of rows processed by the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_of_processed_rows: Option<u64>,
-    /// Rows that the job rejected.
+    /// Number of rows rejected by the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number_of_rejected_rows: Option<u64>,
 }
@@ -131,29 +131,29 @@ impl FinishRun {
 /// Answer to `POST /runlog/v1/runs/{runId}/records`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredBatch {
-    /// Records of the batch that are durable now.
+    /// Number of records of the batch that are durable.
     pub stored: u64,
-    /// True when the batch had been stored before, and nothing was added now.
+    /// True if the batch had been stored before, and nothing was added.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
 }
 
-/// Answer to `POST /runlog/v1/runs/{runId}/records`: what became of a batch, line by line where something was wrong.
+/// Response of `POST /runlog/v1/runs/{runId}/records`: the result of a batch, with details of rejected lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredLines {
-    /// Records of the batch that are durable now.
+    /// Number of records of the batch that are durable.
     pub stored: u64,
-    /// True when the batch had been stored before, and nothing was added now.
+    /// True if the batch had been stored before, and nothing was added.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
-    /// Texts that were not whole (half of a surrogate pair, bytes that are no UTF-8, raw control characters), and were
-    /// mended.
+    /// Number of texts with invalid characters (unpaired surrogates, bytes that are not UTF-8, raw control characters),
+    /// which were replaced.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
-    /// Lines that were not stored; only with `badLines=skip`, and otherwise such a line refuses the batch.
+    /// Number of rejected lines; only with `badLines=skip`, otherwise such a line rejects the batch.
     #[serde(default, rename = "refusedLines", skip_serializing_if = "is_zero")]
     pub refused_lines: u64,
-    /// The first hundred of them.
+    /// The first hundred rejected lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedLine>,
 }
@@ -161,31 +161,32 @@ pub struct StoredLines {
 /// A line that was not stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedLine {
-    /// Its number, from 1.
+    /// Line number, starting at 1.
     pub line: u64,
-    /// Why it was not.
+    /// The reason.
     pub reason: String,
 }
 
-/// Answer to `POST /runlog/v1/events`.
+/// Response of `POST /runlog/v1/events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredEvents {
-    /// Events that are durable now, those stored before included.
+    /// Number of events that are durable, including those stored before.
     pub stored: u64,
-    /// Runs that began with them.
+    /// Number of runs started by these events.
     pub begun: u64,
-    /// Runs that ended with them.
+    /// Number of runs ended by these events.
     pub ended: u64,
-    /// Events that were not stored, and will never be.
+    /// Number of events that were not stored and never can be.
     pub refused: u64,
-    /// Why the first of those was not.
+    /// The reason why the first of them was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Texts that were not whole (half of a surrogate pair, bytes that are no UTF-8, raw control characters), and were
-    /// mended.
+    /// Number of texts with invalid characters (unpaired surrogates, bytes that are not UTF-8, raw control characters),
+    /// which were replaced.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
-    /// Events whose time could not be read: they have the time of their arrival, and keep what they said as a field.
+    /// Number of events whose time could not be parsed: they have their time of arrival, and keep the original value in
+    /// a field.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub undated: u64,
 }

@@ -5,15 +5,15 @@ use utoipa::ToSchema;
 
 use crate::Timestamp;
 
-/// A query that the caller keeps.
+/// A saved query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SavedQueryBody {
-    /// What it is called.
+    /// Name of the query.
     pub name: String,
-    /// Its text.
+    /// The text of the query.
     pub query: String,
-    /// When it was last kept.
+    /// When it was last saved.
     pub changed_at: Timestamp,
 }
 
@@ -21,7 +21,7 @@ pub struct SavedQueryBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSavedQuery {
-    /// Its text.
+    /// The text of the query.
     #[schema(min_length = 1, max_length = 65536, pattern = r"\S")]
     pub query: String,
 }

@@ -5,34 +5,34 @@ use utoipa::ToSchema;
 
 use crate::{RunId, TaskId, Timestamp, WorkspaceId};
 
-/// Records that were found, the newest first.
+/// Records found by a search, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchAnswer {
     /// The records.
     pub items: Vec<FoundRecord>,
-    /// Goes on after these, given as the parameter `cursor`; absent when there is nothing more.
+    /// Cursor to continue after these records, for the parameter `cursor`; absent if there are no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// What was looked through for this answer.
+    /// The amount of data searched for this response.
     pub scanned: Scanned,
-    /// False when its time was up before it had found as many as were asked for: there may be more with the cursor.
+    /// False if the time budget was used up before the limit was reached: there may be more results with the cursor.
     pub complete: bool,
-    /// What could not be looked through; absent when everything could.
+    /// What could not be searched; absent if everything could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<Unreadable>,
 }
 
-/// Records that a search could not look at, because what holds them is damaged or gone.
+/// Records that could not be searched because they are damaged or missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unreadable {
-    /// How many they are.
+    /// Number of records.
     pub records: u64,
-    /// Their runs, at most 100 of them.
+    /// Their runs, at most 100.
     pub runs: Vec<RunId>,
 }
 
-/// A record that was found.
+/// A record found by a search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FoundRecord {
@@ -47,18 +47,18 @@ pub struct FoundRecord {
     /// When it was logged. Unit: epoch milliseconds.
     #[schema(value_type = i64, example = 1614696623123_i64)]
     pub log_timestamp: i64,
-    /// `TRACE` to `FATAL`, or whatever the engine wrote.
+    /// `TRACE` to `FATAL`, or any other value that the engine sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
-    /// The text; a long one is cut, and ends with `…`.
+    /// The text; truncated and ending with `…` if it is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_message: Option<String>,
 }
 
-/// What a search looked through.
+/// The amount of data searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Scanned {
-    /// Records that were looked at.
+    /// Number of records scanned.
     pub records: u64,
     /// Bytes of messages.
     pub bytes: u64,

@@ -15,23 +15,23 @@ pub struct NewSession {
     pub token: String,
 }
 
-/// Who calls, and what they may do.
+/// The caller and its rights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionBody {
-    /// The id of the user or the service account.
+    /// ID of the user or the service account.
     pub id: String,
-    /// The name.
+    /// Name.
     pub name: String,
     /// A person or a program.
     pub kind: SessionKind,
-    /// True for an administrator, who may do everything.
+    /// True for an administrator, who has all rights.
     pub administrator: bool,
     /// Permissions for the whole archive.
     pub permissions: Vec<String>,
-    /// The workspaces in which the caller has a right.
+    /// The workspaces in which the caller has rights.
     pub workspaces: Vec<SessionWorkspace>,
-    /// When the session ends by itself; absent for a caller that shows a token instead.
+    /// When the session expires; absent if the caller used a token instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
     /// The version of the service.
@@ -48,14 +48,14 @@ pub enum SessionKind {
     ServiceAccount,
 }
 
-/// A workspace in which the caller has a right.
+/// A workspace in which the caller has rights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SessionWorkspace {
-    /// Its id.
+    /// ID.
     pub id: WorkspaceId,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// The name of its environment.
+    /// Name of the environment.
     pub environment: String,
     /// The rights.
     pub rights: Vec<Right>,

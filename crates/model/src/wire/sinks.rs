@@ -5,38 +5,38 @@ use utoipa::ToSchema;
 
 use crate::Timestamp;
 
-/// A sink, and how far the deliveries to it are.
+/// A sink and the progress of its deliveries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkBody {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// What it is: `files`, `otlp`, `elasticsearch`, `loki`, `splunk` or `webhook`.
+    /// Kind of sink: `files`, `otlp`, `elasticsearch`, `loki`, `splunk` or `webhook`.
     pub kind: String,
-    /// Runs that are due.
+    /// Number of due runs.
     pub due: u64,
-    /// Those of the due ones whose last attempt came to nothing.
+    /// Number of due runs whose last attempt failed.
     pub failing: u64,
-    /// Runs that are delivered.
+    /// Number of delivered runs.
     pub done: u64,
-    /// Runs that it refused as a whole.
+    /// Number of runs refused as a whole.
     pub dead: u64,
-    /// Records that it took.
+    /// Number of records delivered.
     pub records: u64,
-    /// Records that it refused and that are not mended.
+    /// Number of records refused and not delivered since.
     pub refused: u64,
-    /// How long the longest waiting run has been due; 0 when nothing is due.
+    /// How long the oldest due run has been due, in seconds; 0 if nothing is due.
     pub lag_seconds: u64,
-    /// When it was last worked for.
+    /// When a deliverer last worked for it.
     pub last_seen: Timestamp,
-    /// What keeps its deliveries up.
+    /// The last error that blocks deliveries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
-/// What came of asking for another try.
+/// The result of a retry request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RetriedBody {
-    /// Runs that are due again.
+    /// Number of runs to be retried.
     pub runs: u64,
 }

@@ -138,7 +138,7 @@ async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next
             let entry = AuditEntry { status: status.as_u16(), ..entry };
             let id = entry.request_id.clone();
             if let Err(error) = store.audit().record(entry).await {
-                error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
+                error!(error = &error as &dyn std::error::Error, request.id = id, "cannot write an audit entry");
             }
         }
         response
@@ -166,7 +166,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
         (Ok(()), None) => {}
         (Err(error), _) if is_success => return unanswered(error).into_response(),
         (Err(error), _) => {
-            error!(error = &error as &dyn std::error::Error, request.id = id, "an audit entry was not written");
+            error!(error = &error as &dyn std::error::Error, request.id = id, "cannot write an audit entry");
         }
     }
     response
@@ -174,7 +174,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
 
 /// 503: what was read is not told, because nobody would know who read it.
 fn unanswered(error: Error) -> ApiError {
-    let message = "this could not be written down in the audit log, and is not answered without that; try again";
+    let message = "the audit entry of this request could not be written; the request is rejected, try again";
     ApiError { cause: Some(Arc::new(error)), ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message) }
 }
 

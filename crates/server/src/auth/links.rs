@@ -90,7 +90,10 @@ pub(crate) async fn to_file(auth: &Auth, headers: &HeaderMap, file: &PageFile) -
         Ok(Some(link)) => return Ok(link.into()),
         Ok(None) => {}
         Err(error) => {
-            warn!(error = &error as &dyn std::error::Error, "the bucket signs no link, so it leads to this service")
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the bucket cannot presign a link; the link points to this service"
+            )
         }
     }
     let key = auth.link_keys().newest().await?;
@@ -132,9 +135,10 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let message = match refusal {
             Refusal::Expired => "this link has expired",
-            Refusal::Altered => "this link was altered, or is not one that this service signed",
+            Refusal::Altered => "this link was altered, or was not signed by this service",
         };
-        Self::forbidden(message).with_detail("ask POST …/logs/status for another, or POST …/logs for a new token")
+        Self::forbidden(message)
+            .with_detail("request a new link with POST …/logs/status, or a new token with POST …/logs")
     }
 }
 

@@ -84,7 +84,7 @@ impl RateLimits {
     /// 429 when an address has sent more than is taken without proving who calls.
     pub(crate) fn check_anonymous(&self, address: Option<IpAddr>) -> Result<(), TooMany> {
         let taken = self.anonymous.take(address, Duration::ZERO);
-        taken.map(drop).map_err(|wait| TooMany::of(&self.anonymous, wait, "without a good token"))
+        taken.map(drop).map_err(|wait| TooMany::of(&self.anonymous, wait, "without a valid token"))
     }
 
     /// 429 when an address is at its limit for failures and what it shows was not found good lately: asking the catalog
@@ -92,7 +92,7 @@ impl RateLimits {
     pub(crate) fn check_credential(&self, address: Option<IpAddr>, credential: Credential<'_>) -> Result<(), TooMany> {
         match self.anonymous.wait(&address) {
             Some(wait) if !self.verified.contains(credential) => {
-                Err(TooMany::of(&self.anonymous, wait, "without a good token"))
+                Err(TooMany::of(&self.anonymous, wait, "without a valid token"))
             }
             _ => Ok(()),
         }
@@ -242,7 +242,7 @@ pub(crate) struct TooMany {
 impl TooMany {
     fn of<K>(limit: &RateLimit<K>, wait: Duration, from: &str) -> Self {
         let per_second = limit.rate.map_or(0, |rate| rate.per_second.get());
-        Self { what: format!("more than {per_second} requests a second {from}"), wait }
+        Self { what: format!("more than {per_second} requests per second {from}"), wait }
     }
 }
 
@@ -250,7 +250,7 @@ impl From<TooMany> for ApiError {
     fn from(too_many: TooMany) -> Self {
         let seconds = too_many.seconds();
         Self::new(StatusCode::TOO_MANY_REQUESTS, too_many.what)
-            .with_detail(format!("try again in {seconds} s; nothing was done"))
+            .with_detail(format!("try again in {seconds} s; the request had no effect"))
             .retried_after(seconds)
     }
 }

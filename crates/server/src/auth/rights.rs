@@ -100,7 +100,7 @@ pub(crate) async fn require(store: &Store, caller: &Caller, workspace: Workspace
     let (word, missing) = (if missing.len() == 1 { "right" } else { "rights" }, missing.join(", "));
     Err(ApiError::forbidden(format!("{} lacks the {word} {missing} on workspace {workspace}", caller.name))
         .with_detail(format!(
-            "whoever manages the workspace can grant it: runlog admin rights grant --workspace {workspace} …"
+            "a manager of the workspace can grant it: runlog admin rights grant --workspace {workspace} …"
         )))
 }
 
@@ -110,7 +110,7 @@ pub(crate) async fn publisher(store: &Store, caller: &Caller) -> ApiResult<()> {
     match store.accounts().workspaces_with(caller, right).await? {
         Some(workspaces) if workspaces.is_empty() => {
             let message = format!("{} has the right {} on no workspace", caller.name, right.console_name());
-            Err(ApiError::forbidden(message).with_detail("whoever manages a workspace can grant it"))
+            Err(ApiError::forbidden(message).with_detail("a manager of a workspace can grant it"))
         }
         _ => Ok(()),
     }
@@ -133,7 +133,7 @@ pub(crate) async fn readable_workspaces(store: &Store, caller: &Caller) -> ApiRe
 pub(crate) fn administrator(caller: &Caller) -> ApiResult<()> {
     match caller.administrator {
         true => Ok(()),
-        false => Err(ApiError::forbidden(format!("{} is no administrator of this archive", caller.name))),
+        false => Err(ApiError::forbidden(format!("{} is not an administrator of this archive", caller.name))),
     }
 }
 

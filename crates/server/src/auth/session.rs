@@ -48,7 +48,8 @@ pub(crate) async fn session(auth: &Auth, text: &str, method: &Method, headers: &
         return Err(ended());
     }
     if !method.is_safe() && !headers.contains_key(WEB_HEADER) {
-        let message = format!("a request that changes something needs the header {WEB_HEADER} beside the cookie");
+        let message =
+            format!("a request that changes something needs the header {WEB_HEADER} in addition to the cookie");
         return Err(ApiError::forbidden(message).with_detail("programs send a token instead of a cookie"));
     }
     Ok(session)

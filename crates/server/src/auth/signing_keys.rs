@@ -45,7 +45,7 @@ impl KeyRing {
     pub(crate) async fn newest(&self) -> ApiResult<SigningKey> {
         let known = self.no_older_than(limits::KEYS_LOOK_EVERY_MS).await?;
         let newest = known.first().cloned();
-        newest.ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the keys are being changed; try again"))
+        newest.ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the keys are being rotated; try again"))
     }
 
     /// The key with this id. One that is not known may have been made by another node just now; one that was revoked

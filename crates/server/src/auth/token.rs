@@ -109,12 +109,12 @@ pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<NewSessi
 
 /// 401: nobody is known by this token.
 pub(crate) fn unknown_token() -> ApiError {
-    ApiError::unauthorized("this token is not known here, or was revoked")
+    ApiError::unauthorized("this token is unknown, or was revoked")
 }
 
 fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
     let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
-        ApiError::unauthorized("a token is needed").with_detail("send the header Authorization: Bearer <token>")
+        ApiError::unauthorized("a token is required").with_detail("send the header Authorization: Bearer <token>")
     })?;
     let text = value.to_str().unwrap_or_default().trim();
     match text.split_once(' ') {
@@ -147,7 +147,7 @@ pub(crate) async fn issue(auth: &Auth, account: &str) -> ApiResult<String> {
     let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key.value)).map_err(|error| ApiError {
         cause: Some(std::sync::Arc::new(error)),
-        ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "no access token could be made")
+        ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot create an access token")
     })
 }
 
@@ -161,7 +161,7 @@ struct VerifiedToken {
 
 /// The service account that a token was issued to.
 async fn account_of(auth: &Auth, token: &str) -> ApiResult<VerifiedToken> {
-    let unknown = || ApiError::unauthorized("this token is not known here");
+    let unknown = || ApiError::unauthorized("this token is unknown");
     let key_id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(unknown)?;
     let key = auth.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
     let mut validation = Validation::new(Algorithm::HS256);
@@ -174,7 +174,7 @@ async fn account_of(auth: &Auth, token: &str) -> ApiResult<VerifiedToken> {
     match claims.exp > auth.now_seconds() {
         true => Ok(VerifiedToken { account: claims.sub, key_id, expires_seconds: claims.exp }),
         false => Err(ApiError::unauthorized("this access token has expired")
-            .with_detail("ask for a new one at POST /security/oauth/token")),
+            .with_detail("request a new one with POST /security/oauth/token")),
     }
 }
 

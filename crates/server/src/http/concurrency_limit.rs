@@ -52,8 +52,8 @@ impl ConcurrencyLimit {
         match tokio::time::timeout(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
-                let message = format!("as many {} as may be are under way; try again in a moment", self.what);
-                let detail = format!("{} says how many may be under way at a time", self.setting);
+                let message = format!("too many concurrent {}; try again in a moment", self.what);
+                let detail = format!("the limit is set with {}", self.setting);
                 Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).with_detail(detail))
             }
         }

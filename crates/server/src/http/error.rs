@@ -69,13 +69,15 @@ impl From<runlog_store::Error> for ApiError {
         let message = match error.kind() {
             ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::Conflict => error.to_string(),
             ErrorKind::Unavailable | ErrorKind::Busy => {
-                "the archive is away or busy; nothing was changed, try again".to_owned()
+                "the archive is unavailable or busy; nothing was changed, try again".to_owned()
             }
-            ErrorKind::Corrupt => "the archive could not read what it holds; its log says more".to_owned(),
+            ErrorKind::Corrupt => "the archive could not read stored data; see the log of the service".to_owned(),
         };
         // The key of an object tells nothing of the place where it lies.
         let detail = error.damaged_object().map(|key| {
-            format!("object {key} is damaged or gone; `runlog archive verify` tells which runs it holds and what to do")
+            format!(
+                "object {key} is damaged or missing; `runlog archive verify` lists the affected runs and what to do"
+            )
         });
         let cause = status.is_server_error().then(|| Arc::new(error) as Arc<dyn StdError + Send + Sync>);
         Self { status, message, detail, retry_after: None, cause }

@@ -23,7 +23,7 @@ impl Fiql {
         // Each is held against each thing of the list.
         if text.len() > limits::FIQL_BYTES_MAX || text.split([',', ';']).count() > limits::FIQL_COMPARISONS_MAX {
             return Err(ApiError::invalid(format!(
-                "query: this is longer than {} bytes, or more than {} comparisons; ask in parts",
+                "query: longer than {} bytes, or more than {} comparisons; split the request",
                 limits::FIQL_BYTES_MAX,
                 limits::FIQL_COMPARISONS_MAX
             )));

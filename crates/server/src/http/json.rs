@@ -29,7 +29,7 @@ pub(crate) async fn read(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
         let is_too_long = std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("limit"));
         match is_too_long {
             true => ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {bytes_max} bytes")),
-            false => ApiError::invalid("the body broke off before its end; send it again"),
+            false => ApiError::invalid("the body is truncated; send it again"),
         }
     })
 }

@@ -135,7 +135,7 @@ pub(crate) fn bounded<T>(name: &str, values: Vec<T>) -> ApiResult<Vec<T>> {
     match values.len() {
         0..=limits::LIST_VALUES_MAX => Ok(values),
         count => Err(ApiError::invalid(format!(
-            "{name}: {count} values are more than {}; ask in parts",
+            "{name}: {count} values are more than {}; split the request",
             limits::LIST_VALUES_MAX
         ))),
     }
@@ -158,10 +158,10 @@ fn wrong(name: &str, text: &str, expected: &str) -> ApiError {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "it is described and never made")]
 pub(crate) struct ListQuery {
-    /// Most items of the page.
+    /// Maximum number of items per page.
     #[param(minimum = 1, maximum = 100, default = 100)]
     limit: Option<u64>,
-    /// Items before the page.
+    /// Number of items to skip.
     #[param(minimum = 0, default = 0)]
     offset: Option<u64>,
 }
@@ -171,19 +171,19 @@ pub(crate) struct ListQuery {
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[allow(dead_code, reason = "it is described and never made")]
 pub(crate) struct WindowQuery {
-    /// Those that began in, ended in, or went on across the time from here; epoch milliseconds.
+    /// Only executions active at or after this time; epoch milliseconds.
     #[param(minimum = 0)]
     from: Option<u64>,
-    /// To here; epoch milliseconds; now when absent.
+    /// Only executions active at or before this time; epoch milliseconds; default now.
     #[param(minimum = 0)]
     to: Option<u64>,
-    /// The last so many days; wins over `from` and `to`. Most, and when nothing is named: 60, a setting.
+    /// Only executions of the last so many days; overrides `from` and `to`. Maximum and default: 60, configurable.
     #[param(minimum = 1, maximum = 60)]
     last_days: Option<u64>,
-    /// Most items of the page.
+    /// Maximum number of items per page.
     #[param(minimum = 1, maximum = 100, default = 100)]
     limit: Option<u64>,
-    /// Items before the page.
+    /// Number of items to skip.
     #[param(minimum = 0, default = 0)]
     offset: Option<u64>,
 }
@@ -193,10 +193,10 @@ pub(crate) struct WindowQuery {
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[allow(dead_code, reason = "it is described and never made")]
 pub(crate) struct ScopeQuery {
-    /// Those of one environment.
+    /// Only items of this environment.
     #[param(pattern = "^[0-9a-f]{24}$")]
     environment_id: Option<String>,
-    /// Those of one workspace.
+    /// Only items of this workspace.
     #[param(pattern = "^[0-9a-f]{24}$")]
     workspace_id: Option<String>,
 }
@@ -206,13 +206,13 @@ pub(crate) struct ScopeQuery {
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[allow(dead_code, reason = "it is described and never made")]
 pub(crate) struct RuntimeQuery {
-    /// Those of one artifact.
+    /// Only items of this artifact.
     artifact_id: Option<String>,
-    /// Those of one kind of runtime, such as `REMOTE_ENGINE`.
+    /// Only items of this kind of runtime, such as `REMOTE_ENGINE`.
     runtime_type: Option<String>,
-    /// Those of one engine or cluster.
+    /// Only items of this engine or cluster.
     runtime_id: Option<String>,
-    /// Those of one run profile.
+    /// Only items of this run profile.
     runtime_run_profile_id: Option<String>,
 }
 
@@ -221,10 +221,10 @@ pub(crate) struct RuntimeQuery {
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[allow(dead_code, reason = "it is described and never made")]
 pub(crate) struct RangeQuery {
-    /// The earliest time, inside; whole seconds or fractions, `Z` or an offset.
+    /// Earliest time, inclusive; with or without fractional seconds, with `Z` or an offset.
     #[param(format = DateTime)]
     start_time: Option<String>,
-    /// The latest time, inside.
+    /// Latest time, inclusive.
     #[param(format = DateTime)]
     end_time: Option<String>,
 }

@@ -41,7 +41,7 @@ pub struct Network {
 
 /// A text that is no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7")]
+#[error("{0:?} is not a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7")]
 pub struct NetworkError(String);
 
 impl FromStr for Network {
@@ -207,7 +207,7 @@ async fn second_version(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Opt
 }
 
 fn no_proxy_header() -> io::Error {
-    let message = "a trusted proxy opened a connection without the PROXY protocol; is it set to send it?";
+    let message = "a trusted proxy opened a connection without the PROXY protocol; check its configuration";
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 

@@ -74,8 +74,8 @@ fn find_client(proxies: &Proxies, request: &Request) -> Option<IpAddr> {
 fn hosts(request: &Request) -> ApiResult<()> {
     let mut named = request.headers().get_all(header::HOST).iter();
     match (request.version(), named.next(), named.next()) {
-        (_, _, Some(_)) => Err(ApiError::invalid("the request names two hosts; send one Host header")),
-        (Version::HTTP_11, None, None) => Err(ApiError::invalid("the request names no host; send a Host header")),
+        (_, _, Some(_)) => Err(ApiError::invalid("the request has two hosts; send one Host header")),
+        (Version::HTTP_11, None, None) => Err(ApiError::invalid("the request has no host; send a Host header")),
         _ => Ok(()),
     }
 }
@@ -168,7 +168,8 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
 const RETRY_AFTER_SECONDS: &str = "2";
 
 fn panicked() -> Response {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the service broke while it handled this request").into_response()
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error occurred while handling this request")
+        .into_response()
 }
 
 /// The failure that an answer stands for; also those that the framework makes without our words.
@@ -178,7 +179,7 @@ fn problem_of(method: &Method, response: &Response) -> Option<ApiError> {
     }
     let status = response.status();
     let message = match status {
-        StatusCode::METHOD_NOT_ALLOWED => format!("{method} is not allowed here; the Allow header names what is"),
+        StatusCode::METHOD_NOT_ALLOWED => format!("{method} is not allowed here; see the Allow header"),
         StatusCode::PAYLOAD_TOO_LARGE => "the body is too large".to_owned(),
         _ if status.is_client_error() || status.is_server_error() => {
             status.canonical_reason().unwrap_or("request failed").to_lowercase()

@@ -79,9 +79,9 @@ impl TlsFiles {
         match self.load() {
             Ok(fresh) => {
                 config.reload_from_config(fresh);
-                info!("the certificate was read again from {}", self.certificate.display());
+                info!("reloaded the certificate from {}", self.certificate.display());
             }
-            Err(error) => warn!("{error}; the certificate from before stays in use"),
+            Err(error) => warn!("{error}; the previous certificate stays in use"),
         }
     }
 
@@ -96,7 +96,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error))?;
     let certificates = read.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(path, error))?;
     match certificates.is_empty() {
-        true => Err(wrong(path, "there is no certificate in it")),
+        true => Err(wrong(path, "it contains no certificate")),
         false => Ok(certificates),
     }
 }

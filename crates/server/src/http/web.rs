@@ -85,7 +85,7 @@ pub(crate) async fn answer(method: Method, uri: Uri, headers: HeaderMap) -> Resp
             return index(&headers);
         }
     }
-    let message = "there is nothing at this address; GET / lists what there is";
+    let message = "there is nothing at this address; GET / lists all paths";
     ApiError::new(StatusCode::NOT_FOUND, message).into_response()
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn index(headers: &HeaderMap) -> Response {
         Some(file) => show(PAGE, file, headers),
         None => {
             let message = "this runlog was built without its web UI";
-            let detail = "build it with `make web` and build runlog again; the API is all there, /docs shows it";
+            let detail = "build it with `make web` and build runlog again; the API is available, see /docs";
             ApiError::new(StatusCode::NOT_FOUND, message).with_detail(detail).into_response()
         }
     }

@@ -41,7 +41,8 @@ pub(crate) async fn read_whole(
     let mut bytes = Vec::new();
     while lines.read_chunk().await? {
         if bytes.len() + lines.chunk.len() > bounds.events_bytes_max {
-            let message = format!("the body is longer than {} bytes; send it in parts", bounds.events_bytes_max);
+            let message =
+                format!("the body is longer than {} bytes; split it into several requests", bounds.events_bytes_max);
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         append(&mut bytes, &lines.chunk, bounds.events_bytes_max, &mut lines.memory).await?;
@@ -79,7 +80,7 @@ pub(crate) fn content_coding(headers: &HeaderMap) -> ApiResult<Coding> {
         "zstd" => Ok(Coding::Zstd),
         _ => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("Content-Encoding {text:?} is not known here; send gzip, zstd or plain text"),
+            format!("unknown Content-Encoding {text:?}; send gzip, zstd or uncompressed data"),
         )),
     }
 }
@@ -285,7 +286,10 @@ impl Lines {
         }
         let received = self.received.load(Ordering::Relaxed);
         if self.unpacked > limits::UNPACK_BYTES_FREE + received.saturating_mul(self.bounds.unpack_ratio_max) {
-            return too_large(format!("the body unpacks to more than {} times its size", self.bounds.unpack_ratio_max));
+            return too_large(format!(
+                "the body decompresses to more than {} times its size",
+                self.bounds.unpack_ratio_max
+            ));
         }
         Ok(())
     }
@@ -297,20 +301,22 @@ fn broken(number: u64, coding: Coding, error: &io::Error) -> ApiError {
         Coding::Zstd if error.to_string().contains("too much memory") => {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, too_wide())
         }
-        Coding::Identity => ApiError::invalid(format!("the body broke off in line {number}; send it again")),
+        Coding::Identity => ApiError::invalid(format!("the body is truncated in line {number}; send it again")),
         _ => ApiError::invalid(format!(
-            "the body cannot be unpacked in line {number} ({error}); is it whole {coding:?}?"
+            "the body cannot be decompressed in line {number} ({error}); check that it is complete and in {coding:?} format"
         )),
     }
 }
 
 fn too_wide() -> String {
     let bytes = limits::ZSTD_WINDOW_MAX;
-    format!("unpacking the body takes a window of more than {bytes} bytes; pack it without --long and --ultra")
+    format!(
+        "decompressing the body requires a window of more than {bytes} bytes; compress it without --long and --ultra"
+    )
 }
 
 fn timed_out() -> ApiError {
-    ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body stood still for too long; send it again")
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout while receiving the body; send it again")
 }
 
 #[cfg(test)]

@@ -125,7 +125,8 @@ impl Share {
     async fn grow(&mut self, bytes: usize, what: &str) -> ApiResult<()> {
         let wanted = self.bytes.saturating_add(bytes);
         if wanted > self.bytes_max {
-            let message = format!("{what}, the body takes more than {} bytes; send it in parts", self.bytes_max);
+            let message =
+                format!("{what}, the body takes more than {} bytes; split it into several requests", self.bytes_max);
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         self.bytes = wanted;

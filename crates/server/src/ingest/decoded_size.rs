@@ -218,7 +218,7 @@ pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
 }
 
 /// A message of an OTLP request whose texts are UTF-8, with U+FFFD for what was none, and how many were not; none where
-/// it breaks off, or is nested too deeply.
+/// it is truncated or nested too deeply.
 pub(crate) fn with_whole_texts(message: &[u8], kind: Message, texts: &mut u64) -> Option<Vec<u8>> {
     whole_texts(message, kind, texts, DEPTH_MAX)
 }
@@ -281,7 +281,7 @@ fn part<'a>(rest: &mut &'a [u8], length: u64) -> ApiResult<&'a [u8]> {
 }
 
 fn wrong() -> ApiError {
-    ApiError::invalid("the body is not an ExportLogsServiceRequest: it breaks off, or is nested too deeply")
+    ApiError::invalid("the body is not an ExportLogsServiceRequest: it is truncated or nested too deeply")
 }
 
 #[cfg(test)]

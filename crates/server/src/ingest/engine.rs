@@ -105,7 +105,7 @@ pub(crate) fn events(body: &[u8]) -> ApiResult<Events> {
             Ok(event) => events.add(event),
             Err(error) if plain.starts_with(b"{") || plain.starts_with(b"[{") || plain.starts_with(b"[[") => {
                 is_json_wrong = true;
-                let why = format!("line {}, column {}: no event: {error}", index + 1, error.column());
+                let why = format!("line {}, column {}: not an event: {error}", index + 1, error.column());
                 events.refused.add(1, why);
             }
             Err(_) => match syslog::read(&String::from_utf8_lossy(plain)) {
@@ -145,7 +145,7 @@ impl Events {
                 last.more.push('\n');
                 last.more.push_str(&String::from_utf8_lossy(line));
             }
-            None => self.refused.add(1, format!("line {number}: plain text, and no event before it to go on with")),
+            None => self.refused.add(1, format!("line {number}: plain text without a preceding event")),
         }
     }
 
@@ -164,7 +164,7 @@ impl Events {
         for (index, one) in all.into_iter().enumerate() {
             match read(one.get().as_bytes(), &mut self.repaired) {
                 Ok(event) => self.add(event),
-                Err(error) => self.refused.add(1, format!("element {}: no event: {error}", index + 1)),
+                Err(error) => self.refused.add(1, format!("element {}: not an event: {error}", index + 1)),
             }
         }
         true
@@ -227,7 +227,7 @@ fn run_of(event: &Object) -> Result<RunId, String> {
         }
     }
     Err(match wrong {
-        Some(text) => format!("{:?} is not the id of a run (a UUID)", text.chars().take(64).collect::<String>()),
+        Some(text) => format!("{:?} is not the ID of a run (a UUID)", text.chars().take(64).collect::<String>()),
         None => format!("an event names no run: it has none of the fields {}", RUN.join(", ")),
     })
 }

@@ -335,8 +335,10 @@ async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResu
     }
     let Some(workspace_id) = hint.workspace_id else {
         return Err(ApiError::not_found(match hint.task_id {
-            Some(id) => format!("run {run_id} is of task {id}, which is not known; name its workspace, or make it"),
-            None => format!("run {run_id} is not known, and no task is named"),
+            Some(id) => format!(
+                "run {run_id} belongs to task {id}, which does not exist; name its workspace, or create the task"
+            ),
+            None => format!("run {run_id} does not exist, and no task is named"),
         }));
     };
     make_workspace(sender, workspace_id, hint).await?;
@@ -344,7 +346,7 @@ async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResu
     let name = match (&hint.task_name, hint.task_id) {
         (Some(name), _) => name.clone(),
         (None, Some(id)) => id.to_string(),
-        (None, None) => return Err(ApiError::not_found(format!("run {run_id} is not known, and no task is named"))),
+        (None, None) => return Err(ApiError::not_found(format!("run {run_id} does not exist, and no task is named"))),
     };
     let new = NewTask {
         id: hint.task_id,
@@ -366,7 +368,7 @@ async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, hint: &TaskHint) -
         return Ok(());
     }
     if !sender.caller.administrator {
-        let message = format!("there is no workspace {id} in this archive; an administrator makes it");
+        let message = format!("there is no workspace {id} in this archive; ask an administrator to create it");
         return Err(ApiError::not_found(message));
     }
     if let Some(environment_id) = hint.environment_id {

@@ -94,8 +94,8 @@ fn take(
     let found = attributes.first(&names.run);
     let Some(run_id) = found.as_deref().and_then(|text| text.parse::<RunId>().ok()) else {
         intake.refuse(match found {
-            Some(text) => format!("{:?} is not the id of a run (a UUID)", text.chars().take(64).collect::<String>()),
-            None => format!("no run is named: set one of the attributes {}", names.run.join(", ")),
+            Some(text) => format!("{:?} is not the ID of a run (a UUID)", text.chars().take(64).collect::<String>()),
+            None => format!("the run is not named: set one of the attributes {}", names.run.join(", ")),
         });
         return 0;
     };

@@ -104,7 +104,7 @@ fn part<T: Default>(
     match &value {
         Value::Null => Ok(T::default()),
         Value::Object(fields) => read(fields),
-        _ => Err("it is no object".to_owned()),
+        _ => Err("it is not an object".to_owned()),
     }
 }
 
@@ -147,7 +147,7 @@ fn text(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<Strin
         Some(Value::String(text)) => Ok(text.clone()),
         // Some loggers write their number for a level; a text is what is made of it anyway.
         Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
-        Some(_) => Err(format!("{name}: it is no text")),
+        Some(_) => Err(format!("{name}: it is not a string")),
     }
 }
 
@@ -220,11 +220,11 @@ fn key_values(list: Option<&Value>) -> Result<Vec<KeyValue>, Wrong> {
     let list = match list {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(list)) => list,
-        Some(_) => return Err(": it is no array".to_owned()),
+        Some(_) => return Err(": it is not an array".to_owned()),
     };
     let read = |(index, value): (usize, &Value)| {
         let wrong = |why: Wrong| format!("[{index}]: {why}");
-        let fields = value.as_object().ok_or_else(|| wrong("it is no object".to_owned()))?;
+        let fields = value.as_object().ok_or_else(|| wrong("it is not an object".to_owned()))?;
         let key = text(fields, "key", "key").map_err(wrong)?;
         let value = field(fields, "value", "value").map(any_value).transpose().map_err(wrong)?;
         Ok(KeyValue { key, value, ..KeyValue::default() })
@@ -234,13 +234,13 @@ fn key_values(list: Option<&Value>) -> Result<Vec<KeyValue>, Wrong> {
 
 /// A value; how deep it goes is bounded by the reader of the JSON.
 fn any_value(value: &Value) -> Result<AnyValue, Wrong> {
-    let fields = value.as_object().ok_or("it is no object with a value like stringValue")?;
+    let fields = value.as_object().ok_or("it is not an object with a value such as stringValue")?;
     let values = |fields: &Map<String, Value>| match fields.get("values") {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(values)) => values.iter().map(element).collect(),
-        Some(_) => Err("values: it is no array".to_owned()),
+        Some(_) => Err("values: it is not an array".to_owned()),
     };
-    let object = |value: &Value| value.as_object().cloned().ok_or_else(|| "it is no object".to_owned());
+    let object = |value: &Value| value.as_object().cloned().ok_or_else(|| "it is not an object".to_owned());
     let mut read = None;
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
         let wrong = || format!("{name}: {} is none", shown(value));

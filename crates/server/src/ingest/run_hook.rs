@@ -74,13 +74,13 @@ impl<'a> WantedRun<'a> {
 pub(crate) enum HookError {
     #[error("the run hook took longer than {} s", limits::RUN_HOOK_TIME_MAX.as_secs())]
     TimedOut,
-    #[error("the run hook's command cannot be started")]
+    #[error("cannot start the command of the run hook")]
     NotStarted(#[source] std::io::Error),
-    #[error("the run hook's command ended with {0}")]
+    #[error("the command of the run hook failed with {0}")]
     Ended(std::process::ExitStatus),
-    #[error("the run hook's address does not answer")]
+    #[error("the URL of the run hook does not respond")]
     NoAnswer(#[source] reqwest::Error),
-    #[error("the run hook's address answered {0}")]
+    #[error("the URL of the run hook returned {0}")]
     Refused(reqwest::StatusCode),
     #[error("the run has no JSON form")]
     Json(#[from] serde_json::Error),
@@ -90,10 +90,10 @@ impl RunHook {
     /// A command, or an address when it begins with `http://` or `https://`.
     pub fn read(text: &str) -> Result<Self, String> {
         if text.starts_with("http://") || text.starts_with("https://") {
-            return text.parse().map(Self::Url).map_err(|error| format!("the run hook is not an address: {error}"));
+            return text.parse().map(Self::Url).map_err(|error| format!("the run hook is not a URL: {error}"));
         }
         match text.trim().is_empty() {
-            true => Err("the run hook is empty; give a command or an address".to_owned()),
+            true => Err("the run hook is empty; set a command or a URL".to_owned()),
             false => Ok(Self::Command(text.to_owned())),
         }
     }

@@ -167,13 +167,13 @@ impl Metrics {
         registry.register("http_requests", "Requests by route and status", Family::clone(&requests));
         registry.register_with_unit(
             "http_request_duration",
-            "Time to the answer's head",
+            "Time to the response headers",
             Unit::Seconds,
             durations.clone(),
         );
         registry.register("records_in", "Records stored", records_in.clone());
-        registry.register("records_out", "Records given out, in page files and live pages", records_out.clone());
-        registry.register("pages_requested", "Pages asked for", pages.clone());
+        registry.register("records_out", "Records returned, in page files and live pages", records_out.clone());
+        registry.register("pages_requested", "Pages requested", pages.clone());
         Self { registry, requests, durations, records_in, records_out, pages }
     }
 
@@ -221,16 +221,20 @@ fn node_registry(node: &NodeMetrics) -> Registry {
         waiting.get_or_create(&labels).set(whole(pool.waiting));
         open_max.get_or_create(&labels).set(whole(pool.open_max));
     }
-    registry.register("catalog_connections", "Connections to the catalog that are open", open);
-    registry.register("catalog_connections_idle", "Those of them that nobody uses", idle);
-    registry.register("catalog_connections_max", "Most connections to the catalog that may be open", open_max);
-    registry.register("catalog_connections_waited_for", "Calls that wait for a connection to the catalog", waiting);
+    registry.register("catalog_connections", "Open connections to the catalog", open);
+    registry.register("catalog_connections_idle", "Idle connections to the catalog", idle);
+    registry.register("catalog_connections_max", "Maximum number of connections to the catalog", open_max);
+    registry.register(
+        "catalog_connections_waited_for",
+        "Calls that had to wait for a connection to the catalog",
+        waiting,
+    );
 
     let errors = Family::<OperationLabels, Counter>::default();
     for figures in &node.store.objects {
         errors.get_or_create(&OperationLabels { operation: figures.operation }).inc_by(figures.errors);
     }
-    registry.register("object_errors", "Requests to the objects, files or bucket, that failed", errors);
+    registry.register("object_errors", "Failed requests to the folder or bucket of the objects", errors);
 
     let (held, most) = (Family::<MemoryLabels, Gauge>::default(), Family::<MemoryLabels, Gauge>::default());
     let memories = [
@@ -242,18 +246,17 @@ fn node_registry(node: &NodeMetrics) -> Registry {
         held.get_or_create(&MemoryLabels { of }).set(whole(now));
         most.get_or_create(&MemoryLabels { of }).set(whole(max));
     }
-    let help =
-        "Memory that is held for what is being pushed: bodies as they arrive, decoded, and records not stored yet";
+    let help = "Memory used for pushed data: bodies being received, decoded bodies, and records not stored yet";
     registry.register("ingest_memory_bytes", help, held);
-    registry.register("ingest_memory_max_bytes", "What there is of that memory", most);
+    registry.register("ingest_memory_max_bytes", "Limit of the memory for pushed data", most);
 
     let (taken, all) = (Family::<ConcurrencyLabels, Gauge>::default(), Family::<ConcurrencyLabels, Gauge>::default());
     for (of, (now, max)) in node.concurrency {
         taken.get_or_create(&ConcurrencyLabels { of }).set(whole(now));
         all.get_or_create(&ConcurrencyLabels { of }).set(whole(max));
     }
-    registry.register("turns_in_use", "Searches, pages of logs and downloads of whole logs that are under way", taken);
-    registry.register("turns_max", "How many of them may be under way at a time", all);
+    registry.register("turns_in_use", "Concurrent searches, page reads and downloads of whole logs", taken);
+    registry.register("turns_max", "Maximum number of concurrent searches, page reads and downloads", all);
     registry
 }
 
@@ -267,25 +270,25 @@ fn process_registry(process: &ProcessMetrics, started_at: Timestamp) -> Registry
             registry.register(name, help, gauge);
         }
     };
-    gauge("resident_memory_bytes", "Memory that the process has in use", process.resident_bytes);
-    gauge("virtual_memory_bytes", "Memory that the process has addresses for", process.virtual_bytes);
-    gauge("open_fds", "Files and connections that are open", process.open_fds);
-    gauge("max_fds", "Most files and connections that may be open", process.max_fds);
+    gauge("resident_memory_bytes", "Resident memory size in bytes", process.resident_bytes);
+    gauge("virtual_memory_bytes", "Virtual memory size in bytes", process.virtual_bytes);
+    gauge("open_fds", "Number of open file descriptors", process.open_fds);
+    gauge("max_fds", "Maximum number of open file descriptors", process.max_fds);
     if let Some(seconds) = process.cpu_seconds {
         let cpu = Counter::<f64, AtomicU64>::default();
         cpu.inc_by(seconds);
-        registry.register("cpu_seconds", "Processor time that the process has taken", cpu);
+        registry.register("cpu_seconds", "Total user and system CPU time spent in seconds", cpu);
     }
     let start = Seconds::default();
     start.set(started_at.as_millis() as f64 / 1_000.0);
-    registry.register("start_time_seconds", "When the process was started, since 1970", start);
+    registry.register("start_time_seconds", "Start time of the process since unix epoch in seconds", start);
     registry
 }
 
 /// How long requests to the objects took until their answers began. The library can only count them itself.
 fn write_object_durations(text: &mut String, objects: &[ObjectStoreMetrics]) -> fmt::Result {
     let name = "runlog_object_request_duration_seconds";
-    writeln!(text, "# HELP {name} Time to the beginning of an answer of the objects, files or bucket.")?;
+    writeln!(text, "# HELP {name} Time to the first byte of a response of the folder or bucket of the objects.")?;
     writeln!(text, "# TYPE {name} histogram")?;
     writeln!(text, "# UNIT {name} seconds")?;
     for figures in objects {
@@ -311,27 +314,27 @@ fn archive_registry(figures: &ArchiveMetrics, age_ms: i64, is_by_task: bool) -> 
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         registry.register(name, help, gauge);
     };
-    gauge("archive_records", "Records of all logs", figures.records);
-    gauge("archive_segments", "Objects that hold records", figures.segments);
-    gauge("archive_segment_bytes", "Bytes of those objects", figures.segment_bytes);
-    gauge("archive_page_bytes", "Bytes of page files that are kept", figures.page_bytes);
+    gauge("archive_records", "Records in all logs", figures.records);
+    gauge("archive_segments", "Objects with records", figures.segments);
+    gauge("archive_segment_bytes", "Bytes of the objects with records", figures.segment_bytes);
+    gauge("archive_page_bytes", "Bytes of stored page files", figures.page_bytes);
     gauge(
         "archive_figures_age_seconds",
-        "How long ago these were counted",
+        "Age of the metrics of the archive",
         age_ms.max(0).saturating_as::<u64>() / 1_000,
     );
     gauge(
         "archive_logs_damaged",
-        "Logs that cannot be sealed because something is lost or damaged",
+        "Logs that cannot be sealed because objects are missing or damaged",
         figures.logs_damaged,
     );
     gauge(
         "archive_objects_damaged",
-        "Objects of records that a reader or `runlog archive verify` found damaged or gone",
+        "Objects with records that a reader or `runlog archive verify` found damaged or missing",
         figures.objects_damaged,
     );
-    gauge("archive_logs_to_seal", "Logs that are due to be sealed", figures.logs_to_seal);
-    gauge("pages_waiting", "Page files asked for and not built", figures.pages_waiting);
+    gauge("archive_logs_to_seal", "Logs that are due for sealing", figures.logs_to_seal);
+    gauge("pages_waiting", "Requested page files that are not built yet", figures.pages_waiting);
     gauge("pages_failed", "Page files that could not be built", figures.pages_failed);
     if is_by_task {
         register_tasks(&mut registry, figures);
@@ -362,9 +365,9 @@ fn register_tasks(registry: &mut Registry, figures: &ArchiveMetrics) {
     }
     registry.register("task_runs", "Runs of a task by status", runs);
     registry.register("task_records", "Records of a task's logs by severity", records);
-    registry.register("task_runs_ended", "Runs of a task that have ended", ended);
-    registry.register("task_run_seconds", "Time that those took in all", seconds);
-    registry.register("task_last_success_timestamp_seconds", "When a run of a task last ended well", success);
+    registry.register("task_runs_ended", "Ended runs of a task", ended);
+    registry.register("task_run_seconds", "Total duration of the ended runs of a task", seconds);
+    registry.register("task_last_success_timestamp_seconds", "Time of the last successful run of a task", success);
 }
 
 /// How far the collecting is, from the catalog: the same on every node, wherever the collectors run.
@@ -398,13 +401,13 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
             listed.get_or_create(&upstream()).set(seconds_since(at));
         }
     }
-    registry.register("runs", "Runs of an upstream by how far they are", runs);
-    registry.register("records", "Records of logs that landed", records);
-    registry.register("pages", "Pages of logs that landed", pages);
-    registry.register("runs_failing", "Runs whose last attempt came to nothing", failing);
-    registry.register("runs_incomplete", "Runs whose log did not come whole", incomplete);
-    registry.register("lag_seconds", "How long the longest waiting run has ended", lag);
-    registry.register("listed_seconds", "How long ago runs were last listed", listed);
+    registry.register("runs", "Runs of an upstream by state", runs);
+    registry.register("records", "Records of landed logs", records);
+    registry.register("pages", "Pages of landed logs", pages);
+    registry.register("runs_failing", "Runs whose last attempt failed", failing);
+    registry.register("runs_incomplete", "Runs whose log could not be collected completely", incomplete);
+    registry.register("lag_seconds", "Time since the end of the oldest pending run", lag);
+    registry.register("listed_seconds", "Time since runs were last listed", listed);
 
     let of_hosts = |value: fn(&CollectorHeartbeat) -> Option<i64>| {
         let family = Family::<HostLabels, Gauge>::default();
@@ -415,16 +418,20 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
         }
         family
     };
-    registry.register("collectors", "Collectors at work", of_hosts(|_| Some(1)));
-    registry.register("requests_sent", "Requests of the collectors at work", of_hosts(|it| Some(it.requests)));
-    registry.register("requests_repeated", "Those of them that were sent again", of_hosts(|it| Some(it.repeated)));
-    registry.register("requests_limited", "Those of them that were answered with 429", of_hosts(|it| Some(it.limited)));
-    registry.register("requests_per_minute", "Requests that may go out in a minute", of_hosts(|it| it.per_minute));
+    registry.register("collectors", "Active collectors", of_hosts(|_| Some(1)));
+    registry.register("requests_sent", "Requests sent by the active collectors", of_hosts(|it| Some(it.requests)));
     registry.register(
-        "requests_left",
-        "Requests that may still go out in this minute",
-        of_hosts(|it| it.requests_left),
+        "requests_repeated",
+        "Requests retried by the active collectors",
+        of_hosts(|it| Some(it.repeated)),
     );
+    registry.register(
+        "requests_limited",
+        "Requests of the active collectors answered with 429",
+        of_hosts(|it| Some(it.limited)),
+    );
+    registry.register("requests_per_minute", "Requests allowed per minute", of_hosts(|it| it.per_minute));
+    registry.register("requests_left", "Requests left in the current minute", of_hosts(|it| it.requests_left));
     registry
 }
 
@@ -444,11 +451,11 @@ fn delivery_registry(sinks: &[SinkMetrics]) -> Registry {
         failing.get_or_create(&sink).set(figures.failing.saturating_as::<i64>());
         lag.get_or_create(&sink).set(figures.lag_seconds.saturating_as::<i64>());
     }
-    registry.register("runs", "Runs of a sink by how far their delivery is", runs);
-    registry.register("records", "Records that a sink took", records);
-    registry.register("records_refused", "Records that a sink refused and that are not mended", refused);
-    registry.register("runs_failing", "Runs whose last delivery came to nothing", failing);
-    registry.register("lag_seconds", "How long the longest waiting run has been due", lag);
+    registry.register("runs", "Runs of a sink by state of delivery", runs);
+    registry.register("records", "Records delivered to a sink", records);
+    registry.register("records_refused", "Records refused by a sink and not delivered since", refused);
+    registry.register("runs_failing", "Runs whose last delivery attempt failed", failing);
+    registry.register("lag_seconds", "Time for which the oldest due run has been due", lag);
     registry
 }
 
@@ -463,9 +470,9 @@ fn background_registry(states: &[WorkState]) -> Registry {
         restarts.get_or_create(&of(state)).inc_by(state.restarts);
         down.get_or_create(&of(state)).set(i64::from(state.is_down()));
     }
-    registry.register("workers", "Workers of some background work that are running", running);
-    registry.register("restarts", "How often a worker failed or panicked and was started again", restarts);
-    registry.register("down", "1 when the work fails again and again", down);
+    registry.register("workers", "Running workers of a background job", running);
+    registry.register("restarts", "Number of restarts of workers that failed or panicked", restarts);
+    registry.register("down", "1 if the background job fails repeatedly", down);
     registry
 }
 

@@ -52,7 +52,7 @@ impl<T: Send + Sync + 'static> StaleCache<T> {
                     tokio::spawn(async move {
                         if let Ok(Err(error)) = refreshing.await {
                             let error: &dyn std::error::Error = &error;
-                            warn!(error, "figures could not be gathered anew; those of before are shown");
+                            warn!(error, "cannot refresh the metrics of the archive; the previous values are returned");
                         }
                     });
                 }

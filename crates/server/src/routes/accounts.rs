@@ -28,12 +28,12 @@ fn may_give(caller: &Caller, permissions: &[String]) -> ApiResult<()> {
     match permissions.iter().find(|permission| rights::permission(caller, permission).is_err()) {
         None => Ok(()),
         Some(lacking) => {
-            Err(ApiError::forbidden(format!("{} cannot give the permission {lacking}, which it lacks", caller.name)))
+            Err(ApiError::forbidden(format!("{} cannot grant the permission {lacking}, which it lacks", caller.name)))
         }
     }
 }
 
-/// `GET /account/service-accounts`.
+/// `GET /account/service-accounts`: lists service accounts.
 #[utoipa::path(
     get,
     path = "/account/service-accounts",
@@ -48,13 +48,13 @@ pub(crate) async fn list(
     Ok(Json(app.store().accounts().service_accounts().await?))
 }
 
-/// `POST /account/service-accounts`: the answer is the only place where its secret is ever shown.
+/// `POST /account/service-accounts`: creates a service account; only this response contains its secret.
 #[utoipa::path(
     post,
     path = "/account/service-accounts",
     tag = "accounts",
     request_body(content = NewServiceAccount),
-    responses((status = 201, description = "Made; the secret is shown here and never again", body = ServiceAccountBody, headers(("location" = String, description = "Where it is"))), (status = 409, description = "The name is taken", body = ErrorBody))
+    responses((status = 201, description = "Created; only this response contains the secret", body = ServiceAccountBody, headers(("location" = String, description = "URL of the new resource"))), (status = 409, description = "The name already exists", body = ErrorBody))
 )]
 pub(crate) async fn create(
     Authenticated(caller): Authenticated,
@@ -68,12 +68,12 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(made)).into_response())
 }
 
-/// `GET /account/service-accounts/{id}`.
+/// `GET /account/service-accounts/{id}`: returns a service account.
 #[utoipa::path(
     get,
     path = "/account/service-accounts/{id}",
     tag = "accounts",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = String, Path, description = "ID")),
     responses((status = 200, description = "The service account", body = ServiceAccountBody))
 )]
 pub(crate) async fn one(
@@ -90,14 +90,14 @@ async fn found(app: &App, id: &str) -> ApiResult<Json<ServiceAccountBody>> {
     account.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no service account {id}")))
 }
 
-/// `PUT /account/service-accounts/{id}`: another name, other permissions.
+/// `PUT /account/service-accounts/{id}`: changes the name and permissions of a service account.
 #[utoipa::path(
     put,
     path = "/account/service-accounts/{id}",
     tag = "accounts",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = String, Path, description = "ID")),
     request_body(content = NewServiceAccount),
-    responses((status = 200, description = "Changed", body = ServiceAccountBody), (status = 409, description = "The name is taken", body = ErrorBody))
+    responses((status = 200, description = "Updated", body = ServiceAccountBody), (status = 409, description = "The name already exists", body = ErrorBody))
 )]
 pub(crate) async fn update(
     State(app): State<App>,
@@ -112,12 +112,12 @@ pub(crate) async fn update(
     found(&app, &id).await
 }
 
-/// `GET /account/service-accounts/count`.
+/// `GET /account/service-accounts/count`: counts service accounts.
 #[utoipa::path(
     get,
     path = "/account/service-accounts/count",
     tag = "accounts",
-    responses((status = 200, description = "How many there are", body = CountBody))
+    responses((status = 200, description = "Number of service accounts", body = CountBody))
 )]
 pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authenticated) -> ApiResult<Json<CountBody>> {
     may_manage(&caller)?;
@@ -125,24 +125,24 @@ pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authent
     Ok(Json(CountBody { tenant_id: app.settings().account_id.clone(), count }))
 }
 
-/// `GET /account/service-accounts/permissions`: those that mean something here.
+/// `GET /account/service-accounts/permissions`: lists the permissions that have an effect in Runlog.
 #[utoipa::path(
     get,
     path = "/account/service-accounts/permissions",
     tag = "accounts",
-    responses((status = 200, description = "The permissions that mean something here", body = Vec<String>))
+    responses((status = 200, description = "Permissions that have an effect in Runlog", body = Vec<String>))
 )]
 pub(crate) async fn permissions() -> Json<[&'static str; 3]> {
     Json([MANAGE_ACCOUNTS, DELETE_LOGS, READ_METRICS])
 }
 
-/// `DELETE /account/service-accounts/{id}`: its access tokens end with it.
+/// `DELETE /account/service-accounts/{id}`: deletes a service account and revokes its access tokens.
 #[utoipa::path(
     delete,
     path = "/account/service-accounts/{id}",
     tag = "accounts",
-    params(("id" = String, Path, description = "the id")),
-    responses((status = 204, description = "Deleted; its access tokens end with it"))
+    params(("id" = String, Path, description = "ID")),
+    responses((status = 204, description = "Deleted; its access tokens are revoked"))
 )]
 pub(crate) async fn remove(
     Authenticated(caller): Authenticated,

@@ -23,24 +23,24 @@ fn made<T>(body: T) -> Made<T> {
     Ok((StatusCode::CREATED, Json(body)))
 }
 
-/// `GET /runlog/v1/environments`.
+/// `GET /runlog/v1/environments`: lists environments.
 #[utoipa::path(
     get,
     path = "/runlog/v1/environments",
     tag = "administration",
-    responses((status = 200, description = "All of them, by name", body = Vec<EnvironmentBody>))
+    responses((status = 200, description = "All items, by name", body = Vec<EnvironmentBody>))
 )]
 pub(crate) async fn environments(State(app): State<App>) -> ApiResult<Json<Vec<EnvironmentBody>>> {
     Ok(Json(app.store().workspaces().environments().await?.iter().map(Into::into).collect()))
 }
 
-/// `POST /runlog/v1/environments`.
+/// `POST /runlog/v1/environments`: creates an environment.
 #[utoipa::path(
     post,
     path = "/runlog/v1/environments",
     tag = "administration",
     request_body(content = NewEnvironment),
-    responses((status = 201, description = "Made", body = EnvironmentBody), (status = 409, description = "The name or the id is taken", body = ErrorBody))
+    responses((status = 201, description = "Created", body = EnvironmentBody), (status = 409, description = "The name or the ID already exists", body = ErrorBody))
 )]
 pub(crate) async fn create_environment(
     change: AuditedChange,
@@ -49,24 +49,24 @@ pub(crate) async fn create_environment(
     made((&change.store(StatusCode::CREATED).workspaces().create_environment(&new).await?).into())
 }
 
-/// `GET /runlog/v1/workspaces`.
+/// `GET /runlog/v1/workspaces`: lists workspaces.
 #[utoipa::path(
     get,
     path = "/runlog/v1/workspaces",
     tag = "administration",
-    responses((status = 200, description = "All of them, by name", body = Vec<WorkspaceBody>))
+    responses((status = 200, description = "All items, by name", body = Vec<WorkspaceBody>))
 )]
 pub(crate) async fn workspaces(State(app): State<App>) -> ApiResult<Json<Vec<WorkspaceBody>>> {
     Ok(Json(app.store().workspaces().list().await?.iter().map(Into::into).collect()))
 }
 
-/// `POST /runlog/v1/workspaces`.
+/// `POST /runlog/v1/workspaces`: creates a workspace.
 #[utoipa::path(
     post,
     path = "/runlog/v1/workspaces",
     tag = "administration",
     request_body(content = NewWorkspace),
-    responses((status = 201, description = "Made", body = WorkspaceBody), (status = 409, description = "The name or the id is taken", body = ErrorBody), (status = 404, description = "There is no such place", body = ErrorBody))
+    responses((status = 201, description = "Created", body = WorkspaceBody), (status = 409, description = "The name or the ID already exists", body = ErrorBody), (status = 404, description = "No such environment or workspace", body = ErrorBody))
 )]
 pub(crate) async fn create_workspace(
     Authenticated(caller): Authenticated,
@@ -76,12 +76,12 @@ pub(crate) async fn create_workspace(
     made((&change.store(StatusCode::CREATED).workspaces().create_workspace(&new, &caller.name).await?).into())
 }
 
-/// `GET /runlog/v1/tasks`: all of them, by name.
+/// `GET /runlog/v1/tasks`: lists tasks, by name.
 #[utoipa::path(
     get,
     path = "/runlog/v1/tasks",
     tag = "administration",
-    responses((status = 200, description = "All of them, by name", body = Vec<TaskItem>))
+    responses((status = 200, description = "All items, by name", body = Vec<TaskItem>))
 )]
 pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem>>> {
     let all = TaskFilter { limit: i64::MAX.unsigned_abs(), ..TaskFilter::default() };
@@ -89,47 +89,47 @@ pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem
     Ok(Json(tasks.iter().map(Into::into).collect()))
 }
 
-/// `POST /runlog/v1/tasks`.
+/// `POST /runlog/v1/tasks`: creates a task.
 #[utoipa::path(
     post,
     path = "/runlog/v1/tasks",
     tag = "administration",
     request_body(content = NewTask),
-    responses((status = 201, description = "Made", body = TaskItem), (status = 409, description = "The name or the id is taken", body = ErrorBody), (status = 404, description = "There is no such place", body = ErrorBody))
+    responses((status = 201, description = "Created", body = TaskItem), (status = 409, description = "The name or the ID already exists", body = ErrorBody), (status = 404, description = "No such environment or workspace", body = ErrorBody))
 )]
 pub(crate) async fn create_task(change: AuditedChange, JsonBody(new): JsonBody<NewTask>) -> Made<TaskItem> {
     made((&change.store(StatusCode::CREATED).workspaces().create_task(&new).await?).into())
 }
 
-/// `GET /runlog/v1/users`.
+/// `GET /runlog/v1/users`: lists users.
 #[utoipa::path(
     get,
     path = "/runlog/v1/users",
     tag = "administration",
-    responses((status = 200, description = "All of them, by name", body = Vec<UserBody>))
+    responses((status = 200, description = "All items, by name", body = Vec<UserBody>))
 )]
 pub(crate) async fn users(State(app): State<App>) -> ApiResult<Json<Vec<UserBody>>> {
     Ok(Json(app.store().accounts().users().await?))
 }
 
-/// `POST /runlog/v1/users`.
+/// `POST /runlog/v1/users`: creates a user.
 #[utoipa::path(
     post,
     path = "/runlog/v1/users",
     tag = "administration",
     request_body(content = NewUser),
-    responses((status = 201, description = "Made", body = UserBody), (status = 409, description = "The name or the id is taken", body = ErrorBody))
+    responses((status = 201, description = "Created", body = UserBody), (status = 409, description = "The name or the ID already exists", body = ErrorBody))
 )]
 pub(crate) async fn create_user(change: AuditedChange, JsonBody(new): JsonBody<NewUser>) -> Made<UserBody> {
     made(change.store(StatusCode::CREATED).accounts().create_user(&new).await?)
 }
 
-/// `GET /runlog/v1/tokens`: an administrator sees all, others their own.
+/// `GET /runlog/v1/tokens`: lists the caller's tokens, or all tokens for administrators.
 #[utoipa::path(
     get,
     path = "/runlog/v1/tokens",
     tag = "administration",
-    responses((status = 200, description = "One's own; those of all for administrators", body = Vec<TokenBody>))
+    responses((status = 200, description = "The caller's tokens, or all tokens for administrators", body = Vec<TokenBody>))
 )]
 pub(crate) async fn tokens(
     State(app): State<App>,
@@ -139,13 +139,13 @@ pub(crate) async fn tokens(
     Ok(Json(app.store().accounts().tokens(of).await?))
 }
 
-/// `POST /runlog/v1/tokens`: for oneself, or, as an administrator, for another user.
+/// `POST /runlog/v1/tokens`: creates a token for the caller or, for administrators, for another user.
 #[utoipa::path(
     post,
     path = "/runlog/v1/tokens",
     tag = "administration",
     request_body(content = NewToken),
-    responses((status = 201, description = "Made; the token is shown here and never again", body = TokenBody), (status = 404, description = "There is no such user", body = ErrorBody))
+    responses((status = 201, description = "Created; only this response contains the token", body = TokenBody), (status = 404, description = "No such user", body = ErrorBody))
 )]
 pub(crate) async fn create_token(
     Authenticated(caller): Authenticated,
@@ -171,12 +171,12 @@ fn own_id(caller: &Caller) -> ApiResult<&String> {
     }
 }
 
-/// `DELETE /runlog/v1/tokens/{id}`.
+/// `DELETE /runlog/v1/tokens/{id}`: revokes a token.
 #[utoipa::path(
     delete,
     path = "/runlog/v1/tokens/{id}",
     tag = "administration",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = String, Path, description = "ID")),
     responses((status = 204, description = "Revoked"))
 )]
 pub(crate) async fn revoke_token(

@@ -10,12 +10,12 @@ use crate::app::App;
 use crate::http::error::ApiResult;
 use crate::http::parameters::{ListQuery, Params, RangeQuery};
 
-/// The entries of a range of time, of one `callerId`, of one `subject`.
+/// Lists audit log entries, optionally of a time range, a `callerId` or a `subject`.
 #[utoipa::path(
     get,
     path = "/runlog/v1/audit",
     tag = "administration",
-    params(ListQuery, RangeQuery, ("callerId" = Option<String>, Query, description = "What one caller did"), ("subject" = Option<String>, Query, description = "What was done to one thing")),
+    params(ListQuery, RangeQuery, ("callerId" = Option<String>, Query, description = "Only actions of this caller"), ("subject" = Option<String>, Query, description = "Only actions on this subject")),
     responses((status = 200, description = "Entries, newest first", body = ListPage<AuditEntry>))
 )]
 pub(crate) async fn list(State(app): State<App>, params: Params) -> ApiResult<Json<ListPage<AuditEntry>>> {

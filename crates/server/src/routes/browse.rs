@@ -24,12 +24,12 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::{Params, RangeQuery};
 use crate::limits;
 
-/// `GET /runlog/v1/runs/{id}/summary`: a run, its place, and what the archive holds of its log.
+/// `GET /runlog/v1/runs/{id}/summary`: returns a run, its task, workspace and environment, and the state of its log.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/summary",
     tag = "web",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     responses((status = 200, description = "The run", body = RunWithLog))
 )]
 pub(crate) async fn summary(
@@ -92,19 +92,20 @@ fn log_of(app: &App, run: &Run, facts: &LogMetadata, setback: Option<LogSetback>
     }
 }
 
-/// `GET /runlog/v1/runs/{id}/records`: records by position; or those that fit a filter, in bounded steps.
+/// `GET /runlog/v1/runs/{id}/records`: returns records by position, or, with a filter, matching records in bounded
+/// steps.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/records",
     tag = "web",
     params(
-        ("id" = runlog_model::RunId, Path, description = "the id"),
-        ("from" = Option<u64>, Query, description = "The position of the first record, from 0; 0 when absent"),
-        ("to" = Option<u64>, Query, description = "With a filter: the position after the last record that is looked at; with `DESC` the last one itself"),
-        ("count" = Option<u64>, Query, description = "Most records, 1 to 1000; 200 when absent"),
-        ("severity" = Option<String>, Query, description = "Those of these severities: repeated, between commas, or both; `OTHER` for those that have none of the known"),
-        ("q" = Option<String>, Query, description = "Those whose message has this text, in any case of ASCII letters; repeated: all of them, in this order. A single text may also be in the name of the component"),
-        ("order" = Option<String>, Query, description = "With a filter: `ASC` (towards the end, the default) or `DESC` (towards the beginning)")
+        ("id" = runlog_model::RunId, Path, description = "ID"),
+        ("from" = Option<u64>, Query, description = "Position of the first record, starting at 0; default 0"),
+        ("to" = Option<u64>, Query, description = "With a filter: the position after the last record to scan; with `DESC`, the position of the last one itself"),
+        ("count" = Option<u64>, Query, description = "Maximum number of records, 1 to 1000; default 200"),
+        ("severity" = Option<String>, Query, description = "Only records with these severities: repeated, comma-separated, or both; `OTHER` for unknown ones"),
+        ("q" = Option<String>, Query, description = "Only records whose message contains this text, ignoring the case of ASCII letters; repeated: all of them, in this order. A single text may also be part of the name of the component"),
+        ("order" = Option<String>, Query, description = "With a filter: scan forwards (`ASC`, the default) or backwards (`DESC`)")
     ),
     responses((status = 200, description = "Records with their positions", body = RecordsBody))
 )]
@@ -149,23 +150,23 @@ fn severities(params: &Params) -> ApiResult<HashSet<Severity>> {
         known.ok_or_else(|| {
             let shown: String = word.chars().take(64).collect();
             let names: Vec<&str> = Severity::ALL.iter().map(|severity| severity.name()).collect();
-            ApiError::invalid(format!("severity: {shown:?} is none of {}", names.join(", ")))
+            ApiError::invalid(format!("severity: {shown:?} is not one of {}", names.join(", ")))
         })
     };
     params.list("severity")?.into_iter().map(read).collect()
 }
 
-/// `GET /runlog/v1/runs/{id}/histogram`: how many records of which severity stand where in time.
+/// `GET /runlog/v1/runs/{id}/histogram`: counts records over time by severity.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/histogram",
     tag = "web",
     params(
-        ("id" = runlog_model::RunId, Path, description = "the id"),
+        ("id" = runlog_model::RunId, Path, description = "ID"),
         RangeQuery,
-        ("buckets" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "In how many parts, 1 to 1000; 120 when absent")
+        ("buckets" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "Number of buckets, 1 to 1000; default 120")
     ),
-    responses((status = 200, description = "Counts; without a start when there are no records", body = HistogramBody))
+    responses((status = 200, description = "Counts; without a start if there are no records", body = HistogramBody))
 )]
 pub(crate) async fn histogram(
     State(app): State<App>,
@@ -195,13 +196,13 @@ enum DownloadFormat {
     Json,
 }
 
-/// `GET /runlog/v1/runs/{id}/log`: the whole log as it is now, oldest record first, as one stream.
+/// `GET /runlog/v1/runs/{id}/log`: streams the whole current log, oldest record first.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/log",
     tag = "web",
     params(
-        ("id" = runlog_model::RunId, Path, description = "the id"),
+        ("id" = runlog_model::RunId, Path, description = "ID"),
         RangeQuery,
         ("format" = Option<String>, Query, pattern = "^(text|ndjson|json)$", description = "`text` (the default), `ndjson` or `json`")
     ),
@@ -218,7 +219,7 @@ pub(crate) async fn whole(
         None | Some("text") => (DownloadFormat::Text, "log", "text/plain; charset=utf-8"),
         Some("ndjson") => (DownloadFormat::Ndjson, "ndjson", "application/x-ndjson"),
         Some("json") => (DownloadFormat::Json, "json", "application/json"),
-        Some(_) => return Err(ApiError::invalid("format: it is text, ndjson or json")),
+        Some(_) => return Err(ApiError::invalid("format: must be text, ndjson or json")),
     };
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let permit = app.downloads().acquire().await?;

@@ -13,12 +13,12 @@ use crate::auth::audit::AuditedChange;
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
-/// `GET /runlog/v1/collection`.
+/// `GET /runlog/v1/collection`: returns the progress of collection.
 #[utoipa::path(
     get,
     path = "/runlog/v1/collection",
     tag = "administration",
-    responses((status = 200, description = "Every upstream, and the collectors at work", body = CollectionBody))
+    responses((status = 200, description = "Every upstream, and the active collectors", body = CollectionBody))
 )]
 pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBody>> {
     let store = app.store();
@@ -32,14 +32,14 @@ pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBod
     Ok(Json(CollectionBody { upstreams, collectors: collectors.into_iter().map(collector).collect() }))
 }
 
-/// `POST /runlog/v1/collection/{upstream}/retry`: runs that failed or had no log are tried again at once.
+/// `POST /runlog/v1/collection/{upstream}/retry`: immediately retries runs that failed or had no log.
 #[utoipa::path(
     post,
     path = "/runlog/v1/collection/{upstream}/retry",
     tag = "administration",
-    params(("upstream" = String, Path, description = "Its name in the settings")),
+    params(("upstream" = String, Path, description = "Name of the upstream in the settings")),
     responses(
-        (status = 200, description = "How many those are", body = RetriedBody),
+        (status = 200, description = "Number of runs to be retried", body = RetriedBody),
         (status = 404, description = "No such upstream", body = ErrorBody)
     )
 )]
@@ -50,7 +50,7 @@ pub(crate) async fn retry(
 ) -> ApiResult<Json<RetriedBody>> {
     let known = app.store().collection().upstreams().await?;
     if !known.contains(&upstream) {
-        let message = format!("there is no upstream {upstream:?} in this archive; there is: {}", known.join(", "));
+        let message = format!("there is no upstream {upstream:?} in this archive; available: {}", known.join(", "));
         return Err(ApiError::not_found(message));
     }
     Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).collection().retry(&upstream).await? }))

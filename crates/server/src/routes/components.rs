@@ -27,13 +27,13 @@ const SORTED_BY: [&str; 10] = [
     "component_execution_duration_milliseconds",
 ];
 
-/// `GET /monitoring/observability/executions/{id}/component`: the run, and an empty page of figures.
+/// `GET /monitoring/observability/executions/{id}/component`: returns a run with an empty page of component metrics.
 #[utoipa::path(
     get,
     path = "/monitoring/observability/executions/{id}/component",
     tag = "history",
-    params(("id" = runlog_model::RunId, Path, description = "the id"), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200, description = "Most figures of the page; 50 when absent"), ("offset" = Option<u64>, Query, description = "Figures before the page"), ("sortBy" = Option<String>, Query, description = "A field of the figures, such as `component_start_time_seconds`"), ("sortOrder" = Option<String>, Query, description = "`asc` (the default) or `desc`")),
-    responses((status = 200, description = "The run, and an empty page: the archive is told of no component", body = ComponentMetrics))
+    params(("id" = runlog_model::RunId, Path, description = "ID"), ("limit" = Option<u64>, Query, minimum = 1, maximum = 200, description = "Maximum number of metrics per page; default 50"), ("offset" = Option<u64>, Query, description = "Number of metrics to skip"), ("sortBy" = Option<String>, Query, description = "Metric field to sort by, such as `component_start_time_seconds`"), ("sortOrder" = Option<String>, Query, description = "`asc` (the default) or `desc`")),
+    responses((status = 200, description = "The run with an empty page, because the archive has no component metrics", body = ComponentMetrics))
 )]
 pub(crate) async fn of_run(
     State(app): State<App>,
@@ -48,7 +48,7 @@ pub(crate) async fn of_run(
         return Err(ApiError::invalid(format!("sortBy: {shown:?} is not one of {}", SORTED_BY.join(", "))));
     }
     if params.text("sortOrder").is_some_and(|order| !["asc", "desc"].contains(&&*order.to_ascii_lowercase())) {
-        return Err(ApiError::invalid("sortOrder: give asc or desc"));
+        return Err(ApiError::invalid("sortOrder: must be asc or desc"));
     }
     let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
     Ok(Json(ComponentMetrics::new(&run, limit, offset)))

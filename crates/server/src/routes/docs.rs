@@ -19,40 +19,40 @@ pub(crate) struct Documents {
     pub(crate) about: StaticJson,
 }
 
-/// `GET /openapi.json`: the description, OpenAPI 3.1.
+/// `GET /openapi.json`: returns the OpenAPI 3.1 description.
 #[utoipa::path(
     get,
     path = "/openapi.json",
     tag = "documents",
-    responses((status = 200, description = "The description", body = serde_json::Value))
+    responses((status = 200, description = "The OpenAPI description", body = serde_json::Value))
 )]
 pub(crate) async fn openapi(Extension(documents): Extension<Arc<Documents>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], documents.openapi.clone()).into_response()
 }
 
-/// `GET /docs`: leads to the page.
+/// `GET /docs`: redirects to the interactive documentation.
 #[utoipa::path(
     get,
     path = "/docs",
     tag = "documents",
-    responses((status = 303, description = "To `/docs/index.html`"))
+    responses((status = 303, description = "Redirect to `/docs/index.html`"))
 )]
 pub(crate) async fn index() -> Redirect {
     Redirect::to("/docs/index.html")
 }
 
-/// `GET /docs/{file}`: the page and its parts.
+/// `GET /docs/{file}`: serves the interactive documentation and its assets.
 #[utoipa::path(
     get,
     path = "/docs/{file}",
     tag = "documents",
-    params(("file" = String, Path, description = "`index.html` and what it names")),
+    params(("file" = String, Path, description = "`index.html` or one of its assets")),
     responses(
-        (status = 200, description = "A part of the page", body = String, content_type = "text/html"),
-        (status = 404, description = "There is no such part", body = runlog_model::wire::ErrorBody)
+        (status = 200, description = "The requested file", body = String, content_type = "text/html"),
+        (status = 404, description = "No such file", body = runlog_model::wire::ErrorBody)
     )
 )]
 pub(crate) async fn file(Path(name): Path<String>, headers: HeaderMap) -> ApiResult<Response> {
     web::file(&format!("docs/{name}"), &headers)
-        .ok_or_else(|| ApiError::not_found("the description of the API has no such part; open /docs"))
+        .ok_or_else(|| ApiError::not_found("the documentation of the API has no such file; open /docs"))
 }

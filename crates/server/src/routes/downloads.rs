@@ -13,14 +13,14 @@ use crate::app::App;
 use crate::auth::links::{Linked, Refusal};
 use crate::http::error::{ApiError, ApiResult};
 
-/// Gives the file, whole or a range of it, compressed to those who take it.
+/// Returns the file or a range of it, compressed if the client accepts it.
 #[utoipa::path(
     get,
     path = "/runlog/v1/downloads/{key}/{file_name}",
     tag = "run logs",
-    params(("key" = String, Path, description = "the file"), ("file_name" = String, Path, description = "its name"), ("expires" = Option<String>, Query, description = "Part of the link"), ("key" = Option<String>, Query, description = "Part of the link"),
+    params(("key" = String, Path, description = "Key of the file"), ("file_name" = String, Path, description = "Name of the file"), ("expires" = Option<String>, Query, description = "Part of the link"), ("key" = Option<String>, Query, description = "Part of the link"),
         ("signature" = Option<String>, Query, description = "Part of the link")),
-    responses((status = 200, description = "The file", body = String, content_type = "application/json"), (status = 206, description = "The range of it that was asked for", body = String, content_type = "application/json"), (status = 416, description = "The range lies outside of the file", body = ErrorBody), (status = 403, description = "The link has expired, or was altered", body = ErrorBody))
+    responses((status = 200, description = "The file", body = String, content_type = "application/json"), (status = 206, description = "The requested range", body = String, content_type = "application/json"), (status = 416, description = "The range is outside of the file", body = ErrorBody), (status = 403, description = "The link has expired or was altered", body = ErrorBody))
 )]
 pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, headers: HeaderMap) -> ApiResult<Response> {
     let page = app.store().pages().open_page(&file.key).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, heade
         }
         Part::Unsatisfiable => {
             let value = format!("bytes */{}", page.plain_bytes);
-            let message = format!("the range lies outside of the {} bytes of the file", page.plain_bytes);
+            let message = format!("the range is outside of the {} bytes of the file", page.plain_bytes);
             let mut response = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, message).into_response();
             set(&mut response, header::CONTENT_RANGE, &value);
             return Ok(response);

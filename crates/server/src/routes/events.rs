@@ -17,13 +17,13 @@ use crate::ingest::decoded_size;
 use crate::ingest::engine::{events, group_by_run};
 use crate::ingest::intake::Sender;
 
-/// Stores each event with its run; runs begin and end with the events that say so.
+/// Stores each event with its run, and starts and ends runs according to job management events.
 #[utoipa::path(
     post,
     path = "/runlog/v1/events",
     tag = "push",
-    request_body(content = serde_json::Value, description = "One event, an array of events, or one event a line"),
-    responses((status = 200, description = "What was stored", body = StoredEvents), (status = 415, description = "The content coding is not known", body = ErrorBody))
+    request_body(content = serde_json::Value, description = "One event, an array of events, or one event per line"),
+    responses((status = 200, description = "Counts of stored and refused events", body = StoredEvents), (status = 415, description = "Unknown content encoding", body = ErrorBody))
 )]
 pub(crate) async fn push(
     State(app): State<App>,

@@ -26,12 +26,12 @@ use crate::ingest::run_hook::WantedRun;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// `GET /processing/executables/tasks/{taskId}/executions`: newest first.
+/// `GET /processing/executables/tasks/{taskId}/executions`: lists the runs of a task, newest first.
 #[utoipa::path(
     get,
     path = "/processing/executables/tasks/{id}/executions",
     tag = "runs",
-    params(("id" = runlog_model::TaskId, Path, description = "the id"), WindowQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
+    params(("id" = runlog_model::TaskId, Path, description = "ID"), WindowQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Only runs with this status")),
     responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
 )]
 pub(crate) async fn of_task(
@@ -60,12 +60,12 @@ pub(crate) async fn of_task(
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
 }
 
-/// `GET /processing/executables/tasks/executions`: of all tasks that the caller may view.
+/// `GET /processing/executables/tasks/executions`: lists the runs of all tasks that the caller may view.
 #[utoipa::path(
     get,
     path = "/processing/executables/tasks/executions",
     tag = "runs",
-    params(WindowQuery, ScopeQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Runs of this status")),
+    params(WindowQuery, ScopeQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Only runs with this status")),
     responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
 )]
 pub(crate) async fn of_all_tasks(
@@ -76,7 +76,7 @@ pub(crate) async fn of_all_tasks(
     list_all(&app, &caller, &params, Vec::new()).await
 }
 
-/// `POST /processing/executables/tasks/executions`: the same, with the filters in the body, and tags.
+/// `POST /processing/executables/tasks/executions`: the same, with the filters in the body, which also supports tags.
 #[utoipa::path(
     post,
     path = "/processing/executables/tasks/executions",
@@ -142,7 +142,7 @@ pub(crate) fn runtime(params: &Params) -> Vec<(&'static str, String)> {
 
 /// The field `tags` of a body: all of them must fit.
 pub(crate) fn tags(body: &Map<String, Value>) -> ApiResult<Vec<String>> {
-    let wrong = || ApiError::invalid("tags: this is not an array of texts");
+    let wrong = || ApiError::invalid("tags: must be an array of strings");
     match body.get("tags") {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(tags)) => {
@@ -153,13 +153,13 @@ pub(crate) fn tags(body: &Map<String, Value>) -> ApiResult<Vec<String>> {
     }
 }
 
-/// `POST /processing/executions`: Runlog keeps runs and does not start them, unless an operator has set what does.
+/// `POST /processing/executions`: requests a run; requires a run hook, because Runlog itself does not start runs.
 #[utoipa::path(
     post,
     path = "/processing/executions",
     tag = "runs",
     request_body(content = StartExecution),
-    responses((status = 201, description = "The run hook has accepted the run", body = StartedExecution), (status = 501, description = "No run hook is set", body = ErrorBody))
+    responses((status = 201, description = "The run hook has accepted the run", body = StartedExecution), (status = 501, description = "No run hook is configured", body = ErrorBody))
 )]
 pub(crate) async fn start(
     State(app): State<App>,
@@ -168,14 +168,13 @@ pub(crate) async fn start(
     body: Body,
 ) -> ApiResult<(StatusCode, Json<StartedExecution>)> {
     let Some(hook) = &app.settings().run_hook else {
-        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "Runlog archives runs and does not start them")
-            .with_detail(
-                "start the run in Talend Cloud, push one with PUT /runlog/v1/runs/{runId}, or set --run-hook",
-            ));
+        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "Runlog does not start runs").with_detail(
+            "start the run in Talend Cloud, push one with PUT /runlog/v1/runs/{runId}, or set --run-hook",
+        ));
     };
     let wanted: StartExecution = json::parse(&json::read(body, app.settings().bounds.body_bytes_max).await?)?;
     if wanted.timeout == Some(0) {
-        return Err(ApiError::invalid("timeout: a run has at least one minute"));
+        return Err(ApiError::invalid("timeout: must be at least one minute"));
     }
     let task =
         rights::task(app.store(), &caller, parse_id("executable", &wanted.executable)?, &[Right::Execute]).await?;
@@ -204,13 +203,13 @@ pub(crate) async fn start(
     Ok((StatusCode::CREATED, Json(StartedExecution { execution_id: run_id })))
 }
 
-/// `DELETE /processing/executions/{executionId}`: Runlog keeps runs and cannot end them.
+/// `DELETE /processing/executions/{executionId}`: always fails, because Runlog cannot stop runs.
 #[utoipa::path(
     delete,
     path = "/processing/executions/{id}",
     tag = "runs",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
-    responses((status = 400, description = "Always, for a known run: Runlog archives runs and does not end them", body = ErrorBody))
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
+    responses((status = 400, description = "Always for an existing run, because Runlog does not stop runs", body = ErrorBody))
 )]
 pub(crate) async fn stop(
     State(app): State<App>,
@@ -218,18 +217,18 @@ pub(crate) async fn stop(
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
     let run = rights::run_brief(app.store(), &caller, &id, &[Right::Execute]).await?;
-    let message = format!("run {} cannot be ended here: Runlog archives runs and does not run them", run.id);
+    let message = format!("run {} cannot be ended here: Runlog does not control running jobs", run.id);
     Err(ApiError::invalid(message).with_detail(
-        "end it in Talend Cloud, or where it runs; POST /runlog/v1/runs/{runId}/finish tells the archive that it has ended",
+        "end it in Talend Cloud, or where it runs; use POST /runlog/v1/runs/{runId}/finish to record that it has ended",
     ))
 }
 
-/// `GET /processing/executions/{executionId}`.
+/// `GET /processing/executions/{executionId}`: returns a run.
 #[utoipa::path(
     get,
     path = "/processing/executions/{id}",
     tag = "runs",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     responses((status = 200, description = "The run", body = JobExecution))
 )]
 pub(crate) async fn one(
@@ -255,7 +254,7 @@ pub(crate) fn window(app: &App, params: &Params) -> ApiResult<TimeRange> {
         return Err(ApiError::invalid(format!("from {start} is later than to {end}")));
     }
     if end.millis_since(start) > days_max * DAY_MS {
-        return Err(ApiError::invalid(format!("from and to are more than {days_max} days apart; ask in parts")));
+        return Err(ApiError::invalid(format!("from and to are more than {days_max} days apart; split the request")));
     }
     Ok(TimeRange { start: Some(start), end: Some(end) })
 }
@@ -265,35 +264,35 @@ fn epoch_ms(params: &Params, name: &str) -> ApiResult<Option<Timestamp>> {
     Ok(number.map(|ms| Timestamp::clamped(ms.saturating_as::<i64>())))
 }
 
-/// Body of a search of executions, for the description; it is read as parameters.
+/// Body of a search of executions; read as parameters.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[allow(dead_code, reason = "it is described and never made")]
 pub(crate) struct ExecutionSearch {
-    /// Those of one environment.
+    /// Only items of this environment.
     environment_id: Option<String>,
-    /// Those of one workspace.
+    /// Only items of this workspace.
     workspace_id: Option<String>,
-    /// Those of one status.
+    /// Only executions with this status.
     status: Option<runlog_model::RunStatus>,
-    /// Those of tasks that have all of these tags.
+    /// Only executions of tasks with all of these tags.
     tags: Option<Vec<String>>,
-    /// Those of one artifact.
+    /// Only items of this artifact.
     artifact_id: Option<String>,
-    /// Those of one kind of runtime, such as `REMOTE_ENGINE`.
+    /// Only items of this kind of runtime, such as `REMOTE_ENGINE`.
     runtime_type: Option<String>,
-    /// Those of one engine or cluster.
+    /// Only items of this engine or cluster.
     runtime_id: Option<String>,
-    /// Those of one run profile.
+    /// Only items of this run profile.
     runtime_run_profile_id: Option<String>,
-    /// The last so many days.
+    /// Only executions of the last so many days.
     last_days: Option<u64>,
     /// Epoch milliseconds.
     from: Option<u64>,
     /// Epoch milliseconds.
     to: Option<u64>,
-    /// Most items of the page.
+    /// Maximum number of items per page.
     limit: Option<u64>,
-    /// Items before the page.
+    /// Number of items to skip.
     offset: Option<u64>,
 }

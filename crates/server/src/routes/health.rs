@@ -14,46 +14,46 @@ use crate::app::App;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::web;
 
-/// `GET /healthz`: the process answers.
+/// `GET /healthz`: liveness probe.
 #[utoipa::path(
     get,
     path = "/healthz",
     tag = "service",
-    responses((status = 200, description = "The process answers", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "The process is alive", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: catalog and objects answer as well, as far as was seen within the last seconds, and the work in the
-/// background goes on.
+/// `GET /readyz`: readiness probe; checks that the catalog and the objects responded within the last seconds, and that
+/// no background job fails repeatedly.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "service",
-    responses((status = 200, description = "Catalog and objects answer as well, and the work in the background goes on", body = String, content_type = "text/plain"), (status = 503, description = "They do not", body = ErrorBody))
+    responses((status = 200, description = "The catalog and the objects are available, and background jobs work", body = String, content_type = "text/plain"), (status = 503, description = "The archive is unavailable, or a background job fails repeatedly", body = ErrorBody))
 )]
 pub(crate) async fn ready(State(app): State<App>) -> ApiResult<&'static str> {
     app.check().await.map_err(|error| ApiError {
         status: StatusCode::SERVICE_UNAVAILABLE,
-        message: "the archive does not answer; look at its disk and its log".to_owned(),
+        message: "the archive does not respond; check its disk and the log of the service".to_owned(),
         ..ApiError::from(error)
     })?;
     let down: Vec<String> =
         app.store().supervisor().states().into_iter().filter(WorkState::is_down).map(|it| it.name).collect();
     if !down.is_empty() {
-        let message = format!("this fails again and again: {}; the service's log says why", down.join(", "));
+        let message = format!("background jobs fail repeatedly: {}; see the log of the service", down.join(", "));
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message));
     }
     Ok("ready\n")
 }
 
-/// `GET /`: what this is; for a browser, the web UI.
+/// `GET /`: lists the paths of the API; serves the web UI to browsers.
 #[utoipa::path(
     get,
     path = "/",
     tag = "service",
-    responses((status = 200, description = "What this is, and every path; or the web UI, for clients that accept HTML", body = serde_json::Value))
+    responses((status = 200, description = "List of paths; or the web UI, for clients that accept HTML", body = serde_json::Value))
 )]
 pub(crate) async fn about(Extension(documents): Extension<Arc<Documents>>, headers: HeaderMap) -> Response {
     match web::wants_html(&headers) {

@@ -23,13 +23,13 @@ use crate::http::json::JsonBody;
 use crate::http::parameters::parse_id;
 use crate::limits;
 
-/// `POST /monitoring/observability/executions/search`.
+/// `POST /monitoring/observability/executions/search`: searches runs and plan executions.
 #[utoipa::path(
     post,
     path = "/monitoring/observability/executions/search",
     tag = "history",
     request_body(content = HistorySearch),
-    responses((status = 200, description = "Executions: by end, newest first", body = HistoryPage))
+    responses((status = 200, description = "Executions by end time, newest first", body = HistoryPage))
 )]
 pub(crate) async fn search(
     State(app): State<App>,
@@ -40,7 +40,10 @@ pub(crate) async fn search(
     let limit = limit.unwrap_or(limits::HISTORY_PAGE_DEFAULT);
     let offset_max = limit * limits::HISTORY_PAGES_MAX;
     let offset = whole("offset", search.offset.as_ref(), 0..=offset_max).map_err(|error| {
-        error.with_detail(format!("a search reaches {} pages; narrow it with a period", limits::HISTORY_PAGES_MAX))
+        error.with_detail(format!(
+            "a search returns at most {} pages; narrow it with a period",
+            limits::HISTORY_PAGES_MAX
+        ))
     })?;
     let offset = offset.unwrap_or(0);
     let Some(mut filter) = filter(&app, &caller, &search).await? else {
@@ -54,13 +57,14 @@ pub(crate) async fn search(
     Ok(Json(HistoryPage { items: entries.iter().map(item).collect(), limit, offset, next_page_exists }))
 }
 
-/// `POST /monitoring/observability/executions/download`: the same as CSV, from one execution on.
+/// `POST /monitoring/observability/executions/download`: the same as CSV, optionally continuing after a given
+/// execution.
 #[utoipa::path(
     post,
     path = "/monitoring/observability/executions/download",
     tag = "history",
     request_body(content = HistorySearch),
-    responses((status = 200, description = "CSV with a header line", body = String, content_type = "application/octet-stream"), (status = 404, description = "There is no execution `lastId`", body = ErrorBody))
+    responses((status = 200, description = "CSV with a header row", body = String, content_type = "application/octet-stream"), (status = 404, description = "No execution with the ID `lastId`", body = ErrorBody))
 )]
 pub(crate) async fn download(
     State(app): State<App>,

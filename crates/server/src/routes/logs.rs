@@ -26,13 +26,13 @@ use crate::http::json;
 use crate::http::parameters::{Params, RangeQuery};
 use crate::limits;
 
-/// `POST …/logs`: asks for the newest page of a range; 206 and the header when older records remain.
+/// `POST …/logs`: requests the newest page of a range; 206 with a header if older records remain.
 #[utoipa::path(
     post,
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
-    params(("id" = runlog_model::RunId, Path, description = "the id"), RangeQuery, ("fileFormat" = Option<String>, Query, description = "`JSON` (the default) or `TEXT`, in any case"), ("newFileName" = Option<bool>, Query, description = "`true`: the file is named `taskId_executionId.log`"), ("order" = Option<String>, Query, description = "`DESC` (the default) or `ASC`: the order of the records in the file; Runlog's own")),
-    responses((status = 200, description = "The whole range is in the file", body = GeneratedLog, headers(("x-runlog-log-records" = String, description = "Records of the run's whole log"), ("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))), (status = 206, description = "The newest records of the range are in the file; older ones remain", body = GeneratedLog, headers(("x-log-next-request-end-time" = String, description = "The `endTime` of the next request"), ("x-runlog-log-records" = String, description = "Records of the run's whole log"), ("x-runlog-log-settled" = String, description = "`true` when the log will not grow"))))
+    params(("id" = runlog_model::RunId, Path, description = "ID"), RangeQuery, ("fileFormat" = Option<String>, Query, description = "`JSON` (the default) or `TEXT`, case-insensitive"), ("newFileName" = Option<bool>, Query, description = "If `true`, the file is named `taskId_executionId.log`"), ("order" = Option<String>, Query, description = "Order of the records in the file: `DESC` (the default) or `ASC`; an extension of Runlog")),
+    responses((status = 200, description = "The file contains the whole range", body = GeneratedLog, headers(("x-runlog-log-records" = String, description = "Number of records in the whole log of the run"), ("x-runlog-log-settled" = String, description = "`true` if the log is not expected to grow any more"))), (status = 206, description = "The file contains the newest records of the range; older ones remain", body = GeneratedLog, headers(("x-log-next-request-end-time" = String, description = "`endTime` for the next request"), ("x-runlog-log-records" = String, description = "Number of records in the whole log of the run"), ("x-runlog-log-settled" = String, description = "`true` if the log is not expected to grow any more"))))
 )]
 pub(crate) async fn generate(
     State(app): State<App>,
@@ -78,14 +78,14 @@ fn file_name(run: &RunBrief, with_task: bool) -> String {
     }
 }
 
-/// `POST …/logs/status`: how far the file of a page token is, and its link once it is there.
+/// `POST …/logs/status`: returns the status of a requested page file, and its link when it is ready.
 #[utoipa::path(
     post,
     path = "/monitoring/executions/{id}/logs/status",
     tag = "run logs",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
-    request_body(content = String, description = "The token: a JSON string, the bare text, or `{\"token\": \"…\"}`, under any content type"),
-    responses((status = 200, description = "How far the file is, and its link once it is there", body = LogStatus))
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
+    request_body(content = String, description = "The token as a JSON string, as bare text, or as `{\"token\": \"…\"}`, with any content type"),
+    responses((status = 200, description = "Status of the file, and its link when it is ready", body = LogStatus))
 )]
 pub(crate) async fn status(
     State(app): State<App>,
@@ -116,7 +116,7 @@ fn page_token(body: &[u8]) -> ApiResult<String> {
     }
     let wrong = || {
         ApiError::invalid(
-            "the body is not the token of a page: send the token that POST …/logs gave, bare, in quotes, or as {\"token\": \"…\"}",
+            "the body is not a page token: send the token returned by POST …/logs, bare, in quotes, or as {\"token\": \"…\"}",
         )
     };
     let text = std::str::from_utf8(body).map_err(|_| wrong())?;
@@ -133,12 +133,12 @@ fn page_token(body: &[u8]) -> ApiResult<String> {
     }
 }
 
-/// `GET …/logs`: records at once, without a file.
+/// `GET …/logs`: returns records directly, without a file.
 #[utoipa::path(
     get,
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
-    params(("id" = runlog_model::RunId, Path, description = "the id"), RangeQuery, ("count" = Option<u64>, Query, description = "Records of the page, 0 to 200; 50 when absent"), ("startIndex" = Option<u64>, Query, description = "Records before the page; 0 when absent"), ("order" = Option<String>, Query, description = "`DESC` (the default, newest first) or `ASC`")),
+    params(("id" = runlog_model::RunId, Path, description = "ID"), RangeQuery, ("count" = Option<u64>, Query, description = "Number of records, 0 to 200; default 50"), ("startIndex" = Option<u64>, Query, description = "Number of records to skip; default 0"), ("order" = Option<String>, Query, description = "`DESC` (the default, newest first) or `ASC`")),
     responses((status = 200, description = "Records", body = LivePage))
 )]
 pub(crate) async fn live(
@@ -173,13 +173,13 @@ fn with_text(record: Record) -> Record {
     Record { message: Some(record.message.unwrap_or_default()), ..record }
 }
 
-/// `DELETE …/logs`: the log is gone, the run stays known.
+/// `DELETE …/logs`: deletes the log; the run itself remains.
 #[utoipa::path(
     delete,
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
-    responses((status = 200, description = "The log is deleted, or there was none", body = DeletedLogBody))
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
+    responses((status = 200, description = "The log was deleted, or there was none", body = DeletedLogBody))
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

@@ -15,12 +15,12 @@ use crate::metrics::counters::{NodeMetrics, Scrape};
 use crate::metrics::exposition::{Compression, ExpositionFormat};
 use crate::metrics::process::ProcessMetrics;
 
-/// Everything as text: OpenMetrics for clients that ask for it, and else the text of Prometheus.
+/// Exports metrics, as OpenMetrics if the client accepts it, otherwise in the Prometheus text format.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "service",
-    responses((status = 200, description = "Figures in the form that `Accept` asks for: OpenMetrics, or the text of Prometheus; packed as `Accept-Encoding` takes it", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "Metrics in the format selected by `Accept` (OpenMetrics or Prometheus text), compressed according to `Accept-Encoding`", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn show(
     State(app): State<App>,

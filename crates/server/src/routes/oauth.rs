@@ -26,12 +26,12 @@ struct TokenForm {
     client_secret: Option<String>,
 }
 
-/// Trades a client id and its secret for a token that lives half an hour.
+/// Exchanges a client ID and secret for an access token that is valid for half an hour.
 #[utoipa::path(
     post,
     path = "/security/oauth/token",
     tag = "sign-in",
-    request_body(content = TokenRequest, description = "As JSON, or as a form"),
+    request_body(content = TokenRequest, description = "As JSON or as a form"),
     responses((status = 200, description = "An access token", body = TokenResponse))
 )]
 pub(crate) async fn token(
@@ -47,7 +47,7 @@ pub(crate) async fn token(
     app.auth().rate_limits().check_account(&id, from)?;
     let Some(account) = app.store().accounts().authenticate_service_account(&id, &secret).await? else {
         app.auth().rate_limits().note_failure(&id);
-        return Err(ApiError::unauthorized("client id or secret is wrong"));
+        return Err(ApiError::unauthorized("invalid client ID or secret"));
     };
     app.auth().rate_limits().note_verified(Credential::Secret(&id, from));
     check_request(&app, &form)?;
@@ -67,8 +67,9 @@ fn token_form(body: &[u8]) -> ApiResult<TokenForm> {
     match body.trim_ascii().first() {
         None => Ok(TokenForm::default()),
         Some(b'{') => json::parse(body),
-        Some(_) => serde_urlencoded::from_bytes(body)
-            .map_err(|_| ApiError::invalid("the body is neither JSON nor a form; it names grant_type and audience")),
+        Some(_) => serde_urlencoded::from_bytes(body).map_err(|_| {
+            ApiError::invalid("the body is neither JSON nor a form; it must contain grant_type and audience")
+        }),
     }
 }
 
@@ -81,7 +82,7 @@ fn credentials(headers: &HeaderMap, form: &TokenForm) -> ApiResult<(String, Stri
     }
     match (&form.client_id, &form.client_secret) {
         (Some(id), Some(secret)) => Ok((id.clone(), secret.clone())),
-        _ => Err(ApiError::unauthorized("client id and secret are needed")
+        _ => Err(ApiError::unauthorized("client ID and secret are required")
             .with_detail("send them as Basic credentials, or as client_id and client_secret in the form")),
     }
 }
@@ -96,7 +97,7 @@ fn basic(value: &str) -> Option<(String, String)> {
 fn check_request(app: &App, form: &TokenForm) -> ApiResult<()> {
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
-        Some(_) => return Err(ApiError::invalid("grant_type: only client_credentials is known here")),
+        Some(_) => return Err(ApiError::invalid("grant_type: only client_credentials is supported")),
         None => return Err(ApiError::invalid("grant_type is missing; send client_credentials")),
     }
     let without_slash = |url: &str| url.trim_end_matches('/').to_owned();

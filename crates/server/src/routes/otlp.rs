@@ -30,13 +30,13 @@ enum OtlpEncoding {
     Json,
 }
 
-/// Stores the records of each run that is known, or that can be begun; the others are counted in the answer.
+/// Stores records of runs that exist or can be started; rejected records are counted in the response.
 #[utoipa::path(
     post,
     path = "/v1/logs",
     tag = "push",
-    request_body(content = serde_json::Value, description = "ExportLogsServiceRequest as JSON, or as protobuf (`application/x-protobuf`); packed with gzip or zstd"),
-    responses((status = 200, description = "ExportLogsServiceResponse; with `partialSuccess` when some records were refused", body = serde_json::Value), (status = 415, description = "The content type is neither form of OTLP", body = ErrorBody))
+    request_body(content = serde_json::Value, description = "ExportLogsServiceRequest as JSON or protobuf (`application/x-protobuf`); optionally compressed with gzip or zstd"),
+    responses((status = 200, description = "ExportLogsServiceResponse, with `partialSuccess` if some records were rejected", body = serde_json::Value), (status = 415, description = "The content type is not one of OTLP", body = ErrorBody))
 )]
 pub(crate) async fn export(
     State(app): State<App>,
@@ -53,7 +53,8 @@ pub(crate) async fn export(
     let sender = Sender { store: app.store(), metrics: app.metrics(), caller: &caller, change: &change };
     let intake = group_by_run(request, &app.settings().otlp, app.now(), &mut memory).await?;
     let outcome = intake.store(&sender, &body).await?;
-    let mended = format!("{} texts were not whole (UTF-8, surrogate pairs), and were mended", outcome.repaired);
+    let mended =
+        format!("{} texts had invalid characters (UTF-8, surrogate pairs), which were replaced", outcome.repaired);
     let mended = (outcome.repaired > 0).then_some(mended);
     let said: Vec<String> = outcome.refused.why.into_iter().chain(mended).collect();
     // A message without rejected records is the protocol's form of a warning.

@@ -17,15 +17,15 @@ use crate::limits;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// `GET /runlog/v1/overview`: runs by the time they were asked for and by outcome, in the last hours.
+/// `GET /runlog/v1/overview`: counts the runs of the last hours by trigger time and outcome.
 #[utoipa::path(
     get,
     path = "/runlog/v1/overview",
     tag = "web",
     params(
         ScopeQuery,
-        ("hours" = Option<u64>, Query, minimum = 1, maximum = 2160, description = "How far back, 1 to 2160; 24 when absent"),
-        ("buckets" = Option<u64>, Query, minimum = 1, maximum = 200, description = "In how many parts, 1 to 200; 48 when absent")
+        ("hours" = Option<u64>, Query, minimum = 1, maximum = 2160, description = "Number of hours to look back, 1 to 2160; default 24"),
+        ("buckets" = Option<u64>, Query, minimum = 1, maximum = 200, description = "Number of buckets, 1 to 200; default 48")
     ),
     responses((status = 200, description = "Runs by time and outcome", body = OverviewBody))
 )]
@@ -63,7 +63,7 @@ pub(crate) async fn overview(
     Ok(Json(body))
 }
 
-/// `GET /runlog/v1/overview/tasks`: tasks with their last runs; those that fail, or all.
+/// `GET /runlog/v1/overview/tasks`: lists tasks with their latest runs, optionally only failing ones.
 #[utoipa::path(
     get,
     path = "/runlog/v1/overview/tasks",
@@ -71,11 +71,11 @@ pub(crate) async fn overview(
     params(
         ListQuery,
         ScopeQuery,
-        ("hours" = Option<u64>, Query, minimum = 1, maximum = 2160, description = "Their runs of so many hours, 1 to 2160; 24 when absent"),
-        ("name" = Option<String>, Query, description = "A part of the name, in any case"),
-        ("taskId" = Option<String>, Query, description = "This task alone"),
-        ("failing" = Option<bool>, Query, description = "`true`: those with runs that did not end well, the latest first; else by name"),
-        ("recent" = Option<u64>, Query, description = "How many of its last runs come with each, 0 to 100; 30 when absent")
+        ("hours" = Option<u64>, Query, minimum = 1, maximum = 2160, description = "Number of hours whose runs to consider, 1 to 2160; default 24"),
+        ("name" = Option<String>, Query, description = "Part of the name, case-insensitive"),
+        ("taskId" = Option<String>, Query, description = "Only this task"),
+        ("failing" = Option<bool>, Query, description = "If `true`, only tasks with unsuccessful runs, the most recent first; otherwise all tasks by name"),
+        ("recent" = Option<u64>, Query, description = "Number of latest runs to return per task, 0 to 100; default 30")
     ),
     responses((status = 200, description = "Tasks", body = ListPage<TaskLineBody>))
 )]
@@ -100,18 +100,18 @@ pub(crate) async fn tasks(
     Ok(Json(ListPage { items: lines.into_iter().map(shown).collect(), limit, offset, total }))
 }
 
-/// `GET /runlog/v1/tasks/{id}/runs`: runs of a task with what their logs count, newest first.
+/// `GET /runlog/v1/tasks/{id}/runs`: lists the runs of a task with the record counts of their logs, newest first.
 #[utoipa::path(
     get,
     path = "/runlog/v1/tasks/{id}/runs",
     tag = "web",
     params(
-        ("id" = runlog_model::TaskId, Path, description = "the id"),
-        ("status" = Option<RunStatus>, Query, description = "Runs of this status"),
-        ("startTime" = Option<Timestamp>, Query, description = "Those that began in, ended in, or went on across the time from here"),
-        ("endTime" = Option<Timestamp>, Query, description = "To here"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Most items of the page, 1 to 500; 200 when absent"),
-        ("offset" = Option<u64>, Query, description = "Items before the page")
+        ("id" = runlog_model::TaskId, Path, description = "ID"),
+        ("status" = Option<RunStatus>, Query, description = "Only runs with this status"),
+        ("startTime" = Option<Timestamp>, Query, description = "Only runs active at or after this time"),
+        ("endTime" = Option<Timestamp>, Query, description = "Only runs active at or before this time"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 500, description = "Maximum number of items per page, 1 to 500; default 200"),
+        ("offset" = Option<u64>, Query, description = "Number of items to skip")
     ),
     responses((status = 200, description = "Runs, newest first", body = ListPage<RunLineBody>))
 )]

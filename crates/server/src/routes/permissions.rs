@@ -71,7 +71,7 @@ async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Jso
 async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
     let workspace = rights::workspace(app.store(), &by.caller, &holder.workspace, &[Right::Manage]).await?;
     if app.store().accounts().granted_rights(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {
-        let message = format!("{} has rights on workspace {} already; change them with PUT", holder.id, workspace.id);
+        let message = format!("{} already has rights on workspace {}; change them with PUT", holder.id, workspace.id);
         return Err(ApiError::new(StatusCode::CONFLICT, message));
     }
     let store = by.change.store_about(StatusCode::CREATED, holder.subject());
@@ -85,12 +85,12 @@ async fn set(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<()
     Ok(store.accounts().set_rights(workspace.id, holder.kind, &holder.id, rights).await?)
 }
 
-/// `GET`: the rights.
+/// `GET`: returns the rights.
 #[utoipa::path(
     get,
     path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
     responses((status = 200, description = "The rights of the user in the workspace", body = PermissionBody))
 )]
 pub(crate) async fn of_user(
@@ -101,14 +101,14 @@ pub(crate) async fn of_user(
     show(&app, caller, Holder::user(ids)).await
 }
 
-/// `POST`: these rights, for someone who has none there; 201.
+/// `POST`: grants rights to a user or service account without rights in the workspace.
 #[utoipa::path(
     post,
     path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
     request_body(content = Vec<Right>),
-    responses((status = 201, description = "Given"), (status = 409, description = "There are rights already", body = ErrorBody))
+    responses((status = 201, description = "The rights are granted"), (status = 409, description = "There are rights already", body = ErrorBody))
 )]
 pub(crate) async fn grant_user(
     State(app): State<App>,
@@ -119,14 +119,14 @@ pub(crate) async fn grant_user(
     add(&app, &by, Holder::user(ids), rights.into_iter().collect()).await
 }
 
-/// `PUT`: these rights and only these; 204.
+/// `PUT`: sets the rights, replacing the previous ones.
 #[utoipa::path(
     put,
     path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
     request_body(content = Vec<Right>),
-    responses((status = 204, description = "Given, and no others"))
+    responses((status = 204, description = "The rights are set"))
 )]
 pub(crate) async fn replace_user(
     State(app): State<App>,
@@ -137,24 +137,24 @@ pub(crate) async fn replace_user(
     set(&app, &by, Holder::user(ids), rights.into_iter().collect()).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// `DELETE`: no rights any more.
+/// `DELETE`: revokes all rights.
 #[utoipa::path(
     delete,
     path = "/security/workspaces/{workspace_id}/users/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
-    responses((status = 204, description = "Taken away"))
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
+    responses((status = 204, description = "The rights are revoked"))
 )]
 pub(crate) async fn revoke_user(State(app): State<App>, by: By, ids: Ids) -> ApiResult<StatusCode> {
     set(&app, &by, Holder::user(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// `GET`: the rights.
+/// `GET`: returns the rights.
 #[utoipa::path(
     get,
     path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
     responses((status = 200, description = "The rights of the service account in the workspace", body = PermissionBody))
 )]
 pub(crate) async fn of_account(
@@ -165,14 +165,14 @@ pub(crate) async fn of_account(
     show(&app, caller, Holder::account(ids)).await
 }
 
-/// `POST`: these rights, for someone who has none there; 201.
+/// `POST`: grants rights to a user or service account without rights in the workspace.
 #[utoipa::path(
     post,
     path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
     request_body(content = Vec<Right>),
-    responses((status = 201, description = "Given"), (status = 409, description = "There are rights already", body = ErrorBody))
+    responses((status = 201, description = "The rights are granted"), (status = 409, description = "There are rights already", body = ErrorBody))
 )]
 pub(crate) async fn grant_account(
     State(app): State<App>,
@@ -183,14 +183,14 @@ pub(crate) async fn grant_account(
     add(&app, &by, Holder::account(ids), rights.into_iter().collect()).await
 }
 
-/// `PUT`: these rights and only these; 204.
+/// `PUT`: sets the rights, replacing the previous ones.
 #[utoipa::path(
     put,
     path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
     request_body(content = Vec<Right>),
-    responses((status = 204, description = "Given, and no others"))
+    responses((status = 204, description = "The rights are set"))
 )]
 pub(crate) async fn replace_account(
     State(app): State<App>,
@@ -201,25 +201,25 @@ pub(crate) async fn replace_account(
     set(&app, &by, Holder::account(ids), rights.into_iter().collect()).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// `DELETE`: no rights any more.
+/// `DELETE`: revokes all rights.
 #[utoipa::path(
     delete,
     path = "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions",
     tag = "rights",
-    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "the workspace"), ("id" = String, Path, description = "the id")),
-    responses((status = 204, description = "Taken away"))
+    params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
+    responses((status = 204, description = "The rights are revoked"))
 )]
 pub(crate) async fn revoke_account(State(app): State<App>, by: By, ids: Ids) -> ApiResult<StatusCode> {
     set(&app, &by, Holder::account(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// `GET /security/permissions`: the rights of users, of one environment, workspace or user.
+/// `GET /security/permissions`: lists the rights of users, optionally of one environment, workspace or user.
 #[utoipa::path(
     get,
     path = "/security/permissions",
     tag = "rights",
-    params(ScopeQuery, ("userId" = Option<String>, Query, description = "Those of one user")),
-    responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>), (status = 404, description = "There is no such workspace", body = ErrorBody))
+    params(ScopeQuery, ("userId" = Option<String>, Query, description = "Only rights of this user")),
+    responses((status = 200, description = "Rights in the workspaces that the caller manages", body = Vec<PermissionBody>), (status = 404, description = "No such workspace", body = ErrorBody))
 )]
 pub(crate) async fn list_users(
     State(app): State<App>,
@@ -229,13 +229,13 @@ pub(crate) async fn list_users(
     list(&app, &caller, CallerKind::User, &params, "userId").await
 }
 
-/// `GET /security/service-accounts/permissions`: the same of service accounts.
+/// `GET /security/service-accounts/permissions`: lists the rights of service accounts.
 #[utoipa::path(
     get,
     path = "/security/service-accounts/permissions",
     tag = "rights",
-    params(ScopeQuery, ("serviceAccountId" = Option<String>, Query, description = "Those of one service account")),
-    responses((status = 200, description = "Rights, as far as the caller manages the workspaces", body = Vec<PermissionBody>), (status = 404, description = "There is no such workspace", body = ErrorBody))
+    params(ScopeQuery, ("serviceAccountId" = Option<String>, Query, description = "Only rights of this service account")),
+    responses((status = 200, description = "Rights in the workspaces that the caller manages", body = Vec<PermissionBody>), (status = 404, description = "No such workspace", body = ErrorBody))
 )]
 pub(crate) async fn list_accounts(
     State(app): State<App>,
@@ -274,73 +274,77 @@ enum Change {
     Set,
 }
 
-/// `POST /security/permissions/batch`: rights for users who have none, one after another.
+/// `POST /security/permissions/batch`: grants rights to users without rights in the workspace, one after another.
 #[utoipa::path(
     post,
     path = "/security/permissions/batch",
     tag = "rights",
     request_body(content = Vec<PermissionBody>),
-    responses((status = 204, description = "All are given"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
+    responses((status = 204, description = "All rights are granted"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionResult>))
 )]
 pub(crate) async fn add_users(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
     change_all(&app, &by, CallerKind::User, Change::Add, body).await
 }
 
-/// `PUT /security/permissions/batch`: these rights of users and only these, one after another.
+/// `PUT /security/permissions/batch`: sets the rights of users, replacing the previous ones, one after another.
 #[utoipa::path(
     put,
     path = "/security/permissions/batch",
     tag = "rights",
     request_body(content = Vec<PermissionBody>),
-    responses((status = 204, description = "All are given, and no others"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
+    responses((status = 204, description = "All rights are set"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionResult>))
 )]
 pub(crate) async fn set_users(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
     change_all(&app, &by, CallerKind::User, Change::Set, body).await
 }
 
-/// `DELETE /security/permissions/batch`: the rights of these users in these workspaces; an empty list means all.
+/// `DELETE /security/permissions/batch`: revokes the rights of these users in these workspaces; an empty list means
+/// all.
 #[utoipa::path(
     delete,
     path = "/security/permissions/batch",
     tag = "rights",
-    params(("workspaceIds" = Option<String>, Query, description = "Workspaces, between commas; empty for all"), ("userIds" = Option<String>, Query, description = "Whose, between commas; empty for all")),
-    responses((status = 204, description = "All are taken away"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionDeleteResult>))
+    params(("workspaceIds" = Option<String>, Query, description = "Workspace IDs, comma-separated; empty for all"), ("userIds" = Option<String>, Query, description = "User or service account IDs, comma-separated; empty for all")),
+    responses((status = 204, description = "All these rights are revoked"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionDeleteResult>))
 )]
 pub(crate) async fn remove_users(State(app): State<App>, by: By, params: Params) -> ApiResult<Response> {
     remove_all(&app, &by, CallerKind::User, &params, "userIds").await
 }
 
-/// `POST /security/service-accounts/permissions/batch`: rights for service accounts that have none.
+/// `POST /security/service-accounts/permissions/batch`: grants rights to service accounts without rights in the
+/// workspace.
 #[utoipa::path(
     post,
     path = "/security/service-accounts/permissions/batch",
     tag = "rights",
     request_body(content = Vec<PermissionBody>),
-    responses((status = 204, description = "All are given"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
+    responses((status = 204, description = "All rights are granted"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionResult>))
 )]
 pub(crate) async fn add_accounts(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
     change_all(&app, &by, CallerKind::ServiceAccount, Change::Add, body).await
 }
 
-/// `PUT /security/service-accounts/permissions/batch`: these rights of service accounts and only these.
+/// `PUT /security/service-accounts/permissions/batch`: sets the rights of service accounts, replacing the previous
+/// ones.
 #[utoipa::path(
     put,
     path = "/security/service-accounts/permissions/batch",
     tag = "rights",
     request_body(content = Vec<PermissionBody>),
-    responses((status = 204, description = "All are given, and no others"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionResult>))
+    responses((status = 204, description = "All rights are set"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionResult>))
 )]
 pub(crate) async fn set_accounts(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
     change_all(&app, &by, CallerKind::ServiceAccount, Change::Set, body).await
 }
 
-/// `DELETE /security/service-accounts/permissions/batch`: the rights of these accounts in these workspaces.
+/// `DELETE /security/service-accounts/permissions/batch`: revokes the rights of these service accounts in these
+/// workspaces.
 #[utoipa::path(
     delete,
     path = "/security/service-accounts/permissions/batch",
     tag = "rights",
-    params(("workspaceIds" = Option<String>, Query, description = "Workspaces, between commas; empty for all"), ("serviceAccountIds" = Option<String>, Query, description = "Whose, between commas; empty for all")),
-    responses((status = 204, description = "All are taken away"), (status = 207, description = "The parts that were refused; the others are done", body = Vec<PermissionDeleteResult>))
+    params(("workspaceIds" = Option<String>, Query, description = "Workspace IDs, comma-separated; empty for all"), ("serviceAccountIds" = Option<String>, Query, description = "User or service account IDs, comma-separated; empty for all")),
+    responses((status = 204, description = "All these rights are revoked"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionDeleteResult>))
 )]
 pub(crate) async fn remove_accounts(State(app): State<App>, by: By, params: Params) -> ApiResult<Response> {
     remove_all(&app, &by, CallerKind::ServiceAccount, &params, "serviceAccountIds").await
@@ -376,7 +380,9 @@ async fn change_all(
 async fn remove_all(app: &App, by: &By, kind: CallerKind, params: &Params, ids_name: &str) -> ApiResult<Response> {
     let (ids, workspaces) = (params.list(ids_name)?, params.list("workspaceIds")?);
     if ids.is_empty() && workspaces.is_empty() {
-        return Err(ApiError::invalid(format!("{ids_name} or workspaceIds is needed; without both it would be all")));
+        return Err(ApiError::invalid(format!(
+            "{ids_name} or workspaceIds is required; without both, all rights would be affected"
+        )));
     }
     let workspace_ids: Option<Vec<WorkspaceId>> = match workspaces.is_empty() {
         true => None,

@@ -19,7 +19,7 @@ use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::{Params, ScopeQuery, WindowQuery};
 
-/// `GET /processing/executables/plans/executions`: of all plans, newest first.
+/// `GET /processing/executables/plans/executions`: lists the executions of all plans, newest first.
 #[utoipa::path(
     get,
     path = "/processing/executables/plans/executions",
@@ -35,12 +35,12 @@ pub(crate) async fn of_all_plans(
     list(&app, &caller, &params, None).await
 }
 
-/// `GET /processing/executables/plans/{planId}/executions`: of one plan, newest first.
+/// `GET /processing/executables/plans/{planId}/executions`: lists the executions of a plan, newest first.
 #[utoipa::path(
     get,
     path = "/processing/executables/plans/{plan_id}/executions",
     tag = "plans",
-    params(("plan_id" = String, Path, description = "the plan"), WindowQuery, ("status" = Option<String>, Query, description = "`executing`, `execution_successful`, `execution_failed` or `execution_misfired`")),
+    params(("plan_id" = String, Path, description = "ID of the plan"), WindowQuery, ("status" = Option<String>, Query, description = "`executing`, `execution_successful`, `execution_failed` or `execution_misfired`")),
     responses((status = 200, description = "Plan executions, newest first", body = ListPage<PlanExecutionBody>))
 )]
 pub(crate) async fn of_plan(
@@ -74,25 +74,25 @@ async fn list(
     Ok(Json(ListPage { items: executions.iter().map(Into::into).collect(), limit, offset, total }))
 }
 
-/// `POST /processing/executions/plans`: Runlog keeps plan executions and starts none, whatever the body says.
+/// `POST /processing/executions/plans`: always fails, because Runlog does not start plan executions.
 #[utoipa::path(
     post,
     path = "/processing/executions/plans",
     tag = "plans",
-    request_body(content = serde_json::Value, description = "`executable` and what else names the plan; it is not looked at"),
-    responses((status = 501, description = "Always: Runlog archives plan executions and does not start them", body = ErrorBody))
+    request_body(content = serde_json::Value, description = "`executable` and other fields that name the plan; ignored"),
+    responses((status = 501, description = "Always, because Runlog does not start plan executions", body = ErrorBody))
 )]
 pub(crate) async fn start() -> ApiError {
-    let message = "Runlog archives plan executions and does not start them";
+    let message = "Runlog does not start plan executions";
     ApiError::new(StatusCode::NOT_IMPLEMENTED, message).with_detail("start the plan in Talend Cloud")
 }
 
-/// `GET /processing/executions/plans/{planExecutionId}`: with the runs of it that have ended.
+/// `GET /processing/executions/plans/{planExecutionId}`: returns a plan execution with its ended runs.
 #[utoipa::path(
     get,
     path = "/processing/executions/plans/{id}",
     tag = "plans",
-    params(("id" = String, Path, description = "the id")),
+    params(("id" = String, Path, description = "ID")),
     responses((status = 200, description = "The plan execution", body = PlanExecutionBody))
 )]
 pub(crate) async fn one(
@@ -104,13 +104,13 @@ pub(crate) async fn one(
     Ok(Json(PlanExecutionBody::with_runs(&execution, &app.settings().account_id)))
 }
 
-/// `GET /processing/executions/plans/{planExecutionId}/steps`: those that its runs name.
+/// `GET /processing/executions/plans/{planExecutionId}/steps`: lists the steps that the runs of a plan execution name.
 #[utoipa::path(
     get,
     path = "/processing/executions/plans/{id}/steps",
     tag = "plans",
-    params(("id" = String, Path, description = "the id")),
-    responses((status = 200, description = "Its steps, in the order of their first run", body = Vec<StepBody>))
+    params(("id" = String, Path, description = "ID")),
+    responses((status = 200, description = "The steps, in the order of their first runs", body = Vec<StepBody>))
 )]
 pub(crate) async fn steps(
     State(app): State<App>,
@@ -121,12 +121,12 @@ pub(crate) async fn steps(
     Ok(Json(steps.iter().map(|(step, runs)| StepBody::new(step, runs)).collect()))
 }
 
-/// `GET /processing/executions/plans/{planExecutionId}/steps/{stepExecutionId}`: with its runs.
+/// `GET /processing/executions/plans/{planExecutionId}/steps/{stepExecutionId}`: returns a step with its runs.
 #[utoipa::path(
     get,
     path = "/processing/executions/plans/{id}/steps/{step_id}",
     tag = "plans",
-    params(("id" = String, Path, description = "the id"), ("step_id" = String, Path, description = "the step")),
+    params(("id" = String, Path, description = "ID"), ("step_id" = String, Path, description = "ID of the step")),
     responses((status = 200, description = "The step", body = StepDetailsBody))
 )]
 pub(crate) async fn step(

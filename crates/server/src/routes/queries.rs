@@ -11,12 +11,12 @@ use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
 use crate::http::json::JsonBody;
 
-/// `GET /runlog/v1/queries`: by name.
+/// `GET /runlog/v1/queries`: lists the saved queries of the caller, by name.
 #[utoipa::path(
     get,
     path = "/runlog/v1/queries",
     tag = "web",
-    responses((status = 200, description = "Queries of the caller, by name", body = Vec<SavedQueryBody>))
+    responses((status = 200, description = "Saved queries of the caller, by name", body = Vec<SavedQueryBody>))
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -25,14 +25,14 @@ pub(crate) async fn list(
     Ok(Json(app.store().saved_queries().list(&caller).await?.into_iter().map(shown).collect()))
 }
 
-/// `PUT /runlog/v1/queries/{name}`: keeps a query, in the place of one of the same name.
+/// `PUT /runlog/v1/queries/{name}`: saves a query, replacing one with the same name.
 #[utoipa::path(
     put,
     path = "/runlog/v1/queries/{name}",
     tag = "web",
-    params(("name" = String, Path, description = "What it is called: 1 to 200 characters")),
+    params(("name" = String, Path, description = "Name of the query, 1 to 200 characters")),
     request_body(content = NewSavedQuery),
-    responses((status = 200, description = "It is kept", body = SavedQueryBody))
+    responses((status = 200, description = "Saved", body = SavedQueryBody))
 )]
 pub(crate) async fn save(
     State(app): State<App>,
@@ -43,13 +43,13 @@ pub(crate) async fn save(
     Ok(Json(shown(app.store().saved_queries().save(&caller, &name, &new.query).await?)))
 }
 
-/// `DELETE /runlog/v1/queries/{name}`.
+/// `DELETE /runlog/v1/queries/{name}`: deletes a saved query.
 #[utoipa::path(
     delete,
     path = "/runlog/v1/queries/{name}",
     tag = "web",
-    params(("name" = String, Path, description = "What it is called")),
-    responses((status = 204, description = "It is gone"))
+    params(("name" = String, Path, description = "Name of the query")),
+    responses((status = 204, description = "Deleted"))
 )]
 pub(crate) async fn delete(
     State(app): State<App>,

@@ -24,14 +24,14 @@ use crate::limits;
 /// What every failure of a batch ends with, so that nobody has to guess.
 const NOTHING_STORED: &str = "nothing of this batch was stored";
 
-/// Stores a batch whole or not at all, and answers once it is durable.
+/// Stores a batch completely or not at all, and responds once it is durable.
 #[utoipa::path(
     post,
     path = "/runlog/v1/runs/{id}/records",
     tag = "push",
-    params(("id" = runlog_model::RunId, Path, description = "the id"), ("batch" = Option<String>, Query, pattern = "^[!-~]{1,200}$", description = "The id of the batch: repeating it is harmless"), ("badLines" = Option<String>, Query, description = "What becomes of a line that cannot be read: `refuse` (the default) refuses the batch, `skip` stores the others and lists it")),
-    request_body(content = Record, content_type = "application/x-ndjson", description = "One record a line; packed with gzip or zstd"),
-    responses((status = 200, description = "The records are durable", body = StoredLines), (status = 409, description = "The batch was stored with other records", body = ErrorBody), (status = 415, description = "The content coding is not known", body = ErrorBody))
+    params(("id" = runlog_model::RunId, Path, description = "ID"), ("batch" = Option<String>, Query, pattern = "^[!-~]{1,200}$", description = "ID of the batch, which makes the request idempotent"), ("badLines" = Option<String>, Query, description = "Handling of lines that cannot be parsed: `refuse` (the default) rejects the batch, `skip` stores the other lines and lists the rejected ones")),
+    request_body(content = Record, content_type = "application/x-ndjson", description = "One record per line; optionally compressed with gzip or zstd"),
+    responses((status = 200, description = "The records are durable", body = StoredLines), (status = 409, description = "The batch ID was already used with different records", body = ErrorBody), (status = 415, description = "Unknown content encoding", body = ErrorBody))
 )]
 pub(crate) async fn push(
     State(app): State<App>,
@@ -47,7 +47,7 @@ pub(crate) async fn push(
     let is_skipping = match params.text("badLines") {
         None | Some("refuse") => false,
         Some("skip") => true,
-        Some(_) => return Err(ApiError::invalid("badLines: give refuse or skip")),
+        Some(_) => return Err(ApiError::invalid("badLines: must be refuse or skip")),
     };
     let taken =
         match Lines::begin(body, coding, &app.settings().bounds, app.body_memory().reservation_for_lines()).await {
@@ -99,7 +99,7 @@ impl Taken {
         if self.refused_lines <= limits::REFUSED_LINES_MAX {
             return Ok(());
         }
-        let message = format!("more than {} lines cannot be read", limits::REFUSED_LINES_MAX);
+        let message = format!("more than {} lines cannot be parsed", limits::REFUSED_LINES_MAX);
         Err(ApiError::invalid(format!("{message}; the first: {}", self.first_refused())))
     }
 
@@ -142,7 +142,7 @@ async fn take_lines(
                 Ok(()) => {}
                 Err(error) if error.status == StatusCode::PAYLOAD_TOO_LARGE => {
                     let bytes_max = memory.decoded_bytes_max();
-                    let reason = format!("its parts take more than {bytes_max} bytes once they are read");
+                    let reason = format!("it takes more than {bytes_max} bytes when it is parsed");
                     taken.refuse(number, reason, |reason| too_large(number, reason))?;
                     continue;
                 }
@@ -187,7 +187,7 @@ async fn take_array(
     let records: Vec<&RawValue> = match serde_json::from_slice(line) {
         Ok(records) => records,
         Err(error) => {
-            let advice = "an array of records stands in one line; otherwise send one record a line";
+            let advice = "an array of records must be on one line; otherwise send one record per line";
             return taken.refuse(number, said(&error), |_| wrong_line(number, &error).with_detail(advice));
         }
     };
@@ -217,7 +217,7 @@ fn said(error: &serde_json::Error) -> String {
 
 /// 413: a line that is not read at all.
 fn too_large(number: u64, reason: &str) -> ApiError {
-    let advice = "send the batch with badLines=skip to store its other lines";
+    let advice = "send the batch with badLines=skip to store the other lines";
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("line {number}: {reason}; {advice}"))
 }
 

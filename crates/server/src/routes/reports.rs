@@ -20,13 +20,13 @@ use crate::http::error::ApiResult;
 use crate::http::parameters::{Params, parse_id};
 use crate::limits;
 
-/// `GET /runlog/v1/runs/{runId}/patterns`: what a log says over and over.
+/// `GET /runlog/v1/runs/{runId}/patterns`: returns the patterns of a log.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/patterns",
     tag = "reports",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
-    responses((status = 200, description = "Patterns and stack traces of the log; `log` says what they are of, or why there are none", body = RunPatterns))
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
+    responses((status = 200, description = "Patterns and stack traces of the log; `log` describes their basis, or why there are none", body = RunPatterns))
 )]
 pub(crate) async fn patterns(
     State(app): State<App>,
@@ -37,13 +37,14 @@ pub(crate) async fn patterns(
     Ok(Json(run_patterns(app.store(), run.id).await?))
 }
 
-/// `GET /runlog/v1/runs/{runId}/report`: what failed first and why, and what is new against the last good run.
+/// `GET /runlog/v1/runs/{runId}/report`: reports what failed first and why, and what is new compared with the last
+/// successful run.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/report",
     tag = "reports",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
-    responses((status = 200, description = "The report; `log` says what it is of, or why it tells only of the run", body = RunReport))
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
+    responses((status = 200, description = "The report; `log` describes its basis, or why it contains only the run", body = RunReport))
 )]
 pub(crate) async fn of_run(
     State(app): State<App>,
@@ -54,13 +55,13 @@ pub(crate) async fn of_run(
     Ok(Json(run_report(app.store(), run.id).await?))
 }
 
-/// `GET /runlog/v1/runs/{runId}/diff/{otherId}`: a run against another one, which may be of another task.
+/// `GET /runlog/v1/runs/{runId}/diff/{otherId}`: compares two runs, which may belong to different tasks.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/diff/{other_id}",
     tag = "reports",
-    params(("id" = runlog_model::RunId, Path, description = "the run that is compared with: what is new is new in the other"), ("other_id" = runlog_model::RunId, Path, description = "the other run")),
-    responses((status = 200, description = "What is different; `before.log` and `after.log` say what it is of", body = RunDiff))
+    params(("id" = runlog_model::RunId, Path, description = "ID of the run to compare against"), ("other_id" = runlog_model::RunId, Path, description = "ID of the run to examine")),
+    responses((status = 200, description = "The differences; `before.log` and `after.log` describe their basis", body = RunDiff))
 )]
 pub(crate) async fn diff(
     State(app): State<App>,
@@ -72,12 +73,12 @@ pub(crate) async fn diff(
     Ok(Json(run_diff(app.store(), before.id, after.id).await?))
 }
 
-/// `GET /runlog/v1/tasks/{taskId}/report`: outcomes, durations, kinds of errors.
+/// `GET /runlog/v1/tasks/{taskId}/report`: reports outcomes, durations and kinds of errors of a task.
 #[utoipa::path(
     get,
     path = "/runlog/v1/tasks/{id}/report",
     tag = "reports",
-    params(("id" = runlog_model::TaskId, Path, description = "the id"), ("lastDays" = Option<u64>, Query, minimum = 1, maximum = 3660, description = "How many days of runs are looked at, 1 to 3,660; 30 when absent")),
+    params(("id" = runlog_model::TaskId, Path, description = "ID"), ("lastDays" = Option<u64>, Query, minimum = 1, maximum = 3660, description = "Number of days of runs to include, 1 to 3,660; default 30")),
     responses((status = 200, description = "The report", body = TaskReport))
 )]
 pub(crate) async fn of_task(
@@ -91,12 +92,12 @@ pub(crate) async fn of_task(
     Ok(Json(task_report(app.store(), &task, since, app.now()).await?))
 }
 
-/// `GET /runlog/v1/workspaces/{workspaceId}/report`: what needs a look.
+/// `GET /runlog/v1/workspaces/{workspaceId}/report`: reports the tasks that need attention.
 #[utoipa::path(
     get,
     path = "/runlog/v1/workspaces/{id}/report",
     tag = "reports",
-    params(("id" = runlog_model::WorkspaceId, Path, description = "the id"), ("lastDays" = Option<u64>, Query, minimum = 1, maximum = 3660, description = "How many days count as recent, 1 to 3,660; 1 when absent")),
+    params(("id" = runlog_model::WorkspaceId, Path, description = "ID"), ("lastDays" = Option<u64>, Query, minimum = 1, maximum = 3660, description = "Number of days that count as recent, 1 to 3,660; default 1")),
     responses((status = 200, description = "The report", body = WorkspaceReport))
 )]
 pub(crate) async fn of_workspace(

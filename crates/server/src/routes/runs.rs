@@ -17,14 +17,14 @@ use crate::http::error::ApiResult;
 use crate::http::json::JsonBody;
 use crate::http::parameters::parse_id;
 
-/// `PUT /runlog/v1/runs/{runId}`: a run begins; 201 when it is new, 200 when it was known.
+/// `PUT /runlog/v1/runs/{runId}`: starts a run; 201 if it is new, 200 if it exists.
 #[utoipa::path(
     put,
     path = "/runlog/v1/runs/{id}",
     tag = "push",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     request_body(content = StartRun),
-    responses((status = 200, description = "The run was known", body = TaskExecution), (status = 201, description = "The run is new", body = TaskExecution), (status = 409, description = "The run is of another task", body = ErrorBody))
+    responses((status = 200, description = "The run exists already", body = TaskExecution), (status = 201, description = "The run is new", body = TaskExecution), (status = 409, description = "The run belongs to another task", body = ErrorBody))
 )]
 pub(crate) async fn start(
     State(app): State<App>,
@@ -45,12 +45,12 @@ pub(crate) async fn start(
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json((&run).into())))
 }
 
-/// `GET /runlog/v1/runs/{runId}`: what the archive knows of it.
+/// `GET /runlog/v1/runs/{runId}`: returns a run.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}",
     tag = "push",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     responses((status = 200, description = "The run", body = TaskExecution))
 )]
 pub(crate) async fn one(
@@ -62,14 +62,14 @@ pub(crate) async fn one(
     Ok(Json((&run).into()))
 }
 
-/// `POST /runlog/v1/runs/{runId}/finish`: a run ends.
+/// `POST /runlog/v1/runs/{runId}/finish`: ends a run.
 #[utoipa::path(
     post,
     path = "/runlog/v1/runs/{id}/finish",
     tag = "push",
-    params(("id" = runlog_model::RunId, Path, description = "the id")),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     request_body(content = FinishRun),
-    responses((status = 200, description = "The run has ended", body = TaskExecution), (status = 409, description = "The run has ended otherwise", body = ErrorBody))
+    responses((status = 200, description = "The run has ended", body = TaskExecution), (status = 409, description = "The run has already ended with another status", body = ErrorBody))
 )]
 pub(crate) async fn finish(
     State(app): State<App>,

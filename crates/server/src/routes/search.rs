@@ -24,38 +24,39 @@ use crate::limits;
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[allow(dead_code, reason = "it is described and never made")]
 pub(crate) struct SearchParameters {
-    /// What the message holds, in any case: parts of words; `"whole words"` in quotes; `-part` for messages without it.
+    /// Parts of messages to find, case-insensitive; `"exact phrase"` in quotes; `-part` excludes messages that contain
+    /// it.
     #[param(max_length = 1000)]
     q: Option<String>,
-    /// Records of one workspace; all that the caller may read when neither this nor a task or run is named.
+    /// Only records of this workspace; default: everything that the caller may read.
     #[param(pattern = "^[0-9a-f]{24}$")]
     workspace_id: Option<String>,
-    /// Records of one task.
+    /// Only records of this task.
     #[param(pattern = "^[0-9a-f]{24}$")]
     task_id: Option<String>,
-    /// Records of one run.
+    /// Only records of this run.
     #[param(pattern = "^[0-9a-f-]{36}$")]
     run_id: Option<String>,
-    /// Severities, between commas or repeated: `TRACE` to `FATAL`, `OTHER` for what is none of them.
+    /// Only these severities, comma-separated or repeated: `TRACE` to `FATAL`, `OTHER` for unknown ones.
     severity: Option<String>,
-    /// The earliest time, inside; RFC 3339 or epoch milliseconds.
+    /// Earliest time, inclusive; RFC 3339 or epoch milliseconds.
     from: Option<String>,
-    /// The latest time, inside.
+    /// Latest time, inclusive.
     to: Option<String>,
-    /// Most records.
+    /// Maximum number of records.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<u64>,
-    /// Goes on where an answer ended.
+    /// Cursor of the previous response, to continue after it.
     cursor: Option<String>,
 }
 
-/// Looks from the newest record back, until it has as many as are asked for or its time is up.
+/// Searches from the newest record backwards, until the limit or the time budget is reached.
 #[utoipa::path(
     get,
     path = "/runlog/v1/search",
     tag = "analysis",
     params(SearchParameters),
-    responses((status = 200, description = "What was found, and how to go on", body = SearchAnswer), (status = 404, description = "There is no such workspace, task or run", body = runlog_model::wire::ErrorBody))
+    responses((status = 200, description = "Matching records, and a cursor to continue", body = SearchAnswer), (status = 404, description = "No such workspace, task or run", body = runlog_model::wire::ErrorBody))
 )]
 pub(crate) async fn find(
     State(app): State<App>,
@@ -111,7 +112,7 @@ async fn in_scope(app: &App, caller: &Caller, params: &Params, search: SearchQue
             let run = rights::run_brief(app.store(), caller, run, &Right::READ_LOGS).await?;
             Ok(SearchQuery { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
         }
-        _ => Err(ApiError::invalid("workspaceId, taskId and runId: name one of them")),
+        _ => Err(ApiError::invalid("workspaceId, taskId and runId: set only one of them")),
     }
 }
 
@@ -121,7 +122,7 @@ fn severities(params: &Params) -> ApiResult<Option<Vec<Severity>>> {
         let known = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(word));
         let names = Severity::ALL.map(Severity::name).join(", ");
         let shown: String = word.chars().take(32).collect();
-        known.ok_or_else(|| ApiError::invalid(format!("severity: {shown:?} is none of {names}")))
+        known.ok_or_else(|| ApiError::invalid(format!("severity: {shown:?} is not one of {names}")))
     };
     let severities: Vec<Severity> = words.iter().map(severity).collect::<ApiResult<_>>()?;
     Ok((!severities.is_empty()).then_some(severities))
@@ -153,7 +154,7 @@ fn place(cursor: &str) -> ApiResult<SearchCursor> {
         };
         parts.next().is_none().then_some(place)
     };
-    read().ok_or_else(|| ApiError::invalid("cursor: this is none that an answer gave"))
+    read().ok_or_else(|| ApiError::invalid("cursor: not a cursor of a previous response"))
 }
 
 fn item(found: SearchHit) -> FoundRecord {

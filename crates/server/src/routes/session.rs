@@ -19,13 +19,13 @@ use crate::auth::token::{self, Authenticated};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
 
-/// `POST /runlog/v1/session`: trades a token for a cookie with the same rights, for at most twelve hours.
+/// `POST /runlog/v1/session`: creates a session from a token, with the same rights, for at most twelve hours.
 #[utoipa::path(
     post,
     path = "/runlog/v1/session",
     tag = "sign-in",
     request_body(content = NewSession),
-    responses((status = 200, description = "The cookie is set", body = SessionBody, headers(("set-cookie" = String, description = "The session"))), (status = 415, description = "The body is not said to be JSON", body = ErrorBody))
+    responses((status = 200, description = "The session cookie is set", body = SessionBody, headers(("set-cookie" = String, description = "Session cookie"))), (status = 415, description = "The content type is not JSON", body = ErrorBody))
 )]
 pub(crate) async fn open(
     State(app): State<App>,
@@ -52,19 +52,19 @@ impl<S: Sync> FromRequestParts<S> for SentAsJson {
         match media_type.eq_ignore_ascii_case("application/json") {
             true => Ok(Self),
             false => {
-                let message = "a token is taken as JSON only; send Content-Type: application/json";
+                let message = "the token must be sent as JSON; send Content-Type: application/json";
                 Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
             }
         }
     }
 }
 
-/// `GET /runlog/v1/session`: who calls, and what they may do.
+/// `GET /runlog/v1/session`: returns the caller and its rights.
 #[utoipa::path(
     get,
     path = "/runlog/v1/session",
     tag = "sign-in",
-    responses((status = 200, description = "Who calls", body = SessionBody))
+    responses((status = 200, description = "The caller", body = SessionBody))
 )]
 pub(crate) async fn one(
     State(app): State<App>,

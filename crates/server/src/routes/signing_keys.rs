@@ -12,7 +12,7 @@ use crate::auth::signing_keys::{ACCESS_TOKENS, LINKS};
 use crate::http::error::ApiResult;
 use crate::http::json::JsonBody;
 
-/// `GET /runlog/v1/keys`: those that are accepted; their bytes are never shown.
+/// `GET /runlog/v1/keys`: lists the accepted signing keys, without their key material.
 #[utoipa::path(
     get,
     path = "/runlog/v1/keys",
@@ -26,15 +26,15 @@ pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<KeyBody>>
     Ok(Json(tokens.chain(links.iter().map(|key| shown(key, KeyPurpose::Links))).collect()))
 }
 
-/// `POST /runlog/v1/keys`: another key signs from now on; what the older ones signed stays good, unless they are revoked.
+/// `POST /runlog/v1/keys`: creates a signing key; signatures of older keys remain valid unless they are revoked.
 #[utoipa::path(
     post,
     path = "/runlog/v1/keys",
     tag = "administration",
     request_body(content = NewKey),
     responses(
-        (status = 201, description = "The key that signs now", body = KeyBody),
-        (status = 409, description = "Another was made at the same time", body = runlog_model::wire::ErrorBody)
+        (status = 201, description = "The new signing key", body = KeyBody),
+        (status = 409, description = "Another key was created at the same time", body = runlog_model::wire::ErrorBody)
     )
 )]
 pub(crate) async fn rotate(

@@ -12,25 +12,25 @@ use crate::app::App;
 use crate::auth::audit::AuditedChange;
 use crate::http::error::ApiResult;
 
-/// `GET /runlog/v1/sinks`.
+/// `GET /runlog/v1/sinks`: lists the sinks and the progress of their deliveries.
 #[utoipa::path(
     get,
     path = "/runlog/v1/sinks",
     tag = "administration",
-    responses((status = 200, description = "Where logs are delivered to, by name", body = Vec<SinkBody>))
+    responses((status = 200, description = "The sinks, by name", body = Vec<SinkBody>))
 )]
 pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<SinkBody>>> {
     Ok(Json(app.store().deliveries().metrics().await?.into_iter().map(shown).collect()))
 }
 
-/// `POST /runlog/v1/sinks/{sink}/retry`: what the sink refused or could not take is sent again by the next deliverer.
+/// `POST /runlog/v1/sinks/{sink}/retry`: makes deliveries that failed or were refused due again.
 #[utoipa::path(
     post,
     path = "/runlog/v1/sinks/{sink}/retry",
     tag = "administration",
-    params(("sink" = String, Path, description = "Its name")),
+    params(("sink" = String, Path, description = "Name of the sink")),
     responses(
-        (status = 200, description = "How many runs are due again", body = RetriedBody),
+        (status = 200, description = "Number of runs that are due again", body = RetriedBody),
         (status = 404, description = "No such sink", body = ErrorBody)
     )
 )]

@@ -16,15 +16,15 @@ use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
 
-/// Answers from the workspaces on which the caller has the rights Author, Viewer and Executor.
+/// Runs a SQL query on the workspaces on which the caller has the rights Author, Viewer and Executor.
 #[utoipa::path(
     post,
     path = "/runlog/v1/sql",
     tag = "analysis",
     request_body(content = SqlQuestion),
     responses(
-        (status = 200, description = "The rows, as they come; an answer that breaks off has failed", content((serde_json::Value = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"), (String = "text/plain"), (String = "application/vnd.apache.parquet"))),
-        (status = 400, description = "The query is wrong, or takes more memory or time than it may; the message says what and where", body = ErrorBody),
+        (status = 200, description = "The rows, streamed; a truncated response means that the query failed", content((serde_json::Value = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"), (String = "text/plain"), (String = "application/vnd.apache.parquet"))),
+        (status = 400, description = "The query is invalid, or exceeds a limit of memory or time; the message says where", body = ErrorBody),
     )
 )]
 pub(crate) async fn ask(
@@ -44,7 +44,7 @@ pub(crate) async fn ask(
     let first = parts.next().await.transpose().map_err(refusal)?;
     let rest = parts.map(|part| {
         part.map_err(|error| {
-            warn!(error = &error as &dyn std::error::Error, "an answer to a question in SQL was broken off");
+            warn!(error = &error as &dyn std::error::Error, "the response of a SQL query was aborted");
             std::io::Error::other(error)
         })
     });

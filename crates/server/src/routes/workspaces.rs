@@ -21,12 +21,12 @@ use crate::http::fiql::Fiql;
 use crate::http::json::JsonBody;
 use crate::http::parameters::{ListQuery, Params, RuntimeQuery, ScopeQuery, parse_id};
 
-/// `GET /orchestration/environments`: a bare array.
+/// `GET /orchestration/environments`: lists environments as an array.
 #[utoipa::path(
     get,
     path = "/orchestration/environments",
-    tag = "places",
-    params(("query" = Option<String>, Query, description = "FIQL over name and description, such as `name==Dev*`")),
+    tag = "workspaces",
+    params(("query" = Option<String>, Query, description = "FIQL expression on name and description, such as `name==Dev*`")),
     responses((status = 200, description = "Environments, by name", body = Vec<EnvironmentBody>))
 )]
 pub(crate) async fn environments(
@@ -49,12 +49,12 @@ pub(crate) async fn environments(
     Ok(Json(environments.iter().map(Into::into).collect()))
 }
 
-/// `GET /orchestration/workspaces`: a bare array.
+/// `GET /orchestration/workspaces`: lists workspaces as an array.
 #[utoipa::path(
     get,
     path = "/orchestration/workspaces",
-    tag = "places",
-    params(("query" = Option<String>, Query, description = "FIQL over name, description, owner and environment.name")),
+    tag = "workspaces",
+    params(("query" = Option<String>, Query, description = "FIQL expression on name, description, owner and environment.name")),
     responses((status = 200, description = "Workspaces, by name", body = Vec<WorkspaceBody>))
 )]
 pub(crate) async fn workspaces(
@@ -75,12 +75,12 @@ pub(crate) async fn workspaces(
     Ok(Json(workspaces.iter().map(Into::into).collect()))
 }
 
-/// `GET /orchestration/executables/tasks`: by name.
+/// `GET /orchestration/executables/tasks`: lists tasks, by name.
 #[utoipa::path(
     get,
     path = "/orchestration/executables/tasks",
-    tag = "places",
-    params(ListQuery, ScopeQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
+    tag = "workspaces",
+    params(ListQuery, ScopeQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "Prefix of the name")),
     responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
 )]
 pub(crate) async fn tasks(
@@ -93,12 +93,12 @@ pub(crate) async fn tasks(
     list(&app, &caller, &params, TaskFilter { name, limit, offset, ..TaskFilter::default() }).await
 }
 
-/// `GET /processing/executables/tasks`: the same under the address that the guide for metrics has.
+/// `GET /processing/executables/tasks`: lists tasks; an alias used by the vendor's guide for metrics.
 #[utoipa::path(
     get,
     path = "/processing/executables/tasks",
-    tag = "places",
-    params(ListQuery, ScopeQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "The beginning of the name")),
+    tag = "workspaces",
+    params(ListQuery, ScopeQuery, RuntimeQuery, ("name" = Option<String>, Query, description = "Prefix of the name")),
     responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
 )]
 pub(crate) async fn tasks_alias(
@@ -109,11 +109,11 @@ pub(crate) async fn tasks_alias(
     tasks(app, caller, params).await
 }
 
-/// `POST /orchestration/executables/tasks/search`: names that hold a text, and tags.
+/// `POST /orchestration/executables/tasks/search`: searches tasks by parts of their names and by tags.
 #[utoipa::path(
     post,
     path = "/orchestration/executables/tasks/search",
-    tag = "places",
+    tag = "workspaces",
     request_body(content = TaskSearch),
     responses((status = 200, description = "Tasks, by name", body = ListPage<TaskItem>))
 )]
@@ -148,12 +148,12 @@ const SEARCH_FIELDS: &[&str] = &[
     "triggerType",
 ];
 
-/// `GET /orchestration/executables/tasks/{taskId}`.
+/// `GET /orchestration/executables/tasks/{taskId}`: returns a task.
 #[utoipa::path(
     get,
     path = "/orchestration/executables/tasks/{id}",
-    tag = "places",
-    params(("id" = runlog_model::TaskId, Path, description = "the id")),
+    tag = "workspaces",
+    params(("id" = runlog_model::TaskId, Path, description = "ID")),
     responses((status = 200, description = "The task", body = TaskBody))
 )]
 pub(crate) async fn task(
@@ -165,13 +165,13 @@ pub(crate) async fn task(
     Ok(Json((&task).into()))
 }
 
-/// `GET /orchestration/executables/plans`: the archive knows the runs of plans, and no plans.
+/// `GET /orchestration/executables/plans`: always empty, because the archive has runs of plans but no plans.
 #[utoipa::path(
     get,
     path = "/orchestration/executables/plans",
-    tag = "places",
+    tag = "workspaces",
     params(ListQuery),
-    responses((status = 200, description = "An empty page: the archive knows runs of plans, and no plans", body = ListPage<serde_json::Value>))
+    responses((status = 200, description = "An empty page, because the archive has runs of plans but no plans", body = ListPage<serde_json::Value>))
 )]
 pub(crate) async fn plans(params: Params) -> ApiResult<Json<ListPage<Value>>> {
     let (limit, offset) = params.limit_and_offset()?;
@@ -196,31 +196,31 @@ async fn viewed(app: &App, caller: &Caller) -> ApiResult<Vec<Workspace>> {
     Ok(workspaces)
 }
 
-/// Body of a search of tasks, for the description; it is read as parameters.
+/// Body of a search of tasks; read as parameters.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[allow(dead_code, reason = "it is described and never made")]
 pub(crate) struct TaskSearch {
-    /// A part of the name, in any case.
+    /// Part of the name, case-insensitive.
     name: Option<String>,
-    /// Those of one environment.
+    /// Only items of this environment.
     environment_id: Option<String>,
-    /// Those of one workspace.
+    /// Only items of this workspace.
     workspace_id: Option<String>,
-    /// Those that have all of these tags.
+    /// Only tasks with all of these tags.
     tags: Option<Vec<String>>,
-    /// Those whose newest run ran this artifact.
+    /// Only tasks whose newest run has this artifact.
     artifact_id: Option<String>,
-    /// Those whose newest run ran in this kind of runtime, such as `REMOTE_ENGINE`.
+    /// Only tasks whose newest run ran in this kind of runtime, such as `REMOTE_ENGINE`.
     runtime_type: Option<String>,
-    /// Those whose newest run ran on this engine or cluster.
+    /// Only tasks whose newest run ran on this engine or cluster.
     runtime_id: Option<String>,
-    /// Those whose newest run had this run profile.
+    /// Only tasks whose newest run has this run profile.
     runtime_run_profile_id: Option<String>,
-    /// The kind of trigger. The archive knows none: the page is empty then.
+    /// Kind of trigger. The archive has no triggers, so the page is empty if this is set.
     trigger_type: Option<String>,
-    /// Most items of the page.
+    /// Maximum number of items per page.
     limit: Option<u64>,
-    /// Items before the page.
+    /// Number of items to skip.
     offset: Option<u64>,
 }

@@ -15,20 +15,20 @@ use crate::routes::{Access, Route, routes};
 
 /// What the parts of the API are for, in the order of the document.
 const TAGS: [(&str, &str); 15] = [
-    ("run logs", "Pages of a run's log as files, and live: the run-log API of Talend Cloud"),
+    ("run logs", "Pages of a log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
-    ("plans", "Executions of plans, as far as their runs tell"),
-    ("history", "Runs and plan executions, searched"),
-    ("places", "Environments, workspaces, tasks"),
+    ("plans", "Executions of plans, derived from their runs"),
+    ("history", "Search of runs and plan executions"),
+    ("workspaces", "Environments, workspaces, tasks"),
     ("sign-in", "Access tokens"),
     ("accounts", "Service accounts"),
-    ("rights", "What users and service accounts may do in workspaces"),
-    ("reports", "What logs say, what went wrong, what has changed"),
-    ("push", "Ways in: runs and their logs"),
-    ("web", "Runlog's own: what the web UI shows; programs may ask for it as well"),
-    ("analysis", "Questions to the archive"),
-    ("administration", "Runlog's own: places, people, tokens, the audit log"),
-    ("service", "Is it there, is it well, what does it count"),
+    ("rights", "Rights of users and service accounts in workspaces"),
+    ("reports", "Patterns, failures and changes"),
+    ("push", "Pushing runs and their logs"),
+    ("web", "Extension of Runlog: the data of the web UI, also for programs"),
+    ("analysis", "SQL queries and search"),
+    ("administration", "Extension of Runlog: workspaces, users, tokens, the audit log"),
+    ("service", "Health and metrics"),
     ("documents", "This description"),
 ];
 
@@ -54,7 +54,7 @@ pub fn document() -> OpenApi {
         .security_scheme("token", bearer)
         .security_scheme("clientSecret", basic);
     let mut info = Info::new("Runlog", env!("CARGO_PKG_VERSION"));
-    info.description = Some("An archive of run logs, behind the run-log API of Talend Cloud.".to_owned());
+    info.description = Some("An archive of run logs, served through the run-log API of Qlik Talend Cloud.".to_owned());
     info.license = Some(License::new("Apache-2.0"));
     let tags = TAGS.map(|(name, text)| TagBuilder::new().name(name).description(Some(text)).build());
     OpenApiBuilder::new().info(info).paths(paths).components(Some(components.build())).tags(Some(tags)).build()
@@ -78,39 +78,39 @@ fn complete(operation: &mut Operation, route: &Route) {
     if let Some(summary) = &operation.summary {
         operation.summary = Some(sentence(summary));
     }
-    let mut refusals = vec![(500, "Something went wrong in the service"), (503, "The archive is away or busy")];
+    let mut refusals = vec![(500, "Internal error"), (503, "The archive is unavailable or busy")];
     match route.access {
         Access::Public | Access::SignedLink => operation.security = Some(Vec::new()),
         Access::ClientSecret => {
             operation.security = Some(vec![SecurityRequirement::new::<&str, [&str; 0], &str>("clientSecret", [])]);
             refusals.extend([
-                (400, "Malformed"),
-                (401, "Id or secret is missing or wrong"),
-                (429, "Too many requests"),
+                (400, "Malformed request"),
+                (401, "Missing or invalid client ID or secret"),
+                (429, "Rate limit exceeded"),
             ]);
         }
         Access::TokenInBody => {
             operation.security = Some(Vec::new());
-            refusals.extend([(400, "Malformed"), (401, "The token opens nothing here"), (429, "Too many requests")]);
+            refusals.extend([(400, "Malformed request"), (401, "Invalid token"), (429, "Rate limit exceeded")]);
         }
         Access::Token | Access::Administrator => {
             operation.security = Some(vec![SecurityRequirement::new::<&str, [&str; 0], &str>("token", [])]);
             refusals.extend([
-                (400, "Malformed; the message names what"),
-                (401, "No token, or not a good one"),
-                (403, "The message names the missing right"),
-                (429, "Too many requests; `Retry-After` says when"),
+                (400, "Malformed request; see the message"),
+                (401, "Missing or invalid token"),
+                (403, "Missing right, named in the message"),
+                (429, "Rate limit exceeded; retry after `Retry-After`"),
             ]);
         }
     }
     if route.path.contains('{') && route.access != Access::SignedLink {
-        refusals.push((404, "There is no such thing in the archive"));
+        refusals.push((404, "Not found in the archive"));
     }
     if route.path.contains('{') && route.access == Access::SignedLink {
-        refusals.push((400, "Malformed"));
+        refusals.push((400, "Malformed request"));
     }
     if operation.request_body.is_some() {
-        refusals.extend([(408, "The body stood still for too long"), (413, "The body is too large")]);
+        refusals.extend([(408, "Timeout while receiving the body"), (413, "The body is too large")]);
     }
     for (status, text) in refusals {
         operation.responses.responses.entry(status.to_string()).or_insert_with(|| RefOr::T(refusal(text)));

@@ -60,7 +60,7 @@ fn about_text(routes: &[Route]) -> String {
     let about = json!({
         "name": "Runlog",
         "version": env!("CARGO_PKG_VERSION"),
-        "about": "An archive of run logs, behind the run-log API of Talend Cloud",
+        "about": "An archive of run logs, served through the run-log API of Qlik Talend Cloud",
         "paths": paths,
     });
     about.to_string()

@@ -25,13 +25,13 @@ use crate::settings::ServerSettings;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The archive did not give its keys.
-    #[error("the archive cannot be served")]
+    #[error("cannot serve the archive")]
     Store(#[from] runlog_store::Error),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The listener does not listen.
-    #[error("the listener broke")]
+    #[error("the listener failed")]
     Listener(#[from] std::io::Error),
 }
 
@@ -67,7 +67,7 @@ pub async fn serve(
         let handle = handle.clone();
         async move {
             stop.cancelled().await;
-            info!("stopping; requests that were accepted are finished");
+            info!("stopping; completing the requests in progress");
             handle.graceful_shutdown(Some(stop_time_max));
         }
     });
@@ -94,7 +94,7 @@ pub async fn serve(
     };
     // Changes whose clients have gone are finished as well, in the same time.
     if tokio::time::timeout(stop_time_max, app.auth().changes().finish()).await.is_err() {
-        warn!("changes that clients no longer wait for went on for too long and are broken off");
+        warn!("changes whose clients have disconnected took too long and are aborted");
     }
     jobs_stop.cancel();
     // A job that broke has said so in the log; pages that were not built are built by the next start.

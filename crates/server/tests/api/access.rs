@@ -365,7 +365,7 @@ async fn a_link_that_was_not_signed_here_leaves_nothing_and_counts_against_its_a
     };
     get("/runlog/v1/downloads/%00/%00?expires=1".to_owned()).await.is_error(403, &["altered"]);
     get(format!("{link}0")).await.is_error(403, &["altered"]);
-    get("/runlog/v1/downloads/k/f".to_owned()).await.is_error(429, &["without a good token"]);
+    get("/runlog/v1/downloads/k/f".to_owned()).await.is_error(429, &["without a valid token"]);
     assert_eq!(get(link.clone()).await.status, 200, "a good link passes");
     stage.clock.advance_ms(3_600_000);
     get(link).await.is_error(403, &["expired"]);

@@ -372,7 +372,7 @@ async fn nothing_tells_a_stranger_which_runs_there_are() {
         [logs(RUN), logs(OTHER_RUN), format!("/processing/executions/{RUN}"), "/processing/executions/x".to_owned()]
     {
         let answer = stage.send(Method::GET, &path, Ask::with(&[])).await;
-        answer.is_error(401, &["a token is needed"]);
+        answer.is_error(401, &["a token is required"]);
         assert!(!answer.text().contains(RUN));
     }
     // A caller of this archive who lacks a right learns that a run is there (decision of the contract), and no more.

@@ -369,7 +369,7 @@ async fn runs_cannot_be_ended_and_plans_not_started() {
     stage.send(Method::DELETE, &path, Ask::with(&[]).by(&viewer)).await.is_error(403, &["Executor"]);
     assert_eq!(stage.get(&path).await.json()["status"], "execution_successful");
     let plan = json!({"executable": "plan-1"}).to_string();
-    stage.post("/processing/executions/plans", plan).await.is_error(501, &["does not start them"]);
+    stage.post("/processing/executions/plans", plan).await.is_error(501, &["does not start"]);
 }
 
 /// 50,000 tags or 20,000 ids in a filter were 503 "try again".

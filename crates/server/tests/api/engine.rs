@@ -321,7 +321,7 @@ async fn a_run_is_asked_for_only_where_something_starts_it() {
     let stage = Stage::new().await;
     let body = json!({"executable": stage.task.to_string(), "logLevel": "INFO", "parameters": {"day": "monday"}});
     let answer = stage.post("/processing/executions", body.to_string()).await;
-    answer.is_error(501, &["archives runs and does not start them"]);
+    answer.is_error(501, &["does not start runs"]);
 }
 
 #[tokio::test]

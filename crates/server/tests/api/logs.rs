@@ -308,5 +308,5 @@ async fn tasks_and_places_are_found_by_what_they_are_called() {
     assert_eq!(found("name==other,environment.name==default").await, 1);
     assert_eq!(found("name==team;environment.name!=default").await, 0);
     stage.get("/orchestration/workspaces?query=colour==red").await.is_error(400, &["colour", "name"]);
-    stage.post("/processing/executions", r#"{"executable":"x"}"#).await.is_error(501, &["archives runs"]);
+    stage.post("/processing/executions", r#"{"executable":"x"}"#).await.is_error(501, &["does not start runs"]);
 }

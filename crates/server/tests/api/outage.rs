@@ -124,7 +124,7 @@ async fn records_that_are_damaged_are_an_error_that_names_their_object() {
     let object = file.file_name().unwrap().to_str().unwrap().to_owned();
 
     let answer = stage.get(&logs()).await;
-    answer.is_error(500, &["could not read what it holds"]);
+    answer.is_error(500, &["could not read stored data"]);
     assert!(answer.text().contains(&object) && answer.text().contains("runlog archive verify"), "{}", answer.text());
 
     let other = "6c0e5a34-0000-4000-8000-000000000002";

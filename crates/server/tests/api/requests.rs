@@ -126,7 +126,7 @@ async fn bombs_and_endless_lines_are_refused() {
     let bomb = zstd::encode_all(line.repeat(200).as_slice(), 1).unwrap();
     let ask = Ask::with(&[("content-encoding", "zstd")]).by(&stage.admin).body(bomb);
     let skipping = format!("{}?badLines=skip", records());
-    stage.send(Method::POST, &skipping, ask).await.is_error(413, &["unpacks to more"]);
+    stage.send(Method::POST, &skipping, ask).await.is_error(413, &["decompresses to more"]);
     stage
         .post(&records(), vec![b'x'; 17 << 20])
         .await
@@ -148,7 +148,7 @@ async fn a_line_that_is_too_long_is_skipped_like_any_other_that_cannot_be_read()
     assert_eq!(body["refused"][0]["line"], 2);
     assert!(body["refused"][0]["reason"].as_str().unwrap().contains("longer than 16777216 bytes"), "{body}");
     assert_eq!(body["refused"][1]["line"], 3);
-    assert!(body["refused"][1]["reason"].as_str().unwrap().contains("once they are read"), "{body}");
+    assert!(body["refused"][1]["reason"].as_str().unwrap().contains("when it is parsed"), "{body}");
     assert_eq!(total(&stage).await, 2);
 }
 
@@ -157,7 +157,7 @@ async fn a_body_that_breaks_off_stores_nothing() {
     let stage = Stage::new().await;
     stage.start().await;
     let parts = [Ok(lines(0..100)), Err(std::io::Error::other("gone"))];
-    stage.post(&records(), Body::from_stream(futures::stream::iter(parts))).await.is_error(400, &["broke off"]);
+    stage.post(&records(), Body::from_stream(futures::stream::iter(parts))).await.is_error(400, &["is truncated"]);
     assert_eq!(total(&stage).await, 0);
 }
 
@@ -222,7 +222,7 @@ async fn more_requests_than_are_taken_are_told_when_to_come_again() {
         assert_eq!(list().await.header("x-runlog-pace"), "3,180");
     }
     let refused = list().await;
-    refused.is_error(429, &["more than 3 requests a second", "nothing was done"]);
+    refused.is_error(429, &["more than 3 requests per second", "the request had no effect"]);
     assert_eq!(refused.header("retry-after"), "1");
     // One caller's haste is not another's.
     let other = stage.user("other", &[]).await;
@@ -233,7 +233,7 @@ async fn more_requests_than_are_taken_are_told_when_to_come_again() {
     let guess = || stage.send(Method::GET, "/orchestration/workspaces", Ask::with(&[]).by("guess"));
     guess().await.is_error(401, &[]);
     guess().await.is_error(401, &[]);
-    guess().await.is_error(429, &["without a good token"]);
+    guess().await.is_error(429, &["without a valid token"]);
     stage.send(Method::POST, "/security/oauth/token", Ask::with(&[])).await.is_error(429, &[]);
     assert_eq!(list().await.status, 200, "a good token passes");
 }

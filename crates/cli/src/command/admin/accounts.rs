@@ -10,13 +10,13 @@ use crate::render::terminal::{STRONG, styled};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Users {
-    /// Lists them
+    /// List users
     List,
-    /// Makes one
+    /// Create a user
     Create {
-        /// The name, unique in the archive
+        /// Name, unique in the archive
         name: String,
-        /// May do everything
+        /// Make the user an administrator, with all rights
         #[arg(long)]
         administrator: bool,
     },
@@ -24,38 +24,38 @@ pub(super) enum Users {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ServiceAccounts {
-    /// Lists them
+    /// List service accounts
     List,
-    /// Makes one, and shows its secret this once
+    /// Create a service account, and print its secret (shown only once)
     Create {
-        /// The name, unique in the archive
+        /// Name, unique in the archive
         name: String,
-        /// A permission for the whole archive; can be repeated
+        /// Permission for the whole archive; can be repeated
         #[arg(long = "permission", value_name = "PERMISSION")]
         permissions: Vec<String>,
     },
-    /// Deletes one; its tokens end with it
+    /// Delete a service account and revoke its tokens
     Delete {
-        /// The id, which is also the client id
+        /// ID of the service account, which is also its client ID
         id: String,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Tokens {
-    /// Lists them, without the tokens themselves
+    /// List tokens, without their secret values
     List,
-    /// Makes one, and shows it this once
+    /// Create a token, and print it (shown only once)
     Create {
-        /// What it is for
+        /// Purpose of the token
         name: String,
-        /// Whose it is [default: yours]
+        /// ID of the user [default: you]
         #[arg(long, value_name = "ID")]
         user: Option<String>,
     },
-    /// Ends one
+    /// Revoke a token
     Revoke {
-        /// The id of the token, from the list
+        /// ID of the token, from the list
         id: String,
     },
 }
@@ -70,7 +70,7 @@ pub(super) async fn users(client: &Client, command: Users, output: Output) -> Ou
         }
         Users::Create { name, administrator } => {
             let made = client.create_user(&NewUser { name, administrator }).await?;
-            output.made(&made, format!("user {} has the id {}", made.name, made.id))
+            output.made(&made, format!("created user {} with ID {}", made.name, made.id))
         }
     }
 }
@@ -87,11 +87,11 @@ pub(super) async fn service_accounts(client: &Client, command: ServiceAccounts, 
         ServiceAccounts::Create { name, permissions } => {
             let made = client.create_service_account(&NewServiceAccount { name, permissions }).await?;
             let secret = styled(STRONG, made.secret.as_deref().unwrap_or_default());
-            output.made(&made, format!("client id      {}\nclient secret  {secret}   (shown this once)", made.id))
+            output.made(&made, format!("client ID      {}\nclient secret  {secret}   (shown only once)", made.id))
         }
         ServiceAccounts::Delete { id } => {
             client.delete_service_account(&id).await?;
-            output.made(&serde_json::json!({ "deleted": id }), format!("service account {id} is deleted"))
+            output.made(&serde_json::json!({ "deleted": id }), format!("deleted service account {id}"))
         }
     }
 }
@@ -108,11 +108,11 @@ pub(super) async fn tokens(client: &Client, command: Tokens, output: Output) -> 
         Tokens::Create { name, user } => {
             let made = client.create_token(&NewToken { name, user_id: user }).await?;
             let token = made.token.as_deref().unwrap_or_default();
-            output.made(&made, format!("token {}, shown this once:\n{}", made.id, styled(STRONG, token)))
+            output.made(&made, format!("token {} (shown only once):\n{}", made.id, styled(STRONG, token)))
         }
         Tokens::Revoke { id } => {
             client.revoke_token(&id).await?;
-            output.made(&serde_json::json!({ "revoked": id }), format!("token {id} is no longer accepted"))
+            output.made(&serde_json::json!({ "revoked": id }), format!("revoked token {id}"))
         }
     }
 }

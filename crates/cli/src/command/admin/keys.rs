@@ -9,14 +9,14 @@ use crate::exit::Outcome;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
-    /// Lists those that are accepted
+    /// List the keys that are accepted
     List,
-    /// Makes another, which signs from now on; what the older ones signed stays good until it expires
+    /// Create a new signing key; signatures of the older keys stay valid until they expire
     Rotate {
-        /// What it signs
+        /// Purpose of the key
         #[arg(value_enum)]
         purpose: Signed,
-        /// Refuses what the older ones signed, within a minute on every node: for a key that someone may have seen
+        /// Reject signatures of the older keys within a minute on every node, in case a key was exposed
         #[arg(long)]
         revoke_older: bool,
     },
@@ -25,9 +25,9 @@ pub(super) enum Keys {
 /// What a key signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Signed {
-    /// The access tokens of service accounts
+    /// Access tokens of service accounts.
     AccessTokens,
-    /// The links to files
+    /// Links to files.
     Links,
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn keys(client: &Client, command: Keys, output: Output) -> Outc
                 Signed::Links => KeyPurpose::Links,
             };
             let made = client.rotate_key(&NewKey { purpose, revoke_older }).await?;
-            output.made(&made, format!("{} signs from now on", made.id))
+            output.made(&made, format!("created key {}, which signs from now on", made.id))
         }
     }
 }

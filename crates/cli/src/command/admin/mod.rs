@@ -1,4 +1,4 @@
-//! `runlog admin`: places, people, tokens and rights of an archive.
+//! `runlog admin`: workspaces, accounts, tokens and rights of an archive.
 
 mod accounts;
 mod keys;
@@ -34,7 +34,7 @@ Examples:
 pub(crate) struct AdminArgs {
     #[command(subcommand)]
     subject: Subject,
-    /// Prints JSON: an object for what is made, one object a line for lists
+    /// Print JSON: an object for commands that create, one object per line for lists
     #[arg(long, global = true)]
     json: bool,
     #[command(flatten)]
@@ -43,36 +43,36 @@ pub(crate) struct AdminArgs {
 
 #[derive(Debug, Subcommand)]
 enum Subject {
-    /// Environments, which hold workspaces
+    /// Manage environments, which contain workspaces
     #[command(subcommand)]
     Environments(Environments),
-    /// Workspaces, which hold tasks
+    /// Manage workspaces, which contain tasks
     #[command(subcommand)]
     Workspaces(Workspaces),
-    /// Tasks, whose runs are archived
+    /// Manage tasks, whose runs are archived
     #[command(subcommand)]
     Tasks(Tasks),
-    /// Users
+    /// Manage users
     #[command(subcommand)]
     Users(Users),
-    /// Personal access tokens of users
+    /// Manage personal access tokens of users
     #[command(subcommand)]
     Tokens(Tokens),
-    /// Service accounts: programs with a client id and a secret
+    /// Manage service accounts: identities of programs, with a client ID and a secret
     #[command(subcommand)]
     ServiceAccounts(ServiceAccounts),
-    /// What users and service accounts may do in a workspace
+    /// Manage the rights of users and service accounts in a workspace
     #[command(subcommand)]
     Rights(RightsCommand),
-    /// The keys that access tokens and links are signed with
+    /// Manage the keys that sign access tokens and links
     #[command(subcommand)]
     Keys(Keys),
-    /// Makes a token for the administrator that is good for a while, where the archive can be opened, when all are lost
+    /// Create a temporary administrator token if all others are lost; needs direct access to the archive
     Recover {
-        /// How long the token is accepted: time to make another with `runlog admin tokens create`
+        /// Lifetime of the token: time to create a permanent one with `runlog admin tokens create`
         #[arg(long, default_value = "24h", value_name = "TIME")]
         life: Span,
-        /// Folder that holds the archive, and gets the file with the token; made where the archive lies elsewhere
+        /// Data folder of the archive, where the file with the token is written; created if the archive is elsewhere
         #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER")]
         data: PathBuf,
         #[command(flatten)]
@@ -80,7 +80,7 @@ enum Subject {
     },
 }
 
-/// Does one thing, and prints what came of it.
+/// Runs one command, and prints its result.
 pub(crate) async fn run(args: AdminArgs) -> Outcome {
     let output = Output { json: args.json };
     let subject = match args.subject {

@@ -10,16 +10,16 @@ use crate::exit::Outcome;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Environments {
-    /// Lists them
+    /// List environments
     List,
-    /// Makes one
+    /// Create an environment
     Create {
-        /// Its name, unique in the archive
+        /// Name, unique in the archive
         name: String,
-        /// The id to give it, 24 hex digits [default: a new one]
+        /// ID, 24 hexadecimal digits [default: generated]
         #[arg(long)]
         id: Option<EnvironmentId>,
-        /// What it is for
+        /// Description
         #[arg(long)]
         description: Option<String>,
     },
@@ -27,22 +27,22 @@ pub(super) enum Environments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Workspaces {
-    /// Lists them
+    /// List workspaces
     List,
-    /// Makes one
+    /// Create a workspace
     Create {
-        /// Its name, unique in its environment
+        /// Name, unique in the environment
         name: String,
-        /// The environment it is in [default: the first one made]
+        /// ID of the environment [default: the oldest one]
         #[arg(long, value_name = "ID")]
         environment: Option<EnvironmentId>,
-        /// The id to give it, 24 hex digits [default: a new one]
+        /// ID, 24 hexadecimal digits [default: generated]
         #[arg(long)]
         id: Option<WorkspaceId>,
-        /// What it is for
+        /// Description
         #[arg(long)]
         description: Option<String>,
-        /// The name of its owner [default: you]
+        /// Name of the owner [default: you]
         #[arg(long)]
         owner: Option<String>,
     },
@@ -50,32 +50,32 @@ pub(super) enum Workspaces {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Tasks {
-    /// Lists them
+    /// List tasks
     List {
-        /// Only those of this workspace
+        /// Only tasks of this workspace
         #[arg(long, value_name = "ID")]
         workspace: Option<WorkspaceId>,
-        /// Only those whose name begins so
+        /// Only tasks whose names start with this text
         #[arg(long)]
         name: Option<String>,
     },
-    /// Makes one
+    /// Create a task
     Create {
-        /// Its name
+        /// Name of the task
         name: String,
-        /// The workspace it is in
+        /// ID of the workspace
         #[arg(long, value_name = "ID")]
         workspace: WorkspaceId,
-        /// The id to give it, 24 hex digits [default: a new one]
+        /// ID, 24 hexadecimal digits [default: generated]
         #[arg(long)]
         id: Option<TaskId>,
-        /// Its version [default: 1.0]
+        /// Version [default: 1.0]
         #[arg(long)]
         version: Option<String>,
-        /// What it does
+        /// Description
         #[arg(long)]
         description: Option<String>,
-        /// A word to find it by; can be repeated
+        /// Tag; can be repeated
         #[arg(long = "tag", value_name = "WORD")]
         tags: Vec<String>,
     },
@@ -91,7 +91,7 @@ pub(super) async fn environments(client: &Client, command: Environments, output:
         }
         Environments::Create { name, id, description } => {
             let made = client.create_environment(&NewEnvironment { id, name, description }).await?;
-            output.made(&made, format!("environment {} has the id {}", made.name, made.id))
+            output.made(&made, format!("created environment {} with ID {}", made.name, made.id))
         }
     }
 }
@@ -107,7 +107,7 @@ pub(super) async fn workspaces(client: &Client, command: Workspaces, output: Out
         Workspaces::Create { name, environment, id, description, owner } => {
             let new = NewWorkspace { id, environment_id: environment, name, description, owner };
             let made = client.create_workspace(&new).await?;
-            output.made(&made, format!("workspace {} has the id {}", made.name, made.id))
+            output.made(&made, format!("created workspace {} with ID {}", made.name, made.id))
         }
     }
 }
@@ -124,7 +124,7 @@ pub(super) async fn tasks(client: &Client, command: Tasks, output: Output) -> Ou
         Tasks::Create { name, workspace, id, version, description, tags } => {
             let new = NewTask { id, workspace_id: workspace, name, version, description, tags };
             let made = client.create_task(&new).await?;
-            output.made(&made, format!("task {} has the id {}", made.name, made.executable))
+            output.made(&made, format!("created task {} with ID {}", made.name, made.executable))
         }
     }
 }

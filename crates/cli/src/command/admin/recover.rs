@@ -1,4 +1,4 @@
-//! Another token of an administrator, made on the machine itself.
+//! A new administrator token, created with direct access to the archive.
 
 use std::path::{Path, PathBuf};
 
@@ -22,8 +22,8 @@ pub(super) async fn recover(life: Span, data: &Path, places: PlaceArgs) -> Outco
     store.close().await;
     let (administrator, path) = outcome?;
     note(format!(
-        "a new token of {administrator} is in {}, and is good for {}; older ones are still accepted. Make one that stays \
-         with `runlog admin tokens create NAME`",
+        "a new token for {administrator} is in {} and expires in {}; older tokens stay valid. Create a permanent one with \
+         `runlog admin tokens create NAME`",
         path.display(),
         terminal::duration(life.as_millis())
     ));
@@ -36,7 +36,7 @@ async fn make_token(store: &Store, life: Span, file: AdminTokenFile) -> Outcome<
     let administrator = users.into_iter().find(|user| user.administrator).ok_or_else(|| {
         Failure::new(
             Exit::NotFound,
-            "the archive has no administrator yet; `runlog serve` makes one at its first start",
+            "the archive has no administrator yet; `runlog serve` creates one at its first start",
         )
     })?;
     let made =

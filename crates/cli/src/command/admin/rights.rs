@@ -10,20 +10,21 @@ use crate::exit::Outcome;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RightsCommand {
-    /// Shows the rights of a user or a service account in a workspace
+    /// Show the rights of a user or a service account in a workspace
     Show {
         #[command(flatten)]
         holder: Holder,
     },
-    /// Gives these rights, and only these
+    /// Set the rights of a user or a service account in a workspace, replacing the previous ones
     Grant {
         #[command(flatten)]
         holder: Holder,
-        /// author, viewer, executor, manager, publisher; reading logs needs the first three, pushing the last
+        /// author, viewer, executor, manager, publisher; reading logs requires the first three, pushing requires
+        /// publisher
         #[arg(required = true)]
         rights: Vec<Right>,
     },
-    /// Takes all rights away
+    /// Revoke all rights of a user or a service account in a workspace
     Revoke {
         #[command(flatten)]
         holder: Holder,
@@ -32,13 +33,13 @@ pub(super) enum RightsCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Holder {
-    /// The workspace
+    /// ID of the workspace
     #[arg(long, value_name = "ID")]
     workspace: WorkspaceId,
-    /// The user
+    /// ID of the user
     #[arg(long, value_name = "ID", required_unless_present = "service_account", conflicts_with = "service_account")]
     user: Option<String>,
-    /// The service account
+    /// ID of the service account
     #[arg(long, value_name = "ID")]
     service_account: Option<String>,
 }

@@ -29,14 +29,14 @@ use verify::{Fetched, fetch_and_verify};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog demo             the table, the report of a run that failed, and where to look at it; its archive stays
-  runlog demo --keep      leaves the service running and prints the guide's two scenarios as lines to paste
-  runlog demo --json      one line of JSON once the service is filled, for scripts; with --keep it goes on serving")]
+  runlog demo             print a table, the report of a failed run, and its address; the archive is kept
+  runlog demo --keep      leave the service running, and print the guide's two scenarios as commands to paste
+  runlog demo --json      print one line of JSON for scripts; with --keep, once the service is ready")]
 pub(crate) struct DemoArgs {
-    /// Leaves the service running until Ctrl-C
+    /// Leave the service running until Ctrl-C
     #[arg(long)]
     keep: bool,
-    /// Prints one line of JSON instead: url, token, clientId, clientSecret, environmentId, workspaceId, taskId, runs
+    /// Print one line of JSON instead: url, token, clientId, clientSecret, environmentId, workspaceId, taskId, runs
     #[arg(long)]
     json: bool,
 }
@@ -64,7 +64,7 @@ struct ShownRun<'a> {
     file: &'a Path,
 }
 
-/// Plays the demonstration; fails when anything came back other than it was pushed.
+/// Runs the demonstration; fails if a fetched log differs from what was pushed.
 pub(crate) async fn run(args: DemoArgs, stop: CancellationToken) -> Outcome {
     let folder = tempfile::Builder::new().prefix("runlog-demo-").tempdir().context("no temporary folder")?;
     let folder: PathBuf = folder.keep();
@@ -93,7 +93,7 @@ async fn play(args: &DemoArgs, stage: &Stage) -> Outcome {
     match fetched.iter().filter(|run| run.difference.is_some()).count() {
         0 => Ok(()),
         different => {
-            Err(Failure::new(Exit::Incomplete, format!("{different} runs came back other than they were pushed")))
+            Err(Failure::new(Exit::Incomplete, format!("{different} fetched logs differ from what was pushed")))
         }
     }
 }
@@ -127,9 +127,9 @@ async fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched]) -> Outcome {
         }
     }
     if let Some(largest) = fetched.iter().max_by_key(|run| run.records) {
-        result_line(format!("\nWhat the largest says: {}", sentence(&largest.summary)))?;
+        result_line(format!("\nThe largest log: {}", sentence(&largest.summary)))?;
     }
-    result_line(format!("The logs lie in {}", stage.logs.display()))?;
+    result_line(format!("The logs are in {}", stage.logs.display()))?;
     tell_report(stage, fetched).await?;
     match args.keep {
         true => tell_how_to_go_on(stage, fetched),
@@ -183,16 +183,16 @@ fn sentence(summary: &Summary) -> String {
 
 fn tell_what_to_try(stage: &Stage, fetched: &[Fetched]) -> Outcome {
     result_line(format!(
-        "\n{}\n  runlog demo --keep     the same, and the service stays: try curl, or any client of Talend Cloud\n  \
+        "\n{}\n  runlog demo --keep     the same, and the service keeps running: try curl, or any client of Talend Cloud\n  \
          runlog serve           an archive of your own, in ./runlog-data\n  \
          runlog fetch --help    bring back a log from Talend Cloud",
         styled(STRONG, "What to try next")
     ))?;
     let serve = format!("{} serve --data {}", program()?, stage.data.display());
-    tell_address(stage, fetched, LOCAL_SERVICE, &format!("Once this serves the archive again: {serve}\n"))
+    tell_address(stage, fetched, LOCAL_SERVICE, &format!("To serve the archive again, run: {serve}\n"))
 }
 
-/// Where the run that failed is to be looked at.
+/// Prints the address of the failed run.
 fn tell_address(stage: &Stage, fetched: &[Fetched], url: &str, when: &str) -> Outcome {
     let Some(failed) = failed(fetched) else { return Ok(()) };
     let (head, token) = (styled(STRONG, "The run that failed, in the browser"), stage.token_file());
@@ -202,7 +202,7 @@ fn tell_address(stage: &Stage, fetched: &[Fetched], url: &str, when: &str) -> Ou
 }
 
 fn program() -> Outcome<String> {
-    Ok(std::env::current_exe().context("the program does not know where it is")?.display().to_string())
+    Ok(std::env::current_exe().context("cannot determine the path of the program")?.display().to_string())
 }
 
 fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
@@ -217,9 +217,9 @@ fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
         program: program()?,
     };
     let parts = [
-        ("The service runs on; lines for bash, with curl and jq", guide.preparation()),
-        ("Scenario 1 of the guide: a log that comes in one page", guide.scenario_1()),
-        ("Scenario 2: a log that comes in several, put together in the order received", guide.scenario_2()),
+        ("The service is still running. Commands for bash, with curl and jq", guide.preparation()),
+        ("Scenario 1 of the guide: a log of one page", guide.scenario_1()),
+        ("Scenario 2: a log of several pages, joined in the order received", guide.scenario_2()),
         ("The same with Runlog", guide.with_runlog()),
     ];
     for (head, lines) in parts {
@@ -227,7 +227,7 @@ fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
         result_line(format!("\n{}\n{}", styled(STRONG, head), indented.join("\n")))?;
     }
     tell_address(stage, fetched, &stage.url, "")?;
-    result_line("\nCtrl-C stops it")?;
+    result_line("\nPress Ctrl-C to stop")?;
     note("serving…");
     Ok(())
 }

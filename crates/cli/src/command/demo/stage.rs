@@ -59,12 +59,11 @@ impl Stage {
     /// Starts the service in a folder, and makes what the runs need.
     pub(crate) async fn set(folder: &Path, stop: CancellationToken) -> Outcome<Self> {
         let (data, logs) = (folder.join("data"), folder.join("logs"));
-        std::fs::create_dir_all(&logs).context("cannot make the folder of the logs")?;
+        std::fs::create_dir_all(&logs).context("cannot create the folder for the logs")?;
         // The samples ended long ago and nothing more will come: their logs need not settle.
         let settings = StoreSettings { settle_ms: 0, ..StoreSettings::in_folder(&data) };
         let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
-        let token =
-            store.accounts().ensure_administrator().await?.context("the archive of the demonstration is not new")?;
+        let token = store.accounts().ensure_administrator().await?.context("the demonstration needs a new archive")?;
         AdminTokenFile::prepare(&data)?.write(&token)?;
 
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
@@ -80,7 +79,7 @@ impl Stage {
         let account = administrator.create_service_account(&account).await?;
         let holder = PermissionHolder::ServiceAccount(&account.id);
         administrator.set_permissions(workspace, holder, &Right::READ_LOGS).await?;
-        let client_secret = account.secret.context("the service account came without its secret")?;
+        let client_secret = account.secret.context("the new service account has no secret")?;
         let client_id = account.id;
         Ok(Self {
             url,
@@ -141,7 +140,7 @@ impl Stage {
     /// Stops the service; its archive and the fetched logs stay.
     pub(crate) async fn clear(self) -> Outcome {
         self.stop.cancel();
-        self.service.await.context("the service broke")?
+        self.service.await.context("the service failed")?
     }
 }
 

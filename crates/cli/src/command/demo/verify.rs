@@ -75,7 +75,7 @@ fn compare(sample: &Sample, file: &Path) -> Outcome<(Summary, Option<String>)> {
         if difference.is_none() && expected.as_ref() != Some(&record) {
             difference = Some(match expected {
                 Some(expected) => {
-                    format!("record {} is of {} and should be of {}", index + 1, record.time, expected.time)
+                    format!("record {} has the time {}, expected {}", index + 1, record.time, expected.time)
                 }
                 None => format!("record {} was never pushed", index + 1),
             });

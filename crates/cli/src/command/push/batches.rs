@@ -79,7 +79,7 @@ impl Batches {
             Source::Looked(Log { form: Form::Values, .. }) => "record",
             _ => "line",
         };
-        let body = Bytes::from(zstd::encode_all(text.as_slice(), ZSTD_LEVEL).context("cannot pack a batch")?);
+        let body = Bytes::from(zstd::encode_all(text.as_slice(), ZSTD_LEVEL).context("cannot compress a batch")?);
         Ok(Some(Batch { id, body, bytes: text.len() as u64, first_line, last_line: self.lines, unit }))
     }
 
@@ -101,7 +101,7 @@ fn read_line(log: &mut impl BufRead, number: u64, text: &mut Vec<u8>) -> Outcome
     let (begin, bytes_max) = (text.len(), RECORD_MIB_MAX << 20);
     // One more, for the line break.
     let mut bounded = log.take(bytes_max + 1);
-    let read = bounded.read_until(b'\n', text).context("the log cannot be read on")? as u64;
+    let read = bounded.read_until(b'\n', text).context("cannot read the log")? as u64;
     if read > bytes_max && !text.ends_with(b"\n") {
         return Err(too_long("line", number));
     }
@@ -114,7 +114,7 @@ fn read_line(log: &mut impl BufRead, number: u64, text: &mut Vec<u8>) -> Outcome
 
 fn too_long(unit: &str, number: u64) -> Failure {
     let message = format!(
-        "{unit} {number} of the log is longer than {RECORD_MIB_MAX} MiB: a log has one JSON object a line; break it into \
+        "{unit} {number} of the log is longer than {RECORD_MIB_MAX} MiB: a log has one JSON object per line; split it into \
          lines, or shorten that record, and push it again"
     );
     Failure::new(Exit::Usage, message)
@@ -125,7 +125,7 @@ fn too_long(unit: &str, number: u64) -> Failure {
 fn read_value(log: &mut impl BufRead, is_in_array: &mut bool, number: u64, text: &mut Vec<u8>) -> Outcome<bool> {
     let mut value = Value::new(text);
     loop {
-        let bytes = log.fill_buf().context("the log cannot be read on")?;
+        let bytes = log.fill_buf().context("cannot read the log")?;
         if bytes.is_empty() {
             return value.end(*is_in_array, number);
         }
@@ -245,7 +245,7 @@ impl<'a> Value<'a> {
 }
 
 fn not_whole(place: String) -> Failure {
-    Failure::new(Exit::Usage, format!("the log ends {place}: it was cut off; bring the whole of it, and push it again"))
+    Failure::new(Exit::Usage, format!("the log ends {place}: it is truncated; push the complete log again"))
 }
 
 #[cfg(test)]

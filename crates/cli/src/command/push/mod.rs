@@ -1,4 +1,4 @@
-//! `runlog push`: a log from a file or a pipe, into an archive.
+//! `runlog push`: uploads a log from a file or a pipe.
 
 mod batches;
 mod source;
@@ -23,52 +23,52 @@ use crate::render::progress::Bar;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, note, result_json, result_line};
 
-/// Most refused lines that are listed as JSON, and most that are told to people.
+/// Maximum number of rejected lines listed in JSON output, and in text output.
 const REFUSED_LISTED_MAX: usize = 100;
 const REFUSED_TOLD_MAX: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The log is NDJSON: one JSON object a line, with logTimestamp in epoch milliseconds, and, where known, severity, logType,
-logMessage, bundleName, bundleVersion and podName; or it is a JSON array of them, or such objects pretty-printed. gzip
-and zstd are unpacked and UTF-16 is read, by the bytes and not by the name of the file. Sending the same log to the same
-run again stores nothing twice. No run is started for a file that cannot be read.
+The log is NDJSON: one JSON object per line, with logTimestamp in epoch milliseconds and, where known, severity, logType,
+logMessage, bundleName, bundleVersion and podName. A JSON array of such objects and pretty-printed objects are accepted
+as well. Compression (gzip, zstd) and UTF-16 are detected from the content, not from the file name. Pushing the same log
+to the same run again does not duplicate records. A file that is not a log is rejected before the run is started.
 
-A line that cannot be read ends it: what stood before is stored, and with --finish the run is ended all the same, for it
-has ended; the mended log may be pushed to it still.
+The push stops at a line that cannot be parsed: the records before it are stored. With --finish, the run is ended
+nevertheless, because the job has ended; the corrected log can be pushed to it afterwards.
 
 Examples:
   runlog push 6c0e5a34-… run.ndjson --task 57f64991e4b0b689a64feed2 --finish execution_failed
   my-job | runlog push 6c0e5a34-… - --task 57f64991e4b0b689a64feed2
 
-Exit codes: as of every command; 6 when lines were refused with --skip-bad-lines and all others are stored")]
+Exit codes: the common ones; 6 if lines were skipped with --skip-bad-lines and all others are stored")]
 pub(crate) struct PushArgs {
-    /// The run that the log is of, a UUID
+    /// ID of the run, a UUID
     run_id: RunId,
-    /// The log, or - for standard input
+    /// The log file, or - for standard input
     file: PathBuf,
-    /// The task that the run is of: starts the run if the archive does not know it
+    /// ID of the task; starts the run if it does not exist in the archive
     #[arg(long, value_name = "TASK_ID")]
     task: Option<TaskId>,
     /// What started the run: MANUAL, SCHEDULED, WEBHOOK or PLAN
     #[arg(long, value_name = "TYPE", requires = "task")]
     execution_type: Option<ExecutionType>,
-    /// When the run began [default: now]
+    /// Start time of the run [default: now]
     #[arg(long, value_name = "TIME", requires = "task")]
     started_at: Option<Timestamp>,
-    /// Ends the run with this status once the log is stored, such as execution_successful or execution_failed
+    /// End the run with this status once the log is stored, such as execution_successful or execution_failed
     #[arg(long, value_name = "STATUS")]
     finish: Option<RunStatus>,
-    /// When the run ended [default: now]
+    /// End time of the run [default: now]
     #[arg(long, value_name = "TIME", requires = "finish")]
     finished_at: Option<Timestamp>,
-    /// Why it failed
+    /// Error message of the run
     #[arg(long, value_name = "TEXT", requires = "finish")]
     error_message: Option<String>,
-    /// Stores the other lines when some cannot be read, says which and why, and exits with 6
+    /// Skip lines that cannot be parsed, report each with the reason, and exit with 6
     #[arg(long)]
     skip_bad_lines: bool,
-    /// Prints the result as one line of JSON
+    /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -143,18 +143,20 @@ impl PushArgs {
     /// What becomes of the run when its log could not be stored, and what to do, as the end of a message.
     async fn after_failure(&self, client: &Client, exit: Exit) -> String {
         let run = self.run_id;
-        let again = "what is stored already is not stored twice";
+        let again = "records already stored are not duplicated";
         match (exit, self.finish) {
             (Exit::Denied | Exit::NotFound, _) => String::new(),
-            (Exit::Unavailable, _) => format!("; run {run} is left as it is: the same command goes on from here"),
+            (Exit::Unavailable, _) => format!("; run {run} is unchanged: run the same command again to resume"),
             (_, None) => format!(
-                "; run {run} is left as it is: push the mended log ({again}), or end the run with `--finish` and an \
+                "; run {run} is unchanged: push the corrected log ({again}), or end the run with `--finish` and an \
                  empty log"
             ),
             // The run has ended, whatever became of its log, and would be taken to go on for ever.
             (_, Some(status)) => match self.finish(client).await {
-                Ok(()) => format!("; run {run} is ended as {status} all the same: push the mended log to it ({again})"),
-                Err(failure) => format!("; run {run} goes on, for it could not be ended either: {:#}", failure.error),
+                Ok(()) => {
+                    format!("; run {run} is ended as {status} nevertheless: push the corrected log to it ({again})")
+                }
+                Err(failure) => format!("; run {run} could not be ended either: {:#}", failure.error),
             },
         }
     }
@@ -165,22 +167,22 @@ impl PushArgs {
         } else {
             let repeated = match pushed.repeated {
                 0 => String::new(),
-                records => format!(", {} were there already", terminal::count(records)),
+                records => format!(", {} were stored already", terminal::count(records)),
             };
             let stored = terminal::count(pushed.stored);
             result_line(format!("stored {stored} records of run {}{repeated}", self.run_id))?;
         }
         if pushed.repaired > 0 {
-            note(format!("{} texts were not whole, and are mended", terminal::count(pushed.repaired)));
+            note(format!("{} texts had invalid characters, which were replaced", terminal::count(pushed.repaired)));
         }
         for RefusedLine { line, reason } in pushed.refused.iter().take(REFUSED_TOLD_MAX) {
-            note(format!("{} {line} was refused: {}", pushed.unit, Stream::Note.shown_on_line(reason)));
+            note(format!("{} {line} was rejected: {}", pushed.unit, Stream::Note.shown_on_line(reason)));
         }
         match pushed.refused_lines {
             0 => Ok(()),
             refused => {
                 let (unit, count) = (pushed.unit, terminal::count(refused));
-                Err(Failure::new(Exit::Incomplete, format!("{count} {unit}s were refused; the others are stored")))
+                Err(Failure::new(Exit::Incomplete, format!("{count} {unit}s were rejected; the others are stored")))
             }
         }
     }
@@ -194,9 +196,8 @@ pub(crate) async fn push_log(client: &Client, run: RunId, mut batches: Batches) 
     let mut before: Option<Sending> = None;
     let skips_bad_lines = batches.takes_bad_lines();
     loop {
-        let (next, rest) = tokio::task::spawn_blocking(move || (batches.next(), batches))
-            .await
-            .context("the log could not be read on")?;
+        let (next, rest) =
+            tokio::task::spawn_blocking(move || (batches.next(), batches)).await.context("cannot read the log")?;
         batches = rest;
         // A log that cannot be read on is stored up to there.
         let (next, failure) = next.map_or_else(|failure| (None, Some(failure)), |next| (next, None));
@@ -250,10 +251,10 @@ impl Sending {
 
     async fn finish(mut self, pushed: &mut Pushed) -> Outcome {
         let (first, last, unit) = (self.first_line, self.last_line, self.unit);
-        let answer = (&mut self.answer).await.context("a batch could not be sent")?.map_err(|error| {
+        let answer = (&mut self.answer).await.context("cannot send a batch")?.map_err(|error| {
             let stored = terminal::count(pushed.stored + pushed.repeated);
             Failure::from(error).while_doing(format!(
-                "the batch of {unit}s {first} to {last} was not stored ({stored} records before it are); \
+                "the batch of {unit}s {first} to {last} was not stored ({stored} records before it were); \
                  line numbers below count from {first}"
             ))
         })?;

@@ -84,7 +84,7 @@ fn looked(mut bytes: Box<dyn Read + Send>, takes_bad_lines: bool) -> io::Result<
         (head, bytes) = peek(bytes)?;
         bytes = match packing_of(&head) {
             Some(_) if packings == PACKINGS_MAX => {
-                return Ok(Err(format!("it is packed more than {PACKINGS_MAX} times; unpack it")));
+                return Ok(Err(format!("it is compressed more than {PACKINGS_MAX} times; decompress it")));
             }
             Some(Packing::Gzip) => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
             Some(Packing::Zstd) => Box::new(zstd::Decoder::new(bytes)?),
@@ -147,12 +147,12 @@ fn utf16_of(head: &[u8]) -> Option<(ByteOrder, usize)> {
 const OTHERS: [(&[u8], &str, Advice); 17] = [
     (b"PK\x03\x04", "a zip archive", Advice::Unpack),
     (b"PK\x05\x06", "an empty zip archive", Advice::Unpack),
-    (b"BZh", "packed with bzip2", Advice::Unpack),
-    (b"\xfd7zXZ\0", "packed with xz", Advice::Unpack),
+    (b"BZh", "compressed with bzip2", Advice::Unpack),
+    (b"\xfd7zXZ\0", "compressed with xz", Advice::Unpack),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", Advice::Unpack),
     (b"Rar!\x1a\x07", "a RAR archive", Advice::Unpack),
-    (b"\x04\x22\x4d\x18", "packed with LZ4", Advice::Unpack),
-    (b"\x1f\x9d", "packed with compress", Advice::Unpack),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4", Advice::Unpack),
+    (b"\x1f\x9d", "compressed with compress", Advice::Unpack),
     (b"\xff\xfe\0\0", "text in UTF-32", Advice::Encode),
     (b"\0\0\xfe\xff", "text in UTF-32", Advice::Encode),
     (b"PAR1", "a Parquet file", Advice::Form),
@@ -160,8 +160,8 @@ const OTHERS: [(&[u8], &str, Advice); 17] = [
     (b"SQLite format 3\0", "an SQLite database", Advice::Form),
     (b"%PDF-", "a PDF document", Advice::Form),
     (b"\x7fELF", "a program", Advice::Form),
-    (b"\x89PNG\r\n", "a picture", Advice::Form),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of Office", Advice::Form),
+    (b"\x89PNG\r\n", "an image", Advice::Form),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document", Advice::Form),
 ];
 
 /// What to do about a file that is no log.
@@ -175,9 +175,9 @@ enum Advice {
 impl Advice {
     fn text(self) -> &'static str {
         match self {
-            Self::Unpack => "unpack it, and push the log in it",
-            Self::Encode => "write it in UTF-8, and push it again",
-            Self::Form => "a log has one JSON object a line, or is a JSON array of them",
+            Self::Unpack => "extract it, and push the log it contains",
+            Self::Encode => "convert it to UTF-8, and push it again",
+            Self::Form => "a log has one JSON object per line, or is a JSON array of objects",
         }
     }
 }
@@ -207,7 +207,7 @@ fn form_of(head: &[u8]) -> Result<Form, String> {
         _ => {
             let text = String::from_utf8_lossy(begin);
             let quoted = shortened(text.lines().next().unwrap_or_default(), QUOTED_CHARS);
-            Err(format!("it is no JSON, and begins with \"{}\"; {}", printable_line(&quoted), Advice::Form.text()))
+            Err(format!("it is not JSON, and starts with \"{}\"; {}", printable_line(&quoted), Advice::Form.text()))
         }
     }
 }

@@ -24,18 +24,18 @@ pub(crate) fn document_of_diff(diff: &RunDiff) -> Document {
     document.line([
         strong(format!("{} new", counted(counts.new, "pattern"))),
         plain(format!(
-            ", {} more often, {} gone, {} less often, {} as before",
+            ", {} more frequent, {} gone, {} less frequent, {} unchanged",
             counts.more_often, counts.gone, counts.less_often, counts.unchanged
         )),
     ]);
     if !diff.complete {
-        document.line([faint("one of the logs had more patterns than are kept: rare ones may be missing here")]);
+        document.line([faint("one of the logs has more patterns than are kept; rare ones may be missing here")]);
     }
     let changed: Vec<PatternChange> =
         diff.patterns.iter().filter(|it| it.change != Change::Unchanged).take(CHANGES_SHOWN).cloned().collect();
     let (head, right) = CHANGES_HEAD;
     document.table(&head, &right, rows_of_changes(&changed));
-    for (name, groups) in [("Causes that are new", &diff.new_causes), ("Causes that are gone", &diff.gone_causes)] {
+    for (name, groups) in [("New root causes", &diff.new_causes), ("Root causes that are gone", &diff.gone_causes)] {
         if !groups.is_empty() {
             document.heading(name).table(&["records", "severity", "cause"], &[0], rows_of_groups(groups));
         }

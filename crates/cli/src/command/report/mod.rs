@@ -1,4 +1,4 @@
-//! `runlog report`: what is worth knowing of a run, a task or a workspace.
+//! `runlog report`: a report on a run, a task or a workspace.
 
 mod diff;
 mod phrases;
@@ -27,9 +27,9 @@ use crate::render::{html, text};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A run: what failed first and why, what is new against the last good run of its task, where the log stood still.
-A task: outcomes, durations and their trend, kinds of errors by first and last seen, what is flaky.
-A workspace: what needs a look this morning.
+A run: what failed first and why, what is new compared with the last successful run of its task, and gaps in the log.
+A task: outcomes, durations and their trend, kinds of errors with first and last occurrence, and flakiness.
+A workspace: tasks that need attention.
 
 Examples:
   runlog report 6c0e5a34-0000-4000-8000-000000000001
@@ -37,9 +37,10 @@ Examples:
   runlog report WORKSPACE_ID --html morning.html
   runlog report RUN_ID --json | jq .failure.first")]
 pub(crate) struct ReportArgs {
-    /// Id of a run (a UUID), or of a task or a workspace (24 hexadecimal digits)
+    /// ID of a run (a UUID), or of a task or a workspace (24 hexadecimal digits)
     id: Subject,
-    /// How many days of a task's runs are looked at [30], or count as recent in a workspace [1]
+    /// Number of days: the period of a task report [default: 30], or what counts as recent in a workspace report
+    /// [default: 1]
     #[arg(long, value_name = "DAYS")]
     last_days: Option<u64>,
     #[command(flatten)]
@@ -51,10 +52,10 @@ pub(crate) struct ReportArgs {
 /// In which form a report is wanted.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct FormArgs {
-    /// Writes one page of HTML with plots to this file, - for standard output; it needs nothing else
+    /// Write a self-contained HTML page with plots to this file, or to standard output with -
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     html: Option<PathBuf>,
-    /// Prints the report as the service gives it, as one line of JSON
+    /// Print the report as returned by the service, as one line of JSON
     #[arg(long)]
     json: bool,
 }
@@ -76,7 +77,7 @@ impl std::str::FromStr for Subject {
         match (text.parse(), text.parse()) {
             (Ok(task), Ok(workspace)) => Ok(Self::TaskOrWorkspace(task, workspace)),
             _ => Err(format!(
-                "{text:?} is neither the id of a run (a UUID) nor of a task or a workspace (24 hexadecimal digits)"
+                "{text:?} is neither the ID of a run (a UUID) nor of a task or a workspace (24 hexadecimal digits)"
             )),
         }
     }
@@ -110,9 +111,7 @@ async fn task_report(client: &Client, task: TaskId, last_days: Option<u64>) -> O
 
 fn neither(error: runlog_client::Error) -> Failure {
     match error.kind() {
-        ErrorKind::NotFound => {
-            Failure::new(Exit::NotFound, "the service knows neither a task nor a workspace of that id")
-        }
+        ErrorKind::NotFound => Failure::new(Exit::NotFound, "there is neither a task nor a workspace with this ID"),
         _ => error.into(),
     }
 }
@@ -123,7 +122,7 @@ pub(crate) fn tell<T: DeserializeOwned>(form: &FormArgs, report: Value, document
         return Ok(result_json(&report)?);
     }
     let report: T = serde_json::from_value(report)
-        .context("the report has a form that this runlog does not know; is the service of another version?")
+        .context("the report has an unknown format; does the service run another version?")
         .map_err(|error| Failure { exit: Exit::Refused, error })?;
     let document = document(&report);
     match &form.html {

@@ -121,10 +121,10 @@ fn row_of_change(pattern: &PatternChange) -> Vec<Span> {
     let change = match pattern.change {
         Change::New if worst >= Severity::Error => toned(Tone::Bad, "new"),
         Change::New => strong("new"),
-        Change::MoreOften { times } => strong(format!("{} times as often", number(times))),
+        Change::MoreOften { times } => strong(format!("{} times as many", number(times))),
         Change::Gone => plain("gone"),
-        Change::LessOften { times } => plain(format!("{} times as often", number(times))),
-        Change::Unchanged => faint("as before"),
+        Change::LessOften { times } => plain(format!("{} times as many", number(times))),
+        Change::Unchanged => faint("unchanged"),
     };
     vec![change, records(&pattern.before), records(&pattern.after), severity(worst), text(&pattern.template)]
 }

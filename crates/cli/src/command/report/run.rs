@@ -24,7 +24,7 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     document.line([faint(format!("workspace {}, task {}", run.workspace_name, run.task_id))]);
     document.line(head_of(run));
     if let Some(error) = &run.error_message {
-        document.line([plain("The engine said: "), text(error)]);
+        document.line([plain("Engine: "), text(error)]);
     }
     if let Some(basis) = basis_of(&report.log) {
         document.line(basis);
@@ -32,7 +32,7 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     match &report.failure {
         Some(failure) => put_failure(&mut document, failure, began(run)),
         None if report.figures.is_some() => {
-            document.heading("What failed").line([plain("the log holds no error")]);
+            document.heading("What failed").line([plain("the log contains no error")]);
         }
         None => {}
     }
@@ -67,7 +67,7 @@ fn put_failure(document: &mut Document, failure: &Failure, began: Timestamp) {
         document.push(Block::List(chain));
     }
     put_events(document, "Warnings just before", &failure.warnings_before, began);
-    put_events(document, "What followed", &failure.consequences, began);
+    put_events(document, "Later errors", &failure.consequences, began);
     if let Some(last) = &failure.last {
         document.line([plain("and other errors; the last: "), text(&last.message)]);
     }
@@ -89,22 +89,22 @@ fn event(of: &Event, began: Timestamp) -> Vec<Span> {
 fn put_against(document: &mut Document, against: &Against) {
     let (counts, run) = (&against.counts, &against.run);
     let earlier = if against.is_good { "the last good run" } else { "the run before, none having ended well" };
-    document.heading(format!("Against {earlier}"));
+    document.heading(format!("Compared with {earlier}"));
     document.line([
         plain(format!("run {}, began {}, {} records: ", run.run_id, started(run), count(run.records))),
         strong(format!("{} new", counted(counts.new, "pattern"))),
         plain(format!(
-            ", {} more often, {} gone, {} less often, {} as before",
+            ", {} more frequent, {} gone, {} less frequent, {} unchanged",
             counts.more_often, counts.gone, counts.less_often, counts.unchanged
         )),
     ]);
     if !against.complete {
-        document.line([faint("one of the logs had more patterns than are kept: rare ones may be missing here")]);
+        document.line([faint("one of the logs has more patterns than are kept; rare ones may be missing here")]);
     }
     let (head, right) = CHANGES_HEAD;
     document.table(&head, &right, rows_of_changes(&against.changes));
     if !against.new_causes.is_empty() {
-        document.heading("Causes that it did not have");
+        document.heading("New root causes");
         document.table(&["records", "severity", "cause"], &[0], rows_of_groups(&against.new_causes));
     }
 }
@@ -120,7 +120,7 @@ fn put_outliers(document: &mut Document, outliers: &[Outlier], shown: Option<Tim
         document.line([toned(
             Tone::Warning,
             format!(
-                "{} {are} dated {days}, long {side} the others: not among what is shown over time",
+                "{} {are} dated {days}, long {side} the others, and not included in the timeline",
                 counted(outlier.records, "record")
             ),
         )]);
@@ -131,7 +131,7 @@ fn put_gaps(document: &mut Document, gaps: &[SlowGap]) {
     if gaps.is_empty() {
         return;
     }
-    document.heading("Where the log stood still");
+    document.heading("Gaps in the log");
     let row =
         |gap: &SlowGap| vec![plain(duration(gap.duration_ms)), time(gap.start), text(&gap.before), text(&gap.after)];
     let rows = gaps.iter().take(GAPS_SHOWN).map(row).map(shorter).collect();
@@ -148,9 +148,9 @@ fn shorter(mut row: Vec<Span>) -> Vec<Span> {
 
 fn put_patterns(document: &mut Document, report: &RunReport) {
     let Some(figures) = &report.figures else { return };
-    document.heading("What it says over and over");
+    document.heading("Patterns");
     let shown = report.patterns.len().min(PATTERNS_SHOWN) as u64;
-    document.line([faint(format!("{} of {}, the most severe first", shown, counted(figures.patterns, "pattern")))]);
+    document.line([faint(format!("{} of {}, most severe first", shown, counted(figures.patterns, "pattern")))]);
     let row = |pattern: &Pattern| {
         let occurrences = &pattern.occurrences;
         vec![
@@ -164,6 +164,6 @@ fn put_patterns(document: &mut Document, report: &RunReport) {
     document.table(&["records", "severity", "id", "pattern"], &[0], rows);
     if figures.records_in_no_pattern > 0 {
         let left = count(figures.records_in_no_pattern);
-        document.line([faint(format!("{left} records are in no pattern, there being too many different ones"))]);
+        document.line([faint(format!("{left} records are in no pattern, because there are too many different ones"))]);
     }
 }

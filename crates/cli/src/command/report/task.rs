@@ -25,18 +25,18 @@ pub(super) fn document_of_task(report: &TaskReport) -> Document {
     let (since, until) = (report.since.to_seconds_text(), report.until.to_seconds_text());
     document.line([plain(format!("{} from {since} to {until}", counted(runs, "run")))]);
     if report.is_cut {
-        document.line([toned(Tone::Warning, "there are more runs; only the newest are looked at")]);
+        document.line([toned(Tone::Warning, "there are more runs; only the newest are included")]);
     }
     if !report.reasons.is_empty() {
-        document.heading("Why it needs a look");
+        document.heading("Why it needs attention");
         document.push(Block::List(report.reasons.iter().map(|it| (0, reason(it))).collect()));
     }
     put_outcomes(&mut document, report);
     if let Some(durations) = &report.durations {
         put_durations(&mut document, report, durations);
     }
-    put_problems(&mut document, report, ProblemKind::Pattern, "Kinds of errors, the last seen first");
-    put_problems(&mut document, report, ProblemKind::Cause, "Root causes of stack traces, the last seen first");
+    put_problems(&mut document, report, ProblemKind::Pattern, "Kinds of errors, most recently seen first");
+    put_problems(&mut document, report, ProblemKind::Cause, "Root causes of stack traces, most recently seen first");
     document
 }
 
@@ -49,13 +49,13 @@ fn put_outcomes(document: &mut Document, report: &TaskReport) {
     let rows = report.outcomes.iter().map(|it| vec![plain(count(it.runs)), status(it.status)]).collect();
     document.table(&["runs", "outcome"], &[0], rows);
     if let Some(rate) = report.success_rate {
-        let part = format!("{:.1} % of those that ended well or failed ended well", rate * 100.0);
+        let part = format!("success rate {:.1} % (of successful and failed runs)", rate * 100.0);
         document.line([plain(part), plain(format!("; the outcome changed {}", counted(report.flips, "time")))]);
     }
 }
 
 fn put_durations(document: &mut Document, report: &TaskReport, durations: &Durations) {
-    document.heading("Durations of runs that ended well");
+    document.heading("Durations of successful runs");
     let timed = report.runs.iter().take(BARS_MAX).rev();
     let bar = |run: &runlog_analysis::report::RunPoint| {
         Some(Bar { value: run.duration_ms?, label: label_of(run), tone: tone_of(run.status) })
@@ -88,9 +88,9 @@ fn put_problems(document: &mut Document, report: &TaskReport, kind: ProblemKind,
 
 fn row_of(problem: &TaskProblem) -> Vec<Span> {
     let state = match (problem.is_flaky, problem.is_current, problem.runs) {
-        (true, _, _) => toned(Tone::Warning, "comes and goes"),
+        (true, _, _) => toned(Tone::Warning, "intermittent"),
         (false, true, 1) => toned(Tone::Bad, "new"),
-        (false, true, _) => strong("goes on"),
+        (false, true, _) => strong("ongoing"),
         (false, false, _) => faint("gone"),
     };
     vec![

@@ -13,19 +13,19 @@ const LOOKS_SHOWN: usize = 50;
 /// Most new kinds of errors that are shown.
 const PROBLEMS_SHOWN: usize = 30;
 
-/// What needs a look in a workspace.
+/// The tasks of a workspace that need attention.
 pub(super) fn document_of_workspace(report: &WorkspaceReport) -> Document {
     let mut document = Document::new(format!("Workspace {}", report.workspace_name));
     let (since, until) = (report.since.to_seconds_text(), report.until.to_seconds_text());
     let runs = report.outcomes.iter().map(|outcome| outcome.runs).sum();
     document.line([plain(format!("{} from {since} to {until}", counted(runs, "run")))]);
     if report.is_cut {
-        document.line([toned(Tone::Warning, "there are more tasks and runs than a report looks at")]);
+        document.line([toned(Tone::Warning, "there are more tasks and runs than a report includes")]);
     }
     let rows = report.outcomes.iter().map(|it| vec![plain(count(it.runs)), status(it.status)]).collect();
     document.table(&["runs", "outcome"], &[0], rows);
     let tasks = counted(report.looks.len() as u64, "task");
-    document.heading(format!("{tasks} to look at, {} fine", count(report.tasks_fine)));
+    document.heading(format!("{tasks} to check, {} fine", count(report.tasks_fine)));
     for look in report.looks.iter().take(LOOKS_SHOWN) {
         document.line([strong(&look.task_name), faint(format!("  {}", look.task_id))]);
         document.push(Block::Strip(strip_of(&look.runs)));
@@ -43,7 +43,7 @@ fn put_new_problems(document: &mut Document, problems: &[NewProblemOfTask]) {
     if new.is_empty() {
         return;
     }
-    document.heading("Errors that their task never logged before");
+    document.heading("Errors that are new for their task");
     let row = |it: &&NewProblemOfTask| {
         let (runs, task) = (plain(count(it.runs)), plain(shortened(&it.task_name, 40)));
         vec![time(it.first_seen), task, runs, severity(it.severity), text(&it.title)]
@@ -52,7 +52,7 @@ fn put_new_problems(document: &mut Document, problems: &[NewProblemOfTask]) {
     document.table(&["first seen", "task", "runs", "severity", "error"], &[2], rows);
 }
 
-/// Why a task needs a look, in a sentence.
+/// Why a task needs attention, in a sentence.
 pub(super) fn reason(of: &Reason) -> Vec<Span> {
     match of {
         Reason::Failing { runs_in_a_row: 1, run_id, error, .. } => {
@@ -64,7 +64,7 @@ pub(super) fn reason(of: &Reason) -> Vec<Span> {
             faint(format!(" {run_id}")),
         ],
         Reason::Slow { run_id, duration_ms, usual_ms, goes_on } => {
-            let word = if *goes_on { "goes on for" } else { "took" };
+            let word = if *goes_on { "has been running for" } else { "took" };
             let times = number(*duration_ms as f64 / (*usual_ms).max(1) as f64);
             vec![
                 toned(Tone::Warning, format!("its last run {word} {}", duration(*duration_ms))),
@@ -74,10 +74,10 @@ pub(super) fn reason(of: &Reason) -> Vec<Span> {
         }
         Reason::Late { last, usual_ms } => vec![
             toned(Tone::Warning, format!("it has not run since {}", last.to_seconds_text())),
-            plain(format!("; usually it runs every {}", duration(*usual_ms))),
+            plain(format!("; it usually runs every {}", duration(*usual_ms))),
         ],
         Reason::Flaky { flips, runs } => vec![
-            toned(Tone::Warning, "it fails and succeeds in turn"),
+            toned(Tone::Warning, "it alternates between failure and success"),
             plain(format!(": the outcome changed {flips} times in {runs} runs")),
         ],
         Reason::NewProblems { problems, title, run_id } => vec![

@@ -14,78 +14,78 @@ use crate::arguments::span::Span;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog serve                                    data in ./runlog-data, on 127.0.0.1:8480
+  runlog serve                                          archive in ./runlog-data, listening on 127.0.0.1:8480
   runlog serve --listen 0.0.0.0:8480 --data /var/lib/runlog --public-url https://runlog.example.com
-  export RUNLOG_TOKEN=$(cat runlog-data/admin.token)    then try `runlog admin workspaces list`")]
+  export RUNLOG_TOKEN=$(cat runlog-data/admin.token)    then run `runlog admin workspaces list`")]
 pub(crate) struct ServeArgs {
-    /// Address and port to listen on; port 0 takes a free one
+    /// Address and port to listen on; port 0 picks a free port
     #[arg(long, env = "RUNLOG_LISTEN", default_value = "127.0.0.1:8480", value_name = "ADDRESS:PORT")]
     pub(super) listen: SocketAddr,
-    /// Whether /metrics has series for each task; with many thousands of tasks they are most of it
+    /// Export metrics per task on /metrics; with many thousands of tasks, they are most of the output
     #[arg(long, env = "RUNLOG_METRICS_BY_TASK", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub(super) metrics_by_task: bool,
-    /// Folder that holds the archive; made at the first start [default: what the settings say, or runlog-data]
+    /// Data folder of the archive, created at the first start [default: the value in the settings, or runlog-data]
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     #[command(flatten)]
     pub(super) places: PlaceArgs,
-    /// Settings with upstreams to collect from, sinks to deliver to and alerts, as well; see `runlog collect`. What
-    /// they say of the archive counts where neither an option nor a variable does
+    /// Settings file with upstreams, sinks and alerts, to run them in this process as well; see `runlog collect`. Its
+    /// [archive] section applies where neither an option nor an environment variable is given
     #[arg(long, env = "RUNLOG_SETTINGS", value_name = "FILE")]
     pub(super) settings: Option<PathBuf>,
-    /// How long after a run's end its log may still grow: only then is a page called settled [default: what the
-    /// settings say, or 30s]
+    /// Settle delay: how long after its end a run may still receive records; then its log counts as settled [default:
+    /// the value in the settings, or 30s]
     #[arg(long, env = "RUNLOG_SETTLE", value_name = "TIME")]
     pub(super) settle: Option<Span>,
-    /// Address under which clients reach this service, for the links it makes [default: what the client asked for]
+    /// Base URL under which clients reach this service, used in links [default: the host of the request]
     #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL")]
     pub(super) public_url: Option<url::Url>,
-    /// Where the links to log files lead: to this service, or to the bucket itself, which then signs them and keeps the
-    /// files as they are downloaded, not compressed
+    /// Target of the links to log files: this service, or the bucket. With `bucket`, links are presigned URLs of the
+    /// bucket, and the files are stored as clients download them, uncompressed
     #[arg(long, env = "RUNLOG_LINKS", default_value = "service", value_name = "WHERE")]
     pub(super) links: Links,
-    /// Certificate for HTTPS, PEM, with those that lead to its authority; read again when it changes
+    /// PEM file with the certificate chain for HTTPS; reloaded when it changes
     #[arg(long, env = "RUNLOG_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
     pub(super) tls_certificate: Option<PathBuf>,
-    /// Its private key, PEM
+    /// PEM file with the private key
     #[arg(long, env = "RUNLOG_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
     pub(super) tls_key: Option<PathBuf>,
-    /// Authorities of client certificates, PEM: clients without one are not heard
+    /// PEM file with the CAs of client certificates; clients without a certificate are rejected
     #[arg(long, env = "RUNLOG_TLS_CLIENT_AUTHORITIES", value_name = "FILE", requires = "tls_certificate")]
     pub(super) tls_client_authorities: Option<PathBuf>,
-    /// Most records in one page
+    /// Maximum number of records per page
     #[arg(long, env = "RUNLOG_PAGE_RECORDS", default_value_t = runlog_model::page::PAGE_RECORDS_MAX, value_name = "COUNT",
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(super) page_records: u64,
-    /// Pages that are built at a time
+    /// Number of page files to build at the same time
     #[arg(long, env = "RUNLOG_PAGE_BUILDERS", default_value_t = 2, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) page_builders: u16,
-    /// Most memory for records that were pushed and are not on disk yet, in MiB; further ones wait
+    /// Maximum memory for pushed records that are not yet on disk, in MiB; further records wait
     #[arg(long, env = "RUNLOG_INGEST_MEMORY", default_value_t = 48, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
     pub(super) ingest_memory: u32,
-    /// Most requests a second from one caller, 0 for as many as come
+    /// Maximum requests per second from one caller, or 0 for no limit
     #[arg(long, env = "RUNLOG_REQUESTS_PER_SECOND", default_value_t = 100, value_name = "COUNT")]
     pub(super) requests_per_second: u32,
-    /// What starts a run that is asked for with POST /processing/executions: a command that gets it as JSON on standard
-    /// input, or an address that it is posted to [default: nothing; such requests are answered with 501]
+    /// Hook that starts a run requested with POST /processing/executions: a command that receives the request as JSON
+    /// on standard input, or a URL to which the JSON is posted [default: none; such requests are answered with 501]
     #[arg(long, env = "RUNLOG_RUN_HOOK", hide_env_values = true, value_name = "COMMAND|URL", value_parser = RunHook::read)]
     pub(super) run_hook: Option<RunHook>,
-    /// Order of the records in a file when the request names none
+    /// Default order of the records in a file
     #[arg(long, env = "RUNLOG_FILE_ORDER", value_enum, default_value = "desc")]
     pub(super) file_order: FileOrder,
-    /// Longest window of a list of executions, in days
+    /// Maximum time range of a list of executions, in days
     #[arg(long, env = "RUNLOG_WINDOW_DAYS", default_value_t = 60, value_name = "DAYS",
           value_parser = clap::value_parser!(i64).range(1..=36_500))]
     pub(super) window_days: i64,
-    /// How long an access token is accepted
+    /// Lifetime of access tokens
     #[arg(long, env = "RUNLOG_ACCESS_TOKEN_LIFE", default_value = "30m", value_name = "TIME")]
     pub(super) access_token_life: Span,
-    /// How long a link is accepted
+    /// Lifetime of links
     #[arg(long, env = "RUNLOG_LINK_LIFE", default_value = "1h", value_name = "TIME")]
     pub(super) link_life: Span,
-    /// Sends `expires_in` of access tokens as text, for clients that follow the vendor's file to the letter
+    /// Send `expires_in` of access tokens as a string, for clients that follow the vendor's schema literally
     #[arg(long, env = "RUNLOG_EXPIRES_IN_AS_STRING")]
     pub(super) expires_in_as_string: bool,
     #[command(flatten)]
@@ -100,58 +100,57 @@ pub(crate) struct ServeArgs {
     pub(super) log: LogArgs,
 }
 
-/// What protects the service from requests that are too large and clients that are too slow.
+/// Limits that protect the service from oversized requests and slow clients.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Bounds")]
+#[command(next_help_heading = "Limits")]
 pub(super) struct BoundArgs {
-    /// Most requests a second from one address without a good token, 0 for as many as come
+    /// Maximum requests per second from one address without a valid token, or 0 for no limit
     #[arg(long, env = "RUNLOG_STRANGER_REQUESTS_PER_SECOND", default_value_t = 20, value_name = "COUNT")]
     pub(super) stranger_requests_per_second: u32,
-    /// Proxies in front of the service, which are believed when they say who their client is: addresses or networks such
-    /// as 10.0.0.0/8, between commas
+    /// Proxies in front of the service whose client address headers are trusted: a comma-separated list of addresses or
+    /// networks such as 10.0.0.0/8
     #[arg(long, env = "RUNLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "NETWORKS")]
     pub(super) trusted_proxies: Vec<Network>,
-    /// How trusted proxies say who their client is
+    /// How trusted proxies pass on the address of the client
     #[arg(long, env = "RUNLOG_PROXY_SAYS", default_value = "x-forwarded-for", value_name = "HOW")]
     pub(super) proxy_says: ProxySays,
-    /// Connections that are served at a time; further ones wait
+    /// Maximum number of concurrent connections; further connections wait
     #[arg(long, env = "RUNLOG_CONNECTIONS", default_value_t = Bounds::default().connections_max, value_name = "COUNT")]
     pub(super) connections: usize,
-    /// How long a client may take to send the head of a request
+    /// Timeout for receiving the headers of a request
     #[arg(long, env = "RUNLOG_HEAD_TIME", default_value = "30s", value_name = "TIME")]
     pub(super) head_time: Span,
-    /// How long a body may stand still
+    /// Idle timeout while receiving a request body
     #[arg(long, env = "RUNLOG_BODY_SILENCE", default_value = "60s", value_name = "TIME")]
     pub(super) body_silence: Span,
-    /// Longest head of a request
+    /// Maximum size of the headers of a request
     #[arg(long, env = "RUNLOG_HEAD_BYTES", default_value_t = Bounds::default().head_bytes_max, value_name = "BYTES")]
     pub(super) head_bytes: usize,
-    /// Longest body of a request that is not a log
+    /// Maximum size of a request body other than a log
     #[arg(long, env = "RUNLOG_BODY_BYTES", default_value_t = Bounds::default().body_bytes_max, value_name = "BYTES")]
     pub(super) body_bytes: usize,
-    /// Longest body of an OTLP request or of engine events, unpacked
+    /// Maximum size of an OTLP or engine event request, decompressed
     #[arg(long, env = "RUNLOG_EVENTS_BYTES", default_value_t = Bounds::default().events_bytes_max, value_name = "BYTES")]
     pub(super) events_bytes: usize,
-    /// Longest line of a pushed log
+    /// Maximum length of a line in a pushed log
     #[arg(long, env = "RUNLOG_LINE_BYTES", default_value_t = Bounds::default().line_bytes_max, value_name = "BYTES")]
     pub(super) line_bytes: usize,
-    /// How many times its packed size a pushed body may unpack to, above the first 64 MiB
+    /// Maximum compression ratio of a pushed body, beyond the first 64 MiB
     #[arg(long, env = "RUNLOG_UNPACK_RATIO", default_value_t = Bounds::default().unpack_ratio_max, value_name = "TIMES")]
     pub(super) unpack_ratio: u64,
-    /// Searches, searches in a log, and histograms at a time; further ones wait
+    /// Maximum concurrent searches and histograms; further requests wait
     #[arg(long, env = "RUNLOG_SEARCHES", default_value_t = 8, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) searches: u16,
-    /// Pages of logs that are read or requested at a time; further ones wait
+    /// Maximum concurrent reads and requests of log pages; further requests wait
     #[arg(long, env = "RUNLOG_PAGE_READS", default_value_t = 64, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) page_reads: u16,
-    /// Downloads of whole logs at a time; further ones wait
+    /// Maximum concurrent downloads of whole logs; further requests wait
     #[arg(long, env = "RUNLOG_DOWNLOADS", default_value_t = 16, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) downloads: u16,
-    /// How long a search or a download waits for another one to end, and a request for the turn of its caller, before it is
-    /// refused
+    /// How long a request waits for one of these slots, or for the rate limit of its caller, before it is rejected
     #[arg(long, env = "RUNLOG_TURN_WAIT", default_value = "5s", value_name = "TIME")]
     pub(super) turn_wait: Span,
 }
@@ -175,22 +174,23 @@ impl BoundArgs {
     }
 }
 
-/// What questions in SQL may take.
+/// Limits of SQL queries.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Questions in SQL")]
+#[command(next_help_heading = "SQL queries")]
 pub(super) struct SqlArgs {
-    /// Most memory of all questions together, in MiB; beyond it they go on in temporary files
+    /// Maximum memory of all SQL queries together, in MiB; beyond it, queries spill to temporary files
     #[arg(long, env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub(super) sql_memory: u32,
-    /// Most temporary files of all questions together, in MiB; they are in the folder `sql` of the data folder
+    /// Maximum size of the temporary files of all SQL queries together, in MiB; they are in the `sql` folder of the
+    /// data folder
     #[arg(long, env = "RUNLOG_SQL_SPILL", default_value_t = 8_192, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(16..))]
     pub(super) sql_spill: u32,
-    /// How long a question may take
+    /// Timeout of a SQL query
     #[arg(long, env = "RUNLOG_SQL_TIME", default_value = "5m", value_name = "TIME")]
     pub(super) sql_time: Span,
-    /// Questions that are answered at a time; further ones are told to come again
+    /// Maximum concurrent SQL queries; further queries are rejected
     #[arg(long, env = "RUNLOG_SQL_QUESTIONS", default_value_t = 4, value_name = "COUNT",
           value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub(super) sql_questions: u16,
@@ -212,28 +212,28 @@ impl SqlArgs {
 /// How engine events are read.
 #[derive(Debug, clap::Args)]
 pub(super) struct EventArgs {
-    /// Zone of times in engine events that name none: UTC, an offset like +02:00, or a name like Europe/Berlin
+    /// Time zone of engine events whose times have none: UTC, an offset such as +02:00, or a name such as Europe/Berlin
     #[arg(long, env = "RUNLOG_EVENT_ZONE", default_value = "UTC", allow_hyphen_values = true, value_name = "ZONE")]
     pub(super) event_zone: runlog_model::LogZone,
 }
 
-/// Names of OTLP attributes, besides those that are always known.
+/// Names of OTLP attributes, in addition to the default ones.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "OTLP attributes, looked for before the usual ones")]
+#[command(next_help_heading = "OTLP attributes, tried before the default ones")]
 pub(super) struct OtlpArgs {
-    /// Attribute with the id of the run; can be repeated
+    /// Attribute that contains the ID of the run; can be repeated
     #[arg(long, env = "RUNLOG_OTLP_RUN", value_delimiter = ',', value_name = "NAME")]
     pub(super) otlp_run: Vec<String>,
-    /// Attribute with the id of its task
+    /// Attribute that contains the ID of the task
     #[arg(long, env = "RUNLOG_OTLP_TASK", value_delimiter = ',', value_name = "NAME")]
     pub(super) otlp_task: Vec<String>,
-    /// Attribute with the name of its task
+    /// Attribute that contains the name of the task
     #[arg(long, env = "RUNLOG_OTLP_TASK_NAME", value_delimiter = ',', value_name = "NAME")]
     pub(super) otlp_task_name: Vec<String>,
-    /// Attribute with the id of the task's workspace
+    /// Attribute that contains the ID of the task's workspace
     #[arg(long, env = "RUNLOG_OTLP_WORKSPACE", value_delimiter = ',', value_name = "NAME")]
     pub(super) otlp_workspace: Vec<String>,
-    /// Attribute with the status that ends the run
+    /// Attribute that contains the status that ends the run
     #[arg(long, env = "RUNLOG_OTLP_STATUS", value_delimiter = ',', value_name = "NAME")]
     pub(super) otlp_status: Vec<String>,
 }
@@ -270,22 +270,22 @@ impl From<FileOrder> for RecordOrder {
     }
 }
 
-/// Where links lead.
+/// The target of links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Links {
-    /// To this service: clients need to reach nothing else.
+    /// This service; clients need access to nothing else.
     Service,
-    /// To the bucket: the service sends none of the bytes; clients must reach the bucket.
+    /// The bucket; downloads do not pass through the service, and clients must be able to reach the bucket.
     Bucket,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum ProxySays {
-    /// In the header X-Forwarded-For.
+    /// The X-Forwarded-For header.
     XForwardedFor,
-    /// In the header Forwarded (RFC 7239).
+    /// The Forwarded header (RFC 7239).
     Forwarded,
-    /// By the PROXY protocol, version 1 or 2, at the beginning of each connection.
+    /// The PROXY protocol, version 1 or 2, at the start of each connection.
     ProxyProtocol,
 }
 

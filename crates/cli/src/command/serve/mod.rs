@@ -1,4 +1,4 @@
-//! `runlog serve`: the archive behind its API, until it is told to stop.
+//! `runlog serve`: the archive behind its API, until it is stopped.
 
 mod arguments;
 
@@ -21,13 +21,13 @@ use crate::render::terminal::note;
 use crate::settings::Settings;
 use crate::system::{SystemClock, SystemRandom};
 
-/// Runs the command until Ctrl-C or SIGTERM; a second one ends it at once.
+/// Runs the service until Ctrl-C or SIGTERM; a second signal ends it at once.
 pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     args.log.write();
     for (name, life) in [("--access-token-life", args.access_token_life), ("--link-life", args.link_life)] {
         // A key is kept for two days after another took its place.
         if !(1_000..=86_400_000).contains(&life.as_millis()) {
-            return Err(Failure::new(Exit::Usage, format!("{name} is from a second to a day")));
+            return Err(Failure::new(Exit::Usage, format!("{name} must be between one second and one day")));
         }
     }
     let settings_file = args.settings.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
@@ -46,12 +46,12 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     let store = archive::open(settings).await?;
     if let Some(token) = store.accounts().ensure_administrator().await? {
         let file = AdminTokenFile::prepare(&data).and_then(|file| file.write(&token))?;
-        note(format!("made an administrator; the token is in {} (for your eyes only)", file.display()));
+        note(format!("created an administrator; its token is in {} (keep it secret)", file.display()));
     }
     let listener = TcpListener::bind(args.listen)
         .map_err(|error| Failure { exit: Exit::Unavailable, error: error.into() })
         .map_err(|failure| {
-            failure.while_doing(format!("cannot listen on {}; --listen takes another address", args.listen))
+            failure.while_doing(format!("cannot listen on {}; choose another address with --listen", args.listen))
         })?;
     let address = listener.local_addr().context("the listener has no address")?;
     let tls = args.tls_certificate.zip(args.tls_key).map(|(certificate, key)| TlsFiles {
@@ -91,12 +91,12 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         tokio::spawn(collect_for_good(store.clone(), upstreams, Arc::new(runlog_collector::NoProgress), stop.clone()));
     let served = serve_until(listener, store.clone(), server, stop.clone()).await;
     stop.cancel();
-    collecting.await.context("the collectors broke off")?;
-    sending_alerts.await.context("the alerts broke off")?;
+    collecting.await.context("the collectors failed")?;
+    sending_alerts.await.context("the alerts failed")?;
     while delivering.join_next().await.is_some() {}
     served?;
     store.close().await;
-    note("stopped; everything that was accepted is stored");
+    note("stopped; all acknowledged records are stored");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `runlog sql`: questions in SQL, to an archive itself or to a service.
+//! `runlog sql`: SQL queries on an archive directly or through a service.
 
 mod asked;
 mod prompt;
@@ -20,28 +20,29 @@ use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Opens the archive itself, as `runlog archive` does, unless --api-url or --region (or their variables) name a service.
+Opens the archive directly, like `runlog archive`, unless a service is given with --api-url or --region or their
+environment variables.
 
 Examples:
   runlog sql \"SELECT status, count(*) FROM runs GROUP BY status\"
   runlog sql \"SELECT time, message FROM records WHERE severity = 'ERROR' ORDER BY time DESC LIMIT 20\"
   runlog sql -o errors.parquet \"SELECT * FROM records WHERE severity = 'ERROR'\"
   runlog sql --api-url https://runlog.example.com --format csv \"SELECT * FROM tasks\"
-  runlog sql                     a prompt; \\d shows the tables, \\q leaves")]
+  runlog sql                     an interactive prompt; \\d lists the tables, \\q quits")]
 pub(crate) struct SqlArgs {
-    /// One query; without it, a prompt, or what comes on standard input
+    /// The query; without it, an interactive prompt, or queries from standard input
     query: Option<String>,
-    /// table, csv, json, ndjson or parquet [default: what the name of the output ends with, else table]
+    /// table, csv, json, ndjson or parquet [default: by the extension of the output file, otherwise table]
     #[arg(long, value_name = "FORMAT")]
     format: Option<AnswerFormat>,
-    /// File to write to; it is whole or not there
+    /// Output file, written atomically
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Most memory, in MiB; beyond it a question goes on in temporary files
+    /// Maximum memory, in MiB; beyond it, the query spills to temporary files
     #[arg(long, alias = "sql-memory", env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     memory: u32,
-    /// Most temporary files, in MiB; they are in the folder `sql` of the data folder, where there is one
+    /// Maximum size of temporary files, in MiB; they are in the `sql` folder of the data folder, if there is one
     #[arg(long, alias = "sql-spill", env = "RUNLOG_SQL_SPILL", default_value_t = 8_192, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(16..))]
     spill: u32,
@@ -96,9 +97,10 @@ impl Asked {
         let format = args.format();
         match args.output.as_deref().filter(|path| *path != Path::new("-")) {
             Some(path) => self.write_file(query, format, path).await,
-            None if format == AnswerFormat::Parquet && std::io::stdout().is_terminal() => {
-                Err(Failure::new(Exit::Usage, "a Parquet file is nothing to look at: name a file with --output"))
-            }
+            None if format == AnswerFormat::Parquet && std::io::stdout().is_terminal() => Err(Failure::new(
+                Exit::Usage,
+                "Parquet output cannot be shown on a terminal: name a file with --output",
+            )),
             None => self.write(query, format, &mut Stream::Result.screen()).await,
         }
     }

@@ -21,7 +21,7 @@ const TABLES: &str = "SELECT table_name, column_name, data_type FROM information
 
 /// Asks until the person leaves. A query ends with a semicolon and may have several lines.
 pub(super) async fn run(asked: &Asked, format: AnswerFormat) -> Outcome {
-    note("a query ends with ; and may have several lines. \\d shows the tables, \\q leaves");
+    note("end a query with ; (it may span several lines). \\d lists the tables, \\q quits");
     let lines = Lines::start();
     let mut query = String::new();
     while let Some(line) = lines.next(if query.is_empty() { "runlog> " } else { "   ...> " }).await? {
@@ -74,7 +74,7 @@ impl Lines {
     /// The next line; none when the person leaves. Ctrl-C gives a line of that character alone.
     async fn next(&self, prompt: &str) -> Outcome<Option<String>> {
         let (sender, line) = oneshot::channel();
-        let gone = |_| Failure::new(Exit::Failed, "the terminal cannot be read");
+        let gone = |_| Failure::new(Exit::Failed, "cannot read from the terminal");
         self.0.send(Request::Line(prompt.to_owned(), sender)).map_err(|_| Failure::new(Exit::Failed, "no terminal"))?;
         match line.await.map_err(gone)? {
             Ok(line) => Ok(line),

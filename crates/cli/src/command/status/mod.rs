@@ -1,4 +1,4 @@
-//! `runlog status`: how far collecting and delivering are.
+//! `runlog status`: the progress of collection and delivery.
 
 mod sinks;
 
@@ -13,25 +13,25 @@ use crate::render::terminal::{BAD, count, duration, note, result_json, result_li
 use crate::settings::{Needs, REQUESTS_OF_RUN, SettingsArgs};
 use crate::system::SystemClock;
 
-/// Runs that could not be landed, as many as `status` shows.
+/// Maximum number of runs that could not be landed shown per upstream.
 const FAILING_SHOWN: u64 = 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// Prints JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     from: SettingsArgs,
 }
 
-/// Says how far the collecting is. It asks the archive alone, without the secrets of upstreams, sinks and alerts.
+/// Shows the progress. It reads only the archive, without the secrets of upstreams, sinks and alerts.
 pub(crate) async fn run(args: StatusArgs) -> Outcome {
     let (settings, stored) = args.from.read()?;
     let upstreams = args.from.upstream_names(&settings, Needs::Something)?;
     if let Some(folder) = archive::folder_without_archive(&stored) {
         let (folder, file) = (folder.display(), args.from.file().display());
-        let advice = format!("name its folder with --data, RUNLOG_DATA or data under [archive] in {file}");
-        let message = format!("there is no archive in {folder}: {advice}, or begin one with `runlog collect`");
+        let advice = format!("set its folder with --data, RUNLOG_DATA or data under [archive] in {file}");
+        let message = format!("there is no archive in {folder}: {advice}, or create one with `runlog collect`");
         return Err(Failure::new(Exit::Usage, message));
     }
     let store = archive::open(stored).await?;
@@ -77,20 +77,20 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     let head = [
         "upstream",
         "known",
-        "going",
-        "waiting",
+        "running",
+        "pending",
         "failing",
         "incomplete",
         "landed",
         "no log",
-        "gone",
-        "left out",
+        "missing",
+        "excluded",
         "records",
         "lag",
         "listed",
     ];
     if all.is_empty() && of_sinks.is_empty() {
-        note("the settings name no upstream and no sink: nothing is collected or delivered");
+        note("the settings have no upstream and no sink: nothing is collected or delivered");
     }
     if rows.len() > 0 {
         result_line(table(&head, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], rows.collect()))?;
@@ -103,7 +103,7 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
             let next = duration((run.due_at - now.as_millis()).max(0));
             let problem = Stream::Result.shown(run.problem.as_deref().unwrap_or_default());
             result_line(format!(
-                "{} {} run {} ({}), tried {} times in vain, again in {next}: {problem}",
+                "{} {} run {} ({}), {} failed attempts, next in {next}: {problem}",
                 styled(BAD, "not landed:"),
                 figures.upstream,
                 run.run_id,
@@ -115,18 +115,19 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     sinks::show_status(&of_sinks)
 }
 
-/// `a collector of api.eu.cloud.talend.com: 412 of 480 requests left in this minute, about 9,600 runs an hour at this pace`.
+/// `collector of api.eu.cloud.talend.com: 412 of 480 requests left in this minute, about 9,600 runs per hour at this
+/// rate`.
 fn budget(collector: &CollectorHeartbeat) -> String {
     let number = |count: i64| count.unsigned_abs();
     let CollectorHeartbeat { host, requests, limited, .. } = collector;
-    let sent = format!("{} requests sent, {} of them limited", count(number(*requests)), count(number(*limited)));
+    let sent = format!("{} requests sent, {} of them throttled", count(number(*requests)), count(number(*limited)));
     match collector.per_minute.zip(collector.requests_left) {
         Some((per_minute, left)) => format!(
-            "a collector of {host}: {} of {} requests left in this minute, about {} runs an hour at this pace; {sent}",
+            "collector of {host}: {} of {} requests left in this minute, about {} runs per hour at this rate; {sent}",
             count(number(left)),
             count(number(per_minute)),
             count(number(per_minute) * 60 / REQUESTS_OF_RUN)
         ),
-        None => format!("a collector of {host}, without a bound of requests; {sent}"),
+        None => format!("collector of {host}, without a rate limit; {sent}"),
     }
 }

@@ -63,9 +63,9 @@ pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
     for SinkStatus { figures, failing, dead_letters } in statuses {
         for run in failing {
             let what = match run.state.as_str() {
-                "dead" => "not taken, and not tried again".to_owned(),
+                "dead" => "refused permanently, not retried".to_owned(),
                 _ => format!(
-                    "tried {} times, again in {}",
+                    "{} failed attempts, next in {}",
                     run.attempts,
                     duration((run.due_at - now.as_millis()).max(0))
                 ),
@@ -78,11 +78,11 @@ pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
         }
         let shown: u64 = dead_letters.iter().map(|letter| letter.records.unsigned_abs()).sum();
         if figures.refused > shown {
-            result_line(format!("{} records in all were refused by {}", count(figures.refused), figures.name))?;
+            result_line(format!("{} records in total were refused by {}", count(figures.refused), figures.name))?;
         }
         if figures.too_old > 0 {
             let (records, name) = (count(figures.too_old), &figures.name);
-            result_line(format!("{records} records were older than {name} takes them (max_age), and were left out"))?;
+            result_line(format!("{records} records were older than max_age of {name} and were not sent"))?;
         }
     }
     Ok(())
@@ -97,7 +97,7 @@ fn refused_line(name: &str, letter: &DeadLetter) -> String {
     if *of_records > *records {
         let (some, all) = (number(records), number(of_records));
         return format!(
-            "{bad} {name} {some} of {all} records of run {run_id} from {arrival} to {last_arrival} ({at} to {to}), it does \
+            "{bad} {name} {some} of {all} records of run {run_id} from {arrival} to {last_arrival} ({at} to {to}); it does \
              not say which: {reason}"
         );
     }

@@ -74,7 +74,7 @@ pub(super) async fn attempt(
             return Ok(Attempt::LinkRefused(Error::new(ErrorKind::Unavailable, message)));
         }
         StatusCode::TOO_MANY_REQUESTS => {
-            let error = Error::new(ErrorKind::Limited, "downloads are limited (429)");
+            let error = Error::new(ErrorKind::Limited, "downloads are throttled (429)");
             return Ok(Attempt::Broken(error, Some(response.headers().clone())));
         }
         status if status.is_server_error() => {
@@ -83,7 +83,7 @@ pub(super) async fn attempt(
             return Ok(Attempt::Broken(error, Some(response.headers().clone())));
         }
         _ => {
-            let message = format!("the download was answered with {}, which is no file", status.as_u16());
+            let message = format!("the download returned {}, which is not a file", status.as_u16());
             return Err(Error::new(ErrorKind::Protocol, message));
         }
     }
@@ -132,7 +132,7 @@ async fn take(
             Box::pin(BufReader::with_capacity(1 << 16, decoder))
         }
         other => {
-            let message = format!("the file is packed as {other:?}, which was not asked for");
+            let message = format!("the file is compressed with {other:?}, which was not requested");
             return Err(Error::new(ErrorKind::Protocol, message));
         }
     };
@@ -169,7 +169,7 @@ async fn take(
     }
     let received = received.load(Ordering::Relaxed);
     match announced.filter(|announced| *announced != received) {
-        Some(announced) => Ok(broken_off(std::io::Error::other(format!("{received} of {announced} bytes came")))),
+        Some(announced) => Ok(broken_off(std::io::Error::other(format!("received {received} of {announced} bytes")))),
         None => Ok(Attempt::Whole),
     }
 }
@@ -181,13 +181,13 @@ fn check_bounds(settings: &DownloadSettings, taken: u64, received: u64, is_packe
     }
     let ratio = settings.unpack_ratio_max;
     if is_packed && taken > UNPACK_BYTES_FREE + received.saturating_mul(ratio) {
-        return refused(format!("download refused: the file unpacks to more than {ratio} times its size"));
+        return refused(format!("download refused: the file decompresses to more than {ratio} times its size"));
     }
     Ok(())
 }
 
 fn broken_off(error: std::io::Error) -> Attempt {
-    Attempt::Broken(Error::caused(ErrorKind::Unavailable, "a download broke off", error), None)
+    Attempt::Broken(Error::caused(ErrorKind::Unavailable, "a download was interrupted", error), None)
 }
 
 fn starts_at(response: &reqwest::Response, expected: u64) -> bool {

@@ -28,7 +28,7 @@ impl Client {
         let work = self.download_in_tries(link, sink, on_bytes);
         tokio::time::timeout(time_max, work).await.unwrap_or_else(|_| {
             let seconds = time_max.as_secs();
-            Err(Error::new(ErrorKind::Unavailable, format!("a download was not done after {seconds} s")))
+            Err(Error::new(ErrorKind::Unavailable, format!("a download did not finish within {seconds} s")))
         })
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn read_conditions(filters: &[FieldFilter], at: &str) -> ApiResult<Ve
     let count = count_values(&conditions);
     if count > limits::HISTORY_VALUES_SUM_MAX {
         return Err(ApiError::invalid(format!(
-            "{at}: {count} values are more than {} in one search; ask in parts",
+            "{at}: {count} values are more than {} in one search; split the request",
             limits::HISTORY_VALUES_SUM_MAX
         )));
     }
@@ -68,7 +68,7 @@ fn read_filters(filters: &[FieldFilter], at: &str) -> ApiResult<Vec<HistoryCondi
 fn read_filter(filter: &FieldFilter, at: &str) -> ApiResult<HistoryCondition> {
     let wrong = |what: &str| ApiError::invalid(format!("{at}: {what}"));
     let operator = filter.operator.as_str();
-    let with = |operators: &str| wrong(&format!("the field {} goes with {operators}", filter.field));
+    let with = |operators: &str| wrong(&format!("the field {} requires {operators}", filter.field));
     match filter.field.as_str() {
         "name" => match operator {
             "match" | "not_match" => {
@@ -164,7 +164,7 @@ fn values(filter: &FieldFilter, at: &str) -> ApiResult<Vec<String>> {
 }
 
 fn time(value: &Value, at: &str) -> ApiResult<Timestamp> {
-    let text = value.as_str().ok_or_else(|| ApiError::invalid(format!("{at}: a date is a text, ISO 8601")))?;
+    let text = value.as_str().ok_or_else(|| ApiError::invalid(format!("{at}: a date must be an ISO 8601 string")))?;
     text.parse().map_err(|error| ApiError::invalid(format!("{at}: {error}")))
 }
 
