@@ -441,7 +441,7 @@ fn check_tries_each_destination() {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (is_good, said) = check();
-    assert!(is_good && said.contains("alerts to mail ops@example.com: taken"), "{said}");
+    assert!(is_good && said.contains("alerts to mail ops@example.com: accepted"), "{said}");
     assert_eq!(scene.hook.told()[0].json()["what"], "test");
     scene.hook.be(Manner::Refuses);
     let (is_good, said) = check();
@@ -500,7 +500,7 @@ fn an_error_that_a_task_never_logged_before_is_told() {
     assert_eq!(told.len(), 1, "{told:?}");
     let (what, link, text) = &told[0];
     assert_eq!((what.as_str(), link), ("new_problem", &format!("https://runlog.example.com/runs/{run}")));
-    assert!(text.contains("never logged before: disk"), "{text}");
+    assert!(text.contains("logged a new kind of error: disk"), "{text}");
 }
 
 #[test]

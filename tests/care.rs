@@ -193,7 +193,7 @@ fn a_doctor_says_who_else_can_get_at_an_archive() {
     set("data", 0o755);
     let found = rights();
     assert!(
-        found["health"] == "doubtful" && found["seen"].as_str().unwrap().contains("catalog.sqlite has the rights 0644"),
+        found["health"] == "doubtful" && found["seen"].as_str().unwrap().contains("catalog.sqlite has mode 0644"),
         "{found}"
     );
     assert!(found["advice"].as_str().unwrap().contains("keys rotate"), "{found}");
@@ -218,7 +218,7 @@ fn always(status: &'static str, kind: &'static str, body: String) -> String {
 fn a_doctor_names_the_work_of_a_service_that_does_not_come_back() {
     let (folder, _) = archive();
     // As `/readyz` says it.
-    let message = "this fails again and again: seal, collect talend-eu; the service's log says why";
+    let message = "background jobs fail repeatedly: seal, collect talend-eu; see the log of the service";
     let body = json!({"status": 503, "code": "unavailable", "message": message}).to_string();
     let url = always("503 Service Unavailable", "application/json", body);
     let (code, findings, _) = on_archive(folder.path(), &["doctor", "--api-url", &url]);
@@ -287,7 +287,7 @@ fn status_needs_no_secret() {
     let (code, _, errors) =
         on_archive(folder.path(), &["status", "--upstream", "none-such", "--settings", settings.to_str().unwrap()]);
     assert_eq!(code, 2);
-    assert!(errors.contains("there is no upstream \"none-such\"") && errors.contains("there is other"), "{errors}");
+    assert!(errors.contains("there is no upstream \"none-such\"") && errors.contains("available: other"), "{errors}");
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn settings_that_name_nothing_are_refused() {
         let output = runlog(&[command]).current_dir(folder.path()).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{errors}");
-        assert!(errors.contains(&format!("runlog.toml names {missing}")), "{errors}");
+        assert!(errors.contains(&format!("runlog.toml has {missing}")), "{errors}");
     }
     assert!(!folder.path().join("runlog-data").exists());
 }

@@ -183,7 +183,7 @@ fn an_archive_is_made_once_by_those_that_open_it_first_together() {
 fn settings_are_checked_before_anything_is_collected() {
     let stage = Stage::new();
     let good = succeeded(stage.output(&["check"]));
-    assert!(good.contains("archive: opens") && good.contains("shows 3 runs of the last day"), "{good}");
+    assert!(good.contains("archive: opens") && good.contains("lists 3 runs of the last day"), "{good}");
 
     let without = stage.command(&["check"]).env_remove("UPSTREAM_TOKEN").output().unwrap();
     let errors = String::from_utf8_lossy(&without.stderr).into_owned();
@@ -199,7 +199,7 @@ fn settings_are_checked_before_anything_is_collected() {
     let nowhere = stage.output(&["check"]);
     let said = String::from_utf8_lossy(&nowhere.stdout).into_owned();
     assert_eq!(nowhere.status.code(), Some(4), "{said}");
-    assert!(said.contains("shows no workspace \"nowhere\"; it shows: test"), "{said}");
+    assert!(said.contains("has no workspace \"nowhere\"; available: test"), "{said}");
 
     stage.settings("taks = []\n");
     let unknown = stage.output(&["collect", "--once"]);

@@ -65,7 +65,7 @@ fn a_line_without_an_end_is_named_before_it_fills_the_memory() {
     // The rest of it is a hole: it takes no room on disk.
     log.set_len(1 << 30).unwrap();
     let output = service.runlog(&["push", RUN, file.to_str().unwrap(), "--task", &task]).output().unwrap();
-    check_failure(output, 2, &["line 4", "longer than 64 MiB", "one JSON object a line"]);
+    check_failure(output, 2, &["line 4", "longer than 64 MiB", "one JSON object per line"]);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn exit_codes_say_what_to_do_next() {
     let mut wrong = service.runlog(&["runs", &task]);
     let wrong = wrong.env("RUNLOG_TOKEN", secret).output().unwrap();
     assert!(!String::from_utf8_lossy(&wrong.stderr).contains(secret));
-    check_failure(wrong, 3, &["not known here"]);
+    check_failure(wrong, 3, &["is unknown"]);
     check_failure(service.runlog(&["fetch", "not-a-run"]).output().unwrap(), 2, &["not-a-run"]);
 }
 
@@ -383,7 +383,7 @@ fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs()
     let mut without_its_own = service.runlog(&["health", "--authorities", &authority]);
     check_failure(without_its_own.output().unwrap(), 5, &["does not respond"]);
     let mut of_no_authority = service.runlog(&["health", "--authorities", &path("client.key")]);
-    check_failure(of_no_authority.output().unwrap(), 2, &["--authorities", "no certificate of an authority"]);
+    check_failure(of_no_authority.output().unwrap(), 2, &["--authorities", "no CA certificate"]);
 
     let known = |arguments: &[&str]| {
         let mut command = service.runlog(arguments);

@@ -26,7 +26,7 @@ fn every_sample_run_comes_back_as_it_was_pushed() {
     assert!(shown.contains("208,429"), "{shown}");
     let (_, report) = shown.split_once("$ runlog report ").unwrap();
     assert!(report.contains("What failed first") && report.contains("SparkDateTimeException"), "{shown}");
-    assert!(report.contains("Against the run before"), "the log was sealed and summarised: {shown}");
+    assert!(report.contains("Compared with the previous run"), "the log was sealed and summarised: {shown}");
     assert!(!shown.contains('\x1b'), "no colours in a pipe");
 
     // It ends with the address of that run, and with what to do for it to be there; here on a free port.

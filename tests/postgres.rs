@@ -111,7 +111,7 @@ fn a_lost_token_is_replaced_from_anywhere_and_failed_tries_leave_nothing() {
     let data = folder.path().join("else/where");
     let recovered = recover(&data);
     let told = String::from_utf8_lossy(&recovered.stderr).into_owned();
-    assert!(recovered.status.success() && told.contains("good for 24 h"), "{told}");
+    assert!(recovered.status.success() && told.contains("expires in 24 h"), "{told}");
     assert_eq!(tokens(), "2|1");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&data).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o700);

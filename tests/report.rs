@@ -76,7 +76,7 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
     assert!(of_task.contains("50.0 %") && of_task.contains("Kinds of errors") && of_task.contains("new"), "{of_task}");
     let of_workspace = service.succeed(&["report", &workspace]);
     assert!(
-        of_workspace.contains("1 task to look at, 0 fine") && of_workspace.contains("its last run failed"),
+        of_workspace.contains("1 task to check, 0 fine") && of_workspace.contains("its last run failed"),
         "{of_workspace}"
     );
     for id in [&task, &workspace] {

@@ -170,9 +170,9 @@ fn what_a_peer_says_cannot_steer_a_terminal() {
     }
     // A bar quotes the status of a run that goes on.
     let odd = peer("200 OK", &json!({"executionId": RUN, "executionStatus": format!("odd\n{HOSTILE}")}));
-    let steps = json!([["it is odd\\n", "\u{3}"]]);
+    let steps = json!([["its status is odd\\n", "\u{3}"]]);
     let shown = typed(&service, &["fetch", RUN, "--api-url", &odd], &[("COLUMNS", "500")], &steps);
-    assert!(shown.contains("waiting for the run to end; it is odd\\nx\\x1b[2J"), "{shown:?}");
+    assert!(shown.contains("waiting for the run to end; its status is odd\\nx\\x1b[2J"), "{shown:?}");
     for of_log in ["\u{1b}[2J", "\u{1b}]", "\u{1b}[8m", "\u{7}", "\u{8}", "\u{9b}", "\u{202e}", "\u{2028}"] {
         assert!(!shown.contains(of_log), "{of_log:?} {shown:?}");
     }

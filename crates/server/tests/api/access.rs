@@ -135,7 +135,7 @@ async fn every_route_asks_for_what_it_should() {
             Access::TokenInBody => {
                 let json = [("content-type", "application/json; charset=utf-8")];
                 send(Ask::with(&json)).await.is_error(400, &["body"]);
-                send(Ask::with(&json).body(r#"{"token":"rlp_0000"}"#)).await.is_error(401, &["not known here"]);
+                send(Ask::with(&json).body(r#"{"token":"rlp_0000"}"#)).await.is_error(401, &["is unknown"]);
                 // A form of another site could send these without asking.
                 for other in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/jsonp")]] {
                     let ask = Ask::with(other).body(r#"{"token":"rlp_0000"}"#);

@@ -239,7 +239,10 @@ async fn a_small_body_that_unfolds_to_gigabytes_is_refused_and_the_next_is_serve
     assert!(bomb.len() < 64 << 10, "{}", bomb.len());
     let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "zstd")];
     let ask = Ask::with(&headers).by(&stage.admin).body(bomb);
-    stage.send(Method::POST, "/v1/logs", ask).await.is_error(413, &["268435456 bytes", "in parts"]);
+    stage
+        .send(Method::POST, "/v1/logs", ask)
+        .await
+        .is_error(413, &["268435456 bytes", "split it into several requests"]);
     let task = stage.task.to_string();
     let good = otlp(&[("runlog.run.id", RUN), ("runlog.task.id", &task)], 1_000);
     let ask = Ask::with(&headers[..1]).by(&stage.admin).body(good);
@@ -268,7 +271,10 @@ async fn what_unfolds_is_refused_in_every_form_and_its_memory_is_given_back() {
         for (path, kind, body) in &bodies {
             assert!(body.len() < 1 << 19);
             let ask = Ask::with(&[("content-type", *kind)]).by(&stage.admin).body(body.clone());
-            stage.send(Method::POST, path, ask).await.is_error(413, &["4194304 bytes", "in parts"]);
+            stage
+                .send(Method::POST, path, ask)
+                .await
+                .is_error(413, &["4194304 bytes", "split it into several requests"]);
         }
     }
     let event = format!("{{\"runId\":\"{RUN}\",\"message\":\"{host}\",\"timestamp\":1619018947000}}\n");

@@ -185,7 +185,7 @@ fn tell_what_to_try(stage: &Stage, fetched: &[Fetched]) -> Outcome {
     result_line(format!(
         "\n{}\n  runlog demo --keep     the same, and the service keeps running: try curl, or any client of Talend Cloud\n  \
          runlog serve           an archive of your own, in ./runlog-data\n  \
-         runlog fetch --help    bring back a log from Talend Cloud",
+         runlog fetch --help    download a log from Talend Cloud",
         styled(STRONG, "What to try next")
     ))?;
     let serve = format!("{} serve --data {}", program()?, stage.data.display());

@@ -49,8 +49,8 @@ fn rows_of_sides(before: &Side, after: &Side) -> Vec<Vec<Span>> {
     let mut rows = vec![
         row("task", &|side| plain(&side.run.task_name)),
         row("outcome", &|side| status(side.run.status)),
-        row("began", &|side| plain(started(&side.run))),
-        row("took", &|side| plain(took(side))),
+        row("started", &|side| plain(started(&side.run))),
+        row("duration", &|side| plain(took(side))),
         row("records", &|side| plain(count(side.run.records))),
         row("warnings", &|side| plain(count(side.run.warnings))),
         row("errors", &|side| plain(count(side.run.errors))),

@@ -57,7 +57,7 @@ pub(super) fn text(of: &str) -> Span {
 
 /// Status, times, records: the line below the title of a run.
 pub(super) fn head_of(run: &RunHead) -> Vec<Span> {
-    let mut line = vec![status(run.status), plain(format!(", began {}", started(run)))];
+    let mut line = vec![status(run.status), plain(format!(", started {}", started(run)))];
     if let Some(duration_ms) = run.duration_ms {
         line.push(plain(format!(", took {}", duration(duration_ms))));
     }

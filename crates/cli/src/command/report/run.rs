@@ -88,10 +88,10 @@ fn event(of: &Event, began: Timestamp) -> Vec<Span> {
 
 fn put_against(document: &mut Document, against: &Against) {
     let (counts, run) = (&against.counts, &against.run);
-    let earlier = if against.is_good { "the last good run" } else { "the run before, none having ended well" };
+    let earlier = if against.is_good { "the last successful run" } else { "the previous run (no run was successful)" };
     document.heading(format!("Compared with {earlier}"));
     document.line([
-        plain(format!("run {}, began {}, {} records: ", run.run_id, started(run), count(run.records))),
+        plain(format!("run {}, started {}, {} records: ", run.run_id, started(run), count(run.records))),
         strong(format!("{} new", counted(counts.new, "pattern"))),
         plain(format!(
             ", {} more frequent, {} gone, {} less frequent, {} unchanged",
