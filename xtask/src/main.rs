@@ -3,6 +3,7 @@
 mod dependencies;
 mod layers;
 mod rooms;
+mod walks;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn layers() -> Result<ExitCode> {
     let root = Path::new(ROOT);
     let mut violations = layers::violations(root)?;
     violations.extend(rooms::violations(root)?);
+    violations.extend(walks::violations(root)?);
     Ok(report(&violations, "every crate and every room names only those it may"))
 }
 
