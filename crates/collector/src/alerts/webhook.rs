@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runlog_client::{HttpClientBuilder, TlsSettings};
 use runlog_model::Timestamp;
 use secrecy::SecretString;
 use sha2::Sha256;
@@ -23,14 +24,10 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A webhook; with a secret, what is sent is signed with it.
-    pub fn new(url: Url, secret: Option<SecretString>) -> Result<Self, AlertError> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(ATTEMPT_TIME_MAX)
-            .build()
-            .map_err(|error| AlertError::Unsendable(format!("the HTTP client cannot be set up: {error}")))?;
+    /// A webhook; with a secret, what is sent is signed with it. `tls` says whom it trusts, and what it shows who asks.
+    pub fn new(url: Url, secret: Option<SecretString>, tls: &TlsSettings) -> Result<Self, AlertError> {
+        let http = HttpClientBuilder::new(tls).timeout(ATTEMPT_TIME_MAX).build();
+        let http = http.map_err(|error| AlertError::Unsendable(error_chain(&error)))?;
         Ok(Self { url, secret, http })
     }
 

@@ -6,7 +6,7 @@ use runlog_store::{ClaimedDelivery, DeliveryStep, PlacedRecord, Replays, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::config::SinkConfig;
-use super::destination::Destination;
+use super::destination::Takes;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::SinkHealth;
 use super::pending::PendingBatch;
@@ -33,10 +33,10 @@ impl RunDelivery<'_> {
     /// Sends what the sink lacks of the run, and ends the delivery.
     pub(super) async fn deliver(mut self) -> Result<()> {
         let run = self.run_context().await?;
-        match &self.sink.destination {
-            Destination::Records(to) => self.send_records(to.as_ref(), &run).await?,
-            Destination::Files(files) => self.write_files(files, &run).await?,
-            Destination::Runs(webhook) => self.send_run(webhook, &run).await?,
+        match &self.sink.destination.0 {
+            Takes::Records(to) => self.send_records(to.as_ref(), &run).await?,
+            Takes::Files(files) => self.write_files(files, &run).await?,
+            Takes::Runs(webhook) => self.send_run(webhook, &run).await?,
         }
         Ok(self.store.finish_delivery(self.claimed).await?)
     }

@@ -2,7 +2,7 @@
 
 use runlog_store::Place;
 
-use super::config::BatchBounds;
+use super::bounds::BatchBounds;
 
 /// So many records that are not wanted are noted as a step of their own.
 const LEFT_OUT_MAX: u64 = 100_000;

@@ -6,6 +6,7 @@ use runlog_client::Wait;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::BatchOutcome;
+use super::bounds::BatchBounds;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::{REFUSED_ALL, SinkHealth};
 use super::sinks::sink::{Batch, Encoded, RecordOutcome, RunContext, SendError, Sink, SinkResponse};
@@ -40,7 +41,7 @@ impl Sender<'_> {
             if records.is_empty() {
                 continue;
             }
-            let together_max = health.together_max();
+            let together_max = health.together_max().min(fitting(&records, to.batch_max()));
             if records.len() > together_max {
                 let rest = records.split_off(together_max);
                 waiting.extend([rest, records]);
@@ -130,6 +131,19 @@ impl Sender<'_> {
     async fn pause(&self, after: Option<Duration>, tries: u32) -> Result<()> {
         pause(self.wait, after, tries, self.stop).await
     }
+}
+
+/// How many of the first records may be sent together, at least one.
+fn fitting(records: &[Encoded], batch_max: BatchBounds) -> usize {
+    let (mut bytes, mut head_before) = (0, None);
+    for (count, record) in records.iter().enumerate() {
+        bytes += record.bytes(head_before);
+        head_before = Some(record.head.as_slice());
+        if count >= batch_max.records || bytes > batch_max.bytes {
+            return count.max(1);
+        }
+    }
+    records.len()
 }
 
 /// Waits after so many attempts, for as long as the sink asks or for longer each time.

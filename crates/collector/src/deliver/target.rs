@@ -4,7 +4,7 @@ use runlog_model::Timestamp;
 use runlog_store::{DeliveryStep, limits};
 
 use super::batch::BatchOutcome;
-use super::config::BatchBounds;
+use super::bounds::BatchBounds;
 use super::error::{DeliveryError, Result};
 use super::pending::PendingBatch;
 use super::send::Sender;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::routing::post;
 use axum::{Json, Router};
-use runlog_client::Wait;
+use runlog_client::{TlsSettings, Wait};
 use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
 use runlog_model::{Clock, Timestamp};
 use serde_json::Value;
@@ -19,7 +19,8 @@ const MINUTE_MS: i64 = 60_000;
 
 /// A rule that tells of one thing, at these addresses.
 fn alerts(stage: &Stage, condition: Condition, urls: &[&str]) -> Alerts {
-    let webhook = |url: &&str| Destination::Webhook(Webhook::new(url.parse().unwrap(), None).unwrap());
+    let webhook =
+        |url: &&str| Destination::Webhook(Webhook::new(url.parse().unwrap(), None, &TlsSettings::default()).unwrap());
     let rule = AlertRule {
         name: "night-shift".to_owned(),
         when: vec![condition],
