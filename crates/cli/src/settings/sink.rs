@@ -24,9 +24,8 @@ pub(super) fn read(table: SinkTable, text: &str) -> Result<SinkSettings, String>
     let given = table.into_inner().into_iter().map(|(name, value)| (name, value.into_inner()));
     SinkSettings::read(given.collect()).map_err(|error| {
         let at = error.setting.as_ref().and_then(|setting| lines.get(setting)).copied().unwrap_or(begin);
-        let name = error.setting.as_deref().unwrap_or_default();
-        let meant = did_you_mean(name, error.candidates.iter().copied());
-        format!("line {}: {}{meant}", line_of(at, text), error.message.trim())
+        let meant = error.unknown.as_ref().map(|unknown| did_you_mean(&unknown.word, unknown.known.iter().copied()));
+        format!("line {}: {}{}", line_of(at, text), error.message.trim(), meant.unwrap_or_default())
     })
 }
 

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::SinkConfig;
 use super::destination::Takes;
-use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
+use super::error::{DeliveryError, PAUSE_DENIED, Result};
 use super::health::SinkHealth;
 use super::pending::PendingBatch;
-use super::send::{Sender, TRIES, pause};
+use super::send::{Attempts, Sender};
 use super::sinks::files::Files;
 use super::sinks::sink::{Item, RunContext, SendError, Sink};
 use super::sinks::webhook::Webhook;
@@ -162,7 +162,7 @@ impl RunDelivery<'_> {
         if let Some(text) = &mut run.run.error_message {
             self.sink.redactor.text(text);
         }
-        let mut tries = 0;
+        let mut attempts = Attempts::default();
         loop {
             let (problem, after) = match webhook.send(&id, &run).await {
                 Ok(()) => return Ok(()),
@@ -175,11 +175,7 @@ impl RunDelivery<'_> {
                     return Err(DeliveryError::Dead(error.to_string()));
                 }
             };
-            tries += 1;
-            if tries >= TRIES {
-                return Err(DeliveryError::Sink { problem, pause: after.unwrap_or(PAUSE_FIRST) });
-            }
-            pause(self.wait, after, tries, self.stop).await?;
+            attempts.failed(problem, after, self.wait, self.stop).await?;
         }
     }
 

@@ -26,6 +26,6 @@ pub use config::{SinkConfig, SinkFilter};
 pub use deliverer::Deliverer;
 pub use destination::Destination;
 pub use redact::{Redaction, Redactor};
-pub use settings::{SinkSettings, SinkSettingsError};
+pub use settings::{SinkSettings, SinkSettingsError, UnknownWord};
 pub use sinks::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 pub use stats::DeliveryStats;

@@ -1,4 +1,7 @@
 //! The settings of a sink: those that all have, those that kinds share, and those of its kind.
+//!
+//! They stand in one table, and `kind` says which there are. serde's own `tag` and `flatten` are not used for that: with
+//! them an error says neither which setting is wrong, and so on which line, nor which names could have been meant.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -43,8 +46,17 @@ pub struct SinkSettingsError {
     pub setting: Option<String>,
     /// What is wrong with it.
     pub message: String,
-    /// For a name that is not known, those that could have been meant.
-    pub candidates: Vec<&'static str>,
+    /// The word in it that is not known, if that is what is wrong.
+    pub unknown: Option<UnknownWord>,
+}
+
+/// A word that is not known, and those that could have been meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownWord {
+    /// The word.
+    pub word: String,
+    /// Those that are known in its place.
+    pub known: Vec<&'static str>,
 }
 
 /// What every sink has.
@@ -72,9 +84,10 @@ impl SinkSettings {
         let kind = given.remove(KIND).ok_or_else(|| missing(format!("a sink needs a kind: {}", kinds())))?;
         let kind = kind.as_str().unwrap_or_default().to_owned();
         let Some(info) = KindSettings::ALL.iter().find(|info| info.name == kind) else {
-            let candidates = KindSettings::ALL.iter().map(|info| info.name).collect();
-            let message = format!("there is no kind of sink that is called {kind:?}, only {}", kinds());
-            return Err(SinkSettingsError { setting: Some(KIND.to_owned()), message, candidates });
+            let message = format!("there is no kind of sink {kind:?}, only {}", kinds());
+            let known = KindSettings::ALL.iter().map(|info| info.name).collect();
+            let unknown = Some(UnknownWord { word: kind, known });
+            return Err(SinkSettingsError { setting: Some(KIND.to_owned()), message, unknown });
         };
         let unknown = given.keys().find(|name| !info.names().contains(name.as_str()));
         if let Some(name) = unknown {
@@ -172,11 +185,15 @@ impl KindInfo {
     fn has_no(&self, setting: &str) -> SinkSettingsError {
         let others = KindSettings::ALL.iter().filter(|info| info.names().contains(setting)).map(|info| info.name);
         let others: Vec<&str> = others.collect();
-        let (message, candidates) = match others.is_empty() {
-            true => (format!("there is no setting {setting:?} here"), self.names().into_iter().collect()),
-            false => (format!("{setting} is no setting of {}, only of {}", self.name, others.join(", ")), Vec::new()),
+        let (message, unknown) = match others.is_empty() {
+            true => {
+                let known = self.names().into_iter().collect();
+                let unknown = UnknownWord { word: setting.to_owned(), known };
+                (format!("there is no setting {setting:?} here"), Some(unknown))
+            }
+            false => (format!("{setting} is no setting of {}, only of {}", self.name, others.join(", ")), None),
         };
-        SinkSettingsError { setting: Some(setting.to_owned()), message, candidates }
+        SinkSettingsError { setting: Some(setting.to_owned()), message, unknown }
     }
 }
 
@@ -186,7 +203,7 @@ fn kinds() -> String {
 }
 
 fn missing(message: String) -> SinkSettingsError {
-    SinkSettingsError { setting: None, message, candidates: Vec::new() }
+    SinkSettingsError { setting: None, message, unknown: None }
 }
 
 /// Takes the settings of a group out of those that are given.
@@ -204,7 +221,7 @@ fn located<T>(
     let tracked = Tracked { given: given.into_iter(), value: None, at: &at };
     read(MapAccessDeserializer::new(tracked)).map_err(|error| {
         let (setting, message) = (at.take(), error.to_string());
-        SinkSettingsError { setting, message, candidates: Vec::new() }
+        SinkSettingsError { setting, message, unknown: None }
     })
 }
 

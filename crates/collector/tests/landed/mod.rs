@@ -221,7 +221,8 @@ async fn whatever_breaks_the_archive_has_the_log_in_the_end() {
 async fn a_log_that_did_not_come_whole_is_told_once() {
     let log = plain_log(45);
     let landing = Landing::of(Script::of(log.clone()).with(At::Generate, 1, Fault::Late(25)), |_| ()).await;
-    let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, &runlog_client::TlsSettings::default()).unwrap();
+    let webhook =
+        Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, &runlog_client::TlsSettings::default()).unwrap();
     let rule = AlertRule {
         name: "night-shift".to_owned(),
         when: vec![Condition::LogIncomplete],

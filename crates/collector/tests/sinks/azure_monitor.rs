@@ -22,6 +22,7 @@ pub(crate) const AZURE_MONITOR: Vendor = Vendor {
     },
     answer,
     knows_repeats: false,
+    has_access_tokens: true,
 };
 
 /// "Logs Ingestion API": an array of rows for a stream, from whoever has an access token.
@@ -130,10 +131,12 @@ async fn long_fields_are_cut_and_say_so_and_a_row_that_is_too_large_is_a_dead_le
     assert_eq!(stage.figures().await.refused, 0);
 
     // Forty columns of one long text are too much for a row.
-    let fields: serde_json::Map<String, Value> =
-        (0..40).map(|number| (format!("Column{number}"), Value::from("message"))).collect();
     let mut settings = settings(&server);
-    settings["fields"] = fields.into();
+    settings["fields"] =
+        json!({ "TimeGenerated": "time", "RecordTime": "time", "RunId": "run_id", "Sequence": "sequence" });
+    for number in 0..40 {
+        settings["fields"][format!("Column{number}")] = "message".into();
+    }
     let to = sink("azure_monitor", settings, stage.clock.clone()).unwrap().destination;
     stage.deliver_all(&stage.named_deliverer("wide", to)).await;
     let letters = stage.store.dead_letters("wide", 9).await.unwrap();

@@ -12,6 +12,7 @@ pub(crate) const DATADOG: Vendor = Vendor {
     settings: |url| json!({ "url": url, "token": { "env": "SECRET" }, "max_age": "0s" }),
     answer,
     knows_repeats: false,
+    has_access_tokens: false,
 };
 
 /// "Send logs": an array of at most 1,000 logs and 5 MB, none of which is looked at one by one.
@@ -38,7 +39,7 @@ fn answer(kept: &mut Kept, request: &Request<'_>) -> Reply {
     for log in logs {
         assert!(log.to_string().len() <= 1_000_000, "it would be cut off without a word");
         assert_eq!((&log["ddsource"], &log["service"]), (&"runlog".into(), &"nightly".into()));
-        assert_eq!(log["ddtags"], "env:production,workspace:team,task:nightly");
+        assert_eq!(log["ddtags"], "env:default,workspace:team,task:nightly");
         log["timestamp"].as_str().unwrap().parse::<runlog_model::Timestamp>().unwrap();
         let text = |name: &str| log[name].as_str().unwrap_or_default().to_owned();
         let order = log["record.sequence"].as_i64().unwrap();

@@ -34,6 +34,8 @@ pub(crate) struct Vendor {
     pub(crate) answer: fn(&mut Kept, &Request<'_>) -> Reply,
     /// False when it cannot tell that it has a record already.
     pub(crate) knows_repeats: bool,
+    /// True when who calls shows a token that is renewed when it is refused.
+    pub(crate) has_access_tokens: bool,
 }
 
 /// A request, unpacked.
@@ -60,6 +62,7 @@ pub(crate) const ELASTICSEARCH: Vendor = Vendor {
         _ => nothing_here(),
     },
     knows_repeats: true,
+    has_access_tokens: false,
 };
 
 pub(crate) const LOKI: Vendor = Vendor {
@@ -70,6 +73,7 @@ pub(crate) const LOKI: Vendor = Vendor {
         _ => busy_or_nothing(request),
     },
     knows_repeats: true,
+    has_access_tokens: false,
 };
 
 pub(crate) const SPLUNK: Vendor = Vendor {
@@ -80,6 +84,7 @@ pub(crate) const SPLUNK: Vendor = Vendor {
         _ => busy_or_nothing(request),
     },
     knows_repeats: false,
+    has_access_tokens: false,
 };
 
 pub(crate) const OTLP: Vendor = Vendor {
@@ -90,6 +95,7 @@ pub(crate) const OTLP: Vendor = Vendor {
         _ => busy_or_nothing(request),
     },
     knows_repeats: true,
+    has_access_tokens: false,
 };
 
 pub(crate) const WEBHOOK: Vendor = Vendor {
@@ -100,6 +106,7 @@ pub(crate) const WEBHOOK: Vendor = Vendor {
         _ => busy_or_nothing(request),
     },
     knows_repeats: true,
+    has_access_tokens: false,
 };
 
 /// What a vendor says that has no room for a request, or nothing at its address.
@@ -308,12 +315,13 @@ fn reply(shared: &Shared, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option
     }
     let request = Request { path, query, headers, body: &body, is_busy: fault == Fault::SomeBusy };
     let (status, reply) = (shared.answer)(&mut kept, &request);
-    let body = match fault {
+    let (status, body) = match fault {
         Fault::BreakAfter => {
             let broken = std::io::Error::other("broken");
-            Body::from_stream(futures::stream::iter([Err::<Bytes, _>(broken)]))
+            // An answer without a body would be whole already.
+            (200, Body::from_stream(futures::stream::iter([Err::<Bytes, _>(broken)])))
         }
-        _ => Body::from(reply),
+        _ => (status, Body::from(reply)),
     };
     Some(Response::builder().status(StatusCode::from_u16(status).unwrap()).body(body).unwrap())
 }

@@ -1,20 +1,27 @@
 //! Cuts what is larger than a destination takes, and marks it: nothing is lost without a word.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::sink::{Encoded, RecordOutcome, SinkResponse};
 
 /// Shorter texts are not cut to make a record fit: it is not they that are too large. Unit: bytes.
 const TEXT_BYTES_MIN: usize = 1_024;
+/// After so many rounds no more is hoped for from an estimate: a byte of a text is at least one of its JSON.
+const ROUNDS_EXACT: usize = 3;
 /// Room for the mark at the end of a text that was cut. Unit: bytes.
 const MARK_BYTES: usize = 80;
 
 /// Cuts a text to at most so many bytes, its end included, which says how much of it is left.
 pub(crate) fn cut_text(text: &mut String, bytes_max: usize) {
-    let bytes = text.len();
-    if bytes <= bytes_max {
-        return;
+    if text.len() > bytes_max {
+        cut_text_of(text.len(), text, bytes_max);
     }
+}
+
+/// Cuts a text that had so many bytes before anything was cut from it.
+fn cut_text_of(bytes: usize, text: &mut String, bytes_max: usize) {
     let mut end = bytes_max.saturating_sub(MARK_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -42,25 +49,34 @@ pub(crate) fn cut_fields(document: &mut Map<String, Value>, bytes_max: usize) {
 
 /// The JSON of a document, whose longest texts are cut until it has at most so many bytes, as far as that helps.
 pub(crate) fn json_within(mut document: Map<String, Value>, bytes_max: usize) -> Vec<u8> {
+    let mut rounds = 0;
+    let mut before: BTreeMap<String, usize> = BTreeMap::new();
     loop {
         let json = Value::Object(document);
         let bytes = json.to_string().into_bytes();
         let Value::Object(back) = json else { return bytes };
         document = back;
         let over = bytes.len().saturating_sub(bytes_max);
-        let texts = document.values_mut().filter_map(|value| match value {
-            Value::String(text) => Some(text),
+        let texts = document.iter_mut().filter_map(|(name, value)| match value {
+            Value::String(text) => Some((name, text)),
             _ => None,
         });
-        match texts.max_by_key(|text| text.len()) {
-            // A byte of a text is at least one of its JSON.
-            Some(text) if over > 0 && text.len() > TEXT_BYTES_MIN => {
-                let left = text.len().saturating_sub(over).min(text.len() - 1).max(MARK_BYTES);
-                cut_text(text, left);
+        match texts.max_by_key(|(_, text)| text.len()) {
+            Some((name, text)) if over > 0 && text.len() > TEXT_BYTES_MIN => {
+                let removed = if rounds < ROUNDS_EXACT { bytes_behind(text, over) } else { over };
+                let bytes = *before.entry(name.clone()).or_insert(text.len());
+                cut_text_of(bytes, text, text.len().saturating_sub(removed + 1));
             }
             _ => return bytes,
         }
+        rounds += 1;
     }
+}
+
+/// About how many bytes of a text so many bytes of its JSON are, in which some signs take more than one.
+fn bytes_behind(text: &str, json_bytes: usize) -> usize {
+    let all = Value::from(text).to_string().len();
+    text.len().saturating_mul(json_bytes) / all.max(1)
 }
 
 /// Refuses the records whose bodies are larger than a destination takes; the others are to be sent again at once, without

@@ -16,7 +16,9 @@ use super::http::{HttpAccess, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
 use super::options::Group;
-use super::sink::{Batch, Encoded, Item, RunContext, SendError, Sink, SinkFuture, SinkResponse, json_array};
+use super::sink::{
+    Batch, Encoded, Item, RunContext, SendError, Sink, SinkFuture, SinkResponse, json_array, time_before,
+};
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SecretSource, SettingsError, Time};
 
@@ -150,8 +152,7 @@ impl Sink for Datadog {
     }
 
     fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
-        let age_ms = i64::try_from(self.age_max?.as_millis()).unwrap_or(i64::MAX);
-        Some(now.plus_millis(-age_ms))
+        self.age_max.map(|age_max| time_before(now, age_max))
     }
 
     fn encode(&self, run: &RunContext, item: &Item) -> Encoded {

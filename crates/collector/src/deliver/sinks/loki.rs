@@ -16,7 +16,9 @@ use serde_json::{Map, Value};
 use super::http::{HttpSettings, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping, Source};
-use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+use super::sink::{
+    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, time_before,
+};
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SettingsError, Time};
 
@@ -170,8 +172,7 @@ impl Sink for Loki {
     }
 
     fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
-        let age_ms = i64::try_from(self.age_max?.as_millis()).unwrap_or(i64::MAX);
-        Some(now.plus_millis(-age_ms))
+        self.age_max.map(|age_max| time_before(now, age_max))
     }
 
     fn encode(&self, run: &RunContext, item: &Item) -> Encoded {

@@ -181,6 +181,11 @@ impl SinkResponse {
     }
 }
 
+/// The time so long before another.
+pub(crate) fn time_before(time: Timestamp, age: Duration) -> Timestamp {
+    time.plus_millis(-i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+}
+
 /// Bodies that are JSON each, as one array.
 pub(crate) fn json_array(records: &[Encoded]) -> Vec<u8> {
     let bodies: Vec<&[u8]> = records.iter().map(|record| record.body.as_slice()).collect();
