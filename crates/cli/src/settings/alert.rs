@@ -1,15 +1,16 @@
 //! `[[alert]]` and `[alerts]`: of what somebody is told, and where.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use runlog_client::TlsSettings;
+use runlog_client::{HttpClientBuilder, TlsSettings};
 use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Mail, MailLogin, MailSecurity, Webhook};
 use runlog_collector::settings::{Name, SecretSource, TextOrSecret, Time, TlsOptions};
 use runlog_model::TaskId;
 use runlog_store::Store;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
@@ -57,6 +58,7 @@ pub(super) struct AlertSettings {
     task_names: Vec<String>,
     sink_lag: Option<Time>,
     webhook: Option<TextOrSecret>,
+    headers: Option<BTreeMap<String, TextOrSecret>>,
     secret: Option<SecretSource>,
     #[serde(default)]
     mail: Vec<String>,
@@ -77,6 +79,9 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
         }
         if rule.secret.is_some() && rule.webhook.is_none() {
             return Err(format!("alert {name:?} has a secret and no webhook that it would sign"));
+        }
+        if rule.headers.is_some() && rule.webhook.is_none() {
+            return Err(format!("alert {name:?} has headers and no webhook that they would be sent to"));
         }
         if !rule.mail.is_empty() && alerts.mail.is_none() {
             return Err(format!("alert {name:?} sends mail; [alerts.mail] must name the server and the sender"));
@@ -136,7 +141,15 @@ impl AlertSettings {
         let url: Option<Url> = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| usage(format!("{what} is no address that begins with https:// or http://")))?;
         let secret = self.secret.as_ref().map(|it| read(it, &format!("alert {}: secret", self.name.0))).transpose()?;
-        Webhook::new(url, secret, tls).map(Some).map_err(|error| usage(format!("{what}: {error}")))
+        let mut http = HttpClientBuilder::new(tls);
+        for (header, value) in self.headers.iter().flatten() {
+            let value = match value {
+                TextOrSecret::Text(text) => SecretString::from(text.clone()),
+                TextOrSecret::Secret(source) => read(source, &format!("alert {}: header {header}", self.name.0))?,
+            };
+            http = http.secret_header(header, &value)?;
+        }
+        Webhook::new(url, secret, http).map(Some).map_err(|error| usage(format!("{what}: {error}")))
     }
 }
 

@@ -276,6 +276,7 @@ mod tests {
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nsecret = { env = \"S\" }"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nsecret = \"text\""),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nwebhok = 1"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nheaders = { A = \"b\" }"),
                 with(&[ALERT, ALERT].concat()),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\"\npassword = { env = \"P\" }\nsecurity = \"none\""),

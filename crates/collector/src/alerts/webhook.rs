@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runlog_client::{HttpClientBuilder, TlsSettings};
+use runlog_client::HttpClientBuilder;
 use runlog_model::Timestamp;
 use secrecy::SecretString;
 use sha2::Sha256;
@@ -24,9 +24,9 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A webhook; with a secret, what is sent is signed with it. `tls` says whom it trusts, and what it shows who asks.
-    pub fn new(url: Url, secret: Option<SecretString>, tls: &TlsSettings) -> Result<Self, AlertError> {
-        let http = HttpClientBuilder::new(tls).timeout(ATTEMPT_TIME_MAX).build();
+    /// A webhook; with a secret, what is sent is signed with it. `http` says whom it trusts, and which headers it sends.
+    pub fn new(url: Url, secret: Option<SecretString>, http: HttpClientBuilder) -> Result<Self, AlertError> {
+        let http = http.timeout(ATTEMPT_TIME_MAX).build();
         let http = http.map_err(|error| AlertError::Unsendable(error_chain(&error)))?;
         Ok(Self { url, secret, http })
     }
