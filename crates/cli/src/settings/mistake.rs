@@ -1,4 +1,4 @@
-//! What is said of a mistake in the settings: its line, and the name that may have been meant.
+//! Parts of messages about mistakes in the settings file: the line, and the name that was probably meant.
 
 /// The number of the line that a byte of the text stands in, from 1 on.
 pub(super) fn line_of(byte: usize, text: &str) -> usize {

@@ -1,4 +1,4 @@
-//! Reads secrets from where the settings say they are: a variable, a file or a command.
+//! Reads secrets from a variable, a file or a command.
 
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::environment;
 
-/// Reads secrets of this machine.
+/// Reads secrets from the environment, files and commands of this machine.
 pub(super) struct Secrets;
 
 impl SecretReader for Secrets {
@@ -48,7 +48,7 @@ pub(super) fn read(source: &SecretSource, what: &str) -> Outcome<SecretString> {
     }
 }
 
-/// Reads the certificates of what has these settings, such as `upstream eu`.
+/// Reads the certificates of an `owner`, such as `upstream eu`.
 pub(super) fn read_tls(options: TlsOptions<'_>, owner: &str) -> Outcome<TlsSettings> {
     options.read(&Secrets, owner).map_err(|error| match error {
         SettingsError::Secret(error) => Failure { exit: Exit::Denied, error: anyhow::Error::from_boxed(error) },

@@ -1,4 +1,4 @@
-//! `[[sink]]`: where archived logs are delivered to. What settings there are, each kind of sink says itself.
+//! `[[sink]]`: where archived logs are delivered to. The settings of each kind are defined beside its code in the collector.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! Sets up every client of HTTP: that of the API, of downloads, sinks, webhooks and hooks.
+//! Builds every HTTP client: for the API, downloads, sinks, webhooks and hooks.
 //!
-//! All of them keep to the proxy of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), follow no redirect with
-//! secrets in hand, and say who they are.
+//! All of them use the proxy of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), send the same user agent, and do
+//! not follow redirects while their requests carry secrets.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long it may take to connect.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Sets up a client of HTTP.
+/// Builds an HTTP client.
 #[derive(Debug)]
 pub struct HttpClientBuilder {
     http: reqwest::ClientBuilder,
@@ -23,27 +23,27 @@ pub struct HttpClientBuilder {
 }
 
 impl HttpClientBuilder {
-    /// A client with these certificates. Without further settings a request may take as long as it takes.
+    /// A client with these certificates. Requests have no time-out unless one is set.
     pub fn new(tls: &TlsSettings) -> Self {
         let http = tls
             .begin()
             .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
-            // An address that moved is a setting to change, not one to follow with secrets in hand.
+            // A request that carries secrets is not repeated at another address.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIME_MAX);
         Self { http, headers: HeaderMap::new() }
     }
 
-    /// How long a request may take, with its answer.
+    /// How long a request may take, until its answer is read.
     #[must_use]
     pub fn timeout(mut self, time_max: Duration) -> Self {
         self.http = self.http.timeout(time_max);
         self
     }
 
-    /// A header that each request carries, whose value is never shown. One of the same name replaces it.
+    /// Adds a header to each request, and marks its value as sensitive. Replaces an earlier one of the same name.
     ///
-    /// Fails when the name or the value cannot stand in a header; the message names the header and not its value.
+    /// Fails when the name or the value is not valid in a header; the message does not contain the value.
     pub fn secret_header(mut self, name: &str, value: &SecretString) -> Result<Self> {
         let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
         let name = HeaderName::try_from(name).map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
@@ -54,15 +54,15 @@ impl HttpClientBuilder {
         Ok(self)
     }
 
-    /// The client follows redirects: its requests carry no secrets.
+    /// Follows redirects. For clients whose requests carry no secrets.
     #[must_use]
     pub(crate) fn following_redirects(mut self) -> Self {
         self.http = self.http.redirect(reqwest::redirect::Policy::default());
         self
     }
 
-    /// The client follows links to files: each host is looked up by the guard, and none is asked through a proxy, which
-    /// would look it up itself. `silence_max` is how long no byte may come.
+    /// For links to files: the guard resolves each host, so no proxy is used, which would resolve it itself. `silence_max`
+    /// is the longest time without a byte.
     #[must_use]
     pub(super) fn for_links(mut self, guard: LinkGuard, silence_max: Duration) -> Self {
         self.http = self.http.no_proxy().dns_resolver(guard).read_timeout(silence_max);
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_stand_in_a_header_is_refused_without_its_value() {
+    fn an_invalid_header_is_refused_without_showing_its_value() {
         let builder = || HttpClientBuilder::new(&TlsSettings::default());
         let error = builder().secret_header("DD-API-KEY", &SecretString::from("a\nsecret")).unwrap_err().to_string();
         assert!(error.contains("dd-api-key") && !error.contains("secret"), "{error}");

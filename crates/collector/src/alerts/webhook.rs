@@ -24,7 +24,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A webhook; with a secret, what is sent is signed with it. `http` says whom it trusts, and which headers it sends.
+    /// A webhook whose requests are signed with the secret, if there is one. `http` has its certificates and headers.
     pub fn new(url: Url, secret: Option<SecretString>, http: HttpClientBuilder) -> Result<Self, AlertError> {
         let http = http.timeout(ATTEMPT_TIME_MAX).build();
         let http = http.map_err(|error| AlertError::Unsendable(error_chain(&error)))?;

@@ -1,17 +1,17 @@
-//! The names of the settings that a struct reads.
+//! The names of the fields that a struct is deserialized from.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// The names of the fields of a struct whose `Deserialize` is derived; none of anything else.
+/// The names of the fields of a struct with a derived `Deserialize`; empty for other types.
 pub(super) fn names_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &[&str] = &[];
-    // It gives nothing to read, so that nothing is read.
+    // The probe always fails, after it has received the names.
     let _ = T::deserialize(NameProbe(&mut names));
     names
 }
 
-/// Takes note of the names that it is asked for.
+/// A deserializer that records the names of the fields and then fails.
 struct NameProbe<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for NameProbe<'_> {

@@ -126,20 +126,19 @@ impl Sender<'_> {
     }
 }
 
-/// Attempts in a row that came to nothing.
+/// Counts failed attempts in a row.
 #[derive(Default)]
 pub(super) struct Attempts {
     failed: u32,
 }
 
 impl Attempts {
-    /// The sink took something, or said what it refuses: what comes next is tried as often.
+    /// Starts counting anew: the sink has accepted or refused records.
     fn succeeded(&mut self) {
         self.failed = 0;
     }
 
-    /// Waits before another attempt, for as long as the sink asks or for longer each time. After the last one the sink
-    /// counts as away.
+    /// Waits before the next attempt, as long as the sink asks or for longer each time. Fails after the last attempt.
     pub(super) async fn failed(
         &mut self,
         problem: String,

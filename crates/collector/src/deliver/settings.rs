@@ -1,4 +1,4 @@
-//! The settings of a sink: those that all have, those that kinds share, and those of its kind.
+//! The settings of a sink: those of every sink, those of groups, and those of its kind.
 //!
 //! They stand in one table, and `kind` says which there are. serde's own `tag` and `flatten` are not used for that: with
 //! them an error says neither which setting is wrong, and so on which line, nor which names could have been meant.
@@ -22,9 +22,9 @@ use super::sinks::options::{Group, HttpOptions, LoginOptions, RecordOptions};
 use super::sinks::{KindInfo, KindSettings};
 use crate::settings::{Name, SecretReader, SettingsError};
 
-/// The setting that says what a sink is.
+/// The setting that selects the kind.
 const KIND: &str = "kind";
-/// Runs that are delivered at a time when the settings do not say.
+/// Runs that are delivered at a time by default.
 const PARALLEL: usize = 2;
 
 /// The settings of one sink.
@@ -38,7 +38,7 @@ pub struct SinkSettings {
     kind: KindSettings,
 }
 
-/// What is wrong with the settings of a sink, and where.
+/// An error in the settings of a sink.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SinkSettingsError {
@@ -46,20 +46,20 @@ pub struct SinkSettingsError {
     pub setting: Option<String>,
     /// What is wrong with it.
     pub message: String,
-    /// The word in it that is not known, if that is what is wrong.
+    /// The unknown word, if that is the error.
     pub unknown: Option<UnknownWord>,
 }
 
-/// A word that is not known, and those that could have been meant.
+/// An unknown word, and those that are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownWord {
     /// The word.
     pub word: String,
-    /// Those that are known in its place.
+    /// The words that are known instead.
     pub known: Vec<&'static str>,
 }
 
-/// What every sink has.
+/// Settings of every sink.
 #[derive(Debug, Deserialize)]
 struct CommonOptions {
     name: Name,
@@ -79,7 +79,7 @@ struct CommonOptions {
 }
 
 impl SinkSettings {
-    /// Reads the settings of one sink from their names and values.
+    /// Reads the settings of one sink from its table.
     pub fn read(mut given: Map<String, Value>) -> Result<Self, SinkSettingsError> {
         let kind = given.remove(KIND).ok_or_else(|| missing(format!("a sink needs a kind: {}", kinds())))?;
         let kind = kind.as_str().unwrap_or_default().to_owned();
@@ -102,7 +102,7 @@ impl SinkSettings {
         Ok(Self { common, records, http, login, info, kind })
     }
 
-    /// Every name that the settings of some sink may have.
+    /// The names of all settings of all kinds.
     pub fn names() -> BTreeSet<&'static str> {
         KindSettings::ALL.iter().flat_map(KindInfo::names).collect()
     }
@@ -117,13 +117,13 @@ impl SinkSettings {
         self.info.name
     }
 
-    /// What is wrong with the settings that shows without their secrets, and without touching anything.
+    /// Checks the settings without reading secrets and without side effects.
     pub fn check(&self, clock: Arc<dyn Clock>) -> Result<(), SettingsError> {
         self.bounds()?;
         self.kind.check(&self.context(clock, None))
     }
 
-    /// The sink, ready to be sent to. Reads the secrets.
+    /// Reads the secrets and builds the sink. Sends nothing.
     pub fn config(&self, clock: Arc<dyn Clock>, secrets: &dyn SecretReader) -> Result<SinkConfig, SettingsError> {
         let common = &self.common;
         Ok(SinkConfig {
@@ -161,7 +161,7 @@ impl SinkSettings {
 }
 
 impl KindInfo {
-    /// Every name that settings of this kind may have.
+    /// The names of all settings of this kind.
     fn names(&self) -> BTreeSet<&'static str> {
         let shared = self.groups.iter().flat_map(|group| match group {
             Group::Records => names_of::<RecordOptions>(),
@@ -172,7 +172,7 @@ impl KindInfo {
         all.copied().chain([KIND]).collect()
     }
 
-    /// Takes the settings of a group out of those that are given, when this kind has the group.
+    /// Removes and reads the settings of a group, if this kind has it.
     fn take_group<T: for<'de> Deserialize<'de> + Default>(
         &self,
         group: Group,
@@ -181,7 +181,7 @@ impl KindInfo {
         if self.groups.contains(&group) { take(given) } else { Ok(T::default()) }
     }
 
-    /// Says that this kind has no such setting, and which have.
+    /// The error that this kind has no such setting.
     fn has_no(&self, setting: &str) -> SinkSettingsError {
         let others = KindSettings::ALL.iter().filter(|info| info.names().contains(setting)).map(|info| info.name);
         let others: Vec<&str> = others.collect();
@@ -206,13 +206,13 @@ fn missing(message: String) -> SinkSettingsError {
     SinkSettingsError { setting: None, message, unknown: None }
 }
 
-/// Takes the settings of a group out of those that are given.
+/// Removes and reads the settings of a group.
 fn take<T: for<'de> Deserialize<'de>>(given: &mut Map<String, Value>) -> Result<T, SinkSettingsError> {
     let names = names_of::<T>().iter();
     located(names.filter_map(|name| given.remove_entry(*name)).collect(), |mine| T::deserialize(mine))
 }
 
-/// Reads settings; an error says of which setting it is.
+/// Reads settings; an error names the setting.
 fn located<T>(
     given: Map<String, Value>,
     read: impl FnOnce(MapAccessDeserializer<Tracked<'_>>) -> Result<T, serde_json::Error>,
@@ -225,7 +225,7 @@ fn located<T>(
     })
 }
 
-/// Gives settings one after another, and takes note of the one that is being read.
+/// Yields settings one after another, and records the one that is being read.
 struct Tracked<'a> {
     given: serde_json::map::IntoIter,
     value: Option<Value>,

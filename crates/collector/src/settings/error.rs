@@ -1,17 +1,17 @@
-//! What can be wrong with settings.
+//! Errors in settings.
 
 use std::error::Error as StdError;
 
-/// Why settings do not work.
+/// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A setting is missing or wrong.
     #[error("{0}")]
     Invalid(String),
-    /// A secret could not be read. Never holds the secret.
+    /// A secret cannot be read. The message does not contain it.
     #[error(transparent)]
     Secret(Box<dyn StdError + Send + Sync>),
-    /// Files cannot be written where the settings say.
+    /// The folder or bucket for files cannot be used.
     #[error(transparent)]
     Files(#[from] runlog_store::Error),
 }

@@ -1,6 +1,6 @@
-//! What settings are made of, wherever they are read from: names, times, secrets, certificates; and what is wrong with them.
+//! Values that occur in settings: names, times, references to secrets, certificates; and errors in them.
 //!
-//! What is absent here: the settings file and the environment, which only the command line reads.
+//! What is absent here: the settings file and the environment, which are read by the command line only.
 
 mod error;
 mod secret;

@@ -1,4 +1,4 @@
-//! Secrets, which settings name and do not hold.
+//! References to secrets. Settings never hold a secret itself.
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::error::SettingsError;
 
 /// Where a secret comes from.
-// What stands there instead is not shown: it may be the secret.
+// A value of another form is not shown: it may be the secret.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(
     untagged,
@@ -48,7 +48,7 @@ pub struct FromCommand {
     pub command: String,
 }
 
-/// A text that stands in the settings, or a secret that they name.
+/// A text, or a reference to a secret.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum TextOrSecret {
@@ -58,10 +58,9 @@ pub enum TextOrSecret {
     Secret(SecretSource),
 }
 
-/// Reads secrets from where the settings say they are.
+/// Reads secrets from their sources.
 pub trait SecretReader {
-    /// The secret, which is `what`, such as `sink loki: token`. Errors name it and where it should have come from, and
-    /// never what came.
+    /// Reads a secret. Errors contain `what` it is, such as `sink loki: token`, and its source, but never its value.
     fn read(&self, source: &SecretSource, what: &str) -> Result<SecretString, Box<dyn StdError + Send + Sync>>;
 }
 

@@ -1,4 +1,4 @@
-//! Which authorities are trusted, and which certificate is shown.
+//! Trusted authorities and client certificates.
 
 use std::path::Path;
 
@@ -9,17 +9,17 @@ use super::error::SettingsError;
 use super::secret::{SecretReader, SecretSource};
 use crate::error_chain::error_chain;
 
-/// `authorities` and `client_certificate` of something that is asked over HTTPS.
+/// `authorities` and `client_certificate` in the settings of an HTTPS client.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TlsOptions<'a> {
-    /// File with certificates, PEM, that are trusted besides those of the machine.
+    /// PEM file with authorities that are trusted in addition to those of the machine.
     pub authorities: Option<&'a Path>,
-    /// A certificate with its private key, PEM, for a service that asks who calls.
+    /// The client's certificate with its private key, as PEM.
     pub client_certificate: Option<&'a SecretSource>,
 }
 
 impl TlsOptions<'_> {
-    /// Reads the certificates. `owner` has these settings, such as `sink loki`; messages about secrets name it.
+    /// Reads the certificates. Messages about secrets name their `owner`, such as `sink loki`.
     pub fn read(self, secrets: &dyn SecretReader, owner: &str) -> Result<TlsSettings, SettingsError> {
         let unreadable = |path: &Path, error: std::io::Error| {
             SettingsError::Invalid(format!("cannot read the authorities in {}: {error}", path.display()))

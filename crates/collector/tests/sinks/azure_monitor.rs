@@ -195,6 +195,15 @@ async fn credentials_and_streams_that_are_wrong_are_said_without_the_secret() {
     assert_eq!(figures.refused, 0, "a setting is wrong, and no record");
     assert!(!figures.problem.unwrap().contains(SECRET));
 
+    // Nobody is there who gives tokens: no record is at fault, and none is sent by itself.
+    let server = FakeServer::start(&AZURE_MONITOR).await;
+    let mut nobody = settings(&server);
+    nobody["login_url"] = "http://127.0.0.1:9".into();
+    let to = sink("azure_monitor", nobody, stage.clock.clone()).unwrap().destination;
+    let problem = stage.deliver(&stage.named_deliverer("nobody", to)).await.problem.unwrap();
+    assert!(problem.starts_with("no access token for client application: http://127.0.0.1:9/directory"), "{problem}");
+    assert_eq!(server.requests(), 0);
+
     const WITHOUT_STREAM: Vendor = Vendor {
         answer: |kept, request| match request.path.ends_with(TOKEN_PATH) {
             true => token(kept, request),

@@ -304,7 +304,7 @@ impl From<ProxySays> for ToldBy {
     }
 }
 
-/// Whom to trust when the run hook is an address, and what to show it.
+/// Certificates for a run hook that is an address.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunHookTlsArgs {
     /// Certificates of authorities, PEM, that are trusted besides those of the machine when the run hook is an address

@@ -1,8 +1,8 @@
 //! Azure Monitor: `POST /dataCollectionRules/{rule}/streams/{stream}` of the Logs Ingestion API.
 //!
-//! The application shows an access token, which it gets for its client secret and renews. Azure Monitor cannot tell that
-//! it has a record already: one that is sent again is there twice, with the same `RecordId`. A field of more than 64 KB is
-//! cut off there without a word, so it is cut here, where it can say so.
+//! Requests carry an access token, which is fetched with the client secret of an application. Azure Monitor does not
+//! detect duplicates: a record that is sent twice is stored twice, with the same `RecordId`. It truncates fields above
+//! 64 KB silently, so they are truncated here, with a mark.
 //! Source: "Logs Ingestion API in Azure Monitor", "Azure Monitor service limits", and "OAuth 2.0 client credentials flow
 //! on the Microsoft identity platform".
 
@@ -25,19 +25,18 @@ use super::sink::{Batch, Encoded, Item, RunContext, SendError, Sink, SinkFuture,
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SecretSource, SettingsError};
 
-/// The largest field that is not cut off. Unit: bytes.
+/// The largest field that Azure Monitor does not truncate. Unit: bytes.
 const FIELD_BYTES_MAX: usize = 64_000;
-/// The largest request, unpacked and packed. Unit: bytes.
+/// The largest request, before and after compression. Unit: bytes.
 const CALL_BYTES_MAX: usize = 1_000_000;
 /// The version of the API.
 const API_VERSION: &str = "2023-01-01";
-/// Who gives access tokens, and for what, in the public cloud.
+/// Where access tokens of the public cloud are issued, and their scope.
 const LOGIN_URL: &str = "https://login.microsoftonline.com";
 const SCOPE: &str = "https://monitor.azure.com//.default";
-/// How long before its end an access token is renewed; one that is good for less than twice as long, at half of its life.
-/// Unit: milliseconds.
+/// How long before its expiry an access token is renewed, at the earliest at half of its lifetime. Unit: milliseconds.
 const RENEW_BEFORE_MS: i64 = 300_000;
-/// How long an access token is good when the answer does not say. Unit: seconds.
+/// The lifetime of an access token whose answer has no `expires_in`. Unit: seconds.
 const TOKEN_SECONDS: i64 = 3_599;
 
 /// The settings of a stream of a data collection rule.
@@ -60,14 +59,14 @@ pub(crate) struct AzureMonitor {
     fields: Mapping,
 }
 
-/// Gives access tokens for a client secret.
+/// Fetches access tokens with a client secret, and keeps the current one.
 struct AccessTokens {
     poster: Poster,
     client_id: String,
     client_secret: SecretString,
     scope: String,
     clock: Arc<dyn Clock>,
-    /// Held while a token is fetched, so that those who need one at the same time share it.
+    /// Locked while a token is fetched, so that concurrent requests share it.
     token: Mutex<Option<AccessToken>>,
 }
 
@@ -215,7 +214,7 @@ impl Sink for AzureMonitor {
 }
 
 impl AccessTokens {
-    /// An access token that is still good for a while.
+    /// A valid access token.
     async fn get(&self) -> Result<SecretString, SendError> {
         let mut token = self.token.lock().await;
         let now_ms = self.clock.now().as_millis();
@@ -229,7 +228,7 @@ impl AccessTokens {
         Ok(fresh.access_token)
     }
 
-    /// Does not give this one again: it was refused.
+    /// Drops this access token, which was refused.
     async fn forget(&self, refused: &SecretString) {
         let mut token = self.token.lock().await;
         if token.as_ref().is_some_and(|token| token.secret.expose_secret() == refused.expose_secret()) {
@@ -244,31 +243,35 @@ impl AccessTokens {
             .append_pair("client_secret", self.client_secret.expose_secret())
             .append_pair("scope", &self.scope)
             .finish();
-        let answer = self.poster.post("application/x-www-form-urlencoded", form.into_bytes(), &[]).await?;
-        let client = &self.client_id;
+        let no_token = |problem: &str| format!("no access token for client {}: {problem}", self.client_id);
+        let place = self.poster.place();
+        let answer = self.poster.post("application/x-www-form-urlencoded", form.into_bytes(), &[]).await;
+        let answer = answer.map_err(|error| match error {
+            SendError::Denied(problem) => SendError::Denied(no_token(&problem)),
+            // No records were sent yet, so the batch is not split.
+            error => SendError::Away { problem: no_token(&format!("{place}: {error}")), after: None },
+        })?;
         if answer.status.is_success() {
             // The body is not shown: it may hold the token.
             return serde_json::from_slice(&answer.body)
-                .map_err(|_| SendError::Denied(format!("{} answered without an access token", self.poster.place())));
+                .map_err(|_| SendError::Denied(no_token(&format!("{place} answered without one"))));
         }
         match answer.failure() {
-            SendError::Away { problem, after } => {
-                Err(SendError::Away { problem: format!("no access token for client {client}: {problem}"), after })
-            }
-            // Whatever it is called, it is the credentials or the address that somebody has to look at.
+            SendError::Away { problem, after } => Err(SendError::Away { problem: no_token(&problem), after }),
+            // All other failures are caused by the credentials or the address.
             _ => {
                 let read: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
                 let problem = match read["error_description"].as_str() {
                     Some(text) => answer.shown(text.lines().next().unwrap_or_default()),
                     None => answer.said(),
                 };
-                Err(SendError::Denied(format!("no access token for client {client}: {problem}")))
+                Err(SendError::Denied(no_token(&problem)))
             }
         }
     }
 }
 
-/// True when the rule has no stream of this name.
+/// True when the answer says that the rule has no such stream.
 fn names_no_stream(answer: &Answer) -> bool {
     let read: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     read["error"]["code"] == "InvalidStream"

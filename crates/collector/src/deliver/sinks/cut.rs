@@ -1,4 +1,4 @@
-//! Cuts what is larger than a destination takes, and marks it: nothing is lost without a word.
+//! Truncates what is larger than a destination accepts, and marks it, so that nothing is lost silently.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use serde_json::{Map, Value};
 
 use super::sink::{Encoded, RecordOutcome, SinkResponse};
 
-/// Shorter texts are not cut to make a record fit: it is not they that are too large. Unit: bytes.
+/// Shorter texts are not truncated to make a record fit. Unit: bytes.
 const TEXT_BYTES_MIN: usize = 1_024;
-/// After so many rounds no more is hoped for from an estimate: a byte of a text is at least one of its JSON.
+/// After so many rounds the exact number of excess bytes is removed: a byte of text is at least one byte of JSON.
 const ROUNDS_EXACT: usize = 3;
-/// Room for the mark at the end of a text that was cut. Unit: bytes.
+/// Room for the mark at the end of a truncated text. Unit: bytes.
 const MARK_BYTES: usize = 80;
 
-/// Cuts a text to at most so many bytes, its end included, which says how much of it is left.
+/// Truncates a text to at most so many bytes, including a mark at its end with its original size.
 pub(crate) fn cut_text(text: &mut String, bytes_max: usize) {
     if text.len() > bytes_max {
         cut_text_of(text.len(), text, bytes_max);
     }
 }
 
-/// Cuts a text that had so many bytes before anything was cut from it.
+/// Truncates a text whose original size is `bytes`.
 fn cut_text_of(bytes: usize, text: &mut String, bytes_max: usize) {
     let mut end = bytes_max.saturating_sub(MARK_BYTES);
     while !text.is_char_boundary(end) {
@@ -30,7 +30,7 @@ fn cut_text_of(bytes: usize, text: &mut String, bytes_max: usize) {
     text.push_str(&format!("… [cut by Runlog: {end} of {bytes} bytes]"));
 }
 
-/// Cuts each field to at most so many bytes. An object or a list that is larger becomes the beginning of its JSON.
+/// Truncates each field to at most so many bytes. A larger object or list becomes the beginning of its JSON, as text.
 pub(crate) fn cut_fields(document: &mut Map<String, Value>, bytes_max: usize) {
     for value in document.values_mut() {
         match value {
@@ -47,7 +47,8 @@ pub(crate) fn cut_fields(document: &mut Map<String, Value>, bytes_max: usize) {
     }
 }
 
-/// The JSON of a document, whose longest texts are cut until it has at most so many bytes, as far as that helps.
+/// The JSON of a document. Its longest texts are truncated until it has at most so many bytes, or until no long text is
+/// left; then it is larger.
 pub(crate) fn json_within(mut document: Map<String, Value>, bytes_max: usize) -> Vec<u8> {
     let mut rounds = 0;
     let mut before: BTreeMap<String, usize> = BTreeMap::new();
@@ -73,14 +74,14 @@ pub(crate) fn json_within(mut document: Map<String, Value>, bytes_max: usize) ->
     }
 }
 
-/// About how many bytes of a text so many bytes of its JSON are, in which some signs take more than one.
+/// Estimates how many bytes of a text correspond to so many bytes of its JSON, where some characters are escaped.
 fn bytes_behind(text: &str, json_bytes: usize) -> usize {
     let all = Value::from(text).to_string().len();
     text.len().saturating_mul(json_bytes) / all.max(1)
 }
 
-/// Refuses the records whose bodies are larger than a destination takes; the others are to be sent again at once, without
-/// them. None when there is no such record.
+/// Refuses the records whose bodies are larger than a destination accepts, and has the others sent without them. None when
+/// there is no such record.
 pub(crate) fn refuse_larger(records: &[Encoded], bytes_max: usize) -> Option<SinkResponse> {
     let is_larger = |record: &Encoded| record.body.len() > bytes_max;
     records.iter().any(is_larger).then(|| {

@@ -1,7 +1,7 @@
 //! Datadog Logs: `POST /api/v2/logs` of the intake of a site.
 //!
-//! Datadog cannot tell that it has a log already: one that is sent again is there twice, with the same `record.id`. A log
-//! of more than 1 MB is accepted and cut off there without a word, so it is cut here, where it can say so.
+//! Datadog does not detect duplicates: a log that is sent twice is stored twice, with the same `record.id`. It truncates
+//! logs above 1 MB silently, so they are truncated here, with a mark.
 //! Source: "Send logs" of the API reference, version 2, and "Reserved attributes".
 
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use super::sink::{
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SecretSource, SettingsError, Time};
 
-/// The largest log that is not cut off. Unit: bytes.
+/// The largest log that Datadog does not truncate. Unit: bytes.
 const LOG_BYTES_MAX: usize = 1_000_000;
-/// Datadog takes no logs that are older.
+/// The age from which on Datadog does not accept logs.
 const AGE_MAX: Duration = Duration::from_secs(18 * 3_600);
-/// The site of an account when the settings do not say.
+/// The default site.
 const SITE: &str = "datadoghq.com";
 
 /// The settings of Datadog Logs.
 #[derive(Debug, Deserialize)]
 pub(crate) struct DatadogSettings {
-    /// Without it, the intake's address follows from the `url`.
+    /// Gives the address of the intake, unless there is a `url`.
     site: Option<String>,
     token: Option<SecretSource>,
     source: Option<String>,
@@ -123,7 +123,7 @@ impl Datadog {
 
     /// `env:production,task:nightly`.
     fn tags(&self, run: &RunContext, item: &Item) -> String {
-        // A comma would end the tag.
+        // A comma separates tags.
         let tags = self.tags.texts(run, item).into_iter();
         let tags: Vec<String> = tags.map(|(name, text)| format!("{name}:{}", text.replace(',', "_"))).collect();
         tags.join(",")
@@ -142,7 +142,7 @@ impl Sink for Datadog {
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/json", b"[]".to_vec(), &[]).await?;
-            // Whoever is let in may be told that there is nothing in the request.
+            // 400 means that the key is good: the request has no logs.
             if answer.status.is_success() || answer.status == 400 { Ok(()) } else { Err(answer.failure()) }
         })
     }

@@ -41,32 +41,32 @@ const TOO_LARGE: [&str; 15] = [
 ];
 /// How much of an answer is shown of one that is not understood. Unit: characters.
 const ANSWER_CHARS_SHOWN: usize = 300;
-/// In how much of it secrets are looked for. Unit: characters.
+/// How much of it is searched for secrets before it is shortened. Unit: characters.
 const ANSWER_CHARS_READ: usize = 16_384;
-/// Shorter ones are not looked for: they would be found in every text. Unit: bytes.
+/// Shorter secrets are not removed: they would occur in every text. Unit: bytes.
 const SECRET_BYTES_MIN: usize = 4;
 
-/// Where requests go and what lets them in.
+/// Where requests go, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpSettings {
     /// The address.
     pub(crate) url: Url,
-    /// What lets them in.
+    /// The credentials.
     pub(crate) access: HttpAccess,
     /// More headers.
     pub(crate) headers: Vec<(String, SecretString)>,
-    /// Whether bodies are packed with gzip.
+    /// Whether bodies are compressed with gzip.
     pub(crate) gzip: bool,
     /// How long a request may take.
     pub(crate) time_max: Duration,
-    /// Whom they trust, and what they show who asks.
+    /// Trusted authorities and the client certificate.
     pub(crate) tls: TlsSettings,
 }
 
-/// What lets a request in.
+/// The credentials of requests.
 #[derive(Debug, Clone)]
 pub(crate) enum HttpAccess {
-    /// Nothing is asked for.
+    /// None.
     Open,
     /// `Authorization: Basic …`.
     Basic(String, SecretString),
@@ -86,7 +86,7 @@ pub(crate) struct Poster {
     client: Client,
     url: Url,
     gzip: bool,
-    /// What is never shown of an answer that repeats it.
+    /// Removed from every text of an answer that is shown.
     secrets: Vec<SecretString>,
     clock: Arc<dyn Clock>,
 }
@@ -96,7 +96,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
     pub(crate) retry_after: Option<Duration>,
-    /// What is never shown of the body.
+    /// Removed from every text of the body that is shown.
     secrets: Vec<SecretString>,
 }
 
@@ -151,7 +151,7 @@ impl Poster {
         Ok(Self { client, url, gzip: settings.gzip, secrets, clock })
     }
 
-    /// Never shows this either when an answer repeats it.
+    /// Removes this secret, too, from every text of an answer that is shown.
     pub(crate) fn hiding(mut self, secret: SecretString) -> Self {
         self.secrets.push(secret);
         self
@@ -310,7 +310,7 @@ mod tests {
         assert!(!format!("{:?}", poster.client).contains("a-secret"));
     }
 
-    /// The error of a destination stands in the archive for everybody to see, and some repeat the key that they refuse.
+    /// Errors of a destination are kept in the archive, and some destinations repeat the key that they refuse.
     #[test]
     fn an_answer_that_repeats_the_secret_is_shown_without_it() {
         let poster = Poster::new(settings("https://logs.example.com"), "", Arc::new(Stopped)).unwrap();

@@ -1,4 +1,4 @@
-//! What a kind of sink is to the settings: which settings it has, and what is made of them.
+//! A kind of sink, as the settings see it: which settings it has, and the sink that is built from them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,49 +16,48 @@ use crate::settings::{SecretReader, SecretSource, SettingsError, TextOrSecret, T
 
 /// How long a request may take unless the settings say.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
-/// Stands for a secret while settings are checked without their secrets.
+/// Replaces each secret while settings are checked without reading secrets.
 const PLACEHOLDER: &str = "placeholder";
 
-/// The settings that only one kind of sink has, in the order in which they are shown.
-///
-/// They are read by serde, as fields of the sink's table beside those that it shares with others.
+/// The settings that only this kind of sink has: a struct with a derived `Deserialize`, whose fields stand in the sink's
+/// table beside those of its groups.
 pub(crate) trait SinkKind: DeserializeOwned {
-    /// The word for it: `kind = "loki"`.
+    /// Its name in settings: `kind = "loki"`.
     const NAME: &'static str;
-    /// Which shared settings it has.
+    /// The groups of settings that it has.
     const GROUPS: &'static [Group] = &[Group::Records, Group::Http, Group::Login];
-    /// Whether bodies are packed with gzip when the settings do not say.
+    /// Whether request bodies are compressed with gzip by default.
     const GZIP: bool = true;
-    /// How large a batch is when the settings do not say.
+    /// The size of a batch by default.
     const BATCH: BatchBounds = BatchBounds { records: 2_000, bytes: 4 << 20 };
-    /// How large a batch may be at most.
+    /// The largest batch that the destination accepts.
     const BATCH_MAX: BatchBounds = BatchBounds { records: usize::MAX, bytes: usize::MAX };
 
-    /// What is made of them.
+    /// What is built from the settings.
     type Sink;
 
-    /// Makes the sink; nothing is sent yet.
+    /// Builds the sink. Sends nothing.
     fn build(&self, context: &SinkContext<'_>) -> Result<Self::Sink, SettingsError>;
 
-    /// What is wrong with the settings that shows without their secrets, and without touching anything.
+    /// Checks the settings without reading secrets and without side effects.
     fn check(&self, context: &SinkContext<'_>) -> Result<(), SettingsError> {
         self.build(context).map(drop)
     }
 }
 
-/// What a sink is made of beside the settings that are its own.
+/// What a sink is built from besides the settings of its kind.
 pub(crate) struct SinkContext<'a> {
     /// The name of the sink.
     pub(crate) name: &'a str,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) http: &'a HttpOptions,
     pub(crate) login: &'a LoginOptions,
-    /// Absent while settings are checked: secrets are not read then.
+    /// Absent while settings are only checked.
     pub(crate) secrets: Option<&'a dyn SecretReader>,
 }
 
 impl SinkContext<'_> {
-    /// A secret of these settings.
+    /// Reads the secret of a setting.
     pub(crate) fn secret(&self, setting: &str, source: &SecretSource) -> Result<SecretString, SettingsError> {
         match self.secrets {
             Some(secrets) => {
@@ -68,13 +67,13 @@ impl SinkContext<'_> {
         }
     }
 
-    /// The address, which the settings of this kind must have.
+    /// The address. Fails when the settings have none.
     pub(crate) fn url<K: SinkKind>(&self) -> Result<Url, SettingsError> {
         self.http.url.clone().ok_or_else(|| format!("{} needs a url", K::NAME).into())
     }
 
-    /// Requests to the address that carry the token of the settings as `Authorization: <scheme> <token>`, or their user
-    /// and password.
+    /// Requests to the address of the settings, authenticated with their token as `Authorization: <scheme> <token>`, or
+    /// with their user and password.
     pub(crate) fn http<K: SinkKind>(&self, scheme: &'static str) -> Result<HttpSettings, SettingsError> {
         let LoginOptions { token, user, password } = self.login;
         let access = match (token, user, password) {
@@ -86,7 +85,7 @@ impl SinkContext<'_> {
         self.http_to::<K>(self.url::<K>()?, access)
     }
 
-    /// Requests to another address, or with another way to be let in.
+    /// Requests to this address, with these credentials.
     pub(crate) fn http_to<K: SinkKind>(&self, url: Url, access: HttpAccess) -> Result<HttpSettings, SettingsError> {
         let HttpOptions { headers, gzip, timeout, .. } = self.http;
         let headers = headers.iter().flatten().map(|(name, value)| {

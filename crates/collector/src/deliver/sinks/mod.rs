@@ -1,8 +1,8 @@
 //! What records are sent to: one file for each kind of sink, with its settings, and what they share.
 //!
-//! `sink` says what a sink has to do, `kind` what its settings have to say; `http` is for those that speak HTTP; `mapping`
-//! and `template` name fields and files; `cut` is for those that take no long ones. A new kind is a file beside these, and
-//! a line in each of the two lists below.
+//! `sink` is the interface of a sink, `kind` that of its settings; `http` is for sinks that use HTTP; `mapping` and
+//! `template` name fields and files; `cut` truncates records. A new kind is a file beside these, with a line in each of the
+//! two lists below.
 
 mod azure_monitor;
 mod cut;
@@ -31,23 +31,23 @@ use crate::settings::SettingsError;
 
 pub use sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 
-/// A kind of sink, as far as it is known before its settings are read.
+/// A kind of sink: what is known before its settings are read.
 #[derive(Debug)]
 pub(super) struct KindInfo {
-    /// The word for it.
+    /// Its name in settings.
     pub(super) name: &'static str,
-    /// Which shared settings it has.
+    /// The groups of settings that it has.
     pub(super) groups: &'static [Group],
-    /// The names of those that are its own.
+    /// The names of the settings that only this kind has.
     pub(super) own_names: fn() -> &'static [&'static str],
-    /// How large a batch is usually, and at most.
+    /// The size of a batch by default, and the largest.
     pub(super) batch: BatchBounds,
     pub(super) batch_max: BatchBounds,
 }
 
 macro_rules! kinds {
     ($($variant:ident($settings:ty),)+) => {
-        /// The settings that a sink's kind has of its own: `kind = "loki"` says which.
+        /// The settings of a sink's kind, selected by `kind = "loki"`.
         #[derive(Debug)]
         pub(super) enum KindSettings {
             $($variant($settings),)+
@@ -63,7 +63,7 @@ macro_rules! kinds {
                 batch_max: <$settings as SinkKind>::BATCH_MAX,
             }),+];
 
-            /// Reads what a kind has of its own; nothing when there is no such kind.
+            /// Reads the settings of a kind; none when there is no such kind.
             pub(super) fn read<'de>(
                 kind: &str,
                 own: impl serde::Deserializer<'de, Error = serde_json::Error>,
@@ -74,14 +74,14 @@ macro_rules! kinds {
                 Ok(None)
             }
 
-            /// What is wrong with them that shows without their secrets.
+            /// Checks them without reading secrets.
             pub(super) fn check(&self, context: &SinkContext<'_>) -> Result<(), SettingsError> {
                 match self {
                     $(Self::$variant(settings) => settings.check(context),)+
                 }
             }
 
-            /// Where they deliver to.
+            /// Builds the destination.
             pub(super) fn destination(&self, context: &SinkContext<'_>) -> Result<Destination, SettingsError> {
                 match self {
                     $(Self::$variant(settings) => settings.build(context).map(Destination::from),)+

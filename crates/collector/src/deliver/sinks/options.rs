@@ -1,4 +1,4 @@
-//! Settings that several kinds of sinks share.
+//! Settings that several kinds of sinks have in common.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::settings::{SecretSource, TextOrSecret, Time};
 
-/// Settings that kinds of sinks share; each kind says which of them it has.
+/// A group of settings; each kind of sink lists the groups that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
     /// [`RecordOptions`].
@@ -20,7 +20,7 @@ pub(crate) enum Group {
     Login,
 }
 
-/// Of sinks that take records.
+/// Settings of sinks that receive records.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct RecordOptions {
     /// The least severity of a record.
@@ -30,7 +30,7 @@ pub(crate) struct RecordOptions {
     pub(crate) batch_bytes: Option<usize>,
 }
 
-/// Of sinks that speak HTTP.
+/// Settings of sinks that use HTTP.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct HttpOptions {
     pub(crate) url: Option<Url>,
@@ -38,13 +38,13 @@ pub(crate) struct HttpOptions {
     pub(crate) gzip: Option<bool>,
     /// How long a request may take.
     pub(crate) timeout: Option<Time>,
-    /// Certificates, PEM, that are trusted besides those of the machine.
+    /// PEM file with authorities that are trusted in addition to those of the machine.
     pub(crate) authorities: Option<PathBuf>,
-    /// A certificate with its private key, PEM, for a destination that asks who calls.
+    /// The client's certificate with its private key, as PEM.
     pub(crate) client_certificate: Option<SecretSource>,
 }
 
-/// Of sinks that let in whoever has a token, or a user and a password.
+/// Settings of sinks that authenticate with a token, or with a user and a password.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct LoginOptions {
     pub(crate) token: Option<SecretSource>,

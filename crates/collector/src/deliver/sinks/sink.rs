@@ -35,7 +35,7 @@ pub trait Sink: Send + Sync {
     /// Sends a batch once. What became of its records.
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse>;
 
-    /// How much it takes in a request at most: larger batches are sent in parts. A single record may be larger.
+    /// The largest request that it accepts: larger batches are split before they are sent.
     fn batch_max(&self) -> BatchBounds {
         BatchBounds { records: usize::MAX, bytes: usize::MAX }
     }
