@@ -588,3 +588,18 @@ async fn files_are_whole_named_by_the_template_and_the_same_when_written_again()
         assert_eq!(std::fs::read(&found[0]).unwrap(), std::fs::read(&other[0]).unwrap());
     }
 }
+
+/// A file ended at the next error after 100,000 records that were not wanted, however few it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_left_out_do_not_end_a_file() {
+    let stage = Stage::new().await;
+    stage.run_with_errors_at(100_010, &[0, 100_005, 100_007]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = json!({ "folder": folder.path(), "severity": "ERROR" });
+    let deliverer = stage.deliverer_of(sink("files", settings, stage.clock.clone()).unwrap());
+    stage.deliver_all(&deliverer).await;
+    let found = stage::files_below(folder.path());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(stage::unpacked(&found[0]).lines().count(), 3);
+    assert_eq!(stage.figures().await.records, 3);
+}

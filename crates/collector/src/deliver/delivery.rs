@@ -121,7 +121,8 @@ impl RunDelivery<'_> {
                     batch.leave_out(is_too_old);
                 }
                 batch.until = Some(place);
-                if (is_wanted || T::NOTES_WHAT_IS_LEFT_OUT) && batch.is_full(self.sink.bounds) {
+                let ends_with_left_out = T::ENDS_WITH_LEFT_OUT || batch.records == 0;
+                if batch.is_full(self.sink.bounds) || ends_with_left_out && batch.has_left_out_many() {
                     self.end_batch(target, std::mem::take(&mut batch)).await?;
                 }
             }

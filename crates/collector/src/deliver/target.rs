@@ -16,8 +16,9 @@ pub(super) trait RecordTarget {
     /// A record in the form in which it is passed on.
     type Prepared: Send;
 
-    /// Whether a great many records in a row that are not wanted are noted as a step, without one that is wanted.
-    const NOTES_WHAT_IS_LEFT_OUT: bool;
+    /// Whether a batch that has records ends when a great many were left out since it began. A file does not: its size is
+    /// what the settings say.
+    const ENDS_WITH_LEFT_OUT: bool;
 
     /// Records from before then are not taken; none when age does not matter.
     fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
@@ -101,7 +102,7 @@ impl<'a> SinkBatches<'a> {
 impl RecordTarget for SinkBatches<'_> {
     type Prepared = Encoded;
 
-    const NOTES_WHAT_IS_LEFT_OUT: bool = true;
+    const ENDS_WITH_LEFT_OUT: bool = true;
 
     fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
         self.sender.to.oldest_taken(now)
@@ -158,7 +159,7 @@ impl<'a> FileParts<'a> {
 impl RecordTarget for FileParts<'_> {
     type Prepared = Item;
 
-    const NOTES_WHAT_IS_LEFT_OUT: bool = false;
+    const ENDS_WITH_LEFT_OUT: bool = false;
 
     fn prepare(&self, item: Item) -> Item {
         item

@@ -122,6 +122,13 @@ impl Stage {
         self.run_of((0..records).map(|number| Record { time: now, ..self.record(number, false) })).await
     }
 
+    /// A run whose records are all below an error but for those of these numbers.
+    pub(crate) async fn run_with_errors_at(&self, records: usize, errors: &[usize]) -> RunId {
+        let severity = |number| if errors.contains(&number) { "ERROR" } else { "INFO" };
+        let record = |number| Record { severity: Some(severity(number).to_owned()), ..self.record(number, false) };
+        self.run_of((0..records).map(record)).await
+    }
+
     async fn run_of(&self, records: impl IntoIterator<Item = Record>) -> RunId {
         let id = self.run(0, &[]).await;
         let mut batch = self.store.ingest().begin_batch(id, None).await.unwrap();
