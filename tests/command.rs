@@ -415,6 +415,23 @@ fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs()
     collect.current_dir(folder.path()).env("UPSTREAM_TOKEN", &service.token);
     let collected: Value = serde_json::from_str(&succeeded(collect.output().unwrap())).unwrap();
     assert_eq!((&collected["landed"], &collected["records"]), (&json!(1), &json!(2)));
+
+    // A sink and a webhook of alerts are let in with the same certificates, and not without.
+    let check = |certificates: &str| {
+        let settings = format!(
+            "[[sink]]\nname = \"back\"\nkind = \"otlp\"\nurl = \"{0}\"\ntoken = {{ env = \"UPSTREAM_TOKEN\" }}\n{certificates}\
+             [alerts]\n{certificates}[[alert]]\nname = \"told\"\nwhen = [\"run_failed\"]\nwebhook = \"{0}/healthz\"\n",
+            service.url,
+        );
+        std::fs::write(folder.path().join("runlog.toml"), settings).unwrap();
+        let output = runlog(&["check"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", &service.token).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let certificate = path("client.pem");
+    let with = check(&format!("authorities = \"{authority}\"\nclient_certificate = {{ file = \"{certificate}\" }}\n"));
+    assert!(with.contains("good  sink back") && with.contains("answered 405"), "{with}");
+    let without = check("");
+    assert!(without.contains("bad   sink back") && !without.contains("answered"), "{without}");
 }
 
 #[test]

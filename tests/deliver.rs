@@ -1,8 +1,11 @@
 //! `runlog deliver`: files, another Runlog by OTLP, and deliverers that are killed.
 
 use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -138,4 +141,54 @@ fn another_runlog_takes_what_it_is_sent_once_and_whole() {
         text.lines().map(read).map(part).collect()
     };
     assert_eq!(log(&to), log(&from));
+}
+
+/// A proxy that takes whatever it is sent, and the first line of each request.
+fn proxy() -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut reader = BufReader::new(connection.unwrap());
+            let (mut first, mut length) = (String::new(), 0);
+            reader.read_line(&mut first).unwrap();
+            loop {
+                let mut line = String::new();
+                if reader.read_line(&mut line).unwrap() <= 2 {
+                    break;
+                }
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            reader.read_exact(&mut vec![0; length]).unwrap();
+            sender.send(first).unwrap();
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (address, lines)
+}
+
+#[test]
+fn sinks_and_alerts_go_through_the_proxy_of_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = "[[sink]]\nname = \"a\"\nkind = \"otlp\"\nurl = \"http://logs.invalid:4318\"\n\
+                 [[alert]]\nname = \"b\"\nwhen = [\"run_failed\"]\nwebhook = \"http://hooks.invalid/told\"\n";
+    write_settings(folder.path(), hosts);
+    let (proxy, lines) = proxy();
+    let check = || {
+        let mut command = runlog(&["check"]);
+        command.current_dir(folder.path()).env_remove("NO_PROXY").env_remove("no_proxy").env("HTTP_PROXY", &proxy);
+        command
+    };
+    succeeded(check().output().unwrap());
+    let asked: Vec<String> = lines.try_iter().collect();
+    assert_eq!(
+        asked,
+        ["POST http://logs.invalid:4318/v1/logs HTTP/1.1\r\n", "POST http://hooks.invalid/told HTTP/1.1\r\n"]
+    );
+    let without = check().env("NO_PROXY", "logs.invalid,hooks.invalid").output().unwrap();
+    assert!(!without.status.success() && lines.try_recv().is_err(), "there are no such hosts");
 }

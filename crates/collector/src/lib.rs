@@ -19,6 +19,7 @@ mod deliver;
 mod error_chain;
 mod fetch;
 mod glob;
+pub mod settings;
 mod shutdown;
 mod signature;
 mod workers;
@@ -28,9 +29,9 @@ pub use collect::{
     Selection, Upstream,
 };
 pub use deliver::{
-    Batch, BatchBounds, Deliverer, DeliveryStats, Destination, Elasticsearch, Encoded, Field, FileForm, Files,
-    HttpAccess, HttpSettings, Item, Loki, Mapping, Otlp, Packing, RecordOutcome, Redaction, Redactor, RunContext,
-    SendError, Sink, SinkConfig, SinkFilter, SinkFuture, SinkResponse, Source, Splunk, SplunkPlace, Template, Webhook,
+    Batch, BatchBounds, Deliverer, DeliveryStats, Destination, Encoded, Item, RecordOutcome, Redaction, Redactor,
+    RunContext, SendError, Sink, SinkConfig, SinkFilter, SinkFuture, SinkResponse, SinkSettings, SinkSettingsError,
+    UnknownWord,
 };
 pub use fetch::{
     Completeness, FetchError, FetchEvent, FetchReport, FetchRequest, Form, NoProgress, Output, Progress, Result,

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
+#[path = "sinks/azure_monitor.rs"]
+mod azure_monitor;
 #[path = "support/catalog.rs"]
 mod catalog;
+#[path = "sinks/datadog.rs"]
+mod datadog;
 #[path = "sinks/delivered.rs"]
 mod delivered;
 #[path = "sinks/fake_server.rs"]
@@ -13,69 +17,51 @@ mod fake_server;
 mod stage;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use fake_server::{FakeServer, Fault, Kind};
+use azure_monitor::AZURE_MONITOR;
+use datadog::DATADOG;
+use fake_server::{ELASTICSEARCH, FakeServer, Fault, LOKI, OTLP, SPLUNK, Vendor, WEBHOOK};
 use runlog_collector::{
-    Batch, DeliveryStats, Destination, Elasticsearch, Encoded, FileForm, Files, HttpAccess, Item, Loki, Otlp, Packing,
-    Redaction, Redactor, RunContext, Sink, SinkFilter, SinkFuture, SinkResponse, Splunk, SplunkPlace, Webhook,
+    Batch, DeliveryStats, Destination, Encoded, Item, Redaction, Redactor, RunContext, Sink, SinkFilter, SinkFuture,
+    SinkResponse,
 };
 use runlog_model::Clock;
 use runlog_model::record::Severity;
 use runlog_store::ErrorKind;
 use runlog_store::bucket::Bucket;
 use secrecy::SecretString;
-use serde_json::Value;
-use stage::{Stage, http};
+use serde_json::{Value, json};
+use stage::{Stage, sink};
 use tokio_util::sync::CancellationToken;
 
-fn secret() -> SecretString {
-    SecretString::from(fake_server::SECRET)
-}
-
-async fn destination(stage: &Stage, kind: Kind) -> (FakeServer, Destination) {
-    let server = FakeServer::start(kind).await;
-    let word = |word| http(&server.url, HttpAccess::Word(word, secret()));
-    let clock = stage.clock.clone();
-    let destination = match kind {
-        Kind::Elasticsearch => {
-            let fields = Elasticsearch::usual_fields();
-            let sink = Elasticsearch::new(word("ApiKey"), "logs-runlog".to_owned(), fields, clock).unwrap();
-            Destination::Records(Arc::new(sink))
-        }
-        Kind::Loki => {
-            let (labels, metadata) = (Loki::usual_labels(), Loki::usual_metadata());
-            Destination::Records(Arc::new(Loki::new(word("Bearer"), labels, None, metadata, clock).unwrap()))
-        }
-        Kind::Splunk => {
-            let sink = Splunk::new(word("Splunk"), SplunkPlace::default(), Splunk::usual_fields(), clock).unwrap();
-            Destination::Records(Arc::new(sink))
-        }
-        Kind::Otlp => Destination::Records(Arc::new(Otlp::new(word("Bearer"), clock).unwrap())),
-        Kind::Webhook => {
-            let http = http(&server.url, HttpAccess::Open);
-            Destination::Runs(Arc::new(Webhook::new(http, Some(secret()), clock).unwrap()))
-        }
-    };
+/// A stand-in of this vendor, and the sink that delivers there.
+async fn destination(stage: &Stage, vendor: &Vendor) -> (FakeServer, Destination) {
+    let server = FakeServer::start(vendor).await;
+    let destination = destination_of(stage, vendor, (vendor.settings)(&server.url));
     (server, destination)
 }
 
-const RECORD_SINKS: [Kind; 4] = [Kind::Elasticsearch, Kind::Loki, Kind::Splunk, Kind::Otlp];
+fn destination_of(stage: &Stage, vendor: &Vendor, settings: Value) -> Destination {
+    sink(vendor.kind, settings, stage.clock.clone()).unwrap().destination
+}
+
+const RECORD_SINKS: [Vendor; 6] = [ELASTICSEARCH, LOKI, SPLUNK, OTLP, DATADOG, AZURE_MONITOR];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_record_arrives_once_in_order_with_a_sink_that_is_well() {
-    for kind in RECORD_SINKS {
+    for vendor in RECORD_SINKS {
+        let kind = vendor.kind;
         let stage = Stage::new().await;
         let runs = [stage.run(25, &[]).await, stage.run(3, &[]).await];
-        let (server, to) = destination(&stage, kind).await;
+        let (server, to) = destination(&stage, &vendor).await;
         to.check().await.unwrap();
         let deliverer = stage.deliverer(to);
         let round = stage.deliver(&deliverer).await;
-        assert_eq!((round.runs, round.records, round.refused), (2, 28, 0), "{kind:?}");
-        assert_eq!(server.took(), 28, "{kind:?}");
+        assert_eq!((round.runs, round.records, round.refused), (2, 28, 0), "{kind}");
+        assert_eq!(server.took(), 28, "{kind}");
         for run in runs {
-            assert_eq!(server.messages(run), stage.messages(run).await, "{kind:?}");
+            assert_eq!(server.messages(run), stage.messages(run).await, "{kind}");
         }
         // A second round, and a second deliverer, have nothing to do.
         assert_eq!(stage.deliver(&deliverer).await.records, 0);
@@ -85,10 +71,11 @@ async fn each_record_arrives_once_in_order_with_a_sink_that_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothing() {
-    for kind in RECORD_SINKS {
+    for vendor in RECORD_SINKS {
+        let kind = vendor.kind;
         let stage = Stage::new().await;
         let run = stage.run(45, &[]).await;
-        let (server, to) = destination(&stage, kind).await;
+        let (server, to) = destination(&stage, &vendor).await;
         server.will([
             Fault::Status(503, None),
             Fault::BreakAfter,
@@ -101,12 +88,12 @@ async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothi
         ]);
         let deliverer = stage.deliverer(to);
         stage.deliver_all(&deliverer).await;
-        assert_eq!(server.messages(run), stage.messages(run).await, "{kind:?}");
+        assert_eq!(server.messages(run), stage.messages(run).await, "{kind}");
         let figures = stage.figures().await;
-        assert_eq!((figures.done, figures.records, figures.refused), (1, 45, 0), "{kind:?}");
-        // Splunk cannot tell that it has an event; everything else can.
-        let broken = if kind == Kind::Splunk { 2 * 10 } else { 0 };
-        assert_eq!(server.took(), 45 + broken, "{kind:?}");
+        assert_eq!((figures.done, figures.records, figures.refused), (1, 45, 0), "{kind}");
+        // Some cannot tell that they have a record already.
+        let broken = if vendor.knows_repeats { 0 } else { 2 * 10 };
+        assert_eq!(server.took(), 45 + broken, "{kind}");
     }
 }
 
@@ -114,7 +101,7 @@ async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothi
 async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
     let stage = Stage::new().await;
     let run = stage.run(5, &[]).await;
-    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
     server.will(std::iter::repeat_n(Fault::Status(503, None), 12));
     let deliverer = stage.deliverer(to);
     let round = stage.deliver(&deliverer).await;
@@ -122,7 +109,7 @@ async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
     let figures = stage.figures().await;
     assert!(figures.problem.unwrap().contains("503"));
     assert_eq!((figures.due, figures.failing), (1, 1));
-    let (other, to) = destination(&stage, Kind::Loki).await;
+    let (other, to) = destination(&stage, &LOKI).await;
     let healthy = stage.named_deliverer("healthy", to);
     assert_eq!(stage.deliver(&healthy).await.records, 5);
     assert_eq!(other.took(), 5);
@@ -133,26 +120,27 @@ async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_refused_are_kept_with_the_reason_and_sent_again_when_asked() {
-    for kind in RECORD_SINKS {
+    for vendor in RECORD_SINKS {
+        let kind = vendor.kind;
         let stage = Stage::new().await;
         let run = stage.run(25, &[4, 17]).await;
-        let (server, to) = destination(&stage, kind).await;
+        let (server, to) = destination(&stage, &vendor).await;
         let deliverer = stage.deliverer(to);
         stage.deliver_all(&deliverer).await;
         let letters = stage.store.deliveries().dead_letters("sink", 99).await.unwrap();
         let arrivals: Vec<i64> = letters.iter().map(|letter| letter.arrival).collect();
         // OTLP says how many of a batch are refused, and not which: here it refuses batches that have one.
-        assert_eq!(arrivals, [4, 17], "{kind:?} {letters:?}");
-        assert!(letters[0].reason.contains(fake_server::REASON), "{kind:?} {}", letters[0].reason);
-        assert_eq!(stage.figures().await.records, 23, "{kind:?}");
+        assert_eq!(arrivals, [4, 17], "{kind} {letters:?}");
+        assert!(letters[0].reason.contains(fake_server::REASON), "{kind} {}", letters[0].reason);
+        assert_eq!(stage.figures().await.records, 23, "{kind}");
 
         server.mend();
         assert_eq!(stage.store.deliveries().retry("sink").await.unwrap(), 1);
         stage.deliver_all(&deliverer).await;
         let figures = stage.figures().await;
-        assert_eq!((figures.done, figures.records, figures.refused), (1, 25, 0), "{kind:?}");
+        assert_eq!((figures.done, figures.records, figures.refused), (1, 25, 0), "{kind}");
         let there: BTreeSet<String> = server.messages(run).into_iter().collect();
-        assert_eq!(there, stage.messages(run).await.into_iter().collect(), "{kind:?}");
+        assert_eq!(there, stage.messages(run).await.into_iter().collect(), "{kind}");
     }
 }
 
@@ -160,7 +148,7 @@ async fn records_that_are_refused_are_kept_with_the_reason_and_sent_again_when_a
 async fn loki_takes_no_old_lines_and_the_others_arrive() {
     let stage = Stage::new().await;
     let run = stage.run(25, &[]).await;
-    let (server, to) = destination(&stage, Kind::Loki).await;
+    let (server, to) = destination(&stage, &LOKI).await;
     server.refuse_before(stage.time(8));
     stage.deliver_all(&stage.deliverer(to)).await;
     assert_eq!(server.messages(run), stage.messages(run).await[8..]);
@@ -174,17 +162,19 @@ async fn loki_takes_no_old_lines_and_the_others_arrive() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_are_not_taken_are_said_and_nothing_is_lost() {
-    for kind in RECORD_SINKS {
+    for vendor in RECORD_SINKS {
+        let kind = vendor.kind;
         let stage = Stage::new().await;
         stage.run(5, &[]).await;
-        let (server, to) = destination(&stage, kind).await;
-        server.will([Fault::Status(401, None)]);
-        assert!(to.check().await.unwrap_err().to_string().contains("401"), "{kind:?}");
+        let (server, to) = destination(&stage, &vendor).await;
+        let refusals = if vendor.has_access_tokens { 2 } else { 1 };
+        server.will(std::iter::repeat_n(Fault::Status(401, None), refusals));
+        assert!(to.check().await.unwrap_err().to_string().contains("401"), "{kind}");
         server.will([Fault::Status(403, None)]);
         let deliverer = stage.deliverer(to);
-        assert_eq!(stage.deliver(&deliverer).await.set_back, 1, "{kind:?}");
+        assert_eq!(stage.deliver(&deliverer).await.set_back, 1, "{kind}");
         stage.deliver_all(&deliverer).await;
-        assert_eq!(stage.figures().await.records, 5, "{kind:?}");
+        assert_eq!(stage.figures().await.records, 5, "{kind}");
     }
 }
 
@@ -192,7 +182,7 @@ async fn credentials_that_are_not_taken_are_said_and_nothing_is_lost() {
 async fn a_sink_that_refuses_everything_keeps_its_runs_due() {
     let stage = Stage::new().await;
     stage.run(30, &[]).await;
-    let (server, to) = destination(&stage, Kind::Otlp).await;
+    let (server, to) = destination(&stage, &OTLP).await;
     server.will(std::iter::repeat_n(Fault::Status(400, None), 200));
     let mut setup = stage.setup("sink", to);
     setup.bounds.records = 30;
@@ -205,24 +195,25 @@ async fn a_sink_that_refuses_everything_keeps_its_runs_due() {
 /// 100,000 records that were refused one by one, within answers, became as many dead letters.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_refuses_everything_within_its_answers_keeps_its_runs_due() {
-    for kind in RECORD_SINKS {
+    for vendor in RECORD_SINKS {
+        let kind = vendor.kind;
         let stage = Stage::new().await;
         let all: Vec<usize> = (0..40).collect();
         let run = stage.run(40, &all).await;
-        let (server, to) = destination(&stage, kind).await;
+        let (server, to) = destination(&stage, &vendor).await;
         let mut setup = stage.setup("sink", to);
         setup.bounds.records = 40;
         let deliverer = stage.deliverer_of(setup);
         let round = stage.deliver(&deliverer).await;
-        assert_eq!((round.set_back, round.refused), (1, 0), "{kind:?}");
+        assert_eq!((round.set_back, round.refused), (1, 0), "{kind}");
         let problem = round.problem.unwrap();
         assert!(problem.contains("refuses whatever it is sent") && problem.contains(fake_server::REASON), "{problem}");
-        assert!(stage.store.deliveries().dead_letters("sink", 9).await.unwrap().is_empty(), "{kind:?}");
+        assert!(stage.store.deliveries().dead_letters("sink", 9).await.unwrap().is_empty(), "{kind}");
         assert_eq!(stage.figures().await.due, 1);
 
         server.mend();
         stage.deliver_all(&deliverer).await;
-        assert_eq!(server.messages(run), stage.messages(run).await, "{kind:?}");
+        assert_eq!(server.messages(run), stage.messages(run).await, "{kind}");
     }
 }
 
@@ -234,7 +225,7 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
     for _ in 0..8 {
         runs.push(stage.run(5, &[0, 1, 2, 3, 4]).await);
     }
-    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
     let deliverer = stage.deliverer(to);
     stage.deliver(&deliverer).await;
     let figures = stage.figures().await;
@@ -258,7 +249,7 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
 async fn a_partial_success_keeps_what_was_refused_and_a_replay_sends_nothing_that_was_taken() {
     let stage = Stage::new().await;
     let run = stage.run(40, &[5]).await;
-    let (server, to) = destination(&stage, Kind::Otlp).await;
+    let (server, to) = destination(&stage, &OTLP).await;
     server.reject_in_part();
     let mut setup = stage.setup("sink", to);
     setup.bounds.records = 20;
@@ -287,7 +278,7 @@ async fn splunk_has_taken_what_stands_before_an_invalid_event() {
     for status in [400, 503] {
         let stage = Stage::new().await;
         let run = stage.run(25, &[3, 7, 16]).await;
-        let (server, to) = destination(&stage, Kind::Splunk).await;
+        let (server, to) = destination(&stage, &SPLUNK).await;
         server.answer_invalid_with(status);
         stage.deliver_all(&stage.deliverer(to)).await;
         assert_eq!(server.took(), 22, "each once, with {status}");
@@ -299,7 +290,8 @@ async fn splunk_has_taken_what_stands_before_an_invalid_event() {
 /// Bodies of 7.5 MB where 800 KiB were allowed: what stands in further fields was not counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_body_is_larger_than_a_batch_may_be_and_what_is_too_large_is_split_in_whatever_words() {
-    for kind in RECORD_SINKS {
+    for vendor in RECORD_SINKS {
+        let kind = vendor.kind;
         for (status, words) in [
             (413, ""),
             (400, "http: request body too large"),
@@ -308,17 +300,17 @@ async fn no_body_is_larger_than_a_batch_may_be_and_what_is_too_large_is_split_in
         ] {
             let stage = Stage::new().await;
             let run = stage.run_with_extra(30, 2_000).await;
-            let (server, to) = destination(&stage, kind).await;
+            let (server, to) = destination(&stage, &vendor).await;
             let mut setup = stage.setup("sink", to);
             (setup.bounds.records, setup.bounds.bytes) = (1_000, 20_000);
             let deliverer = stage.deliverer_of(setup);
             server.too_large(12_000, status, words);
             stage.deliver_all(&deliverer).await;
-            assert_eq!(server.messages(run), stage.messages(run).await, "{kind:?} {status}");
+            assert_eq!(server.messages(run), stage.messages(run).await, "{kind} {status}");
             let figures = stage.figures().await;
-            assert_eq!((figures.records, figures.refused), (30, 0), "{kind:?} {status}");
+            assert_eq!((figures.records, figures.refused), (30, 0), "{kind} {status}");
             let largest = server.largest_body();
-            assert!((12_000..=20_000).contains(&largest), "{kind:?} {status}: {largest}");
+            assert!((12_000..=20_000).contains(&largest), "{kind} {status}: {largest}");
         }
     }
 }
@@ -328,7 +320,7 @@ async fn one_record_that_is_too_large_is_refused_with_the_reason_and_the_others_
     let stage = Stage::new().await;
     let run = stage.run_with_extra(3, 30_000).await;
     stage.push(run, 3..12, &[]).await;
-    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
     server.too_large(20_000, 500, "larger than max");
     stage.deliver_all(&stage.deliverer(to)).await;
     assert_eq!(server.messages(run).len(), 9);
@@ -342,20 +334,17 @@ async fn one_record_that_is_too_large_is_refused_with_the_reason_and_the_others_
 async fn records_that_are_older_than_loki_takes_them_are_left_out_and_counted() {
     let stage = Stage::new().await;
     let run = stage.run(25, &[]).await;
-    let server = FakeServer::start(Kind::Loki).await;
-    let (labels, metadata) = (Loki::usual_labels(), Loki::usual_metadata());
-    let http = http(&server.url, HttpAccess::Word("Bearer", secret()));
-    let age = stage.clock.now().millis_since(stage.time(8)) as u64;
-    let loki = Loki::new(http, labels, None, metadata, stage.clock.clone()).unwrap();
-    let loki = loki.with_age_max(Some(Duration::from_millis(age)));
-    stage.deliver_all(&stage.deliverer(Destination::Records(Arc::new(loki)))).await;
+    let server = FakeServer::start(&LOKI).await;
+    let age_ms = stage.clock.now().millis_since(stage.time(8));
+    let settings = json!({ "url": server.url, "token": { "env": "SECRET" }, "max_age": format!("{age_ms}ms") });
+    stage.deliver_all(&stage.deliverer(destination_of(&stage, &LOKI, settings))).await;
     assert_eq!(server.messages(run), stage.messages(run).await[8..]);
     let figures = stage.figures().await;
     assert_eq!((figures.records, figures.refused, figures.too_old), (17, 0, 8));
 }
 
 /// Answers for fewer records than it was sent.
-struct Forgetful(Arc<dyn Sink>);
+struct Forgetful;
 
 impl Sink for Forgetful {
     fn kind(&self) -> &'static str {
@@ -367,11 +356,11 @@ impl Sink for Forgetful {
     }
 
     fn check(&self) -> SinkFuture<'_, ()> {
-        self.0.check()
+        Box::pin(async { Ok(()) })
     }
 
-    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
-        self.0.encode(run, item)
+    fn encode(&self, _run: &RunContext, item: &Item) -> Encoded {
+        Encoded { place: item.place, head: Vec::new(), body: item.id.clone().into_bytes() }
     }
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
@@ -384,8 +373,7 @@ impl Sink for Forgetful {
 async fn an_answer_for_fewer_records_than_were_sent_counts_for_none() {
     let stage = Stage::new().await;
     stage.run(5, &[]).await;
-    let Destination::Records(inner) = destination(&stage, Kind::Loki).await.1 else { panic!("it takes records") };
-    let round = stage.deliver(&stage.deliverer(Destination::Records(Arc::new(Forgetful(inner))))).await;
+    let round = stage.deliver(&stage.deliverer(Forgetful.into())).await;
     assert_eq!((round.set_back, round.records), (1, 0));
     assert!(round.problem.unwrap().contains("it answered for 4 of 5 records"));
 }
@@ -395,7 +383,7 @@ async fn an_answer_for_fewer_records_than_were_sent_counts_for_none() {
 async fn a_delivery_that_hangs_holds_up_neither_others_nor_the_sign_that_somebody_is_there() {
     let stage = Stage::new().await;
     let slow = stage.run(3, &[]).await;
-    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
     server.hang_for(slow);
     let mut setup = stage.setup("sink", to);
     setup.parallel = 2;
@@ -430,7 +418,7 @@ async fn a_delivery_that_hangs_holds_up_neither_others_nor_the_sign_that_somebod
 async fn only_what_is_wanted_leaves_and_nothing_secret_with_it() {
     let stage = Stage::new().await;
     let run = stage.run(12, &[]).await;
-    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
     let mut setup = stage.setup("sink", to);
     setup.filter = SinkFilter { severity: Some(Severity::Warn), ..SinkFilter::default() };
     setup.redactor = Redactor::new(vec![Redaction::named("secret").unwrap()]);
@@ -439,7 +427,7 @@ async fn only_what_is_wanted_leaves_and_nothing_secret_with_it() {
     assert_eq!(messages.len(), 3, "{messages:?}");
     assert!(messages.iter().all(|message| message.contains("password=<secret>")), "{messages:?}");
 
-    let mut setup = stage.setup("other", destination(&stage, Kind::Elasticsearch).await.1);
+    let mut setup = stage.setup("other", destination(&stage, &ELASTICSEARCH).await.1);
     setup.filter = SinkFilter { task_names: vec!["hourly-*".to_owned()], ..SinkFilter::default() };
     assert_eq!(stage.deliver(&stage.deliverer_of(setup)).await.runs, 0);
 }
@@ -451,7 +439,7 @@ async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
     stage.run(12, &[]).await;
     // None of its records is a warning.
     stage.run(3, &[]).await;
-    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
     server.will(std::iter::repeat_n(Fault::Status(503, None), 100));
     let mut setup = stage.setup("sink", to);
     setup.filter = SinkFilter { severity: Some(Severity::Warn), ..SinkFilter::default() };
@@ -472,7 +460,7 @@ async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
 async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
     let stage = Stage::new().await;
     let run = stage.run(5, &[]).await;
-    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
     let deliverer = stage.deliverer(to);
     let (objects, aside) = (stage.folder().join("objects"), stage.folder().join("aside"));
     std::fs::rename(&objects, &aside).unwrap();
@@ -495,7 +483,7 @@ async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
 async fn what_is_in_hand_is_delivered_though_the_next_claim_fails() {
     let stage = Stage::new().await;
     let (run, next) = (stage.run(3, &[]).await, stage.run(3, &[]).await);
-    let (server, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
     let mut setup = stage.setup("sink", to);
     setup.parallel = 2;
     let deliverer = stage.deliverer_of(setup);
@@ -515,7 +503,7 @@ async fn what_is_in_hand_is_delivered_though_the_next_claim_fails() {
 async fn a_deliverer_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_to() {
     let stage = Stage::new().await;
     stage.run(3, &[]).await;
-    let (_stand_in, to) = destination(&stage, Kind::Elasticsearch).await;
+    let (_stand_in, to) = destination(&stage, &ELASTICSEARCH).await;
     let deliverer = stage.deliverer(to);
     deliverer.register().await.unwrap();
     assert_eq!(deliverer.offer().await.unwrap(), 1);
@@ -537,7 +525,7 @@ async fn a_deliverer_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_t
 async fn a_webhook_gets_a_signed_summary_of_each_run_and_again_when_records_come_late() {
     let stage = Stage::new().await;
     let run = stage.run(12, &[]).await;
-    let (server, to) = destination(&stage, Kind::Webhook).await;
+    let (server, to) = destination(&stage, &WEBHOOK).await;
     to.check().await.unwrap();
     let deliverer = stage.deliverer(to);
     server.will([Fault::Status(500, None), Fault::BreakAfter]);
@@ -563,20 +551,19 @@ async fn a_webhook_gets_a_signed_summary_of_each_run_and_again_when_records_come
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_whole_named_by_the_template_and_the_same_when_written_again() {
-    for (form, packing) in [
-        (FileForm::Ndjson, Packing::None),
-        (FileForm::Ndjson, Packing::Gzip),
-        (FileForm::Ndjson, Packing::Zstd),
-        (FileForm::Text, Packing::None),
-        (FileForm::Parquet, Packing::None),
-    ] {
+    for (format, compression) in
+        [("ndjson", "none"), ("ndjson", "gzip"), ("ndjson", "zstd"), ("text", "none"), ("parquet", "")]
+    {
         let stage = Stage::new().await;
         let run = stage.run(25, &[]).await;
         let folder = tempfile::tempdir().unwrap();
         let files = |to: &std::path::Path| {
-            let name = "{workspace}/{task}/{status}/{run_id}-{part}".parse().unwrap();
-            let bucket = Bucket::in_folder(to).unwrap();
-            Destination::Files(Arc::new(Files::new(bucket, name, form, packing, Files::usual_fields())))
+            let name = "{workspace}/{task}/{status}/{run_id}-{part}";
+            let mut settings = json!({ "folder": to, "file_name": name, "format": format });
+            if !compression.is_empty() {
+                settings["compression"] = compression.into();
+            }
+            sink("files", settings, stage.clock.clone()).unwrap().destination
         };
         let deliverer = stage.deliverer(files(folder.path()));
         deliverer.check().await.unwrap();
@@ -585,7 +572,7 @@ async fn files_are_whole_named_by_the_template_and_the_same_when_written_again()
         assert_eq!(found.len(), 3, "{found:?}");
         let first = found[0].strip_prefix(folder.path()).unwrap().to_string_lossy().into_owned();
         assert!(first.starts_with(&format!("team/nightly/execution_failed/{run}-0001.")), "{first}");
-        if form == FileForm::Ndjson {
+        if format == "ndjson" {
             let text: String = found.iter().map(|file| stage::unpacked(file)).collect();
             let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             let messages: Vec<String> =
@@ -602,4 +589,19 @@ async fn files_are_whole_named_by_the_template_and_the_same_when_written_again()
         let other = stage::files_below(again.path());
         assert_eq!(std::fs::read(&found[0]).unwrap(), std::fs::read(&other[0]).unwrap());
     }
+}
+
+/// A file ended at the next error after 100,000 records that were not wanted, however few it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_left_out_do_not_end_a_file() {
+    let stage = Stage::new().await;
+    stage.run_with_errors_at(100_010, &[0, 100_005, 100_007]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = json!({ "folder": folder.path(), "severity": "ERROR" });
+    let deliverer = stage.deliverer_of(sink("files", settings, stage.clock.clone()).unwrap());
+    stage.deliver_all(&deliverer).await;
+    let found = stage::files_below(folder.path());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(stage::unpacked(&found[0]).lines().count(), 3);
+    assert_eq!(stage.figures().await.records, 3);
 }

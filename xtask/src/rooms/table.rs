@@ -139,8 +139,9 @@ pub(crate) const PLANS: [Plan; 7] = [
         rooms: &[
             ("collect", &["fetch", "workers", "shutdown", "glob", "error_chain", "backoff"]),
             ("fetch", &[]),
-            ("deliver", &["workers", "shutdown", "signature", "glob", "error_chain", "backoff"]),
+            ("deliver", &["settings", "workers", "shutdown", "signature", "glob", "error_chain", "backoff"]),
             ("alerts", &["signature", "glob", "error_chain"]),
+            ("settings", &["error_chain"]),
             ("workers", &[]),
             ("shutdown", &[]),
             ("signature", &[]),

@@ -75,17 +75,20 @@ pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
 impl TlsArgs {
     /// The contents of the files.
     pub(crate) fn settings(&self) -> Outcome<TlsSettings> {
-        let read = |file: &PathBuf| {
-            std::fs::read(file)
-                .with_context(|| format!("cannot read {}", file.display()))
-                .map_err(|error| Failure { exit: Exit::Usage, error })
-        };
-        let authorities = self.authorities.as_ref().map(read).transpose()?;
-        let certificate = self.client_certificate.as_ref().map(read).transpose()?;
-        TlsSettings::from_pem(authorities.as_deref(), certificate.as_deref()).map_err(|error| {
-            Failure::from(error).while_doing("--authorities and --client-certificate must be PEM files")
-        })
+        tls_of_files(self.authorities.as_deref(), self.client_certificate.as_deref())
+            .map_err(|failure| failure.while_doing("--authorities and --client-certificate must be PEM files"))
     }
+}
+
+/// The certificates of authorities, and the client's own with its private key, both PEM.
+pub(crate) fn tls_of_files(authorities: Option<&Path>, certificate: Option<&Path>) -> Outcome<TlsSettings> {
+    let read = |file: &Path| {
+        std::fs::read(file)
+            .with_context(|| format!("cannot read {}", file.display()))
+            .map_err(|error| Failure { exit: Exit::Usage, error })
+    };
+    let (authorities, certificate) = (authorities.map(read).transpose()?, certificate.map(read).transpose()?);
+    Ok(TlsSettings::from_pem(authorities.as_deref(), certificate.as_deref())?)
 }
 
 impl ConnectArgs {

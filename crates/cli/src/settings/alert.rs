@@ -1,18 +1,20 @@
 //! `[[alert]]` and `[alerts]`: of what somebody is told, and where.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use runlog_client::{HttpClientBuilder, TlsSettings};
 use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Mail, MailLogin, MailSecurity, Webhook};
+use runlog_collector::settings::{Name, SecretSource, TextOrSecret, Time, TlsOptions};
 use runlog_model::TaskId;
 use runlog_store::Store;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::secret::{Secret, TextOrSecret};
-use super::values::{Name, Time};
+use super::secret::{read, read_tls};
 use crate::exit::{Exit, Failure, Outcome};
 
 /// How long a sink may have something waiting, when a rule does not say.
@@ -23,6 +25,8 @@ const SINK_LAG: Duration = Duration::from_secs(3_600);
 #[serde(deny_unknown_fields)]
 pub(super) struct AlertsSettings {
     public_url: Option<Url>,
+    authorities: Option<PathBuf>,
+    client_certificate: Option<SecretSource>,
     mail: Option<MailSettings>,
 }
 
@@ -36,7 +40,7 @@ struct MailSettings {
     security: MailSecurity,
     from: String,
     user: Option<String>,
-    password: Option<Secret>,
+    password: Option<SecretSource>,
     authorities: Option<PathBuf>,
 }
 
@@ -54,7 +58,8 @@ pub(super) struct AlertSettings {
     task_names: Vec<String>,
     sink_lag: Option<Time>,
     webhook: Option<TextOrSecret>,
-    secret: Option<Secret>,
+    headers: Option<BTreeMap<String, TextOrSecret>>,
+    secret: Option<SecretSource>,
     #[serde(default)]
     mail: Vec<String>,
 }
@@ -77,6 +82,9 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
         if rule.secret.is_some() && rule.webhook.is_none() {
             return Err(format!("alert {name:?} has a secret but no webhook to sign"));
         }
+        if rule.headers.is_some() && rule.webhook.is_none() {
+            return Err(format!("alert {name:?} has headers and no webhook that they would be sent to"));
+        }
         if !rule.mail.is_empty() && alerts.mail.is_none() {
             return Err(format!("alert {name:?} sends mail: set server and from in [alerts.mail]"));
         }
@@ -97,14 +105,19 @@ pub(super) fn alerts(alerts: &AlertsSettings, rules: &[AlertSettings], store: &S
     if rules.is_empty() {
         return Ok(None);
     }
-    let rules = rules.iter().map(|rule| rule.rule(alerts)).collect::<Outcome<Vec<_>>>()?;
+    let tls = TlsOptions {
+        authorities: alerts.authorities.as_deref(),
+        client_certificate: alerts.client_certificate.as_ref(),
+    };
+    let tls = read_tls(tls, "alerts")?;
+    let rules = rules.iter().map(|rule| rule.rule(alerts, &tls)).collect::<Outcome<Vec<_>>>()?;
     Ok(Some(Alerts::new(store, rules, alerts.public_url.clone())))
 }
 
 impl AlertSettings {
-    fn rule(&self, alerts: &AlertsSettings) -> Outcome<AlertRule> {
+    fn rule(&self, alerts: &AlertsSettings, tls: &TlsSettings) -> Outcome<AlertRule> {
         let mut to = Vec::new();
-        to.extend(self.webhook()?.map(Destination::Webhook));
+        to.extend(self.webhook(tls)?.map(Destination::Webhook));
         if let (Some(mail), false) = (&alerts.mail, self.mail.is_empty()) {
             to.push(Destination::Mail(mail.to(&self.mail)?));
         }
@@ -119,18 +132,26 @@ impl AlertSettings {
         })
     }
 
-    fn webhook(&self) -> Outcome<Option<Webhook>> {
+    fn webhook(&self, tls: &TlsSettings) -> Outcome<Option<Webhook>> {
         let what = format!("alert {}: webhook", self.name.0);
         let text = match &self.webhook {
             None => return Ok(None),
             Some(TextOrSecret::Text(text)) => text.clone(),
-            Some(TextOrSecret::Secret(secret)) => secret.read(&what)?.expose_secret().to_owned(),
+            Some(TextOrSecret::Secret(secret)) => read(secret, &what)?.expose_secret().to_owned(),
         };
         // The address may be a secret: it is not repeated.
         let url: Option<Url> = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| usage(format!("{what} is not a URL that starts with https:// or http://")))?;
-        let secret = self.secret.as_ref().map(|it| it.read(&format!("alert {}: secret", self.name.0))).transpose()?;
-        Webhook::new(url, secret).map(Some).map_err(|error| usage(format!("{what}: {error}")))
+        let secret = self.secret.as_ref().map(|it| read(it, &format!("alert {}: secret", self.name.0))).transpose()?;
+        let mut http = HttpClientBuilder::new(tls);
+        for (header, value) in self.headers.iter().flatten() {
+            let value = match value {
+                TextOrSecret::Text(text) => SecretString::from(text.clone()),
+                TextOrSecret::Secret(source) => read(source, &format!("alert {}: header {header}", self.name.0))?,
+            };
+            http = http.secret_header(header, &value)?;
+        }
+        Webhook::new(url, secret, http).map(Some).map_err(|error| usage(format!("{what}: {error}")))
     }
 }
 
@@ -138,7 +159,7 @@ impl MailSettings {
     fn to(&self, to: &[String]) -> Outcome<Mail> {
         let login = match (&self.user, &self.password) {
             (Some(user), Some(password)) => {
-                Some(MailLogin { user: user.clone(), password: password.read("alerts.mail.password")? })
+                Some(MailLogin { user: user.clone(), password: read(password, "alerts.mail.password")? })
             }
             _ => None,
         };

@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use runlog_collector::SinkConfig;
 use runlog_collector::alerts::Alerts;
+use runlog_collector::settings::{TextOrSecret, Time};
+use runlog_collector::{SinkConfig, SinkSettings};
 use runlog_model::{Random, millis};
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
-use super::secret::TextOrSecret;
+use super::mistake::{did_you_mean, line_of};
+use super::sink::SinkTable;
 use super::upstream::{Scheduled, UpstreamSettings};
-use super::values::Time;
-use super::{alert, sink};
+use super::{alert, secret, sink};
 use crate::arguments::archive;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemRandom;
@@ -30,7 +31,10 @@ pub(crate) struct Settings {
     #[serde(default, rename = "upstream")]
     upstreams: Vec<UpstreamSettings>,
     #[serde(default, rename = "sink")]
-    sinks: Vec<sink::SinkSettings>,
+    sink_tables: Vec<SinkTable>,
+    /// Those of the tables.
+    #[serde(skip)]
+    sinks: Vec<SinkSettings>,
     #[serde(default)]
     alerts: alert::AlertsSettings,
     #[serde(default, rename = "alert")]
@@ -58,7 +62,9 @@ impl Settings {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let settings: Self = toml::from_str(text).map_err(|error| explained(&error, text))?;
+        let mut settings: Self = toml::from_str(text).map_err(|error| explained(&error, text))?;
+        let tables = std::mem::take(&mut settings.sink_tables).into_iter();
+        settings.sinks = tables.map(|table| sink::read(table, text)).collect::<Result<_, _>>()?;
         for (index, upstream) in settings.upstreams.iter().enumerate() {
             upstream.check()?;
             if settings.upstreams[..index].iter().any(|other| other.name.0 == upstream.name.0) {
@@ -66,7 +72,7 @@ impl Settings {
             }
         }
         for (index, sink) in settings.sinks.iter().enumerate() {
-            sink.check()?;
+            sink::check(sink)?;
             if settings.sinks[..index].iter().any(|other| other.name() == sink.name()) {
                 return Err(format!("two sinks are named {:?}; names must be unique", sink.name()));
             }
@@ -98,8 +104,8 @@ impl Settings {
                 }
                 Some(archive::catalog(text).map_err(usage)?)
             }
-            (None, Some(TextOrSecret::Secret(secret))) => {
-                let text = secret.read("archive.catalog")?;
+            (None, Some(TextOrSecret::Secret(source))) => {
+                let text = secret::read(source, "archive.catalog")?;
                 Some(archive::catalog(text.expose_secret()).map_err(usage)?)
             }
             (None, None) => None,
@@ -156,21 +162,20 @@ impl Settings {
 
     /// The sinks, ready to be sent to.
     pub(crate) fn sinks(&self) -> Outcome<Vec<SinkConfig>> {
-        self.sinks.iter().map(sink::SinkSettings::setup).collect()
+        self.sinks.iter().map(sink::config).collect()
     }
 }
 
 /// The parser's message in one line, with the line of the file and the name that may have been meant.
 fn explained(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let line = error.span().map(|span| line_of(span.start, text));
     let message = error.message();
     let place = line.map_or_else(String::new, |line| format!("line {line}: "));
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten();
     match unknown {
         Some(unknown) => {
-            let near = quoted.max_by(|a, b| strsim::jaro(unknown, a).total_cmp(&strsim::jaro(unknown, b)));
-            let meant = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+            let meant = did_you_mean(unknown, quoted);
             format!("{place}unknown setting {unknown:?}{meant}")
         }
         None => format!("{place}{}", message.trim()),
@@ -196,7 +201,6 @@ mod tests {
         for (table, parent) in [
             ("archive", "[archive]"),
             ("upstream", "[[upstream]]"),
-            ("sink", "[[sink]]"),
             ("alerts", "[alerts]"),
             ("alerts.mail", "[alerts.mail]"),
             ("alert", "[[alert]]"),
@@ -206,6 +210,9 @@ mod tests {
             for name in names {
                 assert!(shown.contains(&format!("\n{name} = ")), "{table}.{name} is not in the example");
             }
+        }
+        for name in SinkSettings::names() {
+            assert!(shown.contains(&format!("\n{name} = ")), "sink.{name} is not in the example");
         }
         Settings::parse(EXAMPLE).unwrap();
     }
@@ -234,6 +241,16 @@ mod tests {
                 message("[upstrem]"),
                 sink("kind = \"elastic\""),
                 sink("kind = \"loki\""),
+                sink(""),
+                sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\nlabel = { job = \"task\" }"),
+                sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\n\nmax_age = \"long\""),
+                sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\ntoken = \"a-token\""),
+                sink("kind = \"otlp\"\nurl = \"localhost\""),
+                sink("kind = \"datadog\""),
+                sink("kind = \"datadog\"\ntoken = { env = \"T\" }\nsite = \"https://app.datadoghq.eu\""),
+                sink("kind = \"datadog\"\ntoken = { env = \"T\" }\nbatch_records = 5000"),
+                sink("kind = \"azure_monitor\"\nurl = \"https://a.ingest.monitor.azure.com\""),
+                sink("kind = \"azure_monitor\"\nurl = \"https://a.ingest.monitor.azure.com\"\nrule = \"dcr-1/2\""),
                 sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\nindex = \"logs\""),
                 sink("kind = \"loki\"\nurl = \"http://localhost:3100\"\nlabels = { run = \"run_id\" }"),
                 sink("kind = \"elasticsearch\"\nurl = \"http://localhost:9200\""),
@@ -256,6 +273,7 @@ mod tests {
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nsecret = { env = \"S\" }"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nsecret = \"text\""),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nwebhok = 1"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nheaders = { A = \"b\" }"),
                 with(&[ALERT, ALERT].concat()),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\"\npassword = { env = \"P\" }\nsecurity = \"none\""),

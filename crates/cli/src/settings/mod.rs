@@ -4,6 +4,7 @@
 
 mod alert;
 mod file;
+mod mistake;
 mod opened;
 mod secret;
 mod sink;

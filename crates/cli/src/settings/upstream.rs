@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use croner::Cron;
-use runlog_client::{Client, ClientSettings, Credentials, TlsSettings, TokioWait};
+use runlog_client::{Client, ClientSettings, Credentials, TokioWait};
+use runlog_collector::settings::{Name, SecretSource, Time, TlsOptions};
 use runlog_collector::{CollectSettings, Selection, Upstream};
 use runlog_model::{Random, RunStatus, TaskId, Timestamp};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
-use super::secret::Secret;
-use super::values::{Name, Pace, Schedule, Time};
+use super::secret::{read, read_tls};
+use super::values::{Pace, Schedule};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::{SystemClock, SystemRandom};
 
@@ -28,16 +27,16 @@ pub(super) struct UpstreamSettings {
     pub(super) name: Name,
     region: Option<String>,
     url: Option<Url>,
-    token: Option<Secret>,
+    token: Option<SecretSource>,
     client_id: Option<String>,
-    client_secret: Option<Secret>,
+    client_secret: Option<SecretSource>,
     pace: Option<Pace>,
     #[serde(default)]
     allow_hosts: Vec<String>,
     #[serde(default)]
     allow_private_addresses: bool,
     authorities: Option<PathBuf>,
-    client_certificate: Option<Secret>,
+    client_certificate: Option<SecretSource>,
     #[serde(default)]
     environments: Vec<String>,
     #[serde(default)]
@@ -104,7 +103,11 @@ impl UpstreamSettings {
         settings.pace = self.pace.map_or(settings.pace, |pace| pace.0);
         settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
         settings.download.allow_private_addresses |= self.allow_private_addresses;
-        settings.tls = self.tls()?;
+        let tls = TlsOptions {
+            authorities: self.authorities.as_deref(),
+            client_certificate: self.client_certificate.as_ref(),
+        };
+        settings.tls = read_tls(tls, &format!("upstream {name}"))?;
         let client = Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?;
         let selection = Selection {
             environments: self.environments.clone(),
@@ -134,26 +137,13 @@ impl UpstreamSettings {
         Ok(Scheduled { upstream: Upstream { name, client, selection, settings, process }, pause })
     }
 
-    fn tls(&self) -> Outcome<TlsSettings> {
-        let name = &self.name.0;
-        let authorities = self.authorities.as_ref().map(std::fs::read).transpose();
-        let authorities = authorities
-            .with_context(|| format!("upstream {name}: cannot read authorities"))
-            .map_err(|error| Failure { exit: Exit::Usage, error })?;
-        let what = format!("upstream {name}: client_certificate");
-        let certificate = self.client_certificate.as_ref().map(|it| it.read(&what)).transpose()?;
-        let certificate = certificate.as_ref().map(|it| it.expose_secret().as_bytes());
-        TlsSettings::from_pem(authorities.as_deref(), certificate)
-            .map_err(|error| Failure::from(error).while_doing(format!("upstream {name}")))
-    }
-
     fn credentials(&self) -> Outcome<Credentials> {
         let name = &self.name.0;
         Ok(match (&self.token, &self.client_id, &self.client_secret) {
-            (Some(token), ..) => Credentials::PersonalToken(token.read(&format!("upstream {name}: token"))?),
+            (Some(token), ..) => Credentials::PersonalToken(read(token, &format!("upstream {name}: token"))?),
             (None, Some(id), Some(secret)) => Credentials::ServiceAccount {
                 client_id: id.clone(),
-                client_secret: secret.read(&format!("upstream {name}: client_secret"))?,
+                client_secret: read(secret, &format!("upstream {name}: client_secret"))?,
             },
             _ => return Err(Failure::new(Exit::Usage, format!("upstream {name} has no credentials"))),
         })

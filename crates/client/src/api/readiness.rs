@@ -5,7 +5,7 @@ use std::time::Duration;
 use runlog_model::wire::ErrorBody;
 use url::Url;
 
-use crate::transport::TlsSettings;
+use crate::transport::{HttpClientBuilder, TlsSettings};
 
 /// How long a service may take to say whether it is ready.
 const READY_TIME: Duration = Duration::from_secs(10);
@@ -26,7 +26,8 @@ pub struct Readiness {
 pub async fn readiness(service: &Url, tls: &TlsSettings) -> Result<Readiness, String> {
     let address = service.as_str().trim_end_matches('/').to_owned() + "/readyz";
     let told = |error: reqwest::Error| error.without_url().to_string();
-    let client = tls.begin().timeout(READY_TIME).build().map_err(told)?;
+    let client = HttpClientBuilder::new(tls).timeout(READY_TIME).following_redirects().build();
+    let client = client.map_err(|error| error.to_string())?;
     let mut answer = client.get(address).send().await.map_err(told)?;
     let status = answer.status().as_u16();
     let mut body = Vec::new();

@@ -10,6 +10,7 @@ use tracing::debug;
 use url::Url;
 
 use super::call::{Answer, Call};
+use super::http_client::HttpClientBuilder;
 use super::rate_limit::{RateLimiter, Urgency};
 use super::retry::{self, Tries};
 use super::settings::ClientSettings;
@@ -39,15 +40,7 @@ impl Connection {
         wait: Arc<dyn Wait>,
     ) -> Result<Self> {
         check_base(&settings.base_url)?;
-        let http = settings
-            .tls
-            .begin()
-            .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(20))
-            .timeout(settings.request_time_max)
-            .build()
-            .map_err(|error| Error::caused(ErrorKind::Invalid, "cannot set up the HTTP client", error))?;
+        let http = HttpClientBuilder::new(&settings.tls).timeout(settings.request_time_max).build()?;
         let rate_limiter = Arc::new(RateLimiter::new(settings.pace));
         Ok(Self { settings, http, rate_limiter, clock, random, wait })
     }

@@ -1,7 +1,6 @@
 //! Follows presigned links: each checked first, so many files at a time, without the caller's credentials.
 
 use std::num::NonZero;
-use std::time::Duration;
 
 use http::{HeaderValue, header};
 use runlog_model::causes;
@@ -9,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
+use super::http_client::HttpClientBuilder;
 use super::link_guard::LinkGuard;
 use super::settings::{ClientSettings, DownloadSettings};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,17 +31,8 @@ impl LinkClient {
     /// A client for the links of one service.
     pub(crate) fn new(settings: &ClientSettings) -> Result<Self> {
         let guard = LinkGuard::new(settings);
-        let http = settings
-            .tls
-            .begin()
-            .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(guard.clone())
-            .connect_timeout(Duration::from_secs(20))
-            .read_timeout(settings.download.silence_max)
-            .build()
-            .map_err(|error| Error::caused(ErrorKind::Invalid, "cannot set up the HTTP client", error))?;
+        let silence_max = settings.download.silence_max;
+        let http = HttpClientBuilder::new(&settings.tls).for_links(guard.clone(), silence_max).build()?;
         let places = Semaphore::new(settings.download.at_a_time.max(1));
         let turns = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
         Ok(Self { http, guard, settings: settings.download.clone(), places, turns })

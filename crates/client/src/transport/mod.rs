@@ -4,6 +4,7 @@ mod auth;
 mod call;
 mod client;
 mod connection;
+mod http_client;
 pub(crate) mod lenient;
 mod link_client;
 mod link_guard;
@@ -15,6 +16,7 @@ mod wait;
 
 pub(crate) use call::{Answer, refused};
 pub use client::{Client, Traffic};
+pub use http_client::HttpClientBuilder;
 pub(crate) use link_client::LinkClient;
 pub use retry::retry_after;
 pub(crate) use retry::{Tries, jittered};

@@ -32,7 +32,7 @@ impl TlsSettings {
     }
 
     /// Begins a client of HTTP that keeps to them.
-    pub(crate) fn begin(&self) -> reqwest::ClientBuilder {
+    pub(super) fn begin(&self) -> reqwest::ClientBuilder {
         let mut http = reqwest::Client::builder();
         // Certificates are only merged where there are some: otherwise the machine's own verifier is left as it is.
         if !self.authorities.is_empty() {

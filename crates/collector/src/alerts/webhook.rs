@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runlog_client::HttpClientBuilder;
 use runlog_model::Timestamp;
 use secrecy::SecretString;
 use sha2::Sha256;
@@ -23,14 +24,10 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A webhook; with a secret, what is sent is signed with it.
-    pub fn new(url: Url, secret: Option<SecretString>) -> Result<Self, AlertError> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(ATTEMPT_TIME_MAX)
-            .build()
-            .map_err(|error| AlertError::Unsendable(format!("cannot set up the HTTP client: {error}")))?;
+    /// A webhook whose requests are signed with the secret, if there is one. `http` has its certificates and headers.
+    pub fn new(url: Url, secret: Option<SecretString>, http: HttpClientBuilder) -> Result<Self, AlertError> {
+        let http = http.timeout(ATTEMPT_TIME_MAX).build();
+        let http = http.map_err(|error| AlertError::Unsendable(error_chain(&error)))?;
         Ok(Self { url, secret, http })
     }
 

@@ -4,6 +4,7 @@ use runlog_model::record::Severity;
 use runlog_model::{Record, RunStatus, TaskId};
 use runlog_store::delivery::FinishedRun;
 
+use super::bounds::BatchBounds;
 use super::destination::Destination;
 use super::redact::Redactor;
 use crate::glob;
@@ -40,15 +41,6 @@ pub struct SinkFilter {
     pub statuses: Vec<RunStatus>,
     /// The least severity of a record.
     pub severity: Option<Severity>,
-}
-
-/// How large a batch or file is at most.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchBounds {
-    /// Unit: records.
-    pub records: usize,
-    /// Unit: bytes, before compression. A record that is larger goes by itself.
-    pub bytes: usize,
 }
 
 impl SinkFilter {

@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::config::SinkConfig;
 use super::delivery::RunDelivery;
-use super::destination::Destination;
+use super::destination::Takes;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::SinkHealth;
 use super::sinks::sink::SendError;
@@ -330,7 +330,7 @@ impl Deliverer {
     /// True when the sink had to answer so that a run was delivered: of one whose records are all left out, it heard
     /// nothing.
     fn has_answered(&self, stats: &DeliveryStats) -> bool {
-        matches!(self.0.sink.destination, Destination::Runs(_)) || stats.records + stats.refused > 0
+        matches!(self.0.sink.destination.0, Takes::Runs(_)) || stats.records + stats.refused > 0
     }
 
     async fn set_back(

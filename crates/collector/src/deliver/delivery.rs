@@ -7,11 +7,11 @@ use runlog_store::workspaces::Workspaces;
 use tokio_util::sync::CancellationToken;
 
 use super::config::SinkConfig;
-use super::destination::Destination;
-use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
+use super::destination::Takes;
+use super::error::{DeliveryError, PAUSE_DENIED, Result};
 use super::health::SinkHealth;
 use super::pending::PendingBatch;
-use super::send::{Sender, TRIES, pause};
+use super::send::{Attempts, Sender};
 use super::sinks::files::Files;
 use super::sinks::sink::{Item, RunContext, SendError, Sink};
 use super::sinks::webhook::Webhook;
@@ -35,10 +35,10 @@ impl RunDelivery<'_> {
     /// Sends what the sink lacks of the run, and ends the delivery.
     pub(super) async fn deliver(mut self) -> Result<()> {
         let run = self.run_context().await?;
-        match &self.sink.destination {
-            Destination::Records(to) => self.send_records(to.as_ref(), &run).await?,
-            Destination::Files(files) => self.write_files(files, &run).await?,
-            Destination::Runs(webhook) => self.send_run(webhook, &run).await?,
+        match &self.sink.destination.0 {
+            Takes::Records(to) => self.send_records(to.as_ref(), &run).await?,
+            Takes::Files(files) => self.write_files(files, &run).await?,
+            Takes::Runs(webhook) => self.send_run(webhook, &run).await?,
         }
         Ok(self.deliveries.finish(self.claimed).await?)
     }
@@ -123,7 +123,8 @@ impl RunDelivery<'_> {
                     batch.leave_out(is_too_old);
                 }
                 batch.until = Some(place);
-                if (is_wanted || T::NOTES_WHAT_IS_LEFT_OUT) && batch.is_full(self.sink.bounds) {
+                let ends_with_left_out = T::ENDS_WITH_LEFT_OUT || batch.records == 0;
+                if batch.is_full(self.sink.bounds) || ends_with_left_out && batch.has_left_out_many() {
                     self.end_batch(target, std::mem::take(&mut batch)).await?;
                 }
             }
@@ -164,7 +165,7 @@ impl RunDelivery<'_> {
         if let Some(text) = &mut run.run.error_message {
             self.sink.redactor.text(text);
         }
-        let mut tries = 0;
+        let mut attempts = Attempts::default();
         loop {
             let (problem, after) = match webhook.send(&id, &run).await {
                 Ok(()) => return Ok(()),
@@ -177,11 +178,7 @@ impl RunDelivery<'_> {
                     return Err(DeliveryError::Dead(error.to_string()));
                 }
             };
-            tries += 1;
-            if tries >= TRIES {
-                return Err(DeliveryError::Sink { problem, pause: after.unwrap_or(PAUSE_FIRST) });
-            }
-            pause(self.wait, after, tries, self.stop).await?;
+            attempts.failed(problem, after, self.wait, self.stop).await?;
         }
     }
 

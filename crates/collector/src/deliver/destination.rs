@@ -8,40 +8,62 @@ use super::sinks::webhook::Webhook;
 
 /// Where records or runs are delivered to.
 #[derive(Clone)]
-pub enum Destination {
-    /// Takes records in batches.
+pub struct Destination(pub(super) Takes);
+
+/// What a destination takes.
+#[derive(Clone)]
+pub(super) enum Takes {
+    /// Records in batches.
     Records(Arc<dyn Sink>),
-    /// Takes records as files.
+    /// Records as files.
     Files(Arc<Files>),
-    /// Takes a summary of each run.
+    /// A summary of each run.
     Runs(Arc<Webhook>),
+}
+
+impl<S: Sink + 'static> From<S> for Destination {
+    fn from(sink: S) -> Self {
+        Self(Takes::Records(Arc::new(sink)))
+    }
+}
+
+impl From<Files> for Destination {
+    fn from(files: Files) -> Self {
+        Self(Takes::Files(Arc::new(files)))
+    }
+}
+
+impl From<Webhook> for Destination {
+    fn from(webhook: Webhook) -> Self {
+        Self(Takes::Runs(Arc::new(webhook)))
+    }
 }
 
 impl Destination {
     /// What it is, such as `loki`.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Records(sink) => sink.kind(),
-            Self::Files(_) => "files",
-            Self::Runs(_) => "webhook",
+        match &self.0 {
+            Takes::Records(sink) => sink.kind(),
+            Takes::Files(_) => "files",
+            Takes::Runs(_) => "webhook",
         }
     }
 
     /// Where it is, without secrets.
     pub fn place(&self) -> String {
-        match self {
-            Self::Records(sink) => sink.place(),
-            Self::Files(files) => files.place(),
-            Self::Runs(webhook) => webhook.place(),
+        match &self.0 {
+            Takes::Records(sink) => sink.place(),
+            Takes::Files(files) => files.place(),
+            Takes::Runs(webhook) => webhook.place(),
         }
     }
 
     /// Tries whether it is there and lets the caller in.
     pub async fn check(&self) -> Result<(), SendError> {
-        match self {
-            Self::Records(sink) => sink.check().await,
-            Self::Files(files) => files.check().await,
-            Self::Runs(webhook) => webhook.check().await,
+        match &self.0 {
+            Takes::Records(sink) => sink.check().await,
+            Takes::Files(files) => files.check().await,
+            Takes::Runs(webhook) => webhook.check().await,
         }
     }
 }

@@ -5,26 +5,27 @@
 //! ```
 
 mod batch;
+mod bounds;
 mod config;
 mod deliverer;
 mod delivery;
 mod destination;
 mod error;
 mod health;
+mod names;
 mod pending;
 mod redact;
 mod send;
+mod settings;
 mod sinks;
 mod stats;
 mod target;
 
-pub use config::{BatchBounds, SinkConfig, SinkFilter};
+pub use bounds::BatchBounds;
+pub use config::{SinkConfig, SinkFilter};
 pub use deliverer::Deliverer;
 pub use destination::Destination;
 pub use redact::{Redaction, Redactor};
-pub use sinks::{
-    Batch, Elasticsearch, Encoded, Field, FileForm, Files, HttpAccess, HttpSettings, Item, Loki, Mapping, Otlp,
-    Packing, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, Source, Splunk, SplunkPlace,
-    Template, Webhook,
-};
+pub use settings::{SinkSettings, SinkSettingsError, UnknownWord};
+pub use sinks::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 pub use stats::DeliveryStats;

@@ -2,7 +2,7 @@
 
 use runlog_store::delivery::RecordKey;
 
-use super::config::BatchBounds;
+use super::bounds::BatchBounds;
 
 /// So many records that are not wanted are noted as a step of their own.
 const LEFT_OUT_MAX: u64 = 100_000;
@@ -35,8 +35,13 @@ impl PendingBatch {
         self.too_old += u64::from(is_too_old);
     }
 
-    /// True when it is to be noted: for its size, or because a great many records in a row were not wanted.
+    /// True when it has reached the size that the settings allow.
     pub(super) fn is_full(&self, bounds: BatchBounds) -> bool {
-        self.records >= bounds.records || self.bytes >= bounds.bytes || self.left_out >= LEFT_OUT_MAX
+        self.records >= bounds.records || self.bytes >= bounds.bytes
+    }
+
+    /// True when so many records were left out that a step is noted, so that they are not read again.
+    pub(super) fn has_left_out_many(&self) -> bool {
+        self.left_out >= LEFT_OUT_MAX
     }
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use runlog_model::Record;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Patterns that have a name, what they find, and what is put in its place.
@@ -94,12 +95,46 @@ const SECRET: &str = r#"(?ix)
 pub struct Redactor(Vec<Redaction>);
 
 /// What one pattern finds, and what is put in its place.
-#[derive(Debug, Clone)]
+///
+/// In settings: its name, or a pattern and what is put in the place of what it finds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "RedactionSetting")]
 pub struct Redaction {
     patterns: Vec<(Regex, String)>,
     /// Looks at names of fields too.
     has_names: bool,
     rounds_max: usize,
+}
+
+/// A pattern that has a name, or one of one's own.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a redaction is a name such as \"email\", or { pattern = \"…\", with = \"…\" }")]
+enum RedactionSetting {
+    Named(String),
+    Own(OwnPattern),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnPattern {
+    pattern: String,
+    #[serde(default = "stars")]
+    with: String,
+}
+
+fn stars() -> String {
+    "***".to_owned()
+}
+
+impl TryFrom<RedactionSetting> for Redaction {
+    type Error = String;
+
+    fn try_from(setting: RedactionSetting) -> Result<Self, String> {
+        match setting {
+            RedactionSetting::Named(name) => Self::named(&name),
+            RedactionSetting::Own(OwnPattern { pattern, with }) => Self::new(&pattern, &with),
+        }
+    }
 }
 
 impl Redaction {

@@ -6,13 +6,14 @@ use runlog_client::Wait;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::BatchOutcome;
+use super::bounds::BatchBounds;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::{REFUSED_ALL, SinkHealth};
 use super::sinks::sink::{Batch, Encoded, RecordOutcome, RunContext, SendError, Sink, SinkResponse};
 use crate::backoff::backoff;
 
 /// How often a batch is sent before the sink counts as away.
-pub(super) const TRIES: u32 = 5;
+const TRIES: u32 = 5;
 /// The wait after the first attempt, and the longest between two of them.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(15);
@@ -35,12 +36,13 @@ impl Sender<'_> {
         let mut outcome = BatchOutcome::of(&records);
         // What is split off comes after the rest of it.
         let mut waiting = vec![records];
-        let (mut tries, mut refused_alone, mut unanswered) = (0, 0, 0);
+        let mut attempts = Attempts::default();
+        let (mut refused_alone, mut unanswered) = (0, 0);
         while let Some(mut records) = waiting.pop() {
             if records.is_empty() {
                 continue;
             }
-            let together_max = health.together_max();
+            let together_max = health.together_max().min(fitting(&records, to.batch_max()));
             if records.len() > together_max {
                 let rest = records.split_off(together_max);
                 waiting.extend([rest, records]);
@@ -55,7 +57,7 @@ impl Sender<'_> {
                 Ok(SinkResponse::AllBut { records: count, reason }) if (1..records.len()).contains(&count) => {
                     outcome.all_but(&records, count, reason);
                     health.send_fewer_together(records.len());
-                    tries = 0;
+                    attempts.succeeded();
                     continue;
                 }
                 Ok(SinkResponse::Each(outcomes)) if outcomes.len() == records.len() => {
@@ -66,7 +68,7 @@ impl Sender<'_> {
                         health.send_more_together();
                     }
                     if again.len() < before {
-                        tries = 0;
+                        attempts.succeeded();
                     }
                     let is_stuck = again.len() == before;
                     waiting.push(again);
@@ -118,29 +120,52 @@ impl Sender<'_> {
                     (problem, None)
                 }
             };
-            tries += 1;
-            if tries >= TRIES {
-                return Err(DeliveryError::Sink { problem, pause: after.unwrap_or(PAUSE_FIRST) });
-            }
-            self.pause(after, tries).await?;
+            attempts.failed(problem, after, self.wait, stop).await?;
         }
         Ok(outcome)
     }
+}
 
-    async fn pause(&self, after: Option<Duration>, tries: u32) -> Result<()> {
-        pause(self.wait, after, tries, self.stop).await
+/// Counts failed attempts in a row.
+#[derive(Default)]
+pub(super) struct Attempts {
+    failed: u32,
+}
+
+impl Attempts {
+    /// Starts counting anew: the sink has accepted or refused records.
+    fn succeeded(&mut self) {
+        self.failed = 0;
+    }
+
+    /// Waits before the next attempt, as long as the sink asks or for longer each time. Fails after the last attempt.
+    pub(super) async fn failed(
+        &mut self,
+        problem: String,
+        after: Option<Duration>,
+        wait: &dyn Wait,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        self.failed += 1;
+        if self.failed >= TRIES {
+            return Err(DeliveryError::Sink { problem, pause: after.unwrap_or(PAUSE_FIRST) });
+        }
+        tokio::select! {
+            () = wait.sleep(after.unwrap_or(backoff(AGAIN_FIRST, self.failed - 1, AGAIN_MAX))) => Ok(()),
+            () = stop.cancelled() => Err(DeliveryError::Stopped),
+        }
     }
 }
 
-/// Waits after so many attempts, for as long as the sink asks or for longer each time.
-pub(super) async fn pause(
-    wait: &dyn Wait,
-    after: Option<Duration>,
-    tries: u32,
-    stop: &CancellationToken,
-) -> Result<()> {
-    tokio::select! {
-        () = wait.sleep(after.unwrap_or(backoff(AGAIN_FIRST, tries - 1, AGAIN_MAX))) => Ok(()),
-        () = stop.cancelled() => Err(DeliveryError::Stopped),
+/// How many of the first records may be sent together, at least one.
+fn fitting(records: &[Encoded], batch_max: BatchBounds) -> usize {
+    let (mut bytes, mut head_before) = (0, None);
+    for (count, record) in records.iter().enumerate() {
+        bytes += record.bytes(head_before);
+        head_before = Some(record.head.as_slice());
+        if count >= batch_max.records || bytes > batch_max.bytes {
+            return count.max(1);
+        }
     }
+    records.len()
 }

@@ -5,7 +5,7 @@ use runlog_store::delivery::DeliveryStep;
 use runlog_store::limits;
 
 use super::batch::BatchOutcome;
-use super::config::BatchBounds;
+use super::bounds::BatchBounds;
 use super::error::{DeliveryError, Result};
 use super::pending::PendingBatch;
 use super::send::Sender;
@@ -17,8 +17,9 @@ pub(super) trait RecordTarget {
     /// A record in the form in which it is passed on.
     type Prepared: Send;
 
-    /// Whether a great many records in a row that are not wanted are noted as a step, without one that is wanted.
-    const NOTES_WHAT_IS_LEFT_OUT: bool;
+    /// Whether a batch that has records ends when a great many were left out since it began. A file does not: its size is
+    /// what the settings say.
+    const ENDS_WITH_LEFT_OUT: bool;
 
     /// Records from before then are not taken; none when age does not matter.
     fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
@@ -44,56 +45,43 @@ pub(super) trait RecordTarget {
 }
 
 /// What became of the records of a batch.
-pub(super) enum Finished {
-    /// They were sent, if there were any.
-    Sent { outcome: BatchOutcome, ends_part: bool },
-    /// All of them are in a file, if there were any.
-    Written { ends_part: bool },
+pub(super) struct Finished {
+    /// What became of each; none when all of them are there.
+    outcome: Option<BatchOutcome>,
+    /// True when there were any, so that the next batch is the next part.
+    ends_part: bool,
 }
 
 impl Finished {
     /// True when some were refused.
     pub(super) fn has_refused(&self) -> bool {
-        matches!(self, Self::Sent { outcome, .. } if !outcome.is_clean())
+        self.outcome.as_ref().is_some_and(|outcome| !outcome.is_clean())
     }
 
     /// The step that says so, and a problem when more was refused than there is room to keep.
     pub(super) fn into_step(
-        self,
+        mut self,
         batch: &PendingBatch,
         room: Option<usize>,
         sink: &str,
     ) -> (DeliveryStep, Option<DeliveryError>) {
         let PendingBatch { records, until, left_out, too_old, .. } = *batch;
-        let (mut outcome, ends_part) = match self {
-            Self::Sent { outcome, ends_part } => (outcome, ends_part),
-            Self::Written { ends_part } => {
-                let delivered = records as u64;
-                let step = DeliveryStep { until, delivered, left_out, ends_part, ..DeliveryStep::default() };
-                return (step, None);
+        let cut = self.outcome.as_mut().zip(room).and_then(|(outcome, room)| outcome.cut(room));
+        let delivered = self.outcome.as_ref().map_or(records as u64, BatchOutcome::taken);
+        let refused = self.outcome.map(BatchOutcome::into_refused).unwrap_or_default();
+        let step = DeliveryStep { delivered, refused, ..DeliveryStep::default() };
+        match cut {
+            None => (DeliveryStep { until, left_out, too_old, ends_part: self.ends_part, ..step }, None),
+            Some(until) => {
+                let problem = format!(
+                    "it has refused more than is kept of that ({} reasons of a run, {} of a sink): mend the cause, then \
+                     `runlog deliver --once --replay --sink {sink}`",
+                    limits::DEAD_LETTERS_RUN_MAX,
+                    limits::DEAD_LETTERS_SINK_MAX,
+                );
+                (DeliveryStep { until, ..step }, Some(DeliveryError::Run(problem)))
             }
-        };
-        let Some(until) = room.and_then(|room| outcome.cut(room)) else {
-            let step = DeliveryStep {
-                until,
-                delivered: outcome.taken(),
-                left_out,
-                too_old,
-                refused: outcome.into_refused(),
-                ends_part,
-                replayed: None,
-            };
-            return (step, None);
-        };
-        let delivered = outcome.taken();
-        let step = DeliveryStep { until, delivered, refused: outcome.into_refused(), ..DeliveryStep::default() };
-        let problem = format!(
-            "it has refused more than is kept of that ({} reasons of a run, {} of a sink): mend the cause, then `runlog \
-             deliver --once --replay --sink {sink}`",
-            limits::DEAD_LETTERS_RUN_MAX,
-            limits::DEAD_LETTERS_SINK_MAX,
-        );
-        (step, Some(DeliveryError::Run(problem)))
+        }
     }
 }
 
@@ -115,7 +103,7 @@ impl<'a> SinkBatches<'a> {
 impl RecordTarget for SinkBatches<'_> {
     type Prepared = Encoded;
 
-    const NOTES_WHAT_IS_LEFT_OUT: bool = true;
+    const ENDS_WITH_LEFT_OUT: bool = true;
 
     fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
         self.sender.to.oldest_taken(now)
@@ -144,7 +132,7 @@ impl RecordTarget for SinkBatches<'_> {
         let ends_part = !records.is_empty();
         let outcome = self.sender.send_all(self.run, records).await?;
         self.sender.health.judge(&outcome)?;
-        Ok(Finished::Sent { outcome, ends_part })
+        Ok(Finished { outcome: Some(outcome), ends_part })
     }
 }
 
@@ -172,7 +160,7 @@ impl<'a> FileParts<'a> {
 impl RecordTarget for FileParts<'_> {
     type Prepared = Item;
 
-    const NOTES_WHAT_IS_LEFT_OUT: bool = false;
+    const ENDS_WITH_LEFT_OUT: bool = false;
 
     fn prepare(&self, item: Item) -> Item {
         item
@@ -196,6 +184,6 @@ impl RecordTarget for FileParts<'_> {
         if let Some(part) = part {
             part.finish().await?;
         }
-        Ok(Finished::Written { ends_part })
+        Ok(Finished { outcome: None, ends_part })
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use proptest::prelude::*;
+use runlog_client::{HttpClientBuilder, TlsSettings};
 use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
 use runlog_collector::{
     CollectError, CollectSettings, CollectStats, Collector, Discovered, NoProgress, Range, Selection, Upstream,
@@ -221,7 +222,8 @@ async fn whatever_breaks_the_archive_has_the_log_in_the_end() {
 async fn a_log_that_did_not_come_whole_is_told_once() {
     let log = plain_log(45);
     let landing = Landing::of(Script::of(log.clone()).with(At::Generate, 1, Fault::Late(25)), |_| ()).await;
-    let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None).unwrap();
+    let http = HttpClientBuilder::new(&TlsSettings::default());
+    let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, http).unwrap();
     let rule = AlertRule {
         name: "night-shift".to_owned(),
         when: vec![Condition::LogIncomplete],

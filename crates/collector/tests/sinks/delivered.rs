@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Json, Router};
-use runlog_client::Wait;
+use runlog_client::{HttpClientBuilder, TlsSettings, Wait};
 use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
 use runlog_model::{Clock, Timestamp};
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
@@ -19,17 +21,23 @@ const MINUTE_MS: i64 = 60_000;
 
 /// A rule that tells of one thing, at these addresses.
 fn alerts(stage: &Stage, condition: Condition, urls: &[&str]) -> Alerts {
-    let webhook = |url: &&str| Destination::Webhook(Webhook::new(url.parse().unwrap(), None).unwrap());
-    let rule = AlertRule {
+    let http = || HttpClientBuilder::new(&TlsSettings::default());
+    let webhook = |url: &&str| Destination::Webhook(Webhook::new(url.parse().unwrap(), None, http()).unwrap());
+    let rule = AlertRule { to: urls.iter().map(webhook).collect(), ..rule(condition) };
+    Alerts::new(&stage.store, vec![rule], None)
+}
+
+/// A rule that tells of one thing, nobody yet.
+fn rule(condition: Condition) -> AlertRule {
+    AlertRule {
         name: "night-shift".to_owned(),
         when: vec![condition],
         tasks: Vec::new(),
         task_names: Vec::new(),
         workspaces: Vec::new(),
         sink_lag: Duration::from_secs(3_600),
-        to: urls.iter().map(webhook).collect(),
-    };
-    Alerts::new(&stage.store, vec![rule], None)
+        to: Vec::new(),
+    }
 }
 
 /// How many alerts a look finds that are new.
@@ -111,6 +119,35 @@ async fn hook() -> (String, UnboundedReceiver<Value>) {
     let router = Router::new().route("/", post(take));
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, told)
+}
+
+#[tokio::test]
+async fn a_webhook_is_sent_the_headers_that_its_rule_names() {
+    let (sender, mut told) = unbounded_channel();
+    let take = move |headers: HeaderMap| {
+        let sender = sender.clone();
+        async move {
+            let _ = sender.send(headers);
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let router = Router::new().route("/", post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let http = HttpClientBuilder::new(&TlsSettings::default());
+    let http = http.secret_header("X-Hook-Key", &SecretString::from("a-secret")).unwrap();
+    let webhook = Webhook::new(url.parse().unwrap(), None, http).unwrap();
+    let mut rule = rule(Condition::RunFailed);
+    rule.to = vec![Destination::Webhook(webhook)];
+    let stage = Stage::new().await;
+    let tried = Alerts::new(&stage.store, vec![rule], None).check(stage.clock.now()).await;
+    assert!(tried[0].1.is_ok(), "{tried:?}");
+    let headers = told.recv().await.unwrap();
+    assert_eq!(
+        (&headers["x-hook-key"], &headers["content-type"]),
+        (&"a-secret".parse().unwrap(), &"application/json".parse().unwrap())
+    );
+    assert!(headers["user-agent"].to_str().unwrap().starts_with("runlog/"));
 }
 
 /// Does not wait: the clock stands meanwhile.

@@ -19,16 +19,103 @@ use runlog_model::{RunId, Timestamp};
 use serde_json::{Value, json};
 
 pub(crate) const SECRET: &str = "a-secret";
+/// How the path ends at which access tokens are given.
+pub(crate) const TOKEN_PATH: &str = "/oauth2/v2.0/token";
 /// Why a record is refused.
 pub(crate) const REASON: &str = "it cannot be taken";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Elasticsearch,
-    Loki,
-    Splunk,
-    Otlp,
-    Webhook,
+/// A vendor: the settings of a sink that delivers there, and what it does with a request.
+pub(crate) struct Vendor {
+    /// The kind of sink.
+    pub(crate) kind: &'static str,
+    /// What the settings need beside the kind, for a server at this address.
+    pub(crate) settings: fn(&str) -> Value,
+    /// Its answer to a request.
+    pub(crate) answer: fn(&mut Kept, &Request<'_>) -> Reply,
+    /// False when it cannot tell that it has a record already.
+    pub(crate) knows_repeats: bool,
+    /// True when who calls shows a token that is renewed when it is refused.
+    pub(crate) has_access_tokens: bool,
+}
+
+/// A request, unpacked.
+pub(crate) struct Request<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a [u8],
+    /// Every third record is to find no room, where the vendor can say so.
+    pub(crate) is_busy: bool,
+}
+
+impl Request<'_> {
+    pub(crate) fn has(&self, name: &str, value: &str) -> bool {
+        has(self.headers, name, value)
+    }
+}
+
+pub(crate) const ELASTICSEARCH: Vendor = Vendor {
+    kind: "elasticsearch",
+    settings: |url| json!({ "url": url, "token": { "env": "SECRET" }, "index": "logs-runlog" }),
+    answer: |kept, request| match request.path {
+        "/_bulk" => elasticsearch(kept, request.headers, request.body, request.is_busy),
+        _ => nothing_here(),
+    },
+    knows_repeats: true,
+    has_access_tokens: false,
+};
+
+pub(crate) const LOKI: Vendor = Vendor {
+    kind: "loki",
+    settings: |url| json!({ "url": url, "token": { "env": "SECRET" }, "max_age": "0s" }),
+    answer: |kept, request| match request.path {
+        "/loki/api/v1/push" if !request.is_busy => loki(kept, request.headers, request.body),
+        _ => busy_or_nothing(request),
+    },
+    knows_repeats: true,
+    has_access_tokens: false,
+};
+
+pub(crate) const SPLUNK: Vendor = Vendor {
+    kind: "splunk",
+    settings: |url| json!({ "url": url, "token": { "env": "SECRET" } }),
+    answer: |kept, request| match request.path {
+        "/services/collector/event" if !request.is_busy => splunk(kept, request.headers, request.body),
+        _ => busy_or_nothing(request),
+    },
+    knows_repeats: false,
+    has_access_tokens: false,
+};
+
+pub(crate) const OTLP: Vendor = Vendor {
+    kind: "otlp",
+    settings: |url| json!({ "url": url, "token": { "env": "SECRET" } }),
+    answer: |kept, request| match request.path {
+        "/v1/logs" if !request.is_busy => otlp(kept, request.headers, request.body),
+        _ => busy_or_nothing(request),
+    },
+    knows_repeats: true,
+    has_access_tokens: false,
+};
+
+pub(crate) const WEBHOOK: Vendor = Vendor {
+    kind: "webhook",
+    settings: |url| json!({ "url": url, "signing_secret": { "env": "SECRET" } }),
+    answer: |kept, request| match request.path {
+        "/" if !request.is_busy => webhook(kept, request.headers, request.body),
+        _ => busy_or_nothing(request),
+    },
+    knows_repeats: true,
+    has_access_tokens: false,
+};
+
+/// What a vendor says that has no room for a request, or nothing at its address.
+pub(crate) fn busy_or_nothing(request: &Request<'_>) -> Reply {
+    if request.is_busy { (429, b"busy".to_vec()) } else { nothing_here() }
+}
+
+fn nothing_here() -> Reply {
+    (404, b"there is nothing at this address".to_vec())
 }
 
 /// What a destination does with a request instead of what it should.
@@ -46,19 +133,22 @@ pub(crate) enum Fault {
 
 /// One of what it took.
 #[derive(Debug, Clone)]
-struct Taken {
-    run: String,
-    order: i64,
-    message: String,
+pub(crate) struct Taken {
+    pub(crate) run: String,
+    pub(crate) order: i64,
+    pub(crate) message: String,
 }
 
 #[derive(Default)]
-struct Kept {
+pub(crate) struct Kept {
     faults: VecDeque<Fault>,
     /// By what the vendor tells records apart by.
     records: BTreeMap<String, Taken>,
     summaries: Vec<Value>,
-    is_mended: bool,
+    pub(crate) is_mended: bool,
+    /// Access tokens that were given, and those that are not taken any more.
+    pub(crate) tokens_given: usize,
+    pub(crate) tokens_ended: usize,
     refuse_before: Option<Timestamp>,
     /// It rejects single records of a batch, and says how many.
     rejects_in_part: bool,
@@ -79,15 +169,15 @@ pub(crate) struct FakeServer {
 }
 
 struct Shared {
-    kind: Kind,
+    answer: fn(&mut Kept, &Request<'_>) -> Reply,
     kept: Mutex<Kept>,
 }
 
 impl FakeServer {
-    pub(crate) async fn start(kind: Kind) -> Self {
+    pub(crate) async fn start(vendor: &Vendor) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let kept = Arc::new(Shared { kind, kept: Mutex::default() });
+        let kept = Arc::new(Shared { answer: vendor.answer, kept: Mutex::default() });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&kept));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, kept }
@@ -139,6 +229,17 @@ impl FakeServer {
         self.kept().refuse_before = Some(time);
     }
 
+    /// From now on it refuses the access tokens that it gave.
+    pub(crate) fn end_tokens(&self) {
+        let mut kept = self.kept();
+        kept.tokens_ended = kept.tokens_given;
+    }
+
+    /// How many access tokens it gave.
+    pub(crate) fn tokens_given(&self) -> usize {
+        self.kept().tokens_given
+    }
+
     /// How many records it has.
     pub(crate) fn took(&self) -> usize {
         self.kept().records.len()
@@ -158,7 +259,15 @@ impl FakeServer {
     }
 }
 
-type Reply = (u16, Vec<u8>);
+pub(crate) type Reply = (u16, Vec<u8>);
+
+impl Kept {
+    /// Takes a record, also when it has it already.
+    pub(crate) fn take_again(&mut self, taken: Taken) {
+        let count = self.records.len();
+        self.records.insert(format!("{count}"), taken);
+    }
+}
 
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
     match reply(&shared, &uri, &headers, &body) {
@@ -171,6 +280,13 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
 fn reply(shared: &Shared, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Response<Body>> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
     let mut kept = shared.kept.lock().unwrap();
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+    if path.ends_with(TOKEN_PATH) {
+        // Faults are those of what takes records.
+        let request = Request { path, query, headers, body, is_busy: false };
+        let (status, reply) = (shared.answer)(&mut kept, &request);
+        return Some(Response::builder().status(status).body(Body::from(reply)).unwrap());
+    }
     let fault = kept.faults.pop_front().unwrap_or(Fault::Pass);
     if let Fault::Status(status, after) = fault {
         let mut response = Response::builder().status(status);
@@ -197,23 +313,15 @@ fn reply(shared: &Shared, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option
         kept.hangs = true;
         return None;
     }
-    let busy = fault == Fault::SomeBusy;
-    let path = uri.path();
-    let (status, reply) = match shared.kind {
-        Kind::Elasticsearch if path == "/_bulk" => elasticsearch(&mut kept, headers, &body, busy),
-        _ if busy => (429, b"busy".to_vec()),
-        Kind::Loki if path == "/loki/api/v1/push" => loki(&mut kept, headers, &body),
-        Kind::Splunk if path == "/services/collector/event" => splunk(&mut kept, headers, &body),
-        Kind::Otlp if path == "/v1/logs" => otlp(&mut kept, headers, &body),
-        Kind::Webhook if path == "/" => webhook(&mut kept, headers, &body),
-        _ => (404, b"there is nothing at this address".to_vec()),
-    };
-    let body = match fault {
+    let request = Request { path, query, headers, body: &body, is_busy: fault == Fault::SomeBusy };
+    let (status, reply) = (shared.answer)(&mut kept, &request);
+    let (status, body) = match fault {
         Fault::BreakAfter => {
             let broken = std::io::Error::other("broken");
-            Body::from_stream(futures::stream::iter([Err::<Bytes, _>(broken)]))
+            // An answer without a body would be whole already.
+            (200, Body::from_stream(futures::stream::iter([Err::<Bytes, _>(broken)])))
         }
-        _ => Body::from(reply),
+        _ => (status, Body::from(reply)),
     };
     Some(Response::builder().status(StatusCode::from_u16(status).unwrap()).body(body).unwrap())
 }
@@ -328,8 +436,7 @@ fn splunk(kept: &mut Kept, headers: &HeaderMap, body: &[u8]) -> Reply {
             return (kept.invalid_status.unwrap_or(400), said.to_string().into_bytes());
         }
         let (run, order) = (fields["run_id"].as_str().unwrap().to_owned(), fields["sequence"].as_i64().unwrap());
-        let count = kept.records.len();
-        kept.records.insert(format!("event {count}"), Taken { run, order, message });
+        kept.take_again(Taken { run, order, message });
     }
     (200, br#"{"text":"Success","code":0}"#.to_vec())
 }

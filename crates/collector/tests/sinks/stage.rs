@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use runlog_client::Wait;
+use runlog_collector::settings::{SecretReader, SecretSource, SettingsError};
 use runlog_collector::{
-    BatchBounds, Deliverer, DeliveryStats, Destination, HttpAccess, HttpSettings, Redactor, SinkConfig, SinkFilter,
+    BatchBounds, Deliverer, DeliveryStats, Destination, Redactor, SinkConfig, SinkFilter, SinkSettings,
 };
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
@@ -17,6 +18,8 @@ use runlog_model::{Clock, Random, Record, RecordOrder, RunId, RunStatus, TaskId,
 use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::delivery::SinkMetrics;
 use runlog_store::{Store, StoreSettings};
+use secrecy::SecretString;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 /// When the first record was logged. Unit: epoch milliseconds.
@@ -105,16 +108,43 @@ impl Stage {
 
     /// A run whose records have so many bytes in a further field.
     pub(crate) async fn run_with_extra(&self, records: usize, bytes: usize) -> RunId {
+        let extra = serde_json::json!({ "payload": "x".repeat(bytes) });
+        let record = |number| Record { extra: extra.as_object().cloned().map(Box::new), ..self.record(number, false) };
+        self.run_of((0..records).map(record)).await
+    }
+
+    /// A run with one record that says this.
+    pub(crate) async fn run_with_message(&self, message: &str) -> RunId {
+        self.run_of([Record { message: Some(message.to_owned()), ..self.record(0, false) }]).await
+    }
+
+    /// A run whose records were logged a moment ago.
+    pub(crate) async fn run_now(&self, records: usize) -> RunId {
+        let now = self.clock.now();
+        self.run_of((0..records).map(|number| Record { time: now, ..self.record(number, false) })).await
+    }
+
+    /// A run whose records are all below an error but for those of these numbers.
+    pub(crate) async fn run_with_errors_at(&self, records: usize, errors: &[usize]) -> RunId {
+        let severity = |number| if errors.contains(&number) { "ERROR" } else { "INFO" };
+        let record = |number| Record { severity: Some(severity(number).to_owned()), ..self.record(number, false) };
+        self.run_of((0..records).map(record)).await
+    }
+
+    async fn run_of(&self, records: impl IntoIterator<Item = Record>) -> RunId {
         let id = self.run(0, &[]).await;
         let mut batch = self.store.ingest().begin_batch(id, None).await.unwrap();
-        for number in 0..records {
-            let extra = serde_json::json!({ "payload": "x".repeat(bytes) });
-            let record = Record { extra: extra.as_object().cloned().map(Box::new), ..self.record(number, false) };
+        for record in records {
             batch.push(&record).await.unwrap();
         }
         batch.commit().await.unwrap();
-        self.clock.0.fetch_add(31_000, Ordering::Relaxed);
+        self.pass(31_000);
         id
+    }
+
+    /// The time of the clock. Unit: epoch milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now().as_millis()
     }
 
     /// One for which time passes as it does.
@@ -229,9 +259,22 @@ impl Stage {
     }
 }
 
-pub(crate) fn http(url: &str, access: HttpAccess) -> HttpSettings {
-    let time_max = Duration::from_secs(30);
-    HttpSettings { url: url.parse().unwrap(), access, headers: Vec::new(), gzip: true, time_max }
+/// Every secret is the one that the stand-ins ask for.
+struct OneSecret;
+
+impl SecretReader for OneSecret {
+    fn read(&self, _: &SecretSource, _: &str) -> Result<SecretString, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(SecretString::from(crate::fake_server::SECRET))
+    }
+}
+
+/// A sink of this kind, with these settings beside its name.
+pub(crate) fn sink(kind: &str, settings: Value, clock: Arc<TestClock>) -> Result<SinkConfig, SettingsError> {
+    let mut given = settings.as_object().unwrap().clone();
+    given.extend([("name".to_owned(), "sink".into()), ("kind".to_owned(), kind.into())]);
+    let settings = SinkSettings::read(given).unwrap();
+    settings.check(clock.clone())?;
+    settings.config(clock, &OneSecret)
 }
 
 /// Every file below a folder, by name.

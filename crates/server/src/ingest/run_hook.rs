@@ -20,14 +20,19 @@ pub enum RunHook {
     /// `RUNLOG_TASK_ID`, and accepts the run by ending with 0.
     Command(String),
     /// An address that the run is posted to as JSON; any 2xx accepts it. The address may hold a secret.
-    Url(reqwest::Url),
+    Url {
+        /// The address.
+        url: reqwest::Url,
+        /// The client that posts.
+        http: reqwest::Client,
+    },
 }
 
 impl std::fmt::Debug for RunHook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Command(_) => f.write_str("Command(..)"),
-            Self::Url(url) => write!(f, "Url({})", url.host_str().unwrap_or("?")),
+            Self::Url { url, .. } => write!(f, "Url({})", url.host_str().unwrap_or("?")),
         }
     }
 }
@@ -90,11 +95,23 @@ impl RunHook {
     /// A command, or an address when it begins with `http://` or `https://`.
     pub fn read(text: &str) -> Result<Self, String> {
         if text.starts_with("http://") || text.starts_with("https://") {
-            return text.parse().map(Self::Url).map_err(|error| format!("the run hook is not a URL: {error}"));
+            let url = text.parse().map_err(|error| format!("the run hook is not a URL: {error}"))?;
+            let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+            let http = http.map_err(|error| format!("the run hook's client cannot be set up: {error}"))?;
+            return Ok(Self::Url { url, http });
         }
         match text.trim().is_empty() {
             true => Err("the run hook is empty; set a command or a URL".to_owned()),
             false => Ok(Self::Command(text.to_owned())),
+        }
+    }
+
+    /// The same hook, posted to with this client. A command needs none.
+    #[must_use]
+    pub fn with_client(self, client: reqwest::Client) -> Self {
+        match self {
+            Self::Url { url, .. } => Self::Url { url, http: client },
+            Self::Command(command) => Self::Command(command),
         }
     }
 
@@ -105,7 +122,7 @@ impl RunHook {
             Self::Command(command) => {
                 tokio::time::timeout(limits::RUN_HOOK_TIME_MAX, execute(command, run, &body)).await
             }
-            Self::Url(url) => tokio::time::timeout(limits::RUN_HOOK_TIME_MAX, post(url, body)).await,
+            Self::Url { url, http } => tokio::time::timeout(limits::RUN_HOOK_TIME_MAX, post(http, url, body)).await,
         };
         called.unwrap_or(Err(HookError::TimedOut))
     }
@@ -129,11 +146,7 @@ async fn execute(command: &str, run: &WantedRun<'_>, body: &[u8]) -> Result<(), 
     if status.success() { Ok(()) } else { Err(HookError::Ended(status)) }
 }
 
-async fn post(url: &reqwest::Url, body: Vec<u8>) -> Result<(), HookError> {
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| HookError::NoAnswer(error.without_url()))?;
+async fn post(client: &reqwest::Client, url: &reqwest::Url, body: Vec<u8>) -> Result<(), HookError> {
     let request = client.post(url.clone()).header("content-type", "application/json").body(body);
     let response = request.send().await.map_err(|error| HookError::NoAnswer(error.without_url()))?;
     if response.status().is_success() { Ok(()) } else { Err(HookError::Refused(response.status())) }

@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use runlog_analysis::sql::SqlSettings;
+use runlog_client::HttpClientBuilder;
 use runlog_model::RecordOrder;
 use runlog_server::{Bounds, Network, OtlpAttributes, RunHook, ToldBy};
 
 use crate::arguments::archive::{PlaceArgs, SPILL_FOLDER};
+use crate::arguments::connect::tls_of_files;
 use crate::arguments::log::LogArgs;
 use crate::arguments::span::Span;
+use crate::exit::Outcome;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -72,6 +75,8 @@ pub(crate) struct ServeArgs {
     /// on standard input, or a URL to which the JSON is posted [default: none; such requests are answered with 501]
     #[arg(long, env = "RUNLOG_RUN_HOOK", hide_env_values = true, value_name = "COMMAND|URL", value_parser = RunHook::read)]
     pub(super) run_hook: Option<RunHook>,
+    #[command(flatten)]
+    pub(super) run_hook_tls: RunHookTlsArgs,
     /// Default order of the records in a file
     #[arg(long, env = "RUNLOG_FILE_ORDER", value_enum, default_value = "desc")]
     pub(super) file_order: FileOrder,
@@ -296,5 +301,25 @@ impl From<ProxySays> for ToldBy {
             ProxySays::Forwarded => Self::Forwarded,
             ProxySays::ProxyProtocol => Self::ProxyProtocol,
         }
+    }
+}
+
+/// Certificates for a run hook that is an address.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunHookTlsArgs {
+    /// Certificates of authorities, PEM, that are trusted besides those of the machine when the run hook is an address
+    #[arg(long = "run-hook-authorities", env = "RUNLOG_RUN_HOOK_AUTHORITIES", value_name = "FILE")]
+    authorities: Option<PathBuf>,
+    /// Certificate with its private key, PEM, that is shown to the address of the run hook
+    #[arg(long = "run-hook-client-certificate", env = "RUNLOG_RUN_HOOK_CLIENT_CERTIFICATE", value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
+}
+
+impl RunHookTlsArgs {
+    /// The run hook, with a client that keeps to the proxy of the environment and to these certificates.
+    pub(super) fn with_client(&self, hook: RunHook) -> Outcome<RunHook> {
+        let tls = tls_of_files(self.authorities.as_deref(), self.client_certificate.as_deref())
+            .map_err(|failure| failure.while_doing("--run-hook-authorities and --run-hook-client-certificate"))?;
+        Ok(hook.with_client(HttpClientBuilder::new(&tls).build()?))
     }
 }

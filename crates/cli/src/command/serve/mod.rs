@@ -61,11 +61,12 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     });
     let scheme = if tls.is_some() { "https" } else { "http" };
     note(format!("runlog {} listens on {scheme}://{address}, archive in {place}", env!("CARGO_PKG_VERSION")));
+    let run_hook = args.run_hook.map(|hook| args.run_hook_tls.with_client(hook)).transpose()?;
     let server = ServerSettings {
         tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
         expires_in_as_string: args.expires_in_as_string,
-        run_hook: args.run_hook,
+        run_hook,
         metrics_by_task: args.metrics_by_task,
         stranger_requests_per_second: args.bounds.stranger_requests_per_second,
         turn_time_max: args.bounds.turn_wait.duration(),

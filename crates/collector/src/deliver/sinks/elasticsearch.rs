@@ -11,14 +11,36 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::http::{HttpSettings, Poster};
+use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
 use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+use crate::settings::SettingsError;
 
 /// How much of a reason is kept. Unit: characters.
 const REASON_CHARS_MAX: usize = 300;
 
+/// The settings of an index or data stream.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ElasticsearchSettings {
+    index: Option<String>,
+    fields: Option<Mapping>,
+}
+
+impl SinkKind for ElasticsearchSettings {
+    const NAME: &'static str = "elasticsearch";
+
+    type Sink = Elasticsearch;
+
+    fn build(&self, context: &SinkContext<'_>) -> Result<Elasticsearch, SettingsError> {
+        let http = context.http::<Self>("ApiKey")?;
+        let index = self.index.clone().ok_or("elasticsearch needs an index, or the name of a data stream")?;
+        let fields = self.fields.clone().unwrap_or_else(Elasticsearch::usual_fields);
+        Ok(Elasticsearch::new(http, index, fields, Arc::clone(&context.clock))?)
+    }
+}
+
 /// An index or data stream.
-pub struct Elasticsearch {
+pub(crate) struct Elasticsearch {
     poster: Poster,
     index: String,
     fields: Mapping,
@@ -31,7 +53,7 @@ struct BulkAnswer {
 
 impl Elasticsearch {
     /// The names of the fields when the settings give none; those of the Elastic Common Schema where it has one.
-    pub fn usual_fields() -> Mapping {
+    fn usual_fields() -> Mapping {
         Mapping::of(&[
             ("@timestamp", Field::Time),
             ("message", Field::Message),
@@ -53,7 +75,7 @@ impl Elasticsearch {
     }
 
     /// An index or data stream of this name, in which `{year}`, `{month}` and `{day}` stand for those of the record.
-    pub fn new(http: HttpSettings, index: String, fields: Mapping, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    fn new(http: HttpSettings, index: String, fields: Mapping, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let is_plain = |c: char| !c.is_ascii_uppercase() && !c.is_whitespace() && !"\\/*?\"<>|,#:{}".contains(c);
         let plain = ["{year}", "{month}", "{day}"].iter().fold(index.clone(), |index, word| index.replace(word, "1"));
         if plain.is_empty() || plain.starts_with(['-', '_', '+', '.']) || !plain.chars().all(is_plain) {
@@ -76,7 +98,7 @@ impl Elasticsearch {
 
 impl Sink for Elasticsearch {
     fn kind(&self) -> &'static str {
-        "elasticsearch"
+        ElasticsearchSettings::NAME
     }
 
     fn place(&self) -> String {

@@ -4,24 +4,84 @@
 //! same records whenever it is written, so that writing it again changes nothing.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use runlog_model::text::TextLine;
 use runlog_store::bucket::{Bucket, BucketFile, RecordFileWriter, RecordRow};
+use runlog_store::SecretUrl;
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
+use super::options::Group;
 use super::sink::{Item, RunContext, SendError};
 use super::template::Template;
+use crate::deliver::bounds::BatchBounds;
+use crate::settings::SettingsError;
 
 /// How many bytes are gathered before they are written.
 const WRITTEN_TOGETHER: usize = 256 << 10;
 /// Records of a Parquet file that are gathered before they are written.
 const FILED_TOGETHER: usize = 4_096;
 
+/// What addresses of buckets begin with.
+const BUCKET_SCHEMES: [&str; 5] = ["s3", "gs", "az", "azure", "abfss"];
+/// Where a run's files are put below the folder when nothing else is said.
+const FILE_NAME: &str = "{workspace}/{task}/{year}-{month}-{day}/{run_id}-{part}";
+
+/// The settings of a folder or bucket for files.
+#[derive(Debug, Deserialize)]
+pub(crate) struct FilesSettings {
+    folder: Option<PathBuf>,
+    bucket: Option<String>,
+    file_name: Option<Template>,
+    #[serde(default)]
+    format: FileForm,
+    compression: Option<Packing>,
+    fields: Option<Mapping>,
+}
+
+impl SinkKind for FilesSettings {
+    const NAME: &'static str = "files";
+    const GROUPS: &'static [Group] = &[Group::Records];
+    const BATCH: BatchBounds = BatchBounds { records: 1_000_000, bytes: 512 << 20 };
+
+    type Sink = Files;
+
+    fn build(&self, context: &SinkContext<'_>) -> Result<Files, SettingsError> {
+        self.check(context)?;
+        let bucket = match (&self.folder, &self.bucket) {
+            (Some(folder), _) => Bucket::in_folder(folder)?,
+            (None, bucket) => Bucket::at(&bucket_url(bucket.as_deref().unwrap_or_default())?)?,
+        };
+        let fields = self.fields.clone().unwrap_or_else(Files::usual_fields);
+        let name = self.file_name.clone().map_or_else(|| FILE_NAME.parse(), Ok)?;
+        Ok(Files::new(bucket, name, self.format, self.compression.unwrap_or_default(), fields))
+    }
+
+    fn check(&self, _context: &SinkContext<'_>) -> Result<(), SettingsError> {
+        if self.folder.is_some() == self.bucket.is_some() {
+            return Err("files need either a folder or a bucket".into());
+        }
+        if self.format == FileForm::Parquet && (self.compression.is_some() || self.fields.is_some()) {
+            return Err("parquet has columns and compression of its own: no fields, no compression".into());
+        }
+        if self.format == FileForm::Text && self.fields.is_some() {
+            return Err("lines of text have fields of their own: no fields".into());
+        }
+        Ok(())
+    }
+}
+
+fn bucket_url(text: &str) -> Result<SecretUrl, SettingsError> {
+    Ok(SecretUrl::read(text, &BUCKET_SCHEMES)?)
+}
+
 /// A folder or bucket for files.
-pub struct Files {
+pub(crate) struct Files {
     bucket: Bucket,
     name: Template,
     form: FileForm,
@@ -30,9 +90,11 @@ pub struct Files {
 }
 
 /// The form of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileForm {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FileForm {
     /// A JSON object a line.
+    #[default]
     Ndjson,
     /// Lines for people, as the TEXT form of a log.
     Text,
@@ -41,9 +103,11 @@ pub enum FileForm {
 }
 
 /// How a file is compressed. Parquet is, inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Packing {
     /// Not.
+    #[default]
     None,
     /// By gzip.
     Gzip,
@@ -72,7 +136,7 @@ enum Packer {
 
 impl Files {
     /// The names of the fields of NDJSON when the settings give none: those of the API, and those of the run.
-    pub fn usual_fields() -> Mapping {
+    fn usual_fields() -> Mapping {
         Mapping::of(&[
             ("id", Field::Id),
             ("sequence", Field::Sequence),
@@ -95,17 +159,17 @@ impl Files {
     }
 
     /// Files of a form, named by a template; `fields` are those of NDJSON.
-    pub fn new(bucket: Bucket, name: Template, form: FileForm, packing: Packing, fields: Mapping) -> Self {
+    fn new(bucket: Bucket, name: Template, form: FileForm, packing: Packing, fields: Mapping) -> Self {
         Self { bucket, name, form, packing, fields }
     }
 
     /// Where they lie, without secrets.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         self.bucket.place().to_owned()
     }
 
     /// Writes a file and removes it.
-    pub async fn check(&self) -> Result<(), SendError> {
+    pub(crate) async fn check(&self) -> Result<(), SendError> {
         self.bucket.check().await.map_err(|error| away(&error))
     }
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, StatusCode};
-use runlog_client::retry_after;
+use runlog_client::{HttpClientBuilder, TlsSettings, retry_after};
 use runlog_model::Clock;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::sink::SendError;
+use crate::error_chain::error_chain;
 
 /// The longest answer that is read. Unit: bytes. That to a batch of some thousand records is about a megabyte.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -40,39 +41,53 @@ const TOO_LARGE: [&str; 15] = [
 ];
 /// How much of an answer is shown of one that is not understood. Unit: characters.
 const ANSWER_CHARS_SHOWN: usize = 300;
+/// How much of it is searched for secrets before it is shortened. Unit: characters.
+const ANSWER_CHARS_READ: usize = 16_384;
+/// Shorter secrets are not removed: they would occur in every text. Unit: bytes.
+const SECRET_BYTES_MIN: usize = 4;
 
-/// Where requests go and what lets them in.
+/// Where requests go, and how.
 #[derive(Debug, Clone)]
-pub struct HttpSettings {
+pub(crate) struct HttpSettings {
     /// The address.
-    pub url: Url,
-    /// What lets them in.
-    pub access: HttpAccess,
+    pub(crate) url: Url,
+    /// The credentials.
+    pub(crate) access: HttpAccess,
     /// More headers.
-    pub headers: Vec<(String, SecretString)>,
-    /// Whether bodies are packed with gzip.
-    pub gzip: bool,
+    pub(crate) headers: Vec<(String, SecretString)>,
+    /// Whether bodies are compressed with gzip.
+    pub(crate) gzip: bool,
     /// How long a request may take.
-    pub time_max: Duration,
+    pub(crate) time_max: Duration,
+    /// Trusted authorities and the client certificate.
+    pub(crate) tls: TlsSettings,
 }
 
-/// What lets a request in.
+/// The credentials of requests.
 #[derive(Debug, Clone)]
-pub enum HttpAccess {
-    /// Nothing is asked for.
+pub(crate) enum HttpAccess {
+    /// None.
     Open,
     /// `Authorization: Basic …`.
     Basic(String, SecretString),
-    /// `Authorization: <word> <secret>`, such as `Bearer`, `ApiKey` or `Splunk`.
-    Word(&'static str, SecretString),
+    /// A header of any name: `<name>: <before><secret>`.
+    Header {
+        /// The name of the header.
+        name: &'static str,
+        /// What stands before the secret, such as `Bearer `.
+        before: String,
+        /// The secret.
+        secret: SecretString,
+    },
 }
 
 /// Sends bodies to one address.
 pub(crate) struct Poster {
     client: Client,
     url: Url,
-    headers: HeaderMap,
     gzip: bool,
+    /// Removed from every text of an answer that is shown.
+    secrets: Vec<SecretString>,
     clock: Arc<dyn Clock>,
 }
 
@@ -81,6 +96,31 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
     pub(crate) retry_after: Option<Duration>,
+    /// Removed from every text of the body that is shown.
+    secrets: Vec<SecretString>,
+}
+
+impl HttpAccess {
+    /// `Authorization: <scheme> <secret>`, such as `Bearer`, `ApiKey` or `Splunk`.
+    pub(crate) fn authorization(scheme: &str, secret: SecretString) -> Self {
+        Self::Header { name: "authorization", before: format!("{scheme} "), secret }
+    }
+
+    /// The header and its value, and the secret in it.
+    fn header(&self) -> Option<(&'static str, SecretString, SecretString)> {
+        match self {
+            Self::Open => None,
+            Self::Basic(user, password) => {
+                use base64::Engine;
+                let pair = format!("{user}:{}", password.expose_secret());
+                let value = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+                Some(("authorization", value.into(), password.clone()))
+            }
+            Self::Header { name, before, secret } => {
+                Some((name, format!("{before}{}", secret.expose_secret()).into(), secret.clone()))
+            }
+        }
+    }
 }
 
 impl Poster {
@@ -96,36 +136,25 @@ impl Poster {
         }
         let whole = format!("{}{path}", url.path().trim_end_matches('/'));
         url.set_path(&whole);
-        let mut headers = HeaderMap::new();
-        let mut add = |name: HeaderName, value: &str| -> Result<(), String> {
-            let mut value =
-                HeaderValue::from_str(value).map_err(|_| format!("header {name} has signs that no header has"))?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
-            Ok(())
-        };
-        match &settings.access {
-            HttpAccess::Open => {}
-            HttpAccess::Basic(user, password) => {
-                use base64::Engine;
-                let pair = format!("{user}:{}", password.expose_secret());
-                add(AUTHORIZATION, &format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))?;
-            }
-            HttpAccess::Word(word, secret) => add(AUTHORIZATION, &format!("{word} {}", secret.expose_secret()))?,
+        let text = |error: runlog_client::Error| error_chain(&error);
+        let mut builder = HttpClientBuilder::new(&settings.tls).timeout(settings.time_max);
+        let mut secrets = Vec::new();
+        if let Some((name, value, secret)) = settings.access.header() {
+            builder = builder.secret_header(name, &value).map_err(text)?;
+            secrets.push(secret);
         }
-        for (name, value) in &settings.headers {
-            let name = HeaderName::try_from(name.as_str()).map_err(|_| format!("{name:?} is no name of a header"))?;
-            add(name, value.expose_secret())?;
+        for (name, value) in settings.headers {
+            builder = builder.secret_header(&name, &value).map_err(text)?;
+            secrets.push(value);
         }
-        let client = Client::builder()
-            .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
-            // A destination that moved is a setting to change, not an address to follow with secrets in hand.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(20))
-            .timeout(settings.time_max)
-            .build()
-            .map_err(|error| format!("the HTTP client cannot be set up: {error}"))?;
-        Ok(Self { client, url, headers, gzip: settings.gzip, clock })
+        let client = builder.build().map_err(text)?;
+        Ok(Self { client, url, gzip: settings.gzip, secrets, clock })
+    }
+
+    /// Removes this secret, too, from every text of an answer that is shown.
+    pub(crate) fn hiding(mut self, secret: SecretString) -> Self {
+        self.secrets.push(secret);
+        self
     }
 
     /// The address without its query, which may hold secrets.
@@ -137,9 +166,27 @@ impl Poster {
 
     /// Sends a body, with more headers than those that are always sent.
     pub(crate) async fn post(&self, kind: &str, body: Vec<u8>, more: &[(&str, String)]) -> Result<Answer, SendError> {
-        let mut request = self.client.post(self.url.clone()).headers(self.headers.clone()).header(CONTENT_TYPE, kind);
+        self.send(kind, body, more, None).await
+    }
+
+    /// Sends a body with `Authorization: Bearer <token>`.
+    pub(crate) async fn post_as(&self, token: &SecretString, kind: &str, body: Vec<u8>) -> Result<Answer, SendError> {
+        self.send(kind, body, &[], Some(token)).await
+    }
+
+    async fn send(
+        &self,
+        kind: &str,
+        body: Vec<u8>,
+        more: &[(&str, String)],
+        token: Option<&SecretString>,
+    ) -> Result<Answer, SendError> {
+        let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, kind);
         for (name, value) in more {
             request = request.header(*name, value);
+        }
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose_secret());
         }
         let request = match self.gzip {
             false => request.body(body),
@@ -147,7 +194,7 @@ impl Poster {
         };
         let lost = |error: reqwest::Error| {
             let is_away = error.is_connect();
-            let problem = causes(&error.without_url());
+            let problem = error_chain(&error.without_url());
             if is_away { SendError::Away { problem, after: None } } else { SendError::NoAnswer(problem) }
         };
         let mut response = request.send().await.map_err(lost)?;
@@ -164,7 +211,8 @@ impl Poster {
                 break;
             }
         }
-        Ok(Answer { status, body: body.into(), retry_after: after })
+        let secrets = self.secrets.iter().chain(token).cloned().collect();
+        Ok(Answer { status, body: body.into(), retry_after: after, secrets })
     }
 }
 
@@ -199,14 +247,28 @@ impl Answer {
         self.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// The status and the beginning of the body.
+    /// The status and the beginning of the body, without the secrets that were sent.
     pub(crate) fn said(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body);
-        let text = text.trim();
+        let shown = self.shown(&String::from_utf8_lossy(&self.body));
+        match shown.is_empty() {
+            true => format!("it answered {}", self.status),
+            false => format!("it answered {}: {shown}", self.status),
+        }
+    }
+
+    /// The beginning of a text of the answer, without the secrets that were sent.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        let end = text.char_indices().nth(ANSWER_CHARS_READ).map_or(text.len(), |(end, _)| end);
+        let mut text = text[..end].trim().to_owned();
+        for secret in &self.secrets {
+            let secret = secret.expose_secret();
+            if secret.len() >= SECRET_BYTES_MIN && text.contains(secret) {
+                text = text.replace(secret, "***");
+            }
+        }
         match text.char_indices().nth(ANSWER_CHARS_SHOWN) {
-            _ if text.is_empty() => format!("it answered {}", self.status),
-            None => format!("it answered {}: {text}", self.status),
-            Some((end, _)) => format!("it answered {}: {}…", self.status, &text[..end]),
+            None => text,
+            Some((end, _)) => format!("{}…", &text[..end]),
         }
     }
 }
@@ -217,12 +279,6 @@ fn gzipped(body: &[u8]) -> Result<Vec<u8>, SendError> {
     packed.map_err(|error| SendError::Denied(format!("the body cannot be packed: {error}")))
 }
 
-/// An error with its causes, without the address.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-    causes.collect::<Vec<_>>().join(": ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,10 +286,11 @@ mod tests {
     fn settings(url: &str) -> HttpSettings {
         HttpSettings {
             url: url.parse().unwrap(),
-            access: HttpAccess::Word("Bearer", SecretString::from("a-secret")),
+            access: HttpAccess::authorization("Bearer", SecretString::from("a-secret")),
             headers: Vec::new(),
             gzip: true,
             time_max: Duration::from_secs(1),
+            tls: TlsSettings::default(),
         }
     }
 
@@ -250,7 +307,16 @@ mod tests {
         let poster =
             Poster::new(settings("https://logs.example.com/base/?key=a-secret"), "/_bulk", Arc::new(Stopped)).unwrap();
         assert_eq!(poster.place(), "https://logs.example.com/base/_bulk");
-        assert!(!format!("{:?}", poster.headers).contains("a-secret"));
+        assert!(!format!("{:?}", poster.client).contains("a-secret"));
+    }
+
+    /// Errors of a destination are kept in the archive, and some destinations repeat the key that they refuse.
+    #[test]
+    fn an_answer_that_repeats_the_secret_is_shown_without_it() {
+        let poster = Poster::new(settings("https://logs.example.com"), "", Arc::new(Stopped)).unwrap();
+        let body = Bytes::from_static(b"{\"error\": \"unknown key a-secret\"}");
+        let answer = Answer { status: StatusCode::FORBIDDEN, body, retry_after: None, secrets: poster.secrets };
+        assert_eq!(answer.said(), "it answered 403 Forbidden: {\"error\": \"unknown key ***\"}");
     }
 
     #[test]

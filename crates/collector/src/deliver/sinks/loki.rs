@@ -9,19 +9,59 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_model::{Clock, Timestamp};
+use secrecy::SecretString;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::http::{HttpSettings, Poster};
+use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping, Source};
-use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+use super::sink::{
+    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, time_before,
+};
+use crate::deliver::bounds::BatchBounds;
+use crate::settings::{SettingsError, Time};
 
 /// Most labels of a stream, as Loki has it when nobody set it otherwise.
 const LABELS_MAX: usize = 15;
 /// What Loki says before the time from which on it takes lines.
 const OLDEST: &str = "oldest acceptable timestamp is: ";
 
+/// How old a record may be when the settings do not say: Loki's own `reject_old_samples_max_age` when nobody set that.
+const AGE_MAX: Duration = Duration::from_secs(168 * 3_600);
+
+/// The settings of a Loki.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LokiSettings {
+    labels: Option<Mapping>,
+    metadata: Option<Mapping>,
+    tenant: Option<String>,
+    /// Zero: whatever the age.
+    max_age: Option<Time>,
+    fields: Option<Mapping>,
+}
+
+impl SinkKind for LokiSettings {
+    const NAME: &'static str = "loki";
+    // Loki wants about a megabyte.
+    const BATCH: BatchBounds = BatchBounds { records: 1_000, bytes: 800 << 10 };
+
+    type Sink = Loki;
+
+    fn build(&self, context: &SinkContext<'_>) -> Result<Loki, SettingsError> {
+        let mut http = context.http::<Self>("Bearer")?;
+        let tenant = self.tenant.iter().map(|tenant| ("X-Scope-OrgID".to_owned(), SecretString::from(tenant.clone())));
+        http.headers.splice(0..0, tenant);
+        let labels = self.labels.clone().unwrap_or_else(Loki::usual_labels);
+        let metadata = self.metadata.clone().unwrap_or_else(Loki::usual_metadata);
+        let loki = Loki::new(http, labels, self.fields.clone(), metadata, Arc::clone(&context.clock))?;
+        let age_max = self.max_age.map_or(AGE_MAX, |time| time.0);
+        Ok(loki.with_age_max(Some(age_max).filter(|age| !age.is_zero())))
+    }
+}
+
 /// A Loki.
-pub struct Loki {
+pub(crate) struct Loki {
     poster: Poster,
     labels: Mapping,
     /// Nothing: the line is the message.
@@ -32,7 +72,7 @@ pub struct Loki {
 
 impl Loki {
     /// The labels when the settings give none: few, and each with few values.
-    pub fn usual_labels() -> Mapping {
+    fn usual_labels() -> Mapping {
         Mapping::new(vec![
             ("service_name".to_owned(), Source::Field(Field::Task)),
             ("job".to_owned(), Source::Text("runlog".to_owned())),
@@ -43,7 +83,7 @@ impl Loki {
     }
 
     /// What stands beside a line, not indexed, when the settings do not say.
-    pub fn usual_metadata() -> Mapping {
+    fn usual_metadata() -> Mapping {
         Mapping::of(&[
             ("record_id", Field::Id),
             ("run_id", Field::RunId),
@@ -57,7 +97,7 @@ impl Loki {
     }
 
     /// A Loki, with what streams are labelled with, what a line is (nothing: the message), and what stands beside it.
-    pub fn new(
+    fn new(
         http: HttpSettings,
         labels: Mapping,
         line: Option<Mapping>,
@@ -86,7 +126,7 @@ impl Loki {
     }
 
     /// Takes nothing older than this; without a limit the age does not matter.
-    pub fn with_age_max(mut self, age_max: Option<Duration>) -> Self {
+    fn with_age_max(mut self, age_max: Option<Duration>) -> Self {
         self.age_max = age_max;
         self
     }
@@ -115,7 +155,7 @@ impl Loki {
 
 impl Sink for Loki {
     fn kind(&self) -> &'static str {
-        "loki"
+        LokiSettings::NAME
     }
 
     fn place(&self) -> String {
@@ -132,8 +172,7 @@ impl Sink for Loki {
     }
 
     fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
-        let age_ms = i64::try_from(self.age_max?.as_millis()).unwrap_or(i64::MAX);
-        Some(now.plus_millis(-age_ms))
+        self.age_max.map(|age_max| time_before(now, age_max))
     }
 
     fn encode(&self, run: &RunContext, item: &Item) -> Encoded {

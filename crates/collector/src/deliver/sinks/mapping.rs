@@ -1,18 +1,21 @@
 //! Which fields of a record and its run go out, and under which names.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::sink::{Item, RunContext};
 
 /// Names there, and what stands under each.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Mapping(Vec<(String, Source)>);
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>")]
+pub(crate) struct Mapping(Vec<(String, Source)>);
 
 /// What stands under a name.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Source {
+pub(crate) enum Source {
     /// Something that is known of every record or run.
     Field(Field),
     /// A further field of the record, as it came.
@@ -25,13 +28,13 @@ macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
         /// What is known of records and runs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Field {
+        pub(crate) enum Field {
             $($(#[$doc])* $variant,)+
         }
 
         impl Field {
             /// Every field, by the name that settings use.
-            pub const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+            pub(crate) const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
         }
     };
 }
@@ -83,7 +86,7 @@ fields! {
 
 impl Field {
     /// True for what has as many values as there are records or runs, which no index of labels bears.
-    pub fn is_unbounded(self) -> bool {
+    pub(crate) fn is_unbounded(self) -> bool {
         use Field::{Extra, FinishedAt, Id, Message, RunId, Sequence, StartedAt, Time, TimeMs};
         matches!(self, Id | Sequence | Time | TimeMs | Message | Extra | RunId | StartedAt | FinishedAt)
     }
@@ -138,7 +141,7 @@ impl FromStr for Source {
 
 impl Source {
     /// What it is of a record; null when it has none.
-    pub fn value(&self, run: &RunContext, item: &Item) -> Value {
+    pub(crate) fn value(&self, run: &RunContext, item: &Item) -> Value {
         match self {
             Self::Field(field) => field.of(run, item),
             Self::Extra(name) => {
@@ -149,7 +152,7 @@ impl Source {
     }
 
     /// The same as a text; none when it has none.
-    pub fn text(&self, run: &RunContext, item: &Item) -> Option<String> {
+    pub(crate) fn text(&self, run: &RunContext, item: &Item) -> Option<String> {
         match self.value(run, item) {
             Value::Null => None,
             Value::String(text) => Some(text),
@@ -158,30 +161,39 @@ impl Source {
     }
 }
 
+/// Reads names there and what stands under each, as settings have it.
+impl TryFrom<BTreeMap<String, String>> for Mapping {
+    type Error = String;
+
+    fn try_from(fields: BTreeMap<String, String>) -> Result<Self, String> {
+        fields.into_iter().map(|(name, source)| Ok((name, source.parse()?))).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 impl Mapping {
     /// These names and sources, in this order.
-    pub fn new(fields: Vec<(String, Source)>) -> Self {
+    pub(crate) fn new(fields: Vec<(String, Source)>) -> Self {
         Self(fields)
     }
 
     /// From names there and names here, which are known to be right.
-    pub fn of(fields: &[(&str, Field)]) -> Self {
+    pub(crate) fn of(fields: &[(&str, Field)]) -> Self {
         Self(fields.iter().map(|(name, field)| ((*name).to_owned(), Source::Field(*field))).collect())
     }
 
     /// The names and sources.
-    pub fn fields(&self) -> &[(String, Source)] {
+    pub(crate) fn fields(&self) -> &[(String, Source)] {
         &self.0
     }
 
     /// A record as an object; what it does not have is left out.
-    pub fn document(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
+    pub(crate) fn document(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
         let fields = self.0.iter().map(|(name, source)| (name.clone(), source.value(run, item)));
         fields.filter(|(_, value)| !value.is_null()).collect()
     }
 
     /// The same with texts only.
-    pub fn texts(&self, run: &RunContext, item: &Item) -> Vec<(String, String)> {
+    pub(crate) fn texts(&self, run: &RunContext, item: &Item) -> Vec<(String, String)> {
         self.0.iter().filter_map(|(name, source)| Some((name.clone(), source.text(run, item)?))).collect()
     }
 }

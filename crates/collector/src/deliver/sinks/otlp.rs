@@ -14,21 +14,38 @@ use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use runlog_model::Clock;
 use runlog_model::record::Severity;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::http::{Answer, HttpSettings, Poster};
+use super::kind::{SinkContext, SinkKind};
 use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+use crate::settings::SettingsError;
 
 const PROTOBUF: &str = "application/x-protobuf";
 
+/// The settings of a receiver of OTLP: none of its own.
+#[derive(Debug, Deserialize)]
+pub(crate) struct OtlpSettings {}
+
+impl SinkKind for OtlpSettings {
+    const NAME: &'static str = "otlp";
+
+    type Sink = Otlp;
+
+    fn build(&self, context: &SinkContext<'_>) -> Result<Otlp, SettingsError> {
+        Ok(Otlp::new(context.http::<Self>("Bearer")?, Arc::clone(&context.clock))?)
+    }
+}
+
 /// A receiver of OTLP.
-pub struct Otlp {
+pub(crate) struct Otlp {
     poster: Poster,
 }
 
 impl Otlp {
     /// A receiver; the path `/v1/logs` is added to its address.
-    pub fn new(http: HttpSettings, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    fn new(http: HttpSettings, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let path = if http.url.path().ends_with("/v1/logs") { "" } else { "/v1/logs" };
         Ok(Self { poster: Poster::new(http, path, clock)? })
     }
@@ -36,7 +53,7 @@ impl Otlp {
 
 impl Sink for Otlp {
     fn kind(&self) -> &'static str {
-        "otlp"
+        OtlpSettings::NAME
     }
 
     fn place(&self) -> String {

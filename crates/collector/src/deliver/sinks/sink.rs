@@ -9,6 +9,8 @@ use std::time::Duration;
 use runlog_model::{Record, Run, Timestamp};
 use runlog_store::delivery::RecordKey;
 
+use crate::deliver::bounds::BatchBounds;
+
 /// What stands around a record, and around a head with its records, at most. Unit: bytes.
 const RECORD_BYTES: usize = 12;
 const HEAD_BYTES: usize = 32;
@@ -32,6 +34,11 @@ pub trait Sink: Send + Sync {
 
     /// Sends a batch once. What became of its records.
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse>;
+
+    /// The largest request that it accepts: larger batches are split before they are sent.
+    fn batch_max(&self) -> BatchBounds {
+        BatchBounds { records: usize::MAX, bytes: usize::MAX }
+    }
 
     /// Records from before then are not taken there; none when age does not matter.
     fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
@@ -172,6 +179,20 @@ impl SinkResponse {
     pub fn all_taken(records: usize) -> Self {
         Self::Each(vec![RecordOutcome::Taken; records])
     }
+}
+
+/// The time so long before another.
+pub(crate) fn time_before(time: Timestamp, age: Duration) -> Timestamp {
+    time.plus_millis(-i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Bodies that are JSON each, as one array.
+pub(crate) fn json_array(records: &[Encoded]) -> Vec<u8> {
+    let bodies: Vec<&[u8]> = records.iter().map(|record| record.body.as_slice()).collect();
+    let mut array = b"[".to_vec();
+    array.extend_from_slice(&bodies.join(&b','));
+    array.push(b']');
+    array
 }
 
 /// Counts what is written.

@@ -10,11 +10,45 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::http::{Answer, HttpSettings, Poster};
+use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
 use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+use crate::deliver::bounds::BatchBounds;
+use crate::settings::SettingsError;
+
+/// The settings of an event collector.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SplunkSettings {
+    index: Option<String>,
+    source_type: Option<String>,
+    source: Option<String>,
+    fields: Option<Mapping>,
+}
+
+impl SinkKind for SplunkSettings {
+    const NAME: &'static str = "splunk";
+    // It takes a megabyte unless it is set otherwise, unpacked.
+    const BATCH: BatchBounds = BatchBounds { records: 1_000, bytes: 800 << 10 };
+
+    type Sink = Splunk;
+
+    fn build(&self, context: &SinkContext<'_>) -> Result<Splunk, SettingsError> {
+        let http = context.http::<Self>("Splunk")?;
+        if context.login.token.is_none() {
+            return Err("splunk needs the token of an event collector".into());
+        }
+        let fields = self.fields.clone().unwrap_or_else(Splunk::usual_fields);
+        let place = SplunkPlace {
+            index: self.index.clone(),
+            source_type: self.source_type.clone(),
+            source: self.source.clone(),
+        };
+        Ok(Splunk::new(http, place, fields, Arc::clone(&context.clock))?)
+    }
+}
 
 /// An event collector.
-pub struct Splunk {
+pub(crate) struct Splunk {
     poster: Poster,
     place: SplunkPlace,
     fields: Mapping,
@@ -22,13 +56,13 @@ pub struct Splunk {
 
 /// Where events go in Splunk; what is absent is as the token says.
 #[derive(Debug, Clone, Default)]
-pub struct SplunkPlace {
+struct SplunkPlace {
     /// The index.
-    pub index: Option<String>,
+    index: Option<String>,
     /// The source type.
-    pub source_type: Option<String>,
+    source_type: Option<String>,
     /// The source.
-    pub source: Option<String>,
+    source: Option<String>,
 }
 
 /// `{"text":"Invalid data format","code":6,"invalid-event-number":3}`.
@@ -42,7 +76,7 @@ struct SplunkAnswer {
 
 impl Splunk {
     /// The names of the fields when the settings give none.
-    pub fn usual_fields() -> Mapping {
+    fn usual_fields() -> Mapping {
         Mapping::of(&[
             ("message", Field::Message),
             ("severity", Field::Severity),
@@ -61,7 +95,7 @@ impl Splunk {
     }
 
     /// An event collector.
-    pub fn new(http: HttpSettings, place: SplunkPlace, fields: Mapping, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    fn new(http: HttpSettings, place: SplunkPlace, fields: Mapping, clock: Arc<dyn Clock>) -> Result<Self, String> {
         Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, place, fields })
     }
 
@@ -84,7 +118,7 @@ impl Splunk {
 
 impl Sink for Splunk {
     fn kind(&self) -> &'static str {
-        "splunk"
+        SplunkSettings::NAME
     }
 
     fn place(&self) -> String {

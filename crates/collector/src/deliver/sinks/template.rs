@@ -2,14 +2,17 @@
 
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 use super::sink::RunContext;
 
 /// The longest name of a task or workspace in a file name. Unit: characters.
 const NAME_CHARS_MAX: usize = 80;
 
 /// What a file name is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Template(Vec<Piece>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -32,6 +35,14 @@ const WORDS: [&str; 12] = [
     "day",
     "hour",
 ];
+
+impl TryFrom<String> for Template {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
 
 impl FromStr for Template {
     type Err = String;
@@ -65,7 +76,7 @@ impl FromStr for Template {
 
 impl Template {
     /// The name for a part of a run, without what says its form.
-    pub fn name(&self, run: &RunContext, part: u64) -> String {
+    pub(crate) fn name(&self, run: &RunContext, part: u64) -> String {
         let ended = run.ended_at().to_string();
         self.0
             .iter()

@@ -9,14 +9,37 @@ use std::sync::Arc;
 use runlog_model::Clock;
 use runlog_model::record::Severity;
 use secrecy::SecretString;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::http::{HttpSettings, Poster};
+use super::kind::{SinkContext, SinkKind};
+use super::options::Group;
 use super::sink::{RunContext, SendError};
+use crate::settings::{SecretSource, SettingsError};
 use crate::signature::signature;
 
+/// The settings of a webhook.
+#[derive(Debug, Deserialize)]
+pub(crate) struct WebhookSettings {
+    signing_secret: Option<SecretSource>,
+}
+
+impl SinkKind for WebhookSettings {
+    const NAME: &'static str = "webhook";
+    const GROUPS: &'static [Group] = &[Group::Http, Group::Login];
+    const GZIP: bool = false;
+
+    type Sink = Webhook;
+
+    fn build(&self, context: &SinkContext<'_>) -> Result<Webhook, SettingsError> {
+        let secret = self.signing_secret.as_ref().map(|source| context.secret("signing_secret", source)).transpose()?;
+        Ok(Webhook::new(context.http::<Self>("Bearer")?, secret, Arc::clone(&context.clock))?)
+    }
+}
+
 /// A webhook.
-pub struct Webhook {
+pub(crate) struct Webhook {
     poster: Poster,
     secret: Option<SecretString>,
     clock: Arc<dyn Clock>,
@@ -24,17 +47,17 @@ pub struct Webhook {
 
 impl Webhook {
     /// A webhook; without a secret its requests are not signed.
-    pub fn new(http: HttpSettings, secret: Option<SecretString>, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    fn new(http: HttpSettings, secret: Option<SecretString>, clock: Arc<dyn Clock>) -> Result<Self, String> {
         Ok(Self { poster: Poster::new(http, "", Arc::clone(&clock))?, secret, clock })
     }
 
     /// Where it is, without secrets.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         self.poster.place()
     }
 
     /// Sends `{"type": "ping"}`.
-    pub async fn check(&self) -> Result<(), SendError> {
+    pub(crate) async fn check(&self) -> Result<(), SendError> {
         self.post("ping", json!({ "id": "ping", "type": "ping" })).await
     }
 

@@ -1,0 +1,95 @@
+//! Builds every HTTP client: for the API, downloads, sinks, webhooks and hooks.
+//!
+//! All of them use the proxy of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), send the same user agent, and do
+//! not follow redirects while their requests carry secrets.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::link_guard::LinkGuard;
+use super::tls::TlsSettings;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long it may take to connect.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Builds an HTTP client.
+#[derive(Debug)]
+pub struct HttpClientBuilder {
+    http: reqwest::ClientBuilder,
+    headers: HeaderMap,
+}
+
+impl HttpClientBuilder {
+    /// A client with these certificates. Requests have no time-out unless one is set.
+    pub fn new(tls: &TlsSettings) -> Self {
+        let http = tls
+            .begin()
+            .user_agent(concat!("runlog/", env!("CARGO_PKG_VERSION")))
+            // A request that carries secrets is not repeated at another address.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIME_MAX);
+        Self { http, headers: HeaderMap::new() }
+    }
+
+    /// How long a request may take, until its answer is read.
+    #[must_use]
+    pub fn timeout(mut self, time_max: Duration) -> Self {
+        self.http = self.http.timeout(time_max);
+        self
+    }
+
+    /// Adds a header to each request, and marks its value as sensitive. Replaces an earlier one of the same name.
+    ///
+    /// Fails when the name or the value is not valid in a header; the message does not contain the value.
+    pub fn secret_header(mut self, name: &str, value: &SecretString) -> Result<Self> {
+        let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
+        let name = HeaderName::try_from(name).map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
+        let mut value = HeaderValue::from_str(value.expose_secret())
+            .map_err(|_| invalid(format!("header {name} has characters that no header has")))?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// Follows redirects. For clients whose requests carry no secrets.
+    #[must_use]
+    pub(crate) fn following_redirects(mut self) -> Self {
+        self.http = self.http.redirect(reqwest::redirect::Policy::default());
+        self
+    }
+
+    /// For links to files: the guard resolves each host, so no proxy is used, which would resolve it itself. `silence_max`
+    /// is the longest time without a byte.
+    #[must_use]
+    pub(super) fn for_links(mut self, guard: LinkGuard, silence_max: Duration) -> Self {
+        self.http = self.http.no_proxy().dns_resolver(guard).read_timeout(silence_max);
+        self
+    }
+
+    /// The client. Fails when its certificates cannot be used.
+    pub fn build(self) -> Result<reqwest::Client> {
+        self.http
+            .default_headers(self.headers)
+            .build()
+            .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_header_is_refused_without_showing_its_value() {
+        let builder = || HttpClientBuilder::new(&TlsSettings::default());
+        let error = builder().secret_header("DD-API-KEY", &SecretString::from("a\nsecret")).unwrap_err().to_string();
+        assert!(error.contains("dd-api-key") && !error.contains("secret"), "{error}");
+        let error = builder().secret_header("two words", &SecretString::from("hunter2")).unwrap_err().to_string();
+        assert!(error.contains("two words") && !error.contains("hunter2"), "{error}");
+        let known = builder().secret_header("DD-API-KEY", &SecretString::from("hunter2")).unwrap();
+        assert!(!format!("{known:?}").contains("hunter2"));
+    }
+}

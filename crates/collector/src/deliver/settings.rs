@@ -1,0 +1,251 @@
+//! The settings of a sink: those of every sink, those of groups, and those of its kind.
+//!
+//! They stand in one table, and `kind` says which there are. serde's own `tag` and `flatten` are not used for that: with
+//! them an error says neither which setting is wrong, and so on which line, nor which names could have been meant.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use runlog_model::{Clock, RunStatus, TaskId};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess};
+use serde_json::{Map, Value};
+
+use super::bounds::BatchBounds;
+use super::config::{SinkConfig, SinkFilter};
+use super::names::names_of;
+use super::redact::{Redaction, Redactor};
+use super::sinks::kind::SinkContext;
+use super::sinks::options::{Group, HttpOptions, LoginOptions, RecordOptions};
+use super::sinks::{KindInfo, KindSettings};
+use crate::settings::{Name, SecretReader, SettingsError};
+
+/// The setting that selects the kind.
+const KIND: &str = "kind";
+/// Runs that are delivered at a time by default.
+const PARALLEL: usize = 2;
+
+/// The settings of one sink.
+#[derive(Debug)]
+pub struct SinkSettings {
+    common: CommonOptions,
+    records: RecordOptions,
+    http: HttpOptions,
+    login: LoginOptions,
+    info: &'static KindInfo,
+    kind: KindSettings,
+}
+
+/// An error in the settings of a sink.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SinkSettingsError {
+    /// The setting that is wrong; none when one is missing.
+    pub setting: Option<String>,
+    /// What is wrong with it.
+    pub message: String,
+    /// The unknown word, if that is the error.
+    pub unknown: Option<UnknownWord>,
+}
+
+/// An unknown word, and those that are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownWord {
+    /// The word.
+    pub word: String,
+    /// The words that are known instead.
+    pub known: Vec<&'static str>,
+}
+
+/// Settings of every sink.
+#[derive(Debug, Deserialize)]
+struct CommonOptions {
+    name: Name,
+    #[serde(default)]
+    environments: Vec<String>,
+    #[serde(default)]
+    workspaces: Vec<String>,
+    #[serde(default)]
+    tasks: Vec<TaskId>,
+    #[serde(default)]
+    task_names: Vec<String>,
+    #[serde(default)]
+    statuses: Vec<RunStatus>,
+    #[serde(default)]
+    redact: Vec<Redaction>,
+    parallel: Option<usize>,
+}
+
+impl SinkSettings {
+    /// Reads the settings of one sink from its table.
+    pub fn read(mut given: Map<String, Value>) -> Result<Self, SinkSettingsError> {
+        let kind = given.remove(KIND).ok_or_else(|| missing(format!("a sink needs a kind: {}", kinds())))?;
+        let kind = kind.as_str().unwrap_or_default().to_owned();
+        let Some(info) = KindSettings::ALL.iter().find(|info| info.name == kind) else {
+            let message = format!("there is no kind of sink {kind:?}, only {}", kinds());
+            let known = KindSettings::ALL.iter().map(|info| info.name).collect();
+            let unknown = Some(UnknownWord { word: kind, known });
+            return Err(SinkSettingsError { setting: Some(KIND.to_owned()), message, unknown });
+        };
+        let unknown = given.keys().find(|name| !info.names().contains(name.as_str()));
+        if let Some(name) = unknown {
+            return Err(info.has_no(name));
+        }
+        let common = take(&mut given)?;
+        let records = info.take_group(Group::Records, &mut given)?;
+        let http = info.take_group(Group::Http, &mut given)?;
+        let login = info.take_group(Group::Login, &mut given)?;
+        let own = located(given, |own| KindSettings::read(info.name, own))?;
+        let kind = own.ok_or_else(|| missing(format!("there is no kind {}", info.name)))?;
+        Ok(Self { common, records, http, login, info, kind })
+    }
+
+    /// The names of all settings of all kinds.
+    pub fn names() -> BTreeSet<&'static str> {
+        KindSettings::ALL.iter().flat_map(KindInfo::names).collect()
+    }
+
+    /// The name of the sink.
+    pub fn name(&self) -> &str {
+        &self.common.name.0
+    }
+
+    /// What it is, such as `loki`.
+    pub fn kind(&self) -> &'static str {
+        self.info.name
+    }
+
+    /// Checks the settings without reading secrets and without side effects.
+    pub fn check(&self, clock: Arc<dyn Clock>) -> Result<(), SettingsError> {
+        self.bounds()?;
+        self.kind.check(&self.context(clock, None))
+    }
+
+    /// Reads the secrets and builds the sink. Sends nothing.
+    pub fn config(&self, clock: Arc<dyn Clock>, secrets: &dyn SecretReader) -> Result<SinkConfig, SettingsError> {
+        let common = &self.common;
+        Ok(SinkConfig {
+            name: self.name().to_owned(),
+            destination: self.kind.destination(&self.context(clock, Some(secrets)))?,
+            filter: SinkFilter {
+                environments: common.environments.clone(),
+                workspaces: common.workspaces.clone(),
+                tasks: common.tasks.clone(),
+                task_names: common.task_names.clone(),
+                statuses: common.statuses.clone(),
+                severity: self.records.severity,
+            },
+            redactor: Redactor::new(common.redact.clone()),
+            bounds: self.bounds()?,
+            parallel: common.parallel.unwrap_or(PARALLEL).max(1),
+        })
+    }
+
+    fn context<'a>(&'a self, clock: Arc<dyn Clock>, secrets: Option<&'a dyn SecretReader>) -> SinkContext<'a> {
+        SinkContext { name: self.name(), clock, http: &self.http, login: &self.login, secrets }
+    }
+
+    fn bounds(&self) -> Result<BatchBounds, SettingsError> {
+        let KindInfo { name, batch, batch_max, .. } = *self.info;
+        let bound = |setting: &str, given: Option<usize>, usual: usize, most: usize| match given {
+            Some(given) if given > most => Err(format!("{setting} is at most {most}: {name} takes no more at a time")),
+            given => Ok(given.unwrap_or(usual).max(1)),
+        };
+        Ok(BatchBounds {
+            records: bound("batch_records", self.records.batch_records, batch.records, batch_max.records)?,
+            bytes: bound("batch_bytes", self.records.batch_bytes, batch.bytes, batch_max.bytes)?,
+        })
+    }
+}
+
+impl KindInfo {
+    /// The names of all settings of this kind.
+    fn names(&self) -> BTreeSet<&'static str> {
+        let shared = self.groups.iter().flat_map(|group| match group {
+            Group::Records => names_of::<RecordOptions>(),
+            Group::Http => names_of::<HttpOptions>(),
+            Group::Login => names_of::<LoginOptions>(),
+        });
+        let all = names_of::<CommonOptions>().iter().chain(shared).chain((self.own_names)());
+        all.copied().chain([KIND]).collect()
+    }
+
+    /// Removes and reads the settings of a group, if this kind has it.
+    fn take_group<T: for<'de> Deserialize<'de> + Default>(
+        &self,
+        group: Group,
+        given: &mut Map<String, Value>,
+    ) -> Result<T, SinkSettingsError> {
+        if self.groups.contains(&group) { take(given) } else { Ok(T::default()) }
+    }
+
+    /// The error that this kind has no such setting.
+    fn has_no(&self, setting: &str) -> SinkSettingsError {
+        let others = KindSettings::ALL.iter().filter(|info| info.names().contains(setting)).map(|info| info.name);
+        let others: Vec<&str> = others.collect();
+        let (message, unknown) = match others.is_empty() {
+            true => {
+                let known = self.names().into_iter().collect();
+                let unknown = UnknownWord { word: setting.to_owned(), known };
+                (format!("there is no setting {setting:?} here"), Some(unknown))
+            }
+            false => (format!("{setting} is no setting of {}, only of {}", self.name, others.join(", ")), None),
+        };
+        SinkSettingsError { setting: Some(setting.to_owned()), message, unknown }
+    }
+}
+
+fn kinds() -> String {
+    let names: Vec<&str> = KindSettings::ALL.iter().map(|info| info.name).collect();
+    names.join(", ")
+}
+
+fn missing(message: String) -> SinkSettingsError {
+    SinkSettingsError { setting: None, message, unknown: None }
+}
+
+/// Removes and reads the settings of a group.
+fn take<T: for<'de> Deserialize<'de>>(given: &mut Map<String, Value>) -> Result<T, SinkSettingsError> {
+    let names = names_of::<T>().iter();
+    located(names.filter_map(|name| given.remove_entry(*name)).collect(), |mine| T::deserialize(mine))
+}
+
+/// Reads settings; an error names the setting.
+fn located<T>(
+    given: Map<String, Value>,
+    read: impl FnOnce(MapAccessDeserializer<Tracked<'_>>) -> Result<T, serde_json::Error>,
+) -> Result<T, SinkSettingsError> {
+    let at = RefCell::new(None);
+    let tracked = Tracked { given: given.into_iter(), value: None, at: &at };
+    read(MapAccessDeserializer::new(tracked)).map_err(|error| {
+        let (setting, message) = (at.take(), error.to_string());
+        SinkSettingsError { setting, message, unknown: None }
+    })
+}
+
+/// Yields settings one after another, and records the one that is being read.
+struct Tracked<'a> {
+    given: serde_json::map::IntoIter,
+    value: Option<Value>,
+    at: &'a RefCell<Option<String>>,
+}
+
+impl<'de> MapAccess<'de> for Tracked<'_> {
+    type Error = serde_json::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
+        let Some((name, value)) = self.given.next() else {
+            self.at.take();
+            return Ok(None);
+        };
+        self.value = Some(value);
+        *self.at.borrow_mut() = Some(name.clone());
+        seed.deserialize(name.into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
+        seed.deserialize(self.value.take().unwrap_or_default())
+    }
+}

@@ -1,0 +1,53 @@
+//! Settings that several kinds of sinks have in common.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use runlog_model::record::Severity;
+use serde::Deserialize;
+use url::Url;
+
+use crate::settings::{SecretSource, TextOrSecret, Time};
+
+/// A group of settings; each kind of sink lists the groups that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// [`RecordOptions`].
+    Records,
+    /// [`HttpOptions`].
+    Http,
+    /// [`LoginOptions`].
+    Login,
+}
+
+/// Settings of sinks that receive records.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct RecordOptions {
+    /// The least severity of a record.
+    pub(crate) severity: Option<Severity>,
+    pub(crate) batch_records: Option<usize>,
+    /// Unit: bytes, before compression.
+    pub(crate) batch_bytes: Option<usize>,
+}
+
+/// Settings of sinks that use HTTP.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct HttpOptions {
+    pub(crate) url: Option<Url>,
+    pub(crate) headers: Option<BTreeMap<String, TextOrSecret>>,
+    pub(crate) gzip: Option<bool>,
+    /// How long a request may take.
+    pub(crate) timeout: Option<Time>,
+    /// PEM file with authorities that are trusted in addition to those of the machine.
+    pub(crate) authorities: Option<PathBuf>,
+    /// The client's certificate with its private key, as PEM.
+    pub(crate) client_certificate: Option<SecretSource>,
+}
+
+/// Settings of sinks that authenticate with a token, or with a user and a password.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct LoginOptions {
+    pub(crate) token: Option<SecretSource>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<SecretSource>,
+}

@@ -1,0 +1,75 @@
+//! References to secrets. Settings never hold a secret itself.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::error::SettingsError;
+
+/// Where a secret comes from.
+// A value of another form is not shown: it may be the secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a secret is given as { env = \"…\" }, { file = \"…\" } or { command = \"…\" }, never itself"
+)]
+pub enum SecretSource {
+    /// A variable that holds it.
+    Environment(FromEnvironment),
+    /// A file that holds it.
+    File(FromFile),
+    /// A command that prints it.
+    Command(FromCommand),
+}
+
+/// A variable that holds a secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromEnvironment {
+    /// Its name.
+    pub env: String,
+}
+
+/// A file that holds a secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromFile {
+    /// Its path.
+    pub file: PathBuf,
+}
+
+/// A command that prints a secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromCommand {
+    /// What the shell is given.
+    pub command: String,
+}
+
+/// A text, or a reference to a secret.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum TextOrSecret {
+    /// The text itself.
+    Text(String),
+    /// Where it comes from.
+    Secret(SecretSource),
+}
+
+/// Reads secrets from their sources.
+pub trait SecretReader {
+    /// Reads a secret. Errors contain `what` it is, such as `sink loki: token`, and its source, but never its value.
+    fn read(&self, source: &SecretSource, what: &str) -> Result<SecretString, Box<dyn StdError + Send + Sync>>;
+}
+
+impl TextOrSecret {
+    /// The text, or the secret.
+    pub fn read(&self, secrets: &dyn SecretReader, what: &str) -> Result<SecretString, SettingsError> {
+        match self {
+            Self::Text(text) => Ok(SecretString::from(text.clone())),
+            Self::Secret(source) => secrets.read(source, what).map_err(SettingsError::Secret),
+        }
+    }
+}
