@@ -19,7 +19,7 @@ use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
 use crate::objects::intents::Intents;
 use crate::objects::metering::{ObjectCounts, ObjectStoreMetrics};
-use crate::private::{keep_private, make_private_folder};
+use crate::permissions::{create_private_folder, restrict_permissions};
 use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
 
@@ -50,7 +50,7 @@ impl Core {
         let folder = &settings.data_folder;
         if settings.catalog.is_none() || settings.objects.is_none() {
             let making = folder.clone();
-            tokio::task::spawn_blocking(move || make_private_folder(&making)).await?.map_err(|error| {
+            tokio::task::spawn_blocking(move || create_private_folder(&making)).await?.map_err(|error| {
                 let message = format!("cannot make the folder {}", folder.display());
                 Error::caused(ErrorKind::Unavailable, message, error)
             })?;
@@ -69,7 +69,7 @@ impl Core {
                 let file = folder.join("catalog.sqlite");
                 let catalog = Catalog::open_file(&file).await?;
                 // Its write-ahead log gets the same rights.
-                keep_private(&file);
+                restrict_permissions(&file);
                 catalog
             }
         };
@@ -129,11 +129,11 @@ impl Core {
     }
 
     /// Does something again that the database ended in favour of another transaction, a few times.
-    pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
+    pub(crate) async fn retry_on_contention<T, F: Future<Output = Result<T>>>(
         &self,
         act: impl FnMut() -> F,
     ) -> Result<T> {
-        contention::again_after_contention(self.random(), act).await
+        contention::retry_on_contention(self.random(), act).await
     }
 
     /// Writes these, all or none, together with others that come at this moment.

@@ -32,7 +32,7 @@ mod node_metrics;
 mod objects;
 mod page;
 mod parts;
-mod private;
+mod permissions;
 pub mod query;
 mod secret;
 mod segment;

@@ -15,7 +15,7 @@ pub(crate) const ACCOUNT_SECRET: &str = "rls_";
 pub(crate) const SESSION: &str = "rlw_";
 
 /// A new secret of the kind that `prefix` names.
-pub(crate) fn make(prefix: &str, random: &dyn Random) -> String {
+pub(crate) fn generate(prefix: &str, random: &dyn Random) -> String {
     let mut bytes = [0; 24];
     random.fill(&mut bytes);
     let body = format!("{prefix}{}", hex(&bytes));
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_mistyped_secret_is_known_at_once() {
-        let secret = make(TOKEN, &Counting);
+        let secret = generate(TOKEN, &Counting);
         assert!(is_well_formed(TOKEN, &secret));
         assert!(!is_well_formed(ACCOUNT_SECRET, &secret));
         assert!(!is_well_formed(TOKEN, &secret[..secret.len() - 1]));

@@ -77,7 +77,7 @@ impl StoreSettings {
     }
 
     /// Where the archive lies, for people: the folder, or the addresses without their secrets.
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         let folder = self.data_folder.display();
         match (&self.catalog, &self.objects) {
             (None, None) => folder.to_string(),

@@ -12,7 +12,7 @@ use crate::catalog::audit_context::AuditContext;
 use crate::core::Core;
 use crate::error::Result;
 use crate::failpoint;
-use crate::ingest::commit::{Commits, Ingest};
+use crate::ingest::commit::{CommitQueue, Ingest};
 use crate::maintain::maintenance::Maintenance;
 use crate::node_metrics::NodeMetrics;
 use crate::objects::keys;
@@ -49,8 +49,8 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(core: Core, commits: Arc<Commits>, builds: Arc<PageBuilds>, supervisor: Arc<Supervisor>) -> Self {
-        let ingest = Ingest::new(core.clone(), commits);
+    fn new(core: Core, queue: Arc<CommitQueue>, builds: Arc<PageBuilds>, supervisor: Arc<Supervisor>) -> Self {
+        let ingest = Ingest::new(core.clone(), queue);
         let pages = Pages::new(core.clone(), builds);
         let maintenance = Maintenance::new(core.clone(), ingest.clone(), pages.clone(), supervisor);
         Self {
@@ -86,10 +86,10 @@ impl Store {
     /// Fails with `Unavailable` when a place of it cannot be reached or written, with `Corrupt` when a newer version wrote it.
     pub async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
         failpoint::set_up();
-        let commits = Arc::new(Commits::new(settings.ingest_memory_bytes));
+        let queue = Arc::new(CommitQueue::new(settings.ingest_memory_bytes));
         let supervisor = Arc::new(Supervisor::new(Arc::clone(&clock)));
         let core = Core::open(settings, clock, random).await?;
-        Ok(Self(Arc::new(Parts::new(core, commits, Arc::new(PageBuilds::new()), supervisor))))
+        Ok(Self(Arc::new(Parts::new(core, queue, Arc::new(PageBuilds::new()), supervisor))))
     }
 
     /// Checks that the catalog answers and that an object can be written and removed.
@@ -118,18 +118,13 @@ impl Store {
     /// The archive for a change that is written down in the audit log: the call that makes it writes both or neither.
     pub fn with_audit(&self, audit_context: AuditContext) -> Self {
         let Parts { core, ingest, pages, maintenance, .. } = &*self.0;
-        let (commits, builds) = (Arc::clone(ingest.commits()), Arc::clone(pages.builds()));
-        Self(Arc::new(Parts::new(
-            core.with_audit(audit_context),
-            commits,
-            builds,
-            Arc::clone(maintenance.supervisor()),
-        )))
+        let (queue, builds) = (Arc::clone(ingest.queue()), Arc::clone(pages.builds()));
+        Self(Arc::new(Parts::new(core.with_audit(audit_context), queue, builds, Arc::clone(maintenance.supervisor()))))
     }
 
     /// What this process does on the archive at this moment, and what it has asked the objects for.
     pub fn node_metrics(&self) -> NodeMetrics {
-        let (ingest_held_bytes, ingest_bytes) = self.0.ingest.commits().memory_bytes();
+        let (ingest_held_bytes, ingest_bytes) = self.0.ingest.queue().memory_bytes();
         NodeMetrics {
             catalog: self.0.core.catalog().metrics(),
             objects: self.0.core.object_metrics(),

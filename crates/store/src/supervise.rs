@@ -12,7 +12,7 @@
 //! // Ends with `stop`, once what the work had in hand is done.
 //! store
 //!     .supervisor()
-//!     .keep("sweep", &stop, {
+//!     .run("sweep", &stop, {
 //!         let (store, stop) = (store.clone(), stop.clone());
 //!         move || {
 //!             let (store, stop) = (store.clone(), stop.clone());
@@ -159,7 +159,7 @@ impl Supervisor {
     /// Keeps some work going until it ends well or `stop`; at `stop` it is waited for, as it may have something in hand.
     ///
     /// Whoever gives this up aborts the work.
-    pub async fn keep<F, W, E>(&self, name: &str, stop: &CancellationToken, work: F)
+    pub async fn run<F, W, E>(&self, name: &str, stop: &CancellationToken, work: F)
     where
         F: Fn() -> W,
         W: Future<Output = Result<(), E>> + Send + 'static,
@@ -317,7 +317,7 @@ mod tests {
         let keeping = tokio::spawn({
             let (supervisor, stop) = (supervisor.clone(), stop.clone());
             async move {
-                supervisor.keep("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst))).await;
+                supervisor.run("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst))).await;
             }
         });
         let again = when(&supervisor, "sweep", |state| state.restarts == 2).await;
@@ -347,7 +347,7 @@ mod tests {
                         Ok::<_, std::io::Error>(())
                     }
                 };
-                supervisor.keep(name, &stop, work).await;
+                supervisor.run(name, &stop, work).await;
             })
         };
         let (broken, well) = (keep("seal", false), keep("sweep", true));
@@ -363,7 +363,7 @@ mod tests {
     async fn failures_do_not_count_once_work_has_been_steady() {
         let (supervisor, stop) = (supervisor(Duration::ZERO), CancellationToken::new());
         let attempts = AtomicU32::new(0);
-        let keeping = supervisor.keep("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst)));
+        let keeping = supervisor.run("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst)));
         tokio::select! {
             () = keeping => {}
             state = when(&supervisor, "sweep", |state| state.restarts == 2) => assert_eq!(state.failures_in_a_row, 0),

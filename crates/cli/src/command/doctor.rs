@@ -34,7 +34,7 @@ pub(crate) struct DoctorArgs {
 /// Looks, until it is told to stop: what it has written to look is removed then as well.
 pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
     let settings = args.archive.settings();
-    let place = settings.place();
+    let place = settings.location();
     let mut findings =
         vec![Finding::new("version", Health::Good, format!("runlog {}", env!("CARGO_PKG_VERSION")), None)];
     if let Some(folder) = folder_without_archive(&settings) {

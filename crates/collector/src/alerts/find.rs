@@ -293,7 +293,7 @@ impl Finder<'_> {
                 continue;
             }
             let text =
-                format!("the log of run {} did not come whole from {}: {}", run.run_id, run.upstream, run.problem);
+                format!("the log of run {} did not come whole from {}: {}", run.run_id, run.upstream, run.last_error);
             self.add(format!("log incomplete {} {}", run.upstream, run.run_id), "log_incomplete", text, task, run_id);
         }
         Ok(())
@@ -313,7 +313,7 @@ impl Finder<'_> {
             if waits_ms < lag_ms_max {
                 continue;
             }
-            let why = lag.problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+            let why = lag.last_error.map(|problem| format!(": {problem}")).unwrap_or_default();
             let text = format!("sink {} is behind by {}: {} runs wait{why}", lag.sink, seconds(waits_ms), lag.waiting);
             let since = self.archive.alerts.sink_behind_since(&self.rule.name, &lag.sink).await?;
             self.add(format!("sink behind {} since {since}", lag.sink), "sink_behind", text, None, None);

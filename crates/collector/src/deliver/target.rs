@@ -69,7 +69,8 @@ impl Finished {
             Self::Sent { outcome, ends_part } => (outcome, ends_part),
             Self::Written { ends_part } => {
                 let delivered = records as u64;
-                let step = DeliveryStep { until, delivered, left_out, ends_part, ..DeliveryStep::default() };
+                let step =
+                    DeliveryStep { until, delivered, filtered_out: left_out, ends_part, ..DeliveryStep::default() };
                 return (step, None);
             }
         };
@@ -77,7 +78,7 @@ impl Finished {
             let step = DeliveryStep {
                 until,
                 delivered: outcome.taken(),
-                left_out,
+                filtered_out: left_out,
                 too_old,
                 refused: outcome.into_refused(),
                 ends_part,

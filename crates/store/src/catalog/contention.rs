@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 
 /// Does something again that the database ended in favour of another transaction, a few times.
-pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
+pub(crate) async fn retry_on_contention<T, F: Future<Output = Result<T>>>(
     random: &dyn Random,
     mut act: impl FnMut() -> F,
 ) -> Result<T> {
@@ -20,7 +20,7 @@ pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
         match act().await {
             Err(error) if tries < limits::CONTENTION_ATTEMPTS_MAX && is_contention(&error) => {
                 tries += 1;
-                wait_after_contention(random, tries, &error).await;
+                contention_backoff(random, tries, &error).await;
             }
             outcome => return outcome,
         }
@@ -28,7 +28,7 @@ pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
 }
 
 /// Waits before a transaction is made again. Two that met must not meet again: each waits for another time.
-pub(super) async fn wait_after_contention(random: &dyn Random, tries: u32, error: &Error) {
+pub(super) async fn contention_backoff(random: &dyn Random, tries: u32, error: &Error) {
     debug!(%error, tries, "a transaction gave way to another and is made again");
     let chance = u64::from(random.uuid().as_bytes()[0]);
     let wait_ms = limits::CONTENTION_WAIT_MS << tries;

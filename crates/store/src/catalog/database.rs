@@ -11,7 +11,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
 
-use crate::catalog::pool::{CatalogPool, PoolMetrics, again_while_away};
+use crate::catalog::pool::{CatalogPool, PoolMetrics, retry_while_unavailable};
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
 use crate::limits;
 
@@ -152,7 +152,7 @@ impl Catalog {
         let beginning = async {
             match self.kind {
                 CatalogKind::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await,
-                CatalogKind::Postgres => again_while_away(|| writer.begin()).await,
+                CatalogKind::Postgres => retry_while_unavailable(|| writer.begin()).await,
             }
         };
         Ok(self.writer.waited_for(beginning).await?)

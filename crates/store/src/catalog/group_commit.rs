@@ -8,9 +8,9 @@ use runlog_model::Random;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::catalog::contention::{is_contention, wait_after_contention};
+use crate::catalog::contention::{contention_backoff, is_contention};
 use crate::catalog::database::Catalog;
-use crate::catalog::pool::{IsAway, again_while_away};
+use crate::catalog::pool::{IsTransient, retry_while_unavailable};
 use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -41,9 +41,9 @@ struct Failure {
     is_undone: bool,
 }
 
-impl IsAway for Failure {
-    fn is_away(&self) -> bool {
-        self.is_undone && self.error.is_away()
+impl IsTransient for Failure {
+    fn is_transient(&self) -> bool {
+        self.is_undone && self.error.is_transient()
     }
 }
 
@@ -102,10 +102,10 @@ impl GroupCommit {
 
     /// Commits what each caller has to write by itself.
     async fn commit_each(&self, group: Vec<Waiting>) {
-        let mut is_away: Option<Error> = None;
+        let mut is_transient: Option<Error> = None;
         for waiting in group {
             // A catalog that is away is not waited for again and again.
-            if let Some(error) = &is_away {
+            if let Some(error) = &is_transient {
                 Self::answer(waiting, Err(error.clone()));
                 continue;
             }
@@ -114,7 +114,7 @@ impl GroupCommit {
             if let Err(failure) = &outcome
                 && !failure.is_refused
             {
-                is_away = Some(failure.error.clone());
+                is_transient = Some(failure.error.clone());
             }
             Self::answer(waiting, outcome.map_err(|failure| failure.error));
         }
@@ -133,10 +133,10 @@ impl GroupCommit {
     async fn commit_writes(&self, writes: &[&dyn GroupedWrite]) -> Result<(), Failure> {
         let mut tries = 0;
         loop {
-            match again_while_away(|| self.commit_writes_once(writes)).await {
+            match retry_while_unavailable(|| self.commit_writes_once(writes)).await {
                 Err(failure) if tries < limits::CONTENTION_ATTEMPTS_MAX && is_contention(&failure.error) => {
                     tries += 1;
-                    wait_after_contention(&*self.random, tries, &failure.error).await;
+                    contention_backoff(&*self.random, tries, &failure.error).await;
                 }
                 outcome => return outcome,
             }

@@ -104,13 +104,14 @@ impl CatalogPool {
 
     /// A connection, waited for while the server comes back.
     async fn acquire(&self) -> sqlx::Result<PoolConnection<Any>> {
-        self.waited_for(again_while_away(|| self.pool.acquire())).await
+        self.waited_for(retry_while_unavailable(|| self.pool.acquire())).await
     }
 
     async fn run(&self, statement: Statement) -> sqlx::Result<Steps> {
         match self.is_for_reading {
             true => {
-                again_while_away(|| async { statement.on(self.waited_for(self.pool.acquire()).await?).await }).await
+                retry_while_unavailable(|| async { statement.on(self.waited_for(self.pool.acquire()).await?).await })
+                    .await
             }
             false => statement.on(self.acquire().await?).await,
         }
@@ -180,14 +181,14 @@ impl<'p> Executor<'p> for &'_ CatalogPool {
 }
 
 /// Does it again and again while the server is away and comes back, for some seconds.
-pub(crate) async fn again_while_away<T, E: IsAway, F>(attempt: impl FnMut() -> F) -> Result<T, E>
+pub(crate) async fn retry_while_unavailable<T, E: IsTransient, F>(attempt: impl FnMut() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
-    again_within(limits::CATALOG_WAIT, attempt).await
+    retry_within(limits::CATALOG_WAIT, attempt).await
 }
 
-async fn again_within<T, E: IsAway, F>(wait: Duration, mut attempt: impl FnMut() -> F) -> Result<T, E>
+async fn retry_within<T, E: IsTransient, F>(wait: Duration, mut attempt: impl FnMut() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
@@ -195,7 +196,7 @@ where
     let mut delay = Duration::from_millis(50);
     loop {
         match attempt().await {
-            Err(error) if error.is_away() && begun.elapsed() < wait => {
+            Err(error) if error.is_transient() && begun.elapsed() < wait => {
                 debug!("the catalog's server is away, and is asked again");
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_millis(500));
@@ -206,13 +207,13 @@ where
 }
 
 /// A failure that may be one of a server that is being restarted.
-pub(crate) trait IsAway {
+pub(crate) trait IsTransient {
     /// True for what a server says, or does not, that is being stopped or started.
-    fn is_away(&self) -> bool;
+    fn is_transient(&self) -> bool;
 }
 
-impl IsAway for sqlx::Error {
-    fn is_away(&self) -> bool {
+impl IsTransient for sqlx::Error {
+    fn is_transient(&self) -> bool {
         match self {
             Self::Io(_) | Self::Protocol(_) | Self::WorkerCrashed => true,
             // PostgreSQL: its connection was lost, it is shutting down, it crashed, it is starting.
@@ -224,10 +225,10 @@ impl IsAway for sqlx::Error {
     }
 }
 
-impl IsAway for Error {
-    fn is_away(&self) -> bool {
+impl IsTransient for Error {
+    fn is_transient(&self) -> bool {
         let cause = std::error::Error::source(self).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
-        cause.is_some_and(IsAway::is_away)
+        cause.is_some_and(IsTransient::is_transient)
     }
 }
 
@@ -239,17 +240,17 @@ mod tests {
     async fn what_is_away_is_asked_again_for_a_while_and_no_longer() {
         let away = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         let mut tries = 0;
-        let outcome = again_while_away(|| {
+        let outcome = retry_while_unavailable(|| {
             tries += 1;
             std::future::ready(if tries < 3 { Err(away()) } else { Ok(tries) })
         });
         assert_eq!(outcome.await.unwrap(), 3);
         let wait = Duration::from_millis(100);
         let begun = Instant::now();
-        assert!(again_within(wait, || std::future::ready(Err::<(), _>(Error::from(away())))).await.is_err());
+        assert!(retry_within(wait, || std::future::ready(Err::<(), _>(Error::from(away())))).await.is_err());
         assert!(begun.elapsed() >= wait);
         let mut tries = 0;
-        let refused = again_while_away(|| {
+        let refused = retry_while_unavailable(|| {
             tries += 1;
             std::future::ready(Err::<(), _>(sqlx::Error::RowNotFound))
         });

@@ -80,7 +80,7 @@ impl Ingest {
             severities: SeverityCounts::default(),
             pending: ColumnBuilder::new(),
             pending_bytes: 0,
-            reservation: self.commits().begin(),
+            reservation: self.queue().begin(),
             segments: SegmentWriter::new(&self.core),
         }
     }

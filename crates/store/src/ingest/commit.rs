@@ -36,26 +36,26 @@ use crate::{failpoint, limits, secret};
 #[derive(Clone)]
 pub struct Ingest {
     pub(crate) core: Core,
-    commits: Arc<Commits>,
+    queue: Arc<CommitQueue>,
 }
 
 impl Ingest {
-    pub(crate) fn new(core: Core, commits: Arc<Commits>) -> Self {
-        Self { core, commits }
+    pub(crate) fn new(core: Core, queue: Arc<CommitQueue>) -> Self {
+        Self { core, queue }
     }
 
     pub(crate) fn runs(&self) -> Runs {
         Runs::new(&self.core)
     }
 
-    pub(crate) fn commits(&self) -> &Arc<Commits> {
-        &self.commits
+    pub(crate) fn queue(&self) -> &Arc<CommitQueue> {
+        &self.queue
     }
 }
 
 /// Batches that wait for their commit, and the memory that all batches may take.
 #[derive(Debug)]
-pub(crate) struct Commits {
+pub(crate) struct CommitQueue {
     waiting: Mutex<Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)>>,
     under_way: Semaphore,
     /// Unit: [`limits::MEMORY_STEP_BYTES`].
@@ -178,7 +178,7 @@ pub(crate) struct BatchRow {
     pub(crate) records: i64,
 }
 
-impl Commits {
+impl CommitQueue {
     pub(crate) fn new(memory_bytes: usize) -> Self {
         let memory_steps = (memory_bytes / limits::MEMORY_STEP_BYTES).max(1);
         Self {
@@ -387,7 +387,7 @@ impl Ingest {
     pub(crate) async fn commit_batch(&self, part: QueuedBatch) -> Result<StoredBatch> {
         let (done, is_done) = oneshot::channel();
         part.reservation.mark_received();
-        self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
+        self.queue().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
         // A caller that goes away half way must not take the batches of others with it.
         let ingest = self.clone();
         tokio::spawn(async move { ingest.commit_waiting().await });
@@ -423,14 +423,14 @@ impl Ingest {
 
     /// Commits one group of what waits. It is called as often as batches come, so that nothing is left.
     async fn commit_waiting(&self) {
-        let Ok(_one) = self.commits().under_way.acquire().await else { return };
-        if self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        let Ok(_one) = self.queue().under_way.acquire().await else { return };
+        if self.queue().waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return;
         }
-        if self.commits().expects_more_batches() {
+        if self.queue().expects_more_batches() {
             tokio::time::sleep(Duration::from_millis(limits::GROUP_WAIT_MS)).await;
         }
-        let group = self.commits().take_group();
+        let group = self.queue().take_group();
         if !group.is_empty() {
             self.commit_batches(group).await;
         }
@@ -552,7 +552,7 @@ impl Ingest {
                 // The machine slept in between. The records are still in memory.
                 Attempt::Swept => {
                     segments.remove().await;
-                    self.core.intents().forget_unused_intents().await;
+                    self.core.intents().discard_unused_intents().await;
                 }
             }
             if tries >= limits::WRITE_ATTEMPTS_MAX {
@@ -562,7 +562,7 @@ impl Ingest {
     }
 
     async fn attempt(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
-        self.core.again_after_contention(|| self.attempt_once(segments, additions)).await
+        self.core.retry_on_contention(|| self.attempt_once(segments, additions)).await
     }
 
     async fn attempt_once(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
@@ -846,18 +846,18 @@ mod tests {
 
     #[test]
     fn a_batch_that_goes_on_for_long_is_not_waited_for() {
-        let commits = Commits::new(1 << 20);
-        assert!(!commits.expects_more_batches());
-        let slow = commits.begin();
-        assert!(commits.expects_more_batches());
-        while commits.expects_more_batches() {
+        let queue = CommitQueue::new(1 << 20);
+        assert!(!queue.expects_more_batches());
+        let slow = queue.begin();
+        assert!(queue.expects_more_batches());
+        while queue.expects_more_batches() {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let quick = commits.begin();
-        assert!(commits.expects_more_batches());
+        let quick = queue.begin();
+        assert!(queue.expects_more_batches());
         quick.mark_received();
-        assert!(!commits.expects_more_batches());
+        assert!(!queue.expects_more_batches());
         drop((quick, slow));
-        assert!(commits.open_batches.begun().is_empty());
+        assert!(queue.open_batches.begun().is_empty());
     }
 }

@@ -117,7 +117,7 @@ impl DeliveryReader {
                 if self.is_wanted(sort_key) {
                     let place =
                         RecordKey { time: Timestamp::clamped(time), arrival: sort_key.1.saturating_as::<u64>() };
-                    records.push(KeyedRecord { place, record: body.to_record(time)? });
+                    records.push(KeyedRecord { key: place, record: body.to_record(time)? });
                 }
             }
             return Ok(Some(records));
@@ -135,15 +135,15 @@ async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Re
     let (mut at, mut sent) = (0, 0);
     while let Some(some) = reader.next().await? {
         for record in some {
-            while ranges.get(at).is_some_and(|range| range.last < record.place) {
+            while ranges.get(at).is_some_and(|range| range.last < record.key) {
                 (at, sent) = (at + 1, 0);
             }
             let Some(range) = ranges.get(at) else { break };
-            if !range.has(record.place) {
+            if !range.has(record.key) {
                 continue;
             }
             if records.len().saturating_as::<i64>() >= limits::REPLAY_BATCH_RECORDS {
-                let rest = Some(range.clone().from(record.place, sent));
+                let rest = Some(range.clone().from(record.key, sent));
                 let ranges = ranges[..=at].iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
                 return Ok(ReplayBatch { records, replayed: ReplayProgress { ranges, rest } });
             }

@@ -20,7 +20,7 @@ impl Maintenance {
     }
 
     /// Notes what a verification found of an object.
-    pub(crate) async fn note_verified(&self, object_key: &str, is_whole: bool) -> Result<()> {
+    pub(crate) async fn record_verification(&self, object_key: &str, is_whole: bool) -> Result<()> {
         let damaged_at = (!is_whole).then(|| self.core.now().as_millis());
         sqlx::query("UPDATE segments SET damaged_at = $2 WHERE object_key = $1")
             .bind(object_key)

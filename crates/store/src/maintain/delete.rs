@@ -80,7 +80,7 @@ impl Maintenance {
         // It goes on when the caller goes away.
         let maintenance = self.clone();
         tokio::spawn(async move {
-            let removed = maintenance.core.again_after_contention(|| maintenance.remove_rows(run_id, seen)).await?;
+            let removed = maintenance.core.retry_on_contention(|| maintenance.remove_rows(run_id, seen)).await?;
             let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
             failpoint::reach("delete-after-rows");
             let bytes = maintenance.remove_deleted(objects).await;
@@ -152,7 +152,7 @@ impl Maintenance {
         for segment in &shared {
             seal_anew(&mut transaction, &segment.id, self.core.now().as_millis()).await?;
         }
-        note_deletions(&mut transaction, &objects).await?;
+        record_deletions(&mut transaction, &objects).await?;
         self.core.commit_change(transaction, Some(&id)).await?;
         let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
         Ok(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects }))
@@ -234,7 +234,7 @@ impl Maintenance {
     }
 }
 
-async fn note_deletions(connection: &mut Connection, objects: &[(String, i64)]) -> Result<()> {
+async fn record_deletions(connection: &mut Connection, objects: &[(String, i64)]) -> Result<()> {
     for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
         let mut noting = Sql::new("INSERT INTO deletions (object_key, bytes) VALUES ");
         for (index, (key, bytes)) in some.iter().enumerate() {

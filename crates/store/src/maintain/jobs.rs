@@ -22,7 +22,7 @@ impl Maintenance {
     pub async fn run_jobs(&self, stop: CancellationToken) {
         let supervisor = self.supervisor();
         tokio::join!(
-            supervisor.keep("page builds", &stop, || {
+            supervisor.run("page builds", &stop, || {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-page-builds");
@@ -30,7 +30,7 @@ impl Maintenance {
                     Ok::<_, Error>(())
                 }
             }),
-            supervisor.keep("sealing", &stop, || {
+            supervisor.run("sealing", &stop, || {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sealing");
@@ -38,7 +38,7 @@ impl Maintenance {
                     Ok::<_, Error>(())
                 }
             }),
-            supervisor.keep("sweep and retention", &stop, || {
+            supervisor.run("sweep and retention", &stop, || {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sweep");
@@ -98,7 +98,7 @@ impl Maintenance {
 
     /// Removes expired page files, tokens and batch ids, and old objects that no row names. Tells the bytes freed.
     pub async fn sweep(&self) -> Result<u64> {
-        self.free_unnamed_segments().await?;
+        self.free_unreferenced_segments().await?;
         self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await
     }
 }
@@ -117,7 +117,7 @@ impl Maintenance {
             .execute(self.core.catalog().write())
             .await?;
         Accounts::new(&self.core).sweep_sessions().await?;
-        self.forget_batches().await?;
+        self.delete_expired_batch_ids().await?;
         self.core.intents().sweep_intents().await?;
         self.finish_deletions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
@@ -134,7 +134,7 @@ impl Maintenance {
     }
 
     /// Forgets the ids of batches that nobody sends again any more.
-    async fn forget_batches(&self) -> Result<()> {
+    async fn delete_expired_batch_ids(&self) -> Result<()> {
         let before = self.core.now().as_millis() - limits::BATCH_ID_RETENTION_MS;
         loop {
             let forgotten = sqlx::query(
@@ -153,7 +153,7 @@ impl Maintenance {
 
     /// Marks the segments that no slice names and that nobody marked: of two nodes that take the last slices of a segment
     /// at the same time, each still sees those of the other.
-    async fn free_unnamed_segments(&self) -> Result<()> {
+    async fn free_unreferenced_segments(&self) -> Result<()> {
         let now = self.core.now().as_millis();
         let mut after = String::new();
         loop {
@@ -169,11 +169,11 @@ impl Maintenance {
             .await?;
             let Some((last, _)) = some.last() else { return Ok(()) };
             after.clone_from(last);
-            let unnamed: Vec<String> =
+            let unreferenced: Vec<String> =
                 some.into_iter().filter(|(_, is_unnamed)| *is_unnamed != 0).map(|(id, _)| id).collect();
-            if !unnamed.is_empty() {
+            if !unreferenced.is_empty() {
                 let mut transaction = self.core.catalog().begin().await?;
-                free_segments(&mut transaction, &unnamed, now).await?;
+                free_segments(&mut transaction, &unreferenced, now).await?;
                 transaction.commit().await?;
             }
         }

@@ -303,7 +303,7 @@ impl Pass {
                 Some(run) => {
                     let run = self.runs.remove(run);
                     match self.is_as_claimed(&run).await? {
-                        true => self.note_damage(&run, &error).await?,
+                        true => self.record_damage(&run, &error).await?,
                         // Its objects are gone because the log was deleted or merged meanwhile.
                         false => debug!(run.id = run.id, "a log was changed while it was merged"),
                     }
@@ -426,7 +426,7 @@ impl Pass {
     }
 
     /// Notes that a log cannot be sealed as it is. It is tried again, each time later: what is missing may be put back.
-    async fn note_damage(&self, run: &DueRun, error: &Error) -> Result<()> {
+    async fn record_damage(&self, run: &DueRun, error: &Error) -> Result<()> {
         let problem = error_chain(error);
         if run.seal_failures == 0 {
             warn!(problem, run.id = run.id, "a log could not be sealed, because something of it is lost or damaged");
@@ -449,7 +449,7 @@ impl Pass {
     }
 
     async fn commit(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<SealReport> {
-        let committed = self.maintenance.core.again_after_contention(|| self.commit_once(merged, files)).await?;
+        let committed = self.maintenance.core.retry_on_contention(|| self.commit_once(merged, files)).await?;
         match committed {
             Some(report) => Ok(report),
             None => {

@@ -131,9 +131,9 @@ impl Maintenance {
             let Some(last) = rows.last() else { return Ok(()) };
             after.clone_from(&last.id);
             for row in rows {
-                let problem = self.problem_of_object(&row).await?;
+                let problem = self.find_object_damage(&row).await?;
                 if row.damaged_at.is_some() != problem.is_some() {
-                    self.note_verified(&row.object_key, problem.is_none()).await?;
+                    self.record_verification(&row.object_key, problem.is_none()).await?;
                 }
                 if let Some(problem) = problem {
                     // A segment that was swept since its row was read is no problem.
@@ -148,7 +148,7 @@ impl Maintenance {
         }
     }
 
-    async fn problem_of_object(&self, row: &ObjectRow) -> Result<Option<String>> {
+    async fn find_object_damage(&self, row: &ObjectRow) -> Result<Option<String>> {
         let object = match self.core.objects().get(&Path::from(row.object_key.as_str())).await {
             Ok(object) => object,
             Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is gone".to_owned())),
@@ -331,7 +331,7 @@ impl Maintenance {
             after.clone_from(last);
             for key in pages {
                 verified.pages += 1;
-                let Some(problem) = self.pages().problem_of_page(&key).await? else { continue };
+                let Some(problem) = self.pages().find_page_damage(&key).await? else { continue };
                 verified.problem(problem);
                 if repair {
                     self.pages().rebuild_page(&key).await?;
@@ -357,7 +357,7 @@ impl Maintenance {
             after = last.summary.run_id().to_owned();
             for SummaryOfRun { summary, run_epoch, run_records } in summaries {
                 let run = summary.run_id().to_owned();
-                let problem = match summary.into_kept() {
+                let problem = match summary.into_stored() {
                     Err(error) => error.with_causes(),
                     Ok(kept) if run_epoch == Some(kept.log.epoch.saturating_as::<i64>()) && run_records > Some(0) => {
                         continue;
@@ -400,8 +400,8 @@ impl Maintenance {
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));
-                for object in self.unnamed(some).await? {
-                    let may_go = folder == keys::PAGES || self.verify_unnamed(&object, repair, verified).await?;
+                for object in self.unreferenced(some).await? {
+                    let may_go = folder == keys::PAGES || self.verify_unreferenced(&object, repair, verified).await?;
                     if !may_go || !self.is_left_behind(&object) {
                         continue;
                     }
@@ -420,7 +420,7 @@ impl Maintenance {
     /// Those of some objects that no row and no intent names, old enough to be of no earlier version that notes no intents.
     pub(crate) async fn orphans(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         objects.retain(|object| self.is_left_behind(object));
-        self.unnamed(objects).await
+        self.unreferenced(objects).await
     }
 
     fn is_left_behind(&self, object: &ObjectMeta) -> bool {
@@ -428,7 +428,7 @@ impl Maintenance {
     }
 
     /// Those of some objects that no row and no intent names.
-    async fn unnamed(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
+    async fn unreferenced(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         if objects.is_empty() {
             return Ok(objects);
         }

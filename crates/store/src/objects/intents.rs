@@ -68,7 +68,7 @@ impl Intents {
     }
 
     /// Has the next segment get a new intent: those that were made ahead may have been swept.
-    pub(crate) async fn forget_unused_intents(&self) {
+    pub(crate) async fn discard_unused_intents(&self) {
         self.ahead.lock().await.unused.clear();
     }
 

@@ -55,7 +55,7 @@ impl Pages {
     /// Builds pages until `stop`; those that were begun are finished.
     pub(crate) async fn build_pages(&self, stop: CancellationToken) {
         let mut to_build = self.builds().to_build.lock().await;
-        for places in [&self.builds().idle, &self.builds().idle_for_long] {
+        for places in [&self.builds().slots, &self.builds().long_slots] {
             places.add_permits(self.core.settings().page_builders.max(1));
         }
         let mut under_way = JoinSet::new();
@@ -72,11 +72,11 @@ impl Pages {
                     look = false;
                 }
                 Some(_) = under_way.join_next() => {}
-                () = self.builds().wanted.notified() => {}
+                () = self.builds().work_available.notified() => {}
                 () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
             }
         }
-        for places in [&self.builds().idle, &self.builds().idle_for_long] {
+        for places in [&self.builds().slots, &self.builds().long_slots] {
             places.forget_permits(usize::MAX >> 3);
         }
         while let Ok(queue) = to_build.try_recv() {
@@ -109,7 +109,7 @@ impl Pages {
         if let Ok(outcome) = tokio::time::timeout(usual, &mut building).await {
             return log_failure(outcome);
         }
-        let place = match Arc::clone(&self.builds().idle_for_long).try_acquire_owned() {
+        let place = match Arc::clone(&self.builds().long_slots).try_acquire_owned() {
             Ok(place) => {
                 drop(builder);
                 // Somebody may be waiting for the builder.
@@ -123,7 +123,7 @@ impl Pages {
     }
 
     /// Builds the page that has been wanted for longest; false when none is wanted.
-    pub async fn build_wanted_page(&self) -> Result<bool> {
+    pub async fn build_next_page(&self) -> Result<bool> {
         let Some(page) = self.claim_page(None).await? else { return Ok(false) };
         self.build_page(page, None).await?;
         Ok(true)
@@ -131,7 +131,7 @@ impl Pages {
 
     /// Builds a page that somebody waits for at this moment, when nobody has it in hands; an error is left to the next
     /// attempt. It goes on when the caller goes away.
-    pub(crate) async fn build_if_wanted(&self, page_key: &str) {
+    pub(crate) async fn build_if_needed(&self, page_key: &str) {
         let (pages, page_key) = (self.clone(), page_key.to_owned());
         let building = tokio::spawn(async move {
             // One at a time: these do not wait for a builder.
@@ -296,7 +296,7 @@ impl Pages {
     }
 
     /// Has a page built whose file was lost or is damaged. Nothing happens where somebody has seen to that.
-    pub(crate) async fn build_again(&self, page_key: &str, lost: &Path) -> Result<()> {
+    pub(crate) async fn requeue_page(&self, page_key: &str, lost: &Path) -> Result<()> {
         sqlx::query(
             "UPDATE page_files SET built_at = NULL, object_key = NULL, claimed_until = 0, attempts = 0, retry_at = 0,
                     attempts_away = 0

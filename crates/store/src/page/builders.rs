@@ -33,14 +33,14 @@ const BUILT_CHANNEL_CAPACITY: usize = 256;
 /// The builders of this node.
 pub(crate) struct PageBuilds {
     /// One for each page that may be built beside those that are; none while nobody builds.
-    pub(super) idle: Arc<Semaphore>,
+    pub(super) slots: Arc<Semaphore>,
     /// The same, for pages that take long.
-    pub(super) idle_for_long: Arc<Semaphore>,
+    pub(super) long_slots: Arc<Semaphore>,
     /// Pages that were claimed when they were asked for.
     pub(super) queue: mpsc::UnboundedSender<QueuedPage>,
     pub(super) to_build: Mutex<mpsc::UnboundedReceiver<QueuedPage>>,
     /// There are pages that nobody has claimed.
-    pub(super) wanted: Notify,
+    pub(super) work_available: Notify,
     /// Keys of pages that were built here.
     pub(super) built: broadcast::Sender<Arc<str>>,
     pub(super) compressors: CompressorPool,
@@ -52,11 +52,11 @@ impl PageBuilds {
     pub(crate) fn new() -> Self {
         let (queue, to_build) = mpsc::unbounded_channel();
         Self {
-            idle: Arc::new(Semaphore::new(0)),
-            idle_for_long: Arc::new(Semaphore::new(0)),
+            slots: Arc::new(Semaphore::new(0)),
+            long_slots: Arc::new(Semaphore::new(0)),
             queue,
             to_build: Mutex::new(to_build),
-            wanted: Notify::new(),
+            work_available: Notify::new(),
             built: broadcast::channel(BUILT_CHANNEL_CAPACITY).0,
             compressors: CompressorPool::default(),
             rebuilding: Mutex::new(()),
@@ -65,8 +65,8 @@ impl PageBuilds {
 
     /// A builder, when one is idle.
     pub(crate) fn try_acquire_builder(&self) -> Option<Builder> {
-        let idle = Arc::clone(&self.idle).try_acquire_owned().ok()?;
-        Some(Builder { _idle: idle })
+        let slots = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        Some(Builder { _idle: slots })
     }
 
     /// Has a page built whose row is on its way; the file counts once it is told that the row is there.
@@ -79,7 +79,7 @@ impl PageBuilds {
 
     /// Has someone look for pages that nobody has claimed.
     pub(crate) fn notify(&self) {
-        self.wanted.notify_one();
+        self.work_available.notify_one();
     }
 
     /// Keys of the pages that are built here from now on.

@@ -427,7 +427,7 @@ impl Pages {
     /// Has a file built again in the place of one that is damaged or lost, and opens it.
     async fn rebuilt_page(&self, key: &str, lost: &Path, damage: Error) -> Result<PageReader> {
         warn!(page.key = key, error = %damage, "a log file is damaged, and is built again from the log");
-        self.build_again(key, lost).await?;
+        self.requeue_page(key, lost).await?;
         let waiting = async {
             loop {
                 let mut built = self.builds().subscribe();
@@ -439,7 +439,7 @@ impl Pages {
                     None if has_failed => return Err(damage),
                     None => {}
                 }
-                self.build_if_wanted(key).await;
+                self.build_if_needed(key).await;
                 let _ = tokio::time::timeout(LOOK_AGAIN, built.recv()).await;
             }
         };
@@ -487,7 +487,7 @@ impl Pages {
     }
 
     /// What is wrong with a page file that was built, found by reading it whole; nothing when it is as it was written.
-    pub(crate) async fn problem_of_page(&self, key: &str) -> Result<Option<String>> {
+    pub(crate) async fn find_page_damage(&self, key: &str) -> Result<Option<String>> {
         let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
         let page = match self.reader_of(key, row) {
             Ok(Some(page)) => page,
@@ -519,7 +519,7 @@ impl Pages {
     pub(crate) async fn rebuild_page(&self, key: &str) -> Result<()> {
         let lost = self.page_file_row(key).await?.and_then(|row| row.object_key);
         match lost {
-            Some(lost) => self.build_again(key, &Path::from(lost)).await,
+            Some(lost) => self.requeue_page(key, &Path::from(lost)).await,
             None => Ok(()),
         }
     }
@@ -594,7 +594,7 @@ impl PageReader {
                         && damage.kind() == ErrorKind::Corrupt
                     {
                         error!(error = damage as &dyn std::error::Error, "a download is broken off");
-                        page.pages.build_again(&page.etag, &page.object_key).await?;
+                        page.pages.requeue_page(&page.etag, &page.object_key).await?;
                     }
                     stored
                 }

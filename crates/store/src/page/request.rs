@@ -73,7 +73,7 @@ impl Pages {
             false => self.builds().try_acquire_builder(),
         };
         let claimed_until = builder.as_ref().map(|_| lease_now.plus_millis(limits::PAGE_LEASE_MS));
-        let mut wanted = WantedPage {
+        let mut wanted = RequestedPage {
             key,
             page,
             format: request.format,
@@ -175,7 +175,7 @@ impl Pages {
         loop {
             // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
             // ends at a whole second when it can.
-            cutter.pass(merge.skip_whole_slices(cutter.room(), Some(has_whole_second)).await?);
+            cutter.pass(merge.skip_whole_slices(cutter.room(), Some(spans_second_boundary)).await?);
             let Some(row_run) = merge.next().await? else { return Ok((cutter.complete(), merge.into_trace())) };
             for time in row_run.times() {
                 if let Some(cut) = cutter.take(Timestamp::clamped(time), 1) {
@@ -187,7 +187,7 @@ impl Pages {
 }
 
 /// A page that is wanted, once for every content, and the token of who may ask for it.
-pub(crate) struct WantedPage {
+pub(crate) struct RequestedPage {
     key: String,
     page: Scope,
     format: FileFormat,
@@ -205,7 +205,7 @@ pub(crate) struct WantedPage {
     accepted: Option<oneshot::Sender<()>>,
 }
 
-impl GroupedWrite for WantedPage {
+impl GroupedWrite for RequestedPage {
     fn order(&self) -> Option<&str> {
         Some(&self.key)
     }
@@ -224,7 +224,7 @@ impl GroupedWrite for WantedPage {
     }
 }
 
-impl WantedPage {
+impl RequestedPage {
     fn to_build(&self, trace: MergeTrace) -> PageToBuild {
         let Self { ref key, page, format, order, records, .. } = *self;
         PageToBuild { key: key.clone(), page, format, order, records, attempts_away: 0, trace: Some(trace) }
@@ -269,7 +269,7 @@ impl WantedPage {
 }
 
 /// True when a second begins between two records of the slice.
-fn has_whole_second(slice: &Slice) -> bool {
+fn spans_second_boundary(slice: &Slice) -> bool {
     (slice.first_time - 1).div_euclid(1000) != (slice.last_time - 1).div_euclid(1000)
 }
 

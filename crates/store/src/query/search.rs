@@ -113,7 +113,7 @@ struct SearchRow {
 }
 
 /// A search that is under way.
-struct Searching {
+struct SearchState {
     core: Core,
     search: Arc<SearchQuery>,
     /// What was found, by place.
@@ -122,7 +122,7 @@ struct Searching {
     /// What could not be looked through.
     unreadable: Unreadable,
     /// Everything after this place was looked through.
-    looked_through: SearchCursor,
+    searched_until: SearchCursor,
 }
 
 /// Records of damaged objects.
@@ -147,11 +147,11 @@ struct HitValues {
 }
 
 /// The ends of all places.
-fn first_place() -> SearchCursor {
+fn first_cursor() -> SearchCursor {
     SearchCursor { time_ms: i64::MAX, run_id: RunId::GREATEST, arrival: i64::MAX }
 }
 
-fn last_place() -> SearchCursor {
+fn last_cursor() -> SearchCursor {
     SearchCursor { time_ms: i64::MIN, run_id: RunId::LEAST, arrival: i64::MIN }
 }
 
@@ -159,22 +159,22 @@ impl Query {
     /// The newest records that fit, from one place on.
     pub async fn search(&self, search: SearchQuery) -> Result<SearchPage> {
         let begun = Instant::now();
-        let from = search.after.unwrap_or_else(first_place);
+        let from = search.after.unwrap_or_else(first_cursor);
         let search = Arc::new(search);
-        let mut searching = Searching {
+        let mut searching = SearchState {
             core: self.core.clone(),
             search: Arc::clone(&search),
             found: BTreeMap::new(),
             counts: Arc::default(),
             unreadable: Unreadable::default(),
-            looked_through: from,
+            searched_until: from,
         };
         let (mut names, mut seen) = (HashMap::new(), HashSet::new());
         // Most searches end with the first few slices; those that do not ask the catalog for many at a time.
         let many = search.slices_max.max(1);
         let mut slices_max = limits::SEARCH_SLICES_FIRST.min(many);
         loop {
-            let rows = self.slices_newest_first(&search, searching.looked_through, slices_max).await?;
+            let rows = self.slices_newest_first(&search, searching.searched_until, slices_max).await?;
             let is_all = rows.len().saturating_as::<i64>() < slices_max;
             let mut slices = Vec::new();
             for SearchRow { slice, task_name } in rows {
@@ -183,8 +183,8 @@ impl Query {
                     slices.push(slice);
                 }
             }
-            let ended = searching.look_through(slices, is_all, begun, from).await?;
-            if ended || is_all || (slices_max >= many && searching.is_further(from)) {
+            let ended = searching.scan_slices(slices, is_all, begun, from).await?;
+            if ended || is_all || (slices_max >= many && searching.has_progress(from)) {
                 break;
             }
             // Slices may be merged meanwhile, into some that end later: what was seen is left out here, not by the
@@ -234,9 +234,9 @@ impl Query {
     }
 }
 
-impl Searching {
+impl SearchState {
     /// Looks through slices, those that end last first; true when the search is to end with what it has.
-    async fn look_through(
+    async fn scan_slices(
         &mut self,
         slices: Vec<SliceRow>,
         is_all: bool,
@@ -244,7 +244,7 @@ impl Searching {
         from: SearchCursor,
     ) -> Result<bool> {
         if slices.is_empty() && is_all {
-            self.looked_through = last_place();
+            self.searched_until = last_cursor();
         }
         let threads = self.core.cpu().processors();
         let planned_at = self.core.now();
@@ -252,19 +252,19 @@ impl Searching {
         while !left.is_empty() {
             let (now, later) = left.split_at(at_a_time.min(left.len()));
             let round = Instant::now();
-            self.look_through_round(now.to_vec(), planned_at, threads).await?;
+            self.scan_round(now.to_vec(), planned_at, threads).await?;
             // Of what ends last among the slices that are left, nothing is known; nor beyond the last of them.
-            self.looked_through = match (later.first(), now.last()) {
-                (Some(next), _) => self.looked_through.min(just_after(next.last_time)),
-                (None, _) if is_all => last_place(),
-                (None, Some(last)) => self.looked_through.min(just_after(last.last_time)),
-                (None, None) => self.looked_through,
+            self.searched_until = match (later.first(), now.last()) {
+                (Some(next), _) => self.searched_until.min(just_after(next.last_time)),
+                (None, _) if is_all => last_cursor(),
+                (None, Some(last)) => self.searched_until.min(just_after(last.last_time)),
+                (None, None) => self.searched_until,
             };
-            let certain = self.found.range(self.looked_through..).count();
+            let certain = self.found.range(self.searched_until..).count();
             if certain >= self.search.limit {
                 return Ok(true);
             }
-            if begun.elapsed() >= self.search.time_max && self.is_further(from) {
+            if begun.elapsed() >= self.search.time_max && self.has_progress(from) {
                 return Ok(true);
             }
             if round.elapsed() < limits::SEARCH_ROUND_TIME {
@@ -277,27 +277,22 @@ impl Searching {
 
     /// True when there is progress to end with. Slices that reach over the place where a page begins are looked through
     /// again by that page: until it is behind all of them, the next one would begin at the same place.
-    fn is_further(&self, from: SearchCursor) -> bool {
-        self.looked_through < from
+    fn has_progress(&self, from: SearchCursor) -> bool {
+        self.searched_until < from
     }
 
-    async fn look_through_round(
-        &mut self,
-        mut slices: Vec<SliceRow>,
-        planned_at: Timestamp,
-        threads: usize,
-    ) -> Result<()> {
+    async fn scan_round(&mut self, mut slices: Vec<SliceRow>, planned_at: Timestamp, threads: usize) -> Result<()> {
         slices.sort_by(|a, b| (&a.object_key, a.first_row).cmp(&(&b.object_key, b.first_row)));
         let units = units(slices, planned_at);
         let jobs = units.into_iter().map(|unit| {
             let (core, search, counts) = (self.core.clone(), Arc::clone(&self.search), Arc::clone(&self.counts));
-            async move { look_through_unit(&core, &search, &counts, unit).await }
+            async move { search_unit(&core, &search, &counts, unit).await }
         });
         let mut jobs = stream::iter(jobs).buffer_unordered(threads);
         while let Some(found) = jobs.try_next().await? {
             let found = match found {
-                UnitFound::Records(found) => found,
-                UnitFound::Unreadable(unreadable) => {
+                UnitResult::Records(found) => found,
+                UnitResult::Unreadable(unreadable) => {
                     self.unreadable.add(unreadable);
                     continue;
                 }
@@ -312,11 +307,11 @@ impl Searching {
 
     fn into_page(self, names: &HashMap<String, String>) -> Result<SearchPage> {
         let certain: Vec<(SearchCursor, HitValues)> =
-            self.found.into_iter().rev().take_while(|(place, _)| *place >= self.looked_through).collect();
+            self.found.into_iter().rev().take_while(|(place, _)| *place >= self.searched_until).collect();
         let is_full = certain.len() >= self.search.limit;
         let next = match certain.last() {
             Some((last, _)) if is_full => Some(*last),
-            _ => Some(self.looked_through).filter(|place| *place > last_place()),
+            _ => Some(self.searched_until).filter(|place| *place > last_cursor()),
         };
         let items = certain.into_iter().map(|(place, body)| body.found(place, names)).collect::<Result<_>>()?;
         Ok(SearchPage {
@@ -352,7 +347,7 @@ impl HitValues {
 }
 
 /// What looking through a unit came to.
-enum UnitFound {
+enum UnitResult {
     Records(BTreeMap<SearchCursor, HitValues>),
     /// Its object is damaged or gone: what other objects hold is still found.
     Unreadable(Unreadable),
@@ -374,30 +369,30 @@ impl Unreadable {
 }
 
 /// The newest records of a unit that fit, as many as the search wants.
-async fn look_through_unit(
+async fn search_unit(
     core: &Core,
     search: &Arc<SearchQuery>,
     counts: &Arc<Counts>,
     mut unit: Unit,
-) -> Result<UnitFound> {
+) -> Result<UnitResult> {
     if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
         unit.without_deleted(core).await?;
     }
     let error = match find_in_unit(core, search, counts, &unit).await {
-        Ok(found) => return Ok(UnitFound::Records(found)),
+        Ok(found) => return Ok(UnitResult::Records(found)),
         Err(error) => error,
     };
     // The log may have been deleted meanwhile.
     unit.without_deleted(core).await?;
     if unit.slices.is_empty() {
-        return Ok(UnitFound::Records(BTreeMap::new()));
+        return Ok(UnitResult::Records(BTreeMap::new()));
     }
     let error = unit.lost(error);
     if error.damaged_object().is_none() {
         return Err(error);
     }
     warn!(error = &error as &dyn std::error::Error, "a search leaves out records that cannot be read");
-    Ok(UnitFound::Unreadable(Unreadable::of(&unit)))
+    Ok(UnitResult::Unreadable(Unreadable::of(&unit)))
 }
 
 async fn find_in_unit(

@@ -125,7 +125,7 @@ impl SegmentFile {
             .await?;
         let whole = async |path: &Path| Ok::<_, Error>(segments.objects.get(path).await?.bytes().await?);
         let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
-            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| segments.damage.note(key, error))?),
+            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| segments.damage.record(key, error))?),
             false => SourceBytes::Object { objects: Arc::clone(&segments.objects), length },
         };
         let mut source = Source { key: path, bytes, checks: None, damage: segments.damage.clone() };
@@ -362,11 +362,11 @@ impl RowReader {
             let decoding = move || loop {
                 let result = match pending {
                     Pending::Bytes(ranges) => {
-                        let at_hand = match fetched.take() {
+                        let in_memory_ranges = match fetched.take() {
                             Some(fetched) => Some(source.checked(&ranges, fetched)?),
-                            None => source.at_hand(&ranges)?,
+                            None => source.in_memory_ranges(&ranges)?,
                         };
-                        let Some(bytes) = at_hand else {
+                        let Some(bytes) = in_memory_ranges else {
                             return Ok((decoder, Pending::Bytes(ranges), work, None));
                         };
                         decoder.push_ranges(ranges, bytes)?;
@@ -421,7 +421,7 @@ impl Source {
     }
 
     /// The bytes, when they are in memory.
-    fn at_hand(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
+    fn in_memory_ranges(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
         match &self.bytes {
             SourceBytes::Memory(bytes) => {
                 ranges.iter().map(|range| part_of(bytes, range)).collect::<Result<_>>().map(Some)
@@ -486,7 +486,7 @@ impl Source {
         if error.kind() != ErrorKind::Corrupt {
             return error;
         }
-        self.damage.note(self.key.as_ref(), &error);
+        self.damage.record(self.key.as_ref(), &error);
         match error.damaged_object() {
             Some(_) => error,
             None => error.in_object(self.key.as_ref()),
@@ -509,12 +509,12 @@ impl MetadataFetch for &Source {
     fn fetch(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
         async move {
             let ranges = std::slice::from_ref(&range);
-            let bytes = match self.at_hand(ranges) {
+            let bytes = match self.in_memory_ranges(ranges) {
                 Ok(None) => match Source::fetch(self, ranges).await {
                     Ok(fetched) => fetched.map(|fetched| self.checked(ranges, fetched)).transpose(),
                     Err(error) => Err(error),
                 },
-                at_hand => at_hand,
+                in_memory_ranges => in_memory_ranges,
             };
             let bytes = bytes.map_err(|error| ParquetError::External(Box::new(error)))?;
             bytes.into_iter().flatten().next().ok_or_else(|| ParquetError::EOF("an object gave no bytes".to_owned()))

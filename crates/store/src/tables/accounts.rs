@@ -286,19 +286,19 @@ impl Accounts {
 
     /// Makes a personal access token; its text is in the answer and nowhere else.
     pub async fn create_token(&self, user_id: &str, name: &str) -> Result<TokenBody> {
-        self.make_token(user_id, name, None).await
+        self.insert_token(user_id, name, None).await
     }
 
     /// The same for a token that is no longer accepted after so many milliseconds.
     pub async fn create_expiring_token(&self, user_id: &str, name: &str, life_ms: i64) -> Result<TokenBody> {
-        self.make_token(user_id, name, Some(self.core.now().plus_millis(life_ms))).await
+        self.insert_token(user_id, name, Some(self.core.now().plus_millis(life_ms))).await
     }
 
-    async fn make_token(&self, user_id: &str, name: &str, expires: Option<Timestamp>) -> Result<TokenBody> {
+    async fn insert_token(&self, user_id: &str, name: &str, expires: Option<Timestamp>) -> Result<TokenBody> {
         if self.caller(CallerKind::User, user_id).await?.is_none() {
             return Err(Error::not_found("there is no user with this id"));
         }
-        let text = secret::make(secret::TOKEN, self.core.random());
+        let text = secret::generate(secret::TOKEN, self.core.random());
         let token = TokenBody {
             id: self.core.random().uuid().to_string(),
             name: checked_name(name)?,
@@ -353,7 +353,7 @@ impl Accounts {
 
     /// Makes a service account; its secret is in the answer and nowhere else.
     pub async fn create_service_account(&self, new: &NewServiceAccount) -> Result<ServiceAccountBody> {
-        let text = secret::make(secret::ACCOUNT_SECRET, self.core.random());
+        let text = secret::generate(secret::ACCOUNT_SECRET, self.core.random());
         let account = ServiceAccountBody {
             id: self.core.random().uuid().to_string(),
             secret: Some(text.clone()),

@@ -54,7 +54,7 @@ pub struct AlertBacklog {
     /// When the oldest of them was noted.
     pub oldest: Timestamp,
     /// Why an attempt came to nothing, when one did.
-    pub problem: Option<String>,
+    pub last_error: Option<String>,
 }
 
 /// A run of an upstream whose log did not come whole.
@@ -69,7 +69,8 @@ pub struct IncompleteRun {
     /// How often it was tried.
     pub attempts: i64,
     /// Why it is not whole.
-    pub problem: String,
+    #[sqlx(rename = "problem")]
+    pub last_error: String,
 }
 
 /// A sink that is behind.
@@ -82,7 +83,7 @@ pub struct SinkLag {
     /// Since when the longest waiting of them has been due.
     pub since: Timestamp,
     /// Why an attempt came to nothing, when one did.
-    pub problem: Option<String>,
+    pub last_error: Option<String>,
 }
 
 impl Alerts {
@@ -191,7 +192,7 @@ impl Alerts {
                     destination,
                     waiting: waiting.saturating_as::<u64>(),
                     oldest: instant(oldest)?,
-                    problem,
+                    last_error: problem,
                 })
             })
             .collect()
@@ -266,7 +267,12 @@ impl Alerts {
         .await?;
         rows.into_iter()
             .map(|(sink, waiting, since, problem)| {
-                Ok(SinkLag { sink, waiting: waiting.saturating_as::<u64>(), since: instant(since)?, problem })
+                Ok(SinkLag {
+                    sink,
+                    waiting: waiting.saturating_as::<u64>(),
+                    since: instant(since)?,
+                    last_error: problem,
+                })
             })
             .collect()
     }

@@ -48,11 +48,11 @@ pub struct UpstreamRun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamRunState {
     /// It goes on.
-    Going,
+    Running,
     /// It has ended, and its log is wanted.
-    Due,
+    Pending,
     /// It has ended, and its log is not wanted.
-    LeftOut,
+    Excluded,
 }
 
 /// What was learned of the runs that an upstream told of. Counts are runs.
@@ -61,7 +61,7 @@ pub struct UpsertCounts {
     /// Those that were not known.
     pub new: u64,
     /// Those that had been left out because of how they ended, and are wanted now.
-    pub taken_in: u64,
+    pub included: u64,
 }
 
 /// A run of an upstream that a collector has in its hands.
@@ -92,7 +92,9 @@ pub struct CollectedRun {
     /// How often it was tried in vain.
     pub attempts: i64,
     /// Why the last attempt came to nothing.
-    pub problem: Option<String>,
+    #[serde(rename = "problem")]
+    #[sqlx(rename = "problem")]
+    pub last_error: Option<String>,
     /// What the upstream counted, where it counted other records than came.
     pub expected: Option<i64>,
 }
@@ -128,9 +130,11 @@ pub struct CollectionMetrics {
     /// All that are known.
     pub known: u64,
     /// Those that have not ended.
-    pub going: u64,
+    #[serde(rename = "going")]
+    pub running: u64,
     /// Those that have ended and whose logs are not in the archive yet.
-    pub waiting: u64,
+    #[serde(rename = "waiting")]
+    pub pending: u64,
     /// Those of the waiting ones whose last attempt came to nothing.
     pub failing: u64,
     /// Those of the failing ones whose log did not come whole.
@@ -140,9 +144,11 @@ pub struct CollectionMetrics {
     /// Those that have ended and have no log.
     pub no_log: u64,
     /// Those that the upstream does not know any more, and whose end it did not tell.
-    pub gone: u64,
+    #[serde(rename = "gone")]
+    pub missing: u64,
     /// Those that are not wanted because of how they ended.
-    pub left_out: u64,
+    #[serde(rename = "leftOut")]
+    pub excluded: u64,
     /// Records of the landed ones.
     pub records: u64,
     /// Pages of the landed ones.
@@ -157,11 +163,11 @@ pub struct CollectionMetrics {
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {
     /// Why.
-    pub problem: String,
+    pub error: String,
     /// What the upstream counted, where it counted other records than came.
     pub expected: Option<u64>,
     /// When it is tried again.
-    pub again_at: Timestamp,
+    pub retry_at: Timestamp,
 }
 
 impl ClaimedRun {
@@ -176,7 +182,7 @@ impl Collection {
     /// wanted now; what is known of others that have ended stays.
     pub async fn upsert_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<UpsertCounts> {
         let now = self.core.now().as_millis();
-        let mut learned = UpsertCounts::default();
+        let mut counts = UpsertCounts::default();
         for some in runs.chunks(LOOKED_UP_TOGETHER) {
             let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
@@ -189,9 +195,9 @@ impl Collection {
             let mut transaction = self.core.catalog().begin().await?;
             for run in some {
                 match state_of(run) {
-                    None => learned.new += 1,
+                    None => counts.new += 1,
                     Some("going" | "gone") => {}
-                    Some("left_out") if run.progress == UpstreamRunState::Due => learned.taken_in += 1,
+                    Some("left_out") if run.progress == UpstreamRunState::Pending => counts.included += 1,
                     // Whatever is said of it now, its log has been asked for.
                     Some(_) => continue,
                 }
@@ -209,9 +215,9 @@ impl Collection {
                 .bind(run.run_id.to_string())
                 .bind(&run.task_id)
                 .bind(match run.progress {
-                    UpstreamRunState::Going => "going",
-                    UpstreamRunState::Due => "due",
-                    UpstreamRunState::LeftOut => "left_out",
+                    UpstreamRunState::Running => "going",
+                    UpstreamRunState::Pending => "due",
+                    UpstreamRunState::Excluded => "left_out",
                 })
                 .bind(&run.status)
                 .bind(run.triggered_at.map(Timestamp::as_millis))
@@ -224,7 +230,7 @@ impl Collection {
             }
             transaction.commit().await?;
         }
-        Ok(learned)
+        Ok(counts)
     }
 
     /// Runs that go on, as far as is known, and of which the upstream has not told since then, nor was asked; the longest
@@ -413,7 +419,7 @@ impl Collection {
     }
 
     /// Notes that a run could not be landed, and why.
-    pub async fn record_failure(&self, upstream: &str, run: &ClaimedRun, setback: &FailedAttempt) -> Result<()> {
+    pub async fn record_failure(&self, upstream: &str, run: &ClaimedRun, attempt: &FailedAttempt) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET attempts = attempts + 1, problem = $4, expected = $5, due_at = $6,
                     claimed_until = 0
@@ -422,9 +428,9 @@ impl Collection {
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(&setback.problem)
-        .bind(setback.expected.map(|expected| expected.saturating_as::<i64>()))
-        .bind(setback.again_at.as_millis())
+        .bind(&attempt.error)
+        .bind(attempt.expected.map(|expected| expected.saturating_as::<i64>()))
+        .bind(attempt.retry_at.as_millis())
         .execute(self.core.catalog().write())
         .await?;
         Ok(())
@@ -555,17 +561,17 @@ impl Collection {
             let runs = row.runs.saturating_as::<u64>();
             metrics.known += runs;
             match row.state.as_str() {
-                "going" => metrics.going = runs,
+                "going" => metrics.running = runs,
                 "landed" => {
                     metrics.landed = runs;
                     metrics.records = row.records.saturating_as::<u64>();
                     metrics.pages = row.pages.saturating_as::<u64>();
                 }
                 "no_log" => metrics.no_log = runs,
-                "gone" => metrics.gone = runs,
-                "left_out" => metrics.left_out = runs,
+                "gone" => metrics.missing = runs,
+                "left_out" => metrics.excluded = runs,
                 _ => {
-                    metrics.waiting = runs;
+                    metrics.pending = runs;
                     metrics.failing = row.failing.saturating_as::<u64>();
                     metrics.incomplete = row.incomplete.saturating_as::<u64>();
                     metrics.waiting_since = row.since;

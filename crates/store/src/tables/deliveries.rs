@@ -51,7 +51,7 @@ pub struct RecordKey {
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyedRecord {
     /// Where it stands.
-    pub place: RecordKey,
+    pub key: RecordKey,
     /// The record.
     pub record: Record,
 }
@@ -64,7 +64,7 @@ pub struct DeliveryStep {
     /// Records that the sink took.
     pub delivered: u64,
     /// Records that are not wanted there.
-    pub left_out: u64,
+    pub filtered_out: u64,
     /// Those of them that are older than the sink takes them.
     pub too_old: u64,
     /// Records that it refused for good, and why.
@@ -294,7 +294,7 @@ impl Deliveries {
         .bind(after.map(|(time, _)| time))
         .bind(after.map(|(_, arrival)| arrival))
         .bind(step.delivered.saturating_as::<i64>())
-        .bind(step.left_out.saturating_as::<i64>())
+        .bind(step.filtered_out.saturating_as::<i64>())
         .bind(i64::from(step.ends_part))
         .bind(step.too_old.saturating_as::<i64>())
         .execute(&mut *transaction)
@@ -312,10 +312,10 @@ impl Deliveries {
                 removing.build_query().execute(&mut *transaction).await?;
             }
             let rest: Vec<&RefusedRange> = replayed.rest.iter().collect();
-            keep_dead_letters(&mut transaction, claimed, &rest, true, self.core.now()).await?;
+            insert_dead_letters(&mut transaction, claimed, &rest, true, self.core.now()).await?;
         }
         let refused: Vec<&RefusedRange> = step.refused.iter().collect();
-        keep_dead_letters(&mut transaction, claimed, &refused, false, self.core.now()).await?;
+        insert_dead_letters(&mut transaction, claimed, &refused, false, self.core.now()).await?;
         transaction.commit().await?;
         claimed.after = after;
         claimed.parts += u64::from(step.ends_part);
@@ -417,7 +417,7 @@ fn sort_key(place: RecordKey) -> SortKey {
     (place.time.as_millis(), place.arrival.saturating_as::<i64>())
 }
 
-async fn keep_dead_letters(
+async fn insert_dead_letters(
     connection: &mut Connection,
     claimed: &ClaimedDelivery,
     ranges: &[&RefusedRange],

@@ -191,7 +191,7 @@ impl Runs {
     /// `NotFound`: the execution after which to go on is not in the archive.
     pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>> {
         let after = match &filter.after {
-            Some(id) => Some((self.place_in_history(id).await?, id.clone())),
+            Some(id) => Some((self.history_cursor(id).await?, id.clone())),
             None => None,
         };
         let mut query = Sql::new("SELECT * FROM (");
@@ -213,7 +213,7 @@ impl Runs {
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 
-    async fn place_in_history(&self, id: &str) -> Result<(i64, i64)> {
+    async fn history_cursor(&self, id: &str) -> Result<(i64, i64)> {
         let place: Option<(i64, i64)> = sqlx::query_as("SELECT ended, triggered_at FROM executions WHERE id = $1")
             .bind(id)
             .fetch_optional(self.core.catalog().read())

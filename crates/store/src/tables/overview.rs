@@ -77,7 +77,7 @@ pub struct TaskOverview {
     /// Those that did not end well.
     pub failed: u64,
     /// Those that go on.
-    pub going: u64,
+    pub running: u64,
     /// Its last runs, newest first.
     pub recent: Vec<Run>,
 }
@@ -243,7 +243,7 @@ impl LineRow {
             environment: self.environment,
             runs: self.runs.saturating_as::<u64>(),
             failed: self.failed.saturating_as::<u64>(),
-            going: self.going.saturating_as::<u64>(),
+            running: self.going.saturating_as::<u64>(),
             recent,
         })
     }

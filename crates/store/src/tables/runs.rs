@@ -73,7 +73,7 @@ impl Runs {
             Some(run) if run.task_id != task.id => {
                 return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
             }
-            Some(run) => started_again(run, start, self.core.now()),
+            Some(run) => merge_start(run, start, self.core.now()),
             None => {
                 let now = self.core.now();
                 let waits = start.status == Some(RunStatus::Dispatching);
@@ -229,7 +229,7 @@ pub(crate) fn no_such_run(id: RunId) -> Error {
 }
 
 /// What a repeated start adds: it fills what was unknown, and moves a waiting run to executing.
-fn started_again(mut run: Run, start: &StartRun, now: Timestamp) -> Run {
+fn merge_start(mut run: Run, start: &StartRun, now: Timestamp) -> Run {
     if !run.status.is_final() {
         run.status = start.status.unwrap_or(RunStatus::Executing).detailed();
         let has_begun = run.status.coarse() == RunStatus::Executing;

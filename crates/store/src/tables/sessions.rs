@@ -91,7 +91,7 @@ impl Accounts {
     }
 
     async fn write_session(&self, new: &SessionRow<'_>) -> Result<NewSession> {
-        let text = secret::make(secret::SESSION, self.core.random());
+        let text = secret::generate(secret::SESSION, self.core.random());
         sqlx::query(
             "INSERT INTO sessions (session_hash, caller_kind, caller_id, token_id, key_id, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",

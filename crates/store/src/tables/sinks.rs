@@ -63,7 +63,8 @@ pub struct SinkMetrics {
     /// When it was last worked for. Unit: epoch milliseconds.
     pub seen_at: i64,
     /// What keeps its deliveries up.
-    pub problem: Option<String>,
+    #[serde(rename = "problem")]
+    pub last_error: Option<String>,
 }
 
 /// A delivery whose last attempt came to nothing, or that the sink refused.
@@ -79,7 +80,9 @@ pub struct FailingDelivery {
     /// How often it was tried.
     pub attempts: i64,
     /// Why it came to nothing.
-    pub problem: String,
+    #[serde(rename = "problem")]
+    #[sqlx(rename = "problem")]
+    pub last_error: String,
 }
 
 /// A record that a sink refused for good, or neighbours that it refused for one reason.
@@ -107,7 +110,7 @@ pub struct DeadLetter {
 }
 
 #[derive(FromRow)]
-struct OfferedRow {
+struct FinishedRow {
     run_id: String,
     status: String,
     final_since: i64,
@@ -165,7 +168,7 @@ impl Deliveries {
         let settled = self.core.now().as_millis() - self.core.settings().settle_ms;
         let mut due = 0;
         loop {
-            let rows: Vec<OfferedRow> = sqlx::query_as(
+            let rows: Vec<FinishedRow> = sqlx::query_as(
                 "SELECT r.id AS run_id, r.status, r.final_since, r.task_id, t.name AS task, r.workspace_id,
                         w.name AS workspace, e.name AS environment
                  FROM runs r JOIN tasks t ON t.id = r.task_id JOIN workspaces w ON w.id = r.workspace_id
@@ -186,7 +189,7 @@ impl Deliveries {
             if let Some(last) = rows.last() {
                 cursor = (last.final_since, last.run_id.clone());
             }
-            let rows = rows.into_iter().map(OfferedRow::into_offered).collect::<Result<Vec<_>>>()?;
+            let rows = rows.into_iter().map(FinishedRow::into_finished_run).collect::<Result<Vec<_>>>()?;
             let wanted: Vec<&(FinishedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
             due += wanted.len() as u64;
             self.enqueue(sink, &wanted, &cursor, settled).await?;
@@ -330,7 +333,7 @@ impl Deliveries {
                 .fetch_all(read)
                 .await?;
         let known = sinks.into_iter().map(|SinkRow { name, kind, seen_at, problem }| {
-            (name.clone(), SinkMetrics { name, kind, seen_at, problem, ..SinkMetrics::default() })
+            (name.clone(), SinkMetrics { name, kind, seen_at, last_error: problem, ..SinkMetrics::default() })
         });
         let mut metrics: BTreeMap<String, SinkMetrics> = known.collect();
         for row in states {
@@ -383,8 +386,8 @@ impl Deliveries {
     }
 }
 
-impl OfferedRow {
-    fn into_offered(self) -> Result<(FinishedRun, i64)> {
+impl FinishedRow {
+    fn into_finished_run(self) -> Result<(FinishedRun, i64)> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.run_id));
         let run = FinishedRun {
             run_id: self.run_id.parse().map_err(|_| undecodable("id"))?,

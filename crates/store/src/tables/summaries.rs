@@ -86,7 +86,7 @@ pub struct LogSummary {
     /// When the log is sealed, at the soonest; none when it is, or when nothing was stored.
     pub seal_at: Option<Timestamp>,
     /// The summary; it may be of the log as it was before.
-    pub kept: Option<StoredSummary>,
+    pub summary: Option<StoredSummary>,
 }
 
 /// A summary that is kept.
@@ -137,7 +137,7 @@ impl Summaries {
     /// Claims logs whose summary is to be made: a few large ones or many small ones; none when all are as they should be.
     pub async fn claim_due(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
-        self.settle_unchanged(version).await?;
+        self.skip_unchanged(version).await?;
         let due: Vec<DueRow> = sqlx::query_as(
             "SELECT id, records, log_epoch FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
              ORDER BY summarize_at LIMIT $2",
@@ -163,11 +163,11 @@ impl Summaries {
         claiming.push(") AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
         claiming.push(self.core.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
         let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
-        claimed.into_iter().map(DueRow::into_due).collect()
+        claimed.into_iter().map(DueRow::into_claimed).collect()
     }
 
     /// A log that was sealed anew without having changed needs no other summary.
-    async fn settle_unchanged(&self, version: u32) -> Result<()> {
+    async fn skip_unchanged(&self, version: u32) -> Result<()> {
         sqlx::query(
             "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0 WHERE summarize_at <= $1
                 AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
@@ -224,8 +224,8 @@ impl Summaries {
         let run = run.into_run()?;
         let log = LogVersion { epoch, records: run.records };
         // What is left of a log that was deleted since says nothing of this one.
-        let kept = kept.map(SummaryRow::into_kept).transpose()?.filter(|kept| kept.log.epoch == epoch);
-        Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, kept }))
+        let kept = kept.map(SummaryRow::into_stored).transpose()?.filter(|kept| kept.log.epoch == epoch);
+        Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, summary: kept }))
     }
 }
 
@@ -296,7 +296,7 @@ async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &
 }
 
 impl DueRow {
-    fn into_due(self) -> Result<ClaimedSummary> {
+    fn into_claimed(self) -> Result<ClaimedSummary> {
         let run_id = self.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         Ok(ClaimedSummary {
             run_id,
@@ -314,7 +314,7 @@ impl SummaryRow {
     }
 
     /// The summary, when its bytes are those that were written.
-    pub(crate) fn into_kept(self) -> Result<StoredSummary> {
+    pub(crate) fn into_stored(self) -> Result<StoredSummary> {
         if secret::hex(&Sha256::digest(&self.body)) != self.sha256 {
             return Err(Error::corrupt(format!("the summary of run {} is not what was written", self.run_id)));
         }

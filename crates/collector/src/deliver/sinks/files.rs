@@ -101,7 +101,7 @@ impl Files {
 
     /// Where they lie, without secrets.
     pub fn place(&self) -> String {
-        self.bucket.place().to_owned()
+        self.bucket.location().to_owned()
     }
 
     /// Writes a file and removes it.

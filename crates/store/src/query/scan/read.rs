@@ -104,7 +104,7 @@ impl UnitBatches {
         let conditions = Conditions::of(&self.request, range, &self.unit.slices);
         let mut columns: Vec<&'static str> =
             self.request.columns.iter().filter(|column| !column.is_of_run()).map(|column| column.name()).collect();
-        if columns.is_empty() && conditions.are_none() {
+        if columns.is_empty() && conditions.is_empty() {
             return Ok(Source::Catalog { slice: 0, given: 0 });
         }
         let needs_run = |column: &ScanColumn| column.is_of_run() || *column == ScanColumn::Arrival;
@@ -162,7 +162,7 @@ impl Conditions {
         }
     }
 
-    fn are_none(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.range.is_none() && self.severities.is_none() && self.message_parts.is_empty()
     }
 
@@ -183,7 +183,7 @@ impl Conditions {
         for part in self.message_parts {
             let finder = memmem::Finder::new(part.as_bytes()).into_owned();
             predicates.push(predicate(file, "message", move |batch| {
-                Ok(rows_that_hold(column::<StringArray>(batch, "message")?, &finder))
+                Ok(rows_containing(column::<StringArray>(batch, "message")?, &finder))
             }));
         }
         (!predicates.is_empty()).then(|| RowFilter::new(predicates))
@@ -212,7 +212,7 @@ fn rows_named(texts: &TextColumn, wanted: &HashSet<String>) -> BooleanArray {
 }
 
 /// The rows in whose text something stands. All texts are looked through as one, which is quicker than one by one.
-pub(crate) fn rows_that_hold(texts: &StringArray, finder: &memmem::Finder<'_>) -> BooleanArray {
+pub(crate) fn rows_containing(texts: &StringArray, finder: &memmem::Finder<'_>) -> BooleanArray {
     let length = finder.needle().len();
     if length == 0 {
         return (0..texts.len()).map(|row| Some(texts.is_valid(row))).collect();
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     fn rows(texts: &[Option<&str>], part: &str) -> Vec<usize> {
-        let held = rows_that_hold(&StringArray::from(texts.to_vec()), &memmem::Finder::new(part));
+        let held = rows_containing(&StringArray::from(texts.to_vec()), &memmem::Finder::new(part));
         (0..held.len()).filter(|row| held.value(*row)).collect()
     }
 
@@ -338,8 +338,8 @@ mod tests {
     #[test]
     fn of_a_slice_of_an_array_only_its_rows_are_looked_through() {
         let texts = StringArray::from(vec!["aa", "ba", "ab", "bb"]).slice(1, 2);
-        let held = rows_that_hold(&texts, &memmem::Finder::new("a"));
+        let held = rows_containing(&texts, &memmem::Finder::new("a"));
         assert_eq!(held, BooleanArray::from(vec![true, true]));
-        assert_eq!(rows_that_hold(&texts, &memmem::Finder::new("bb")), BooleanArray::from(vec![false, false]));
+        assert_eq!(rows_containing(&texts, &memmem::Finder::new("bb")), BooleanArray::from(vec![false, false]));
     }
 }

@@ -24,7 +24,7 @@ use crate::segment::reader::SegmentFile;
 impl Maintenance {
     /// Tells which runs an object without a row has records of that their logs lack, and with `repair` brings those back.
     /// False when the object must stay, because it holds what is nowhere else.
-    pub(crate) async fn verify_unnamed(
+    pub(crate) async fn verify_unreferenced(
         &self,
         object: &ObjectMeta,
         repair: bool,
@@ -55,24 +55,24 @@ impl Maintenance {
             };
             // What of a log that was deleted lies around must not come back.
             let is_deleted = epoch > 0;
-            let lacking = self.lacking(&file, run_id, rows, repair && !is_deleted).await?;
-            if lacking == 0 {
+            let missing = self.restore_missing(&file, run_id, rows, repair && !is_deleted).await?;
+            if missing == 0 {
                 continue;
             }
             if is_deleted {
                 verified.problem(format!(
-                    "run {id}: {lacking} records in object {key}, which no row names, are not in its log, which was \
+                    "run {id}: {missing} records in object {key}, which no row names, are not in its log, which was \
                      deleted once: whether they were is not known, and they are not brought back"
                 ));
                 continue;
             }
             verified.problem(format!(
-                "run {id}: {lacking} records in object {key}, which no row names, are not in its log"
+                "run {id}: {missing} records in object {key}, which no row names, are not in its log"
             ));
             match repair {
                 true => {
                     verified.repaired += 1;
-                    verified.records_restored += lacking;
+                    verified.records_restored += missing;
                 }
                 false => may_go = false,
             }
@@ -83,24 +83,30 @@ impl Maintenance {
     }
 
     /// How many of some rows the log of a run lacks. With `restore` it has them afterwards.
-    async fn lacking(&self, file: &SegmentFile, run_id: RunId, rows: Range<usize>, restore: bool) -> Result<u64> {
+    async fn restore_missing(
+        &self,
+        file: &SegmentFile,
+        run_id: RunId,
+        rows: Range<usize>,
+        restore: bool,
+    ) -> Result<u64> {
         let mut count = 0;
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
             let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
             let records = records_of(file, chunk).await?;
             let (batch, _) = self.ingest().begin_next_batch(run_id).await?;
             let mut there = self.records_between(run_id, &records).await?;
-            let mut lacking = Vec::new();
+            let mut missing = Vec::new();
             for record in records {
                 match there.get_mut(&digest_of(&record)?) {
                     Some(left) if *left > 0 => *left -= 1,
-                    _ => lacking.push(record),
+                    _ => missing.push(record),
                 }
             }
-            count += lacking.len() as u64;
-            if restore && !lacking.is_empty() {
+            count += missing.len() as u64;
+            if restore && !missing.is_empty() {
                 let mut batch = batch;
-                for record in &lacking {
+                for record in &missing {
                     batch.push(record).await?;
                 }
                 // `Conflict`, and nothing is added, when others have stored records of the run since it was compared.

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 /// Takes from others what rights they have on a folder or a file of the archive, and says so. A file system that knows no
 /// such rights, and a folder of another owner, are left as they are; the log names the latter.
-pub(crate) fn keep_private(path: &Path) {
+pub(crate) fn restrict_permissions(path: &Path) {
     #[cfg(unix)]
     {
         use std::fs::Permissions;
@@ -34,12 +34,12 @@ pub(crate) fn keep_private(path: &Path) {
 }
 
 /// Makes a folder with those above it that lack, for its owner alone.
-pub(crate) fn make_private_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)?;
-    keep_private(folder);
+    restrict_permissions(folder);
     Ok(())
 }
