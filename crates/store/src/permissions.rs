@@ -1,12 +1,12 @@
-//! The folder of an archive is for its owner alone: the catalog holds the keys that sign tokens and links, and the objects
-//! hold the logs.
+//! The folder of an archive is accessible to its owner only: the catalog holds the keys that sign tokens and links,
+//! and the objects hold the logs.
 
 use std::path::Path;
 
 use tracing::{info, warn};
 
-/// Takes from others what rights they have on a folder or a file of the archive, and says so. A file system that knows no
-/// such rights, and a folder of another owner, are left as they are; the log names the latter.
+/// Removes the permissions of others on a folder or file of the archive, and logs that. A file system without
+/// permissions, and a folder of another owner, are left as they are; the latter is logged.
 pub(crate) fn restrict_permissions(path: &Path) {
     #[cfg(unix)]
     {
@@ -33,7 +33,7 @@ pub(crate) fn restrict_permissions(path: &Path) {
     let _ = path;
 }
 
-/// Makes a folder with those above it that lack, for its owner alone.
+/// Creates a folder and its missing parents, accessible to its owner only.
 pub(crate) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);

@@ -1,8 +1,8 @@
-//! Group commit: what arrives together becomes one object and one transaction.
+//! Group commit: batches that arrive at the same time become one object and one transaction.
 //!
-//! Waiting for the disk is what a commit costs, so whoever comes first commits for all that have come by then. Several
-//! groups may be under way; the catalog puts them in order. The memory of everything that waits is bounded: who finds
-//! none left is told to come again.
+//! A commit mostly waits for the disk, so one commit takes all batches that have arrived. Several groups may be
+//! committed concurrently; the catalog orders them. The memory of waiting batches is bounded: when it is used up, new
+//! batches fail with `Busy`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ use crate::segment::columns::RecordColumns;
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits, secret};
 
-/// Records in: begins batches, and commits those together that come together. Clones share the memory and the queue.
+/// Stores records: begins batches, and commits concurrent ones together. Clones share the memory and the queue.
 #[derive(Clone)]
 pub struct Ingest {
     pub(crate) core: Core,
@@ -60,19 +60,19 @@ pub(crate) struct CommitQueue {
     under_way: Semaphore,
     /// Unit: [`limits::MEMORY_STEP_BYTES`].
     memory: Arc<Semaphore>,
-    /// What there is of it in all.
+    /// The size of the memory.
     memory_steps: usize,
     open_batches: Arc<OpenBatches>,
 }
 
-/// Batches that are being taken in, each by its number, and when it was begun.
+/// Batches that are being received, by number, and when they were begun.
 #[derive(Debug, Default)]
 struct OpenBatches {
     begun: Mutex<BTreeMap<u64, Instant>>,
     next: AtomicU64,
 }
 
-/// What is known of a batch beside its records.
+/// The id and the digest of a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct BatchKey {
     pub(crate) id: String,
@@ -81,19 +81,19 @@ pub(crate) struct BatchKey {
     pub(crate) records: u64,
 }
 
-/// A batch as it waits.
+/// A batch that waits for its commit.
 #[derive(Debug)]
 pub(crate) struct QueuedBatch {
     pub(crate) run_id: RunId,
     pub(crate) batch: Option<BatchKey>,
-    /// It is stored only where the log has so many records then.
+    /// Store the batch only if the log has this many records.
     pub(crate) after: Option<u64>,
     pub(crate) severities: SeverityCounts,
     pub(crate) records: Arc<RecordColumns>,
     pub(crate) reservation: MemoryReservation,
 }
 
-/// The memory that a batch may take; given back when it is dropped.
+/// The memory that is reserved for a batch; released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct MemoryReservation {
     memory: Arc<Semaphore>,
@@ -102,17 +102,17 @@ pub(crate) struct MemoryReservation {
     number: u64,
 }
 
-/// Segment objects that no row names yet.
+/// Writes segment objects that no row names yet.
 pub(crate) struct SegmentWriter {
     core: Core,
     segments: Vec<NewSegment>,
-    /// The segment that is encoded and written while more records come.
+    /// The segment that is encoded and written while more records arrive.
     under_way: Option<JoinHandle<Result<NewSegment>>>,
-    /// When the intents of the segments were made or renewed last.
+    /// When the intents of the segments were last made or renewed.
     renewed_at: Timestamp,
 }
 
-/// A segment object that was written.
+/// A written segment object.
 #[derive(Debug)]
 pub(crate) struct NewSegment {
     pub(crate) id: String,
@@ -125,31 +125,31 @@ pub(crate) struct NewSegment {
     pub(crate) runs: Vec<segment::RunRows>,
 }
 
-/// What one transaction adds to a run.
+/// What a transaction adds to a run.
 #[derive(Debug, Default)]
 struct RunAddition {
     records: u64,
     severities: SeverityCounts,
     batches: Vec<BatchKey>,
-    /// It is made only where the log has so many records then.
+    /// Add only if the log has this many records.
     after: Option<u64>,
 }
 
-/// How a transaction ended.
+/// The result of a transaction.
 enum Attempt {
     Done,
-    /// Nothing was written, because some of it cannot be.
+    /// Nothing was written, because a part of it cannot be.
     Refused(Refusal),
-    /// Nothing was written, because the segments were swept before.
+    /// Nothing was written, because the segments had been swept.
     Swept,
 }
 
 /// What cannot be written.
 #[derive(Debug, Default)]
 struct Refusal {
-    /// Runs that are not there.
+    /// Runs that do not exist.
     missing: BTreeSet<RunId>,
-    /// Runs whose logs have other records by now than was asked for.
+    /// Runs whose logs have a different number of records than expected.
     changed: BTreeSet<RunId>,
     /// Batches that are stored already.
     stored: HashMap<(RunId, String), BatchRow>,
@@ -171,7 +171,7 @@ struct RunCounts {
     final_since: Option<i64>,
 }
 
-/// A batch that is stored.
+/// A stored batch.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(crate) struct BatchRow {
     pub(crate) digest: String,
@@ -190,14 +190,14 @@ impl CommitQueue {
         }
     }
 
-    /// The memory that batches hold, and what there is of it. Unit: bytes.
+    /// The reserved memory, and its limit. Unit: bytes.
     pub(crate) fn memory_bytes(&self) -> (usize, usize) {
         let held = self.memory_steps.saturating_sub(self.memory.available_permits());
         let bytes = |steps: usize| steps.saturating_mul(limits::MEMORY_STEP_BYTES);
         (bytes(held), bytes(self.memory_steps))
     }
 
-    /// Begins a batch, which has no memory yet.
+    /// Begins a batch without memory.
     pub(crate) fn begin(&self) -> MemoryReservation {
         let number = self.open_batches.next.fetch_add(1, Ordering::Relaxed);
         self.open_batches.begun().insert(number, Instant::now());
@@ -222,7 +222,7 @@ impl CommitQueue {
         waiting.drain(..count).collect()
     }
 
-    /// True when a batch was begun a moment ago and is not here yet. One that goes on for longer is not waited for.
+    /// True when a batch was begun a moment ago and has not arrived. Slower batches are not waited for.
     fn expects_more_batches(&self) -> bool {
         self.open_batches.begun().last_key_value().is_some_and(|(_, begun)| begun.elapsed() < limits::BATCH_EXPECTED)
     }
@@ -235,7 +235,7 @@ impl OpenBatches {
 }
 
 impl MemoryReservation {
-    /// Its batch waits for its commit now.
+    /// The batch has arrived and waits for its commit.
     fn mark_received(&self) {
         self.open_batches.begun().remove(&self.number);
     }
@@ -248,7 +248,7 @@ impl MemoryReservation {
         bytes.saturating_sub(self.bytes()).div_ceil(limits::MEMORY_STEP_BYTES).saturating_as::<u32>()
     }
 
-    /// Takes memory for so many bytes in all; false when there is none at the moment.
+    /// Reserves memory for this many bytes in all; false when it is not available.
     pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
         match self.steps_to(bytes) {
             0 => true,
@@ -262,7 +262,7 @@ impl MemoryReservation {
         }
     }
 
-    /// Takes memory for so many bytes in all, and waits a while for it. `Busy`: in vain.
+    /// Reserves memory for this many bytes in all, and waits for it for a while. `Busy`: it did not become available.
     pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
         let steps = match self.steps_to(bytes) {
             0 => return Ok(()),
@@ -278,7 +278,7 @@ impl MemoryReservation {
         }
     }
 
-    /// All of it, to be given back by whoever has the records now.
+    /// Passes the reserved memory on to the owner of the records.
     pub(crate) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
         self.permit.take()
     }
@@ -306,8 +306,8 @@ impl SegmentWriter {
         self.segments.is_empty() && self.under_way.is_none()
     }
 
-    /// Begins to write one segment of the records of some runs, each in order of arrival, once the one before is
-    /// written; the memory is given back when this one is.
+    /// Begins to write one segment with the records of some runs, each in order of arrival, after the previous
+    /// segment; releases the memory when it is written.
     pub(crate) async fn write(
         &mut self,
         runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>,
@@ -324,7 +324,7 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Waits until what was begun is written.
+    /// Waits until the segment in progress is written.
     pub(crate) async fn settle(&mut self) -> Result<()> {
         if let Some(under_way) = self.under_way.take() {
             self.segments.push(under_way.await??);
@@ -332,7 +332,7 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Removes the objects again; only while it is certain that no row names them.
+    /// Removes the objects again; only while no row can name them.
     pub(crate) async fn remove(mut self) {
         if let Err(error) = self.settle().await {
             warn!(%error, "an object of a batch that was given up could not be written either");
@@ -344,7 +344,7 @@ impl SegmentWriter {
         self.segments.iter().map(|segment| segment.object_key.clone()).collect()
     }
 
-    /// A batch may go on for as long as it likes, if it goes on.
+    /// Renews old intents, so that a batch may take as long as it likes.
     async fn renew_if_old(&mut self) -> Result<()> {
         let now = self.core.now();
         if now.millis_since(self.renewed_at).abs() < limits::INTENTS_RENEW_MS {
@@ -358,7 +358,8 @@ impl SegmentWriter {
     }
 }
 
-/// Writes a segment object, once its intent is noted. It goes before its row, which would be a lie without it.
+/// Writes a segment object after its intent. The object is written before its row: a row must not name a missing
+/// object.
 async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
     let encoding = move || {
         let (bytes, parts) = segment::encode(&runs)?;
@@ -383,12 +384,12 @@ async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>)
 }
 
 impl Ingest {
-    /// Stores a batch together with others that come at the same time.
+    /// Stores a batch together with concurrent ones.
     pub(crate) async fn commit_batch(&self, part: QueuedBatch) -> Result<StoredBatch> {
         let (done, is_done) = oneshot::channel();
         part.reservation.mark_received();
         self.queue().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
-        // A caller that goes away half way must not take the batches of others with it.
+        // A caller that is cancelled must not cancel the batches of others.
         let ingest = self.clone();
         tokio::spawn(async move { ingest.commit_waiting().await });
         is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
@@ -421,7 +422,7 @@ impl Ingest {
         }
     }
 
-    /// Commits one group of what waits. It is called as often as batches come, so that nothing is left.
+    /// Commits one group of waiting batches. It is called once per batch, so that none is left.
     async fn commit_waiting(&self) {
         let Ok(_one) = self.queue().under_way.acquire().await else { return };
         if self.queue().waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
@@ -436,7 +437,7 @@ impl Ingest {
         }
     }
 
-    /// Commits batches, and again without those that turn out to be stored already.
+    /// Commits batches, and retries without those that turn out to be stored already.
     async fn commit_batches(&self, group: Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)>) {
         let mut parts: Vec<QueuedBatch> = Vec::with_capacity(group.len());
         let mut waiters: Vec<oneshot::Sender<_>> = Vec::with_capacity(group.len());
@@ -472,12 +473,12 @@ impl Ingest {
             let _ = waiter.send(outcome);
         }
         for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
-            // Whoever has gone away does not want to know.
+            // The caller may be gone.
             let _ = waiter.send(outcome.map(|(stored, _)| stored));
         }
     }
 
-    /// Stores each part; the answers with the digests of what is stored, in the order of the parts.
+    /// Stores each batch; returns the answers with the digests of what is stored, in the order of the batches.
     async fn store_batches(&self, parts: Vec<QueuedBatch>) -> Vec<Result<(StoredBatch, String)>> {
         let mut outcomes: Vec<Option<Result<(StoredBatch, String)>>> = parts.iter().map(|_| None).collect();
         loop {
@@ -549,7 +550,7 @@ impl Ingest {
                     segments.remove().await;
                     return Ok(refused);
                 }
-                // The machine slept in between. The records are still in memory.
+                // The machine was suspended in between. The records are still in memory.
                 Attempt::Swept => {
                     segments.remove().await;
                     self.core.intents().discard_unused_intents().await;
@@ -680,7 +681,7 @@ impl Ingest {
 }
 
 impl BatchRow {
-    /// The answer to a batch of this name that comes again.
+    /// The answer to a repeated batch of this key.
     pub(crate) fn repeated(&self, run_id: RunId, name: Option<&BatchKey>) -> Result<StoredBatch> {
         match name {
             Some(name) if name.digest != self.digest => {
@@ -699,7 +700,8 @@ impl Refusal {
         self.missing.is_empty() && self.changed.is_empty() && self.stored.is_empty()
     }
 
-    /// What it means for a batch, and the digest of what is stored; none where the batch itself could be written.
+    /// What the refusal means for a batch, with the digest of what is stored; `None` when the batch itself could be
+    /// written.
     fn of(&self, run_id: RunId, batch: Option<&BatchKey>, after: Option<u64>) -> Option<Result<(StoredBatch, String)>> {
         if self.missing.contains(&run_id) {
             return Some(Err(no_such_run(run_id)));
@@ -716,7 +718,7 @@ fn log_changed(run_id: RunId) -> Error {
     Error::conflict(format!("the log of run {run_id} has other records by now"))
 }
 
-/// Notes that a run which was still dispatched has begun, at the time of its first records, where nobody said otherwise.
+/// Records that a dispatched run has started, at the time of its first records, unless its start is known.
 async fn set_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_time: i64) -> Result<()> {
     sqlx::query(
         "UPDATE runs SET execution_status = $2, status = $3, started_at = COALESCE(started_at, $4) WHERE id = $1",
@@ -730,7 +732,7 @@ async fn set_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_
     Ok(())
 }
 
-/// Which of the batches are stored already.
+/// Those of the batches that are stored already.
 async fn stored_batches(
     transaction: &mut Transaction<'_, Any>,
     additions: &BTreeMap<RunId, RunAddition>,

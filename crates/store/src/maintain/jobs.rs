@@ -1,4 +1,4 @@
-//! What runs beside the calls: page files are built, and what is no longer needed is swept.
+//! Background jobs: page builds, sealing, the sweep and retention.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::parts::Accounts;
 use crate::{failpoint, limits};
 
 impl Maintenance {
-    /// Builds page files, seals and sweeps until `stop`; what has been begun is finished first. Each of them is supervised
-    /// by itself: one that fails or panics is begun anew, and never ends another.
+    /// Builds page files, seals and sweeps until `stop`; work in progress is finished. Each job is supervised
+    /// separately: one that fails or panics is restarted, and never ends another.
     pub async fn run_jobs(&self, stop: CancellationToken) {
         let supervisor = self.supervisor();
         tokio::join!(
@@ -96,7 +96,8 @@ impl Maintenance {
         }
     }
 
-    /// Removes expired page files, tokens and batch ids, and old objects that no row names. Tells the bytes freed.
+    /// Removes expired page files, tokens and batch ids, and old objects that no row names. Returns the removed
+    /// bytes.
     pub async fn sweep(&self) -> Result<u64> {
         self.free_unreferenced_segments().await?;
         self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await
@@ -133,7 +134,7 @@ impl Maintenance {
         Ok(bytes_freed)
     }
 
-    /// Forgets the ids of batches that nobody sends again any more.
+    /// Deletes batch ids that are too old to be sent again.
     async fn delete_expired_batch_ids(&self) -> Result<()> {
         let before = self.core.now().as_millis() - limits::BATCH_ID_RETENTION_MS;
         loop {
@@ -151,8 +152,8 @@ impl Maintenance {
         }
     }
 
-    /// Marks the segments that no slice names and that nobody marked: of two nodes that take the last slices of a segment
-    /// at the same time, each still sees those of the other.
+    /// Marks unmarked segments without slices: when two nodes remove the last slices of a segment at the same time,
+    /// each still sees the slices of the other.
     async fn free_unreferenced_segments(&self) -> Result<()> {
         let now = self.core.now().as_millis();
         let mut after = String::new();
@@ -179,7 +180,7 @@ impl Maintenance {
         }
     }
 
-    /// Removes the segments from which the last slice was taken a while ago. Tells the bytes freed.
+    /// Removes segments whose last slice was removed some time ago. Returns the removed bytes.
     async fn sweep_replaced_segments(&self) -> Result<u64> {
         let mut bytes_freed = 0;
         loop {

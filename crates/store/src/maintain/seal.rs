@@ -1,14 +1,14 @@
 //! Sealing: the slices of runs that have ended are merged into files of whole runs.
 //!
 //! A sealed file is sorted by (run, time, arrival). Small runs share one; a large run is cut into row groups, each a
-//! slice of its own, and into several files. Records stream from the slices to the file, so memory depends on how many
-//! slices overlap in time; when they are too many, some are merged first and the rest in a later pass.
+//! slice of its own, and into several files. Records stream from the slices to the file, so memory depends on how
+//! many slices overlap in time; if too many do, some are merged first and the rest in a later pass.
 //!
-//! Late records make new slices, and of what is sealed only the slices are merged again in whose stretch of time a late
-//! record falls, however far apart they are. A long log is sealed in several passes, each with a transaction of its own.
+//! Late records make new slices, and only those sealed slices are merged again whose interval of time contains a late
+//! record, however far apart they are. A long log is sealed in several passes, each with a transaction of its own.
 //!
-//! A pass has its runs in its hands for a while, and says now and then that it goes on ([`Pass`]). One that has lost them
-//! commits nothing, and neither does one whose files were swept meanwhile ([`crate::objects::intents`]).
+//! A pass leases its runs and renews the lease ([`Pass`]). A pass that has lost its lease commits nothing, and
+//! neither does one whose files were swept meanwhile ([`crate::objects::intents`]).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -39,16 +39,16 @@ use crate::segment::reader::SegmentFile;
 use crate::tables::runs::LogState;
 use crate::{failpoint, limits, secret};
 
-/// What one pass of sealing did.
+/// The result of a sealing pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SealReport {
     /// Runs whose slices were merged.
     pub runs: u64,
-    /// Records that were written.
+    /// Written records.
     pub records: u64,
-    /// Bytes of the files that were written.
+    /// Bytes of the written files.
     pub bytes: u64,
-    /// Bytes of the objects that nothing names any more.
+    /// Bytes of the objects that no row names any more.
     pub bytes_replaced: u64,
 }
 
@@ -59,54 +59,54 @@ struct DueRun {
     records: i64,
     log_epoch: i64,
     log_version: i64,
-    /// How often in a row it could not be sealed because it is damaged.
+    /// How many consecutive times it could not be sealed because it is damaged.
     seal_failures: i64,
 }
 
-/// A log that cannot be sealed, because something of it is lost or damaged.
+/// A log that cannot be sealed because a part of it is lost or damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedLog {
-    /// Whose log it is.
+    /// The run that it belongs to.
     pub run_id: RunId,
-    /// What was found, with the object.
+    /// The error, with the object.
     pub problem: String,
-    /// How often in a row it was tried.
+    /// Consecutive failed attempts.
     pub failures: u64,
 }
 
-/// Some runs in the hands of this node while it merges their slices.
+/// A sealing pass: some runs that are leased to this node while it merges their slices.
 struct Pass {
     maintenance: Maintenance,
-    /// What the pass is known by in the catalog.
+    /// Identifies the pass in the catalog.
     token: String,
     runs: Vec<DueRun>,
-    /// When the catalog last heard that it goes on.
+    /// When the lease was last renewed.
     renewed_at: Timestamp,
 }
 
 /// Why nothing could be merged.
 struct Unmerged {
     error: Error,
-    /// Which of the runs it lies at, where it is known.
+    /// The run that caused it, if known.
     run: Option<usize>,
 }
 
-/// What is to be merged of a run.
+/// What to merge of a run.
 struct Plan {
     run_id: RunId,
     state: LogState,
     /// Records of the run when the plan was made.
     records: i64,
     slices: Vec<Slice>,
-    /// Where sealed slices begin that stay as they are: no new slice reaches over one.
+    /// Where sealed slices begin that stay as they are: no new slice may extend over one.
     barriers: VecDeque<i64>,
     /// False when the new slices still overlap others, because too many do at once.
     is_sealed: bool,
-    /// False when there is more to merge after this pass.
+    /// False when another pass must follow.
     is_last: bool,
 }
 
-/// The part of a run that one file holds in one row group.
+/// The part of a run that is in one row group of one file.
 #[derive(Debug, Clone)]
 struct NewSlice {
     file: usize,
@@ -118,7 +118,7 @@ struct NewSlice {
     last_time: i64,
 }
 
-/// A file that was written, and no row names yet.
+/// A written file that no row names yet.
 struct NewFile {
     id: String,
     object_key: Path,
@@ -130,15 +130,15 @@ struct NewFile {
 }
 
 impl Maintenance {
-    /// Merges the slices of runs that are due, as many as share a file; all zero when none is due.
+    /// Merges the slices of runs whose sealing is due, as many as share a file; all zero when none is due.
     pub async fn seal(&self) -> Result<SealReport> {
         let Some(pass) = self.claim_due_runs().await? else { return Ok(SealReport::default()) };
         // What has been begun is finished, whoever waits for it.
         tokio::spawn(pass.seal()).await?
     }
 
-    /// The logs that cannot be sealed because something of them is lost or damaged: the first so many, and how many there
-    /// are.
+    /// Returns the first `limit` logs that cannot be sealed because a part of them is lost or damaged, and how many
+    /// there are.
     pub async fn damaged_logs(&self, limit: u64) -> Result<(Vec<DamagedLog>, u64)> {
         let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_problem IS NOT NULL")
             .fetch_one(self.core.catalog().read())
@@ -156,8 +156,8 @@ impl Maintenance {
         Ok((damaged.collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
 
-    /// Runs that are due, the longest due first: a few large ones or many small ones; and one that is known to be damaged
-    /// only where no other is due.
+    /// Claims runs that are due, the longest due first: a few large ones or many small ones. A damaged run is claimed
+    /// only when no other is due.
     async fn claim_due_runs(&self) -> Result<Option<Pass>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut due: Vec<DueRun> = Vec::new();
@@ -233,8 +233,8 @@ impl Maintenance {
         Ok(Plan { run_id, state, records: run.records, slices, barriers, is_sealed, is_last })
     }
 
-    /// The sealed slices of a run in whose stretches of time a record of some slices falls; and where those begin that lie
-    /// between them and stay as they are.
+    /// The sealed slices of a run whose intervals contain a record of some late slices; and the starts of the slices
+    /// between them that stay as they are.
     async fn touched_slices(&self, run_id: &str, late: &[Slice]) -> Result<(Vec<Slice>, VecDeque<i64>)> {
         let first = late.iter().map(|slice| slice.first_time).min();
         let last = late.iter().map(|slice| slice.last_time).max();
@@ -249,7 +249,7 @@ impl Maintenance {
         .bind(last)
         .fetch_all(self.core.catalog().read())
         .await?;
-        // SealReport slices do not overlap, so they end in the order in which they begin.
+        // Sealed slices do not overlap, so they end in the order in which they begin.
         let mut is_touched = vec![false; sealed.len()];
         for slice in late {
             let from = sealed.partition_point(|sealed| sealed.last_time < slice.first_time);
@@ -378,7 +378,7 @@ impl Pass {
         }
     }
 
-    /// Says that the pass goes on. `Conflict`: another one has taken over, or the sweep has.
+    /// Renews the lease. `Conflict`: another pass has it, or the files were swept.
     async fn renew_if_old(&mut self, files: &mut SealedFiles) -> Result<()> {
         let now = self.maintenance.core.now();
         if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
@@ -411,7 +411,7 @@ impl Pass {
         Ok(same.is_some())
     }
 
-    /// Gives the runs back; they are tried again after a while.
+    /// Releases the runs; they are retried after a while.
     async fn release(&self) -> Result<()> {
         let again_at = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_RETRY_MS);
         for run in &self.runs {
@@ -425,7 +425,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Notes that a log cannot be sealed as it is. It is tried again, each time later: what is missing may be put back.
+    /// Records that a log cannot be sealed. It is retried with increasing delays: the missing part may be put back.
     async fn record_damage(&self, run: &DueRun, error: &Error) -> Result<()> {
         let problem = error_chain(error);
         if run.seal_failures == 0 {
@@ -460,8 +460,8 @@ impl Pass {
         }
     }
 
-    /// Puts the new slices in the place of the old ones, of each run whose log is as it was. None, and nothing is changed,
-    /// when one of the files may have been swept.
+    /// Replaces the old slices of each run whose log is unchanged. `None`, and nothing is changed, when one of the
+    /// files may have been swept.
     async fn commit_once(&self, merged: &[(Plan, Vec<NewSlice>)], files: &[NewFile]) -> Result<Option<SealReport>> {
         let maintenance = &self.maintenance;
         let mut report = SealReport::default();
@@ -519,7 +519,7 @@ impl Pass {
     }
 }
 
-/// What happened and why, down to the first cause.
+/// An error and its causes.
 fn error_chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -531,7 +531,7 @@ fn error_chain(error: &Error) -> String {
     text
 }
 
-/// Locks runs for the rest of a transaction. Everybody locks them in the same order, so that no two wait for each other.
+/// Locks runs for the rest of a transaction. All lock them in the same order, so that no two wait for each other.
 pub(crate) async fn lock_runs(
     maintenance: &Maintenance,
     connection: &mut Connection,
@@ -543,7 +543,8 @@ pub(crate) async fn lock_runs(
     Ok(())
 }
 
-/// Marks those of some segments that no slice names any more; tells their bytes. The sweep removes them after a while.
+/// Marks those of some segments that have no slices any more; returns their bytes. The sweep removes them after a
+/// while.
 pub(crate) async fn free_segments(
     connection: &mut Connection,
     ids: impl IntoIterator<Item = impl AsRef<str>>,
@@ -561,7 +562,7 @@ pub(crate) async fn free_segments(
     Ok(bytes)
 }
 
-/// Has the logs that share a segment merged again, without what else is in it.
+/// Makes the logs that share a segment due for sealing again, without the rest of the segment.
 pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now: i64) -> Result<()> {
     sqlx::query("UPDATE runs SET seal_at = $2 WHERE id IN (SELECT run_id FROM slices WHERE segment_id = $1)")
         .bind(segment_id)
@@ -572,7 +573,7 @@ pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now
     Ok(())
 }
 
-/// False when the log is no longer as the plan found it; nothing is changed then.
+/// Returns false, and changes nothing, when the log has changed since the plan.
 async fn replace_slices(
     connection: &mut Connection,
     token: &str,
@@ -639,7 +640,7 @@ async fn replace_slices(
     Ok(true)
 }
 
-/// When more slices overlap somewhere than may be open at a time: the smallest of those, to be merged first.
+/// When more slices overlap than may be open at a time: the smallest of those, to be merged first.
 fn deepest_overlap(slices: &[Slice]) -> Option<Vec<Slice>> {
     // A slice begins before another ends at the same instant.
     let mut ends: Vec<(i64, bool, usize)> = Vec::with_capacity(2 * slices.len());
@@ -668,15 +669,15 @@ fn deepest_overlap(slices: &[Slice]) -> Option<Vec<Slice>> {
     Some(deepest)
 }
 
-/// Files of sealed runs in the making.
+/// Writes files of sealed runs.
 struct SealedFiles {
     maintenance: Maintenance,
     open: Option<OpenFile>,
     done: Vec<NewFile>,
-    /// The slices of the run that is being added.
+    /// The slices of the current run.
     slices: Vec<NewSlice>,
     current: Option<NewSlice>,
-    /// Times over which no slice of the run reaches.
+    /// Times that no slice of the run may extend over.
     barriers: VecDeque<i64>,
 }
 
@@ -684,19 +685,19 @@ struct OpenFile {
     id: String,
     object_key: Path,
     cpu: CpuPool,
-    /// None while it is at work, and after a failure.
+    /// `None` while it is in use, and after a failure.
     encoder: Option<Box<Encoder>>,
     object: BufWriter,
-    /// Rows that wait to be written together.
+    /// Rows to be written together.
     pending: Vec<Vec<ArrayRef>>,
     pending_rows: usize,
     rows: i64,
     rows_in_group: usize,
 }
 
-/// Makes the bytes of a file, and hashes them.
+/// Encodes a file, and hashes its bytes.
 struct Encoder {
-    /// Its memory holds what was not taken yet.
+    /// Its buffer holds the bytes that were not taken yet.
     writer: ArrowWriter<Vec<u8>>,
     digest: Sha256,
     checks: ChecksWriter,
@@ -715,7 +716,7 @@ impl SealedFiles {
         }
     }
 
-    /// Begins a run, of which no slice reaches over some times; none of its records is of one of them.
+    /// Begins a run whose slices may not extend over some times; none of its records has one of these times.
     fn begin_run(&mut self, barriers: VecDeque<i64>) {
         self.barriers = barriers;
     }
@@ -752,7 +753,7 @@ impl SealedFiles {
         Ok(())
     }
 
-    /// Ends the run that was being added; tells its slices.
+    /// Ends the current run; returns its slices.
     fn end_run(&mut self) -> Vec<NewSlice> {
         self.slices.extend(self.current.take());
         std::mem::take(&mut self.slices)
@@ -783,7 +784,7 @@ impl SealedFiles {
         }
     }
 
-    /// Takes note of rows that are about to be added.
+    /// Updates the current slice for rows that are about to be added.
     fn note(&mut self, positions: &[(i64, i64)]) {
         let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return };
         let arrivals = || positions.iter().map(|(_, arrival)| *arrival);
@@ -923,7 +924,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Encodes some of the file where such work is done, and sends what came of it.
+    /// Encodes some of the file on the CPU pool, and uploads the result.
     async fn encode(
         &mut self,
         work: impl FnOnce(&mut ArrowWriter<Vec<u8>>) -> Result<()> + Send + 'static,

@@ -1,10 +1,10 @@
-//! Records in objects that no row names: what is left when rows of the catalog were lost, such as with its write-ahead
-//! log.
+//! Records in objects that no row names: what is left when rows of the catalog were lost, for example with its
+//! write-ahead log.
 //!
-//! Such an object may also be of a batch that was never acknowledged, or hold what was sealed into another file or
-//! deleted since. So its records are compared with the log, and only those are brought back that the log lacks, as a
-//! batch like any other: none is ever doubled. Of records that are alike to the letter in time and text, one may be
-//! taken for another, and is then not brought back.
+//! Such an object may also belong to a batch that was never acknowledged, or hold records that were sealed into
+//! another file or deleted since. Its records are therefore compared with the log, and only missing ones are
+//! restored, as a batch like any other: none is ever duplicated. Of identical records, with the same time and text,
+//! one may be taken for another, and is then not restored.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,8 +22,8 @@ use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
 impl Maintenance {
-    /// Tells which runs an object without a row has records of that their logs lack, and with `repair` brings those back.
-    /// False when the object must stay, because it holds what is nowhere else.
+    /// Reports the records of an object without a row that their logs lack; with `repair`, restores them. Returns
+    /// false when the object must be kept because it holds records that are nowhere else.
     pub(crate) async fn verify_unreferenced(
         &self,
         object: &ObjectMeta,
@@ -82,7 +82,7 @@ impl Maintenance {
         Ok(may_go && is_there)
     }
 
-    /// How many of some rows the log of a run lacks. With `restore` it has them afterwards.
+    /// Counts the rows that the log of a run lacks; with `restore`, adds them.
     async fn restore_missing(
         &self,
         file: &SegmentFile,
@@ -116,7 +116,7 @@ impl Maintenance {
         Ok(count)
     }
 
-    /// How often each record of a log is there that is of the time of some records.
+    /// How many times each record occurs in a log, in the time range of some records.
     async fn records_between(&self, run_id: RunId, records: &[Record]) -> Result<HashMap<Vec<u8>, u64>> {
         let times = || records.iter().map(|record| record.time);
         let range = TimeRange { start: times().min(), end: times().max() };
@@ -131,7 +131,7 @@ impl Maintenance {
     }
 }
 
-/// The rows of each run in a file, by its id.
+/// The rows of each run in a file, by run id.
 async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
     let mut runs: Vec<(String, Range<usize>)> = Vec::new();
     let ids = file.run_ids(0..file.rows()).await?;

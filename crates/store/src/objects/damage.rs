@@ -1,5 +1,5 @@
-//! Objects of records that readers found damaged or gone: recorded in the catalog, so that `/metrics` and `runlog doctor` of
-//! every node tell of them until a verification finds them whole.
+//! Objects that readers found damaged or missing: recorded in the catalog, so that `/metrics` and `runlog doctor` of
+//! every node report them until a verification finds them intact.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +12,12 @@ use crate::catalog::pool::CatalogPool;
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 
-/// Notes damaged objects in the catalog, each once in a while.
+/// Records damaged objects in the catalog, each at most once a minute.
 #[derive(Clone)]
 pub(crate) struct Damage {
     catalog: CatalogPool,
     clock: Arc<dyn Clock>,
-    /// When an object was recorded last, by key.
+    /// When an object was last recorded, by key.
     recorded: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
 
@@ -26,7 +26,7 @@ impl Damage {
         Self { catalog, clock, recorded: Arc::default() }
     }
 
-    /// Notes an object, when a reader failed because it is damaged or gone. Nobody waits for that.
+    /// Records an object if the error says that it is damaged or missing. Runs in the background.
     pub(crate) fn record(&self, key: &str, error: &Error) {
         if error.kind() != ErrorKind::Corrupt || !self.should_record(key) {
             return;
@@ -69,7 +69,7 @@ impl Damage {
         Self::new(CatalogPool::for_writing(pool), Arc::new(Still))
     }
 
-    /// True when the object was not recorded of late; then it is from now on.
+    /// True when the object was not recorded recently; marks it as recorded.
     fn should_record(&self, key: &str) -> bool {
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

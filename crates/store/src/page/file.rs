@@ -1,13 +1,13 @@
 //! Page files: the log as it is downloaded, in compressed frames.
 //!
-//! The plain bytes are cut into frames of one mebibyte, each compressed on its own. Together the frames are one zstd
-//! stream, so the file can be sent as it is; and with their lengths, which the catalog keeps, any range of the plain
-//! bytes is found without decompressing what is before it.
+//! The plain bytes are cut into frames of one mebibyte, each compressed on its own. All frames together are one zstd
+//! stream, so the file can be sent as it is; with the lengths of the frames, which the catalog keeps, any range of
+//! the plain bytes is found without decompressing what is before it.
 //!
-//! Where the bucket makes the links, the file lies there as it is downloaded, not compressed.
+//! Where the bucket signs the links, the file is stored as it is downloaded, not compressed.
 //!
-//! With the lengths the catalog keeps a digest of each frame, which is compared before any of its bytes are served. A
-//! file that is damaged is built again from the log, and what was to be read is read from the new one.
+//! The catalog also keeps a digest of each frame, which is verified before any of its bytes are served. A damaged
+//! file is built again from the log, and the read continues with the new file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) struct PageFileWriter {
     records: u64,
 }
 
-/// Some records of a page file that follow each other, formatted and cut into frames.
+/// Consecutive records of a page file, formatted and cut into frames.
 #[derive(Default)]
 pub(crate) struct PageFrames {
     cut: Vec<(Frame, Bytes)>,
@@ -56,34 +56,34 @@ pub(crate) struct PageFrames {
 /// Formats records and cuts them into frames.
 pub(crate) struct FrameCutter {
     form: PageForm,
-    /// The first record of the file is among them.
+    /// True when the first record of the file is among them.
     is_begin: bool,
     compressor: FrameCompressor,
     frames: PageFrames,
 }
 
-/// What a frame is like.
+/// The length and digest of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
-    /// Its length when it is unpacked. Unit: bytes.
+    /// Its decompressed length. Unit: bytes.
     plain: u32,
-    /// Its length in the object: the same where it is not compressed. Unit: bytes.
+    /// Its length in the object: the same if it is not compressed. Unit: bytes.
     stored: u32,
-    /// The first bytes of the SHA-256 of what is stored; none in files of earlier versions.
+    /// The first bytes of the SHA-256 of the stored bytes; `None` in files of earlier versions.
     digest: Option<FrameDigest>,
 }
 
 type FrameDigest = [u8; 8];
 
-/// What the catalog keeps of a page file that is complete.
+/// What the catalog keeps of a complete page file.
 pub(crate) struct WrittenPage {
     pub(crate) records: u64,
     pub(crate) plain_bytes: u64,
     /// Length of the object.
     pub(crate) stored_bytes: u64,
-    /// Lengths of the compressed frames, as earlier versions read them; empty when it is not compressed.
+    /// Lengths of the compressed frames, for earlier versions; empty when the file is not compressed.
     pub(crate) frames: Vec<u8>,
-    /// The same of all frames, and their digests.
+    /// Lengths and digests of all frames.
     pub(crate) checks: Vec<u8>,
 }
 
@@ -116,7 +116,7 @@ impl FrameCutter {
         Ok(())
     }
 
-    /// Ends the last frame.
+    /// Completes the object.
     pub(crate) fn finish(mut self) -> Result<(PageFrames, FrameCompressor)> {
         self.cut()?;
         Ok((self.frames, self.compressor))
@@ -148,7 +148,7 @@ impl PageFileWriter {
         Self { form, object, frames: Vec::new(), plain_bytes: 0, records: 0 }
     }
 
-    /// Adds what comes next; its last frame is cut.
+    /// Adds the next frames; the last of them is complete.
     pub(crate) async fn write(&mut self, next: PageFrames) -> Result<()> {
         self.records += next.records;
         for (frame, bytes) in next.cut {
@@ -159,7 +159,7 @@ impl PageFileWriter {
         Ok(())
     }
 
-    /// What stands after the last record, to be written then.
+    /// The frames that end the file.
     pub(crate) fn end(&self, compressor: FrameCompressor) -> Result<(PageFrames, FrameCompressor)> {
         let mut end = FrameCutter::new(self.form, false, compressor);
         if self.form.format == FileFormat::Json {
@@ -185,23 +185,24 @@ impl PageFileWriter {
     }
 }
 
-/// The texts of records, ready to be written as JSON.
+/// The values of records, prepared to be written as JSON.
 struct JsonColumns<'a> {
     /// Up to the message, and after it.
     before: Vec<JsonColumn<'a>>,
     message: JsonColumn<'a>,
     after: Vec<JsonColumn<'a>>,
-    /// The further fields; none when no record has some, and the brace at the end stands in `after`.
+    /// The further fields; `None` when no record has any, and the closing brace is in `after`.
     extra: Option<&'a TextColumn>,
 }
 
-/// Members of records: as they are written, such as `,"severity":"INFO","logType":"JOB"`, or the texts of one column.
+/// Members of records: as they are written, such as `,"severity":"INFO","logType":"JOB"`, or the values of one
+/// column.
 enum JsonColumn<'a> {
     Texts { name: &'static str, texts: &'a TextColumn },
     Members(Members),
 }
 
-/// Each group of members that occurs, once, and for each row which it is.
+/// Each distinct group of members once, and for each row which group it has.
 struct Members {
     rows: Vec<u32>,
     bytes: Vec<u8>,
@@ -363,22 +364,22 @@ fn write_text(out: &mut Vec<u8>, epoch_ms: i64, body: RecordValues<'_>) {
 
 /// An open page file: its bytes plain, any range of them, or compressed as they are.
 ///
-/// What is damaged is never given. It is built again from the log, once, and read from the new file; where that cannot
-/// be, the error names the object.
+/// Damaged bytes are never returned. A damaged file is built again from the log, once, and read from the new file; if
+/// that is impossible, the error names the object.
 #[derive(Clone)]
 pub struct PageReader {
     /// Length of the plain file. Unit: bytes.
     pub plain_bytes: u64,
-    /// Length of the compressed file, none when it does not lie compressed. Unit: bytes.
+    /// Length of the compressed file; `None` when it is not stored compressed. Unit: bytes.
     pub zstd_bytes: Option<u64>,
-    /// The form of the file.
+    /// The format of the file.
     pub format: FileFormat,
-    /// Names the content: the same tag, the same bytes.
+    /// Identifies the content: the same tag means the same bytes.
     pub etag: String,
     pages: Pages,
     object_key: Path,
     frames: Arc<[Frame]>,
-    /// True when it was just built in the place of one that was damaged.
+    /// True when it was just built again in place of a damaged one.
     is_rebuilt: bool,
 }
 
@@ -393,7 +394,7 @@ struct PageFileRow {
     attempts: i64,
 }
 
-/// The part of one frame that a range of the plain bytes needs.
+/// The part of a frame that a range of the plain bytes needs.
 #[derive(Debug, Clone)]
 struct FramePart {
     frame: Frame,
@@ -403,8 +404,8 @@ struct FramePart {
 }
 
 impl Pages {
-    /// Opens a page file that was built; none when there is no such file any more. One that the machine lost when it went
-    /// down is built anew first.
+    /// Opens a built page file; `None` when there is no such file any more. A file that was lost in a crash of the
+    /// machine is built again first.
     pub async fn open_page(&self, key: &str) -> Result<Option<PageReader>> {
         let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
         let object_key = row.object_key.clone();
@@ -424,7 +425,7 @@ impl Pages {
         }
     }
 
-    /// Has a file built again in the place of one that is damaged or lost, and opens it.
+    /// Builds a damaged or lost file again, and opens it.
     async fn rebuilt_page(&self, key: &str, lost: &Path, damage: Error) -> Result<PageReader> {
         warn!(page.key = key, error = %damage, "a log file is damaged, and is built again from the log");
         self.requeue_page(key, lost).await?;
@@ -486,7 +487,7 @@ impl Pages {
         }))
     }
 
-    /// What is wrong with a page file that was built, found by reading it whole; nothing when it is as it was written.
+    /// Reads a built page file completely and returns what is wrong with it; `None` when it is intact.
     pub(crate) async fn find_page_damage(&self, key: &str) -> Result<Option<String>> {
         let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
         let page = match self.reader_of(key, row) {
@@ -515,7 +516,7 @@ impl Pages {
         Ok(None)
     }
 
-    /// Has a page file built again that is damaged, or whose checks in the catalog are.
+    /// Queues a page file again that is damaged, or whose checks in the catalog are.
     pub(crate) async fn rebuild_page(&self, key: &str) -> Result<()> {
         let lost = self.page_file_row(key).await?.and_then(|row| row.object_key);
         match lost {
@@ -526,8 +527,8 @@ impl Pages {
 }
 
 impl Pages {
-    /// A link to a file, by the bucket it lies in, for a time. None when links lead to Runlog, or when the file lies
-    /// compressed, because it was built when they did.
+    /// A temporary link to a file, signed by its bucket. `None` when links lead to Runlog, or when the file is stored
+    /// compressed because it was built when they did.
     pub async fn page_link(&self, file: &PageFile, life: Duration) -> Result<Option<Url>> {
         if !self.core.settings().links_by_bucket {
             return Ok(None);
@@ -545,11 +546,11 @@ impl Pages {
     }
 }
 
-/// Bytes of a page file as they come.
+/// The bytes of a page file, as a stream.
 pub type PageBytes = BoxStream<'static, Result<Bytes>>;
 
 impl PageReader {
-    /// A range of the plain bytes. What is past the end is left out.
+    /// A range of the plain bytes. The part past the end is ignored.
     pub fn plain(self, range: Range<u64>) -> PageBytes {
         let page = Arc::new(self);
         stream::iter(parts_of(&page.frames, range))
@@ -562,12 +563,13 @@ impl PageReader {
             .boxed()
     }
 
-    /// The same, begun: its first bytes are there, so that whoever asked can still be told that they cannot be read.
+    /// Like [`plain`](Self::plain), with the first bytes read, so that the caller can still report an error.
     pub async fn begin_plain(self, range: Range<u64>) -> Result<PageBytes> {
         begun(self.plain(range)).await
     }
 
-    /// The whole file as one zstd stream, begun, and its length. None when it does not lie compressed.
+    /// The whole file as one zstd stream, with the first bytes read, and its length. `None` when it is not stored
+    /// compressed.
     pub async fn begin_zstd(self) -> Result<Option<(u64, PageBytes)>> {
         let Some(length) = self.zstd_bytes else { return Ok(None) };
         match begun(self.clone().zstd()).await {
@@ -580,8 +582,8 @@ impl PageReader {
         }
     }
 
-    /// The whole file as one zstd stream. Where it is damaged it ends with an error: one that is built again may be cut
-    /// into other frames.
+    /// The whole file as one zstd stream. It ends with an error if the file is damaged: a new file may have other
+    /// frames.
     fn zstd(self) -> PageBytes {
         let page = Arc::new(self);
         let parts = parts_of(&page.frames, 0..page.plain_bytes);
@@ -603,7 +605,7 @@ impl PageReader {
             .boxed()
     }
 
-    /// A part of the plain bytes, of the file or of the one that was built in its place.
+    /// A part of the plain bytes, of this file or of the one that replaced it.
     async fn part(&self, part: FramePart) -> Result<Bytes> {
         match self.intact_plain(&part).await {
             Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_rebuilt => {
@@ -647,7 +649,7 @@ impl PageReader {
         }
     }
 
-    /// The length of the object; none when it is gone.
+    /// The length of the object; `None` when it does not exist.
     async fn stored_length(&self) -> Result<Option<u64>> {
         match self.pages.core.objects().head(&self.object_key).await {
             Ok(found) => Ok(Some(found.size)),
@@ -660,7 +662,7 @@ impl PageReader {
         Error::corrupt(format!("page file {} {how}", self.object_key))
     }
 
-    /// The file that was built in the place of this one, which is damaged or lost.
+    /// The file that was built in place of this one, which is damaged or lost.
     async fn rebuilt(&self, damage: Error) -> Result<Self> {
         let again = self.pages.rebuilt_page(&self.etag, &self.object_key, damage.clone()).await?;
         // The same records give the same bytes; what has begun goes on with them.
@@ -668,16 +670,16 @@ impl PageReader {
     }
 }
 
-/// How often a page that is built again is looked for, where another node may build it.
+/// How often to check for a page that another node may be building again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// The same stream, once its first bytes are there.
+/// The same stream, with its first bytes read.
 async fn begun(mut bytes: PageBytes) -> Result<PageBytes> {
     let first = bytes.try_next().await?;
     Ok(stream::iter(first.map(Ok)).chain(bytes).boxed())
 }
 
-/// A part of the plain bytes of a frame; none when it is damaged.
+/// A part of the plain bytes of a frame; `None` when it is damaged.
 fn decompress(frame: &[u8], plain_bytes: usize, part: Range<usize>) -> Option<Bytes> {
     let plain = Bytes::from(zstd::bulk::decompress(frame, plain_bytes).ok()?);
     (plain.len() == plain_bytes).then(|| plain.slice(part))
@@ -693,7 +695,7 @@ fn stored_bytes(frames: &[Frame]) -> u64 {
     frames.iter().map(|frame| u64::from(frame.stored)).sum()
 }
 
-/// Frames as the catalog keeps them: see the column `checks`.
+/// Frames as the catalog stores them: see the column `checks`.
 fn checks_of(frames: &[Frame]) -> Vec<u8> {
     let mut checks = Vec::with_capacity(frames.len() * CHECK_BYTES + 32);
     for frame in frames {
@@ -706,7 +708,7 @@ fn checks_of(frames: &[Frame]) -> Vec<u8> {
     checks
 }
 
-/// What a frame takes in them. Unit: bytes.
+/// The length of a frame in the column `checks`. Unit: bytes.
 const CHECK_BYTES: usize = 16;
 
 /// None when they are damaged.
@@ -729,7 +731,7 @@ fn frames_of(bytes: &[u8]) -> Vec<Frame> {
     bytes.chunks_exact(8).map(frame).collect()
 }
 
-/// PageRows of a file of an earlier version that is not compressed.
+/// Blocks of an uncompressed file of an earlier version.
 fn unchecked_pieces(bytes: u64) -> Vec<Frame> {
     let step = limits::PAGE_FRAME_BYTES as u64;
     let piece = |start: u64| {

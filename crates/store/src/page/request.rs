@@ -1,4 +1,4 @@
-//! Pages: a caller asks for one, gets a token, and later the file.
+//! Requests for pages: a caller asks for a page, gets a token, and later the file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::parts::Runs;
 use crate::tables::audit::AuditWrite;
 use crate::{limits, secret};
 
-/// A token, and how far its file is: `attempts` is none where there is no file any more.
+/// A token and the state of its file: `attempts` is `None` when the file does not exist any more.
 #[derive(FromRow)]
 struct TokenRow {
     page_key: String,
@@ -40,13 +40,13 @@ struct TokenRow {
 }
 
 impl Pages {
-    /// Finds where the page ends and has its file built. `NotFound`: no such run.
+    /// Determines where the page ends and queues its file. `NotFound`: no such run.
     pub async fn request_page(&self, request: &PageRequest) -> Result<PageTicket> {
         self.request_page_with(request, |_| None).await
     }
 
-    /// The same for someone who leaves an entry in the audit log: the page, its token and the entry are written in one
-    /// transaction, or none of them is and there is an error.
+    /// Like [`request_page`](Self::request_page), with an audit entry: the page, its token and the entry are written
+    /// in one transaction.
     pub async fn request_audited_page(
         &self,
         request: &PageRequest,
@@ -101,9 +101,9 @@ impl Pages {
         Ok(ticket)
     }
 
-    /// How far the file of a token is; when it is not there yet, looks again for so long, and answers as soon as it is.
+    /// Returns the state of the file of a token; if it is not ready, waits for at most `wait`.
     ///
-    /// `NotFound`: unknown, or the token of another run. `Expired`: past its hour.
+    /// `NotFound`: unknown, or the token of another run. `Expired`: older than an hour.
     pub async fn page_status(&self, run_id: RunId, token: &str, wait: Duration) -> Result<PageStatus> {
         let mut built = self.builds().subscribe();
         let row = self.token_row(run_id, token).await?;
@@ -118,7 +118,7 @@ impl Pages {
         self.file_status(&self.token_row(run_id, token).await?).await
     }
 
-    /// Pages that are kept for longer than until then are those somebody may still ask for: their last token is good.
+    /// Pages with a later `keep_until` have a valid token.
     pub(crate) fn tokens_valid_until(&self) -> Timestamp {
         self.core.now().plus_millis(2 * self.core.settings().page_life_ms)
     }
@@ -168,7 +168,7 @@ impl Pages {
         })
     }
 
-    /// Where a page ends, and the rows that were looked at or passed over for that.
+    /// Where a page ends, and the rows that were emitted or skipped to find that.
     async fn cut(&self, scope: Scope) -> Result<(PageCut, MergeTrace)> {
         let mut merge = Merge::with_trace(&self.core, scope);
         let mut cutter = PageCutter::new(self.core.settings().page_records_max);
@@ -186,7 +186,7 @@ impl Pages {
     }
 }
 
-/// A page that is wanted, once for every content, and the token of who may ask for it.
+/// A requested page, once for each content, and the token of the caller.
 pub(crate) struct RequestedPage {
     key: String,
     page: Scope,
@@ -196,12 +196,12 @@ pub(crate) struct RequestedPage {
     file_name: String,
     token_hash: String,
     wanted_at: Timestamp,
-    /// None when it is left to whoever looks for work.
+    /// `None` when any builder may claim it.
     claimed_until: Option<Timestamp>,
     expires_at: Timestamp,
     keep_until: Timestamp,
     builds: Arc<PageBuilds>,
-    /// Where a builder has begun it, and waits to be told that its row is there: dropped, its file is given up.
+    /// Tells the builder that has started it that its row is committed; when dropped, the builder abandons the file.
     accepted: Option<oneshot::Sender<()>>,
 }
 
@@ -214,10 +214,10 @@ impl GroupedWrite for RequestedPage {
         Box::pin(self.write(connection))
     }
 
-    /// Has its file built, now that its row is there.
+    /// Publishes the page to its builder, now that its row is committed.
     fn committed(self: Box<Self>) {
         match self.accepted {
-            // A builder that is gone has left the page to the next one.
+            // A builder that is gone has left the page to another one.
             Some(accepted) => drop(accepted.send(())),
             None => self.builds.notify(),
         }
@@ -273,7 +273,7 @@ fn spans_second_boundary(slice: &Slice) -> bool {
     (slice.first_time - 1).div_euclid(1000) != (slice.last_time - 1).div_euclid(1000)
 }
 
-/// The range of the page itself: from right after the cut to the end of the asked range.
+/// The range of the page itself: from after the cut to the end of the requested range.
 fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
     match end {
         PageEnd::Complete => asked,
@@ -281,7 +281,7 @@ fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
     }
 }
 
-/// Names a page by what is in it.
+/// Identifies a page by its contents.
 fn page_key(page: Scope, format: FileFormat, order: RecordOrder) -> String {
     let (first_ms, last_ms) = (page.range.first_ms(), page.range.last_ms());
     let (run_id, epoch, arrivals) = (page.run_id, page.state.log_epoch, page.arrivals);

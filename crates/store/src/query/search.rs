@@ -1,10 +1,10 @@
-//! SearchQuery: records that hold some text, the newest first, quickly enough to type against.
+//! Full-text search: records that contain a text, newest first, fast enough for search as you type.
 //!
-//! The catalog gives the slices that may hold such records, those that end last first. They are read some at a time by
-//! all processors, first few, then more, and as soon as so many records were found that no slice that is left can hold
-//! a newer one, the search ends. What is rare makes it go on until its time is up: it then tells what it has, and how
-//! to go on. Where it went on is a place among the records, not among the slices, so that these may be merged between
-//! one page and the next. Decision 0013 says why there is no index of words.
+//! The catalog lists the slices that may hold such records, those that end last first. All processors read them in
+//! rounds, first of few slices, then of more, and the search ends as soon as it has enough records that no remaining
+//! slice can hold a newer one. A search for something rare ends when its time is up: it then returns what it has
+//! found and a cursor to continue from. The cursor is a position among the records, not among the slices, so slices
+//! may be merged between two pages. Decision 0013 says why there is no word index.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -30,43 +30,43 @@ use crate::query::scan::request::ScanFilter;
 use crate::query::search_text::SearchText;
 use crate::segment::reader::{SegmentFile, TextColumn, column};
 
-/// What is searched for. Absent parts ask for all.
+/// A search. An absent field does not restrict it.
 #[derive(Debug, Clone)]
 pub struct SearchQuery {
-    /// What the messages hold.
+    /// The text that messages must contain.
     pub text: SearchText,
     /// Records of runs of these workspaces.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Those of one task.
+    /// Records of this task.
     pub task_id: Option<TaskId>,
-    /// Those of one run.
+    /// Records of this run.
     pub run_id: Option<RunId>,
-    /// Those of these severities.
+    /// Records of these severities.
     pub severities: Option<Vec<Severity>>,
-    /// Those that were logged in this range.
+    /// Records in this range of time.
     pub range: TimeRange,
-    /// Those that come after this place.
+    /// Records after this cursor.
     pub after: Option<SearchCursor>,
-    /// At most so many.
+    /// Most records to return.
     pub limit: usize,
-    /// After how long it tells what it has.
+    /// After how long to return what was found.
     pub time_max: Duration,
-    /// After how many slices it tells what it has; [`limits::SEARCH_SLICES_MAX`] says why there is a bound.
+    /// After how many slices to return what was found; see [`limits::SEARCH_SLICES_MAX`].
     pub slices_max: i64,
 }
 
-/// A place among the records, in the order of a search: newest first.
+/// A position among all records, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SearchCursor {
     /// Epoch milliseconds.
     pub time_ms: i64,
     /// The run.
     pub run_id: RunId,
-    /// The number of the record in its run.
+    /// The arrival number of the record in its run.
     pub arrival: i64,
 }
 
-/// A record that was found.
+/// A record that matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchHit {
     /// Its run.
@@ -81,30 +81,31 @@ pub struct SearchHit {
     pub time: Timestamp,
     /// As it was logged.
     pub severity: Option<String>,
-    /// The whole text.
+    /// The whole message.
     pub message: Option<String>,
 }
 
-/// What a search found, the newest first.
+/// The result of a search, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchPage {
-    /// The records.
+    /// The matching records.
     pub items: Vec<SearchHit>,
-    /// Where to go on; none when there is nothing more.
+    /// Where to continue; `None` at the end.
     pub next: Option<SearchCursor>,
-    /// True when everything down to `next`, or to the end, was looked through because of the limit and not of the time.
+    /// True when everything down to `next`, or to the end, was searched: the search ended because of its limit and
+    /// not because of its time.
     pub is_complete: bool,
-    /// Records that were looked at.
+    /// Records that were examined.
     pub scanned_records: u64,
-    /// Bytes of messages that were looked through.
+    /// Bytes of messages that were examined.
     pub scanned_bytes: u64,
-    /// Records that could not be looked at, because the object that holds them is damaged or gone.
+    /// Records that could not be examined because their object is damaged or missing.
     pub unreadable_records: u64,
     /// Their runs; the first hundred.
     pub unreadable_runs: BTreeSet<RunId>,
 }
 
-/// What the catalog says of a slice, for a search.
+/// A slice's row in the catalog, for a search.
 #[derive(FromRow)]
 struct SearchRow {
     #[sqlx(flatten)]
@@ -112,16 +113,16 @@ struct SearchRow {
     task_name: String,
 }
 
-/// A search that is under way.
+/// A search in progress.
 struct SearchState {
     core: Core,
     search: Arc<SearchQuery>,
-    /// What was found, by place.
+    /// The records found so far.
     found: BTreeMap<SearchCursor, HitValues>,
     counts: Arc<Counts>,
-    /// What could not be looked through.
+    /// What could not be searched.
     unreadable: Unreadable,
-    /// Everything after this place was looked through.
+    /// Everything after this cursor was searched.
     searched_until: SearchCursor,
 }
 
@@ -138,7 +139,7 @@ struct Counts {
     bytes: AtomicU64,
 }
 
-/// What is kept of a record until the search ends.
+/// The values of a record that are kept until the search ends.
 struct HitValues {
     task_id: String,
     workspace_id: String,
@@ -146,7 +147,7 @@ struct HitValues {
     message: Option<String>,
 }
 
-/// The ends of all places.
+/// The first and the last possible cursor.
 fn first_cursor() -> SearchCursor {
     SearchCursor { time_ms: i64::MAX, run_id: RunId::GREATEST, arrival: i64::MAX }
 }
@@ -156,7 +157,7 @@ fn last_cursor() -> SearchCursor {
 }
 
 impl Query {
-    /// The newest records that fit, from one place on.
+    /// Returns the newest records that match, from a cursor on.
     pub async fn search(&self, search: SearchQuery) -> Result<SearchPage> {
         let begun = Instant::now();
         let from = search.after.unwrap_or_else(first_cursor);
@@ -194,7 +195,7 @@ impl Query {
         searching.into_page(&names)
     }
 
-    /// Slices that may hold such records before a place, those that end last first.
+    /// Slices that may hold such records before a cursor, those that end last first.
     async fn slices_newest_first(
         &self,
         search: &SearchQuery,
@@ -235,7 +236,7 @@ impl Query {
 }
 
 impl SearchState {
-    /// Looks through slices, those that end last first; true when the search is to end with what it has.
+    /// Searches slices, those that end last first; true when the search must end with what it has.
     async fn scan_slices(
         &mut self,
         slices: Vec<SliceRow>,
@@ -275,8 +276,8 @@ impl SearchState {
         Ok(false)
     }
 
-    /// True when there is progress to end with. Slices that reach over the place where a page begins are looked through
-    /// again by that page: until it is behind all of them, the next one would begin at the same place.
+    /// True when the search has progressed enough to end. The next page searches slices that overlap its first cursor
+    /// again: it would make no progress if the cursor were not past all of them.
     fn has_progress(&self, from: SearchCursor) -> bool {
         self.searched_until < from
     }
@@ -326,7 +327,7 @@ impl SearchState {
     }
 }
 
-/// The place before which are all records that are newer than an instant.
+/// The cursor before which are all records that are newer than an instant.
 fn just_after(time_ms: i64) -> SearchCursor {
     SearchCursor { time_ms: time_ms.saturating_add(1), run_id: RunId::LEAST, arrival: i64::MIN }
 }
@@ -346,10 +347,10 @@ impl HitValues {
     }
 }
 
-/// What looking through a unit came to.
+/// The result of searching a unit.
 enum UnitResult {
     Records(BTreeMap<SearchCursor, HitValues>),
-    /// Its object is damaged or gone: what other objects hold is still found.
+    /// Its object is damaged or missing: the search continues with other objects.
     Unreadable(Unreadable),
 }
 
@@ -368,7 +369,7 @@ impl Unreadable {
     }
 }
 
-/// The newest records of a unit that fit, as many as the search wants.
+/// The newest matching records of a unit, at most as many as the search returns.
 async fn search_unit(
     core: &Core,
     search: &Arc<SearchQuery>,
@@ -433,7 +434,7 @@ async fn find_in_unit(
     }
 }
 
-/// Adds what fits of some rows, and keeps the newest.
+/// Adds the matching rows, and keeps the newest.
 fn add_newest(
     found: &mut BTreeMap<SearchCursor, HitValues>,
     search: &SearchQuery,

@@ -1,7 +1,7 @@
 //! Reading segments: some rows of some columns, without the rest.
 //!
-//! A small object is read whole. Of a large one only the bytes of the pages that are needed. What was read to open it is
-//! kept in memory for the next time: objects never change.
+//! A small object is read whole; of a large one, only the bytes of the pages that are needed. What was read to open a
+//! segment is cached in memory: objects never change.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,13 +37,13 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 use runlog_model::{Record, Severity, Timestamp};
 
-/// Opens segments, and keeps those that were opened.
+/// Opens segments, and caches those that were opened.
 pub(crate) struct Segments {
     catalog: Catalog,
     objects: Arc<dyn ObjectStore>,
     cpu: CpuPool,
     damage: Damage,
-    /// By the keys of their objects; as many as fit into a bounded number of bytes.
+    /// By the keys of their objects, up to a bounded number of bytes.
     open: moka::sync::Cache<String, SegmentFile>,
 }
 
@@ -68,31 +68,31 @@ pub(crate) struct SegmentFile {
     cpu: CpuPool,
 }
 
-/// Rows of a segment as they are read: bytes are awaited, and decoded where such work is done.
+/// Reads rows of a segment: bytes are awaited, and decoded on the CPU pool.
 pub(crate) struct RowReader {
     source: Source,
     cpu: CpuPool,
-    /// None after a failure.
+    /// `None` after a failure.
     decoder: Option<(ParquetPushDecoder, Pending)>,
 }
 
 /// What a decoder does next.
 enum Pending {
-    /// It goes on once it has these bytes.
+    /// It needs these bytes to continue.
     Bytes(Vec<Range<u64>>),
     /// It has decoded some rows.
     Rows(RecordBatch),
-    /// It decodes what it has.
+    /// It decodes the bytes that it has.
     More,
     End,
 }
 
-/// Where its bytes are.
+/// Where the bytes of a segment are.
 #[derive(Clone)]
 pub(crate) struct Source {
     key: Path,
     bytes: SourceBytes,
-    /// None when an earlier version wrote the object.
+    /// `None` when an earlier version wrote the object.
     checks: Option<Checks>,
     damage: Damage,
 }
@@ -103,7 +103,7 @@ enum SourceBytes {
     Object { objects: Arc<dyn ObjectStore>, length: u64 },
 }
 
-/// When the records of a slice were logged, and in which order they arrived: row by row.
+/// The sort keys of rows: when they were logged, and in which order they arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyColumns {
     /// Epoch milliseconds, ascending.
@@ -145,12 +145,12 @@ impl SegmentFile {
         Ok(file)
     }
 
-    /// True when both were opened as one.
+    /// True when both are the same open segment.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.footer.metadata(), other.footer.metadata())
     }
 
-    /// What it keeps in memory. Unit: bytes.
+    /// The memory that it takes. Unit: bytes.
     fn memory_bytes(&self) -> usize {
         let bytes = match &self.source.bytes {
             SourceBytes::Memory(bytes) => bytes.len(),
@@ -165,7 +165,7 @@ impl SegmentFile {
         self.footer.metadata().file_metadata().num_rows().saturating_as::<usize>()
     }
 
-    /// The rows with which its row groups begin.
+    /// The first row of each row group.
     pub(crate) fn row_group_starts(&self) -> Vec<usize> {
         let groups = self.footer.metadata().row_groups().iter();
         let ends = groups.scan(0, |end, group| {
@@ -175,46 +175,46 @@ impl SegmentFile {
         std::iter::once(0).chain(ends).collect()
     }
 
-    /// What a row takes on average, decompressed. Unit: bytes.
+    /// The average decompressed size of a row. Unit: bytes.
     pub(crate) fn row_bytes(&self) -> usize {
         let groups = self.footer.metadata().row_groups();
         let bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
         bytes.saturating_as::<usize>() / self.rows().max(1)
     }
 
-    /// The times of some rows.
+    /// Reads the sort keys of some rows.
     pub(crate) async fn read_keys(&self, rows: Range<usize>) -> Result<KeyColumns> {
         self.read(rows, &["time", "arrival"], |batch| KeyColumns::of(&batch)).await
     }
 
-    /// Everything but the times of some rows.
+    /// Reads everything but the sort keys of some rows.
     pub(crate) async fn read_values(&self, rows: Range<usize>) -> Result<ValueColumns> {
         self.read(rows, &COLUMNS[3..], |batch| ValueColumns::of(&batch)).await
     }
 
-    /// The times of some rows, and everything else but their arrivals.
+    /// Reads the times of some rows, and everything else but their arrivals.
     pub(crate) async fn times_and_values(&self, rows: Range<usize>) -> Result<(Vec<i64>, ValueColumns)> {
         let of = |batch: RecordBatch| Ok((times(&batch)?, ValueColumns::of(&batch)?));
         self.read(rows, &TIME_AND_VALUE_COLUMNS, of).await
     }
 
-    /// The times and severities of some rows; nothing else is read.
+    /// Reads the times and severities of some rows, and nothing else.
     pub(crate) async fn times_and_severities(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<Severity>)> {
         let of = |batch: RecordBatch| Ok((times(&batch)?, severities(&batch)?));
         self.read(rows, &["time", "severity"], of).await
     }
 
-    /// The runs of some rows.
+    /// Reads the runs of some rows.
     pub(crate) async fn run_ids(&self, rows: Range<usize>) -> Result<StringArray> {
         self.read(rows, &COLUMNS[..1], |batch| column::<StringArray>(&batch, "run_id").cloned()).await
     }
 
-    /// Some of its columns, as a condition or a reader names them.
+    /// The projection of some columns, by name.
     pub(crate) fn mask(&self, columns: &[&str]) -> ProjectionMask {
         ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied())
     }
 
-    /// Some columns of some rows, of which those come that pass.
+    /// Reads some columns of those of some rows that pass a filter.
     pub(crate) fn rows_of(
         self,
         rows: Vec<Range<usize>>,
@@ -250,7 +250,7 @@ impl SegmentFile {
         Ok(RowReader { source: self.source.clone(), cpu: self.cpu.clone(), decoder: Some((decoder, pending)) })
     }
 
-    /// What stands in each of some rows of a column of names, or that nothing does, as far as the footer tells.
+    /// The value that all of some rows have in a column of names, if the footer says so.
     fn same_text(&self, rows: &Range<usize>, column: &str) -> Option<Option<String>> {
         let index = COLUMNS.iter().position(|name| *name == column)?;
         let (mut first_row, mut same) = (0, None);
@@ -268,7 +268,7 @@ impl SegmentFile {
         same
     }
 
-    /// Some columns of some rows, as `look` makes of them.
+    /// Reads some columns of some rows, mapped by `look`.
     async fn read<T: Send + 'static>(
         &self,
         rows: Range<usize>,
@@ -308,7 +308,7 @@ impl SegmentFile {
 }
 
 impl RowReader {
-    /// The next rows that pass, as `look` makes of them where they are decoded; none at the end.
+    /// The next rows that pass, mapped by `look` on the CPU pool; `None` at the end.
     pub(crate) async fn next<T, F>(&mut self, look: F) -> Result<Option<T>>
     where
         T: Send + 'static,
@@ -318,7 +318,7 @@ impl RowReader {
         self.advance(move |batch| batch.zip(look.take()).map(|(batch, look)| look(batch)).transpose()).await
     }
 
-    /// All rows that pass, as `look` makes of them where they are decoded.
+    /// All rows that pass, mapped by `look` on the CPU pool.
     async fn all<T, F>(mut self, look: F) -> Result<Option<T>>
     where
         T: Send + 'static,
@@ -335,7 +335,7 @@ impl RowReader {
         .await
     }
 
-    /// Decodes until `work`, which is given what was decoded, and nothing at the end, has a result; none when it has none.
+    /// Decodes until `work` returns a result. It is called with what was decoded, and with nothing at the end.
     async fn advance<T, F>(&mut self, work: F) -> Result<Option<T>>
     where
         T: Send + 'static,
@@ -420,7 +420,7 @@ impl Source {
         }
     }
 
-    /// The bytes, when they are in memory.
+    /// The bytes, if they are in memory.
     fn in_memory_ranges(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
         match &self.bytes {
             SourceBytes::Memory(bytes) => {
@@ -430,7 +430,7 @@ impl Source {
         }
     }
 
-    /// Bytes around some that are not in memory, as far as they are needed to check them.
+    /// Fetches bytes that are not in memory, with those around them that are needed to verify them.
     async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Fetched>>> {
         let SourceBytes::Object { objects, length } = &self.bytes else { return Ok(None) };
         let around: Vec<Range<u64>> = match &self.checks {
@@ -444,7 +444,7 @@ impl Source {
         Ok(Some(around.into_iter().map(|range| range.start).zip(fetched).collect()))
     }
 
-    /// What is wrong where bytes cannot be had: an object that was cut is not away.
+    /// The error for bytes that cannot be read: a truncated object is damaged, not unavailable.
     async fn failed(&self, error: object_store::Error, length: u64) -> Error {
         let SourceBytes::Object { objects, .. } = &self.bytes else { return error.into() };
         match objects.head(&self.key).await {
@@ -453,7 +453,7 @@ impl Source {
         }
     }
 
-    /// The bytes of ranges that were fetched, when they are those that were written.
+    /// The bytes of fetched ranges, verified.
     fn checked(&self, ranges: &[Range<u64>], fetched: Vec<Fetched>) -> Result<Vec<Bytes>> {
         let one = |(range, (start, bytes)): (&Range<u64>, Fetched)| {
             if let Some(checks) = &self.checks
@@ -473,7 +473,7 @@ impl Source {
         }
     }
 
-    /// Checks the bytes that are in memory.
+    /// Verifies the bytes that are in memory.
     fn check_whole(&self) -> Result<()> {
         match (&self.bytes, &self.checks) {
             (SourceBytes::Memory(bytes), Some(checks)) if !checks.are_of(0, bytes) => Err(not_as_written()),
@@ -481,7 +481,7 @@ impl Source {
         }
     }
 
-    /// A failure, with the object that it is of.
+    /// An error, with the object that caused it.
     fn named(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::Corrupt {
             return error;
@@ -494,7 +494,7 @@ impl Source {
     }
 }
 
-/// Bytes of an object, and where they begin.
+/// Bytes of an object, and their offset.
 type Fetched = (u64, Bytes);
 
 fn not_as_written() -> Error {
@@ -530,7 +530,7 @@ fn part_of(bytes: &Bytes, range: &Range<u64>) -> Result<Bytes> {
     }
 }
 
-/// The one text that so many rows have, or that they have none; nothing when they differ.
+/// The value that all of these rows have; `None` when they differ.
 fn only_text(statistics: &Statistics, rows: usize) -> Option<Option<String>> {
     let Statistics::ByteArray(texts) = statistics else { return None };
     let without = texts.null_count_opt()?;
@@ -542,7 +542,7 @@ fn only_text(statistics: &Statistics, rows: usize) -> Option<Option<String>> {
     is_one.then(|| least.as_utf8().ok().map(|text| Some(text.to_owned()))).flatten()
 }
 
-/// A column in which each row has this text, as it would have been read.
+/// A column in which each row has this value, as it would have been read.
 fn same_texts(column: &str, text: Option<String>, rows: usize) -> ArrayRef {
     match NAME_COLUMNS.contains(&column) {
         true => {
@@ -574,7 +574,7 @@ fn with_columns(batch: RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<Recor
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// The same columns, with names as dictionaries: a name that is there many times is read and formatted once.
+/// The same schema, with dictionaries for names: a name that is repeated is read and formatted once.
 fn coded_schema(schema: &Schema) -> SchemaRef {
     let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let fields = schema.fields().iter().map(|field| match NAME_COLUMNS.contains(&field.name().as_str()) {
@@ -596,11 +596,11 @@ pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str)
 pub(crate) enum TextColumn {
     /// Row by row.
     Plain(StringArray),
-    /// Each text once, and for each row which it is.
+    /// Each text once, and for each row which text it has.
     Coded { keys: Int32Array, texts: StringArray },
 }
 
-/// What the records of a slice hold beside their times, row by row.
+/// The columns of rows beside their sort keys.
 #[derive(Debug)]
 pub(crate) struct ValueColumns {
     pub(crate) severity: TextColumn,
@@ -614,7 +614,7 @@ pub(crate) struct ValueColumns {
 
 /// Some rows of [`ValueColumns`].
 pub(crate) enum Rows<'a> {
-    /// Those that follow each other.
+    /// Consecutive rows.
     Together(Range<usize>),
     These(&'a UInt32Array),
 }
@@ -677,7 +677,7 @@ impl TextColumn {
         }
     }
 
-    /// The same row by row, in a form whose texts may take more than 2 GiB together.
+    /// The same row by row, as an array whose texts may take more than 2 GiB together.
     pub(crate) fn long(&self) -> Result<LargeStringArray> {
         match self {
             Self::Plain(texts) => Ok(long(texts)),

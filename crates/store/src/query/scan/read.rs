@@ -1,4 +1,5 @@
-//! Reads one unit of a scan: conditions first, each on its own column, then the other columns of the rows that passed.
+//! Reads one unit of a scan: conditions first, each on its own column, then the other columns of the rows that
+//! passed.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -32,11 +33,11 @@ pub(crate) struct UnitBatches {
 
 /// Where the rows come from.
 enum Source {
-    /// Everything that is wanted stands in the catalog: the slice that comes next, and how many of its rows were given.
+    /// All selected columns come from the catalog: the next slice, and how many of its rows were returned.
     Catalog { slice: usize, given: usize },
     /// The object.
     File(Box<RowReader>),
-    /// There is nothing (more).
+    /// There is nothing (more) to read.
     Nothing,
 }
 
@@ -47,7 +48,7 @@ pub(crate) struct UnitRuns {
     by_id: HashMap<String, usize>,
 }
 
-/// Opens what a unit names, as far as its logs are still there.
+/// Opens the slices of a unit whose logs still exist.
 pub(crate) async fn read_unit(
     core: &Core,
     request: &Arc<ScanRequest>,
@@ -73,7 +74,7 @@ pub(crate) async fn read_unit(
 }
 
 impl UnitBatches {
-    /// The next rows that pass; none at the end.
+    /// The next rows that pass; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let batch = match &mut self.source {
@@ -120,7 +121,7 @@ impl UnitBatches {
         Ok(Source::File(Box::new(file.rows_of(rows, &columns, filter)?)))
     }
 
-    /// Ends the unit when what it reads was deleted meanwhile; fails with `error` when that is not the reason.
+    /// Ends the unit if its logs were deleted meanwhile; otherwise fails with `error`.
     async fn end_if_deleted(&mut self, error: Error) -> Result<()> {
         self.unit.without_deleted(&self.core).await?;
         match self.unit.slices.is_empty() {
@@ -131,7 +132,7 @@ impl UnitBatches {
     }
 }
 
-/// The rows of some slices of one object, those that follow each other as one range; none when there are no slices.
+/// The rows of some slices of one object, neighbouring ones as one range; `None` without slices.
 pub(crate) fn rows_together(slices: &[PlannedSlice]) -> Option<Vec<Range<usize>>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for slice in slices {
@@ -144,7 +145,7 @@ pub(crate) fn rows_together(slices: &[PlannedSlice]) -> Option<Vec<Range<usize>>
     (!ranges.is_empty()).then_some(ranges)
 }
 
-/// What each row of a unit has to be looked at for.
+/// The conditions to check for each row of a unit.
 struct Conditions {
     /// None when all rows are in the range.
     range: Option<TimeRange>,
@@ -166,7 +167,7 @@ impl Conditions {
         self.range.is_none() && self.severities.is_none() && self.message_parts.is_empty()
     }
 
-    /// The cheap conditions come first: of the columns of the others, only rows that passed are read.
+    /// Cheap conditions come first: the columns of the others are read only for rows that passed.
     fn row_filter(self, file: &SegmentFile) -> Option<RowFilter> {
         let mut predicates: Vec<Box<dyn ArrowPredicate>> = Vec::new();
         if let Some(range) = self.range {
@@ -211,7 +212,7 @@ fn rows_named(texts: &TextColumn, wanted: &HashSet<String>) -> BooleanArray {
     }
 }
 
-/// The rows in whose text something stands. All texts are looked through as one, which is quicker than one by one.
+/// The rows whose text contains something. All texts are searched as one buffer, which is faster than one by one.
 pub(crate) fn rows_containing(texts: &StringArray, finder: &memmem::Finder<'_>) -> BooleanArray {
     let length = finder.needle().len();
     if length == 0 {
