@@ -107,7 +107,8 @@ pub mod maintenance {
     pub use crate::maintain::diagnose::{Finding, Health};
     pub use crate::maintain::maintenance::Maintenance;
     pub use crate::maintain::retention::{Retention, RetentionReport};
-    pub use crate::maintain::seal::{DamagedLog, SealReport};
+    pub use crate::maintain::seal::commit::SealReport;
+    pub use crate::maintain::seal::pass::DamagedLog;
     pub use crate::maintain::statistics::{ObjectCount, Statistics, WorkspaceStatistics};
     pub use crate::maintain::verify::{VerifyProgress, VerifyReport};
 }

@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::seal::free_segments;
+use crate::maintain::seal::commit::free_segments;
 use crate::objects::intents;
 use crate::{limits, secret};
 

@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, Result};
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::seal::{lock_runs, seal_anew};
+use crate::maintain::seal::commit::{lock_runs, seal_anew};
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits};
 

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use crate::error::{Error, Result};
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::seal::free_segments;
+use crate::maintain::seal::commit::free_segments;
 use crate::objects::keys;
 use crate::parts::Accounts;
 use crate::{failpoint, limits};
