@@ -14,7 +14,9 @@ use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::ingest::commit::{BatchKey, BatchRow, Ingest, MemoryReservation, QueuedBatch, SegmentWriter};
+use crate::ingest::commit::{BatchRow, Ingest};
+use crate::ingest::queue::{BatchKey, MemoryReservation, QueuedBatch};
+use crate::ingest::segment_writer::SegmentWriter;
 use crate::limits;
 use crate::secret;
 use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};

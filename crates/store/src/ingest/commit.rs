@@ -5,32 +5,28 @@
 //! batches fail with `Busy`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use az::SaturatingAs;
 use object_store::path::Path;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
-use runlog_model::{RunId, RunStatus, Timestamp};
-use sha2::{Digest, Sha256};
+use runlog_model::{RunId, RunStatus};
 use sqlx::{Any, FromRow, Transaction};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::JoinHandle;
-use tracing::warn;
+use tokio::sync::oneshot;
 
 use crate::catalog::sql::Sql;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::queue::{BatchKey, CommitQueue, QueuedBatch, WaitingBatch};
+use crate::ingest::segment_writer::{NewSegment, SegmentWriter};
 use crate::log::slices::share_of_bytes;
-use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::parts::{Deliveries, Runs};
-use crate::segment;
 use crate::segment::columns::RecordColumns;
 use crate::tables::runs::no_such_run;
-use crate::{failpoint, limits, secret};
+use crate::{failpoint, limits};
 
 /// Stores records: begins batches, and commits concurrent ones together. Clones share the memory and the queue.
 #[derive(Clone)]
@@ -51,78 +47,6 @@ impl Ingest {
     pub(crate) fn queue(&self) -> &Arc<CommitQueue> {
         &self.queue
     }
-}
-
-/// Batches that wait for their commit, and the memory that all batches may take.
-#[derive(Debug)]
-pub(crate) struct CommitQueue {
-    waiting: Mutex<Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)>>,
-    under_way: Semaphore,
-    /// Unit: [`limits::MEMORY_STEP_BYTES`].
-    memory: Arc<Semaphore>,
-    /// The size of the memory.
-    memory_steps: usize,
-    open_batches: Arc<OpenBatches>,
-}
-
-/// Batches that are being received, by number, and when they were begun.
-#[derive(Debug, Default)]
-struct OpenBatches {
-    begun: Mutex<BTreeMap<u64, Instant>>,
-    next: AtomicU64,
-}
-
-/// The id and the digest of a batch.
-#[derive(Debug, Clone)]
-pub(crate) struct BatchKey {
-    pub(crate) id: String,
-    /// SHA-256 of its records.
-    pub(crate) digest: String,
-    pub(crate) records: u64,
-}
-
-/// A batch that waits for its commit.
-#[derive(Debug)]
-pub(crate) struct QueuedBatch {
-    pub(crate) run_id: RunId,
-    pub(crate) batch: Option<BatchKey>,
-    /// Store the batch only if the log has this many records.
-    pub(crate) after: Option<u64>,
-    pub(crate) severities: SeverityCounts,
-    pub(crate) records: Arc<RecordColumns>,
-    pub(crate) reservation: MemoryReservation,
-}
-
-/// The memory that is reserved for a batch; released when it is dropped.
-#[derive(Debug)]
-pub(crate) struct MemoryReservation {
-    memory: Arc<Semaphore>,
-    permit: Option<OwnedSemaphorePermit>,
-    open_batches: Arc<OpenBatches>,
-    number: u64,
-}
-
-/// Writes segment objects that no row names yet.
-pub(crate) struct SegmentWriter {
-    core: Core,
-    segments: Vec<NewSegment>,
-    /// The segment that is encoded and written while more records arrive.
-    under_way: Option<JoinHandle<Result<NewSegment>>>,
-    /// When the intents of the segments were last made or renewed.
-    renewed_at: Timestamp,
-}
-
-/// A written segment object.
-#[derive(Debug)]
-pub(crate) struct NewSegment {
-    pub(crate) id: String,
-    pub(crate) object_key: Path,
-    pub(crate) bytes: usize,
-    pub(crate) records: usize,
-    pub(crate) sha256: String,
-    /// See [`crate::objects::checksums`].
-    pub(crate) checks: Vec<u8>,
-    pub(crate) runs: Vec<segment::RunRows>,
 }
 
 /// What a transaction adds to a run.
@@ -178,217 +102,10 @@ pub(crate) struct BatchRow {
     pub(crate) records: i64,
 }
 
-impl CommitQueue {
-    pub(crate) fn new(memory_bytes: usize) -> Self {
-        let memory_steps = (memory_bytes / limits::MEMORY_STEP_BYTES).max(1);
-        Self {
-            waiting: Mutex::default(),
-            under_way: Semaphore::new(limits::GROUPS_UNDER_WAY),
-            memory: Arc::new(Semaphore::new(memory_steps)),
-            memory_steps,
-            open_batches: Arc::default(),
-        }
-    }
-
-    /// The reserved memory, and its limit. Unit: bytes.
-    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
-        let held = self.memory_steps.saturating_sub(self.memory.available_permits());
-        let bytes = |steps: usize| steps.saturating_mul(limits::MEMORY_STEP_BYTES);
-        (bytes(held), bytes(self.memory_steps))
-    }
-
-    /// Begins a batch without memory.
-    pub(crate) fn begin(&self) -> MemoryReservation {
-        let number = self.open_batches.next.fetch_add(1, Ordering::Relaxed);
-        self.open_batches.begun().insert(number, Instant::now());
-        MemoryReservation {
-            memory: Arc::clone(&self.memory),
-            permit: None,
-            open_batches: Arc::clone(&self.open_batches),
-            number,
-        }
-    }
-
-    fn take_group(&self) -> Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut records, mut bytes) = (0, 0);
-        let fits = |(part, _): &&(QueuedBatch, _)| {
-            records += part.records.times.len();
-            bytes += part.reservation.bytes();
-            records <= limits::SEGMENT_RECORDS_MAX && bytes <= limits::SEGMENT_BYTES_MAX
-        };
-        let count = waiting.iter().take(limits::GROUP_BATCHES_MAX).take_while(fits).count().max(1);
-        let count = count.min(waiting.len());
-        waiting.drain(..count).collect()
-    }
-
-    /// True when a batch was begun a moment ago and has not arrived. Slower batches are not waited for.
-    fn expects_more_batches(&self) -> bool {
-        self.open_batches.begun().last_key_value().is_some_and(|(_, begun)| begun.elapsed() < limits::BATCH_EXPECTED)
-    }
-}
-
-impl OpenBatches {
-    fn begun(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl MemoryReservation {
-    /// The batch has arrived and waits for its commit.
-    fn mark_received(&self) {
-        self.open_batches.begun().remove(&self.number);
-    }
-
-    fn bytes(&self) -> usize {
-        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * limits::MEMORY_STEP_BYTES
-    }
-
-    fn steps_to(&self, bytes: usize) -> u32 {
-        bytes.saturating_sub(self.bytes()).div_ceil(limits::MEMORY_STEP_BYTES).saturating_as::<u32>()
-    }
-
-    /// Reserves memory for this many bytes in all; false when it is not available.
-    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
-        match self.steps_to(bytes) {
-            0 => true,
-            steps => match Arc::clone(&self.memory).try_acquire_many_owned(steps) {
-                Ok(permit) => {
-                    self.add(permit);
-                    true
-                }
-                Err(_) => false,
-            },
-        }
-    }
-
-    /// Reserves memory for this many bytes in all, and waits for it for a while. `Busy`: it did not become available.
-    pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
-        let steps = match self.steps_to(bytes) {
-            0 => return Ok(()),
-            steps => steps,
-        };
-        let waiting = Arc::clone(&self.memory).acquire_many_owned(steps);
-        match tokio::time::timeout(Duration::from_millis(limits::MEMORY_WAIT_MS), waiting).await {
-            Ok(Ok(permit)) => {
-                self.add(permit);
-                Ok(())
-            }
-            _ => Err(Error::new(ErrorKind::Busy, "more is being pushed than can be written at the moment")),
-        }
-    }
-
-    /// Passes the reserved memory on to the owner of the records.
-    pub(crate) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.permit.take()
-    }
-
-    fn add(&mut self, permit: OwnedSemaphorePermit) {
-        match &mut self.permit {
-            Some(own) => own.merge(permit),
-            None => self.permit = Some(permit),
-        }
-    }
-}
-
-impl Drop for MemoryReservation {
-    fn drop(&mut self) {
-        self.mark_received();
-    }
-}
-
-impl SegmentWriter {
-    pub(crate) fn new(core: &Core) -> Self {
-        Self { core: core.clone(), segments: Vec::new(), under_way: None, renewed_at: core.now() }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.under_way.is_none()
-    }
-
-    /// Begins to write one segment with the records of some runs, each in order of arrival, after the previous
-    /// segment; releases the memory when it is written.
-    pub(crate) async fn write(
-        &mut self,
-        runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>,
-        memory: Option<OwnedSemaphorePermit>,
-    ) -> Result<()> {
-        self.settle().await?;
-        self.renew_if_old().await?;
-        let core = self.core.clone();
-        self.under_way = Some(tokio::spawn(async move {
-            let written = write_segment(&core, runs).await;
-            drop(memory);
-            written
-        }));
-        Ok(())
-    }
-
-    /// Waits until the segment in progress is written.
-    pub(crate) async fn settle(&mut self) -> Result<()> {
-        if let Some(under_way) = self.under_way.take() {
-            self.segments.push(under_way.await??);
-        }
-        Ok(())
-    }
-
-    /// Removes the objects again; only while no row can name them.
-    pub(crate) async fn remove(mut self) {
-        if let Err(error) = self.settle().await {
-            warn!(%error, "an object of a batch that was given up could not be written either");
-        }
-        self.core.intents().remove_uncommitted(&self.keys()).await;
-    }
-
-    fn keys(&self) -> Vec<Path> {
-        self.segments.iter().map(|segment| segment.object_key.clone()).collect()
-    }
-
-    /// Renews old intents, so that a batch may take as long as it likes.
-    async fn renew_if_old(&mut self) -> Result<()> {
-        let now = self.core.now();
-        if now.millis_since(self.renewed_at).abs() < limits::INTENTS_RENEW_MS {
-            return Ok(());
-        }
-        if !self.core.intents().renew_intents(&self.keys()).await? {
-            return Err(intents::swept());
-        }
-        self.renewed_at = now;
-        Ok(())
-    }
-}
-
-/// Writes a segment object after its intent. The object is written before its row: a row must not name a missing
-/// object.
-async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
-    let encoding = move || {
-        let (bytes, parts) = segment::encode(&runs)?;
-        let (sha256, checks) = (secret::hex(&Sha256::digest(&bytes)), checks_of(&bytes));
-        Ok((bytes, parts, sha256, checks))
-    };
-    let (bytes, parts, sha256, checks) = core.cpu().run(encoding).await?;
-    let (id, object_key) = core.intents().intend_segment().await?;
-    let segment = NewSegment {
-        object_key,
-        id: id.to_string(),
-        bytes: bytes.len(),
-        records: parts.iter().map(|part| part.records).sum(),
-        sha256,
-        checks,
-        runs: parts,
-    };
-    failpoint::reach("commit-before-object");
-    core.put_object(&segment.object_key, bytes.into()).await?;
-    failpoint::reach("commit-after-object");
-    Ok(segment)
-}
-
 impl Ingest {
     /// Stores a batch together with concurrent ones.
     pub(crate) async fn commit_batch(&self, part: QueuedBatch) -> Result<StoredBatch> {
-        let (done, is_done) = oneshot::channel();
-        part.reservation.mark_received();
-        self.queue().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
+        let is_done = self.queue().push(part);
         // A caller that is cancelled must not cancel the batches of others.
         let ingest = self.clone();
         tokio::spawn(async move { ingest.commit_waiting().await });
@@ -425,7 +142,7 @@ impl Ingest {
     /// Commits one group of waiting batches. It is called once per batch, so that none is left.
     async fn commit_waiting(&self) {
         let Ok(_one) = self.queue().under_way.acquire().await else { return };
-        if self.queue().waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        if self.queue().is_empty() {
             return;
         }
         if self.queue().expects_more_batches() {
@@ -438,7 +155,7 @@ impl Ingest {
     }
 
     /// Commits batches, and retries without those that turn out to be stored already.
-    async fn commit_batches(&self, group: Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)>) {
+    async fn commit_batches(&self, group: Vec<WaitingBatch>) {
         let mut parts: Vec<QueuedBatch> = Vec::with_capacity(group.len());
         let mut waiters: Vec<oneshot::Sender<_>> = Vec::with_capacity(group.len());
         // The same batch over two connections at once: the first is stored, the other one has its answer.
@@ -840,26 +557,4 @@ async fn insert_slices(
         inserting.build_query().execute(&mut **transaction).await?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_that_goes_on_for_long_is_not_waited_for() {
-        let queue = CommitQueue::new(1 << 20);
-        assert!(!queue.expects_more_batches());
-        let slow = queue.begin();
-        assert!(queue.expects_more_batches());
-        while queue.expects_more_batches() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let quick = queue.begin();
-        assert!(queue.expects_more_batches());
-        quick.mark_received();
-        assert!(!queue.expects_more_batches());
-        drop((quick, slow));
-        assert!(queue.open_batches.begun().is_empty());
-    }
 }

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::log::merge::Merge;
 use crate::log::read::scope;
 use crate::parts::Logs;
-use crate::segment::reader::RecordValues;
+use crate::segment::values::RecordValues;
 
 /// Selects records, and says where to start.
 #[derive(Debug, Clone)]

@@ -28,7 +28,8 @@ use crate::query::scan::plan::{SliceRow, Unit, push_counted, push_run_conditions
 use crate::query::scan::read::{UnitRuns, predicate, rows_together};
 use crate::query::scan::request::ScanFilter;
 use crate::query::search_text::SearchText;
-use crate::segment::reader::{SegmentFile, TextColumn, column};
+use crate::segment::reader::SegmentFile;
+use crate::segment::values::{TextColumn, column};
 
 /// A search. An absent field does not restrict it.
 #[derive(Debug, Clone)]

@@ -22,7 +22,8 @@ use crate::limits;
 use crate::log::merge::rows::{MergedRows, OpenSlice, RecordBlock, RowChoice, RowRun, SliceRows};
 use crate::log::merge::trace::MergeTrace;
 use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
-use crate::segment::reader::{KeyColumns, SegmentFile};
+use crate::segment::reader::SegmentFile;
+use crate::segment::values::KeyColumns;
 
 /// The records of a scope in one order, emitted as runs of consecutive rows of a slice.
 pub(crate) struct Merge {

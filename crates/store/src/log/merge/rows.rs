@@ -11,7 +11,8 @@ use tokio::sync::Mutex;
 
 use crate::catalog::columns::SortKey;
 use crate::error::Result;
-use crate::segment::reader::{KeyColumns, RecordValues, Rows, SegmentFile, ValueColumns};
+use crate::segment::reader::SegmentFile;
+use crate::segment::values::{KeyColumns, RecordValues, Rows, ValueColumns};
 
 /// Consecutive rows of one slice in the order of the merge, with their keys.
 pub(crate) struct RowRun {

@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::query::scan::plan::{PlannedRun, PlannedSlice, Unit};
 use crate::query::scan::request::{ScanColumn, ScanRequest};
-use crate::segment::reader::{RowReader, SegmentFile, TextColumn, column};
+use crate::segment::reader::{RowReader, SegmentFile};
+use crate::segment::values::{TextColumn, column};
 
 /// The batches of a unit.
 pub(crate) struct UnitBatches {
