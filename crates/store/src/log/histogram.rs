@@ -71,7 +71,7 @@ impl Logs {
         while !walk.is_done() {
             for slice in walk.next(&self.core).await? {
                 if number % every == 0 {
-                    // One slice stands for those after it that are not read.
+                    // One slice is a sample for the following ones, which are not read.
                     self.read_times(&slice, |times, severities| tally.add(times, severities, every)).await?;
                 }
                 number += 1;

@@ -19,7 +19,7 @@ impl FrameCompressor {
     pub(crate) fn new() -> Result<Self> {
         let plain = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
         let mut compressor = Compressor::new(limits::PAGE_ZSTD_LEVEL).map_err(uncompressed)?;
-        // For whoever downloads the file compressed: it sees by itself that it got what was written.
+        // A client that downloads the compressed file can verify it.
         compressor.include_checksum(true).map_err(uncompressed)?;
         Ok(Self { compressor, plain, compressed: Vec::new() })
     }

@@ -486,7 +486,7 @@ impl PageReader {
     /// The file that was built in place of this one, which is damaged or lost.
     async fn rebuilt(&self, damage: Error) -> Result<Self> {
         let again = self.pages.rebuilt_page(&self.etag, &self.object_key, damage.clone()).await?;
-        // The same records give the same bytes; what has begun goes on with them.
+        // The same records give the same bytes, so the download can continue with the new file.
         if again.plain_bytes == self.plain_bytes { Ok(again) } else { Err(damage) }
     }
 }

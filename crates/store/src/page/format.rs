@@ -1,4 +1,4 @@
-//! Records as they stand in page files: as JSON, or as lines of text.
+//! The formats of records in page files: JSON, or lines of text.
 
 use arrow_array::{Array, Int32Array, StringArray};
 use az::SaturatingAs;

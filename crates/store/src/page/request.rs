@@ -91,7 +91,7 @@ impl Pages {
         };
         let (settled, log_records) = (Runs::new(&self.core).is_settled(&run), run.records);
         let ticket = PageTicket { token, records: cut.records, end: cut.end, settled, log_records };
-        // From here on nothing hangs on the caller: what is handed over below is told by the commit itself.
+        // From here on the caller may be cancelled: the commit itself hands the page to its builder.
         wanted.accepted = builder.map(|builder| self.builds().enqueue(builder, wanted.to_build(trace)));
         let entry = entry(&ticket).map(|entry| Box::new(AuditWrite(entry)) as Box<dyn GroupedWrite>);
         // One wait for the disk serves both.

@@ -200,7 +200,7 @@ pub(crate) async fn finish_in(
     }
     let now = core.now();
     if run.started_at.is_none() {
-        // What a run hook began, and nobody told the start of, began with its first record at the latest.
+        // A run without a reported start began with its first record at the latest.
         let first: Option<i64> = sqlx::query_scalar("SELECT MIN(first_time) FROM slices WHERE run_id = $1")
             .bind(id.to_string())
             .fetch_one(&mut **transaction)

@@ -47,7 +47,7 @@ impl Maintenance {
     /// Merges the slices of runs whose sealing is due, as many as share a file; all zero when none is due.
     pub async fn seal(&self) -> Result<SealReport> {
         let Some(pass) = self.claim_due_runs().await? else { return Ok(SealReport::default()) };
-        // What has been begun is finished, whoever waits for it.
+        // The pass is finished even if the caller is cancelled.
         tokio::spawn(pass.seal()).await?
     }
 
