@@ -18,7 +18,9 @@ pub(crate) fn violations(root: &Path) -> Result<Vec<String>> {
     let ways: Vec<Vec<&str>> = page.lines().filter_map(files).collect();
     let mut found: Vec<String> = ways.iter().flat_map(|way| returns(way)).collect();
     for file in ways.iter().flatten().filter(|file| !root.join("crates").join(file).is_file()) {
-        found.push(format!("ARCHITECTURE.md lists crates/{file}, which is not there: name the file that took its place"));
+        found.push(format!(
+            "ARCHITECTURE.md lists crates/{file}, which is not there: name the file that took its place"
+        ));
     }
     if ways.is_empty() {
         found.push(format!("ARCHITECTURE.md has no line that begins with {MARK:?}: list the files of each data flow"));
@@ -56,9 +58,12 @@ mod tests {
 
     #[test]
     fn a_way_that_comes_back_is_found() {
-        let way = files("Files: `store/src/page/request.rs` → `store/src/page/file.rs` → `store/src/log/read.rs` → `store/src/page/file.rs`.");
+        let way = files(
+            "Files: `store/src/page/request.rs` → `store/src/page/file.rs` → `store/src/log/read.rs` → `store/src/page/file.rs`.",
+        );
         assert_eq!(returns(&way.unwrap()).len(), 1);
-        let way = files("Files: `store/src/page/request.rs` → `store/src/page/file.rs` → `store/src/log/merge/ordered.rs`.");
+        let way =
+            files("Files: `store/src/page/request.rs` → `store/src/page/file.rs` → `store/src/log/merge/ordered.rs`.");
         assert_eq!(returns(&way.unwrap()), Vec::<String>::new());
     }
 }

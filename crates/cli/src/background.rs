@@ -40,7 +40,7 @@ pub(crate) async fn send_alerts(store: &Store, alerts: Option<Alerts>, stop: Can
             Ok::<_, std::convert::Infallible>(())
         }
     };
-    store.supervisor().keep("alerts", &stop, sending).await;
+    store.supervisor().run("alerts", &stop, sending).await;
 }
 
 /// What delivers to each sink.

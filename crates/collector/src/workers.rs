@@ -65,7 +65,7 @@ impl Pool {
                 Ok::<_, E>(())
             }
         };
-        join_all((0..workers.max(1)).map(|_| supervisor.keep(name, stop, &work))).await;
+        join_all((0..workers.max(1)).map(|_| supervisor.run(name, stop, &work))).await;
     }
 
     async fn idle(&self, wait: &dyn Wait, stop: &CancellationToken) {

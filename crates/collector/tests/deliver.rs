@@ -107,7 +107,7 @@ async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
     let round = stage.deliver(&deliverer).await;
     assert_eq!((round.runs, round.set_back), (0, 1));
     let figures = stage.figures().await;
-    assert!(figures.problem.unwrap().contains("503"));
+    assert!(figures.last_error.unwrap().contains("503"));
     assert_eq!((figures.due, figures.failing), (1, 1));
     let (other, to) = destination(&stage, &LOKI).await;
     let healthy = stage.named_deliverer("healthy", to);
@@ -115,7 +115,7 @@ async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
     assert_eq!(other.took(), 5);
     stage.deliver_all(&deliverer).await;
     assert_eq!(server.messages(run), stage.messages(run).await);
-    assert_eq!(stage.figures().await.problem, None);
+    assert_eq!(stage.figures().await.last_error, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +231,7 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
     let figures = stage.figures().await;
     assert_eq!((figures.done, figures.due, figures.refused), (3, 5, 15));
     assert_eq!(stage.store.deliveries().dead_letters("sink", 99).await.unwrap().len(), 3, "neighbours stand together");
-    assert!(figures.problem.unwrap().contains("refuses whatever it is sent"), "it is the sink, and not the runs");
+    assert!(figures.last_error.unwrap().contains("refuses whatever it is sent"), "it is the sink, and not the runs");
 
     server.mend();
     stage.deliver_all(&deliverer).await;
@@ -241,7 +241,7 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
         assert_eq!(server.messages(run).len(), 5);
     }
     let figures = stage.figures().await;
-    assert_eq!((figures.refused, figures.problem), (0, None));
+    assert_eq!((figures.refused, figures.last_error), (0, None));
 }
 
 /// Every record of a batch of 2,000 became a dead letter when one was rejected, and the replay sent 1,999 twice.
@@ -468,8 +468,8 @@ async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
     let round = stage.deliver(&deliverer).await;
     assert_eq!((round.runs, round.set_back), (0, 1));
     let failing = stage.store.deliveries().failing("sink", 9).await.unwrap();
-    assert!(failing[0].problem.contains("object store"), "{failing:?}");
-    assert_eq!(stage.figures().await.problem, None, "nothing is wrong with the sink");
+    assert!(failing[0].last_error.contains("object store"), "{failing:?}");
+    assert_eq!(stage.figures().await.last_error, None, "nothing is wrong with the sink");
 
     std::fs::remove_file(&objects).unwrap();
     std::fs::rename(&aside, &objects).unwrap();

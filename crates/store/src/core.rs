@@ -1,4 +1,4 @@
-//! What every part of the archive works on: its catalog, its objects, the clock, randomness and the settings.
+//! What every part of the archive uses: its catalog, its objects, the clock, randomness and the settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
 use crate::objects::intents::Intents;
 use crate::objects::metering::{ObjectCounts, ObjectStoreMetrics};
-use crate::private::{keep_private, make_private_folder};
+use crate::permissions::{create_private_folder, restrict_permissions};
 use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
 
@@ -27,7 +27,7 @@ use crate::settings::StoreSettings;
 #[derive(Clone)]
 pub(crate) struct Core {
     inner: Arc<Inner>,
-    /// What the next change is written down as.
+    /// The audit entry of the next change.
     audit_context: Option<Arc<AuditContext>>,
 }
 
@@ -50,7 +50,7 @@ impl Core {
         let folder = &settings.data_folder;
         if settings.catalog.is_none() || settings.objects.is_none() {
             let making = folder.clone();
-            tokio::task::spawn_blocking(move || make_private_folder(&making)).await?.map_err(|error| {
+            tokio::task::spawn_blocking(move || create_private_folder(&making)).await?.map_err(|error| {
                 let message = format!("cannot make the folder {}", folder.display());
                 Error::caused(ErrorKind::Unavailable, message, error)
             })?;
@@ -69,7 +69,7 @@ impl Core {
                 let file = folder.join("catalog.sqlite");
                 let catalog = Catalog::open_file(&file).await?;
                 // Its write-ahead log gets the same rights.
-                keep_private(&file);
+                restrict_permissions(&file);
                 catalog
             }
         };
@@ -95,17 +95,17 @@ impl Core {
         Ok(Self { inner: Arc::new(inner), audit_context: None })
     }
 
-    /// The archive for a change that is written down in the audit log: the call that makes it writes both or neither.
+    /// The same for a change that is audited: the call that makes it writes the change and the entry, or neither.
     pub(crate) fn with_audit(&self, audit_context: AuditContext) -> Self {
         Self { inner: Arc::clone(&self.inner), audit_context: Some(Arc::new(audit_context)) }
     }
 
-    /// The archive for a part of a change that is not written down by itself.
+    /// The same for a part of a change that is not audited itself.
     pub(crate) fn without_audit(&self) -> Self {
         Self { inner: Arc::clone(&self.inner), audit_context: None }
     }
 
-    /// What the next change is written down as.
+    /// The audit entry of the next change.
     pub(crate) fn audit_context(&self) -> Option<&AuditContext> {
         self.audit_context.as_deref()
     }
@@ -118,25 +118,25 @@ impl Core {
         &self.inner.catalog
     }
 
-    /// Now, by the catalog's clock. For leases and for what is swept by its age.
+    /// Now, by the catalog's clock. Use it for leases and for ages in the sweep.
     pub(crate) async fn catalog_now(&self) -> Result<Timestamp> {
         self.inner.catalog_clock.now().await
     }
 
-    /// A time of this node's clock, as the catalog's clock has it.
+    /// Converts a time of this node's clock to the catalog's clock.
     pub(crate) async fn catalog_time(&self, at: Timestamp) -> Result<Timestamp> {
         self.inner.catalog_clock.time(at).await
     }
 
-    /// Does something again that the database ended in favour of another transaction, a few times.
-    pub(crate) async fn again_after_contention<T, F: Future<Output = Result<T>>>(
+    /// Retries a transaction, a few times, that the database aborted in favour of another.
+    pub(crate) async fn retry_on_contention<T, F: Future<Output = Result<T>>>(
         &self,
         act: impl FnMut() -> F,
     ) -> Result<T> {
-        contention::again_after_contention(self.random(), act).await
+        contention::retry_on_contention(self.random(), act).await
     }
 
-    /// Writes these, all or none, together with others that come at this moment.
+    /// Writes these, all or none, together with concurrent writes.
     pub(crate) async fn write_grouped(&self, writes: Vec<Box<dyn GroupedWrite>>) -> Result<()> {
         self.inner.group.write(writes).await
     }
@@ -145,27 +145,27 @@ impl Core {
         &self.inner.objects.store
     }
 
-    /// The objects, for what can be made anew.
+    /// The objects, for those that can be built again.
     pub(crate) fn rebuildable_objects(&self) -> &Arc<dyn ObjectStore> {
         &self.inner.objects.rebuildable
     }
 
-    /// False when the machine went down before a rebuildable object was on disk.
+    /// False when the machine crashed before a rebuildable object was on disk.
     pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
         self.inner.objects.is_whole(key, length).await
     }
 
-    /// A link to an object of the bucket; none where the objects have no links.
+    /// A link to an object of the bucket; `None` where links cannot be signed.
     pub(crate) async fn object_link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<url::Url>> {
         self.inner.objects.link(key, file_name, life).await
     }
 
-    /// What this process has asked the objects for.
+    /// The requests of this process to the object store.
     pub(crate) fn object_metrics(&self) -> Vec<ObjectStoreMetrics> {
         self.inner.object_counts.metrics()
     }
 
-    /// Writes an object. An answer that got lost is settled by looking whether the object is there.
+    /// Writes an object. If the answer is lost, checks whether the object exists.
     pub(crate) async fn put_object(&self, key: &Path, bytes: Bytes) -> Result<()> {
         let length = bytes.len() as u64;
         let Err(error) = self.objects().put(key, bytes.into()).await else { return Ok(()) };
@@ -179,7 +179,7 @@ impl Core {
         &self.inner.intents
     }
 
-    /// The segments, to be opened.
+    /// Opens segments.
     pub(crate) fn segments(&self) -> &Segments {
         &self.inner.segments
     }
@@ -192,7 +192,7 @@ impl Core {
         self.inner.clock.now()
     }
 
-    /// Where decoding, encoding and the like is done.
+    /// The pool for decoding, encoding and other CPU-bound work.
     pub(crate) fn cpu(&self) -> &CpuPool {
         &self.inner.cpu
     }

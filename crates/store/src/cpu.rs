@@ -1,7 +1,7 @@
-//! Work that takes a processor and waits for nothing: decoding, encoding, compressing, mining.
+//! CPU-bound work: decoding, encoding, compressing.
 //!
-//! It would hold up the calls, so it runs on blocking threads, as many at a time as there are processors. Bytes are
-//! awaited before, by whoever asks: work that waited here for work of the same kind could lock up for good.
+//! It would block other calls, so it runs on blocking threads, as many concurrently as there are processors. Bytes
+//! must be awaited before: work in this pool that waited for other work in it could deadlock.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// The processors of this node, as one archive shares them out. First come, first served.
+/// The processors of this node, shared by the calls on one archive in order of arrival.
 #[derive(Debug, Clone)]
 pub(crate) struct CpuPool {
     free: Arc<Semaphore>,

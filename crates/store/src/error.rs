@@ -1,16 +1,16 @@
-//! What can go wrong in the archive, by what the caller does next.
+//! Errors of the archive, by what the caller does next.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// A failure of the archive. `Display` says what happened and to what; the cause is in `source`.
+/// An error of the archive. `Display` says what happened and to what; the cause is in `source`.
 #[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
-    /// The object that is damaged or gone.
+    /// The object that is damaged or missing.
     object: Option<Arc<str>>,
 }
 
@@ -21,15 +21,15 @@ pub enum ErrorKind {
     Invalid,
     /// No such run, task, token or page.
     NotFound,
-    /// The token has passed its hour: ask for a new one.
+    /// The token has expired: ask for a new one.
     Expired,
     /// Someone else changed it first, or the name is taken: read again, then retry.
     Conflict,
-    /// The catalog or the objects are away, full or busy: retry later.
+    /// The catalog or the objects are unavailable, full or busy: retry later.
     Unavailable,
-    /// More comes in than can be written at the moment: retry in a second.
+    /// More records arrive than can be written: retry in a second.
     Busy,
-    /// Stored bytes do not decode: stop and look.
+    /// Stored bytes do not decode: stop and investigate.
     Corrupt,
 }
 
@@ -37,12 +37,12 @@ pub enum ErrorKind {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A failure without a cause below it.
+    /// An error without a cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None, object: None }
     }
 
-    /// A failure with the cause that explains it.
+    /// An error with its cause.
     pub fn caused(
         kind: ErrorKind,
         message: impl Into<String>,
@@ -51,7 +51,7 @@ impl Error {
         Self { kind, message: message.into(), source: Some(Arc::from(source.into())), object: None }
     }
 
-    /// What happened, and why, in one line: the message and those of its causes that it does not repeat.
+    /// The message in one line, followed by those of its causes that it does not repeat.
     pub fn with_causes(&self) -> String {
         let mut told = self.message.clone();
         let mut cause = StdError::source(self);
@@ -70,19 +70,19 @@ impl Error {
         self.kind
     }
 
-    /// The key of the object that is damaged or gone, where that is what this failure comes from.
+    /// The key of the object that is damaged or missing, if that caused the error.
     pub fn damaged_object(&self) -> Option<&str> {
         let below = || self.source.as_deref()?.downcast_ref::<Self>()?.damaged_object();
         self.object.as_deref().or_else(below)
     }
 
-    /// This failure of the bytes of an object, which its message names.
+    /// The same error, with the object named in its message.
     pub(crate) fn in_object(mut self, key: &str) -> Self {
         self.message = format!("object {key}: {}", self.message);
         self.of_object(key)
     }
 
-    /// This failure, with the object that it comes from.
+    /// The same error, with the object that caused it.
     pub(crate) fn of_object(mut self, key: &str) -> Self {
         self.object = Some(key.into());
         self

@@ -1,22 +1,25 @@
 //! The archive: objects and catalog behind one [`Store`].
 //!
-//! Objects hold bytes, the catalog holds truth. The object goes first and the row second: an orphan object is swept
-//! later, an orphan row would be a lie. Nobody but this crate opens a database or an object.
+//! Objects hold bytes; the catalog says what exists. An object is written before its row: an orphaned object is swept
+//! later, but a row must never name a missing object. No other crate opens a database or an object.
+//!
+//! A [`Store`] hands out its parts, such as [`Store::runs`] or [`Store::deliveries`]; each part and its types have a
+//! module here.
 //!
 //! ```text
 //! begin_batch ▸ push … ▸ commit     records ▸ segment objects ▸ one transaction: batch, segments, slices, run
 //! request_page ▸ token              the cut is found from the catalog and the times of a few slices
-//! run_jobs                          wanted page ▸ slices merged ▸ page file ▸ row says built
+//! run_jobs                          requested page ▸ slices merged ▸ page file ▸ row says built
 //! page_status ▸ open_page ▸ bytes   any range of the plain bytes, or the compressed file as it is
 //! ```
 //!
 //! # Errors
 //!
-//! Every call fails with [`Error`], whose [`ErrorKind`] says what the caller does next. `Conflict` means: someone
-//! was first, read again. `Unavailable` means: nothing was acknowledged, call again. `Corrupt` means: stored bytes
-//! do not decode, stop and look; nothing is ever left out in silence.
+//! Every call fails with [`Error`], whose [`ErrorKind`] says what to do next. `Conflict`: someone else was first, read
+//! again. `Unavailable`: nothing was acknowledged, retry. `Corrupt`: stored bytes do not decode, investigate; records are
+//! never skipped silently.
 
-// Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.
+// Conversions of numbers saturate (`saturating_as`) and never wrap.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
 mod catalog;
@@ -32,7 +35,7 @@ mod node_metrics;
 mod objects;
 mod page;
 mod parts;
-mod private;
+mod permissions;
 pub mod query;
 mod secret;
 mod segment;
@@ -107,7 +110,8 @@ pub mod maintenance {
     pub use crate::maintain::diagnose::{Finding, Health};
     pub use crate::maintain::maintenance::Maintenance;
     pub use crate::maintain::retention::{Retention, RetentionReport};
-    pub use crate::maintain::seal::{DamagedLog, SealReport};
+    pub use crate::maintain::seal::commit::SealReport;
+    pub use crate::maintain::seal::pass::DamagedLog;
     pub use crate::maintain::statistics::{ObjectCount, Statistics, WorkspaceStatistics};
     pub use crate::maintain::verify::{VerifyProgress, VerifyReport};
 }

@@ -2,105 +2,105 @@
 
 use std::time::Duration;
 
-/// Most records that one segment object holds of one batch. Unit: records.
+/// Most records of one batch in one segment object. Unit: records.
 ///
-/// A page reads few of them whole, and one fits into memory many times.
+/// A page reads few of them whole, and memory has room for many of them.
 pub const SEGMENT_RECORDS_MAX: usize = 65_536;
 
 /// Most memory that the records of a segment take before it is written. Unit: bytes.
 ///
-/// Bounds the memory of a push, whatever the length of its messages.
+/// Bounds the memory of a push, however long its messages are.
 pub const SEGMENT_BYTES_MAX: usize = 8 << 20;
 
 /// Plain bytes in one compressed frame of a page file. Unit: bytes.
 ///
-/// A range request decompresses at most this much in vain at each end.
+/// A range request decompresses at most this much unused data at each end.
 pub const PAGE_FRAME_BYTES: usize = 1 << 20;
 
-/// How hard page files are compressed. Somebody waits for one, and it lives for an hour: decision 0010 has the figures.
+/// Compression level of page files. A caller waits for them, and they live for an hour: decision 0010 has the
+/// measurements.
 pub const PAGE_ZSTD_LEVEL: i32 = -2;
 
-/// How many slices the catalog is asked for at a time. Unit: rows.
+/// Slices that are read from the catalog at a time. Unit: rows.
 pub const SLICES_AT_A_TIME: i64 = 64;
 
-/// How long a builder has a page in its hands without being heard of. Unit: milliseconds.
+/// The lease of a page build. Unit: milliseconds.
 ///
-/// A page takes some tens of milliseconds; whoever takes longer renews the lease. What a node that was killed had in its
-/// hands waits for this long.
+/// A page takes some tens of milliseconds; longer builds renew the lease. The pages of a killed node wait this long.
 pub const PAGE_LEASE_MS: i64 = 8_000;
 
-/// How often a builder renews its lease of a page. Unit: milliseconds. Three may fail.
+/// How often a builder renews its lease of a page. Unit: milliseconds. Three renewals may fail.
 pub const PAGE_LEASE_RENEW_MS: u64 = 2_000;
 
-/// After how many failed attempts whoever asks for a page is told that it cannot be built. Unit: attempts.
+/// Failed attempts after which a page is reported as failed. Unit: attempts.
 ///
-/// It is tried further all the same: what was wrong may be put right.
+/// It is retried all the same: the cause may be fixed.
 pub const PAGE_ATTEMPTS_MAX: i64 = 3;
 
-/// How long after its n-th attempt began a page is tried again: n - 1 squared times this. Unit: milliseconds.
+/// The delay of the retry after the n-th attempt: n - 1 squared times this. Unit: milliseconds.
 ///
 /// Three attempts in some seconds, thirteen in the hour of a token.
 pub const PAGE_RETRY_MS: i64 = 5_000;
 
-/// How long a page waits at most for its next attempt when the bucket or the catalog was away. Unit: milliseconds.
+/// The longest delay of a retry when the bucket or the catalog was unavailable. Unit: milliseconds.
 pub const PAGE_UNAVAILABLE_RETRY_MS_MAX: i64 = 15_000;
 
-/// How long a page may be built in one of the places for usual pages. Unit: milliseconds.
+/// How long a page may be built in a regular builder slot. Unit: milliseconds.
 ///
-/// Then it goes on in one of as many places for those that take long, where one is free, and holds up no other.
+/// Then it moves to one of as many slots for long builds, if one is free, so that it delays no other page.
 pub const PAGE_SHORT_BUILD_MS: u64 = 2_000;
 
-/// How long a download waits until a damaged page file was built again. Unit: milliseconds.
+/// How long a download waits for a damaged page file to be built again. Unit: milliseconds.
 pub const PAGE_REBUILD_MS: u64 = 20_000;
 
-/// How long after the last sign of whoever writes it an object without a row is swept. Unit: milliseconds.
+/// The age at which an object without a row is swept, since its intent was last renewed. Unit: milliseconds.
 ///
-/// Nothing is lost when it is too short: the commit of what was swept fails. Earlier versions, which may write to the same
-/// archive during an upgrade, note no intents, and give a batch half of this time.
+/// Nothing is lost when it is too short: the commit of a swept object fails. Earlier versions, which may write to the
+/// same archive during an upgrade, make no intents, and give a batch half of this time.
 pub const ORPHAN_AGE_MS: i64 = 6 * 3_600_000;
 
-/// How often whoever writes for long says that it goes on. Unit: milliseconds. Far less than the time after which its
-/// objects are swept.
+/// How often a long write renews its intents. Unit: milliseconds. Far less than the age at which its objects are
+/// swept.
 pub const INTENTS_RENEW_MS: i64 = 3_600_000;
 
-/// How long an intent may lie unused before another is made in its place. Unit: milliseconds.
+/// How long an intent may stay unused before it is replaced. Unit: milliseconds.
 pub const INTENTS_UNUSED_MS: i64 = 3_600_000;
 
-/// Most intents that one transaction makes ahead. Unit: rows. It waits for the disk, as each commit does: so it adds a
-/// sixty-fourth to what many commits take.
+/// Most intents that one transaction makes ahead. Unit: rows. It waits for the disk like each commit: so it adds a
+/// sixty-fourth to the cost of many commits.
 pub const INTENTS_AHEAD_MAX: usize = 64;
 
-/// How often objects whose intents were swept are written anew before their batches fail. Unit: attempts.
+/// How many times objects whose intents were swept are written again before their batches fail. Unit: attempts.
 pub const WRITE_ATTEMPTS_MAX: u32 = 3;
 
-/// Objects that are deleted at a time after the rows of a log are gone. Unit: objects.
+/// Objects that are deleted concurrently after the rows of a log are removed. Unit: objects.
 pub const CONCURRENT_DELETIONS_MAX: usize = 8;
 
-/// Deletions of logs that may fail in a row before retention gives up for the moment: the catalog is away then.
+/// Consecutive failures after which a retention pass ends: the catalog is unavailable then.
 pub const RETENTION_FAILURES_MAX: u32 = 3;
 
-/// How often a transaction is made again that gave way to another. Unit: attempts.
+/// How many times a transaction that was aborted in favour of another is retried. Unit: attempts.
 pub const CONTENTION_ATTEMPTS_MAX: u32 = 7;
 
-/// The first wait before that; each further one is twice as long, with up to as much again by chance. Unit: milliseconds.
-/// All together take some seconds.
+/// The delay of the first retry; it doubles each time, with up to as much again at random. Unit: milliseconds. All
+/// together take some seconds.
 pub const CONTENTION_WAIT_MS: u64 = 5;
 
-/// How often expired pages and orphan objects are looked for. Unit: milliseconds.
+/// How often expired pages and orphans of the last days are swept. Unit: milliseconds.
 pub const SWEEP_EVERY_MS: u64 = 600_000;
 
-/// How often they are looked for among all objects, and not only among those of the last days. Unit: milliseconds.
+/// How often all objects are swept. Unit: milliseconds.
 pub const SWEEP_ALL_EVERY_MS: i64 = DAY_MS;
 
-/// How many objects are looked up in the catalog by one query. Unit: objects.
+/// Objects that one query looks up in the catalog. Unit: objects.
 pub const OBJECT_LOOKUP_BATCH: usize = 500;
 
-/// How long a batch is known by its id: sent again later, it is stored again. Unit: milliseconds.
+/// How long a batch id is kept: a batch that is sent again later is stored again. Unit: milliseconds.
 ///
-/// Longer than any engine tries again; there are more batches than runs, so their ids must not stay for ever.
+/// Longer than any engine retries; there are more batches than runs, so their ids must not stay for ever.
 pub const BATCH_ID_RETENTION_MS: i64 = 30 * DAY_MS;
 
-/// How many batch ids one statement forgets. Unit: rows. Others wait meanwhile.
+/// Batch ids that one statement deletes. Unit: rows. Other writers wait meanwhile.
 pub const BATCH_IDS_DELETE_BATCH: i64 = 10_000;
 
 /// The longest batch id. Unit: bytes.
@@ -109,10 +109,10 @@ pub const BATCH_ID_BYTES_MAX: usize = 200;
 /// Connections that read the catalog at a time.
 pub const CATALOG_READERS: u32 = 8;
 
-/// How often a caller's last use is written down. Unit: milliseconds.
+/// How often the last use of a token or account is updated. Unit: milliseconds.
 pub const LAST_USE_UPDATE_MS: i64 = 60_000;
 
-/// How long after a key was superseded something that it signed may still be good. Unit: milliseconds.
+/// How long after a key was superseded one of its signatures may still be valid. Unit: milliseconds.
 ///
 /// Access tokens and links live an hour at most; this is far longer.
 pub const SIGNATURE_TTL_MS_MAX: i64 = 48 * 3_600_000;
@@ -123,235 +123,239 @@ pub const GROUP_WRITES_MAX: usize = 500;
 /// Connections to PostgreSQL, of each node.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 
-/// How long a call waits for a connection to PostgreSQL, and asks again while the server is restarted.
+/// How long a call waits for a connection to PostgreSQL, and how long reads are retried while the server restarts.
 ///
-/// A restart takes some seconds; whoever waits for longer is told to come again.
+/// A restart takes some seconds; then calls fail with `Unavailable`.
 pub const CATALOG_WAIT: Duration = Duration::from_secs(8);
 
-/// How long requests to a bucket are sent again that it refuses or breaks off.
+/// How long requests that a bucket rejects or breaks off are retried.
 ///
-/// Whoever waits for longer is told to come again.
+/// Then calls fail with `Unavailable`.
 pub const BUCKET_WAIT: Duration = Duration::from_secs(4);
 
-/// How long a bucket may take to begin an answer to a read, with all that is sent again; after that it is asked once more.
+/// How long a bucket may take to begin an answer to a read, including retries, before the request is sent once more.
 pub const BUCKET_ANSWER: Duration = Duration::from_secs(6);
 
-/// How long nothing more of an answer may come until the rest is asked for anew.
+/// How long an answer may stall before the rest is requested again.
 pub const BUCKET_SILENCE: Duration = Duration::from_secs(6);
 
-/// How often in a row the rest of an answer is asked for that breaks off, before the read fails. Unit: attempts.
+/// Consecutive interruptions after which a read fails. Unit: attempts.
 pub const BUCKET_BREAKS_MAX: u32 = 4;
 
 /// How long a statement may take in PostgreSQL. Unit: milliseconds.
 pub const STATEMENT_MS_MAX: u32 = 60_000;
 
-/// How long a statement may wait for rows that another node holds. Unit: milliseconds.
+/// How long a statement may wait for rows that another node has locked. Unit: milliseconds.
 pub const LOCK_WAIT_MS_MAX: u32 = 20_000;
 
-/// Rows of a slice that are read at a time, of one page of a Parquet file, and of a slice of a sealed run. Unit: records.
+/// Rows of a slice that are read at a time, of one page of a Parquet file, and of a slice of a sealed run. Unit:
+/// records.
 ///
-/// A page of 100,000 records reads seven; of long messages one is some megabytes.
+/// A page of 100,000 records reads seven chunks; with long messages a chunk is some megabytes.
 pub const CHUNK_RECORDS: usize = 16_384;
 
-/// Records whose work is done where it is asked for, and not on a thread for such work. Unit: records. It takes less than a
-/// millisecond.
+/// Most records that are processed in place and not on the CPU pool. Unit: records. It takes less than a millisecond.
 pub const INLINE_RECORDS_MAX: usize = 256;
 
 /// Fewest rows that are read at a time. Unit: records.
 pub const CHUNK_RECORDS_MIN: usize = 512;
 
-/// What the rows that are read at a time should take, decompressed. Unit: bytes. Of long messages, fewer are read.
+/// The target size of the rows that are read at a time, decompressed. Unit: bytes. With long messages, fewer rows are
+/// read.
 pub const CHUNK_BYTES: usize = 8 << 20;
 
-/// Records of a page that are formatted together, by one of several threads. Unit: records, at least.
+/// Fewest records of a page that one thread formats at a time. Unit: records.
 pub const WORK_ITEM_RECORDS: usize = 8_192;
 
-/// Most portions of a page that are formatted at a time. Each takes some megabytes.
+/// Most work items of a page that are formatted concurrently. Each takes some megabytes.
 pub const WORK_ITEMS_MAX: usize = 4;
 
 /// Objects up to this length are read whole: one request instead of three. Unit: bytes.
 pub const WHOLE_OBJECT_BYTES_MAX: u64 = 2 << 20;
 
-/// Memory for small objects that were read, and for the ends of large ones. Unit: bytes.
+/// Memory for cached small objects, and for the footers of large ones. Unit: bytes.
 pub const OPEN_SEGMENTS_BYTES: u64 = 12 << 20;
 
-/// From what distance on records of a log are no longer of one time: no run is silent for a year. Unit: milliseconds.
+/// The gap between records from which on they do not belong to the same period: no run is silent for a year. Unit:
+/// milliseconds.
 pub const RECORD_OUTLIER_GAP_MS: i64 = 365 * DAY_MS;
 
-/// Runs that a search names because records of them could not be read. Unit: runs.
+/// Most runs that a search names because their records could not be read. Unit: runs.
 pub const UNREADABLE_RUNS_MAX: usize = 100;
 
-/// Damaged objects of which a node remembers that it noted them. Unit: objects. Of more, none is noted until the first of
-/// these are forgotten.
+/// Most damaged objects that a node remembers having recorded. Unit: objects. Further ones are recorded only when the
+/// first are forgotten.
 pub const DAMAGE_NOTED_MAX: usize = 10_000;
 
-/// How long a node does not note the same damaged object again. Unit: milliseconds.
+/// How long a node does not record the same damaged object again. Unit: milliseconds.
 pub const DAMAGE_NOTED_MS: u64 = 60_000;
 
-/// How much of the end of a file is read in the hope that its description is in it. Unit: bytes.
+/// Bytes at the end of a file that are read in the hope that they contain its footer. Unit: bytes.
 pub const FOOTER_BYTES: usize = 64 << 10;
 
-/// How often a merge looks whether the slices in its hands were replaced. Unit: milliseconds.
+/// How often a merge checks whether its slices were replaced. Unit: milliseconds.
 pub const MERGE_CHECK_MS: i64 = 60_000;
 
-/// Groups of batches that are written at a time: while one waits for the disk, the next one is encoded.
+/// Groups of batches that are committed concurrently: while one waits for the disk, the next is encoded.
 pub const GROUPS_UNDER_WAY: usize = 3;
 
 /// Most batches in one commit. Unit: batches.
 pub const GROUP_BATCHES_MAX: usize = 256;
 
-/// How long a commit waits for batches that are on their way. Unit: milliseconds.
+/// How long a commit waits for batches that are expected. Unit: milliseconds.
 pub const GROUP_WAIT_MS: u64 = 2;
 
-/// How long after it was begun a batch counts as on its way.
+/// How long after its begin a batch is expected to arrive soon.
 ///
-/// Nearly all are here by then; for one that takes longer, others would wait in vain with each commit.
+/// Nearly all have arrived by then; waiting for a slower one would delay each commit for nothing.
 pub const BATCH_EXPECTED: Duration = Duration::from_millis(50);
 
-/// The steps in which batches take memory. Unit: bytes.
+/// The unit of memory reservations of batches. Unit: bytes.
 pub const MEMORY_STEP_BYTES: usize = 64 << 10;
 
-/// How long a batch waits for memory before it is told to come again. Unit: milliseconds.
+/// How long a batch waits for memory before it fails with `Busy`. Unit: milliseconds.
 pub const MEMORY_WAIT_MS: u64 = 5_000;
 
-/// What a batch must hold to be written early when memory is short. Unit: bytes.
+/// The least size of a batch that is written early when memory is short. Unit: bytes.
 pub const EARLY_SEGMENT_BYTES: usize = 1 << 20;
 
-/// Tasks whose runs are counted together for the metrics. Unit: tasks.
+/// Tasks whose runs one query counts for the metrics. Unit: tasks.
 pub const METRICS_TASKS_BATCH: i64 = 100;
 
-/// How long the difference between this node's clock and the catalog's is taken for granted.
+/// How long a measured difference between this node's clock and the catalog's is used.
 ///
-/// A clock that is set anew is noticed after that; a lease is longer, and one more query in this time is nothing.
+/// A clock that is set is noticed after that; a lease is longer, and one more query in this time costs nothing.
 pub const CATALOG_CLOCK_TTL: Duration = Duration::from_secs(15);
 
 /// A day. Unit: milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
 
-/// How long after its last record the slices of a run that has not ended are merged, at the soonest. Unit: milliseconds.
+/// How long after its last record the slices of an unfinished run are merged. Unit: milliseconds.
 pub const IDLE_SEAL_MS: i64 = 2 * DAY_MS;
 
 /// Records of a sealed file that make a row group. Unit: records.
 pub const ROW_GROUP_RECORDS: usize = 98_304;
 
-/// Memory of a row group in the making at which it is ended early. Unit: bytes.
+/// Memory of a row group being written at which it ends early. Unit: bytes.
 pub const ROW_GROUP_BYTES: usize = 24 << 20;
 
-/// The length at which a sealed file is ended. Unit: bytes.
+/// The length at which a sealed file ends. Unit: bytes.
 pub const SEALED_FILE_BYTES: usize = 128 << 20;
 
-/// How hard sealed files are compressed: measured in decision 0010.
+/// Compression level of sealed files: measured in decision 0010.
 pub const SEALED_ZSTD_LEVEL: i32 = 6;
 
-/// The parts in which a file is sent to a bucket. Unit: bytes. Two are in memory at a time.
+/// The size of the parts of an upload to a bucket. Unit: bytes. Two are in memory at a time.
 pub const UPLOAD_PART_BYTES: usize = 8 << 20;
 
 /// Most runs that are sealed together. Unit: runs.
 pub const SEAL_RUNS_MAX: i64 = 256;
 
-/// Records after which no further run is sealed together with others. Unit: records.
+/// Records after which no further run joins the same pass. Unit: records.
 pub const SEAL_RECORDS_MAX: i64 = 2_000_000;
 
 /// Most slices of a run that are merged in one pass. Unit: slices.
 pub const SEAL_SLICES_MAX: i64 = 20_000;
 
-/// Most slices that are merged while they overlap. Each is a few megabytes of memory.
+/// Most overlapping slices that are merged at once. Each takes a few megabytes of memory.
 pub const SEAL_FAN_IN: usize = 24;
 
-/// Records that are merged of a log before they are committed and other logs have their turn. Unit: records. They take
-/// about a minute.
+/// Most records of a log that are merged before a commit, so that other logs have their turn. Unit: records. They
+/// take about a minute.
 pub const SEAL_PASS_RECORDS: i64 = 16_000_000;
 
-/// How long one node has the sealing of a run in its hands without saying that it goes on. Unit: milliseconds.
+/// The lease of a sealing pass. Unit: milliseconds.
 pub const SEAL_LEASE_MS: i64 = 30 * 60_000;
 
-/// How often it says so. Unit: milliseconds.
+/// How often a sealing pass renews its lease. Unit: milliseconds.
 pub const SEAL_RENEW_MS: i64 = 5 * 60_000;
 
-/// How often the time after which a damaged log is tried again is doubled: from a minute to 17 hours.
+/// How many times the retry delay of a damaged log doubles: from a minute to 17 hours.
 pub const SEAL_DAMAGED_DOUBLINGS_MAX: i64 = 10;
 
-/// How long after a failure a run is sealed again. Unit: milliseconds.
+/// The retry delay of a failed sealing. Unit: milliseconds.
 pub const SEAL_RETRY_MS: i64 = 60_000;
 
-/// How often runs to be sealed are looked for. Unit: milliseconds.
+/// How often runs to seal are looked for. Unit: milliseconds.
 pub const SEAL_EVERY_MS: u64 = 2_000;
 
-/// How long the object of a replaced segment is kept for whoever reads it. Unit: milliseconds.
+/// How long the object of a replaced segment is kept for its readers. Unit: milliseconds.
 pub const REPLACED_RETENTION_MS: i64 = 3_600_000;
 
-/// How long after it was last heard of a collector counts as one that is at work. Unit: milliseconds. They are heard of
-/// every five seconds.
+/// How long after its last heartbeat a collector counts as running. Unit: milliseconds. Heartbeats come every five
+/// seconds.
 pub const COLLECTOR_TTL_MS: i64 = 15_000;
 
-/// Most summaries that are made together, and kept in one transaction. Unit: runs.
+/// Most summaries that are made together and stored in one transaction. Unit: runs.
 pub const SUMMARIES_MAX: i64 = 64;
 
-/// Records after which no further summary is made together with others. Unit: records.
+/// Records after which no further summary joins the same transaction. Unit: records.
 pub const SUMMARY_RECORDS_MAX: i64 = 500_000;
 
-/// How long one node has the making of a summary in its hands. Unit: milliseconds. A billion records take so long.
+/// The lease of a summary. Unit: milliseconds. A billion records take this long.
 pub const SUMMARY_LEASE_MS: i64 = 60 * 60_000;
 
-/// How long after a failure, or after the log changed meanwhile, a summary is made again. Unit: milliseconds.
+/// The retry delay of a summary that failed, or whose log changed meanwhile. Unit: milliseconds.
 pub const SUMMARY_RETRY_MS: i64 = 60_000;
 
-/// How hard summaries are compressed. A usual one is some kilobytes then.
+/// Compression level of summaries. A typical one takes some kilobytes.
 pub const SUMMARY_ZSTD_LEVEL: i32 = 9;
 
-/// The longest summary. Unit: bytes. Of what analysis keeps at most, some megabytes.
+/// The longest summary. Unit: bytes. Analysis makes some megabytes at most.
 pub const SUMMARY_BYTES_MAX: usize = 64 << 20;
 
-/// How long a session lasts that was opened with a personal token. Unit: milliseconds. A working day, so that a browser
-/// that was left open is not a door for long.
+/// How long a session that was opened with a personal access token lasts. Unit: milliseconds. A working day, so that
+/// a forgotten browser is no risk for long.
 pub const SESSION_TTL_MS: i64 = 12 * 3_600_000;
 
-/// The longest query that is kept. Unit: bytes.
+/// The longest saved query. Unit: bytes.
 pub const SAVED_QUERY_BYTES_MAX: usize = 64 << 10;
 
-/// Most queries that one caller keeps.
+/// Most saved queries of one caller.
 pub const SAVED_QUERIES_MAX: usize = 200;
 
-/// Most records that one search in a log looks at. Unit: records. It takes some tenths of a second.
+/// Most records that one filter step examines. Unit: records. It takes some tenths of a second.
 pub const FILTER_RECORDS_MAX: u64 = 250_000;
 
-/// Most records that a histogram counts one by one. Unit: records. It takes some seconds; of longer logs a part is read.
+/// Most records that a histogram counts exactly. Unit: records. It takes some seconds; longer logs are sampled.
 pub const HISTOGRAM_RECORDS_MAX: u64 = 20_000_000;
 
 /// Rows whose times and severities are read at a time. Unit: records. They take little more than a megabyte.
 pub const HISTOGRAM_CHUNK_RECORDS: usize = 131_072;
 
-/// How many runs are looked at together when they are offered to a sink. Unit: runs.
+/// Finished runs that are examined together for a sink. Unit: runs.
 pub const ENQUEUE_RUNS_BATCH: i64 = 500;
 
-/// How much later than others a run may come to be known whose end has the same time. Unit: milliseconds.
+/// How much later than others a run with the same end time may become known. Unit: milliseconds.
 ///
 /// Far more than clocks differ and transactions take.
 pub const FINISHED_RUNS_LOOKBACK_MS: i64 = 600_000;
 
-/// How many refused records are sent again together. Unit: records.
+/// Refused records that are sent again together. Unit: records.
 pub const REPLAY_BATCH_RECORDS: i64 = 500;
 
-/// After how long a delivery is tried again whose run cannot be read. Unit: milliseconds.
+/// The retry delay of a delivery whose run cannot be read. Unit: milliseconds.
 pub const UNREADABLE_DELIVERY_RETRY_MS: i64 = 600_000;
 
-/// Most ranges of refused records that are kept of a run and a sink. Unit: ranges.
+/// Most ranges of refused records that are kept per run and sink. Unit: ranges.
 ///
-/// Each is a row of some hundred bytes in the catalog. Whoever looks at a thousand reasons has a cause to mend first.
+/// Each is a row of some hundred bytes in the catalog. With a thousand different reasons, the cause must be fixed
+/// first.
 pub const DEAD_LETTERS_RUN_MAX: i64 = 1_000;
 
-/// Most ranges of refused records that are kept of a sink. Unit: ranges. Some megabytes of the catalog.
+/// Most ranges of refused records that are kept per sink. Unit: ranges. Some megabytes of the catalog.
 pub const DEAD_LETTERS_SINK_MAX: i64 = 20_000;
 
-/// How many ranges of refused records one statement adds. Unit: rows. Each has 14 values, and a statement 32,766.
+/// Ranges of refused records that one statement inserts. Unit: rows. Each has 14 values, and a statement may have
+/// 32,766.
 pub const DEAD_LETTERS_INSERT_BATCH: usize = 200;
 
-/// How long one node has an alert in its hands. Unit: milliseconds. Longer than any attempt to send it.
+/// The lease of an alert. Unit: milliseconds. Longer than any attempt to send it.
 pub const ALERT_LEASE_MS: i64 = 120_000;
 
-/// How long alerts are kept after they were delivered. Unit: milliseconds.
+/// How long delivered alerts are kept. Unit: milliseconds.
 ///
-/// Longer than alerts look back, so that none is told twice.
+/// Longer than alert rules look back, so that none is sent twice.
 pub const ALERT_RETENTION_MS: i64 = 90 * DAY_MS;
 
 /// Most runs that a scan plans at a time. Unit: runs.
@@ -366,41 +370,43 @@ pub const SCAN_BATCH_RECORDS: usize = 8_192;
 /// What a batch of a scan should take, decompressed. Unit: bytes. Sorting holds some batches of each thread at least.
 pub const SCAN_BATCH_BYTES: usize = 2 << 20;
 
-/// After how long a scan looks whether what it is about to read was deleted meanwhile. Unit: milliseconds.
+/// After how long a scan checks whether the logs that it is about to read were deleted. Unit: milliseconds.
 pub const SCAN_CHECK_MS: i64 = 1_000;
 
 /// Memory for columns that were read for a condition and are wanted as well. Unit: bytes, of each stream of a scan.
 pub const SCAN_CACHE_BYTES: usize = 16 << 20;
 
-/// Rows of the catalog that are read at a time for a question. Unit: rows.
+/// Rows of a catalog view that are read at a time. Unit: rows.
 pub const VIEW_ROWS_BATCH: i64 = 8_192;
 
-/// Slices that a search asks the catalog for at first. Unit: slices.
+/// Slices that a search reads from the catalog first. Unit: slices.
 pub const SEARCH_SLICES_FIRST: i64 = 128;
 
-/// Slices that it asks for when those were not enough. Unit: slices. No search looks through more in its time.
+/// Slices that it reads from the catalog when those were not enough. Unit: slices. No search gets through more in its
+/// time.
 ///
-/// It asks for twice as many, again and again, only where more than these reach over one instant.
+/// It only reads more, twice as many each time, when more than these overlap at one instant.
 pub const SEARCH_SLICES_MAX: i64 = 8_192;
 
-/// Most slices that a search looks through before it counts what it found. Unit: slices; a million records.
+/// Most slices that a search examines before it counts its results. Unit: slices; a million records.
 pub const SEARCH_ROUND_SLICES_MAX: usize = 64;
 
-/// A search looks through more slices at a time while that takes less than this.
+/// A search examines more slices per round while a round takes less than this.
 pub const SEARCH_ROUND_TIME: Duration = Duration::from_millis(100);
 
-/// How long work that failed waits before it is begun anew: after the first failure, and at most; doubled in between.
+/// The delay before failed work is restarted after its first failure; it doubles up to [`WORK_BACKOFF_MAX`].
 ///
-/// Short, because what is away for a moment comes back; bounded, because a minute is bearable for all that waits.
+/// Short, because a dependency that was unavailable for a moment is back soon; bounded, because a minute is
+/// acceptable.
 pub const WORK_BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// See [`WORK_BACKOFF_MIN`].
 pub const WORK_BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// How long an attempt at some work goes well until the failures before it do not count any more.
+/// How long an attempt must run until earlier failures do not count any more.
 pub const WORK_BACKOFF_RESET: Duration = Duration::from_secs(60);
 
-/// After so many failures in a row work counts as down. Unit: failures. About a minute of them.
+/// Consecutive failures after which work counts as down. Unit: failures. About a minute of them.
 pub const WORK_DOWN_FAILURES: u32 = 6;
 
-/// How long removing a probe is waited for, also by who was told to stop.
+/// How long to wait for the removal of a probe, even after a stop.
 pub(crate) const PROBE_REMOVAL: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! The parts of an open archive that work on the catalog and on stored logs. Their methods are defined beside the tables,
-//! logs and queries that they read and write.
+//! The parts of an open archive that work on the catalog and on stored logs. Their methods are defined beside the
+//! tables, logs and queries that they read and write.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
-//! Secrets that are given to callers: made here, kept as hashes.
+//! Secrets of callers: generated here, and stored as hashes.
 //!
 //! A secret is a prefix that names its kind, 24 random bytes in hexadecimal, and a checksum, so that a mistyped or
-//! cut one is known without asking the catalog. It has 192 random bits, so a plain SHA-256 keeps it safe: a slow
-//! password hash guards against guessing, which these do not allow.
+//! truncated one is recognised without asking the catalog. It has 192 random bits, so a plain SHA-256 is safe: slow
+//! password hashes guard against guessing, which is not feasible here.
 
 use runlog_model::Random;
 use sha2::{Digest, Sha256};
@@ -15,7 +15,7 @@ pub(crate) const ACCOUNT_SECRET: &str = "rls_";
 pub(crate) const SESSION: &str = "rlw_";
 
 /// A new secret of the kind that `prefix` names.
-pub(crate) fn make(prefix: &str, random: &dyn Random) -> String {
+pub(crate) fn generate(prefix: &str, random: &dyn Random) -> String {
     let mut bytes = [0; 24];
     random.fill(&mut bytes);
     let body = format!("{prefix}{}", hex(&bytes));
@@ -31,7 +31,7 @@ pub(crate) fn is_well_formed(prefix: &str, secret: &str) -> bool {
         && checksum(&secret[..prefix.len() + 48]) == secret[prefix.len() + 48..]
 }
 
-/// What the catalog keeps of a secret.
+/// What the catalog stores of a secret.
 pub(crate) fn hash(secret: &str) -> String {
     hex(&Sha256::digest(secret))
 }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_mistyped_secret_is_known_at_once() {
-        let secret = make(TOKEN, &Counting);
+        let secret = generate(TOKEN, &Counting);
         assert!(is_well_formed(TOKEN, &secret));
         assert!(!is_well_formed(ACCOUNT_SECRET, &secret));
         assert!(!is_well_formed(TOKEN, &secret[..secret.len() - 1]));

@@ -1,16 +1,16 @@
-//! What an archive is opened with.
+//! The settings that an archive is opened with.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use url::Url;
 
-/// An address that may hold a password, and shows only its host and path.
+/// A URL that may contain a password; only its host and path are shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
 
 impl SecretUrl {
-    /// Reads an address of one of these schemes, such as `postgres`.
+    /// Parses a URL with one of these schemes, such as `postgres`.
     pub fn read(text: &str, schemes: &[&str]) -> Result<Self, String> {
         let expected = || format!("this is not an address that begins with {}://", schemes.join(":// or "));
         let url: Url = text.parse().map_err(|_| expected())?;
@@ -34,11 +34,10 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// Where an archive lies and how it behaves.
+/// Where an archive is stored and how it behaves.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
-    /// The folder that holds the catalog and the objects, as far as they have no place of their own; made when it is
-    /// not there.
+    /// The folder of the catalog and the objects, unless they are stored elsewhere; created if it does not exist.
     pub data_folder: PathBuf,
     /// The PostgreSQL database that holds the catalog. Default: none, an SQLite file in the folder.
     pub catalog: Option<SecretUrl>,
@@ -47,16 +46,16 @@ pub struct StoreSettings {
     pub objects: Option<SecretUrl>,
     /// Most records of one page. Unit: records. Default: 100,000, as Talend Cloud has it.
     pub page_records_max: u64,
-    /// How long after a run became final its log may still grow. Unit: milliseconds. Default: 30 s, as the guide has it.
+    /// How long the log of a final run may still grow. Unit: milliseconds. Default: 30 s, as the guide says.
     pub settle_ms: i64,
     /// How long a page token is valid, and after it a link. Unit: milliseconds. Default: one hour each.
     pub page_life_ms: i64,
-    /// Page files that are built at a time. Default: 2.
+    /// Page files that are built concurrently. Default: 2.
     pub page_builders: usize,
-    /// Whether log files are downloaded from the bucket itself, by links that it signs. They then lie there as they are
-    /// downloaded, not compressed. Default: false, links lead to Runlog.
+    /// Whether log files are downloaded from the bucket itself, by links that it signs. They are then stored as they
+    /// are downloaded, not compressed. Default: false, links lead to Runlog.
     pub links_by_bucket: bool,
-    /// Most memory that records take which are pushed and not stored yet. Unit: bytes. Default: 48 MiB.
+    /// Most memory of records that are received and not stored yet. Unit: bytes. Default: 48 MiB.
     pub ingest_memory_bytes: usize,
 }
 
@@ -76,8 +75,8 @@ impl StoreSettings {
         }
     }
 
-    /// Where the archive lies, for people: the folder, or the addresses without their secrets.
-    pub fn place(&self) -> String {
+    /// Where the archive is stored, for messages: the folder, or the URLs without their secrets.
+    pub fn location(&self) -> String {
         let folder = self.data_folder.display();
         match (&self.catalog, &self.objects) {
             (None, None) => folder.to_string(),

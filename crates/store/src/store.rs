@@ -12,7 +12,8 @@ use crate::catalog::audit_context::AuditContext;
 use crate::core::Core;
 use crate::error::Result;
 use crate::failpoint;
-use crate::ingest::commit::{Commits, Ingest};
+use crate::ingest::commit::Ingest;
+use crate::ingest::queue::CommitQueue;
 use crate::maintain::maintenance::Maintenance;
 use crate::node_metrics::NodeMetrics;
 use crate::objects::keys;
@@ -49,8 +50,8 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(core: Core, commits: Arc<Commits>, builds: Arc<PageBuilds>, supervisor: Arc<Supervisor>) -> Self {
-        let ingest = Ingest::new(core.clone(), commits);
+    fn new(core: Core, queue: Arc<CommitQueue>, builds: Arc<PageBuilds>, supervisor: Arc<Supervisor>) -> Self {
+        let ingest = Ingest::new(core.clone(), queue);
         let pages = Pages::new(core.clone(), builds);
         let maintenance = Maintenance::new(core.clone(), ingest.clone(), pages.clone(), supervisor);
         Self {
@@ -81,15 +82,16 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the archive, and makes it when it is not there.
+    /// Opens the archive, and creates it if it does not exist.
     ///
-    /// Fails with `Unavailable` when a place of it cannot be reached or written, with `Corrupt` when a newer version wrote it.
+    /// Fails with `Unavailable` when its catalog or objects cannot be reached or written, with `Corrupt` when a newer
+    /// version wrote it.
     pub async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
         failpoint::set_up();
-        let commits = Arc::new(Commits::new(settings.ingest_memory_bytes));
+        let queue = Arc::new(CommitQueue::new(settings.ingest_memory_bytes));
         let supervisor = Arc::new(Supervisor::new(Arc::clone(&clock)));
         let core = Core::open(settings, clock, random).await?;
-        Ok(Self(Arc::new(Parts::new(core, commits, Arc::new(PageBuilds::new()), supervisor))))
+        Ok(Self(Arc::new(Parts::new(core, queue, Arc::new(PageBuilds::new()), supervisor))))
     }
 
     /// Checks that the catalog answers and that an object can be written and removed.
@@ -97,7 +99,7 @@ impl Store {
         self.check_until(&CancellationToken::new()).await
     }
 
-    /// The same; broken off by `stop`, it removes what it has written.
+    /// Like [`check`](Self::check). When `stop` cancels it, it still removes what it has written.
     pub async fn check_until(&self, stop: &CancellationToken) -> Result<()> {
         sqlx::query("SELECT 1").fetch_one(self.0.core.catalog().read()).await?;
         let probe = keys::probe(self.0.core.random().uuid());
@@ -105,7 +107,7 @@ impl Store {
         with_probe(self.0.core.objects(), &probe, put, stop).await.map(drop)
     }
 
-    /// Keeps the long-lived work on this archive going that this process does, and knows how it is doing.
+    /// The supervisor of the long-running work of this process on the archive.
     pub fn supervisor(&self) -> &Supervisor {
         self.0.maintenance.supervisor()
     }
@@ -115,21 +117,16 @@ impl Store {
         self.0.core.catalog().close().await;
     }
 
-    /// The archive for a change that is written down in the audit log: the call that makes it writes both or neither.
+    /// The archive for a change that is audited: the call that makes it writes the change and the entry, or neither.
     pub fn with_audit(&self, audit_context: AuditContext) -> Self {
         let Parts { core, ingest, pages, maintenance, .. } = &*self.0;
-        let (commits, builds) = (Arc::clone(ingest.commits()), Arc::clone(pages.builds()));
-        Self(Arc::new(Parts::new(
-            core.with_audit(audit_context),
-            commits,
-            builds,
-            Arc::clone(maintenance.supervisor()),
-        )))
+        let (queue, builds) = (Arc::clone(ingest.queue()), Arc::clone(pages.builds()));
+        Self(Arc::new(Parts::new(core.with_audit(audit_context), queue, builds, Arc::clone(maintenance.supervisor()))))
     }
 
-    /// What this process does on the archive at this moment, and what it has asked the objects for.
+    /// What this process does on the archive now, and its requests to the object store.
     pub fn node_metrics(&self) -> NodeMetrics {
-        let (ingest_held_bytes, ingest_bytes) = self.0.ingest.commits().memory_bytes();
+        let (ingest_held_bytes, ingest_bytes) = self.0.ingest.queue().memory_bytes();
         NodeMetrics {
             catalog: self.0.core.catalog().metrics(),
             objects: self.0.core.object_metrics(),
@@ -138,17 +135,17 @@ impl Store {
         }
     }
 
-    /// Records in.
+    /// Storing records.
     pub fn ingest(&self) -> &Ingest {
         &self.0.ingest
     }
 
-    /// Pages out.
+    /// Pages of logs, as files to download.
     pub fn pages(&self) -> &Pages {
         &self.0.pages
     }
 
-    /// What keeps the archive in order.
+    /// Sealing, sweeping, retention, deletion, verification and copies.
     pub fn maintenance(&self) -> &Maintenance {
         &self.0.maintenance
     }

@@ -12,7 +12,7 @@
 //! // Ends with `stop`, once what the work had in hand is done.
 //! store
 //!     .supervisor()
-//!     .keep("sweep", &stop, {
+//!     .run("sweep", &stop, {
 //!         let (store, stop) = (store.clone(), stop.clone());
 //!         move || {
 //!             let (store, stop) = (store.clone(), stop.clone());
@@ -46,7 +46,7 @@ use tracing::{error, info};
 
 use crate::limits;
 
-/// Supervises the long-lived work of a process. Clones share what is known of it.
+/// Supervises the long-running work of a process. Clones share its state.
 #[derive(Clone)]
 pub struct Supervisor(Arc<Shared>);
 
@@ -56,7 +56,7 @@ struct Shared {
     work: Mutex<BTreeMap<String, Work>>,
 }
 
-/// How long is waited after failures, and how long an attempt goes well until they do not count any more.
+/// How long to wait after failures, and how long an attempt must run until they do not count any more.
 #[derive(Clone, Copy)]
 struct Pauses {
     first: Duration,
@@ -64,7 +64,7 @@ struct Pauses {
     steady: Duration,
 }
 
-/// What is known of all work of one name.
+/// The state of all work of one name.
 #[derive(Default)]
 struct Work {
     restarts: u64,
@@ -73,7 +73,7 @@ struct Work {
     next_worker: u64,
 }
 
-/// One of those who do it.
+/// One worker.
 #[derive(Default)]
 struct Worker {
     is_waiting: bool,
@@ -82,38 +82,38 @@ struct Worker {
     begun: Option<Instant>,
 }
 
-/// How work of one name is doing.
+/// The state of the work of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkState {
-    /// What it is.
+    /// Its name.
     pub name: String,
-    /// Workers that are at it.
+    /// Running workers.
     pub running: u64,
-    /// Workers that failed, and wait until they begin anew.
+    /// Workers that failed and wait for a restart.
     pub waiting: u64,
-    /// How often one of them was begun anew.
+    /// How many times a worker was restarted.
     pub restarts: u64,
-    /// The most failures in a row that one of them has met, and has not been steady since.
+    /// The most consecutive failures of a worker that has not been steady since.
     pub failures_in_a_row: u32,
-    /// What failed last.
+    /// The last failure.
     pub last_failure: Option<WorkFailure>,
 }
 
-/// What ended an attempt at some work.
+/// Why an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkFailure {
     /// When.
     pub at: Timestamp,
-    /// The error with its causes, or what the panic said.
+    /// The error with its causes, or the message of the panic.
     pub what: String,
     /// True for a panic, which is a fault of the program.
     pub is_panic: bool,
 }
 
 impl WorkState {
-    /// True when it does not come back by itself: a worker failed again and again, and was not steady since.
+    /// True when the work does not recover: a worker fails again and again, and was not steady since.
     pub fn is_down(&self) -> bool {
         self.failures_in_a_row >= limits::WORK_DOWN_FAILURES
     }
@@ -126,7 +126,7 @@ impl fmt::Debug for Supervisor {
 }
 
 impl Supervisor {
-    /// One that keeps nothing yet.
+    /// A supervisor without work.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let pauses = Pauses {
             first: limits::WORK_BACKOFF_MIN,
@@ -136,7 +136,7 @@ impl Supervisor {
         Self(Arc::new(Shared { clock, pauses, work: Mutex::default() }))
     }
 
-    /// How everything is doing that was ever kept, by name.
+    /// The state of all work that was ever supervised, by name.
     pub fn states(&self) -> Vec<WorkState> {
         let (now, steady) = (Instant::now(), self.0.pauses.steady);
         let work = self.0.work();
@@ -156,10 +156,11 @@ impl Supervisor {
         work.iter().map(state).collect()
     }
 
-    /// Keeps some work going until it ends well or `stop`; at `stop` it is waited for, as it may have something in hand.
+    /// Runs some work, and restarts it when it fails, until it ends well or `stop` is cancelled. Then waits for the
+    /// work to end.
     ///
-    /// Whoever gives this up aborts the work.
-    pub async fn keep<F, W, E>(&self, name: &str, stop: &CancellationToken, work: F)
+    /// Dropping the future aborts the work.
+    pub async fn run<F, W, E>(&self, name: &str, stop: &CancellationToken, work: F)
     where
         F: Fn() -> W,
         W: Future<Output = Result<(), E>> + Send + 'static,
@@ -204,14 +205,14 @@ impl Shared {
 }
 
 impl Worker {
-    /// Failures in a row that still count.
+    /// Consecutive failures that still count.
     fn failures(&self, now: Instant, steady: Duration) -> u32 {
         let is_steady = self.begun.is_some_and(|begun| now.duration_since(begun) >= steady);
         if is_steady { 0 } else { self.failures_in_a_row }
     }
 }
 
-/// A worker's place among those of one name, which it leaves when it ends.
+/// A worker in the list of those of its name; removed when dropped.
 struct WorkerGuard<'a> {
     shared: &'a Shared,
     name: &'a str,
@@ -238,7 +239,7 @@ impl<'a> WorkerGuard<'a> {
         }
     }
 
-    /// How long it waits now.
+    /// Records a failure, and returns how long to wait.
     fn failed(&self, failure: &WorkFailure) -> Duration {
         let pauses = self.shared.pauses;
         let mut all = self.shared.work();
@@ -268,7 +269,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     all.join(": ")
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without a message").to_owned()
@@ -317,7 +318,7 @@ mod tests {
         let keeping = tokio::spawn({
             let (supervisor, stop) = (supervisor.clone(), stop.clone());
             async move {
-                supervisor.keep("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst))).await;
+                supervisor.run("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst))).await;
             }
         });
         let again = when(&supervisor, "sweep", |state| state.restarts == 2).await;
@@ -347,7 +348,7 @@ mod tests {
                         Ok::<_, std::io::Error>(())
                     }
                 };
-                supervisor.keep(name, &stop, work).await;
+                supervisor.run(name, &stop, work).await;
             })
         };
         let (broken, well) = (keep("seal", false), keep("sweep", true));
@@ -363,7 +364,7 @@ mod tests {
     async fn failures_do_not_count_once_work_has_been_steady() {
         let (supervisor, stop) = (supervisor(Duration::ZERO), CancellationToken::new());
         let attempts = AtomicU32::new(0);
-        let keeping = supervisor.keep("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst)));
+        let keeping = supervisor.run("sweep", &stop, || broken(attempts.fetch_add(1, Ordering::SeqCst)));
         tokio::select! {
             () = keeping => {}
             state = when(&supervisor, "sweep", |state| state.restarts == 2) => assert_eq!(state.failures_in_a_row, 0),

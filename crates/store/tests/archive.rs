@@ -11,26 +11,26 @@ mod files;
 mod late;
 #[path = "archive/links.rs"]
 mod links;
-#[path = "archive/lost.rs"]
-mod lost;
 #[path = "archive/nodes.rs"]
 mod nodes;
 #[path = "archive/outage.rs"]
 mod outage;
+#[path = "archive/page_file_recovery.rs"]
+mod page_file_recovery;
 #[path = "archive/statements.rs"]
 mod statements;
 #[path = "archive/threads.rs"]
 mod threads;
 
-/// The suite over one pair of places.
+/// The suite over one pair of backends.
 macro_rules! over {
     ($module:ident, $cases:literal, copied to $other:ident) => {
         mod $module {
-            type Archive = super::common::Archive<super::common::places::$module>;
-            type Copy = super::common::Archive<super::common::places::$other>;
+            type Archive = super::common::Archive<super::common::backends::$module>;
+            type Copy = super::common::Archive<super::common::backends::$other>;
             const CASES: u32 = $cases;
             include!("archive/suite.rs");
-            include!("archive/looking.rs");
+            include!("archive/search.rs");
             include!("archive/names.rs");
             include!("archive/pages.rs");
         }

@@ -125,8 +125,8 @@ pub(crate) struct Loaded {
 pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
     let found = store.summaries().get(run_id).await?;
     let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no run {run_id}")))?;
-    let kept = found.kept.as_ref().map(read_summary).transpose()?;
-    let is_whole = found.kept.as_ref().is_some_and(|kept| kept.log == found.log);
+    let kept = found.summary.as_ref().map(read_summary).transpose()?;
+    let is_whole = found.summary.as_ref().is_some_and(|kept| kept.log == found.log);
     let (state, summary) = match kept {
         Some(summary) if is_whole => (LogState::Whole, Some(summary)),
         _ if found.log.records == 0 => (state_without_records(&found), None),
@@ -136,7 +136,7 @@ pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
         Some(summary) => (LogState::Outdated, Some(summary)),
         None => (LogState::NotYet, None),
     };
-    let made_at = found.kept.as_ref().map(|kept| kept.made_at);
+    let made_at = found.summary.as_ref().map(|kept| kept.made_at);
     let expected_at = found.seal_at.filter(|_| !is_whole && found.run.status.is_final());
     let log = LogPart {
         state,

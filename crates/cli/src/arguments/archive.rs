@@ -85,7 +85,7 @@ pub(crate) async fn open_or_make(settings: StoreSettings) -> Outcome<Store> {
 
 /// Opens an archive, or creates one.
 pub(crate) async fn open(settings: StoreSettings) -> Outcome<Store> {
-    let place = settings.place();
+    let place = settings.location();
     Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
         .await
         .map_err(|error| Failure::from(error).while_doing(format!("cannot open the archive in {place}")))

@@ -257,7 +257,7 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
 }
 
 async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: bool) -> Outcome {
-    let place = settings.place();
+    let place = settings.location();
     let target = open(settings).await?;
     let bar = Bar::telling();
     let copied = store

@@ -34,7 +34,7 @@ pub(crate) struct DoctorArgs {
 /// Runs the checks until stopped; objects that a check has written are removed in any case.
 pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
     let settings = args.archive.settings();
-    let place = settings.place();
+    let place = settings.location();
     let mut findings =
         vec![Finding::new("version", Health::Good, format!("runlog {}", env!("CARGO_PKG_VERSION")), None)];
     if let Some(folder) = folder_without_archive(&settings) {

@@ -92,7 +92,7 @@ impl SettingsArgs {
         let mut upstreams = settings.upstreams(&stored.data_folder)?;
         upstreams.retain(|it| names.iter().any(|name| *name == it.upstream.name));
         let sinks = settings.sinks()?;
-        let place = stored.place();
+        let place = stored.location();
         let store = open_or_make(stored).await?;
         let alerts = settings.alerts(&store)?;
         Ok(Opened { store, place, upstreams, sinks, alerts })

@@ -294,7 +294,7 @@ impl Finder<'_> {
             }
             let text = format!(
                 "the log of run {} could not be collected completely from {}: {}",
-                run.run_id, run.upstream, run.problem
+                run.run_id, run.upstream, run.last_error
             );
             self.add(format!("log incomplete {} {}", run.upstream, run.run_id), "log_incomplete", text, task, run_id);
         }
@@ -315,7 +315,7 @@ impl Finder<'_> {
             if waits_ms < lag_ms_max {
                 continue;
             }
-            let why = lag.problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+            let why = lag.last_error.map(|problem| format!(": {problem}")).unwrap_or_default();
             let text =
                 format!("sink {} is behind by {}: {} runs are due{why}", lag.sink, seconds(waits_ms), lag.waiting);
             let since = self.archive.alerts.sink_behind_since(&self.rule.name, &lag.sink).await?;

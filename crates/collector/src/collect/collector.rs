@@ -162,9 +162,9 @@ impl Collector {
         let (pause, listing) = (Arc::new(pause), name("list runs"));
         let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the rate limit"));
         tokio::join!(
-            supervisor.keep(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
-            supervisor.keep(&follow, &stop, || self.clone().follow_on(stop.clone())),
-            supervisor.keep(&share, &stop, || self.clone().share_on(stop.clone())),
+            supervisor.run(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
+            supervisor.run(&follow, &stop, || self.clone().follow_on(stop.clone())),
+            supervisor.run(&share, &stop, || self.clone().share_on(stop.clone())),
             self.look_on(supervisor, &look, &stop),
             self.land_on(supervisor, &land, &stop),
         );

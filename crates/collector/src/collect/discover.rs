@@ -98,7 +98,7 @@ impl Discovery {
         self.listing_since.store(NOT_LISTING, Ordering::Relaxed);
         let Found { listed, learned, requests, unreadable, is_all_listed, problem } = found;
         self.say_unreadable(upstream, &unreadable);
-        let UpsertCounts { new, taken_in } = learned;
+        let UpsertCounts { new, included: taken_in } = learned;
         let found = Discovered { listed, new, taken_in, requests, unreadable: unreadable.len() as u64 };
         DiscoveryOutcome { found, is_all_listed, problem }
     }
@@ -254,7 +254,7 @@ impl Discovery {
                     found.unreadable.extend(unreadable.map(str::to_owned));
                     let learned = archive.collection.upsert_runs(&upstream.name, &wanted).await?;
                     found.learned.new += learned.new;
-                    found.learned.taken_in += learned.taken_in;
+                    found.learned.included += learned.included;
                 }
                 None => {
                     let Some(halves) = window.halves() else {
@@ -341,9 +341,9 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
     let statuses = &upstream.selection.statuses;
     let is_wanted = statuses.is_empty() || run.status.is_some_and(|status| statuses.contains(&status));
     let progress = match (run.is_final(), is_wanted) {
-        (false, _) => UpstreamRunState::Going,
-        (true, true) => UpstreamRunState::Due,
-        (true, false) => UpstreamRunState::LeftOut,
+        (false, _) => UpstreamRunState::Running,
+        (true, true) => UpstreamRunState::Pending,
+        (true, false) => UpstreamRunState::Excluded,
     };
     let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
     let settle_ms = i64::try_from(upstream.settings.settle.as_millis()).unwrap_or(i64::MAX);

@@ -161,12 +161,12 @@ impl RunWorker {
         };
         let setback = self.setback(&claimed, &error);
         let noted = until_shutdown(archive.collection.record_failure(&upstream.name, &claimed, &setback), stop).await;
-        let FailedAttempt { problem, again_at, .. } = setback;
+        let FailedAttempt { error: problem, retry_at, .. } = setback;
         if let Err(error) = noted {
             warn!(run.id = %run_id, problem, "a run was not landed, and this cannot be recorded in the archive");
             return Err(error.into());
         }
-        info!(run.id = %run_id, problem, %again_at, "a run was not landed and will be retried");
+        info!(run.id = %run_id, problem, %retry_at, "a run was not landed and will be retried");
         progress.report(CollectEvent::SetBack(run_id, &problem));
         Ok(Some(CollectStats { set_back: 1, ..CollectStats::default() }))
     }
@@ -335,6 +335,6 @@ impl RunWorker {
         let now = self.0.context.upstream.client.clock().now();
         let attempts = u32::try_from(claimed.attempts).unwrap_or_default();
         let again = backoff(AGAIN_FIRST, attempts, longest);
-        FailedAttempt { problem, expected, again_at: now.plus_millis(millis(again)) }
+        FailedAttempt { error: problem, expected, retry_at: now.plus_millis(millis(again)) }
     }
 }

@@ -127,8 +127,8 @@ impl Deliverer {
             async move { deliverer.deliver_one_of_many(&stop).await }
         };
         tokio::join!(
-            supervisor.keep(&offering, &stop, || self.clone().offer_on(stop.clone())),
-            supervisor.keep(&seeing, &stop, || self.clone().heartbeat_on(stop.clone())),
+            supervisor.run(&offering, &stop, || self.clone().offer_on(stop.clone())),
+            supervisor.run(&seeing, &stop, || self.clone().heartbeat_on(stop.clone())),
             pool.live(supervisor, &delivering, sink.parallel, wait, &stop, step),
         );
     }

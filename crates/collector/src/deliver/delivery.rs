@@ -106,7 +106,7 @@ impl RunDelivery<'_> {
             let Some(records) = records else { break };
             let oldest = target.oldest_taken(self.clock.now());
             for record in records {
-                let place = record.place;
+                let place = record.key;
                 let is_wanted = self.sink.filter.wants_record(&record.record);
                 let is_too_old = is_wanted && oldest.is_some_and(|oldest| place.time < oldest);
                 if is_wanted && !is_too_old {
@@ -184,7 +184,7 @@ impl RunDelivery<'_> {
 
     /// A record as it may be seen there, under an id that it keeps.
     fn item(&self, record: KeyedRecord) -> Item {
-        let KeyedRecord { place, mut record } = record;
+        let KeyedRecord { key: place, mut record } = record;
         self.sink.redactor.record(&mut record);
         let begins = epoch_id(self.claimed);
         Item { id: format!("{begins}-{}", place.arrival), spread: spread(&begins), place, record }

@@ -71,7 +71,7 @@ impl Finished {
         let refused = self.outcome.map(BatchOutcome::into_refused).unwrap_or_default();
         let step = DeliveryStep { delivered, refused, ..DeliveryStep::default() };
         match cut {
-            None => (DeliveryStep { until, left_out, too_old, ends_part: self.ends_part, ..step }, None),
+            None => (DeliveryStep { until, filtered_out: left_out, too_old, ends_part: self.ends_part, ..step }, None),
             Some(until) => {
                 let problem = format!(
                     "it has refused more than is kept of that ({} reasons of a run, {} of a sink): mend the cause, then \

@@ -164,7 +164,7 @@ async fn a_run_whose_task_is_not_chosen_any_more_lets_the_others_go_first() {
     landing.list().await;
     assert_eq!(landing.stage.count(At::Execution), 1);
     assert!(landing.store.collection().runs_to_poll("service", now, 9).await.unwrap().is_empty());
-    assert_eq!(landing.store.collection().metrics("service").await.unwrap().going, 1);
+    assert_eq!(landing.store.collection().metrics("service").await.unwrap().running, 1);
 }
 
 #[tokio::test]

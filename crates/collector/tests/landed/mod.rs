@@ -268,7 +268,7 @@ async fn a_log_that_is_not_whole_is_kept_as_far_as_it_came_and_not_called_done()
     let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
     // Nobody can give a collector the flag that takes it as it is.
     let problem = "the log is incomplete: the service reports 7 records, but 5 were received; see the run's page for the received records";
-    assert_eq!(failing[0].problem.as_deref(), Some(problem));
+    assert_eq!(failing[0].last_error.as_deref(), Some(problem));
     landing.stage.change(|script| {
         script.faults.clear();
         script.log = plain_log(7);
@@ -338,7 +338,7 @@ async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
     for _ in 0..2 {
         landing.stage.time.pass(60_000);
         assert_eq!(landing.round().await, CollectStats::default());
-        assert_eq!((figures().await.going, figures().await.gone), (0, 1));
+        assert_eq!((figures().await.running, figures().await.missing), (0, 1));
     }
     assert_eq!(landing.stage.count(At::Execution), 1);
 
@@ -346,10 +346,10 @@ async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
     assert_eq!(landing.store.collection().retry("service").await.unwrap(), 1);
     landing.stage.time.pass(60_000);
     assert_eq!(landing.round().await, CollectStats::default());
-    assert_eq!((landing.stage.count(At::Execution), figures().await.gone), (2, 1));
+    assert_eq!((landing.stage.count(At::Execution), figures().await.missing), (2, 1));
     landing.stage.change(|script| script.faults.clear());
     assert_eq!(landing.round().await, CollectStats { landed: 1, records: 3, ..CollectStats::default() });
-    assert_eq!((figures().await.landed, figures().await.gone), (1, 0));
+    assert_eq!((figures().await.landed, figures().await.missing), (1, 0));
 }
 
 #[tokio::test]

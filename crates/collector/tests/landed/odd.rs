@@ -68,7 +68,7 @@ async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
     landing.restart();
     assert_eq!(landing.round().await, CollectStats::default());
     let figures = landing.store.collection().metrics("service").await.unwrap();
-    assert_eq!((figures.left_out, figures.waiting), (1, 0));
+    assert_eq!((figures.excluded, figures.pending), (1, 0));
     assert_eq!(landing.list().await.taken_in, 0, "it is still not wanted");
 
     landing.upstream.selection.statuses = Vec::new();
@@ -90,7 +90,7 @@ async fn a_run_that_goes_on_again_is_not_left_out() {
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
     landing.round().await;
-    assert_eq!(landing.store.collection().metrics("service").await.unwrap().going, 1);
+    assert_eq!(landing.store.collection().metrics("service").await.unwrap().running, 1);
 }
 
 /// One record with half a character, a byte of another encoding or a tab in its text, and the run was tried for ever.

@@ -21,7 +21,7 @@ async fn a_run_that_the_archive_cannot_take_says_why_and_lands_later() {
     std::fs::write(&objects, "").unwrap();
     assert_eq!(landing.round().await, CollectStats { set_back: 1, ..CollectStats::default() });
     let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
-    assert!(failing[0].problem.as_deref().unwrap().contains("object store"), "{failing:?}");
+    assert!(failing[0].last_error.as_deref().unwrap().contains("object store"), "{failing:?}");
 
     std::fs::remove_file(&objects).unwrap();
     std::fs::rename(&aside, &objects).unwrap();

@@ -176,7 +176,7 @@ async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_anothe
             assert_eq!(told.recv().await.unwrap()["runId"], run.to_string());
         }
         let waiting = stage.store.alerts().backlog().await.unwrap();
-        assert!(waiting.iter().all(|it| it.problem.is_none()), "the first attempt still goes on: {waiting:?}");
+        assert!(waiting.iter().all(|it| it.last_error.is_none()), "the first attempt still goes on: {waiting:?}");
         stop.cancel();
     };
     tokio::join!(alerts.run(&*stage.clock, &NoWait, stop.clone()), what_happens);
@@ -184,7 +184,7 @@ async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_anothe
     // What was being sent when it was told to stop is not in anybody's hands any more.
     let waiting = stage.store.alerts().backlog().await.unwrap();
     let silent = waiting.into_iter().find(|it| it.waiting == 3).unwrap();
-    assert_eq!(silent.problem.as_deref(), Some("stopped while it was being sent"));
+    assert_eq!(silent.last_error.as_deref(), Some("stopped while it was being sent"));
     for _ in 0..3 {
         assert!(stage.store.alerts().claim(&silent.destination).await.unwrap().is_some());
     }

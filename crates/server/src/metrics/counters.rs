@@ -382,12 +382,12 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
     for figures in upstreams {
         let upstream = || UpstreamLabels { upstream: figures.upstream.clone() };
         for (state, count) in [
-            ("going", figures.going),
-            ("waiting", figures.waiting),
+            ("going", figures.running),
+            ("waiting", figures.pending),
             ("landed", figures.landed),
             ("no_log", figures.no_log),
-            ("gone", figures.gone),
-            ("left_out", figures.left_out),
+            ("gone", figures.missing),
+            ("left_out", figures.excluded),
         ] {
             let labels = UpstreamRunLabels { upstream: figures.upstream.clone(), state };
             runs.get_or_create(&labels).set(count.saturating_as::<i64>());

@@ -60,14 +60,14 @@ fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> Upstream
     UpstreamBody {
         name: figures.upstream,
         known: figures.known,
-        going: figures.going,
-        waiting: figures.waiting,
+        going: figures.running,
+        waiting: figures.pending,
         failing: figures.failing,
         incomplete: figures.incomplete,
         landed: figures.landed,
         no_log: figures.no_log,
-        gone: figures.gone,
-        left_out: figures.left_out,
+        gone: figures.missing,
+        left_out: figures.excluded,
         records: figures.records,
         pages: figures.pages,
         waiting_since: figures.waiting_since.map(Timestamp::clamped),
@@ -84,7 +84,7 @@ fn problem(run: CollectedRun) -> ProblemBody {
         finish_timestamp: run.finished_at.map(Timestamp::clamped),
         attempts: run.attempts.unsigned_abs(),
         next_attempt: Timestamp::clamped(run.due_at),
-        problem: run.problem.unwrap_or_default(),
+        problem: run.last_error.unwrap_or_default(),
         expected_records: run.expected.map(i64::unsigned_abs),
     }
 }

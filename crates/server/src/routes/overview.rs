@@ -146,7 +146,7 @@ fn shown(line: TaskOverview) -> TaskLineBody {
         environment_name: line.environment,
         runs: line.runs,
         failed: line.failed,
-        going: line.going,
+        going: line.running,
         recent: line.recent.iter().map(Into::into).collect(),
     }
 }

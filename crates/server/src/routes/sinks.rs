@@ -50,6 +50,6 @@ fn shown(figures: SinkMetrics) -> SinkBody {
         refused: figures.refused,
         lag_seconds: figures.lag_seconds,
         last_seen: Timestamp::clamped(figures.seen_at),
-        problem: figures.problem,
+        problem: figures.last_error,
     }
 }

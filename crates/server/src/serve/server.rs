@@ -53,7 +53,7 @@ pub async fn serve(
     let jobs = tokio::spawn({
         let (store, stop) = (store.clone(), jobs_stop.clone());
         async move {
-            let summaries = store.supervisor().keep("summaries", &stop, || {
+            let summaries = store.supervisor().run("summaries", &stop, || {
                 let (store, stop) = (store.clone(), stop.clone());
                 async move {
                     runlog_analysis::make_summaries(&store, stop).await;

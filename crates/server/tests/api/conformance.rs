@@ -103,7 +103,7 @@ async fn execution_logs() {
     let token = partial.json()["token"].to_string();
     let check = |expected, answer: &Answer| vendor.check(file, ("post", status_path), expected, answer);
     check(200, &stage.post(&status, token.clone()).await);
-    while stage.store.pages().build_wanted_page().await.unwrap() {}
+    while stage.store.pages().build_next_page().await.unwrap() {}
     check(200, &stage.post(&status, token).await);
     check(400, &stage.post(&status, "").await);
     check(401, &stage.send(Method::POST, &status, Ask::with(&[]).body("t")).await);

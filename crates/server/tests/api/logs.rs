@@ -144,7 +144,7 @@ async fn the_token_of_a_page_is_taken_in_every_form() {
     let token = page["token"].as_str().unwrap();
     let status = format!("{}/status", logs());
     assert_eq!(stage.post(&status, token.to_owned()).await.json()["status"], "IN_PROGRESS");
-    while stage.store.pages().build_wanted_page().await.unwrap() {}
+    while stage.store.pages().build_next_page().await.unwrap() {}
     for body in [token.to_owned(), format!("\"{token}\""), format!("{{\"token\": \"{token}\"}}"), format!("{token}\n")]
     {
         for kind in ["application/json", "text/plain", "application/x-www-form-urlencoded"] {

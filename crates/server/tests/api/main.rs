@@ -4,6 +4,9 @@
 
 mod access;
 mod attack;
+#[path = "../../../store/tests/common/backends.rs"]
+#[allow(dead_code, reason = "the backends of the archive's own tests: not all of them are needed here")]
+mod backends;
 mod conformance;
 mod contract;
 mod engine;
@@ -16,9 +19,6 @@ mod logs;
 mod metrics;
 mod openapi;
 mod outage;
-#[path = "../../../store/tests/common/places.rs"]
-#[allow(dead_code, reason = "the places of the archive's own tests: not all of them are needed here")]
-mod places;
 mod protocol;
 mod proxies;
 mod questions;

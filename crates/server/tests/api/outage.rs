@@ -6,15 +6,15 @@ use axum::http::Method;
 use futures::StreamExt;
 use serde_json::json;
 
+use crate::backends;
 use crate::gate::{Gate, Passage};
-use crate::places;
 use crate::support::{Ask, RUN, Stage, lines};
 
 const SECOND: i64 = 1_630_479_705_000;
 
 /// A service whose objects lie in a bucket behind a gate, with a log.
 async fn stage(records: i64) -> (Stage, Gate, std::path::PathBuf) {
-    let (url, folder, gate) = places::gated_bucket();
+    let (url, folder, gate) = backends::gated_bucket();
     let stage = Stage::with(|settings| settings.objects = Some(url), |_| ()).await;
     stage.push(&lines((0..records).map(|number| SECOND + number))).await;
     (stage, gate, folder)
@@ -53,13 +53,13 @@ async fn a_token_whose_page_cannot_be_built_for_now_is_in_progress_and_ready_lat
     let status = async || stage.post(&format!("{}/status", logs()), page["token"].as_str().unwrap().to_owned()).await;
     gate.set(Passage::Closed);
     for _ in 0..4 {
-        assert!(stage.store.pages().build_wanted_page().await.is_err());
+        assert!(stage.store.pages().build_next_page().await.is_err());
         let answer = status().await;
         assert_eq!((answer.status.as_u16(), answer.json()["status"].as_str()), (200, Some("IN_PROGRESS")));
         stage.clock.advance_ms(20_000);
     }
     gate.set(Passage::Open);
-    assert!(stage.store.pages().build_wanted_page().await.unwrap());
+    assert!(stage.store.pages().build_next_page().await.unwrap());
     assert_eq!(status().await.json()["status"], "READY");
 }
 

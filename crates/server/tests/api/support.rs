@@ -208,7 +208,7 @@ impl Stage {
     /// Asks for a page, has it built, and gives its link without the host.
     pub(crate) async fn link(&self, query: &str) -> String {
         let page = self.post(&format!("/monitoring/executions/{RUN}/logs{query}"), "").await.json();
-        while self.store.pages().build_wanted_page().await.unwrap() {}
+        while self.store.pages().build_next_page().await.unwrap() {}
         let token = page["token"].as_str().unwrap().to_owned();
         let ready = self.post(&format!("/monitoring/executions/{RUN}/logs/status"), token).await.json();
         let link = ready["presignedURL"].as_str().unwrap_or_else(|| panic!("{ready}")).to_owned();

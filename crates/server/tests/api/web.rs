@@ -182,7 +182,7 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
     let told = UpstreamRun {
         run_id: RUN.parse().unwrap(),
         task_id: stage.task.to_string(),
-        progress: UpstreamRunState::Due,
+        progress: UpstreamRunState::Pending,
         status: "EXECUTION_FAILED".to_owned(),
         triggered_at: None,
         finished_at: None,
@@ -196,7 +196,7 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
     assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("GOING"), &Value::Null));
 
     let setback =
-        FailedAttempt { problem: "2 are missing".to_owned(), expected: Some(5), again_at: now.plus_millis(30_000) };
+        FailedAttempt { error: "2 are missing".to_owned(), expected: Some(5), retry_at: now.plus_millis(30_000) };
     store.collection().record_failure("cloud", &claimed, &setback).await.unwrap();
     let log = log_of().await;
     assert_eq!((&log["state"], &log["records"]), (&json!("INCOMPLETE"), &json!(3)));

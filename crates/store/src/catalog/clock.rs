@@ -1,7 +1,8 @@
-//! The catalog's clock, by which leases are compared, so that nodes whose own clocks differ agree on when one ends.
+//! The catalog's clock, which leases are compared with, so that nodes whose clocks differ agree on when a lease ends.
 //!
-//! A node goes by its own clock, corrected by how far the database's is ahead of it, which is measured now and then.
-//! An archive in a folder is used by processes of one machine, which have one clock: nothing is corrected there.
+//! A node uses its own clock, corrected by how far the database's clock is ahead of it, which is measured now and
+//! then. The processes that use an archive in a folder run on one machine and share its clock: nothing is corrected
+//! there.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +18,7 @@ use crate::limits;
 pub(crate) struct CatalogClock {
     catalog: Catalog,
     clock: Arc<dyn Clock>,
-    /// How far the catalog's clock is ahead of this node's, as it was measured last.
+    /// How far the catalog's clock was ahead of this node's when it was last measured.
     measured: Arc<Mutex<Option<(Instant, i64)>>>,
 }
 
@@ -31,12 +32,12 @@ impl CatalogClock {
         self.clock.now()
     }
 
-    /// Now, by the catalog's clock. For leases and for what is swept by its age.
+    /// Now, by the catalog's clock. Use it for leases and for ages in the sweep.
     pub(crate) async fn now(&self) -> Result<Timestamp> {
         self.time(self.node_now()).await
     }
 
-    /// A time of this node's clock, as the catalog's clock has it.
+    /// Converts a time of this node's clock to the catalog's clock.
     pub(crate) async fn time(&self, at: Timestamp) -> Result<Timestamp> {
         Ok(at.plus_millis(self.ahead_ms().await?))
     }

@@ -1,13 +1,13 @@
-//! Values as the catalog keeps them: instants, lists of words, and names that can be shown.
+//! Conversions of column values: instants, lists of strings, and names.
 
 use runlog_model::Timestamp;
 
 use crate::error::{Error, Result};
 
-/// Where a record stands: its time, then its number in the run.
+/// The sort key of a record in its log: its time, then its arrival number in the run.
 pub(crate) type SortKey = (i64, i64);
 
-/// An instant as the catalog keeps it.
+/// An instant as the catalog stores it.
 pub(crate) fn instant(epoch_ms: i64) -> Result<Timestamp> {
     Timestamp::from_millis(epoch_ms).map_err(|error| Error::corrupt(format!("a time in the catalog: {error}")))
 }
@@ -16,7 +16,7 @@ pub(crate) fn saturating(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// A name that can be shown: not empty, at most 200 characters, no control characters.
+/// Validates a name: not empty, at most 200 characters, no control characters.
 pub(crate) fn checked_name(name: &str) -> Result<String> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
@@ -33,12 +33,12 @@ pub(crate) fn name_taken(error: sqlx::Error, what: &str, name: &str) -> Error {
     }
 }
 
-/// A JSON array of words as the catalog keeps it.
+/// A list of strings as the catalog stores it, a JSON array.
 pub(crate) fn json_of(words: &[String]) -> String {
     serde_json::Value::from(words).to_string()
 }
 
-/// The words of a JSON array that the catalog kept.
+/// The strings of a JSON array in the catalog.
 pub(crate) fn words(json: &str) -> Result<Vec<String>> {
     serde_json::from_str(json).map_err(|_| Error::corrupt("a list of words in the catalog does not decode"))
 }

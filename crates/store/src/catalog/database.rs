@@ -1,6 +1,6 @@
 //! The catalog: the rows of an archive, in an SQLite file on one machine, or in PostgreSQL for any number of nodes.
 //!
-//! Both are spoken to in the same words; where they differ, the difference stands here and nowhere else.
+//! Both are accessed with the same SQL; all differences between them are in this file.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
 
-use crate::catalog::pool::{CatalogPool, PoolMetrics, again_while_away};
+use crate::catalog::pool::{CatalogPool, PoolMetrics, retry_while_unavailable};
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
 use crate::limits;
 
@@ -23,21 +23,21 @@ pub(crate) struct Catalog {
     readers: CatalogPool,
 }
 
-/// Which database it is.
+/// The kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CatalogKind {
     Sqlite,
     Postgres,
 }
 
-/// How long a server has to answer what was sent when its connections are closed.
+/// How long to wait for running statements when the connections are closed.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
-/// Tells the library which databases there are.
+/// Registers the database drivers.
 static DRIVERS: Once = Once::new();
 
 impl Catalog {
-    /// Opens the catalog file, makes it when it is not there, and brings it to the newest form.
+    /// Opens the catalog file, creates it if it does not exist, and migrates it.
     pub(crate) async fn open_file(file: &Path) -> Result<Self> {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let opening = |error| Error::caused(ErrorKind::Unavailable, format!("cannot open {}", file.display()), error);
@@ -101,7 +101,7 @@ impl Catalog {
         Ok(Self { kind: CatalogKind::Sqlite, writer, readers })
     }
 
-    /// Connects to a PostgreSQL database, and brings it to the newest form; one node does so, the others wait for it.
+    /// Connects to a PostgreSQL database and migrates it; one node does so while the others wait.
     pub(crate) async fn connect(url: &url::Url) -> Result<Self> {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let place = format!("{}{}", url.host_str().unwrap_or("?"), url.path());
@@ -136,7 +136,7 @@ impl Catalog {
         Ok(Self { kind: CatalogKind::Postgres, writer, readers })
     }
 
-    /// For reading: statements that change nothing, which are sent again when a server that was away is back.
+    /// For statements that change nothing; they are retried when the server comes back.
     pub(crate) fn read(&self) -> &CatalogPool {
         &self.readers
     }
@@ -146,19 +146,19 @@ impl Catalog {
         &self.writer
     }
 
-    /// For several statements that write, all or none. SQLite takes its one write lock at once.
+    /// Begins a transaction that writes. SQLite takes its write lock at once.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>> {
         let writer = self.writer.pool();
         let beginning = async {
             match self.kind {
                 CatalogKind::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await,
-                CatalogKind::Postgres => again_while_away(|| writer.begin()).await,
+                CatalogKind::Postgres => retry_while_unavailable(|| writer.begin()).await,
             }
         };
         Ok(self.writer.waited_for(beginning).await?)
     }
 
-    /// Its pools of connections.
+    /// Metrics of its connection pools.
     pub(crate) fn metrics(&self) -> Vec<PoolMetrics> {
         match self.kind {
             CatalogKind::Sqlite => vec![self.writer.metrics("writer"), self.readers.metrics("reader")],
@@ -169,8 +169,8 @@ impl Catalog {
         }
     }
 
-    /// What is added to a query that reads rows in order to change them, though not their keys: rows that name them may be
-    /// added meanwhile.
+    /// The suffix of a query that locks rows in order to change them, though not their keys: rows that reference them
+    /// may be added meanwhile.
     pub(crate) fn for_update(&self) -> &'static str {
         match self.kind {
             CatalogKind::Sqlite => "",
@@ -178,7 +178,7 @@ impl Catalog {
         }
     }
 
-    /// What is added to a query that looks for work: what another node has in its hands is passed over.
+    /// The suffix of a query that looks for work: rows that another node has locked are skipped.
     pub(crate) fn skip_locked(&self) -> &'static str {
         match self.kind {
             CatalogKind::Sqlite => "",
@@ -186,7 +186,7 @@ impl Catalog {
         }
     }
 
-    /// The database's clock, when it has one of its own. Unit: epoch milliseconds.
+    /// The database's clock, if it has its own. Unit: epoch milliseconds.
     pub(crate) async fn clock_ms(&self) -> Result<Option<i64>> {
         Ok(match self.kind {
             CatalogKind::Sqlite => None,
@@ -198,7 +198,7 @@ impl Catalog {
         })
     }
 
-    /// What the database calls itself, and its clock when it has one of its own. Unit: epoch milliseconds.
+    /// The database's version, and its clock if it has its own. Unit: epoch milliseconds.
     pub(crate) async fn version_and_clock(&self) -> Result<(String, Option<i64>)> {
         Ok(match self.kind {
             CatalogKind::Sqlite => {
@@ -218,8 +218,8 @@ impl Catalog {
         })
     }
 
-    /// Closes every connection, so that a file is whole without its write-ahead log. A server that does not answer is not
-    /// waited for.
+    /// Closes every connection, so that a file is complete without its write-ahead log. Does not wait for a server
+    /// that does not respond.
     pub(crate) async fn close(&self) {
         let closing = async {
             self.readers.pool().close().await;
@@ -237,7 +237,7 @@ impl Catalog {
     }
 }
 
-/// True when every step of bringing a database to the newest form was done, and no others.
+/// True when exactly the known migrations were applied.
 async fn is_up_to_date(migrations: &Migrator, connection: &mut AnyConnection) -> bool {
     let done: Result<Vec<(i64, bool, Vec<u8>)>, _> =
         sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
@@ -277,7 +277,7 @@ fn not_brought_up_to_date(place: &str, error: MigrateError) -> Error {
     )
 }
 
-/// How long a statement may take on a connection to PostgreSQL, and how long it may wait for another node.
+/// Sets how long a statement may take on a connection to PostgreSQL, and how long it may wait for a lock.
 async fn set_bounds(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let settings = format!(
         "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
@@ -288,9 +288,9 @@ async fn set_bounds(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     connection.execute(sqlx::AssertSqlSafe(settings)).await.map(drop)
 }
 
-/// Holds a lock beside a file until it is dropped; none where files cannot be locked.
+/// Locks a file beside the database until the lock is dropped; `None` where files cannot be locked.
 ///
-/// A file of its own: whoever runs this program under a lock of the folder would wait for themselves.
+/// A separate file: a process that runs under a lock of the folder would wait for itself.
 async fn locked(file: PathBuf) -> Option<File> {
     let lock = move || {
         let lock = File::create(file.with_extension("lock")).ok()?;
@@ -299,7 +299,7 @@ async fn locked(file: PathBuf) -> Option<File> {
     tokio::task::spawn_blocking(lock).await.ok().flatten()
 }
 
-/// Statements are not logged by the library: they would carry values.
+/// Connection options. The library must not log statements, because they contain values.
 fn options(url: &url::Url) -> Result<AnyConnectOptions, sqlx::Error> {
     Ok(AnyConnectOptions::from_url(url)?.disable_statement_logging())
 }

@@ -5,10 +5,10 @@ use runlog_model::WorkspaceId;
 use crate::catalog::columns::json_of;
 use crate::catalog::sql::Sql;
 
-/// The longest text that is looked for in names. Unit: characters. Each different letter is a step of the query.
+/// The longest text to search for in names. Unit: characters. Each distinct letter is a step of the query.
 const NAME_PART_CHARS_MAX: usize = 200;
 
-/// Adds `AND column IN (…)`, when only some workspaces are wanted.
+/// Adds `AND column IN (…)` if the workspaces are restricted.
 pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[WorkspaceId]>) {
     let Some(ids) = ids else { return };
     if ids.is_empty() {
@@ -20,7 +20,7 @@ pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[Works
     query.push(")");
 }
 
-/// Adds the condition that a task has a tag. Tags are kept as a JSON array of words.
+/// Adds the condition that a task has a tag. Tags are stored as a JSON array.
 pub(crate) fn push_tag(query: &mut Sql, tag: &str) {
     let word = json_of(&[tag.to_owned()]);
     let word = word.trim_start_matches('[').trim_end_matches(']');
@@ -28,11 +28,10 @@ pub(crate) fn push_tag(query: &mut Sql, tag: &str) {
     query.push("replace(tags, ").push_bind(word.to_owned()).push(", '') <> tags");
 }
 
-/// Adds the condition that a name is like a text, in any case, with what is not written of a pattern, such as
-/// [`containing`].
+/// Adds the condition that a name matches a text, ignoring case, with a pattern such as [`containing`].
 ///
-/// Each letter of the text is made small in the name as well. `lower` would not do: in SQLite, and in a PostgreSQL
-/// without a locale, it knows ASCII alone.
+/// Each letter of the text is made lower case in the name as well. `lower` is not enough: in SQLite, and in a
+/// PostgreSQL without a locale, it only handles ASCII.
 pub(crate) fn push_name_like(query: &mut Sql, column: &str, text: &str, pattern: fn(&str) -> String) {
     if text.chars().count() > NAME_PART_CHARS_MAX {
         query.push("FALSE");
@@ -61,12 +60,12 @@ fn single(mut letters: impl Iterator<Item = char>) -> Option<char> {
     first.filter(|_| letters.next().is_none())
 }
 
-/// A pattern for every text that holds this one.
+/// A pattern for texts that contain this one.
 pub(crate) fn containing(text: &str) -> String {
     format!("%{}%", escaped(text))
 }
 
-/// A pattern for every text that begins with this one.
+/// A pattern for texts that begin with this one.
 pub(crate) fn beginning_with(text: &str) -> String {
     format!("{}%", escaped(text))
 }
@@ -75,8 +74,8 @@ fn escaped(text: &str) -> String {
     text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
 
-/// Adds the conditions that a run ran an artifact, and says this of its runtime. The `id` of a runtime is that of an engine
-/// or a cluster, whichever of them the run names.
+/// Adds the conditions on the artifact and the runtime of a run. The `id` of a runtime is that of an engine or a
+/// cluster, whichever the run has.
 pub(crate) fn push_what_and_where(query: &mut Sql, artifact_id: Option<&str>, runtime: &[(&'static str, String)]) {
     if let Some(id) = artifact_id {
         query.push(" AND artifact_id = ").push_bind(id.to_owned());
@@ -92,7 +91,8 @@ pub(crate) fn push_what_and_where(query: &mut Sql, artifact_id: Option<&str>, ru
     }
 }
 
-/// The runtime is kept as a JSON object without white space, so that a field of it is found as text.
+/// Adds a condition on a field of the runtime, which is stored as a JSON object without white space, so that it can
+/// be matched as text.
 pub(crate) fn push_in_runtime(query: &mut Sql, name: &str, values: &[String], negated: bool) {
     query.push(if negated { "NOT (FALSE" } else { "(FALSE" });
     for value in values {

@@ -1,5 +1,5 @@
-//! Small writes that come together are committed together: a commit waits for the disk, and one wait serves them all.
-//! Where the catalog refuses one of them, each caller's are committed by themselves: nobody's fail with another's.
+//! Group commit of small writes: concurrent ones share a transaction, and so one wait for the disk. If the catalog
+//! rejects one of them, those of each caller are committed separately, so that none fails because of another.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,51 +8,51 @@ use runlog_model::Random;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::catalog::contention::{is_contention, wait_after_contention};
+use crate::catalog::contention::{contention_backoff, is_contention};
 use crate::catalog::database::Catalog;
-use crate::catalog::pool::{IsAway, again_while_away};
+use crate::catalog::pool::{IsTransient, retry_while_unavailable};
 use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// A write that cannot contradict another.
+/// A write that cannot conflict with another.
 pub(crate) trait GroupedWrite: Send + Sync {
-    /// The key by which the writes of a commit are put in order; none where nothing is locked.
+    /// The key that orders the writes of a commit; `None` when nothing is locked.
     fn order(&self) -> Option<&str> {
         None
     }
 
-    /// Writes it as a part of a transaction.
+    /// Writes it in a transaction.
     fn insert<'c>(&'c self, connection: &'c mut Connection) -> BoxFuture<'c, Result<()>>;
 
-    /// What follows once it is durable, whether its caller is still there or not.
+    /// Called once it is durable, even if its caller is gone.
     fn committed(self: Box<Self>) {}
 }
 
-/// What one caller has to write, and where it is told that it is done.
+/// The writes of one caller, and where to send the result.
 type Waiting = (Vec<Box<dyn GroupedWrite>>, oneshot::Sender<Result<()>>);
 
 /// Why a commit failed.
 struct Failure {
     error: Error,
-    /// True when the catalog answered, and would not take one of the writes: nothing is written, and the others may be.
+    /// True when the catalog rejected one of the writes: nothing is written, and the others may succeed.
     is_refused: bool,
-    /// True when nothing is written for sure.
+    /// True when nothing is written for certain.
     is_undone: bool,
 }
 
-impl IsAway for Failure {
-    fn is_away(&self) -> bool {
-        self.is_undone && self.error.is_away()
+impl IsTransient for Failure {
+    fn is_transient(&self) -> bool {
+        self.is_undone && self.error.is_transient()
     }
 }
 
-/// Commits small writes, those together that come together.
+/// Commits concurrent small writes together.
 pub(crate) struct GroupCommit {
     catalog: Catalog,
     random: Arc<dyn Random>,
     waiting: Mutex<Vec<Waiting>>,
-    /// Held by the commit that goes on.
+    /// Held by the commit in progress.
     committing: tokio::sync::Mutex<()>,
 }
 
@@ -61,11 +61,11 @@ impl GroupCommit {
         Self { catalog, random, waiting: Mutex::default(), committing: tokio::sync::Mutex::default() }
     }
 
-    /// Writes these, all or none, and comes back once they are durable.
+    /// Writes these, all or none. Returns once they are durable.
     pub(crate) async fn write(self: &Arc<Self>, writes: Vec<Box<dyn GroupedWrite>>) -> Result<()> {
         let (done, is_done) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((writes, done));
-        // A caller that goes away half way must not take the writes of others with it.
+        // A caller that is cancelled must not cancel the writes of others.
         let group = Arc::clone(self);
         tokio::spawn(async move { group.commit_waiting().await });
         is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
@@ -100,12 +100,12 @@ impl GroupCommit {
         }
     }
 
-    /// Commits what each caller has to write by itself.
+    /// Commits the writes of each caller separately.
     async fn commit_each(&self, group: Vec<Waiting>) {
-        let mut is_away: Option<Error> = None;
+        let mut is_transient: Option<Error> = None;
         for waiting in group {
             // A catalog that is away is not waited for again and again.
-            if let Some(error) = &is_away {
+            if let Some(error) = &is_transient {
                 Self::answer(waiting, Err(error.clone()));
                 continue;
             }
@@ -114,29 +114,28 @@ impl GroupCommit {
             if let Err(failure) = &outcome
                 && !failure.is_refused
             {
-                is_away = Some(failure.error.clone());
+                is_transient = Some(failure.error.clone());
             }
             Self::answer(waiting, outcome.map_err(|failure| failure.error));
         }
     }
 
-    /// Tells a caller what became of its writes. What follows from them does so here: it must not hang on a caller that
-    /// may have gone away.
+    /// Sends a caller the result. Follow-up work is done here, because the caller may be gone.
     fn answer((writes, waiter): Waiting, outcome: Result<()>) {
         if outcome.is_ok() {
             writes.into_iter().for_each(|write| write.committed());
         }
-        // Whoever has gone away does not want to know.
+        // The caller may be gone.
         let _ = waiter.send(outcome);
     }
 
     async fn commit_writes(&self, writes: &[&dyn GroupedWrite]) -> Result<(), Failure> {
         let mut tries = 0;
         loop {
-            match again_while_away(|| self.commit_writes_once(writes)).await {
+            match retry_while_unavailable(|| self.commit_writes_once(writes)).await {
                 Err(failure) if tries < limits::CONTENTION_ATTEMPTS_MAX && is_contention(&failure.error) => {
                     tries += 1;
-                    wait_after_contention(&*self.random, tries, &failure.error).await;
+                    contention_backoff(&*self.random, tries, &failure.error).await;
                 }
                 outcome => return outcome,
             }
@@ -156,8 +155,8 @@ impl GroupCommit {
     }
 }
 
-/// True for what the catalog says of the values of a statement; false for what keeps it from taking any, such as a lock
-/// that it waits for.
+/// True when the catalog rejected the values of a statement; false when it could not execute any, for example because
+/// of a lock.
 fn is_answer(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
     let Some(sqlx::Error::Database(refusal)) = cause else { return false };

@@ -1,8 +1,8 @@
-//! Connections of the catalog that outlast a restart of its server.
+//! Connections of the catalog that survive a restart of its server.
 //!
-//! A server that is restarted breaks the statements that are under way and refuses connections for some seconds. What
-//! only reads is asked again; what writes waits for a connection, and is sent once: whether it was done is not known
-//! when its answer is lost.
+//! A server that restarts aborts running statements and refuses connections for some seconds. Reads are retried;
+//! writes wait for a connection and are sent once, because it is unknown whether a write was applied when its answer
+//! is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,26 +20,26 @@ use tracing::debug;
 use crate::error::Error;
 use crate::limits;
 
-/// A pool of connections to the catalog.
+/// Metrics of a pool of connections to the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolMetrics {
     /// `writer` and `reader` of a file, `all` of PostgreSQL.
     pub name: &'static str,
-    /// Connections that are open.
+    /// Open connections.
     pub open: usize,
-    /// Those of them that nobody uses.
+    /// Open connections that are not used.
     pub idle: usize,
-    /// Calls that wait for one.
+    /// Calls that wait for a connection.
     pub waiting: usize,
-    /// Most connections that may be open.
+    /// The most connections that may be open.
     pub open_max: usize,
 }
 
-/// A pool of connections, for statements.
+/// A pool of connections.
 #[derive(Debug, Clone)]
 pub(crate) struct CatalogPool {
     pool: AnyPool,
-    /// True when its statements change nothing and may be sent again.
+    /// True when its statements change nothing and may be retried.
     is_for_reading: bool,
     /// Calls that wait for a connection.
     waiting: Arc<AtomicUsize>,
@@ -64,12 +64,12 @@ impl Drop for Waiting<'_> {
 /// A statement that can be sent again.
 struct Statement {
     text: SqlStr,
-    /// None when it is sent as it is, not prepared.
+    /// `None` when it is not prepared.
     arguments: Option<AnyArguments>,
     is_kept: bool,
 }
 
-/// What a statement gave, in order.
+/// The results of a statement, in order.
 type Steps = Vec<Either<AnyQueryResult, AnyRow>>;
 
 impl CatalogPool {
@@ -81,7 +81,7 @@ impl CatalogPool {
         Self { pool, is_for_reading: false, waiting: Arc::default() }
     }
 
-    /// What there is of it, and who waits.
+    /// Its metrics.
     pub(crate) fn metrics(&self, name: &'static str) -> PoolMetrics {
         PoolMetrics {
             name,
@@ -92,7 +92,7 @@ impl CatalogPool {
         }
     }
 
-    /// Counts a call as one that waits for a connection, for as long as `acquiring` takes.
+    /// Counts a call as waiting for a connection while `acquiring` runs.
     pub(crate) async fn waited_for<T>(&self, acquiring: impl Future<Output = T>) -> T {
         let _waiting = Waiting::new(&self.waiting);
         acquiring.await
@@ -102,15 +102,16 @@ impl CatalogPool {
         &self.pool
     }
 
-    /// A connection, waited for while the server comes back.
+    /// A connection; waits while the server restarts.
     async fn acquire(&self) -> sqlx::Result<PoolConnection<Any>> {
-        self.waited_for(again_while_away(|| self.pool.acquire())).await
+        self.waited_for(retry_while_unavailable(|| self.pool.acquire())).await
     }
 
     async fn run(&self, statement: Statement) -> sqlx::Result<Steps> {
         match self.is_for_reading {
             true => {
-                again_while_away(|| async { statement.on(self.waited_for(self.pool.acquire()).await?).await }).await
+                retry_while_unavailable(|| async { statement.on(self.waited_for(self.pool.acquire()).await?).await })
+                    .await
             }
             false => statement.on(self.acquire().await?).await,
         }
@@ -171,15 +172,15 @@ impl<'p> Executor<'p> for &'_ CatalogPool {
     }
 }
 
-/// Does it again and again while the server is away and comes back, for some seconds.
-pub(crate) async fn again_while_away<T, E: IsAway, F>(attempt: impl FnMut() -> F) -> Result<T, E>
+/// Retries while the server is unavailable, for some seconds.
+pub(crate) async fn retry_while_unavailable<T, E: IsTransient, F>(attempt: impl FnMut() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
-    again_within(limits::CATALOG_WAIT, attempt).await
+    retry_within(limits::CATALOG_WAIT, attempt).await
 }
 
-async fn again_within<T, E: IsAway, F>(wait: Duration, mut attempt: impl FnMut() -> F) -> Result<T, E>
+async fn retry_within<T, E: IsTransient, F>(wait: Duration, mut attempt: impl FnMut() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
@@ -187,7 +188,7 @@ where
     let mut delay = Duration::from_millis(50);
     loop {
         match attempt().await {
-            Err(error) if error.is_away() && begun.elapsed() < wait => {
+            Err(error) if error.is_transient() && begun.elapsed() < wait => {
                 debug!("the catalog's server is away, and is asked again");
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_millis(500));
@@ -197,14 +198,14 @@ where
     }
 }
 
-/// A failure that may be one of a server that is being restarted.
-pub(crate) trait IsAway {
-    /// True for what a server says, or does not, that is being stopped or started.
-    fn is_away(&self) -> bool;
+/// An error that may be caused by a restart of the server.
+pub(crate) trait IsTransient {
+    /// True for errors of a server that is stopping or starting.
+    fn is_transient(&self) -> bool;
 }
 
-impl IsAway for sqlx::Error {
-    fn is_away(&self) -> bool {
+impl IsTransient for sqlx::Error {
+    fn is_transient(&self) -> bool {
         match self {
             Self::Io(_) | Self::Protocol(_) | Self::WorkerCrashed => true,
             // PostgreSQL: its connection was lost, it is shutting down, it crashed, it is starting.
@@ -216,10 +217,10 @@ impl IsAway for sqlx::Error {
     }
 }
 
-impl IsAway for Error {
-    fn is_away(&self) -> bool {
+impl IsTransient for Error {
+    fn is_transient(&self) -> bool {
         let cause = std::error::Error::source(self).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
-        cause.is_some_and(IsAway::is_away)
+        cause.is_some_and(IsTransient::is_transient)
     }
 }
 
@@ -231,17 +232,17 @@ mod tests {
     async fn what_is_away_is_asked_again_for_a_while_and_no_longer() {
         let away = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         let mut tries = 0;
-        let outcome = again_while_away(|| {
+        let outcome = retry_while_unavailable(|| {
             tries += 1;
             std::future::ready(if tries < 3 { Err(away()) } else { Ok(tries) })
         });
         assert_eq!(outcome.await.unwrap(), 3);
         let wait = Duration::from_millis(100);
         let begun = Instant::now();
-        assert!(again_within(wait, || std::future::ready(Err::<(), _>(Error::from(away())))).await.is_err());
+        assert!(retry_within(wait, || std::future::ready(Err::<(), _>(Error::from(away())))).await.is_err());
         assert!(begun.elapsed() >= wait);
         let mut tries = 0;
-        let refused = again_while_away(|| {
+        let refused = retry_while_unavailable(|| {
             tries += 1;
             std::future::ready(Err::<(), _>(sqlx::Error::RowNotFound))
         });

@@ -1,4 +1,4 @@
-//! A query that is put together from parts. Its placeholders are `$1`, `$2`, …, which every catalog reads.
+//! A query builder. Placeholders are `$1`, `$2`, …, which both databases accept.
 
 use std::fmt::Display;
 
@@ -6,15 +6,15 @@ use sqlx::any::AnyArguments;
 use sqlx::query::{Query, QueryAs, QueryScalar};
 use sqlx::{Any, AnyConnection, Arguments, AssertSqlSafe, Encode, FromRow, Type};
 
-/// What one statement of a transaction is executed on.
+/// The connection of a transaction.
 pub(crate) type Connection = AnyConnection;
 
-/// A text as every catalog keeps it: PostgreSQL takes no NUL, which becomes U+FFFD.
+/// A text that both databases accept: PostgreSQL rejects NUL, which becomes U+FFFD.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// A query in the making.
+/// A query being built.
 pub(crate) struct Sql {
     text: String,
     arguments: AnyArguments,
@@ -26,13 +26,13 @@ impl Sql {
         Self { text: text.into(), arguments: AnyArguments::default(), bound: 0 }
     }
 
-    /// Adds text of ours, never of a caller.
+    /// Adds trusted text.
     pub(crate) fn push(&mut self, text: impl Display) -> &mut Self {
         self.text.push_str(&text.to_string());
         self
     }
 
-    /// Adds a placeholder and the value for it.
+    /// Adds a placeholder and its value.
     pub(crate) fn push_bind<'t, T: Encode<'t, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
         self.bound += 1;
         // Texts, numbers and truth values are always encoded; only values of other kinds could fail.
@@ -42,7 +42,7 @@ impl Sql {
         self.push(format_args!("${number}"))
     }
 
-    /// Adds placeholders between commas.
+    /// Adds comma-separated placeholders.
     pub(crate) fn push_list<'t, T: Encode<'t, Any> + Type<Any>>(
         &mut self,
         values: impl IntoIterator<Item = T>,

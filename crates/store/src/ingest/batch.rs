@@ -1,9 +1,10 @@
-//! Batches: how records come in.
+//! Batches: how records are stored.
 //!
-//! A batch is all or nothing. What fits into one segment waits a moment for others and shares an object and a
-//! transaction with them ([`crate::ingest::commit`]); what is larger becomes segment objects of its own as it arrives. One
-//! transaction adds batches, segments, slices and the counts of the runs, and only after that they are acknowledged. A
-//! batch with the id of one that was stored before is compared with it and not stored again.
+//! A batch is stored completely or not at all. A batch that fits into one segment is committed together with others
+//! ([`crate::ingest::commit`]) and shares an object and a transaction with them; a larger batch is written to segment
+//! objects of its own while it arrives. One transaction adds batches, segments, slices and the counts of the runs;
+//! only then are the batches acknowledged. A batch with the id of an earlier one is compared with it and not stored
+//! again.
 
 use std::sync::Arc;
 
@@ -13,23 +14,25 @@ use runlog_model::{Record, RunId, Severity};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::ingest::commit::{BatchKey, BatchRow, Ingest, MemoryReservation, QueuedBatch, SegmentWriter};
+use crate::ingest::commit::{BatchRow, Ingest};
+use crate::ingest::queue::{BatchKey, MemoryReservation, QueuedBatch};
+use crate::ingest::segment_writer::SegmentWriter;
 use crate::limits;
 use crate::secret;
 use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};
 use crate::tables::runs::no_such_run;
 
-/// A batch that is being taken in. Dropped without [`BatchWriter::commit`], nothing of it is stored.
+/// A batch that is being received. If it is dropped without [`BatchWriter::commit`], nothing of it is stored.
 pub struct BatchWriter {
     ingest: Ingest,
     run_id: RunId,
     batch_id: Option<String>,
-    /// It is stored only where the log has so many records then.
+    /// Store the batch only if the log has this many records.
     after: Option<u64>,
-    /// The batch of the same id that is stored already.
+    /// The batch with the same id that is stored already.
     stored_before: Option<BatchRow>,
     digest: Sha256,
-    /// What is yet to be added to the digest, of a batch with an id.
+    /// Bytes that are not in the digest yet, of a batch with an id.
     undigested: Vec<u8>,
     records: u64,
     severities: SeverityCounts,
@@ -41,11 +44,11 @@ pub struct BatchWriter {
     segments: SegmentWriter,
 }
 
-/// How much of a batch is added to its digest at a time. Unit: bytes.
+/// How many bytes are added to the digest at a time. Unit: bytes.
 const DIGEST_BYTES: usize = 4 << 10;
 
 impl Ingest {
-    /// Begins a batch of a run's records. With an id, the same batch may be sent again and is stored once.
+    /// Begins a batch of a run's records. A batch with an id may be sent again and is stored once.
     ///
     /// `NotFound`: no such run. `Invalid`: the id is empty, too long or not printable.
     pub async fn begin_batch(&self, run_id: RunId, batch_id: Option<&str>) -> Result<BatchWriter> {
@@ -60,8 +63,8 @@ impl Ingest {
         Ok(BatchWriter { batch_id, stored_before, ..self.batch(run_id) })
     }
 
-    /// Begins a batch that is stored only where the run's log has as many records then as now, which it gives too:
-    /// otherwise, its commit is a `Conflict`. For who stores what a log lacks. `NotFound`: no such run.
+    /// Begins a batch that is stored only if the run's log still has as many records as now; returns that number too.
+    /// Otherwise `commit` fails with `Conflict`. Use it to store what a log lacks. `NotFound`: no such run.
     pub async fn begin_next_batch(&self, run_id: RunId) -> Result<(BatchWriter, u64)> {
         let records = self.runs().brief(run_id).await?.ok_or_else(|| no_such_run(run_id))?.records;
         Ok((BatchWriter { after: Some(records), ..self.batch(run_id) }, records))
@@ -80,16 +83,17 @@ impl Ingest {
             severities: SeverityCounts::default(),
             pending: ColumnBuilder::new(),
             pending_bytes: 0,
-            reservation: self.commits().begin(),
+            reservation: self.queue().begin(),
             segments: SegmentWriter::new(&self.core),
         }
     }
 }
 
 impl BatchWriter {
-    /// Takes one more record. Nothing of the batch is stored when it fails.
+    /// Adds a record. If it fails, nothing of the batch is stored.
     ///
-    /// `Busy`: there is no memory for it. `Unavailable`: it stood still for so long that its first records were swept.
+    /// `Busy`: no memory is available. `Unavailable`: the batch was idle for so long that its first records were
+    /// swept.
     pub async fn push(&mut self, record: &Record) -> Result<()> {
         if self.batch_id.is_some() {
             write_digest(&mut self.undigested, record)?;
@@ -120,10 +124,10 @@ impl BatchWriter {
         Ok(())
     }
 
-    /// Stores the batch: when this returns, its records are on disk and every reader sees them.
+    /// Stores the batch: when this returns, its records are durable and visible to all readers.
     ///
-    /// `Conflict`: other records were stored under the same id, or others came where none should have; nothing was added.
-    /// `Unavailable`: it stood still for so long that its first records were swept.
+    /// `Conflict`: other records were stored under the same id, or the log has changed; nothing was added.
+    /// `Unavailable`: the batch was idle for so long that its first records were swept.
     pub async fn commit(mut self) -> Result<StoredBatch> {
         self.digest.update(&self.undigested);
         let digest = secret::hex(&std::mem::take(&mut self.digest).finalize());
@@ -149,7 +153,7 @@ impl BatchWriter {
         self.ingest.commit_segments(self.segments, self.run_id, name, self.after, self.severities).await
     }
 
-    /// Gives the batch up and removes what was written of it.
+    /// Abandons the batch and removes what was written of it.
     pub async fn abort(self) {
         self.segments.remove().await;
     }
@@ -190,7 +194,7 @@ fn checked_batch_id(id: &str) -> Result<String> {
     }
 }
 
-/// Adds a record to what the digest of its batch is made of, field by field, each with its length.
+/// Adds a record to the input of the digest of its batch, field by field, each with its length.
 pub(crate) fn write_digest(out: &mut Vec<u8>, record: &Record) -> Result<()> {
     out.extend_from_slice(&record.time.as_millis().to_le_bytes());
     for text in texts_of(record) {

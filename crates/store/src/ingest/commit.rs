@@ -1,156 +1,80 @@
-//! Group commit: what arrives together becomes one object and one transaction.
+//! Group commit: batches that arrive at the same time become one object and one transaction.
 //!
-//! Waiting for the disk is what a commit costs, so whoever comes first commits for all that have come by then. Several
-//! groups may be under way; the catalog puts them in order. The memory of everything that waits is bounded: who finds
-//! none left is told to come again.
+//! A commit mostly waits for the disk, so one commit takes all batches that have arrived. Several groups may be
+//! committed concurrently; the catalog orders them. The memory of waiting batches is bounded: when it is used up, new
+//! batches fail with `Busy`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use az::SaturatingAs;
 use object_store::path::Path;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
-use runlog_model::{RunId, RunStatus, Timestamp};
-use sha2::{Digest, Sha256};
+use runlog_model::{RunId, RunStatus};
 use sqlx::{Any, Transaction};
 use sqlx_macros::FromRow;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::JoinHandle;
-use tracing::warn;
+use tokio::sync::oneshot;
 
 use crate::catalog::sql::Sql;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::queue::{BatchKey, CommitQueue, QueuedBatch, WaitingBatch};
+use crate::ingest::segment_writer::{NewSegment, SegmentWriter};
 use crate::log::slices::share_of_bytes;
-use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::parts::{Deliveries, Runs};
-use crate::segment;
 use crate::segment::columns::RecordColumns;
 use crate::tables::runs::no_such_run;
-use crate::{failpoint, limits, secret};
+use crate::{failpoint, limits};
 
-/// Records in: begins batches, and commits those together that come together. Clones share the memory and the queue.
+/// Stores records: begins batches, and commits concurrent ones together. Clones share the memory and the queue.
 #[derive(Clone)]
 pub struct Ingest {
     pub(crate) core: Core,
-    commits: Arc<Commits>,
+    queue: Arc<CommitQueue>,
 }
 
 impl Ingest {
-    pub(crate) fn new(core: Core, commits: Arc<Commits>) -> Self {
-        Self { core, commits }
+    pub(crate) fn new(core: Core, queue: Arc<CommitQueue>) -> Self {
+        Self { core, queue }
     }
 
     pub(crate) fn runs(&self) -> Runs {
         Runs::new(&self.core)
     }
 
-    pub(crate) fn commits(&self) -> &Arc<Commits> {
-        &self.commits
+    pub(crate) fn queue(&self) -> &Arc<CommitQueue> {
+        &self.queue
     }
 }
 
-/// Batches that wait for their commit, and the memory that all batches may take.
-#[derive(Debug)]
-pub(crate) struct Commits {
-    waiting: Mutex<Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)>>,
-    under_way: Semaphore,
-    /// Unit: [`limits::MEMORY_STEP_BYTES`].
-    memory: Arc<Semaphore>,
-    /// What there is of it in all.
-    memory_steps: usize,
-    open_batches: Arc<OpenBatches>,
-}
-
-/// Batches that are being taken in, each by its number, and when it was begun.
-#[derive(Debug, Default)]
-struct OpenBatches {
-    begun: Mutex<BTreeMap<u64, Instant>>,
-    next: AtomicU64,
-}
-
-/// What is known of a batch beside its records.
-#[derive(Debug, Clone)]
-pub(crate) struct BatchKey {
-    pub(crate) id: String,
-    /// SHA-256 of its records.
-    pub(crate) digest: String,
-    pub(crate) records: u64,
-}
-
-/// A batch as it waits.
-#[derive(Debug)]
-pub(crate) struct QueuedBatch {
-    pub(crate) run_id: RunId,
-    pub(crate) batch: Option<BatchKey>,
-    /// It is stored only where the log has so many records then.
-    pub(crate) after: Option<u64>,
-    pub(crate) severities: SeverityCounts,
-    pub(crate) records: Arc<RecordColumns>,
-    pub(crate) reservation: MemoryReservation,
-}
-
-/// The memory that a batch may take; given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct MemoryReservation {
-    memory: Arc<Semaphore>,
-    permit: Option<OwnedSemaphorePermit>,
-    open_batches: Arc<OpenBatches>,
-    number: u64,
-}
-
-/// Segment objects that no row names yet.
-pub(crate) struct SegmentWriter {
-    core: Core,
-    segments: Vec<NewSegment>,
-    /// The segment that is encoded and written while more records come.
-    under_way: Option<JoinHandle<Result<NewSegment>>>,
-    /// When the intents of the segments were made or renewed last.
-    renewed_at: Timestamp,
-}
-
-/// A segment object that was written.
-#[derive(Debug)]
-pub(crate) struct NewSegment {
-    pub(crate) id: String,
-    pub(crate) object_key: Path,
-    pub(crate) bytes: usize,
-    pub(crate) records: usize,
-    pub(crate) sha256: String,
-    /// See [`crate::objects::checksums`].
-    pub(crate) checks: Vec<u8>,
-    pub(crate) runs: Vec<segment::RunRows>,
-}
-
-/// What one transaction adds to a run.
+/// What a transaction adds to a run.
 #[derive(Debug, Default)]
 struct RunAddition {
     records: u64,
     severities: SeverityCounts,
     batches: Vec<BatchKey>,
-    /// It is made only where the log has so many records then.
+    /// Add only if the log has this many records.
     after: Option<u64>,
 }
 
-/// How a transaction ended.
+/// The result of a transaction.
 enum Attempt {
     Done,
-    /// Nothing was written, because some of it cannot be.
+    /// Nothing was written, because a part of it cannot be.
     Refused(Refusal),
-    /// Nothing was written, because the segments were swept before.
+    /// Nothing was written, because the segments had been swept.
     Swept,
 }
 
 /// What cannot be written.
 #[derive(Debug, Default)]
 struct Refusal {
-    /// Runs that are not there.
+    /// Runs that do not exist.
     missing: BTreeSet<RunId>,
-    /// Runs whose logs have other records by now than was asked for.
+    /// Runs whose logs have a different number of records than expected.
     changed: BTreeSet<RunId>,
     /// Batches that are stored already.
     stored: HashMap<(RunId, String), BatchRow>,
@@ -172,224 +96,18 @@ struct RunCounts {
     final_since: Option<i64>,
 }
 
-/// A batch that is stored.
+/// A stored batch.
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct BatchRow {
     pub(crate) digest: String,
     pub(crate) records: i64,
 }
 
-impl Commits {
-    pub(crate) fn new(memory_bytes: usize) -> Self {
-        let memory_steps = (memory_bytes / limits::MEMORY_STEP_BYTES).max(1);
-        Self {
-            waiting: Mutex::default(),
-            under_way: Semaphore::new(limits::GROUPS_UNDER_WAY),
-            memory: Arc::new(Semaphore::new(memory_steps)),
-            memory_steps,
-            open_batches: Arc::default(),
-        }
-    }
-
-    /// The memory that batches hold, and what there is of it. Unit: bytes.
-    pub(crate) fn memory_bytes(&self) -> (usize, usize) {
-        let held = self.memory_steps.saturating_sub(self.memory.available_permits());
-        let bytes = |steps: usize| steps.saturating_mul(limits::MEMORY_STEP_BYTES);
-        (bytes(held), bytes(self.memory_steps))
-    }
-
-    /// Begins a batch, which has no memory yet.
-    pub(crate) fn begin(&self) -> MemoryReservation {
-        let number = self.open_batches.next.fetch_add(1, Ordering::Relaxed);
-        self.open_batches.begun().insert(number, Instant::now());
-        MemoryReservation {
-            memory: Arc::clone(&self.memory),
-            permit: None,
-            open_batches: Arc::clone(&self.open_batches),
-            number,
-        }
-    }
-
-    fn take_group(&self) -> Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut records, mut bytes) = (0, 0);
-        let fits = |(part, _): &&(QueuedBatch, _)| {
-            records += part.records.times.len();
-            bytes += part.reservation.bytes();
-            records <= limits::SEGMENT_RECORDS_MAX && bytes <= limits::SEGMENT_BYTES_MAX
-        };
-        let count = waiting.iter().take(limits::GROUP_BATCHES_MAX).take_while(fits).count().max(1);
-        let count = count.min(waiting.len());
-        waiting.drain(..count).collect()
-    }
-
-    /// True when a batch was begun a moment ago and is not here yet. One that goes on for longer is not waited for.
-    fn expects_more_batches(&self) -> bool {
-        self.open_batches.begun().last_key_value().is_some_and(|(_, begun)| begun.elapsed() < limits::BATCH_EXPECTED)
-    }
-}
-
-impl OpenBatches {
-    fn begun(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl MemoryReservation {
-    /// Its batch waits for its commit now.
-    fn mark_received(&self) {
-        self.open_batches.begun().remove(&self.number);
-    }
-
-    fn bytes(&self) -> usize {
-        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * limits::MEMORY_STEP_BYTES
-    }
-
-    fn steps_to(&self, bytes: usize) -> u32 {
-        bytes.saturating_sub(self.bytes()).div_ceil(limits::MEMORY_STEP_BYTES).saturating_as::<u32>()
-    }
-
-    /// Takes memory for so many bytes in all; false when there is none at the moment.
-    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
-        match self.steps_to(bytes) {
-            0 => true,
-            steps => match Arc::clone(&self.memory).try_acquire_many_owned(steps) {
-                Ok(permit) => {
-                    self.add(permit);
-                    true
-                }
-                Err(_) => false,
-            },
-        }
-    }
-
-    /// Takes memory for so many bytes in all, and waits a while for it. `Busy`: in vain.
-    pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
-        let steps = match self.steps_to(bytes) {
-            0 => return Ok(()),
-            steps => steps,
-        };
-        let waiting = Arc::clone(&self.memory).acquire_many_owned(steps);
-        match tokio::time::timeout(Duration::from_millis(limits::MEMORY_WAIT_MS), waiting).await {
-            Ok(Ok(permit)) => {
-                self.add(permit);
-                Ok(())
-            }
-            _ => Err(Error::new(ErrorKind::Busy, "more is being pushed than can be written at the moment")),
-        }
-    }
-
-    /// All of it, to be given back by whoever has the records now.
-    pub(crate) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.permit.take()
-    }
-
-    fn add(&mut self, permit: OwnedSemaphorePermit) {
-        match &mut self.permit {
-            Some(own) => own.merge(permit),
-            None => self.permit = Some(permit),
-        }
-    }
-}
-
-impl Drop for MemoryReservation {
-    fn drop(&mut self) {
-        self.mark_received();
-    }
-}
-
-impl SegmentWriter {
-    pub(crate) fn new(core: &Core) -> Self {
-        Self { core: core.clone(), segments: Vec::new(), under_way: None, renewed_at: core.now() }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.under_way.is_none()
-    }
-
-    /// Begins to write one segment of the records of some runs, each in order of arrival, once the one before is
-    /// written; the memory is given back when this one is.
-    pub(crate) async fn write(
-        &mut self,
-        runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>,
-        memory: Option<OwnedSemaphorePermit>,
-    ) -> Result<()> {
-        self.settle().await?;
-        self.renew_if_old().await?;
-        let core = self.core.clone();
-        self.under_way = Some(tokio::spawn(async move {
-            let written = write_segment(&core, runs).await;
-            drop(memory);
-            written
-        }));
-        Ok(())
-    }
-
-    /// Waits until what was begun is written.
-    pub(crate) async fn settle(&mut self) -> Result<()> {
-        if let Some(under_way) = self.under_way.take() {
-            self.segments.push(under_way.await??);
-        }
-        Ok(())
-    }
-
-    /// Removes the objects again; only while it is certain that no row names them.
-    pub(crate) async fn remove(mut self) {
-        if let Err(error) = self.settle().await {
-            warn!(%error, "an object of a batch that was given up could not be written either");
-        }
-        self.core.intents().remove_uncommitted(&self.keys()).await;
-    }
-
-    fn keys(&self) -> Vec<Path> {
-        self.segments.iter().map(|segment| segment.object_key.clone()).collect()
-    }
-
-    /// A batch may go on for as long as it likes, if it goes on.
-    async fn renew_if_old(&mut self) -> Result<()> {
-        let now = self.core.now();
-        if now.millis_since(self.renewed_at).abs() < limits::INTENTS_RENEW_MS {
-            return Ok(());
-        }
-        if !self.core.intents().renew_intents(&self.keys()).await? {
-            return Err(intents::swept());
-        }
-        self.renewed_at = now;
-        Ok(())
-    }
-}
-
-/// Writes a segment object, once its intent is noted. It goes before its row, which would be a lie without it.
-async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
-    let encoding = move || {
-        let (bytes, parts) = segment::encode(&runs)?;
-        let (sha256, checks) = (secret::hex(&Sha256::digest(&bytes)), checks_of(&bytes));
-        Ok((bytes, parts, sha256, checks))
-    };
-    let (bytes, parts, sha256, checks) = core.cpu().run(encoding).await?;
-    let (id, object_key) = core.intents().intend_segment().await?;
-    let segment = NewSegment {
-        object_key,
-        id: id.to_string(),
-        bytes: bytes.len(),
-        records: parts.iter().map(|part| part.records).sum(),
-        sha256,
-        checks,
-        runs: parts,
-    };
-    failpoint::reach("commit-before-object");
-    core.put_object(&segment.object_key, bytes.into()).await?;
-    failpoint::reach("commit-after-object");
-    Ok(segment)
-}
-
 impl Ingest {
-    /// Stores a batch together with others that come at the same time.
+    /// Stores a batch together with concurrent ones.
     pub(crate) async fn commit_batch(&self, part: QueuedBatch) -> Result<StoredBatch> {
-        let (done, is_done) = oneshot::channel();
-        part.reservation.mark_received();
-        self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).push((part, done));
-        // A caller that goes away half way must not take the batches of others with it.
+        let is_done = self.queue().push(part);
+        // A caller that is cancelled must not cancel the batches of others.
         let ingest = self.clone();
         tokio::spawn(async move { ingest.commit_waiting().await });
         is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
@@ -422,23 +140,23 @@ impl Ingest {
         }
     }
 
-    /// Commits one group of what waits. It is called as often as batches come, so that nothing is left.
+    /// Commits one group of waiting batches. It is called once per batch, so that none is left.
     async fn commit_waiting(&self) {
-        let Ok(_one) = self.commits().under_way.acquire().await else { return };
-        if self.commits().waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        let Ok(_one) = self.queue().under_way.acquire().await else { return };
+        if self.queue().is_empty() {
             return;
         }
-        if self.commits().expects_more_batches() {
+        if self.queue().expects_more_batches() {
             tokio::time::sleep(Duration::from_millis(limits::GROUP_WAIT_MS)).await;
         }
-        let group = self.commits().take_group();
+        let group = self.queue().take_group();
         if !group.is_empty() {
             self.commit_batches(group).await;
         }
     }
 
-    /// Commits batches, and again without those that turn out to be stored already.
-    async fn commit_batches(&self, group: Vec<(QueuedBatch, oneshot::Sender<Result<StoredBatch>>)>) {
+    /// Commits batches, and retries without those that turn out to be stored already.
+    async fn commit_batches(&self, group: Vec<WaitingBatch>) {
         let mut parts: Vec<QueuedBatch> = Vec::with_capacity(group.len());
         let mut waiters: Vec<oneshot::Sender<_>> = Vec::with_capacity(group.len());
         // The same batch over two connections at once: the first is stored, the other one has its answer.
@@ -473,12 +191,12 @@ impl Ingest {
             let _ = waiter.send(outcome);
         }
         for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
-            // Whoever has gone away does not want to know.
+            // The caller may be gone.
             let _ = waiter.send(outcome.map(|(stored, _)| stored));
         }
     }
 
-    /// Stores each part; the answers with the digests of what is stored, in the order of the parts.
+    /// Stores each batch; returns the answers with the digests of what is stored, in the order of the batches.
     async fn store_batches(&self, parts: Vec<QueuedBatch>) -> Vec<Result<(StoredBatch, String)>> {
         let mut outcomes: Vec<Option<Result<(StoredBatch, String)>>> = parts.iter().map(|_| None).collect();
         loop {
@@ -550,10 +268,10 @@ impl Ingest {
                     segments.remove().await;
                     return Ok(refused);
                 }
-                // The machine slept in between. The records are still in memory.
+                // The machine was suspended in between. The records are still in memory.
                 Attempt::Swept => {
                     segments.remove().await;
-                    self.core.intents().forget_unused_intents().await;
+                    self.core.intents().discard_unused_intents().await;
                 }
             }
             if tries >= limits::WRITE_ATTEMPTS_MAX {
@@ -563,7 +281,7 @@ impl Ingest {
     }
 
     async fn attempt(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
-        self.core.again_after_contention(|| self.attempt_once(segments, additions)).await
+        self.core.retry_on_contention(|| self.attempt_once(segments, additions)).await
     }
 
     async fn attempt_once(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
@@ -681,7 +399,7 @@ impl Ingest {
 }
 
 impl BatchRow {
-    /// The answer to a batch of this name that comes again.
+    /// The answer to a repeated batch of this key.
     pub(crate) fn repeated(&self, run_id: RunId, name: Option<&BatchKey>) -> Result<StoredBatch> {
         match name {
             Some(name) if name.digest != self.digest => {
@@ -700,7 +418,8 @@ impl Refusal {
         self.missing.is_empty() && self.changed.is_empty() && self.stored.is_empty()
     }
 
-    /// What it means for a batch, and the digest of what is stored; none where the batch itself could be written.
+    /// What the refusal means for a batch, with the digest of what is stored; `None` when the batch itself could be
+    /// written.
     fn of(&self, run_id: RunId, batch: Option<&BatchKey>, after: Option<u64>) -> Option<Result<(StoredBatch, String)>> {
         if self.missing.contains(&run_id) {
             return Some(Err(no_such_run(run_id)));
@@ -717,7 +436,7 @@ fn log_changed(run_id: RunId) -> Error {
     Error::conflict(format!("the log of run {run_id} has other records by now"))
 }
 
-/// Notes that a run which was still dispatched has begun, at the time of its first records, where nobody said otherwise.
+/// Records that a dispatched run has started, at the time of its first records, unless its start is known.
 async fn set_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_time: i64) -> Result<()> {
     sqlx::query(
         "UPDATE runs SET execution_status = $2, status = $3, started_at = COALESCE(started_at, $4) WHERE id = $1",
@@ -731,7 +450,7 @@ async fn set_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_
     Ok(())
 }
 
-/// Which of the batches are stored already.
+/// Those of the batches that are stored already.
 async fn stored_batches(
     transaction: &mut Transaction<'_, Any>,
     additions: &BTreeMap<RunId, RunAddition>,
@@ -839,26 +558,4 @@ async fn insert_slices(
         inserting.build_query().execute(&mut **transaction).await?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_that_goes_on_for_long_is_not_waited_for() {
-        let commits = Commits::new(1 << 20);
-        assert!(!commits.expects_more_batches());
-        let slow = commits.begin();
-        assert!(commits.expects_more_batches());
-        while commits.expects_more_batches() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let quick = commits.begin();
-        assert!(commits.expects_more_batches());
-        quick.mark_received();
-        assert!(!commits.expects_more_batches());
-        drop((quick, slow));
-        assert!(commits.open_batches.begun().is_empty());
-    }
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod batch;
 pub(crate) mod commit;
+pub(crate) mod queue;
+pub(crate) mod segment_writer;
 
 pub use batch::BatchWriter;
 pub use commit::Ingest;

@@ -1,4 +1,4 @@
-//! The records of a delivery to a sink: those that are still to be delivered, and those that were refused.
+//! The records of a delivery to a sink: those that are pending, and refused ones to replay.
 
 use az::SaturatingAs;
 use runlog_model::{RecordOrder, TimeRange, Timestamp};
@@ -45,9 +45,9 @@ impl RangeRow {
 }
 
 impl Deliveries {
-    /// The records that are still to be delivered, in order of time, a few at a time.
+    /// Reads the pending records of a delivery in order of time, in chunks.
     ///
-    /// `Conflict`, from the reader: the log was deleted meanwhile.
+    /// The reader fails with `Conflict` when the log is deleted meanwhile.
     pub fn read(&self, claimed: &ClaimedDelivery) -> DeliveryReader {
         let start = claimed.after.map(|(time, _)| Timestamp::clamped(time));
         let scope = Scope {
@@ -60,7 +60,7 @@ impl Deliveries {
         DeliveryReader { merge, first_arrival: claimed.first_arrival, after: claimed.after }
     }
 
-    /// Some records that were refused and are to be sent again, in order of time; none when there are none left.
+    /// Returns some refused records to send again, in order of time; `None` when there are no more.
     pub async fn read_replays(&self, claimed: &ClaimedDelivery) -> Result<Option<ReplayBatch>> {
         let rows: Vec<RangeRow> = sqlx::query_as(
             "SELECT arrival, record_time, COALESCE(last_time, record_time) AS last_time,
@@ -96,7 +96,7 @@ impl Deliveries {
     }
 }
 
-/// The records of a delivery in order of time; see `read_delivery`.
+/// Reads the pending records of a delivery in order of time; see [`Deliveries::read`].
 pub struct DeliveryReader {
     merge: Merge,
     first_arrival: u64,
@@ -104,7 +104,7 @@ pub struct DeliveryReader {
 }
 
 impl DeliveryReader {
-    /// The next records; none at the end.
+    /// Returns the next records; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<KeyedRecord>>> {
         loop {
             let Some(row_run) = self.merge.next().await? else { return Ok(None) };
@@ -117,7 +117,7 @@ impl DeliveryReader {
                 if self.is_wanted(sort_key) {
                     let place =
                         RecordKey { time: Timestamp::clamped(time), arrival: sort_key.1.saturating_as::<u64>() };
-                    records.push(KeyedRecord { place, record: body.to_record(time)? });
+                    records.push(KeyedRecord { key: place, record: body.to_record(time)? });
                 }
             }
             return Ok(Some(records));
@@ -129,21 +129,21 @@ impl DeliveryReader {
     }
 }
 
-/// Reads what some ranges have, as far as it goes at a time.
+/// Reads the records of some ranges, up to a bounded number.
 async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Result<ReplayBatch> {
     let mut records: Vec<KeyedRecord> = Vec::new();
     let (mut at, mut sent) = (0, 0);
     while let Some(some) = reader.next().await? {
         for record in some {
-            while ranges.get(at).is_some_and(|range| range.last < record.place) {
+            while ranges.get(at).is_some_and(|range| range.last < record.key) {
                 (at, sent) = (at + 1, 0);
             }
             let Some(range) = ranges.get(at) else { break };
-            if !range.has(record.place) {
+            if !range.has(record.key) {
                 continue;
             }
             if records.len().saturating_as::<i64>() >= limits::REPLAY_BATCH_RECORDS {
-                let rest = Some(range.clone().from(record.place, sent));
+                let rest = Some(range.clone().from(record.key, sent));
                 let ranges = ranges[..=at].iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
                 return Ok(ReplayBatch { records, replayed: ReplayProgress { ranges, rest } });
             }

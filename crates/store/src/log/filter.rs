@@ -1,4 +1,4 @@
-//! Records of one log that fit a filter, with their positions, found in bounded steps.
+//! Records of one log that match a filter, with their positions, found in bounded steps.
 
 use std::collections::HashSet;
 
@@ -11,41 +11,42 @@ use crate::limits;
 use crate::log::merge::Merge;
 use crate::log::read::scope;
 use crate::parts::Logs;
-use crate::segment::reader::RecordValues;
+use crate::segment::values::RecordValues;
 
-/// Which records are looked for, and from where on.
+/// Selects records, and says where to start.
 #[derive(Debug, Clone)]
 pub struct RecordFilter {
-    /// The position of the first record that is looked at. Positions count from 0 in order of time.
+    /// The position of the first record to examine. Positions count from 0 in order of time.
     pub from: u64,
-    /// The position after the last one; with [`RecordOrder::Desc`] the last one itself.
+    /// The position after the last record to examine; with [`RecordOrder::Desc`] that of the last one itself.
     pub to: Option<u64>,
-    /// `Asc`: towards the end. `Desc`: towards the beginning.
+    /// `Asc`: towards the end of the log. `Desc`: towards its beginning.
     pub order: RecordOrder,
-    /// Those of these severities; of all when empty.
+    /// Records of these severities; all when empty.
     pub severities: HashSet<Severity>,
-    /// Those whose message has all of these texts, in this order, in any case of ASCII letters. A single text may
-    /// also stand in the name of the component.
+    /// Records whose message contains all of these texts, in this order, ignoring the case of ASCII letters. A single
+    /// text may also match the name of the component.
     pub texts: Vec<String>,
-    /// At most so many.
+    /// Most records to return.
     pub count: usize,
 }
 
-/// What one step found.
+/// The result of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilteredRecords {
     /// Records of the run.
     pub total: u64,
-    /// Records that were looked at.
+    /// Records that were examined.
     pub scanned: u64,
-    /// Where to look on; none when everything was looked at.
+    /// The position to continue from; `None` at the end.
     pub next: Option<u64>,
-    /// What fits, with its position, in the order of the search.
+    /// The matching records with their positions, in the order of the search.
     pub records: Vec<(u64, Record)>,
 }
 
 impl Logs {
-    /// Looks for records of a run that fit; looks at no more than [`limits::FILTER_RECORDS_MAX`]. `NotFound`: no such run.
+    /// Returns the records of a run that match. Examines at most [`limits::FILTER_RECORDS_MAX`] of them. `NotFound`:
+    /// no such run.
     pub async fn find_records(&self, run_id: RunId, query: &RecordFilter) -> Result<FilteredRecords> {
         let (run, scope) = scope(&self.core, run_id, TimeRange::ALL).await?;
         let Some(span) = span(query, run.records) else {
@@ -80,7 +81,7 @@ impl Logs {
     }
 }
 
-/// The positions that a search looks at, one after another.
+/// The positions that a search examines, one after another.
 struct Span {
     first: u64,
     length: u64,

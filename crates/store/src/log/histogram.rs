@@ -1,4 +1,4 @@
-//! How many records of a log stand where in time, by severity; messages are not read for it.
+//! Counts of the records of a log by time and severity. Messages are not read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,31 +13,32 @@ use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
 use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
-/// Parts of all of time by which records that are far apart are told from each other. Unit: milliseconds.
+/// The intervals in which gaps between records are looked for. Unit: milliseconds.
 const PART_MS: i64 = 30 * 86_400_000;
 
 /// Records of a log by time and severity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
-    /// Where the first bucket begins; none where there is no record. Unless a range was asked for, buckets are of the
-    /// most records of which none is more than a year away from the next: one dated 1970 makes no bucket of decades.
+    /// The start of the first bucket; `None` without records. Without a requested range, the buckets cover the
+    /// largest group of records with no gap of more than a year between them: a record dated 1970 does not stretch
+    /// the buckets to decades.
     pub start: Option<Timestamp>,
-    /// How long a bucket is. Unit: milliseconds.
+    /// The length of a bucket. Unit: milliseconds.
     pub bucket_ms: u64,
-    /// Records before the first bucket: the position of the first record in it.
+    /// Records before the first bucket: the position of its first record.
     pub before: u64,
     /// The counts of each bucket, in the order of [`Severity::ALL`].
     pub buckets: Vec<[u64; 7]>,
-    /// True when the severities were read of a part of the records only; then the counts are estimates.
+    /// True when the severities of only a sample of the records were read; the counts are estimates then.
     pub estimated: bool,
 }
 
 impl Logs {
-    /// Counts the records of a run inside a range in so many buckets of equal length. `NotFound`: no such run.
+    /// Counts the records of a run in a range of time, in buckets of equal length. `NotFound`: no such run.
     pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
         loop {
             let (_, mut scope) = scope(&self.core, run_id, range).await?;
-            // What arrives meanwhile may be in it or not.
+            // Records that arrive meanwhile may be counted or not.
             scope.arrivals = i64::MAX;
             let counted = self.histogram_now(scope, buckets.max(1)).await;
             if log_state(&self.core, run_id, scope.state).await? == scope.state {
@@ -70,7 +71,7 @@ impl Logs {
         while !walk.is_done() {
             for slice in walk.next(&self.core).await? {
                 if number % every == 0 {
-                    // One slice stands for those after it that are not read.
+                    // One slice is a sample for the following ones, which are not read.
                     self.read_times(&slice, |times, severities| tally.add(times, severities, every)).await?;
                 }
                 number += 1;
@@ -80,7 +81,7 @@ impl Logs {
         Ok(Histogram { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 })
     }
 
-    /// The first and the last time of the most records that belong together, and how many are before them.
+    /// The first and last time of the largest group of records, and how many records are before it.
     async fn without_outliers(&self, scope: Scope, extent: (i64, i64), records: u64) -> Result<(i64, i64, u64)> {
         let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
         let mut parts: BTreeMap<i64, TimeCluster> = BTreeMap::new();
@@ -113,7 +114,7 @@ impl Logs {
         Ok((most.first_ms, most.last_ms, before))
     }
 
-    /// The first and the last time that the scope may have records of, and about how many it has.
+    /// The first and last time that the scope may have records of, and about how many records it has.
     async fn extent(&self, scope: &Scope) -> Result<Option<(i64, i64, u64)>> {
         let (first, last, records): (Option<i64>, Option<i64>, i64) = sqlx::query_as(
             "SELECT MIN(first_time), MAX(last_time), CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
@@ -131,7 +132,7 @@ impl Logs {
         Ok((first <= last).then_some((first, last, records.saturating_as::<u64>())))
     }
 
-    /// Gives times and severities of the records of a slice, some at a time.
+    /// Reads times and severities of the records of a slice, in chunks.
     async fn read_times(&self, slice: &Slice, mut add: impl FnMut(&[i64], &[Severity])) -> Result<()> {
         let file =
             SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
@@ -148,7 +149,7 @@ impl Logs {
     }
 }
 
-/// Records that lie near each other.
+/// Records that are close in time.
 #[derive(Debug, Clone, Copy)]
 struct TimeCluster {
     first_ms: i64,
@@ -164,7 +165,7 @@ impl TimeCluster {
         part.records += records;
     }
 
-    /// Those that are no more than a year away from the next, together.
+    /// Joins clusters that are no more than a year apart.
     fn joined(parts: impl Iterator<Item = Self>) -> Vec<Self> {
         let mut joined: Vec<Self> = Vec::new();
         for part in parts {

@@ -1,4 +1,4 @@
-//! Records out: live pages by position, counts, and whole runs as a stream.
+//! Reading records: live pages by position, counts, and whole logs as a stream.
 
 use az::SaturatingAs;
 use runlog_model::{Record, RecordOrder, Run, RunId, TimeRange, Timestamp};
@@ -11,16 +11,16 @@ use crate::log::slices::{Scope, whole_and_partial};
 use crate::parts::Logs;
 use crate::tables::runs::{fetch_with_state, no_such_run};
 
-/// Which records of a run a live page shows.
+/// Selects the records of a live page.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveQuery {
-    /// Those inside this range.
+    /// Records in this range of time.
     pub range: TimeRange,
-    /// In this order.
+    /// Their order.
     pub order: RecordOrder,
-    /// After so many.
+    /// How many records to skip.
     pub start_index: u64,
-    /// At most so many.
+    /// Most records to return.
     pub count: u64,
 }
 
@@ -29,14 +29,14 @@ pub struct LiveQuery {
 pub struct LivePage {
     /// Records of the run.
     pub total: u64,
-    /// Records of the run inside the range.
+    /// Records of the run in the range of time.
     pub filtered: u64,
-    /// The records asked for.
+    /// The selected records.
     pub records: Vec<Record>,
 }
 
 impl Logs {
-    /// Some records of a run by position, among those stored when it is called. `NotFound`: no such run.
+    /// Returns records of a run by position, among those stored when it is called. `NotFound`: no such run.
     pub async fn live_page(&self, run_id: RunId, query: &LiveQuery) -> Result<LivePage> {
         let (run, scope) = scope(&self.core, run_id, query.range).await?;
         let filtered = match query.range == TimeRange::ALL {
@@ -48,9 +48,9 @@ impl Logs {
         Ok(LivePage { total: run.records, filtered, records })
     }
 
-    /// Some records of a run by position in order of time, the first of all at 0. `NotFound`: no such run.
+    /// Returns records of a run by position in order of time, counted from 0. `NotFound`: no such run.
     ///
-    /// Slices are counted from the end that is nearer, and not read.
+    /// Whole slices are skipped from the nearer end without being read.
     pub async fn records_from(&self, run_id: RunId, from: u64, count: u64) -> Result<LivePage> {
         let (run, scope) = scope(&self.core, run_id, TimeRange::ALL).await?;
         let wanted = count.min(run.records.saturating_sub(from));
@@ -98,7 +98,7 @@ impl Logs {
         Ok(records)
     }
 
-    /// The records of a run in order, a few at a time. `NotFound`: no such run.
+    /// Reads the records of a run in order, in chunks. `NotFound`: no such run.
     pub async fn read_records(&self, run_id: RunId, range: TimeRange, order: RecordOrder) -> Result<RecordReader> {
         let (_, scope) = scope(&self.core, run_id, range).await?;
         Ok(RecordReader { cpu: self.core.cpu().clone(), merge: Merge::new(&self.core, scope, order) })
@@ -113,21 +113,21 @@ impl Logs {
     }
 }
 
-/// The records that the log of a run has now, inside a range. `NotFound`: no such run.
+/// The records that the log of a run has now in a range of time. `NotFound`: no such run.
 pub(crate) async fn scope(core: &Core, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
     let (run, state) = fetch_with_state(core.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
     let scope = Scope { run_id, range, arrivals: run.records.saturating_as::<i64>(), state };
     Ok((run, scope))
 }
 
-/// The records of a run in order; see `read_records`.
+/// Reads the records of a run in order; see [`Logs::read_records`].
 pub struct RecordReader {
     cpu: CpuPool,
     merge: Merge,
 }
 
 impl RecordReader {
-    /// The next records, at most as many as one segment holds; none at the end.
+    /// Returns the next records, at most as many as one segment holds; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<Record>>> {
         let Some(row_run) = self.merge.next().await? else { return Ok(None) };
         let count = row_run.len();
@@ -136,8 +136,8 @@ impl RecordReader {
         Ok(Some(self.cpu.run_for(count, making).await?))
     }
 
-    /// Makes something of the next records, as many as [`RecordReader::next`] gives, where work is done that takes a
-    /// processor; false at the end. They are shown one after another in the same memory.
+    /// Folds the next records, as many as [`RecordReader::next`] returns, on the CPU pool; false at the end. The same
+    /// memory is reused for each record.
     pub async fn fold_next<S, F>(&mut self, mut so_far: S, mut look: F) -> Result<(S, bool)>
     where
         S: Send + 'static,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::tables::runs::LogState;
 
-/// The part of a run that one segment holds, its rows in order of (time, arrival).
+/// The part of a run that one segment holds, with its rows in order of (time, arrival).
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct Slice {
     pub(crate) segment_id: String,
@@ -33,7 +33,7 @@ pub(crate) const SLICE_COLUMNS: &str = "s.segment_id, g.object_key, g.bytes AS s
     s.last_time";
 
 impl Slice {
-    /// The number in the run that the arrivals in the segment are counted from.
+    /// What to add to the arrivals in the segment to get numbers in the run.
     pub(crate) fn arrival_base(&self) -> i64 {
         if self.merged != 0 { 0 } else { self.first_arrival }
     }
@@ -44,12 +44,12 @@ impl Slice {
     }
 }
 
-/// The bytes that some records of an object are counted with.
+/// The share of the bytes of an object that is attributed to some of its records.
 pub(crate) fn share_of_bytes(bytes: i64, records: i64, of_records: i64) -> i64 {
     (i128::from(bytes) * i128::from(records) / i128::from(of_records.max(1))).saturating_as::<i64>()
 }
 
-/// Which records of a run are meant: those inside a range that had arrived before a number.
+/// The records of a run that were stored before a given arrival number, in a range of time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope {
     pub(crate) run_id: RunId,
@@ -59,7 +59,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// `Conflict`: the log is in another state by now, and slices of the two must not meet.
+    /// `Conflict`: the log is in another state now, and slices of two states must not be mixed.
     pub(crate) fn same_state(&self, now: LogState) -> Result<()> {
         match now == self.state {
             true => Ok(()),
@@ -68,7 +68,7 @@ impl Scope {
     }
 }
 
-/// A slice, and the state of the log that it was found in.
+/// A slice, and the state of the log that it belongs to.
 #[derive(FromRow)]
 struct FoundSlice {
     #[sqlx(flatten)]
@@ -96,7 +96,7 @@ impl SliceWalk {
         self.is_done
     }
 
-    /// The next few; fewer than a few when there are no more. `Conflict`: they are of another state of the log.
+    /// Returns the next slices; fewer than requested at the end. `Conflict`: they belong to another state of the log.
     pub(crate) async fn next(&mut self, core: &Core) -> Result<Vec<Slice>> {
         let (within, order) = match self.order {
             RecordOrder::Desc => {
@@ -140,7 +140,7 @@ impl SliceWalk {
     }
 }
 
-/// The state of a run's log. `Conflict`: it was deleted since `before`.
+/// Returns the state of a run's log. `Conflict`: it was deleted since `before`.
 pub(crate) async fn log_state(core: &Core, run_id: RunId, before: LogState) -> Result<LogState> {
     let state: Option<LogState> = sqlx::query_as("SELECT log_epoch, log_version FROM runs WHERE id = $1")
         .bind(run_id.to_string())
@@ -152,7 +152,7 @@ pub(crate) async fn log_state(core: &Core, run_id: RunId, before: LogState) -> R
     }
 }
 
-/// Records of the slices that lie wholly inside the scope, and the slices that lie in it in part.
+/// Returns the record count of the slices that are completely in the scope, and the slices that are partly in it.
 pub(crate) async fn whole_and_partial(core: &Core, mut scope: Scope) -> Result<(u64, Vec<Slice>)> {
     loop {
         let found = whole_and_partial_now(core, scope).await?;
@@ -160,7 +160,7 @@ pub(crate) async fn whole_and_partial(core: &Core, mut scope: Scope) -> Result<(
         if state == scope.state {
             return Ok(found);
         }
-        // Slices were replaced meanwhile, perhaps between the one query and the other.
+        // Slices were replaced meanwhile, perhaps between the two queries.
         scope.state = state;
     }
 }

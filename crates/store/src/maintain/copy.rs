@@ -1,7 +1,7 @@
-//! Copying an archive to another place: from one machine to PostgreSQL and a bucket, and back.
+//! Copies an archive to another one: from one machine to PostgreSQL and a bucket, and back.
 //!
-//! Objects are copied under their keys and compared with their hashes; then, run by run, the rows that name them, in one
-//! transaction each. A copy that was broken off goes on where it was, and a second copy brings what has come since.
+//! Objects are copied under their keys and compared by their hashes; then, run by run, the rows that name them, in
+//! one transaction each. An interrupted copy continues where it stopped, and a repeated copy adds what is new.
 
 use std::collections::BTreeSet;
 
@@ -18,16 +18,15 @@ use tokio::io::AsyncWriteExt;
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::seal::free_segments;
+use crate::maintain::seal::commit::free_segments;
 use crate::objects::intents;
 use crate::{limits, secret};
 
-/// What a run's row says of the work on it, which is another one in each archive.
+/// Columns of a run about work in progress, which are specific to each archive.
 const OF_NO_OTHER_ARCHIVE: [&str; 5] =
     ["seal_claimed_until", "seal_claimed_by", "seal_failures", "seal_problem", "summarize_claimed_until"];
 
-/// Tables that are copied as they are, each after those that it refers to, with the columns that name a row, which are
-/// texts.
+/// Tables that are copied as they are, each after those that it references, with their key columns, which are texts.
 const TABLES: [(&str, &[&str]); 9] = [
     ("environments", &["id"]),
     ("workspaces", &["id"]),
@@ -40,11 +39,11 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("saved_queries", &["caller_kind", "caller_id", "name"]),
 ];
 
-/// Those of them whose rows are taken away again: a right, a token or a key that is revoked must not live on in a copy.
+/// Tables whose deleted rows are deleted from the copy too: a revoked right, token or key must not survive in a copy.
 const REVOKED: [&str; 5] = ["tokens", "service_accounts", "rights", "keys", "saved_queries"];
 
-/// Tables about runs, and the columns that name a row: copied after the runs. With sinks and alerts goes what they have
-/// told, so that nobody is told it again.
+/// Tables about runs, and their key columns: copied after the runs. Sinks and alerts include what was delivered, so
+/// that nothing is sent again.
 const TABLES_OF_RUNS: [(&str, &[&str]); 6] = [
     ("collected_windows", &["upstream"]),
     ("collected_runs", &["upstream", "run_id"]),
@@ -54,40 +53,40 @@ const TABLES_OF_RUNS: [(&str, &[&str]); 6] = [
     ("sinks_behind", &["rule", "sink"]),
 ];
 
-/// Tables about deliveries, and which of their rows at the target are not here any more.
+/// Tables about deliveries, and which rows of the target do not exist here any more.
 const DELIVERED: [(&str, &str); 2] = [
     ("deliveries", "DELETE FROM deliveries WHERE sink NOT IN (SELECT name FROM sinks)"),
     ("dead_letters", "DELETE FROM dead_letters"),
 ];
 
-/// What a copy did.
+/// The result of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CopyReport {
-    /// Objects that were copied.
+    /// Copied objects.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Runs that were copied.
+    /// Copied runs.
     pub runs: u64,
     /// Their records.
     pub records: u64,
-    /// Runs that were there already, just as they are.
+    /// Runs that the target had already, unchanged.
     pub runs_before: u64,
 }
 
-/// How far a copy is.
+/// The progress of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyProgress {
-    /// What is copied so far.
+    /// What was copied so far.
     pub copied: CopyReport,
     /// Runs of the source.
     pub runs_total: u64,
 }
 
 impl Maintenance {
-    /// Copies everything but page files, which are built anew, to another archive.
+    /// Copies everything but page files, which are built again, to another archive.
     ///
-    /// `Conflict`: the other archive holds things that this one does not.
+    /// `Conflict`: the target contains things that this archive does not.
     pub async fn copy_to(&self, target: &Self, mut progress: impl FnMut(CopyProgress) + Send) -> Result<CopyReport> {
         self.check_target(target).await?;
         for (table, key) in TABLES {
@@ -163,7 +162,7 @@ impl Maintenance {
         }
     }
 
-    /// Removes the rows of a table at the target that are not here any more.
+    /// Deletes the rows of a table of the target that do not exist here any more.
     async fn revoke_at(&self, target: &Self, table: &str, key: &[&str]) -> Result<()> {
         let names = key.join(", ");
         let listing = format!("SELECT {names} FROM {table}");
@@ -181,7 +180,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Copies the rows of a table about deliveries, of the runs that the target has.
+    /// Copies the rows of a table about deliveries, for the runs that the target has.
     async fn copy_delivered(&self, target: &Self, table: &str) -> Result<()> {
         let listing = format!("SELECT DISTINCT run_id FROM {table} WHERE run_id > $1 ORDER BY run_id LIMIT 500");
         let mut after = String::new();
@@ -280,7 +279,7 @@ impl Maintenance {
         if row(target).await?.is_some() {
             return Ok(());
         }
-        // It was sealed meanwhile; the run's rows are read again.
+        // It was sealed meanwhile; the rows of the run are read again.
         let Some(row) = row(self).await? else { return Ok(()) };
         let key = Path::from(row.try_get::<String, _>("object_key")?);
         target.core.intents().intend([&key]).await?;
@@ -302,7 +301,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Copies an object; tells its length and SHA-256.
+    /// Copies an object; returns its length and SHA-256.
     async fn copy_object(&self, target: &Self, key: &Path) -> Result<(u64, String)> {
         let mut source = self.core.objects().get(key).await?.into_stream();
         let mut object =
@@ -321,7 +320,7 @@ impl Maintenance {
         Ok((bytes, secret::hex(&digest.finalize())))
     }
 
-    /// Entries are only ever added, so those that are missing are the last ones.
+    /// Entries are only ever added, so the missing ones are the last ones.
     async fn copy_audit(&self, target: &Self) -> Result<()> {
         loop {
             let there = target.count_rows("audit").await?;
@@ -344,7 +343,7 @@ impl Maintenance {
     }
 }
 
-/// Writes a row as it was read; over the row of the same key, when `or_update`.
+/// Writes a row as it was read; with `or_update`, over the row of the same key.
 async fn insert(connection: &mut Connection, table: &str, row: &AnyRow, key: &[&str], or_update: bool) -> Result<()> {
     let names: Vec<&str> = row.columns().iter().map(Column::name).collect();
     let mut inserting = Sql::new(format!("INSERT INTO {table} ({}) VALUES (", names.join(", ")));
@@ -388,7 +387,7 @@ fn push_value(sql: &mut Sql, row: &AnyRow, index: usize) -> Result<()> {
     Ok(())
 }
 
-/// True when two rows of a run, perhaps in different catalogs, say the same.
+/// True when two rows of a run, perhaps from different databases, have the same values.
 fn is_same(one: &AnyRow, other: &AnyRow) -> bool {
     let said = |row: &AnyRow| -> Vec<Option<String>> {
         let mut names: Vec<&str> = row.columns().iter().map(Column::name).collect();

@@ -1,4 +1,4 @@
-//! Objects of records that were found damaged or gone: which they are, and what a verification makes of them.
+//! Objects that were found damaged or missing, and the results of verifications.
 
 use az::SaturatingAs;
 
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::maintain::maintenance::Maintenance;
 
 impl Maintenance {
-    /// Keys of objects of records that were found damaged or gone, the first so many, and how many there are.
+    /// Returns the keys of the first `limit` objects that were found damaged or missing, and how many there are.
     pub async fn damaged_objects(&self, limit: u64) -> Result<(Vec<String>, u64)> {
         let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE damaged_at IS NOT NULL")
             .fetch_one(self.core.catalog().read())
@@ -19,8 +19,8 @@ impl Maintenance {
         Ok((keys, total.saturating_as::<u64>()))
     }
 
-    /// Notes what a verification found of an object.
-    pub(crate) async fn note_verified(&self, object_key: &str, is_whole: bool) -> Result<()> {
+    /// Records the result of verifying an object.
+    pub(crate) async fn record_verification(&self, object_key: &str, is_whole: bool) -> Result<()> {
         let damaged_at = (!is_whole).then(|| self.core.now().as_millis());
         sqlx::query("UPDATE segments SET damaged_at = $2 WHERE object_key = $1")
             .bind(object_key)

@@ -1,8 +1,8 @@
 //! Deleting the log of a run: its rows first, then its objects.
 //!
-//! The transaction that removes the rows notes the objects that are to go (`finish_deletions`). They are removed
-//! by a task of their own, which goes on when whoever asked has gone away; what it leaves, because the process ended or
-//! the bucket was away, is removed by the sweep.
+//! The transaction that removes the rows records the objects to remove. They are removed by a background task, which
+//! continues when the caller is gone; what it leaves behind, because the process ended or the bucket was unavailable,
+//! is removed by the sweep (`finish_deletions`).
 
 use std::collections::BTreeSet;
 
@@ -18,33 +18,33 @@ use tracing::warn;
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, Result};
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::seal::{lock_runs, seal_anew};
+use crate::maintain::seal::commit::{lock_runs, seal_anew};
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits};
 
-/// What a deletion removed.
+/// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeletedLog {
     /// Records of the run.
     pub records: u64,
-    /// Bytes of objects that are gone: its own segments and its page files.
+    /// Bytes of removed objects: its own segments and its page files.
     pub bytes: u64,
-    /// Bytes of its records in objects that it shared with other runs; those are written anew without them.
+    /// Bytes of its records in objects shared with other runs; those are rewritten without them.
     pub shared_bytes: u64,
 }
 
-/// A log as somebody saw it who wants it deleted.
+/// The state of a log when its deletion was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogSnapshot {
     pub(crate) epoch: i64,
     pub(crate) records: i64,
 }
 
-/// A log whose rows are gone.
+/// A log whose rows are removed.
 struct Removed {
     records: u64,
     shared_bytes: u64,
-    /// Objects that are to go, and their bytes.
+    /// Objects to remove, and their bytes.
     objects: Vec<(String, i64)>,
 }
 
@@ -53,7 +53,7 @@ struct SegmentRow {
     id: String,
     object_key: String,
     bytes: i64,
-    /// Its bytes that are of this run.
+    /// Its bytes that belong to this run.
     own_bytes: i64,
     is_shared: i64,
 }
@@ -66,22 +66,22 @@ struct LogRow {
 }
 
 impl Maintenance {
-    /// Deletes a run's log with everything made from it; the run itself stays known.
+    /// Deletes the log of a run with everything derived from it; the run itself stays.
     ///
-    /// `NotFound`: no such run. `Conflict`: the run is under legal hold. Batch ids are forgotten as well, so that the
-    /// same log can be stored again. Objects of the run alone are gone at once. Objects that it shares with other runs
-    /// are written anew without it by the next sealing, and the old ones go an hour later with the sweep.
+    /// `NotFound`: no such run. `Conflict`: the run is under legal hold. Batch ids are forgotten too, so that the
+    /// same log can be stored again. Objects of this run alone are removed at once. Objects shared with other runs
+    /// are rewritten without it by the next sealing, and the old ones are swept an hour later.
     pub async fn delete_log(&self, run_id: RunId) -> Result<DeletedLog> {
         let deleted = self.delete_log_if(run_id, None).await?;
         deleted.ok_or_else(|| no_such_run(run_id))
     }
 
-    /// Deletes a log, where `seen` is given only as it was seen: none, and nothing is done, when it is another one now.
+    /// Deletes a log; with `seen`, only if it is unchanged. `None`: it has changed, and nothing was done.
     pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<DeletedLog>> {
-        // It goes on when the caller goes away.
+        // It continues when the caller is cancelled.
         let maintenance = self.clone();
         tokio::spawn(async move {
-            let removed = maintenance.core.again_after_contention(|| maintenance.remove_rows(run_id, seen)).await?;
+            let removed = maintenance.core.retry_on_contention(|| maintenance.remove_rows(run_id, seen)).await?;
             let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
             failpoint::reach("delete-after-rows");
             let bytes = maintenance.remove_deleted(objects).await;
@@ -90,7 +90,7 @@ impl Maintenance {
         .await?
     }
 
-    /// Removes the rows of a log, and notes which objects are to go.
+    /// Removes the rows of a log, and records which objects to remove.
     async fn remove_rows(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<Removed>> {
         let id = run_id.to_string();
         let mut transaction = loop {
@@ -153,14 +153,14 @@ impl Maintenance {
         for segment in &shared {
             seal_anew(&mut transaction, &segment.id, self.core.now().as_millis()).await?;
         }
-        note_deletions(&mut transaction, &objects).await?;
+        record_deletions(&mut transaction, &objects).await?;
         self.core.commit_change(transaction, Some(&id)).await?;
         let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
         Ok(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects }))
     }
 
-    /// Locks a run and all that share an object with it, in the order in which everybody locks runs. False when others
-    /// have come to share one meanwhile: locking those too would be out of order.
+    /// Locks a run and all runs that share an object with it, in the global lock order. Returns false when further
+    /// runs have come to share one meanwhile: locking them too would break the order.
     async fn lock_with_sharers(&self, connection: &mut Connection, id: &str) -> Result<bool> {
         let mut locked = BTreeSet::new();
         loop {
@@ -183,7 +183,7 @@ impl Maintenance {
         }
     }
 
-    /// Removes the objects of a deleted log, and the notes of them. Tells the bytes that are gone.
+    /// Removes the objects of a deleted log, and their records. Returns the removed bytes.
     async fn remove_deleted(&self, objects: Vec<(String, i64)>) -> u64 {
         let mut bytes_freed = 0;
         for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
@@ -206,7 +206,7 @@ impl Maintenance {
         bytes_freed
     }
 
-    /// Tells an object's key and bytes when it is gone.
+    /// Removes an object; returns its key and bytes on success.
     async fn remove_object(&self, key: String, bytes: i64) -> Option<(String, u64)> {
         match self.core.objects().delete(&Path::from(key.as_str())).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Some((key, bytes.saturating_as::<u64>())),
@@ -217,7 +217,7 @@ impl Maintenance {
         }
     }
 
-    /// Removes the objects of deleted logs that are still there. Tells the bytes freed.
+    /// Removes the remaining objects of deleted logs. Returns the removed bytes.
     pub(crate) async fn finish_deletions(&self) -> Result<u64> {
         let (mut bytes_freed, mut after) = (0, String::new());
         loop {
@@ -235,7 +235,7 @@ impl Maintenance {
     }
 }
 
-async fn note_deletions(connection: &mut Connection, objects: &[(String, i64)]) -> Result<()> {
+async fn record_deletions(connection: &mut Connection, objects: &[(String, i64)]) -> Result<()> {
     for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
         let mut noting = Sql::new("INSERT INTO deletions (object_key, bytes) VALUES ");
         for (index, (key, bytes)) in some.iter().enumerate() {

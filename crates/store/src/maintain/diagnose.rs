@@ -1,4 +1,4 @@
-//! What is wrong with the places of an archive, and what to do about it.
+//! Checks of the catalog, the objects and the clocks of an archive, with advice.
 
 use std::time::{Duration, Instant};
 
@@ -12,37 +12,37 @@ use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
 use crate::objects::probe::with_probe;
 
-/// How clocks may differ before anybody is told. Unit: milliseconds.
+/// The largest acceptable difference between clocks. Unit: milliseconds.
 const SKEW_MS_MAX: i64 = 2_000;
 
-/// Free bytes of the data folder below which somebody should act.
+/// The least free bytes of the data folder without a warning.
 const FREE_BYTES_MIN: u64 = 2 << 30;
 
-/// How long a place may take to answer before it is called slow.
+/// The latency above which a backend is called slow.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// How a thing is.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
-    /// As it should be.
+    /// No problem.
     Good,
-    /// It works, and somebody should look at it.
+    /// It works, but needs attention.
     Doubtful,
     /// It does not work.
     Bad,
 }
 
-/// What was looked at, and how it is.
+/// A check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub what: String,
-    /// How it is.
+    /// The result.
     pub health: Health,
-    /// What was seen.
+    /// What was found.
     pub seen: String,
-    /// What to do, when there is something to do.
+    /// What to do, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
@@ -52,19 +52,19 @@ impl Finding {
         Self { what: what.to_owned(), health: Health::Good, seen: seen.into(), advice: None }
     }
 
-    /// Something that was looked at from outside the archive, such as a service.
+    /// A check of something outside of the archive, such as a service.
     pub fn new(what: &str, health: Health, seen: impl Into<String>, advice: Option<&str>) -> Self {
         Self { what: what.to_owned(), health, seen: seen.into(), advice: advice.map(str::to_owned) }
     }
 }
 
 impl Maintenance {
-    /// Looks at catalog, objects, clocks and what waits to be done. Writes one small object and removes it.
+    /// Checks catalog, objects, clocks and pending work. Writes one small object and removes it.
     pub async fn diagnose(&self) -> Vec<Finding> {
         self.diagnose_until(&CancellationToken::new()).await
     }
 
-    /// The same; told to `stop`, it still removes what it has written.
+    /// Like [`diagnose`](Self::diagnose). When `stop` cancels it, it still removes what it has written.
     pub async fn diagnose_until(&self, stop: &CancellationToken) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.push(found("catalog", self.diagnose_catalog().await));
@@ -209,11 +209,11 @@ impl Maintenance {
     }
 }
 
-/// A finding, or that it could not be made.
+/// The result of a check, or why the check failed.
 fn found(what: &str, outcome: Result<Finding>) -> Finding {
     outcome.unwrap_or_else(|error| {
         let seen = error.with_causes();
-        // What says itself what to do needs no more.
+        // An error that contains advice needs no more.
         let is_told = seen.contains(NO_BUCKET) || seen.contains(POOLER);
         let advice = (!is_told).then_some("is it running, reachable from here, and may this user write to it?");
         Finding::new(what, Health::Bad, seen, advice)

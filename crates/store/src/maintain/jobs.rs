@@ -1,4 +1,4 @@
-//! What runs beside the calls: page files are built, and what is no longer needed is swept.
+//! Background jobs: page builds, sealing, the sweep and retention.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use tracing::{error, info, warn};
 
 use crate::error::{Error, Result};
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::seal::free_segments;
+use crate::maintain::seal::commit::free_segments;
 use crate::objects::keys;
 use crate::parts::Accounts;
 use crate::{failpoint, limits};
 
 impl Maintenance {
-    /// Builds page files, seals and sweeps until `stop`; what has been begun is finished first. Each of them is supervised
-    /// by itself: one that fails or panics is begun anew, and never ends another.
+    /// Builds page files, seals and sweeps until `stop`; work in progress is finished. Each job is supervised
+    /// separately: one that fails or panics is restarted, and never ends another.
     pub async fn run_jobs(&self, stop: CancellationToken) {
         let supervisor = self.supervisor();
         tokio::join!(
-            supervisor.keep("page builds", &stop, || {
+            supervisor.run("page builds", &stop, || {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-page-builds");
@@ -30,7 +30,7 @@ impl Maintenance {
                     Ok::<_, Error>(())
                 }
             }),
-            supervisor.keep("sealing", &stop, || {
+            supervisor.run("sealing", &stop, || {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sealing");
@@ -38,7 +38,7 @@ impl Maintenance {
                     Ok::<_, Error>(())
                 }
             }),
-            supervisor.keep("sweep and retention", &stop, || {
+            supervisor.run("sweep and retention", &stop, || {
                 let (maintenance, stop) = (self.clone(), stop.clone());
                 async move {
                     failpoint::reach("job-sweep");
@@ -96,9 +96,10 @@ impl Maintenance {
         }
     }
 
-    /// Removes expired page files, tokens and batch ids, and old objects that no row names. Tells the bytes freed.
+    /// Removes expired page files, tokens and batch ids, and old objects that no row names. Returns the removed
+    /// bytes.
     pub async fn sweep(&self) -> Result<u64> {
-        self.free_unnamed_segments().await?;
+        self.free_unreferenced_segments().await?;
         self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await
     }
 }
@@ -117,7 +118,7 @@ impl Maintenance {
             .execute(self.core.catalog().write())
             .await?;
         Accounts::new(&self.core).sweep_sessions().await?;
-        self.forget_batches().await?;
+        self.delete_expired_batch_ids().await?;
         self.core.intents().sweep_intents().await?;
         self.finish_deletions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
@@ -133,8 +134,8 @@ impl Maintenance {
         Ok(bytes_freed)
     }
 
-    /// Forgets the ids of batches that nobody sends again any more.
-    async fn forget_batches(&self) -> Result<()> {
+    /// Deletes batch ids that are too old to be sent again.
+    async fn delete_expired_batch_ids(&self) -> Result<()> {
         let before = self.core.now().as_millis() - limits::BATCH_ID_RETENTION_MS;
         loop {
             let forgotten = sqlx::query(
@@ -151,9 +152,9 @@ impl Maintenance {
         }
     }
 
-    /// Marks the segments that no slice names and that nobody marked: of two nodes that take the last slices of a segment
-    /// at the same time, each still sees those of the other.
-    async fn free_unnamed_segments(&self) -> Result<()> {
+    /// Marks unmarked segments without slices: when two nodes remove the last slices of a segment at the same time,
+    /// each still sees the slices of the other.
+    async fn free_unreferenced_segments(&self) -> Result<()> {
         let now = self.core.now().as_millis();
         let mut after = String::new();
         loop {
@@ -169,17 +170,17 @@ impl Maintenance {
             .await?;
             let Some((last, _)) = some.last() else { return Ok(()) };
             after.clone_from(last);
-            let unnamed: Vec<String> =
+            let unreferenced: Vec<String> =
                 some.into_iter().filter(|(_, is_unnamed)| *is_unnamed != 0).map(|(id, _)| id).collect();
-            if !unnamed.is_empty() {
+            if !unreferenced.is_empty() {
                 let mut transaction = self.core.catalog().begin().await?;
-                free_segments(&mut transaction, &unnamed, now).await?;
+                free_segments(&mut transaction, &unreferenced, now).await?;
                 transaction.commit().await?;
             }
         }
     }
 
-    /// Removes the segments from which the last slice was taken a while ago. Tells the bytes freed.
+    /// Removes segments whose last slice was removed some time ago. Returns the removed bytes.
     async fn sweep_replaced_segments(&self) -> Result<u64> {
         let mut bytes_freed = 0;
         loop {

@@ -1,4 +1,4 @@
-//! What keeps an archive in order, as one handle.
+//! The maintenance of an archive, as one handle.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::ingest::commit::Ingest;
 use crate::page::builders::Pages;
 use crate::supervise::Supervisor;
 
-/// What keeps an archive in order: sealing, sweeping, retention, deletion, verification, copies.
+/// Maintenance of an archive: sealing, sweeping, retention, deletion, verification and copies.
 #[derive(Clone)]
 pub struct Maintenance {
     pub(crate) core: Core,
@@ -34,7 +34,7 @@ impl Maintenance {
         &self.supervisor
     }
 
-    /// The same for a change that is written down in the audit log.
+    /// The same for a change that is audited.
     pub(crate) fn with_audit(&self, audit_context: AuditContext) -> Self {
         Self { core: self.core.with_audit(audit_context), ..self.clone() }
     }

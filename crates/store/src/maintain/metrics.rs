@@ -1,4 +1,4 @@
-//! Figures of the archive as a whole and of each task, for those who watch it.
+//! Metrics of the archive as a whole and of each task.
 
 use std::collections::BTreeMap;
 
@@ -13,32 +13,32 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::maintain::maintenance::Maintenance;
 
-/// The archive as a whole.
+/// Metrics of an archive.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ArchiveMetrics {
     /// Records of all logs.
     pub records: u64,
-    /// Objects that hold them, and their bytes.
+    /// Objects that hold them.
     pub segments: u64,
     /// Bytes of those objects.
     pub segment_bytes: u64,
-    /// Page files that are asked for and not built.
+    /// Requested page files that are not built yet.
     pub pages_waiting: u64,
-    /// Page files that failed as often as they are tried.
+    /// Page files whose builds have all failed.
     pub pages_failed: u64,
-    /// Bytes of page files that are kept.
+    /// Bytes of page files.
     pub page_bytes: u64,
-    /// Logs of which something is lost or damaged, so that they cannot be sealed.
+    /// Logs that cannot be sealed because a part of them is lost or damaged.
     pub logs_damaged: u64,
-    /// Objects of records that somebody who read them found damaged or gone.
+    /// Objects that a reader found damaged or missing.
     pub objects_damaged: u64,
     /// Logs that are due to be sealed.
     pub logs_to_seal: u64,
-    /// Each task that has a run.
+    /// Each task with runs.
     pub tasks: Vec<TaskMetrics>,
 }
 
-/// One task.
+/// Metrics of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskMetrics {
     /// Its id.
@@ -49,13 +49,13 @@ pub struct TaskMetrics {
     pub workspace: String,
     /// Runs by status.
     pub runs: BTreeMap<&'static str, u64>,
-    /// How long its ended runs took in all. Unit: milliseconds.
+    /// The total duration of its finished runs. Unit: milliseconds.
     pub duration_ms: u64,
-    /// Runs that `duration_ms` is of.
+    /// How many runs `duration_ms` covers.
     pub runs_ended: u64,
     /// Records of its logs by severity.
     pub severities: SeverityCounts,
-    /// When a run of it last ended well.
+    /// When a run last succeeded.
     pub last_success: Option<Timestamp>,
 }
 
@@ -79,7 +79,7 @@ struct Row {
 }
 
 impl Maintenance {
-    /// Counts everything anew, from the rows of runs: a read of the catalog, no object is opened.
+    /// Computes all metrics from the rows of runs; no object is opened.
     pub async fn metrics(&self) -> Result<ArchiveMetrics> {
         let read = self.core.catalog().read();
         let (segments, segment_bytes): (i64, i64) =
@@ -118,7 +118,7 @@ impl Maintenance {
         })
     }
 
-    /// Some tasks at a time: no statement takes long, however many runs there are.
+    /// Reads some tasks at a time, so that no statement takes long, however many runs there are.
     async fn task_metrics(&self) -> Result<Vec<TaskMetrics>> {
         let (mut tasks, mut after) = (Vec::<TaskMetrics>::new(), String::new());
         loop {

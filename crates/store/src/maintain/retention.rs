@@ -1,5 +1,5 @@
-//! Retention: how long logs are kept, and how many bytes of them, workspace by workspace; and legal hold, which comes
-//! before it.
+//! Retention: how long logs are kept, and how many bytes of them, per workspace; and legal hold, which takes
+//! precedence.
 
 use az::SaturatingAs;
 use runlog_model::wire::admin::AuditEntry;
@@ -14,36 +14,36 @@ use crate::maintain::delete::{DeletedLog, LogSnapshot};
 use crate::maintain::maintenance::Maintenance;
 use crate::tables::runs::no_such_run;
 
-/// How long the logs of a workspace are kept. Without a bound where it is absent.
+/// The retention of a workspace. An absent field is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Days after the end of a run, or after its last record when it has not ended.
+    /// Days after the end of a run, or after its last record if it has not ended.
     pub days: Option<u64>,
-    /// Bytes of all logs of the workspace in their objects; the oldest are deleted first.
+    /// Bytes of all logs of the workspace; the oldest are deleted first.
     pub bytes: Option<u64>,
 }
 
-/// What retention deleted.
+/// The result of a retention pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RetentionReport {
     /// Runs whose logs were deleted.
     pub runs: u64,
     /// Their records.
     pub records: u64,
-    /// Their bytes in objects, gone at once or with the next sealing.
+    /// Their bytes in objects, removed at once or with the next sealing.
     pub bytes: u64,
-    /// Runs whose logs could not be deleted, and will be with the next pass.
+    /// Runs whose logs could not be deleted; the next pass tries again.
     pub failed: u64,
 }
 
-/// One look at all workspaces.
+/// A pass over all workspaces.
 struct RetentionPass<'s> {
     maintenance: &'s Maintenance,
     report: RetentionReport,
     failures_in_a_row: u32,
 }
 
-/// A run whose log is kept no longer, as it was seen.
+/// A run whose log is to be deleted, as it was read.
 #[derive(FromRow)]
 struct RunSnapshot {
     id: String,
@@ -61,7 +61,7 @@ struct RetentionRow {
 }
 
 impl Maintenance {
-    /// Sets how long the logs of a workspace are kept. `NotFound`: no such workspace.
+    /// Sets the retention of a workspace. `NotFound`: no such workspace.
     pub async fn set_retention(&self, workspace: WorkspaceId, retention: Retention) -> Result<()> {
         let changed = sqlx::query("UPDATE workspaces SET retention_days = $2, retention_bytes = $3 WHERE id = $1")
             .bind(workspace.to_string())
@@ -75,7 +75,7 @@ impl Maintenance {
         }
     }
 
-    /// How long the logs of a workspace are kept. `NotFound`: no such workspace.
+    /// Returns the retention of a workspace. `NotFound`: no such workspace.
     pub async fn retention(&self, workspace: WorkspaceId) -> Result<Retention> {
         let row: Option<RetentionRow> =
             sqlx::query_as("SELECT id, retention_days, retention_bytes FROM workspaces WHERE id = $1")
@@ -85,7 +85,7 @@ impl Maintenance {
         row.map(|row| row.retention()).ok_or_else(|| Error::not_found(format!("there is no workspace {workspace}")))
     }
 
-    /// Puts a run under legal hold, or takes it away: while it is, its log is deleted by nobody. `NotFound`: no such run.
+    /// Sets or lifts the legal hold of a run: its log cannot be deleted while it is held. `NotFound`: no such run.
     pub async fn set_legal_hold(&self, run_id: RunId, is_held: bool) -> Result<()> {
         let changed = sqlx::query("UPDATE runs SET legal_hold = $2 WHERE id = $1")
             .bind(run_id.to_string())
@@ -107,10 +107,11 @@ impl Maintenance {
         held.map(|held| held != 0).ok_or_else(|| no_such_run(run_id))
     }
 
-    /// Deletes the logs that are kept no longer, and writes each down in the audit log with its deletion.
+    /// Deletes the logs whose retention has ended, each with an audit entry.
     ///
-    /// Each is deleted as it was seen, so that several nodes may do this at the same time: a log that another one has
-    /// deleted, or that has got records since, is left alone. One that cannot be deleted does not keep the others.
+    /// A log is deleted only if it is unchanged, so that several nodes may do this concurrently: a log that another
+    /// node has deleted, or that has received records since, is skipped. A log that cannot be deleted does not stop
+    /// the pass.
     pub async fn apply_retention(&self) -> Result<RetentionReport> {
         let rows: Vec<RetentionRow> = sqlx::query_as(
             "SELECT id, retention_days, retention_bytes FROM workspaces
@@ -187,7 +188,7 @@ impl RetentionPass<'_> {
                 }
                 excess = match self.delete(&run, "retention by size").await? {
                     true => excess.saturating_sub(run.stored_bytes.saturating_as::<u64>()),
-                    // Perhaps another node has made room.
+                    // Another node may have deleted logs.
                     false => self.excess(workspace, bytes_max).await?,
                 };
             }
@@ -195,7 +196,7 @@ impl RetentionPass<'_> {
         Ok(())
     }
 
-    /// How many bytes the logs of a workspace take beyond what they may.
+    /// By how many bytes the logs of a workspace exceed its limit.
     async fn excess(&self, workspace: &str, bytes_max: u64) -> Result<u64> {
         let bytes: i64 = sqlx::query_scalar(
             "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM runs WHERE workspace_id = $1",
@@ -206,7 +207,7 @@ impl RetentionPass<'_> {
         Ok(bytes.saturating_as::<u64>().saturating_sub(bytes_max))
     }
 
-    /// Deletes a log as it was seen. False when it stays, or was deleted by another node.
+    /// Deletes a log if it is unchanged. Returns false when it is kept, or was deleted by another node.
     async fn delete(&mut self, run: &RunSnapshot, why: &str) -> Result<bool> {
         match self.try_delete(run, why).await {
             Ok(deleted) => {

@@ -1,4 +1,4 @@
-//! What an archive holds, workspace by workspace, and what is to be done in it.
+//! What an archive holds, per workspace, and pending work.
 
 use std::collections::HashMap;
 
@@ -16,11 +16,11 @@ pub struct Statistics {
     pub workspaces: Vec<WorkspaceStatistics>,
     /// Files of sealed runs.
     pub sealed: ObjectCount,
-    /// Segments, as records arrived.
+    /// Segments that are not sealed.
     pub segments: ObjectCount,
-    /// Objects that are replaced and kept for an hour for whoever reads them.
+    /// Objects that were replaced and are kept for an hour for their readers.
     pub replaced: ObjectCount,
-    /// Runs that are due for sealing.
+    /// Runs whose sealing is due.
     pub runs_to_seal: u64,
 }
 
@@ -32,21 +32,21 @@ pub struct WorkspaceStatistics {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Runs that are known.
+    /// Known runs.
     pub runs: u64,
     /// Records of their logs.
     pub records: u64,
-    /// Bytes of those in objects.
+    /// Their bytes in objects.
     pub bytes: u64,
     /// Runs under legal hold.
     pub runs_held: u64,
-    /// Days that logs are kept; without a bound when absent.
+    /// Retention in days; absent without a limit.
     pub retention_days: Option<u64>,
-    /// Bytes of logs that are kept; without a bound when absent.
+    /// Retention in bytes; absent without a limit.
     pub retention_bytes: Option<u64>,
 }
 
-/// Some objects.
+/// A number of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectCount {
@@ -57,7 +57,7 @@ pub struct ObjectCount {
 }
 
 impl Maintenance {
-    /// Bytes, records and runs of each workspace, by name, with what is to be done in the archive.
+    /// Returns bytes, records and runs of each workspace, by name, with the pending work of the archive.
     pub async fn statistics(&self) -> Result<Statistics> {
         #[derive(FromRow)]
         struct Row {

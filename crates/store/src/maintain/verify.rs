@@ -1,4 +1,4 @@
-//! Verification: everything that the catalog names is read again, counted and compared.
+//! Verification: everything that the catalog names is read, counted and compared.
 
 use std::collections::HashSet;
 
@@ -23,44 +23,44 @@ use crate::tables::runs::RunRow;
 use crate::tables::summaries::SummaryRow;
 use crate::{limits, secret};
 
-/// How many problems are kept in words; all are counted.
+/// How many problems are described; all are counted.
 const PROBLEMS_SHOWN_MAX: usize = 1_000;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Objects whose bytes were read and hashed.
+    /// Objects that were read and hashed.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Runs whose records were read and counted.
+    /// Runs whose records were counted.
     pub runs: u64,
     /// Their records.
     pub records: u64,
-    /// Page files whose bytes were read and compared.
+    /// Page files that were read and compared.
     pub pages: u64,
-    /// Objects that no row names, old enough to be left behind by something that was broken off.
+    /// Objects that no row names and that are old enough to have been left behind.
     pub orphans: u64,
     /// Their bytes.
     pub orphan_bytes: u64,
-    /// Differences between what is and what should be, orphans not counted.
+    /// Differences between the catalog and the objects, not counting orphans.
     pub problems: u64,
-    /// Those of them, and of the orphans, that were repaired.
+    /// How many of them, and of the orphans, were repaired.
     pub repaired: u64,
-    /// Records that a repair has brought back from objects that no row named.
+    /// Records that were restored from objects that no row named.
     pub records_restored: u64,
-    /// The first thousand of them, in words.
+    /// The first thousand problems.
     pub problem_texts: Vec<String>,
 }
 
-/// How far a verification is.
+/// The progress of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyProgress {
-    /// So many objects are hashed.
+    /// This many objects were hashed.
     Objects(u64),
-    /// So many runs are counted.
+    /// This many runs were counted.
     Runs(u64),
-    /// So many objects were looked up in the catalog.
+    /// This many objects were looked up in the catalog.
     Looked(u64),
 }
 
@@ -74,7 +74,7 @@ struct ObjectRow {
     damaged_at: Option<i64>,
 }
 
-/// A summary, and what the catalog says of the log of its run.
+/// A summary, and the version of the log of its run.
 #[derive(FromRow)]
 struct SummaryOfRun {
     #[sqlx(flatten)]
@@ -83,12 +83,12 @@ struct SummaryOfRun {
     run_records: Option<i64>,
 }
 
-/// What the slices of a run hold.
+/// The contents of the slices of a run.
 #[derive(Default)]
 struct Counted {
     records: u64,
     severities: SeverityCounts,
-    /// A bit for each arrival that was seen.
+    /// A bit for each arrival number that was found.
     arrivals: Vec<u64>,
     problems: Vec<String>,
 }
@@ -103,9 +103,10 @@ impl VerifyReport {
 }
 
 impl Maintenance {
-    /// Reads everything that the catalog names and compares it, and looks for records that no row names. With `repair`,
-    /// brings those back that their logs lack, removes orphans and rows of page files that are gone or damaged, which are
-    /// built anew when somebody asks, and counts severities again; never alters or doubles a record.
+    /// Reads everything that the catalog names and compares it, and looks for records that no row names. With
+    /// `repair`, restores records that their logs lack, removes orphans and the rows of page files that are missing
+    /// or damaged, which are built again on request, and corrects severity counts; never alters or duplicates a
+    /// record.
     pub async fn verify(&self, repair: bool, mut progress: impl FnMut(VerifyProgress) + Send) -> Result<VerifyReport> {
         let mut verified = VerifyReport::default();
         self.verify_objects(&mut verified, &mut progress).await?;
@@ -132,9 +133,9 @@ impl Maintenance {
             let Some(last) = rows.last() else { return Ok(()) };
             after.clone_from(&last.id);
             for row in rows {
-                let problem = self.problem_of_object(&row).await?;
+                let problem = self.find_object_damage(&row).await?;
                 if row.damaged_at.is_some() != problem.is_some() {
-                    self.note_verified(&row.object_key, problem.is_none()).await?;
+                    self.record_verification(&row.object_key, problem.is_none()).await?;
                 }
                 if let Some(problem) = problem {
                     // A segment that was swept since its row was read is no problem.
@@ -149,7 +150,7 @@ impl Maintenance {
         }
     }
 
-    async fn problem_of_object(&self, row: &ObjectRow) -> Result<Option<String>> {
+    async fn find_object_damage(&self, row: &ObjectRow) -> Result<Option<String>> {
         let object = match self.core.objects().get(&Path::from(row.object_key.as_str())).await {
             Ok(object) => object,
             Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is gone".to_owned())),
@@ -332,7 +333,7 @@ impl Maintenance {
             after.clone_from(last);
             for key in pages {
                 verified.pages += 1;
-                let Some(problem) = self.pages().problem_of_page(&key).await? else { continue };
+                let Some(problem) = self.pages().find_page_damage(&key).await? else { continue };
                 verified.problem(problem);
                 if repair {
                     self.pages().rebuild_page(&key).await?;
@@ -342,7 +343,7 @@ impl Maintenance {
         }
     }
 
-    /// A summary that does not decode, or that is left of a log that is gone, is removed by a repair and made anew.
+    /// With `repair`, removes summaries that do not decode or whose log is gone, so that they are made again.
     async fn verify_summaries(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let mut after = String::new();
         loop {
@@ -358,7 +359,7 @@ impl Maintenance {
             after = last.summary.run_id().to_owned();
             for SummaryOfRun { summary, run_epoch, run_records } in summaries {
                 let run = summary.run_id().to_owned();
-                let problem = match summary.into_kept() {
+                let problem = match summary.into_stored() {
                     Err(error) => error.with_causes(),
                     Ok(kept) if run_epoch == Some(kept.log.epoch.saturating_as::<i64>()) && run_records > Some(0) => {
                         continue;
@@ -401,8 +402,8 @@ impl Maintenance {
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));
-                for object in self.unnamed(some).await? {
-                    let may_go = folder == keys::PAGES || self.verify_unnamed(&object, repair, verified).await?;
+                for object in self.unreferenced(some).await? {
+                    let may_go = folder == keys::PAGES || self.verify_unreferenced(&object, repair, verified).await?;
                     if !may_go || !self.is_left_behind(&object) {
                         continue;
                     }
@@ -418,18 +419,19 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Those of some objects that no row and no intent names, old enough to be of no earlier version that notes no intents.
+    /// Those of some objects that neither a row nor an intent names, and that are too old for an earlier version,
+    /// which makes no intents, to be writing them.
     pub(crate) async fn orphans(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         objects.retain(|object| self.is_left_behind(object));
-        self.unnamed(objects).await
+        self.unreferenced(objects).await
     }
 
     fn is_left_behind(&self, object: &ObjectMeta) -> bool {
         object.last_modified.timestamp_millis() <= self.core.now().as_millis() - limits::ORPHAN_AGE_MS
     }
 
-    /// Those of some objects that no row and no intent names.
-    async fn unnamed(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
+    /// Those of some objects that neither a row nor an intent names.
+    async fn unreferenced(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         if objects.is_empty() {
             return Ok(objects);
         }
@@ -445,8 +447,7 @@ impl Maintenance {
     }
 }
 
-/// True for counts that an earlier version made, which took words of other loggers, such as `WARNING`, for none that it
-/// knew.
+/// True for counts of an earlier version, which did not know severities of other loggers, such as `WARNING`.
 fn is_counted_by_fewer_words(known: &SeverityCounts, counted: &SeverityCounts) -> bool {
     let severities = Severity::ALL.into_iter().filter(|severity| *severity != Severity::Other);
     known.total() == counted.total() && severities.into_iter().all(|it| known.of(it) <= counted.of(it))

@@ -1,4 +1,4 @@
-//! Where the objects lie: in a folder, or in a bucket of S3, Google or Azure.
+//! The object store: a folder, or a bucket of S3, Google Cloud Storage or Azure.
 
 use std::fmt;
 use std::path::Path as FilePath;
@@ -25,19 +25,19 @@ use crate::settings::SecretUrl;
 /// The objects of an archive.
 pub(crate) struct Objects {
     pub(crate) store: Arc<dyn ObjectStore>,
-    /// The same, for what can be made anew: where it lies in a folder, nobody waits until it is on disk.
+    /// The same for objects that can be built again: in a folder, writes do not wait for the disk.
     pub(crate) rebuildable: Arc<dyn ObjectStore>,
-    /// None where they lie in a folder: it cannot make links.
+    /// `None` in a folder, which cannot sign links.
     links: Option<Links>,
 }
 
-/// Makes links to objects of a bucket, which whoever holds one may get without credentials.
+/// Signs links to objects of a bucket, which need no credentials.
 struct Links {
     signer: Arc<dyn Signer>,
     prefix: Path,
 }
 
-/// A bucket, as what reads and writes it, and as what signs links.
+/// A bucket, for reading, writing and signing.
 trait Bucket: ObjectStore + Signer {}
 
 impl<T: ObjectStore + Signer> Bucket for T {}
@@ -49,7 +49,7 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Objects as files of a folder, which is made when it is not there.
+    /// Objects as files of a folder, which is created if it does not exist.
     pub(crate) fn in_folder(folder: &FilePath) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|error| {
             Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", folder.display()), error)
@@ -60,9 +60,8 @@ impl Objects {
         Ok(Self { store: Arc::new(files.with_fsync(true)), rebuildable, links: None })
     }
 
-    /// Objects in a bucket, below the path of its address. What else it takes comes from the environment, under the
-    /// names that the tools of each provider have, or from the query of the address, such as
-    /// `?endpoint=http://127.0.0.1:9000`.
+    /// Objects in a bucket, below the path of its URL. Further options come from the environment, under the names
+    /// that the provider's tools use, or from the query of the URL, such as `?endpoint=http://127.0.0.1:9000`.
     pub(crate) fn in_bucket(url: &SecretUrl) -> Result<Self> {
         let unusable = |error: object_store::Error| {
             let message = format!("the bucket {url} cannot be used; are its credentials in the environment?");
@@ -79,7 +78,7 @@ impl Objects {
         Ok(Self { rebuildable: Arc::clone(&store), store, links: Some(links) })
     }
 
-    /// These objects, with what they are asked for counted.
+    /// Counts the requests to these objects.
     pub(crate) fn metered(self, counts: &Arc<ObjectCounts>) -> Self {
         Self {
             store: Metered::of(self.store, counts),
@@ -88,7 +87,7 @@ impl Objects {
         }
     }
 
-    /// False when the machine went down before a rebuildable object was on disk.
+    /// False when the machine crashed before a rebuildable object was on disk.
     pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
         // What a bucket has confirmed is there.
         if self.can_link() {
@@ -101,12 +100,12 @@ impl Objects {
         }
     }
 
-    /// True when [`Objects::link`] can make links.
+    /// True when [`Objects::link`] can sign links.
     pub(crate) fn can_link(&self) -> bool {
         self.links.is_some()
     }
 
-    /// A link to an object, under a name for the file it is saved as, for a time. None where there are no links.
+    /// A temporary link to an object, with a file name for downloads. `None` where links cannot be signed.
     pub(crate) async fn link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<Url>> {
         let Some(Links { signer, prefix }) = &self.links else { return Ok(None) };
         let whole: Path = prefix.parts().chain(key.parts()).collect();
@@ -122,7 +121,7 @@ impl Objects {
     }
 }
 
-/// A bucket that is away for longer than this is told to whoever waits, and tried again by them.
+/// Requests are retried for a bounded time; after that the caller gets an error and can retry.
 fn retries() -> RetryConfig {
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
     // The time is the bound, and not their number.

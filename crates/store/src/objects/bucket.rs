@@ -1,6 +1,6 @@
-//! Files in a folder or a bucket that is not the archive's own: where logs are delivered as files.
+//! Files in a folder or bucket that is not the archive's own: where file sinks write.
 //!
-//! A file is there whole or not at all, and a file of the same name is replaced whole.
+//! A file appears completely or not at all, and replaces a file of the same name.
 
 use std::fmt;
 use std::path::Path as FilePath;
@@ -25,10 +25,10 @@ use crate::settings::SecretUrl;
 #[derive(Clone)]
 pub struct Bucket {
     files: Arc<dyn ObjectStore>,
-    place: String,
+    location: String,
 }
 
-/// A file in the making. It is not there before [`BucketFile::finish`].
+/// A file that is being written. It does not exist before [`BucketFile::finish`].
 pub struct BucketFile {
     writer: BufWriter,
     name: String,
@@ -36,39 +36,39 @@ pub struct BucketFile {
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Bucket").field(&self.place).finish()
+        f.debug_tuple("Bucket").field(&self.location).finish()
     }
 }
 
 impl Bucket {
-    /// A folder, which is made when it is not there.
+    /// A folder, which is created if it does not exist.
     pub fn in_folder(folder: &FilePath) -> Result<Self> {
-        Ok(Self { files: Objects::in_folder(folder)?.store, place: folder.display().to_string() })
+        Ok(Self { files: Objects::in_folder(folder)?.store, location: folder.display().to_string() })
     }
 
-    /// A bucket, below the path of its address; see [`StoreSettings::objects`](crate::StoreSettings::objects).
+    /// A bucket, below the path of its URL; see [`StoreSettings::objects`](crate::StoreSettings::objects).
     pub fn at(url: &SecretUrl) -> Result<Self> {
-        Ok(Self { files: Objects::in_bucket(url)?.store, place: url.to_string() })
+        Ok(Self { files: Objects::in_bucket(url)?.store, location: url.to_string() })
     }
 
-    /// Where it is, without secrets.
-    pub fn place(&self) -> &str {
-        &self.place
+    /// The folder or URL, without secrets.
+    pub fn location(&self) -> &str {
+        &self.location
     }
 
     /// Checks that a file can be written and removed.
     pub async fn check(&self) -> Result<()> {
         let probe = Path::from("runlog-probe");
         let writing = self.files.put(&probe, Bytes::from_static(b"probe").into()).await;
-        writing.map_err(|error| unwritable(&self.place, error))?;
-        self.files.delete(&probe).await.map_err(|error| unwritable(&self.place, error))
+        writing.map_err(|error| unwritable(&self.location, error))?;
+        self.files.delete(&probe).await.map_err(|error| unwritable(&self.location, error))
     }
 
-    /// Begins a file. Its name may have folders, which are made.
+    /// Begins a file. Its name may contain folders, which are created.
     pub fn begin(&self, name: &str) -> BucketFile {
         let writer = BufWriter::with_capacity(Arc::clone(&self.files), Path::from(name), limits::UPLOAD_PART_BYTES)
             .with_max_concurrency(2);
-        BucketFile { writer, name: format!("{}/{name}", self.place) }
+        BucketFile { writer, name: format!("{}/{name}", self.location) }
     }
 }
 
@@ -78,12 +78,12 @@ impl BucketFile {
         self.writer.put(bytes).await.map_err(|error| unwritable(&self.name, error))
     }
 
-    /// Puts the file in its place, durable.
+    /// Completes the file, durably.
     pub async fn finish(mut self) -> Result<()> {
         self.writer.shutdown().await.map_err(|error| unwritable(&self.name, error))
     }
 
-    /// Leaves nothing of it.
+    /// Removes what was written.
     pub async fn abandon(mut self) -> Result<()> {
         self.writer.abort().await.map_err(|error| unwritable(&self.name, error))
     }

@@ -1,5 +1,5 @@
-//! Checks of stored bytes: a CRC-32 of each block of an object, kept in the catalog and looked at whenever bytes of the
-//! block are read. Decision 0017 says why it is so.
+//! Checksums of stored bytes: a CRC-32 of each block of an object, stored in the catalog and verified whenever bytes
+//! of the block are read. Decision 0017 says why.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use az::SaturatingAs;
 use bytes::Bytes;
 
-/// What one check is of. Unit: bytes. Whoever reads some bytes reads the blocks that they lie in.
+/// The size of a block. Unit: bytes. A read covers all blocks that it touches.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// Checks of an object in the making.
+/// Computes the checksums of an object that is being written.
 #[derive(Default)]
 pub(crate) struct ChecksWriter {
     written: Vec<u8>,
@@ -18,12 +18,12 @@ pub(crate) struct ChecksWriter {
     in_block: usize,
 }
 
-/// Checks of an object, as the catalog keeps them.
+/// The checksums of an object, as the catalog stores them.
 #[derive(Debug, Clone)]
 pub(crate) struct Checks(Arc<[u8]>);
 
 impl ChecksWriter {
-    /// Takes the next bytes of the object into account.
+    /// Adds the next bytes of the object.
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.in_block));
@@ -36,7 +36,7 @@ impl ChecksWriter {
         }
     }
 
-    /// The check of each block, and one of all these; 32-bit little-endian.
+    /// The checksum of each block, and one of all these; 32-bit little-endian.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         if self.in_block > 0 {
             self.end_block();
@@ -52,7 +52,7 @@ impl ChecksWriter {
     }
 }
 
-/// The checks of a whole object.
+/// The checksums of a whole object.
 pub(crate) fn checks_of(bytes: &[u8]) -> Vec<u8> {
     let mut checks = ChecksWriter::default();
     checks.update(bytes);
@@ -60,7 +60,7 @@ pub(crate) fn checks_of(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Checks {
-    /// Reads the checks of an object of so many bytes; none when they are damaged themselves.
+    /// Reads the checksums of an object of this length; `None` when they are damaged themselves.
     pub(crate) fn read(written: &[u8], length: u64) -> Option<Self> {
         let (blocks, own) = written.split_last_chunk::<4>()?;
         let is_whole = crc32fast::hash(blocks).to_le_bytes() == *own
@@ -68,19 +68,19 @@ impl Checks {
         is_whole.then(|| Self(blocks.into()))
     }
 
-    /// How much memory they take. Unit: bytes.
+    /// The memory that they take. Unit: bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.0.len()
     }
 
-    /// The blocks in which some bytes of an object lie.
+    /// The blocks that some bytes of an object are in.
     pub(crate) fn around(&self, range: &Range<u64>, length: u64) -> Range<u64> {
         let block = BLOCK_BYTES as u64;
         let start = range.start / block * block;
         start..range.end.div_ceil(block).saturating_mul(block).min(length).max(start)
     }
 
-    /// True when these are the bytes that were written from `start` on, where a block begins.
+    /// True when these are the bytes that were written from `start` on, which is the start of a block.
     pub(crate) fn are_of(&self, start: u64, bytes: &Bytes) -> bool {
         let first = (start / BLOCK_BYTES as u64).saturating_as::<usize>();
         bytes.chunks(BLOCK_BYTES).enumerate().all(|(number, block)| {

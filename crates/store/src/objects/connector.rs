@@ -1,4 +1,5 @@
-//! How buckets are reached: as the library does it, but a request that was never sent is told as such, and sent again.
+//! HTTP connections to buckets, as the library makes them, except that a request that was never sent is reported as
+//! such and therefore retried.
 
 use std::error::Error;
 use std::iter;
@@ -9,7 +10,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
 
-/// Makes the clients of buckets.
+/// Creates the HTTP clients of buckets.
 #[derive(Debug, Default)]
 pub(crate) struct BucketConnector(ReqwestConnector);
 
@@ -32,8 +33,8 @@ impl HttpService for BucketClient {
     }
 }
 
-/// True where a connection was closed before it took the request ("connection was not ready"), which the library takes for
-/// an unknown error and does not send again.
+/// True when a connection was closed before it took the request ("connection was not ready"), which the library
+/// reports as an unknown error and does not retry.
 fn was_not_sent(error: &HttpError) -> bool {
     let causes = iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source());
     let mut causes = causes.filter_map(|cause| cause.downcast_ref::<hyper::Error>());

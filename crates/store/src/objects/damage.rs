@@ -1,5 +1,5 @@
-//! Objects of records that readers found damaged or gone: noted in the catalog, so that `/metrics` and `runlog doctor` of
-//! every node tell of them until a verification finds them whole.
+//! Objects that readers found damaged or missing: recorded in the catalog, so that `/metrics` and `runlog doctor` of
+//! every node report them until a verification finds them intact.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,35 +12,35 @@ use crate::catalog::pool::CatalogPool;
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 
-/// Notes damaged objects in the catalog, each once in a while.
+/// Records damaged objects in the catalog, each at most once a minute.
 #[derive(Clone)]
 pub(crate) struct Damage {
     catalog: CatalogPool,
     clock: Arc<dyn Clock>,
-    /// When an object was noted last, by key.
-    noted: Arc<Mutex<BTreeMap<String, Instant>>>,
+    /// When an object was last recorded, by key.
+    recorded: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
 
 impl Damage {
     pub(crate) fn new(catalog: CatalogPool, clock: Arc<dyn Clock>) -> Self {
-        Self { catalog, clock, noted: Arc::default() }
+        Self { catalog, clock, recorded: Arc::default() }
     }
 
-    /// Notes an object, when a reader failed because it is damaged or gone. Nobody waits for that.
-    pub(crate) fn note(&self, key: &str, error: &Error) {
-        if error.kind() != ErrorKind::Corrupt || !self.is_news(key) {
+    /// Records an object if the error says that it is damaged or missing. Runs in the background.
+    pub(crate) fn record(&self, key: &str, error: &Error) {
+        if error.kind() != ErrorKind::Corrupt || !self.should_record(key) {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (damage, key, problem) = (self.clone(), key.to_owned(), error.to_string());
         runtime.spawn(async move {
-            let noted = sqlx::query("UPDATE segments SET damaged_at = $2 WHERE object_key = $1")
+            let recorded = sqlx::query("UPDATE segments SET damaged_at = $2 WHERE object_key = $1")
                 .bind(&key)
                 .bind(damage.clock.now().as_millis())
                 .execute(&damage.catalog)
                 .await;
-            match noted {
-                Ok(noted) if noted.rows_affected() == 0 => {
+            match recorded {
+                Ok(recorded) if recorded.rows_affected() == 0 => {
                     debug!(object.key = key, "a log was deleted while it was read")
                 }
                 Ok(_) => {
@@ -48,8 +48,8 @@ impl Damage {
                     warn!(object.key = key, problem, "an object of records is damaged or gone; {next}");
                 }
                 Err(error) => {
-                    warn!(object.key = key, problem, %error, "an object is damaged or gone, and cannot be noted so");
-                    damage.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                    warn!(object.key = key, problem, %error, "an object is damaged or gone, and cannot be recorded so");
+                    damage.recorded.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
                 }
             }
         });
@@ -69,15 +69,15 @@ impl Damage {
         Self::new(CatalogPool::for_writing(pool), Arc::new(Still))
     }
 
-    /// True when the object was not noted of late; then it is from now on.
-    fn is_news(&self, key: &str) -> bool {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+    /// True when the object was not recorded recently; marks it as recorded.
+    fn should_record(&self, key: &str) -> bool {
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        noted.retain(|_, at| now.duration_since(*at) < Duration::from_millis(limits::DAMAGE_NOTED_MS));
-        if noted.len() >= limits::DAMAGE_NOTED_MAX || noted.contains_key(key) {
+        recorded.retain(|_, at| now.duration_since(*at) < Duration::from_millis(limits::DAMAGE_NOTED_MS));
+        if recorded.len() >= limits::DAMAGE_NOTED_MAX || recorded.contains_key(key) {
             return false;
         }
-        noted.insert(key.to_owned(), now);
+        recorded.insert(key.to_owned(), now);
         true
     }
 }

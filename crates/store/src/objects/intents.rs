@@ -1,8 +1,8 @@
-//! Intents: objects that are being written are noted in the catalog first, each by its key.
+//! Intents: before an object is written, its key is recorded in the catalog.
 //!
-//! The transaction that adds the row of an object removes its intent, and fails where that is gone. The sweep leaves an
-//! object with an intent alone; of one that nobody has renewed for long it removes the intent first and the object then.
-//! So a row never names an object that was swept, however long the writing takes and whatever the clocks say.
+//! The transaction that adds the row of an object removes its intent, and fails if the intent is gone. The sweep does
+//! not touch an object with an intent; it removes an intent that was not renewed for long, and then the object. So a
+//! row never names an object that was swept, however long the writing takes and whatever the clocks say.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::objects::keys;
 
-/// Intents that this node has made and not used yet: one transaction makes several, because it waits for the disk.
+/// Intents of this node. Several are made ahead in one transaction, because each transaction waits for the disk.
 pub(crate) struct Intents {
     catalog: Catalog,
     clock: CatalogClock,
@@ -47,7 +47,7 @@ impl Intents {
         Self { catalog, clock, objects, random, ahead: tokio::sync::Mutex::default() }
     }
 
-    /// The id and the key of a segment that is about to be written.
+    /// The id and the key of a segment to be written.
     pub(crate) async fn intend_segment(&self) -> Result<(Uuid, Path)> {
         let mut ahead = self.ahead.lock().await;
         let now = self.clock.node_now();
@@ -67,12 +67,12 @@ impl Intents {
         ahead.unused.pop().ok_or_else(|| Error::corrupt("there is no intent for a segment"))
     }
 
-    /// Has the next segment get a new intent: those that were made ahead may have been swept.
-    pub(crate) async fn forget_unused_intents(&self) {
+    /// Makes the next segment get a new intent: those that were made ahead may have been swept.
+    pub(crate) async fn discard_unused_intents(&self) {
         self.ahead.lock().await.unused.clear();
     }
 
-    /// Notes that objects are about to be written; again, when that is noted already.
+    /// Records that objects are about to be written. Idempotent.
     pub(crate) async fn intend(&self, keys: impl IntoIterator<Item = &Path>) -> Result<()> {
         let now = self.clock.now().await?.as_millis();
         let mut noting = Sql::new("INSERT INTO intents (object_key, renewed_at) VALUES ");
@@ -85,7 +85,8 @@ impl Intents {
         Ok(())
     }
 
-    /// Says that the writing of objects goes on. False when an intent is gone: their commit would fail.
+    /// Renews the intents of objects that are still being written. Returns false when one is gone: their commit would
+    /// fail.
     pub(crate) async fn renew_intents(&self, keys: &[Path]) -> Result<bool> {
         let now = self.clock.now().await?.as_millis();
         let mut renewed = 0;
@@ -101,7 +102,7 @@ impl Intents {
         Ok(renewed == keys.len() as u64)
     }
 
-    /// Removes objects that will not be committed, and then their intents. What fails is left to the sweep.
+    /// Removes objects that will not be committed, and then their intents. Failures are left to the sweep.
     pub(crate) async fn remove_uncommitted(&self, keys: &[Path]) {
         for key in keys {
             match self.objects.delete(key).await {
@@ -122,7 +123,7 @@ impl Intents {
         }
     }
 
-    /// Removes the intents that nobody has renewed for long, and their objects. Tells how many.
+    /// Removes the intents that were not renewed for long, and their objects. Returns how many.
     pub(crate) async fn sweep_intents(&self) -> Result<u64> {
         let before = self.clock.now().await?.as_millis() - limits::ORPHAN_AGE_MS;
         let mut swept = 0;
@@ -155,8 +156,8 @@ impl Intents {
     }
 }
 
-/// Removes the intents of objects whose rows are added by the same transaction. False when one is gone: the object may
-/// be swept, and the transaction must not be committed.
+/// Removes the intents of objects whose rows are added by the same transaction. Returns false when one is gone: the
+/// object may be swept, and the transaction must not be committed.
 pub(crate) async fn fulfil(connection: &mut Connection, keys: &[&Path]) -> Result<bool> {
     let mut found = 0;
     for some in keys.chunks(limits::GROUP_BATCHES_MAX) {
@@ -167,7 +168,7 @@ pub(crate) async fn fulfil(connection: &mut Connection, keys: &[&Path]) -> Resul
     Ok(found == keys.len() as u64)
 }
 
-/// What whoever wrote objects is told whose intents are gone.
+/// The error for a writer whose intents are gone.
 pub(crate) fn swept() -> Error {
     let hours = limits::ORPHAN_AGE_MS / 3_600_000;
     let message = format!(

@@ -14,11 +14,12 @@ use uuid::Uuid;
 
 use crate::limits;
 
-/// How a page file is written.
+/// How a page file is stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageForm {
     pub(crate) format: FileFormat,
-    /// In compressed frames, for [`PageReader`](crate::pages::PageReader); otherwise as it is downloaded from the bucket.
+    /// In compressed frames, for [`PageReader`](crate::pages::PageReader); otherwise as it is downloaded from the
+    /// bucket.
     pub(crate) is_compressed: bool,
 }
 
@@ -29,25 +30,25 @@ pub(crate) const SEALED: &str = "sealed";
 /// The folder of page files.
 pub(crate) const PAGES: &str = "pages";
 
-/// The folder of probes. One that is left by a look that broke off is an orphan as any other.
+/// The folder of probes. A probe that was left behind is an orphan like any other.
 pub(crate) const PROBES: &str = "probes";
 
-/// All of them.
+/// All folders.
 pub(crate) const FOLDERS: [&str; 4] = [SEGMENTS, SEALED, PAGES, PROBES];
 
-/// The folders of what was written today and on the two days before, and that of all page files.
+/// The folders of the last three days, and that of all page files.
 pub(crate) fn recent_folders(now: Timestamp) -> Vec<Path> {
     let days = (0..3).map(|days| day(now.plus_millis(-days * limits::DAY_MS)));
     let dated = days.flat_map(|day| [SEGMENTS, SEALED].map(|folder| Path::from(format!("{folder}/{day}"))));
     dated.chain([Path::from(PAGES)]).collect()
 }
 
-/// The key of a segment that is written now.
+/// The key of a new segment.
 pub(crate) fn segment(id: Uuid, now: Timestamp) -> Path {
     dated(SEGMENTS, id, now)
 }
 
-/// The key of a sealed file that is written now.
+/// The key of a new sealed file.
 pub(crate) fn sealed_file(id: Uuid, now: Timestamp) -> Path {
     dated(SEALED, id, now)
 }

@@ -1,4 +1,4 @@
-//! What the objects are asked for, how long that takes and how often it fails, for metrics.
+//! Counts requests to the object store, their latency and failures, for metrics.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,11 +15,11 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
-/// The upper ends of the classes that durations are counted in; what takes longer counts in the last one. Unit:
-/// milliseconds. From a file in the system's cache to a bucket that is slow.
+/// The upper bounds of the latency buckets; slower requests count in one more. Unit: milliseconds. From a file in the
+/// system's cache to a slow bucket.
 pub const OBJECT_LATENCY_BUCKETS_MS: [u64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2_048, 8_192];
 
-/// What objects can be asked for.
+/// Operations of an object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Put,
@@ -30,32 +30,33 @@ enum Operation {
     Copy,
 }
 
-/// Counts since this process was started, by operation.
+/// Counts since this process started, by operation.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectCounts([OperationCounts; 6]);
 
 #[derive(Debug, Default)]
 struct OperationCounts {
-    /// Requests by how long they took until their answer began; one class more than there are ends.
+    /// Requests by the latency of their first byte; one bucket more than there are bounds.
     classes: [AtomicU64; OBJECT_LATENCY_BUCKETS_MS.len() + 1],
     errors: AtomicU64,
     micros: AtomicU64,
 }
 
-/// What the objects were asked for by this process since it was started.
+/// The requests of this process to the object store since it started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectStoreMetrics {
     /// `put`, `get`, `head`, `delete`, `list` or `copy`.
     pub operation: &'static str,
-    /// Requests by how long they took until their answer began: at most [`OBJECT_LATENCY_BUCKETS_MS`] each, and longer.
+    /// Requests by the latency of their first byte: one count for each of [`OBJECT_LATENCY_BUCKETS_MS`], and one for
+    /// slower requests.
     pub classes: Vec<u64>,
-    /// How long they took in all. Unit: microseconds.
+    /// Their total latency. Unit: microseconds.
     pub micros: u64,
-    /// Those that failed. An object that is not there is an answer.
+    /// Failed requests. A missing object is not a failure.
     pub errors: u64,
 }
 
-/// Objects whose requests are counted.
+/// An object store whose requests are counted.
 #[derive(Debug)]
 pub(crate) struct Metered {
     objects: Arc<dyn ObjectStore>,

@@ -1,4 +1,4 @@
-//! The objects: where they lie, under which keys, and what is known of each of them.
+//! The object store: its backends, object keys, intents, checksums and metrics.
 
 pub(crate) mod backend;
 pub(crate) mod bucket;

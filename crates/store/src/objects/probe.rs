@@ -1,4 +1,4 @@
-//! Probes: objects that are written and removed at once, to see whether that works.
+//! Probes: objects that are written and removed at once, to check that the object store works.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// Does something with an object that is nothing but a probe, and removes it, whatever came of it: a write that failed
-/// may have come through, and only its answer was lost.
+/// Runs an operation on a probe and removes the probe, whatever the result: a write that failed may have been
+/// applied, with only its answer lost.
 pub(crate) async fn with_probe<T>(
     objects: &Arc<dyn ObjectStore>,
     probe: &Path,

@@ -1,7 +1,7 @@
-//! Reads of a bucket that come to an end: an answer that does not begin is given up, and one that breaks off, or of which
-//! nothing more comes, is read on from where it stood.
+//! Reads from a bucket that always end: a request without an answer is given up, and a body that breaks off or stalls
+//! is resumed where it stopped.
 //!
-//! What the bucket refuses is sent again by the library, for some seconds, reads and writes alike.
+//! Requests that the bucket rejects are retried by the library, for some seconds, reads and writes alike.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,22 +20,22 @@ use tracing::debug;
 
 use crate::limits;
 
-/// A bucket whose reads end.
+/// A bucket whose reads always end.
 #[derive(Debug)]
 pub(crate) struct BucketReads {
     bucket: Arc<dyn ObjectStore>,
 }
 
-/// A read that is under way.
+/// A read in progress.
 struct Reading {
     bucket: Arc<dyn ObjectStore>,
     key: Path,
     options: GetOptions,
     e_tag: Option<String>,
-    /// What is still to come.
+    /// The remaining bytes.
     rest: Range<u64>,
     body: BoxStream<'static, Result<Bytes>>,
-    /// How often it broke off since something came.
+    /// How many times it broke off since bytes arrived.
     breaks: u32,
 }
 
@@ -121,7 +121,7 @@ impl ObjectStore for BucketReads {
     }
 }
 
-/// Asks for an object or a part of it. A request that hangs is sent once more: its connection may be at fault.
+/// Requests an object or a part of it. A request that hangs is sent once more: its connection may be at fault.
 async fn begin(bucket: &Arc<dyn ObjectStore>, key: &Path, options: &GetOptions) -> Result<GetResult> {
     for _ in 0..2 {
         match tokio::time::timeout(limits::BUCKET_ANSWER, bucket.get_opts(key, options.clone())).await {
@@ -138,7 +138,7 @@ fn silent(key: &Path) -> Error {
 }
 
 impl Reading {
-    /// What comes next, and the rest; none at the end.
+    /// The next bytes, and the rest; `None` at the end.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
         loop {
             let next = tokio::time::timeout(limits::BUCKET_SILENCE, self.body.next()).await;
@@ -160,7 +160,7 @@ impl Reading {
         }
     }
 
-    /// Asks for the rest; gives the error back where that cannot help.
+    /// Requests the rest; returns the error if that cannot help.
     async fn go_on(&mut self, mut error: Error) -> Result<()> {
         loop {
             if self.breaks >= limits::BUCKET_BREAKS_MAX {

@@ -1,4 +1,5 @@
-//! Building page files: by whichever node claims them, at once where the node that was asked has a builder to spare.
+//! Building page files: by the node that received the request if it has a free builder, otherwise by whichever node
+//! claims them.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -30,10 +31,10 @@ use crate::page::compressor::CompressorPool;
 use crate::page::file::{FrameCutter, PageFileWriter, PageFrames, WrittenPage};
 use crate::tables::runs::LogState;
 
-/// How often a node looks for pages that were wanted through another one. Unit: milliseconds.
+/// How often a node polls for pages that were requested through another node. Unit: milliseconds.
 const LOOK_EVERY_MS: u64 = 1_000;
 
-/// A page that was claimed, as its row has it.
+/// The row of a claimed page.
 #[derive(Debug, FromRow)]
 struct ClaimedRow {
     key: String,
@@ -48,15 +49,15 @@ struct ClaimedRow {
     attempts_away: i64,
 }
 
-/// What is selected of `page_files` for a [`ClaimedRow`].
+/// The columns of `page_files` for a [`ClaimedRow`].
 const CLAIMED_COLUMNS: &str =
     "key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch, attempts_away";
 
 impl Pages {
-    /// Builds pages until `stop`; those that were begun are finished.
+    /// Builds pages until `stop`; builds in progress are finished.
     pub(crate) async fn build_pages(&self, stop: CancellationToken) {
         let mut to_build = self.builds().to_build.lock().await;
-        for places in [&self.builds().idle, &self.builds().idle_for_long] {
+        for places in [&self.builds().slots, &self.builds().long_slots] {
             places.add_permits(self.core.settings().page_builders.max(1));
         }
         let mut under_way = JoinSet::new();
@@ -73,11 +74,11 @@ impl Pages {
                     look = false;
                 }
                 Some(_) = under_way.join_next() => {}
-                () = self.builds().wanted.notified() => {}
+                () = self.builds().work_available.notified() => {}
                 () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
             }
         }
-        for places in [&self.builds().idle, &self.builds().idle_for_long] {
+        for places in [&self.builds().slots, &self.builds().long_slots] {
             places.forget_permits(usize::MAX >> 3);
         }
         while let Ok(queue) = to_build.try_recv() {
@@ -102,18 +103,18 @@ impl Pages {
         self.build_with(queue.builder, queue.page, Some(queue.accepted)).await;
     }
 
-    /// Builds a page. One that takes long goes on beside the usual ones, as far as there is room for such pages: those
-    /// that take some milliseconds do not wait for it.
+    /// Builds a page. A long build moves to a slot for long builds, if one is free, so that short builds do not wait
+    /// for it.
     async fn build_with(self, builder: Builder, page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) {
         let mut building = std::pin::pin!(self.build_page(page, accepted));
         let usual = Duration::from_millis(limits::PAGE_SHORT_BUILD_MS);
         if let Ok(outcome) = tokio::time::timeout(usual, &mut building).await {
             return log_failure(outcome);
         }
-        let place = match Arc::clone(&self.builds().idle_for_long).try_acquire_owned() {
+        let place = match Arc::clone(&self.builds().long_slots).try_acquire_owned() {
             Ok(place) => {
                 drop(builder);
-                // Somebody may be waiting for the builder.
+                // Another page may be waiting for the builder.
                 self.builds().notify();
                 Builder { _idle: place }
             }
@@ -123,19 +124,19 @@ impl Pages {
         drop(place);
     }
 
-    /// Builds the page that has been wanted for longest; false when none is wanted.
-    pub async fn build_wanted_page(&self) -> Result<bool> {
+    /// Builds the page that was requested first; false when there is none.
+    pub async fn build_next_page(&self) -> Result<bool> {
         let Some(page) = self.claim_page(None).await? else { return Ok(false) };
         self.build_page(page, None).await?;
         Ok(true)
     }
 
-    /// Builds a page that somebody waits for at this moment, when nobody has it in hands; an error is left to the next
-    /// attempt. It goes on when the caller goes away.
-    pub(crate) async fn build_if_wanted(&self, page_key: &str) {
+    /// Builds a page that a caller waits for, unless another node has its lease; an error is left to the next
+    /// attempt. The build continues when the caller goes away.
+    pub(crate) async fn build_if_needed(&self, page_key: &str) {
         let (pages, page_key) = (self.clone(), page_key.to_owned());
         let building = tokio::spawn(async move {
-            // One at a time: these do not wait for a builder.
+            // One at a time, because these builds take no builder slot.
             let _alone = pages.builds().rebuilding.lock().await;
             match pages.claim_page(Some(&page_key)).await {
                 Ok(Some(page)) => log_failure(pages.build_page(page, None).await),
@@ -143,12 +144,12 @@ impl Pages {
                 Err(error) => log_failure(Err(error)),
             }
         });
-        // A panic is in the log, and the row says that nothing was built.
+        // A panic was logged, and the row still says that nothing was built.
         let _ = building.await;
     }
 
-    /// Builds a page's file, and keeps its lease meanwhile; where its row is on its way, waits for it before the file is
-    /// made known.
+    /// Builds a page's file while renewing its lease; if the row of the page is still being committed, waits for it
+    /// before publishing the file.
     async fn build_page(&self, mut page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
         let object_key = keys::page_file(&page.key, self.core.random().uuid(), self.page_form(page.format));
         let (built, is_accepted) = {
@@ -167,7 +168,7 @@ impl Pages {
             }
         };
         if !is_accepted {
-            // The request failed, and was told so.
+            // The request failed, and its caller knows.
             let _ = self.core.objects().delete(&object_key).await;
             return Ok(());
         }
@@ -194,7 +195,7 @@ impl Pages {
             if page.attempts_away > 0 {
                 self.expedite_pages().await?;
             }
-            // Nobody may be waiting.
+            // There may be no receiver.
             let _ = self.builds().built.send(page.key.into());
         } else {
             // Another builder was first, or the log was deleted meanwhile.
@@ -203,7 +204,7 @@ impl Pages {
         Ok(())
     }
 
-    /// Renews the lease of a page for as long as it is built.
+    /// Renews the lease of a page while it is built.
     async fn hold_lease(&self, page_key: &str) -> Infallible {
         loop {
             tokio::time::sleep(Duration::from_millis(limits::PAGE_LEASE_RENEW_MS)).await;
@@ -223,7 +224,7 @@ impl Pages {
         Ok(())
     }
 
-    /// Leaves a page to the next attempt. What was away is no fault of the page, and the attempt does not count.
+    /// Leaves a page to the next attempt. An attempt that failed because a dependency was unavailable does not count.
     async fn record_failure(&self, page: &PageToBuild, error: &Error) -> Result<()> {
         let statement = match is_of_something_away(error) {
             true => {
@@ -248,7 +249,7 @@ impl Pages {
         Ok(())
     }
 
-    /// Has everything tried that could not be built because something was away: it is back.
+    /// Makes all pages due whose build failed because a dependency was unavailable: it is available again.
     async fn expedite_pages(&self) -> Result<()> {
         sqlx::query("UPDATE page_files SET retry_at = 0 WHERE built_at IS NULL AND attempts_away > 0")
             .execute(self.core.catalog().write())
@@ -261,12 +262,12 @@ impl Pages {
         PageForm { format, is_compressed: !self.core.settings().links_by_bucket }
     }
 
-    /// Now, as every node has it.
+    /// Now, by the catalog's clock.
     pub(crate) async fn lease_now(&self) -> Result<Timestamp> {
         self.core.catalog_now().await
     }
 
-    /// Claims the page that has been wanted for longest, or the one with this key; none when nothing is to be built.
+    /// Claims the page that was requested first, or the one with this key; `None` when there is nothing to build.
     async fn claim_page(&self, only: Option<&str>) -> Result<Option<PageToBuild>> {
         let now = self.lease_now().await?;
         let is_due = "built_at IS NULL AND claimed_until < $1 AND retry_at <= $1 AND (key = $2 OR $2 = '')";
@@ -296,8 +297,8 @@ impl Pages {
         row.map(PageToBuild::try_from).transpose()
     }
 
-    /// Has a page built whose file was lost or is damaged. Nothing happens where somebody has seen to that.
-    pub(crate) async fn build_again(&self, page_key: &str, lost: &Path) -> Result<()> {
+    /// Queues a page again whose file is lost or damaged. Does nothing if that has been done already.
+    pub(crate) async fn requeue_page(&self, page_key: &str, lost: &Path) -> Result<()> {
         sqlx::query(
             "UPDATE page_files SET built_at = NULL, object_key = NULL, claimed_until = 0, attempts = 0, retry_at = 0,
                     attempts_away = 0
@@ -364,7 +365,7 @@ impl TryFrom<ClaimedRow> for PageToBuild {
     }
 }
 
-/// True when the page may be built as it is once something is back.
+/// True when the same build may succeed once a dependency is available again.
 fn is_of_something_away(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy)
 }
@@ -372,7 +373,7 @@ fn is_of_something_away(error: &Error) -> bool {
 fn log_failure(outcome: Result<()>) {
     match outcome {
         Ok(()) => {}
-        // The log was deleted meanwhile, and with it the request.
+        // The log was deleted meanwhile, and the request with it.
         Err(error) if error.kind() == ErrorKind::Conflict => debug!(%error, "a log file is not built"),
         Err(error) if is_of_something_away(&error) => {
             warn!(error = &error as &dyn std::error::Error, "a log file is built later: something is away");
@@ -381,7 +382,7 @@ fn log_failure(outcome: Result<()>) {
     }
 }
 
-/// Writes the file of a page as an object.
+/// Writes a page's file as an object.
 async fn build(pages: &Pages, page: &mut PageToBuild, object_key: Path) -> Result<WrittenPage> {
     // Each thread has the same to do, twice.
     let work_item = page.records.saturating_as::<usize>().div_ceil(work_items_max()).max(limits::WORK_ITEM_RECORDS);
@@ -402,13 +403,12 @@ async fn build(pages: &Pages, page: &mut PageToBuild, object_key: Path) -> Resul
     write(pages, page, PageRows::Merged(Box::new(merge)), limits::WORK_ITEM_RECORDS, object_key).await
 }
 
-/// How many portions are formatted at a time: as many as there are threads, and one for each that may have to wait for the
-/// first.
+/// How many work items are formatted concurrently: one per thread, and as many that may wait for the first.
 fn work_items_max() -> usize {
     (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::WORK_ITEMS_MAX)
 }
 
-/// What a page is made of, in order.
+/// The rows of a page, in order.
 enum PageRows {
     Known(VecDeque<SliceRows>),
     Merged(Box<Merge>),
@@ -422,7 +422,7 @@ impl PageRows {
         }
     }
 
-    /// The next ones, with at least so many records; none at the end.
+    /// The next rows, with at least this many records; `None` at the end.
     async fn next_work_item(&mut self, records_min: usize) -> Result<Option<Vec<MergedRows>>> {
         let (mut work_item, mut records) = (Vec::new(), 0);
         while records < records_min {
@@ -434,8 +434,8 @@ impl PageRows {
     }
 }
 
-/// Writes the file of a page that is made of these pieces. Its records are read, formatted and compressed in portions,
-/// several at a time, and written one after the other.
+/// Writes the file of a page with these rows. Records are read, formatted and compressed in work items, several
+/// concurrently, and written in order.
 async fn write(
     pages: &Pages,
     page: &PageToBuild,

@@ -1,4 +1,4 @@
-//! The builders of page files that this node has, and what is handed to them.
+//! The builder slots of this node, and the queue of pages to build.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::log::merge::MergeTrace;
 use crate::log::slices::Scope;
 use crate::page::compressor::CompressorPool;
 
-/// Pages out: asked for, built and read. Clones share the builders.
+/// Pages of a log: requests, builds and downloads. Clones share the builders.
 #[derive(Clone)]
 pub struct Pages {
     pub(crate) core: Core,
@@ -27,24 +27,24 @@ impl Pages {
     }
 }
 
-/// How many pages may have been built before someone who waits for one of them looks. Unit: pages.
+/// How many built pages a waiting caller may miss before it checks the catalog. Unit: pages.
 const BUILT_CHANNEL_CAPACITY: usize = 256;
 
-/// The builders of this node.
+/// The builder slots of this node.
 pub(crate) struct PageBuilds {
-    /// One for each page that may be built beside those that are; none while nobody builds.
-    pub(super) idle: Arc<Semaphore>,
-    /// The same, for pages that take long.
-    pub(super) idle_for_long: Arc<Semaphore>,
-    /// Pages that were claimed when they were asked for.
+    /// One permit for each page that may be built in addition; none while no builder runs.
+    pub(super) slots: Arc<Semaphore>,
+    /// The same for long builds.
+    pub(super) long_slots: Arc<Semaphore>,
+    /// Pages that were claimed when they were requested.
     pub(super) queue: mpsc::UnboundedSender<QueuedPage>,
     pub(super) to_build: Mutex<mpsc::UnboundedReceiver<QueuedPage>>,
-    /// There are pages that nobody has claimed.
-    pub(super) wanted: Notify,
-    /// Keys of pages that were built here.
+    /// Notified when there are unclaimed pages.
+    pub(super) work_available: Notify,
+    /// Keys of the pages that were built on this node.
     pub(super) built: broadcast::Sender<Arc<str>>,
     pub(super) compressors: CompressorPool,
-    /// Held by whoever builds a page beside the builders, because a download waits for it.
+    /// Held while a page is built outside of the slots because a download waits for it.
     pub(super) rebuilding: Mutex<()>,
 }
 
@@ -52,63 +52,63 @@ impl PageBuilds {
     pub(crate) fn new() -> Self {
         let (queue, to_build) = mpsc::unbounded_channel();
         Self {
-            idle: Arc::new(Semaphore::new(0)),
-            idle_for_long: Arc::new(Semaphore::new(0)),
+            slots: Arc::new(Semaphore::new(0)),
+            long_slots: Arc::new(Semaphore::new(0)),
             queue,
             to_build: Mutex::new(to_build),
-            wanted: Notify::new(),
+            work_available: Notify::new(),
             built: broadcast::channel(BUILT_CHANNEL_CAPACITY).0,
             compressors: CompressorPool::default(),
             rebuilding: Mutex::new(()),
         }
     }
 
-    /// A builder, when one is idle.
+    /// A free builder slot, if there is one.
     pub(crate) fn try_acquire_builder(&self) -> Option<Builder> {
-        let idle = Arc::clone(&self.idle).try_acquire_owned().ok()?;
-        Some(Builder { _idle: idle })
+        let slots = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        Some(Builder { _idle: slots })
     }
 
-    /// Has a page built whose row is on its way; the file counts once it is told that the row is there.
+    /// Queues a page whose row is being committed. Its file is published once the returned sender is used.
     pub(crate) fn enqueue(&self, builder: Builder, page: PageToBuild) -> oneshot::Sender<()> {
         let (accept, accepted) = oneshot::channel();
-        // There is a receiver for as long as there is a store.
+        // The receiver lives as long as the store.
         let _ = self.queue.send(QueuedPage { page, accepted, builder });
         accept
     }
 
-    /// Has someone look for pages that nobody has claimed.
+    /// Wakes a builder to look for unclaimed pages.
     pub(crate) fn notify(&self) {
-        self.wanted.notify_one();
+        self.work_available.notify_one();
     }
 
-    /// Keys of the pages that are built here from now on.
+    /// Receives the keys of pages built on this node from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<str>> {
         self.built.subscribe()
     }
 }
 
-/// A builder of this node that will be needed.
+/// A builder slot that is reserved.
 pub(crate) struct Builder {
     pub(super) _idle: OwnedSemaphorePermit,
 }
 
 pub(crate) struct QueuedPage {
     pub(super) page: PageToBuild,
-    /// Comes when the page's row is there.
+    /// Completes when the page's row is committed.
     pub(super) accepted: oneshot::Receiver<()>,
     pub(super) builder: Builder,
 }
 
-/// A page whose file is to be written.
+/// A page whose file is to be built.
 pub(crate) struct PageToBuild {
     pub(crate) key: String,
     pub(crate) page: Scope,
     pub(crate) format: FileFormat,
     pub(crate) order: RecordOrder,
     pub(crate) records: u64,
-    /// How often it was tried in vain, one after the other, because something was away.
+    /// How many attempts in a row failed because a dependency was unavailable.
     pub(crate) attempts_away: i64,
-    /// Where its rows are, when it was cut just now.
+    /// The rows of the page, if it was cut just now.
     pub(crate) trace: Option<MergeTrace>,
 }

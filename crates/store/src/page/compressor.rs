@@ -1,4 +1,4 @@
-//! Compressors for frames of page files, which are used again: to make one takes as long as to pack a frame.
+//! Compressors for frames of page files. They are reused, because creating one takes as long as compressing a frame.
 
 use std::sync::{Arc, PoisonError};
 
@@ -8,7 +8,7 @@ use zstd::bulk::Compressor;
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// A compressor and memory for one frame. Whoever has cut frames with it gives it to the next.
+/// A compressor with the buffers for one frame.
 pub(crate) struct FrameCompressor {
     compressor: Compressor<'static>,
     pub(super) plain: Vec<u8>,
@@ -19,12 +19,12 @@ impl FrameCompressor {
     pub(crate) fn new() -> Result<Self> {
         let plain = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
         let mut compressor = Compressor::new(limits::PAGE_ZSTD_LEVEL).map_err(uncompressed)?;
-        // For whoever downloads the file compressed: it sees by itself that it got what was written.
+        // A client that downloads the compressed file can verify it.
         compressor.include_checksum(true).map_err(uncompressed)?;
         Ok(Self { compressor, plain, compressed: Vec::new() })
     }
 
-    /// False when a long record has made it larger than it has to be.
+    /// False when a long record has made its buffers larger than usual.
     pub(crate) fn is_of_usual_size(&self) -> bool {
         self.plain.capacity() <= 2 * limits::PAGE_FRAME_BYTES
     }
@@ -37,7 +37,7 @@ impl FrameCompressor {
     }
 }
 
-/// CompressorPool that nobody uses, at most as many as one page takes: to make one takes as long as to pack a frame.
+/// Idle compressors, at most as many as one page takes.
 #[derive(Clone, Default)]
 pub(crate) struct CompressorPool(Arc<std::sync::Mutex<Vec<FrameCompressor>>>);
 
@@ -53,7 +53,7 @@ impl CompressorPool {
         }
     }
 
-    /// CompressorPool are put there and taken whole, so that a panic elsewhere leaves them whole.
+    /// The idle compressors. They are added and removed whole, so the list is intact even after a panic elsewhere.
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<FrameCompressor>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

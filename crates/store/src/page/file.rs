@@ -1,27 +1,25 @@
 //! Page files: the log as it is downloaded, in compressed frames.
 //!
-//! The plain bytes are cut into frames of one mebibyte, each compressed on its own. Together the frames are one zstd
-//! stream, so the file can be sent as it is; and with their lengths, which the catalog keeps, any range of the plain
-//! bytes is found without decompressing what is before it.
+//! The plain bytes are cut into frames of one mebibyte, each compressed on its own. All frames together are one zstd
+//! stream, so the file can be sent as it is; with the lengths of the frames, which the catalog keeps, any range of
+//! the plain bytes is found without decompressing what is before it.
 //!
-//! Where the bucket makes the links, the file lies there as it is downloaded, not compressed.
+//! Where the bucket signs the links, the file is stored as it is downloaded, not compressed.
 //!
-//! With the lengths the catalog keeps a digest of each frame, which is compared before any of its bytes are served. A
-//! file that is damaged is built again from the log, and what was to be read is read from the new one.
+//! The catalog also keeps a digest of each frame, which is verified before any of its bytes are served. A damaged
+//! file is built again from the log, and the read continues with the new file.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::{Array, Int32Array, StringArray};
 use az::SaturatingAs;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt};
-use runlog_model::text::TextLine;
-use runlog_model::{FileFormat, Timestamp};
+use runlog_model::FileFormat;
 use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
 use tokio::io::AsyncWriteExt;
@@ -34,8 +32,8 @@ use crate::log::merge::RecordBlock;
 use crate::objects::keys::PageForm;
 use crate::page::builders::Pages;
 use crate::page::compressor::FrameCompressor;
+use crate::page::format::{JsonColumns, write_text};
 use crate::page::types::PageFile;
-use crate::segment::reader::{RecordValues, TextColumn, ValueColumns};
 
 /// Writes a page file as an object.
 pub(crate) struct PageFileWriter {
@@ -46,7 +44,7 @@ pub(crate) struct PageFileWriter {
     records: u64,
 }
 
-/// Some records of a page file that follow each other, formatted and cut into frames.
+/// Consecutive records of a page file, formatted and cut into frames.
 #[derive(Default)]
 pub(crate) struct PageFrames {
     cut: Vec<(Frame, Bytes)>,
@@ -56,34 +54,34 @@ pub(crate) struct PageFrames {
 /// Formats records and cuts them into frames.
 pub(crate) struct FrameCutter {
     form: PageForm,
-    /// The first record of the file is among them.
+    /// True when the first record of the file is among them.
     is_begin: bool,
     compressor: FrameCompressor,
     frames: PageFrames,
 }
 
-/// What a frame is like.
+/// The length and digest of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
-    /// Its length when it is unpacked. Unit: bytes.
+    /// Its decompressed length. Unit: bytes.
     plain: u32,
-    /// Its length in the object: the same where it is not compressed. Unit: bytes.
+    /// Its length in the object: the same if it is not compressed. Unit: bytes.
     stored: u32,
-    /// The first bytes of the SHA-256 of what is stored; none in files of earlier versions.
+    /// The first bytes of the SHA-256 of the stored bytes; `None` in files of earlier versions.
     digest: Option<FrameDigest>,
 }
 
 type FrameDigest = [u8; 8];
 
-/// What the catalog keeps of a page file that is complete.
+/// What the catalog keeps of a complete page file.
 pub(crate) struct WrittenPage {
     pub(crate) records: u64,
     pub(crate) plain_bytes: u64,
     /// Length of the object.
     pub(crate) stored_bytes: u64,
-    /// Lengths of the compressed frames, as earlier versions read them; empty when it is not compressed.
+    /// Lengths of the compressed frames, for earlier versions; empty when the file is not compressed.
     pub(crate) frames: Vec<u8>,
-    /// The same of all frames, and their digests.
+    /// Lengths and digests of all frames.
     pub(crate) checks: Vec<u8>,
 }
 
@@ -148,7 +146,7 @@ impl PageFileWriter {
         Self { form, object, frames: Vec::new(), plain_bytes: 0, records: 0 }
     }
 
-    /// Adds what comes next; its last frame is cut.
+    /// Adds the next frames; the last of them is complete.
     pub(crate) async fn write(&mut self, next: PageFrames) -> Result<()> {
         self.records += next.records;
         for (frame, bytes) in next.cut {
@@ -159,7 +157,7 @@ impl PageFileWriter {
         Ok(())
     }
 
-    /// What stands after the last record, to be written then.
+    /// The frames that end the file.
     pub(crate) fn end(&self, compressor: FrameCompressor) -> Result<(PageFrames, FrameCompressor)> {
         let mut end = FrameCutter::new(self.form, false, compressor);
         if self.form.format == FileFormat::Json {
@@ -168,7 +166,7 @@ impl PageFileWriter {
         end.finish()
     }
 
-    /// When this returns, the object is complete.
+    /// Completes the object.
     pub(crate) async fn finish(mut self) -> Result<WrittenPage> {
         self.object
             .shutdown()
@@ -185,200 +183,24 @@ impl PageFileWriter {
     }
 }
 
-/// The texts of records, ready to be written as JSON.
-struct JsonColumns<'a> {
-    /// Up to the message, and after it.
-    before: Vec<JsonColumn<'a>>,
-    message: JsonColumn<'a>,
-    after: Vec<JsonColumn<'a>>,
-    /// The further fields; none when no record has some, and the brace at the end stands in `after`.
-    extra: Option<&'a TextColumn>,
-}
-
-/// Members of records: as they are written, such as `,"severity":"INFO","logType":"JOB"`, or the texts of one column.
-enum JsonColumn<'a> {
-    Texts { name: &'static str, texts: &'a TextColumn },
-    Members(Members),
-}
-
-/// Each group of members that occurs, once, and for each row which it is.
-struct Members {
-    rows: Vec<u32>,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-/// Most groups of members that columns may have together. Unit: groups.
-const MEMBERS_MAX: usize = 4_096;
-
-impl<'a> JsonColumns<'a> {
-    /// For so many rows.
-    fn new(values: &'a ValueColumns, rows: usize) -> Self {
-        // Members are made for all rows that were read: of logs whose slices overlap, a few of these come at a time.
-        let is_few = rows.saturating_mul(8) < values.severity.len();
-        let names = |columns: &[(&'static str, &'a TextColumn)]| {
-            let mut joined: Vec<JsonColumn<'a>> = Vec::new();
-            for (name, texts) in columns {
-                let column = JsonColumn::new(name, texts, is_few);
-                match (joined.last_mut(), column) {
-                    (Some(JsonColumn::Members(before)), JsonColumn::Members(after))
-                        if before.ends.len() * after.ends.len() <= MEMBERS_MAX =>
-                    {
-                        *before = before.followed_by(&after);
-                    }
-                    (_, column) => joined.push(column),
-                }
-            }
-            joined
-        };
-        let mut after = names(&[
-            (",\"bundleName\":", &values.bundle_name),
-            (",\"bundleVersion\":", &values.bundle_version),
-            (",\"podName\":", &values.pod_name),
-        ]);
-        let mut extra = Some(&values.extra);
-        if values.extra.is_empty()
-            && let Some(JsonColumn::Members(last)) = after.last_mut()
-        {
-            *last = last.followed_by(&Members::end(last.rows.len()));
-            extra = None;
-        }
-        Self {
-            before: names(&[(",\"severity\":", &values.severity), (",\"logType\":", &values.log_type)]),
-            message: JsonColumn::new(",\"logMessage\":", &values.message, is_few),
-            after,
-            extra,
-        }
-    }
-
-    /// One record as one line of JSON, from its time on, without a line break at its end.
-    fn write(&self, out: &mut Vec<u8>, epoch_ms: i64, row: usize) {
-        out.extend_from_slice(itoa::Buffer::new().format(epoch_ms).as_bytes());
-        self.before.iter().for_each(|column| column.write(out, row));
-        self.message.write(out, row);
-        self.after.iter().for_each(|column| column.write(out, row));
-        let Some(extra) = self.extra else { return };
-        match extra.text(row).and_then(|extra| extra.strip_prefix('{')).filter(|fields| *fields != "}") {
-            Some(fields) => {
-                out.push(b',');
-                out.extend_from_slice(fields.as_bytes());
-            }
-            None => out.push(b'}'),
-        }
-    }
-}
-
-impl<'a> JsonColumn<'a> {
-    fn new(name: &'static str, texts: &'a TextColumn, is_few: bool) -> Self {
-        match texts {
-            _ if is_few => Self::Texts { name, texts },
-            TextColumn::Plain(_) => Self::Texts { name, texts },
-            TextColumn::Coded { keys, texts } => Self::Members(Members::new(name, keys, texts)),
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>, row: usize) {
-        match self {
-            Self::Texts { name, texts } => {
-                if let Some(text) = texts.text(row) {
-                    out.extend_from_slice(name.as_bytes());
-                    write_json_text(out, text);
-                }
-            }
-            Self::Members(members) => out.extend_from_slice(members.group(members.rows[row])),
-        }
-    }
-}
-
-impl Members {
-    /// One member; the last group is that of the rows without a text.
-    fn new(name: &str, keys: &Int32Array, texts: &StringArray) -> Self {
-        let mut members = Self { rows: Vec::new(), bytes: Vec::new(), ends: Vec::new() };
-        for text in texts {
-            members.bytes.extend_from_slice(name.as_bytes());
-            write_json_text(&mut members.bytes, text.unwrap_or_default());
-            members.ends.push(members.bytes.len());
-        }
-        let none = texts.len().saturating_as::<u32>();
-        if keys.null_count() == 0 {
-            members.rows.extend(keys.values().iter().map(|key| (*key).saturating_as::<u32>()));
-        } else {
-            members.ends.push(members.bytes.len());
-            members.rows.extend(keys.iter().map(|key| key.map_or(none, |key| key.saturating_as::<u32>())));
-        }
-        members
-    }
-
-    /// The brace after the last member of so many records.
-    fn end(records: usize) -> Self {
-        Self { rows: vec![0; records], bytes: b"}".to_vec(), ends: vec![1] }
-    }
-
-    /// Both, one after the other.
-    fn followed_by(&self, after: &Self) -> Self {
-        let width = after.ends.len().saturating_as::<u32>();
-        let rows = self.rows.iter().zip(&after.rows).map(|(before, after)| before * width + after).collect();
-        let mut joined = Self { rows, bytes: Vec::new(), ends: Vec::new() };
-        for first in 0..self.ends.len().saturating_as::<u32>() {
-            for second in 0..width {
-                joined.bytes.extend_from_slice(self.group(first));
-                joined.bytes.extend_from_slice(after.group(second));
-                joined.ends.push(joined.bytes.len());
-            }
-        }
-        joined
-    }
-
-    fn group(&self, number: u32) -> &[u8] {
-        let number = number as usize;
-        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[number]]
-    }
-}
-
-fn write_json_text(out: &mut Vec<u8>, text: &str) {
-    // Without an early end the compiler looks at many bytes at a time.
-    let has_escapes = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
-    if has_escapes {
-        // Writing into memory does not fail.
-        let _ = serde_json::to_writer(out, text);
-    } else {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    }
-}
-
-fn write_text(out: &mut Vec<u8>, epoch_ms: i64, body: RecordValues<'_>) {
-    let line = TextLine {
-        time: Timestamp::clamped(epoch_ms),
-        severity: body.severity,
-        log_type: body.log_type,
-        bundle_name: body.bundle_name,
-        message: body.message,
-    };
-    // Writing into memory does not fail.
-    let _ = line.write_to(out);
-}
-
 /// An open page file: its bytes plain, any range of them, or compressed as they are.
 ///
-/// What is damaged is never given. It is built again from the log, once, and read from the new file; where that cannot
-/// be, the error names the object.
+/// Damaged bytes are never returned. A damaged file is built again from the log, once, and read from the new file; if
+/// that is impossible, the error names the object.
 #[derive(Clone)]
 pub struct PageReader {
     /// Length of the plain file. Unit: bytes.
     pub plain_bytes: u64,
-    /// Length of the compressed file, none when it does not lie compressed. Unit: bytes.
+    /// Length of the compressed file; `None` when it is not stored compressed. Unit: bytes.
     pub zstd_bytes: Option<u64>,
-    /// The form of the file.
+    /// The format of the file.
     pub format: FileFormat,
-    /// Names the content: the same tag, the same bytes.
+    /// Identifies the content: the same tag means the same bytes.
     pub etag: String,
     pages: Pages,
     object_key: Path,
     frames: Arc<[Frame]>,
-    /// True when it was just built in the place of one that was damaged.
+    /// True when it was just built again in place of a damaged one.
     is_rebuilt: bool,
 }
 
@@ -393,7 +215,7 @@ struct PageFileRow {
     attempts: i64,
 }
 
-/// The part of one frame that a range of the plain bytes needs.
+/// The part of a frame that a range of the plain bytes needs.
 #[derive(Debug, Clone)]
 struct FramePart {
     frame: Frame,
@@ -403,8 +225,8 @@ struct FramePart {
 }
 
 impl Pages {
-    /// Opens a page file that was built; none when there is no such file any more. One that the machine lost when it went
-    /// down is built anew first.
+    /// Opens a built page file; `None` when there is no such file any more. A file that was lost in a crash of the
+    /// machine is built again first.
     pub async fn open_page(&self, key: &str) -> Result<Option<PageReader>> {
         let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
         let object_key = row.object_key.clone();
@@ -424,10 +246,10 @@ impl Pages {
         }
     }
 
-    /// Has a file built again in the place of one that is damaged or lost, and opens it.
+    /// Builds a damaged or lost file again, and opens it.
     async fn rebuilt_page(&self, key: &str, lost: &Path, damage: Error) -> Result<PageReader> {
         warn!(page.key = key, error = %damage, "a log file is damaged, and is built again from the log");
-        self.build_again(key, lost).await?;
+        self.requeue_page(key, lost).await?;
         let waiting = async {
             loop {
                 let mut built = self.builds().subscribe();
@@ -439,7 +261,7 @@ impl Pages {
                     None if has_failed => return Err(damage),
                     None => {}
                 }
-                self.build_if_wanted(key).await;
+                self.build_if_needed(key).await;
                 let _ = tokio::time::timeout(LOOK_AGAIN, built.recv()).await;
             }
         };
@@ -486,8 +308,8 @@ impl Pages {
         }))
     }
 
-    /// What is wrong with a page file that was built, found by reading it whole; nothing when it is as it was written.
-    pub(crate) async fn problem_of_page(&self, key: &str) -> Result<Option<String>> {
+    /// Reads a built page file completely and returns what is wrong with it; `None` when it is intact.
+    pub(crate) async fn find_page_damage(&self, key: &str) -> Result<Option<String>> {
         let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
         let page = match self.reader_of(key, row) {
             Ok(Some(page)) => page,
@@ -515,19 +337,19 @@ impl Pages {
         Ok(None)
     }
 
-    /// Has a page file built again that is damaged, or whose checks in the catalog are.
+    /// Queues a page file again that is damaged, or whose checks in the catalog are.
     pub(crate) async fn rebuild_page(&self, key: &str) -> Result<()> {
         let lost = self.page_file_row(key).await?.and_then(|row| row.object_key);
         match lost {
-            Some(lost) => self.build_again(key, &Path::from(lost)).await,
+            Some(lost) => self.requeue_page(key, &Path::from(lost)).await,
             None => Ok(()),
         }
     }
 }
 
 impl Pages {
-    /// A link to a file, by the bucket it lies in, for a time. None when links lead to Runlog, or when the file lies
-    /// compressed, because it was built when they did.
+    /// A temporary link to a file, signed by its bucket. `None` when links lead to Runlog, or when the file is stored
+    /// compressed because it was built when they did.
     pub async fn page_link(&self, file: &PageFile, life: Duration) -> Result<Option<Url>> {
         if !self.core.settings().links_by_bucket {
             return Ok(None);
@@ -545,11 +367,11 @@ impl Pages {
     }
 }
 
-/// Bytes of a page file as they come.
+/// The bytes of a page file, as a stream.
 pub type PageBytes = BoxStream<'static, Result<Bytes>>;
 
 impl PageReader {
-    /// A range of the plain bytes. What is past the end is left out.
+    /// A range of the plain bytes. The part past the end is ignored.
     pub fn plain(self, range: Range<u64>) -> PageBytes {
         let page = Arc::new(self);
         stream::iter(parts_of(&page.frames, range))
@@ -562,12 +384,13 @@ impl PageReader {
             .boxed()
     }
 
-    /// The same, begun: its first bytes are there, so that whoever asked can still be told that they cannot be read.
+    /// Like [`plain`](Self::plain), with the first bytes read, so that the caller can still report an error.
     pub async fn begin_plain(self, range: Range<u64>) -> Result<PageBytes> {
         begun(self.plain(range)).await
     }
 
-    /// The whole file as one zstd stream, begun, and its length. None when it does not lie compressed.
+    /// The whole file as one zstd stream, with the first bytes read, and its length. `None` when it is not stored
+    /// compressed.
     pub async fn begin_zstd(self) -> Result<Option<(u64, PageBytes)>> {
         let Some(length) = self.zstd_bytes else { return Ok(None) };
         match begun(self.clone().zstd()).await {
@@ -580,8 +403,8 @@ impl PageReader {
         }
     }
 
-    /// The whole file as one zstd stream. Where it is damaged it ends with an error: one that is built again may be cut
-    /// into other frames.
+    /// The whole file as one zstd stream. It ends with an error if the file is damaged: a new file may have other
+    /// frames.
     fn zstd(self) -> PageBytes {
         let page = Arc::new(self);
         let parts = parts_of(&page.frames, 0..page.plain_bytes);
@@ -594,7 +417,7 @@ impl PageReader {
                         && damage.kind() == ErrorKind::Corrupt
                     {
                         error!(error = damage as &dyn std::error::Error, "a download is broken off");
-                        page.pages.build_again(&page.etag, &page.object_key).await?;
+                        page.pages.requeue_page(&page.etag, &page.object_key).await?;
                     }
                     stored
                 }
@@ -603,7 +426,7 @@ impl PageReader {
             .boxed()
     }
 
-    /// A part of the plain bytes, of the file or of the one that was built in its place.
+    /// A part of the plain bytes, of this file or of the one that replaced it.
     async fn part(&self, part: FramePart) -> Result<Bytes> {
         match self.intact_plain(&part).await {
             Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_rebuilt => {
@@ -647,7 +470,7 @@ impl PageReader {
         }
     }
 
-    /// The length of the object; none when it is gone.
+    /// The length of the object; `None` when it does not exist.
     async fn stored_length(&self) -> Result<Option<u64>> {
         match self.pages.core.objects().head(&self.object_key).await {
             Ok(found) => Ok(Some(found.size)),
@@ -660,24 +483,24 @@ impl PageReader {
         Error::corrupt(format!("page file {} {how}", self.object_key))
     }
 
-    /// The file that was built in the place of this one, which is damaged or lost.
+    /// The file that was built in place of this one, which is damaged or lost.
     async fn rebuilt(&self, damage: Error) -> Result<Self> {
         let again = self.pages.rebuilt_page(&self.etag, &self.object_key, damage.clone()).await?;
-        // The same records give the same bytes; what has begun goes on with them.
+        // The same records give the same bytes, so the download can continue with the new file.
         if again.plain_bytes == self.plain_bytes { Ok(again) } else { Err(damage) }
     }
 }
 
-/// How often a page that is built again is looked for, where another node may build it.
+/// How often to check for a page that another node may be building again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// The same stream, once its first bytes are there.
+/// The same stream, with its first bytes read.
 async fn begun(mut bytes: PageBytes) -> Result<PageBytes> {
     let first = bytes.try_next().await?;
     Ok(stream::iter(first.map(Ok)).chain(bytes).boxed())
 }
 
-/// A part of the plain bytes of a frame; none when it is damaged.
+/// A part of the plain bytes of a frame; `None` when it is damaged.
 fn decompress(frame: &[u8], plain_bytes: usize, part: Range<usize>) -> Option<Bytes> {
     let plain = Bytes::from(zstd::bulk::decompress(frame, plain_bytes).ok()?);
     (plain.len() == plain_bytes).then(|| plain.slice(part))
@@ -693,7 +516,7 @@ fn stored_bytes(frames: &[Frame]) -> u64 {
     frames.iter().map(|frame| u64::from(frame.stored)).sum()
 }
 
-/// Frames as the catalog keeps them: see the column `checks`.
+/// Frames as the catalog stores them: see the column `checks`.
 fn checks_of(frames: &[Frame]) -> Vec<u8> {
     let mut checks = Vec::with_capacity(frames.len() * CHECK_BYTES + 32);
     for frame in frames {
@@ -706,7 +529,7 @@ fn checks_of(frames: &[Frame]) -> Vec<u8> {
     checks
 }
 
-/// What a frame takes in them. Unit: bytes.
+/// The length of a frame in the column `checks`. Unit: bytes.
 const CHECK_BYTES: usize = 16;
 
 /// None when they are damaged.
@@ -729,7 +552,7 @@ fn frames_of(bytes: &[u8]) -> Vec<Frame> {
     bytes.chunks_exact(8).map(frame).collect()
 }
 
-/// PageRows of a file of an earlier version that is not compressed.
+/// Blocks of an uncompressed file of an earlier version.
 fn unchecked_pieces(bytes: u64) -> Vec<Frame> {
     let step = limits::PAGE_FRAME_BYTES as u64;
     let piece = |start: u64| {
@@ -792,55 +615,6 @@ mod tests {
             for length in 0..checks.len() {
                 assert_eq!(frames_of_checks(&checks[..length]), None, "{length} bytes");
             }
-        }
-    }
-
-    #[test]
-    fn texts_are_escaped_as_json_has_it() {
-        let every_byte: String = (0..0x180).filter_map(char::from_u32).collect();
-        for text in ["", "plain", "a \"b\" \\c", "\u{0}\u{1f}\u{7f}", &every_byte] {
-            let mut out = Vec::new();
-            write_json_text(&mut out, text);
-            assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string(text).unwrap());
-        }
-    }
-
-    #[test]
-    fn a_record_is_one_line_of_json_however_its_texts_are_kept() {
-        let none = || TextColumn::Plain(StringArray::new_null(2));
-        let severity = StringArray::from(vec![Some("INFO"), None]);
-        let coded = TextColumn::Coded {
-            keys: Int32Array::from(vec![Some(1), None]),
-            texts: StringArray::from(vec!["WARN", "INFO"]),
-        };
-        let job = TextColumn::Coded { keys: Int32Array::from(vec![0, 0]), texts: StringArray::from(vec!["JOB"]) };
-        let jobs = TextColumn::Plain(StringArray::from(vec!["JOB", "JOB"]));
-        let some = || TextColumn::Plain(StringArray::from(vec![Some(r#"{"n":1}"#), None]));
-        let no_pod =
-            TextColumn::Coded { keys: Int32Array::new_null(2), texts: StringArray::from(Vec::<String>::new()) };
-        let forms = [
-            (TextColumn::Plain(severity), jobs, none(), some()),
-            (coded.clone(), job.clone(), no_pod.clone(), some()),
-            (coded, job, no_pod, none()),
-        ];
-        for (severity, log_type, pod_name, extra) in forms {
-            let end = if extra.is_empty() { "}" } else { r#","n":1}"# };
-            let values = ValueColumns {
-                severity,
-                log_type,
-                message: TextColumn::Plain(StringArray::from(vec!["a\n\"b\"", ""])),
-                bundle_name: none(),
-                bundle_version: none(),
-                pod_name,
-                extra,
-            };
-            let mut out = Vec::new();
-            let columns = JsonColumns::new(&values, 2);
-            columns.write(&mut out, 7, 0);
-            columns.write(&mut out, -1, 1);
-            let first = r#"7,"severity":"INFO","logType":"JOB","logMessage":"a\n\"b\"""#;
-            let expected = format!(r#"{first}{end}-1,"logType":"JOB","logMessage":""}}"#);
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }
 }

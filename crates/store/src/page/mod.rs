@@ -4,5 +4,6 @@ pub(crate) mod build;
 pub(crate) mod builders;
 pub(crate) mod compressor;
 pub(crate) mod file;
+mod format;
 pub(crate) mod request;
 pub(crate) mod types;

@@ -1,4 +1,4 @@
-//! Pages: a caller asks for one, gets a token, and later the file.
+//! Requests for pages: a caller asks for a page, gets a token, and later the file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::parts::Runs;
 use crate::tables::audit::AuditWrite;
 use crate::{limits, secret};
 
-/// A token, and how far its file is: `attempts` is none where there is no file any more.
+/// A token and the state of its file: `attempts` is `None` when the file does not exist any more.
 #[derive(FromRow)]
 struct TokenRow {
     page_key: String,
@@ -40,13 +40,13 @@ struct TokenRow {
 }
 
 impl Pages {
-    /// Finds where the page ends and has its file built. `NotFound`: no such run.
+    /// Determines where the page ends and queues its file. `NotFound`: no such run.
     pub async fn request_page(&self, request: &PageRequest) -> Result<PageTicket> {
         self.request_page_with(request, |_| None).await
     }
 
-    /// The same for someone who leaves an entry in the audit log: the page, its token and the entry are written in one
-    /// transaction, or none of them is and there is an error.
+    /// Like [`request_page`](Self::request_page), with an audit entry: the page, its token and the entry are written
+    /// in one transaction.
     pub async fn request_audited_page(
         &self,
         request: &PageRequest,
@@ -73,7 +73,7 @@ impl Pages {
             false => self.builds().try_acquire_builder(),
         };
         let claimed_until = builder.as_ref().map(|_| lease_now.plus_millis(limits::PAGE_LEASE_MS));
-        let mut wanted = WantedPage {
+        let mut wanted = RequestedPage {
             key,
             page,
             format: request.format,
@@ -91,7 +91,7 @@ impl Pages {
         };
         let (settled, log_records) = (Runs::new(&self.core).is_settled(&run), run.records);
         let ticket = PageTicket { token, records: cut.records, end: cut.end, settled, log_records };
-        // From here on nothing hangs on the caller: what is handed over below is told by the commit itself.
+        // From here on the caller may be cancelled: the commit itself hands the page to its builder.
         wanted.accepted = builder.map(|builder| self.builds().enqueue(builder, wanted.to_build(trace)));
         let entry = entry(&ticket).map(|entry| Box::new(AuditWrite(entry)) as Box<dyn GroupedWrite>);
         // One wait for the disk serves both.
@@ -101,9 +101,9 @@ impl Pages {
         Ok(ticket)
     }
 
-    /// How far the file of a token is; when it is not there yet, looks again for so long, and answers as soon as it is.
+    /// Returns the state of the file of a token; if it is not ready, waits for at most `wait`.
     ///
-    /// `NotFound`: unknown, or the token of another run. `Expired`: past its hour.
+    /// `NotFound`: unknown, or the token of another run. `Expired`: older than an hour.
     pub async fn page_status(&self, run_id: RunId, token: &str, wait: Duration) -> Result<PageStatus> {
         let mut built = self.builds().subscribe();
         let row = self.token_row(run_id, token).await?;
@@ -118,7 +118,7 @@ impl Pages {
         self.file_status(&self.token_row(run_id, token).await?).await
     }
 
-    /// Pages that are kept for longer than until then are those somebody may still ask for: their last token is good.
+    /// Pages with a later `keep_until` have a valid token.
     pub(crate) fn tokens_valid_until(&self) -> Timestamp {
         self.core.now().plus_millis(2 * self.core.settings().page_life_ms)
     }
@@ -168,14 +168,14 @@ impl Pages {
         })
     }
 
-    /// Where a page ends, and the rows that were looked at or passed over for that.
+    /// Where a page ends, and the rows that were emitted or skipped to find that.
     async fn cut(&self, scope: Scope) -> Result<(PageCut, MergeTrace)> {
         let mut merge = Merge::with_trace(&self.core, scope);
         let mut cutter = PageCutter::new(self.core.settings().page_records_max);
         loop {
             // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
             // ends at a whole second when it can.
-            cutter.pass(merge.skip_whole_slices(cutter.room(), Some(has_whole_second)).await?);
+            cutter.pass(merge.skip_whole_slices(cutter.room(), Some(spans_second_boundary)).await?);
             let Some(row_run) = merge.next().await? else { return Ok((cutter.complete(), merge.into_trace())) };
             for time in row_run.times() {
                 if let Some(cut) = cutter.take(Timestamp::clamped(time), 1) {
@@ -186,8 +186,8 @@ impl Pages {
     }
 }
 
-/// A page that is wanted, once for every content, and the token of who may ask for it.
-pub(crate) struct WantedPage {
+/// A requested page, once for each content, and the token of the caller.
+pub(crate) struct RequestedPage {
     key: String,
     page: Scope,
     format: FileFormat,
@@ -196,16 +196,16 @@ pub(crate) struct WantedPage {
     file_name: String,
     token_hash: String,
     wanted_at: Timestamp,
-    /// None when it is left to whoever looks for work.
+    /// `None` when any builder may claim it.
     claimed_until: Option<Timestamp>,
     expires_at: Timestamp,
     keep_until: Timestamp,
     builds: Arc<PageBuilds>,
-    /// Where a builder has begun it, and waits to be told that its row is there: dropped, its file is given up.
+    /// Tells the builder that has started it that its row is committed; when dropped, the builder abandons the file.
     accepted: Option<oneshot::Sender<()>>,
 }
 
-impl GroupedWrite for WantedPage {
+impl GroupedWrite for RequestedPage {
     fn order(&self) -> Option<&str> {
         Some(&self.key)
     }
@@ -214,17 +214,17 @@ impl GroupedWrite for WantedPage {
         Box::pin(self.write(connection))
     }
 
-    /// Has its file built, now that its row is there.
+    /// Publishes the page to its builder, now that its row is committed.
     fn committed(self: Box<Self>) {
         match self.accepted {
-            // A builder that is gone has left the page to the next one.
+            // A builder that is gone has left the page to another one.
             Some(accepted) => drop(accepted.send(())),
             None => self.builds.notify(),
         }
     }
 }
 
-impl WantedPage {
+impl RequestedPage {
     fn to_build(&self, trace: MergeTrace) -> PageToBuild {
         let Self { ref key, page, format, order, records, .. } = *self;
         PageToBuild { key: key.clone(), page, format, order, records, attempts_away: 0, trace: Some(trace) }
@@ -269,11 +269,11 @@ impl WantedPage {
 }
 
 /// True when a second begins between two records of the slice.
-fn has_whole_second(slice: &Slice) -> bool {
+fn spans_second_boundary(slice: &Slice) -> bool {
     (slice.first_time - 1).div_euclid(1000) != (slice.last_time - 1).div_euclid(1000)
 }
 
-/// The range of the page itself: from right after the cut to the end of the asked range.
+/// The range of the page itself: from after the cut to the end of the requested range.
 fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
     match end {
         PageEnd::Complete => asked,
@@ -281,7 +281,7 @@ fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
     }
 }
 
-/// Names a page by what is in it.
+/// Identifies a page by its contents.
 fn page_key(page: Scope, format: FileFormat, order: RecordOrder) -> String {
     let (first_ms, last_ms) = (page.range.first_ms(), page.range.last_ms());
     let (run_id, epoch, arrivals) = (page.run_id, page.state.log_epoch, page.arrivals);

@@ -1,6 +1,6 @@
-//! Rows of the catalog as columns: runs, tasks and deliveries, for questions that no list of the API answers.
+//! Views of the catalog as columns: runs, tasks and deliveries, for SQL queries.
 //!
-//! What can be asked for is named here, column by column; how the catalog keeps it stays inside.
+//! The columns that can be selected are defined here; how the catalog stores them stays inside.
 
 use std::sync::Arc;
 
@@ -20,31 +20,31 @@ use crate::error::Result;
 use crate::limits;
 use crate::parts::Query;
 
-/// A kind of rows.
+/// A view of the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CatalogView {
-    /// One for each run.
+    /// A row for each run.
     Runs,
-    /// One for each task.
+    /// A row for each task.
     Tasks,
-    /// One for each run and each sink that it is delivered to.
+    /// A row for each run and each sink that it is delivered to.
     Deliveries,
 }
 
 /// A column of a [`CatalogView`].
 #[derive(Debug, Clone, Copy)]
 pub struct ViewColumn {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// What it holds.
+    /// Its type.
     pub kind: ViewColumnType,
-    /// False when every row has it.
+    /// False when every row has a value.
     pub may_be_null: bool,
-    /// How the catalog says it.
+    /// Its SQL expression in the catalog.
     sql: &'static str,
 }
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ViewColumnType {
     /// A text.
@@ -57,12 +57,12 @@ pub enum ViewColumnType {
     Flag,
 }
 
-/// What a row has to be, in one column.
+/// A condition on one column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ViewCondition {
-    /// One of these texts.
+    /// Equal to one of these texts.
     Texts(Vec<String>),
-    /// A number, or epoch milliseconds, from here to there, both inside.
+    /// A number, or epoch milliseconds, in this range, both ends included.
     Between(i64, i64),
 }
 
@@ -166,7 +166,7 @@ impl CatalogView {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Runs, Self::Tasks, Self::Deliveries];
 
-    /// What it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Runs => "runs",
@@ -184,7 +184,7 @@ impl CatalogView {
         }
     }
 
-    /// The form of the batches with some of its columns.
+    /// The schema of batches with some of its columns.
     pub fn schema(self, columns: &[usize]) -> SchemaRef {
         let field = |index: &usize| {
             let column = &self.columns()[*index];
@@ -212,7 +212,7 @@ impl CatalogView {
         }
     }
 
-    /// What names a row, by which rows are read on.
+    /// The columns that identify a row and by which reading continues.
     fn key(self) -> &'static [&'static str] {
         match self {
             Self::Runs => &["r.id"],
@@ -229,7 +229,7 @@ impl CatalogView {
     }
 }
 
-/// Rows that are read, some at a time.
+/// Reads rows of a view, in batches.
 pub struct ViewScan {
     core: Core,
     table: CatalogView,
@@ -243,7 +243,7 @@ pub struct ViewScan {
 }
 
 impl Query {
-    /// Begins to read rows of the workspaces that are named, in those columns; all conditions have to hold.
+    /// Begins to read these columns of the rows of some workspaces; all conditions must hold.
     pub fn scan_view(
         &self,
         table: CatalogView,
@@ -258,7 +258,7 @@ impl Query {
 }
 
 impl ViewScan {
-    /// The next rows; none at the end.
+    /// Returns the next rows; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         if self.is_done {
             return Ok(None);

@@ -1,10 +1,10 @@
-//! SearchQuery: records that hold some text, the newest first, quickly enough to type against.
+//! Full-text search: records that contain a text, newest first, fast enough for search as you type.
 //!
-//! The catalog gives the slices that may hold such records, those that end last first. They are read some at a time by
-//! all processors, first few, then more, and as soon as so many records were found that no slice that is left can hold
-//! a newer one, the search ends. What is rare makes it go on until its time is up: it then tells what it has, and how
-//! to go on. Where it went on is a place among the records, not among the slices, so that these may be merged between
-//! one page and the next. Decision 0013 says why there is no index of words.
+//! The catalog lists the slices that may hold such records, those that end last first. All processors read them in
+//! rounds, first of few slices, then of more, and the search ends as soon as it has enough records that no remaining
+//! slice can hold a newer one. A search for something rare ends when its time is up: it then returns what it has
+//! found and a cursor to continue from. The cursor is a position among the records, not among the slices, so slices
+//! may be merged between two pages. Decision 0013 says why there is no word index.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,45 +28,46 @@ use crate::query::scan::plan::{SliceRow, Unit, push_counted, push_run_conditions
 use crate::query::scan::read::{UnitRuns, predicate, rows_together};
 use crate::query::scan::request::ScanFilter;
 use crate::query::search_text::SearchText;
-use crate::segment::reader::{SegmentFile, TextColumn, column};
+use crate::segment::reader::SegmentFile;
+use crate::segment::values::{TextColumn, column};
 
-/// What is searched for. Absent parts ask for all.
+/// A search. An absent field does not restrict it.
 #[derive(Debug, Clone)]
 pub struct SearchQuery {
-    /// What the messages hold.
+    /// The text that messages must contain.
     pub text: SearchText,
     /// Records of runs of these workspaces.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Those of one task.
+    /// Records of this task.
     pub task_id: Option<TaskId>,
-    /// Those of one run.
+    /// Records of this run.
     pub run_id: Option<RunId>,
-    /// Those of these severities.
+    /// Records of these severities.
     pub severities: Option<Vec<Severity>>,
-    /// Those that were logged in this range.
+    /// Records in this range of time.
     pub range: TimeRange,
-    /// Those that come after this place.
+    /// Records after this cursor.
     pub after: Option<SearchCursor>,
-    /// At most so many.
+    /// Most records to return.
     pub limit: usize,
-    /// After how long it tells what it has.
+    /// After how long to return what was found.
     pub time_max: Duration,
-    /// After how many slices it tells what it has; [`limits::SEARCH_SLICES_MAX`] says why there is a bound.
+    /// After how many slices to return what was found; see [`limits::SEARCH_SLICES_MAX`].
     pub slices_max: i64,
 }
 
-/// A place among the records, in the order of a search: newest first.
+/// A position among all records, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SearchCursor {
     /// Epoch milliseconds.
     pub time_ms: i64,
     /// The run.
     pub run_id: RunId,
-    /// The number of the record in its run.
+    /// The arrival number of the record in its run.
     pub arrival: i64,
 }
 
-/// A record that was found.
+/// A record that matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchHit {
     /// Its run.
@@ -81,30 +82,31 @@ pub struct SearchHit {
     pub time: Timestamp,
     /// As it was logged.
     pub severity: Option<String>,
-    /// The whole text.
+    /// The whole message.
     pub message: Option<String>,
 }
 
-/// What a search found, the newest first.
+/// The result of a search, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchPage {
-    /// The records.
+    /// The matching records.
     pub items: Vec<SearchHit>,
-    /// Where to go on; none when there is nothing more.
+    /// Where to continue; `None` at the end.
     pub next: Option<SearchCursor>,
-    /// True when everything down to `next`, or to the end, was looked through because of the limit and not of the time.
+    /// True when everything down to `next`, or to the end, was searched: the search ended because of its limit and
+    /// not because of its time.
     pub is_complete: bool,
-    /// Records that were looked at.
+    /// Records that were examined.
     pub scanned_records: u64,
-    /// Bytes of messages that were looked through.
+    /// Bytes of messages that were examined.
     pub scanned_bytes: u64,
-    /// Records that could not be looked at, because the object that holds them is damaged or gone.
+    /// Records that could not be examined because their object is damaged or missing.
     pub unreadable_records: u64,
     /// Their runs; the first hundred.
     pub unreadable_runs: BTreeSet<RunId>,
 }
 
-/// What the catalog says of a slice, for a search.
+/// A slice's row in the catalog, for a search.
 #[derive(FromRow)]
 struct SearchRow {
     #[sqlx(flatten)]
@@ -112,17 +114,17 @@ struct SearchRow {
     task_name: String,
 }
 
-/// A search that is under way.
-struct Searching {
+/// A search in progress.
+struct SearchState {
     core: Core,
     search: Arc<SearchQuery>,
-    /// What was found, by place.
+    /// The records found so far.
     found: BTreeMap<SearchCursor, HitValues>,
     counts: Arc<Counts>,
-    /// What could not be looked through.
+    /// What could not be searched.
     unreadable: Unreadable,
-    /// Everything after this place was looked through.
-    looked_through: SearchCursor,
+    /// Everything after this cursor was searched.
+    searched_until: SearchCursor,
 }
 
 /// Records of damaged objects.
@@ -138,7 +140,7 @@ struct Counts {
     bytes: AtomicU64,
 }
 
-/// What is kept of a record until the search ends.
+/// The values of a record that are kept until the search ends.
 struct HitValues {
     task_id: String,
     workspace_id: String,
@@ -146,35 +148,35 @@ struct HitValues {
     message: Option<String>,
 }
 
-/// The ends of all places.
-fn first_place() -> SearchCursor {
+/// The first and the last possible cursor.
+fn first_cursor() -> SearchCursor {
     SearchCursor { time_ms: i64::MAX, run_id: RunId::GREATEST, arrival: i64::MAX }
 }
 
-fn last_place() -> SearchCursor {
+fn last_cursor() -> SearchCursor {
     SearchCursor { time_ms: i64::MIN, run_id: RunId::LEAST, arrival: i64::MIN }
 }
 
 impl Query {
-    /// The newest records that fit, from one place on.
+    /// Returns the newest records that match, from a cursor on.
     pub async fn search(&self, search: SearchQuery) -> Result<SearchPage> {
         let begun = Instant::now();
-        let from = search.after.unwrap_or_else(first_place);
+        let from = search.after.unwrap_or_else(first_cursor);
         let search = Arc::new(search);
-        let mut searching = Searching {
+        let mut searching = SearchState {
             core: self.core.clone(),
             search: Arc::clone(&search),
             found: BTreeMap::new(),
             counts: Arc::default(),
             unreadable: Unreadable::default(),
-            looked_through: from,
+            searched_until: from,
         };
         let (mut names, mut seen) = (HashMap::new(), HashSet::new());
         // Most searches end with the first few slices; those that do not ask the catalog for many at a time.
         let many = search.slices_max.max(1);
         let mut slices_max = limits::SEARCH_SLICES_FIRST.min(many);
         loop {
-            let rows = self.slices_newest_first(&search, searching.looked_through, slices_max).await?;
+            let rows = self.slices_newest_first(&search, searching.searched_until, slices_max).await?;
             let is_all = rows.len().saturating_as::<i64>() < slices_max;
             let mut slices = Vec::new();
             for SearchRow { slice, task_name } in rows {
@@ -183,8 +185,8 @@ impl Query {
                     slices.push(slice);
                 }
             }
-            let ended = searching.look_through(slices, is_all, begun, from).await?;
-            if ended || is_all || (slices_max >= many && searching.is_further(from)) {
+            let ended = searching.scan_slices(slices, is_all, begun, from).await?;
+            if ended || is_all || (slices_max >= many && searching.has_progress(from)) {
                 break;
             }
             // Slices may be merged meanwhile, into some that end later: what was seen is left out here, not by the
@@ -194,7 +196,7 @@ impl Query {
         searching.into_page(&names)
     }
 
-    /// Slices that may hold such records before a place, those that end last first.
+    /// Slices that may hold such records before a cursor, those that end last first.
     async fn slices_newest_first(
         &self,
         search: &SearchQuery,
@@ -234,9 +236,9 @@ impl Query {
     }
 }
 
-impl Searching {
-    /// Looks through slices, those that end last first; true when the search is to end with what it has.
-    async fn look_through(
+impl SearchState {
+    /// Searches slices, those that end last first; true when the search must end with what it has.
+    async fn scan_slices(
         &mut self,
         slices: Vec<SliceRow>,
         is_all: bool,
@@ -244,7 +246,7 @@ impl Searching {
         from: SearchCursor,
     ) -> Result<bool> {
         if slices.is_empty() && is_all {
-            self.looked_through = last_place();
+            self.searched_until = last_cursor();
         }
         let threads = self.core.cpu().processors();
         let planned_at = self.core.now();
@@ -252,19 +254,19 @@ impl Searching {
         while !left.is_empty() {
             let (now, later) = left.split_at(at_a_time.min(left.len()));
             let round = Instant::now();
-            self.look_through_round(now.to_vec(), planned_at, threads).await?;
+            self.scan_round(now.to_vec(), planned_at, threads).await?;
             // Of what ends last among the slices that are left, nothing is known; nor beyond the last of them.
-            self.looked_through = match (later.first(), now.last()) {
-                (Some(next), _) => self.looked_through.min(just_after(next.last_time)),
-                (None, _) if is_all => last_place(),
-                (None, Some(last)) => self.looked_through.min(just_after(last.last_time)),
-                (None, None) => self.looked_through,
+            self.searched_until = match (later.first(), now.last()) {
+                (Some(next), _) => self.searched_until.min(just_after(next.last_time)),
+                (None, _) if is_all => last_cursor(),
+                (None, Some(last)) => self.searched_until.min(just_after(last.last_time)),
+                (None, None) => self.searched_until,
             };
-            let certain = self.found.range(self.looked_through..).count();
+            let certain = self.found.range(self.searched_until..).count();
             if certain >= self.search.limit {
                 return Ok(true);
             }
-            if begun.elapsed() >= self.search.time_max && self.is_further(from) {
+            if begun.elapsed() >= self.search.time_max && self.has_progress(from) {
                 return Ok(true);
             }
             if round.elapsed() < limits::SEARCH_ROUND_TIME {
@@ -275,29 +277,24 @@ impl Searching {
         Ok(false)
     }
 
-    /// True when there is progress to end with. Slices that reach over the place where a page begins are looked through
-    /// again by that page: until it is behind all of them, the next one would begin at the same place.
-    fn is_further(&self, from: SearchCursor) -> bool {
-        self.looked_through < from
+    /// True when the search has progressed enough to end. The next page searches slices that overlap its first cursor
+    /// again: it would make no progress if the cursor were not past all of them.
+    fn has_progress(&self, from: SearchCursor) -> bool {
+        self.searched_until < from
     }
 
-    async fn look_through_round(
-        &mut self,
-        mut slices: Vec<SliceRow>,
-        planned_at: Timestamp,
-        threads: usize,
-    ) -> Result<()> {
+    async fn scan_round(&mut self, mut slices: Vec<SliceRow>, planned_at: Timestamp, threads: usize) -> Result<()> {
         slices.sort_by(|a, b| (&a.object_key, a.first_row).cmp(&(&b.object_key, b.first_row)));
         let units = units(slices, planned_at);
         let jobs = units.into_iter().map(|unit| {
             let (core, search, counts) = (self.core.clone(), Arc::clone(&self.search), Arc::clone(&self.counts));
-            async move { look_through_unit(&core, &search, &counts, unit).await }
+            async move { search_unit(&core, &search, &counts, unit).await }
         });
         let mut jobs = stream::iter(jobs).buffer_unordered(threads);
         while let Some(found) = jobs.try_next().await? {
             let found = match found {
-                UnitFound::Records(found) => found,
-                UnitFound::Unreadable(unreadable) => {
+                UnitResult::Records(found) => found,
+                UnitResult::Unreadable(unreadable) => {
                     self.unreadable.add(unreadable);
                     continue;
                 }
@@ -312,11 +309,11 @@ impl Searching {
 
     fn into_page(self, names: &HashMap<String, String>) -> Result<SearchPage> {
         let certain: Vec<(SearchCursor, HitValues)> =
-            self.found.into_iter().rev().take_while(|(place, _)| *place >= self.looked_through).collect();
+            self.found.into_iter().rev().take_while(|(place, _)| *place >= self.searched_until).collect();
         let is_full = certain.len() >= self.search.limit;
         let next = match certain.last() {
             Some((last, _)) if is_full => Some(*last),
-            _ => Some(self.looked_through).filter(|place| *place > last_place()),
+            _ => Some(self.searched_until).filter(|place| *place > last_cursor()),
         };
         let items = certain.into_iter().map(|(place, body)| body.found(place, names)).collect::<Result<_>>()?;
         Ok(SearchPage {
@@ -331,7 +328,7 @@ impl Searching {
     }
 }
 
-/// The place before which are all records that are newer than an instant.
+/// The cursor before which are all records that are newer than an instant.
 fn just_after(time_ms: i64) -> SearchCursor {
     SearchCursor { time_ms: time_ms.saturating_add(1), run_id: RunId::LEAST, arrival: i64::MIN }
 }
@@ -351,10 +348,10 @@ impl HitValues {
     }
 }
 
-/// What looking through a unit came to.
-enum UnitFound {
+/// The result of searching a unit.
+enum UnitResult {
     Records(BTreeMap<SearchCursor, HitValues>),
-    /// Its object is damaged or gone: what other objects hold is still found.
+    /// Its object is damaged or missing: the search continues with other objects.
     Unreadable(Unreadable),
 }
 
@@ -373,31 +370,31 @@ impl Unreadable {
     }
 }
 
-/// The newest records of a unit that fit, as many as the search wants.
-async fn look_through_unit(
+/// The newest matching records of a unit, at most as many as the search returns.
+async fn search_unit(
     core: &Core,
     search: &Arc<SearchQuery>,
     counts: &Arc<Counts>,
     mut unit: Unit,
-) -> Result<UnitFound> {
+) -> Result<UnitResult> {
     if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
         unit.without_deleted(core).await?;
     }
     let error = match find_in_unit(core, search, counts, &unit).await {
-        Ok(found) => return Ok(UnitFound::Records(found)),
+        Ok(found) => return Ok(UnitResult::Records(found)),
         Err(error) => error,
     };
     // The log may have been deleted meanwhile.
     unit.without_deleted(core).await?;
     if unit.slices.is_empty() {
-        return Ok(UnitFound::Records(BTreeMap::new()));
+        return Ok(UnitResult::Records(BTreeMap::new()));
     }
     let error = unit.lost(error);
     if error.damaged_object().is_none() {
         return Err(error);
     }
     warn!(error = &error as &dyn std::error::Error, "a search leaves out records that cannot be read");
-    Ok(UnitFound::Unreadable(Unreadable::of(&unit)))
+    Ok(UnitResult::Unreadable(Unreadable::of(&unit)))
 }
 
 async fn find_in_unit(
@@ -438,7 +435,7 @@ async fn find_in_unit(
     }
 }
 
-/// Adds what fits of some rows, and keeps the newest.
+/// Adds the matching rows, and keeps the newest.
 fn add_newest(
     found: &mut BTreeMap<SearchCursor, HitValues>,
     search: &SearchQuery,

@@ -1,4 +1,5 @@
-//! Records column by column, as they wait for their segment: less memory than records, and no work left to encode them.
+//! Records as columns, waiting for their segment: this takes less memory than records, and no work is left to encode
+//! them.
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrayRef, StringArray, UInt32Array};
@@ -10,16 +11,16 @@ use crate::error::{Error, Result};
 /// Columns after the times: those of a segment from `severity` on.
 const TEXTS: usize = 7;
 
-/// Records of one run that are being gathered, in order of arrival.
+/// Builds columns from records of one run, in order of arrival.
 #[derive(Debug)]
 pub(crate) struct ColumnBuilder {
     times: Vec<i64>,
     texts: [StringBuilder; TEXTS],
-    /// Where the extra fields of a record are written as JSON.
+    /// Buffer for the extra fields of a record as JSON.
     scratch: Vec<u8>,
 }
 
-/// Records of one run, in order of arrival.
+/// Records of one run, in order of arrival, as columns.
 #[derive(Debug)]
 pub(crate) struct RecordColumns {
     /// Epoch milliseconds.
@@ -61,12 +62,12 @@ impl ColumnBuilder {
         Ok(())
     }
 
-    /// What was gathered.
+    /// The columns.
     pub(crate) fn finish(mut self) -> RecordColumns {
         RecordColumns { times: self.times, texts: std::array::from_fn(|index| self.texts[index].finish()) }
     }
 
-    /// What was gathered; the builder is empty again, with room for as much.
+    /// The columns; the builder is empty again, with the same capacity.
     pub(crate) fn take(&mut self) -> RecordColumns {
         let rows = self.times.len();
         let room = |text: &StringBuilder| StringBuilder::with_capacity(rows, text.values_slice().len());
@@ -76,7 +77,7 @@ impl ColumnBuilder {
     }
 }
 
-/// The texts of a record that are columns, but for the extra fields.
+/// The text columns of a record, without the extra fields.
 pub(crate) fn texts_of(record: &Record) -> [Option<&str>; TEXTS - 1] {
     [
         record.severity.as_deref(),
@@ -88,7 +89,7 @@ pub(crate) fn texts_of(record: &Record) -> [Option<&str>; TEXTS - 1] {
     ]
 }
 
-/// Bytes that a record takes in its columns.
+/// The bytes that a record takes in its columns.
 pub(crate) fn memory_of(record: &Record) -> usize {
     let texts: usize = texts_of(record).into_iter().flatten().map(str::len).sum();
     let extra = record.extra.as_ref().map_or(0, |extra| extra.iter().map(memory_of_field).sum());
@@ -111,7 +112,7 @@ fn memory_of_value(value: &Value) -> usize {
     }
 }
 
-/// Columns after each other, as one.
+/// Concatenates columns.
 pub(crate) fn concatenated(parts: &[&RecordColumns]) -> Result<RecordColumns> {
     let times = parts.iter().flat_map(|part| part.times.iter().copied()).collect();
     let mut texts = Vec::with_capacity(TEXTS);

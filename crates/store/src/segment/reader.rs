@@ -1,7 +1,7 @@
 //! Reading segments: some rows of some columns, without the rest.
 //!
-//! A small object is read whole. Of a large one only the bytes of the pages that are needed. What was read to open it is
-//! kept in memory for the next time: objects never change.
+//! A small object is read whole; of a large one, only the bytes of the pages that are needed. What was read to open a
+//! segment is cached in memory: objects never change.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,14 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::objects::checksums::Checks;
 use crate::objects::damage::Damage;
+use crate::segment::values::{KeyColumns, ValueColumns, column, severities, times};
 use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int32Type;
-use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray,
-    TimestampMillisecondArray, UInt32Array,
-};
-use arrow_buffer::OffsetBuffer;
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use az::SaturatingAs;
 use bytes::Bytes;
@@ -35,15 +30,15 @@ use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
-use runlog_model::{Record, Severity, Timestamp};
+use runlog_model::Severity;
 
-/// Opens segments, and keeps those that were opened.
+/// Opens segments, and caches those that were opened.
 pub(crate) struct Segments {
     catalog: Catalog,
     objects: Arc<dyn ObjectStore>,
     cpu: CpuPool,
     damage: Damage,
-    /// By the keys of their objects; as many as fit into a bounded number of bytes.
+    /// By the keys of their objects, up to a bounded number of bytes.
     open: moka::sync::Cache<String, SegmentFile>,
 }
 
@@ -68,31 +63,31 @@ pub(crate) struct SegmentFile {
     cpu: CpuPool,
 }
 
-/// Rows of a segment as they are read: bytes are awaited, and decoded where such work is done.
+/// Reads rows of a segment: bytes are awaited, and decoded on the CPU pool.
 pub(crate) struct RowReader {
     source: Source,
     cpu: CpuPool,
-    /// None after a failure.
+    /// `None` after a failure.
     decoder: Option<(ParquetPushDecoder, Pending)>,
 }
 
 /// What a decoder does next.
 enum Pending {
-    /// It goes on once it has these bytes.
+    /// It needs these bytes to continue.
     Bytes(Vec<Range<u64>>),
     /// It has decoded some rows.
     Rows(RecordBatch),
-    /// It decodes what it has.
+    /// It decodes the bytes that it has.
     More,
     End,
 }
 
-/// Where its bytes are.
+/// Where the bytes of a segment are.
 #[derive(Clone)]
 pub(crate) struct Source {
     key: Path,
     bytes: SourceBytes,
-    /// None when an earlier version wrote the object.
+    /// `None` when an earlier version wrote the object.
     checks: Option<Checks>,
     damage: Damage,
 }
@@ -101,15 +96,6 @@ pub(crate) struct Source {
 enum SourceBytes {
     Memory(Bytes),
     Object { objects: Arc<dyn ObjectStore>, length: u64 },
-}
-
-/// When the records of a slice were logged, and in which order they arrived: row by row.
-#[derive(Debug, Clone)]
-pub(crate) struct KeyColumns {
-    /// Epoch milliseconds, ascending.
-    pub(crate) times: Vec<i64>,
-    /// Numbers in the slice, or in the run when the segment is merged.
-    pub(crate) arrivals: Vec<i64>,
 }
 
 impl SegmentFile {
@@ -125,7 +111,7 @@ impl SegmentFile {
             .await?;
         let whole = async |path: &Path| Ok::<_, Error>(segments.objects.get(path).await?.bytes().await?);
         let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
-            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| segments.damage.note(key, error))?),
+            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| segments.damage.record(key, error))?),
             false => SourceBytes::Object { objects: Arc::clone(&segments.objects), length },
         };
         let mut source = Source { key: path, bytes, checks: None, damage: segments.damage.clone() };
@@ -145,12 +131,12 @@ impl SegmentFile {
         Ok(file)
     }
 
-    /// True when both were opened as one.
+    /// True when both are the same open segment.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.footer.metadata(), other.footer.metadata())
     }
 
-    /// What it keeps in memory. Unit: bytes.
+    /// The memory that it takes. Unit: bytes.
     fn memory_bytes(&self) -> usize {
         let bytes = match &self.source.bytes {
             SourceBytes::Memory(bytes) => bytes.len(),
@@ -165,7 +151,7 @@ impl SegmentFile {
         self.footer.metadata().file_metadata().num_rows().saturating_as::<usize>()
     }
 
-    /// The rows with which its row groups begin.
+    /// The first row of each row group.
     pub(crate) fn row_group_starts(&self) -> Vec<usize> {
         let groups = self.footer.metadata().row_groups().iter();
         let ends = groups.scan(0, |end, group| {
@@ -175,46 +161,46 @@ impl SegmentFile {
         std::iter::once(0).chain(ends).collect()
     }
 
-    /// What a row takes on average, decompressed. Unit: bytes.
+    /// The average decompressed size of a row. Unit: bytes.
     pub(crate) fn row_bytes(&self) -> usize {
         let groups = self.footer.metadata().row_groups();
         let bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
         bytes.saturating_as::<usize>() / self.rows().max(1)
     }
 
-    /// The times of some rows.
+    /// Reads the sort keys of some rows.
     pub(crate) async fn read_keys(&self, rows: Range<usize>) -> Result<KeyColumns> {
         self.read(rows, &["time", "arrival"], |batch| KeyColumns::of(&batch)).await
     }
 
-    /// Everything but the times of some rows.
+    /// Reads everything but the sort keys of some rows.
     pub(crate) async fn read_values(&self, rows: Range<usize>) -> Result<ValueColumns> {
         self.read(rows, &COLUMNS[3..], |batch| ValueColumns::of(&batch)).await
     }
 
-    /// The times of some rows, and everything else but their arrivals.
+    /// Reads the times of some rows, and everything else but their arrivals.
     pub(crate) async fn times_and_values(&self, rows: Range<usize>) -> Result<(Vec<i64>, ValueColumns)> {
         let of = |batch: RecordBatch| Ok((times(&batch)?, ValueColumns::of(&batch)?));
         self.read(rows, &TIME_AND_VALUE_COLUMNS, of).await
     }
 
-    /// The times and severities of some rows; nothing else is read.
+    /// Reads the times and severities of some rows, and nothing else.
     pub(crate) async fn times_and_severities(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<Severity>)> {
         let of = |batch: RecordBatch| Ok((times(&batch)?, severities(&batch)?));
         self.read(rows, &["time", "severity"], of).await
     }
 
-    /// The runs of some rows.
+    /// Reads the runs of some rows.
     pub(crate) async fn run_ids(&self, rows: Range<usize>) -> Result<StringArray> {
         self.read(rows, &COLUMNS[..1], |batch| column::<StringArray>(&batch, "run_id").cloned()).await
     }
 
-    /// Some of its columns, as a condition or a reader names them.
+    /// The projection of some columns, by name.
     pub(crate) fn mask(&self, columns: &[&str]) -> ProjectionMask {
         ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied())
     }
 
-    /// Some columns of some rows, of which those come that pass.
+    /// Reads some columns of those of some rows that pass a filter.
     pub(crate) fn rows_of(
         self,
         rows: Vec<Range<usize>>,
@@ -250,7 +236,7 @@ impl SegmentFile {
         Ok(RowReader { source: self.source.clone(), cpu: self.cpu.clone(), decoder: Some((decoder, pending)) })
     }
 
-    /// What stands in each of some rows of a column of names, or that nothing does, as far as the footer tells.
+    /// The value that all of some rows have in a column of names, if the footer says so.
     fn same_text(&self, rows: &Range<usize>, column: &str) -> Option<Option<String>> {
         let index = COLUMNS.iter().position(|name| *name == column)?;
         let (mut first_row, mut same) = (0, None);
@@ -268,7 +254,7 @@ impl SegmentFile {
         same
     }
 
-    /// Some columns of some rows, as `look` makes of them.
+    /// Reads some columns of some rows, mapped by `look`.
     async fn read<T: Send + 'static>(
         &self,
         rows: Range<usize>,
@@ -308,7 +294,7 @@ impl SegmentFile {
 }
 
 impl RowReader {
-    /// The next rows that pass, as `look` makes of them where they are decoded; none at the end.
+    /// The next rows that pass, mapped by `look` on the CPU pool; `None` at the end.
     pub(crate) async fn next<T, F>(&mut self, look: F) -> Result<Option<T>>
     where
         T: Send + 'static,
@@ -318,7 +304,7 @@ impl RowReader {
         self.advance(move |batch| batch.zip(look.take()).map(|(batch, look)| look(batch)).transpose()).await
     }
 
-    /// All rows that pass, as `look` makes of them where they are decoded.
+    /// All rows that pass, mapped by `look` on the CPU pool.
     async fn all<T, F>(mut self, look: F) -> Result<Option<T>>
     where
         T: Send + 'static,
@@ -335,7 +321,7 @@ impl RowReader {
         .await
     }
 
-    /// Decodes until `work`, which is given what was decoded, and nothing at the end, has a result; none when it has none.
+    /// Decodes until `work` returns a result. It is called with what was decoded, and with nothing at the end.
     async fn advance<T, F>(&mut self, work: F) -> Result<Option<T>>
     where
         T: Send + 'static,
@@ -362,11 +348,11 @@ impl RowReader {
             let decoding = move || loop {
                 let result = match pending {
                     Pending::Bytes(ranges) => {
-                        let at_hand = match fetched.take() {
+                        let in_memory_ranges = match fetched.take() {
                             Some(fetched) => Some(source.checked(&ranges, fetched)?),
-                            None => source.at_hand(&ranges)?,
+                            None => source.in_memory_ranges(&ranges)?,
                         };
-                        let Some(bytes) = at_hand else {
+                        let Some(bytes) = in_memory_ranges else {
                             return Ok((decoder, Pending::Bytes(ranges), work, None));
                         };
                         decoder.push_ranges(ranges, bytes)?;
@@ -420,8 +406,8 @@ impl Source {
         }
     }
 
-    /// The bytes, when they are in memory.
-    fn at_hand(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
+    /// The bytes, if they are in memory.
+    fn in_memory_ranges(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
         match &self.bytes {
             SourceBytes::Memory(bytes) => {
                 ranges.iter().map(|range| part_of(bytes, range)).collect::<Result<_>>().map(Some)
@@ -430,7 +416,7 @@ impl Source {
         }
     }
 
-    /// Bytes around some that are not in memory, as far as they are needed to check them.
+    /// Fetches bytes that are not in memory, with those around them that are needed to verify them.
     async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Fetched>>> {
         let SourceBytes::Object { objects, length } = &self.bytes else { return Ok(None) };
         let around: Vec<Range<u64>> = match &self.checks {
@@ -444,7 +430,7 @@ impl Source {
         Ok(Some(around.into_iter().map(|range| range.start).zip(fetched).collect()))
     }
 
-    /// What is wrong where bytes cannot be had: an object that was cut is not away.
+    /// The error for bytes that cannot be read: a truncated object is damaged, not unavailable.
     async fn failed(&self, error: object_store::Error, length: u64) -> Error {
         let SourceBytes::Object { objects, .. } = &self.bytes else { return error.into() };
         match objects.head(&self.key).await {
@@ -453,7 +439,7 @@ impl Source {
         }
     }
 
-    /// The bytes of ranges that were fetched, when they are those that were written.
+    /// The bytes of fetched ranges, verified.
     fn checked(&self, ranges: &[Range<u64>], fetched: Vec<Fetched>) -> Result<Vec<Bytes>> {
         let one = |(range, (start, bytes)): (&Range<u64>, Fetched)| {
             if let Some(checks) = &self.checks
@@ -473,7 +459,7 @@ impl Source {
         }
     }
 
-    /// Checks the bytes that are in memory.
+    /// Verifies the bytes that are in memory.
     fn check_whole(&self) -> Result<()> {
         match (&self.bytes, &self.checks) {
             (SourceBytes::Memory(bytes), Some(checks)) if !checks.are_of(0, bytes) => Err(not_as_written()),
@@ -481,12 +467,12 @@ impl Source {
         }
     }
 
-    /// A failure, with the object that it is of.
+    /// An error, with the object that caused it.
     fn named(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::Corrupt {
             return error;
         }
-        self.damage.note(self.key.as_ref(), &error);
+        self.damage.record(self.key.as_ref(), &error);
         match error.damaged_object() {
             Some(_) => error,
             None => error.in_object(self.key.as_ref()),
@@ -494,7 +480,7 @@ impl Source {
     }
 }
 
-/// Bytes of an object, and where they begin.
+/// Bytes of an object, and their offset.
 type Fetched = (u64, Bytes);
 
 fn not_as_written() -> Error {
@@ -509,12 +495,12 @@ impl MetadataFetch for &Source {
     fn fetch(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
         async move {
             let ranges = std::slice::from_ref(&range);
-            let bytes = match self.at_hand(ranges) {
+            let bytes = match self.in_memory_ranges(ranges) {
                 Ok(None) => match Source::fetch(self, ranges).await {
                     Ok(fetched) => fetched.map(|fetched| self.checked(ranges, fetched)).transpose(),
                     Err(error) => Err(error),
                 },
-                at_hand => at_hand,
+                in_memory_ranges => in_memory_ranges,
             };
             let bytes = bytes.map_err(|error| ParquetError::External(Box::new(error)))?;
             bytes.into_iter().flatten().next().ok_or_else(|| ParquetError::EOF("an object gave no bytes".to_owned()))
@@ -530,7 +516,7 @@ fn part_of(bytes: &Bytes, range: &Range<u64>) -> Result<Bytes> {
     }
 }
 
-/// The one text that so many rows have, or that they have none; nothing when they differ.
+/// The value that all of these rows have; `None` when they differ.
 fn only_text(statistics: &Statistics, rows: usize) -> Option<Option<String>> {
     let Statistics::ByteArray(texts) = statistics else { return None };
     let without = texts.null_count_opt()?;
@@ -542,7 +528,7 @@ fn only_text(statistics: &Statistics, rows: usize) -> Option<Option<String>> {
     is_one.then(|| least.as_utf8().ok().map(|text| Some(text.to_owned()))).flatten()
 }
 
-/// A column in which each row has this text, as it would have been read.
+/// A column in which each row has this value, as it would have been read.
 fn same_texts(column: &str, text: Option<String>, rows: usize) -> ArrayRef {
     match NAME_COLUMNS.contains(&column) {
         true => {
@@ -574,7 +560,7 @@ fn with_columns(batch: RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<Recor
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// The same columns, with names as dictionaries: a name that is there many times is read and formatted once.
+/// The same schema, with dictionaries for names: a name that is repeated is read and formatted once.
 fn coded_schema(schema: &Schema) -> SchemaRef {
     let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let fields = schema.fields().iter().map(|field| match NAME_COLUMNS.contains(&field.name().as_str()) {
@@ -584,232 +570,12 @@ fn coded_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Result<&'a A> {
-    batch
-        .column_by_name(name)
-        .and_then(|column| column.as_any().downcast_ref())
-        .ok_or_else(|| Error::corrupt(format!("a segment has no column {name} of the right type")))
-}
-
-/// A column of texts, some of which may be absent.
-#[derive(Debug, Clone)]
-pub(crate) enum TextColumn {
-    /// Row by row.
-    Plain(StringArray),
-    /// Each text once, and for each row which it is.
-    Coded { keys: Int32Array, texts: StringArray },
-}
-
-/// What the records of a slice hold beside their times, row by row.
-#[derive(Debug)]
-pub(crate) struct ValueColumns {
-    pub(crate) severity: TextColumn,
-    pub(crate) log_type: TextColumn,
-    pub(crate) message: TextColumn,
-    pub(crate) bundle_name: TextColumn,
-    pub(crate) bundle_version: TextColumn,
-    pub(crate) pod_name: TextColumn,
-    pub(crate) extra: TextColumn,
-}
-
-/// Some rows of [`ValueColumns`].
-pub(crate) enum Rows<'a> {
-    /// Those that follow each other.
-    Together(Range<usize>),
-    These(&'a UInt32Array),
-}
-
-impl Rows<'_> {
-    fn of(&self, column: &dyn Array) -> Result<ArrayRef> {
-        match self {
-            Self::Together(rows) => Ok(column.slice(rows.start, rows.len())),
-            Self::These(rows) => Ok(arrow_select::take::take(column, *rows, None)?),
-        }
-    }
-}
-
-/// One row of [`ValueColumns`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RecordValues<'a> {
-    pub(crate) severity: Option<&'a str>,
-    pub(crate) log_type: Option<&'a str>,
-    pub(crate) message: Option<&'a str>,
-    pub(crate) bundle_name: Option<&'a str>,
-    pub(crate) bundle_version: Option<&'a str>,
-    pub(crate) pod_name: Option<&'a str>,
-    /// A JSON object.
-    pub(crate) extra: Option<&'a str>,
-}
-
-impl TextColumn {
-    pub(crate) fn of(batch: &RecordBatch, name: &str) -> Result<Self> {
-        if let Ok(coded) = column::<DictionaryArray<Int32Type>>(batch, name)
-            && let Some(texts) = coded.values().as_any().downcast_ref::<StringArray>()
-        {
-            return Ok(Self::Coded { keys: coded.keys().clone(), texts: texts.clone() });
-        }
-        Ok(Self::Plain(column::<StringArray>(batch, name)?.clone()))
-    }
-
-    /// How many rows it has.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Plain(texts) => texts.len(),
-            Self::Coded { keys, .. } => keys.len(),
-        }
-    }
-
-    /// True when no row has a text.
-    pub(crate) fn is_empty(&self) -> bool {
-        match self {
-            Self::Plain(texts) => texts.null_count() == texts.len(),
-            Self::Coded { keys, .. } => keys.null_count() == keys.len(),
-        }
-    }
-
-    /// The text of a row.
-    pub(crate) fn text(&self, row: usize) -> Option<&str> {
-        match self {
-            Self::Plain(texts) => texts.is_valid(row).then(|| texts.value(row)),
-            Self::Coded { keys, texts } => {
-                keys.is_valid(row).then(|| texts.value(keys.value(row).saturating_as::<usize>()))
-            }
-        }
-    }
-
-    /// The same row by row, in a form whose texts may take more than 2 GiB together.
-    pub(crate) fn long(&self) -> Result<LargeStringArray> {
-        match self {
-            Self::Plain(texts) => Ok(long(texts)),
-            Self::Coded { keys, texts } => {
-                let taken = arrow_select::take::take(texts, keys, None)?;
-                Ok(long(taken.as_string()))
-            }
-        }
-    }
-
-    /// Some rows of it.
-    fn some(&self, rows: &Rows<'_>) -> Result<StringArray> {
-        match self {
-            Self::Plain(texts) => Ok(rows.of(texts)?.as_string().clone()),
-            Self::Coded { keys, texts } => {
-                let keys = rows.of(keys)?;
-                Ok(arrow_select::take::take(texts, &keys, None)?.as_string().clone())
-            }
-        }
-    }
-}
-
-/// The same texts with long offsets.
-fn long(texts: &StringArray) -> LargeStringArray {
-    let offsets: Vec<i64> = texts.offsets().iter().map(|offset| (*offset).into()).collect();
-    LargeStringArray::new(OffsetBuffer::new(offsets.into()), texts.values().clone(), texts.nulls().cloned())
-}
-
-impl KeyColumns {
-    fn of(batch: &RecordBatch) -> Result<Self> {
-        let arrivals = match column::<Int64Array>(batch, "arrival") {
-            Ok(numbers) => numbers.values().to_vec(),
-            // Segments of the first version had shorter numbers.
-            Err(_) => column::<Int32Array>(batch, "arrival")?.values().iter().map(|number| (*number).into()).collect(),
-        };
-        Ok(Self { times: times(batch)?, arrivals })
-    }
-}
-
-fn times(batch: &RecordBatch) -> Result<Vec<i64>> {
-    Ok(column::<TimestampMillisecondArray>(batch, "time")?.values().to_vec())
-}
-
-fn severities(batch: &RecordBatch) -> Result<Vec<Severity>> {
-    let texts = TextColumn::of(batch, "severity")?;
-    Ok(match &texts {
-        TextColumn::Plain(_) => (0..batch.num_rows()).map(|row| Severity::of(texts.text(row))).collect(),
-        TextColumn::Coded { keys, texts } => {
-            let read: Vec<Severity> = texts.iter().map(Severity::of).collect();
-            keys.iter().map(|key| key.map_or(Severity::Other, |key| read[key.saturating_as::<usize>()])).collect()
-        }
-    })
-}
-
-impl ValueColumns {
-    fn of(batch: &RecordBatch) -> Result<Self> {
-        let texts = |name| TextColumn::of(batch, name);
-        Ok(Self {
-            severity: texts("severity")?,
-            log_type: texts("log_type")?,
-            message: texts("message")?,
-            bundle_name: texts("bundle_name")?,
-            bundle_version: texts("bundle_version")?,
-            pod_name: texts("pod_name")?,
-            extra: texts("extra")?,
-        })
-    }
-
-    /// Some rows of the columns after the times, in the order of the file.
-    pub(crate) fn columns(&self, rows: &Rows<'_>) -> Result<[StringArray; 7]> {
-        Ok([
-            self.severity.some(rows)?,
-            self.log_type.some(rows)?,
-            self.message.some(rows)?,
-            self.bundle_name.some(rows)?,
-            self.bundle_version.some(rows)?,
-            self.pod_name.some(rows)?,
-            self.extra.some(rows)?,
-        ])
-    }
-
-    /// One row.
-    pub(crate) fn row(&self, row: usize) -> RecordValues<'_> {
-        RecordValues {
-            severity: self.severity.text(row),
-            log_type: self.log_type.text(row),
-            message: self.message.text(row),
-            bundle_name: self.bundle_name.text(row),
-            bundle_version: self.bundle_version.text(row),
-            pod_name: self.pod_name.text(row),
-            extra: self.extra.text(row),
-        }
-    }
-}
-
-impl RecordValues<'_> {
-    /// The record of this row.
-    pub(crate) fn to_record(self, epoch_ms: i64) -> Result<Record> {
-        let mut record = Record::at(Timestamp::MIN);
-        self.read_into(epoch_ms, &mut record)?;
-        Ok(record)
-    }
-
-    /// The record of this row, in the memory of another.
-    pub(crate) fn read_into(self, epoch_ms: i64, record: &mut Record) -> Result<()> {
-        let time = Timestamp::from_millis(epoch_ms);
-        record.time = time.map_err(|error| Error::corrupt(format!("a segment: {error}")))?;
-        set(&mut record.severity, self.severity);
-        set(&mut record.log_type, self.log_type);
-        set(&mut record.message, self.message);
-        set(&mut record.bundle_name, self.bundle_name);
-        set(&mut record.bundle_version, self.bundle_version);
-        set(&mut record.pod_name, self.pod_name);
-        let extra = self.extra.map(serde_json::from_str).transpose();
-        record.extra = extra.map_err(|_| Error::corrupt("the extra fields of a record do not decode"))?;
-        Ok(())
-    }
-}
-
-fn set(field: &mut Option<String>, text: Option<&str>) {
-    match (field.as_mut(), text) {
-        (Some(memory), Some(text)) => text.clone_into(memory),
-        _ => *field = text.map(str::to_owned),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::segment::columns::{ColumnBuilder, RecordColumns};
     use crate::segment::writer::{encode, encode_as, sealed_properties};
-    use runlog_model::RunId;
+    use runlog_model::{Record, RunId, Timestamp};
 
     fn record(time_ms: i64, message: &str) -> Record {
         Record { message: Some(message.to_owned()), ..Record::at(Timestamp::clamped(time_ms)) }

@@ -1,4 +1,4 @@
-//! Records as a Parquet file for others: each with its run, its task and where that is.
+//! Parquet files of records for others: each record with its run, task, workspace and environment.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const RUN_COLUMNS: [&str; 8] =
 const RECORD_COLUMNS: [&str; 7] =
     ["severity", "log_type", "message", "bundle_name", "bundle_version", "pod_name", "extra"];
 
-/// A record for a file, and what is said of its run: `run_id` to `status`, in the order of the columns.
+/// A record for a file.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordRow<'a> {
     /// Its id.
@@ -32,7 +32,7 @@ pub struct RecordRow<'a> {
     pub record: &'a Record,
 }
 
-/// A Parquet file in the making.
+/// Writes a Parquet file of records.
 pub struct RecordFileWriter {
     writer: AsyncArrowWriter<BucketFile>,
     schema: SchemaRef,
@@ -42,7 +42,7 @@ pub struct RecordFileWriter {
 
 impl RecordFileWriter {
     /// Begins a file of records of one run, whose `run_id`, `task_id`, `task`, `workspace_id`, `workspace`,
-    /// `environment` and `status` stand beside each record.
+    /// `environment` and `status` are repeated in each row.
     pub fn begin(file: BucketFile, run: [String; 7]) -> Result<Self> {
         let schema = schema();
         let properties = WriterProperties::builder()
@@ -86,13 +86,13 @@ impl RecordFileWriter {
         Ok(())
     }
 
-    /// Puts the file in its place.
+    /// Completes the file.
     pub async fn finish(mut self) -> Result<()> {
         self.writer.finish().await.map_err(unwritten)?;
         Ok(())
     }
 
-    /// Leaves nothing of it.
+    /// Removes what was written.
     pub async fn abandon(self) -> Result<()> {
         self.writer.into_inner().abandon().await
     }

@@ -39,7 +39,7 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "extra",
 ];
 
-/// Those with few texts, each many times.
+/// Columns with few distinct texts.
 pub(crate) const NAME_COLUMNS: [&str; 5] = ["severity", "log_type", "bundle_name", "bundle_version", "pod_name"];
 
 /// The rows of one run in a segment.
@@ -53,12 +53,12 @@ pub(crate) struct RunRows {
     pub(crate) last_time: i64,
 }
 
-/// Writes records as a segment: of each run those that are new, in order of arrival. Tells where each run's rows are.
+/// Encodes records as a segment: of each run the new ones, in order of arrival. Returns where each run's rows are.
 pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u8>, Vec<RunRows>)> {
     encode_as(runs, properties(SEGMENT_ZSTD_LEVEL)?.build())
 }
 
-/// The same, encoded in another way.
+/// Like [`encode`], with other properties.
 pub(crate) fn encode_as(
     runs: &[(RunId, Vec<Arc<RecordColumns>>)],
     properties: WriterProperties,
@@ -118,10 +118,10 @@ pub(crate) fn schema() -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// How hard a segment is compressed: it is written once, in a hurry, and soon merged.
+/// The compression level of a segment: it must be written fast, and is merged soon.
 const SEGMENT_ZSTD_LEVEL: i32 = 1;
 
-/// How sealed files are encoded; the reasons are in decision 0010.
+/// The encoding of sealed files; decision 0010 has the reasons.
 pub(crate) fn sealed_properties() -> Result<WriterProperties> {
     let mut properties = properties(limits::SEALED_ZSTD_LEVEL)?;
     // Where all rows of a row group have the same name, or none, they are not read.
@@ -131,7 +131,7 @@ pub(crate) fn sealed_properties() -> Result<WriterProperties> {
     Ok(properties.build())
 }
 
-/// How segments and sealed files are encoded.
+/// The encoding of segments and sealed files.
 fn properties(zstd_level: i32) -> Result<WriterPropertiesBuilder> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))

@@ -1,4 +1,4 @@
-//! People and accounts: who calls, how they prove it, and what they may do in a workspace.
+//! Users and service accounts: how they authenticate, and which rights they have in a workspace.
 
 use runlog_model::place::{Right, Rights};
 use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody};
@@ -13,47 +13,47 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::parts::{Accounts, Workspaces};
 use crate::{limits, secret};
 
-/// Who makes a call.
+/// The user or service account that makes a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// A person or an account.
+    /// User or service account.
     pub kind: CallerKind,
     /// The id, a UUID.
     pub id: String,
     /// The name.
     pub name: String,
-    /// True when the caller may do everything.
+    /// True when the caller has every right in every workspace.
     pub administrator: bool,
-    /// Permissions for the whole archive, such as `EXECUTION_LOGS_DELETE`.
+    /// Permissions that apply to the whole archive, such as `EXECUTION_LOGS_DELETE`.
     pub permissions: Vec<String>,
 }
 
-/// A person or an account.
+/// Whether a caller is a user or a service account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallerKind {
-    /// A person, with personal access tokens.
+    /// A person, who authenticates with personal access tokens.
     User,
-    /// A program, with a client id and a secret.
+    /// A program, which authenticates with a client id and a secret.
     ServiceAccount,
 }
 
-/// Which grants are wanted. Absent parts ask for all.
+/// Selects grants. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct GrantFilter {
-    /// Those in these workspaces.
+    /// Grants in these workspaces.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Those in one environment.
+    /// Grants in the workspaces of this environment.
     pub environment_id: Option<EnvironmentId>,
-    /// Those of one caller.
+    /// Grants to this caller.
     pub caller_id: Option<String>,
 }
 
-/// The rights of a caller in a workspace.
+/// The rights of one caller in one workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The workspace.
     pub workspace_id: WorkspaceId,
-    /// The user, or the service account.
+    /// The id of the user or service account.
     pub caller_id: String,
     /// The rights.
     pub rights: Rights,
@@ -73,13 +73,14 @@ impl CallerKind {
 }
 
 impl Accounts {
-    /// Makes the user `admin` with a token when the archive has no administrator yet, and gives the token's text.
+    /// Creates the user `admin` with a token if the archive has no administrator yet, and returns the text of the
+    /// token.
     pub async fn ensure_administrator(&self) -> Result<Option<String>> {
         if self.has_administrator().await? {
             return Ok(None);
         }
         let user = match self.create_user(&NewUser { name: "admin".to_owned(), administrator: true }).await {
-            // Another node was started for the first time at this moment.
+            // Another node has created it at the same time.
             Err(error) if error.kind() == ErrorKind::Conflict && self.has_administrator().await? => return Ok(None),
             made => made?,
         };
@@ -93,7 +94,7 @@ impl Accounts {
         Ok(found > 0)
     }
 
-    /// The user whose personal access token this is.
+    /// Returns the user that a personal access token belongs to.
     pub async fn authenticate_token(&self, token: &str) -> Result<Option<Caller>> {
         if !secret::is_well_formed(secret::TOKEN, token) {
             return Ok(None);
@@ -119,7 +120,7 @@ impl Accounts {
         Ok(Some(Caller { kind, id, name, administrator, permissions: Vec::new() }))
     }
 
-    /// The service account with this id, if this is its secret.
+    /// Returns the service account with this id if the secret is correct.
     pub async fn authenticate_service_account(&self, client_id: &str, client_secret: &str) -> Result<Option<Caller>> {
         if !secret::is_well_formed(secret::ACCOUNT_SECRET, client_secret) {
             return Ok(None);
@@ -143,7 +144,7 @@ impl Accounts {
         self.caller(CallerKind::ServiceAccount, client_id).await
     }
 
-    /// The caller with this id.
+    /// Returns the caller with this id.
     pub async fn caller(&self, kind: CallerKind, id: &str) -> Result<Option<Caller>> {
         let row: Option<(String, i64, String)> = sqlx::query_as(match kind {
             CallerKind::User => "SELECT name, administrator, '[]' FROM users WHERE id = $1",
@@ -164,7 +165,7 @@ impl Accounts {
         }))
     }
 
-    /// What the caller may do in a workspace; an administrator may do everything everywhere.
+    /// Returns the rights of a caller in a workspace. An administrator has all of them.
     pub async fn rights(&self, caller: &Caller, workspace: WorkspaceId) -> Result<Rights> {
         match caller.administrator {
             true => Ok(Rights::ALL),
@@ -172,7 +173,7 @@ impl Accounts {
         }
     }
 
-    /// The rights that were given to a caller in a workspace.
+    /// Returns the rights that were granted to a caller in a workspace.
     pub async fn granted_rights(&self, workspace: WorkspaceId, kind: CallerKind, id: &str) -> Result<Rights> {
         let rights: Option<String> = sqlx::query_scalar(
             "SELECT rights FROM rights WHERE workspace_id = $1 AND caller_kind = $2 AND caller_id = $3",
@@ -185,7 +186,7 @@ impl Accounts {
         rights.map_or(Ok(Rights::NONE), |rights| read_rights(&rights))
     }
 
-    /// Gives a caller these rights in a workspace in place of those given before; `Rights::NONE` takes them away.
+    /// Replaces the rights of a caller in a workspace; `Rights::NONE` revokes them.
     pub async fn set_rights(&self, workspace: WorkspaceId, kind: CallerKind, id: &str, rights: Rights) -> Result<()> {
         if Workspaces::new(&self.core).get(workspace).await?.is_none() {
             return Err(Error::not_found(format!("there is no workspace {workspace}")));
@@ -211,7 +212,7 @@ impl Accounts {
         self.core.commit_change(transaction, None).await
     }
 
-    /// The rights that were given to callers of a kind, as far as `filter` asks for them, by workspace and caller.
+    /// Returns the grants to callers of one kind that match the filter, by workspace and caller.
     pub async fn grants(&self, kind: CallerKind, filter: &GrantFilter) -> Result<Vec<Grant>> {
         let mut query = Sql::new("SELECT workspace_id, caller_id, rights FROM rights WHERE caller_kind = ");
         query.push_bind(kind.as_str());
@@ -232,7 +233,7 @@ impl Accounts {
         rows.into_iter().map(read).collect()
     }
 
-    /// The workspaces in which the caller has `right`; none means all of them.
+    /// Returns the workspaces in which the caller has `right`; `None` means all of them.
     pub async fn workspaces_with(&self, caller: &Caller, right: Right) -> Result<Option<Vec<WorkspaceId>>> {
         if caller.administrator {
             return Ok(None);
@@ -252,7 +253,7 @@ impl Accounts {
         Ok(Some(workspaces))
     }
 
-    /// Makes a user. `Conflict` when the name is taken.
+    /// Creates a user. `Conflict` when the name is taken.
     pub async fn create_user(&self, new: &NewUser) -> Result<UserBody> {
         let user = UserBody {
             id: self.core.random().uuid().to_string(),
@@ -272,7 +273,7 @@ impl Accounts {
         Ok(user)
     }
 
-    /// Every user, by name.
+    /// Returns all users, by name.
     pub async fn users(&self) -> Result<Vec<UserBody>> {
         let rows: Vec<(String, String, i64)> =
             sqlx::query_as("SELECT id, name, administrator FROM users ORDER BY name")
@@ -284,21 +285,21 @@ impl Accounts {
             .collect())
     }
 
-    /// Makes a personal access token; its text is in the answer and nowhere else.
+    /// Creates a personal access token. Its text is only in the returned body: the archive keeps a hash.
     pub async fn create_token(&self, user_id: &str, name: &str) -> Result<TokenBody> {
-        self.make_token(user_id, name, None).await
+        self.insert_token(user_id, name, None).await
     }
 
-    /// The same for a token that is no longer accepted after so many milliseconds.
+    /// Like [`create_token`](Self::create_token), with a lifetime in milliseconds.
     pub async fn create_expiring_token(&self, user_id: &str, name: &str, life_ms: i64) -> Result<TokenBody> {
-        self.make_token(user_id, name, Some(self.core.now().plus_millis(life_ms))).await
+        self.insert_token(user_id, name, Some(self.core.now().plus_millis(life_ms))).await
     }
 
-    async fn make_token(&self, user_id: &str, name: &str, expires: Option<Timestamp>) -> Result<TokenBody> {
+    async fn insert_token(&self, user_id: &str, name: &str, expires: Option<Timestamp>) -> Result<TokenBody> {
         if self.caller(CallerKind::User, user_id).await?.is_none() {
             return Err(Error::not_found("there is no user with this id"));
         }
-        let text = secret::make(secret::TOKEN, self.core.random());
+        let text = secret::generate(secret::TOKEN, self.core.random());
         let token = TokenBody {
             id: self.core.random().uuid().to_string(),
             name: checked_name(name)?,
@@ -325,7 +326,7 @@ impl Accounts {
         Ok(token)
     }
 
-    /// The tokens of a user, or of all, oldest first.
+    /// Returns the tokens of a user, or of all users, oldest first.
     pub async fn tokens(&self, user_id: Option<&str>) -> Result<Vec<TokenBody>> {
         let rows: Vec<TokenRow> = sqlx::query_as(
             "SELECT id, name, user_id, created_at, last_used_at, expires_at FROM tokens
@@ -337,7 +338,7 @@ impl Accounts {
         rows.into_iter().map(TokenRow::into_body).collect()
     }
 
-    /// Makes a token worthless. With `user_id`, only if it is that user's.
+    /// Revokes a token. With `user_id`, only if the token belongs to that user.
     pub async fn revoke_token(&self, token_id: &str, user_id: Option<&str>) -> Result<()> {
         let mut transaction = self.core.catalog().begin().await?;
         let done = sqlx::query("DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_id = $2)")
@@ -351,9 +352,9 @@ impl Accounts {
         }
     }
 
-    /// Makes a service account; its secret is in the answer and nowhere else.
+    /// Creates a service account. Its secret is only in the returned body: the archive keeps a hash.
     pub async fn create_service_account(&self, new: &NewServiceAccount) -> Result<ServiceAccountBody> {
-        let text = secret::make(secret::ACCOUNT_SECRET, self.core.random());
+        let text = secret::generate(secret::ACCOUNT_SECRET, self.core.random());
         let account = ServiceAccountBody {
             id: self.core.random().uuid().to_string(),
             secret: Some(text.clone()),
@@ -380,7 +381,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Every service account, by name.
+    /// Returns all service accounts, by name.
     pub async fn service_accounts(&self) -> Result<Vec<ServiceAccountBody>> {
         let rows: Vec<AccountRow> = sqlx::query_as(
             "SELECT id, name, permissions, created_at, modified_at, last_used_at FROM service_accounts ORDER BY name",
@@ -390,7 +391,7 @@ impl Accounts {
         rows.into_iter().map(AccountRow::into_body).collect()
     }
 
-    /// The service account with this id.
+    /// Returns the service account with this id.
     pub async fn service_account(&self, id: &str) -> Result<Option<ServiceAccountBody>> {
         let row: Option<AccountRow> = sqlx::query_as(
             "SELECT id, name, permissions, created_at, modified_at, last_used_at FROM service_accounts WHERE id = $1",
@@ -401,7 +402,7 @@ impl Accounts {
         row.map(AccountRow::into_body).transpose()
     }
 
-    /// Gives a service account another name and other permissions; its id and its secret stay.
+    /// Changes the name and the permissions of a service account; its id and secret stay the same.
     pub async fn update_service_account(&self, id: &str, new: &NewServiceAccount) -> Result<()> {
         let name = checked_name(&new.name)?;
         let mut transaction = self.core.catalog().begin().await?;
@@ -420,7 +421,7 @@ impl Accounts {
         }
     }
 
-    /// Removes a service account and its rights.
+    /// Deletes a service account and its rights.
     pub async fn delete_service_account(&self, id: &str) -> Result<()> {
         let mut transaction = self.core.catalog().begin().await?;
         for statement in [

@@ -1,8 +1,8 @@
-//! Alerts: what somebody is to be told of, and whether they were.
+//! Alerts: occurrences to report, and whether they were delivered.
 //!
-//! An occurrence is noted once for each rule and destination, however many nodes see it; one node at a time has it in
-//! its hands; it stays until it is delivered. Between the sending and the note of it a node may die: then it is sent
-//! again, under the same occurrence, by which the receiver can tell.
+//! An occurrence is stored once per rule and destination, however many nodes find it. One node at a time holds the
+//! lease of an alert, and the alert stays until it is delivered. If a node stops between sending an alert and
+//! recording that, the alert is sent again under the same occurrence, so that the receiver can recognise it.
 
 use az::SaturatingAs;
 use runlog_model::{Run, TaskId, Timestamp};
@@ -17,48 +17,48 @@ use crate::parts::Alerts;
 use crate::tables::runs::RunRow;
 use crate::tables::sinks::DUE_SINCE;
 
-/// An occurrence to be told at one destination.
+/// An alert to be queued for one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAlert {
-    /// The rule that says so.
+    /// The rule that found it.
     pub rule: String,
-    /// Where it is told.
+    /// Where it is sent.
     pub destination: String,
     /// What happened: the same text for the same occurrence.
     pub occurrence: String,
-    /// What is told, as JSON.
+    /// The message, as JSON.
     pub body: String,
 }
 
-/// An alert in the hands of this node.
+/// An alert whose lease this node holds.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct ClaimedAlert {
-    /// The rule that says so.
+    /// The rule that found it.
     pub rule: String,
-    /// Where it is told.
+    /// Where it is sent.
     pub destination: String,
     /// What happened.
     pub occurrence: String,
-    /// What is told, as JSON.
+    /// The message, as JSON.
     pub body: String,
-    /// How often it was tried, this time included.
+    /// How many attempts were made, including this one.
     pub attempts: i64,
 }
 
-/// How many alerts a destination has waiting.
+/// The alerts that wait for one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertBacklog {
     /// The destination.
     pub destination: String,
     /// Alerts that are not delivered yet.
     pub waiting: u64,
-    /// When the oldest of them was noted.
+    /// When the oldest of them was queued.
     pub oldest: Timestamp,
-    /// Why an attempt came to nothing, when one did.
-    pub problem: Option<String>,
+    /// Why the last attempt failed, if one failed.
+    pub last_error: Option<String>,
 }
 
-/// A run of an upstream whose log did not come whole.
+/// A run of an upstream whose log was not collected completely.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct IncompleteRun {
     /// The upstream.
@@ -67,27 +67,28 @@ pub struct IncompleteRun {
     pub run_id: String,
     /// Its task.
     pub task_id: String,
-    /// How often it was tried.
+    /// How many attempts were made.
     pub attempts: i64,
-    /// Why it is not whole.
-    pub problem: String,
+    /// Why the log is incomplete.
+    #[sqlx(rename = "problem")]
+    pub last_error: String,
 }
 
-/// A sink that is behind.
+/// A sink with pending deliveries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkLag {
     /// The sink.
     pub sink: String,
-    /// Runs that are due there.
+    /// Pending runs.
     pub waiting: u64,
-    /// Since when the longest waiting of them has been due.
+    /// Since when the oldest of them has been pending.
     pub since: Timestamp,
-    /// Why an attempt came to nothing, when one did.
-    pub problem: Option<String>,
+    /// Why the last attempt failed, if one failed.
+    pub last_error: Option<String>,
 }
 
 impl Alerts {
-    /// Since when a rule is known; from now on, when it was not.
+    /// Returns when a rule was first seen; a new rule is recorded as first seen now.
     pub async fn rule_known_since(&self, rule: &str) -> Result<Timestamp> {
         sqlx::query("INSERT INTO alert_rules (rule, since) VALUES ($1, $2) ON CONFLICT (rule) DO NOTHING")
             .bind(rule)
@@ -101,7 +102,7 @@ impl Alerts {
         instant(since)
     }
 
-    /// Notes occurrences; those that are known are left as they are. How many are new.
+    /// Queues alerts and returns how many are new. Known occurrences stay as they are.
     pub async fn enqueue(&self, alerts: &[NewAlert]) -> Result<u64> {
         let now = self.core.now().as_millis();
         let mut transaction = self.core.catalog().begin().await?;
@@ -124,7 +125,7 @@ impl Alerts {
         Ok(new)
     }
 
-    /// Claims an alert for a destination that is due; none when none is.
+    /// Claims an alert that is due for a destination; `None` when there is none.
     pub async fn claim(&self, destination: &str) -> Result<Option<ClaimedAlert>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
@@ -138,7 +139,8 @@ impl Alerts {
         Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
     }
 
-    /// Notes that an alert was delivered. What its destination did not take before is due at once: it is there again.
+    /// Marks an alert as delivered. The failed alerts of its destination become due at once, because it accepts
+    /// alerts again.
     pub async fn mark_delivered(&self, alert: &ClaimedAlert) -> Result<()> {
         let now = self.core.now().as_millis();
         sqlx::query(
@@ -162,7 +164,7 @@ impl Alerts {
         Ok(())
     }
 
-    /// Notes that an attempt came to nothing, and when the next one is.
+    /// Records a failed attempt, and when to retry.
     pub async fn record_failure(&self, alert: &ClaimedAlert, problem: &str, again_at: Timestamp) -> Result<()> {
         sqlx::query(
             "UPDATE alerts SET due_at = $4, claimed_until = 0, problem = $5
@@ -178,7 +180,7 @@ impl Alerts {
         Ok(())
     }
 
-    /// What waits at each destination; those with nothing waiting are left out.
+    /// Returns the backlog of each destination that has one.
     pub async fn backlog(&self) -> Result<Vec<AlertBacklog>> {
         let rows: Vec<(String, i64, i64, Option<String>)> = sqlx::query_as(
             "SELECT destination, COUNT(*), MIN(noted_at), MAX(problem) FROM alerts WHERE delivered_at IS NULL
@@ -192,13 +194,13 @@ impl Alerts {
                     destination,
                     waiting: waiting.saturating_as::<u64>(),
                     oldest: instant(oldest)?,
-                    problem,
+                    last_error: problem,
                 })
             })
             .collect()
     }
 
-    /// Forgets alerts that were delivered long ago.
+    /// Deletes alerts that were delivered more than [`limits::ALERT_RETENTION_MS`] ago. Returns how many.
     pub async fn delete_delivered(&self) -> Result<u64> {
         let before = self.core.now().plus_millis(-limits::ALERT_RETENTION_MS).as_millis();
         let forgotten = sqlx::query("DELETE FROM alerts WHERE delivered_at < $1")
@@ -208,7 +210,7 @@ impl Alerts {
         Ok(forgotten.rows_affected())
     }
 
-    /// The runs that the archive learned to be final since then, in the order in which it did, at most so many.
+    /// Returns at most `limit` runs that became final since then, in the order in which the archive learned of it.
     pub async fn runs_ended_since(&self, since: Timestamp, limit: u64) -> Result<Vec<Run>> {
         let rows: Vec<RunRow> =
             sqlx::query_as("SELECT * FROM runs WHERE final_since >= $1 ORDER BY final_since, id LIMIT $2")
@@ -219,7 +221,7 @@ impl Alerts {
         rows.into_iter().map(RunRow::into_run).collect()
     }
 
-    /// The runs that go on and began before then, the longest first, at most so many.
+    /// Returns at most `limit` running runs that started before then, the longest first.
     pub async fn running_runs(&self, began_before: Timestamp, limit: u64) -> Result<Vec<Run>> {
         let rows: Vec<RunRow> = sqlx::query_as(
             "SELECT * FROM runs WHERE final_since IS NULL AND started_at < $1 ORDER BY started_at LIMIT $2",
@@ -231,7 +233,7 @@ impl Alerts {
         rows.into_iter().map(RunRow::into_run).collect()
     }
 
-    /// The tasks whose last run was asked for between these times, by task.
+    /// Returns the tasks whose last run was triggered between these times, by task.
     pub async fn tasks_last_run_between(&self, from: Timestamp, to: Timestamp) -> Result<Vec<TaskId>> {
         let ids: Vec<String> = sqlx::query_scalar(
             "SELECT id FROM (SELECT t.id AS id,
@@ -245,7 +247,8 @@ impl Alerts {
         ids.iter().map(|id| id.parse().map_err(|_| Error::corrupt("the id of a task does not decode"))).collect()
     }
 
-    /// Runs of upstreams whose last attempt brought other records than the upstream counts, at most so many.
+    /// Returns at most `limit` runs of upstreams whose last attempt received a different number of records than the
+    /// upstream counts.
     pub async fn incomplete_runs(&self, limit: u64) -> Result<Vec<IncompleteRun>> {
         Ok(sqlx::query_as(
             "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem FROM collected_runs
@@ -256,7 +259,8 @@ impl Alerts {
         .await?)
     }
 
-    /// What is due at each sink; sinks with nothing due, or only what has yet to settle, are left out.
+    /// Returns what is pending at each sink, without sinks that have nothing pending or only runs that have yet to
+    /// settle.
     pub async fn sink_lags(&self) -> Result<Vec<SinkLag>> {
         let rows: Vec<(String, i64, i64, Option<String>)> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT sink, COUNT(*), MIN({DUE_SINCE}), MAX(problem) FROM deliveries
@@ -267,12 +271,17 @@ impl Alerts {
         .await?;
         rows.into_iter()
             .map(|(sink, waiting, since, problem)| {
-                Ok(SinkLag { sink, waiting: waiting.saturating_as::<u64>(), since: instant(since)?, problem })
+                Ok(SinkLag {
+                    sink,
+                    waiting: waiting.saturating_as::<u64>(),
+                    since: instant(since)?,
+                    last_error: problem,
+                })
             })
             .collect()
     }
 
-    /// Since when a rule finds a sink behind; from now on, when it did not.
+    /// Returns since when a rule has found a sink behind; from now on, if it had not.
     pub async fn sink_behind_since(&self, rule: &str, sink: &str) -> Result<Timestamp> {
         sqlx::query(
             "INSERT INTO sinks_behind (rule, sink, since) VALUES ($1, $2, $3) ON CONFLICT (rule, sink) DO NOTHING",
@@ -290,7 +299,7 @@ impl Alerts {
         instant(since)
     }
 
-    /// Notes that all sinks have caught up which a rule found behind, but these.
+    /// Records that all sinks that a rule found behind have caught up, except these.
     pub async fn mark_sinks_caught_up(&self, rule: &str, all_but: &[String]) -> Result<()> {
         let mut removing = Sql::new("DELETE FROM sinks_behind WHERE rule = ");
         removing.push_bind(rule.to_owned());

@@ -1,4 +1,4 @@
-//! The audit log: who read, downloaded, pushed to, changed and deleted what.
+//! The audit log: who read, downloaded, pushed, changed and deleted what.
 
 use az::SaturatingAs;
 use futures::future::BoxFuture;
@@ -15,18 +15,18 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::parts::AuditLog;
 
-/// Which entries are wanted. Absent parts ask for all.
+/// Selects audit entries. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
-    /// Those of a range of time.
+    /// Entries in this range of time.
     pub range: TimeRange,
-    /// Those of one caller, by id.
+    /// Entries of this caller.
     pub caller_id: Option<String>,
-    /// Those of one subject, such as a run's id; also where it is one of two.
+    /// Entries about this subject, such as a run id; also where it is one of two subjects.
     pub subject: Option<String>,
-    /// At most so many.
+    /// Most entries to return.
     pub limit: u64,
-    /// After so many.
+    /// How many entries to skip.
     pub offset: u64,
 }
 
@@ -43,8 +43,8 @@ struct Row {
 }
 
 impl Core {
-    /// Commits a change. Where a [`AuditContext`] was named for it, it is written down in the same transaction; `made` is the id
-    /// of what is made.
+    /// Commits a change, and in the same transaction the audit entry of the call's [`AuditContext`], if it has one.
+    /// `made` is the id of what the change created.
     pub(crate) async fn commit_change(&self, mut transaction: Transaction<'_, Any>, made: Option<&str>) -> Result<()> {
         let Some(audit_context) = self.audit_context() else { return Ok(transaction.commit().await?) };
         match made.filter(|_| audit_context.entry().subject.is_empty()) {
@@ -58,19 +58,19 @@ impl Core {
 }
 
 impl AuditLog {
-    /// Writes down that something was not done, such as a part of a request that was refused.
+    /// Records an action that was refused or not done, such as a part of a request.
     pub async fn record_context(&self, audit_context: &AuditContext) -> Result<()> {
         self.record(audit_context.entry().clone()).await?;
         audit_context.mark_written();
         Ok(())
     }
 
-    /// Writes an entry down, and comes back once it is durable.
+    /// Records an entry. Returns once it is durable.
     pub async fn record(&self, entry: AuditEntry) -> Result<()> {
         self.core.write_grouped(vec![Box::new(AuditWrite(entry))]).await
     }
 
-    /// The entries that `filter` asks for, newest first, and how many there are without limit and offset.
+    /// Returns the entries that match the filter, newest first, and how many match without limit and offset.
     pub async fn entries(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM audit WHERE TRUE");
         push_filter(&mut counting, filter);
@@ -84,7 +84,7 @@ impl AuditLog {
     }
 }
 
-/// An entry that is written beside others.
+/// An entry that is written in a transaction with others.
 pub(crate) struct AuditWrite(pub(crate) AuditEntry);
 
 impl GroupedWrite for AuditWrite {
@@ -103,7 +103,7 @@ fn push_filter(query: &mut Sql, filter: &AuditFilter) {
         query.push(" AND caller_id = ").push_bind(caller_id.clone());
     }
     if let Some(subject) = &filter.subject {
-        // What is done to two things, such as rights of an account on a workspace, is found by either.
+        // An action on two subjects, such as the rights of an account in a workspace, is found by either.
         let escaped = subject.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         query.push(" AND (subject = ").push_bind(subject.clone());
         query.push(" OR subject LIKE ").push_bind(format!("{escaped} %")).push(" ESCAPE '\\'");

@@ -1,11 +1,13 @@
-//! What is known of the runs of upstreams, and how far their logs are on the way into the archive. Shared by all
-//! collectors of an archive: a run is in the hands of one of them at a time, and taken over when that one dies.
+//! The runs of upstreams, and the state of their collection. All collectors of an archive share them: a run is leased
+//! to one collector at a time, and another collector takes it over when the lease expires.
 //!
 //! ```text
-//! going ▸ due ▸ landed       going ▸ left_out ▸ due, when its log is not wanted, and then is after all
-//!                            due ▸ no_log, when there is none
+//! going ▸ due ▸ landed       going ▸ left_out ▸ due, when its log was not wanted and is wanted now
+//!                            due ▸ no_log, when it has none
 //!                            going ▸ gone, when the upstream does not know it any more
 //! ```
+//!
+//! The column `state` has these words; in code they are running, pending, excluded and missing.
 
 use az::SaturatingAs;
 use runlog_model::wire::overview::LogSetback;
@@ -20,62 +22,62 @@ use crate::limits;
 use crate::parts::Collection;
 use crate::tables::runs::finish_in;
 
-/// Runs that are looked up together.
+/// Most runs that one query looks up.
 const LOOKED_UP_TOGETHER: usize = 500;
 
-/// A run as an upstream tells of it.
+/// A run as an upstream lists it.
 #[derive(Debug, Clone)]
 pub struct UpstreamRun {
     /// The run.
     pub run_id: RunId,
-    /// Its task, as the upstream names it.
+    /// Its task, by the upstream's id.
     pub task_id: String,
-    /// How far it is.
+    /// The state of its collection.
     pub progress: UpstreamRunState,
-    /// How it is, in the upstream's word.
+    /// Its status, in the upstream's words.
     pub status: String,
-    /// When it was asked for.
+    /// When it was triggered.
     pub triggered_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// When its log is fetched at the soonest.
+    /// The earliest time to fetch its log.
     pub due_at: Timestamp,
-    /// What the upstream said of it, as JSON.
+    /// The upstream's description of it, as JSON.
     pub body: String,
 }
 
-/// How far a run of an upstream is.
+/// The state of the collection of a listed run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamRunState {
-    /// It goes on.
-    Going,
-    /// It has ended, and its log is wanted.
-    Due,
-    /// It has ended, and its log is not wanted.
-    LeftOut,
+    /// The run has not ended.
+    Running,
+    /// The run has ended, and its log is to be fetched.
+    Pending,
+    /// The run has ended, and the settings exclude its log.
+    Excluded,
 }
 
-/// What was learned of the runs that an upstream told of. Counts are runs.
+/// How many runs [`Collection::upsert_runs`] added or changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UpsertCounts {
-    /// Those that were not known.
+    /// Runs that were not known.
     pub new: u64,
-    /// Those that had been left out because of how they ended, and are wanted now.
-    pub taken_in: u64,
+    /// Runs that had been excluded because of their status and are pending now.
+    pub included: u64,
 }
 
-/// A run of an upstream that a collector has in its hands.
+/// A run of an upstream that is leased to a collector.
 #[derive(Debug, Clone, FromRow)]
 pub struct ClaimedRun {
     run_id: String,
     claim: String,
-    /// What the upstream said of it, as JSON.
+    /// The upstream's description of it, as JSON.
     pub body: String,
-    /// How often it was tried in vain before.
+    /// How many attempts have failed.
     pub attempts: i64,
 }
 
-/// A run of an upstream, for people.
+/// A run of an upstream and its last attempt.
 #[derive(Debug, Clone, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectedRun {
@@ -83,100 +85,106 @@ pub struct CollectedRun {
     pub run_id: String,
     /// Its task.
     pub task_id: String,
-    /// How it is, in the upstream's word.
+    /// Its status, in the upstream's words.
     pub status: String,
     /// When it ended. Unit: epoch milliseconds.
     pub finished_at: Option<i64>,
-    /// When it is tried next. Unit: epoch milliseconds.
+    /// When the next attempt is due. Unit: epoch milliseconds.
     pub due_at: i64,
-    /// How often it was tried in vain.
+    /// How many attempts have failed.
     pub attempts: i64,
-    /// Why the last attempt came to nothing.
-    pub problem: Option<String>,
-    /// What the upstream counted, where it counted other records than came.
+    /// Why the last attempt failed.
+    #[serde(rename = "problem")]
+    #[sqlx(rename = "problem")]
+    pub last_error: Option<String>,
+    /// How many records the upstream counts, if it counts a different number than were received.
     pub expected: Option<i64>,
 }
 
-/// A collector that is at work.
+/// What a running collector reports of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectorHeartbeat {
-    /// The host that it asks.
+    /// The host that it sends requests to.
     pub host: String,
-    /// Its own name, made when it began.
+    /// Its id, made when it started.
     pub id: String,
-    /// When it was last heard of. Unit: epoch milliseconds.
+    /// When it last reported. Unit: epoch milliseconds.
     pub seen_at: i64,
-    /// Its part of the host's pace. Unit: requests a minute; none without a bound.
+    /// Its share of the rate limit of the host. Unit: requests a minute; `None` without a limit.
     pub per_minute: Option<i64>,
     /// Requests that it may still send in this minute.
     pub requests_left: Option<i64>,
     /// Requests that it has sent.
     pub requests: i64,
-    /// Those of them that were sent again.
+    /// How many of them were retries.
     pub repeated: i64,
-    /// Those of them that were answered with 429.
+    /// How many of them were answered with 429.
     pub limited: i64,
 }
 
-/// How far the collecting of an upstream is. Counts are runs, unless they say otherwise.
+/// The state of the collection of an upstream. Counts are runs, unless they say otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectionMetrics {
     /// The upstream.
     pub upstream: String,
-    /// All that are known.
+    /// All known runs.
     pub known: u64,
-    /// Those that have not ended.
-    pub going: u64,
-    /// Those that have ended and whose logs are not in the archive yet.
-    pub waiting: u64,
-    /// Those of the waiting ones whose last attempt came to nothing.
+    /// Runs that have not ended.
+    #[serde(rename = "going")]
+    pub running: u64,
+    /// Runs that have ended and whose logs are not in the archive yet.
+    #[serde(rename = "waiting")]
+    pub pending: u64,
+    /// Pending runs whose last attempt failed.
     pub failing: u64,
-    /// Those of the failing ones whose log did not come whole.
+    /// Failing runs whose log was received incomplete.
     pub incomplete: u64,
-    /// Those whose whole log is in the archive.
+    /// Runs whose complete log is in the archive.
     pub landed: u64,
-    /// Those that have ended and have no log.
+    /// Runs that have ended and have no log.
     pub no_log: u64,
-    /// Those that the upstream does not know any more, and whose end it did not tell.
-    pub gone: u64,
-    /// Those that are not wanted because of how they ended.
-    pub left_out: u64,
-    /// Records of the landed ones.
+    /// Runs that the upstream does not know any more and whose end is unknown.
+    #[serde(rename = "gone")]
+    pub missing: u64,
+    /// Runs that the settings exclude because of their status.
+    #[serde(rename = "leftOut")]
+    pub excluded: u64,
+    /// Records of the landed runs.
     pub records: u64,
-    /// Pages of the landed ones.
+    /// Pages of the landed runs.
     pub pages: u64,
-    /// When the longest waiting one ended. Unit: epoch milliseconds.
+    /// When the oldest pending run ended. Unit: epoch milliseconds.
     pub waiting_since: Option<i64>,
-    /// Up to when its runs were listed. Unit: epoch milliseconds.
+    /// Until when runs were listed. Unit: epoch milliseconds.
     pub listed_until: Option<i64>,
 }
 
-/// What came of an attempt to land a run that did not land.
+/// A failed attempt to collect a run.
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {
-    /// Why.
-    pub problem: String,
-    /// What the upstream counted, where it counted other records than came.
+    /// Why it failed.
+    pub error: String,
+    /// How many records the upstream counts, if it counts a different number than were received.
     pub expected: Option<u64>,
-    /// When it is tried again.
-    pub again_at: Timestamp,
+    /// When to retry.
+    pub retry_at: Timestamp,
 }
 
 impl ClaimedRun {
-    /// The run.
+    /// The id of the run.
     pub fn run_id(&self) -> Result<RunId> {
         self.run_id.parse().map_err(|_| Error::corrupt("the id of a collected run does not decode"))
     }
 }
 
 impl Collection {
-    /// Keeps what an upstream tells of its runs. One that was left out because of how it ended becomes due when it is
-    /// wanted now; what is known of others that have ended stays.
+    /// Inserts or updates listed runs. An excluded run becomes pending if it is wanted now; other ended runs stay as
+    /// they are.
     pub async fn upsert_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<UpsertCounts> {
         let now = self.core.now().as_millis();
-        let mut learned = UpsertCounts::default();
+        let mut counts = UpsertCounts::default();
         for some in runs.chunks(LOOKED_UP_TOGETHER) {
             let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
@@ -189,10 +197,10 @@ impl Collection {
             let mut transaction = self.core.catalog().begin().await?;
             for run in some {
                 match state_of(run) {
-                    None => learned.new += 1,
+                    None => counts.new += 1,
                     Some("going" | "gone") => {}
-                    Some("left_out") if run.progress == UpstreamRunState::Due => learned.taken_in += 1,
-                    // Whatever is said of it now, its log has been asked for.
+                    Some("left_out") if run.progress == UpstreamRunState::Pending => counts.included += 1,
+                    // Its log was requested already, whatever the list says of it now.
                     Some(_) => continue,
                 }
                 sqlx::query(
@@ -209,9 +217,9 @@ impl Collection {
                 .bind(run.run_id.to_string())
                 .bind(&run.task_id)
                 .bind(match run.progress {
-                    UpstreamRunState::Going => "going",
-                    UpstreamRunState::Due => "due",
-                    UpstreamRunState::LeftOut => "left_out",
+                    UpstreamRunState::Running => "going",
+                    UpstreamRunState::Pending => "due",
+                    UpstreamRunState::Excluded => "left_out",
                 })
                 .bind(&run.status)
                 .bind(run.triggered_at.map(Timestamp::as_millis))
@@ -224,11 +232,11 @@ impl Collection {
             }
             transaction.commit().await?;
         }
-        Ok(learned)
+        Ok(counts)
     }
 
-    /// Runs that go on, as far as is known, and of which the upstream has not told since then, nor was asked; the longest
-    /// first.
+    /// Returns at most `limit` runs that are running as far as is known and that were neither listed nor polled since
+    /// then, the longest first.
     pub async fn runs_to_poll(&self, upstream: &str, not_seen_since: Timestamp, limit: u64) -> Result<Vec<RunId>> {
         let ids: Vec<String> = sqlx::query_scalar(
             "SELECT run_id FROM collected_runs WHERE upstream = $1 AND state = 'going' AND seen_at < $2
@@ -243,8 +251,8 @@ impl Collection {
         ids.iter().map(|id| id.parse().map_err(undecodable)).collect()
     }
 
-    /// Notes that the upstream was asked after a run that goes on, and did not tell how far it is: others come first the
-    /// next time.
+    /// Records that the upstream was asked about a running run without learning its state: other runs are polled
+    /// first the next time.
     pub async fn mark_polled(&self, upstream: &str, run_id: RunId) -> Result<()> {
         sqlx::query("UPDATE collected_runs SET seen_at = $3 WHERE upstream = $1 AND run_id = $2 AND state = 'going'")
             .bind(upstream)
@@ -255,8 +263,8 @@ impl Collection {
         Ok(())
     }
 
-    /// Notes that the upstream does not know a run any more that was going on. It is not asked after again, unless a list
-    /// tells of it.
+    /// Marks a running run as missing because the upstream does not know it any more. It is not polled again unless a
+    /// list contains it.
     pub async fn mark_missing(&self, upstream: &str, run_id: RunId) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET state = 'gone', problem = 'the upstream does not know it any more'
@@ -269,7 +277,7 @@ impl Collection {
         Ok(())
     }
 
-    /// Takes the run that has waited for longest into the hands of the caller, until then.
+    /// Claims the oldest pending run with a lease until `until`; `None` when no run is due.
     pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
         let now = self.core.now().as_millis();
         let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
@@ -286,7 +294,7 @@ impl Collection {
         Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
     }
 
-    /// Takes a run that goes on into the hands of the caller, whose log was last looked at before a time.
+    /// Claims a running run whose log was last checked before a given time.
     pub async fn claim_running_run(
         &self,
         upstream: &str,
@@ -307,7 +315,7 @@ impl Collection {
         Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
     }
 
-    /// Gives a run back that goes on, and notes that its log was looked at now.
+    /// Releases the lease of a running run and records that its log was checked now.
     pub async fn release_checked(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET claimed_until = 0, looked_at = $4
@@ -322,7 +330,7 @@ impl Collection {
         Ok(())
     }
 
-    /// Keeps a run in the hands of the caller until then. False when another has taken it over.
+    /// Renews the lease of a run until `until`. Returns false when another collector holds it.
     pub async fn renew_lease(&self, upstream: &str, run: &ClaimedRun, until: Timestamp) -> Result<bool> {
         let done = sqlx::query(
             "UPDATE collected_runs SET claimed_until = $4 WHERE upstream = $1 AND run_id = $2 AND claim = $3",
@@ -336,7 +344,7 @@ impl Collection {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives a run back that was not brought to an end.
+    /// Releases the lease of a run whose collection was not finished.
     pub async fn release(&self, upstream: &str, run: &ClaimedRun) -> Result<()> {
         sqlx::query("UPDATE collected_runs SET claimed_until = 0 WHERE upstream = $1 AND run_id = $2 AND claim = $3")
             .bind(upstream)
@@ -347,9 +355,9 @@ impl Collection {
         Ok(())
     }
 
-    /// Ends the run in the archive and notes that its whole log is there: both or nothing.
+    /// Ends the run in the archive and marks its log as complete, in one transaction.
     ///
-    /// `Conflict`: another collector has taken it over, or the run has ended otherwise.
+    /// `Conflict`: another collector holds the lease, or the run has ended with another status.
     pub async fn land(
         &self,
         upstream: &str,
@@ -361,8 +369,8 @@ impl Collection {
         self.end_run(upstream, run, finish, "landed", records, pages).await
     }
 
-    /// Ends the run in the archive and notes that it has no log: both or nothing. Errors are those of
-    /// `land_run`.
+    /// Ends the run in the archive and records that it has no log, in one transaction. Fails like
+    /// [`land`](Self::land).
     pub async fn finish_without_log(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun) -> Result<()> {
         self.end_run(upstream, run, finish, "no_log", 0, 0).await
     }
@@ -399,7 +407,7 @@ impl Collection {
         Ok(())
     }
 
-    /// Those of some runs whose whole log is in the archive.
+    /// Returns those of these runs whose complete log is in the archive.
     pub async fn landed_among(&self, upstream: &str, runs: &[RunId]) -> Result<Vec<RunId>> {
         let mut landed = Vec::new();
         for some in runs.chunks(LOOKED_UP_TOGETHER) {
@@ -412,8 +420,8 @@ impl Collection {
         Ok(landed)
     }
 
-    /// Notes that a run could not be landed, and why.
-    pub async fn record_failure(&self, upstream: &str, run: &ClaimedRun, setback: &FailedAttempt) -> Result<()> {
+    /// Records a failed attempt.
+    pub async fn record_failure(&self, upstream: &str, run: &ClaimedRun, attempt: &FailedAttempt) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET attempts = attempts + 1, problem = $4, expected = $5, due_at = $6,
                     claimed_until = 0
@@ -422,15 +430,16 @@ impl Collection {
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(&setback.problem)
-        .bind(setback.expected.map(|expected| expected.saturating_as::<i64>()))
-        .bind(setback.again_at.as_millis())
+        .bind(&attempt.error)
+        .bind(attempt.expected.map(|expected| expected.saturating_as::<i64>()))
+        .bind(attempt.retry_at.as_millis())
         .execute(self.core.catalog().write())
         .await?;
         Ok(())
     }
 
-    /// Has the runs of an upstream tried again at once that failed, had no log or were gone. How many those are.
+    /// Makes the failed runs of an upstream, those without a log and those that are missing due at once. Returns how
+    /// many.
     pub async fn retry(&self, upstream: &str) -> Result<u64> {
         let mut transaction = self.core.catalog().begin().await?;
         let done = sqlx::query(
@@ -445,8 +454,8 @@ impl Collection {
         Ok(done.rows_affected())
     }
 
-    /// Notes that a collector is at work. Those that are at work on its host, it among them: one counts until `life_ms`
-    /// after it was last heard of.
+    /// Records that a collector is running. Returns the running collectors of its host, including itself: those that
+    /// reported in the last `life_ms` milliseconds.
     pub async fn heartbeat(&self, collector: &CollectorHeartbeat, life_ms: i64) -> Result<Vec<CollectorHeartbeat>> {
         let now = self.core.now();
         sqlx::query(
@@ -475,7 +484,7 @@ impl Collection {
         Ok(at_work)
     }
 
-    /// The collectors that are at work, as far as they were heard of in the last `life_ms`.
+    /// Returns the collectors that reported in the last `life_ms` milliseconds.
     pub async fn collectors(&self, life_ms: i64) -> Result<Vec<CollectorHeartbeat>> {
         Ok(sqlx::query_as(
             "SELECT host, id, seen_at, per_minute, requests_left, requests, repeated, limited FROM collectors
@@ -486,7 +495,7 @@ impl Collection {
         .await?)
     }
 
-    /// Takes a collector off the list, when it ends.
+    /// Removes a collector that has stopped.
     pub async fn remove_collector(&self, host: &str, id: &str) -> Result<()> {
         sqlx::query("DELETE FROM collectors WHERE host = $1 AND id = $2")
             .bind(host)
@@ -496,7 +505,7 @@ impl Collection {
         Ok(())
     }
 
-    /// Up to when the runs of an upstream were listed.
+    /// Returns until when the runs of an upstream were listed.
     pub async fn listed_until(&self, upstream: &str) -> Result<Option<Timestamp>> {
         let until: Option<i64> = sqlx::query_scalar("SELECT listed_until FROM collected_windows WHERE upstream = $1")
             .bind(upstream)
@@ -505,7 +514,7 @@ impl Collection {
         Ok(until.map(Timestamp::clamped))
     }
 
-    /// Notes up to when the runs of an upstream were listed; never an earlier time than before.
+    /// Records until when the runs of an upstream were listed; an earlier time than before is ignored.
     pub async fn set_listed_until(&self, upstream: &str, until: Timestamp) -> Result<()> {
         sqlx::query(
             "INSERT INTO collected_windows (upstream, listed_until) VALUES ($1, $2)
@@ -519,13 +528,13 @@ impl Collection {
         Ok(())
     }
 
-    /// The upstreams whose runs were ever listed.
+    /// Returns the upstreams whose runs were ever listed.
     pub async fn upstreams(&self) -> Result<Vec<String>> {
         let names = sqlx::query_scalar("SELECT upstream FROM collected_windows ORDER BY upstream");
         Ok(names.fetch_all(self.core.catalog().read()).await?)
     }
 
-    /// How far the collecting of an upstream is.
+    /// Returns the state of the collection of an upstream.
     pub async fn metrics(&self, upstream: &str) -> Result<CollectionMetrics> {
         #[derive(FromRow)]
         struct Row {
@@ -555,17 +564,17 @@ impl Collection {
             let runs = row.runs.saturating_as::<u64>();
             metrics.known += runs;
             match row.state.as_str() {
-                "going" => metrics.going = runs,
+                "going" => metrics.running = runs,
                 "landed" => {
                     metrics.landed = runs;
                     metrics.records = row.records.saturating_as::<u64>();
                     metrics.pages = row.pages.saturating_as::<u64>();
                 }
                 "no_log" => metrics.no_log = runs,
-                "gone" => metrics.gone = runs,
-                "left_out" => metrics.left_out = runs,
+                "gone" => metrics.missing = runs,
+                "left_out" => metrics.excluded = runs,
                 _ => {
-                    metrics.waiting = runs;
+                    metrics.pending = runs;
                     metrics.failing = row.failing.saturating_as::<u64>();
                     metrics.incomplete = row.incomplete.saturating_as::<u64>();
                     metrics.waiting_since = row.since;
@@ -575,7 +584,7 @@ impl Collection {
         Ok(metrics)
     }
 
-    /// Why the log of a run is not whole yet, where a collector's last attempt came to nothing.
+    /// Returns why the log of a run is incomplete, if a collector's last attempt failed.
     pub async fn last_failure(&self, run_id: RunId) -> Result<Option<LogSetback>> {
         let row: Option<(String, String, Option<i64>, i64)> = sqlx::query_as(
             "SELECT upstream, problem, expected, due_at FROM collected_runs
@@ -594,7 +603,7 @@ impl Collection {
         }))
     }
 
-    /// Runs of an upstream whose last attempt came to nothing, the longest waiting first.
+    /// Returns at most `limit` runs of an upstream whose last attempt failed, the longest waiting first.
     pub async fn failing_runs(&self, upstream: &str, limit: u64) -> Result<Vec<CollectedRun>> {
         Ok(sqlx::query_as(
             "SELECT run_id, task_id, status, finished_at, due_at, attempts, problem, expected FROM collected_runs

@@ -1,7 +1,9 @@
-//! Logs on their way to a sink: a run is in the hands of one deliverer at a time, and taken over when that one dies.
+//! Deliveries of logs to sinks: a delivery is leased to one deliverer at a time, and another deliverer takes it over
+//! when the lease expires.
 //!
-//! A record keeps its number of arrival for good. So records that come late are those that arrived after the ones that
-//! were delivered, whatever their times; and an id made of the run and that number is the same whenever it is sent.
+//! A record keeps its arrival number for ever. Records that come late are therefore those that arrived after the
+//! delivered ones, whatever their times, and an id made of run and arrival number is the same every time a record is
+//! sent.
 
 use az::SaturatingAs;
 use runlog_model::{Record, Run, RunId, Timestamp};
@@ -15,22 +17,22 @@ use crate::parts::Deliveries;
 use crate::tables::runs::LogState;
 use crate::tables::runs::{fetch_to_change, fetch_with_state, no_such_run};
 
-/// The log of a run that a deliverer has in its hands, for one sink.
+/// The delivery of a run's log to a sink, leased to a deliverer.
 #[derive(Debug, Clone)]
 pub struct ClaimedDelivery {
     /// The sink.
     pub sink: String,
-    /// The run, as it was when it was claimed.
+    /// The run as it was when the delivery was claimed.
     pub run: Run,
-    /// How often it was tried since it last went well, this time included.
+    /// How many attempts were made since the last success, including this one.
     pub attempts: i64,
-    /// Counts the deletions of the run's log.
+    /// How many times the run's log was deleted.
     pub epoch: u64,
-    /// Records that arrived before this number were delivered earlier.
+    /// Records with a lower arrival number were delivered earlier.
     pub first_arrival: u64,
-    /// Files or batches that are finished.
+    /// Finished files or batches.
     pub parts: u64,
-    /// True when records of it that were refused are to be sent again.
+    /// True when refused records are to be sent again.
     pub has_replays: bool,
     claim: String,
     pub(crate) of_records: u64,
@@ -38,7 +40,7 @@ pub struct ClaimedDelivery {
     pub(crate) state: LogState,
 }
 
-/// Where a record stands in the log of its run.
+/// Identifies a record in the log of its run, in order of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordKey {
     /// Its time.
@@ -47,66 +49,66 @@ pub struct RecordKey {
     pub arrival: u64,
 }
 
-/// A record and where it stands.
+/// A record with its key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyedRecord {
-    /// Where it stands.
-    pub place: RecordKey,
+    /// The key of the record.
+    pub key: RecordKey,
     /// The record.
     pub record: Record,
 }
 
-/// A step of a delivery, which is noted whole or not at all.
+/// A step of a delivery, which is committed as a whole.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryStep {
-    /// The last record of it, unless it sent refused records again.
+    /// The last record of the step; `None` when it replayed refused records.
     pub until: Option<RecordKey>,
-    /// Records that the sink took.
+    /// Records that the sink accepted.
     pub delivered: u64,
-    /// Records that are not wanted there.
-    pub left_out: u64,
-    /// Those of them that are older than the sink takes them.
+    /// Records that the settings filter out.
+    pub filtered_out: u64,
+    /// How many of those were older than the sink accepts.
     pub too_old: u64,
-    /// Records that it refused for good, and why.
+    /// Records that the sink refused for good, and why.
     pub refused: Vec<RefusedRange>,
-    /// Records that it had refused before and that were sent again.
+    /// Refused records that were sent again.
     pub replayed: Option<ReplayProgress>,
-    /// Whether it finished a file or batch.
+    /// Whether the step finished a file or batch.
     pub ends_part: bool,
 }
 
-/// Neighbours, in the order of delivery, that a sink refused for one reason.
+/// Consecutive records, in order of delivery, that a sink refused for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRange {
-    /// The first of them.
+    /// The first record.
     pub first: RecordKey,
-    /// The last of them.
+    /// The last record.
     pub last: RecordKey,
-    /// The least and the greatest number of arrival among them: what came before or later is none of them.
+    /// The lowest and the highest arrival number: records outside of it are not in the range.
     pub arrivals: (u64, u64),
-    /// How many were refused.
+    /// How many records were refused.
     pub records: u64,
-    /// Of how many that were sent: of more than were refused, the sink does not say which they are.
+    /// How many records were sent. When it is higher than `records`, the sink did not say which were refused.
     pub of_records: u64,
     /// Why.
     pub reason: String,
 }
 
-/// Refused records that are sent again.
+/// Refused records to send again.
 #[derive(Debug)]
 pub struct ReplayBatch {
     /// The records, in order of time.
     pub records: Vec<KeyedRecord>,
-    /// What to note when they are sent.
+    /// The progress to commit once they are sent.
     pub replayed: ReplayProgress,
 }
 
 /// Which refused records were sent again.
 #[derive(Debug, Clone, Default)]
 pub struct ReplayProgress {
-    /// The numbers of the ranges that they are of.
+    /// The row numbers of the ranges that they belong to.
     pub(crate) ranges: Vec<i64>,
-    /// What is left of the last of those.
+    /// The remainder of the last range.
     pub(crate) rest: Option<RefusedRange>,
 }
 
@@ -124,13 +126,13 @@ struct ClaimedRow {
 }
 
 impl RefusedRange {
-    /// One record.
+    /// A range of one record.
     pub fn one(place: RecordKey, reason: impl Into<String>) -> Self {
         let arrivals = (place.arrival, place.arrival);
         Self { first: place, last: place, arrivals, records: 1, of_records: 1, reason: reason.into() }
     }
 
-    /// One more that follows.
+    /// Adds the record that follows.
     pub fn extend(&mut self, place: RecordKey) {
         self.last = place;
         self.arrivals = (self.arrivals.0.min(place.arrival), self.arrivals.1.max(place.arrival));
@@ -142,7 +144,7 @@ impl RefusedRange {
         (self.first..=self.last).contains(&place) && (self.arrivals.0..=self.arrivals.1).contains(&place.arrival)
     }
 
-    /// What is left of it when so many were sent again and this one is the next.
+    /// The remainder after `sent` records were sent again and `next` is the next one.
     pub(crate) fn from(mut self, next: RecordKey, sent: u64) -> Self {
         self.first = next;
         self.of_records = self.of_records.saturating_sub(sent).max(1);
@@ -152,7 +154,7 @@ impl RefusedRange {
 }
 
 impl ClaimedDelivery {
-    /// Records that this delivery sends, as many as are not left out.
+    /// How many records this delivery sends, including those that are filtered out.
     pub fn records(&self) -> u64 {
         self.of_records.saturating_sub(self.first_arrival)
     }
@@ -164,7 +166,7 @@ impl ClaimedDelivery {
 }
 
 impl Deliveries {
-    /// Takes the log that has waited for longest on its way to a sink into the hands of the caller, until then.
+    /// Claims the oldest pending delivery to a sink with a lease until `until`; `None` when none is due.
     pub async fn claim(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
         let now = self.core.now().as_millis();
         let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
@@ -187,7 +189,7 @@ impl Deliveries {
         match self.begin_delivery(sink, row).await {
             Ok(claimed) => Ok(Some(claimed)),
             Err(error) => {
-                // One that cannot be read does not come first again.
+                // A delivery that cannot be read must not block the others.
                 sqlx::query(
                     "UPDATE deliveries SET problem = $4, due_at = $5, claimed_until = 0
                      WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
@@ -251,7 +253,7 @@ impl Deliveries {
         })
     }
 
-    /// Keeps a delivery in the hands of the caller until then. False when another has taken it over.
+    /// Renews the lease of a delivery until `until`. Returns false when another deliverer holds it.
     pub async fn renew_lease(&self, claimed: &ClaimedDelivery, until: Timestamp) -> Result<bool> {
         let done = sqlx::query(
             "UPDATE deliveries SET claimed_until = $4 WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
@@ -265,7 +267,7 @@ impl Deliveries {
         Ok(done.rows_affected() == 1)
     }
 
-    /// How many more ranges of refused records are kept of a run and its sink.
+    /// Returns how many more ranges of refused records are kept for this run and sink.
     pub async fn dead_letter_capacity(&self, claimed: &ClaimedDelivery) -> Result<usize> {
         let (of_run, of_sink): (i64, i64) = sqlx::query_as(
             "SELECT (SELECT COUNT(*) FROM dead_letters WHERE sink = $1 AND run_id = $2),
@@ -279,7 +281,7 @@ impl Deliveries {
         Ok(usize::try_from(room).unwrap_or_default())
     }
 
-    /// Notes a step of a delivery. `Conflict`: another deliverer has taken it over.
+    /// Commits a step of a delivery. `Conflict`: another deliverer holds the lease.
     pub async fn commit_step(&self, claimed: &mut ClaimedDelivery, step: &DeliveryStep) -> Result<()> {
         let after = step.until.map(sort_key).or(claimed.after);
         let mut transaction = self.core.catalog().begin().await?;
@@ -294,7 +296,7 @@ impl Deliveries {
         .bind(after.map(|(time, _)| time))
         .bind(after.map(|(_, arrival)| arrival))
         .bind(step.delivered.saturating_as::<i64>())
-        .bind(step.left_out.saturating_as::<i64>())
+        .bind(step.filtered_out.saturating_as::<i64>())
         .bind(i64::from(step.ends_part))
         .bind(step.too_old.saturating_as::<i64>())
         .execute(&mut *transaction)
@@ -312,17 +314,18 @@ impl Deliveries {
                 removing.build_query().execute(&mut *transaction).await?;
             }
             let rest: Vec<&RefusedRange> = replayed.rest.iter().collect();
-            keep_dead_letters(&mut transaction, claimed, &rest, true, self.core.now()).await?;
+            insert_dead_letters(&mut transaction, claimed, &rest, true, self.core.now()).await?;
         }
         let refused: Vec<&RefusedRange> = step.refused.iter().collect();
-        keep_dead_letters(&mut transaction, claimed, &refused, false, self.core.now()).await?;
+        insert_dead_letters(&mut transaction, claimed, &refused, false, self.core.now()).await?;
         transaction.commit().await?;
         claimed.after = after;
         claimed.parts += u64::from(step.ends_part);
         Ok(())
     }
 
-    /// Ends a delivery; what has come meanwhile makes it due again. `Conflict`: another deliverer has taken it over.
+    /// Finishes a delivery; records that arrived meanwhile make it pending again. `Conflict`: another deliverer holds
+    /// the lease.
     pub async fn finish(&self, claimed: &ClaimedDelivery) -> Result<()> {
         let mut transaction = self.core.catalog().begin().await?;
         // The run is held meanwhile, so that no record comes between this look at it and the note that it is done.
@@ -352,7 +355,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Gives a delivery back that was not brought to its end, as if it had not been tried.
+    /// Releases the lease of an unfinished delivery, without counting the attempt.
     pub async fn release(&self, claimed: &ClaimedDelivery) -> Result<()> {
         sqlx::query(
             "UPDATE deliveries SET claimed_until = 0, attempts = attempts - 1
@@ -366,7 +369,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Notes that a delivery did not come to its end, and why. It is tried again then, or never when there is no then.
+    /// Records a failed attempt and when to retry; without a time the delivery is given up.
     pub async fn record_failure(
         &self,
         claimed: &ClaimedDelivery,
@@ -388,7 +391,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Has everything tried at once that a sink did not take, because it takes what it is sent again. How many runs.
+    /// Makes the failed deliveries of a sink due at once, because it accepts records again. Returns how many.
     pub async fn expedite(&self, sink: &str) -> Result<u64> {
         let done = sqlx::query(
             "UPDATE deliveries SET due_at = $2 WHERE sink = $1 AND state = 'due' AND problem IS NOT NULL AND due_at > $2",
@@ -400,7 +403,7 @@ impl Deliveries {
         Ok(done.rows_affected())
     }
 
-    /// Makes the deliveries of a run due again to which records have come late, as part of the transaction that adds them.
+    /// Makes the deliveries of a run pending again, in the transaction that adds late records to it.
     pub(crate) async fn reopen(&self, connection: &mut Connection, run_id: RunId) -> Result<()> {
         sqlx::query(
             "UPDATE deliveries SET state = 'due', due_at = $2, due_since = $2 WHERE run_id = $1 AND state = 'done'",
@@ -417,7 +420,7 @@ fn sort_key(place: RecordKey) -> SortKey {
     (place.time.as_millis(), place.arrival.saturating_as::<i64>())
 }
 
-async fn keep_dead_letters(
+async fn insert_dead_letters(
     connection: &mut Connection,
     claimed: &ClaimedDelivery,
     ranges: &[&RefusedRange],

@@ -1,7 +1,7 @@
-//! What reports ask of the catalog: recent runs in few words, and the kinds of errors that summaries found.
+//! What reports ask of the catalog: recent runs in brief, and the error groups that summaries found.
 //!
-//! A task that has moved leaves its runs in the workspace where they were, with the rights of that: what is asked of a
-//! task is answered from the runs in the workspace where it is now.
+//! A task that was moved to another workspace leaves its runs in the old one, with the rights of that. Queries about
+//! a task therefore cover only the runs in its present workspace.
 
 use std::collections::HashMap;
 
@@ -16,18 +16,18 @@ use crate::parts::Summaries;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::problem_kind;
 
-/// A run in the words that reports count.
+/// What reports need to know of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecentRun {
     /// The run.
     pub run_id: RunId,
     /// Its task.
     pub task_id: TaskId,
-    /// How far it is.
+    /// Its status.
     pub status: RunStatus,
-    /// When it was asked for.
+    /// When it was triggered.
     pub triggered_at: Timestamp,
-    /// When it began.
+    /// When it started.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
@@ -35,30 +35,30 @@ pub struct RecentRun {
     pub severities: SeverityCounts,
     /// Why it failed.
     pub error_message: Option<String>,
-    /// True when the summary that is kept is of its log as it is: all its kinds of errors are known.
+    /// True when there is a summary of its log as it is now: its error groups are complete.
     pub is_summarized: bool,
 }
 
-/// A kind of error, over all summarised runs of a task.
+/// An error group, over all summarised runs of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorGroup {
     /// The task.
     pub task_id: TaskId,
-    /// By what its records belong together.
+    /// What its records have in common.
     pub kind: ProblemKind,
-    /// The same in every run.
+    /// Its id, the same in every run.
     pub id: String,
     /// One line.
     pub title: String,
-    /// The highest severity of a record.
+    /// The highest severity of its records.
     pub severity: Severity,
-    /// Runs whose log has it.
+    /// Runs whose logs contain it.
     pub runs: u64,
-    /// Its records in all of them.
+    /// Records in all of them.
     pub records: u64,
-    /// When it was first logged, and by which run.
+    /// When it was first logged, and in which run.
     pub first: (Timestamp, RunId),
-    /// When it was last logged, and by which run.
+    /// When it was last logged, and in which run.
     pub last: (Timestamp, RunId),
 }
 
@@ -130,7 +130,7 @@ const PROBLEM_COLUMNS: &str = concat!(
 const IS_WHERE_ITS_TASK_IS: &str = is_where_its_task_is!("p");
 
 impl Summaries {
-    /// The runs of a task that were asked for since then, newest first, at most so many.
+    /// Returns at most `limit` runs of a task that were triggered since then, newest first.
     pub async fn recent_runs_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
         let listing = format!(
             "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM runs WHERE task_id = $1 AND triggered_at >= $2
@@ -146,8 +146,8 @@ impl Summaries {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
-    /// The newest runs of each task of a workspace since then: at most `per_task` of each, and `limit` in all; task by
-    /// task, newest first.
+    /// Returns the newest runs of each task of a workspace since then, at most `per_task` of each and `limit` in all;
+    /// task by task, newest first.
     pub async fn recent_runs_of_workspace(
         &self,
         workspace: WorkspaceId,
@@ -172,8 +172,8 @@ impl Summaries {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
-    /// The newest run of the same task in the same workspace before this one that has a summary: one that ended well,
-    /// or any.
+    /// Returns the newest run of the same task and workspace before this one that has a summary: a successful run, or
+    /// any.
     pub async fn previous_run(&self, before: &Run, must_be_good: bool) -> Result<Option<Run>> {
         let row: Option<RunRow> = sqlx::query_as(
             "SELECT r.* FROM runs r WHERE r.task_id = $1 AND (r.status = 'execution_successful' OR $4 = 0)
@@ -191,7 +191,7 @@ impl Summaries {
         row.map(RunRow::into_run).transpose()
     }
 
-    /// The kinds of errors of a task that were logged since then, the last seen first, at most so many.
+    /// Returns at most `limit` error groups of a task that were logged since then, the last seen first.
     pub async fn error_groups_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
             "SELECT {PROBLEM_COLUMNS} FROM problems p WHERE p.task_id = $1 AND {IS_WHERE_ITS_TASK_IS}
@@ -207,7 +207,7 @@ impl Summaries {
         rows.into_iter().map(ProblemRow::into_problem).collect()
     }
 
-    /// The kinds of errors that tasks of a workspace logged since then and never before, the newest first.
+    /// Returns the error groups of a workspace that were first logged since then, the newest first.
     pub async fn new_error_groups(
         &self,
         workspace: WorkspaceId,
@@ -231,7 +231,7 @@ impl Summaries {
         rows.into_iter().map(ProblemRow::into_problem).collect()
     }
 
-    /// Which runs of a task since then have which kinds of errors.
+    /// Returns which runs of a task since then have which error groups.
     pub async fn runs_with_error_groups(
         &self,
         task: TaskId,

@@ -1,4 +1,4 @@
-//! The history: runs and plan executions together, filtered and sorted as the history search has them.
+//! The history: runs and plan executions in one list, filtered and sorted.
 
 use az::SaturatingAs;
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
@@ -10,35 +10,35 @@ use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::parts::Runs;
 
-/// Which executions are wanted.
+/// Selects executions.
 #[derive(Debug, Clone)]
 pub struct HistoryFilter {
-    /// Those of one environment.
+    /// Executions in this environment.
     pub environment_id: Option<EnvironmentId>,
-    /// Those of these workspaces; none for all.
+    /// Executions in these workspaces; `None` for all.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Which of the two kinds is left out.
+    /// Which of the two kinds to exclude.
     pub exclude: HistoryExclude,
-    /// All of these must hold.
+    /// Conditions that must all hold.
     pub conditions: Vec<HistoryCondition>,
-    /// At most so many.
+    /// Most entries to return.
     pub limit: u64,
-    /// After so many.
+    /// How many entries to skip.
     pub offset: u64,
-    /// After this one, in the order of the history.
+    /// Return entries after this execution.
     pub after: Option<String>,
 }
 
-/// What a history leaves out.
+/// What a history excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryExclude {
-    /// The runs that are part of a plan execution.
+    /// Runs that belong to a plan execution.
     RunsOfPlans,
-    /// The plan executions.
+    /// Plan executions.
     Plans,
 }
 
-/// A column that is compared with values.
+/// A field of an execution that conditions compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryField {
     /// The detailed status.
@@ -75,7 +75,7 @@ pub enum HistoryField {
     Destination,
 }
 
-/// One condition of a search.
+/// A condition on executions.
 #[derive(Debug, Clone)]
 pub enum HistoryCondition {
     /// The field has one of these values, or none of them.
@@ -119,7 +119,7 @@ pub enum HistoryCondition {
     All(Vec<HistoryCondition>),
 }
 
-/// A run or a plan execution, as the history shows it.
+/// A run or a plan execution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryEntry {
     /// The execution.
@@ -134,9 +134,9 @@ pub struct HistoryEntry {
     pub version: Option<String>,
     /// What started it.
     pub execution_type: String,
-    /// When it was asked for.
+    /// When it was triggered.
     pub triggered_at: Timestamp,
-    /// When it began.
+    /// When it started.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
@@ -144,9 +144,9 @@ pub struct HistoryEntry {
     pub duration_ms: Option<i64>,
     /// Who started it.
     pub operator: String,
-    /// Whether that is a person or a service.
+    /// Whether that is a user or a service account.
     pub operator_type: String,
-    /// The owner of its workspace, who stands in for the author of the task.
+    /// The owner of its workspace, as the author of the task.
     pub author: String,
     /// The environment.
     pub environment_id: EnvironmentId,
@@ -166,32 +166,32 @@ pub struct HistoryEntry {
     pub artifact_name: Option<String>,
     /// Its version.
     pub artifact_version: Option<String>,
-    /// Words to find the task by.
+    /// Tags of the task.
     pub tags: Vec<String>,
     /// Where it ran.
     pub runtime: runlog_model::Runtime,
-    /// From which severity on it logs.
+    /// The lowest severity that it logs.
     pub log_level: Option<String>,
     /// The version of the API it was started through.
     pub api_version: Option<String>,
-    /// How many times it was tried to deploy it.
+    /// How many times deployment was attempted.
     pub attempts: Option<i64>,
     /// Why it failed.
     pub error_message: Option<String>,
-    /// Why it did not begin.
+    /// Why it did not start.
     pub misfired_reason: Option<String>,
     /// Rows that it rejected.
     pub rejected_rows: Option<i64>,
 }
 
 impl Runs {
-    /// The executions that `filter` asks for: by end, newest first, then by trigger, oldest first, then by id,
-    /// downwards; those that go on come first.
+    /// Returns the executions that match the filter: running ones first, then by end, newest first, then by trigger
+    /// time, then by id.
     ///
-    /// `NotFound`: the execution after which to go on is not in the archive.
+    /// `NotFound`: the execution to continue after is not in the archive.
     pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>> {
         let after = match &filter.after {
-            Some(id) => Some((self.place_in_history(id).await?, id.clone())),
+            Some(id) => Some((self.history_cursor(id).await?, id.clone())),
             None => None,
         };
         let mut query = Sql::new("SELECT * FROM (");
@@ -213,7 +213,7 @@ impl Runs {
         rows.into_iter().map(HistoryRow::into_entry).collect()
     }
 
-    async fn place_in_history(&self, id: &str) -> Result<(i64, i64)> {
+    async fn history_cursor(&self, id: &str) -> Result<(i64, i64)> {
         let place: Option<(i64, i64)> = sqlx::query_as("SELECT ended, triggered_at FROM executions WHERE id = $1")
             .bind(id)
             .fetch_optional(self.core.catalog().read())

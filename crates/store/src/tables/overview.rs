@@ -1,5 +1,5 @@
-//! What an overview shows: runs by time and outcome, tasks with their last runs, and what is known of a log. All of it
-//! comes from the rows of the catalog; no object is opened.
+//! Overviews: runs by time and outcome, tasks with their last runs, and the metadata of a log. All of it comes from
+//! the catalog; no object is opened.
 
 use std::collections::HashMap;
 
@@ -13,53 +13,53 @@ use crate::error::{Error, Result};
 use crate::parts::Runs;
 use crate::tables::runs::{RunRow, no_such_run};
 
-/// Which runs an overview counts.
+/// Selects the runs that an overview counts.
 #[derive(Debug, Clone)]
 pub struct OverviewFilter {
-    /// Those of these workspaces; of all when absent.
+    /// Runs of these workspaces; `None` for all.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Those that were asked for from here on.
+    /// Runs triggered at this time or later.
     pub start: Timestamp,
-    /// And before here.
+    /// Runs triggered before this time.
     pub end: Timestamp,
-    /// How long a bucket is. Unit: milliseconds.
+    /// The length of a bucket. Unit: milliseconds.
     pub bucket_ms: i64,
 }
 
-/// Runs of one bucket that have one status.
+/// How many runs of a bucket have a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutcomeCount {
-    /// The number of the bucket, the first at 0.
+    /// The number of the bucket, counted from 0.
     pub bucket: u64,
     /// The status.
     pub status: RunStatus,
-    /// How many.
+    /// How many runs.
     pub runs: u64,
 }
 
-/// Which tasks are wanted.
+/// Selects tasks.
 #[derive(Debug, Clone)]
 pub struct TaskOverviewFilter {
-    /// Those of these workspaces, with their runs there; of all when absent. A task that has moved leaves its runs
-    /// where they were.
+    /// Tasks of these workspaces, with their runs there; `None` for all. A task that was moved leaves its runs where
+    /// they were.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// This one.
+    /// This task.
     pub task_id: Option<TaskId>,
-    /// Those whose name holds this, in any case.
+    /// Tasks whose name contains this, ignoring case.
     pub name_part: Option<String>,
-    /// Their runs from here on.
+    /// Count runs from this time on.
     pub since: Timestamp,
-    /// Only those with runs that did not end well; the latest such run first. Else by name.
+    /// Only tasks with failed runs, sorted by the last of them, newest first. Otherwise tasks are sorted by name.
     pub failing: bool,
-    /// How many of the last runs come with each.
+    /// How many of the last runs to return with each task.
     pub recent: u64,
-    /// At most so many.
+    /// Most tasks to return.
     pub limit: u64,
-    /// After so many.
+    /// How many tasks to skip.
     pub offset: u64,
 }
 
-/// A task with what its runs say.
+/// A task with the counts of its runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskOverview {
     /// Its id.
@@ -74,22 +74,22 @@ pub struct TaskOverview {
     pub environment: String,
     /// Runs since then.
     pub runs: u64,
-    /// Those that did not end well.
+    /// How many of them failed.
     pub failed: u64,
-    /// Those that go on.
-    pub going: u64,
+    /// How many of them are running.
+    pub running: u64,
     /// Its last runs, newest first.
     pub recent: Vec<Run>,
 }
 
-/// What is known of the log of a run beside its records.
+/// The metadata of a run's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogMetadata {
     /// Bytes that its records take in the archive.
     pub stored_bytes: u64,
-    /// How often its log was deleted.
+    /// How many times it was deleted.
     pub deletions: u64,
-    /// True when nobody may delete it.
+    /// True when it is under legal hold.
     pub is_held: bool,
     /// When its first record was logged.
     pub first: Option<Timestamp>,
@@ -130,7 +130,7 @@ impl Runs {
         rows.into_iter().map(read).collect()
     }
 
-    /// The tasks that `filter` asks for, and how many there are without limit and offset.
+    /// Returns the tasks that match the filter, and how many match without limit and offset.
     pub async fn task_overviews(&self, filter: &TaskOverviewFilter) -> Result<(Vec<TaskOverview>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT t.id");
         push_lines(&mut counting, filter);
@@ -186,7 +186,7 @@ impl Runs {
         Ok(recent)
     }
 
-    /// What is known of the log of a run. `NotFound`: no such run.
+    /// Returns the metadata of a run's log. `NotFound`: no such run.
     pub async fn log_metadata(&self, run_id: RunId) -> Result<LogMetadata> {
         let row: Option<(i64, i64, i64)> =
             sqlx::query_as("SELECT stored_bytes, log_epoch, legal_hold FROM runs WHERE id = $1")
@@ -243,7 +243,7 @@ impl LineRow {
             environment: self.environment,
             runs: self.runs.saturating_as::<u64>(),
             failed: self.failed.saturating_as::<u64>(),
-            going: self.going.saturating_as::<u64>(),
+            running: self.going.saturating_as::<u64>(),
             recent,
         })
     }

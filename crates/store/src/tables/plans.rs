@@ -1,4 +1,4 @@
-//! Plan executions: what the runs that are part of them tell of them. The archive is told of runs, not of plans.
+//! Plan executions, as derived from the runs that belong to them: the archive receives runs, not plans.
 
 use az::SaturatingAs;
 use runlog_model::plan::{PlanExecution, PlanStatus};
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::parts::Runs;
 use crate::tables::runs::RunRow;
 
-/// Which plan executions are wanted. Absent parts ask for all.
+/// Selects plan executions. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct PlanFilter {
     /// Those of one plan.
@@ -21,16 +21,16 @@ pub struct PlanFilter {
     pub environment_id: Option<EnvironmentId>,
     /// Those of one status.
     pub status: Option<PlanStatus>,
-    /// Those that began in, ended in, or went on across this range.
+    /// Plan executions that were active at some time in this range.
     pub overlapping: TimeRange,
-    /// At most so many.
+    /// Most plan executions to return.
     pub limit: u64,
-    /// After so many.
+    /// How many plan executions to skip.
     pub offset: u64,
 }
 
 impl Runs {
-    /// The plan executions that `filter` asks for, newest first, and how many there are without limit and offset.
+    /// Returns the plan executions that match the filter, newest first, and how many match without limit and offset.
     pub async fn plan_executions(&self, filter: &PlanFilter) -> Result<(Vec<PlanExecution>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT plan_execution_id");
         push_plan_filter(&mut counting, filter);
@@ -55,7 +55,7 @@ impl Runs {
         Ok((executions, total.saturating_as::<u64>()))
     }
 
-    /// The runs that are part of a plan execution, in the order they were asked for; empty when it is not known.
+    /// Returns the runs of a plan execution in the order in which they were triggered; none when it is not known.
     pub async fn plan_execution_runs(&self, execution_id: &str) -> Result<Vec<Run>> {
         let rows: Vec<RunRow> =
             sqlx::query_as("SELECT * FROM runs WHERE plan_execution_id = $1 ORDER BY triggered_at, id")

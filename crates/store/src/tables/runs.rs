@@ -1,4 +1,4 @@
-//! Runs: how they begin and end, and lists of them.
+//! Runs: how they start and finish, and lists of them.
 
 use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
@@ -18,32 +18,32 @@ use crate::error::{Error, Result};
 use crate::parts::{Runs, Workspaces};
 use crate::tables::accounts::{Caller, CallerKind};
 
-/// Which runs are wanted. Absent parts ask for all.
+/// Selects runs. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
-    /// Those of one task.
+    /// Runs of this task.
     pub task_id: Option<TaskId>,
-    /// Those of these workspaces.
+    /// Runs of these workspaces.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Those of one environment.
+    /// Runs of this environment.
     pub environment_id: Option<EnvironmentId>,
-    /// Those of tasks that have all of these tags.
+    /// Runs of tasks that have all of these tags.
     pub tags: Vec<String>,
-    /// Those of one status.
+    /// Runs with this status.
     pub status: Option<RunStatus>,
-    /// Those that began in, ended in, or went on across this range.
+    /// Runs that were active at some time in this range.
     pub overlapping: TimeRange,
-    /// Those that ran this artifact.
+    /// Runs of this artifact.
     pub artifact_id: Option<String>,
     /// Those whose runtime has these values in these fields: `type`, `id` (of an engine or a cluster), `runProfileId`.
     pub runtime: Vec<(&'static str, String)>,
-    /// At most so many.
+    /// Most runs to return.
     pub limit: u64,
-    /// After so many.
+    /// How many runs to skip.
     pub offset: u64,
 }
 
-/// What is asked of a run most often: the whole of it takes longer to read.
+/// The part of a run that is needed most often and is cheap to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunBrief {
     /// The run.
@@ -57,7 +57,7 @@ pub struct RunBrief {
 }
 
 impl Runs {
-    /// Begins a run, or learns more of one that has begun. True when it is new.
+    /// Starts a run, or adds what is newly known of a run that has started. Returns true when the run is new.
     ///
     /// `NotFound`: no such task. `Conflict`: the run belongs to another task.
     pub async fn start(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
@@ -74,7 +74,7 @@ impl Runs {
             Some(run) if run.task_id != task.id => {
                 return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
             }
-            Some(run) => started_again(run, start, self.core.now()),
+            Some(run) => merge_start(run, start, self.core.now()),
             None => {
                 let now = self.core.now();
                 let waits = start.status == Some(RunStatus::Dispatching);
@@ -120,9 +120,9 @@ impl Runs {
         Ok((run, is_new))
     }
 
-    /// Ends a run. Repeatable with the same status.
+    /// Finishes a run. Idempotent with the same status.
     ///
-    /// `NotFound`: no such run. `Invalid`: the status is not final. `Conflict`: it has ended with another status.
+    /// `NotFound`: no such run. `Invalid`: the status is not final. `Conflict`: it has finished with another status.
     pub async fn finish(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
         let mut transaction = self.core.catalog().begin().await?;
         let run = finish_in(&self.core, &mut transaction, id, finish).await?;
@@ -130,12 +130,12 @@ impl Runs {
         Ok(run)
     }
 
-    /// The run with this id.
+    /// Returns the run with this id.
     pub async fn get(&self, id: RunId) -> Result<Option<Run>> {
         fetch(self.core.catalog().read(), id).await
     }
 
-    /// The run with this id, in brief.
+    /// Returns the run with this id, in brief.
     pub async fn brief(&self, id: RunId) -> Result<Option<RunBrief>> {
         let row: Option<(String, String, i64)> =
             sqlx::query_as("SELECT task_id, workspace_id, records FROM runs WHERE id = $1")
@@ -152,7 +152,7 @@ impl Runs {
         }))
     }
 
-    /// The runs that `filter` asks for, newest first, and how many there are without limit and offset.
+    /// Returns the runs that match the filter, newest first, and how many match without limit and offset.
     pub async fn list(&self, filter: &RunFilter) -> Result<(Vec<Run>, u64)> {
         let (mut runs, mut total) = (Vec::new(), 0);
         // Each part has an index that finds it, and in the order of the list one comes after the other.
@@ -179,13 +179,13 @@ impl Runs {
         Ok((runs, total))
     }
 
-    /// True when the run is final and the settle delay has passed: its log does not grow any more.
+    /// True when the run is final and the settle delay has passed: its log will not grow any more.
     pub fn is_settled(&self, run: &Run) -> bool {
         run.final_since.is_some_and(|since| self.core.now().millis_since(since) >= self.core.settings().settle_ms)
     }
 }
 
-/// Ends a run as part of a transaction; see `finish_run`.
+/// Finishes a run in a transaction; see [`Runs::finish`].
 pub(crate) async fn finish_in(
     core: &Core,
     transaction: &mut Transaction<'_, Any>,
@@ -201,7 +201,7 @@ pub(crate) async fn finish_in(
     }
     let now = core.now();
     if run.started_at.is_none() {
-        // What a run hook began, and nobody told the start of, began with its first record at the latest.
+        // A run without a reported start began with its first record at the latest.
         let first: Option<i64> = sqlx::query_scalar("SELECT MIN(first_time) FROM slices WHERE run_id = $1")
             .bind(id.to_string())
             .fetch_one(&mut **transaction)
@@ -229,8 +229,8 @@ pub(crate) fn no_such_run(id: RunId) -> Error {
     Error::not_found(format!("there is no run {id}"))
 }
 
-/// What a repeated start adds: it fills what was unknown, and moves a waiting run to executing.
-fn started_again(mut run: Run, start: &StartRun, now: Timestamp) -> Run {
+/// What a repeated start adds: unknown fields are filled in, and a dispatched run becomes executing.
+fn merge_start(mut run: Run, start: &StartRun, now: Timestamp) -> Run {
     if !run.status.is_final() {
         run.status = start.status.unwrap_or(RunStatus::Executing).detailed();
         let has_begun = run.status.coarse() == RunStatus::Executing;
@@ -334,7 +334,7 @@ pub(crate) async fn fetch_with_state<'c>(
     .transpose()
 }
 
-/// The run as it is until the transaction ends: no other node changes it meanwhile.
+/// Fetches a run and locks its row until the transaction ends.
 pub(crate) async fn fetch_to_change(
     core: &Core,
     transaction: &mut Transaction<'_, Any>,
@@ -413,12 +413,12 @@ async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: 
     Ok(())
 }
 
-/// Which state of a run's log was looked at.
+/// Identifies a state of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub(crate) struct LogState {
-    /// Counts the deletions of the log.
+    /// How many times the log was deleted.
     pub(crate) log_epoch: i64,
-    /// Counts how often its slices were replaced; the records stay the same.
+    /// How many times its slices were replaced; the records stay the same.
     pub(crate) log_version: i64,
 }
 

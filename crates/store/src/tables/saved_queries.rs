@@ -1,4 +1,4 @@
-//! Queries that people keep under a name, each for themselves.
+//! Queries that callers have saved under a name.
 
 use runlog_model::Timestamp;
 use sqlx_macros::FromRow;
@@ -9,14 +9,14 @@ use crate::limits;
 use crate::parts::SavedQueries;
 use crate::tables::accounts::Caller;
 
-/// A query that someone keeps.
+/// A saved query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedQuery {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Its text.
     pub query: String,
-    /// When it was last kept.
+    /// When it was last saved.
     pub changed_at: Timestamp,
 }
 
@@ -28,7 +28,7 @@ struct Row {
 }
 
 impl SavedQueries {
-    /// The queries that a caller keeps, by name.
+    /// Returns the saved queries of a caller, by name.
     pub async fn list(&self, caller: &Caller) -> Result<Vec<SavedQuery>> {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT name, query, changed_at FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2 ORDER BY name",
@@ -41,7 +41,7 @@ impl SavedQueries {
         rows.into_iter().map(read).collect()
     }
 
-    /// Keeps a query, in the place of one of the same name. `Invalid`: it is empty or too long, or there are too many.
+    /// Saves a query, replacing one of the same name. `Invalid`: it is empty or too long, or there are too many.
     pub async fn save(&self, caller: &Caller, name: &str, query: &str) -> Result<SavedQuery> {
         let name = checked_name(name)?;
         if query.trim().is_empty() || query.len() > limits::SAVED_QUERY_BYTES_MAX {
@@ -69,7 +69,7 @@ impl SavedQueries {
         Ok(SavedQuery { name, query: query.to_owned(), changed_at })
     }
 
-    /// Deletes a query that a caller keeps. `NotFound`: there is none of this name.
+    /// Deletes a saved query. `NotFound`: there is none of this name.
     pub async fn delete(&self, caller: &Caller, name: &str) -> Result<()> {
         let done = sqlx::query("DELETE FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2 AND name = $3")
             .bind(caller.kind.as_str())

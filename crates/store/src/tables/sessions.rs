@@ -1,7 +1,7 @@
-//! Sessions: who has signed in with a browser.
+//! Sessions of browsers.
 //!
-//! A session stands for the token that it was opened with and is good for no longer than that: revoking the token, or
-//! the key that signed it, ends the session.
+//! A session stands for the token that it was opened with and is never valid for longer: revoking the token, or the
+//! key that signed it, ends the session.
 
 use runlog_model::Timestamp;
 
@@ -14,24 +14,24 @@ use crate::{limits, secret};
 /// A session that was just opened.
 #[derive(Clone)]
 pub struct NewSession {
-    /// What the browser shows to be known again; it is here and nowhere else.
+    /// The secret that the browser presents; the archive keeps a hash.
     pub text: String,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// A session that is good.
+/// A valid session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Whose it is.
+    /// The caller that it belongs to.
     pub caller: Caller,
-    /// The key that signed the access token it was opened with; none when that was a personal token.
+    /// The key that signed the access token that it was opened with; `None` for a personal access token.
     pub key_id: Option<String>,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// An access token that was found good.
+/// A verified access token.
 #[derive(Debug, Clone, Copy)]
 pub struct AccessToken<'a> {
     /// The service account it was issued to.
@@ -42,7 +42,7 @@ pub struct AccessToken<'a> {
     pub expires_at: Timestamp,
 }
 
-/// What is written down of a session.
+/// The row of a new session.
 struct SessionRow<'a> {
     kind: CallerKind,
     caller_id: &'a str,
@@ -52,7 +52,7 @@ struct SessionRow<'a> {
 }
 
 impl Accounts {
-    /// Opens a session with a personal token; none when the token is not known.
+    /// Opens a session with a personal access token; `None` when the token is not known.
     pub async fn open_session(&self, token: &str) -> Result<Option<NewSession>> {
         if !secret::is_well_formed(secret::TOKEN, token) {
             return Ok(None);
@@ -78,7 +78,7 @@ impl Accounts {
         self.write_session(&new).await.map(Some)
     }
 
-    /// Opens a session with an access token of a service account, for as long as that is good.
+    /// Opens a session with the access token of a service account; it expires with the token.
     pub async fn open_service_account_session(&self, token: AccessToken<'_>) -> Result<NewSession> {
         let new = SessionRow {
             kind: CallerKind::ServiceAccount,
@@ -91,7 +91,7 @@ impl Accounts {
     }
 
     async fn write_session(&self, new: &SessionRow<'_>) -> Result<NewSession> {
-        let text = secret::make(secret::SESSION, self.core.random());
+        let text = secret::generate(secret::SESSION, self.core.random());
         sqlx::query(
             "INSERT INTO sessions (session_hash, caller_kind, caller_id, token_id, key_id, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -108,7 +108,7 @@ impl Accounts {
         Ok(NewSession { text, expires_at: new.expires_at })
     }
 
-    /// The session that this is the text of, unless it has ended.
+    /// Returns the session with this secret unless it has ended.
     pub async fn session(&self, text: &str) -> Result<Option<Session>> {
         if !secret::is_well_formed(secret::SESSION, text) {
             return Ok(None);
@@ -127,7 +127,7 @@ impl Accounts {
         Ok(Some(Session { caller, key_id, expires_at: instant(expires_at)? }))
     }
 
-    /// Ends a session. Repeatable.
+    /// Ends a session. Idempotent.
     pub async fn close_session(&self, text: &str) -> Result<()> {
         sqlx::query("DELETE FROM sessions WHERE session_hash = $1")
             .bind(secret::hash(text))
@@ -136,7 +136,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Forgets the sessions and the tokens that have ended by themselves.
+    /// Deletes expired sessions and tokens.
     pub(crate) async fn sweep_sessions(&self) -> Result<()> {
         for statement in ["DELETE FROM sessions WHERE expires_at < $1", "DELETE FROM tokens WHERE expires_at < $1"] {
             sqlx::query(statement).bind(self.core.now().as_millis()).execute(self.core.catalog().write()).await?;

@@ -1,4 +1,4 @@
-//! Keys for signing: every node of an archive has the same, and an operator may change them.
+//! Signing keys: shared by all nodes of an archive, and rotated by an operator.
 
 use runlog_model::Timestamp;
 use sqlx_macros::FromRow;
@@ -9,12 +9,12 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::SigningKeys;
 
-/// A key: 32 random bytes.
+/// A signing key: 32 random bytes.
 #[derive(Clone)]
 pub struct SigningKey {
     /// The purpose and a number, such as `links-2`; no secret.
     pub id: String,
-    /// The bytes; a secret.
+    /// The key itself; a secret.
     pub value: Vec<u8>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -34,7 +34,7 @@ struct KeyRow {
 }
 
 impl SigningKeys {
-    /// The keys of a purpose, newest first; the first call makes the first one.
+    /// Returns the keys of a purpose, newest first. The first call creates the first key.
     pub async fn list(&self, purpose: &str) -> Result<Vec<SigningKey>> {
         let known = self.known_keys(purpose).await?;
         if !known.is_empty() {
@@ -47,8 +47,8 @@ impl SigningKeys {
         self.known_keys(purpose).await
     }
 
-    /// Makes another key, which signs from now on. What the older ones signed is still good, unless `revoke` says that
-    /// they are to be forgotten; those whose last signature has long expired are forgotten in any case.
+    /// Creates a new key, which signs from now on. Signatures of older keys stay valid unless `revoke` is set; keys
+    /// whose last signature has expired long ago are deleted in any case.
     pub async fn rotate(&self, purpose: &str, revoke: bool) -> Result<SigningKey> {
         let known = self.list(purpose).await?;
         let number = known.first().map_or(0, |key| number(&key.id)) + 1;

@@ -1,4 +1,4 @@
-//! What is known of sinks: which runs are theirs, how far they are, and what they refused.
+//! Sinks: which runs are delivered to them, the state of their deliveries, and their dead letters.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,15 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::Deliveries;
 
-/// Since when a delivery has been due. A node of an earlier version does not note it, neither at first nor when a delivery
-/// that was done is due again.
+/// Since when a delivery has been pending. Nodes of earlier versions do not record it.
 pub(crate) const DUE_SINCE: &str = "CASE WHEN due_since IS NULL OR done_at > due_since THEN due_at ELSE due_since END";
 
-/// A run that a sink may want.
+/// A finished run that a sink may want.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishedRun {
     /// The run.
     pub run_id: RunId,
-    /// How it ended.
+    /// Its final status.
     pub status: RunStatus,
     /// The id of its task.
     pub task_id: String,
@@ -35,80 +34,83 @@ pub struct FinishedRun {
     pub environment: String,
 }
 
-/// How far the deliveries to a sink are.
+/// The state of the deliveries to a sink.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkMetrics {
-    /// The sink.
+    /// The name of the sink.
     pub name: String,
-    /// What it is, such as `loki`.
+    /// Its kind, such as `loki`.
     pub kind: String,
-    /// Runs that are due.
+    /// Pending runs.
     pub due: u64,
-    /// Those of the due ones whose last attempt came to nothing.
+    /// Pending runs whose last attempt failed.
     pub failing: u64,
-    /// Runs that are delivered.
+    /// Delivered runs.
     pub done: u64,
     /// Runs that the sink refused as a whole.
     pub dead: u64,
-    /// Records that it took.
+    /// Records that it accepted.
     pub records: u64,
-    /// Records that it refused and that are not mended.
+    /// Records that it refused and that were not sent again.
     pub refused: u64,
-    /// Records that were left out because they are older than it takes them.
+    /// Records that were filtered out because they are older than it accepts.
     pub too_old: u64,
-    /// Since when the longest waiting run has been due. Unit: epoch milliseconds.
+    /// Since when the oldest pending run has been pending. Unit: epoch milliseconds.
     pub due_since: Option<i64>,
-    /// How long that is. Unit: seconds; 0 when nothing is due.
+    /// How long that is. Unit: seconds; 0 when nothing is pending.
     pub lag_seconds: u64,
-    /// When it was last worked for. Unit: epoch milliseconds.
+    /// When a deliverer last worked for it. Unit: epoch milliseconds.
     pub seen_at: i64,
-    /// What keeps its deliveries up.
-    pub problem: Option<String>,
+    /// What blocks its deliveries.
+    #[serde(rename = "problem")]
+    pub last_error: Option<String>,
 }
 
-/// A delivery whose last attempt came to nothing, or that the sink refused.
+/// A delivery whose last attempt failed, or that the sink refused as a whole.
 #[derive(Debug, Clone, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailingDelivery {
     /// The run.
     pub run_id: String,
-    /// `due` when it is tried again, `dead` when it is not.
+    /// `due` when it will be retried, `dead` when it will not.
     pub state: String,
-    /// When it is tried next. Unit: epoch milliseconds.
+    /// When the next attempt is due. Unit: epoch milliseconds.
     pub due_at: i64,
-    /// How often it was tried.
+    /// How many attempts were made.
     pub attempts: i64,
-    /// Why it came to nothing.
-    pub problem: String,
+    /// Why the last attempt failed.
+    #[serde(rename = "problem")]
+    #[sqlx(rename = "problem")]
+    pub last_error: String,
 }
 
-/// A record that a sink refused for good, or neighbours that it refused for one reason.
+/// A record that a sink refused for good, or consecutive records that it refused for the same reason.
 #[derive(Debug, Clone, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
     /// Its run.
     pub run_id: String,
-    /// Its number in the run, in order of arrival; of several, that of the first.
+    /// The arrival number of the record, or of the first record.
     pub arrival: i64,
     /// Its time. Unit: epoch milliseconds.
     pub record_time: i64,
-    /// The number of the last.
+    /// The arrival number of the last record.
     pub last_arrival: i64,
     /// The time of the last. Unit: epoch milliseconds.
     pub last_time: i64,
-    /// How many were refused.
+    /// How many records were refused.
     pub records: i64,
-    /// Of how many that were sent: of more than were refused, the sink does not say which they are.
+    /// How many records were sent. When it is higher than `records`, the sink did not say which were refused.
     pub of_records: i64,
     /// Why the sink refused it.
     pub reason: String,
-    /// When that was. Unit: epoch milliseconds.
+    /// When it refused them. Unit: epoch milliseconds.
     pub refused_at: i64,
 }
 
 #[derive(FromRow)]
-struct OfferedRow {
+struct FinishedRow {
     run_id: String,
     status: String,
     final_since: i64,
@@ -120,7 +122,7 @@ struct OfferedRow {
 }
 
 impl Deliveries {
-    /// Notes that a sink is worked for, and what keeps its deliveries up, if anything does.
+    /// Records that a deliverer works for a sink, and what blocks its deliveries, if anything does.
     pub async fn register_sink(&self, name: &str, kind: &str, problem: Option<&str>) -> Result<()> {
         sqlx::query(
             "INSERT INTO sinks (name, kind, seen_at, problem) VALUES ($1, $2, $3, $4)
@@ -136,7 +138,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Notes that a sink is worked for; what keeps its deliveries up stays as it is.
+    /// Records that a deliverer works for a sink, without changing what blocks its deliveries.
     pub async fn touch_sink(&self, name: &str) -> Result<()> {
         sqlx::query("UPDATE sinks SET seen_at = $2 WHERE name = $1")
             .bind(name)
@@ -146,10 +148,10 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Looks at the runs that have ended and settled since the last time, and makes those due that are wanted. How many.
-    /// The log of a run that was collected had settled before.
+    /// Makes deliveries of the runs that have settled since the last call and that `wanted` selects. Returns how
+    /// many. A collected run counts as settled.
     ///
-    /// A sink that is new is offered the whole archive. `note_sink` has made it known before.
+    /// For a new sink the whole archive is searched. The sink must have been registered.
     pub async fn enqueue_finished_runs(
         &self,
         sink: &str,
@@ -166,7 +168,7 @@ impl Deliveries {
         let settled = self.core.now().as_millis() - self.core.settings().settle_ms;
         let mut due = 0;
         loop {
-            let rows: Vec<OfferedRow> = sqlx::query_as(
+            let rows: Vec<FinishedRow> = sqlx::query_as(
                 "SELECT r.id AS run_id, r.status, r.final_since, r.task_id, t.name AS task, r.workspace_id,
                         w.name AS workspace, e.name AS environment
                  FROM runs r JOIN tasks t ON t.id = r.task_id JOIN workspaces w ON w.id = r.workspace_id
@@ -187,7 +189,7 @@ impl Deliveries {
             if let Some(last) = rows.last() {
                 cursor = (last.final_since, last.run_id.clone());
             }
-            let rows = rows.into_iter().map(OfferedRow::into_offered).collect::<Result<Vec<_>>>()?;
+            let rows = rows.into_iter().map(FinishedRow::into_finished_run).collect::<Result<Vec<_>>>()?;
             let wanted: Vec<&(FinishedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
             due += wanted.len() as u64;
             self.enqueue(sink, &wanted, &cursor, settled).await?;
@@ -236,7 +238,8 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Has the whole archive looked at again for runs that a sink wants; those that it has are not delivered again.
+    /// Makes the next [`enqueue_finished_runs`](Self::enqueue_finished_runs) search the whole archive again. Runs
+    /// that were delivered are not delivered again.
     pub async fn rescan_finished_runs(&self, sink: &str) -> Result<()> {
         sqlx::query("UPDATE sinks SET offered_until = -9000000000000000000, offered_run = '' WHERE name = $1")
             .bind(sink)
@@ -245,16 +248,17 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Has everything tried again at once that a sink refused or could not take: runs, and single records. How many runs.
+    /// Makes everything that a sink refused or failed to accept due at once, whole runs and single records. Returns
+    /// how many runs.
     ///
-    /// Records stay as they are of which the sink said only how many of those beside them it refused: most of them are
-    /// there. `retry_uncertain` has those sent as well.
+    /// Records are not sent again if the sink only said how many of a batch it refused, because it has most of them;
+    /// [`retry_uncertain`](Self::retry_uncertain) includes them.
     pub async fn retry(&self, sink: &str) -> Result<u64> {
         self.retry_where(sink, "records = of_records").await
     }
 
-    /// The same, with all records among which some were refused and nobody knows which: what the sink has of them it gets
-    /// again, under the same ids.
+    /// Like [`retry`](Self::retry), including all records of batches of which an unknown part was refused. The sink
+    /// receives the others a second time, under the same ids.
     pub async fn retry_uncertain(&self, sink: &str) -> Result<u64> {
         self.retry_where(sink, "1 = 1").await
     }
@@ -286,7 +290,7 @@ impl Deliveries {
         Ok(done.rows_affected())
     }
 
-    /// Forgets a sink with everything that is known of it. False when it was not known.
+    /// Deletes a sink and its deliveries. Returns false when it was not known.
     pub async fn remove_sink(&self, sink: &str) -> Result<bool> {
         let mut transaction = self.core.catalog().begin().await?;
         for statement in ["DELETE FROM dead_letters WHERE sink = $1", "DELETE FROM deliveries WHERE sink = $1"] {
@@ -297,7 +301,7 @@ impl Deliveries {
         Ok(done.rows_affected() == 1)
     }
 
-    /// How far the deliveries to each sink are, by name.
+    /// Returns the state of the deliveries to each sink, by name.
     pub async fn metrics(&self) -> Result<Vec<SinkMetrics>> {
         #[derive(FromRow)]
         struct SinkRow {
@@ -331,7 +335,7 @@ impl Deliveries {
                 .fetch_all(read)
                 .await?;
         let known = sinks.into_iter().map(|SinkRow { name, kind, seen_at, problem }| {
-            (name.clone(), SinkMetrics { name, kind, seen_at, problem, ..SinkMetrics::default() })
+            (name.clone(), SinkMetrics { name, kind, seen_at, last_error: problem, ..SinkMetrics::default() })
         });
         let mut metrics: BTreeMap<String, SinkMetrics> = known.collect();
         for row in states {
@@ -357,7 +361,8 @@ impl Deliveries {
         Ok(metrics.into_values().collect())
     }
 
-    /// Deliveries to a sink that came to nothing so far, those that are given up first.
+    /// Returns at most `limit` unfinished deliveries to a sink whose last attempt failed, those that were given up
+    /// first.
     pub async fn failing(&self, sink: &str, limit: u64) -> Result<Vec<FailingDelivery>> {
         Ok(sqlx::query_as(
             "SELECT run_id, state, due_at, attempts, problem FROM deliveries
@@ -369,7 +374,7 @@ impl Deliveries {
         .await?)
     }
 
-    /// Records that a sink refused, by run and time.
+    /// Returns at most `limit` dead letters of a sink, by run and time.
     pub async fn dead_letters(&self, sink: &str, limit: u64) -> Result<Vec<DeadLetter>> {
         Ok(sqlx::query_as(
             "SELECT run_id, arrival, record_time, COALESCE(last_arrival, arrival) AS last_arrival,
@@ -384,8 +389,8 @@ impl Deliveries {
     }
 }
 
-impl OfferedRow {
-    fn into_offered(self) -> Result<(FinishedRun, i64)> {
+impl FinishedRow {
+    fn into_finished_run(self) -> Result<(FinishedRun, i64)> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {} does not decode", self.run_id));
         let run = FinishedRun {
             run_id: self.run_id.parse().map_err(|_| undecodable("id"))?,

@@ -1,10 +1,10 @@
-//! Summaries of logs: what analysis found in them, kept beside the runs.
+//! Summaries of logs, made by analysis and stored beside the runs.
 //!
-//! The store does not know what a summary says. It tells which logs lack one, so that any number of nodes share the
-//! work and a crash repeats it harmlessly; keeps what they made, in one row and a few; and takes it away with the log.
+//! The store does not interpret summaries. It finds the logs that lack one, so that any number of nodes can share the
+//! work and a crash only repeats it; stores the summaries that they make; and deletes them with the log.
 //!
 //! ```text
-//! sealed ▸ runs.summarize_at ▸ due_summaries (claimed) ▸ … ▸ save_summaries ▸ one transaction
+//! sealed ▸ runs.summarize_at ▸ claim_due ▸ … ▸ save_all ▸ one transaction
 //! ```
 
 use az::SaturatingAs;
@@ -20,47 +20,47 @@ use crate::secret;
 use crate::tables::runs::RunRow;
 use crate::{failpoint, limits};
 
-/// A log as it is at one time: it never has the same mark again once it has changed.
+/// Identifies the contents of a log: it differs whenever the log has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogVersion {
-    /// How often the log was deleted before.
+    /// How many times the log was deleted.
     pub epoch: u64,
     /// Records that it holds.
     pub records: u64,
 }
 
-/// A log whose summary is to be made, in the hands of this node.
+/// A log whose summary this node has claimed to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClaimedSummary {
     /// The run.
     pub run_id: RunId,
-    /// Its log when it was claimed.
+    /// The version of the log when it was claimed.
     pub log: LogVersion,
 }
 
-/// A summary to be kept.
+/// A summary to store.
 #[derive(Debug, Clone)]
 pub struct NewSummary {
-    /// What it is of.
+    /// The claim that it was made for.
     pub of: ClaimedSummary,
-    /// How it was made: kept until something newer makes it.
+    /// The version of the analysis that made it.
     pub version: u32,
-    /// What it says, as JSON.
+    /// The summary, as JSON.
     pub body: Vec<u8>,
-    /// The kinds of errors in the log.
+    /// The error groups in the log.
     pub problems: Vec<NewErrorGroup>,
 }
 
-/// A kind of error in a log.
+/// An error group in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewErrorGroup {
-    /// By what its records belong together.
+    /// What its records have in common.
     pub kind: ProblemKind,
-    /// The same in every run.
+    /// Its id, the same in every run.
     pub id: String,
     /// One line.
     pub title: String,
-    /// The highest severity of a record.
+    /// The highest severity of its records.
     pub severity: Severity,
     /// How many records.
     pub records: u64,
@@ -76,29 +76,29 @@ pub(crate) fn problem_kind(text: &str) -> Result<ProblemKind> {
     kind.ok_or_else(|| Error::corrupt("the kind of a problem does not decode"))
 }
 
-/// A run, its log as it is, and the summary that is kept of it.
+/// A run, the version of its log, and its summary.
 #[derive(Debug, Clone)]
 pub struct LogSummary {
     /// The run.
     pub run: Run,
-    /// Its log now.
+    /// The version of the log now.
     pub log: LogVersion,
-    /// When the log is sealed, at the soonest; none when it is, or when nothing was stored.
+    /// The earliest time at which the log is sealed; `None` when it is sealed or empty.
     pub seal_at: Option<Timestamp>,
-    /// The summary; it may be of the log as it was before.
-    pub kept: Option<StoredSummary>,
+    /// The summary; it may be of an earlier version of the log.
+    pub summary: Option<StoredSummary>,
 }
 
-/// A summary that is kept.
+/// A stored summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSummary {
-    /// The log it is of.
+    /// The version of the log that it was made from.
     pub log: LogVersion,
-    /// How it was made.
+    /// The version of the analysis that made it.
     pub version: u32,
-    /// When.
+    /// When it was made.
     pub made_at: Timestamp,
-    /// What it says, as JSON.
+    /// The summary, as JSON.
     pub body: Vec<u8>,
 }
 
@@ -121,7 +121,8 @@ pub(crate) struct SummaryRow {
 }
 
 impl Summaries {
-    /// Makes every summary due again that an older version made. Called once, before the first `due_summaries`.
+    /// Makes every summary due that an older version of the analysis made. Call it once, before the first
+    /// [`claim_due`](Self::claim_due). Returns how many.
     pub async fn invalidate_older(&self, version: u32) -> Result<u64> {
         let outdated = sqlx::query(
             "UPDATE runs SET summarize_at = $2 WHERE summarize_at IS NULL AND seal_at IS NULL
@@ -134,10 +135,10 @@ impl Summaries {
         Ok(outdated.rows_affected())
     }
 
-    /// Claims logs whose summary is to be made: a few large ones or many small ones; none when all are as they should be.
+    /// Claims logs whose summary is due: a few large ones or many small ones; none when no summary is due.
     pub async fn claim_due(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
-        self.settle_unchanged(version).await?;
+        self.skip_unchanged(version).await?;
         let due: Vec<DueRow> = sqlx::query_as(
             "SELECT id, records, log_epoch FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
              ORDER BY summarize_at LIMIT $2",
@@ -163,11 +164,11 @@ impl Summaries {
         claiming.push(") AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
         claiming.push(self.core.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
         let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
-        claimed.into_iter().map(DueRow::into_due).collect()
+        claimed.into_iter().map(DueRow::into_claimed).collect()
     }
 
-    /// A log that was sealed anew without having changed needs no other summary.
-    async fn settle_unchanged(&self, version: u32) -> Result<()> {
+    /// Skips logs that were sealed again without having changed: their summary is still valid.
+    async fn skip_unchanged(&self, version: u32) -> Result<()> {
         sqlx::query(
             "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0 WHERE summarize_at <= $1
                 AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
@@ -180,7 +181,7 @@ impl Summaries {
         Ok(())
     }
 
-    /// Keeps summaries, each in the place of the one before; of a log that has changed meanwhile none is kept, and it
+    /// Stores summaries, replacing earlier ones. The summary of a log that has changed meanwhile is not stored, and
     /// stays due.
     pub async fn save_all(&self, summaries: &[NewSummary]) -> Result<()> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
@@ -193,7 +194,7 @@ impl Summaries {
         Ok(())
     }
 
-    /// Puts the making of a summary off for a while, after it failed.
+    /// Postpones a summary that could not be made.
     pub async fn postpone(&self, due: &ClaimedSummary) -> Result<()> {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(due.run_id.to_string())
@@ -203,7 +204,7 @@ impl Summaries {
         Ok(())
     }
 
-    /// A run with the summary that is kept of its log; none when there is no such run.
+    /// Returns a run with the summary of its log; `None` when there is no such run.
     pub async fn get(&self, run_id: RunId) -> Result<Option<LogSummary>> {
         #[derive(FromRow)]
         struct Row {
@@ -224,8 +225,8 @@ impl Summaries {
         let run = run.into_run()?;
         let log = LogVersion { epoch, records: run.records };
         // What is left of a log that was deleted since says nothing of this one.
-        let kept = kept.map(SummaryRow::into_kept).transpose()?.filter(|kept| kept.log.epoch == epoch);
-        Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, kept }))
+        let kept = kept.map(SummaryRow::into_stored).transpose()?.filter(|kept| kept.log.epoch == epoch);
+        Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, summary: kept }))
     }
 }
 
@@ -296,7 +297,7 @@ async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &
 }
 
 impl DueRow {
-    fn into_due(self) -> Result<ClaimedSummary> {
+    fn into_claimed(self) -> Result<ClaimedSummary> {
         let run_id = self.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         Ok(ClaimedSummary {
             run_id,
@@ -314,7 +315,7 @@ impl SummaryRow {
     }
 
     /// The summary, when its bytes are those that were written.
-    pub(crate) fn into_kept(self) -> Result<StoredSummary> {
+    pub(crate) fn into_stored(self) -> Result<StoredSummary> {
         if secret::hex(&Sha256::digest(&self.body)) != self.sha256 {
             return Err(Error::corrupt(format!("the summary of run {} is not what was written", self.run_id)));
         }

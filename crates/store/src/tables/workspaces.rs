@@ -1,4 +1,4 @@
-//! Places: environments hold workspaces, workspaces hold tasks.
+//! Environments, workspaces and tasks: environments contain workspaces, workspaces contain tasks.
 
 use az::SaturatingAs;
 use runlog_model::place::{Environment, Task, Workspace};
@@ -15,31 +15,31 @@ use crate::catalog::sql::{Sql, storable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::parts::Workspaces;
 
-/// Which tasks are wanted. Absent parts ask for all.
+/// Selects tasks. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct TaskFilter {
-    /// Those of one environment.
+    /// Tasks of this environment.
     pub environment_id: Option<EnvironmentId>,
-    /// Those of these workspaces.
+    /// Tasks of these workspaces.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Those whose name begins so, in any case.
+    /// Tasks whose name starts with this, ignoring case.
     pub name: Option<String>,
-    /// Those whose name holds this, in any case.
+    /// Tasks whose name contains this, ignoring case.
     pub name_part: Option<String>,
-    /// Those that have all of these tags.
+    /// Tasks that have all of these tags.
     pub tags: Vec<String>,
-    /// Those whose newest run ran this artifact.
+    /// Tasks whose newest run ran this artifact.
     pub artifact_id: Option<String>,
     /// Those whose newest run says this of its runtime, as [`RunFilter::runtime`](crate::runs::RunFilter::runtime) has it.
     pub runtime: Vec<(&'static str, String)>,
-    /// At most so many.
+    /// Most tasks to return.
     pub limit: u64,
-    /// After so many.
+    /// How many tasks to skip.
     pub offset: u64,
 }
 
 impl Workspaces {
-    /// Makes an environment; the first one is the default. Repeatable with the same id and name, also at one moment.
+    /// Creates an environment; the first one is the default. Idempotent with the same id and name.
     pub async fn create_environment(&self, new: &NewEnvironment) -> Result<Environment> {
         let known = self.environments().await?;
         let id = new.id.unwrap_or_else(|| EnvironmentId::random(self.core.random()));
@@ -69,14 +69,14 @@ impl Workspaces {
             return Ok(environment);
         }
         drop(transaction);
-        // Its name is another's, or somebody else made it at this moment.
+        // The name is taken, or a concurrent call has created it.
         match self.environments().await?.into_iter().find(|environment| environment.id == id) {
             Some(environment) => same_environment(environment, new),
             None => Err(name_is_taken("environment", &new.name)),
         }
     }
 
-    /// Every environment, by name.
+    /// Returns all environments, by name.
     pub async fn environments(&self) -> Result<Vec<Environment>> {
         let rows: Vec<EnvironmentRow> =
             sqlx::query_as("SELECT id, name, description, is_default FROM environments ORDER BY name")
@@ -85,8 +85,8 @@ impl Workspaces {
         rows.into_iter().map(EnvironmentRow::into_environment).collect()
     }
 
-    /// Makes a workspace in the environment that is named, or in the default one, which is made when there is none.
-    /// Repeatable with the same id and name, also at one moment.
+    /// Creates a workspace in the given environment, or in the default one, which is created if there is none.
+    /// Idempotent with the same id and name.
     pub async fn create_workspace(&self, new: &NewWorkspace, owner: &str) -> Result<Workspace> {
         if let Some(id) = new.id
             && let Some(workspace) = self.get(id).await?
@@ -125,7 +125,7 @@ impl Workspaces {
         }
     }
 
-    /// Every workspace, by name.
+    /// Returns all workspaces, by name.
     pub async fn list(&self) -> Result<Vec<Workspace>> {
         let rows: Vec<WorkspaceRow> = sqlx::query_as(
             "SELECT w.id, w.name, w.description, w.owner,
@@ -138,7 +138,7 @@ impl Workspaces {
         rows.into_iter().map(WorkspaceRow::into_workspace).collect()
     }
 
-    /// The workspace with this id.
+    /// Returns the workspace with this id.
     pub async fn get(&self, id: WorkspaceId) -> Result<Option<Workspace>> {
         let row: Option<WorkspaceRow> = sqlx::query_as(
             "SELECT w.id, w.name, w.description, w.owner,
@@ -152,7 +152,7 @@ impl Workspaces {
         row.map(WorkspaceRow::into_workspace).transpose()
     }
 
-    /// Makes a task. Repeatable with the same id, workspace and name, also at one moment.
+    /// Creates a task. Idempotent with the same id, workspace and name.
     pub async fn create_task(&self, new: &NewTask) -> Result<Task> {
         if let Some(id) = new.id
             && let Some(task) = self.task(id).await?
@@ -173,7 +173,8 @@ impl Workspaces {
         }
     }
 
-    /// The task of a workspace with this name, made where there is none: all who name it at one moment get the same.
+    /// Returns the task with this name in a workspace, and creates it if there is none. Concurrent calls with the
+    /// same name get the same task.
     pub async fn get_or_create_task(&self, new: &NewTask) -> Result<Task> {
         let name = checked_name(&new.name)?;
         if let Some(task) = fetch_named(self.core.catalog().read(), new.workspace_id, &name).await? {
@@ -210,8 +211,8 @@ impl Workspaces {
         })
     }
 
-    /// Keeps what an upstream says of a task and where it belongs. Renamed places are renamed; where a name is another's
-    /// already, the id stands behind it.
+    /// Inserts or updates a task as an upstream describes it, with its workspace and environment. They are renamed
+    /// like those of the upstream; where a name is taken, the id is appended.
     pub async fn upsert_task(&self, task: &Task) -> Result<()> {
         if let Some(known) = self.task(task.id).await?
             && says_the_same(&known, task)
@@ -268,7 +269,7 @@ impl Workspaces {
         Ok(())
     }
 
-    /// The tasks that `filter` asks for, by name, and how many there are without limit and offset.
+    /// Returns the tasks that match the filter, by name, and how many match without limit and offset.
     pub async fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<Task>, u64)> {
         let mut counting = Sql::new(format!("SELECT COUNT(*) {TASK_SOURCE}"));
         push_task_filter(&mut counting, filter);
@@ -283,7 +284,7 @@ impl Workspaces {
         Ok((tasks, total.saturating_as::<u64>()))
     }
 
-    /// The task with this id.
+    /// Returns the task with this id.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
         let mut query = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.id = "));
         query.push_bind(id.to_string());
@@ -351,7 +352,8 @@ fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
     }
 }
 
-/// True when what an upstream says of a task is what is known of it. Its list of tasks shows neither description nor tags.
+/// True when an upstream's description of a task is what is known. Its list of tasks has neither description nor
+/// tags.
 fn says_the_same(known: &Task, said: &Task) -> bool {
     let (known_place, said_place) = (&known.workspace, &said.workspace);
     known.name == storable(said.name.trim())
@@ -361,13 +363,14 @@ fn says_the_same(known: &Task, said: &Task) -> bool {
         && is_named(&known_place.environment.name, &said_place.environment.name, said_place.environment.id)
 }
 
-/// True when a place has the name that an upstream gives it, perhaps with its id behind it: see [`free_name`].
+/// True when a task, workspace or environment has the name that an upstream gives it, perhaps followed by its id: see
+/// [`free_name`].
 fn is_named(known: &str, said: &str, id: impl std::fmt::Display) -> bool {
     let said = storable(said);
     known == said.trim() || known == format!("{} ({id})", said.trim())
 }
 
-/// The name, or the name with the id behind it where another place of the kind has it.
+/// The name, followed by the id if another one of the kind has that name.
 async fn free_name(
     transaction: &mut Transaction<'_, Any>,
     table: &str,

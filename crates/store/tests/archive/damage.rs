@@ -14,7 +14,7 @@ use runlog_store::{Error, ErrorKind, Result};
 
 use crate::common::{Archive, record, search_for};
 
-type Here = Archive<crate::common::places::sqlite_and_folder>;
+type Here = Archive<crate::common::backends::sqlite_and_folder>;
 
 /// Records with texts of each column, whose messages hardly compress.
 fn records(count: usize) -> Vec<Record> {
@@ -149,7 +149,7 @@ async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, num
             }
             // Pages that could not be built for damage before are tried again as well.
             loop {
-                match store.pages().build_wanted_page().await {
+                match store.pages().build_next_page().await {
                     Ok(false) => break,
                     Ok(true) => {}
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", chain(&error)),

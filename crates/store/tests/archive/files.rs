@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::common::{places, record};
+use super::common::{backends, record};
 use arrow_array::cast::AsArray;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -51,6 +51,6 @@ async fn files_in_a_folder_are_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_in_a_bucket_are_whole() {
-    let (url, folder) = places::bucket();
+    let (url, folder) = backends::bucket();
     check(Bucket::at(&url).unwrap(), &folder).await;
 }

@@ -2,7 +2,7 @@
 
 use runlog_model::{Record, Timestamp};
 
-use super::common::{Archive, places, record};
+use super::common::{Archive, backends, record};
 
 /// A message that does not compress.
 fn noise(number: i64) -> String {
@@ -16,8 +16,8 @@ fn noise(number: i64) -> String {
 }
 
 /// A sealed log of a dozen slices, and its length in bytes.
-async fn sealed(records: &[Record]) -> (Archive<places::sqlite_and_folder>, u64) {
-    let archive = Archive::<places::sqlite_and_folder>::new().await;
+async fn sealed(records: &[Record]) -> (Archive<backends::sqlite_and_folder>, u64) {
+    let archive = Archive::<backends::sqlite_and_folder>::new().await;
     for (number, some) in records.chunks(40_000).enumerate() {
         archive.push(&format!("b{number}"), some).await;
     }
@@ -76,7 +76,7 @@ async fn a_record_between_two_sealed_slices_becomes_a_slice_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_goes_on_when_whoever_asked_for_it_is_gone() {
-    let archive = Archive::<places::sqlite_and_folder>::new().await;
+    let archive = Archive::<backends::sqlite_and_folder>::new().await;
     for number in 0..200 {
         archive.push(&format!("b{number}"), &[record(number, "x")]).await;
     }
@@ -98,7 +98,7 @@ async fn a_deletion_goes_on_when_whoever_asked_for_it_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_whose_rows_were_lost_with_the_catalog_are_told_run_by_run_and_brought_back_once() {
-    let mut archive = Archive::<places::sqlite_and_folder>::new().await;
+    let mut archive = Archive::<backends::sqlite_and_folder>::new().await;
     archive.push("one", &[record(1, "a"), record(5, "same")]).await;
     let objects = archive.object_files()[0].ancestors().find(|path| path.ends_with("objects")).unwrap().to_owned();
     let (catalog, saved) = (objects.with_file_name("catalog.sqlite"), objects.with_file_name("saved.sqlite"));

@@ -10,7 +10,7 @@ use runlog_store::pages::{PageFile, PageRequest, PageStatus};
 use runlog_store::{ErrorKind, Store};
 use url::Url;
 
-use super::common::places::{sqlite_and_folder, sqlite_and_s3};
+use super::common::backends::{sqlite_and_folder, sqlite_and_s3};
 use super::common::{Archive, record};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -32,7 +32,7 @@ async fn file_of(archive: &Archive<sqlite_and_s3>, store: &Store) -> PageFile {
         file_name: "the \"log\".log".to_owned(),
     };
     let ticket = store.pages().request_page(&request).await.unwrap();
-    while store.pages().build_wanted_page().await.unwrap() {}
+    while store.pages().build_next_page().await.unwrap() {}
     let status = store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap();
     let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
     file

@@ -1,4 +1,4 @@
-// Included once for each pair of places, after the suite: what things are called, at one moment, in any letters, and with
+// Included once for each pair of backends, after the suite: what things are called, at one moment, in any letters, and with
 // characters that not every catalog takes.
 
 mod names {

@@ -9,13 +9,13 @@ use runlog_store::maintenance::Retention;
 use runlog_store::pages::{PageRequest, PageStatus};
 use runlog_store::{ErrorKind, Result, Store};
 
-use crate::common::{Archive, places, record};
+use crate::common::{Archive, backends, record};
 
 const HOUR_MS: i64 = 3_600_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_store_and_build_and_every_record_is_there_once() {
-    let archive = Archive::<places::postgres_and_s3>::new().await;
+    let archive = Archive::<backends::postgres_and_s3>::new().await;
     let nodes = [archive.store.clone(), archive.another_node().await, archive.another_node().await];
     let push = |node: Store, batch: usize| {
         let run_id = archive.run_id;
@@ -45,7 +45,7 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
 
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
     let tickets = futures::future::join_all(nodes.iter().map(|node| node.pages().request_page(&request))).await;
-    let built = futures::future::join_all(nodes.iter().map(|node| node.pages().build_wanted_page())).await;
+    let built = futures::future::join_all(nodes.iter().map(|node| node.pages().build_next_page())).await;
     // The same page is wanted three times and built once.
     assert_eq!(built.into_iter().filter(|built| *built.as_ref().unwrap()).count(), 1);
     for (node, ticket) in nodes.iter().rev().zip(tickets) {
@@ -62,7 +62,7 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_clock_is_hours_ahead_takes_nothing_out_of_the_hands_of_another() {
-    let archive = Archive::<places::postgres_and_folder>::new().await;
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
     archive.push("one", &[record(1, "a")]).await;
     archive.finish_run(archive.run_id).await;
     archive.clock.advance_ms(31_000);
@@ -76,7 +76,7 @@ async fn a_node_whose_clock_is_hours_ahead_takes_nothing_out_of_the_hands_of_ano
 }
 
 /// Runs of one batch each, in one sealed file.
-async fn sealed_runs(archive: &Archive<places::postgres_and_folder>, count: usize) -> Vec<RunId> {
+async fn sealed_runs(archive: &Archive<backends::postgres_and_folder>, count: usize) -> Vec<RunId> {
     let mut runs = Vec::new();
     for number in 0..count {
         let run = archive.start_another_run().await;
@@ -99,7 +99,7 @@ async fn push_to(node: &Store, run: RunId, number: i64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn deletions_beside_pushes_pages_and_sealing_on_three_nodes_all_succeed() {
-    let archive = Archive::<places::postgres_and_folder>::new().await;
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
     let nodes = [archive.store.clone(), archive.another_node().await, archive.another_node().await];
     for _ in 0..3 {
         let runs = sealed_runs(&archive, 24).await;
@@ -143,7 +143,7 @@ async fn deletions_beside_pushes_pages_and_sealing_on_three_nodes_all_succeed() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_on_two_nodes_deletes_and_notes_each_log_once() {
-    let archive = Archive::<places::postgres_and_folder>::new().await;
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
     let runs = sealed_runs(&archive, 12).await;
     let workspace = archive.store.runs().get(runs[0]).await.unwrap().unwrap().workspace_id;
     archive.store.maintenance().set_retention(workspace, Retention { days: Some(1), bytes: None }).await.unwrap();
@@ -160,7 +160,7 @@ async fn retention_on_two_nodes_deletes_and_notes_each_log_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_first_starts_at_once_make_one_administrator() {
-    let archive = Archive::<places::postgres_and_folder>::empty().await;
+    let archive = Archive::<backends::postgres_and_folder>::empty().await;
     let mut nodes = Vec::new();
     for _ in 0..5 {
         nodes.push(archive.another_node().await);

@@ -11,8 +11,8 @@ use runlog_store::pages::{PageStatus, PageTicket};
 use runlog_store::{ErrorKind, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
+use super::common::backends::{self, Backends};
 use super::common::gate::{Gate, Passage};
-use super::common::places::{self, Places};
 use super::common::{Archive, record};
 
 /// The gates of the archives of this file, in the order in which they were made.
@@ -21,9 +21,9 @@ static GATES: Mutex<Vec<(PathBuf, Gate)>> = Mutex::new(Vec::new());
 /// A bucket behind a gate.
 struct GatedBucket;
 
-impl Places for GatedBucket {
+impl Backends for GatedBucket {
     fn choose(settings: &mut StoreSettings) -> PathBuf {
-        let (url, folder, gate) = places::gated_bucket();
+        let (url, folder, gate) = backends::gated_bucket();
         settings.objects = Some(url);
         GATES.lock().unwrap().push((settings.data_folder.clone(), gate));
         folder
@@ -33,9 +33,9 @@ impl Places for GatedBucket {
 /// A database behind a gate.
 struct GatedDatabase;
 
-impl Places for GatedDatabase {
+impl Backends for GatedDatabase {
     fn choose(settings: &mut StoreSettings) -> PathBuf {
-        let (url, gate) = places::gated_database();
+        let (url, gate) = backends::gated_database();
         settings.catalog = Some(url);
         GATES.lock().unwrap().push((settings.data_folder.clone(), gate));
         settings.data_folder.join("objects")
@@ -46,7 +46,7 @@ fn gate_of(folder: &Path) -> Gate {
     GATES.lock().unwrap().iter().find(|(of, _)| of == folder).unwrap().1.clone()
 }
 
-async fn archive<P: Places>() -> (Archive<P>, Gate) {
+async fn archive<P: Backends>() -> (Archive<P>, Gate) {
     let mut folder = PathBuf::new();
     let archive = Archive::<P>::with_settings(|settings| folder = settings.data_folder.clone()).await;
     let gate = gate_of(&folder);
@@ -54,11 +54,11 @@ async fn archive<P: Places>() -> (Archive<P>, Gate) {
     (archive, gate)
 }
 
-async fn status<P: Places>(archive: &Archive<P>, ticket: &PageTicket) -> PageStatus {
+async fn status<P: Backends>(archive: &Archive<P>, ticket: &PageTicket) -> PageStatus {
     archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap()
 }
 
-async fn ask<P: Places>(archive: &Archive<P>) -> PageTicket {
+async fn ask<P: Backends>(archive: &Archive<P>) -> PageTicket {
     archive.store.pages().request_page(&archive.whole_log(FileFormat::Json, RecordOrder::Asc)).await.unwrap()
 }
 
@@ -79,7 +79,7 @@ async fn a_page_that_was_asked_for_while_the_bucket_is_away_comes_when_it_is_bac
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     for _ in 0..3 {
-        let error = fresh.pages().build_wanted_page().await.unwrap_err();
+        let error = fresh.pages().build_next_page().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert_eq!(status(&archive, &ticket).await, PageStatus::InProgress);
         archive.clock.advance_ms(20_000);
@@ -87,7 +87,7 @@ async fn a_page_that_was_asked_for_while_the_bucket_is_away_comes_when_it_is_bac
     let metrics = archive.store.maintenance().metrics().await.unwrap();
     assert_eq!((metrics.pages_failed, metrics.pages_waiting), (0, 1), "what is away is no fault of the page");
     gate.set(Passage::Open);
-    assert!(fresh.pages().build_wanted_page().await.unwrap());
+    assert!(fresh.pages().build_next_page().await.unwrap());
     assert!(matches!(status(&archive, &ticket).await, PageStatus::Ready(_)));
 }
 

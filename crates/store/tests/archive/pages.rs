@@ -1,5 +1,5 @@
 // What becomes of a page when its client goes away, its builder is killed, its log is deleted, or its file is damaged:
-// included once for each pair of places.
+// included once for each pair of backends.
 
 mod pages {
     use std::sync::Arc;
@@ -138,7 +138,7 @@ mod pages {
         let ticket = loop {
             polls += 1;
             let ticket = node.pages().request_page(&page_up_to(&archive, polls)).await.unwrap();
-            let mut building = Box::pin(node.pages().build_wanted_page());
+            let mut building = Box::pin(node.pages().build_next_page());
             for _ in 0..polls {
                 let _ = building.as_mut().now_or_never();
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -167,7 +167,7 @@ mod pages {
         let node = archive.another_node().await;
         let mut attempts = 0;
         for _ in 0..3_500 {
-            match node.pages().build_wanted_page().await {
+            match node.pages().build_next_page().await {
                 Ok(false) => {}
                 Ok(true) => panic!("built of nothing"),
                 Err(error) => {
@@ -195,7 +195,7 @@ mod pages {
         }
         archive.clock.advance_ms(90_000);
         for _ in 0..600 {
-            if node.pages().build_wanted_page().await.unwrap() {
+            if node.pages().build_next_page().await.unwrap() {
                 break;
             }
             archive.clock.advance_ms(1_000);

@@ -12,7 +12,7 @@ use syn::punctuated::Punctuated;
 use syn::visit::Visit;
 use syn::{Expr, ExprLit, Lit, LitStr, Token};
 
-use super::common::{Archive, places};
+use super::common::{Archive, backends};
 
 /// Statements of today, of which a few more or less are no surprise: a reader of sources that finds none proves nothing.
 const STATEMENTS_MIN: usize = 200;
@@ -143,8 +143,8 @@ async fn refusals(address: &str, statements: &[Statement]) -> Vec<String> {
 async fn both_databases_can_prepare_each_statement() {
     let statements = Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).statements();
     assert!(statements.len() >= STATEMENTS_MIN, "only {} statements were found", statements.len());
-    let sqlite = Archive::<places::sqlite_and_folder>::new().await;
-    let postgres = Archive::<places::postgres_and_folder>::new().await;
+    let sqlite = Archive::<backends::sqlite_and_folder>::new().await;
+    let postgres = Archive::<backends::postgres_and_folder>::new().await;
     for (database, address) in [("SQLite", sqlite.catalog_address()), ("PostgreSQL", postgres.catalog_address())] {
         let refusals = refusals(&address, &statements).await;
         assert!(refusals.is_empty(), "{database} refuses\n{}", refusals.join("\n"));
@@ -155,8 +155,8 @@ async fn both_databases_can_prepare_each_statement() {
 async fn a_statement_that_names_no_column_is_refused_by_both() {
     let statement = |text: &str| Statement { place: "here".to_owned(), text: text.to_owned() };
     let statements = [statement("SELECT id FROM runs WHERE id = $1"), statement("SELECT colour FROM runs")];
-    let sqlite = Archive::<places::sqlite_and_folder>::new().await;
-    let postgres = Archive::<places::postgres_and_folder>::new().await;
+    let sqlite = Archive::<backends::sqlite_and_folder>::new().await;
+    let postgres = Archive::<backends::postgres_and_folder>::new().await;
     for address in [sqlite.catalog_address(), postgres.catalog_address()] {
         let refusals = refusals(&address, &statements).await;
         assert_eq!(refusals.len(), 1, "{refusals:?}");

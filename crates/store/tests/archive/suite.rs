@@ -1,4 +1,4 @@
-// Included once for each pair of places; `Archive` is named there.
+// Included once for each pair of backends; `Archive` is named there.
 
 use std::time::Duration;
 
@@ -1055,7 +1055,7 @@ async fn an_archive_that_is_whole_is_found_to_be() {
     assert_eq!((verified.runs, verified.records, verified.pages), (2, 12, 1));
     // Those of the sealed run are kept for an hour.
     assert_eq!(verified.objects, 9);
-    // The clock of the tests is not that of the places, which is doubtful and said so.
+    // The clock of the tests is not that of the backends, which is doubtful and said so.
     let findings = archive.store.maintenance().diagnose().await;
     assert!(findings.iter().all(|finding| finding.health < Health::Bad), "{findings:?}");
     assert!(findings.iter().any(|finding| finding.what == "clock" && finding.health == Health::Doubtful));
@@ -1185,7 +1185,7 @@ fn told(number: u8, progress: UpstreamRunState, due_at: Timestamp) -> UpstreamRu
 async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    let runs = [told(1, UpstreamRunState::Due, now), told(2, UpstreamRunState::Going, now), told(3, UpstreamRunState::Due, now.plus_millis(500))];
+    let runs = [told(1, UpstreamRunState::Pending, now), told(2, UpstreamRunState::Running, now), told(3, UpstreamRunState::Pending, now.plus_millis(500))];
     assert_eq!(store.collection().upsert_runs("up", &runs).await.unwrap().new, 3);
     assert_eq!(store.collection().upsert_runs("up", &runs).await.unwrap(), UpsertCounts::default());
     assert!(store.collection().claim_run("another", now.plus_millis(100)).await.unwrap().is_none());
@@ -1207,7 +1207,7 @@ async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_the
 async fn a_run_lands_once_together_with_its_end() {
     let archive = Archive::new().await;
     let (store, now, run_id) = (&archive.store, archive.now(), archive.run_id);
-    let run = UpstreamRun { run_id, ..told(1, UpstreamRunState::Due, now) };
+    let run = UpstreamRun { run_id, ..told(1, UpstreamRunState::Pending, now) };
     store.collection().upsert_runs("up", std::slice::from_ref(&run)).await.unwrap();
     let late = store.collection().claim_run("up", now.plus_millis(1)).await.unwrap().unwrap();
     archive.clock.advance_ms(2);
@@ -1220,7 +1220,7 @@ async fn a_run_lands_once_together_with_its_end() {
     store.collection().land("up", &claimed, &finish, 5, 1).await.unwrap();
     assert!(store.runs().get(run_id).await.unwrap().unwrap().status.is_final());
     // Whatever is told of it now, and from whichever list, it stays landed.
-    store.collection().upsert_runs("up", &[UpstreamRun { run_id, ..told(1, UpstreamRunState::Going, now) }]).await.unwrap();
+    store.collection().upsert_runs("up", &[UpstreamRun { run_id, ..told(1, UpstreamRunState::Running, now) }]).await.unwrap();
     assert!(store.collection().claim_run("up", now.plus_millis(9_000)).await.unwrap().is_none());
     let metrics = store.collection().metrics("up").await.unwrap();
     assert_eq!((metrics.known, metrics.landed, metrics.records, metrics.pages), (1, 1, 5, 1));
@@ -1230,17 +1230,17 @@ async fn a_run_lands_once_together_with_its_end() {
 async fn a_setback_is_counted_shown_and_tried_again_in_time() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    store.collection().upsert_runs("up", &[told(1, UpstreamRunState::Due, now), told(2, UpstreamRunState::Due, now)]).await.unwrap();
+    store.collection().upsert_runs("up", &[told(1, UpstreamRunState::Pending, now), told(2, UpstreamRunState::Pending, now)]).await.unwrap();
     for _ in 0..2 {
         let claimed = store.collection().claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
-        let setback = FailedAttempt { problem: "it counts otherwise".to_owned(), expected: Some(7), again_at: now.plus_millis(700) };
+        let setback = FailedAttempt { error: "it counts otherwise".to_owned(), expected: Some(7), retry_at: now.plus_millis(700) };
         store.collection().record_failure("up", &claimed, &setback).await.unwrap();
     }
     let metrics = store.collection().metrics("up").await.unwrap();
-    assert_eq!((metrics.waiting, metrics.failing, metrics.incomplete), (2, 2, 2));
+    assert_eq!((metrics.pending, metrics.failing, metrics.incomplete), (2, 2, 2));
     let failing = store.collection().failing_runs("up", 10).await.unwrap();
     assert_eq!((failing.len(), failing[0].expected, failing[0].attempts), (2, Some(7), 1));
-    assert_eq!(failing[0].problem.as_deref(), Some("it counts otherwise"));
+    assert_eq!(failing[0].last_error.as_deref(), Some("it counts otherwise"));
     assert!(store.collection().claim_run("up", now.plus_millis(800)).await.unwrap().is_none(), "not yet");
     archive.clock.advance_ms(700);
     assert_eq!(store.collection().claim_run("up", now.plus_millis(800)).await.unwrap().unwrap().attempts, 1);
@@ -1272,7 +1272,7 @@ async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
 async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    store.collection().upsert_runs("up", &[told(1, UpstreamRunState::Going, now)]).await.unwrap();
+    store.collection().upsert_runs("up", &[told(1, UpstreamRunState::Running, now)]).await.unwrap();
     let every = 500;
     let claim = async || {
         let now = archive.now();
@@ -1288,7 +1288,7 @@ async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
 }
 
 #[tokio::test]
-async fn places_that_an_upstream_renames_are_renamed_and_names_that_are_taken_get_their_id() {
+async fn workspaces_that_an_upstream_renames_are_renamed_and_names_that_are_taken_get_their_id() {
     let archive = Archive::new().await;
     let before = archive.store.workspaces().task(archive.task_id).await.unwrap().unwrap();
     let mut task = before.clone();
@@ -1323,7 +1323,7 @@ fn summary_of(due: ClaimedSummary, says: &str) -> NewSummary {
 
 async fn kept(archive: &Archive) -> Option<String> {
     let found = archive.store.summaries().get(archive.run_id).await.unwrap().unwrap();
-    found.kept.filter(|kept| kept.log == found.log).map(|kept| String::from_utf8(kept.body).unwrap())
+    found.summary.filter(|kept| kept.log == found.log).map(|kept| String::from_utf8(kept.body).unwrap())
 }
 
 /// An archive whose one run is sealed.
@@ -1436,18 +1436,18 @@ async fn a_summary_goes_with_its_log_and_is_copied_with_it() {
     archive.store.summaries().save_all(&[summary_of(due[0], "hello")]).await.unwrap();
     let copy = Copy::empty().await;
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    let copied = copy.store.summaries().get(archive.run_id).await.unwrap().unwrap().kept.unwrap();
+    let copied = copy.store.summaries().get(archive.run_id).await.unwrap().unwrap().summary.unwrap();
     assert_eq!((copied.version, copied.body.as_slice()), (7, &b"{\"says\":\"hello\"}"[..]));
     assert_eq!(copy.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 1);
     assert_eq!(copy.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
 
     archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
     assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
-    assert!(archive.store.summaries().get(archive.run_id).await.unwrap().unwrap().kept.is_none());
+    assert!(archive.store.summaries().get(archive.run_id).await.unwrap().unwrap().summary.is_none());
     assert!(archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().is_empty());
     assert!(archive.store.summaries().claim_due(7).await.unwrap().is_empty());
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    assert!(copy.store.summaries().get(archive.run_id).await.unwrap().unwrap().kept.is_none());
+    assert!(copy.store.summaries().get(archive.run_id).await.unwrap().unwrap().summary.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1512,18 +1512,18 @@ async fn left(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDelive
     let mut reader = archive.store.deliveries().read(claimed);
     let mut arrivals = Vec::new();
     while let Some(records) = reader.next().await.unwrap() {
-        arrivals.extend(records.iter().map(|record| record.place.arrival));
+        arrivals.extend(records.iter().map(|record| record.key.arrival));
     }
     arrivals
 }
 
 async fn place(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDelivery, index: usize) -> runlog_store::delivery::RecordKey {
     let mut reader = archive.store.deliveries().read(claimed);
-    let mut places = Vec::new();
+    let mut keys = Vec::new();
     while let Some(records) = reader.next().await.unwrap() {
-        places.extend(records.iter().map(|record| record.place));
+        keys.extend(records.iter().map(|record| record.key));
     }
-    places[index]
+    keys[index]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1624,7 +1624,7 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     let mut again = claim(&archive, "sink").await.unwrap();
     assert!(again.has_replays);
     let replays = archive.store.deliveries().read_replays(&again).await.unwrap().unwrap();
-    assert_eq!(replays.records.iter().map(|it| it.place).collect::<Vec<_>>(), [second, last]);
+    assert_eq!(replays.records.iter().map(|it| it.key).collect::<Vec<_>>(), [second, last]);
     assert_eq!(left(&archive, &again).await, [0_u64; 0]);
     let step = runlog_store::delivery::DeliveryStep {
         delivered: 1,
@@ -1637,7 +1637,7 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     archive.store.deliveries().record_failure(&again, "refused as a whole", None).await.unwrap();
     let metrics = archive.store.deliveries().metrics().await.unwrap().remove(0);
     assert_eq!((metrics.dead, metrics.records, metrics.refused), (1, 3, 1));
-    assert_eq!(archive.store.deliveries().failing("sink", 9).await.unwrap()[0].problem, "refused as a whole");
+    assert_eq!(archive.store.deliveries().failing("sink", 9).await.unwrap()[0].last_error, "refused as a whole");
     assert_eq!(archive.store.deliveries().dead_letters("sink", 9).await.unwrap()[0].reason, "still too old");
     assert!(archive.store.deliveries().remove_sink("sink").await.unwrap());
     assert!(archive.store.deliveries().metrics().await.unwrap().is_empty());

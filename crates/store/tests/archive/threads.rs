@@ -11,7 +11,7 @@ use runlog_store::query::{ScanColumn, ScanFilter};
 
 use crate::common::{Archive, record, search_for};
 
-type Here = Archive<crate::common::places::sqlite_and_folder>;
+type Here = Archive<crate::common::backends::sqlite_and_folder>;
 
 const RECORDS: usize = 40_000;
 

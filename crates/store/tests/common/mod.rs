@@ -16,10 +16,10 @@ use runlog_store::pages::PageRequest;
 use runlog_store::query::SearchQuery;
 use runlog_store::{Result, Store, StoreSettings};
 
+pub(crate) mod backends;
 pub(crate) mod gate;
-pub(crate) mod places;
 
-use places::Places;
+use backends::Backends;
 
 /// A clock that stands until it is moved.
 pub(crate) struct TestClock(AtomicI64);
@@ -71,7 +71,7 @@ pub(crate) struct Archive<P> {
     _places: PhantomData<P>,
 }
 
-impl<P: Places> Archive<P> {
+impl<P: Backends> Archive<P> {
     pub(crate) async fn new() -> Self {
         Self::with_page_limit(100_000).await
     }
@@ -225,7 +225,7 @@ impl<P: Places> Archive<P> {
     /// Builds every wanted page, and tells how many.
     pub(crate) async fn build_all(&self) -> usize {
         let mut built = 0;
-        while self.store.pages().build_wanted_page().await.unwrap() {
+        while self.store.pages().build_next_page().await.unwrap() {
             built += 1;
         }
         built
@@ -274,7 +274,7 @@ impl<P: Places> Archive<P> {
 
     /// Where the catalog is reached behind the archive's back.
     pub(crate) fn catalog_address(&self) -> String {
-        places::catalog_address(&self.settings)
+        backends::catalog_address(&self.settings)
     }
 
     /// True when the catalog lies in PostgreSQL.

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         ingest_memory_bytes: (args.ingest_memory as usize) << 20,
         ..stored
     };
-    let place = settings.place();
+    let place = settings.location();
     let store = archive::open(settings).await?;
     if let Some(token) = store.accounts().ensure_administrator().await? {
         let file = AdminTokenFile::prepare(&data).and_then(|file| file.write(&token))?;

@@ -56,19 +56,19 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
         let CollectionMetrics {
             upstream,
             known,
-            going,
-            waiting,
+            running,
+            pending,
             failing,
             incomplete,
             landed,
             no_log,
-            gone,
-            left_out,
+            missing,
+            excluded,
             records,
             ..
         } = figures;
         let ago = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), |at| duration(now.as_millis() - at));
-        let numbers = [known, going, waiting, failing, incomplete, landed, no_log, gone, left_out, records];
+        let numbers = [known, running, pending, failing, incomplete, landed, no_log, missing, excluded, records];
         let mut row = vec![upstream.clone()];
         row.extend(numbers.map(|number| count(*number)));
         row.extend([ago(figures.waiting_since), ago(figures.listed_until)]);
@@ -101,7 +101,7 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     for (figures, failing) in all.iter() {
         for run in failing {
             let next = duration((run.due_at - now.as_millis()).max(0));
-            let problem = Stream::Result.shown(run.problem.as_deref().unwrap_or_default());
+            let problem = Stream::Result.shown(run.last_error.as_deref().unwrap_or_default());
             result_line(format!(
                 "{} {} run {} ({}), {} failed attempts, next in {next}: {problem}",
                 styled(BAD, "not landed:"),

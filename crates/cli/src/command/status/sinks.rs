@@ -55,7 +55,7 @@ pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
         let mut row = vec![figures.name.clone(), figures.kind.clone()];
         row.extend(numbers.map(count));
         row.push(figures.due_since.map_or_else(|| "-".to_owned(), |since| duration(now.as_millis() - since)));
-        row.push(figures.problem.clone().unwrap_or_else(|| "-".to_owned()));
+        row.push(figures.last_error.clone().unwrap_or_else(|| "-".to_owned()));
         row
     });
     let head = ["sink", "kind", "due", "failing", "done", "dead", "records", "refused", "lag", "problem"];
@@ -71,7 +71,7 @@ pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
                 ),
             };
             let (bad, name, id) = (styled(BAD, "not delivered:"), &figures.name, &run.run_id);
-            result_line(format!("{bad} {name} run {id}, {what}: {}", Stream::Result.shown(&run.problem)))?;
+            result_line(format!("{bad} {name} run {id}, {what}: {}", Stream::Result.shown(&run.last_error)))?;
         }
         for letter in dead_letters {
             result_line(refused_line(&figures.name, letter))?;

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use runlog_model::text::TextLine;
-use runlog_store::bucket::{Bucket, BucketFile, RecordFileWriter, RecordRow};
 use runlog_store::SecretUrl;
+use runlog_store::bucket::{Bucket, BucketFile, RecordFileWriter, RecordRow};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -165,7 +165,7 @@ impl Files {
 
     /// Where they lie, without secrets.
     pub(crate) fn place(&self) -> String {
-        self.bucket.place().to_owned()
+        self.bucket.location().to_owned()
     }
 
     /// Writes a file and removes it.

@@ -1,11 +1,11 @@
-//! A run's records in order, out of slices that may overlap in time.
+//! A run's records in order, merged from slices that may overlap in time.
 //!
-//! A slice is opened when the merge reaches its first record and dropped after its last, so that what is in memory
-//! depends on how many slices overlap and not on how many there are. Times are read first; the rest of a slice only
-//! when somebody asks for it, and a chunk of rows at a time.
+//! A slice is opened when the merge reaches its first record and closed after its last, so that memory depends on how
+//! many slices overlap and not on how many there are. Times are read first; the other columns of a slice only on
+//! request, and a chunk of rows at a time.
 //!
-//! Slices may be replaced by merged ones while a merge goes on. It notices, and goes on after the record that it gave
-//! last: the records and their order stay the same.
+//! Slices may be replaced by merged ones in the course of a merge. The merge detects that and continues after the
+//! record that it emitted last: the records and their order are the same.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -22,29 +22,30 @@ use crate::limits;
 use crate::log::merge::rows::{MergedRows, OpenSlice, RecordBlock, RowChoice, RowRun, SliceRows};
 use crate::log::merge::trace::MergeTrace;
 use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
-use crate::segment::reader::{KeyColumns, SegmentFile};
+use crate::segment::reader::SegmentFile;
+use crate::segment::values::KeyColumns;
 
-/// The records of a scope in one order, given as stretches of consecutive rows of a slice.
+/// The records of a scope in one order, emitted as runs of consecutive rows of a slice.
 pub(crate) struct Merge {
     core: Core,
     scope: Scope,
     order: RecordOrder,
-    /// Where more slices come from; none when all are in hand.
+    /// Where further slices come from; `None` when all are known.
     walk: Option<SliceWalk>,
-    /// Slices that are not open yet, in the order in which they begin.
+    /// Slices that are not open yet, in the order in which they start.
     waiting: VecDeque<Slice>,
     open: Vec<Cursor>,
-    /// The record that was given last, or a place after it and before what comes next.
+    /// The key of the record that was emitted last, or a key between it and the next record.
     last_emitted: Option<SortKey>,
-    /// How many of the waiting slices were not passed over when it was tried.
+    /// How many of the waiting slices could not be skipped.
     kept: usize,
-    /// When it was last known that no slice in hand had been replaced.
+    /// When the slices were last known not to be replaced.
     checked_at: Timestamp,
-    /// None when nobody wants to know.
+    /// `None` when no trace is recorded.
     trace: Option<MergeTrace>,
 }
 
-/// What is left of an open slice.
+/// The remaining rows of an open slice.
 struct Cursor {
     slice: Arc<OpenSlice>,
     rows: Range<usize>,
@@ -55,12 +56,12 @@ impl Merge {
         Self::with(core, scope, order, Some(SliceWalk::new(scope, order)), VecDeque::new())
     }
 
-    /// The same, newest first, for who wants to know afterwards which rows they were.
+    /// A merge, newest first, that records which rows it emits.
     pub(crate) fn with_trace(core: &Core, scope: Scope) -> Self {
         Self { trace: Some(MergeTrace::default()), ..Self::new(core, scope, RecordOrder::Desc) }
     }
 
-    /// Which rows were given or passed over.
+    /// The rows that were emitted or skipped.
     pub(crate) fn into_trace(self) -> MergeTrace {
         self.trace.unwrap_or_default()
     }
@@ -77,9 +78,9 @@ impl Merge {
         Self { core, scope, order, walk, waiting, open, last_emitted: None, kept: 0, checked_at, trace: None }
     }
 
-    /// Passes over up to `records_max` records in whole slices that come next and are not opened for it; tells how many.
+    /// Skips up to `records_max` records in whole slices that come next, without opening them. Returns how many.
     ///
-    /// With `keep`, goes back to the last slice of which it holds, or to the first, unless nothing comes after.
+    /// With `keep`, goes back to the last slice for which it holds, or to the first, unless nothing follows.
     pub(crate) async fn skip_whole_slices(
         &mut self,
         records_max: u64,
@@ -125,7 +126,7 @@ impl Merge {
             self.record_skipped(vec![last]);
         }
         passed -= held.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
-        // What was kept once is not looked at again for this.
+        // A slice that was kept is not tried again.
         self.kept = held.len();
         held.into_iter().rev().for_each(|slice| self.waiting.push_front(slice));
         Ok(passed)
@@ -137,7 +138,7 @@ impl Merge {
         }
     }
 
-    /// The place after which nothing of a slice comes that is alone.
+    /// The last key of a slice that overlaps no other.
     fn end_of(&self, slice: &Slice) -> SortKey {
         match self.order {
             RecordOrder::Desc => (slice.first_time, slice.first_arrival),
@@ -145,7 +146,7 @@ impl Merge {
         }
     }
 
-    /// True when the first waiting slice is wholly in the scope, and the next one begins after its end.
+    /// True when the first waiting slice is completely in the scope and overlaps no other.
     fn is_whole_and_alone(&self, first: &Slice) -> bool {
         let range = self.scope.range;
         let is_after_last_emitted = self.last_emitted.is_none_or(|last_emitted| match self.order {
@@ -159,7 +160,7 @@ impl Merge {
             && first.last_arrival < self.scope.arrivals
     }
 
-    /// The next rows; a slice of which all rows come next is not read for it. None at the end.
+    /// The next rows; a slice that overlaps no other is returned unread. `None` at the end.
     pub(crate) async fn next_rows(&mut self) -> Result<Option<MergedRows>> {
         loop {
             match self.try_whole_slice().await {
@@ -193,8 +194,9 @@ impl Merge {
         Ok(Some(SliceRows { file, rows, order: self.order }))
     }
 
-    /// Some rows of the next slice, when all of its rows come next: `count` of them after `skip`, and no others are read.
-    /// Nothing is given of the slice after that. None when its rows do not come alone, or are fewer than `skip`.
+    /// Reads `count` rows of the next slice after the first `skip`, if the slice overlaps no other; no other rows are
+    /// read. Nothing of the slice is emitted afterwards. `None` when it overlaps another one, or has no more than
+    /// `skip` rows.
     pub(crate) async fn read_part_of_slice(&mut self, skip: u64, count: usize) -> Result<Option<RecordBlock>> {
         loop {
             match self.try_part(skip, count).await {
@@ -232,7 +234,7 @@ impl Merge {
         Ok(Some(SliceRows { file, rows, order: self.order }))
     }
 
-    /// The next rows, as many as follow each other in one slice; none at the end.
+    /// The next rows, as many as are consecutive in one slice; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RowRun>> {
         if self.walk.is_some()
             && self.core.now().millis_since(self.checked_at) > limits::MERGE_CHECK_MS
@@ -280,14 +282,14 @@ impl Merge {
         Ok(())
     }
 
-    /// Fails when a slice in hand may have been replaced.
+    /// Fails when an open slice may have been replaced.
     async fn check_state(&mut self) -> Result<()> {
         let state = log_state(&self.core, self.scope.run_id, self.scope.state).await?;
         self.checked_at = self.core.now();
         self.scope.same_state(state)
     }
 
-    /// Goes on with the new slices when the old ones were replaced; fails with `error` when that is not the reason.
+    /// Continues with the new slices if the old ones were replaced; otherwise fails with `error`.
     async fn restart_if_moved(&mut self, error: Error) -> Result<()> {
         let state = log_state(&self.core, self.scope.run_id, self.scope.state).await?;
         if self.walk.is_none() || state == self.scope.state {
@@ -312,7 +314,7 @@ impl Merge {
         Ok(())
     }
 
-    /// Opens every waiting slice that may hold a record before the first of those that are open.
+    /// Opens every waiting slice that may hold a record before the first of the open ones.
     async fn open_slices_that_begin(&mut self) -> Result<()> {
         loop {
             self.fill_waiting(1).await?;
@@ -344,7 +346,7 @@ impl Merge {
         .map(|(_, index)| index)
     }
 
-    /// The first position that some slice other than `best` may hold.
+    /// The first key that a slice other than `best` may hold.
     fn bound_of_others(&self, best: usize) -> Option<SortKey> {
         let others = self.open.iter().enumerate().filter(|(index, _)| *index != best);
         let heads = others.map(|(_, cursor)| cursor.head(self.order));
@@ -356,7 +358,7 @@ impl Merge {
     }
 }
 
-/// True when every record of the first of some slices comes before every record of those after it.
+/// True when every record of the first slice comes before all records of the others.
 fn is_alone(order: RecordOrder, first: &Slice, slices: &VecDeque<Slice>, are_all: bool) -> bool {
     match order {
         RecordOrder::Asc => {
@@ -374,13 +376,13 @@ fn is_alone(order: RecordOrder, first: &Slice, slices: &VecDeque<Slice>, are_all
     }
 }
 
-/// How many rows are read at a time when so many slices are open: together they stay inside a bound.
+/// How many rows to read at a time with so many open slices, so that their memory is bounded.
 fn chunk_records(open: usize) -> usize {
     (4 * limits::CHUNK_RECORDS / open).clamp(limits::CHUNK_RECORDS_MIN, limits::CHUNK_RECORDS)
 }
 
 impl Cursor {
-    /// Reads the times of a slice; none when it has no record in the scope after `last_emitted`.
+    /// Reads the keys of a slice; `None` when it has no record in the scope after `last_emitted`.
     async fn open(
         core: &Core,
         slice: &Slice,
@@ -448,7 +450,7 @@ impl Cursor {
         }
     }
 
-    /// The first row left for which `is_past` holds; it holds for all rows after it.
+    /// The first remaining row for which `is_past` holds; it holds for all later rows.
     fn first_row_where(&self, is_past: impl Fn(SortKey) -> bool) -> usize {
         let (mut low, mut high) = (self.rows.start, self.rows.end);
         while low < high {

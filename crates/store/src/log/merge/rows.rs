@@ -1,4 +1,4 @@
-//! Rows of slices that follow each other, and the records in them.
+//! Consecutive rows of slices, and the records in them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,23 +11,24 @@ use tokio::sync::Mutex;
 
 use crate::catalog::columns::SortKey;
 use crate::error::Result;
-use crate::segment::reader::{KeyColumns, RecordValues, Rows, SegmentFile, ValueColumns};
+use crate::segment::reader::SegmentFile;
+use crate::segment::values::{KeyColumns, RecordValues, Rows, ValueColumns};
 
-/// Rows of one slice that follow each other in the order of the merge.
+/// Consecutive rows of one slice in the order of the merge, with their keys.
 pub(crate) struct RowRun {
     pub(super) slice: Arc<OpenSlice>,
     pub(super) rows: Range<usize>,
     pub(super) order: RecordOrder,
 }
 
-/// Rows of a slice that come next, not read yet.
+/// Consecutive rows of a slice, not read yet.
 pub(crate) struct SliceRows {
     pub(super) file: SegmentFile,
     pub(super) rows: Range<usize>,
     pub(super) order: RecordOrder,
 }
 
-/// What comes next of a merge.
+/// The next output of a merge.
 pub(crate) enum MergedRows {
     RowRun(RowRun),
     Rows(SliceRows),
@@ -41,7 +42,7 @@ pub(crate) struct RecordBlock {
     first_row: usize,
 }
 
-/// Chunks of an open slice that are kept.
+/// How many chunks of an open slice are cached.
 const CHUNKS_KEPT: usize = 2;
 
 /// The rows of a slice that are in the scope, numbered from 0.
@@ -55,7 +56,7 @@ pub(crate) struct OpenSlice {
     pub(super) rows: RowChoice,
     /// How many rows are read at a time.
     pub(super) chunk_records: usize,
-    /// The chunks that were read last, and their numbers: of two that lie beside each other, several may be asked for in
+    /// The chunks that were read last, with their numbers: the rows of two neighbouring chunks may be requested in
     /// turn.
     pub(super) chunks: Mutex<VecDeque<(usize, Arc<ValueColumns>)>>,
 }
@@ -78,7 +79,7 @@ impl OpenSlice {
         }
     }
 
-    /// Where some of our rows are in the segment; none when others stand between them.
+    /// The range of some of the rows in the segment; `None` when other rows are between them.
     pub(super) fn in_segment(&self, rows: Range<usize>) -> Option<Range<usize>> {
         if rows.is_empty() {
             return Some(self.in_segment.start..self.in_segment.start);
@@ -88,7 +89,7 @@ impl OpenSlice {
         (last - first + 1 == rows.len()).then(|| start + first..start + last + 1)
     }
 
-    /// The first of our rows that is not before a row of the slice.
+    /// The first row that is not before a row of the slice.
     pub(super) fn row_from(&self, row_of_slice: usize) -> usize {
         match &self.rows {
             RowChoice::From(first) => row_of_slice.saturating_sub(*first),
@@ -96,7 +97,7 @@ impl OpenSlice {
         }
     }
 
-    /// As many of some rows as lie in one chunk: the last ones when the newest come first.
+    /// Those of some rows that are in one chunk: the last ones for newest first.
     pub(super) fn within_chunk(&self, rows: Range<usize>, order: RecordOrder) -> Range<usize> {
         match order {
             RecordOrder::Desc => {
@@ -135,7 +136,7 @@ impl RowRun {
         self.rows_in_order().map(|row| self.slice.keys.times[row])
     }
 
-    /// Where its records stand, oldest first.
+    /// The sort keys of its records, oldest first.
     pub(crate) fn sort_keys(&self) -> impl Iterator<Item = SortKey> {
         self.rows.clone().map(|row| self.slice.sort_key(row))
     }
@@ -203,7 +204,7 @@ impl RecordBlock {
         self.row_run.len()
     }
 
-    /// The texts of the records, and of each record in the order of the merge its time and its row there.
+    /// The values of the records, and for each record in the order of the merge its time and its row in them.
     pub(crate) fn texts(&self) -> (&ValueColumns, impl Iterator<Item = (i64, usize)>) {
         let rows = self.row_run.rows_in_order().map(|row| {
             let slice = &self.row_run.slice;

@@ -1,4 +1,4 @@
-//! What a merge came by, so that whoever reads the same records next need not look for them again.
+//! The rows that a merge emitted, so that the same records can be read again without searching for them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,10 +14,10 @@ use crate::log::merge::rows::{OpenSlice, RowRun, SliceRows};
 use crate::log::slices::{Scope, Slice};
 use crate::segment::reader::SegmentFile;
 
-/// Most parts that are kept. Where slices overlap there are more, and the records are merged anew.
+/// Most ranges that are recorded. With more, which overlapping slices cause, the records are merged again.
 const PARTS_MAX: usize = 256;
 
-/// The rows that a merge gave or passed over, newest first.
+/// The rows that a merge emitted or skipped, newest first.
 #[derive(Default)]
 pub(crate) struct MergeTrace {
     parts: Vec<Part>,
@@ -44,7 +44,7 @@ impl MergeTrace {
         }
     }
 
-    /// From here on it is not known what came.
+    /// Drops the trace: the rows that follow are not known.
     pub(super) fn invalidate(&mut self) {
         *self = Self { parts: Vec::new(), is_invalid: true };
     }
@@ -56,8 +56,8 @@ impl MergeTrace {
         }
     }
 
-    /// The rows of the scope's `records` records in an order, in pieces that can be read at once: one ends after each
-    /// `work_item` records. None when the trace does not tell.
+    /// The rows of the `records` records of a scope in an order, as ranges that can be read at once; a range ends
+    /// after each `work_item` records. `None` when the trace does not cover them.
     pub(crate) async fn rows(
         self,
         core: &Core,
@@ -92,7 +92,7 @@ impl MergeTrace {
             };
             count += rows.len() as u64;
             match found.last_mut() {
-                // What stands together is read together.
+                // Neighbouring rows are read together.
                 Some((before, before_rows)) if before.is(&file) && before_rows.start == rows.end => {
                     before_rows.start = rows.start;
                 }
@@ -116,8 +116,8 @@ impl MergeTrace {
     }
 }
 
-/// Rows in pieces, in an order: each within a row group, of at most `most` rows, and one ends when `room_left` is used up, which
-/// is then `work_item` again.
+/// Splits rows into ranges in an order: each within a row group and of at most `most` rows; one ends when `room_left`
+/// is used up, which is then reset to `work_item`.
 fn readable_ranges(
     mut rows: Range<usize>,
     order: RecordOrder,
@@ -165,11 +165,11 @@ mod tests {
         assert!(ranges(8..8, desc, 9, 9).is_empty());
         assert_eq!(ranges(90..210, desc, 1_000, 1_000), [200..210, 100..200, 90..100]);
         assert_eq!(ranges(90..210, asc, 1_000, 1_000), [90..100, 100..200, 200..210]);
-        // One ends after each portion of 50.
+        // A range ends after each work item of 50.
         assert_eq!(ranges(90..210, desc, 50, 1_000), [200..210, 160..200, 110..160, 100..110, 90..100]);
         assert_eq!(ranges(90..210, asc, 50, 1_000), [90..100, 100..140, 140..190, 190..200, 200..210]);
         assert_eq!(ranges(110..170, desc, 50, 30), [140..170, 120..140, 110..120]);
-        // What is left of a portion is for the next rows.
+        // The rest of a work item is used for the next rows.
         let mut room_left = 50;
         readable_ranges(0..30, desc, &[0], 1_000, 50, &mut room_left);
         assert_eq!(readable_ranges(0..30, desc, &[0], 1_000, 50, &mut room_left), [10..30, 0..10]);

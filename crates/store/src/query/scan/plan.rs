@@ -1,4 +1,4 @@
-//! What a scan reads: the slices that the catalog cannot rule out, those that lie together as one unit.
+//! What a scan reads: the slices that the catalog cannot rule out, grouped by object into units.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::query::scan::request::{ScanFilter, ScanRun};
 pub(crate) struct Planner {
     core: Core,
     filter: ScanFilter,
-    /// The last run that was planned: runs come in order of their triggering, as they were sealed, so that slices that
-    /// lie together are planned together.
+    /// The last planned run: runs are planned in order of their trigger time, as they were sealed, so that
+    /// neighbouring slices are planned together.
     after: Option<(i64, String)>,
     units: VecDeque<Unit>,
     is_done: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Unit {
     pub(crate) object_key: Arc<str>,
     pub(crate) object_bytes: u64,
     pub(crate) slices: Vec<PlannedSlice>,
-    /// When the catalog said so.
+    /// When the catalog was read.
     pub(crate) planned_at: Timestamp,
 }
 
@@ -41,13 +41,13 @@ pub(crate) struct PlannedSlice {
     pub(crate) run: Arc<PlannedRun>,
     pub(crate) first_row: usize,
     pub(crate) records: usize,
-    /// What is added to the arrivals in the object.
+    /// What to add to the arrivals in the object.
     pub(crate) arrival_base: i64,
     pub(crate) first_time: i64,
     pub(crate) last_time: i64,
 }
 
-/// What is known of the run of a slice.
+/// The run of a slice.
 #[derive(Debug)]
 pub(crate) struct PlannedRun {
     pub(crate) id: String,
@@ -69,7 +69,7 @@ struct RunBound {
     records: i64,
 }
 
-/// What the catalog says of a slice.
+/// A slice's row in the catalog.
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct SliceRow {
     pub(crate) run_id: String,
@@ -91,7 +91,7 @@ impl Planner {
         Self { core: core.clone(), filter, after: None, units: VecDeque::new(), is_done: false }
     }
 
-    /// The next unit; none when there are no more.
+    /// The next unit; `None` at the end.
     pub(crate) async fn next_unit(&mut self) -> Result<Option<Unit>> {
         while self.units.is_empty() && !self.is_done {
             self.plan_more().await?;
@@ -115,7 +115,7 @@ impl Planner {
         Ok(())
     }
 
-    /// The next runs that may have such records: as many as have not too many slices together.
+    /// The next runs that may have such records, limited by the number of their slices.
     async fn next_runs(&self) -> Result<Vec<RunBound>> {
         let mut query = Sql::new("SELECT r.id, r.triggered_at, r.records FROM runs r WHERE r.records > 0");
         self.push_conditions(&mut query);
@@ -208,7 +208,7 @@ fn severity_column(severity: Severity) -> &'static str {
     }
 }
 
-/// Slices of one object as units of a size that one reader likes.
+/// Groups slices of one object into units of a size that suits one reader.
 pub(crate) fn units(rows: Vec<SliceRow>, planned_at: Timestamp) -> VecDeque<Unit> {
     let mut runs: HashMap<String, Arc<PlannedRun>> = HashMap::new();
     let mut units: VecDeque<Unit> = VecDeque::new();
@@ -255,7 +255,7 @@ impl Unit {
         self.slices.iter().map(|slice| slice.last_time).max().unwrap_or(i64::MIN)
     }
 
-    /// Leaves out the slices of logs that were deleted since this was planned.
+    /// Removes the slices of logs that were deleted since planning.
     pub(crate) async fn without_deleted(&mut self, core: &Core) -> Result<()> {
         let mut ids: Vec<String> = self.slices.iter().map(|slice| slice.run.id.clone()).collect();
         ids.dedup();
@@ -270,7 +270,7 @@ impl Unit {
         Ok(())
     }
 
-    /// What is said when the object of a unit cannot be read although its logs are there.
+    /// The error for an object that cannot be read although its logs exist.
     pub(crate) fn lost(&self, error: Error) -> Error {
         let run = self.slices.first().map(|slice| slice.run.id.as_str()).unwrap_or_default();
         let message = match error.damaged_object() {

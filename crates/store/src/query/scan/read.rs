@@ -1,4 +1,5 @@
-//! Reads one unit of a scan: conditions first, each on its own column, then the other columns of the rows that passed.
+//! Reads one unit of a scan: conditions first, each on its own column, then the other columns of the rows that
+//! passed.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -19,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::query::scan::plan::{PlannedRun, PlannedSlice, Unit};
 use crate::query::scan::request::{ScanColumn, ScanRequest};
-use crate::segment::reader::{RowReader, SegmentFile, TextColumn, column};
+use crate::segment::reader::{RowReader, SegmentFile};
+use crate::segment::values::{TextColumn, column};
 
 /// The batches of a unit.
 pub(crate) struct UnitBatches {
@@ -32,11 +34,11 @@ pub(crate) struct UnitBatches {
 
 /// Where the rows come from.
 enum Source {
-    /// Everything that is wanted stands in the catalog: the slice that comes next, and how many of its rows were given.
+    /// All selected columns come from the catalog: the next slice, and how many of its rows were returned.
     Catalog { slice: usize, given: usize },
     /// The object.
     File(Box<RowReader>),
-    /// There is nothing (more).
+    /// There is nothing (more) to read.
     Nothing,
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct UnitRuns {
     by_id: HashMap<String, usize>,
 }
 
-/// Opens what a unit names, as far as its logs are still there.
+/// Opens the slices of a unit whose logs still exist.
 pub(crate) async fn read_unit(
     core: &Core,
     request: &Arc<ScanRequest>,
@@ -73,7 +75,7 @@ pub(crate) async fn read_unit(
 }
 
 impl UnitBatches {
-    /// The next rows that pass; none at the end.
+    /// The next rows that pass; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let batch = match &mut self.source {
@@ -104,7 +106,7 @@ impl UnitBatches {
         let conditions = Conditions::of(&self.request, range, &self.unit.slices);
         let mut columns: Vec<&'static str> =
             self.request.columns.iter().filter(|column| !column.is_of_run()).map(|column| column.name()).collect();
-        if columns.is_empty() && conditions.are_none() {
+        if columns.is_empty() && conditions.is_empty() {
             return Ok(Source::Catalog { slice: 0, given: 0 });
         }
         let needs_run = |column: &ScanColumn| column.is_of_run() || *column == ScanColumn::Arrival;
@@ -120,7 +122,7 @@ impl UnitBatches {
         Ok(Source::File(Box::new(file.rows_of(rows, &columns, filter)?)))
     }
 
-    /// Ends the unit when what it reads was deleted meanwhile; fails with `error` when that is not the reason.
+    /// Ends the unit if its logs were deleted meanwhile; otherwise fails with `error`.
     async fn end_if_deleted(&mut self, error: Error) -> Result<()> {
         self.unit.without_deleted(&self.core).await?;
         match self.unit.slices.is_empty() {
@@ -131,7 +133,7 @@ impl UnitBatches {
     }
 }
 
-/// The rows of some slices of one object, those that follow each other as one range; none when there are no slices.
+/// The rows of some slices of one object, neighbouring ones as one range; `None` without slices.
 pub(crate) fn rows_together(slices: &[PlannedSlice]) -> Option<Vec<Range<usize>>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for slice in slices {
@@ -144,7 +146,7 @@ pub(crate) fn rows_together(slices: &[PlannedSlice]) -> Option<Vec<Range<usize>>
     (!ranges.is_empty()).then_some(ranges)
 }
 
-/// What each row of a unit has to be looked at for.
+/// The conditions to check for each row of a unit.
 struct Conditions {
     /// None when all rows are in the range.
     range: Option<TimeRange>,
@@ -162,11 +164,11 @@ impl Conditions {
         }
     }
 
-    fn are_none(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.range.is_none() && self.severities.is_none() && self.message_parts.is_empty()
     }
 
-    /// The cheap conditions come first: of the columns of the others, only rows that passed are read.
+    /// Cheap conditions come first: the columns of the others are read only for rows that passed.
     fn row_filter(self, file: &SegmentFile) -> Option<RowFilter> {
         let mut predicates: Vec<Box<dyn ArrowPredicate>> = Vec::new();
         if let Some(range) = self.range {
@@ -183,7 +185,7 @@ impl Conditions {
         for part in self.message_parts {
             let finder = memmem::Finder::new(part.as_bytes()).into_owned();
             predicates.push(predicate(file, "message", move |batch| {
-                Ok(rows_that_hold(column::<StringArray>(batch, "message")?, &finder))
+                Ok(rows_containing(column::<StringArray>(batch, "message")?, &finder))
             }));
         }
         (!predicates.is_empty()).then(|| RowFilter::new(predicates))
@@ -211,8 +213,8 @@ fn rows_named(texts: &TextColumn, wanted: &HashSet<String>) -> BooleanArray {
     }
 }
 
-/// The rows in whose text something stands. All texts are looked through as one, which is quicker than one by one.
-pub(crate) fn rows_that_hold(texts: &StringArray, finder: &memmem::Finder<'_>) -> BooleanArray {
+/// The rows whose text contains something. All texts are searched as one buffer, which is faster than one by one.
+pub(crate) fn rows_containing(texts: &StringArray, finder: &memmem::Finder<'_>) -> BooleanArray {
     let length = finder.needle().len();
     if length == 0 {
         return (0..texts.len()).map(|row| Some(texts.is_valid(row))).collect();
@@ -322,7 +324,7 @@ mod tests {
     use super::*;
 
     fn rows(texts: &[Option<&str>], part: &str) -> Vec<usize> {
-        let held = rows_that_hold(&StringArray::from(texts.to_vec()), &memmem::Finder::new(part));
+        let held = rows_containing(&StringArray::from(texts.to_vec()), &memmem::Finder::new(part));
         (0..held.len()).filter(|row| held.value(*row)).collect()
     }
 
@@ -338,8 +340,8 @@ mod tests {
     #[test]
     fn of_a_slice_of_an_array_only_its_rows_are_looked_through() {
         let texts = StringArray::from(vec!["aa", "ba", "ab", "bb"]).slice(1, 2);
-        let held = rows_that_hold(&texts, &memmem::Finder::new("a"));
+        let held = rows_containing(&texts, &memmem::Finder::new("a"));
         assert_eq!(held, BooleanArray::from(vec![true, true]));
-        assert_eq!(rows_that_hold(&texts, &memmem::Finder::new("bb")), BooleanArray::from(vec![false, false]));
+        assert_eq!(rows_containing(&texts, &memmem::Finder::new("bb")), BooleanArray::from(vec![false, false]));
     }
 }

@@ -1,11 +1,11 @@
-//! What a scan is asked for: which records, and which columns of them.
+//! The request of a scan: which records, and which columns of them.
 
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use runlog_model::{RunId, TaskId, TimeRange, WorkspaceId};
 
-/// Which records a scan gives. Absent parts ask for all.
+/// Selects records. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct ScanFilter {
     /// Those of runs of these workspaces.
@@ -14,11 +14,11 @@ pub struct ScanFilter {
     pub task_ids: Option<Vec<TaskId>>,
     /// Those of these runs.
     pub run_ids: Option<Vec<RunId>>,
-    /// Those that were logged in this range.
+    /// Records in this range of time.
     pub range: TimeRange,
-    /// Those whose severity is one of these texts, letter by letter.
+    /// Records whose severity is exactly one of these texts.
     pub severities: Option<Vec<String>>,
-    /// Those whose message holds each of these texts, letter by letter.
+    /// Records whose message contains each of these texts, with exact case.
     pub message_parts: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl ScanColumn {
         Self::Extra,
     ];
 
-    /// What it is called, here and in the files.
+    /// Its name, here and in the files.
     pub fn name(self) -> &'static str {
         match self {
             Self::RunId => "run_id",
@@ -98,18 +98,18 @@ impl ScanColumn {
         Field::new(self.name(), kind, may_be_null)
     }
 
-    /// True for what stands in the catalog and not in the files.
+    /// True for columns that come from the catalog and not from the files.
     pub(crate) fn is_of_run(self) -> bool {
         matches!(self, Self::RunId | Self::TaskId | Self::WorkspaceId)
     }
 }
 
-/// The form of the batches that a scan of these columns gives.
+/// The schema of the batches of a scan of these columns.
 pub fn scan_schema(columns: &[ScanColumn]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(|column| column.field()).collect::<Vec<_>>()))
 }
 
-/// What a scan is asked for.
+/// What to scan.
 #[derive(Debug)]
 pub(crate) struct ScanRequest {
     pub(crate) filter: ScanFilter,
@@ -117,7 +117,7 @@ pub(crate) struct ScanRequest {
     pub(crate) schema: SchemaRef,
 }
 
-/// A run, as a [`DynamicFilter`] is asked about it.
+/// A run, as a [`DynamicFilter`] sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanRun<'a> {
     /// Its id.
@@ -128,5 +128,5 @@ pub struct ScanRun<'a> {
     pub workspace_id: &'a str,
 }
 
-/// What is still wanted of a scan that is under way: a range of time, and of some runs, which.
+/// Narrows a running scan: returns the range of time that is still needed, and for each of these runs whether it is.
 pub type DynamicFilter = dyn Fn(&[ScanRun<'_>]) -> (TimeRange, Vec<bool>) + Send + Sync;

@@ -1,16 +1,17 @@
-//! Scans: the records of many runs as columns, for questions that no single run answers.
+//! Scans: the records of many runs as columns, for queries that no single log answers.
 //!
 //! ```text
-//! filter ▸ catalog: slices that may hold such records ▸ units (rows that lie together) ▸ readers ▸ record batches
+//! filter ▸ catalog: slices that may hold such records ▸ units (neighbouring rows) ▸ readers ▸ record batches
 //! ```
 //!
-//! Nothing is opened that the catalog can rule out. What is opened is read by any number of streams at a time, which
-//! share the units out among themselves; of each unit only the columns that are wanted, and of those only the pages
-//! in which a row passed the conditions on the columns before. Slices that are not sealed yet are read like others.
+//! Objects that the catalog can rule out are not opened. The others are read by any number of concurrent streams,
+//! which share the units among themselves. Of each unit only the selected columns are read, and of those only the
+//! pages in which a row passed the conditions on earlier columns. Slices that are not sealed yet are read like
+//! others.
 //!
-//! The slices of a run are taken from the catalog in one statement, so that merging them meanwhile neither hides nor
-//! repeats a record: objects that were replaced are kept for an hour. The log of a run that was deleted meanwhile is
-//! left out from then on.
+//! The slices of a run come from the catalog in one statement, so that merging them meanwhile neither hides nor
+//! repeats a record: replaced objects are kept for an hour. If the log of a run is deleted meanwhile, the scan skips
+//! the rest of it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::query::scan::plan::{Planner, Unit};
 use crate::query::scan::read::read_unit;
 use crate::query::scan::request::{DynamicFilter, ScanColumn, ScanFilter, ScanRequest, ScanRun, scan_schema};
 
-/// A scan that is under way. Its streams together give each record once, in no order.
+/// A scan. Its streams together return each record once, in no particular order.
 #[derive(Clone)]
 pub struct Scan {
     core: Core,
@@ -39,7 +40,7 @@ pub struct Scan {
 }
 
 impl Query {
-    /// Begins a scan; nothing is read before a stream of it is.
+    /// Creates a scan; nothing is read before one of its streams is polled.
     pub fn scan(&self, filter: ScanFilter, columns: &[ScanColumn]) -> Scan {
         let planner = Arc::new(Mutex::new(Planner::new(&self.core, filter.clone())));
         let request = ScanRequest { filter, columns: columns.to_vec(), schema: scan_schema(columns) };
@@ -48,18 +49,18 @@ impl Query {
 }
 
 impl Scan {
-    /// The form of its batches.
+    /// The schema of its batches.
     pub fn schema(&self) -> &SchemaRef {
         &self.request.schema
     }
 
-    /// The same, which asks before it reads what is still wanted: a query that wants the newest ten records knows more
-    /// after each batch.
+    /// Applies a filter that is evaluated again before each read: a query for the newest ten records needs less after
+    /// each batch.
     pub fn with_dynamic_filter(self, dynamic_filter: Arc<DynamicFilter>) -> Self {
         Self { dynamic_filter: Some(dynamic_filter), ..self }
     }
 
-    /// A stream that takes its share of the scan. It begins when it is first asked, then reads ahead a little, and stops
+    /// A stream that returns a share of the scan. It starts when it is first polled, reads ahead a little, and stops
     /// when it is dropped.
     pub fn stream(&self) -> ScanStream {
         ScanStream { scan: Some(self.clone()), receiver: None }
@@ -70,14 +71,14 @@ impl Scan {
         let scan = self;
         tokio::spawn(async move {
             if let Err(error) = scan.read(&sender).await {
-                // Whoever is gone needs no error.
+                // The receiver may be gone.
                 let _ = sender.send(Err(error)).await;
             }
         });
         receiver
     }
 
-    /// Leaves out of a unit what is not wanted any more; gives the range of time that is.
+    /// Removes from a unit what is not needed any more; returns the range of time that is.
     fn narrow(&self, unit: &mut Unit) -> TimeRange {
         let asked = self.request.filter.range;
         let Some(dynamic_filter) = &self.dynamic_filter else { return asked };
@@ -113,7 +114,7 @@ impl Scan {
 
 /// A share of a scan; see [`Scan::stream`].
 pub struct ScanStream {
-    /// None once it has begun.
+    /// `None` once it has started.
     scan: Option<Scan>,
     receiver: Option<mpsc::Receiver<Result<RecordBatch>>>,
 }

@@ -1,13 +1,13 @@
-//! The folder of an archive is for its owner alone: the catalog holds the keys that sign tokens and links, and the objects
-//! hold the logs.
+//! The folder of an archive is accessible to its owner only: the catalog holds the keys that sign tokens and links,
+//! and the objects hold the logs.
 
 use std::path::Path;
 
 use tracing::{info, warn};
 
-/// Takes from others what rights they have on a folder or a file of the archive, and says so. A file system that knows no
-/// such rights, and a folder of another owner, are left as they are; the log names the latter.
-pub(crate) fn keep_private(path: &Path) {
+/// Removes the permissions of others on a folder or file of the archive, and logs that. A file system without
+/// permissions, and a folder of another owner, are left as they are; the latter is logged.
+pub(crate) fn restrict_permissions(path: &Path) {
     #[cfg(unix)]
     {
         use std::fs::Permissions;
@@ -33,13 +33,13 @@ pub(crate) fn keep_private(path: &Path) {
     let _ = path;
 }
 
-/// Makes a folder with those above it that lack, for its owner alone.
-pub(crate) fn make_private_folder(folder: &Path) -> std::io::Result<()> {
+/// Creates a folder and its missing parents, accessible to its owner only.
+pub(crate) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)?;
-    keep_private(folder);
+    restrict_permissions(folder);
     Ok(())
 }

@@ -6,14 +6,14 @@ use futures::TryStreamExt;
 use runlog_model::{FileFormat, RecordOrder};
 use runlog_store::pages::PageStatus;
 
-use super::common::{Archive, places, record};
+use super::common::{Archive, backends, record};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_file_that_was_not_on_disk_yet_is_built_anew() {
     let is_page = |file: &std::path::PathBuf| file.components().any(|part| part.as_os_str() == "pages");
     // Nothing of it was left, or its beginning.
     for left in [None, Some(9)] {
-        let archive = Archive::<places::sqlite_and_folder>::new().await;
+        let archive = Archive::<backends::sqlite_and_folder>::new().await;
         archive.push("one", &[record(1, "a"), record(5, "b")]).await;
         let request = archive.whole_log(FileFormat::Text, RecordOrder::Asc);
         let token = archive.store.pages().request_page(&request).await.unwrap().token;

@@ -1,4 +1,4 @@
-// Included once for each pair of places, after the suite: what the web UI asks the archive for.
+// Included once for each pair of backends, after the suite: what the web UI asks the archive for.
 
 use std::collections::HashSet;
 
@@ -201,7 +201,7 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
     };
     let (found, total) = lines(true, start).await;
     let line = &found[0];
-    assert_eq!((total, line.runs, line.failed, line.going), (1, 3, 1, 1));
+    assert_eq!((total, line.runs, line.failed, line.running), (1, 3, 1, 1));
     assert_eq!((line.recent.len(), line.workspace.as_str()), (2, "team"));
     assert!(line.recent[0].triggered_at >= line.recent[1].triggered_at);
     assert_eq!(lines(true, now).await.1, 0);

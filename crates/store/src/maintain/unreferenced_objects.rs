@@ -1,10 +1,10 @@
-//! Records in objects that no row names: what is left when rows of the catalog were lost, such as with its write-ahead
-//! log.
+//! Records in objects that no row names: what is left when rows of the catalog were lost, for example with its
+//! write-ahead log.
 //!
-//! Such an object may also be of a batch that was never acknowledged, or hold what was sealed into another file or
-//! deleted since. So its records are compared with the log, and only those are brought back that the log lacks, as a
-//! batch like any other: none is ever doubled. Of records that are alike to the letter in time and text, one may be
-//! taken for another, and is then not brought back.
+//! Such an object may also belong to a batch that was never acknowledged, or hold records that were sealed into
+//! another file or deleted since. Its records are therefore compared with the log, and only missing ones are
+//! restored, as a batch like any other: none is ever duplicated. Of identical records, with the same time and text,
+//! one may be taken for another, and is then not restored.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,9 +22,9 @@ use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
 impl Maintenance {
-    /// Tells which runs an object without a row has records of that their logs lack, and with `repair` brings those back.
-    /// False when the object must stay, because it holds what is nowhere else.
-    pub(crate) async fn verify_unnamed(
+    /// Reports the records of an object without a row that their logs lack; with `repair`, restores them. Returns
+    /// false when the object must be kept because it holds records that are nowhere else.
+    pub(crate) async fn verify_unreferenced(
         &self,
         object: &ObjectMeta,
         repair: bool,
@@ -55,24 +55,24 @@ impl Maintenance {
             };
             // What of a log that was deleted lies around must not come back.
             let is_deleted = epoch > 0;
-            let lacking = self.lacking(&file, run_id, rows, repair && !is_deleted).await?;
-            if lacking == 0 {
+            let missing = self.restore_missing(&file, run_id, rows, repair && !is_deleted).await?;
+            if missing == 0 {
                 continue;
             }
             if is_deleted {
                 verified.problem(format!(
-                    "run {id}: {lacking} records in object {key}, which no row names, are not in its log, which was \
+                    "run {id}: {missing} records in object {key}, which no row names, are not in its log, which was \
                      deleted once: whether they were is not known, and they are not brought back"
                 ));
                 continue;
             }
             verified.problem(format!(
-                "run {id}: {lacking} records in object {key}, which no row names, are not in its log"
+                "run {id}: {missing} records in object {key}, which no row names, are not in its log"
             ));
             match repair {
                 true => {
                     verified.repaired += 1;
-                    verified.records_restored += lacking;
+                    verified.records_restored += missing;
                 }
                 false => may_go = false,
             }
@@ -82,25 +82,31 @@ impl Maintenance {
         Ok(may_go && is_there)
     }
 
-    /// How many of some rows the log of a run lacks. With `restore` it has them afterwards.
-    async fn lacking(&self, file: &SegmentFile, run_id: RunId, rows: Range<usize>, restore: bool) -> Result<u64> {
+    /// Counts the rows that the log of a run lacks; with `restore`, adds them.
+    async fn restore_missing(
+        &self,
+        file: &SegmentFile,
+        run_id: RunId,
+        rows: Range<usize>,
+        restore: bool,
+    ) -> Result<u64> {
         let mut count = 0;
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
             let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
             let records = records_of(file, chunk).await?;
             let (batch, _) = self.ingest().begin_next_batch(run_id).await?;
             let mut there = self.records_between(run_id, &records).await?;
-            let mut lacking = Vec::new();
+            let mut missing = Vec::new();
             for record in records {
                 match there.get_mut(&digest_of(&record)?) {
                     Some(left) if *left > 0 => *left -= 1,
-                    _ => lacking.push(record),
+                    _ => missing.push(record),
                 }
             }
-            count += lacking.len() as u64;
-            if restore && !lacking.is_empty() {
+            count += missing.len() as u64;
+            if restore && !missing.is_empty() {
                 let mut batch = batch;
-                for record in &lacking {
+                for record in &missing {
                     batch.push(record).await?;
                 }
                 // `Conflict`, and nothing is added, when others have stored records of the run since it was compared.
@@ -110,7 +116,7 @@ impl Maintenance {
         Ok(count)
     }
 
-    /// How often each record of a log is there that is of the time of some records.
+    /// How many times each record occurs in a log, in the time range of some records.
     async fn records_between(&self, run_id: RunId, records: &[Record]) -> Result<HashMap<Vec<u8>, u64>> {
         let times = || records.iter().map(|record| record.time);
         let range = TimeRange { start: times().min(), end: times().max() };
@@ -125,7 +131,7 @@ impl Maintenance {
     }
 }
 
-/// The rows of each run in a file, by its id.
+/// The rows of each run in a file, by run id.
 async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
     let mut runs: Vec<(String, Range<usize>)> = Vec::new();
     let ids = file.run_ids(0..file.rows()).await?;

@@ -14,18 +14,18 @@ use s3s::service::S3ServiceBuilder;
 
 use super::gate::Gate;
 
-/// A pair of places for catalog and objects.
-pub(crate) trait Places {
+/// A pair of backends for catalog and objects.
+pub(crate) trait Backends {
     /// Sets them, new and empty, and tells the folder in which the objects can be looked at.
     fn choose(settings: &mut StoreSettings) -> PathBuf;
 }
 
-macro_rules! places {
+macro_rules! backends {
     ($name:ident, $catalog:expr, $objects:expr) => {
         #[allow(non_camel_case_types, reason = "they are named as the modules of the suite are")]
         pub(crate) struct $name;
 
-        impl Places for $name {
+        impl Backends for $name {
             fn choose(settings: &mut StoreSettings) -> PathBuf {
                 settings.catalog = $catalog;
                 let folder = settings.data_folder.join("objects");
@@ -39,10 +39,10 @@ macro_rules! places {
     };
 }
 
-places!(sqlite_and_folder, None, None);
-places!(sqlite_and_s3, None, Some(bucket()));
-places!(postgres_and_folder, Some(database()), None);
-places!(postgres_and_s3, Some(database()), Some(bucket()));
+backends!(sqlite_and_folder, None, None);
+backends!(sqlite_and_s3, None, Some(bucket()));
+backends!(postgres_and_folder, Some(database()), None);
+backends!(postgres_and_s3, Some(database()), Some(bucket()));
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 

@@ -1,0 +1,216 @@
+//! Committing sealed files: their slices replace the old ones.
+
+use std::collections::BTreeSet;
+
+use az::SaturatingAs;
+use object_store::path::Path;
+use tracing::{debug, warn};
+
+use crate::catalog::sql::{Connection, Sql};
+use crate::error::{Error, Result};
+use crate::log::slices::{Slice, share_of_bytes};
+use crate::maintain::maintenance::Maintenance;
+use crate::maintain::seal::files::{NewFile, NewSlice};
+use crate::maintain::seal::plan::Plan;
+use crate::objects::intents;
+use crate::{failpoint, limits};
+
+/// The result of a sealing pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SealReport {
+    /// Runs whose slices were merged.
+    pub runs: u64,
+    /// Written records.
+    pub records: u64,
+    /// Bytes of the written files.
+    pub bytes: u64,
+    /// Bytes of the objects that no row names any more.
+    pub bytes_replaced: u64,
+}
+
+/// What a sealing pass commits: the runs that it merged, and the files that it wrote.
+pub(super) struct Merged {
+    pub(super) runs: Vec<(Plan, Vec<NewSlice>)>,
+    pub(super) files: Vec<NewFile>,
+}
+
+impl Merged {
+    pub(super) async fn commit(&self, maintenance: &Maintenance, token: &str) -> Result<SealReport> {
+        let committed = maintenance.core.retry_on_contention(|| self.commit_once(maintenance, token)).await?;
+        match committed {
+            Some(report) => Ok(report),
+            None => {
+                let keys: Vec<Path> = self.files.iter().map(|file| file.object_key.clone()).collect();
+                maintenance.core.intents().remove_uncommitted(&keys).await;
+                Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"))
+            }
+        }
+    }
+
+    /// Replaces the old slices of each run whose log is unchanged. `None`, and nothing is changed, when one of the
+    /// files may have been swept.
+    pub(super) async fn commit_once(&self, maintenance: &Maintenance, token: &str) -> Result<Option<SealReport>> {
+        let Self { runs: merged, files } = self;
+        let mut report = SealReport::default();
+        let mut transaction = maintenance.core.catalog().begin().await?;
+        let now = maintenance.core.now().as_millis();
+        lock_runs(maintenance, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
+        let object_keys: Vec<&Path> = files.iter().map(|file| &file.object_key).collect();
+        if !intents::fulfil(&mut transaction, &object_keys).await? {
+            return Ok(None);
+        }
+        for file in files {
+            sqlx::query(
+                "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, checks, merged)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, 1)",
+            )
+            .bind(&file.id)
+            .bind(file.object_key.as_ref())
+            .bind(file.bytes.saturating_as::<i64>())
+            .bind(file.records)
+            .bind(now)
+            .bind(&file.sha256)
+            .bind(&file.checks)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        let mut perhaps_free: BTreeSet<&str> = files.iter().map(|file| file.id.as_str()).collect();
+        let mut in_vain = BTreeSet::new();
+        for (plan, new) in merged {
+            if !replace_slices(&mut transaction, token, plan, new, files, now).await? {
+                warn!(run.id = %plan.run_id, "a log was changed while it was merged; it is merged again later");
+                in_vain.extend(new.iter().map(|slice| files[slice.file].id.as_str()));
+                continue;
+            }
+            report.runs += 1;
+            report.records += new.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
+            perhaps_free.extend(plan.slices.iter().map(|slice| slice.segment_id.as_str()));
+        }
+        report.bytes = files.iter().map(|file| file.bytes).sum();
+        report.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
+        // They hold records that no row names, of a log that was perhaps deleted meanwhile: those must not stay for as
+        // long as the logs of others do.
+        for file in in_vain {
+            seal_anew(&mut transaction, file, now).await?;
+        }
+        failpoint::reach("seal-before-rows");
+        transaction.commit().await?;
+        debug!(
+            runs = report.runs,
+            records_count = report.records,
+            bytes = report.bytes,
+            bytes_replaced = report.bytes_replaced,
+            "runs were sealed"
+        );
+        Ok(Some(report))
+    }
+}
+
+/// Locks runs for the rest of a transaction. All lock them in the same order, so that no two wait for each other.
+pub(crate) async fn lock_runs(
+    maintenance: &Maintenance,
+    connection: &mut Connection,
+    ids: impl IntoIterator<Item = String>,
+) -> Result<()> {
+    let mut locking = Sql::new("SELECT id FROM runs WHERE id IN (");
+    locking.push_list(ids).push(") ORDER BY id").push(maintenance.core.catalog().for_update());
+    locking.build_query().fetch_all(connection).await?;
+    Ok(())
+}
+
+/// Marks those of some segments that have no slices any more; returns their bytes. The sweep removes them after a
+/// while.
+pub(crate) async fn free_segments(
+    connection: &mut Connection,
+    ids: impl IntoIterator<Item = impl AsRef<str>>,
+    now: i64,
+) -> Result<u64> {
+    let ids: Vec<String> = ids.into_iter().map(|id| id.as_ref().to_owned()).collect();
+    let mut bytes = 0;
+    for some in ids.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut freeing = Sql::new("UPDATE segments SET replaced_at = ");
+        freeing.push_bind(now).push(" WHERE replaced_at IS NULL AND id IN (").push_list(some.iter().cloned());
+        freeing.push(") AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = segments.id) RETURNING bytes");
+        let freed: Vec<i64> = freeing.build_query_scalar().fetch_all(&mut *connection).await?;
+        bytes += freed.into_iter().map(|bytes| bytes.saturating_as::<u64>()).sum::<u64>();
+    }
+    Ok(bytes)
+}
+
+/// Makes the logs that share a segment due for sealing again, without the rest of the segment.
+pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now: i64) -> Result<()> {
+    sqlx::query("UPDATE runs SET seal_at = $2 WHERE id IN (SELECT run_id FROM slices WHERE segment_id = $1)")
+        .bind(segment_id)
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("UPDATE slices SET sealed = 0 WHERE segment_id = $1").bind(segment_id).execute(connection).await?;
+    Ok(())
+}
+
+/// Returns false, and changes nothing, when the log has changed since the plan.
+async fn replace_slices(
+    connection: &mut Connection,
+    token: &str,
+    plan: &Plan,
+    new: &[NewSlice],
+    files: &[NewFile],
+    now: i64,
+) -> Result<bool> {
+    let run_id = plan.run_id.to_string();
+    let new_bytes: i64 = new
+        .iter()
+        .map(|slice| {
+            share_of_bytes(files[slice.file].bytes.saturating_as::<i64>(), slice.records, files[slice.file].records)
+        })
+        .sum();
+    let old_bytes: i64 = plan.slices.iter().map(Slice::stored_bytes).sum();
+    let changed = sqlx::query(
+        "UPDATE runs SET log_version = log_version + 1, seal_claimed_until = 0, stored_bytes = stored_bytes + $4,
+                seal_failures = 0, seal_problem = NULL,
+                seal_at = CASE WHEN $5 = 0 THEN $7 WHEN records = $6 THEN NULL ELSE seal_at END,
+                summarize_at = CASE WHEN $5 = 1 AND records = $6 THEN $7 ELSE summarize_at END
+         WHERE id = $1 AND log_epoch = $2 AND log_version = $3 AND seal_claimed_by = $8",
+    )
+    .bind(&run_id)
+    .bind(plan.state.log_epoch)
+    .bind(plan.state.log_version)
+    .bind(new_bytes - old_bytes)
+    .bind(i64::from(plan.is_last))
+    .bind(plan.records)
+    .bind(now)
+    .bind(token)
+    .execute(&mut *connection)
+    .await?;
+    if changed.rows_affected() != 1 {
+        return Ok(false);
+    }
+    for some in plan.slices.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut removing = Sql::new("DELETE FROM slices WHERE run_id = ");
+        removing.push_bind(run_id.clone()).push(" AND first_arrival IN (");
+        removing.push_list(some.iter().map(|slice| slice.first_arrival)).push(")");
+        removing.build_query().execute(&mut *connection).await?;
+    }
+    for some in new.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut inserting = Sql::new(
+            "INSERT INTO slices (run_id, segment_id, first_row, records, first_arrival, last_arrival, first_time,
+                    last_time, sealed) VALUES ",
+        );
+        for (index, slice) in some.iter().enumerate() {
+            inserting.push(if index == 0 { "(" } else { ", (" });
+            inserting.push_bind(run_id.clone()).push(", ").push_bind(files[slice.file].id.clone()).push(", ");
+            let numbers = [
+                slice.first_row,
+                slice.records,
+                slice.first_arrival,
+                slice.last_arrival,
+                slice.first_time,
+                slice.last_time,
+                i64::from(plan.is_sealed),
+            ];
+            inserting.push_list(numbers).push(")");
+        }
+        inserting.build_query().execute(&mut *connection).await?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,333 @@
+//! Files of sealed runs, written from merged records.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use az::SaturatingAs;
+use bytes::Bytes;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
+use runlog_model::RunId;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use tracing::warn;
+
+use crate::cpu::CpuPool;
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::merge::RecordBlock;
+use crate::maintain::maintenance::Maintenance;
+use crate::objects::checksums::ChecksWriter;
+use crate::objects::keys;
+use crate::segment;
+use crate::{limits, secret};
+
+/// The part of a run that is in one row group of one file.
+#[derive(Debug, Clone)]
+pub(super) struct NewSlice {
+    pub(super) file: usize,
+    pub(super) first_row: i64,
+    pub(super) records: i64,
+    pub(super) first_arrival: i64,
+    pub(super) last_arrival: i64,
+    pub(super) first_time: i64,
+    pub(super) last_time: i64,
+}
+
+/// A written file that no row names yet.
+pub(super) struct NewFile {
+    pub(super) id: String,
+    pub(super) object_key: Path,
+    pub(super) bytes: u64,
+    pub(super) records: i64,
+    pub(super) sha256: String,
+    /// See [`crate::objects::checksums`].
+    pub(super) checks: Vec<u8>,
+}
+
+/// Writes files of sealed runs.
+pub(super) struct SealedFiles {
+    maintenance: Maintenance,
+    open: Option<OpenFile>,
+    pub(super) done: Vec<NewFile>,
+    /// The slices of the current run.
+    slices: Vec<NewSlice>,
+    current: Option<NewSlice>,
+    /// Times that no slice of the run may extend over.
+    barriers: VecDeque<i64>,
+}
+
+struct OpenFile {
+    id: String,
+    object_key: Path,
+    cpu: CpuPool,
+    /// `None` while it is in use, and after a failure.
+    encoder: Option<Box<Encoder>>,
+    object: BufWriter,
+    /// Rows to be written together.
+    pending: Vec<Vec<ArrayRef>>,
+    pending_rows: usize,
+    rows: i64,
+    rows_in_group: usize,
+}
+
+/// Encodes a file, and hashes its bytes.
+struct Encoder {
+    /// Its buffer holds the bytes that were not taken yet.
+    writer: ArrowWriter<Vec<u8>>,
+    digest: Sha256,
+    checks: ChecksWriter,
+    bytes: u64,
+}
+
+impl SealedFiles {
+    pub(super) fn new(maintenance: &Maintenance) -> Self {
+        Self {
+            maintenance: maintenance.clone(),
+            open: None,
+            done: Vec::new(),
+            slices: Vec::new(),
+            current: None,
+            barriers: VecDeque::new(),
+        }
+    }
+
+    /// Begins a run whose slices may not extend over some times; none of its records has one of these times.
+    pub(super) fn begin_run(&mut self, barriers: VecDeque<i64>) {
+        self.barriers = barriers;
+    }
+
+    /// Adds records of a run, after those that were added before.
+    pub(super) async fn add(&mut self, run_id: RunId, records: RecordBlock) -> Result<()> {
+        let positions: Vec<_> = records.sort_keys().collect();
+        let columns = self.maintenance.core.cpu().run_for(positions.len(), move || records.columns()).await?;
+        let mut from = 0;
+        while from < positions.len() {
+            self.end_slice_at_barrier(positions[from].0);
+            self.end_slice_if_full(positions[from].0).await?;
+            let room = self.open_file().await?.rows_until_full();
+            let room = room.min(limits::CHUNK_RECORDS.saturating_sub(self.current_records()));
+            // A slice ends between two instants, so that the slices of a run do not overlap.
+            let mut to = (from + room.max(1)).min(positions.len());
+            while to < positions.len() && positions[to].0 == positions[to - 1].0 {
+                to += 1;
+            }
+            if let Some(barrier) = self.barriers.front() {
+                to = to.min(from + positions[from..].partition_point(|(time, _)| time < barrier).max(1));
+            }
+            let some = &positions[from..to];
+            let mut arrays: Vec<ArrayRef> = vec![
+                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run_id.to_string(), some.len()))),
+                segment::times_column(some.iter().map(|(time, _)| *time)),
+                Arc::new(Int64Array::from_iter_values(some.iter().map(|(_, arrival)| *arrival))),
+            ];
+            arrays.extend(columns.iter().map(|column| column.slice(from, some.len())));
+            self.note(some);
+            self.open_file().await?.add(arrays, some.len()).await?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Ends the current run; returns its slices.
+    pub(super) fn end_run(&mut self) -> Vec<NewSlice> {
+        self.slices.extend(self.current.take());
+        std::mem::take(&mut self.slices)
+    }
+
+    /// The keys of all files, finished or not.
+    pub(super) fn keys(&self) -> Vec<Path> {
+        let open = self.open.iter().map(|file| &file.object_key);
+        self.done.iter().map(|file| &file.object_key).chain(open).cloned().collect()
+    }
+
+    /// Removes what was written.
+    pub(super) async fn abandon(mut self) {
+        let keys = self.keys();
+        if let Some(open) = self.open.take() {
+            let mut object = open.object;
+            if let Err(error) = object.abort().await {
+                warn!(%error, object.key = %open.object_key, "parts of an abandoned upload could not be removed");
+            }
+        }
+        self.maintenance.core.intents().remove_uncommitted(&keys).await;
+    }
+
+    fn end_slice_at_barrier(&mut self, next_time: i64) {
+        while self.barriers.front().is_some_and(|barrier| *barrier < next_time) {
+            self.barriers.pop_front();
+            self.slices.extend(self.current.take());
+        }
+    }
+
+    /// Updates the current slice for rows that are about to be added.
+    fn note(&mut self, positions: &[(i64, i64)]) {
+        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return };
+        let arrivals = || positions.iter().map(|(_, arrival)| *arrival);
+        let (least, greatest) = (arrivals().min().unwrap_or_default(), arrivals().max().unwrap_or_default());
+        let file = self.done.len();
+        let first_row = self.open.as_ref().map_or(0, |file| file.rows);
+        let slice = self.current.get_or_insert(NewSlice {
+            file,
+            first_row,
+            records: 0,
+            first_arrival: least,
+            last_arrival: greatest,
+            first_time: first.0,
+            last_time: last.0,
+        });
+        slice.records += positions.len().saturating_as::<i64>();
+        slice.first_arrival = slice.first_arrival.min(least);
+        slice.last_arrival = slice.last_arrival.max(greatest);
+        slice.last_time = last.0;
+    }
+
+    fn current_records(&self) -> usize {
+        self.current.as_ref().map_or(0, |slice| slice.records.saturating_as::<usize>())
+    }
+
+    async fn end_slice_if_full(&mut self, next_time: i64) -> Result<()> {
+        let is_full = self.current_records() >= limits::CHUNK_RECORDS;
+        let Some(file) = &mut self.open else { return Ok(()) };
+        let is_same_instant = self.current.as_ref().is_some_and(|slice| slice.last_time == next_time);
+        if is_same_instant {
+            return Ok(());
+        }
+        if !file.is_row_group_full() {
+            if is_full {
+                self.slices.extend(self.current.take());
+            }
+            return Ok(());
+        }
+        file.end_row_group().await?;
+        let is_file_full = file.encoder.as_ref().is_some_and(|it| it.bytes >= limits::SEALED_FILE_BYTES as u64);
+        self.slices.extend(self.current.take());
+        if is_file_full {
+            self.end_file().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn end_file(&mut self) -> Result<()> {
+        let Some(mut file) = self.open.take() else { return Ok(()) };
+        file.write_pending().await?;
+        file.encode(|writer| Ok(writer.finish().map(|_| ())?)).await?;
+        file.object.shutdown().await.map_err(unwritten)?;
+        let Encoder { digest, checks, bytes, .. } = *file.encoder.ok_or_else(interrupted)?;
+        self.done.push(NewFile {
+            id: file.id,
+            object_key: file.object_key,
+            bytes,
+            records: file.rows,
+            sha256: secret::hex(&digest.finalize()),
+            checks: checks.finish(),
+        });
+        Ok(())
+    }
+
+    async fn open_file(&mut self) -> Result<&mut OpenFile> {
+        if self.open.is_none() {
+            let id = self.maintenance.core.random().uuid();
+            let object_key = keys::sealed_file(id, self.maintenance.core.now());
+            self.maintenance.core.intents().intend([&object_key]).await?;
+            let object = BufWriter::with_capacity(
+                Arc::clone(self.maintenance.core.objects()),
+                object_key.clone(),
+                limits::UPLOAD_PART_BYTES,
+            )
+            .with_max_concurrency(2);
+            let properties = segment::sealed_properties()?;
+            let writer = ArrowWriter::try_new(Vec::new(), segment::schema(), Some(properties))?;
+            self.open = Some(OpenFile {
+                id: id.to_string(),
+                object_key,
+                cpu: self.maintenance.core.cpu().clone(),
+                encoder: Some(Box::new(Encoder {
+                    writer,
+                    digest: Sha256::new(),
+                    checks: ChecksWriter::default(),
+                    bytes: 0,
+                })),
+                object,
+                pending: Vec::new(),
+                pending_rows: 0,
+                rows: 0,
+                rows_in_group: 0,
+            });
+        }
+        self.open.as_mut().ok_or_else(|| Error::corrupt("a sealed file could not be begun"))
+    }
+}
+
+impl OpenFile {
+    fn rows_until_full(&self) -> usize {
+        limits::ROW_GROUP_RECORDS.saturating_sub(self.rows_in_group)
+    }
+
+    fn is_row_group_full(&self) -> bool {
+        let memory = self.encoder.as_ref().map_or(0, |encoder| encoder.writer.memory_size());
+        self.rows_in_group >= limits::ROW_GROUP_RECORDS || memory >= limits::ROW_GROUP_BYTES
+    }
+
+    async fn add(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<()> {
+        self.pending.push(columns);
+        self.pending_rows += rows;
+        self.rows += rows.saturating_as::<i64>();
+        self.rows_in_group += rows;
+        // Stretches may be short; a writer is quicker with many rows at a time.
+        if self.pending_rows >= limits::CHUNK_RECORDS / 4 { self.write_pending().await } else { Ok(()) }
+    }
+
+    async fn write_pending(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_rows = 0;
+        let Some(width) = pending.first().map(Vec::len) else { return Ok(()) };
+        self.encode(move |writer| {
+            let mut columns = Vec::with_capacity(width);
+            for index in 0..width {
+                let parts: Vec<&dyn arrow_array::Array> = pending.iter().map(|columns| &*columns[index]).collect();
+                columns.push(arrow_select::concat::concat(&parts)?);
+            }
+            Ok(writer.write(&RecordBatch::try_new(segment::schema(), columns)?)?)
+        })
+        .await
+    }
+
+    async fn end_row_group(&mut self) -> Result<()> {
+        self.write_pending().await?;
+        self.encode(|writer| Ok(writer.flush()?)).await?;
+        self.rows_in_group = 0;
+        Ok(())
+    }
+
+    /// Encodes some of the file on the CPU pool, and uploads the result.
+    async fn encode(
+        &mut self,
+        work: impl FnOnce(&mut ArrowWriter<Vec<u8>>) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let mut encoder = self.encoder.take().ok_or_else(interrupted)?;
+        let encoding = move || {
+            work(&mut encoder.writer)?;
+            let bytes = Bytes::from(std::mem::take(encoder.writer.inner_mut()));
+            encoder.digest.update(&bytes);
+            encoder.checks.update(&bytes);
+            encoder.bytes += bytes.len() as u64;
+            Ok((encoder, bytes))
+        };
+        let (encoder, bytes) = self.cpu.run(encoding).await?;
+        self.encoder = Some(encoder);
+        match bytes.is_empty() {
+            true => Ok(()),
+            false => Ok(self.object.put(bytes).await?),
+        }
+    }
+}
+
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Unavailable, "the writing of a sealed file was broken off")
+}
+
+fn unwritten(error: std::io::Error) -> Error {
+    Error::caused(ErrorKind::Unavailable, "a sealed file cannot be written", error)
+}

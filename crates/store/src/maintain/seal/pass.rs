@@ -1,0 +1,285 @@
+//! Sealing passes: which runs a pass leases, and what it does with them.
+
+use az::SaturatingAs;
+use runlog_model::{RunId, TimeRange, Timestamp};
+use sqlx::AssertSqlSafe;
+use tracing::{debug, warn};
+
+use crate::catalog::sql::{Sql, storable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::merge::Merge;
+use crate::log::slices::Scope;
+use crate::maintain::maintenance::Maintenance;
+use crate::maintain::seal::commit::{Merged, SealReport};
+use crate::maintain::seal::files::{NewSlice, SealedFiles};
+use crate::maintain::seal::plan::{DueRun, Plan};
+use crate::{failpoint, limits};
+
+/// A log that cannot be sealed because a part of it is lost or damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedLog {
+    /// The run that it belongs to.
+    pub run_id: RunId,
+    /// The error, with the object.
+    pub problem: String,
+    /// Consecutive failed attempts.
+    pub failures: u64,
+}
+
+/// A sealing pass: some runs that are leased to this node while it merges their slices.
+pub(super) struct Pass {
+    pub(super) maintenance: Maintenance,
+    /// Identifies the pass in the catalog.
+    pub(super) token: String,
+    pub(super) runs: Vec<DueRun>,
+    /// When the lease was last renewed.
+    pub(super) renewed_at: Timestamp,
+}
+
+/// Why nothing could be merged.
+pub(super) struct Unmerged {
+    pub(super) error: Error,
+    /// The run that caused it, if known.
+    pub(super) run: Option<usize>,
+}
+
+impl Maintenance {
+    /// Merges the slices of runs whose sealing is due, as many as share a file; all zero when none is due.
+    pub async fn seal(&self) -> Result<SealReport> {
+        let Some(pass) = self.claim_due_runs().await? else { return Ok(SealReport::default()) };
+        // The pass is finished even if the caller is cancelled.
+        tokio::spawn(pass.seal()).await?
+    }
+
+    /// Returns the first `limit` logs that cannot be sealed because a part of them is lost or damaged, and how many
+    /// there are.
+    pub async fn damaged_logs(&self, limit: u64) -> Result<(Vec<DamagedLog>, u64)> {
+        let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_problem IS NOT NULL")
+            .fetch_one(self.core.catalog().read())
+            .await?;
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT id, seal_problem, seal_failures FROM runs WHERE seal_problem IS NOT NULL ORDER BY id LIMIT $1",
+        )
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let damaged = rows.into_iter().map(|(id, problem, failures)| {
+            let run_id = id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+            Ok(DamagedLog { run_id, problem, failures: failures.saturating_as::<u64>() })
+        });
+        Ok((damaged.collect::<Result<_>>()?, total.saturating_as::<u64>()))
+    }
+
+    /// Claims runs that are due, the longest due first: a few large ones or many small ones. A damaged run is claimed
+    /// only when no other is due.
+    pub(super) async fn claim_due_runs(&self) -> Result<Option<Pass>> {
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
+        let mut due: Vec<DueRun> = Vec::new();
+        for (kind, limit) in [("seal_problem IS NULL", limits::SEAL_RUNS_MAX), ("seal_problem IS NOT NULL", 1)] {
+            let listing = format!(
+                "SELECT id, records, log_epoch, log_version, seal_failures FROM runs
+                 WHERE seal_at <= $1 AND seal_claimed_until < $3 AND {kind} ORDER BY seal_at LIMIT $2"
+            );
+            due = sqlx::query_as(AssertSqlSafe(listing))
+                .bind(now.as_millis())
+                .bind(limit)
+                .bind(lease_now.as_millis())
+                .fetch_all(self.core.catalog().read())
+                .await?;
+            if !due.is_empty() {
+                break;
+            }
+        }
+        let mut records = 0;
+        let fits = |run: &&DueRun| {
+            let is_first = records == 0;
+            records += run.records.max(1);
+            is_first || records <= limits::SEAL_RECORDS_MAX
+        };
+        let ids: Vec<String> = due.iter().take_while(fits).map(|run| run.id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let token = self.core.random().uuid().to_string();
+        let mut claiming = Sql::new("UPDATE runs SET seal_claimed_until = ");
+        claiming.push_bind(lease_now.plus_millis(limits::SEAL_LEASE_MS).as_millis());
+        claiming.push(", seal_claimed_by = ").push_bind(token.clone());
+        claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
+        claiming.push(") AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
+        claiming.push(self.core.catalog().skip_locked());
+        claiming.push(") RETURNING id, records, log_epoch, log_version, seal_failures");
+        let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
+        runs.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok((!runs.is_empty()).then(|| Pass { maintenance: self.clone(), token, runs, renewed_at: now }))
+    }
+}
+
+impl Pass {
+    /// Merges and commits. A run that is damaged is left out and noted; the others go on.
+    pub(super) async fn seal(mut self) -> Result<SealReport> {
+        while !self.runs.is_empty() {
+            let Unmerged { error, run } = match self.seal_runs().await {
+                Ok(report) => return Ok(report),
+                Err(unmerged) => unmerged,
+            };
+            match run.filter(|_| error.kind() == ErrorKind::Corrupt) {
+                Some(run) => {
+                    let run = self.runs.remove(run);
+                    match self.is_as_claimed(&run).await? {
+                        true => self.record_damage(&run, &error).await?,
+                        // Its objects are gone because the log was deleted or merged meanwhile.
+                        false => debug!(run.id = run.id, "a log was changed while it was merged"),
+                    }
+                }
+                None if error.kind() == ErrorKind::Conflict => {
+                    // Another pass has the runs, or they were changed: what was made here is given up.
+                    warn!(%error, "a sealing pass was abandoned");
+                    self.release().await?;
+                    return Ok(SealReport::default());
+                }
+                None => {
+                    self.release().await?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(SealReport::default())
+    }
+
+    pub(super) async fn seal_runs(&mut self) -> Result<SealReport, Unmerged> {
+        let merged = self.merge_runs().await?;
+        failpoint::reach("seal-after-objects");
+        merged.commit(&self.maintenance, &self.token).await.map_err(|error| Unmerged { error, run: None })
+    }
+
+    /// Writes the files of the runs; no row names them yet.
+    pub(super) async fn merge_runs(&mut self) -> Result<Merged, Unmerged> {
+        let mut files = SealedFiles::new(&self.maintenance);
+        match self.merge_into(&mut files).await {
+            Ok(merged) => match files.end_file().await {
+                Ok(()) => Ok(Merged { runs: merged, files: files.done }),
+                Err(error) => {
+                    files.abandon().await;
+                    Err(Unmerged { error, run: None })
+                }
+            },
+            Err(unmerged) => {
+                files.abandon().await;
+                Err(unmerged)
+            }
+        }
+    }
+
+    pub(super) async fn merge_into(&mut self, files: &mut SealedFiles) -> Result<Vec<(Plan, Vec<NewSlice>)>, Unmerged> {
+        let mut merged = Vec::with_capacity(self.runs.len());
+        for index in 0..self.runs.len() {
+            let at_run = |error| Unmerged { error, run: Some(index) };
+            let plan = self.maintenance.plan_sealing(&self.runs[index]).await.map_err(at_run)?;
+            let slices = self.merge_run(files, &plan).await.map_err(at_run)?;
+            merged.push((plan, slices));
+        }
+        Ok(merged)
+    }
+
+    pub(super) async fn merge_run(&mut self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
+        let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
+        let mut merge = Merge::of_slices(&self.maintenance.core, scope, plan.slices.clone());
+        files.begin_run(plan.barriers.clone());
+        while let Some(row_run) = merge.next().await? {
+            files.add(plan.run_id, row_run.read().await?).await?;
+            self.renew_if_old(files).await?;
+        }
+        let slices = files.end_run();
+        let (old, new): (i64, i64) =
+            (plan.slices.iter().map(|slice| slice.records).sum(), slices.iter().map(|slice| slice.records).sum());
+        match old == new {
+            true => Ok(slices),
+            false => Err(Error::corrupt(format!(
+                "merging run {} produced {new} records but its slices hold {old}; the slices are left unchanged",
+                plan.run_id
+            ))),
+        }
+    }
+
+    /// Renews the lease. `Conflict`: another pass has it, or the files were swept.
+    pub(super) async fn renew_if_old(&mut self, files: &mut SealedFiles) -> Result<()> {
+        let now = self.maintenance.core.now();
+        if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
+            return Ok(());
+        }
+        let until = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_LEASE_MS);
+        let mut renewing = Sql::new("UPDATE runs SET seal_claimed_until = ");
+        renewing.push_bind(until.as_millis()).push(" WHERE seal_claimed_by = ").push_bind(self.token.clone());
+        renewing.push(" AND id IN (").push_list(self.runs.iter().map(|run| run.id.clone())).push(")");
+        let renewed = renewing.build_query().execute(self.maintenance.core.catalog().write()).await?.rows_affected();
+        if renewed != self.runs.len() as u64 {
+            return Err(Error::conflict("another node has taken over the sealing of these runs"));
+        }
+        if !self.maintenance.core.intents().renew_intents(&files.keys()).await? {
+            return Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"));
+        }
+        self.renewed_at = now;
+        Ok(())
+    }
+
+    pub(super) async fn is_as_claimed(&self, run: &DueRun) -> Result<bool> {
+        let same: Option<i64> = sqlx::query_scalar(
+            "SELECT CAST(1 AS BIGINT) FROM runs WHERE id = $1 AND log_epoch = $2 AND log_version = $3",
+        )
+        .bind(&run.id)
+        .bind(run.log_epoch)
+        .bind(run.log_version)
+        .fetch_optional(self.maintenance.core.catalog().read())
+        .await?;
+        Ok(same.is_some())
+    }
+
+    /// Releases the runs; they are retried after a while.
+    pub(super) async fn release(&self) -> Result<()> {
+        let again_at = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_RETRY_MS);
+        for run in &self.runs {
+            sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1 AND seal_claimed_by = $3")
+                .bind(&run.id)
+                .bind(again_at.as_millis())
+                .bind(&self.token)
+                .execute(self.maintenance.core.catalog().write())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Records that a log cannot be sealed. It is retried with increasing delays: the missing part may be put back.
+    pub(super) async fn record_damage(&self, run: &DueRun, error: &Error) -> Result<()> {
+        let problem = error_chain(error);
+        if run.seal_failures == 0 {
+            warn!(problem, run.id = run.id, "a log could not be sealed, because something of it is lost or damaged");
+        } else {
+            debug!(problem, run.id = run.id, "a damaged log could again not be sealed");
+        }
+        let wait_ms = limits::SEAL_RETRY_MS << run.seal_failures.clamp(0, limits::SEAL_DAMAGED_DOUBLINGS_MAX);
+        let again_at = self.maintenance.core.catalog_now().await?.plus_millis(wait_ms);
+        sqlx::query(
+            "UPDATE runs SET seal_claimed_until = $2, seal_failures = seal_failures + 1, seal_problem = $4
+             WHERE id = $1 AND seal_claimed_by = $3",
+        )
+        .bind(&run.id)
+        .bind(again_at.as_millis())
+        .bind(&self.token)
+        .bind(storable(&problem))
+        .execute(self.maintenance.core.catalog().write())
+        .await?;
+        Ok(())
+    }
+}
+
+/// An error and its causes.
+fn error_chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
