@@ -1,4 +1,4 @@
-//! Text as it may stand in a page of HTML.
+//! Escaping of text in HTML.
 
 use runlog_model::printable::{Escaped, is_control};
 

@@ -6,7 +6,7 @@ use super::document::{Block, Document, Span, Tone};
 use super::escape::escaped;
 use super::plot;
 
-/// The look of a page. Colours keep a contrast of 4.5 to 1 in both schemes.
+/// The style of a page. Colours have a contrast of 4.5 to 1 in both schemes.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--back:#fff;--fore:#1c1e21;--faint:#5c6370;--line:#d9dce1;--good:#1a7f37;--warning:#8a5a00;\
 --bad:#c4231c;--other:#8a929e;--info:#4878b0;--debug:#a9b4c2}\
@@ -97,7 +97,7 @@ fn shown(span: &Span) -> String {
         Tone::Warning => "warning",
         Tone::Bad => "bad",
     };
-    // A text that is written from the right must not move what stands beside it.
+    // Right-to-left text must not affect the surrounding text.
     format!("<bdi class=\"{class}\">{text}</bdi>")
 }
 

@@ -1,4 +1,4 @@
-//! `[[alert]]` and `[alerts]`: of what somebody is told, and where.
+//! `[[alert]]` and `[alerts]`: events to report, and their destinations.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub(super) struct AlertSettings {
     mail: Vec<String>,
 }
 
-/// What is wrong with the rules, as far as that can be told without trying them.
+/// Errors of the rules, as far as they can be detected without trying them.
 pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<(), String> {
     for (index, rule) in rules.iter().enumerate() {
         let name = &rule.name.0;

@@ -11,7 +11,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::system::environment;
 
 /// Where a secret comes from.
-// What stands there instead is not shown: it may be the secret.
+// The given value is not shown, because it may be the secret.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(
     untagged,

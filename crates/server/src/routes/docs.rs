@@ -1,4 +1,4 @@
-//! The description of the API: as a document, and to look at and try in a browser.
+//! The description of the API: as a document, and as an interactive page.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use utoipa_swagger_ui::Config;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::web::StaticJson;
 
-/// What the service says of itself: made once, from the list of routes, and handed in with every request.
+/// The description of the service: created once from the list of routes, and passed with every request.
 pub(crate) struct Documents {
     /// The description of the API.
     pub(crate) openapi: Bytes,
