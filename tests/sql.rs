@@ -113,12 +113,12 @@ fn a_wrong_query_is_pointed_at() {
     let output =
         runlog(&["sql", "SELECT *\nFROM recrods", "--data"]).arg(service.folder().join("data")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let expected = "error: there is no table recrods; is records meant?\n2 | FROM recrods\n  |      ^\n";
+    let expected = "error: there is no table recrods; did you mean records?\n2 | FROM recrods\n  |      ^\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
     let output = service.runlog(&["sql", "SELECT *\nFROM recrods"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("is records meant?; line 2, column 6: FROM recrods"), "{told}");
+    assert!(told.contains("did you mean records?; line 2, column 6: FROM recrods"), "{told}");
     let output = runlog(&["sql", "SELECT 1", "--data", "nowhere"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no archive in nowhere"));

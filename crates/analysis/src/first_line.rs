@@ -1,4 +1,4 @@
-//! The line of a message that stands for it.
+//! The representative line of a message.
 
 /// The first line of a message that is not blank; an empty one when all are.
 pub(crate) fn first_line_of(message: &str) -> &str {

@@ -4,7 +4,7 @@
 //! the lines before it, so two runs that log the same statement always give the same shape. Inside a shape each
 //! [`Mask`] is one control character (a line's own control characters become spaces); [`text_of`] writes the names.
 
-/// Bytes of a line that are looked at.
+/// Maximum number of bytes of a line that are considered.
 pub(crate) const LINE_BYTES_MAX: usize = 8_192;
 
 /// Words and masks that a shape holds; what follows is [`Mask::Cut`].
@@ -13,13 +13,14 @@ pub(crate) const SHAPE_WORDS_MAX: usize = 64;
 /// Bytes after which a shape takes no further word; with the last word it stays below twice as many.
 pub(crate) const SHAPE_BYTES_MAX: usize = 600;
 
-/// Bytes of a stretch of letters and digits; a longer one is an encoded value, not a word, and becomes `<id>`.
+/// Maximum length of a run of letters and digits in bytes; a longer one is an encoded value, not a word, and becomes
+/// `<id>`.
 const WORD_BYTES_MAX: usize = 128;
 
 /// Times that one punctuation mark is repeated in a shape: rulers of any length are alike.
 const REPEATS_MAX: usize = 3;
 
-/// What stands in the place of a value.
+/// The placeholder of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mask {
     /// `42`, `-1`, `1,536`, `3.14`, `1.5E-7`, `4.3.0`, also within words: `broadcast_7`.
@@ -38,7 +39,7 @@ pub(crate) enum Mask {
     Path,
     /// An IP address, with its port.
     Address,
-    /// What stands in quotes.
+    /// A quoted text.
     Text,
     /// Letters and digits that are no word, being so mixed (`x7Kd93Qa`) or so long.
     Id,
@@ -67,7 +68,7 @@ impl Mask {
         (Self::Exception, " | "),
     ];
 
-    /// The character that stands for it in a shape: U+0001 and on.
+    /// The character that represents it in a shape: U+0001 and following.
     pub(crate) const fn char(self) -> char {
         (self as u8 + 1) as char
     }
@@ -78,7 +79,7 @@ impl Mask {
     }
 }
 
-/// The text of a shape, as people read it and as its id is made.
+/// The text of a shape, as displayed and as hashed for its ID.
 pub(crate) fn text_of(shape: &str) -> String {
     let mut text = String::with_capacity(shape.len() + 32);
     for c in shape.chars() {
@@ -327,7 +328,7 @@ impl Masker<'_> {
         if run.digits == 0 { self.word(&run) } else { self.with_digits(&run) }
     }
 
-    /// The stretch of letters and digits that starts here.
+    /// The run of letters and digits that starts here.
     fn measure(&self) -> Run {
         let mut run = Run { end: self.at, digits: 0, switches: 0, hex: true };
         let mut digit_before = self.bytes[self.at].is_ascii_digit();
@@ -348,7 +349,7 @@ impl Masker<'_> {
     }
 
     fn word(&mut self, run: &Run) {
-        // Most words that look like a beginning are followed by another word.
+        // Most words that look like a prefix are followed by another word.
         let apart = run.end + usize::from(self.byte(run.end) == b',');
         let may_be_date = self.byte(apart) == b' '
             && self.bytes[self.at].is_ascii_uppercase()
@@ -485,8 +486,8 @@ impl Masker<'_> {
         text.iter().enumerate().all(fits).then_some(self.at + 36)
     }
 
-    /// `scheme://…`, `file:/…`, `C:\…`. Before a single slash stands a scheme that is known: `Reading:/data` names a path,
-    /// and says what is done with it.
+    /// `scheme://…`, `file:/…`, `C:\…`. A single slash must be preceded by a known scheme: `Reading:/data` contains a
+    /// path, and a word for what is done with it.
     fn address_of_web_end(&self, run: &Run) -> Option<usize> {
         if self.byte(run.end) != b':' || !self.bytes[self.at].is_ascii_alphabetic() {
             return None;
@@ -656,7 +657,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A stretch of letters and digits.
+/// A run of letters and digits.
 struct Run {
     end: usize,
     digits: usize,

@@ -91,7 +91,7 @@ impl Rest {
         self.severities.total()
     }
 
-    /// Counts the records of what found no room.
+    /// Counts records that did not fit.
     pub(crate) fn add_all(&mut self, occurrences: &Occurrences) {
         self.severities.add_all(&occurrences.severities);
     }

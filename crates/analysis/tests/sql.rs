@@ -445,11 +445,11 @@ async fn nothing_is_changed_opened_or_set() {
 async fn errors_say_where_and_what_is_meant() {
     let archive = Archive::new().await;
     let error = archive.error("SELECT mesage\nFROM records").await;
-    assert_eq!(error.to_string(), "there is no column mesage; is message meant?");
+    assert_eq!(error.to_string(), "there is no column mesage; did you mean message?");
     let place = error.place().unwrap();
     assert_eq!((place.line, place.column, place.text.as_str()), (1, 8, "SELECT mesage"));
     let error = archive.error("SELECT *\n  FROM recrods").await;
-    assert_eq!(error.to_string(), "there is no table recrods; is records meant?");
+    assert_eq!(error.to_string(), "there is no table recrods; did you mean records?");
     assert_eq!(error.place().map(|place| (place.line, place.column)), Some((2, 8)));
     let error = archive.error("SELECT * FROM nothing_like_it").await;
     assert!(error.to_string().ends_with("the tables are records, runs, tasks, deliveries"), "{error}");

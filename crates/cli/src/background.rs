@@ -1,4 +1,4 @@
-//! What `runlog serve`, `collect` and `deliver` do in the background until they are told to stop.
+//! The background work of `runlog serve`, `collect` and `deliver`, until they are stopped.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::render::terminal::note;
 use crate::settings::Scheduled;
 use crate::system::SystemClock;
 
-/// Collects upstreams until told to stop.
+/// Collects upstreams until stopped.
 pub(crate) async fn collect_for_good(
     store: Store,
     upstreams: Vec<Scheduled>,
@@ -30,7 +30,7 @@ pub(crate) async fn collect_for_good(
     while running.join_next().await.is_some() {}
 }
 
-/// Looks for what is to be told, and tells it, until `stop`.
+/// Checks for alerts and sends them, until `stop`.
 pub(crate) async fn send_alerts(store: &Store, alerts: Option<Alerts>, stop: CancellationToken) {
     let Some(alerts) = alerts.map(Arc::new) else { return };
     let sending = || {

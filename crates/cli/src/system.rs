@@ -1,4 +1,4 @@
-//! Where the program meets the machine: its clock and its randomness. Everything inside is handed these.
+//! The interface to the machine: the clock and randomness, which are injected everywhere else.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

@@ -24,13 +24,13 @@ pub enum ErrorKind {
     NotFound,
     /// The service limits requests and kept doing so: try later, or at a slower pace.
     Limited,
-    /// The service is away, broken or slow: try later.
+    /// The service is unavailable, failing or slow: retry later.
     Unavailable,
-    /// The service broke its contract: look at what it sent.
+    /// The service violated its contract: check what it sent.
     Protocol,
     /// A download was refused by our own rules: check the link, or widen the rule.
     Refused,
-    /// A file or folder of ours could not be read or written: look at the disk.
+    /// A local file or folder could not be read or written: check the disk.
     Storage,
 }
 

@@ -7,8 +7,8 @@
 //! entries ▸ reconcile ▸ one log    bytes ▸ entries ▸ sorted chunks on disk ▸ merged by time, none lost, none twice
 //! ```
 //!
-//! What is absent here: where the result goes, which is the collector's business, and the archive, which the client
-//! does not know. The clock, randomness and waiting are handed in.
+//! Not in this crate: the destination of results, which is up to the collector, and the archive, which the client does
+//! not know. The clock, randomness and waiting are injected.
 
 mod api;
 mod error;

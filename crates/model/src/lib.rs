@@ -1,7 +1,7 @@
-//! The words of Runlog: ids, time, records, runs, pages, and the bodies of the HTTP API.
+//! The domain types of Runlog: IDs, time, records, runs, pages, and the bodies of the HTTP API.
 //!
-//! Everything here is a value. There is no I/O, no clock and no randomness in this crate: whoever needs the
-//! time is handed a [`Clock`], whoever needs random bytes is handed a [`Random`].
+//! Everything here is a value. There is no I/O, no clock and no randomness in this crate: code that needs the time
+//! receives a [`Clock`], and code that needs random bytes receives a [`Random`].
 //!
 //! | module | holds |
 //! |---|---|
@@ -19,8 +19,8 @@
 //! | [`repair`] | JSON whose texts some writers break |
 //! | [`text`] | the TEXT form of a log |
 //! | [`problem`] | kinds of errors, the same from run to run |
-//! | [`place`] | environments, workspaces, tasks, and who may do what there |
-//! | [`word`] | what is none of the words that may stand in a place |
+//! | [`place`] | environments, workspaces, tasks, and rights in them |
+//! | [`word`] | errors for values that are not in a closed list |
 //! | [`wire`] | request and response bodies |
 
 // Numbers that do not fit become the nearest that do (`saturating_as`): none wraps around.

@@ -12,7 +12,7 @@ use crate::Timestamp;
 /// The longest text that can be a time. Unit: bytes.
 const TEXT_BYTES_MAX: usize = 64;
 
-/// Digits of a number that are looked at: those of nanoseconds until the year 9999, and as many behind the point.
+/// Number of digits that are considered: those of nanoseconds until the year 9999, and as many after the decimal point.
 const DIGITS_MAX: usize = 32;
 
 const NANOS_PER_MS: i128 = 1_000_000;
@@ -70,7 +70,7 @@ impl Timestamp {
 impl LogTime {
     /// As [`Timestamp::from_epoch`], with what is below the millisecond.
     pub fn from_epoch(number: &Number) -> Option<Self> {
-        // The shortest text of a float is what was written, where its binary form is a little beside it.
+        // The shortest representation of a float is what was written, although its binary value may differ slightly.
         match number.as_f64().filter(|_| number.is_f64()) {
             Some(float) => from_decimal(&format!("{float}")),
             None => from_decimal(&number.to_string()),
@@ -84,9 +84,9 @@ impl LogTime {
         Some(Self { time: Timestamp::from_millis(ms).ok()?, nanos })
     }
 
-    /// A time in any form that logs write: a number as [`Timestamp::from_epoch`] reads it, also as text; RFC 3339; and
-    /// its relatives with a space or a comma, with slashes or without any separator, and without a zone, for which
-    /// `zone` stands in.
+    /// A time in any form used in logs: a number as parsed by [`Timestamp::from_epoch`], also as text; RFC 3339; and
+    /// its variants with a space or a comma, with slashes or without any separator, and without a time zone, for which
+    /// `zone` is used.
     ///
     /// A number whose digits are a date and a time of day, such as `20210421152911`, is that date: as a number since 1970
     /// it would be of a year after 2500.

@@ -1,7 +1,7 @@
 //! Where a page of a run's log ends.
 //!
-//! A page is the newest part of the asked range. It is cut so that a client that does only what the guide says,
-//! sending the header back as the end of its next request, gets each record once (decision 0001).
+//! A page is the newest part of the requested range. It is cut so that a client that only follows the guide, sending
+//! the header back as the end of its next request, receives each record once (decision 0001).
 
 use std::fmt;
 use std::str::FromStr;
@@ -71,7 +71,7 @@ impl PageCutter {
         Self { records_max: records_max.max(1), records: 0, current: None, before_instant: 0, whole_second: None }
     }
 
-    /// Passes over records that are in the page; the instants among which its cut lies are still to come.
+    /// Skips records that are in the page; the instants that may contain its cut are still to come.
     pub fn pass(&mut self, records: u64) {
         if records > 0 {
             *self = Self { records: self.records + records, ..Self::new(self.records_max) };
@@ -83,7 +83,7 @@ impl PageCutter {
         self.records_max.saturating_sub(self.records)
     }
 
-    /// Takes `count` records of one instant, none later than those taken before; tells the cut once it is certain.
+    /// Takes `count` records of one instant, none later than those taken before; returns the cut once it is certain.
     pub fn take(&mut self, instant: Timestamp, count: u64) -> Option<PageCut> {
         if let Some(last) = self.current.filter(|last| *last != instant) {
             if second_before(last) != second_before(instant) {
@@ -138,7 +138,7 @@ pub enum FileFormat {
     /// One JSON array of records, one record a line.
     #[default]
     Json,
-    /// Lines for people: see [`crate::text`].
+    /// Human-readable lines: see [`crate::text`].
     Text,
 }
 

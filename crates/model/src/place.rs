@@ -1,4 +1,4 @@
-//! Where runs belong, and who may do what there: environments hold workspaces, workspaces hold tasks.
+//! The hierarchy of runs and the rights in it: environments contain workspaces, workspaces contain tasks.
 
 use std::fmt;
 use std::str::FromStr;
@@ -99,7 +99,7 @@ impl Right {
     }
 }
 
-/// Any case is read; the console's words (`Viewer`, `Executor`) as well.
+/// Case-insensitive; the names used in the console (`Viewer`, `Executor`) are accepted as well.
 impl FromStr for Right {
     type Err = WordError;
 

@@ -1,4 +1,4 @@
-//! Plan executions, as far as the runs that are part of them tell.
+//! Plan executions, derived from the runs that are part of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use crate::{ExecutionType, Run, RunStatus, Timestamp, UserType};
 /// How far a plan execution is. Source: `status` of the processing API's plan executions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanStatus {
-    /// A run of it goes on.
+    /// One of its runs is active.
     Executing,
     /// All of its runs that are known ended well; rejected rows are no failure.
     Successful,
@@ -69,22 +69,22 @@ impl FromStr for PlanStatus {
     }
 }
 
-/// One execution of a plan, told by its runs.
+/// One execution of a plan, derived from its runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanExecution {
     /// The execution.
     pub id: String,
     /// The plan; empty when no run says it.
     pub plan_id: String,
-    /// Its runs that are known, in the order they were asked for; at least one.
+    /// Its known runs, in the order in which they were triggered; at least one.
     pub runs: Vec<Run>,
     /// How far they are.
     pub status: PlanStatus,
     /// What started it.
     pub execution_type: ExecutionType,
-    /// When its first run began, or was asked for.
+    /// When its first run started, or was triggered.
     pub started_at: Timestamp,
-    /// When its last run ended; none while one goes on.
+    /// When its last run ended; none while one is active.
     pub finished_at: Option<Timestamp>,
     /// The user or service account that started it.
     pub user_id: String,
@@ -111,7 +111,7 @@ impl PlanExecution {
     }
 }
 
-/// When the last of some runs ended; none while one goes on.
+/// When the last of some runs ended; none while one is active.
 pub fn finished_at(runs: &[Run]) -> Option<Timestamp> {
     let all_ended = runs.iter().all(|run| run.status.is_final());
     runs.iter().filter(|_| all_ended).filter_map(|run| run.finished_at).max()

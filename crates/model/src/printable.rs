@@ -1,11 +1,11 @@
 //! Text of a log or a peer, made fit for a terminal.
 //!
-//! A log may hold anything: sequences that clear the screen, set the title, write to the clipboard or hide a link,
-//! backspaces and carriage returns that paint over what stands there, bidirectional overrides that show a text in
-//! another order than it has. [`printable`] is the one place that says what of a text a terminal may get; what it may
-//! not is shown as visible text, in the notation of string literals: `\x1b`, `\u{9b}`, `\u{202e}`.
+//! A log can contain anything: sequences that clear the screen, set the title, write to the clipboard or hide a link,
+//! backspaces and carriage returns that overwrite text, bidirectional overrides that change the displayed order.
+//! [`printable`] is the single place that decides which parts of a text may be sent to a terminal; everything else is
+//! escaped in the notation of string literals: `\x1b`, `\u{9b}`, `\u{202e}`.
 //!
-//! It is for what people look at. Files and pipes get every byte as it is.
+//! It is used for output to people. Files and pipes receive every byte unchanged.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};

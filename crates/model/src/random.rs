@@ -1,8 +1,8 @@
-//! Random bytes, handed in.
+//! Random bytes, injected.
 
 /// Where random bytes come from.
 ///
-/// The command line hands in the operating system's generator, tests hand in a seeded one.
+/// The command line injects the generator of the operating system, tests a seeded one.
 pub trait Random: Send + Sync {
     /// Fills `bytes` with random bytes fit for secrets.
     fn fill(&self, bytes: &mut [u8]);

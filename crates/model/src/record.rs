@@ -90,7 +90,7 @@ impl Record {
     /// Reading many records one after another into the same one takes no memory for each.
     pub fn read_json(&mut self, json: &[u8]) -> serde_json::Result<()> {
         match std::str::from_utf8(json) {
-            // Texts that are known to be texts need not be looked at one by one.
+            // Texts that are known to be valid need not be checked one by one.
             Ok(text) => self.read_from(serde_json::Deserializer::from_str(text)),
             Err(_) => self.read_from(serde_json::Deserializer::from_slice(json)),
         }
@@ -188,7 +188,7 @@ impl Record {
     }
 }
 
-/// The name of a field, as its place among [`FIELD_NAMES`]; only of those that are not known a copy is made.
+/// The name of a field, as its index in [`FIELD_NAMES`]; only unknown names are copied.
 enum FieldName {
     Known(usize),
     Extra(String),

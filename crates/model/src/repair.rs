@@ -9,9 +9,9 @@ pub struct Repaired {
     pub texts: u64,
 }
 
-/// Mends what is wrong inside of texts, and leaves the rest: a half of a surrogate pair and bytes that are no UTF-8
-/// become U+FFFD; a control character that stands there as it is, and a backslash that begins no escape, are escaped and
-/// so kept. For JSON that could not be read; what is wrong outside of texts stays so.
+/// Repairs invalid texts, and leaves everything else unchanged: unpaired surrogates and bytes that are not UTF-8 become
+/// U+FFFD; raw control characters, and backslashes that start no escape, are escaped and thus preserved. For JSON that
+/// could not be parsed; errors outside of strings remain.
 pub fn repair(json: &[u8]) -> Repaired {
     let mut out = Vec::with_capacity(json.len() + 16);
     let mut texts = 0;
@@ -29,7 +29,7 @@ pub fn repair(json: &[u8]) -> Repaired {
 
 const UNKNOWN: &[u8] = "\u{fffd}".as_bytes();
 
-/// Copies a text and its closing quote; gives what follows, and whether something was mended.
+/// Copies a string and its closing quote; returns what follows, and whether something was repaired.
 fn repair_text<'j>(text: &'j [u8], out: &mut Vec<u8>) -> (&'j [u8], bool) {
     let mut is_broken = false;
     let mut rest = text;

@@ -240,7 +240,7 @@ words!(
 );
 
 words!(
-    /// How far a run is, in the nine coarse words that lists are filtered by (`status`).
+    /// The status of a run, one of the nine values by which lists are filtered (`status`).
     RunStatus {
         /// Asked for, not yet begun.
         Dispatching = "dispatching",
@@ -254,7 +254,7 @@ words!(
         Rejected = "execution_rejected",
         /// Failed.
         Failed = "execution_failed",
-        /// Ended by a person.
+        /// Terminated by a user.
         Terminated = "terminated",
         /// Ended by its timeout.
         TerminatedTimeout = "terminated_timeout",
@@ -270,7 +270,7 @@ words!(
         EventReceived = "EXECUTION_EVENT_RECEIVED",
         /// An engine is being found.
         Dispatching = "DISPATCHING_FLOW",
-        /// It is going on.
+        /// It is running.
         Starting = "STARTING_FLOW_EXECUTION",
         /// It is being ended.
         Stopping = "STOPPING_FLOW_EXECUTION",
@@ -282,7 +282,7 @@ words!(
         Rejected = "EXECUTION_REJECTED",
         /// Failed.
         Failed = "EXECUTION_FAILED",
-        /// Ended by a person.
+        /// Terminated by a user.
         Terminated = "EXECUTION_TERMINATED",
         /// Ended by its timeout.
         TerminatedTimeout = "EXECUTION_TERMINATED_TIMEOUT",
@@ -292,7 +292,7 @@ words!(
 );
 
 impl RunStatus {
-    /// True when a run of this status changes no more.
+    /// True if a run with this status does not change any more.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Dispatching | Self::Executing)
     }
@@ -330,7 +330,7 @@ impl ExecutionStatus {
         }
     }
 
-    /// True when a run of this status changes no more.
+    /// True if a run with this status does not change any more.
     pub fn is_final(self) -> bool {
         self.coarse().is_final()
     }

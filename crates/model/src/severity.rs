@@ -1,4 +1,4 @@
-//! How grave a record is, and the words and numbers by which loggers beside log4j say so.
+//! The severity of a record, and the names and numbers by which loggers other than log4j express it.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +14,11 @@ pub enum Severity {
     Debug,
     /// Ordinary progress.
     Info,
-    /// Odd, but the run goes on.
+    /// Unusual, but the run continues.
     Warn,
     /// Something failed.
     Error,
-    /// The run cannot go on.
+    /// The run cannot continue.
     Fatal,
 }
 
@@ -34,7 +34,7 @@ impl Severity {
         Self::named(text).or_else(|| meant(text)).unwrap_or(Self::Other)
     }
 
-    /// The severity whose name a text is, in any case; none for the words of other loggers.
+    /// The severity whose name a text is, case-insensitive; none for the names of other loggers.
     pub fn named(text: &str) -> Option<Self> {
         Self::ALL.into_iter().skip(1).find(|severity| severity.name().eq_ignore_ascii_case(text))
     }

@@ -1,4 +1,4 @@
-//! Time: instants in milliseconds, ranges that include both ends, and the clock that is handed in.
+//! Time: instants in milliseconds, ranges that include both ends, and the injected clock.
 
 use std::fmt;
 use std::str::FromStr;
@@ -145,14 +145,14 @@ impl TimeRange {
 
 /// Where the present time comes from.
 ///
-/// The command line hands in the system's clock, tests hand in one that stands until it is moved.
+/// The command line injects the clock of the system, tests one that stands still until it is moved.
 pub trait Clock: Send + Sync {
     /// The present instant.
     fn now(&self) -> Timestamp;
 
-    /// The time since some moment: for rates, waits and ages, which must not change when somebody sets the clock.
+    /// The time since a moment, for rates, waits and ages, which must not change when the clock is set.
     ///
-    /// A clock that nobody sets needs no other than [`Clock::now`].
+    /// A clock that is never set needs only [`Clock::now`].
     fn elapsed(&self) -> Duration {
         Duration::from_millis(self.now().as_millis().max(0).unsigned_abs())
     }

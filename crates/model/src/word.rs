@@ -1,6 +1,6 @@
-//! Words of closed lists: what is said of one that is not in its list.
+//! Values of closed lists, and the error for a value that is not in its list.
 
-/// A word that is none of those allowed.
+/// A value that is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not one of {allowed}")]
 pub struct WordError {

@@ -1,4 +1,4 @@
-//! What every handler is given: the archive, the settings, who may, the clock.
+//! The state shared by all handlers: the archive, the settings, access control, the clock.
 
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl App {
         &self.0.store
     }
 
-    /// What answers questions in SQL.
+    /// The SQL engine.
     pub(crate) fn sql(&self) -> &SqlEngine {
         &self.0.sql
     }
@@ -97,7 +97,7 @@ impl App {
         &self.0.settings
     }
 
-    /// What tells who calls and what they may.
+    /// Authentication and access control.
     pub(crate) fn auth(&self) -> &Auth {
         &self.0.auth
     }
@@ -107,7 +107,7 @@ impl App {
         Arc::clone(&self.0.request_context)
     }
 
-    /// How many changes are being made, for clients that wait and for clients that have gone.
+    /// Number of changes in progress, for clients that wait and for clients that have disconnected.
     pub fn changes_in_progress(&self) -> usize {
         self.auth().changes().len()
     }
@@ -136,7 +136,7 @@ impl App {
         &self.0.metrics
     }
 
-    /// The archive's figures; of a large archive, as they were some minutes ago.
+    /// The metrics of the archive; for a large archive, cached for some minutes.
     pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveMetrics>>> {
         let store = self.0.store.clone();
         self.0.archive_figures.get(async move { store.maintenance().metrics().await }).await

@@ -4,17 +4,18 @@
 //! request ▸ http/request.rs (id, log line, panic, error body) ▸ auth (who) ▸ routes/<noun>.rs (what) ▸ Store
 //! ```
 //!
-//! Every route stands in one list, `routes.rs`, with what its caller needs, every limit in `limits.rs`, and every
-//! failure becomes a status in one place, `http/error.rs`. What is absent here: the archive itself, which is the store's.
+//! Every route is in one list, `routes.rs`, with the access it requires, every limit in `limits.rs`, and every failure
+//! is mapped to a status in one place, `http/error.rs`. Not in this crate: the archive itself, which is in the store.
 //!
-//! | room | holds | names |
+//! | module | contents | uses |
 //! |---|---|---|
 //! | `serve/` | the listener, the router, the description of the API | all below |
 //! | `routes/` | one file a noun: its handlers | all below |
 //! | `app.rs` | what every handler is given | all below |
 //! | `settings.rs` | what an operator may set | `ingest`, `http`, `limits` |
 //! | `ingest/` | bodies of pushes: read, decoded, sorted by run, stored | `auth`, `metrics`, `http`, `limits` |
-//! | `auth/` | who calls and what they may: tokens, sessions, links, rights, rate limits, the audit log | `http`, `limits` |
+//! | `auth/` | authentication and access control: tokens, sessions, links, rights, rate limits, the audit log | `http`,
+//! `limits` |
 //! | `http/` | connections, requests, parameters, errors, the web UI | `metrics`, `limits` |
 //! | `metrics/` | what the service counts about itself | – |
 //! | `limits.rs` | every limit | – |

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The longest body of a status request: a token in quotes, with room to spare. Unit: bytes.
+/// Maximum size of the body of a status request: a token in quotes, with ample room. Unit: bytes.
 pub(crate) const TOKEN_BODY_BYTES_MAX: usize = 4 << 10;
 
 /// Most records of a live page. Source: `count` of `GET …/logs`.
@@ -14,7 +14,7 @@ pub(crate) const LIVE_PAGE_DEFAULT: u64 = 50;
 /// Most items of a list. Source: `limit` of the list of executions.
 pub(crate) const LIST_PAGE_MAX: u64 = 100;
 
-/// How often the files of the certificate are looked at for a change.
+/// How often the certificate files are checked for changes.
 pub(crate) const TLS_LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Most executions of one page of the history search. Source: the vendor's history file.
@@ -41,7 +41,7 @@ pub(crate) const HISTORY_FILTERS_MAX: usize = 50;
 /// Most values of one condition; a query takes some tens of thousands in all.
 pub(crate) const HISTORY_VALUES_MAX: usize = 500;
 
-/// Most figures of a page of component metrics. Source: the vendor's file of them.
+/// Maximum number of component metrics per page. Source: the vendor's file.
 pub(crate) const COMPONENTS_PAGE_MAX: u64 = 200;
 
 /// Figures of such a page when the request names no number. Source: as above.
@@ -56,7 +56,8 @@ pub(crate) const REFUSED_LINES_SHOWN: usize = 100;
 /// How old the known keys for signing may be. Unit: milliseconds.
 pub(crate) const KEYS_LOOK_EVERY_MS: i64 = 60_000;
 
-/// How old they may be when one is asked for that is not known. Unit: milliseconds. Guessing must not cost a query each.
+/// The maximum age of cached keys when an unknown key is requested. Unit: milliseconds. Guessing must not cost a query
+/// each time.
 pub(crate) const KEYS_LOOK_AGAIN_MS: i64 = 1_000;
 
 /// A body may unpack to this whatever its ratio. Unit: bytes.
@@ -76,20 +77,22 @@ pub(crate) const LINE_READ_TIMES: usize = 2;
 /// The memory for what they unfold to is at least so many times the longest line of a pushed log.
 pub(crate) const LINE_MEMORY_TIMES: usize = 4;
 
-/// A line of a pushed log is read in memory of its own up to this; above it waits for memory. Unit: bytes. Ordinary lines are
-/// far shorter, and what takes a thousand times more is to be no more than some megabytes for all connections.
+/// A line of a pushed log is read in its own memory up to this size; beyond it, it waits for shared memory. Unit:
+/// bytes. Ordinary lines are far shorter, and a thousand connections should take only some megabytes.
 pub(crate) const LINE_BYTES_FREE: usize = 4 << 10;
 
 /// How much of what a long line took a connection keeps for the next. Unit: bytes.
 pub(crate) const LINE_BYTES_KEPT: usize = 64 << 10;
 
-/// How much of a pushed body may be blank lines. Unit: bytes. Some separate records by one, and nobody by megabytes.
+/// How many blank lines a pushed body may contain. Unit: bytes. Some clients separate records with one, but none with
+/// megabytes.
 pub(crate) const BLANK_BYTES_MAX: u64 = 16 << 20;
 
 /// Most lines of a pushed log that cannot be read, where those are skipped.
 pub(crate) const REFUSED_LINES_MAX: u64 = 1_000_000;
 
-/// The largest window of a body packed with zstd. Unit: bytes. Source: RFC 8878, which asks that much of decoders.
+/// Maximum window of a body compressed with zstd. Unit: bytes. Source: RFC 8878, which requires decoders to support
+/// that much.
 pub(crate) const ZSTD_WINDOW_MAX: u64 = 8 << 20;
 
 /// The window that a body packed with zstd has memory for at least: that of the default level. Unit: bytes.
@@ -98,34 +101,34 @@ pub(crate) const ZSTD_WINDOW_MIN: u64 = 2 << 20;
 /// The most that the buffers of one body take, with the largest window. Unit: bytes.
 pub(crate) const READ_BUFFERS_MAX: usize = 10 << 20;
 
-/// How long a pushed body waits for memory before it is told to come again.
+/// How long a pushed body waits for memory before it is rejected.
 pub(crate) const BODY_MEMORY_WAIT: Duration = Duration::from_secs(5);
 
 /// Streams that one HTTP/2 connection may have open.
 pub(crate) const STREAMS_MAX: u32 = 128;
 
-/// How long an HTTP/2 connection may be silent before it is asked whether it lives.
+/// How long an HTTP/2 connection may be idle before it is pinged.
 pub(crate) const STREAMS_PING_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs that could not be landed, as many as are shown of an upstream.
 pub(crate) const PROBLEMS_SHOWN: u64 = 50;
 
-/// How many days of runs a report of a task looks at when the request does not say.
+/// Default number of days of runs in a report on a task.
 pub(crate) const TASK_REPORT_DAYS: u64 = 30;
 
 /// How many days count as recent in a report of a workspace when the request does not say.
 pub(crate) const WORKSPACE_REPORT_DAYS: u64 = 1;
 
-/// Most days that a report looks back.
+/// Maximum number of days of a report.
 pub(crate) const REPORT_DAYS_MAX: u64 = 3_660;
 
-/// Most records of a part of a log that is looked at by position: some hundred lines, and more than a screen has.
+/// Maximum number of records in a request by position: some hundred lines, more than a screen.
 pub(crate) const RECORDS_MAX: u64 = 1_000;
 
 /// Most buckets of the histogram of a log: a bucket is at least a pixel or two.
 pub(crate) const HISTOGRAM_BUCKETS_MAX: u64 = 1_000;
 
-/// How far back an overview looks. Unit: hours. Ninety days; further back, reports tell more.
+/// The maximum period of an overview. Unit: hours. Ninety days; for longer periods, there are reports.
 pub(crate) const OVERVIEW_HOURS_MAX: u64 = 2_160;
 
 /// Most buckets of an overview.
@@ -137,7 +140,8 @@ pub(crate) const RECENT_RUNS_MAX: u64 = 100;
 /// Most runs of one page of the runs of a task.
 pub(crate) const RUN_LINES_MAX: u64 = 500;
 
-/// How often the same reading of the same log by the same caller is written down. Scrolling through a log is one look at it.
+/// How often repeated reads of the same log by the same caller are recorded. Scrolling through a log counts as one
+/// read.
 pub(crate) const AUDIT_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// Most records of one answer of a search.
@@ -152,10 +156,10 @@ pub(crate) const SEARCH_TIME_MAX: Duration = Duration::from_millis(800);
 /// How much of a message the answer of a search shows. Unit: characters.
 pub(crate) const SEARCH_MESSAGE_CHARS_MAX: usize = 1_000;
 
-/// How old the word that the archive answers may be: looking writes an object, which costs money in a bucket.
+/// The maximum age of a successful readiness check: a check writes an object, which costs money in a bucket.
 pub(crate) const READY_FOR: Duration = Duration::from_secs(5);
 
-/// How old the word that it does not may be: a probe that asks each second should see it come back.
+/// The maximum age of a failed readiness check: a probe every second should notice the recovery.
 pub(crate) const NOT_READY_FOR: Duration = Duration::from_secs(1);
 
 /// Most values of one list in a query, such as tags or ids; each is a part of a query of the catalog, which takes some
@@ -175,11 +179,11 @@ pub(crate) const HISTORY_VALUES_SUM_MAX: usize = 5_000;
 /// or an account is at its limit for failures.
 pub(crate) const VERIFIED_FOR: Duration = Duration::from_secs(3_600);
 
-/// Most of those that are kept in mind; 32 bytes each and some more.
+/// Maximum number of entries; each takes 32 bytes and some overhead.
 pub(crate) const VERIFIED_MAX: usize = 10_000;
 
-/// Most sign-ins of one account with a wrong secret that are looked at, one after another; then one each second. Nobody
-/// who has mistyped a secret is kept waiting, and nobody guesses one of 256 bits.
+/// Maximum burst of sign-ins of one account with a wrong secret; then one per second. A user who mistyped a secret does
+/// not have to wait, and 256 bits cannot be guessed.
 pub(crate) const ACCOUNT_FAILURES_AT_ONCE: u32 = 10;
 
 /// Least number of connections that may be open and have sent nothing; as many as are served at a time, where that is more.
@@ -188,8 +192,8 @@ pub(crate) const SILENT_MIN: usize = 256;
 /// How much of the first bytes of a connection is read before it takes its place. Unit: bytes.
 pub(crate) const FIRST_BYTES: usize = 1 << 10;
 
-/// Most keys of one limit: callers, addresses, accounts. Beyond that, those that are within their limits are forgotten, or
-/// all of them.
+/// Maximum number of keys of one limit: callers, addresses, accounts. Beyond that, keys within their limits are
+/// removed, or all.
 pub(crate) const RATE_LIMITED_KEYS_MAX: usize = 100_000;
 
 /// What protects the service from requests that are too large and clients that are too slow.
@@ -201,7 +205,7 @@ pub struct Bounds {
     /// How long a client may take to send its first byte, to agree on TLS and to send the head of a request, and how long
     /// it may stay silent between two requests. Default: 30 s.
     pub head_time_max: Duration,
-    /// How long a body may stand still. Unit: time without a byte. Default: 60 s.
+    /// Idle timeout of a body. Unit: time without a byte. Default: 60 s.
     pub body_silence_max: Duration,
     /// The longest head of a request, its header lines together. Unit: bytes. Default: 64 KiB.
     pub head_bytes_max: usize,
@@ -215,14 +219,14 @@ pub struct Bounds {
     /// How many times its packed size a pushed body may unpack to, above the first 64 MiB. Default: 2,000; logs that
     /// repeat themselves reach some hundreds.
     pub unpack_ratio_max: u64,
-    /// Searches, searches in a log, and histograms that go on at a time; further ones wait. Default: 8. Each takes some
+    /// Maximum concurrent searches, searches in a log, and histograms; further ones wait. Default: 8. Each takes some
     /// tens of megabytes.
     pub searches_max: usize,
     /// Pages of logs that are read or requested at a time; further ones wait. Default: 64. Each takes up to some megabytes.
     pub page_reads_max: usize,
     /// Whole logs that are downloaded at a time; further ones wait. Default: 16. Each takes some tens of megabytes.
     pub downloads_max: usize,
-    /// How long a request waits for one of these to end before it is told to come again. Default: 5 s.
+    /// How long a request waits for one of these to end before it is rejected. Default: 5 s.
     pub turn_wait_max: Duration,
 }
 

@@ -61,7 +61,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The one route of a handler: its method and path stand above it.
+    /// The route of a handler, whose method and path are in its annotation.
     fn new(access: Access, (schemas, paths, handler): UtoipaMethodRouter<App>) -> Self {
         let (path, operation) = paths.paths.into_iter().next().unwrap_or_default();
         let method = match &operation {
@@ -73,22 +73,22 @@ impl Route {
         Self { method, path, access, audited: None, audit_mode: AuditMode::Change, operation, schemas, handler }
     }
 
-    /// This route, written down in the audit log: changing logs, and changing who may.
+    /// This route with audit entries: changes of logs and of access.
     fn audited(self, action: &'static str) -> Self {
         Self { audited: Some(action), ..self }
     }
 
-    /// The same for a route that reads logs: nobody does so without leaving a trace.
+    /// The same for a route that reads logs: every read is recorded.
     fn audited_reading(self, action: &'static str) -> Self {
         Self { audit_mode: AuditMode::Read, ..self.audited(action) }
     }
 
-    /// This route, of which is written down what it makes, begins and ends beside the records that it stores.
+    /// This route with audit entries for what it creates, starts and ends in addition to the records that it stores.
     fn audited_by_part(self) -> Self {
         Self { audit_mode: AuditMode::ChangeByPart, ..self.audited("push records") }
     }
 
-    /// The same for a route that is asked many times for one thing: that it is read on is not written down again.
+    /// The same for a route that is called repeatedly for one read, whose continuation is not recorded again.
     fn audited_once(self, action: &'static str) -> Self {
         Self { audit_mode: AuditMode::ReadOnce, ..self.audited(action) }
     }

@@ -14,8 +14,8 @@ use crate::limits::Bounds;
 /// Settings of the service; each has a documented default.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// The address under which clients reach the service, such as `https://runlog.example.com`, for the links it
-    /// makes. Default: what the client asked for (its `Host` header), over plain HTTP.
+    /// The base URL under which clients reach the service, such as `https://runlog.example.com`, for links. Default:
+    /// the host of the request (its `Host` header), over plain HTTP.
     pub public_url: Option<String>,
     /// The certificate. Default: none, plain HTTP.
     pub tls: Option<TlsFiles>,
@@ -38,13 +38,13 @@ pub struct ServerSettings {
     /// Most requests a second from one address without a good token, so that guessing does not pay; 0 for as many as
     /// come. The clients behind a proxy that is not trusted share one address. Default: 20.
     pub stranger_requests_per_second: u32,
-    /// The proxies before the service that are believed when they say who their client is. Default: none.
+    /// The proxies in front of the service that are trusted to pass on the client address. Default: none.
     pub proxies: Proxies,
     /// The zone of times in engine events that name none. Default: UTC.
     pub event_zone: LogZone,
     /// Which attributes of OTLP records name their run and its place.
     pub otlp: OtlpAttributes,
-    /// What starts a run that is asked for with `POST /processing/executions`. Default: nothing, 501.
+    /// The hook that starts runs requested with `POST /processing/executions`. Default: none, 501.
     pub run_hook: Option<RunHook>,
     /// The name of the account in answers that carry one. Default: `runlog`.
     pub account_id: String,
@@ -52,9 +52,9 @@ pub struct ServerSettings {
     pub metrics_by_task: bool,
     /// How much of a request, and how slow a client, is borne.
     pub bounds: Bounds,
-    /// What questions in SQL may take.
+    /// The limits of SQL queries.
     pub sql: SqlSettings,
-    /// How long requests that were accepted may go on after the service is told to stop. Unit: seconds. Default: 30.
+    /// How long requests in progress may continue after the service is stopped. Unit: seconds. Default: 30.
     pub stop_seconds_max: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Two logs side by side: which patterns are new, which are gone, which come more or less often.
+//! Comparison of two logs: which patterns are new, gone, more frequent or less frequent.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::mine::{Pattern, Patterns};
 use crate::mask::{shape_of_text, text_of};
 use crate::{Occurrences, StableId};
 
-/// How many times as often a pattern must come to count as more often, or less often.
+/// The factor from which a pattern counts as more frequent or less frequent.
 pub const CHANGE_TIMES_MIN: f64 = 2.0;
 
 /// How many records more or fewer that must be: one line more than one line is twice as often and means nothing.

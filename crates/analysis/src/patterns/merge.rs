@@ -1,19 +1,21 @@
-//! From shapes to templates: words that vary become `<*>`.
+//! From shapes to templates: varying words become `<*>`.
 //!
-//! Masks know numbers, paths and times, but not that `ORDERS` is the name of a table. That only the other shapes
-//! tell, so this step looks at all of them at once. Its result is a function of the *set* of shapes: neither their
-//! order nor how often each was logged plays a part (decision 0009).
+//! Masks recognise numbers, paths and times, but not that `ORDERS` is the name of a table. Only the other shapes show
+//! this, so this step considers all of them at once. Its result is a function of the *set* of shapes: neither their
+//! order nor their frequency matters (decision 0009).
 //!
-//! Two shapes are comparable when they have the same punctuation and masks around equally many words. Among those,
+//! Two shapes are comparable if they have the same punctuation and masks around the same number of words. Among those,
 //! in rounds until nothing changes:
 //!
-//! 1. **One word differs.** When [`VARIANTS_MIN`] shapes are alike but for one word, that word varies. When fewer
-//!    than half of the words would stay, it takes [`VARIANTS_BARE_MIN`]. What fits an existing template joins it.
-//! 2. **Several words differ at once.** A word that fewer than [`VARIANTS_MIN`] comparable shapes have in its place
-//!    is rare. When that many shapes are alike but for their rare words, the first word is not rare, and at least
-//!    half of the words stay, the rare words vary.
+//! 1. **One word differs.** If [`VARIANTS_MIN`] shapes are equal except for one word, that word varies. If fewer than
+//!    half of the words would remain, [`VARIANTS_BARE_MIN`] shapes are required. A shape that matches an existing template
+//!    joins it.
+//! 2. **Several words differ at once.** A word that occurs at its position in fewer than [`VARIANTS_MIN`] comparable
+//!    shapes is rare. If that many shapes are equal except for their rare words, the first word is not rare, and at least
+//!    half of the words remain, the rare words vary.
 //!
-//! Each round looks at each word a fixed number of times: the work grows with the shapes, not with their pairs.
+//! Each round processes each word a fixed number of times: the work is linear in the number of shapes, not in their
+//! pairs.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,16 +25,16 @@ use crate::mask::Mask;
 
 /// Shapes that must differ in one word before it counts as varying.
 ///
-/// High enough that the words of a small set (`RUNNING`, `FAILED`, `KILLED`) stay patterns of their own.
+/// High enough that the words of a small set (`RUNNING`, `FAILED`, `KILLED`) remain separate patterns.
 pub(crate) const VARIANTS_MIN: u32 = 8;
 
-/// The same where fewer than half of the words would stay, as in `<*>` or `<*> <*> done`.
+/// The same if fewer than half of the words would remain, as in `<*>` or `<*> <*> done`.
 pub(crate) const VARIANTS_BARE_MIN: u32 = 128;
 
 /// Rounds after which what still changes is left as it is.
 const ROUNDS_MAX: usize = 8;
 
-/// Counts as more variants than any threshold asks for.
+/// Counts as more variants than any threshold requires.
 const TEMPLATE_EXISTS: u32 = 1 << 30;
 
 /// The template of each shape, in the order of the shapes.
@@ -49,13 +51,13 @@ pub(crate) fn templates_of(shapes: &[&str]) -> Vec<String> {
     lines.iter().map(Line::template).collect()
 }
 
-/// A shape as words, with what stands between them as its frame.
+/// A shape as words, with the text between them as its frame.
 struct Line<'a> {
     shape: &'a str,
     words: Vec<Word>,
     /// Of the frame alone.
     frame_hash: u64,
-    /// Of frame and words; shapes that have become equal have equal hashes.
+    /// Hash of frame and words; shapes that have become equal have equal hashes.
     hash: u64,
 }
 
@@ -106,7 +108,7 @@ impl<'a> Line<'a> {
         self.words.iter().filter(|word| !word.varies).count()
     }
 
-    /// True when at least half of the words stay though `count` more vary.
+    /// True if at least half of the words remain when `count` more vary.
     fn stays_recognisable(&self, count: usize) -> bool {
         2 * self.fixed_words().saturating_sub(count) >= self.words.len()
     }
@@ -141,7 +143,7 @@ impl Word {
     }
 }
 
-/// Words and what stands between them, in turn.
+/// Words and the text between them, alternating.
 fn pieces(shape: &str) -> impl Iterator<Item = &str> {
     let mut rest = shape;
     std::iter::from_fn(move || {
@@ -155,7 +157,7 @@ fn pieces(shape: &str) -> impl Iterator<Item = &str> {
 }
 
 fn belongs_to_word(byte: u8) -> bool {
-    // Below the space stand the masks.
+    // The characters below the space are masks.
     byte.is_ascii_alphanumeric() || !(b' '..0x80).contains(&byte) || b"_$.-#/@%+".contains(&byte)
 }
 
@@ -165,7 +167,7 @@ fn is_word(piece: &str) -> bool {
         || piece == Mask::Word.char().encode_utf8(&mut [0; 4])
 }
 
-/// For each line the positions of the words that vary.
+/// For each line, the positions of the varying words.
 type Varying = Vec<Vec<usize>>;
 
 fn apply(lines: &mut [Line<'_>], varying: &Varying) -> bool {
@@ -200,7 +202,8 @@ fn single_words_of(line: &Line<'_>, variants: &HashMap<u64, u32>) -> Vec<usize> 
     let count_of = |position: &usize| variants.get(&line.hash_without(*position)).copied().unwrap_or_default();
     let mut positions: Vec<usize> =
         fixed_positions(line).filter(|position| count_of(position) >= VARIANTS_MIN).collect();
-    // Where words vary crosswise, those with the most variants go first, as long as enough of the line stays.
+    // If words vary at several positions, those with the most variants are replaced first, as long as enough of the
+    // line remains.
     positions.sort_by_key(|position| std::cmp::Reverse((count_of(position), *position)));
     let mut chosen = 0;
     positions.retain(|position| {
@@ -268,7 +271,7 @@ mod tests {
         templates
     }
 
-    /// `count` words that no other line has.
+    /// `count` words that occur in no other line.
     fn names(count: usize) -> impl Iterator<Item = String> {
         (0..count).map(|number| {
             let letter = |place: u32| char::from(b'a' + (number / 26_usize.pow(place) % 26) as u8);

@@ -1,13 +1,13 @@
 //! What a log says over and over: its records sorted by the statement that logged them.
 //!
-//! Records go in one at a time, in any order; [`Patterns`] come out. Each record becomes a *shape*, its first line
-//! with numbers, paths, times and other values masked (`mask.rs`); the shapes are counted; at the end, shapes that
-//! differ only in words that vary are joined to *templates* (`patterns/merge.rs`). A template's id is made from its text, so
-//! it is the same in every run.
+//! Records are added one at a time, in any order; the result is [`Patterns`]. Each record becomes a *shape*, its first
+//! line with numbers, paths, times and other values masked (`mask.rs`). The shapes are counted; at the end, shapes that
+//! differ only in varying words are joined to *templates* (`patterns/merge.rs`). The ID of a template is derived from
+//! its text, so it is the same in every run.
 //!
-//! Memory is bounded by [`SHAPES_MAX`], and what is kept by [`PATTERNS_MAX`]. Below the first, the result depends on
-//! the records alone, not on their order. A log with more shapes is joined to templates on the way, and if that does
-//! not make room, the least severe and rarest give way: their records are counted in [`Rest`].
+//! Memory is bounded by [`SHAPES_MAX`], and the result by [`PATTERNS_MAX`]. Below the first, the result depends only on
+//! the records, not on their order. A log with more shapes is joined to templates on the way; if that does not free
+//! enough space, the least severe and rarest shapes are dropped, and their records are counted in [`Rest`].
 //!
 //! Deliberately absent: the lines after the first, apart from the class of the exception. They are
 //! [`stack_trace`](crate::stack_trace)'s.
@@ -220,7 +220,7 @@ mod tests {
         patterns.patterns.iter().map(|pattern| pattern.template.as_str()).collect()
     }
 
-    /// A word that stands for the number: `baa`, `caa`, …
+    /// A word that represents the number: `baa`, `caa`, …
     fn word(number: u32) -> String {
         (0..4).map(|place| char::from(b'a' + (number / 26_u32.pow(place) % 26) as u8)).collect()
     }

@@ -1,4 +1,4 @@
-//! Two runs side by side: durations, counts, and which patterns and causes are new, gone or changed.
+//! Comparison of two runs: durations, counts, and which patterns and causes are new, gone or changed.
 
 use runlog_model::RunId;
 use runlog_store::{Result, Store};

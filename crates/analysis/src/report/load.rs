@@ -102,11 +102,11 @@ pub enum LogState {
     Whole,
     /// The summary was made just now of what is there; the log is not sealed yet, and may grow.
     Provisional,
-    /// The summary is of the log as it was; records have come since, and it will be made anew.
+    /// The summary is outdated: more records have arrived, and it will be recomputed.
     Outdated,
     /// The log is too long to be summarised before it is sealed.
     NotYet,
-    /// The run goes on, and nothing was logged so far.
+    /// The run is active, and nothing has been logged yet.
     NothingYet,
     /// The run is over, and has no log.
     None,
@@ -219,7 +219,7 @@ impl From<&RecentRun> for RunPoint {
     }
 }
 
-/// How long a run took; none while it goes on.
+/// The duration of a run; none while it is active.
 pub(crate) fn duration_of(run: &RecentRun) -> Option<i64> {
     duration_ms(run.started_at, run.triggered_at, run.finished_at)
 }

@@ -1,7 +1,7 @@
 //! Reports: what is worth knowing of a run, of a task, of a workspace, and of two runs side by side.
 //!
-//! A report looks up what was found when logs were sealed; it reads a log itself only where that has not happened yet
-//! and the log is short. Who may see it is the caller's business.
+//! A report uses the summaries computed when logs were sealed; it reads a log only if there is no summary yet and the
+//! log is short. Access control is up to the caller.
 
 mod diff;
 mod load;

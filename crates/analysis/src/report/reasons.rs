@@ -1,4 +1,4 @@
-//! Why a task needs a look: rules over its recent runs, all of which a person would apply when reading the list.
+//! Why a task needs attention: rules on its recent runs, which a person would apply when reading the list.
 
 use runlog_model::{RunId, RunStatus, Timestamp};
 use runlog_store::summaries::RecentRun;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::load::duration_of;
 
-/// Runs of a task that the rules look at. Unit: runs.
+/// Number of runs of a task that the rules consider. Unit: runs.
 pub const LOOK_RUNS_MAX: u64 = 30;
 
 /// Runs, or times between runs, that must be known before something counts as usual.
@@ -25,7 +25,7 @@ pub const LATE_TIMES_MIN: f64 = 3.0;
 /// By how much later it must be, at least. Unit: milliseconds.
 const LATE_MS_MIN: i64 = 900_000;
 
-/// How often the outcome must have changed, within the runs looked at, for a task to be flaky.
+/// How often the outcome must have changed, within the runs considered, for a task to be flaky.
 pub const FLIPS_MIN: u64 = 4;
 
 /// Why a task needs attention.
@@ -100,12 +100,12 @@ pub fn is_good(status: RunStatus) -> bool {
     matches!(status, RunStatus::Successful | RunStatus::Rejected)
 }
 
-/// True for a run that failed; one that a person ended is neither good nor bad.
+/// True for a run that failed; one terminated by a user is neither successful nor failed.
 pub fn is_bad(status: RunStatus) -> bool {
     status.is_final() && !is_good(status) && status != RunStatus::Terminated
 }
 
-/// Why a task needs a look, from its runs, newest first; new kinds of errors are not among what runs tell.
+/// Why a task needs attention, according to its runs, newest first; new kinds of errors cannot be derived from runs.
 pub fn reasons_of(runs: &[RecentRun], now: Timestamp) -> Vec<Reason> {
     [failing(runs), slow(runs, now), late(runs, now), flaky(runs)].into_iter().flatten().collect()
 }

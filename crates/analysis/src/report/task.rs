@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::load::{RunPoint, duration_of};
 use super::reasons::{LOOK_RUNS_MAX, Reason, flips_of, is_bad, is_good, reasons_of};
 
-/// Most runs that a report of a task looks at, the newest. Unit: runs.
+/// Maximum number of runs in a report on a task, the newest. Unit: runs.
 const RUNS_MAX: u64 = 1_000;
 
 /// Most kinds of errors of a report.

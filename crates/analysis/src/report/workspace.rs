@@ -1,4 +1,4 @@
-//! The report of a workspace: what needs a look this morning.
+//! The report on a workspace: the tasks that need attention.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use super::load::RunPoint;
 use super::reasons::{LOOK_RUNS_MAX, Reason, reasons_of};
 use super::task::Outcome;
 
-/// Most runs that a report of a workspace looks at. Unit: runs.
+/// Maximum number of runs in a report on a workspace. Unit: runs.
 const RUNS_MAX: u64 = 60_000;
 
 /// Most new kinds of errors of a report.
 const NEW_PROBLEMS_MAX: u64 = 200;
 
-/// How far back the runs of a task are looked for. Unit: milliseconds. What has not run since then is forgotten.
+/// How far back runs of a task are considered. Unit: milliseconds. Tasks without runs since then are omitted.
 const LOOK_BACK_MS: i64 = 90 * 86_400_000;
 
 /// Runs of a task in the strip of outcomes.
@@ -135,7 +135,7 @@ pub async fn workspace_report(
     })
 }
 
-/// All runs by status: the rules look at the last runs of each task only, and a task may have had many more since then.
+/// All runs by status: the rules consider only the latest runs of each task, which may have had many more.
 async fn outcomes_since(store: &Store, workspace: WorkspaceId, since: Timestamp) -> Result<Vec<Outcome>> {
     let filter = OverviewFilter {
         workspace_ids: Some(vec![workspace]),
@@ -165,7 +165,7 @@ fn new_problems_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
     Some(Reason::NewProblems { problems: of_task().count() as u64, title: worst.title.clone(), run_id: worst.first.1 })
 }
 
-/// How much a task needs its look.
+/// The urgency of a task.
 fn weight(look: &TaskLook) -> u64 {
     let of = |reason: &Reason| match reason {
         Reason::Failing { .. } => 100,

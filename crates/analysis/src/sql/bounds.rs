@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 /// The longest query. Unit: bytes.
 pub(super) const QUERY_BYTES_MAX: usize = 256 << 10;
 
-/// Most words, names, values and signs of a query. A list of 9,000 ids fits.
+/// Maximum number of tokens of a query. A list of 9,000 IDs fits.
 const TOKENS_MAX: usize = 20_000;
 
 /// Most parts that are joined by `UNION` and its kind, and most `SELECT`s.
@@ -27,15 +27,15 @@ const SELECTS_MAX: usize = 128;
 /// stacks of [`crate::sql::threads`] hold that.
 const DEPTH_MAX: usize = 300;
 
-/// Most tables of a query, where each name of a `WITH` counts for what stands behind it: the time to plan grows with
-/// the square of their number.
+/// Maximum number of tables of a query, where each name of a `WITH` counts as its definition: planning time grows
+/// quadratically.
 const TABLES_MAX: usize = 64;
 
 /// Most steps of the plan.
 const STEPS_MAX: usize = 2_000;
 
-/// Most parts of all expressions, where each name of a column counts for what stands behind it: conditions are moved
-/// down to the tables, and then say in full what the names mean.
+/// Maximum number of parts of all expressions, where each column name counts as its definition: conditions are pushed
+/// down to the tables, where names are replaced with their definitions.
 const PARTS_MAX: u64 = 100_000;
 
 /// What a query says, unless that is too much.
@@ -58,7 +58,7 @@ fn check_text(query: &str) -> Result<()> {
     if query.len() > QUERY_BYTES_MAX {
         return Err(too_large(format!("it has more than {QUERY_BYTES_MAX} bytes")));
     }
-    // What is not even made of words is left to the parser, which says where.
+    // Text that cannot be tokenised is left to the parser, which reports the position.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, query).tokenize() else { return Ok(()) };
     let is_said = |token: &&Token| !matches!(token, Token::Whitespace(_));
     if tokens.iter().filter(is_said).count() > TOKENS_MAX {
@@ -155,7 +155,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// How many parts stand behind each column that a step gives.
+    /// The number of parts behind each column that a step produces.
     fn of_columns(&mut self, plan: &LogicalPlan) -> Result<Vec<u64>> {
         let mut inputs = Vec::new();
         for input in plan.inputs() {

@@ -1,4 +1,4 @@
-//! What a query says about single columns, as far as the store can look for it.
+//! The conditions of a query on single columns, as far as the store can evaluate them.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
@@ -17,7 +17,7 @@ pub(super) enum Condition {
     Holds { column: String, part: String },
 }
 
-/// What an expression asks of one column; none when it is anything else. The answer says neither more nor less than
+/// The condition of an expression on one column; none if it is anything else. The condition is exactly equivalent to
 /// the expression.
 pub(super) fn condition(expr: &Expr) -> Option<Condition> {
     match expr {

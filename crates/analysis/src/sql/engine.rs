@@ -1,4 +1,4 @@
-//! Answers questions: plans them over the tables of their caller, and runs them within their limits of memory and time.
+//! Runs queries: plans them on the tables of their caller, and executes them within their limits of memory and time.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -40,42 +40,42 @@ use super::wide_rows::{WideRows, WidthLimit, bounded, multiplies_texts};
 use super::workarounds::{KeptShifts, worked_around};
 use super::{bounds, threads, windows};
 
-/// What the tables of the archive stand in.
+/// The name of the schema of the tables.
 const CATALOG: &str = "runlog";
 const SCHEMA: &str = "archive";
 
 /// Rows of a batch between the parts of a query; fewer when the query names long values. Unit: rows.
 const BATCH_ROWS: usize = 8_192;
 
-/// Memory for each thread that works on a question; with less, it is worked on by fewer. Unit: bytes.
+/// Memory per thread of a query; with less, fewer threads are used. Unit: bytes.
 const MEMORY_A_THREAD: usize = 32 << 20;
 
-/// Rows of a batch of a question that makes many rows of one that may hold a long text. Unit: rows.
+/// Batch size of a query that repeats rows that may contain a long text. Unit: rows.
 const MULTIPLIED_BATCH_ROWS: usize = 1_024;
 
-/// Rows of a batch, and threads, of a question that is tried again because the memory did not do.
+/// Batch size and threads of a query that is retried because of insufficient memory.
 const FRUGAL_BATCH_ROWS: usize = 1_024;
 const FRUGAL_THREADS: usize = 2;
 
-/// How long a question waits for another one to end before it is told to come again. Unit: milliseconds.
+/// How long a query waits for another one to end before it is rejected. Unit: milliseconds.
 const WAIT_MS: u64 = 1_000;
 
-/// What a question may take.
+/// The limits of queries.
 #[derive(Debug, Clone)]
 pub struct SqlSettings {
-    /// Memory of all questions together, beyond which they go on in temporary files; functions may take half as much again
-    /// while they make values. Unit: bytes. Default: 256 MiB.
+    /// Memory of all queries together, beyond which they spill to temporary files; functions may use half as much again
+    /// while they create values. Unit: bytes. Default: 256 MiB.
     pub memory_bytes: usize,
     /// The folder of the temporary files, made when it is not there; what a process that was killed left in it is
     /// removed. Default: that of the system.
     pub spill_folder: Option<PathBuf>,
     /// Most bytes of temporary files. Default: 8 GiB.
     pub spill_bytes: u64,
-    /// How long a question may take; none for as long as it likes. Default: 5 minutes.
+    /// Timeout of a query; none for no limit. Default: 5 minutes.
     pub time_max: Option<Duration>,
-    /// How many questions are answered at a time; further ones are told to come again. Default: 4.
+    /// Maximum number of concurrent queries; further ones are rejected. Default: 4.
     pub questions_max: usize,
-    /// How many threads read for a question. Default: as many as there are processors.
+    /// Number of threads that read for a query. Default: the number of processors.
     pub threads: usize,
 }
 
@@ -99,7 +99,7 @@ impl Default for SqlSettings {
     }
 }
 
-/// Answers questions. Cheap to clone; clones share its limits.
+/// Runs queries. Cheap to clone; clones share its limits.
 #[derive(Clone)]
 pub struct SqlEngine {
     archive: Query,
@@ -109,23 +109,22 @@ pub struct SqlEngine {
     /// What functions may take while they make values.
     function_memory: Arc<dyn MemoryPool>,
     questions: Arc<Semaphore>,
-    /// Turns of those that are tried again in little memory: one at a time, so that it has most of it.
+    /// Permit for queries retried in low-memory mode: one at a time, so that it gets most of the memory.
     frugal: Arc<Semaphore>,
     /// Where its temporary files are, unless that is for the system to say. The last that is dropped.
     _spill_folder: Option<Arc<SpillFolder>>,
 }
 
-/// How much a question may do at a time.
+/// The parallelism of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effort {
     /// As quick as can be: with all threads, and joins by tables in memory.
     Full,
-    /// In as little memory as can be: with few threads, small batches, and joins of what was sorted, which goes on in
-    /// files.
+    /// Low-memory mode: few threads, small batches, and sort-merge joins, which can spill.
     Frugal,
 }
 
-/// How a question is tried.
+/// The mode in which a query is attempted.
 #[derive(Debug)]
 struct Attempt {
     effort: Effort,
@@ -148,7 +147,7 @@ impl SqlEngine {
     pub fn new(archive: Query, settings: SqlSettings, clock: Arc<dyn Clock>) -> Result<Self, SqlError> {
         let spill_folder = settings.spill_folder.as_deref().and_then(|folder| match SpillFolder::in_folder(folder) {
             Ok(made) => Some(Arc::new(made)),
-            // Most questions need no files: those that do take the system's folder.
+            // Most queries need no files; those that do use the system's folder.
             Err(error) => {
                 let folder = folder.display();
                 tracing::warn!(
@@ -183,7 +182,7 @@ impl SqlEngine {
         })
     }
 
-    /// Begins to answer a question for a caller who may read these workspaces; none means all of them.
+    /// Starts a query for a caller that may read these workspaces; none means all of them.
     pub async fn ask(&self, query: &str, readable: Option<Vec<WorkspaceId>>) -> Result<Answer, SqlError> {
         let waiting = Arc::clone(&self.questions).acquire_owned();
         let permit = tokio::time::timeout(Duration::from_millis(WAIT_MS), waiting).await;
@@ -209,7 +208,7 @@ impl SqlEngine {
         Ok(Answer { schema, batches: answer, stop, has_ended: false })
     }
 
-    /// The state of one question: its tables are those of its caller, and its time is now.
+    /// The state of one query: its tables are those of its caller, and its time is fixed at the start.
     fn state(
         &self,
         readable: Option<Vec<WorkspaceId>>,
@@ -255,7 +254,7 @@ fn table_names() -> Vec<&'static str> {
     std::iter::once(RecordTable::NAME).chain(CatalogView::ALL.into_iter().map(CatalogView::name)).collect()
 }
 
-/// A question on its way.
+/// A running query.
 struct RunningQuery {
     engine: SqlEngine,
     query: Arc<str>,
@@ -336,7 +335,7 @@ impl RunningQuery {
     }
 }
 
-/// Who asked: is told the form of the rows once there are some, and then gets them.
+/// The receiver: gets the schema of the rows first, and then the rows.
 struct Asker {
     begun: Option<oneshot::Sender<Result<SchemaRef, SqlError>>>,
     batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
@@ -353,7 +352,7 @@ impl Asker {
         }
     }
 
-    /// Gives rows, or the end; false when nobody takes them any more.
+    /// Sends rows, or the end; false if there is no receiver any more.
     async fn give(&self, batch: Option<RecordBatch>) -> bool {
         self.batches.send(Ok(batch)).await.is_ok()
     }
@@ -418,7 +417,7 @@ fn logical_plan(state: &SessionState, functions: &Functions, query: &str) -> Res
     worked_around(functions.measured(plan)?)
 }
 
-/// Leaves a question unless it is kept.
+/// Drops a query unless it is kept.
 struct LeftOnDrop(Option<Arc<Stop>>);
 
 impl LeftOnDrop {
@@ -490,7 +489,7 @@ impl Answer {
             return Ok(None);
         }
         let next = within(self.stop.deadline(), self.batches.recv()).await;
-        // An end that is not told is that of a thread that broke.
+        // If the end is not reported, the thread has panicked.
         let next = next.and_then(|next| next.unwrap_or_else(|| Err(engine_fault())));
         self.has_ended = !matches!(next, Ok(Some(_)));
         next

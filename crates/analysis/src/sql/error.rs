@@ -1,4 +1,4 @@
-//! What can go wrong with a question, in words that say where in it and what to write instead.
+//! Errors of queries, with the position in the query and a suggestion.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,7 +9,7 @@ use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::error::DataFusionError;
 use runlog_model::causes;
 
-/// A question that has no answer.
+/// A query that has no result.
 #[derive(Debug, Clone)]
 pub struct SqlError {
     kind: SqlErrorKind,
@@ -23,7 +23,7 @@ pub struct SqlError {
 pub enum SqlErrorKind {
     /// The query is wrong: change it.
     Invalid,
-    /// It takes more memory than it may, and cannot go on in files: ask for less.
+    /// It needs more memory than allowed, and cannot spill: reduce the query.
     TooLarge,
     /// It takes longer than it may: narrow it.
     TooLong,
@@ -31,11 +31,11 @@ pub enum SqlErrorKind {
     Busy,
     /// The archive could not be read; the error of the store says what to do.
     Archive(runlog_store::ErrorKind),
-    /// The engine failed: tell those who make it.
+    /// The engine failed: report it to the developers.
     Internal,
 }
 
-/// Where in a query something stands.
+/// A position in a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlPlace {
     /// The line, from 1.
@@ -108,7 +108,7 @@ impl SqlError {
         self
     }
 
-    /// The same, with what to do when the memory of questions does not do.
+    /// The same, with a suggestion for when the memory of queries is not sufficient.
     pub(super) fn with_memory(mut self, memory_bytes: usize, spill_bytes: u64) -> Self {
         if self.kind == SqlErrorKind::TooLarge {
             let cause = std::mem::take(&mut self.message);
@@ -188,7 +188,7 @@ fn no_such_column(name: &str, valid: &[datafusion::common::Column]) -> String {
     }
 }
 
-/// The engine's words as a clause: lower case, no full stop.
+/// The message of the engine as a clause: lower case, no full stop.
 fn sentence(words: &str) -> String {
     let words = words.trim().trim_end_matches('.');
     let mut letters = words.chars();

@@ -1,9 +1,9 @@
 //! Functions that make texts and lists, measured before they make them.
 //!
-//! The engine counts what sorting, grouping and joining keep, but not what a function makes: `replace` within `replace`
-//! took 6 GB of it. Here each function first says how much its values will take at most, and takes that, while it makes
-//! them, from memory that is set apart for this: sorts and groups fill theirs until they go on in files, and would leave
-//! nothing for the functions.
+//! The engine counts what sorting, grouping and joining retain, but not what a function creates: nested calls of
+//! `replace` took 6 GB. Here each function first estimates the maximum size of its values, and reserves it, while it
+//! creates them, from separate memory: sorts and groups fill theirs until they spill, and would leave nothing for
+//! functions.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -32,8 +32,8 @@ use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Colum
 
 use super::times::{WideFunction, is_replaced, wide};
 
-/// Functions that are left out: each makes a value as large as it is told to, at once and past the limit of memory,
-/// which would end the whole process. The tables `range` and `generate_series` give their rows batch by batch.
+/// Functions that are not available: each creates a value of any requested size at once, beyond the memory limit, which
+/// would crash the process. The tables `range` and `generate_series` produce their rows batch by batch.
 pub(super) const LEFT_OUT: [&str; 9] = [
     "array_repeat",
     "array_resize",
@@ -84,7 +84,7 @@ enum Growth {
 
 /// Each scalar function of the engine that is offered, and how much it makes.
 ///
-/// A function that is not named here is not offered: who renews the engine looks at what is new in it.
+/// A function that is not listed here is not available: after an update of the engine, new functions must be reviewed.
 static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
     let kinds: [(Growth, &[&str]); 12] = [
         (
@@ -257,7 +257,7 @@ static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
 /// What `a || b` is called where it is measured.
 const JOINED_TEXT: &str = "joined_text";
 
-/// The functions of a question, which take their memory from a pool.
+/// The functions of a query, which take their memory from a pool.
 #[derive(Debug, Clone)]
 pub(super) struct Functions {
     named: HashMap<String, Arc<ScalarUDF>>,
@@ -329,7 +329,7 @@ impl Functions {
 #[derive(Debug)]
 struct Account {
     pool: Arc<dyn MemoryPool>,
-    /// For values that are the same for all rows: they become part of the plan, and stay as long as the question does.
+    /// For values that are the same for all rows: they become part of the plan, and are retained as long as the query.
     constants: MemoryReservation,
 }
 
@@ -453,7 +453,7 @@ impl Measured {
                 constants.map(|arg| total_bytes(arg, rows)).fold(0, usize::saturating_add)
             }
             Growth::Times(times) => {
-                // The separator of `concat_ws` stands between all others.
+                // The separator of `concat_ws` is between all others.
                 let again = if self.name() == "concat_ws" { args.len() } else { 1 };
                 let separators = args.first().map_or(0, |first| total_bytes(first, rows)).saturating_mul(again);
                 sum(args).saturating_add(separators).saturating_mul(times)

@@ -1,10 +1,10 @@
-//! The memory of all questions, and who of those that ask for more gets it.
+//! The memory of all queries, and its division among operators.
 //!
-//! What sorts and groups goes on in temporary files when it is told that there is no more for it; but it can only do so
-//! with some memory left: to sort what it is about to write, and to read back some of its files at a time. The engine's
-//! pools give each an even part, from the first byte, and refuse that last bit to whoever has taken its part. Here
-//! nobody who can go on in files gets more than an even part of the *first part* of the memory, and the rest is left for
-//! what is needed to do so, and for those that cannot.
+//! Sorts and groups spill to temporary files when no more memory is available; but they need some memory to do so: to
+//! sort what they are about to write, and to read back several of their files at a time. The engine's pools divide all
+//! memory evenly, and refuse this last bit to an operator that has used up its part. Here an operator that can spill
+//! gets at most an even part of the *first part* of the memory, and the rest is reserved for spilling, and for
+//! operators that cannot spill.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
-/// What is left of those that have just written what they held to files. Unit: bytes.
+/// The remaining memory of operators that have just spilled. Unit: bytes.
 const NEXT_TO_NOTHING: usize = 64 << 10;
 
-/// The memory of all questions.
+/// The memory of all queries.
 #[derive(Debug)]
 pub(super) struct QueryMemory {
     /// Unit: bytes.
@@ -27,7 +27,7 @@ pub(super) struct QueryMemory {
 struct Taken {
     /// By all. Unit: bytes.
     total: usize,
-    /// By each that can go on in files, as long as it holds any. Unit: bytes.
+    /// By each operator that can spill, while it has any. Unit: bytes.
     by_spilling: HashMap<usize, usize>,
 }
 
@@ -36,7 +36,7 @@ impl QueryMemory {
         Self { limit, taken: Mutex::default() }
     }
 
-    /// What those that can go on in files may take together before they do so: five eighths.
+    /// The maximum share of operators that can spill before they do so: five eighths.
     fn first_part(&self) -> usize {
         self.limit / 8 * 5
     }
@@ -57,7 +57,7 @@ impl QueryMemory {
         let others = taken.by_spilling.keys().filter(|id| **id != own).count();
         let part = self.first_part() / (others + 1);
         let (held, wanted) = (reservation.size(), reservation.size().saturating_add(additional));
-        // Whoever begins holds one batch, and whoever has just written what it held sorts or reads back some of it.
+        // An operator that starts has one batch, and one that has just spilled sorts or reads back a part.
         held <= NEXT_TO_NOTHING || wanted <= part / 2 || (wanted <= part && total <= self.first_part())
     }
 }

@@ -4,12 +4,12 @@
 //! query ▸ plan (tables of what the caller may read) ▸ the store prunes and scans ▸ joins, groups, sorts ▸ rows, rendered
 //! ```
 //!
-//! The tables are `runs`, `records`, `tasks` and `deliveries`; docs/sql.md describes them. A question reads and never
-//! writes: there are no statements that change anything, open files, or move the limits that a question has: memory,
-//! beyond which it goes on in temporary files, and time.
+//! The tables are `runs`, `records`, `tasks` and `deliveries`; docs/sql.md describes them. Queries are read-only: there
+//! are no statements that change data, open files, or change the limits of a query: memory, beyond which it spills to
+//! temporary files, and time.
 //!
-//! The tables of a question are made for it and hold the workspaces of its caller alone, so that nothing that the
-//! query says can reach another one.
+//! The tables of a query are created for it and contain only the workspaces of its caller, so that the query cannot
+//! access other ones.
 
 mod bounds;
 mod conditions;

@@ -1,4 +1,4 @@
-//! A step of a plan that hands on the batches of its input, and looks at them: what stops, measures and counts.
+//! A step of a plan that passes on the batches of its input and inspects them: to stop, measure or count.
 
 use std::any::Any;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The part of a plan that reads records, and learns from the parts above it what they still want.
 //!
-//! A query for the newest ten records, or a join with a few runs, knows after a while which records cannot matter any
-//! more. Such conditions change as the query goes on; the scan asks for them before each unit that it reads.
+//! A query for the newest ten records, or a join with a few runs, learns during execution which records are irrelevant.
+//! Such conditions change while the query runs; the scan evaluates them before each unit that it reads.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -166,7 +166,8 @@ impl ExecutionPlan for RecordScan {
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
         let filters: Vec<Arc<dyn PhysicalExpr>> =
             offered.parent_filters.into_iter().map(|offered| offered.filter).collect();
-        // Whoever offers a condition looks at each row again: what is left out here is only what surely does not matter.
+        // The operator that provides a condition checks each row again; only rows that are certainly irrelevant are
+        // skipped here.
         let answers = FilterPushdownPropagation::with_parent_pushdown_result(vec![PushedDown::No; filters.len()]);
         if filters.is_empty() || !matches!(phase, FilterPushdownPhase::Post) {
             return Ok(answers);
@@ -193,7 +194,7 @@ fn narrowed(wanted: &[Arc<dyn PhysicalExpr>], schema: &Schema, runs: &[ScanRun<'
     Ok((bounds.range(), keeps))
 }
 
-/// Which runs a condition wants, when it asks for nothing but what a run is.
+/// The runs selected by a condition, if it depends only on properties of the run.
 fn wanted_runs(
     condition: &Arc<dyn PhysicalExpr>,
     schema: &Schema,
@@ -252,7 +253,7 @@ impl Bounds {
     fn compared(left: &Arc<dyn PhysicalExpr>, op: Operator, right: &Arc<dyn PhysicalExpr>) -> Option<Self> {
         let literal = right.as_any().downcast_ref::<Literal>().filter(|_| is_time(left))?;
         let ScalarValue::TimestampMillisecond(Some(ms), _) = literal.value() else { return None };
-        // The instant itself is kept in any case: what is kept in vain is looked at again.
+        // The instant itself is included in any case; superfluous rows are filtered later.
         match op {
             Operator::Gt | Operator::GtEq => Some(Self { low: Some(*ms), high: None }),
             Operator::Lt | Operator::LtEq => Some(Self { low: None, high: Some(*ms) }),

@@ -73,7 +73,7 @@ impl TableProvider for RecordTable {
     }
 }
 
-/// Makes a filter ask for what a condition says as well; false when it cannot say that.
+/// Adds a condition to a filter; false if the filter cannot express it.
 fn narrow(filter: &mut ScanFilter, condition: &Condition) -> bool {
     match condition {
         Condition::Texts { column, texts } => match column.as_str() {

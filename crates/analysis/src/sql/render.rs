@@ -20,7 +20,7 @@ use runlog_model::printable::{Escaped, is_control};
 
 use super::{Answer, SqlError, SqlErrorKind};
 
-/// Rows by which the widths of a table's columns are chosen; wider cells that come later stand out.
+/// Number of rows from which the column widths of a table are derived; wider cells that follow protrude.
 const TABLE_ROWS_MEASURED: usize = 1_000;
 
 /// The longest text that a cell of a table shows. Unit: characters.
@@ -139,7 +139,7 @@ impl Renderer {
             Self::Json { is_first } => {
                 let lines = json_lines(batch)?;
                 let mut bytes = Vec::with_capacity(lines.len() + batch.num_rows());
-                // Line breaks in texts are escaped: those that are left stand between rows.
+                // Line breaks in texts are escaped; the remaining ones separate rows.
                 for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                     bytes.extend_from_slice(if std::mem::take(is_first) { b"[" } else { b",\n" });
                     bytes.extend_from_slice(line);
@@ -179,7 +179,7 @@ fn csv_lines(batch: &RecordBatch, with_header: bool) -> Result<Vec<u8>, SqlError
 
 fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {
     let failed = |error: ArrowError| not_in_form("JSON", &error);
-    // What is absent is said to be: every row then has every column, in their order.
+    // Absent values are written as null, so that every row has every column, in the same order.
     let builder = json::WriterBuilder::new().with_explicit_nulls(true);
     let mut writer = builder.build::<_, json::writer::LineDelimited>(Vec::new());
     writer.write(batch).map_err(failed)?;
@@ -303,8 +303,7 @@ fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>, SqlError> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// A text as it stands in a cell or a head: on one line, not longer than a cell, and nothing in it that would steer a
-/// terminal.
+/// A text in a cell or header: on one line, not longer than a cell, with control characters escaped.
 fn one_line(text: &str) -> String {
     let mut cell = String::new();
     for (count, letter) in text.chars().enumerate() {

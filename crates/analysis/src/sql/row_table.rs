@@ -34,7 +34,7 @@ impl CatalogTable {
         Self { archive: archive.clone(), table, schema: table.schema(&all), readable }
     }
 
-    /// What the catalog is asked for a condition, when it can be.
+    /// The catalog condition that corresponds to a condition, if there is one.
     fn row_condition(&self, expr: &Expr) -> Option<(usize, ViewCondition)> {
         let (name, condition) = match condition(expr)? {
             Condition::Texts { column, texts } => (column, ViewCondition::Texts(texts)),
@@ -65,7 +65,7 @@ impl TableProvider for CatalogTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        // The engine looks again: databases differ in how they compare.
+        // The engine checks again, because databases differ in how they compare.
         let narrows = |filter: &&Expr| match self.row_condition(filter) {
             Some(_) => TableProviderFilterPushDown::Inexact,
             None => TableProviderFilterPushDown::Unsupported,
@@ -94,7 +94,7 @@ impl TableProvider for CatalogTable {
     }
 }
 
-/// The rows that a query asks for.
+/// The rows that a query requests.
 struct Rows {
     schema: SchemaRef,
     archive: Query,

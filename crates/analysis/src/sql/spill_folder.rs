@@ -1,7 +1,7 @@
-//! The folder of the temporary files of questions: each process has one of its own inside of it, which goes with it.
+//! The folder for temporary files of queries: each process has its own subfolder, which is deleted with it.
 //!
-//! Files of a process that was killed stay. Whoever comes next takes them away: a process holds a lock on its folder
-//! for as long as it lives, so that a folder whose lock can be had belongs to nobody.
+//! Files of a process that was killed remain until the next process removes them: a process holds a lock on its folder
+//! while it is alive, so that a folder that can be locked is orphaned.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -25,7 +25,7 @@ pub(super) struct SpillFolder {
 }
 
 impl SpillFolder {
-    /// Takes away what nobody holds any more, and makes a folder.
+    /// Removes orphaned folders, and creates a new one.
     pub(super) fn in_folder(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         // Nobody takes a folder away between the moment it is made and the moment it is locked.

@@ -1,5 +1,5 @@
-//! The end of a question whose time is up, or whose asker has gone: its work is given up wherever it stands, while it is
-//! planned, between any two batches, and in the middle of a join.
+//! The end of a query that has timed out or whose client has disconnected: its work is aborted at any point, during
+//! planning, between batches, and within a join.
 
 use std::any::Any;
 use std::fmt;
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::pass_through::{Pass, PassThroughExec};
 
-/// When a question ends at the latest.
+/// The deadline of a query.
 #[derive(Debug)]
 pub(super) struct Stop {
     /// When its time is up, and how long that is.
@@ -36,7 +36,7 @@ pub(super) struct Stop {
     is_left: AtomicBool,
 }
 
-/// A question that was given up.
+/// A query that was cancelled.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the query was cancelled")]
 pub(super) struct GivenUp;
@@ -64,7 +64,7 @@ impl Stop {
     }
 }
 
-/// Checks before each other rule whether to go on.
+/// Checks before every other rule whether to continue.
 #[derive(Debug, Clone)]
 pub(super) struct StopRule(pub(super) Arc<Stop>);
 
@@ -133,7 +133,7 @@ pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Resul
     .data()
 }
 
-/// A join that compares each row with each may go on for hours without a row that fits.
+/// A join that compares all pairs of rows can run for hours without a match.
 fn with_stoppable_filter(join: &NestedLoopJoinExec, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
     let filter = join.filter().map(|filter| {
         let inner = Arc::clone(filter.expression());
@@ -143,7 +143,7 @@ fn with_stoppable_filter(join: &NestedLoopJoinExec, stop: &Arc<Stop>) -> Result<
     Ok(Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?))
 }
 
-/// Passes batches on until the question ends.
+/// Passes batches on until the query ends.
 #[derive(Debug)]
 struct StopPass(Arc<Stop>);
 
@@ -170,7 +170,7 @@ impl Pass for StopPass {
     }
 }
 
-/// A condition that is looked at until the question ends.
+/// A condition that is evaluated until the query ends.
 #[derive(Debug)]
 struct StopExpr {
     inner: Arc<dyn PhysicalExpr>,

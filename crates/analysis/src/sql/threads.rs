@@ -1,6 +1,6 @@
-//! The threads that questions are parsed, planned and answered on: apart from those that serve requests, so that a
-//! question that keeps its thread busy holds up other questions at most, and with stacks that hold the deepest query
-//! that is let through.
+//! The threads on which queries are parsed, planned and executed: separate from those that serve requests, so that a
+//! query that blocks its thread affects only other queries, and with stacks large enough for the deepest permitted
+//! query.
 
 use std::future::Future;
 use std::io;
@@ -16,8 +16,7 @@ use tokio::task::JoinHandle;
 /// build, with the largest frames, answers or refuses.
 const STACK_BYTES: usize = 64 << 20;
 
-/// One for the process, and never ended: connections to a database or a bucket that a question opened are used by
-/// others after it.
+/// One pool per process, never shut down: connections to a database or a bucket opened by a query are reused after it.
 static THREADS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
     Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, NonZeroUsize::get).max(2))
@@ -27,12 +26,12 @@ static THREADS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
         .build()
 });
 
-/// Works on a thread for questions.
+/// Runs a task on a query thread.
 pub(super) fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> io::Result<JoinHandle<T>> {
     threads().map(|threads| threads.spawn(work))
 }
 
-/// Computes on a thread for questions that does nothing else meanwhile.
+/// Runs a computation on a query thread of its own.
 pub(super) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     threads()?.spawn_blocking(work).await.map_err(io::Error::other)
 }

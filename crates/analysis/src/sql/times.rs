@@ -1,9 +1,9 @@
 //! Times of any year.
 //!
-//! Wherever the engine is not told otherwise it computes with nanoseconds, which reach from the year 1677 to 2262 only.
-//! A single record with a date before or after that made `date_trunc`, `to_char`, a comparison with a text or a cast
-//! fail for all others. Here the same functions compute in the unit of their argument, and what is written in a query
-//! is a time in microseconds, as in PostgreSQL: these reach further than any time of a record.
+//! By default, the engine computes with nanoseconds, which only cover the years 1677 to 2262. A single record with a
+//! date outside of this range made `date_trunc`, `to_char`, a comparison with a text or a cast fail for all others.
+//! Here the same functions compute in the unit of their argument, and time literals have microsecond precision, as in
+//! PostgreSQL, which covers all times of records.
 //!
 //! `to_timestamp_nanos` and `arrow_cast` still give nanoseconds, and refuse what is out of their reach.
 
@@ -203,7 +203,7 @@ impl ScalarUDFImpl for WideFunction {
     }
 }
 
-/// The kind of time that a value is taken for; none for what is none.
+/// The kind of time of a value; none if it is not a time.
 fn time_kind(kind: &DataType) -> Option<DataType> {
     match kind {
         DataType::Timestamp(_, _) | DataType::Time32(_) | DataType::Time64(_) => Some(kind.clone()),
@@ -343,7 +343,7 @@ fn truncated_second(second: i64, precision: Precision, zone: Option<Tz>) -> Opti
     let cut = precision.cut(utc.checked_add_offset(offset)?)?;
     match zone.from_local_datetime(&cut) {
         LocalResult::Single(time) => Some(time.timestamp()),
-        // An hour that the clocks tell twice: the one that the time itself lies in.
+        // An hour that occurs twice when clocks are set back: the one that contains the time.
         LocalResult::Ambiguous(first, second) => {
             Some(if first.offset().fix() == offset { first } else { second }.timestamp())
         }
@@ -396,7 +396,7 @@ fn binned(
     each(time, &kind, bin).map(Some)
 }
 
-/// The beginning of so many months, counted from an origin, in which a time lies. Unit: nanoseconds.
+/// The start of the interval of so many months, counted from an origin, that contains a time. Unit: nanoseconds.
 fn month_bin(ns: i128, origin_ns: i128, stride: i32) -> Option<i128> {
     let instant = |ns: i128| {
         let second = i64::try_from(ns.div_euclid(SECOND_NS.into())).ok()?;
@@ -410,7 +410,7 @@ fn month_bin(ns: i128, origin_ns: i128, stride: i32) -> Option<i128> {
     };
     let months = (month(time) - month(origin)).div_euclid(stride).checked_mul(stride)?;
     let mut bin = after(months)?;
-    // The origin may lie later in its month than the time does in its own.
+    // The origin may be later in its month than the time in its own.
     if bin > time {
         bin = after(months.checked_sub(stride)?)?;
     }
@@ -464,7 +464,7 @@ fn rescaled(value: i64, from: TimeUnit, to: TimeUnit) -> Result<i64> {
     value.checked_mul(from / to).ok_or_else(|| out_of_range("the time", value))
 }
 
-/// Reads texts as times; none when a format names zones in words, which the engine reads.
+/// Parses texts as times; none if a format contains the names of time zones, which the engine parses.
 fn texts_read(value: &ColumnarValue, formats: &[ColumnarValue], gives: TimeUnit) -> Result<Option<ColumnarValue>> {
     let rows = std::iter::once(value).chain(formats).find_map(|value| match value {
         ColumnarValue::Array(array) => Some(array.len()),
@@ -643,7 +643,7 @@ fn to_length(interval: &mut Expr) {
     *interval = INTERVAL_LENGTH.call(vec![whole]);
 }
 
-/// Takes a date that stands beside a time in a sum or difference for a time.
+/// Treats a date that is combined with a time in a sum or difference as a time.
 fn meets_date(left: &mut Expr, right: &mut Expr, schema: &DFSchema) -> bool {
     let (Ok(left_kind), Ok(right_kind)) = (left.get_type(schema), right.get_type(schema)) else { return false };
     let (date, zone) = match (left_kind, right_kind) {
@@ -655,8 +655,8 @@ fn meets_date(left: &mut Expr, right: &mut Expr, schema: &DFSchema) -> bool {
     true
 }
 
-/// `date_part` of a text, which the engine takes for a time in nanoseconds, and the seconds of a length of time, for which
-/// it counts nanoseconds: of 292 years there are too many.
+/// `date_part` of a text, which the engine treats as a time in nanoseconds, and the seconds of a duration, which it
+/// counts in nanoseconds: 292 years have too many.
 fn with_wide_part(mut call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
     let [Expr::Literal(part, _), time] = call.args.as_mut_slice() else {
         return Transformed::no(Expr::ScalarFunction(call));

@@ -1,9 +1,9 @@
 //! Rows with long texts, where a query makes more rows of them.
 //!
-//! What the engine hands on has so many rows, whatever they hold. A join gives a text of 1 MiB for each row that it fits
-//! to, and a window for each row that it answers: 8,192 copies at a time, which no operator counts. Here the rows are
-//! measured before such an operator gets them. Where a batch of the longest would take too much, the question is begun
-//! again with fewer rows at a time ([`WideRows`]), as long as nothing of its answer was given.
+//! The engine passes on batches with a fixed number of rows, whatever their size. A join repeats a text of 1 MiB for
+//! each matching row, and a window for each row: 8,192 copies at a time, which no operator counts. Here the rows are
+//! measured before such an operator receives them. If a batch of the longest rows would take too much memory, the query
+//! is restarted with smaller batches ([`WideRows`]), as long as it has not returned any rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

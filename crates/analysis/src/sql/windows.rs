@@ -1,9 +1,9 @@
 //! The memory of window functions, which the engine does not count.
 //!
-//! A window over whole partitions (`OVER ()`) keeps all its rows, puts them together, and makes all values at once; one
-//! that goes along with an order keeps the rows that it has not answered yet, and those that its frame looks back at. Here
-//! the input of each is counted as it passes, with what the values of the functions may take, before the window gets it.
-//! A function that gives texts may give the longest of them for each row, which the question is held to as in a join.
+//! A window over whole partitions (`OVER ()`) retains all its rows, concatenates them, and computes all values at once;
+//! an ordered one retains the rows whose values are pending and those in its frame. Here the input of each window is
+//! counted, together with the maximum size of the values of its functions, before the window receives it. A function
+//! that returns texts may return the longest of them for each row, which is limited as in a join.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,16 +29,16 @@ use futures::{StreamExt, TryStreamExt};
 use super::pass_through::{Pass, PassThroughExec};
 use super::wide_rows::{WidthLimit, bytes_of, longest_value};
 
-/// What a value takes while it is made, beside its bytes. Unit: bytes.
+/// Memory of a value while it is created, in addition to its bytes. Unit: bytes.
 const VALUE_BYTES: usize = size_of::<ScalarValue>();
 
-/// What a value takes in a column, beside its bytes. Unit: bytes.
+/// Memory of a value in a column, in addition to its bytes. Unit: bytes.
 const PLACE_BYTES: usize = 16;
 
 /// How often a window holds a row: as it came, and put together with others.
 const ROW_COPIES: usize = 2;
 
-/// A plan whose windows take the memory that they need from that of all questions.
+/// A plan whose windows take their memory from that of all queries.
 pub(super) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|plan| {
         let any = plan.as_any();
@@ -66,7 +66,7 @@ pub(super) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> 
 struct Function {
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     gives: Gives,
-    /// What one value takes while it is made, beside its bytes. Unit: bytes.
+    /// Memory of one value while it is created, in addition to its bytes. Unit: bytes.
     value_bytes: usize,
     /// How many rows before the one that is answered are kept; `usize::MAX`: all of them.
     look_back: usize,
@@ -293,7 +293,7 @@ impl Pass for InputPass {
     }
 }
 
-/// Counts the input of a window, and holds the memory for it until the window is gone.
+/// Counts the input of a window, and reserves memory for it until the window ends.
 struct Counter {
     need: Arc<Need>,
     passed: Passed,

@@ -1,4 +1,4 @@
-//! Works around faults of the engine, by a plan that says the same in other words.
+//! Workarounds for bugs of the engine, with equivalent plans.
 
 use std::sync::{Arc, LazyLock};
 
@@ -87,8 +87,8 @@ fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
     Ok(schema)
 }
 
-/// `count(*) FILTER (WHERE x)` also counts rows for which `x` is unknown (null): its accumulators look at the bit of each
-/// value and not whether there is one. `FILTER (WHERE x IS TRUE)` says the same and is never unknown. To be removed when
+/// `count(*) FILTER (WHERE x)` also counts rows for which `x` is unknown (null): its accumulators check the bit of each
+/// value but not its validity. `FILTER (WHERE x IS TRUE)` is equivalent and never unknown. To be removed when
 /// tests/sql/run passes without it.
 fn with_whole_filter(mut expr: Expr) -> Result<Transformed<Expr>> {
     let filter = match &mut expr {
@@ -101,9 +101,9 @@ fn with_whole_filter(mut expr: Expr) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(expr))
 }
 
-/// Of the texts that `array_agg` gathers, only where they stand is counted, not what they take, so that a question for
-/// all messages of an archive takes all memory that there is. Of texts that lie one after the other everything is
-/// counted. To be removed when what a function gathers counts as memory without it (`tests/sql.rs`).
+/// Of the texts collected by `array_agg`, only the views are counted, not the buffers, so that a query for all messages
+/// of an archive exhausts the memory. For contiguous texts, everything is counted. To be removed when the state of
+/// functions counts as memory without it (`tests/sql.rs`).
 fn with_counted_list(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::AggregateFunction(call) = &mut expr else { return Ok(Transformed::no(expr)) };
     match call.params.args.first_mut() {
@@ -115,9 +115,9 @@ fn with_counted_list(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Ex
     }
 }
 
-/// A time that lies between two instants is cut down to the earlier one before it is compared with a column of whole
-/// instants, so that `time < '….123456'` loses the record of .123. Here it takes the side that keeps what is said. To
-/// be removed when the tests of finer times pass without it (`tests/sql.rs`).
+/// A time between two instants is rounded down before it is compared with a column of whole instants, so that `time <
+/// '….123456'` loses the record of .123. Here it is rounded in the direction that preserves the meaning. To be removed
+/// when the tests of finer times pass without it (`tests/sql.rs`).
 fn with_whole_instants(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let changed = match &mut expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
@@ -163,7 +163,7 @@ fn with_whole_instants(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-/// The instants before and after a time that lies between them.
+/// The instants before and after a time between them.
 struct Around {
     earlier: Expr,
     later: Expr,
@@ -188,8 +188,8 @@ fn unless_unknown(time: &Expr, always: bool) -> Expr {
     if always { time.clone().is_not_null().or(unknown) } else { time.clone().is_null().and(unknown) }
 }
 
-/// What a fixed value lies between, when it is compared with a time that is always a whole instant; none for one that
-/// is an instant itself.
+/// The neighbouring instants of a constant that is compared with a time column of whole instants; none if it is an
+/// instant itself.
 fn instants_around(time: &Expr, value: &Expr, schema: &DFSchema) -> Option<Around> {
     if !value.column_refs().is_empty() || !is_whole_instant(time, schema) {
         return None;

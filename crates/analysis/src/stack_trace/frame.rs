@@ -3,8 +3,8 @@
 /// Packages whose frames are not the job's own: the platform, Talend's runtime, drivers and libraries. Sorted, and
 /// none begins with another.
 ///
-/// Source: the runtimes that jobs are built on, and the libraries and connectors that Talend's components bring
-/// along. `routines.` without `system` is the job's own: routines that its authors wrote.
+/// Source: the runtimes on which jobs are built, and the libraries and connectors of Talend's components. `routines.`
+/// without `system` is the job's own code: routines written by its authors.
 pub const FOREIGN_PREFIXES: &[&str] = &[
     "akka.",
     "ch.qos.logback.",
@@ -76,7 +76,7 @@ pub const FOREIGN_PREFIXES: &[&str] = &[
 pub struct Frame<'a> {
     /// Class and method, as in `demo.orders_0_1.orders.tDBInput_1Process`, without the module.
     pub method: &'a str,
-    /// What stands in brackets: file and line, `Native Method`, `Unknown Source`.
+    /// The text in brackets: file and line, `Native Method`, `Unknown Source`.
     pub location: &'a str,
 }
 

@@ -13,7 +13,7 @@ use crate::{Occurrences, Rest, StableId};
 /// Most groups that are counted; a job with more different causes has another problem.
 pub const GROUPS_MAX: usize = 500;
 
-/// Most frames of the job's own code that tell one cause from another.
+/// Maximum number of frames of the job's own code that identify a cause.
 pub const OWN_FRAMES_MAX: usize = 3;
 
 /// Most characters of the message in a title.
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// A failure of a job: its version, a line of its code, and what the database said.
+    /// A failure of a job: its version, a line of its code, and the message of the database.
     fn failure(version: &str, line: u32, said: &str) -> String {
         format!(
             "Exception in component tDBOutput_1 (orders)\n\

@@ -16,7 +16,7 @@
 use super::frame::Frame;
 use super::trace::{StackTrace, Thrown};
 
-/// Lines of a message that are looked at.
+/// Maximum number of lines of a message that are considered.
 const LINES_MAX: usize = 5_000;
 
 /// Frames and exceptions that are kept: a stack that overflowed has 1,024 frames.

@@ -1,4 +1,4 @@
-//! A stack trace as it stands in a message.
+//! A stack trace in a message.
 
 use super::frame::Frame;
 

@@ -1,8 +1,8 @@
 //! What failed first in a log, what it was caused by, and what failed after it.
 //!
-//! The first record that is an error or worse is where to look. If it carries a stack trace, its exceptions are told
-//! from the outermost to the root. Then come the errors of other kinds that followed, each when it came first; and the
-//! last warnings before the error, which often say why.
+//! The first record with severity ERROR or worse is where to look. If it has a stack trace, its exceptions are listed
+//! from the outermost to the root. They are followed by later errors of other kinds, each at its first occurrence, and
+//! the last warnings before the error, which often contain the reason.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -14,13 +14,13 @@ use crate::StableId;
 use crate::mask::masked;
 use crate::stack_trace::{StackTrace, Thrown};
 
-/// Most errors of other kinds that are told after the first.
+/// Maximum number of later errors of other kinds.
 pub(crate) const CONSEQUENCES_MAX: usize = 12;
 
-/// Most warnings that are told before the first error.
+/// Maximum number of warnings before the first error.
 pub(crate) const WARNINGS_MAX: usize = 3;
 
-/// Most exceptions of a stack trace that are told: the outermost, and those nearest to the root.
+/// Maximum number of exceptions of a stack trace: the outermost, and those nearest to the root.
 const CAUSES_MAX: usize = 10;
 
 /// Most characters of the message of an exception.
@@ -113,7 +113,7 @@ impl FailureWatch {
         let event = Event::of(record, severity);
         match &mut self.failure {
             None => self.failure = Some(Failure::of(record, event, self.warnings.drain(..).map(|(_, event)| event))),
-            // Kinds without number cannot be told apart in bounded memory: the last record stands for them.
+            // An unlimited number of kinds cannot be distinguished in bounded memory: the last record represents them.
             Some(failure) if is_full => return failure.last = Some(event),
             Some(failure) => failure.consequences.push(event),
         }

@@ -1,4 +1,4 @@
-//! Where a log stood still: the longest stretches without a record, and what was said before and after.
+//! Gaps in a log: the longest periods without a record, and the records before and after.
 
 use std::cmp::Reverse;
 

@@ -34,7 +34,7 @@ pub async fn make_summaries(store: &Store, stop: CancellationToken) {
     }
 }
 
-/// Makes every summary that is due, those of an older version too; tells how many.
+/// Creates every summary that is due, including those of an older version; returns their number.
 pub async fn summarize_all(store: &Store) -> Result<u64> {
     store.summaries().invalidate_older(SUMMARY_VERSION).await?;
     let mut made = 0;
@@ -53,19 +53,19 @@ async fn outdate(store: &Store) -> bool {
             debug!(runs = outdated, "recomputing summaries of an older version");
             true
         }
-        // Whatever is wrong with the catalog is told by the look that follows.
+        // Problems of the catalog are reported by the next attempt.
         Err(_) => false,
     }
 }
 
-/// Makes some of the summaries that are due; tells how many, none when none is due.
+/// Creates some of the summaries that are due; returns their number, 0 if none is due.
 pub async fn summarize_due(store: &Store) -> Result<Option<u64>> {
     let due = store.summaries().claim_due(SUMMARY_VERSION).await?;
     if due.is_empty() {
         return Ok(None);
     }
     let store = store.clone();
-    // What has been begun is finished, whoever waits for it.
+    // A summary in progress is completed even if the caller is dropped.
     tokio::spawn(async move { summarize(&store, &due).await }).await.map_err(Error::from)?.map(Some)
 }
 

@@ -1,10 +1,10 @@
-//! What is kept of a run's log: everything that reports tell of it, found in one pass when the log is sealed.
+//! The summary of a log: everything required for reports, computed in one pass when the log is sealed.
 //!
 //! ```text
 //! records ▸ Summarizer (failure, timeline, gaps, outliers, patterns, stack traces) ▸ RunSummary ▸ kept by the store
 //! ```
 //!
-//! [`Summary`] is its small sister, for whoever reads a log anyway and wants a few figures of it.
+//! [`Summary`] is a smaller variant, for code that reads a log anyway and needs a few statistics.
 
 mod failure;
 mod gaps;

@@ -1,5 +1,6 @@
-//! Records that are dated far away from the others of their log: by a clock that was not set (1970), or one that is
-//! centuries ahead. They are told apart, so that one of them does not make a timeline of two bars and a gap of decades.
+//! Records dated far away from the others of their log: by a clock that was not set (1970), or one that is centuries
+//! ahead. They are reported separately, so that a single one does not reduce a timeline to two bars and cause a gap of
+//! decades.
 
 use runlog_model::{Record, Severity, Timestamp};
 use runlog_store::limits::RECORD_OUTLIER_GAP_MS;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::gaps::{Gaps, SlowGap};
 use super::timeline::{Timeline, TimelineBuilder};
 
-/// Most groups of outliers that are told apart; further ones are counted with the last.
+/// Maximum number of groups of outliers; further ones are counted with the last.
 pub(crate) const OUTLIERS_MAX: usize = 10;
 
 /// Records that are dated more than a year away from the others.
@@ -23,10 +24,10 @@ pub struct Outlier {
     pub records: u64,
 }
 
-/// What is told of a log over time: of the records that belong together, and of those that are far away from them.
+/// The distribution of a log over time, for the main group of records and for outliers.
 #[derive(Debug, Default)]
 pub(crate) struct OverTime {
-    /// The most records that belong together, of those that are complete.
+    /// The largest group among the complete ones.
     most: Option<Cluster>,
     /// Those that the latest record belongs to.
     current: Option<Cluster>,

@@ -1,7 +1,7 @@
-//! The summary of a run's log: everything that reports tell of it, gathered in one pass, in bounded memory.
+//! The summary of a run's log: everything required for reports, computed in one pass, in bounded memory.
 //!
-//! It is made once a log is sealed, and kept with the run, so that what is new in a run, gone since, or ten times as
-//! often costs a lookup of two summaries, however long their logs are.
+//! It is created once a log is sealed, and stored with the run, so that what is new in a run, gone, or ten times as
+//! frequent can be computed from two summaries, however long their logs are.
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::{ProblemKind, Record, Severity, Timestamp};

@@ -1,4 +1,4 @@
-//! How much a log says, and how severe it is, over time: some hundred equal stretches, whatever the length of the run.
+//! Volume and severity of a log over time: some hundred equal intervals, whatever the length of the run.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use runlog_model::record::SeverityCounts;
 use runlog_model::{Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Most stretches of a timeline.
+/// Maximum number of intervals of a timeline.
 pub const STRETCHES_MAX: usize = 240;
 
-/// Lengths of a stretch, each a multiple of the one before. Unit: milliseconds.
+/// Lengths of an interval, each a multiple of the previous one. Unit: milliseconds.
 const LENGTHS_MS: [i64; 19] = [
     100,
     500,
@@ -52,13 +52,13 @@ pub struct Stretch {
     pub severities: SeverityCounts,
 }
 
-/// A timeline in the making: it begins with the shortest stretches, and joins them when they become too many. The
+/// A timeline under construction: it starts with the shortest intervals, and joins them when there are too many. The
 /// result does not depend on the order of records.
 #[derive(Debug, Default)]
 pub(crate) struct TimelineBuilder {
     length: usize,
     stretches: BTreeMap<i64, SeverityCounts>,
-    /// The place of the record that came last, and what is not yet counted in its stretch: records come in order, mostly.
+    /// The interval of the last record, and the counts not yet added to it: most records are in order.
     latest: Option<(i64, SeverityCounts)>,
 }
 

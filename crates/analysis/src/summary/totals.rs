@@ -1,4 +1,4 @@
-//! A log in a few figures, gathered record by record in constant memory.
+//! The statistics of a log, computed record by record in constant memory.
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::{Record, Severity, Timestamp};

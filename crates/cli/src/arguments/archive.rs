@@ -67,7 +67,7 @@ impl OpenArgs {
     }
 }
 
-/// The folder in which an archive should lie, as seen from the root, when none is there.
+/// The absolute path of the folder that should contain an archive but does not.
 pub(crate) fn folder_without_archive(settings: &StoreSettings) -> Option<PathBuf> {
     let folder = &settings.data_folder;
     let is_there = settings.catalog.is_some() || folder.join("catalog.sqlite").exists();

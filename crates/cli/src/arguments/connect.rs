@@ -38,7 +38,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
     pace: Option<PaceSetting>,
     /// How many times to retry a request that was throttled or failed with a server or connection error; unless this is
-    /// 0, retries go on for at least a minute
+    /// 0, retries continue for at least a minute
     #[arg(long, env = "RUNLOG_RETRIES", value_name = "COUNT", default_value_t = 6)]
     retries: u32,
     /// Additional host to accept downloads from; can be repeated

@@ -15,7 +15,7 @@ pub(crate) struct LogArgs {
     log_filter: String,
 }
 
-/// The filter as it stands, when it is one.
+/// The filter, if it is valid.
 fn log_filter(text: &str) -> Result<String, String> {
     match EnvFilter::try_new(text) {
         Ok(_) => Ok(text.to_owned()),

@@ -15,6 +15,7 @@ use crate::settings::{Needs, Opened, Scheduled, SettingsArgs};
 Examples:
   runlog plan --from 2026-10-01T00:00:00Z         estimate how long it would take
   runlog backfill --from 2026-10-01T00:00:00Z
+
 If interrupted, run the same command again: runs that have landed are not fetched again.")]
 pub(crate) struct BackfillArgs {
     /// Runs at or after this time, such as 2026-10-01T00:00:00Z
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome 
                     note(format!("{name}: {} runs skipped because their IDs are not UUIDs", count(found.unreadable)));
                 }
             }
-            // What could be listed is brought in all the same.
+            // Runs that could be listed are fetched even if the list is incomplete.
             Err(error) => {
                 problem.get_or_insert(Failure::from(error).while_doing(format!("upstream {name}")));
             }

@@ -21,22 +21,23 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{BAD, GOOD, count, duration, result_json, result_line, styled};
 use crate::system::{SystemClock, SystemRandom};
 
-/// How long after one look for the records the next one comes.
+/// The interval between two polls for the records.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Starts a run of a task reserved for this purpose, pushes known records, ends the run, and fetches its log as any client
-would: from the same service, or from the one given with --through, which collects from it. A record that does not
+Starts a run of a task reserved for this purpose, pushes known records, ends the run, and fetches its log as any client \
+would: from the same service, or from the one given with --through, which collects from it. A record that does not \
 arrive is missing, a record that arrives again is a duplicate, and a log that takes longer than --late is late.
 
 Examples:
   runlog canary --task 57f64991e4b0b689a64feed2 --once
-  runlog canary --task 57f64991e4b0b689a64feed2 --every 5m --metrics-file /var/lib/node_exporter/runlog.prom
+  runlog canary --task 57f64991e4b0b689a64feed2 --every 5m \\
+      --metrics-file /var/lib/node_exporter/runlog.prom
   RUNLOG_THROUGH_TOKEN=… runlog canary --task 57f64991e4b0b689a64feed2 \\
       --through https://archive.example.com --late 7m --within 20m
 
-Exit codes of --once: 0 all records arrived, 6 records are missing or duplicated, 5 the log was late or did not arrive
+Exit codes of --once: 0 all records arrived, 6 records are missing or duplicated, 5 the log was late or did not arrive \
 in time")]
 pub(crate) struct CanaryArgs {
     /// ID of the task reserved for canary runs
@@ -78,10 +79,10 @@ struct Finding {
     sent: u64,
     missing: u64,
     duplicates: u64,
-    /// Records that nobody sent.
+    /// Records that were not sent.
     strange: u64,
     is_late: bool,
-    /// From the end of the run until its log was there, or was given up.
+    /// From the end of the run until its log was there, or the canary gave up.
     took_ms: i64,
 }
 
@@ -150,7 +151,7 @@ async fn sing(args: &CanaryArgs, client: &Client, through: &Client) -> Outcome<F
     let body = Bytes::from(zstd::encode_all(log.as_slice(), 1)?);
     let batch = PushBatch { id: &mark, body, encoding: ContentEncoding::Zstd, skips_bad_lines: false };
     let pushed = client.push_records(run_id, batch, None).await;
-    // A run whose records did not arrive has ended as well, and must not look as if it went on.
+    // A run whose records did not arrive has ended as well, and must not look active.
     let status = if pushed.is_ok() { RunStatus::Successful } else { RunStatus::Failed };
     let finished = client.finish_run(run_id, &FinishRun::with_status(status)).await;
     pushed?;

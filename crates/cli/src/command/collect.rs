@@ -20,8 +20,8 @@ use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Lists the runs of every upstream, follows each run until it has ended and its log has settled, and stores its log in the
-archive: each record exactly once. A log counts as landed only when the upstream reports the same number of records. If
+Lists the runs of every upstream, follows each run until it has ended and its log has settled, and stores its log in the \
+archive: each record exactly once. A log counts as landed only when the upstream reports the same number of records. If \
 interrupted or killed, run the same command again to resume. Any number of collectors can share an archive on PostgreSQL.
 
 Examples:
@@ -30,7 +30,7 @@ Examples:
   runlog collect --once                    collect once, for cron
   runlog collect                           collect continuously, on the schedule in the settings
 
-Exit codes of --once: 0 everything that was due has landed, 5 an upstream or the archive is unavailable (try again
+Exit codes of --once: 0 everything that was due has landed, 5 an upstream or the archive is unavailable (try again \
 later), 6 some logs are incomplete or failed; they are retried, and `runlog status` lists them")]
 pub(crate) struct CollectArgs {
     /// List runs once, fetch what is due, and exit

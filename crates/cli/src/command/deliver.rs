@@ -17,8 +17,8 @@ use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Delivers the logs of runs that have ended and settled to the sinks in the settings. `runlog collect` does so too; use
-this command on a separate machine, from cron, or to retry. If interrupted or killed, run it again to resume. Any number
+Delivers the logs of runs that have ended and settled to the sinks in the settings. `runlog collect` does so too; use \
+this command on a separate machine, from cron, or to retry. If interrupted or killed, run it again to resume. Any number \
 of processes can share an archive on PostgreSQL.
 
 Examples:
@@ -27,7 +27,7 @@ Examples:
                                          send again what elastic refused or could not accept
   runlog deliver --history --once        select runs again after the filters of a sink were changed
 
-Exit codes of --once: 0 everything that was due is delivered, 5 a sink is unavailable (try again later), 6 some records
+Exit codes of --once: 0 everything that was due is delivered, 5 a sink is unavailable (try again later), 6 some records \
 or runs were refused permanently; `runlog status` lists them")]
 pub(crate) struct DeliverArgs {
     /// Deliver what is due, and exit

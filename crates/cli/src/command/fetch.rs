@@ -17,8 +17,8 @@ use crate::render::terminal::{self, BAD, GOOD, note, styled_note};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Waits until the run has ended and its log has settled, requests the log page by page, joins the pages so that each
-record appears exactly as often as it was logged, compares the number of records with the service's count, and only then
+Waits until the run has ended and its log has settled, requests the log page by page, joins the pages so that each \
+record appears exactly as often as it was logged, compares the number of records with the service's count, and only then \
 moves the file to its final name. If interrupted, run the same command again to resume.
 
 Examples:
@@ -28,8 +28,8 @@ Examples:
   runlog fetch 6c0e5a34-… -o - | jq -r 'select(.severity == \"ERROR\").logMessage'
   runlog fetch 6c0e5a34-… --from 2026-11-01T07:00:00Z --to 2026-11-01T08:00:00Z
 
-Exit codes: 0 complete, 1 local failure (a full disk, a folder that is not writable), 2 wrong usage, 3 invalid
-credentials or missing rights, 4 no such run, 5 service unavailable (try again later), 6 incomplete, 7 service violated
+Exit codes: 0 complete, 1 local failure (a full disk, a folder that is not writable), 2 wrong usage, 3 invalid \
+credentials or missing rights, 4 no such run, 5 service unavailable (try again later), 6 incomplete, 7 service violated \
 its contract or download refused, 130 interrupted")]
 pub(crate) struct FetchArgs {
     /// ID of the run (task execution ID)
@@ -241,7 +241,7 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
 mod tests {
     use super::*;
 
-    /// The advice stood in the error itself, and so beside runs that were collected, where there is no such flag.
+    /// The advice was in the error itself, and therefore also shown for collected runs, where there is no such option.
     #[test]
     fn who_fetches_a_log_that_is_not_whole_is_told_how_to_take_it_as_it_is() {
         let incomplete = FetchError::Incomplete { expected: 7, got: 5 };

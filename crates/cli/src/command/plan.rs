@@ -37,7 +37,7 @@ pub(crate) async fn run(args: PlanArgs) -> Outcome {
         let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
         let runs = collector.count(range).await?;
         let figures = store.collection().metrics(&name).await?;
-        // Each further page is asked for, and asked for its status.
+        // Each further page takes a request for the page and one for its status.
         let pages = if figures.landed == 0 { 1.0 } else { (figures.pages as f64 / figures.landed as f64).max(1.0) };
         let requests = runs * REQUESTS_OF_RUN + (runs as f64 * (pages - 1.0) * 2.0) as u64 + runs.div_ceil(100);
         let pace = match pace {

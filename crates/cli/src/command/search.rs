@@ -18,8 +18,8 @@ const PAGE_MAX: u64 = 200;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog search timeout                               the newest 50 records that contain it, in any case
-  runlog search '\"connection refused\" -retrying'      this phrase, without records that contain retrying
+  runlog search timeout                             the newest 50 records that contain it
+  runlog search '\"connection refused\" -retrying'    the phrase, without the other word
   runlog search --severity error,fatal --task TASK_ID --from 2026-11-24T00:00:00Z -n 500
   runlog search orders --json | jq .logMessage")]
 pub(crate) struct SearchArgs {

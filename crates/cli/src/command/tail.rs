@@ -67,7 +67,8 @@ async fn newest_page(client: &Client, run: RunId) -> Outcome<(LivePage, u64)> {
         if at_last < LIVE_PAGE_MAX {
             return Ok((page, at_last));
         }
-        // More may stand at this instant than a page holds: an answer of which it is still the newest counts them.
+        // There may be more records with this time than a page holds: a response in which it is still the newest counts
+        // them.
         if range.start == last {
             let at_last = page.filtered.unwrap_or(at_last);
             return Ok((page, at_last));
@@ -80,7 +81,7 @@ async fn newest_page(client: &Client, run: RunId) -> Outcome<(LivePage, u64)> {
 async fn newest(client: &Client, run: RunId, mut records: Vec<Record>, count: u64) -> Outcome<Vec<Record>> {
     let mut is_whole = (records.len() as u64) < LIVE_PAGE_MAX;
     while !is_whole && (records.len() as u64) < count {
-        // Older ones are asked for by time: positions in the whole log move while records arrive.
+        // Older ones are requested by time: positions in the log shift while records arrive.
         let query = LiveQuery {
             range: TimeRange { start: None, end: records.last().map(|record| record.time) },
             order: RecordOrder::Desc,
@@ -118,7 +119,7 @@ impl Tail {
     async fn follow(&mut self, client: &Client, every: Duration) -> Outcome {
         let mut late = 0;
         loop {
-            // Asked before the records, so that a run found final has no records after the last look.
+            // Requested before the records, so that a run found final has no records after the last poll.
             let is_final = client.execution(self.run).await?.is_final();
             late += self.catch_up(client).await?;
             if is_final {
@@ -137,7 +138,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Shows what is newer than what was shown; tells how many records came that are older.
+    /// Prints records newer than those printed before; returns the number of older records that arrived.
     async fn catch_up(&mut self, client: &Client) -> Outcome<u64> {
         let mut shown = 0;
         loop {

@@ -9,7 +9,7 @@ use super::progress::Bar;
 use super::screen::Stream;
 use super::terminal::{BAD, count, note, styled_note};
 
-/// Shows on a terminal how far the collectors are, and tells in a pipe only what matters.
+/// Shows the progress of collectors on a terminal, and only important events in a pipe.
 pub(crate) struct CollectBar {
     bar: Bar,
     landed: AtomicU64,

@@ -18,7 +18,7 @@ pub(crate) enum Block {
     Line(Vec<Span>),
     /// Lines that belong together, each at its depth.
     List(Vec<(usize, Vec<Span>)>),
-    /// A table; the numbers of the columns that stand to the right.
+    /// A table; the indices of right-aligned columns.
     Table { head: Vec<&'static str>, right: Vec<usize>, rows: Vec<Vec<Span>> },
     /// Volume and severity over time.
     Timeline(Timeline),
@@ -28,7 +28,7 @@ pub(crate) enum Block {
     Strip(Vec<Mark>),
 }
 
-/// A stretch of text with its tone.
+/// A text with its tone.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     pub(crate) text: String,

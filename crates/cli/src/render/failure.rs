@@ -1,4 +1,4 @@
-//! A failure, as it is shown to people.
+//! Output of a failure.
 
 use super::screen::Stream;
 use super::terminal;

@@ -9,7 +9,7 @@ use runlog_model::printable::printable;
 use super::document::{Block, Document, Span, Tone};
 use super::plot;
 
-/// The look of a page. Colours keep a contrast of 4.5 to 1 in both schemes.
+/// The style of a page. Colours have a contrast of 4.5 to 1 in both schemes.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--back:#fff;--fore:#1c1e21;--faint:#5c6370;--line:#d9dce1;--good:#1a7f37;--warning:#8a5a00;\
 --bad:#c4231c;--other:#8a929e;--info:#4878b0;--debug:#a9b4c2}\
@@ -90,7 +90,7 @@ fn all_of(spans: &[Span]) -> Markup {
     html! { @for span in spans { (span_of(span)) } }
 }
 
-/// A text that is written from the right must not move what stands beside it, hence `bdi`.
+/// Right-to-left text must not affect the surrounding text, hence `bdi`.
 fn span_of(span: &Span) -> Markup {
     let class = match span.tone {
         Tone::Plain => None,

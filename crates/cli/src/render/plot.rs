@@ -23,7 +23,7 @@ const LAYERS: [(&[Severity], &str, &str); 5] = [
     (&[Severity::Other], "fill-faint", "other"),
 ];
 
-/// Volume and severity over time, one stacked bar a stretch.
+/// Volume and severity over time, one stacked bar per interval.
 pub(super) fn timeline(timeline: &Timeline) -> Markup {
     let Some((first, last)) = timeline.stretches.first().zip(timeline.stretches.last()) else { return html!() };
     let span_ms = (last.start.millis_since(first.start) + timeline.stretch_ms) as f64;

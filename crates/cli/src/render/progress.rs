@@ -9,7 +9,7 @@ use runlog_model::printable::printable_line;
 
 use super::terminal;
 
-/// A bar on standard error that is gone when its work is.
+/// A progress bar on standard error that disappears when its work is done.
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
@@ -18,7 +18,7 @@ impl Bar {
         Self::with_template(&format!("{{spinner}} {doing}: {{human_pos}} {unit}, {{per_sec}}, {{elapsed}}"))
     }
 
-    /// Tells in words what is being done.
+    /// Shows a message about the current work.
     pub(crate) fn telling() -> Self {
         Self::with_template("{spinner} {msg} ({elapsed})")
     }
@@ -66,7 +66,7 @@ impl FetchBar {
         Self { bar: Bar::telling(), pages_requested: zero(), pages_done: zero(), records: zero(), bytes: zero() }
     }
 
-    /// Takes the bar away, so that what is written next stands alone.
+    /// Removes the bar, so that the following output is separate.
     pub(crate) fn clear(&self) {
         self.bar.0.finish_and_clear();
     }

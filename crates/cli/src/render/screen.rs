@@ -18,12 +18,12 @@ use runlog_model::printable::{Escaped, is_control, printable, printable_line};
 pub(crate) enum Stream {
     /// Standard output: results.
     Result,
-    /// Standard error: all that is told beside them.
+    /// Standard error: everything else.
     Note,
 }
 
 impl Stream {
-    /// True when people look at it.
+    /// True if it is a terminal.
     pub(crate) fn is_terminal(self) -> bool {
         match self {
             Self::Result => io::stdout().is_terminal(),
@@ -95,7 +95,7 @@ struct Terminal {
 }
 
 impl<W: Write> Screen<W> {
-    /// Writes what people look at.
+    /// Writes to a terminal.
     pub(crate) fn of_terminal(out: W, has_colours: bool) -> Self {
         Self { out, terminal: Some(Terminal { has_colours, ..Terminal::default() }) }
     }
@@ -141,7 +141,7 @@ impl<W: Write> Write for Screen<W> {
 }
 
 impl Terminal {
-    /// What a terminal is given for these bytes; what could go on in the next ones is kept back unless `is_end`.
+    /// The output for these bytes; an incomplete sequence at the end is retained unless `is_end`.
     fn shown(&mut self, bytes: &[u8], is_end: bool) -> String {
         let all = [std::mem::take(&mut self.begun).as_slice(), bytes].concat();
         let mut shown = String::with_capacity(all.len() + 16);
@@ -173,7 +173,7 @@ impl Terminal {
         shown
     }
 
-    /// Adds a text, and tells how many bytes at its end may be the beginning of a style.
+    /// Appends a text, and returns how many bytes at its end may be the start of a style.
     fn put(&mut self, text: &str, is_end: bool, shown: &mut String) -> usize {
         let mut rest = text;
         while let Some(at) = rest.find(|letter| is_control(letter) && !matches!(letter, '\n' | '\t')) {
@@ -220,7 +220,7 @@ impl<W: Write> Write for EventLine<W> {
     }
 }
 
-/// What stands at the beginning of some bytes.
+/// The content at the start of some bytes.
 enum StyleAt {
     /// A style of this program, of so many bytes.
     Whole(usize),

@@ -1,5 +1,5 @@
-//! What people see: tables, colours, and figures they can read. Results go to standard output, the rest to standard
-//! error. Colours are left out where `NO_COLOR` says so or where the output is not a terminal.
+//! Output for users: tables, colours, and readable numbers. Results go to standard output, everything else to standard
+//! error. Colours are omitted if `NO_COLOR` is set or the output is not a terminal.
 
 use std::io::{self, Write};
 
@@ -15,10 +15,10 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 /// For what a reader may skip.
 pub(crate) const FAINT: Style = Style::new().dimmed();
-/// For what to look at first.
+/// For the most important things.
 pub(crate) const STRONG: Style = Style::new().bold();
 
-/// Writes a line of the result to standard output. A reader that has gone (`| head`) ends the program in peace.
+/// Writes a line of the result to standard output. A closed pipe (`| head`) ends the program without an error.
 pub(crate) fn result_line(line: impl AsRef<str>) -> io::Result<()> {
     let mut out = Stream::Result.screen();
     out.write_all([line.as_ref(), "\n"].concat().as_bytes())?;
@@ -30,9 +30,9 @@ pub(crate) fn result_json(value: &impl Serialize) -> io::Result<()> {
     result_line(serde_json::to_string(value)?)
 }
 
-/// Tells the user something beside the result, on standard error.
+/// Writes a message for the user to standard error.
 pub(crate) fn note(text: impl AsRef<str>) {
-    // There is nobody left to tell when standard error is closed.
+    // Errors are ignored: standard error may be closed.
     let mut out = Stream::Note.screen();
     let _ = out.write_all([text.as_ref(), "\n"].concat().as_bytes()).and_then(|()| out.finish());
 }

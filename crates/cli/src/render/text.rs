@@ -42,7 +42,7 @@ fn lines_of(block: &Block) -> Vec<String> {
     }
 }
 
-/// Columns by the width of their text: what colours it takes no room.
+/// Aligns columns by the width of their text, not counting colour sequences.
 fn lines_of_table(head: &[&str], right: &[usize], rows: &[Vec<Span>]) -> Vec<String> {
     let head: Vec<Span> = head.iter().map(|name| plain(name.to_uppercase())).collect();
     let width_of = |column: usize| {

@@ -1,4 +1,4 @@
-//! `[[alert]]` and `[alerts]`: of what somebody is told, and where.
+//! `[[alert]]` and `[alerts]`: events to report, and their destinations.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ pub(super) struct AlertSettings {
     mail: Vec<String>,
 }
 
-/// What is wrong with the rules, as far as that can be told without trying them.
+/// Errors of the rules, as far as they can be detected without trying them.
 pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<(), String> {
     for (index, rule) in rules.iter().enumerate() {
         let name = &rule.name.0;
@@ -83,7 +83,7 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
             return Err(format!("alert {name:?} has a secret but no webhook to sign"));
         }
         if rule.headers.is_some() && rule.webhook.is_none() {
-            return Err(format!("alert {name:?} has headers and no webhook that they would be sent to"));
+            return Err(format!("alert {name:?} has headers but no webhook to send them to"));
         }
         if !rule.mail.is_empty() && alerts.mail.is_none() {
             return Err(format!("alert {name:?} sends mail: set server and from in [alerts.mail]"));

@@ -86,7 +86,7 @@ impl Settings {
         alert::alerts(&self.alerts, &self.alert_rules, store)
     }
 
-    /// Where the archive lies; flags and variables win.
+    /// The location of the archive; options and environment variables take precedence.
     pub(crate) fn archive(
         &self,
         data: Option<&Path>,
@@ -120,7 +120,7 @@ impl Settings {
         Ok(StoreSettings { catalog, objects, settle_ms: settle.unwrap_or(usual.settle_ms), ..usual })
     }
 
-    /// The upstreams, ready to be asked.
+    /// The upstreams, ready for requests.
     pub(crate) fn upstreams(&self, data: &Path) -> Outcome<Vec<Scheduled>> {
         let work = self.archive.work.clone().unwrap_or_else(|| data.join("collecting"));
         let process = SystemRandom.uuid().to_string();
@@ -131,7 +131,7 @@ impl Settings {
                 let url = &one.upstream.client.settings().base_url;
                 (url.host_str().map(str::to_owned), url.port_or_known_default())
             };
-            // One pace for all that is asked of a host.
+            // One rate limit for all requests to a host.
             if let Some(other) = scheduled.iter().find(|other| host_of(other) == host_of(&one)) {
                 one.upstream.client = one.upstream.client.sharing_rate_limit_with(&other.upstream.client);
             }
@@ -155,7 +155,7 @@ impl Settings {
         !self.sinks.is_empty()
     }
 
-    /// True when somebody is told of something.
+    /// True if there are alert rules.
     pub(crate) fn has_alerts(&self) -> bool {
         !self.alert_rules.is_empty()
     }
@@ -197,7 +197,7 @@ mod tests {
             .map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")).unwrap_or(line))
             .map(|line| format!("{line}\n"))
             .collect();
-        // With everything that stands as a comment, there are too many ways to say some things; each is known.
+        // With every commented setting enabled, some things are specified in several ways, and all settings are known.
         for (table, parent) in [
             ("archive", "[archive]"),
             ("upstream", "[[upstream]]"),

@@ -1,6 +1,6 @@
 //! The settings file, `runlog.toml`: what is collected from where, and where it goes.
 //!
-//! Secrets do not stand in it: they come from a variable, a file or a command.
+//! Secrets are not part of it: they come from an environment variable, a file or a command.
 
 mod alert;
 mod file;

@@ -11,7 +11,7 @@ use super::upstream::Scheduled;
 use crate::arguments::archive::{PlaceArgs, open_or_make};
 use crate::exit::{Exit, Failure, Outcome};
 
-/// Which settings, and where the archive lies when they do not say.
+/// The settings file, and the location of the archive if the settings do not specify it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SettingsArgs {
     /// Settings file
@@ -30,7 +30,7 @@ pub(crate) struct SettingsArgs {
 /// What the settings name, opened.
 pub(crate) struct Opened {
     pub(crate) store: Store,
-    /// Where the archive lies, for people.
+    /// The location of the archive, for messages.
     pub(crate) place: String,
     pub(crate) upstreams: Vec<Scheduled>,
     pub(crate) sinks: Vec<SinkConfig>,
@@ -42,7 +42,7 @@ pub(crate) struct Opened {
 pub(crate) enum Needs {
     /// Something to collect from.
     Upstreams,
-    /// Something to collect from, or somebody to tell.
+    /// An upstream or an alert.
     UpstreamsOrAlerts,
     /// Whatever settings may name besides the archive.
     Something,

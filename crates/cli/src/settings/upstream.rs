@@ -17,7 +17,7 @@ use super::values::{Pace, Schedule};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::{SystemClock, SystemRandom};
 
-/// Requests that a run with one page takes: to ask for it, for its status, and for its count.
+/// Number of requests for a run with one page: for the page, for its status, and for the record count.
 pub(crate) const REQUESTS_OF_RUN: u64 = 3;
 
 /// One upstream.

@@ -1,4 +1,4 @@
-//! Administration of a Runlog: places, people, tokens and rights.
+//! Administration of a Runlog: workspaces, accounts, tokens and rights.
 
 use http::Method;
 use runlog_model::WorkspaceId;

@@ -18,13 +18,13 @@ pub struct Execution {
     pub status: Option<RunStatus>,
     /// The service's own word.
     pub status_text: String,
-    /// When it was asked for.
+    /// When it was triggered.
     pub triggered_at: Option<Timestamp>,
     /// When it began.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// Everything that the service said.
+    /// All fields that the service sent.
     pub raw: Value,
 }
 
@@ -44,9 +44,9 @@ pub enum ExecutionScope {
 /// Which runs are wanted. Source: the query of the list of executions.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutionFilter {
-    /// Runs that were going on at this time or later.
+    /// Runs that were active at or after this time.
     pub from: Option<Timestamp>,
-    /// Runs that were going on at this time or earlier.
+    /// Runs that were active at or before this time.
     pub to: Option<Timestamp>,
     /// Runs of so many days up to now; wins over the two above.
     pub last_days: Option<u32>,
@@ -65,11 +65,11 @@ pub struct ExecutionFilter {
 pub struct ExecutionList {
     /// The runs, newest first.
     pub items: Vec<Execution>,
-    /// Runs of the whole list, as far as the service tells.
+    /// Number of runs in the whole list, if the service reports it.
     pub total: u64,
 }
 
-/// Which records a live page is asked for.
+/// Which records of a live page to request.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveQuery {
     /// The range of time.
@@ -89,7 +89,7 @@ pub struct LivePage {
     pub records: Vec<Record>,
     /// Records of the run.
     pub total: u64,
-    /// Records of the run in the asked range, where the service tells.
+    /// Number of records of the run in the requested range, if the service reports it.
     pub filtered: Option<u64>,
 }
 
@@ -106,7 +106,7 @@ impl Execution {
         Self { status, status_text, triggered_at, started_at, finished_at, raw }
     }
 
-    /// True when the run changes no more. A run of an unknown status is taken to be running, unless it has ended.
+    /// True if the run does not change any more. A run with an unknown status counts as running, unless it has ended.
     pub fn is_final(&self) -> bool {
         self.status.map_or(self.finished_at.is_some(), RunStatus::is_final)
     }
@@ -135,8 +135,8 @@ impl Client {
         self.get_json(&["processing", "executions", &id], &[]).await.map(Execution::read)
     }
 
-    /// Runs, newest first: `GET /processing/executables/tasks/{id}/executions` for a task, without the id for more, and
-    /// `POST` of the same where tags are asked for.
+    /// Runs, newest first: `GET /processing/executables/tasks/{id}/executions` for a task, without the ID for several
+    /// tasks, and `POST` of the same if tags are given.
     pub async fn executions(&self, scope: ExecutionScope, filter: &ExecutionFilter) -> Result<ExecutionList> {
         let mut query = vec![("limit", json!(filter.limit)), ("offset", json!(filter.offset))];
         match filter.last_days {

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Most items of a list that is read whole. Unit: items. Far more than any account has; a list that has more does not end.
 const ITEMS_MAX: usize = 1_000_000;
 
-/// The ids that came of a list so far: tells pages that bring nothing new.
+/// The IDs received from a list so far, to detect pages without new items.
 #[derive(Debug, Default)]
 pub struct ListIds(HashSet<String>);
 
@@ -54,7 +54,7 @@ impl ListIds {
     }
 }
 
-/// The items that can be read: an odd one is left out, counted and said, and hides no other.
+/// The items that can be parsed. An invalid item is skipped, counted and logged, and does not hide the others.
 pub(crate) fn readable<T: DeserializeOwned>(what: &str, items: Vec<Value>) -> Vec<T> {
     let mut odd = Vec::new();
     let mut read = Vec::with_capacity(items.len());

@@ -40,9 +40,9 @@ pub struct GeneratedPage {
     pub size: Option<u64>,
     /// The end of the next page, as the service wrote it; none on the last page.
     pub next_end: Option<String>,
-    /// Whether the log can still grow, where the service tells.
+    /// Whether the log can still grow, if the service reports it.
     pub settled: Option<bool>,
-    /// How many records the run's log has, where the service tells.
+    /// Number of records in the log of the run, if the service reports it.
     pub log_records: Option<u64>,
     /// How long the service took to answer.
     pub took: Duration,

@@ -1,4 +1,4 @@
-//! What the API can be asked: one file for each group of endpoints.
+//! The requests of the API: one file per group of endpoints.
 
 mod admin;
 mod executions;

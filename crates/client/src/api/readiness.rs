@@ -13,7 +13,7 @@ const READY_TIME: Duration = Duration::from_secs(10);
 /// Longest answer that is read. Unit: bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// What a service says when it is asked whether it is ready.
+/// The response of a readiness probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
     /// The status of its answer: 200 when it is ready.

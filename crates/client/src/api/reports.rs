@@ -1,4 +1,4 @@
-//! Reports of a Runlog. What a report holds is its reader's business: the client gives it in the form that is asked for.
+//! Reports of a Runlog. The client does not interpret the content of a report, but returns it in the requested form.
 
 use runlog_model::{RunId, TaskId, WorkspaceId};
 use serde::de::DeserializeOwned;

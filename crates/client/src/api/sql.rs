@@ -17,7 +17,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 pub struct SqlAnswer(reqwest::Response);
 
 impl Client {
-    /// Asks a question: `POST /runlog/v1/sql`.
+    /// Runs a SQL query: `POST /runlog/v1/sql`.
     pub async fn ask_sql(&self, question: &SqlQuestion) -> Result<SqlAnswer> {
         let call = self.request(Method::POST, &["runlog", "v1", "sql"], &[]).with_json(question)?;
         let (mut renewed, mut tries) = (false, Tries::default());

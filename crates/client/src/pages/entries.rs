@@ -1,7 +1,8 @@
 //! Splits the body of a page file into its entries, as it arrives: a JSON array, one object after another (NDJSON), or
 //! an object with the array in its field `data`.
 //!
-//! Only the shape is looked at here, and the time of each entry; what else an entry holds is kept as it came.
+//! Only the structure is checked here, and the time of each entry is parsed; everything else in an entry is kept as
+//! received.
 
 use memchr::memchr3;
 use serde::Deserialize;
@@ -25,7 +26,7 @@ pub struct EntrySplitter {
     escaped: bool,
     /// What came of the entry in pieces before this one.
     begun: Vec<u8>,
-    /// A line break stands in the entry, outside of its strings.
+    /// There is a line break in the entry, outside of its strings.
     broken: bool,
     /// A comma came, and an entry must follow.
     after_comma: bool,
@@ -268,8 +269,8 @@ fn on_one_line(entry: &[u8]) -> Vec<u8> {
     line
 }
 
-/// The time of an entry, in milliseconds since 1970; none when it has none that can be read.
-/// Fails for what is not JSON, as far as that is looked at: see [`leading_time`].
+/// The time of an entry, in milliseconds since 1970; none if it has none that can be parsed. Fails if the entry is not
+/// JSON, as far as it is inspected: see [`leading_time`].
 pub fn time_of(entry: &[u8]) -> serde_json::Result<Option<i64>> {
     match leading_time(entry) {
         Some(epoch_ms) => Ok(Some(epoch_ms)),
@@ -277,7 +278,8 @@ pub fn time_of(entry: &[u8]) -> serde_json::Result<Option<i64>> {
     }
 }
 
-/// The time of an entry that begins with it, as Runlog writes them: a quarter of a fetch's work was to look further.
+/// The time of an entry that starts with it, as written by Runlog: parsing the whole entry took a quarter of the time
+/// of a fetch.
 fn leading_time(entry: &[u8]) -> Option<i64> {
     let value = entry.strip_prefix(b"{\"logTimestamp\":")?.trim_ascii_start();
     let end = value.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -379,7 +381,7 @@ mod tests {
         check(&format!("{cut}\r\n{other}\n"), &[closed, other]);
         check(&format!("[\n{one},\n{cut}\n{cut}\n{other}\n]"), &[one, closed, closed, other]);
         check(&format!("{{\"data\":[{one},{cut}\n{other}]}}"), &[one, closed, other]);
-        // A text with a line break in it is one all the same.
+        // A string with a line break in it is still one string.
         check("{\"m\":\"one\ntwo\n{three\"}\n{}", &["{\"m\":\"one\ntwo\n{three\"}", "{}"]);
     }
 

@@ -1,4 +1,4 @@
-//! From a page that was asked for to its bytes: asks how far it is, follows the link, and recovers from what expires.
+//! From a requested page to its bytes: polls its status, follows the link, and recovers from expiry.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Client;
 use crate::transport::jittered;
 
-/// The shortest time between two questions how far a page is.
+/// The shortest interval between two status requests for a page.
 const POLL_MIN: Duration = Duration::from_millis(20);
 /// The longest.
 const POLL_MAX: Duration = Duration::from_secs(10);
-/// What part of the time that a page has taken so far passes until the next question.
+/// The share of the time a page has taken so far that passes until the next status request.
 const POLL_PART: u64 = 16;
-/// How long a page takes to be built, until one has told better, where questions are counted.
+/// The initial estimate of the time to build a page, if the number of requests is limited.
 const BUILD_TIME: Duration = Duration::from_secs(1);
-/// How often a link that is refused is replaced, before the page is given up.
+/// How many times a refused link is replaced before the page fails.
 const LINKS_MAX: u32 = 3;
 
 /// What happens to a page on its way.
@@ -30,7 +30,7 @@ pub enum PageEvent {
     Building,
     /// So many more bytes came.
     Received(u64),
-    /// Token or link had expired, and the page is asked for again.
+    /// The token or link has expired, and the page is requested again.
     AskedAgain,
 }
 
@@ -89,7 +89,7 @@ impl Client {
             let word = match self.log_status(run, token).await? {
                 LogStatus::Ready(link) => {
                     let taken = self.clock().now().millis_since(begun).max(0).unsigned_abs();
-                    // Ready at the first question, it may have been ready long before.
+                    // If it is ready at the first status request, it may have been ready long before.
                     let next = if was_asked { Duration::from_millis(taken) * 3 / 4 } else { first / 2 };
                     self.learn_build_time(next);
                     return Ok(link);
@@ -114,7 +114,7 @@ impl Client {
         on_event(PageEvent::AskedAgain);
         let again = self.generate(&page.request).await?;
         if again.next_end != page.page.next_end {
-            // The next page was asked for from the old end: between the two, records could be missing.
+            // The next page was requested from the old end: records between the two could be missing.
             let message = "the log grew while it was fetched, and its page boundaries have changed; fetch it again";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }

@@ -1,8 +1,8 @@
 //! Makes JSON of an entry that is almost JSON: one odd entry among many must not keep a log from being fetched.
 //!
-//! What can be told is kept to the letter: a control character in a text is escaped, a backslash that escapes nothing is a
-//! backslash. Bytes that are no text, and halves of characters, become U+FFFD. An entry that is still not JSON becomes a
-//! record with all of it as its text.
+//! Everything that can be recovered is preserved exactly: a control character in a string is escaped, and a backslash
+//! that escapes nothing becomes an escaped backslash. Invalid bytes and incomplete characters become U+FFFD. An entry
+//! that is still not JSON becomes a record with the whole entry as its text.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use memchr::memchr;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-/// What stands for what is no character.
+/// The replacement for invalid characters.
 const REPLACEMENT: &str = "\\ufffd";
 
 /// The same entry when it is JSON, and JSON that says the same as nearly as can be when it is not.
@@ -40,9 +40,9 @@ pub(crate) fn closed(begun: &[u8], depth: u32) -> Vec<u8> {
     if is_json_object(&entry) { entry } else { as_text(&begun[..text_end.min(begun.len())]) }
 }
 
-/// True for what no reader of JSON takes, as far as texts are concerned. What else may be wrong is met by whoever reads it.
+/// True for bytes that no JSON parser accepts within strings. Other errors are detected by the parser.
 fn is_odd(entry: &[u8]) -> bool {
-    // All bytes are looked at, without an early end: that is many at a time.
+    // All bytes are checked without an early exit, which allows vectorisation.
     let has_controls = entry.iter().fold(false, |found, byte| found | (*byte < b' '));
     has_controls || std::str::from_utf8(entry).is_err() || has_odd_escapes(entry)
 }

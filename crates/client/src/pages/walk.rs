@@ -6,12 +6,12 @@ use crate::api::{GeneratedPage, PageRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Client;
 
-/// A page that was asked for; its file is still to be built and downloaded.
+/// A requested page, whose file must still be built and downloaded.
 #[derive(Debug, Clone)]
 pub struct RequestedPage {
     /// Its place in the log, from 0 for the newest; older pages have higher ones.
     pub index: u32,
-    /// What was asked for.
+    /// The request.
     pub request: PageRequest,
     /// What the service answered.
     pub page: GeneratedPage,
@@ -23,7 +23,7 @@ pub struct PageWalk {
     /// The next request; none after the last page.
     next: Option<PageRequest>,
     index: u32,
-    /// How much of the time before a page is asked for again with it. Unit: milliseconds.
+    /// How much of the time before a page is requested again with it. Unit: milliseconds.
     overlap_ms: i64,
 }
 
@@ -33,7 +33,7 @@ impl PageWalk {
         Self { client, next: Some(first), index, overlap_ms }
     }
 
-    /// A walk that continues after a page that was asked for before, by what the service had answered to it.
+    /// A walk that continues after a page requested earlier, from the response of the service to it.
     pub fn after(
         client: Client,
         index: u32,

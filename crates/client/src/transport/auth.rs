@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long before its end an access token is renewed. Unit: milliseconds.
 const RENEW_BEFORE_MS: i64 = 60_000;
-/// The life of an access token whose answer tells none. Source: 30 minutes in the guide. Unit: seconds.
+/// The lifetime of an access token if the response contains none. Source: 30 minutes in the guide. Unit: seconds.
 const LIFE_SECONDS_DEFAULT: u64 = 1_800;
 
 /// The credentials, and the access token they gave.
@@ -49,7 +49,7 @@ impl Authentication {
         matches!(self.credentials, Credentials::ServiceAccount { .. })
     }
 
-    /// The header that proves who calls.
+    /// The header that authenticates the caller.
     pub(crate) async fn authorization(&self, connection: &Connection) -> Result<HeaderValue> {
         let (id, secret) = match &self.credentials {
             Credentials::PersonalToken(token) => return bearer(token),
@@ -91,7 +91,7 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
             Err(error) => (error, None, true),
         };
         if !is_worth_another || tries.are_spent(&error, &connection.settings) {
-            // Whatever word the service has for it, what the user does next is to look at the credentials.
+            // Whatever the service calls it, the user has to check the credentials.
             let kind = if error.kind() == ErrorKind::Invalid { ErrorKind::Unauthorized } else { error.kind() };
             return Err(Error::caused(kind, "cannot get an access token for the service account", error));
         }

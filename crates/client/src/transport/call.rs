@@ -82,8 +82,8 @@ impl Call {
         self
     }
 
-    /// The body to send; none when the request has none. An empty body of a POST still says its length, which some
-    /// services ask for.
+    /// The request body; none if the request has none. An empty body of a POST still has a length, which some services
+    /// require.
     pub(super) fn body(&self) -> Option<reqwest::Body> {
         let has_body = !self.body.is_empty() || self.method == Method::POST;
         has_body.then(|| match &self.held_until {
@@ -92,7 +92,7 @@ impl Call {
         })
     }
 
-    /// Method and path; never the query, which may hold what nobody should see.
+    /// Method and path; never the query parameters, which may contain secrets.
     pub(super) fn place(&self) -> String {
         format!("{} {}", self.method, self.url.path())
     }
@@ -112,7 +112,7 @@ impl Answer {
     }
 }
 
-/// An error answer as an error, with the service's own words.
+/// An error response as an error, with the message of the service.
 pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
     let kind = match answer.status {
         StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,

@@ -91,12 +91,12 @@ impl Client {
         &self.0.connection.settings
     }
 
-    /// The clock that was handed in.
+    /// The injected clock.
     pub fn clock(&self) -> &dyn Clock {
         self.0.connection.clock.as_ref()
     }
 
-    /// The randomness that was handed in.
+    /// The injected randomness.
     pub fn random(&self) -> &dyn Random {
         self.0.connection.random.as_ref()
     }
@@ -116,12 +116,12 @@ impl Client {
         self.0.connection.rate_limiter.left(self.clock().now().as_millis())
     }
 
-    /// Lets time pass, in the way that was handed in.
+    /// Waits, with the injected implementation.
     pub async fn sleep(&self, time: Duration) {
         self.0.connection.wait.sleep(time).await;
     }
 
-    /// The way to let time pass that was handed in.
+    /// The injected implementation of waiting.
     pub fn wait(&self) -> &Arc<dyn Wait> {
         &self.0.connection.wait
     }
@@ -131,7 +131,7 @@ impl Client {
         &self.0.links
     }
 
-    /// How long a page takes to be built; none until one has told.
+    /// The observed time to build a page; none before the first one.
     pub(crate) fn build_time(&self) -> Option<Duration> {
         let ms = Some(self.0.build_ms.load(Ordering::Relaxed)).filter(|ms| *ms != UNKNOWN);
         ms.map(Duration::from_millis)
@@ -185,7 +185,7 @@ impl Client {
         self.0.connection.pause(error, headers, tries).await;
     }
 
-    /// Waits for its turn; gives the header that says who asks.
+    /// Waits for the rate limit; returns the authentication header.
     pub(crate) async fn ready_to_send(&self) -> Result<header::HeaderValue> {
         self.0.connection.take_turn(Urgency::Usual).await;
         self.0.authentication.authorization(&self.0.connection).await

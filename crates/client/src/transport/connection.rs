@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The longest answer that is not a download. Unit: bytes. A list or a live page is far below it.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// What it takes to send a request to the service, except who sends it.
+/// Everything required to send a request to the service, except the credentials.
 pub(super) struct Connection {
     pub(super) settings: ClientSettings,
     http: reqwest::Client,

@@ -42,7 +42,8 @@ impl LinkGuard {
         let host = link.host_str().unwrap_or_default().to_ascii_lowercase();
         let is_allowed = rules.allowed_hosts.iter().any(|allowed| host == *allowed || is_subdomain(&host, allowed));
         if host == rules.api_host && (link.scheme() == rules.api_scheme || link.scheme() == "https") {
-            // Other services of the same machine are not what the user named. An https address beside one of http is.
+            // Other services of the same machine are not what the user configured. An https URL on the same host as an
+            // http URL is acceptable.
             let port = link.port_or_known_default();
             let is_own = port == rules.api_port || link.scheme() == "https" && port == Some(443);
             return match is_own || is_allowed {

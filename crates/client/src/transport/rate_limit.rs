@@ -22,10 +22,11 @@ const HALVINGS_MAX: u32 = 3;
 /// Which of the requests that wait goes first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Urgency {
-    /// The service has something to do after it, or its answer is needed to go on.
+    /// The response is needed to continue, or the request starts work of the service.
     #[default]
     Usual,
-    /// It asks how far something is that the service is doing anyway: the later it is asked, the likelier it is done.
+    /// A request for the status of work that the service is doing anyway: the later it is sent, the more likely the
+    /// work is done.
     Question,
 }
 
@@ -38,7 +39,7 @@ pub(crate) struct RateLimiter {
     is_set: bool,
     /// How many share the pace.
     sharers: AtomicUsize,
-    /// How often the service has lately said that there were too many, and when it last did, in epoch milliseconds.
+    /// How many times the service has recently answered 429, and when it last did, in epoch milliseconds.
     limited: Mutex<(u32, i64)>,
     turns: Mutex<Turns>,
 }
@@ -82,7 +83,7 @@ impl RateLimiter {
         *locked(&self.pace) = pace;
     }
 
-    /// The service said that there were too many requests: half as many go out for a while.
+    /// The service answered 429: the rate is halved for a while.
     pub(crate) fn limited(&self, now: i64) {
         let mut limited = locked(&self.limited);
         *limited = (halvings(*limited, now).saturating_add(1).min(HALVINGS_MAX), now);
@@ -166,7 +167,7 @@ impl Turns {
     }
 }
 
-/// A request that waits; given up, it waits no longer.
+/// A waiting request; dropping it cancels the wait.
 struct Waiting<'a> {
     rate_limiter: &'a RateLimiter,
     place: Place,
@@ -178,7 +179,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// How often the pace is halved now, so long after the service last said that there were too many requests.
+/// How many times the rate is currently halved, depending on the time since the last 429.
 fn halvings((times, last): (u32, i64), now: i64) -> u32 {
     let recovered = (now - last).max(0) / RECOVERY_MS;
     times.saturating_sub(u32::try_from(recovered).unwrap_or(u32::MAX))

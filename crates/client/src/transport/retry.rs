@@ -15,12 +15,12 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest one.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// How long something that is away is waited for at least, however soon it asks to be called again.
+/// The minimum time to wait for an unavailable service, however short the delay that it asks for.
 ///
-/// A bucket or a database that fails over is back within a minute; a service that then asks for two seconds would
-/// otherwise use up every retry in some seconds.
+/// A bucket or a database that fails over is back within a minute. A service that asks for two seconds would otherwise
+/// use up all retries within some seconds.
 const OUTAGE_WAIT: Duration = Duration::from_secs(75);
-/// Most retries of one call, whatever the service asks for.
+/// Maximum number of retries of a call, whatever the service asks for.
 const RETRIES_IN_OUTAGE_MAX: u32 = 60;
 
 /// How often a call was sent again, and how long it has waited for that.
@@ -31,7 +31,8 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// True when the call is not sent again: often enough, and where something is away, for long enough.
+    /// True if the call is not retried any more: enough attempts were made and, for an unavailable service, enough time
+    /// has passed.
     pub(crate) fn are_spent(&self, error: &Error, settings: &ClientSettings) -> bool {
         let is_waited_for = error.kind() == ErrorKind::Unavailable
             && settings.retries_max > 0
@@ -41,7 +42,7 @@ impl Tries {
     }
 }
 
-/// What the service asks for, or else 1, 2, 4 s … with jitter.
+/// The delay that the service asks for, or else 1, 2, 4 s … with jitter.
 pub(crate) fn delay(headers: Option<&HeaderMap>, retry: u32, now: Timestamp, random: &dyn Random) -> Duration {
     let asked = headers.and_then(|headers| retry_after(headers, now));
     asked.unwrap_or_else(|| jittered(backoff(BACKOFF_FIRST, retry, BACKOFF_MAX), random))
@@ -54,7 +55,7 @@ pub(crate) fn jittered(time: Duration, random: &dyn Random) -> Duration {
     time.mul_f64(0.75 + f64::from(byte[0]) / 510.0)
 }
 
-/// How long a service asks to be left alone (`Retry-After`, in seconds or as a date), as far as it is believed.
+/// The delay that a service asks for (`Retry-After`, in seconds or as a date), up to a limit.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
@@ -93,7 +94,7 @@ mod tests {
         check("soon", 1_000);
     }
 
-    /// A service that asked for two seconds was given up after twelve, and with it the whole fetch.
+    /// A service that asked for two seconds was given up after twelve, and the whole fetch failed.
     #[test]
     fn what_is_away_is_waited_for_longer_than_a_minute_and_not_for_ever() {
         let token = crate::transport::settings::Credentials::PersonalToken("t".into());

@@ -17,25 +17,27 @@ pub struct ClientSettings {
     pub credentials: Credentials,
     /// How many requests the client allows itself.
     pub pace: PaceSetting,
-    /// How often a request is sent again that was limited, or met a broken service or connection. Default: 6. Unless it
-    /// is 0, what is away is waited for at least a minute, however soon it asks to be called again.
+    /// How many times a request is retried that was throttled, or failed with a server or connection error. Default: 6.
+    /// Unless this is 0, an unavailable service is retried for at least a minute, however short the delay that it asks
+    /// for.
     pub retries_max: u32,
     /// How long the answer to a request may take, downloads aside. Default: one minute.
     pub request_time_max: Duration,
-    /// How long a page may take to be built before it is given up. Default: 15 minutes.
+    /// Timeout for building a page. Default: 15 minutes.
     pub build_time_max: Duration,
-    /// How the page token stands in a status request first; the other form is tried once when it is refused.
+    /// The first form in which the page token is sent in a status request; the other form is tried once if it is
+    /// refused.
     pub token_form: TokenForm,
     /// What may be downloaded.
     pub download: DownloadSettings,
-    /// Whom it trusts, and what it shows who asks; the same for downloads.
+    /// The trusted CAs and the client certificate, also for downloads.
     pub tls: TlsSettings,
 }
 
 /// Who calls.
 #[derive(Debug, Clone)]
 pub enum Credentials {
-    /// A person, by a personal access token.
+    /// A user, with a personal access token.
     PersonalToken(SecretString),
     /// A program, by client id and secret; access tokens are fetched and renewed as needed.
     ServiceAccount {
@@ -79,7 +81,7 @@ impl Default for Pace {
     }
 }
 
-/// How a page token stands in the body of a status request.
+/// The form of a page token in the body of a status request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TokenForm {
     /// Bare, as the guide shows it.
@@ -92,7 +94,8 @@ pub enum TokenForm {
 /// What may be downloaded, and how much.
 #[derive(Debug, Clone)]
 pub struct DownloadSettings {
-    /// Hosts that links may lead to beside the API's own, with their subdomains. Default: the known object storages.
+    /// Hosts that links may point to in addition to that of the API, with their subdomains. Default: well-known object
+    /// storages.
     pub allowed_hosts: Vec<String>,
     /// Allows links to private, local and otherwise special addresses. The API's own host is always allowed.
     pub allow_private_addresses: bool,
@@ -104,8 +107,8 @@ pub struct DownloadSettings {
     pub time_max: Duration,
     /// How long no byte may come. Default: one minute.
     pub silence_max: Duration,
-    /// Files that come at a time; further ones wait, so that memory does not grow with the pages that are asked for.
-    /// Default: 4.
+    /// Number of files downloaded at the same time; further ones wait, so that memory does not grow with the number of
+    /// requested pages. Default: 4.
     pub at_a_time: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Whom the client trusts on HTTPS, and what it shows to a service that asks who calls.
+//! The CAs that the client trusts for HTTPS, and the certificate that it presents to services that require one.
 
 use crate::error::{Error, ErrorKind, Result};
 

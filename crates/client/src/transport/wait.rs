@@ -1,4 +1,4 @@
-//! Waiting, handed in, so that tests need not.
+//! Waiting, injected so that tests need not wait.
 
 use std::pin::Pin;
 use std::time::Duration;

@@ -84,7 +84,7 @@ impl SinkSettings {
         let kind = given.remove(KIND).ok_or_else(|| missing(format!("a sink needs a kind: {}", kinds())))?;
         let kind = kind.as_str().unwrap_or_default().to_owned();
         let Some(info) = KindSettings::ALL.iter().find(|info| info.name == kind) else {
-            let message = format!("there is no kind of sink {kind:?}, only {}", kinds());
+            let message = format!("unknown kind of sink {kind:?}; use one of {}", kinds());
             let known = KindSettings::ALL.iter().map(|info| info.name).collect();
             let unknown = Some(UnknownWord { word: kind, known });
             return Err(SinkSettingsError { setting: Some(KIND.to_owned()), message, unknown });
@@ -189,7 +189,7 @@ impl KindInfo {
             true => {
                 let known = self.names().into_iter().collect();
                 let unknown = UnknownWord { word: setting.to_owned(), known };
-                (format!("there is no setting {setting:?} here"), Some(unknown))
+                (format!("unknown setting {setting:?}"), Some(unknown))
             }
             false => (format!("{setting} is no setting of {}, only of {}", self.name, others.join(", ")), None),
         };

@@ -13,7 +13,7 @@ use super::error::SettingsError;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a secret is given as { env = \"…\" }, { file = \"…\" } or { command = \"…\" }, never itself"
+    expecting = "a secret must be { env = \"…\" }, { file = \"…\" } or { command = \"…\" }, not the value itself"
 )]
 pub enum SecretSource {
     /// A variable that holds it.

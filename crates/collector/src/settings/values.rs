@@ -19,7 +19,7 @@ impl<'de> Deserialize<'de> for Name {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         match !text.is_empty() && text.len() <= 60 && text.chars().all(is_plain) && !text.starts_with('.') {
             true => Ok(Self(text)),
-            false => Err(de::Error::custom(format!("{text:?} is not a name of letters, digits, -, _ and ."))),
+            false => Err(de::Error::custom(format!("{text:?} is not a name; use letters, digits, -, _ and ."))),
         }
     }
 }

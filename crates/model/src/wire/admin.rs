@@ -1,4 +1,4 @@
-//! Bodies of Runlog's own administration: places, people, accounts and tokens.
+//! Bodies of the administration API of Runlog: workspaces, users, accounts and tokens.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

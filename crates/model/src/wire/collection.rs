@@ -105,6 +105,6 @@ pub struct CollectorBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetriedBody {
-    /// Runs that failed, had no log or were gone.
+    /// Runs that failed, had no log or were missing.
     pub runs: u64,
 }

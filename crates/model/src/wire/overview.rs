@@ -215,11 +215,11 @@ pub struct LogSetback {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LogProgress {
-    /// The run goes on and has logged nothing yet.
+    /// The run is active and has not logged anything yet.
     Waiting,
-    /// The run goes on, and so does its log; or it is being collected.
+    /// The run and its log are active, or it is being collected.
     Going,
-    /// It did not come whole from its upstream, and is tried again.
+    /// It could not be collected completely, and will be retried.
     Incomplete,
     /// The run has ended; records may still come for a moment.
     Settling,

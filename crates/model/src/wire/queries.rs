@@ -1,4 +1,4 @@
-//! Bodies of `/runlog/v1/queries`: queries that people keep under a name.
+//! Bodies of `/runlog/v1/queries`: saved queries.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

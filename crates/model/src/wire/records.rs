@@ -1,4 +1,4 @@
-//! Bodies of a log that is looked at by position.
+//! Bodies for reading a log by position.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,4 +1,4 @@
-//! Bodies of `/runlog/v1/session`: who has signed in with a browser.
+//! Bodies of `/runlog/v1/session`: the caller who has signed in with a browser.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,4 +1,4 @@
-//! Writes down who did what, for routes that say so in the list.
+//! Writes audit entries, for routes that are marked accordingly in the list.
 //!
 //! What changes something is written down by the call that changes it, in one transaction, on a task that goes on when the
 //! client hangs up: the handler is given the [`AuditContext`] for that. What reads is written down after it was read and before it
@@ -105,7 +105,7 @@ pub(crate) async fn audit_request(State(audited): State<Audited>, request: Reque
     let (mut parts, body) = request.into_parts();
     let subject = subject(&RawPathParams::from_request_parts(&mut parts, &()).await.ok());
     let caller = parts.extensions.get::<Authenticated>().map(|caller| (caller.0.id.clone(), caller.0.name.clone()));
-    // A link carries its own right; who holds it is not known.
+    // A link authorises its holder, whose identity is unknown.
     let (caller_id, caller_name) = caller.unwrap_or_else(|| ("-".to_owned(), "holder of a link".to_owned()));
     let entry = AuditEntry {
         at: audited.auth.now(),
@@ -146,7 +146,7 @@ async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next
     change.await
 }
 
-/// Handles a request that reads. The answer waits until that is written down: nobody reads a log without leaving a trace.
+/// Handles a read request. The response waits until its audit entry is written: no log is read without a trace.
 async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(AuditDraft(entry.clone()));
     let mut response = next.run(request).await;
@@ -172,7 +172,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
     response
 }
 
-/// 503: what was read is not told, because nobody would know who read it.
+/// 503: the data is not returned, because the access could not be recorded.
 fn unanswered(error: Error) -> ApiError {
     let message = "the audit entry of this request could not be written; the request is rejected, try again";
     ApiError { cause: Some(Arc::new(error)), ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message) }

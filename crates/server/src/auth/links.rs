@@ -19,7 +19,7 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::Params;
 use crate::http::request::client_address;
 
-/// What may stand in a path as it is.
+/// Characters that need no escaping in a path.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Why a link is refused.
@@ -49,13 +49,13 @@ impl<S: Sync> FromRequestParts<S> for Linked {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
-        // A route that asks for a link and is listed as public is a fault, and must not let anyone in.
+        // A route that requires a link but is listed as public is a bug, and must not grant access.
         parts.extensions.get::<Self>().cloned().ok_or_else(|| Refusal::Altered.into())
     }
 }
 
-/// Lets a request pass whose link was signed here and is still good. Nothing is written down of the others: whoever
-/// makes up links must not fill the archive.
+/// Accepts a request whose link was signed by this service and has not expired. Other requests are not recorded: forged
+/// links must not fill the archive.
 pub(crate) async fn require_link(State(auth): State<Auth>, request: Request, next: Next) -> Response {
     let from = client_address(request.extensions());
     let (mut parts, body) = request.into_parts();
@@ -126,7 +126,7 @@ fn check_with(key: &SigningKey, file: &PageFile, claims: &LinkClaims<'_>, now: i
 fn mac(key: &SigningKey, file: &PageFile, expires: i64) -> Hmac<Sha256> {
     // HMAC takes keys of any length, so this cannot fail.
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key.value).expect("a key of any length");
-    // A slash cannot stand in a key or a number, so that no two links have the same text.
+    // A key or a number cannot contain a slash, so that no two links have the same text.
     mac.update(format!("GET/{}/{expires}/{}", file.key, file.file_name).as_bytes());
     mac
 }

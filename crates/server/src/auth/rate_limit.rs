@@ -1,9 +1,8 @@
-//! How many requests are taken: from each caller, from each address that does not prove who calls, and from each account
-//! whose secret is wrong.
+//! Rate limits: per caller, per unauthenticated address, and per account with failed sign-ins.
 //!
-//! A known caller's request that comes too early waits for its turn, up to a bound: whoever asks for one thing after
-//! another is slowed down and never refused. Requests are counted for each caller by itself, so that nobody waits for
-//! another's. What failures would be taken for guessing is refused at once.
+//! A request of a known caller that exceeds the limit waits, up to a timeout: a client that sends one request at a time
+//! is slowed down but never rejected. Callers are limited separately, so that none waits because of another. Requests
+//! that count as guessing are rejected immediately.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -40,7 +39,7 @@ pub(crate) struct RateLimits {
     verified: VerifiedCredentials,
 }
 
-/// What a request shows to be let in, where looking at it costs a question to the catalog.
+/// A credential whose verification requires a catalog query.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Credential<'a> {
     /// A personal token.
@@ -81,7 +80,7 @@ impl RateLimits {
         Ok(())
     }
 
-    /// 429 when an address has sent more than is taken without proving who calls.
+    /// 429 if an address has sent too many unauthenticated requests.
     pub(crate) fn check_anonymous(&self, address: Option<IpAddr>) -> Result<(), TooMany> {
         let taken = self.anonymous.take(address, Duration::ZERO);
         taken.map(drop).map_err(|wait| TooMany::of(&self.anonymous, wait, "without a valid token"))
@@ -111,7 +110,7 @@ impl RateLimits {
 
     /// Counts a wrong secret against its account.
     pub(crate) fn note_failure(&self, account: &str) {
-        // Whether it was one too many is told to the next one.
+        // Whether it exceeded the limit affects the next request.
         let _ = self.accounts.take(shortened(account), Duration::ZERO);
     }
 
@@ -120,7 +119,7 @@ impl RateLimits {
         self.verified.insert(credential);
     }
 
-    /// What clients are told: requests per second and per minute, or 0.
+    /// The limits announced to clients: requests per second and per minute, or 0.
     pub(crate) fn header(&self) -> HeaderValue {
         let per_second = self.callers.rate.map(|rate| rate.per_second.get());
         let text = per_second.map(|per_second| format!("{per_second},{}", per_second.saturating_mul(60)));
@@ -128,7 +127,7 @@ impl RateLimits {
     }
 }
 
-/// What names an account is whatever somebody sent.
+/// The name of an account is arbitrary client input.
 fn shortened(account: &str) -> String {
     account.chars().take(64).collect()
 }
@@ -191,7 +190,7 @@ impl<K: Hash + Eq> RateLimit<K> {
     }
 }
 
-/// Makes room in a full map: what need not be kept goes, or everything, when that is not enough.
+/// Makes room in a full map: removes entries that need not be kept or, if that is not enough, all.
 fn forget<K: Hash + Eq, V>(map: &mut HashMap<K, V>, most: usize, mut keep: impl FnMut(&V) -> bool) {
     map.retain(|_, value| keep(value));
     if map.len() > most / 4 * 3 {
@@ -278,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    /// A clock that somebody sets, and that goes on whatever they set.
+    /// A monotonic clock, unaffected by changes of the system clock.
     #[derive(Default)]
     struct SetClock {
         now_ms: AtomicI64,

@@ -18,7 +18,7 @@ pub(crate) struct Read {
 /// The reads of the last minutes that are in the audit log, as far as this node knows.
 pub(crate) struct RecentReads {
     clock: Arc<dyn Clock>,
-    /// When, by the clock that nobody sets.
+    /// When, by the monotonic clock.
     last: Mutex<HashMap<Read, Duration>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a caller may: the checks of rights, and the words that say which one is missing.
+//! Access control: checks of rights, and the messages that name the missing right.
 
 use runlog_model::place::{Right, Task, Workspace};
 use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
@@ -39,8 +39,8 @@ pub(crate) async fn task(store: &Store, caller: &Caller, task_id: TaskId, rights
     Ok(task)
 }
 
-/// The workspaces of whose runs of a task the caller may be told, if the task itself may be viewed; none means all of
-/// them. A task that has moved leaves its runs where they were, with the rights of that workspace.
+/// The workspaces whose runs of a task the caller may see, if it may view the task itself; none means all. A task that
+/// has moved leaves its runs where they were, with the rights of that workspace.
 pub(crate) async fn workspaces_of_task(
     store: &Store,
     caller: &Caller,
@@ -60,7 +60,7 @@ pub(crate) async fn workspace(store: &Store, caller: &Caller, text: &str, rights
     Ok(workspace)
 }
 
-/// The part of the archive that a list is asked for, as far as the caller may view it.
+/// The part of the archive covered by a list request, as far as the caller may view it.
 pub(crate) struct Scope {
     pub(crate) environment_id: Option<EnvironmentId>,
     /// None for all.
@@ -104,7 +104,7 @@ pub(crate) async fn require(store: &Store, caller: &Caller, workspace: Workspace
         )))
 }
 
-/// 403 for a caller who may publish nowhere: what names its runs itself need not be read then.
+/// 403 for a caller that may publish nowhere: a body that names its own runs need not be read then.
 pub(crate) async fn publisher(store: &Store, caller: &Caller) -> ApiResult<()> {
     let right = Right::Publish;
     match store.accounts().workspaces_with(caller, right).await? {

@@ -1,4 +1,4 @@
-//! Sessions of browsers: the cookie that stands for a token, so that no page ever holds the token itself.
+//! Browser sessions: the cookie stands for a token, so that no page ever contains the token itself.
 //!
 //! Two things keep other sites from acting with it: the browser sends the cookie only to requests that begin here
 //! (`SameSite=Strict`), and a request that changes something must carry a header that no other site can add.

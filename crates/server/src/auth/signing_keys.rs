@@ -1,5 +1,5 @@
-//! The keys that tokens and links are signed with: read from the archive, looked at again now and then, so that every
-//! node signs with the newest and checks with any.
+//! The keys that sign tokens and links: read from the archive and refreshed periodically, so that every node signs with
+//! the newest and verifies with any.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

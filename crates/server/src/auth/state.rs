@@ -1,4 +1,4 @@
-//! What tells who calls and what they may: the archive, the keys, the limits, and what was written down lately.
+//! The state of authentication and access control: the archive, the keys, the limits, and recently recorded reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::http::detached::DetachedTasks;
 /// What an operator may set of it.
 #[derive(Debug, Clone)]
 pub(crate) struct AuthSettings {
-    /// The address under which clients reach the service; none for what they asked for.
+    /// The base URL under which clients reach the service; none for that of the request.
     pub(crate) public_url: Option<String>,
     /// True when the service itself speaks TLS.
     pub(crate) has_tls: bool,
@@ -91,7 +91,7 @@ impl Auth {
         &self.0.recent_reads
     }
 
-    /// Changes that are under way, some of them for clients that have gone.
+    /// Changes in progress, some of them for clients that have disconnected.
     pub(crate) fn changes(&self) -> &DetachedTasks {
         &self.0.changes
     }

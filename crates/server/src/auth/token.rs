@@ -19,7 +19,7 @@ use crate::auth::state::Auth;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::request::{CallerId, client_address};
 
-/// What personal access tokens begin with; everything else is taken for an access token.
+/// The prefix of personal access tokens; everything else is treated as an access token.
 const PERSONAL_TOKEN_PREFIX: &str = "rlp_";
 
 /// Who made this request; there in handlers of routes that need a token.
@@ -30,7 +30,7 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
-        // A route that asks for its caller and is listed as public is a fault, and must not let anyone in.
+        // A route that requires a caller but is listed as public is a bug, and must not grant access.
         parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::unauthorized("this needs a token"))
     }
 }
@@ -93,7 +93,7 @@ async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: O
     caller.ok_or_else(unknown_token)
 }
 
-/// Opens a session for whoever shows a good token.
+/// Creates a session for a caller with a valid token.
 pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<NewSession> {
     if token.starts_with(PERSONAL_TOKEN_PREFIX) {
         return auth.store().accounts().open_session(token).await?.ok_or_else(unknown_token);
@@ -107,7 +107,7 @@ pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<NewSessi
     Ok(auth.store().accounts().open_service_account_session(token).await?)
 }
 
-/// 401: nobody is known by this token.
+/// 401: the token is unknown.
 pub(crate) fn unknown_token() -> ApiError {
     ApiError::unauthorized("this token is unknown, or was revoked")
 }
@@ -165,7 +165,7 @@ async fn account_of(auth: &Auth, token: &str) -> ApiResult<VerifiedToken> {
     let key_id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(unknown)?;
     let key = auth.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
     let mut validation = Validation::new(Algorithm::HS256);
-    // The library would look at the system's clock; this looks at the one that is handed in.
+    // The library would use the system clock; this uses the injected clock.
     validation.validate_exp = false;
     validation.validate_aud = false;
     let claims = jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(&key.value), &validation)

@@ -15,7 +15,7 @@ pub(crate) struct ConcurrencyLimit {
     /// How many may be under way.
     count: usize,
     wait_max: Duration,
-    /// What they are called, for whoever gets no permit.
+    /// Their name, for the error of a rejected request.
     what: &'static str,
     /// The setting that says how many may be.
     setting: &'static str,
@@ -47,7 +47,7 @@ impl ConcurrencyLimit {
         (self.count.saturating_sub(self.free.available_permits()), self.count)
     }
 
-    /// A permit, to be held for as long as the request goes on. 503 when none comes free for a while.
+    /// A permit, to be held for the duration of the request. 503 if none becomes available in time.
     pub(crate) async fn acquire(&self) -> ApiResult<OwnedSemaphorePermit> {
         match tokio::time::timeout(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),

@@ -1,8 +1,8 @@
 //! Connections: so many are served at a time, and further ones wait. What is written goes out at once.
 //!
-//! A connection counts as served from its first byte of a request. Those that are silent hold nothing but their socket, for
-//! a bounded time, and a bounded number of them: where more come, the ones that have been silent for longest are closed.
-//! However many somebody opens, others get their answers.
+//! A connection counts as active from the first byte of a request. Idle connections take nothing but their socket, for
+//! a limited time, and their number is limited: beyond that, those that have been idle for longest are closed. However
+//! many connections a client opens, others are served.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -176,11 +176,11 @@ impl<S: Send + 'static> Accept<TcpStream, S> for PlainAcceptor {
     }
 }
 
-/// The address of the client, as a proxy said when it opened the connection.
+/// The address of the client, as sent by a proxy when it opened the connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProxiedAddress(pub(crate) IpAddr);
 
-/// The service of a connection, whose requests are told where it comes from.
+/// The service of a connection, whose requests receive the address of the client.
 #[derive(Debug, Clone)]
 pub(crate) struct WithProxiedAddress<S> {
     service: S,

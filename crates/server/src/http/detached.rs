@@ -1,4 +1,4 @@
-//! Work that goes on when the request that began it ends: a client that hangs up does not break off a change.
+//! Work that continues when the request that started it ends: a client that disconnects does not abort a change.
 
 use tokio_util::task::TaskTracker;
 
@@ -7,12 +7,12 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct DetachedTasks(TaskTracker);
 
 impl DetachedTasks {
-    /// Runs a task to its end, also when whoever waits for it goes away.
+    /// Runs a task to its end, even if its caller is dropped.
     pub(crate) async fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
         match self.0.spawn(task).await {
             Ok(done) => done,
             Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
-            // The process is ending, and whoever waits with it.
+            // The process is ending, including the caller.
             Err(_) => std::future::pending().await,
         }
     }
@@ -22,7 +22,7 @@ impl DetachedTasks {
         self.0.len()
     }
 
-    /// Waits for the tasks that go on for clients that have gone.
+    /// Waits for the tasks of clients that have disconnected.
     pub(crate) async fn finish(&self) {
         self.0.close();
         self.0.wait().await;

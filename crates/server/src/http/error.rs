@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use runlog_store::ErrorKind;
 
-/// A failure that the caller is told about. The body gets its request id where every answer passes, in `request.rs`.
+/// A failure to be reported to the caller. `request.rs` adds the request ID to the body of every response.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
@@ -29,12 +29,12 @@ impl ApiError {
         Self { status, message: message.into(), detail: None, retry_after: None, cause: None }
     }
 
-    /// 400: the caller sent something wrong, and is told what and where.
+    /// 400: the request is invalid; the message says what and where.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 401: nobody is known by these credentials.
+    /// 401: the credentials are unknown.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, message)
     }
@@ -73,7 +73,7 @@ impl From<runlog_store::Error> for ApiError {
             }
             ErrorKind::Corrupt => "the archive could not read stored data; see the log of the service".to_owned(),
         };
-        // The key of an object tells nothing of the place where it lies.
+        // The key of an object does not reveal its location.
         let detail = error.damaged_object().map(|key| {
             format!(
                 "object {key} is damaged or missing; `runlog archive verify` lists the affected runs and what to do"

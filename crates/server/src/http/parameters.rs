@@ -28,8 +28,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
-    /// These fields of a body as if they were parameters, so that both are read alike; others are not looked at. `null` is
-    /// absent. 400 for an array or an object.
+    /// These fields of a body as if they were parameters, so that both are parsed alike; other fields are ignored.
+    /// `null` is absent. 400 for an array or an object.
     pub(crate) fn from_body(body: &Map<String, Value>, names: &[&str]) -> ApiResult<Self> {
         let mut pairs = Vec::new();
         for name in names {

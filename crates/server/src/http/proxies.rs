@@ -20,7 +20,7 @@ pub struct Proxies {
     pub told_by: ToldBy,
 }
 
-/// Where a proxy says who its client is.
+/// How a proxy passes on the client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ToldBy {
     /// In the header `X-Forwarded-For`.
@@ -85,7 +85,7 @@ impl Network {
     }
 }
 
-/// Proxies of one request that are looked at; what is beyond was said by somebody else.
+/// Number of proxies of a request that are considered; anything beyond them was added by an untrusted party.
 const HOPS_MAX: usize = 32;
 
 impl Proxies {
@@ -114,7 +114,7 @@ impl Proxies {
         let hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
         let mut nearest = peer;
         for hop in hops.take(HOPS_MAX) {
-            // What a trusted proxy could not say is not known, and what stands before it was said by anybody.
+            // If a trusted proxy does not know the address, it is unknown, and preceding addresses are untrusted.
             let Some(address) = read(hop) else { break };
             nearest = address;
             if !self.is_trusted(address) {
@@ -192,7 +192,7 @@ async fn second_version(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Opt
     }
     let mut block = vec![0; length];
     stream.read_exact(&mut block).await?;
-    // The proxy speaks for itself, as when it looks whether the service lives.
+    // The proxy itself is the client, for example for health checks.
     if version_and_command & 0xf == 0 {
         return Ok(None);
     }
@@ -240,7 +240,7 @@ mod tests {
         check(by, "10.0.0.1", &[], "10.0.0.1");
         check(by, "10.0.0.1", &[(name, "198.51.100.7")], "198.51.100.7");
         check(by, "::ffff:10.0.0.1", &[(name, "198.51.100.7")], "198.51.100.7");
-        // What the client made up stands before what the proxies added.
+        // Addresses forged by the client precede those added by the proxies.
         check(by, "10.0.0.1", &[(name, "203.0.113.9, 198.51.100.7, 10.0.0.2")], "198.51.100.7");
         check(by, "10.0.0.1", &[(name, "203.0.113.9"), (name, "198.51.100.7,10.0.0.2")], "198.51.100.7");
         check(by, "10.0.0.1", &[(name, "203.0.113.9, nonsense, 10.0.0.2")], "10.0.0.2");

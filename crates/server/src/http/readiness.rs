@@ -1,4 +1,4 @@
-//! Whether the archive answers: looked at now and then, however often it is asked, because looking costs a write.
+//! Whether the archive responds: checked periodically, however often it is requested, because a check costs a write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::limits;
 /// What was seen last.
 pub(crate) struct Readiness {
     clock: Arc<dyn Clock>,
-    /// Held while somebody looks: whoever asks meanwhile gets what is seen then.
+    /// Held during a check: concurrent requests receive its result.
     last: Arc<Mutex<Option<Seen>>>,
 }
 
@@ -44,7 +44,7 @@ impl Readiness {
     }
 }
 
-/// What has come back is told soon, what has gone in time for a balancer.
+/// Recovery is reported quickly, and failure soon enough for a load balancer.
 fn kept_for(outcome: &Result<()>) -> Duration {
     match outcome {
         Ok(()) => limits::READY_FOR,

@@ -28,10 +28,10 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// What the handling of every request takes.
 pub(crate) struct RequestContext {
-    /// The proxies that are believed when they say who their client is.
+    /// The proxies that are trusted to pass on the client address.
     pub(crate) proxies: Proxies,
     pub(crate) metrics: Arc<Metrics>,
-    /// What clients are told of how many requests are taken.
+    /// The rate limit announced to clients.
     pub(crate) rate_limit: HeaderValue,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -45,7 +45,7 @@ pub(crate) struct RequestId(pub(crate) String);
 #[derive(Debug, Clone)]
 pub(crate) struct CallerId(pub(crate) String);
 
-/// HTTP/2 names the host in its address, and HTTP/1 in a header, where those inside look for it: links lead there.
+/// HTTP/2 has the host in the URI, and HTTP/1 in a header, from which links are derived.
 fn name_host(request: &mut Request) {
     let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = host.filter(|_| !request.headers().contains_key(header::HOST)) {
@@ -57,7 +57,7 @@ fn name_host(request: &mut Request) {
 #[derive(Debug, Clone, Copy)]
 struct ClientAddress(Option<IpAddr>);
 
-/// Where a request came from: the client, where a trusted proxy says who that is.
+/// The origin of a request: the client, as passed on by a trusted proxy.
 pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ClientAddress>().and_then(|client| client.0)
 }
@@ -70,7 +70,7 @@ fn find_client(proxies: &Proxies, request: &Request) -> Option<IpAddr> {
     Some(proxies.client(peer, request.headers()))
 }
 
-/// 400 for a request that names no host, or several: what stands between client and service may take it for another's.
+/// 400 for a request without a host, or with several: intermediaries might interpret it differently.
 fn hosts(request: &Request) -> ApiResult<()> {
     let mut named = request.headers().get_all(header::HOST).iter();
     match (request.version(), named.next(), named.next()) {
@@ -172,7 +172,7 @@ fn panicked() -> Response {
         .into_response()
 }
 
-/// The failure that an answer stands for; also those that the framework makes without our words.
+/// The failure represented by a response, including those created by the framework without a message.
 fn problem_of(method: &Method, response: &Response) -> Option<ApiError> {
     if let Some(problem) = response.extensions().get::<ApiError>() {
         return Some(problem.clone());
@@ -194,7 +194,7 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
     let body = ErrorBody {
         status: problem.status.as_u16(),
         message: Some(problem.message.clone()),
-        // Some of the vendor's files require it, so that it is there even when there is no more to say.
+        // Some of the vendor's files require it, so it is present even if there is nothing to add.
         detail: Some(problem.detail.clone().unwrap_or_else(|| problem.message.clone())),
         request_id: Some(id.to_owned()),
     };

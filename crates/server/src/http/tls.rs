@@ -22,7 +22,7 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// Authorities of client certificates; with them, a client without a good certificate is not heard.
+    /// CAs of client certificates; if set, a client without a valid certificate is rejected.
     pub client_authorities: Option<PathBuf>,
 }
 
@@ -59,7 +59,8 @@ impl TlsFiles {
         Ok(Arc::new(config))
     }
 
-    /// Reads the files again when one of them changed. What cannot be used is told, and the old certificate stays.
+    /// Reloads the files if one of them has changed. If they are invalid, this is logged, and the previous certificate
+    /// remains in use.
     pub(crate) async fn keep_fresh(self, config: RustlsConfig, stop: CancellationToken) {
         let mut seen = self.changed_at();
         while !stop.is_cancelled() {

@@ -36,7 +36,7 @@ const DOCS_CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-
 /// Files under a name that changes with what is in them may be kept for as long as a browser likes.
 const KEEP: &str = "public, max-age=31536000, immutable";
 
-/// What is kept must be asked for again each time: the answer is short when nothing has changed.
+/// Cached files must be revalidated each time; the response is short if nothing has changed.
 const ASK_AGAIN: &str = "no-cache";
 
 /// A text of the service about itself, which stays as it is while the service runs.
@@ -140,7 +140,7 @@ fn show(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     answer
 }
 
-/// The packed form of a file that lies beside it, when the client takes one.
+/// The compressed form of a file, if there is one and the client accepts it.
 fn packed(path: &str, headers: &HeaderMap) -> Option<(EmbeddedFile, Option<&'static str>)> {
     let forms = [("br", ".br"), ("gzip", ".gz")];
     let taken = forms.into_iter().filter(|(coding, _)| header_has(headers, header::ACCEPT_ENCODING, coding));
@@ -152,7 +152,7 @@ fn is_packed(path: &str) -> bool {
     path.ends_with(".br") || path.ends_with(".gz")
 }
 
-/// True when a list between commas has this item; what is said of an item after a semicolon does not count.
+/// True if a comma-separated list has this item, ignoring its parameters after a semicolon.
 fn header_has(headers: &HeaderMap, name: HeaderName, item: &str) -> bool {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     let mut items =

@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// What a decoder of gzip takes, with its window. Unit: bytes.
 const GZIP_BYTES: usize = 64 << 10;
 
-/// What a decoder of zstd takes beside its window: two blocks, and its tables. Unit: bytes.
+/// The memory of a zstd decoder in addition to its window: two blocks and its tables. Unit: bytes.
 const ZSTD_BLOCKS_BYTES: usize = 512 << 10;
 
 /// Reads a body whole, unpacked, up to a bound, and in memory that it gives along.
@@ -50,8 +50,7 @@ pub(crate) async fn read_whole(
     Ok((bytes.into(), lines.into_memory()))
 }
 
-/// Adds bytes to those that are there, in memory that is taken for the room they are given: at least for these, and up to
-/// `bytes_max` for as many again.
+/// Appends bytes, reserving memory for the capacity: at least for these bytes, and up to `bytes_max` for twice as much.
 async fn append(to: &mut Vec<u8>, bytes: &[u8], bytes_max: usize, memory: &mut MemoryReservation) -> ApiResult<()> {
     let needed = to.len() + bytes.len();
     if needed > to.capacity() {
@@ -109,7 +108,7 @@ pub(crate) struct Lines {
     buffers: usize,
 }
 
-/// Where a line stands.
+/// The position of a line.
 enum Line {
     InChunk(Range<usize>),
     Begun,
@@ -163,7 +162,7 @@ impl Lines {
                 if window > limits::ZSTD_WINDOW_MAX {
                     return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, too_wide()));
                 }
-                // The decoder keeps some blocks beside the window.
+                // The decoder keeps some blocks in addition to the window.
                 buffers += usize::try_from(window).unwrap_or(usize::MAX) + ZSTD_BLOCKS_BYTES;
                 memory.reserve_read(buffers).await?;
                 let window_log = u64::BITS - (window - 1).leading_zeros();
@@ -190,7 +189,7 @@ impl Lines {
         })
     }
 
-    /// The memory of what was made of the body elsewhere; the buffers are gone.
+    /// The memory of what was decoded from the body; the buffers have been freed.
     fn into_memory(self) -> MemoryReservation {
         let Self { reader, chunk, begun, mut memory, buffers, .. } = self;
         memory.release_read(buffers + begun.capacity());
@@ -264,7 +263,7 @@ impl Lines {
         }
     }
 
-    /// Keeps a part of the chunk as one of a line that began earlier, or goes on in the next chunk.
+    /// Stores a part of the chunk that belongs to a line started earlier or continued in the next chunk.
     async fn keep(&mut self, part: Range<usize>) -> ApiResult<()> {
         append(&mut self.begun, &self.chunk[part], self.bounds.line_bytes_max, &mut self.memory).await
     }
@@ -365,7 +364,7 @@ mod tests {
             assert!(held <= accounted, "{held} bytes are held, and {accounted} are accounted for");
             *ended.entry(status.as_u16()).or_default() += 1;
         }
-        // Some came in whole, and stood still; the others are told to come again.
+        // Some were admitted and stalled; the others are rejected with a retry hint.
         assert!(ended[&408] >= 1 && ended[&503] >= 80, "{ended:?}");
         assert!(peak <= 64 * MIB, "{peak}");
         assert_eq!(memory.held_bytes(), (0, 0), "all of it is given back");

@@ -198,7 +198,7 @@ mod tests {
         for body in [&mut one, &mut other] {
             body.reserve_read(5 * STEP_BYTES).await.unwrap();
         }
-        // Each is there, and one after the other has room for what it unfolds to.
+        // All are received, and one after the other has memory for its decoded form.
         one.reserve_decoded(8 * STEP_BYTES).await.unwrap();
         assert_eq!(one.reserve_read(1).await.unwrap_err().status, 503, "it is not waited for");
         let mut waiting = std::pin::pin!(other.reserve_decoded(8 * STEP_BYTES));

@@ -1,10 +1,11 @@
-//! How much memory a body takes once it is decoded, told from its bytes alone: some kilobytes can unfold to gigabytes.
+//! The memory of a body when it is decoded, estimated from its bytes alone: some kilobytes can decode to gigabytes.
 //!
-//! The figures are about what the decoded forms and the records made of them take; texts count as the bytes they are.
+//! The constants approximate the size of the decoded forms and of the records created from them; texts count with their
+//! length.
 
 use crate::http::error::{ApiError, ApiResult};
 
-/// An object of JSON: it has room for eleven fields, however few there are.
+/// A JSON object, which reserves space for eleven fields, however few it has.
 const OBJECT_BYTES: usize = 704;
 
 /// An array of JSON.
@@ -37,9 +38,9 @@ pub(crate) fn of_json(body: &[u8]) -> usize {
 /// bytes.
 pub(crate) fn of_line(line: &[u8]) -> usize {
     match line.trim_ascii_start().starts_with(b"[") {
-        // The places of the records, in room that doubles, and what the largest of them takes.
+        // The positions of the records, in a buffer that doubles, and the memory of the largest of them.
         true => 2 * line.len() + memchr::memchr_iter(b',', line).count() * 2 * size_of::<&str>() + largest_record(line),
-        // It may have to be mended, in a copy.
+        // It may have to be repaired, in a copy.
         false => of_json(line) + line.len(),
     }
 }
@@ -94,7 +95,7 @@ pub(crate) fn of_otlp_json(body: &[u8], enough: usize) -> usize {
     size
 }
 
-/// The bytes of JSON that stand outside of its texts, each with the text that stands before it.
+/// The bytes of JSON outside of its strings, each with the preceding string.
 fn marks(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut text_before: &[u8] = &[];
     let mut text_from = None;
@@ -105,7 +106,7 @@ fn marks(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
             match (byte, text_from) {
                 (b'"', None) => text_from = Some(at + 1),
                 (b'"', Some(from)) => (text_before, text_from) = (&body[from..at], None),
-                // No text goes on in the next line.
+                // No string continues in the next line.
                 (b'\n', Some(_)) => text_from = None,
                 (b'\\', Some(_)) => _ = bytes.next(),
                 (_, Some(_)) => {}
@@ -257,7 +258,7 @@ fn whole_texts(message: &[u8], kind: Message, texts: &mut u64, depth_left: usize
     Some(out)
 }
 
-/// Reads a number, seven bits a byte, and goes on behind it.
+/// Reads a varint and advances past it.
 fn number(rest: &mut &[u8]) -> ApiResult<u64> {
     let bytes: &[u8] = rest;
     let mut number = 0;
@@ -271,7 +272,7 @@ fn number(rest: &mut &[u8]) -> ApiResult<u64> {
     Err(wrong())
 }
 
-/// Reads so many bytes, and goes on behind them.
+/// Reads a number of bytes and advances past them.
 fn part<'a>(rest: &mut &'a [u8], length: u64) -> ApiResult<&'a [u8]> {
     let bytes: &'a [u8] = rest;
     let length = usize::try_from(length).map_err(|_| wrong())?;

@@ -16,10 +16,10 @@
 //! | the stack trace | `thrown`, `exception`, `stacktrace`, `stack_trace`, `error.stack_trace`, `throwable` |
 //! | the component | `loggerName`, `logger`, `logger_name`, `log.logger`, `bundleName` |
 //!
-//! The ids stand at the top or in `context`, `contextMap`, `mdc`, `my_mdc`, `ctx`, `fields`, `labels`, also with the
-//! underscore that GELF puts before them, or in structured data of syslog. A shipper that wraps the engine's line as text
-//! (`message`, `log`) is unwrapped, when its own event names no run: what stands in the text of an event that does is
-//! its text, and nothing else. What is used as one of these is no further field of the record; everything else is.
+//! The IDs are at the top level or in `context`, `contextMap`, `mdc`, `my_mdc`, `ctx`, `fields`, `labels`, also with
+//! the underscore that GELF prepends, or in the structured data of syslog. The event of a shipper that wraps the
+//! engine's line as text (`message`, `log`) is unwrapped if it names no run itself; if it names one, its text is not
+//! parsed. A field that is used as one of these is not stored as a further field of the record; everything else is.
 
 use runlog_model::run::{ArtifactPart, RuntimeKind};
 use runlog_model::wire::push::{FinishRun, StartRun};
@@ -48,7 +48,7 @@ const TRACE: [&str; 8] =
     ["thrown", "exception", "stacktrace", "stackTrace", "stack_trace", "error.stack_trace", "throwable", "_exception"];
 const LOGGER: [&str; 5] = ["loggerName", "logger", "logger_name", "log.logger", "bundleName"];
 
-/// Where structured data of syslog stands, as text or as objects.
+/// Where structured data of syslog is found, as text or as objects.
 const STRUCTURED: [&str; 6] = ["SDATA", "_SDATA", ".SDATA", "structured_data", "structured-data", "extradata"];
 
 /// Where a shipper puts the engine's own event.
@@ -63,7 +63,7 @@ pub(crate) struct Events {
     events: Vec<Line>,
     /// Lines that are no events.
     refused: Refused,
-    /// Texts that were mended.
+    /// Number of repaired texts.
     repaired: u64,
 }
 
@@ -74,8 +74,8 @@ struct Line {
     more: String,
 }
 
-/// Reads the events of a body: one object, an array of them, or one a line. What is no event is counted, and its
-/// neighbours are taken: whoever sends a body again because of one line would send it for ever.
+/// Parses the events of a body: one object, an array of objects, or one per line. Invalid events are counted, and the
+/// rest is accepted: a client that resends a body because of one line would do so forever.
 ///
 /// 400: the body is in an encoding other than UTF-8, or holds broken JSON and nothing else.
 pub(crate) fn events(body: &[u8]) -> ApiResult<Events> {
@@ -120,7 +120,7 @@ pub(crate) fn events(body: &[u8]) -> ApiResult<Events> {
     }
 }
 
-/// Reads an event, mended where that is what it takes.
+/// Parses an event, repaired if necessary.
 fn read(json: &[u8], repaired: &mut u64) -> serde_json::Result<Object> {
     serde_json::from_slice(json).or_else(|error| {
         let mended = runlog_model::repair(json);
@@ -138,7 +138,7 @@ impl Events {
         self.events.push(Line { event, more: String::new() });
     }
 
-    /// A line of plain text goes on with the event before it.
+    /// A line of plain text continues the preceding event.
     fn go_on(&mut self, line: &[u8], number: usize) {
         match self.events.last_mut() {
             Some(last) => {
@@ -232,7 +232,7 @@ fn run_of(event: &Object) -> Result<RunId, String> {
     })
 }
 
-/// The objects of an event that ids stand in: itself, its contexts, and structured data of syslog.
+/// The objects of an event that can contain IDs: itself, its contexts, and the structured data of syslog.
 fn objects(event: &Object) -> impl Iterator<Item = &Object> {
     // Each context in the order of the table, so that the answer is always the same.
     let contexts = CONTEXTS.iter().filter_map(|name| event.get(*name)?.as_object());
@@ -501,7 +501,7 @@ impl Event {
         Some(format!("{class}: {text}"))
     }
 
-    /// The severity, in the words that the archive counts by; what was written stays as a field where it was another.
+    /// The severity by which the archive counts; if it differs, the original value is kept in a field.
     fn severity(&self, used: &mut Vec<&str>) -> Option<String> {
         let (name, written) = SEVERITY.into_iter().find_map(|name| Some((name, level(self.own(name)?)?)))?;
         let (kept, is_another) = severity::kept(&written);

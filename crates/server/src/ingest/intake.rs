@@ -37,7 +37,7 @@ impl Sender<'_> {
     }
 }
 
-/// What is said of the task of a run and of where it belongs. Whatever is absent is not known.
+/// What is known about the task of a run and its workspace. Absent values are unknown.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TaskHint {
     pub(crate) task_id: Option<TaskId>,
@@ -68,7 +68,7 @@ impl TaskHint {
 #[derive(Debug, Default)]
 pub(crate) struct RunBatch {
     pub(crate) task: TaskHint,
-    /// How it began, where the request says; the task in it is not looked at.
+    /// How it started, if the request contains it; its task is ignored.
     pub(crate) begun: Option<StartRun>,
     /// How it ended, where the request says.
     pub(crate) ended: Option<FinishRun>,
@@ -89,7 +89,7 @@ pub(crate) struct Intake {
     events: u64,
     /// What could not be stored.
     refused: Refused,
-    /// Texts that were not whole, and were mended.
+    /// Number of texts with invalid characters that were repaired.
     pub(crate) repaired: u64,
     /// Records whose time could not be read, and is the present one.
     pub(crate) undated: u64,
@@ -123,7 +123,7 @@ impl Refused {
 }
 
 impl RunBatch {
-    /// Takes over what is said of the task where nothing was said before.
+    /// Adopts information about the task that was missing before.
     pub(crate) fn hint(&mut self, task: TaskHint) {
         self.task = std::mem::take(&mut self.task).or(task);
     }
@@ -205,8 +205,8 @@ impl Intake {
         for (run_id, batch) in self.runs {
             // A batch without records says that a run begins or ends: one thing.
             let count = (batch.records.len() as u64).max(1);
-            // What stands beside others, or ends its run as well, is sent again when one of those fails, and must not be
-            // stored again then.
+            // Records sent together with others, or with the end of their run, are sent again if one of those fails,
+            // and must not be stored twice.
             let is_alone = is_single && batch.ended.is_none();
             let name = batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id)));
             match store(sender, run_id, batch, name, &mut outcome).await {
@@ -279,7 +279,7 @@ async fn store(
     Ok(())
 }
 
-/// Begins a run that is not known, or of which more is said. True when it is new.
+/// Starts a run that does not exist, or adds information. True if it is new.
 async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
     let known = sender.store.runs().get(run_id).await?;
     if let Some(run) = &known {
@@ -303,7 +303,7 @@ async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResul
     Ok(is_new)
 }
 
-/// Stores records once under their name; tells how many are stored, now or before.
+/// Stores records once under their batch ID; returns how many are stored, now or before.
 async fn store_records(sender: &Sender<'_>, run_id: RunId, name: Option<&str>, records: Vec<Record>) -> ApiResult<u64> {
     let count = records.len() as u64;
     let mut writer = sender.store.ingest().begin_batch(run_id, name).await?;

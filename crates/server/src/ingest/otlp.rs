@@ -54,7 +54,7 @@ impl Default for OtlpAttributes {
 pub(crate) struct Request {
     pub(crate) resources: Vec<ResourceLogs>,
     pub(crate) refused: Refused,
-    /// Texts that were mended.
+    /// Number of repaired texts.
     pub(crate) repaired: u64,
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn group_by_run(
     Ok(intake)
 }
 
-/// Takes a record, and tells how many bytes were copied to it that others have as well.
+/// Accepts a record, and returns the number of bytes copied to it from shared data.
 fn take(
     intake: &mut Intake,
     attributes: &Attributes<'_>,
@@ -151,8 +151,8 @@ fn record(attributes: &Attributes<'_>, scope: &InstrumentationScope, log: &LogRe
     }
 }
 
-/// The severity, in the words that the archive counts by, and what was written where that is another: the number
-/// counts, and without one what the text means.
+/// The severity by which the archive counts, and the original value if it differs: the number takes precedence, then
+/// the meaning of the text.
 fn severity_of(log: &LogRecord) -> (Option<String>, Option<&str>) {
     let written = log.severity_text.as_str();
     match (severity(log.severity_number), written) {

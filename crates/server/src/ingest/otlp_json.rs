@@ -43,7 +43,7 @@ struct RawScopeLogs<'a> {
     log_records: Option<Vec<&'a RawValue>>,
 }
 
-/// Reads a request. 400: it is none, and it cannot be told where one record ends.
+/// Parses a request. 400 if it is invalid and its records cannot be separated.
 pub(crate) fn read(body: &[u8]) -> ApiResult<Request> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut request = Request::default();
@@ -88,7 +88,7 @@ fn read_all(logs: &[&RawValue], refused: &mut Refused, repaired: &mut u64) -> Ve
     records
 }
 
-/// Reads a part, mended where that is what it takes; what is absent is empty.
+/// Parses a part, repaired if necessary; an absent part is empty.
 fn part<T: Default>(
     raw: Option<&RawValue>,
     repaired: &mut u64,

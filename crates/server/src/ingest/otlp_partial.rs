@@ -1,7 +1,7 @@
 //! OTLP requests in protobuf that cannot be decoded as they are: read part by part, so that a record that is broken
 //! takes none of its neighbours along.
 //!
-//! Texts that are no UTF-8 are mended; what still does not decode is refused, record by record.
+//! Texts that are not UTF-8 are repaired; what still cannot be decoded is rejected, record by record.
 
 use axum::body::Bytes;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
@@ -69,7 +69,7 @@ pub(crate) fn read(body: Bytes) -> ApiResult<Request> {
     Ok(Request { resources, refused, repaired })
 }
 
-/// Decodes a part, with its texts mended where that is what it takes.
+/// Decodes a part, with its texts repaired if necessary.
 fn mended<M: Message + Default>(
     part: Bytes,
     message: decoded_size::Message,

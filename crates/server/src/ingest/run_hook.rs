@@ -1,6 +1,6 @@
-//! The run hook: what an operator has set to start a run that is asked for with `POST /processing/executions`.
+//! The run hook, configured by an operator to start runs requested with `POST /processing/executions`.
 //!
-//! Runlog starts nothing itself: it makes the run known, tells the hook, and waits for what the run pushes.
+//! Runlog does not start anything itself: it creates the run, calls the hook, and waits for what the run pushes.
 
 use std::process::Stdio;
 
@@ -37,7 +37,7 @@ impl std::fmt::Debug for RunHook {
     }
 }
 
-/// What the hook is told.
+/// The input of the hook.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WantedRun<'a> {
@@ -47,7 +47,7 @@ pub(crate) struct WantedRun<'a> {
     pub(crate) task_version: &'a str,
     pub(crate) workspace_id: String,
     pub(crate) environment_id: String,
-    /// Who asks for it.
+    /// The caller that requests it.
     pub(crate) user: &'a str,
     pub(crate) parameters: &'a Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ impl<'a> WantedRun<'a> {
     }
 }
 
-/// Why a run was not started, in words for the caller; addresses and output are not in it.
+/// Why a run was not started, for the caller; without URLs and output.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HookError {
     #[error("the run hook took longer than {} s", limits::RUN_HOOK_TIME_MAX.as_secs())]

@@ -1,9 +1,9 @@
-//! The severities of loggers beside log4j, as engine events and OTLP records keep them.
+//! The severities of loggers other than log4j, as stored for engine events and OTLP records.
 
 use runlog_model::Severity;
 
-/// The severity to keep for what a logger wrote, in the words that the archive counts by, and whether that is another
-/// word. What means none of them is kept as it is.
+/// The severity to store for that of a logger, by which the archive counts, and whether it differs. Unknown ones are
+/// stored unchanged.
 pub(crate) fn kept(text: &str) -> (String, bool) {
     match (Severity::named(text), Severity::of(Some(text))) {
         (Some(_), _) | (None, Severity::Other) => (text.to_owned(), false),

@@ -3,7 +3,7 @@
 /// The longest head of a frame: magic number, descriptor, window, dictionary, size. Unit: bytes.
 pub(crate) const HEAD_BYTES: usize = 18;
 
-/// The window that a frame asks for; none where this is no whole head of one. Unit: bytes.
+/// The window of a frame; none if this is not a complete frame header. Unit: bytes.
 pub(crate) fn window(head: &[u8]) -> Option<u64> {
     let head = head.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?;
     let (descriptor, head) = head.split_first()?;

@@ -28,11 +28,11 @@ pub(crate) struct Metrics {
     pub(crate) records_in: Counter,
     /// Records that were given out, in page files and live pages.
     pub(crate) records_out: Counter,
-    /// Pages that were asked for.
+    /// Number of requested pages.
     pub(crate) pages: Counter,
 }
 
-/// What this node knows of itself beside its counters.
+/// Metrics of this node other than its counters.
 pub(crate) struct NodeMetrics {
     /// Its background work.
     pub(crate) background: Vec<WorkState>,
@@ -50,7 +50,7 @@ pub(crate) struct NodeMetrics {
     pub(crate) started_at: Timestamp,
 }
 
-/// Everything that is shown once, beside the counters of this process.
+/// All other metrics, in addition to the counters of this process.
 pub(crate) struct Scrape<'f> {
     pub(crate) archive: &'f Snapshot<ArchiveMetrics>,
     pub(crate) upstreams: &'f [CollectionMetrics],
@@ -177,7 +177,7 @@ impl Metrics {
         Self { registry, requests, durations, records_in, records_out, pages }
     }
 
-    /// Counts a request. Unknown addresses count together, so that nobody fills the memory by inventing some.
+    /// Counts a request. Unknown paths count together, so that invented ones do not fill the memory.
     pub(crate) fn count_request(&self, method: &str, route: &str, status: u16, duration_ms: i64) {
         let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
         let method = if known.contains(&method) { method } else { "other" };
@@ -187,7 +187,7 @@ impl Metrics {
         self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(seconds);
     }
 
-    /// Everything as text in the OpenMetrics form, with the archive's own figures.
+    /// All metrics in OpenMetrics format, including those of the archive.
     pub(crate) fn text(&self, scrape: &Scrape<'_>) -> Result<String, fmt::Error> {
         let Scrape { archive, upstreams, collectors, sinks, node, now, is_by_task } = scrape;
         let mut text = String::new();
@@ -204,7 +204,7 @@ impl Metrics {
     }
 }
 
-/// What this node does at the moment, and what it has asked the objects for.
+/// The current state of this node, and its requests to the objects.
 fn node_registry(node: &NodeMetrics) -> Registry {
     let mut registry = Registry::with_prefix("runlog");
     let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -306,7 +306,7 @@ fn write_object_durations(text: &mut String, objects: &[ObjectStoreMetrics]) -> 
     Ok(())
 }
 
-/// The archive's figures, as they were so long ago, of each task as well where that is wanted.
+/// The metrics of the archive with their age, per task if configured.
 fn archive_registry(figures: &ArchiveMetrics, age_ms: i64, is_by_task: bool) -> Registry {
     let mut registry = Registry::with_prefix("runlog");
     let mut gauge = |name: &str, help: &str, value: u64| {

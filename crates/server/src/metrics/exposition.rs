@@ -1,4 +1,4 @@
-//! The forms in which metrics go out: OpenMetrics, or the older text of Prometheus, packed or not, as the client asks.
+//! The formats of metrics: OpenMetrics or the older Prometheus text format, compressed or not, as the client requests.
 
 use async_compression::Level;
 use async_compression::tokio::bufread::{GzipEncoder, ZstdEncoder};
@@ -26,7 +26,8 @@ pub(crate) enum Compression {
 }
 
 impl ExpositionFormat {
-    /// The form that a client asks for with `Accept`: OpenMetrics where it is named and not liked less, else the text.
+    /// The format selected by `Accept`: OpenMetrics if it is named with at least the same preference, otherwise the
+    /// Prometheus text format.
     pub(crate) fn wanted(headers: &HeaderMap) -> Self {
         let weights = weights(headers, header::ACCEPT);
         let weight = |name: &str| weights.iter().find(|(it, _)| it == name).map(|(_, weight)| *weight);
@@ -54,7 +55,7 @@ impl ExpositionFormat {
 }
 
 impl Compression {
-    /// The packing that a client takes, that one of those it likes most which costs least.
+    /// The cheapest of the compression methods that the client prefers.
     pub(crate) fn wanted(headers: &HeaderMap) -> Self {
         let weights = weights(headers, header::ACCEPT_ENCODING);
         let weight = |name: &str| weights.iter().find(|(it, _)| it == name).map_or(0.0, |(_, weight)| *weight);
@@ -65,7 +66,7 @@ impl Compression {
         }
     }
 
-    /// What stands in `Content-Encoding`.
+    /// The value of `Content-Encoding`.
     pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,

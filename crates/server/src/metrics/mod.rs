@@ -1,4 +1,4 @@
-//! What the service counts about itself, and the forms in which it tells that.
+//! The metrics of the service and their formats.
 
 pub(crate) mod counters;
 pub(crate) mod exposition;

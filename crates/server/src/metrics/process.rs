@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-/// Ticks of the clock by which Linux counts processor time. Unit: per second. It is the same on every machine that Linux
-/// tells its programs of.
+/// The clock ticks in which Linux counts processor time. Unit: per second. Linux reports the same value to programs on
+/// every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Figures of this process; each is absent where the system does not say it.

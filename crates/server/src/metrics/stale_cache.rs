@@ -1,8 +1,8 @@
-//! A value that takes long to compute, computed anew now and then and cached in between.
+//! A value that takes long to compute, refreshed periodically and cached in between.
 //!
-//! When it takes a moment, it is computed whenever it is asked for. When it takes longer, callers get the last snapshot, and
-//! at most a twentieth of the time goes into refreshing it, in the background: whoever asks with little patience does not
-//! begin it again and again.
+//! If computing it takes only a moment, it is computed for every request. If it takes longer, callers receive the last
+//! snapshot, and at most a twentieth of the time is spent on refreshing it in the background, so that callers with
+//! short timeouts do not restart it repeatedly.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -63,7 +63,7 @@ impl<T: Send + Sync + 'static> StaleCache<T> {
                 // Somebody else may have refreshed it meanwhile.
                 match self.last().filter(|last| self.is_fresh(last)) {
                     Some(last) => Ok(last),
-                    // On a task of its own: it is of use to the next one, even if this one gives up.
+                    // In a separate task: the result is useful for the next caller even if this one disconnects.
                     None => self.begin(refresh, turn).await.map_err(Error::from)?,
                 }
             }

@@ -16,7 +16,7 @@ use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
 
-/// The permission that stands in for being an administrator here. Source: the vendor's service accounts file.
+/// The permission that is equivalent to being an administrator. Source: the vendor's service accounts file.
 const MANAGE_ACCOUNTS: &str = "TMC_SERVICE_ACCOUNT_MANAGEMENT";
 
 fn may_manage(caller: &Caller) -> ApiResult<()> {

@@ -1,4 +1,4 @@
-//! `GET /runlog/v1/audit`: who did what, newest first.
+//! `GET /runlog/v1/audit`: the audit log, newest first.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! The log of a run to look at: what it is, its records by position, its shape over time, and the whole of it.
+//! Reading the log of a run: its state, its records by position, its distribution over time, and the whole log.
 
 use std::collections::HashSet;
 
@@ -225,7 +225,7 @@ pub(crate) async fn whole(
     let permit = app.downloads().acquire().await?;
     app.metrics().records_out.inc_by(run.records);
     let reader = app.store().logs().read_records(run.id, range, RecordOrder::Asc).await?;
-    // The permit ends with the answer, or when the client has gone.
+    // The permit is released at the end of the response, or when the client disconnects.
     let part = (Some((reader, permit)), form, true);
     let parts = stream::try_unfold(part, |(reader, form, is_first)| async move {
         let Some((mut reader, permit)) = reader else { return Ok::<_, runlog_store::Error>(None) };
@@ -234,7 +234,8 @@ pub(crate) async fn whole(
             .map_or_else(|| (end_of(form, is_first), None), |bytes| (bytes, Some((reader, permit))));
         Ok(Some((Bytes::from(bytes), (reader, form, false))))
     });
-    // The first part is read before the answer begins: what is away is said with a status, and not by an end too soon.
+    // The first part is read before the response starts: an outage results in an error status, not in a truncated
+    // response.
     let mut parts = Box::pin(parts);
     let first = parts.try_next().await?;
     let parts = stream::iter(first.map(Ok)).chain(parts);

@@ -1,5 +1,4 @@
-//! `/monitoring/observability/executions/{id}/component`: what the components of a run measured, of which the archive is
-//! told nothing.
+//! `/monitoring/observability/executions/{id}/component`: component metrics of a run, of which the archive has none.
 
 use axum::Json;
 use axum::extract::{Path, State};

@@ -1,4 +1,4 @@
-//! The description of the API: as a document, and to look at and try in a browser.
+//! The description of the API: as a document, and as an interactive page.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::web::{self, StaticJson};
 
-/// What the service says of itself: made once, from the list of routes, and handed in with every request.
+/// The description of the service: created once from the list of routes, and passed with every request.
 pub(crate) struct Documents {
     /// The description of the API.
     pub(crate) openapi: Bytes,

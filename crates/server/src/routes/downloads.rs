@@ -26,7 +26,8 @@ pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, heade
     let page = app.store().pages().open_page(&file.key).await?;
     let page = page.ok_or(Refusal::Expired)?;
     let etag = format!("\"{}\"", page.etag);
-    // Its first bytes are read before the head goes out: what is away is said with a status, and not by an end too soon.
+    // Its first bytes are read before the response starts: an outage results in an error status, not in a truncated
+    // response.
     let mut response = match wanted_part(&headers, &etag, page.plain_bytes) {
         Part::Whole => match takes_zstd(&headers) {
             true => whole(page).await?,
@@ -71,7 +72,7 @@ async fn plain(page: PageReader, range: Range<u64>, status: StatusCode) -> ApiRe
     Ok(response)
 }
 
-/// The whole file, compressed where it lies so.
+/// The whole file, compressed if it is stored so.
 async fn whole(page: PageReader) -> ApiResult<Response> {
     let content_type = page.format.content_type();
     let Some((length, bytes)) = page.clone().begin_zstd().await? else {
@@ -85,7 +86,7 @@ async fn whole(page: PageReader) -> ApiResult<Response> {
     Ok(response)
 }
 
-/// What of a file is asked for.
+/// The requested part of a file.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
     Whole,

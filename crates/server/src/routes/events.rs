@@ -40,7 +40,7 @@ pub(crate) async fn push(
     let sender = Sender { store: app.store(), metrics: app.metrics(), caller: &caller, change: &change };
     let outcome = group_by_run(events(&body)?, app.now(), zone, &mut memory).await?.store(&sender, &body).await?;
     let refused = outcome.refused;
-    // Lines that are no events are nobody's fault who could mend it: a shipper would send them for ever.
+    // Clients cannot fix lines that are not events: a shipper would send them forever.
     if refused.count > refused.lines && outcome.stored == 0 {
         let why = refused.why.unwrap_or_default();
         return Err(ApiError::invalid(format!("none of the {} events was stored: {why}", refused.count)));

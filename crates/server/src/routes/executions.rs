@@ -240,7 +240,7 @@ pub(crate) async fn one(
     Ok(Json(JobExecution::new(&run, &app.settings().account_id)))
 }
 
-/// The window that a list is asked for: `lastDays`, or `from` and `to`, or the last days that are allowed.
+/// The period of a list: `lastDays`, or `from` and `to`, or the longest allowed one.
 pub(crate) fn window(app: &App, params: &Params) -> ApiResult<TimeRange> {
     let days_max = app.settings().window_days_max;
     let now = app.now();

@@ -97,7 +97,7 @@ pub(crate) async fn download(
     Ok((headers, Body::from_stream(rest)).into_response())
 }
 
-/// A download that goes on: a thousand rows in memory at a time.
+/// A streaming download, with a thousand rows in memory at a time.
 struct Rows {
     app: App,
     filter: Option<HistoryFilter>,
@@ -143,7 +143,7 @@ impl Rows {
     }
 }
 
-/// What a body asks for, as far as the caller may view it; none when nothing can fit.
+/// The conditions of a body, as far as the caller may view the results; none if nothing can match.
 async fn filter(app: &App, caller: &Caller, search: &HistorySearch) -> ApiResult<Option<HistoryFilter>> {
     let environment_id = search.environment_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
     let environment_id = environment_id.map(|id| parse_id("environmentId", id)).transpose()?;

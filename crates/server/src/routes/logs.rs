@@ -48,7 +48,7 @@ pub(crate) async fn generate(
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
     let _permit = app.page_reads().acquire().await?;
-    // The page and who asked for it are written together, before the answer goes out, or neither is.
+    // The page and its audit entry are written in one transaction, before the response is sent.
     let written = app.store().pages().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
     let ticket = match written {
         Ok(ticket) => ticket,

@@ -62,7 +62,7 @@ pub(crate) async fn token(
     Ok((StatusCode::OK, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
-/// Reads either form by what the body looks like: clients send both under the other's `Content-Type`.
+/// Parses either form according to the body: clients send both with the wrong `Content-Type`.
 fn token_form(body: &[u8]) -> ApiResult<TokenForm> {
     match body.trim_ascii().first() {
         None => Ok(TokenForm::default()),

@@ -38,7 +38,7 @@ pub(crate) async fn overview(
     let buckets = params.number("buckets", 1..=limits::OVERVIEW_BUCKETS_MAX)?.unwrap_or(48).saturating_as::<i64>();
     let scope = rights::viewed_scope(app.store(), &caller, &params).await?;
     let bucket_ms = (hours * HOUR_MS / buckets).max(1_000);
-    // Buckets begin at whole multiples of their length, so that they stay the same from one look to the next.
+    // Buckets start at multiples of their length, so that they stay the same between requests.
     let end = (app.now().as_millis() / bucket_ms + 1) * bucket_ms;
     let start = end - bucket_ms * buckets;
     let filter = OverviewFilter {

@@ -42,7 +42,7 @@ impl Holder {
     }
 }
 
-/// Who changes rights, and what the audit log is told of it.
+/// The caller that changes rights, and the details for the audit log.
 pub(crate) struct By {
     caller: Caller,
     change: AuditedChange,
@@ -67,7 +67,7 @@ async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Jso
     Ok(Json(PermissionBody { workspace_id: workspace.id, user_id: holder.id, permissions }))
 }
 
-/// Gives rights to someone who has none there.
+/// Grants rights to a holder without rights in the workspace.
 async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
     let workspace = rights::workspace(app.store(), &by.caller, &holder.workspace, &[Right::Manage]).await?;
     if app.store().accounts().granted_rights(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {

@@ -1,4 +1,4 @@
-//! `/processing/…/plans/…`: plan executions, as far as the runs that are part of them tell.
+//! `/processing/…/plans/…`: plan executions, derived from the runs that are part of them.
 
 use axum::Json;
 use axum::extract::{Path, State};

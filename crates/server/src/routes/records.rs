@@ -21,7 +21,7 @@ use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
 use crate::limits;
 
-/// What every failure of a batch ends with, so that nobody has to guess.
+/// The final sentence of every failure of a batch.
 const NOTHING_STORED: &str = "nothing of this batch was stored";
 
 /// Stores a batch completely or not at all, and responds once it is durable.
@@ -79,7 +79,7 @@ pub(crate) async fn push(
 struct Taken {
     /// True where a line that cannot be read is skipped, and does not refuse the body.
     is_skipping: bool,
-    /// Texts that were mended.
+    /// Number of repaired texts.
     repaired: u64,
     refused_lines: u64,
     refused: Vec<RefusedLine>,
@@ -113,8 +113,8 @@ impl Taken {
     }
 }
 
-/// Takes a record a line, or an array of records in one line. A line that cannot be read refuses the body, or is
-/// skipped and told of.
+/// Parses one record per line, or an array of records on one line. A line that cannot be parsed rejects the body, or is
+/// skipped and reported.
 async fn take_lines(
     lines: &mut Lines,
     batch: &mut BatchWriter,
@@ -197,7 +197,7 @@ async fn take_array(
     Ok(())
 }
 
-/// Reads a record, mended where that is what it takes.
+/// Parses a record, repaired if necessary.
 fn read(record: &mut Record, json: &[u8], repaired: &mut u64) -> serde_json::Result<()> {
     record.read_json(json).or_else(|error| {
         let mended = runlog_model::repair(json);

@@ -1,4 +1,4 @@
-//! `/runlog/v1/runs/{id}`: engines tell that a run begins and ends.
+//! `/runlog/v1/runs/{id}`: engines report the start and end of a run.
 
 use axum::Json;
 use axum::extract::{Path, State};

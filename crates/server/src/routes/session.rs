@@ -1,4 +1,4 @@
-//! `/runlog/v1/session`: signing in and out with a browser, and who one is.
+//! `/runlog/v1/session`: signing in and out with a browser, and the current caller.
 
 use std::collections::HashMap;
 
@@ -40,7 +40,8 @@ pub(crate) async fn open(
     Ok(([(header::SET_COOKIE, cookie)], [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
-/// A request that says its body is JSON. A page of another site can have a browser send other types without being asked.
+/// A request with a JSON content type. Pages of other sites can make a browser send other types without a preflight
+/// request.
 pub(crate) struct SentAsJson;
 
 impl<S: Sync> FromRequestParts<S> for SentAsJson {

@@ -1,4 +1,4 @@
-//! `/runlog/v1/sinks`: how far the deliveries of archived logs are, and trying again what came to nothing.
+//! `/runlog/v1/sinks`: the progress of deliveries, and retries of failed ones.
 
 use axum::Json;
 use axum::extract::{Path, State};

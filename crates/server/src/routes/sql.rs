@@ -1,4 +1,4 @@
-//! `POST /runlog/v1/sql`: a question in SQL, answered row by row.
+//! `POST /runlog/v1/sql`: a SQL query, answered row by row.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -40,7 +40,7 @@ pub(crate) async fn ask(
     let readable = rights::readable_workspaces(app.store(), &caller).await?;
     let answer = app.sql().ask(&question.query, readable).await.map_err(refusal)?;
     let mut parts = Box::pin(answer.into_bytes(format));
-    // What goes wrong before the first rows is told as an error; later there is only breaking off.
+    // Errors before the first rows are reported with a status; later ones abort the response.
     let first = parts.next().await.transpose().map_err(refusal)?;
     let rest = parts.map(|part| {
         part.map_err(|error| {

@@ -72,7 +72,7 @@ fn each_operation(item: &mut PathItem, mut change: impl FnMut(&mut Operation)) {
     operations.into_iter().flatten().for_each(&mut change);
 }
 
-/// Adds what every operation of its kind has: who may call it, and how it refuses.
+/// Adds what all operations of a kind have in common: required access, and error responses.
 fn complete(operation: &mut Operation, route: &Route) {
     operation.operation_id = Some(operation_id(route));
     if let Some(summary) = &operation.summary {

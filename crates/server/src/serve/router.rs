@@ -50,7 +50,7 @@ pub fn router(app: App) -> Router {
     let router = router.layer(Extension(documents));
     let context = app.request_context();
     let router = router.layer(middleware::from_fn_with_state(context, request::surround)).with_state(app);
-    // Paths are mended before they are looked up.
+    // Paths are normalised before they are looked up.
     Router::new().fallback_service(router.map_request(request::with_plain_path))
 }
 

@@ -1,4 +1,4 @@
-//! Runs the service on a listener until it is told to stop.
+//! Runs the service on a listener until it is stopped.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -92,12 +92,12 @@ pub async fn serve(
             server.serve(service).await
         }
     };
-    // Changes whose clients have gone are finished as well, in the same time.
+    // Changes whose clients have disconnected are completed as well, within the same time.
     if tokio::time::timeout(stop_time_max, app.auth().changes().finish()).await.is_err() {
         warn!("changes whose clients have disconnected took too long and are aborted");
     }
     jobs_stop.cancel();
-    // A job that broke has said so in the log; pages that were not built are built by the next start.
+    // A failed job has been logged; pages that were not built are built after the next start.
     let _ = jobs.await;
     Ok(served?)
 }

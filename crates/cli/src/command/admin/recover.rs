@@ -15,7 +15,7 @@ pub(super) async fn recover(life: Span, data: &Path, places: PlaceArgs) -> Outco
     if let Some(folder) = folder_without_archive(&settings) {
         return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", folder.display())));
     }
-    // The file goes first: a token that cannot be written down would stay in the catalog, and nobody would know it.
+    // The file is written first: a token that cannot be written to it would stay in the catalog, unknown to anyone.
     let file = AdminTokenFile::prepare(data)?;
     let store = archive::open(settings).await?;
     let outcome = make_token(&store, life, file).await;

@@ -29,8 +29,8 @@ use verify::{Fetched, fetch_and_verify};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog demo             print a table, the report of a failed run, and its address; the archive is kept
-  runlog demo --keep      leave the service running, and print the guide's two scenarios as commands to paste
+  runlog demo             print the results and the report of a failed run
+  runlog demo --keep      also print the guide's scenarios as commands, and keep serving
   runlog demo --json      print one line of JSON for scripts; with --keep, once the service is ready")]
 pub(crate) struct DemoArgs {
     /// Leave the service running until Ctrl-C
@@ -167,7 +167,7 @@ async fn tell_report(stage: &Stage, fetched: &[Fetched]) -> Outcome {
     text::show(&document_of_run(&report))
 }
 
-/// What a person with a pager wants to know of a log first.
+/// The first thing that an engineer on call wants to know about a log.
 fn sentence(summary: &Summary) -> String {
     use runlog_model::Severity;
     let count = |severity| terminal::count(summary.severities.of(severity));

@@ -38,7 +38,7 @@ pub(crate) const SAMPLES: &[Sample] = samples![
     "etl-run-debug" "1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a19",
 ];
 
-/// What the service must be told of a sample's run, read from its log.
+/// The properties of a sample's run, derived from its log.
 pub(crate) struct Outline {
     /// The time of its earliest record.
     pub(crate) first: Timestamp,

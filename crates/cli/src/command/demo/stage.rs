@@ -26,7 +26,7 @@ use crate::command::serve::serve_until;
 use crate::exit::Outcome;
 use crate::system::{SystemClock, SystemRandom};
 
-/// How often to look for a summary, and how many times.
+/// How often to poll for a summary, and how many times.
 const SUMMARY_LOOK_MS: u64 = 250;
 const SUMMARY_LOOKS_MAX: usize = 40;
 

@@ -19,7 +19,7 @@ use crate::system::SystemClock;
 pub(crate) struct Fetched {
     /// Which.
     pub(crate) sample: &'static Sample,
-    /// How its run ended, as the service tells it.
+    /// Its final status, as reported by the service.
     pub(crate) status: RunStatus,
     /// Records in the file.
     pub(crate) records: u64,

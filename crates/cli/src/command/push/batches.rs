@@ -70,7 +70,8 @@ impl Batches {
         if text.is_empty() {
             return Ok(None);
         }
-        // The same log sent again has the same ids; two equal stretches of one log have not, because of the number.
+        // Pushing the same log again uses the same IDs; two equal parts of one log have different IDs, because of the
+        // number.
         let id = format!("push-{}-{}", self.number, hex::encode(Sha256::digest(&text)));
         self.number += 1;
         let first_line = self.lines + 1;
@@ -134,7 +135,7 @@ fn read_value(log: &mut impl BufRead, is_in_array: &mut bool, number: u64, text:
         while taken < bytes.len() && !is_whole {
             let byte = bytes[taken];
             if value.is_begun() {
-                // What ends a number or a word stands after it.
+                // The end of a number or a literal follows it.
                 let is_after = value.is_ended_by(byte);
                 is_whole = is_after || value.push(byte);
                 taken += usize::from(!is_after);
@@ -198,7 +199,7 @@ impl<'a> Value<'a> {
     fn push(&mut self, byte: u8) -> bool {
         if self.is_in_text {
             match byte {
-                // Not JSON, and written all the same: a line break would cut the record in two.
+                // Written although it is not JSON: a line break would split the record.
                 b'\n' => self.text.extend_from_slice(b"\\n"),
                 b'\r' => self.text.extend_from_slice(b"\\r"),
                 _ => self.text.push(byte),

@@ -29,12 +29,12 @@ const REFUSED_TOLD_MAX: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The log is NDJSON: one JSON object per line, with logTimestamp in epoch milliseconds and, where known, severity, logType,
-logMessage, bundleName, bundleVersion and podName. A JSON array of such objects and pretty-printed objects are accepted
-as well. Compression (gzip, zstd) and UTF-16 are detected from the content, not from the file name. Pushing the same log
+The log is NDJSON: one JSON object per line, with logTimestamp in epoch milliseconds and, where known, severity, logType, \
+logMessage, bundleName, bundleVersion and podName. A JSON array of such objects and pretty-printed objects are accepted \
+as well. Compression (gzip, zstd) and UTF-16 are detected from the content, not from the file name. Pushing the same log \
 to the same run again does not duplicate records. A file that is not a log is rejected before the run is started.
 
-The push stops at a line that cannot be parsed: the records before it are stored. With --finish, the run is ended
+The push stops at a line that cannot be parsed: the records before it are stored. With --finish, the run is ended \
 nevertheless, because the job has ended; the corrected log can be pushed to it afterwards.
 
 Examples:
@@ -85,7 +85,7 @@ pub(crate) struct Pushed {
     pub(crate) repeated: u64,
     batches: u64,
     bytes: u64,
-    /// Texts that were not whole, and were mended.
+    /// Number of texts with invalid characters that were repaired.
     #[serde(skip_serializing_if = "is_zero")]
     repaired: u64,
     /// Lines that were not stored.
@@ -103,10 +103,10 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Starts the run if asked to, sends its log, and ends it if asked to.
+/// Starts the run if requested, sends its log, and ends it if requested.
 pub(crate) async fn run(args: PushArgs) -> Outcome {
     let client = args.connect.client()?;
-    // The log goes first: a run that was started for a file that cannot be read would go on for ever.
+    // The log is opened first: a run that was started for an unreadable file would stay open forever.
     let source = source::open(&args.file, args.skip_bad_lines)?;
     if let Some(task) = args.task {
         let start = StartRun {
@@ -129,7 +129,7 @@ pub(crate) async fn run(args: PushArgs) -> Outcome {
 }
 
 impl PushArgs {
-    /// Ends the run, if asked to.
+    /// Ends the run, if requested.
     async fn finish(&self, client: &Client) -> Outcome {
         let Some(status) = self.finish else { return Ok(()) };
         let finish = FinishRun {
@@ -151,7 +151,7 @@ impl PushArgs {
                 "; run {run} is unchanged: push the corrected log ({again}), or end the run with `--finish` and an \
                  empty log"
             ),
-            // The run has ended, whatever became of its log, and would be taken to go on for ever.
+            // The run has ended, whatever happened to its log, and would otherwise look active forever.
             (_, Some(status)) => match self.finish(client).await {
                 Ok(()) => {
                     format!("; run {run} is ended as {status} nevertheless: push the corrected log to it ({again})")

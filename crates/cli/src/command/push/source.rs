@@ -1,4 +1,4 @@
-//! What a log comes from: a file or a pipe, packed or not, in UTF-8 or UTF-16; and what is said of what is no log.
+//! The sources of logs: a file or a pipe, compressed or not, in UTF-8 or UTF-16; and the errors for other content.
 //!
 //! The bytes say what they are, the name of the file does not. All of it is read as a stream.
 
@@ -14,7 +14,7 @@ use super::utf16::{ByteOrder, Utf16Reader};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::shortened;
 
-/// How much of a log is looked at to see what it is. Unit: bytes.
+/// Number of bytes of a log that are inspected to detect its format. Unit: bytes.
 const HEAD_BYTES: u64 = 4 << 10;
 /// How often a log may be packed, one packing inside of another.
 const PACKINGS_MAX: usize = 3;
@@ -39,14 +39,14 @@ pub(crate) struct Log {
 
 /// Where a log comes from.
 pub(crate) enum Source {
-    /// It has been looked at, and can be read.
+    /// It has been inspected, and can be read.
     Looked(Log),
     /// A pipe, whose first byte may take long.
     Pipe(Box<dyn Read + Send>),
 }
 
-/// Opens a log, `-` for standard input. A file is looked at, so that one that cannot be read is told before anything is
-/// done; a pipe is not.
+/// Opens a log, `-` for standard input. A file is inspected, so that an unreadable one is rejected before anything else
+/// is done; a pipe is not.
 pub(crate) fn open(path: &Path, takes_bad_lines: bool) -> Outcome<Source> {
     let name = name_of(path);
     let open = || match path == Path::new("-") {

@@ -60,7 +60,7 @@ pub(crate) struct FormArgs {
     json: bool,
 }
 
-/// What a report is of: ids of tasks and workspaces look alike, so the service is asked.
+/// The subject of a report: IDs of tasks and workspaces look alike, so the service is queried.
 #[derive(Debug, Clone, Copy)]
 enum Subject {
     Run(RunId),

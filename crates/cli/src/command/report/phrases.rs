@@ -111,7 +111,7 @@ pub(super) fn rows_of_changes(changes: &[PatternChange]) -> Vec<Vec<Span>> {
     changes.iter().map(row_of_change).collect()
 }
 
-/// The head of [`rows_of_changes`], and which of its columns stand to the right.
+/// The header of [`rows_of_changes`], and the indices of right-aligned columns.
 pub(super) const CHANGES_HEAD: ([&str; 5], [usize; 2]) = (["change", "before", "after", "severity", "pattern"], [1, 2]);
 
 fn row_of_change(pattern: &PatternChange) -> Vec<Span> {

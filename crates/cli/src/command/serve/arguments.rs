@@ -17,7 +17,7 @@ use crate::exit::Outcome;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog serve                                          archive in ./runlog-data, listening on 127.0.0.1:8480
+  runlog serve                          archive in ./runlog-data, listening on 127.0.0.1:8480
   runlog serve --listen 0.0.0.0:8480 --data /var/lib/runlog --public-url https://runlog.example.com
   export RUNLOG_TOKEN=$(cat runlog-data/admin.token)    then run `runlog admin workspaces list`")]
 pub(crate) struct ServeArgs {

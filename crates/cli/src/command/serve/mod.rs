@@ -101,7 +101,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     Ok(())
 }
 
-/// Serves an open archive on a listener until told to stop.
+/// Serves an open archive on a listener until stopped.
 pub(crate) async fn serve_until(
     listener: TcpListener,
     store: Store,

@@ -1,4 +1,4 @@
-//! Who is asked, an archive or a service, and its answers.
+//! The target of queries, an archive or a service, and its results.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use runlog_store::Store;
 
 use crate::exit::{Exit, Failure, Outcome};
 
-/// Who is asked.
+/// The target of queries.
 pub(super) enum Asked {
     Archive { store: Store, engine: Box<SqlEngine> },
     Service(Client),

@@ -20,12 +20,12 @@ use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Opens the archive directly, like `runlog archive`, unless a service is given with --api-url or --region or their
+Opens the archive directly, like `runlog archive`, unless a service is given with --api-url or --region or their \
 environment variables.
 
 Examples:
   runlog sql \"SELECT status, count(*) FROM runs GROUP BY status\"
-  runlog sql \"SELECT time, message FROM records WHERE severity = 'ERROR' ORDER BY time DESC LIMIT 20\"
+  runlog sql \"SELECT time, message FROM records WHERE severity = 'ERROR' ORDER BY time DESC\"
   runlog sql -o errors.parquet \"SELECT * FROM records WHERE severity = 'ERROR'\"
   runlog sql --api-url https://runlog.example.com --format csv \"SELECT * FROM tasks\"
   runlog sql                     an interactive prompt; \\d lists the tables, \\q quits")]
@@ -52,7 +52,7 @@ pub(crate) struct SqlArgs {
     connect: ConnectArgs,
 }
 
-/// Asks one question, or those of a prompt.
+/// Runs one query, or those of an interactive prompt.
 pub(crate) async fn run(args: SqlArgs) -> Outcome {
     let asked = Asked::of(&args).await?;
     let outcome = match &args.query {

@@ -19,7 +19,7 @@ use crate::system::environment;
 const TABLES: &str = "SELECT table_name, column_name, data_type FROM information_schema.columns \
      WHERE table_schema = 'archive' ORDER BY table_name, ordinal_position";
 
-/// Asks until the person leaves. A query ends with a semicolon and may have several lines.
+/// Prompts until the user quits. A query ends with a semicolon and may have several lines.
 pub(super) async fn run(asked: &Asked, format: AnswerFormat) -> Outcome {
     note("end a query with ; (it may span several lines). \\d lists the tables, \\q quits");
     let lines = Lines::start();
@@ -44,7 +44,7 @@ pub(super) async fn run(asked: &Asked, format: AnswerFormat) -> Outcome {
     Ok(())
 }
 
-/// Answers one question; a wrong one does not end the prompt.
+/// Runs one query; a failing one does not end the prompt.
 async fn show(asked: &Asked, query: &str, format: AnswerFormat) -> Outcome {
     match asked.write(query, format, &mut Stream::Result.screen()).await {
         Err(failure) if matches!(failure.exit, Exit::Usage | Exit::Failed | Exit::Unavailable) => {
@@ -55,13 +55,13 @@ async fn show(asked: &Asked, query: &str, format: AnswerFormat) -> Outcome {
     }
 }
 
-/// What is asked of the thread that reads lines.
+/// A request to the thread that reads lines.
 enum Request {
     Line(String, oneshot::Sender<Result<Option<String>, ReadlineError>>),
     Remember(String),
 }
 
-/// Reads lines on a thread of its own: waiting for a person must hold up nothing, not even the end of the program.
+/// Reads lines in a separate thread: waiting for input must not block anything, including the end of the program.
 struct Lines(mpsc::Sender<Request>);
 
 impl Lines {
@@ -71,7 +71,7 @@ impl Lines {
         Self(sender)
     }
 
-    /// The next line; none when the person leaves. Ctrl-C gives a line of that character alone.
+    /// The next line; none if the user quits. Ctrl-C yields a line of only that character.
     async fn next(&self, prompt: &str) -> Outcome<Option<String>> {
         let (sender, line) = oneshot::channel();
         let gone = |_| Failure::new(Exit::Failed, "cannot read from the terminal");

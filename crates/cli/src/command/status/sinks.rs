@@ -20,7 +20,7 @@ pub(crate) struct SinkStatus {
     dead_letters: Vec<DeadLetter>,
 }
 
-/// What is known of each sink: of those in the settings, by name and kind, and of those that were.
+/// The status of each sink: of those in the settings, by name and kind, and of former ones.
 pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec<SinkStatus>> {
     let mut all = store.deliveries().metrics().await?;
     for (name, kind) in sinks {

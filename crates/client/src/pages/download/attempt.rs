@@ -28,12 +28,13 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub(super) struct Progress {
     /// Bytes that the sink has, unpacked.
     pub(super) taken: u64,
-    /// The file's tag, when what the sink has are the file's own bytes, so that the rest can be asked for.
+    /// The entity tag of the file, if the sink receives the unmodified bytes of the file, so that the rest can be
+    /// requested.
     pub(super) resumable: Option<HeaderValue>,
 }
 
 impl Progress {
-    /// From where on the rest of the file can be asked for, and of which version of it.
+    /// The offset from which the rest of the file can be requested, and its version.
     fn rest(&self) -> Option<(u64, &HeaderValue)> {
         self.resumable.as_ref().filter(|_| self.taken > 0).map(|tag| (self.taken, tag))
     }
@@ -136,8 +137,8 @@ async fn take(
             return Err(Error::new(ErrorKind::Protocol, message));
         }
     };
-    // Where files come more quickly than they can be taken, the first are whole sooner if the others wait than if all
-    // went on evenly; and what is done with whole ones begins.
+    // If files arrive faster than they can be processed, finishing the first ones before the others completes them
+    // earlier than progressing evenly, and their processing can begin.
     let mut turn = None;
     loop {
         let mut coming = std::pin::pin!(plain.fill_buf());

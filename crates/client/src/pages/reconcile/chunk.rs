@@ -1,5 +1,5 @@
-//! A chunk: entries in a file, each with its time and its rank among those of its instant, and with a checksum: a byte that
-//! was altered on disk is never taken for data.
+//! A chunk: entries in a file, each with its time, its rank among entries with the same time, and a checksum, so that
+//! bytes that were altered on disk are never used.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -14,7 +14,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 const HEAD_BYTES: usize = CHECKSUM_BYTES + 8 + 8 + 4;
 const CHECKSUM_BYTES: usize = 4;
 
-/// Where an entry stands: its time, then its rank in its page among entries of the same time.
+/// The position of an entry: its time, then its rank in its page among entries with the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub(super) time_ms: i64,
@@ -68,7 +68,7 @@ fn checksum(head: &[u8], entry: &[u8]) -> u32 {
     checksum.finalize()
 }
 
-/// Writes a chunk anew for a file that turned out to go the other way. It fits into memory, as it did before.
+/// Rewrites a chunk of a file that turned out to have the opposite order. It fits into memory, as it did before.
 pub(super) fn turned(folder: &Path, chunk: &Chunk) -> Result<Chunk> {
     let mut reader = ChunkReader::open(folder, chunk)?;
     let mut entries = Vec::new();
@@ -115,7 +115,7 @@ pub(super) struct ChunkReader {
 }
 
 impl ChunkReader {
-    /// Opens a chunk, and stands on its first entry.
+    /// Opens a chunk, positioned at its first entry.
     pub(super) fn open(folder: &Path, chunk: &Chunk) -> Result<Self> {
         let path = folder.join(&chunk.file);
         let file = File::open(&path).map_err(|error| storage("read", &path, error))?;
@@ -125,7 +125,7 @@ impl ChunkReader {
         Ok(reader)
     }
 
-    /// Where the entry stands that the reader is on; none after the last.
+    /// The position of the current entry; none after the last.
     pub(super) fn position(&self) -> Option<Position> {
         self.position
     }

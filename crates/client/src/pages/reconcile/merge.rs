@@ -10,7 +10,7 @@ use super::page::{Chunk, LogOrder, SpooledPage};
 use super::shared::Shared;
 use crate::error::Result;
 
-/// What a merge came to.
+/// The result of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Merged {
     /// Entries of the whole log.
@@ -20,7 +20,7 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Adds what another merge came to, of another part of the log.
+    /// Adds the result of another merge, of another part of the log.
     pub fn add(&mut self, other: Self) {
         self.entries += other.entries;
         self.repeated += other.repeated;
@@ -51,7 +51,7 @@ pub fn merge_interval(
     ByTime::new(folder, &all_turned(folder, pages)?, interval).run(give)
 }
 
-/// The pages with every chunk in the direction that its file has; a file that does not tell has that of the others.
+/// The pages, with every chunk in the order of its file. A file whose order is unknown has that of the others.
 fn all_turned(folder: &Path, pages: &[SpooledPage]) -> Result<Vec<SpooledPage>> {
     let told = pages.iter().filter_map(|page| page.newest_first);
     let (newest, oldest): (Vec<bool>, Vec<bool>) = told.partition(|newest_first| *newest_first);
@@ -143,7 +143,7 @@ impl<'a> ByTime<'a> {
     }
 
     fn is_of_one_page(&self, instant: i64) -> bool {
-        // The heads of other times stand behind; open chunks are few.
+        // Entries with later times follow; few chunks are open.
         let mut pages = self.heads.iter().filter(|Reverse((key, _))| key.0 == instant).map(|Reverse((key, _))| key.1);
         let first = pages.next();
         pages.all(|page| Some(page) == first)

@@ -5,9 +5,9 @@
 //! all SpooledPages ▸ merge ▸ entries of the whole log, one after another
 //! ```
 //!
-//! Pages need not be disjoint, and a cut may fall inside an instant. For each instant the log has the union of what
-//! its pages have: of equal entries as many as the page that holds most of them. Equal entries of one page are never
-//! merged, so that a line that was logged five times stands there five times.
+//! Pages need not be disjoint, and a cut can be within an instant. For each instant, the log contains the union of its
+//! pages: of equal entries, as many as the page with the most of them. Equal entries within a page are never merged, so
+//! that a line that was logged five times appears five times.
 
 mod chunk;
 mod merge;

@@ -21,12 +21,12 @@ pub struct SpooledPage {
     pub age: u32,
     /// Its entries.
     pub entries: u64,
-    /// Those of them that have no time, and stand beside their neighbours.
+    /// Number of entries without a time, which stay next to their neighbours.
     pub entries_without_time: u64,
-    /// Those of them that were not JSON, and are as near to it as could be told.
+    /// Number of entries that were not JSON and are kept as closely as possible.
     #[serde(default)]
     pub entries_mended: u64,
-    /// The direction of its file, where the times in it tell.
+    /// The order of its file, if it can be derived from the times in it.
     pub newest_first: Option<bool>,
     /// Its parts on disk.
     pub chunks: Vec<Chunk>,

@@ -98,7 +98,7 @@ fn update(digest: &mut Sha256, value: &str, depth: u32) {
             // Half of a surrogate pair is no text, and yet some services write it.
             Err(_) => part(digest, b'?', value.as_bytes()),
         },
-        // Numbers and words; and what is nested too deeply, as it is written.
+        // Numbers and literals; and values that are nested too deeply, as they are written.
         _ => part(digest, b'w', value.as_bytes()),
     }
 }

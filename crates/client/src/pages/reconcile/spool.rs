@@ -88,11 +88,11 @@ impl PageSpool {
         let first_place = gathered[0].place;
         let text =
             |entry: &GatheredEntry| &self.gathered.bytes[starts[(entry.place - first_place) as usize]..entry.end];
-        // Later steps may tell otherwise: then the merge turns the chunk round.
+        // Later steps may find the opposite; then the merge reverses the chunk.
         let newest_first = self.direction().unwrap_or(true);
         let position = |entry: &GatheredEntry| Position {
             time_ms: entry.time_ms,
-            // In a file that goes back in time, what arrived later stands earlier.
+            // In a newest-first file, records that arrived later come first.
             rank: if newest_first { u64::MAX - entry.place } else { entry.place },
         };
         if self.settings.order == LogOrder::Time {
