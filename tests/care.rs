@@ -223,7 +223,7 @@ fn a_doctor_names_the_work_of_a_service_that_does_not_come_back() {
     let url = always("503 Service Unavailable", "application/json", body);
     let (code, findings, _) = on_archive(folder.path(), &["doctor", "--api-url", &url]);
     let found = findings.iter().find(|it| it["what"] == "service").unwrap();
-    assert!(code == 1 && found["seen"].as_str().unwrap().contains("again: seal, collect talend-eu"), "{found}");
+    assert!(code == 1 && found["seen"].as_str().unwrap().contains("repeatedly: seal, collect talend-eu"), "{found}");
     let output = runlog(&["health", "--api-url", &url]).output().unwrap();
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stderr).contains("seal, collect talend-eu"));

@@ -131,7 +131,7 @@ async fn every_route_asks_for_what_it_should() {
         match access {
             Access::Public => assert!(send(Ask::with(&[])).await.status.as_u16() < 400, "{path}"),
             Access::SignedLink => send(Ask::with(&[])).await.is_error(403, &["altered"]),
-            Access::ClientSecret => send(Ask::with(&[])).await.is_error(401, &["client id and secret"]),
+            Access::ClientSecret => send(Ask::with(&[])).await.is_error(401, &["client ID and secret"]),
             Access::TokenInBody => {
                 let json = [("content-type", "application/json; charset=utf-8")];
                 send(Ask::with(&json)).await.is_error(400, &["body"]);
@@ -282,7 +282,7 @@ async fn a_service_account_trades_its_secret_for_a_token_that_expires() {
     list().await.is_error(401, &["expired"]);
 
     let wrong = Ask::with(&[("authorization", "Basic YTpi")]).body(json);
-    stage.send(Method::POST, oauth, wrong).await.is_error(401, &["wrong"]);
+    stage.send(Method::POST, oauth, wrong).await.is_error(401, &["invalid"]);
     for body in ["{", r#"{"audience":"x"}"#, r#"{"grant_type":"password"}"#] {
         let answer = stage.send(Method::POST, oauth, Ask::with(&[("authorization", &basic)]).body(body)).await;
         answer.is_error(400, &[]);
@@ -383,7 +383,7 @@ async fn nobody_reads_a_log_without_leaving_a_trace() {
     stage.sql("CREATE TRIGGER no_room BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END").await;
     for path in [&logs, &looks, &looks, &link, &format!("/runlog/v1/runs/{RUN}/log")] {
         let answer = stage.get(path).await;
-        answer.is_error(503, &["audit log"]);
+        answer.is_error(503, &["audit entry"]);
         assert!(!answer.text().contains("at 1000"), "{path}");
     }
     stage.post(&logs, "").await.is_error(503, &[]);

@@ -212,7 +212,7 @@ async fn packed_bombs_are_refused_before_they_unfold() {
     }
     let broken = Ask::with(&[("content-encoding", "gzip")]).by(&stage.admin).body("no gzip");
     let path = format!("/runlog/v1/runs/{RUN}/records");
-    stage.send(Method::POST, &path, broken).await.is_error(400, &["unpacked"]);
+    stage.send(Method::POST, &path, broken).await.is_error(400, &["decompressed"]);
     let unknown = Ask::with(&[("content-encoding", "br")]).by(&stage.admin).body("x");
     stage.send(Method::POST, &path, unknown).await.is_error(415, &["gzip"]);
 }

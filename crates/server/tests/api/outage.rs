@@ -38,7 +38,7 @@ async fn a_download_from_a_bucket_that_is_away_is_503_and_comes_when_it_is_back(
     gate.set(Passage::Closed);
     for headers in [&[][..], &[("range", "bytes=5-9")], &[("accept-encoding", "zstd")]] {
         let refused = stage.send(Method::GET, &link, Ask::with(headers)).await;
-        refused.is_error(503, &["away"]);
+        refused.is_error(503, &["unavailable"]);
         assert_eq!(refused.header("retry-after"), "2", "{headers:?}");
     }
     gate.set(Passage::Open);

@@ -108,7 +108,7 @@ async fn bodies_come_plain_packed_and_with_any_line_break() {
     }
     assert_eq!(send("identity", Vec::new()).await.json()["stored"], 0);
     send("br", Vec::new()).await.is_error(415, &["br", "gzip, zstd"]);
-    send("gzip", text.into_bytes()).await.is_error(400, &["unpacked", "nothing of this batch"]);
+    send("gzip", text.into_bytes()).await.is_error(400, &["decompressed", "nothing of this batch"]);
     let whole = gzip(&lines(0..1_000));
     send("gzip", whole[..whole.len() / 2].to_vec()).await.is_error(400, &["nothing of this batch"]);
     assert_eq!(total(&stage).await, 10);

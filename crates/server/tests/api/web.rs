@@ -46,7 +46,7 @@ async fn a_session_has_the_rights_of_its_token_and_ends_with_it() {
     assert_eq!((who["name"].as_str(), who["administrator"].as_bool()), (Some("kim"), Some(false)));
     assert_eq!(who["workspaces"][0]["rights"], json!(["VIEW"]));
     assert!(who["expiresAt"].is_string());
-    with_cookie(&stage, Method::GET, "/runlog/v1/audit", &cookie).await.is_error(403, &["no administrator"]);
+    with_cookie(&stage, Method::GET, "/runlog/v1/audit", &cookie).await.is_error(403, &["not an administrator"]);
     let tokens = with_cookie(&stage, Method::GET, "/runlog/v1/tokens", &cookie).await.json();
     let id = tokens[0]["id"].as_str().unwrap();
     assert_eq!(stage.ask(Method::DELETE, &format!("/runlog/v1/tokens/{id}"), "").await.status, 204);

@@ -273,17 +273,17 @@ mod tests {
 
     #[test]
     fn what_is_no_log_is_called_by_its_name() {
-        check_refused(b"PK\x03\x04\x14\0", &["zip archive", "unpack"]);
-        check_refused(&gzip(&[&[b'x'; 257][..], b"ustar\0"].concat()), &["tar archive", "unpack"]);
+        check_refused(b"PK\x03\x04\x14\0", &["zip archive", "extract"]);
+        check_refused(&gzip(&[&[b'x'; 257][..], b"ustar\0"].concat()), &["tar archive", "extract"]);
         check_refused(b"\xff\xfe\0\0{\0\0\0", &["UTF-32", "UTF-8"]);
         check_refused(b"PAR1", &["Parquet"]);
         check_refused(b"\x01\x02\x03", &["binary data"]);
         check_refused(b"<!doctype html>", &["HTML"]);
         check_refused(
             b"2021-08-19 INFO it began\n",
-            &["no JSON", "2021-08-19 INFO it began", "one JSON object a line"],
+            &["not JSON", "2021-08-19 INFO it began", "one JSON object per line"],
         );
         let packed = gzip(&gzip(&gzip(&gzip(b"{}"))));
-        check_refused(&packed, &["packed more than 3 times"]);
+        check_refused(&packed, &["compressed more than 3 times"]);
     }
 }
