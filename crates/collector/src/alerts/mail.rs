@@ -185,7 +185,7 @@ mod tests {
             mail.attempt_time_max = Duration::from_millis(50);
             for tried in [mail.send("an-id", "{}").await, mail.check().await] {
                 let said = tried.unwrap_err().to_string();
-                assert!(said.starts_with("the mail server did not come to an end within 50ms"), "{security:?}: {said}");
+                assert!(said.starts_with("the mail server did not finish within 50ms"), "{security:?}: {said}");
             }
         }
     }

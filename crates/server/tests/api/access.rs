@@ -150,7 +150,7 @@ async fn every_route_asks_for_what_it_should() {
             }
         }
         if access == Access::Administrator {
-            send(Ask::with(&[]).by(&nobody)).await.is_error(403, &["no administrator"]);
+            send(Ask::with(&[]).by(&nobody)).await.is_error(403, &["not an administrator"]);
         }
     }
 }
